@@ -1,0 +1,28 @@
+"""What a call is, what it used and how it ended."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Ending = Literal["completed", "client_disconnected", "upstream_error", "timeout", "refused_upstream", "unreachable"]
+ENDINGS: Final = get_args(Ending)
+EstimatedWhy = Literal["reaped", "no_usage", "hung_up", "cut_off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call. Prompt tokens include cached and cache-write ones, completion tokens include reasoning
+    ones (OpenAI's convention; others are brought to it where they are read)."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """What a token limit is charged: input + output, cached input included."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+NO_USAGE: Final = Usage()

@@ -1,0 +1,80 @@
+"""The form of an API key, its checksum and its digest.
+
+A key is `sk-lm-`, 43 base62 digits of 32 random bytes, and 6 base62 digits of the CRC-32 of all before them: a typo
+is refused without a look-up, and secret scanners can match the form. What is stored is the HMAC-SHA256 with a pepper
+that is not in the database, so that a copy of the database alone can not even test a key. A slow hash would add
+nothing: 256 random bits can not be guessed.
+"""
+
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+PREFIX: Final = "sk-lm-"
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+SECRET_DIGITS: Final = 43  # ceil(256 / log2(62))
+CHECKSUM_DIGITS: Final = 6  # ceil(32 / log2(62))
+FORM: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{SECRET_DIGITS + CHECKSUM_DIGITS}}}")
+
+
+def base62(number: int, digits: int) -> str:
+    """`number` in base 62, zero-padded to `digits`."""
+    places = []
+    for _ in range(digits):
+        number, rest = divmod(number, 62)
+        places.append(ALPHABET[rest])
+    return "".join(reversed(places))
+
+
+def new_key() -> str:
+    """A key never made before."""
+    body = PREFIX + base62(int.from_bytes(secrets.token_bytes(32)), SECRET_DIGITS)
+    return body + base62(zlib.crc32(body.encode()), CHECKSUM_DIGITS)
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether `key` has a key's form and the right checksum; says nothing about whether it exists."""
+    if not FORM.fullmatch(key):
+        return False
+    body, checksum = key[:-CHECKSUM_DIGITS], key[-CHECKSUM_DIGITS:]
+    return base62(zlib.crc32(body.encode()), CHECKSUM_DIGITS) == checksum
+
+
+@dataclass(frozen=True, slots=True)
+class Peppers:
+    """The secrets keys are hashed with, by version: the highest makes new digests, all find old ones."""
+
+    secrets: Mapping[int, bytes] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Peppers":
+        """From `1:<hex>,2:<hex>`, each of at least 32 bytes; raises ValueError without showing the secret."""
+        peppers: dict[int, bytes] = {}
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            version, _, secret = part.partition(":")
+            try:
+                peppers[int(version)] = bytes.fromhex(secret)
+            except ValueError:
+                raise ValueError("write it as 1:<hex of at least 32 random bytes>, more after commas") from None
+        if not peppers or any(len(secret) < 32 for secret in peppers.values()):
+            raise ValueError("each pepper needs at least 32 random bytes, as 64 hex digits")
+        if not all(0 < version < 2**15 for version in peppers):
+            raise ValueError("pepper versions are numbers from 1 to 32767")
+        return cls(peppers)
+
+    @property
+    def newest(self) -> int:
+        """The version new keys are hashed with."""
+        return max(self.secrets)
+
+    def digest(self, key: str, version: int) -> bytes:
+        """32 bytes; raises KeyError for a version that is not configured."""
+        return hmac.digest(self.secrets[version], key.encode(), "sha256")
+
+    def digests(self, key: str) -> list[bytes]:
+        """One digest a version, newest first: a key may have been made under any of them."""
+        return [self.digest(key, version) for version in sorted(self.secrets, reverse=True)]

@@ -1,0 +1,45 @@
+"""The Postgres pool and its settings."""
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
+    # What a function that runs SQL takes: a connection of its own, or one lent by the pool.
+    Executor = Connection | PoolConnectionProxy[asyncpg.Record]
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:
+    """A context that trusts `ca_file` only, or None where the address's own settings decide."""
+    return ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
+
+
+async def connect(url: str, *, ca_file: Path | None = None, name: str = "litemaas") -> "Connection":
+    """One connection outside the pool."""
+    return await asyncpg.connect(url, timeout=5, ssl=tls_context(ca_file), server_settings={"application_name": name})
+
+
+def new_pool(
+    url: str, *, size: int, behind_pgbouncer: bool = False, ca_file: Path | None = None, name: str = "litemaas"
+) -> "Pool":
+    """A pool that has not connected yet: the program starts while Postgres is away, and says so in readiness.
+
+    `await pool` connects it. PgBouncer in transaction mode can not keep prepared statements: no cache then.
+    """
+    pool: Pool = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=5,
+        command_timeout=30,
+        ssl=tls_context(ca_file),
+        statement_cache_size=0 if behind_pgbouncer else 256,
+        server_settings={"application_name": name},
+    )
+    return pool
