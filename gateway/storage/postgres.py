@@ -2,17 +2,18 @@
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Pool = asyncpg.Pool[asyncpg.Record]
-    Connection = asyncpg.Connection[asyncpg.Record]
-    # What a function that runs SQL takes: a connection of its own, or one lent by the pool.
-    Executor = Connection | PoolConnectionProxy[asyncpg.Record]
+# Names for asyncpg's generic classes, which can not be subscripted at run time.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+# What a function that runs SQL takes: a connection of its own, or one lent by the pool.
+Executor: TypeAlias = "Connection | PoolConnectionProxy[asyncpg.Record]"
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:

@@ -1,0 +1,260 @@
+"""Step 2: estimate what the call takes, and reserve it from every limit at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from gateway.domain.calls import Usage
+from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import CompletionHistory, PromptRatio, expected_completion
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.ids import RequestIds, milliseconds_of
+from gateway.domain.plans import Plan, make_plan
+from gateway.domain.prices import cost_nano_usd
+from gateway.domain.ratelimit_headers import ratelimit_headers
+from gateway.domain.refusals import Taken, decisive, pair, refusal
+from gateway.endpoints.requests import Call
+from gateway.storage.counters import Counters, Estimate, ReserveReply, pack_entries
+from gateway.storage.redis import RedisUnavailable
+from gateway.web.background import Background
+
+# A seed answers all but a race with another loss; a late window needs one new id.
+MOST_TRIES: Final = 5
+# Reapers forget an account that nobody names for ten minutes.
+ANNOUNCE_S: Final = 60.0
+MOST_HISTORIES: Final = 50_000
+# What a model may answer at most where nobody says.
+UNKNOWN_MAXIMUM: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A call that was let in. `is_leased` is false where Redis was away and the deployment lets calls pass."""
+
+    request_id: UUID
+    record: KeyRecord
+    grant: Grant
+    prompt_tokens: int
+    completion_tokens: int
+    nano_usd: int
+    # The estimate before the model's ratio, for learning.
+    raw_prompt_tokens: float
+    choices: int
+    is_leased: bool
+    estimate: Estimate
+    note: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+class LimitExceeded(Exception):
+    """Refused by a limit: `error` for the caller, the rest for who counts."""
+
+    def __init__(self, error: GatewayError, taken: Taken, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.taken = taken
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class _PackedPlan:
+    plan: Plan
+    packed: bytes
+
+
+class Admission:
+    """Estimates and reserves for one worker, and learns from what calls really used."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        ids: RequestIds,
+        *,
+        seed: Callable[[KeyRecord, Plan, tuple[int, ...]], Awaitable[None]],
+        sweep_due: Callable[[int], None],
+        background: Background,
+        allows_without_redis: bool,
+    ) -> None:
+        self._counters = counters
+        self._ids = ids
+        self._seed = seed
+        self._sweep_due = sweep_due
+        self._background = background
+        self._announced: dict[int, float] = {}
+        self._allows_without_redis = allows_without_redis
+        self._plans: WeakKeyDictionary[Grant, _PackedPlan] = WeakKeyDictionary()
+        self._ratios: dict[int, PromptRatio] = {}
+        self._histories: dict[tuple[int, int], CompletionHistory] = {}
+
+    async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
+        """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
+        plan = self._plan(grant, record.time_zone, milliseconds_of(request_id))
+        if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
+            message = f"The model '{grant.model_name}' has no price, so it can not be used under a cost limit."
+            raise GatewayError("model_has_no_price", message, param="model")
+        estimate = self._estimate(record, grant, call, plan.plan)
+        reservation = Reservation(
+            request_id=request_id,
+            record=record,
+            grant=grant,
+            prompt_tokens=estimate.tokens[0],
+            completion_tokens=estimate.tokens[1],
+            nano_usd=estimate.cost[0] + estimate.cost[1],
+            raw_prompt_tokens=call.prompt_tokens,
+            choices=call.choices,
+            is_leased=True,
+            estimate=estimate,
+            note=_note(record, grant, call, endpoint),
+            headers=[],
+        )
+        try:
+            return await self._reserve(reservation)
+        except RedisUnavailable:
+            if self._allows_without_redis:
+                return replace(reservation, is_leased=False)
+            message = "Limits can not be checked at this moment, so the call is refused. Try again."
+            raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
+
+    async def _reserve(self, reservation: Reservation) -> Reservation:
+        record, grant = reservation.record, reservation.grant
+        request_id = reservation.request_id
+        self._announce(record.account_id)
+        has_swept = False
+        for _ in range(MOST_TRIES):
+            start_ms = milliseconds_of(request_id)
+            plan = self._plan(grant, record.time_zone, start_ms)
+            reply = await self._counters.reserve(
+                record.account_id,
+                request_id,
+                plan.packed,
+                reservation.estimate,
+                start_ms=start_ms,
+                epoch=record.epoch,
+                scopes=grant.scopes,
+                note=reservation.note,
+            )
+            if reply.is_sweep_due:
+                self._sweep_due(record.account_id)
+            if reply.status in ("taken", "repeated"):
+                taken = pair(plan.plan, reply.takings) if reply.takings else []
+                headers = ratelimit_headers(taken, reply.now_ms, is_admitted=True)
+                return replace(reservation, request_id=request_id, headers=headers)
+            if reply.status == "seed":
+                await self._seed(record, plan.plan, reply.seed)
+            elif reply.status in ("late", "clock_skew"):
+                request_id = await self._new_id(reply)
+            else:
+                taken = pair(plan.plan, reply.takings)
+                if not has_swept and reply.is_sweep_due and decisive(taken).limit.kind == "concurrency":
+                    # Slots may be held by leases whose gateway died.
+                    has_swept = True
+                    await asyncio.sleep(0.05)
+                    continue
+                raise self._refuse(taken, reply)
+        raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})
+
+    def _announce(self, account_id: int) -> None:
+        now = monotonic()
+        if now - self._announced.get(account_id, -ANNOUNCE_S) >= ANNOUNCE_S:
+            if len(self._announced) >= MOST_HISTORIES:
+                self._announced.clear()
+            self._announced[account_id] = now
+            # In the same write as the reserve that follows; the caller does not wait for it.
+            self._background.start(self._counters.announce(account_id), "announce-account")
+
+    async def take_again(self, reservation: Reservation) -> None:
+        """Reserves without refusing: the call is under way, and Redis lost its lease. Windows that are over by now
+        are left out. Raises RedisUnavailable."""
+        record, grant = reservation.record, reservation.grant
+        now_ms = milliseconds_of(self._ids.new())
+        for _ in range(MOST_TRIES):
+            plan = self._plan(grant, record.time_zone, now_ms)
+            start_ms = milliseconds_of(reservation.request_id)
+            entries = [e for e in plan.plan.entries if e.b == 0 or e.a <= start_ms < e.b]
+            reply = await self._counters.reserve(
+                record.account_id,
+                reservation.request_id,
+                pack_entries(entries),
+                reservation.estimate,
+                start_ms=start_ms,
+                epoch=record.epoch,
+                scopes=grant.scopes,
+                note=reservation.note,
+                mode="force",
+            )
+            if reply.status != "seed":
+                return
+            kept = [n for n, e in enumerate(plan.plan.entries) if e in entries]
+            await self._seed(record, plan.plan, tuple(kept[n] for n in reply.seed))
+
+    async def _new_id(self, reply: ReserveReply) -> UUID:
+        # Another gateway was the first in a new window: this call is a moment behind it, or the clock is off.
+        self._ids.offset_ms += reply.now_ms - milliseconds_of(self._ids.new())
+        await asyncio.sleep(0.005)
+        return self._ids.new()
+
+    def _refuse(self, taken: list[Taken], reply: ReserveReply) -> LimitExceeded:
+        by = decisive(taken)
+        headers = ratelimit_headers(taken, reply.now_ms, is_admitted=False)
+        return LimitExceeded(refusal(by, by.wait_s()), by, headers)
+
+    def _plan(self, grant: Grant, time_zone: str, at_ms: int) -> _PackedPlan:
+        known = self._plans.get(grant)
+        if known is None or not known.plan.from_ms <= at_ms < known.plan.until_ms:
+            plan = make_plan(grant, time_zone, at_ms)
+            known = self._plans[grant] = _PackedPlan(plan, pack_entries(plan.entries))
+        return known
+
+    def _estimate(self, record: KeyRecord, grant: Grant, call: Call, plan: Plan) -> Estimate:
+        ratio = self._ratios.get(grant.model_id)
+        prompt = round(call.prompt_tokens * (ratio.value if ratio else 1.0))
+        history = self._histories.get((record.key_id, grant.model_id))
+        completion = expected_completion(history, call.maximum, call.choices)
+        if plan.most_completion is not None:
+            completion = min(completion, plan.most_completion)
+        maximum = 0
+        if plan.has_maximum:
+            one = call.maximum or grant.max_output_tokens or UNKNOWN_MAXIMUM
+            maximum = call.prompt_bytes + one * call.choices
+        cost = (0, 0, 0)
+        if grant.price is not None:
+            whole = cost_nano_usd(grant.price, Usage(prompt_tokens=prompt, completion_tokens=completion))
+            prompt_only = cost_nano_usd(grant.price, Usage(prompt_tokens=prompt))
+            most = 0
+            if maximum:
+                output = maximum - call.prompt_bytes
+                most = cost_nano_usd(grant.price, Usage(prompt_tokens=call.prompt_bytes, completion_tokens=output))
+            cost = (prompt_only, whole - prompt_only, most)
+        return Estimate(tokens=(prompt, completion, maximum), cost=cost)
+
+    def learn(self, reservation: Reservation, usage: Usage) -> None:
+        """Takes what a completed call really used into the next estimates."""
+        model_id = reservation.grant.model_id
+        self._ratios.setdefault(model_id, PromptRatio()).learn(reservation.raw_prompt_tokens, usage.prompt_tokens)
+        if len(self._histories) >= MOST_HISTORIES:
+            self._histories.pop(next(iter(self._histories)))
+        key = (reservation.record.key_id, model_id)
+        history = self._histories.setdefault(key, CompletionHistory())
+        history.learn(-(-usage.completion_tokens // reservation.choices))
+
+
+def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:
+    """What a reaper needs for the ledger row, beside the lease's own numbers."""
+    return msgspec.json.encode(
+        {
+            "user_id": record.user_id,
+            "api_key_id": record.key_id,
+            "subscription_id": grant.subscription_id,
+            "model_id": grant.model_id,
+            "model": grant.model_name,
+            "price_id": grant.price.id if grant.price else None,
+            "endpoint": endpoint,
+            "streamed": call.is_streamed,
+        }
+    )

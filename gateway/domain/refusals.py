@@ -1,0 +1,162 @@
+"""Which limit refuses a call, and what the caller is told: sentence, code, when to come back.
+
+Several may refuse: a spent window wins, else the longest wait.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import Limit
+from gateway.domain.plans import Entry, Plan
+
+CONCURRENCY_WAIT_S: Final = 1.0
+# A window full of reservations frees up as calls end.
+RESERVED_WAIT_S: Final = 1.0
+# The Node SDKs sleep for any length they are told; beyond a minute the caller had better decide.
+LONGEST_SDK_WAIT_S: Final = 60.0
+
+_LEVEL_WORDS: Final = {
+    "key": "this API key",
+    "key_model": "this API key and model",
+    "subscription": "the subscription to this model",
+    "user": "the user",
+    "team": "the team",
+}
+_KIND_WORDS: Final = {
+    "rpm": "requests per minute",
+    "tpm": "tokens per minute",
+    "concurrency": "concurrent requests",
+    "requests": "requests",
+    "tokens": "tokens",
+    "cost": "USD",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What the script said of one limit; a bucket's `left` in 1/60000 units."""
+
+    limit: Limit
+    entry: Entry
+    left: int
+    held: int
+    want: int
+
+    @property
+    def refuses(self) -> bool:
+        """Whether this limit alone would refuse the call."""
+        return self.want > 0 and self.missing > 0
+
+    @property
+    def missing(self) -> int:
+        """How much more would have to be left; in 1/60000 units for a bucket."""
+        return self.want * (60000 if self.limit.kind in ("rpm", "tpm") else 1) - self.left
+
+    @property
+    def is_spent(self) -> bool:
+        """A window that refuses by what is used, not only by what is reserved."""
+        return self.limit.window is not None and self.missing > self.held
+
+    @property
+    def never_fits(self) -> bool:
+        """Even an empty limit would refuse this call."""
+        if self.limit.kind in ("rpm", "tpm"):
+            return self.want > self.limit.capacity
+        return self.want > self.limit.amount
+
+    def wait_s(self) -> float:
+        """Until it may fit, at the earliest."""
+        if self.limit.kind in ("rpm", "tpm"):
+            return self.missing / self.limit.amount / 1000 if self.limit.amount else math.inf
+        return CONCURRENCY_WAIT_S if self.limit.kind == "concurrency" else RESERVED_WAIT_S
+
+
+def pair(plan: Plan, takings: tuple[tuple[int, int, int], ...]) -> list[Taken]:
+    """The script's numbers beside their limits."""
+    return [
+        Taken(limit=limit, entry=entry, left=left, held=held, want=want)
+        for limit, entry, (left, held, want) in zip(plan.limits, plan.entries, takings, strict=True)
+    ]
+
+
+def decisive(taken: list[Taken]) -> Taken:
+    """The limit to name, of those that refuse: one that never fits, else a spent window, else the longest wait."""
+    refusing = [t for t in taken if t.refuses and not t.limit.shadow]
+    return max(
+        refusing,
+        key=lambda t: (t.never_fits and t.limit.amount > 0, t.is_spent, t.entry.b if t.is_spent else t.wait_s()),
+    )
+
+
+def refusal(t: Taken, wait_s: float) -> GatewayError:
+    """The answer for a call that `t` refuses. `wait_s` is the caller's turn, at least t.wait_s()."""
+    if t.limit.amount > 0 and t.never_fits:
+        return _never_fits(t)
+    details = {
+        "limit": {
+            "level": t.limit.level,
+            "kind": t.limit.kind,
+            "window": t.limit.window,
+            "limit": t.limit.amount,
+            "used": _used(t),
+            "reserved": t.held,
+            "requested": t.want,
+            "refused_by": "gateway",
+        }
+    }
+    says = f"The gateway (not the model) refuses this call: {_sentence(t)}"
+    if t.is_spent:
+        resets_at = None if t.limit.window == "lifetime" else _iso(t.entry.b)
+        details["limit"]["resets_at"] = resets_at
+        when = f" It resets at {resets_at}." if resets_at else " It does not reset."
+        return GatewayError("insufficient_quota", says + when, headers={"x-should-retry": "false"}, details=details)
+    if math.isinf(wait_s):
+        return GatewayError(
+            "insufficient_quota", f"{says} It allows nothing.", headers={"x-should-retry": "false"}, details=details
+        )
+    headers = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+    if wait_s > LONGEST_SDK_WAIT_S:
+        headers["x-should-retry"] = "false"
+    message = f"{says} Try again in {wait_s:.1f} s."
+    return GatewayError("rate_limit_exceeded", message, headers=headers, details=details)
+
+
+def _never_fits(t: Taken) -> GatewayError:
+    most, unit = _amount(t, t.limit.capacity), _KIND_WORDS[t.limit.kind]
+    return GatewayError(
+        "request_exceeds_limit",
+        f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {_LEVEL_WORDS[t.limit.level]} "
+        f"has a limit of {most}. Send a shorter prompt or a lower max_tokens.",
+        headers={"x-should-retry": "false"},
+        details={"limit": {"level": t.limit.level, "kind": t.limit.kind, "limit": t.limit.amount, "requested": t.want}},
+    )
+
+
+def _used(t: Taken) -> int:
+    if t.limit.kind in ("rpm", "tpm"):
+        return max(0, math.ceil(t.limit.capacity - t.left / 60000))
+    return t.limit.amount - t.left - (t.held if t.limit.window else 0)
+
+
+def _sentence(t: Taken) -> str:
+    per = f" per {t.limit.window}" if t.limit.window and t.limit.window != "lifetime" else ""
+    if t.limit.window == "lifetime":
+        per = " in all"
+    reserved = f" and {_amount(t, t.held)} reserved by calls in progress" if t.held and t.limit.window else ""
+    return (
+        f"the limit of {_amount(t, t.limit.amount)} {_KIND_WORDS[t.limit.kind]}{per} on {_LEVEL_WORDS[t.limit.level]} "
+        f"is reached ({_amount(t, _used(t))} used{reserved}, {_amount(t, t.want)} requested)."
+    )
+
+
+def _amount(t: Taken, number: int) -> str:
+    if t.limit.kind == "cost":
+        return f"{number / 1e9:.6f}".rstrip("0").rstrip(".")
+    return str(number)
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

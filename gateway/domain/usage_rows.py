@@ -1,0 +1,63 @@
+"""One row of the ledger, as it goes through the journal into Postgres. Never prompts, answers or secrets.
+
+Plain fields only: the domain knows no serializer. Field names are the columns of usage_logs.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from gateway.domain.calls import Ending, EstimatedWhy
+
+
+@dataclass(slots=True, kw_only=True)
+class UsageRow:
+    """See migrations/0005 and docs/ledger.md; times in ms where named so, money in nano-USD."""
+
+    request_id: UUID
+    started_at: datetime
+    account_id: int
+    user_id: int | None
+    api_key_id: int
+    subscription_id: int
+    model_id: int
+    model_asked: str
+    model_served: str | None
+    endpoint: str
+    streamed: bool
+    status: int
+    ending: Ending
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_nano_usd: int | None
+    price_id: int | None
+    litellm_cost_nano_usd: int | None
+    counted_requests: int
+    counted_tokens: int
+    counted_nano_usd: int
+    first_byte_ms: int | None
+    total_ms: int
+    estimated: bool
+    estimated_why: EstimatedWhy | None
+    error_code: str | None
+
+    @property
+    def counted_rate_requests(self) -> int:
+        """What a requests-per-minute limit is charged: nothing only where the call never left."""
+        return 0 if self.ending == "unreachable" else 1
+
+
+# Added up by rollups: (column of usage_quarter_hours and usage_days, how a row counts).
+SUMMED: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "counted_requests",
+    "counted_tokens",
+    "counted_nano_usd",
+    "total_ms",
+)

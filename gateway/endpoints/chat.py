@@ -1,0 +1,60 @@
+"""`POST /v1/chat/completions`: OpenAI's chat, streamed or not."""
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.prompts import Messages, estimate_messages, estimate_raw
+from gateway.endpoints.requests import (
+    MOST_CHOICES,
+    Call,
+    check_fields,
+    decode_fields,
+    encode_fields,
+    read,
+    read_count,
+    read_maximum,
+    read_model,
+)
+
+MAXIMUM_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+def parse_chat(body: bytes) -> Call:
+    """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
+    fields = decode_fields(body)
+    model = read_model(fields)
+    check_fields(fields)
+    is_streamed = read(fields, "stream", bool | None, "true or false") or False
+    messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
+    if not messages:
+        raise GatewayError("invalid_request", "'messages' is missing; send at least one message.", param="messages")
+    prompt_tokens = estimate_messages(messages) + estimate_raw(fields.get("tools"))
+    prompt_tokens += estimate_raw(fields.get("response_format")) + estimate_raw(fields.get("functions"))
+    maximum = read_maximum(fields, MAXIMUM_FIELDS)
+    choices = read_count(fields, "n", MOST_CHOICES) or 1
+    wants_usage = ask_for_usage(fields, is_streamed=is_streamed)
+    return Call(
+        model=model,
+        body=encode_fields(fields),
+        is_streamed=is_streamed,
+        wants_usage=wants_usage,
+        prompt_tokens=prompt_tokens,
+        prompt_bytes=len(body),
+        maximum=maximum,
+        choices=choices,
+    )
+
+
+def ask_for_usage(fields: dict[str, msgspec.Raw], *, is_streamed: bool) -> bool:
+    """Makes a stream tell its usage, keeping other stream options; whether the caller had asked for it himself."""
+    options: dict[str, Any] = read(fields, "stream_options", dict[str, Any] | None, "an object") or {}
+    wanted = options.get("include_usage", False)
+    if not isinstance(wanted, bool):
+        message = "'stream_options.include_usage' must be true or false."
+        raise GatewayError("invalid_request", message, param="stream_options.include_usage")
+    # Only with a stream: OpenAI refuses it elsewhere.
+    if is_streamed and not wanted:
+        fields["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
+    return bool(wanted)

@@ -1,0 +1,19 @@
+"""Answers the gateway gives itself: the models of a key, and its limits."""
+
+from typing import Any
+
+from gateway.domain.grants import Grant, KeyRecord
+
+# OpenAI's clients want a number; LiteLLM answers this one too.
+CREATED = 1677610602
+
+
+def view_model(grant: Grant) -> dict[str, Any]:
+    """One model in OpenAI's shape."""
+    return {"id": grant.model_name, "object": "model", "created": CREATED, "owned_by": grant.owned_by}
+
+
+def view_models(record: KeyRecord) -> dict[str, Any]:
+    """What this key may call, by name."""
+    grants = sorted(record.grants.values(), key=lambda grant: grant.model_name)
+    return {"object": "list", "data": [view_model(grant) for grant in grants]}

@@ -1,0 +1,63 @@
+"""Estimates what a prompt holds: texts by their characters, attachments at a fixed amount whatever their bytes."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
+
+# Below these a string is data of an attachment, not text: https://platform.openai.com/docs/api-reference/chat
+ATTACHMENT_TYPES = frozenset(
+    {"image_url", "input_audio", "file", "image", "document", "input_image", "input_file", "video_url"}
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+Messages = list[_Message]
+
+
+def estimate_messages(messages: Messages) -> float:
+    """Tokens of a chat's messages."""
+    tokens = 0.0
+    texts: list[str] = []
+    for message in messages:
+        tokens += TOKENS_PER_MESSAGE
+        if isinstance(message.content, str):
+            texts.append(message.content)
+        elif message.content:
+            tokens += estimate_parts(message.content, texts)
+        for raw in (message.tool_calls, message.function_call):
+            if bytes(raw):
+                tokens += estimate_text(bytes(raw))
+        texts.extend(text for text in (message.name, message.reasoning_content, message.refusal) if text)
+    return tokens + estimate_text("".join(texts).encode(errors="surrogatepass"))
+
+
+def estimate_parts(parts: list[dict[str, Any]], texts: list[str]) -> float:
+    """Tokens of a message's attachments; its texts are added to `texts`."""
+    tokens = 0.0
+    for part in parts:
+        if part.get("type") in ATTACHMENT_TYPES:
+            tokens += TOKENS_PER_ATTACHMENT
+        elif isinstance(text := part.get("text"), str):
+            texts.append(text)
+        else:
+            texts.append(_encode(part).decode())
+    return tokens
+
+
+def estimate_raw(raw: msgspec.Raw | None) -> float:
+    """Tokens of a piece of JSON that goes into the prompt as it is: tools, a schema."""
+    return estimate_text(bytes(raw)) if raw is not None else 0.0

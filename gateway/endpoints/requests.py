@@ -1,0 +1,144 @@
+"""A request body, decoded at its top level, checked, and written anew: what is forwarded is what was checked."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_metadata, refuse_parameters
+
+# LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
+MOST_DEPTH: Final = 100
+MOST_CHOICES: Final = 128
+MOST_TOKENS: Final = 100_000_000
+LONGEST_MODEL_NAME: Final = 255
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
+
+Fields = dict[str, msgspec.Raw]
+_decode_top = msgspec.json.Decoder(Fields).decode
+_decode_keys = msgspec.json.Decoder(Fields).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a caller asks for, read from a checked body.
+
+    `prompt_tokens` is the estimate before the model's learned ratio; `maximum` the call's own bound on one choice's
+    completion, None where it set none; `body` goes upstream.
+    """
+
+    model: str
+    body: bytes
+    is_streamed: bool
+    wants_usage: bool
+    prompt_tokens: float
+    prompt_bytes: int
+    maximum: int | None
+    choices: int
+
+
+def decode_fields(body: bytes) -> Fields:
+    """The top level of a JSON object. Raises `invalid_json` or `invalid_request`. Of a key sent twice, the last."""
+    if not body:
+        raise GatewayError("invalid_json", "The request body is empty; send a JSON object.")
+    try:
+        body.decode()
+    except UnicodeDecodeError as exc:
+        raise GatewayError("invalid_json", f"The request body is not UTF-8 (byte {exc.start}).") from None
+    try:
+        fields = _decode_top(body)
+    except msgspec.ValidationError:
+        raise GatewayError("invalid_request", "The request body must be a JSON object.") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.DecodeError as exc:
+        raise GatewayError("invalid_json", f"The request body is not valid JSON: {exc}.") from None
+    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _depth(body) > MOST_DEPTH:
+        raise _too_deep()
+    return fields
+
+
+def _too_deep() -> GatewayError:
+    return GatewayError("invalid_request", f"The request body is nested deeper than {MOST_DEPTH} levels.")
+
+
+def _depth(body: bytes) -> int:
+    deepest = depth = 0
+    for match in _TOKEN.finditer(body):
+        token = match[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def encode_fields(fields: Fields) -> bytes:
+    """The object written anew, each key once."""
+    return _encode(fields)
+
+
+def check_fields(fields: Fields) -> None:
+    """Refuses what steers LiteLLM: own parameters, own keys in metadata, tools that make it call elsewhere."""
+    refuse_parameters(fields)
+    if "metadata" in fields:
+        metadata = read(fields, "metadata", dict[str, msgspec.Raw] | None, "an object")
+        refuse_metadata(metadata or ())
+    if "tools" in fields:
+        for tool in read(fields, "tools", list[_Tool] | None, "a list of tools") or ():
+            if tool.type in TOOLS_THAT_REACH_ELSEWHERE:
+                message = f"Tools of type '{tool.type}' are not available here; leave it out."
+                raise GatewayError("parameter_not_allowed", message, param="tools")
+
+
+class _Tool(msgspec.Struct):
+    type: str = ""
+
+
+_decoders: dict[Any, Callable[[msgspec.Raw], Any]] = {}
+
+
+def read(fields: Fields, name: str, kind: Any, wording: str) -> Any:
+    """One field as `kind`; None if it is absent. Raises `invalid_request` naming the field."""
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    decode = _decoders.get(kind)
+    if decode is None:
+        decode = _decoders[kind] = msgspec.json.Decoder(kind).decode
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        raise GatewayError("invalid_request", f"'{name}' must be {wording}.", param=name) from None
+
+
+def read_model(fields: Fields) -> str:
+    """The model's name, exactly. Raises `invalid_request`."""
+    model = read(fields, "model", str, "a string")
+    if not model:
+        raise GatewayError("invalid_request", "'model' is missing; name the model to call.", param="model")
+    if "," in model:
+        raise GatewayError("invalid_request", "'model' must name one model; commas are not allowed.", param="model")
+    if len(model) > LONGEST_MODEL_NAME:
+        message = f"'model' must be at most {LONGEST_MODEL_NAME} characters long."
+        raise GatewayError("invalid_request", message, param="model")
+    return str(model)
+
+
+def read_count(fields: Fields, name: str, most: int) -> int | None:
+    """A whole number from 1 to `most`; None if absent or null."""
+    count = read(fields, name, int | None, f"a whole number from 1 to {most}")
+    if count is not None and not 1 <= count <= most:
+        raise GatewayError("invalid_request", f"'{name}' must be a whole number from 1 to {most}.", param=name)
+    return None if count is None else int(count)
+
+
+def read_maximum(fields: Fields, names: tuple[str, ...]) -> int | None:
+    """The call's bound on its completion: the least of the fields that set one."""
+    told = [count for name in names if (count := read_count(fields, name, MOST_TOKENS)) is not None]
+    return min(told, default=None)

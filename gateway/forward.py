@@ -1,0 +1,79 @@
+"""Step 3: open the upstream's answer. The only place that turns the upstream's failures into the caller's errors."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+
+# Passed on as they are; every other header of the caller stays here, for LiteLLM takes credentials from many.
+PASSED_HEADERS: Final = {
+    b"content-type": "content-type",
+    b"accept": "accept",
+    b"user-agent": "user-agent",
+    b"anthropic-version": "anthropic-version",
+    b"anthropic-beta": "anthropic-beta",
+    b"openai-beta": "openai-beta",
+    b"traceparent": "traceparent",
+}
+LARGEST_ERROR: Final = 64 * 1024
+# LiteLLM's own key was refused, or its upstream's: neither is the caller's doing.
+STATUSES_OF_OURS: Final = {401: 502, 403: 502, 408: 504}
+
+
+def upstream_headers(passed: Mapping[str, str], request_id: str, user: str) -> dict[str, str]:
+    """What goes to LiteLLM beside the credential: the allow-list, our id for its log, and whose call it is."""
+    own = {"content-type": "application/json", "x-litellm-call-id": request_id, "x-litellm-end-user-id": user}
+    return {**passed, **own}
+
+
+def error_of(failure: Exception) -> GatewayError:
+    """An upstream that could not be asked, broke off, or kept silent."""
+    if isinstance(failure, UpstreamUnreachable):
+        message = "The model server can not be reached at this moment. Try again."
+        return GatewayError("upstream_unavailable", message, headers={"retry-after": "2"})
+    if isinstance(failure, UpstreamSilent):
+        return GatewayError("upstream_timeout", "The model did not answer in time.")
+    if isinstance(failure, UpstreamBroken):
+        return GatewayError("upstream_error", "The model server broke off before it answered.")
+    raise failure
+
+
+async def read_refusal(answer: Answer) -> GatewayError:
+    """The upstream's own error, in words that are the caller's to read: its status, its message, its retry-after."""
+    body = b""
+    try:
+        while len(body) < LARGEST_ERROR and (chunk := await answer.read()):
+            body += chunk
+    except (UpstreamBroken, UpstreamSilent):
+        pass  # what came says enough: the status is known
+    told = _told(body)
+    error = GatewayError("upstream_error", str(told.get("message") or f"The model server answered {answer.status}."))
+    error.status = STATUSES_OF_OURS.get(answer.status, answer.status)
+    if error.status == answer.status:
+        error.type = str(told.get("type") or error.type)
+    else:
+        # Its words may speak of a key that is not the caller's.
+        error.message = f"The model server refused the gateway's request ({answer.status})."
+        if answer.status == 408:
+            error = GatewayError("upstream_timeout", "The model did not answer in time.")
+    code = told.get("code")
+    if isinstance(code, str) and code and not code.isdigit() and error.status < 500:
+        error.code = code
+    if isinstance(param := told.get("param"), str):
+        error.param = param
+    retry_after = answer.headers.get("retry-after") or answer.headers.get("llm_provider-retry-after")
+    if retry_after and retry_after.isdigit():
+        error.headers["retry-after"] = retry_after
+    return error
+
+
+def _told(body: bytes) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error if isinstance(error, dict) else {}

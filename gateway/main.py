@@ -1,0 +1,148 @@
+"""Puts the gateway together: `create_app` reads the settings, names the routes, opens and drains the parts."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway import metrics
+from gateway.domain.errors import GatewayError
+from gateway.domain.grants import KeyRecord
+from gateway.endpoints.catalogue import ENDPOINTS, Endpoint
+from gateway.endpoints.listing import view_model, view_models
+from gateway.parts import Parts
+from gateway.proxy import Head, Proxy, refuse_model_in_query
+from gateway.settings import Settings, SettingsError
+from gateway.web.errors import send_error
+from gateway.web.logs import configure_logs
+from gateway.web.responses import Receive, Scope, Send, send_json
+
+log = structlog.get_logger(__name__)
+
+Own = Callable[[Scope, Send], Awaitable[None]]
+PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(settings: Settings | None = None) -> "Gateway":
+    """The ASGI app; reads the environment once, when no settings are given."""
+    if settings is None:
+        try:
+            settings = Settings.from_env()
+        except SettingsError as error:
+            raise SystemExit(str(error)) from None
+    configure_logs(settings.log_level)
+    return Gateway(settings)
+
+
+class Gateway:
+    """Routes by exact path: an allow-list. Health, metrics and the lifespan are Starlette's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.parts = Parts(settings)
+        self._proxy: Proxy | None = None
+        self._multiprocess_folder = settings.prometheus_multiproc_dir
+        self._endpoints: dict[str, Endpoint] = {}
+        for endpoint in ENDPOINTS:
+            self._endpoints[endpoint.path] = self._endpoints[endpoint.path.removeprefix("/v1")] = endpoint
+        self._own: dict[str, Own] = {}
+        for path, own in (("/models", self._list_models), ("/limits", self._list_limits)):
+            self._own[path] = self._own["/v1" + path] = own
+        self._starlette = Starlette(
+            routes=[
+                Route("/health/live", self._live),
+                Route("/health/ready", self._ready),
+                Route("/metrics", self._metrics),
+            ],
+            lifespan=self._lifespan,
+        )
+        self._cold = {"/health/live", "/health/ready", "/metrics"}
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._proxy = await self.parts.open()
+        try:
+            yield
+        finally:
+            await self.parts.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._starlette(scope, receive, send)
+            return
+        endpoint = self._endpoints.get(scope["path"])
+        proxy = self._proxy
+        if endpoint is not None and scope["method"] == "POST" and proxy is not None:
+            await proxy.forward(endpoint, scope, receive, send)
+        elif scope["path"] in self._cold:
+            await self._starlette(scope, receive, send)
+        else:
+            await self._answer(scope, send)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        """The gateway's own answers, and errors for all that is not on the list."""
+        request_id = self.parts.ids.new()
+        path: str = scope["path"]
+        own = self._own.get(path) or (self._show_model if _model_of(path) else None)
+        try:
+            if own is None and path not in self._endpoints:
+                raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
+            allowed = "POST" if own is None else "GET"
+            if scope["method"] != allowed:
+                message = f"{path[:200]} takes {allowed} only."
+                raise GatewayError("method_not_allowed", message, headers={"allow": allowed})
+            if own is None:
+                raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
+            refuse_model_in_query(scope["query_string"])
+            await own(scope, send)
+        except GatewayError as error:
+            metrics.ERRORS.labels(error.code).inc()
+            await send_error(send, error, str(request_id), "openai")
+
+    async def _list_models(self, scope: Scope, send: Send) -> None:
+        await self._send(send, view_models(await self._authenticate(scope)))
+
+    async def _show_model(self, scope: Scope, send: Send) -> None:
+        record = await self._authenticate(scope)
+        name = _model_of(scope["path"])
+        grant = record.grants.get(name)
+        if grant is None:
+            message = f"The model '{name[:100]}' does not exist or this API key may not use it."
+            raise GatewayError("model_not_found", message, param="model")
+        await self._send(send, view_model(grant))
+
+    async def _list_limits(self, scope: Scope, send: Send) -> None:
+        await self._send(send, await self.parts.limits.view(await self._authenticate(scope)))
+
+    async def _authenticate(self, scope: Scope) -> KeyRecord:
+        if self._proxy is None:
+            raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
+        return await self._proxy.authenticate(Head.read(scope["headers"]))
+
+    async def _send(self, send: Send, body: object) -> None:
+        await send_json(send, 200, body, [(b"x-request-id", str(self.parts.ids.new()).encode())])
+
+    async def _live(self, _: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def _ready(self, _: Request) -> Response:
+        parts = await self.parts.check()
+        is_ready = all(parts.values())
+        body = {"status": "ready" if is_ready else "not ready", "parts": parts}
+        return JSONResponse(body, 200 if is_ready else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        self.parts.measure()
+        return Response(metrics.scrape(self._multiprocess_folder), media_type=PROMETHEUS_TYPE)
+
+
+def _model_of(path: str) -> str:
+    """The name in `/v1/models/{name}`, which may hold slashes; '' if the path is another."""
+    for prefix in ("/v1/models/", "/models/"):
+        if path.startswith(prefix):
+            return path[len(prefix) :]
+    return ""

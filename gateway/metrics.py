@@ -1,0 +1,116 @@
+"""What Prometheus scrapes: every metric of the gateway, named once. docs/metrics.md is checked against this.
+
+Labels take only words from our own tables: never a key, a user, or a name a caller made up. With several workers,
+PROMETHEUS_MULTIPROC_DIR (set by `litemaas gateway`) adds them up.
+"""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from gateway.domain.errors import CODES
+from gateway.domain.usage_rows import UsageRow
+
+REGISTRY: Final = CollectorRegistry()
+
+CALLS: Final = Counter(
+    "litemaas_calls",
+    "Calls answered, by endpoint, status and ending",
+    ["endpoint", "status", "ending"],
+    registry=REGISTRY,
+)
+REFUSALS: Final = Counter(
+    "litemaas_refusals", "Calls refused by a limit, by its level and kind", ["level", "kind", "code"], registry=REGISTRY
+)
+SHADOW_REFUSALS: Final = Counter(
+    "litemaas_shadow_refusals", "Calls that a shadow limit would have refused", ["level", "kind"], registry=REGISTRY
+)
+ERRORS: Final = Counter(
+    "litemaas_errors", "Calls answered with an error of the gateway's own", ["code"], registry=REGISTRY
+)
+TOKENS: Final = Counter("litemaas_tokens", "Tokens of forwarded calls", ["direction"], registry=REGISTRY)
+COST: Final = Counter("litemaas_cost_nano_usd", "Cost of forwarded calls in nano-USD", registry=REGISTRY)
+FIRST_BYTE: Final = Histogram(
+    "litemaas_first_byte_seconds",
+    "From the request to the first byte of the answer",
+    ["endpoint"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600),
+    registry=REGISTRY,
+)
+IN_FLIGHT: Final = Gauge(
+    "litemaas_calls_in_flight", "Calls being forwarded now", multiprocess_mode="livesum", registry=REGISTRY
+)
+LIMITS_UNAVAILABLE: Final = Counter(
+    "litemaas_limits_unavailable", "Calls that met no Redis, by what became of them", ["outcome"], registry=REGISTRY
+)
+LEDGER_JOURNAL_BYTES: Final = Gauge(
+    "litemaas_ledger_journal_bytes",
+    "Usage rows on disk, not yet in Postgres",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+LEDGER_WAITING: Final = Gauge(
+    "litemaas_ledger_waiting_seconds",
+    "How long the oldest waiting row waits",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+LEDGER_ROWS: Final = Gauge(
+    "litemaas_ledger_rows_written",
+    "Usage rows written by the living workers",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+LEDGER_REFUSED: Final = Gauge(
+    "litemaas_ledger_rows_refused",
+    "Usage rows Postgres refused, set aside",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+LEDGER_ERRORS: Final = Gauge(
+    "litemaas_ledger_write_errors", "Batches that could not be written", multiprocess_mode="livesum", registry=REGISTRY
+)
+SETTLEMENTS_WAITING: Final = Gauge(
+    "litemaas_settlements_waiting",
+    "Ended calls whose leases are not settled yet",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+SEEDS: Final = Counter("litemaas_counters_seeded", "Counters made anew from the ledger", registry=REGISTRY)
+REAPED: Final = Counter(
+    "litemaas_leases_reaped", "Leases of gateways that died, charged by estimate", registry=REGISTRY
+)
+LEASES_LOST: Final = Counter("litemaas_leases_lost", "Open leases Redis lost, taken again", registry=REGISTRY)
+DRIFT: Final = Gauge(
+    "litemaas_counter_drift",
+    "Largest difference of a window counter from the ledger at the last look, as a share of its limit",
+    ["kind"],
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+CACHED_KEYS: Final = Gauge("litemaas_cached_keys", "Key records held", multiprocess_mode="livesum", registry=REGISTRY)
+
+OWN_CODES: Final = frozenset(CODES)
+_IN, _OUT = TOKENS.labels("input"), TOKENS.labels("output")
+
+
+def count_call(endpoint: str, row: UsageRow) -> None:
+    """One forwarded call."""
+    CALLS.labels(endpoint, str(row.status), row.ending).inc()
+    if row.prompt_tokens:
+        _IN.inc(row.prompt_tokens)
+    if row.completion_tokens:
+        _OUT.inc(row.completion_tokens)
+    if row.cost_nano_usd:
+        COST.inc(row.cost_nano_usd)
+    if row.first_byte_ms is not None:
+        FIRST_BYTE.labels(endpoint).observe(row.first_byte_ms / 1000)
+
+
+def scrape(multiprocess_folder: str | None) -> bytes:
+    """The text Prometheus reads, of all workers where they share a folder."""
+    if multiprocess_folder is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=multiprocess_folder)  # type: ignore[no-untyped-call]  # untyped there
+    return generate_latest(registry)

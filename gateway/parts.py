@@ -1,0 +1,202 @@
+"""The parts of one worker: made, opened and drained in one place."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+import structlog
+
+from gateway import metrics
+from gateway.admit import Admission
+from gateway.domain.grants import KeyRecord
+from gateway.domain.ids import RequestIds
+from gateway.domain.keys import Peppers
+from gateway.keep_leases import LeaseKeeper
+from gateway.proxy import Proxy
+from gateway.reap import Reaper
+from gateway.seed import Seeder
+from gateway.settings import Settings
+from gateway.settle import Settlements
+from gateway.show_limits import LimitView
+from gateway.storage import redis
+from gateway.storage.changes import Changes
+from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.key_cache import KeyCache
+from gateway.storage.key_records import find_key_record
+from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.postgres import new_pool
+from gateway.storage.redis_runs import meet_run
+from gateway.upstream.client import Patience, Upstream
+from gateway.web.background import Background
+from gateway.web.bodies import BodyBudget
+
+log = structlog.get_logger(__name__)
+
+CLOCK_S: Final = 5.0
+POSTGRES_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class Parts:
+    """Everything a worker holds. `open` returns while Postgres or Redis are away: readiness tells."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.background = Background()
+        self.ids = RequestIds()
+        url = settings.database_url.get_secret_value()
+        self.pool = new_pool(
+            url,
+            size=settings.database_pool_size,
+            behind_pgbouncer=settings.pgbouncer,
+            ca_file=settings.database_ca_file,
+            name="litemaas-gateway",
+        )
+        listen_url = settings.listen_database_url or settings.database_url
+        self.changes = Changes(
+            self.pool, listen_url.get_secret_value(), self._forget, ca_file=settings.database_ca_file
+        )
+        self.keys = KeyCache(
+            self._load_key,
+            hearing=lambda: self.changes.hearing,
+            last_contact=lambda: self.changes.last_contact,
+            grace_s=settings.keys_grace_s,
+        )
+        self.scripts = redis.connect(
+            settings.redis_url.get_secret_value(),
+            SCRIPTS,
+            timeout_s=settings.redis_timeout_s,
+            ca_file=settings.redis_ca_file,
+            on_connect=self._meet_redis,
+        )
+        self.counters = Counters(self.scripts)
+        self.ledger = LedgerWriter(
+            self.pool,
+            settings.state_dir / "journal",
+            most_bytes=settings.journal_max_bytes,
+            on_late=lambda rows: self.settlements.settle_replayed(rows),
+        )
+        self.settlements = Settlements(self.counters, self.ledger)
+        self.seeder = Seeder(self.counters, self.pool)
+        self.reaper = Reaper(self.counters, self.ledger)
+        self.admission = Admission(
+            self.counters,
+            self.ids,
+            seed=self.seeder.seed,
+            sweep_due=self.reaper.sweep_due,
+            background=self.background,
+            allows_without_redis=settings.when_limits_unavailable == "allow",
+        )
+        self.leases = LeaseKeeper(self.counters, self.admission.take_again)
+        self.limits = LimitView(self.counters, self.ids, self.seeder)
+
+    def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
+        self.keys.forget(letter, ids)
+
+    async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
+        digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
+        return await find_key_record(self.pool, digests)
+
+    async def _meet_redis(self, run_id: str) -> None:
+        try:
+            async with asyncio.timeout(2):
+                is_new = await meet_run(self.pool, run_id)
+        except POSTGRES_AWAY as exc:
+            # Counters of an old snapshot may be trusted until Postgres is back.
+            log.warning("redis_run_not_recorded", cause=str(exc))
+            self.background.start(self._meet_redis_later(run_id), "meet-redis")
+            return
+        self.keys.forget("*", ())
+        log.info("redis_connected", run_id=run_id, is_new_run=is_new)
+
+    async def _meet_redis_later(self, run_id: str) -> None:
+        await asyncio.sleep(1)
+        await self._meet_redis(run_id)
+
+    async def open(self) -> Proxy:
+        """Starts everything and returns what forwards calls."""
+        settings = self.settings
+        await self.pool
+        self.ledger.open()
+        await self.scripts.open()
+        self.upstream = Upstream(
+            settings.litellm_urls[0],
+            api_key=settings.litellm_api_key.get_secret_value(),
+            patience=Patience(
+                connect_s=settings.connect_timeout_s,
+                first_byte_s=settings.first_byte_timeout_s,
+                idle_s=settings.idle_timeout_s,
+            ),
+            connections=settings.upstream_connections,
+            ca_file=settings.litellm_ca_file,
+        )
+        for name, work in (
+            ("changes", self.changes.run()),
+            ("ledger", self.ledger.run()),
+            ("settlements", self.settlements.run()),
+            ("leases", self.leases.run()),
+            ("reaper", self.reaper.run()),
+            ("clock", self._keep_clock()),
+        ):
+            self.background.start(work, name)
+        return Proxy(
+            ids=self.ids,
+            peppers=Peppers.parse(settings.key_peppers.get_secret_value()),
+            keys=self.keys,
+            admission=self.admission,
+            upstream=self.upstream,
+            settlements=self.settlements,
+            leases=self.leases,
+            ledger=self.ledger,
+            bodies=BodyBudget(settings.max_body_bytes_in_flight),
+            max_body_bytes=settings.max_body_bytes,
+        )
+
+    async def _keep_clock(self) -> None:
+        # Request ids carry Redis's time: it decides which window a call is in, for all gateways alike.
+        while True:
+            try:
+                before = self.ids.new().int >> 80
+                now_ms = await self.counters.now_ms()
+                after = self.ids.new().int >> 80
+                self.ids.offset_ms += now_ms - (before + after) // 2
+            except redis.RedisUnavailable:
+                pass  # said by the link; the last known offset stays
+            await asyncio.sleep(CLOCK_S)
+
+    async def close(self) -> None:
+        """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""
+        timeout_s = self.settings.drain_timeout_s
+        await self.settlements.drain(timeout_s / 2)
+        await self.background.stop()
+        await self.settlements.drain(timeout_s / 4)
+        await self.ledger.close(timeout_s / 4)
+        await self.upstream.close()
+        await self.scripts.close()
+        try:
+            async with asyncio.timeout(2):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def check(self) -> dict[str, bool]:
+        """What readiness looks at: a part that is away, by name."""
+        try:
+            await self.pool.fetchval("SELECT 1", timeout=1)
+            is_postgres_there = True
+        except POSTGRES_AWAY:
+            is_postgres_there = False
+        return {
+            "postgres": is_postgres_there,
+            "redis": self.scripts.is_connected,
+            "ledger": self.ledger.is_accepting,
+        }
+
+    def measure(self) -> None:
+        """Sets the gauges that are looked up rather than counted."""
+        metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal_bytes)
+        metrics.LEDGER_WAITING.set(self.ledger.waiting_s)
+        metrics.LEDGER_ROWS.set(self.ledger.rows_written)
+        metrics.LEDGER_REFUSED.set(self.ledger.rows_refused)
+        metrics.LEDGER_ERRORS.set(self.ledger.write_errors)
+        metrics.SETTLEMENTS_WAITING.set(len(self.settlements))
+        metrics.CACHED_KEYS.set(len(self.keys))

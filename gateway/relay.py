@@ -1,0 +1,81 @@
+"""Step 3b: carry the upstream's answer to the caller, piece by piece, until one of them leaves."""
+
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from gateway.domain.calls import Ending
+from gateway.domain.errors import GatewayError
+from gateway.forward import error_of
+from gateway.meter import Meter
+from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
+from gateway.web.errors import ErrorShape, error_body
+from gateway.web.responses import RawHeaders, Send
+
+STREAM_HEADERS: Final = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class Relay:
+    """One answer on its way. What it has seen stays readable when it is interrupted."""
+
+    __slots__ = ("_meter", "_send", "ending", "error_code", "first_byte_at", "has_passed", "has_started")
+
+    def __init__(self, meter: Meter, send: Send) -> None:
+        self._meter = meter
+        self._send = send
+        self.has_started = False
+        self.has_passed = False
+        self.first_byte_at: float | None = None
+        self.ending: Ending = "client_disconnected"
+        self.error_code: str | None = None
+
+    async def carry(self, answer: Answer, headers: RawHeaders, shape: ErrorShape, request_id: str) -> None:
+        """Sends the head with the first piece, so that an answer that breaks before it can still be an error."""
+        content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
+        is_stream = content_type.startswith(b"text/event-stream")
+        head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if is_stream else [])]
+        try:
+            while chunk := await answer.read():
+                if self.first_byte_at is None:
+                    self.first_byte_at = monotonic()
+                await self._pass(self._meter.feed(chunk), answer.status, head)
+            await self._pass(self._meter.finish(), answer.status, head)
+        except (UpstreamBroken, UpstreamSilent) as failure:
+            self.ending = "timeout" if isinstance(failure, UpstreamSilent) else "upstream_error"
+            await self._break_off(error_of(failure), is_stream=is_stream, shape=shape, request_id=request_id)
+            return
+        if self._meter.has_error:
+            # The upstream said so itself, in its own event; the stream ends as it came.
+            self.ending, self.error_code = "upstream_error", "upstream_error"
+        else:
+            self.ending = "completed"
+        if not self.has_started:
+            await self._start(answer.status, head)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pass(self, data: bytes, status: int, head: RawHeaders) -> None:
+        if not data:
+            return
+        if not self.has_started:
+            await self._start(status, head)
+        self.has_passed = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _start(self, status: int, head: RawHeaders) -> None:
+        self.has_started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+
+    async def _break_off(self, error: GatewayError, *, is_stream: bool, shape: ErrorShape, request_id: str) -> None:
+        self.error_code = error.code
+        if not self.has_started:
+            raise error
+        if is_stream:
+            # There is no status left to say it with: one event in the route's form, and no [DONE].
+            event = b"data: " + msgspec.json.encode(error_body(error, request_id, shape)) + b"\n\n"
+            if shape == "anthropic":
+                event = b"event: error\n" + event
+            await self._send({"type": "http.response.body", "body": event, "more_body": False})
+            return
+        # A body of a known length can only be cut: the server closes the connection.
+        raise ConnectionAbortedError("the upstream broke off")

@@ -1,0 +1,90 @@
+"""The gateway's settings: the only reader of its environment. README's table is checked against this by a test."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.domain.keys import Peppers
+
+
+class SettingsError(Exception):
+    """What is missing or wrong, all in one message, no value of a secret in it."""
+
+
+class Settings(BaseSettings):
+    """`LITEMAAS_…` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr = Field(description="Postgres, role of the app")
+    listen_database_url: SecretStr | None = Field(
+        None, description="Postgres for notifications, where DATABASE_URL is a PgBouncer"
+    )
+    database_ca_file: Path | None = Field(None, description="CA of Postgres's certificate")
+    database_pool_size: PositiveInt = Field(5, description="connections to Postgres a worker")
+    pgbouncer: bool = Field(False, description="DATABASE_URL is a PgBouncer: no prepared statements")
+    redis_url: SecretStr = Field(
+        description="redis://, rediss://, redis+sentinel://host:port,…/primary or redis+cluster://host:port"
+    )
+    redis_ca_file: Path | None = Field(None, description="CA of Redis's certificate")
+    redis_timeout_s: PositiveFloat = Field(2.0, description="longest wait for Redis's answer")
+    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, commas between")
+    litellm_api_key: SecretStr = Field(description="the key LiteLLM takes from the gateway")
+    litellm_ca_file: Path | None = Field(None, description="CA of LiteLLM's certificate")
+    key_peppers: SecretStr = Field(
+        description="1:<64 hex digits>; more versions after commas, the highest makes new keys"
+    )
+    state_dir: Path = Field(Path("./state"), description="folder of the workers' journals; keep it across restarts")
+    when_limits_unavailable: Literal["deny", "allow"] = Field(
+        "deny", description="with Redis away: refuse with 503, or forward and count in the ledger only"
+    )
+    keys_grace_s: PositiveFloat = Field(900.0, description="how long known keys work while Postgres is away")
+    connect_timeout_s: PositiveFloat = Field(5.0, description="longest wait for a connection to LiteLLM")
+    first_byte_timeout_s: PositiveFloat = Field(600.0, description="longest wait for an answer's first byte")
+    idle_timeout_s: PositiveFloat = Field(600.0, description="longest silence within an answer")
+    max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body")
+    max_body_bytes_in_flight: PositiveInt = Field(
+        512 * 1024 * 1024, description="bodies of all calls of a worker together; more: 503 overloaded"
+    )
+    upstream_connections: PositiveInt = Field(1000, description="connections to LiteLLM a worker")
+    drain_timeout_s: PositiveFloat = Field(10.0, description="how long settlements may take at shutdown")
+    journal_max_bytes: PositiveInt = Field(1024**3, description="largest journal of a worker while Postgres is away")
+    prometheus_multiproc_dir: str | None = Field(
+        None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+
+    @field_validator("litellm_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        if not value or not all(str(url).startswith(("http://", "https://")) for url in value):
+            raise ValueError("one or more http:// or https:// addresses")
+        return value
+
+    @field_validator("key_peppers")
+    @classmethod
+    def _check_peppers(cls, value: SecretStr) -> SecretStr:
+        Peppers.parse(value.get_secret_value())
+        return value
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Reads the environment; raises SettingsError naming everything that is missing or wrong."""
+        try:
+            return cls()
+        except ValidationError as exc:
+            raise SettingsError(explain(exc)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """One line a setting, without its value: it may be a secret."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
+        said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name}: {said}")
+    return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

@@ -1,0 +1,118 @@
+"""Steps 5 and 6, done by the app and not by the request: first the row is safe in the journal, then the lease is
+settled. A client that hangs up, a cancelled task or a stop of the server do not reach in here."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.counters import Counters, Settlement
+from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
+from gateway.storage.redis import RedisUnavailable
+
+log = structlog.get_logger(__name__)
+
+# Settlements that wait for Redis. Older ones are dropped: their leases are reaped, and their rows are in the ledger.
+MOST_WAITING: Final = 200_000
+RETRY_S: Final = 0.2
+# Scripts sent at once: Redis runs them one by one anyway.
+BATCH: Final = 256
+
+
+def settlement_of(row: UsageRow) -> Settlement:
+    """What the row says its limits are charged."""
+    return Settlement(
+        account_id=row.account_id,
+        request_id=row.request_id,
+        requests_rate=row.counted_rate_requests,
+        requests_window=row.counted_requests,
+        tokens=row.counted_tokens,
+        nano_usd=row.counted_nano_usd,
+    )
+
+
+class Settlements:
+    """Closes calls. `close_call` returns at once and never fails; `run` is a task of the app."""
+
+    def __init__(self, counters: Counters, ledger: LedgerWriter) -> None:
+        self._counters = counters
+        self._ledger = ledger
+        self._rows: list[UsageRow] = []
+        self._waiting: deque[Settlement] = deque(maxlen=MOST_WAITING)
+        self._news = asyncio.Event()
+        self.rows_lost = 0
+
+    def __len__(self) -> int:
+        return len(self._rows) + len(self._waiting)
+
+    def close_call(self, row: UsageRow, *, is_leased: bool) -> None:
+        """The call has ended. Its row is journaled within this tick of the loop, its lease settled after."""
+        if not self._rows:
+            asyncio.get_running_loop().call_soon(self._journal)
+        self._rows.append(row)
+        if is_leased:
+            self._waiting.append(settlement_of(row))
+            self._news.set()
+
+    def free(self, account_id: int, request_id: UUID) -> None:
+        """A reservation whose outcome is unknown, or that was never used: gives all of it back."""
+        nothing = Settlement(
+            account_id=account_id, request_id=request_id, requests_rate=0, requests_window=0, tokens=0, nano_usd=0
+        )
+        self._waiting.append(nothing)
+        self._news.set()
+
+    def _journal(self) -> None:
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        try:
+            self._ledger.append(rows)
+        except LedgerUnavailable:
+            # Calls are refused from then on; these were already under way.
+            self.rows_lost += len(rows)
+            log.error("usage_rows_lost", count=len(rows), request_ids=[str(r.request_id) for r in rows[:20]])
+
+    async def run(self) -> None:
+        """Settles what waits, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            # Rows of this tick first.
+            await asyncio.sleep(0)
+            if not await self._settle_waiting():
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+
+    async def _settle_waiting(self) -> bool:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            results = await asyncio.gather(*map(self._counters.settle, batch), return_exceptions=True)
+            failed = [s for s, result in zip(batch, results, strict=True) if isinstance(result, RedisUnavailable)]
+            for result in results:
+                if isinstance(result, BaseException) and not isinstance(result, RedisUnavailable):
+                    log.error("settlement_failed", cause=str(result))
+            if failed:
+                # An unknown outcome is settled again: by its id it counts once.
+                self._waiting.extendleft(reversed(failed))
+                return False
+        return True
+
+    async def settle_replayed(self, rows: Sequence[UsageRow]) -> None:
+        """Rows of a journal whose gateway died before it settled: by their ids, once."""
+        self._waiting.extend(map(settlement_of, rows))
+        self._news.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """At shutdown: everything that ended is journaled, and settled as far as Redis answers in time."""
+        self._journal()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._settle_waiting():
+                    await asyncio.sleep(RETRY_S)
+        except TimeoutError:
+            log.warning("settlements_left_to_the_reaper", count=len(self._waiting))

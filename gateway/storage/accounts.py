@@ -1,0 +1,237 @@
+"""Users, and the accounts that pay: a user's personal one, or a team's with its members."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+Role = Literal["admin", "admin-readonly", "user"]
+UserStatus = Literal["active", "deactivated"]
+AccountKind = Literal["personal", "team"]
+AccountStatus = Literal["active", "suspended"]
+TeamRole = Literal["owner", "member"]
+ROLES: Final = get_args(Role)
+USER_STATUSES: Final = get_args(UserStatus)
+ACCOUNT_KINDS: Final = get_args(AccountKind)
+ACCOUNT_STATUSES: Final = get_args(AccountStatus)
+TEAM_ROLES: Final = get_args(TeamRole)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person. `account_id` is the personal account."""
+
+    id: int
+    email: str
+    name: str
+    role: Role
+    status: UserStatus
+    account_id: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who pays. `owner_user_id` is the person of a personal account, None for a team."""
+
+    id: int
+    kind: AccountKind
+    name: str
+    owner_user_id: int | None
+    time_zone: str
+    status: AccountStatus
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamMember:
+    """A user in a team."""
+
+    account_id: int
+    user_id: int
+    email: str
+    name: str
+    role: TeamRole
+    joined_at: datetime
+
+
+INSERT_USER: Final = """
+WITH person AS (
+    INSERT INTO users (email, name, role) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING
+    RETURNING id, email, name, role, status, created_at, updated_at
+), account AS (
+    INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
+    RETURNING id, owner_user_id
+)
+SELECT p.id, p.email, p.name, p.role, p.status, a.id AS account_id, p.created_at, p.updated_at
+FROM person p JOIN account a ON a.owner_user_id = p.id
+"""
+
+
+async def insert_user(executor: "Executor", *, email: str, name: str, role: Role, time_zone: str) -> User | None:
+    """A new user with his personal account; None if the e-mail address (lower case) is taken."""
+    row = await executor.fetchrow(INSERT_USER, email, name, role, time_zone)
+    return User(**row) if row else None
+
+
+FIND_USER: Final = """
+SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+FROM users u JOIN accounts a ON a.owner_user_id = u.id
+WHERE u.id = $1 OR u.email = $2
+"""
+
+
+async def find_user(executor: "Executor", *, user_id: int | None = None, email: str | None = None) -> User | None:
+    """By id or by e-mail address (lower case)."""
+    row = await executor.fetchrow(FIND_USER, user_id, email)
+    return User(**row) if row else None
+
+
+LIST_USERS: Final = """
+SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+FROM users u JOIN accounts a ON a.owner_user_id = u.id
+WHERE u.id > $1 ORDER BY u.id LIMIT $2
+"""
+
+
+async def list_users(executor: "Executor", *, after_id: int, limit: int) -> list[User]:
+    """By id, those after `after_id`."""
+    return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit)]
+
+
+LOCK_USER: Final = """
+SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+FROM users u JOIN accounts a ON a.owner_user_id = u.id
+WHERE u.id = $1 FOR UPDATE OF u
+"""
+
+
+async def lock_user(executor: "Executor", user_id: int) -> User | None:
+    """As he is when nobody else is changing him; locked until the transaction ends."""
+    row = await executor.fetchrow(LOCK_USER, user_id)
+    return User(**row) if row else None
+
+
+UPDATE_USER: Final = """
+UPDATE users SET role = $2, status = $3, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_user(executor: "Executor", user_id: int, *, role: Role, status: UserStatus) -> None:
+    """Sets both; nothing if there is no such user."""
+    await executor.execute(UPDATE_USER, user_id, role, status)
+
+
+LOCK_ADMINS: Final = """
+SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE
+"""
+
+
+async def lock_admins(executor: "Executor") -> list[int]:
+    """Ids of all active admins, locked until the transaction ends, so that two can not remove each other."""
+    return [row["id"] for row in await executor.fetch(LOCK_ADMINS)]
+
+
+INSERT_TEAM: Final = """
+INSERT INTO accounts (kind, name, time_zone) VALUES ('team', $1, $2)
+ON CONFLICT (lower(name)) WHERE kind = 'team' DO NOTHING
+RETURNING id, kind, name, owner_user_id, time_zone, status, created_at
+"""
+
+
+async def insert_team(executor: "Executor", *, name: str, time_zone: str) -> Account | None:
+    """A new team; None if the name is taken, in whatever case."""
+    row = await executor.fetchrow(INSERT_TEAM, name, time_zone)
+    return Account(**row) if row else None
+
+
+FIND_ACCOUNT: Final = """
+SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts WHERE id = $1
+"""
+
+
+async def find_account(executor: "Executor", account_id: int) -> Account | None:
+    """Of either kind."""
+    row = await executor.fetchrow(FIND_ACCOUNT, account_id)
+    return Account(**row) if row else None
+
+
+FIND_TEAM: Final = """
+SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
+WHERE kind = 'team' AND (id = $1 OR lower(name) = lower($2::text))
+"""
+
+
+async def find_team(executor: "Executor", *, team_id: int | None = None, name: str | None = None) -> Account | None:
+    """By id or by name, in whatever case."""
+    row = await executor.fetchrow(FIND_TEAM, team_id, name)
+    return Account(**row) if row else None
+
+
+LIST_TEAMS: Final = """
+SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
+WHERE kind = 'team' AND id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def list_teams(executor: "Executor", *, after_id: int, limit: int) -> list[Account]:
+    """By id, those after `after_id`."""
+    return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, limit)]
+
+
+LOCK_ACCOUNT: Final = """
+SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE
+"""
+
+
+async def lock_account(executor: "Executor", account_id: int) -> None:
+    """Lets one transaction at a time change what hangs on this account; reading goes on."""
+    await executor.execute(LOCK_ACCOUNT, account_id)
+
+
+INSERT_MEMBER: Final = """
+INSERT INTO team_members (account_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+RETURNING joined_at
+"""
+
+
+async def insert_member(executor: "Executor", *, account_id: int, user_id: int, role: TeamRole) -> bool:
+    """Whether he was not a member before; an existing membership stays as it is."""
+    return await executor.fetchval(INSERT_MEMBER, account_id, user_id, role) is not None
+
+
+FIND_MEMBER: Final = """
+SELECT m.account_id, m.user_id, u.email, u.name, m.role, m.joined_at
+FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.account_id = $1 AND m.user_id = $2
+"""
+
+
+async def find_member(executor: "Executor", *, account_id: int, user_id: int) -> TeamMember | None:
+    """One membership."""
+    row = await executor.fetchrow(FIND_MEMBER, account_id, user_id)
+    return TeamMember(**row) if row else None
+
+
+LIST_MEMBERS: Final = """
+SELECT m.account_id, m.user_id, u.email, u.name, m.role, m.joined_at
+FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.account_id = $1 ORDER BY m.user_id
+"""
+
+
+async def list_members(executor: "Executor", account_id: int) -> list[TeamMember]:
+    """All of a team, by user id."""
+    return [TeamMember(**row) for row in await executor.fetch(LIST_MEMBERS, account_id)]
+
+
+DELETE_MEMBER: Final = """
+DELETE FROM team_members WHERE account_id = $1 AND user_id = $2 RETURNING role
+"""
+
+
+async def delete_member(executor: "Executor", *, account_id: int, user_id: int) -> TeamRole | None:
+    """The role he had; None if he was no member."""
+    role: TeamRole | None = await executor.fetchval(DELETE_MEMBER, account_id, user_id)
+    return role

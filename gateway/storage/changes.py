@@ -1,0 +1,112 @@
+"""Hears from Postgres what changed, and knows when it can not hear.
+
+Triggers NOTIFY ids (migration 0008) to a connection of its own. Each second a heartbeat goes out by the pool and has
+to come back by that connection: a pooler in between may swallow notifications without any error.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+
+from gateway.storage.postgres import connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.storage.postgres import Connection, Pool
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S: Final = 1.0
+# Two heartbeats may be late before the listening connection counts as deaf.
+DEAF_AFTER_S: Final = 2.5
+NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
+
+
+class Hearing(Enum):
+    """What is known of changes now."""
+
+    GOOD = "good"  # every change is heard
+    DEAF = "deaf"  # Postgres answers, but changes do not arrive
+    AWAY = "away"  # Postgres does not answer
+
+
+class Changes:
+    """Calls `forget(letter, ids)` for each change heard; `forget('*', ())` when some may have been missed."""
+
+    def __init__(
+        self, pool: "Pool", listen_url: str, forget: Callable[[str, tuple[int, ...]], None], *, ca_file: "Path | None"
+    ) -> None:
+        self._pool = pool
+        self._url = listen_url
+        self._ca_file = ca_file
+        self._forget = forget
+        self._channel = f"litemaas_heartbeat_{secrets.token_hex(8)}"
+        self._heard_at = 0.0
+        self._answered_at = 0.0
+        self.hearing = Hearing.AWAY
+        self.last_contact = monotonic()
+
+    async def run(self) -> None:
+        """Listens and beats until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(self._beat())
+
+    async def _listen(self) -> None:
+        while True:
+            connection: Connection | None = None
+            try:
+                connection = await connect(self._url, ca_file=self._ca_file, name="litemaas-changes")
+                await connection.add_listener("litemaas_changes", self._on_change)
+                await connection.add_listener(self._channel, self._on_heartbeat)
+                # What happened while nobody listened is not known.
+                self._forget("*", ())
+                while not connection.is_closed():
+                    await asyncio.sleep(HEARTBEAT_S)
+                    if self.hearing is Hearing.DEAF:
+                        break
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                log.warning("changes_not_heard", cause=str(exc))
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
+                self._answered_at = self.last_contact = monotonic()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                log.warning("postgres_does_not_answer", cause=str(exc))
+            await asyncio.sleep(HEARTBEAT_S)
+            self._judge()
+
+    def _judge(self) -> None:
+        now = monotonic()
+        before = self.hearing
+        if now - self._heard_at < DEAF_AFTER_S:
+            self.hearing = Hearing.GOOD
+        elif now - self._answered_at < DEAF_AFTER_S:
+            self.hearing = Hearing.DEAF
+        else:
+            self.hearing = Hearing.AWAY
+        if self.hearing is not before:
+            log.info("hearing_changed", hearing=self.hearing.value)
+            # Something may have been missed. While Postgres is away, what is known stays in use.
+            if self.hearing is Hearing.DEAF:
+                self._forget("*", ())
+
+    def _on_heartbeat(self, *_: object) -> None:
+        self._heard_at = self.last_contact = monotonic()
+
+    def _on_change(self, _connection: object, _pid: object, _channel: object, payload: object) -> None:
+        letter, _, ids = str(payload).partition(":")
+        self._forget(letter, tuple(int(i) for i in ids.split(",") if i))

@@ -1,0 +1,233 @@
+"""Limits in Redis: the only module that knows the Lua scripts and how an account's hash is named."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from gateway.domain.plans import Entry
+from gateway.storage.redis import Argument, Script, Scripts
+
+RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = SCRIPTS = tuple(
+    Script.load(name) for name in ("reserve", "settle", "charge", "renew", "sweep", "reap", "seed")
+)
+# The layout's version is in the name; the braces keep one account in one slot of a cluster.
+HASH_NAME: Final = "lm1:{%d}"
+LEASED_ACCOUNTS: Final = "lm1-leased-accounts"
+REAPING: Final = "lm1-reaping"
+IDLE_MS: Final = 600_000
+LEASE_MS: Final = 60_000
+CLAIM_MS: Final = 60_000
+KEEP_MS: Final = 7 * 24 * 3600 * 1000
+MOST_CLAIMED: Final = 500
+
+Mode = Literal["take", "force", "look"]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Taking(NamedTuple):
+    """What one limit had before this call, and what the call wants of it; a bucket's `left` in 1/60000 units."""
+
+    left: int
+    held: int
+    want: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a call may take: (prompt, expected completion, at most) in tokens and in nano-USD."""
+
+    tokens: tuple[int, int, int]
+    cost: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveReply:
+    """`status` as in reserve.lua; `seed` are indexes into the entries, for status `seed`."""
+
+    status: Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]
+    now_ms: int
+    is_sweep_due: bool
+    takings: tuple[Taking, ...] = ()
+    seed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What a call really used, for its lease."""
+
+    account_id: int
+    request_id: UUID
+    requests_rate: int
+    requests_window: int
+    tokens: int
+    nano_usd: int
+
+
+class SeedEntry(NamedTuple):
+    """A counter to make anew: the ledger's sum over a window. A count of open leases has no window and no sum."""
+
+    field: str
+    start_ms: int
+    end_ms: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """An expired lease, claimed for reaping."""
+
+    request_id: UUID
+    start_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    nano_usd: int
+    note: bytes
+
+
+_STATUS: Final[dict[bytes, Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]]] = {
+    b"1": "taken",
+    b"0": "refused",
+    b"2": "repeated",
+    b"-1": "seed",
+    b"-2": "late",
+    b"-3": "clock_skew",
+}
+
+
+def pack_entries(entries: Sequence[Entry]) -> bytes:
+    """The entries as the script reads them; the same for every call until a window ends, so keep it."""
+    return _encode(entries)
+
+
+class Counters:
+    """Reserve, settle and all else that changes counters. `clock_ms` is for tests only: None is Redis's clock."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self.clock_ms: int | None = None
+
+    @property
+    def _clock(self) -> Argument:
+        return b"" if self.clock_ms is None else self.clock_ms
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis can be asked now."""
+        return self._scripts.is_connected
+
+    async def reserve(
+        self,
+        account_id: int,
+        request_id: UUID,
+        entries: bytes,
+        estimate: Estimate,
+        *,
+        start_ms: int,
+        epoch: int,
+        scopes: str,
+        note: bytes,
+        mode: Mode = "take",
+    ) -> ReserveReply:
+        """One round trip; takes from every limit or from none. Raises RedisUnavailable: the outcome is unknown."""
+        answer = await self._scripts.run(
+            RESERVE,
+            HASH_NAME % account_id,
+            self._clock,
+            request_id.hex,
+            LEASE_MS,
+            start_ms,
+            epoch,
+            mode,
+            *estimate.tokens,
+            *estimate.cost,
+            scopes,
+            note,
+            entries,
+        )
+        status, now_ms, sweep = _STATUS[answer[0]], int(answer[1]), answer[2] == b"1"
+        numbers = [int(n) for n in answer[3:]]
+        if status == "seed":
+            return ReserveReply(status, now_ms, sweep, seed=tuple(n - 1 for n in numbers))
+        takings = tuple(Taking(*numbers[n : n + 3]) for n in range(0, len(numbers), 3))
+        return ReserveReply(status, now_ms, sweep, takings)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Whether there was a lease, open or reaped, that this replaced."""
+        s = settlement
+        return bool(
+            await self._scripts.run(
+                SETTLE,
+                HASH_NAME % s.account_id,
+                self._clock,
+                s.request_id.hex,
+                s.requests_rate,
+                s.requests_window,
+                s.tokens,
+                s.nano_usd,
+            )
+        )
+
+    async def charge(self, account_id: int, request_id: UUID, *, tokens: int, nano_usd: int) -> bool:
+        """Raises an open lease to what was used so far, cumulative; False: there is none."""
+        key = HASH_NAME % account_id
+        return bool(await self._scripts.run(CHARGE, key, self._clock, request_id.hex, tokens, nano_usd))
+
+    async def renew(self, account_id: int, request_ids: Sequence[UUID]) -> set[UUID]:
+        """Makes the leases valid for another LEASE_MS; returns those of which Redis knows nothing any more."""
+        ids = [i.hex for i in request_ids]
+        lost = await self._scripts.run(RENEW, HASH_NAME % account_id, self._clock, LEASE_MS, *ids)
+        return {UUID(i.decode()) for i in lost}
+
+    async def sweep(self, account_id: int) -> tuple[int, list[Lease]]:
+        """(open leases, expired ones claimed by this call for CLAIM_MS); drops what is long over."""
+        answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MOST_CLAIMED)
+        claimed = [_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
+        return int(answer[0]), claimed
+
+    async def announce(self, account_id: int) -> None:
+        """Names the account in the index that reapers go by. Beside the account's own hash, so not atomic with it:
+        said before the reserve, again while leases are renewed, and again by whoever sweeps open ones."""
+        await self._scripts.command("ZADD", LEASED_ACCOUNTS, int(time() * 1000), account_id)
+
+    async def accounts_with_leases(self) -> list[int]:
+        """Those named in the index; some may have none any more."""
+        return [int(a) for a in await self._scripts.command("ZRANGE", LEASED_ACCOUNTS, 0, -1)]
+
+    async def forget_idle_accounts(self) -> None:
+        """Takes those out of the index that nobody has named for a while."""
+        before = int(time() * 1000) - IDLE_MS
+        await self._scripts.command("ZREMRANGEBYSCORE", LEASED_ACCOUNTS, "-inf", before)
+
+    async def claim_round(self, for_ms: int) -> bool:
+        """Whether this gateway makes the reapers' round now."""
+        return await self._scripts.command("SET", REAPING, "1", "NX", "PX", for_ms) is not None
+
+    async def now_ms(self) -> int:
+        """Redis's clock."""
+        seconds, micros = await self._scripts.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def reap(self, account_id: int, request_id: UUID) -> bool:
+        """Closes an expired lease whose estimated row is written; False: renewed, settled or reaped meanwhile."""
+        return bool(await self._scripts.run(REAP, HASH_NAME % account_id, self._clock, request_id.hex))
+
+    async def seed(self, account_id: int, epoch: int, entries: Sequence[SeedEntry]) -> int:
+        """Makes those counters anew that still need it; returns how many."""
+        return int(await self._scripts.run(SEED, HASH_NAME % account_id, self._clock, epoch, _encode(entries)))
+
+
+def _lease(request_id: bytes, value: bytes) -> Lease:
+    _, _, start, prompt, completion, cost, _, _, note, *_ = _decode(value)
+    return Lease(
+        request_id=UUID(request_id.decode()),
+        start_ms=int(start),
+        prompt_tokens=int(prompt),
+        completion_tokens=int(completion),
+        nano_usd=int(cost),
+        note=note if isinstance(note, bytes) else note.encode(),
+    )

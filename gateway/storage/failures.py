@@ -1,0 +1,29 @@
+"""What asyncpg raises when Postgres can not answer, told apart from mistakes of the program."""
+
+import asyncpg
+
+# An address that answers nobody, a wrong password, a server that starts or stops.
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+)
+
+
+def explain(error: BaseException) -> str | None:
+    """A sentence for people if Postgres is not to be had or not ready; None: the error is something else."""
+    if isinstance(error, asyncpg.UndefinedTableError):
+        return "The database has no tables yet: run 'litemaas migrate' first."
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):
+        return f"Postgres refused: {error}."
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE):
+        return None
+    if isinstance(error, UNAVAILABLE):
+        return f"Postgres does not answer at LITEMAAS_DATABASE_URL ({error or type(error).__name__})."
+    return None

@@ -1,0 +1,126 @@
+"""Key records of one worker, kept until something about them changes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+import asyncpg
+
+from gateway.domain.grants import KeyRecord
+from gateway.storage.changes import Hearing
+
+# Behind the notifications, in case one is ever lost.
+TTL_S: Final = 30.0
+# While notifications do not arrive, Postgres is asked each second.
+DEAF_TTL_S: Final = 1.0
+UNKNOWN_TTL_S: Final = 2.0
+MOST_RECORDS: Final = 100_000
+MOST_UNKNOWN: Final = 10_000
+
+
+class KeysUnavailable(Exception):
+    """Postgres does not answer, and nothing is known of this key that may still be used."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: KeyRecord
+    loaded_at: float
+
+
+class KeyCache:
+    """digest -> record, read by `load` once however many ask, and stored only if nothing changed since the read began.
+
+    `hearing()` tells whether changes arrive, `last_contact()` when Postgres last answered (monotonic seconds). With
+    Postgres away, what is known goes on for `grace_s` from the last contact.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[bytes], Awaitable[KeyRecord | None]],
+        *,
+        hearing: Callable[[], Hearing],
+        last_contact: Callable[[], float],
+        grace_s: float,
+    ) -> None:
+        self._load = load
+        self._hearing = hearing
+        self._last_contact = last_contact
+        self._grace_s = grace_s
+        self._entries: dict[bytes, _Entry] = {}
+        self._unknown: dict[bytes, float] = {}
+        self._loading: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
+        self._changes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def peek(self, digest: bytes) -> KeyRecord | None:
+        """The record if it can be used without asking anyone: the way of nearly every call."""
+        entry = self._entries.get(digest)
+        if entry is None:
+            return None
+        hearing = self._hearing()
+        if hearing is Hearing.AWAY:
+            return entry.record if monotonic() - self._last_contact() < self._grace_s else None
+        ttl_s = TTL_S if hearing is Hearing.GOOD else DEAF_TTL_S
+        return entry.record if monotonic() - entry.loaded_at < ttl_s else None
+
+    async def find(self, digest: bytes) -> KeyRecord | None:
+        """The record, from Postgres if need be; None: no such key. Raises KeysUnavailable."""
+        record = self.peek(digest)
+        if record is not None:
+            return record
+        if self._unknown.get(digest, 0.0) > monotonic():
+            return None
+        loading = self._loading.get(digest)
+        if loading is None:
+            loading = asyncio.get_running_loop().create_task(self._read(digest), name="read-key")
+            self._loading[digest] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(digest, None))
+        try:
+            # Shielded: one caller that hangs up must not fail the others who wait for the same key.
+            return await asyncio.shield(loading)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            entry = self._entries.get(digest)
+            if entry is not None and monotonic() - self._last_contact() < self._grace_s:
+                return entry.record
+            raise KeysUnavailable from exc
+
+    async def _read(self, digest: bytes) -> KeyRecord | None:
+        began_at = self._changes
+        record = await self._load(digest)
+        if record is None:
+            self._entries.pop(digest, None)
+            if len(self._unknown) >= MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[digest] = monotonic() + UNKNOWN_TTL_S
+        elif began_at == self._changes:
+            if len(self._entries) >= MOST_RECORDS:
+                # The oldest first: a dict keeps the order of insertion.
+                self._entries.pop(next(iter(self._entries)))
+            self._entries[digest] = _Entry(record, monotonic())
+        return record
+
+    def forget(self, letter: str, ids: tuple[int, ...]) -> None:
+        """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models, '*' everything."""
+        self._changes += 1
+        self._unknown.clear()
+        if letter == "*":
+            self._entries.clear()
+            return
+        gone = [digest for digest, entry in self._entries.items() if _concerns(entry.record, letter, ids)]
+        for digest in gone:
+            del self._entries[digest]
+
+
+def _concerns(record: KeyRecord, letter: str, ids: tuple[int, ...]) -> bool:
+    if letter == "a":
+        return record.account_id in ids
+    if letter == "u":
+        return record.user_id in ids
+    if letter == "k":
+        return record.key_id in ids
+    return any(grant.model_id in ids for grant in record.grants.values())

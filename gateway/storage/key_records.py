@@ -1,0 +1,171 @@
+"""Reads all a gateway needs to know of a key in one statement, so that it is one state of the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.limits import (
+    LEVELS,
+    TEAM_SCOPE,
+    Kind,
+    Level,
+    Limit,
+    ReserveMode,
+    SetBy,
+    key_model_scope,
+    key_scope,
+    subscription_scope,
+    user_scope,
+)
+from gateway.domain.prices import Price
+from gateway.domain.windows import WindowKind
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+# The epoch is the account's own plus the number of Redis runs met: both only grow, so their sum tells each change.
+FIND_KEY_RECORD = """
+SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + (SELECT count(*) FROM redis_runs) AS epoch,
+       a.status = 'active' AS is_account_active,
+       k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
+           SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id))) AS is_user_active,
+       k.revoked_at IS NOT NULL OR k.archived_at IS NOT NULL AS is_revoked,
+       k.expires_at, k.allowed_ips::text[] AS allowed_ips,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'),
+            'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
+            'price', (SELECT jsonb_build_object('id', p.id, 'input', p.input::text, 'output', p.output::text,
+                'cached_input', p.cached_input::text, 'cache_write', p.cache_write::text,
+                'reasoning', p.reasoning::text, 'per_request', p.per_request::text, 'image', p.image::text,
+                'second', p.second::text, 'character', p.character::text, 'query', p.query::text)
+                FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
+                ORDER BY p.effective_at DESC, p.id DESC LIMIT 1))), '[]')
+        FROM api_key_models km JOIN models m ON m.id = km.model_id
+        JOIN subscriptions s ON s.account_id = k.account_id AND s.model_id = m.id
+        WHERE km.api_key_id = k.id AND s.status = 'active' AND m.enabled)::text AS grants,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'id', l.id, 'level', l.level, 'model_id', l.model_id, 'subscription_id', l.subscription_id,
+            'kind', l.kind, 'window', l.window_kind, 'amount', l.amount, 'burst', l.burst::text,
+            'reserve', l.reserve, 'shadow', l.shadow, 'set_by', l.set_by, 'expires_at', l.expires_at)
+            ORDER BY l.id), '[]')
+        FROM limits l WHERE l.account_id = k.account_id AND (l.expires_at IS NULL OR l.expires_at > now())
+        AND (l.api_key_id = k.id OR l.user_id = k.user_id OR l.level IN ('subscription', 'team')))::text AS limits
+FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
+WHERE k.digest = ANY($1::bytea[])
+"""
+
+
+class _PriceRow(msgspec.Struct):
+    id: int
+    input: Decimal | None
+    output: Decimal | None
+    cached_input: Decimal | None
+    cache_write: Decimal | None
+    reasoning: Decimal | None
+    per_request: Decimal | None
+    image: Decimal | None
+    second: Decimal | None
+    character: Decimal | None
+    query: Decimal | None
+
+
+class _GrantRow(msgspec.Struct):
+    model_id: int
+    model_name: str
+    owned_by: str
+    max_output_tokens: int | None
+    subscription_id: int
+    expires_at: datetime | None
+    price: _PriceRow | None
+
+
+class _LimitRow(msgspec.Struct):
+    id: int
+    level: Level
+    model_id: int | None
+    subscription_id: int | None
+    kind: Kind
+    window: WindowKind | None
+    amount: int
+    burst: Decimal
+    reserve: ReserveMode
+    shadow: bool
+    set_by: SetBy
+    expires_at: datetime | None
+
+
+_decode_grants = msgspec.json.Decoder(list[_GrantRow]).decode
+_decode_limits = msgspec.json.Decoder(list[_LimitRow]).decode
+
+
+async def find_key_record(pool: "Pool", digests: Sequence[bytes]) -> KeyRecord | None:
+    """The key with one of these digests, also when it is revoked or expired: the caller judges."""
+    row = await pool.fetchrow(FIND_KEY_RECORD, list(digests))
+    if row is None:
+        return None
+    limits = _decode_limits(row["limits"])
+    grants = {}
+    for grant in _decode_grants(row["grants"]):
+        grants[grant.model_name] = _grant(grant, limits, row["key_id"], row["user_id"])
+    return KeyRecord(
+        key_id=row["key_id"],
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        time_zone=row["time_zone"],
+        epoch=row["epoch"],
+        is_account_active=row["is_account_active"],
+        is_user_active=row["is_user_active"],
+        is_revoked=row["is_revoked"],
+        expires_at=row["expires_at"],
+        allowed_ips=tuple(ip_network(ip) for ip in row["allowed_ips"]),
+        grants=grants,
+    )
+
+
+def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: int | None) -> Grant:
+    scopes: dict[Level, str] = {
+        "key": key_scope(key_id),
+        "key_model": key_model_scope(key_id, row.model_id),
+        "subscription": subscription_scope(row.subscription_id),
+        "team": TEAM_SCOPE,
+    }
+    if user_id is not None:
+        scopes["user"] = user_scope(user_id)
+    own = [
+        _limit(limit, scopes[limit.level])
+        for limit in limits
+        if limit.subscription_id in (None, row.subscription_id) and limit.model_id in (None, row.model_id)
+    ]
+    own.sort(key=lambda limit: (LEVELS.index(limit.level), limit.id))
+    return Grant(
+        model_id=row.model_id,
+        model_name=row.model_name,
+        owned_by=row.owned_by,
+        max_output_tokens=row.max_output_tokens,
+        subscription_id=row.subscription_id,
+        subscription_expires_at=row.expires_at,
+        price=None if row.price is None else Price(**msgspec.structs.asdict(row.price)),
+        limits=tuple(own),
+        scopes=" ".join(scopes.values()),
+    )
+
+
+def _limit(row: _LimitRow, scope: str) -> Limit:
+    return Limit(
+        id=row.id,
+        level=row.level,
+        scope=scope,
+        kind=row.kind,
+        window=row.window,
+        amount=row.amount,
+        burst=row.burst,
+        reserve=row.reserve,
+        shadow=row.shadow,
+        set_by=row.set_by,
+        expires_at=row.expires_at,
+    )

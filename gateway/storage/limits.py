@@ -1,0 +1,180 @@
+"""The limits table: one row for every limit at every level."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
+from gateway.domain.windows import WindowKind
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a limit is attached to; which ids are set follows from the level."""
+
+    account_id: int
+    level: Level
+    api_key_id: int | None = None
+    model_id: int | None = None
+    subscription_id: int | None = None
+    user_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRow:
+    """One limit. `amount` is a count, for kind cost whole nano-USD."""
+
+    id: int
+    account_id: int
+    level: Level
+    api_key_id: int | None
+    model_id: int | None
+    model_name: str | None
+    subscription_id: int | None
+    user_id: int | None
+    kind: Kind
+    window: WindowKind | None
+    amount: int
+    burst: Decimal
+    reserve: ReserveMode
+    shadow: bool
+    set_by: SetBy
+    expires_at: datetime | None
+    reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+# The conflict target repeats the unique index limits_one_of_a_kind word for word.
+UPSERT_LIMIT: Final = """
+INSERT INTO limits (account_id, level, api_key_id, model_id, subscription_id, user_id, kind, window_kind, amount, burst,
+                    reserve, shadow, set_by, expires_at, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (account_id, level, coalesce(api_key_id, 0), coalesce(model_id, 0), coalesce(subscription_id, 0),
+             coalesce(user_id, 0), kind, coalesce(window_kind, ''), set_by, shadow, (expires_at IS NULL))
+DO UPDATE SET amount = excluded.amount, burst = excluded.burst, reserve = excluded.reserve,
+              expires_at = excluded.expires_at, reason = excluded.reason, updated_at = now()
+RETURNING id
+"""
+
+
+async def upsert_limit(
+    executor: "Executor",
+    target: Target,
+    *,
+    kind: Kind,
+    window: WindowKind | None,
+    amount: int,
+    burst: Decimal = Decimal(1),
+    reserve: ReserveMode = "expected",
+    shadow: bool = False,
+    set_by: SetBy = "admin",
+    expires_at: datetime | None = None,
+    reason: str | None = None,
+) -> int:
+    """Makes the limit or changes the one of its kind; its id. A lasting one and one that expires are two."""
+    limit_id: int = await executor.fetchval(
+        UPSERT_LIMIT,
+        target.account_id,
+        target.level,
+        target.api_key_id,
+        target.model_id,
+        target.subscription_id,
+        target.user_id,
+        kind,
+        window,
+        amount,
+        burst,
+        reserve,
+        shadow,
+        set_by,
+        expires_at,
+        reason,
+    )
+    return limit_id
+
+
+FIND_LIMITS_OF_A_KIND: Final = """
+SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
+       l.created_at, l.updated_at
+FROM limits l LEFT JOIN models m ON m.id = l.model_id
+WHERE l.account_id = $1 AND l.level = $2 AND l.api_key_id IS NOT DISTINCT FROM $3
+  AND l.model_id IS NOT DISTINCT FROM $4 AND l.subscription_id IS NOT DISTINCT FROM $5
+  AND l.user_id IS NOT DISTINCT FROM $6 AND l.kind = $7 AND l.window_kind IS NOT DISTINCT FROM $8
+  AND l.set_by = $9 AND l.shadow = $10
+"""
+
+
+async def find_limits_of_a_kind(
+    executor: "Executor", target: Target, *, kind: Kind, window: WindowKind | None, set_by: SetBy, shadow: bool
+) -> list[LimitRow]:
+    """The lasting one, the one that expires, both or none."""
+    rows = await executor.fetch(
+        FIND_LIMITS_OF_A_KIND,
+        target.account_id,
+        target.level,
+        target.api_key_id,
+        target.model_id,
+        target.subscription_id,
+        target.user_id,
+        kind,
+        window,
+        set_by,
+        shadow,
+    )
+    return [LimitRow(**row) for row in rows]
+
+
+FIND_LIMIT: Final = """
+SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
+       l.created_at, l.updated_at
+FROM limits l LEFT JOIN models m ON m.id = l.model_id WHERE l.id = $1
+"""
+
+
+async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
+    """By id."""
+    row = await executor.fetchrow(FIND_LIMIT, limit_id)
+    return LimitRow(**row) if row else None
+
+
+LIST_LIMITS: Final = """
+SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
+       l.created_at, l.updated_at
+FROM limits l LEFT JOIN models m ON m.id = l.model_id
+WHERE l.id > $1 AND ($2::bigint IS NULL OR l.account_id = $2) AND ($3::text IS NULL OR l.level = $3)
+  AND ($4::bigint IS NULL OR CASE l.level WHEN 'subscription' THEN l.subscription_id WHEN 'user' THEN l.user_id
+       WHEN 'team' THEN l.account_id ELSE l.api_key_id END = $4)
+ORDER BY l.id LIMIT $5
+"""
+
+
+async def list_limits(
+    executor: "Executor",
+    *,
+    after_id: int,
+    limit: int,
+    account_id: int | None = None,
+    level: Level | None = None,
+    target_id: int | None = None,
+) -> list[LimitRow]:
+    """By id, those after `after_id`. `target_id` is the id that a limit of its level is set on."""
+    rows = await executor.fetch(LIST_LIMITS, after_id, account_id, level, target_id, limit)
+    return [LimitRow(**row) for row in rows]
+
+
+DELETE_LIMIT: Final = """
+DELETE FROM limits WHERE id = $1
+"""
+
+
+async def delete_limit(executor: "Executor", limit_id: int) -> None:
+    """Nothing if there is none."""
+    await executor.execute(DELETE_LIMIT, limit_id)

@@ -1,0 +1,18 @@
+-- Makes open leases valid again for a while, also ones that had expired and were not reaped yet.
+--
+-- ARGV: 2 ms they are valid from now, 3… request ids
+-- Returns the ids of which nothing is known here any more; a reaped lease is known.
+local expires, lost, put = clock() + ARGV[2], {}, {}
+for n = 3, #ARGV do
+  local field = 'l|' .. ARGV[n]
+  local value = call('HGET', HASH, field)
+  local lease = value and decode(value)
+  if not lease then lost[#lost + 1] = ARGV[n]
+  elseif lease[STATE] == 1 then
+    lease[EXPIRES], lease[CLAIMED] = expires, 0
+    put[#put + 1] = {field, pack(lease)}
+  end
+end
+for _, pair in ipairs(put) do call('HSET', HASH, pair[1], pair[2]) end
+if #put > 0 then call('PEXPIRE', HASH, KEEP_MS) end
+return lost

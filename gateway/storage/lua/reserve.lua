@@ -1,0 +1,77 @@
+-- Takes the estimate of one call from every limit at once, or from none.
+--
+-- ARGV: 2 request id, 3 ms the lease is valid, 4 start of the call, 5 the account's epoch,
+--       6 'take' | 'force' (never refuse: a lease that was lost is taken again) | 'look' (write nothing),
+--       7-9 tokens: of the prompt, of the expected completion, at most; 10-12 the same in nano-USD,
+--       13 scopes of the call between spaces, 14 note for the reaper,
+--       15 msgpack {{field, amount, capacity or window's start, window's end, shadow 0|1, maximum 0|1}, …}
+-- Returns strings: status, now, sweep due 0|1, then for each limit left, held, wanted
+--       (left and held before this call; a bucket's left in 1/60000 units, below 0 when in debt)
+--   status  1 taken · 0 refused, nothing written · 2 this id has taken before
+--          -1 seed these: their numbers follow · -2 the call's window is over: ask again with a new id
+--          -3 the call's start is more than 5 s from Redis's clock
+local now = clock()
+local lease_field, expires, start, epoch, mode = 'l|' .. ARGV[2], now + ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local tokens = {tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])}
+local cost = {tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])}
+local limits = decode(ARGV[15])
+
+local fields = {lease_field, 'due'}
+for n, limit in ipairs(limits) do fields[n + 2] = limit[1] end
+local have = call('HMGET', HASH, unpack(fields))
+local due = tonumber(have[2] or expires)
+local sweep = due <= now and '1' or '0'
+if have[1] and mode ~= 'look' then return {'2', text(now), sweep} end
+if math.abs(start - now) > 5000 and mode == 'take' then return {'-3', text(now), sweep} end
+
+local refused, late, seed = false, false, {'-1', text(now), sweep}
+local reply, put, took = {'1', text(now), sweep}, {}, {}
+for n, limit in ipairs(limits) do
+  local field, amount, a, b, shadow, maximum = unpack(limit)
+  local kind, value = field:sub(1, 1), have[n + 2]
+  local v = value and decode(value)
+  local left, held, ends, want, new = 0, 0, 0, 1, nil
+  local size = (kind == 't' or kind == 'T') and tokens or kind == 'C' and cost or nil
+  if size then want = maximum == 1 and size[3] or size[1] + size[2] end
+
+  if kind == 'r' or kind == 't' then
+    local owed, at = 0, now
+    if v then owed, at = refill(v[1], v[2], amount, now) end
+    left = a * UNIT - owed
+    new = pack({owed + want * UNIT, at, amount})
+    if want * UNIT > left and want > 0 and shadow == 0 then refused = true end
+  elseif kind == 'c' then
+    if not v or v[2] < epoch then seed[#seed + 1] = text(n)
+    else
+      left, held, new = amount - v[1], v[1], pack({v[1] + 1, v[2]})
+      if left < 1 and shadow == 0 then refused = true end
+    end
+  elseif v and v[1] > b and mode ~= 'force' then late = true
+  elseif v and v[1] > b then left = 0                    -- that window is over: nothing to take again
+  elseif not v or v[4] < epoch or v[1] ~= b and v[1] > a then seed[#seed + 1] = text(n)
+  else
+    local used, reserved = v[2], v[3]
+    if v[1] ~= b then used, reserved = 0, 0 end         -- the earlier window was counted to its end: this one starts at 0
+    left, held, ends = amount - used - reserved, reserved, b
+    -- Only the prompt can make a call that never fits: the expected completion is cut to what is left.
+    if size and maximum == 0 then want = size[1] + math.min(size[2], math.max(0, left - size[1])) end
+    if want > left and want > 0 and shadow == 0 then refused = true end
+    new = pack({b, used, reserved + want, v[4]})
+  end
+  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = text(left), text(held), text(want)
+  if new then
+    put[#put + 1], put[#put + 2] = field, new
+    took[#took + 1], took[#took + 2], took[#took + 3] = field, ends, want
+  end
+end
+
+if late then return {'-2', text(now), sweep} end
+if #seed > 3 then return seed end
+if refused and mode ~= 'force' then reply[1] = '0' end
+if reply[1] == '0' or mode == 'look' then return reply end
+put[#put + 1] = lease_field
+put[#put + 1] = pack({expires, 1, start, tokens[1], tokens[2], cost[1] + cost[2], took, ARGV[13], ARGV[14], 0})
+put[#put + 1], put[#put + 2] = 'due', text(math.min(due, expires))
+call('HSET', HASH, unpack(put))
+call('PEXPIRE', HASH, KEEP_MS)
+return reply

@@ -1,0 +1,52 @@
+-- Makes counters anew from the ledger's sums and the leases that are open, by SET, and only those that still need it:
+-- of several gateways that seed at once, the first one counts and the others change nothing.
+--
+-- ARGV: 2 epoch, 3 msgpack {{field, window's start, window's end, the ledger's sum}, …}
+-- Returns how many were made.
+local epoch, wanted = tonumber(ARGV[2]), decode(ARGV[3])
+local fields, need = {}, {}
+for n, counter in ipairs(wanted) do fields[n] = counter[1] end
+for n, value in ipairs(call('HMGET', HASH, unpack(fields))) do
+  local v, field, starts, ends = value and decode(value), unpack(wanted[n])
+  if field:sub(1, 1) == 'c' then
+    if not v or v[2] < epoch then need[#need + 1] = {field, 0, 0, 0, 0} end
+  -- A counter that is one window ahead belongs to gateways that have already gone on.
+  elseif not v or v[4] < epoch or v[1] < ends and v[1] > starts then
+    need[#need + 1] = {field, starts, ends, wanted[n][4], 0}
+  end
+end
+if #need == 0 then return 0 end
+
+local leases, all = {}, call('HGETALL', HASH)
+for n = 1, #all, 2 do
+  if all[n]:sub(1, 2) == 'l|' then
+    local lease = decode(all[n + 1])
+    if lease[STATE] == 1 then leases[all[n]] = lease end
+  end
+end
+local changed = {}
+for _, counter in ipairs(need) do
+  local field, starts, ends = counter[1], counter[2], counter[3]
+  local kind, scope = field:match('^(%a)|([^|]+)')
+  for name, lease in pairs(leases) do
+    local covers = kind == 'c' or starts <= lease[START] and lease[START] < ends
+    if covers and (' ' .. lease[SCOPES] .. ' '):find(' ' .. scope .. ' ', 1, true) then
+      local took, at = lease[TOOK], nil
+      for n = 1, #took, 3 do if took[n] == field and took[n + 1] == ends then at = n end end
+      if not at then                                    -- a limit newer than the lease: it counts it from now on
+        local want = kind == 'T' and lease[PROMPT] + lease[COMPLETION] or kind == 'C' and lease[COST] or 1
+        at = #took + 1
+        took[at], took[at + 1], took[at + 2] = field, ends, want
+        changed[name] = lease
+      end
+      counter[5] = counter[5] + took[at + 2]
+    end
+  end
+end
+for name, lease in pairs(changed) do call('HSET', HASH, name, pack(lease)) end
+for _, counter in ipairs(need) do
+  local field, _, ends, used, open = unpack(counter)
+  call('HSET', HASH, field, field:sub(1, 1) == 'c' and pack({open, epoch}) or pack({ends, used, open, epoch}))
+end
+call('PEXPIRE', HASH, KEEP_MS)
+return #need

@@ -1,0 +1,20 @@
+-- Replaces a lease's estimate by what was really used, once, whatever way the call ended.
+--
+-- ARGV: 2 request id, 3 requests for rates, 4 requests for windows, 5 tokens, 6 nano-USD
+-- Returns 1: the difference was applied (to an open or a reaped lease), 0: no such lease, nothing done.
+-- A charge or refund goes to every counter that was taken from, also below zero, never above full.
+local now, field = clock(), 'l|' .. ARGV[2]
+local is = {r = tonumber(ARGV[3]), R = tonumber(ARGV[4]), t = tonumber(ARGV[5]), C = tonumber(ARGV[6]), c = 0}
+is.T = is.t
+local value = call('HGET', HASH, field)
+if not value then return 0 end
+local lease = decode(value)
+local took, put = lease[TOOK], {}
+for n, counter in ipairs(taken_from(took)) do
+  local name, ends, was = took[3 * n - 2], took[3 * n - 1], took[3 * n]
+  local new = adjust(name, counter, ends, was, is[name:sub(1, 1)], lease[STATE] == 1, true, now)
+  if new then put[#put + 1], put[#put + 2] = name, new end
+end
+if #put > 0 then call('HSET', HASH, unpack(put)) end
+call('HDEL', HASH, field)
+return 1

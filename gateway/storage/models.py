@@ -1,0 +1,246 @@
+"""Models as LiteLLM was last seen to serve them, and the versions of their prices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from gateway.domain.prices import Price
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+PriceSource = Literal["litellm", "admin"]
+PRICE_SOURCES: Final = get_args(PriceSource)
+# The units a price may name, in the order of the columns.
+UNITS: Final = tuple(field.name for field in fields(Price) if field.name != "id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One name callers use. `enabled` is a person's decision, `listed` whether the last good sync saw it."""
+
+    id: int
+    name: str
+    provider: str | None
+    mode: str | None
+    description: str | None
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    capabilities: list[str]
+    deployments: int
+    restricted: bool
+    hidden: bool
+    enabled: bool
+    listed: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceVersion:
+    """One version of a model's price."""
+
+    model_id: int
+    effective_at: datetime
+    source: PriceSource
+    price: Price
+
+
+FIND_MODEL: Final = """
+SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
+       restricted, hidden, enabled, listed, created_at, updated_at
+FROM models WHERE id = $1 OR name = $2
+"""
+
+
+async def find_model(executor: "Executor", *, model_id: int | None = None, name: str | None = None) -> Model | None:
+    """By id or by exact name."""
+    row = await executor.fetchrow(FIND_MODEL, model_id, name)
+    return Model(**row) if row else None
+
+
+LIST_MODELS: Final = """
+SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
+       restricted, hidden, enabled, listed, created_at, updated_at
+FROM models WHERE id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def list_models(executor: "Executor", *, after_id: int, limit: int) -> list[Model]:
+    """By id, those after `after_id`; hidden and disabled ones too."""
+    return [Model(**row) for row in await executor.fetch(LIST_MODELS, after_id, limit)]
+
+
+LIST_ALL_MODELS: Final = """
+SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
+       restricted, hidden, enabled, listed, created_at, updated_at
+FROM models ORDER BY id
+"""
+
+
+async def list_all_models(executor: "Executor") -> list[Model]:
+    """Every model, for a sync."""
+    return [Model(**row) for row in await executor.fetch(LIST_ALL_MODELS)]
+
+
+INSERT_MODEL: Final = """
+INSERT INTO models (name, provider, mode, max_input_tokens, max_output_tokens, capabilities, deployments)
+VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id
+"""
+
+
+async def insert_model(
+    executor: "Executor",
+    *,
+    name: str,
+    provider: str | None,
+    mode: str | None,
+    max_input_tokens: int | None,
+    max_output_tokens: int | None,
+    capabilities: Sequence[str],
+    deployments: int,
+) -> int:
+    """A model seen for the first time; its id."""
+    model_id: int = await executor.fetchval(
+        INSERT_MODEL, name, provider, mode, max_input_tokens, max_output_tokens, list(capabilities), deployments
+    )
+    return model_id
+
+
+UPDATE_SEEN_MODEL: Final = """
+UPDATE models SET provider = $2, mode = $3, max_input_tokens = $4, max_output_tokens = $5, capabilities = $6,
+    deployments = $7, listed = true, updated_at = now()
+WHERE id = $1
+"""
+
+
+async def update_seen_model(
+    executor: "Executor",
+    model_id: int,
+    *,
+    provider: str | None,
+    mode: str | None,
+    max_input_tokens: int | None,
+    max_output_tokens: int | None,
+    capabilities: Sequence[str],
+    deployments: int,
+) -> None:
+    """What LiteLLM says now, and that it is listed; a person's flags stay."""
+    await executor.execute(
+        UPDATE_SEEN_MODEL,
+        model_id,
+        provider,
+        mode,
+        max_input_tokens,
+        max_output_tokens,
+        list(capabilities),
+        deployments,
+    )
+
+
+UPDATE_UNLISTED_MODELS: Final = """
+UPDATE models SET listed = false, updated_at = now() WHERE id = ANY($1::bigint[])
+"""
+
+
+async def update_unlisted_models(executor: "Executor", model_ids: Sequence[int]) -> None:
+    """LiteLLM no longer tells of these."""
+    await executor.execute(UPDATE_UNLISTED_MODELS, list(model_ids))
+
+
+LOCK_MODEL: Final = """
+SELECT id FROM models WHERE id = $1 FOR NO KEY UPDATE
+"""
+
+
+async def lock_model(executor: "Executor", model_id: int) -> None:
+    """Lets one transaction at a time change this model or its prices; reading goes on."""
+    await executor.execute(LOCK_MODEL, model_id)
+
+
+UPDATE_MODEL_FLAGS: Final = """
+UPDATE models SET restricted = $2, hidden = $3, enabled = $4, description = $5, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_model_flags(
+    executor: "Executor", model_id: int, *, restricted: bool, hidden: bool, enabled: bool, description: str | None
+) -> None:
+    """A person's decisions about a model."""
+    await executor.execute(UPDATE_MODEL_FLAGS, model_id, restricted, hidden, enabled, description)
+
+
+LIST_PRICES: Final = """
+SELECT id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
+       second, character, query
+FROM model_prices WHERE model_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+"""
+
+
+async def list_prices(executor: "Executor", model_id: int, *, before_id: int, limit: int) -> list[PriceVersion]:
+    """Versions of one model, newest first, those before `before_id`."""
+    return [_price_version(dict(row)) for row in await executor.fetch(LIST_PRICES, model_id, before_id, limit)]
+
+
+CURRENT_PRICES: Final = """
+SELECT DISTINCT ON (model_id) id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning,
+       per_request, image, second, character, query
+FROM model_prices
+WHERE effective_at <= now() AND ($1::bigint[] IS NULL OR model_id = ANY($1))
+ORDER BY model_id, effective_at DESC, id DESC
+"""
+
+
+async def current_prices(executor: "Executor", model_ids: Sequence[int] | None = None) -> dict[int, PriceVersion]:
+    """The version in force, by model id; of all models if none are named. A model without a price is left out."""
+    rows = await executor.fetch(CURRENT_PRICES, None if model_ids is None else list(model_ids))
+    return {row["model_id"]: _price_version(dict(row)) for row in rows}
+
+
+INSERT_PRICE: Final = """
+INSERT INTO model_prices (model_id, source, input, output, cached_input, cache_write, reasoning, per_request, image,
+                          second, character, query)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+RETURNING id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
+          second, character, query
+"""
+
+
+async def insert_price(
+    executor: "Executor", model_id: int, *, source: PriceSource, units: dict[str, Decimal | None]
+) -> PriceVersion:
+    """A new version, in force at once; `units` maps names of UNITS to USD for one, absent ones are not known."""
+    row = await executor.fetchrow(INSERT_PRICE, model_id, source, *(units.get(unit) for unit in UNITS))
+    if row is None:
+        raise RuntimeError("INSERT … RETURNING returned nothing")
+    return _price_version(dict(row))
+
+
+# What one transaction at a time may do: bring the models up to date. "lmsync"
+SYNC_LOCK: Final = 0x6C6D_7379_6E63
+
+LOCK_SYNC: Final = """
+SELECT pg_advisory_xact_lock($1)
+"""
+
+
+async def lock_sync(executor: "Executor") -> None:
+    """Waits for a sync that is under way; held until the transaction ends, so it suits PgBouncer too."""
+    await executor.execute(LOCK_SYNC, SYNC_LOCK)
+
+
+TRY_LOCK_SYNC: Final = """
+SELECT pg_try_advisory_xact_lock($1)
+"""
+
+
+async def try_lock_sync(executor: "Executor") -> bool:
+    """As `lock_sync`, but False at once if another has it."""
+    return bool(await executor.fetchval(TRY_LOCK_SYNC, SYNC_LOCK))
+
+
+def _price_version(row: dict[str, object]) -> PriceVersion:
+    about = {name: row.pop(name) for name in ("model_id", "effective_at", "source")}
+    return PriceVersion(price=Price(**row), **about)  # type: ignore[arg-type]  # a row's values have no types

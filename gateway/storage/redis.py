@@ -1,0 +1,302 @@
+"""The connection to Redis: one pipelined link, whatever the topology, that never retries a script by itself.
+
+Every script has one key, so a call is (script, key, arguments). Calls of one tick of the loop leave in one write, and
+answers come back in order. An answer that does not come leaves the outcome unknown: the caller is told so, and what to
+do about it is the caller's business (gateway.storage.counters).
+"""
+
+import asyncio
+import hashlib
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import structlog
+from hiredis import Reader, pack_command
+from redis.asyncio import RedisCluster, Sentinel
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+
+log = structlog.get_logger(__name__)
+
+Argument = bytes | str | int
+FIRST_RECONNECT_S = 0.05
+LONGEST_RECONNECT_S = 1.0
+
+
+class RedisUnavailable(Exception):
+    """No connection, or no answer in time. The script may have run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua file behind the common head; its SHA-1 is its version."""
+
+    name: str
+    text: bytes = field(repr=False)
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> "Script":
+        """From gateway/storage/lua, with counters.lua in front."""
+        folder = files("gateway.storage") / "lua"
+        text = (folder / "counters.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
+        return cls(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+
+
+class Scripts(Protocol):
+    """What runs scripts on Redis: the one seam for single servers, Sentinel and Cluster."""
+
+    async def run(self, script: Script, key: str, *args: Argument) -> Any:
+        """The script's answer; raises RedisUnavailable when none came, RedisError when the script failed."""
+        ...
+
+    async def command(self, *args: Argument) -> Any:
+        """One plain command; same errors."""
+        ...
+
+    async def open(self) -> None:
+        """Starts connecting; returns at once, also while Redis is away."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connection; what was not answered fails as RedisUnavailable."""
+        ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a call would be sent now."""
+        ...
+
+
+class RedisLink:
+    """One pipelined connection to a primary: at an address, or where Sentinel says it is."""
+
+    def __init__(
+        self,
+        new_connection: Callable[[], Awaitable[AbstractConnection]],
+        scripts: Sequence[Script],
+        *,
+        timeout_s: float,
+        on_connect: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._new_connection = new_connection
+        self._scripts = scripts
+        self._timeout_s = timeout_s
+        self._on_connect = on_connect
+        self._connection: AbstractConnection | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._buffer: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self._first_try = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    async def open(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._keep_connected(), name="redis-link")
+        await self._first_try.wait()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def run(self, script: Script, key: str, *args: Argument) -> Any:
+        try:
+            return await self.command("EVALSHA", script.sha, 1, key, *args)
+        except NoScriptError:
+            # SCRIPT FLUSH, or a server that came back empty. The script has not run.
+            return await self.command("EVAL", script.text, 1, key, *args)
+
+    async def command(self, *args: Argument) -> Any:
+        if self._connection is None:
+            raise RedisUnavailable("not connected to Redis")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        if not self._buffer:
+            loop.call_soon(self._flush)
+        self._buffer.append(pack_command(args))  # type: ignore[arg-type]  # a tuple of any length
+        self._waiting.append(answer)
+        timer = loop.call_later(self._timeout_s, self._time_out, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    def _time_out(self, answer: "asyncio.Future[Any]") -> None:
+        if not answer.done():
+            answer.set_exception(RedisUnavailable("Redis did not answer in time"))
+            # The server hangs, or the network does: later calls must not queue up behind it.
+            self._drop_connection()
+
+    def _flush(self) -> None:
+        data, self._buffer = b"".join(self._buffer), []
+        if self._writer is not None and data:
+            self._writer.write(data)
+
+    def _drop_connection(self) -> None:
+        writer, self._writer, self._connection = self._writer, None, None
+        if writer is not None:
+            writer.close()
+        waiting, self._waiting, self._buffer = self._waiting, deque(), []
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(RedisUnavailable("the connection to Redis broke"))
+
+    async def _keep_connected(self) -> None:
+        pause_s = FIRST_RECONNECT_S
+        try:
+            while True:
+                try:
+                    stream = await self._connect()
+                    pause_s = FIRST_RECONNECT_S
+                    self._first_try.set()
+                    await self._read(stream)
+                except (RedisError, OSError, RedisUnavailable, TimeoutError) as exc:
+                    log.warning("redis_connection_lost", cause=str(exc))
+                self._drop_connection()
+                self._first_try.set()
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_RECONNECT_S)
+        finally:
+            self._drop_connection()
+
+    async def _connect(self) -> asyncio.StreamReader:
+        connection = await self._new_connection()
+        await connection.connect()  # type: ignore[no-untyped-call]  # untyped there
+        for script in self._scripts:
+            await connection.send_command("SCRIPT", "LOAD", script.text)
+            await connection.read_response()
+        await connection.send_command("INFO", "server")
+        info = (await connection.read_response()).decode()
+        if self._on_connect is not None:
+            run_id = next(line[7:].strip() for line in info.splitlines() if line.startswith("run_id:"))
+            await self._on_connect(run_id)
+        # redis-py connects, logs in and does TLS; its own way to send and read costs three times the CPU.
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None:
+            raise RedisUnavailable("Redis closed the connection")
+        self._connection, self._writer = connection, writer
+        return reader
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        parser = Reader(replyError=_error_of)
+        while data := await stream.read(65536):
+            parser.feed(data)
+            while (answer := parser.gets()) is not False:
+                if not self._waiting:
+                    raise RedisUnavailable("Redis answered what was not asked")
+                waiting = self._waiting.popleft()
+                if waiting.done():
+                    continue
+                if isinstance(answer, Exception):
+                    waiting.set_exception(answer)
+                    if isinstance(answer, ReadOnlyError):
+                        raise answer  # this primary was demoted: find the new one
+                else:
+                    waiting.set_result(answer)
+        raise RedisUnavailable("Redis closed the connection")
+
+
+def _error_of(message: str) -> RedisError:
+    kinds: dict[str, type[RedisError]] = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
+    return kinds.get(message.partition(" ")[0], ResponseError)(message)
+
+
+class ClusterScripts:
+    """Redis Cluster: redis-py follows MOVED and ASK; nothing else is tried again."""
+
+    def __init__(self, client: RedisCluster, *, timeout_s: float) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._connected = False
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected
+
+    async def open(self) -> None:
+        try:
+            await self._client.initialize()
+            self._connected = True
+        except (RedisError, OSError) as exc:
+            log.warning("redis_connection_lost", cause=str(exc))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def run(self, script: Script, key: str, *args: Argument) -> Any:
+        try:
+            return await self.command("EVALSHA", script.sha, 1, key, *args)
+        except NoScriptError:
+            return await self.command("EVAL", script.text, 1, key, *args)
+
+    async def command(self, *args: Argument) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._client.execute_command(*args)
+        except (ConnectionError, TimeoutError, OSError) as exc:
+            self._connected = False
+            raise RedisUnavailable(str(exc)) from exc
+        self._connected = True
+        return answer
+
+
+def connect(
+    url: str,
+    scripts: Sequence[Script],
+    *,
+    timeout_s: float,
+    ca_file: Path | None = None,
+    on_connect: Callable[[str], Awaitable[None]] | None = None,
+) -> Scripts:
+    """For `redis://`, `rediss://`, `redis+cluster://host:port` and `redis+sentinel://host:port,host:port/primary`."""
+    parts = urlsplit(url)
+    if parts.scheme in ("redis+cluster", "rediss+cluster"):
+        plain = urlunsplit(parts._replace(scheme=parts.scheme.removesuffix("+cluster")))
+        client = RedisCluster.from_url(plain, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        return ClusterScripts(client, timeout_s=timeout_s)
+    options: dict[str, Any] = {
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "litemaas",
+        "protocol": 2,
+    }
+    if parts.scheme == "rediss" and ca_file:
+        options |= {"ssl_ca_certs": str(ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if parts.scheme == "redis+sentinel":
+        new_connection = _through_sentinel(parts.netloc, parts.path.strip("/") or "mymaster", options)
+    else:
+        pool = ConnectionPool.from_url(url, **options)
+
+        async def new_connection() -> AbstractConnection:
+            connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped there
+            return connection
+
+    return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect)
+
+
+def _through_sentinel(
+    netloc: str, primary: str, options: dict[str, Any]
+) -> Callable[[], Awaitable[AbstractConnection]]:
+    credentials, _, addresses = netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    sentinels = [(host, int(port or 26379)) for host, _, port in (a.rpartition(":") for a in addresses.split(","))]
+    timeout_s = options["socket_connect_timeout"]
+    sentinel = Sentinel(sentinels, socket_connect_timeout=timeout_s)  # type: ignore[no-untyped-call]  # untyped there
+
+    async def new_connection() -> AbstractConnection:
+        host, port = await sentinel.discover_master(primary)
+        return Connection(host=host, port=port, username=username or None, password=password or None, **options)
+
+    return new_connection

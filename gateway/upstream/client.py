@@ -1,0 +1,136 @@
+"""Connections to LiteLLM. The rest of the gateway knows this interface, not the library behind it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+
+class UpstreamUnreachable(Exception):
+    """No connection could be made: the call was surely not taken."""
+
+
+class UpstreamBroken(Exception):
+    """The connection broke after the call was sent."""
+
+
+class UpstreamSilent(Exception):
+    """Nothing came for the set time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds to wait: for a connection, for the answer's head, for each next piece of it."""
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+
+
+class Answer:
+    """The upstream's answer, its head read. `read()` gives the next piece as it came, b'' at the end."""
+
+    __slots__ = ("_idle_s", "_last_at", "_loop", "_response", "_silent", "_timer", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
+        self.status = response.status
+        self._response = response
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._last_at = self._loop.time()
+        self._silent = False
+        self._timer = self._loop.call_later(idle_s, self._check_silence)
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """As they came."""
+        return self._response.headers
+
+    async def read(self) -> bytes:
+        """Raises UpstreamBroken or UpstreamSilent."""
+        try:
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as exc:
+            raise (UpstreamSilent if self._silent else UpstreamBroken)(str(exc)) from exc
+        if not chunk and self._silent:
+            raise UpstreamSilent("nothing came for the set time")
+        self._last_at = self._loop.time()
+        return chunk
+
+    def _check_silence(self) -> None:
+        # Looked at now and then instead of armed anew for each piece: a stream has thousands.
+        left_s = self._last_at + self._idle_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._check_silence)
+        else:
+            self._silent = True
+            self._response.close()
+
+    def close(self) -> None:
+        """Keeps the connection if the answer was read to its end, else breaks it, which cancels the upstream's work."""
+        self._timer.cancel()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class Upstream:
+    """LiteLLM at one address. Made inside a running loop; `close()` at the end."""
+
+    def __init__(
+        self, url: str, *, api_key: str, patience: Patience, connections: int, ca_file: Path | None = None
+    ) -> None:
+        self._base = url
+        self._urls: dict[str, URL] = {}
+        self._api_key = api_key
+        self._patience = patience
+        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=tls, keepalive_timeout=30, ttl_dns_cache=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_s),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept"),
+        )
+
+    @asynccontextmanager
+    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Answer]:
+        """POSTs and yields the answer once its head is there.
+
+        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent. Leaving the block early cancels the upstream.
+        """
+        own = {"authorization": f"Bearer {self._api_key}", "accept-encoding": "identity"}
+        try:
+            async with asyncio.timeout(self._patience.first_byte_s):
+                response = await self._session.post(
+                    self._url(path), data=body, headers={**headers, **own}, allow_redirects=False
+                )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise UpstreamUnreachable(str(exc)) from exc
+        except TimeoutError as exc:
+            raise UpstreamSilent("no answer in the set time") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamBroken(str(exc)) from exc
+        answer = Answer(response, self._patience.idle_s)
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+    def _url(self, path: str) -> URL:
+        # Parsing an address costs more than sending a small body.
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self._base + path)
+        return url
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self._session.close()

@@ -1,0 +1,68 @@
+"""Reads request bodies: bounded each, and bounded all together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.domain.errors import GatewayError
+from gateway.web.responses import Receive
+
+
+class ClientLeft(Exception):
+    """The caller closed the connection before its request was complete."""
+
+
+class BodyBudget:
+    """Bytes of request bodies that a worker holds at once."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.held_bytes = 0
+
+    @contextmanager
+    def hold(self) -> Iterator["HeldBody"]:
+        """Gives back what was taken when the call is over."""
+        held = HeldBody(self)
+        try:
+            yield held
+        finally:
+            self.held_bytes -= held.size
+
+
+class HeldBody:
+    """One call's share of the budget."""
+
+    __slots__ = ("_budget", "size")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        """Raises `overloaded` when the worker holds too much already."""
+        if self._budget.held_bytes + size > self._budget.most_bytes:
+            message = "The gateway holds too many large requests at this moment. Try again in a second."
+            raise GatewayError("overloaded", message, headers={"retry-after": "1"})
+        self._budget.held_bytes += size
+        self.size += size
+
+
+async def read_body(receive: Receive, declared: int | None, most_bytes: int, held: HeldBody) -> bytes:
+    """The whole body. Raises `request_too_large`, `overloaded`, or ClientLeft."""
+    too_large = GatewayError("request_too_large", f"The request body is larger than {most_bytes} bytes.")
+    if declared is not None and declared > most_bytes:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk: bytes = message.get("body", b"")
+        if chunk:
+            size += len(chunk)
+            if size > most_bytes:
+                raise too_large
+            held.take(len(chunk))
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,48 @@
+"""Exception -> answer: the one place that makes an error's body."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gateway.domain.errors import GatewayError
+from gateway.web.responses import RawHeaders, Send, send_json
+
+ErrorShape = Literal["openai", "anthropic", "plain"]
+# Anthropic's clients tell errors by this word; https://docs.anthropic.com/en/api/errors
+ANTHROPIC_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[str, Any]:
+    """The body in the shape of the route: OpenAI's, Anthropic's, or the admin API's."""
+    if shape == "anthropic":
+        kind = ANTHROPIC_TYPES.get(error.status, "api_error")
+        detail = {"type": kind, "message": error.message, "code": error.code, **error.details}
+        return {"type": "error", "error": detail, "request_id": request_id}
+    if shape == "openai":
+        return {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.code,
+                "request_id": request_id,
+                **error.details,
+            }
+        }
+    return {"error": {"code": error.code, "message": error.message, "request_id": request_id, "details": error.details}}
+
+
+async def send_error(
+    send: Send, error: GatewayError, request_id: str, shape: ErrorShape, headers: RawHeaders | None = None
+) -> None:
+    """Answers with the error; `headers` go out beside the error's own."""
+    own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    identity = (b"x-request-id", request_id.encode())
+    await send_json(send, error.status, error_body(error, request_id, shape), [identity, *own, *(headers or [])])
