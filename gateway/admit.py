@@ -10,15 +10,18 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from gateway import metrics
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import CompletionHistory, PromptRatio, expected_completion
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
+from gateway.domain.limits import BUCKET_KINDS
 from gateway.domain.plans import Plan, make_plan
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
+from gateway.domain.turns import Turns
 from gateway.endpoints.requests import Call
 from gateway.storage.counters import Counters, Estimate, ReserveReply, pack_entries
 from gateway.storage.redis import RedisUnavailable
@@ -55,10 +58,13 @@ class Reservation:
 class LimitExceeded(Exception):
     """Refused by a limit: `error` for the caller, the rest for who counts."""
 
-    def __init__(self, error: GatewayError, taken: Taken, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, error: GatewayError, by: Taken, reservation: Reservation, headers: list[tuple[bytes, bytes]]
+    ) -> None:
         super().__init__(error.message)
         self.error = error
-        self.taken = taken
+        self.by = by
+        self.reservation = reservation
         self.headers = headers
 
 
@@ -78,6 +84,7 @@ class Admission:
         *,
         seed: Callable[[KeyRecord, Plan, tuple[int, ...]], Awaitable[None]],
         sweep_due: Callable[[int], None],
+        free: Callable[[int, UUID], None],
         background: Background,
         allows_without_redis: bool,
     ) -> None:
@@ -85,7 +92,11 @@ class Admission:
         self._ids = ids
         self._seed = seed
         self._sweep_due = sweep_due
+        self._free = free
         self._background = background
+        self._turns = Turns()
+        # Accounts that were used while Redis was away: their counters have missed calls.
+        self.unmetered: set[int] = set()
         self._announced: dict[int, float] = {}
         self._allows_without_redis = allows_without_redis
         self._plans: WeakKeyDictionary[Grant, _PackedPlan] = WeakKeyDictionary()
@@ -116,8 +127,13 @@ class Admission:
         try:
             return await self._reserve(reservation)
         except RedisUnavailable:
+            # The script may have run: whatever it took is given back as soon as Redis answers.
+            self._free(record.account_id, request_id)
             if self._allows_without_redis:
+                metrics.LIMITS_UNAVAILABLE.labels("allowed").inc()
+                self.unmetered.add(record.account_id)
                 return replace(reservation, is_leased=False)
+            metrics.LIMITS_UNAVAILABLE.labels("denied").inc()
             message = "Limits can not be checked at this moment, so the call is refused. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
 
@@ -143,6 +159,7 @@ class Admission:
                 self._sweep_due(record.account_id)
             if reply.status in ("taken", "repeated"):
                 taken = pair(plan.plan, reply.takings) if reply.takings else []
+                self._note_admitted(taken)
                 headers = ratelimit_headers(taken, reply.now_ms, is_admitted=True)
                 return replace(reservation, request_id=request_id, headers=headers)
             if reply.status == "seed":
@@ -156,7 +173,7 @@ class Admission:
                     has_swept = True
                     await asyncio.sleep(0.05)
                     continue
-                raise self._refuse(taken, reply)
+                raise self._refuse(taken, reply, reservation)
         raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})
 
     def _announce(self, account_id: int) -> None:
@@ -199,10 +216,22 @@ class Admission:
         await asyncio.sleep(0.005)
         return self._ids.new()
 
-    def _refuse(self, taken: list[Taken], reply: ReserveReply) -> LimitExceeded:
+    def _refuse(self, taken: list[Taken], reply: ReserveReply, reservation: Reservation) -> LimitExceeded:
         by = decisive(taken)
+        wait_s = by.wait_s()
+        if by.limit.kind in BUCKET_KINDS and by.limit.amount:
+            alone_s = 60 * by.want / by.limit.amount
+            wait_s = self._turns.wait_s(by.limit.id, monotonic(), wait_s, alone_s)
         headers = ratelimit_headers(taken, reply.now_ms, is_admitted=False)
-        return LimitExceeded(refusal(by, by.wait_s()), by, headers)
+        return LimitExceeded(refusal(by, wait_s), by, reservation, headers)
+
+    def _note_admitted(self, taken: list[Taken]) -> None:
+        now_s = monotonic()
+        for t in taken:
+            if t.limit.kind in BUCKET_KINDS:
+                self._turns.admitted(t.limit.id, now_s)
+            if t.limit.shadow and t.refuses:
+                metrics.SHADOW_REFUSALS.labels(t.limit.level, t.limit.kind).inc()
 
     def _plan(self, grant: Grant, time_zone: str, at_ms: int) -> _PackedPlan:
         known = self._plans.get(grant)

@@ -21,11 +21,12 @@ from gateway.show_limits import LimitView
 from gateway.storage import redis
 from gateway.storage.changes import Changes
 from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.epochs import meet_run, raise_epochs
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger_writer import LedgerWriter
 from gateway.storage.postgres import new_pool
-from gateway.storage.redis_runs import meet_run
+from gateway.storage.refusals import RefusalCounts
 from gateway.upstream.client import Patience, Upstream
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
@@ -83,9 +84,11 @@ class Parts:
             self.ids,
             seed=self.seeder.seed,
             sweep_due=self.reaper.sweep_due,
+            free=self.settlements.free,
             background=self.background,
             allows_without_redis=settings.when_limits_unavailable == "allow",
         )
+        self.refusals = RefusalCounts(self.pool)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limits = LimitView(self.counters, self.ids, self.seeder)
 
@@ -100,6 +103,9 @@ class Parts:
         try:
             async with asyncio.timeout(2):
                 is_new = await meet_run(self.pool, run_id)
+                if unmetered := tuple(self.admission.unmetered):
+                    await raise_epochs(self.pool, unmetered)
+                    self.admission.unmetered.difference_update(unmetered)
         except POSTGRES_AWAY as exc:
             # Counters of an old snapshot may be trusted until Postgres is back.
             log.warning("redis_run_not_recorded", cause=str(exc))
@@ -135,6 +141,7 @@ class Parts:
             ("settlements", self.settlements.run()),
             ("leases", self.leases.run()),
             ("reaper", self.reaper.run()),
+            ("refusals", self.refusals.run()),
             ("clock", self._keep_clock()),
         ):
             self.background.start(work, name)
@@ -147,6 +154,7 @@ class Parts:
             settlements=self.settlements,
             leases=self.leases,
             ledger=self.ledger,
+            refusals=self.refusals,
             bodies=BodyBudget(settings.max_body_bytes_in_flight),
             max_body_bytes=settings.max_body_bytes,
         )
@@ -169,6 +177,7 @@ class Parts:
         await self.settlements.drain(timeout_s / 2)
         await self.background.stop()
         await self.settlements.drain(timeout_s / 4)
+        await self.refusals.write()
         await self.ledger.close(timeout_s / 4)
         await self.upstream.close()
         await self.scripts.close()

@@ -25,6 +25,7 @@ from gateway.relay import Relay
 from gateway.settle import Settlements
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.refusals import RefusalCounts
 from gateway.upstream.client import Upstream, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
 from gateway.web.errors import send_error
@@ -76,6 +77,7 @@ class Proxy:
     settlements: Settlements
     leases: LeaseKeeper
     ledger: LedgerWriter
+    refusals: RefusalCounts
     bodies: BodyBudget
     max_body_bytes: int
 
@@ -97,8 +99,7 @@ class Proxy:
                 request_id, headers = reservation.request_id, reservation.headers
                 await self._forward(endpoint, call, reservation, head, started_at, receive, send)
         except LimitExceeded as refused:
-            limit = refused.taken.limit
-            metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
+            self._count_refusal(refused)
             await send_error(send, refused.error, str(request_id), endpoint.error_shape, refused.headers)
         except GatewayError as error:
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
@@ -109,6 +110,18 @@ class Proxy:
     async def authenticate(self, head: Head) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
         return await authenticate(read_key(head.authorization, head.other_keys), self.peppers, self.keys)
+
+    def _count_refusal(self, refused: LimitExceeded) -> None:
+        limit, record = refused.by.limit, refused.reservation.record
+        metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
+        self.refusals.count(
+            account_id=record.account_id,
+            user_id=record.user_id,
+            api_key_id=record.key_id,
+            model_id=refused.reservation.grant.model_id,
+            limit_id=limit.id,
+            code=refused.error.code,
+        )
 
     def _check_ledger(self) -> None:
         if not self.ledger.is_accepting:

@@ -62,7 +62,9 @@ class Limit:
     def field(self) -> str:
         """The counter's field in the account's hash. Windows and open leases of one scope are one count, whoever set
         the limit; a bucket refills at its own limit's rate, so each row has a bucket of its own."""
-        last = self.window or (f"{self.set_by}{'-shadow' if self.shadow else ''}" if self.kind in BUCKET_KINDS else "")
+        last: str = self.window or ""
+        if self.kind in BUCKET_KINDS:
+            last = self.set_by + ("-shadow" if self.shadow else "") + ("-passing" if self.expires_at else "")
         return f"{LETTERS[self.kind]}|{self.scope}" + (f"|{last}" if last else "")
 
 

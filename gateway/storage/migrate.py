@@ -49,9 +49,10 @@ class Migration:
 
 
 def migrations_folder() -> Path:
-    """Inside the wheel, or at the top of the checkout."""
-    packaged = Path(__file__).parent / "migrations"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "migrations"
+    """Beside the packages: in a wheel under a name of its own, in the checkout as it is."""
+    top = Path(__file__).parents[2]
+    packaged = top / "litemaas_migrations"
+    return packaged if packaged.is_dir() else top / "migrations"
 
 
 def read_migrations(folder: Path) -> list[Migration]:

@@ -25,7 +25,7 @@ if have[1] and mode ~= 'look' then return {'2', text(now), sweep} end
 if math.abs(start - now) > 5000 and mode == 'take' then return {'-3', text(now), sweep} end
 
 local refused, late, seed = false, false, {'-1', text(now), sweep}
-local reply, put, took = {'1', text(now), sweep}, {}, {}
+local reply, put, took, at = {'1', text(now), sweep}, {}, {}, {}
 for n, limit in ipairs(limits) do
   local field, amount, a, b, shadow, maximum = unpack(limit)
   local kind, value = field:sub(1, 1), have[n + 2]
@@ -35,33 +35,50 @@ for n, limit in ipairs(limits) do
   if size then want = maximum == 1 and size[3] or size[1] + size[2] end
 
   if kind == 'r' or kind == 't' then
-    local owed, at = 0, now
-    if v then owed, at = refill(v[1], v[2], amount, now) end
+    local owed, filled = 0, now
+    if v then owed, filled = refill(v[1], v[2], amount, now) end
     left = a * UNIT - owed
-    new = pack({owed + want * UNIT, at, amount})
+    new = {owed + want * UNIT, filled, amount}
     if want * UNIT > left and want > 0 and shadow == 0 then refused = true end
   elseif kind == 'c' then
     if not v or v[2] < epoch then seed[#seed + 1] = text(n)
     else
-      left, held, new = amount - v[1], v[1], pack({v[1] + 1, v[2]})
+      left, held, new = amount - v[1], v[1], {v[1] + 1, v[2]}
       if left < 1 and shadow == 0 then refused = true end
     end
-  elseif v and v[1] > b and mode ~= 'force' then late = true
-  elseif v and v[1] > b then left = 0                    -- that window is over: nothing to take again
-  elseif not v or v[4] < epoch or v[1] ~= b and v[1] > a then seed[#seed + 1] = text(n)
   else
-    local used, reserved = v[2], v[3]
-    if v[1] ~= b then used, reserved = 0, 0 end         -- the earlier window was counted to its end: this one starts at 0
-    left, held, ends = amount - used - reserved, reserved, b
-    -- Only the prompt can make a call that never fits: the expected completion is cut to what is left.
-    if size and maximum == 0 then want = size[1] + math.min(size[2], math.max(0, left - size[1])) end
-    if want > left and want > 0 and shadow == 0 then refused = true end
-    new = pack({b, used, reserved + want, v[4]})
+    local is_ahead = v and v[1] > b
+    if v and v[4] > epoch and not (is_ahead and b <= now) then
+      -- This gateway's record is older than the counter. The time zone may have changed since: the counter is right.
+      if v[1] > start then b = v[1] else a = v[1] end
+      is_ahead = false
+    end
+    if is_ahead and (v[4] == epoch or b <= now) then     -- others have gone on to the next window
+      if mode ~= 'force' then late = true end            -- a window that is over: nothing to take again
+    elseif not v or v[4] < epoch or v[1] ~= b and v[1] > a then seed[#seed + 1] = text(n)
+    else
+      local used, reserved, made = v[2], v[3], v[4]
+      -- The earlier window was counted to its end: this one starts at 0.
+      if v[1] ~= b then used, reserved, made = 0, 0, epoch end
+      left, held, ends = amount - used - reserved, reserved, b
+      if size and maximum == 0 then
+        -- Only the prompt can make a call that never fits: the expected completion is cut to what is left. But not to
+        -- nothing, or a spent window would not refuse a call whose prompt is free.
+        want = math.max(math.min(1, want), size[1] + math.min(size[2], math.max(0, left - size[1])))
+      end
+      if want > left and want > 0 and shadow == 0 then refused = true end
+      new = {b, used, reserved + want, made}
+    end
   end
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = text(left), text(held), text(want)
-  if new then
-    put[#put + 1], put[#put + 2] = field, new
+  -- Limits of one window share its counter (an owner's, an admin's, a shadow): it gives the largest part, once.
+  local before = at[field]
+  if new and not before then
+    at[field] = #took + 1
+    put[#put + 1], put[#put + 2] = field, pack(new)
     took[#took + 1], took[#took + 2], took[#took + 3] = field, ends, want
+  elseif new and want > took[before + 2] then
+    took[before + 2], put[(before - 1) / 3 * 2 + 2] = want, pack(new)
   end
 end
 

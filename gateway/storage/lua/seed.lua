@@ -3,15 +3,15 @@
 --
 -- ARGV: 2 epoch, 3 msgpack {{field, window's start, window's end, the ledger's sum}, …}
 -- Returns how many were made.
-local epoch, wanted = tonumber(ARGV[2]), decode(ARGV[3])
+local now, epoch, wanted = clock(), tonumber(ARGV[2]), decode(ARGV[3])
 local fields, need = {}, {}
 for n, counter in ipairs(wanted) do fields[n] = counter[1] end
 for n, value in ipairs(call('HMGET', HASH, unpack(fields))) do
   local v, field, starts, ends = value and decode(value), unpack(wanted[n])
   if field:sub(1, 1) == 'c' then
     if not v or v[2] < epoch then need[#need + 1] = {field, 0, 0, 0, 0} end
-  -- A counter that is one window ahead belongs to gateways that have already gone on.
-  elseif not v or v[4] < epoch or v[1] < ends and v[1] > starts then
+  -- A counter of a later window belongs to gateways that have already gone on; one of a later epoch is right already.
+  elseif not v or v[4] < epoch and (v[1] <= ends or ends > now) or v[4] == epoch and v[1] < ends and v[1] > starts then
     need[#need + 1] = {field, starts, ends, wanted[n][4], 0}
   end
 end

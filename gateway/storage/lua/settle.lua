@@ -15,6 +15,7 @@ for n, counter in ipairs(taken_from(took)) do
   local new = adjust(name, counter, ends, was, is[name:sub(1, 1)], lease[STATE] == 1, true, now)
   if new then put[#put + 1], put[#put + 2] = name, new end
 end
-if #put > 0 then call('HSET', HASH, unpack(put)) end
+-- This order: a full Redis lets a script write if it begins by deleting, and what was used must not be lost.
 call('HDEL', HASH, field)
+if #put > 0 then call('HSET', HASH, unpack(put)) end
 return 1

@@ -24,7 +24,8 @@ for n = 1, #all, 2 do
     elseif lease[EXPIRES] + keep_ms <= now then drop[#drop + 1] = field end
   elseif kind == 'r|' or kind == 't|' then
     local v = decode(value)
-    if refill(v[1], v[2], v[3], now) == 0 then drop[#drop + 1] = field end
+    -- Not as soon as it is full: a lease that took from it may still be settled by more than it took.
+    if v[2] + keep_ms <= now and refill(v[1], v[2], v[3], now) == 0 then drop[#drop + 1] = field end
   elseif kind == 'R|' or kind == 'T|' or kind == 'C|' then
     if decode(value)[1] + keep_ms <= now then drop[#drop + 1] = field end
   end

@@ -1,0 +1,95 @@
+# Two commands: `make demo` runs everything on this machine, `make test` is everything a change needs.
+# They need a Python from 3.11 to 3.13 with venv, make and the package registries. All they make is in .venv,
+# .venv-litellm and .demo.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := deploy/embedded
+LITELLM_VERSION := 1.106.2
+UV_VERSION := 0.13.9
+
+# The first that works: a name on the PATH may be a stub without a Python behind it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& command -v $$p && break; done)
+
+# Another Python than the one found would be a download.
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
+NO_PACKAGES := The packages could not be installed: is the package registry reachable?
+
+.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead
+
+help:
+	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
+	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
+	@echo "make lint | format        the first part of it | let ruff lay out the code"
+	@echo "make lock [UPGRADE=1]     write the lock files anew, keeping versions unless UPGRADE"
+	@echo "make clean                remove .venv, .venv-litellm and .demo"
+
+demo: install
+	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
+
+test: lint litellm
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# --- What is installed. A stamp for each step, so that the second time takes no time. ---
+
+install: $(VENV)/installed-project
+
+litellm: install
+	@$(BIN)/python -m deploy.embedded.litellm_venv
+
+$(VENV)/installed-uv: $(LOCKS)/uv-requirements.lock
+	@$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); test -n "$(PYTHON)" && "$(PYTHON)" -m venv $(VENV); } \
+		|| { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --require-hashes -r $< || { echo "$(NO_PACKAGES)" >&2; exit 1; }
+	@touch $@
+
+# --no-deps: the locks name every package, so nothing is left to resolve.
+$(VENV)/installed-packages: requirements.lock $(LOCKS)/build-requirements.lock $(VENV)/installed-uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps \
+		-r requirements.lock -r $(LOCKS)/build-requirements.lock || { echo "$(NO_PACKAGES)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/installed-project: pyproject.toml $(VENV)/installed-packages
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# --- Locks: every version and hash, and no address. What is locked stays so, unless UPGRADE=1. ---
+
+COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+lock: $(VENV)/installed-uv
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
+	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
+	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
+		-o $(LOCKS)/litellm-requirements.lock
+	@! grep -n '://' requirements.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
+
+# The fields by which LiteLLM steers itself, as the pinned LiteLLM lists them.
+litellm-parameters: litellm
+	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
+		> gateway/endpoints/litellm_parameters.txt
+
+# Beside a running `make demo`.
+overhead: install
+	$(BIN)/python -m loadtests.overhead
+
+clean:
+	rm -rf $(VENV) .venv-litellm .demo

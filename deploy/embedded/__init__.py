@@ -1,0 +1,1 @@
+"""Every real part of LiteMaaS on one machine: for `make demo` and for the tests."""

@@ -1,0 +1,107 @@
+"""`python -m deploy.embedded [--check]`: the whole of LiteMaaS on this machine. `make demo` calls it."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from deploy.embedded.demo import Demo
+from deploy.embedded.processes import NotStarted, free_port, is_free
+from deploy.embedded.programs import LITEMAAS, ROOT
+from deploy.embedded.round_trip import check_refusal, stream_one, usage_row
+from deploy.embedded.state import claimed, write_state
+
+GATEWAY_PORT = ("LITEMAAS_DEMO_GATEWAY_PORT", 8080)
+ADMIN_PORT = ("LITEMAAS_DEMO_ADMIN_PORT", 8081)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m deploy.embedded", description=__doc__)
+    options.add_argument("--check", action="store_true", help="make one round trip, stop, and tell by the exit code")
+    check = options.parse_args().check
+    for number in STOPPING:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        run(check=check)
+    except NotStarted as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped before it was ready.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(*, check: bool) -> None:
+    """Start, show, serve or check, stop. Raise NotStarted for whatever is in the way."""
+    if not LITEMAAS.exists():
+        raise NotStarted(f"{LITEMAAS} is missing: `make demo` installs it.")
+    folder = Path(os.environ.get("LITEMAAS_DEMO_DIR") or ROOT / ".demo").absolute()
+    with claimed(folder):
+        demo = Demo(folder, _port(*GATEWAY_PORT, any_free=check), _port(*ADMIN_PORT, any_free=check))
+        try:
+            demo.start()
+            stream_one(demo)
+            print(f"Its row in the ledger:\n{json.dumps(usage_row(demo, demo.key['id']), indent=2)}")
+            write_state(folder, demo.state())
+            if check:
+                print(f"A key with one call a minute, on its second: {check_refusal(demo)}")
+            else:
+                _serve(demo)
+        finally:
+            _stop(demo)
+    if check:
+        print("\nThe round trip went well, and everything is stopped.")
+
+
+def _serve(demo: Demo) -> None:
+    """Until Ctrl-C or SIGTERM. Raise NotStarted if a part ends by itself."""
+    _print_welcome(demo)
+    try:
+        while True:
+            demo.check_alive()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("\nStopping ...", flush=True)
+
+
+def _print_welcome(demo: Demo) -> None:
+    key, url = demo.key["key"], demo.gateway.url
+    data = '{"model": "demo-chat", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+    print(f"""
+  Gateway      {url}/v1
+  Admin API    {demo.admin.url}
+  Admin token  {demo.admin_token}
+  API key      {key}
+  LiteLLM      {demo.litellm.url}
+  Logs         {demo.folder}
+
+curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{data}'
+
+Serving until Ctrl-C.""", flush=True)  # fmt: skip
+
+
+def _stop(demo: Demo) -> None:
+    # A second Ctrl-C must not leave half of the parts running.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    demo.stop()
+
+
+def _port(variable: str, usual: int, *, any_free: bool) -> int:
+    if any_free:
+        return free_port()
+    wanted = os.environ.get(variable) or str(usual)
+    if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
+        raise NotStarted(f"{variable} is {wanted!r}, which is not a port.")
+    if not is_free(int(wanted)):
+        raise NotStarted(f"Port {wanted} is taken: name another, as in {variable}={free_port()} make demo.")
+    return int(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

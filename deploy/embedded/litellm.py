@@ -1,0 +1,56 @@
+"""The real LiteLLM proxy on loopback, without its database, in front of the model server."""
+
+import json
+import secrets
+from pathlib import Path
+
+from deploy.embedded import litellm_venv
+from deploy.embedded.litellm_config import configuration
+from deploy.embedded.part import Part, answers
+from deploy.embedded.processes import Child, bare_environment, free_port
+
+OFFLINE = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks a public server for a list of prices
+    "LITELLM_MODE": "PRODUCTION",  # else it reads any .env file above its own
+    "LITELLM_LOG": "ERROR",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+class LiteLLM(Part):
+    """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start."""
+
+    PATIENCE_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
+
+    def __init__(
+        self,
+        folder: Path,
+        model_server_url: str,
+        *,
+        port: int | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.port = port or free_port()
+        self.api_key = api_key or f"sk-{secrets.token_hex(16)}"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._model_server_url = model_server_url
+
+    def launch(self) -> None:
+        python = litellm_venv.install(self.folder / "litellm-install.log")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "litellm.yaml"
+        config.touch(mode=0o600)
+        wanted = configuration(self._model_server_url, self.api_key)
+        config.write_text(json.dumps(wanted, indent=2) + "\n")
+        argv = [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
+        argv += ["--host", "127.0.0.1", "--port", str(self.port)]
+        self.child = Child(
+            "LiteLLM",
+            [*argv, "--num_workers", "1", "--telemetry", "False"],
+            log=self.folder / "litellm.log",
+            env=bare_environment(self.folder) | OFFLINE,
+        )
+
+    def is_ready(self) -> bool:
+        return answers(f"{self.url}/health/liveliness")

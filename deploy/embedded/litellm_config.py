@@ -1,0 +1,54 @@
+"""LiteLLM's configuration for demo and tests: our models, all served by the small model server."""
+
+from typing import Any
+
+from deploy.embedded.model_server.names import FAULTS
+
+PRICED = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
+# A reserved port, so that nobody ever listens there.
+NOBODY = "http://127.0.0.1:1"
+SIZES = {"max_tokens": 4096, "max_input_tokens": 8192, "max_output_tokens": 4096}
+
+
+def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
+    """The whole of its config file, which is YAML; JSON is too."""
+    chat = {"mode": "chat"} | SIZES
+    large = PRICED | {"input_cost_per_token": 0.00001, "output_cost_per_token": 0.00003}
+    models = [
+        _model("demo-chat", model_server_url, chat | PRICED),
+        _model("demo-chat-large", model_server_url, chat | large),
+        _model("vendor/demo-chat", model_server_url, chat | PRICED),
+        _model("split-chat", model_server_url, chat | PRICED),
+        _model("demo-unpriced", model_server_url, chat),
+        _model("demo-embedding", model_server_url, {"mode": "embedding"} | _input_only()),
+        _model(
+            "demo-completion",
+            model_server_url,
+            {"mode": "completion"} | SIZES | PRICED,
+            provider="text-completion-openai",
+        ),
+        *(_model(name, model_server_url, chat | PRICED) for name in FAULTS),
+        _model("fault-dead", NOBODY, chat | PRICED),
+    ]
+    return {
+        "model_list": models,
+        "litellm_settings": {"num_retries": 0, "telemetry": False},
+        # So that the model server's own count can be joined to the gateway's by x-litellm-call-id.
+        "general_settings": {"master_key": master_key, "forward_client_headers_to_llm_api": True},
+        # Else one upstream failure makes the next call a 429 of LiteLLM's own.
+        "router_settings": {"disable_cooldowns": True},
+    }
+
+
+def _input_only() -> dict[str, float]:
+    return {"max_input_tokens": 8192, "input_cost_per_token": 0.0000001, "output_cost_per_token": 0}
+
+
+def _model(name: str, url: str, info: dict[str, Any], provider: str = "openai") -> dict[str, Any]:
+    upstream = {"model": f"{provider}/{name}", "api_base": f"{url}/v1", "api_key": "not-checked"}
+    # Its OpenAI client would try again by itself, and one call would be billed thrice.
+    return {
+        "model_name": name,
+        "litellm_params": upstream | {"max_retries": 0},
+        "model_info": {"id": name.replace("/", "-")} | info,
+    }

@@ -1,0 +1,117 @@
+"""`/v1/chat/completions` and `/v1/completions`: the same chunks, with a delta or a text."""
+
+import time
+from typing import Any
+
+from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.plan import Plan, Prompt, Refused
+from deploy.embedded.model_server.shapes import Event, limit, texts_of, usage
+from deploy.embedded.model_server.words import count_words, sentence, word
+
+TOKENS_PER_MESSAGE = 3
+
+
+class Chat:
+    """Chat completions. A prompt has the words of its messages, and three tokens for each."""
+
+    name = "chat"
+    farewell = b"data: [DONE]\n\n"
+
+    def read(self, body: dict[str, Any]) -> Prompt:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise Refused(bad_request("You must provide 'messages'.", param="messages"))
+        texts = [text for m in messages if isinstance(m, dict) for text in texts_of(m.get("content"))]
+        text = "\n".join(texts)
+        tokens = count_words(text) + TOKENS_PER_MESSAGE * len(messages)
+        most = limit(body, "max_completion_tokens", "max_tokens")
+        return Prompt(text, tokens, most, limit(body, "n") or 1)
+
+    def whole(self, plan: Plan) -> dict[str, Any]:
+        text = sentence(plan.seed, plan.length - plan.hidden)
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choices = [
+            {"index": i, "message": message, "logprobs": None, "finish_reason": plan.finish_reason}
+            for i in range(plan.choices)
+        ]
+        return _answer(plan, "chat.completion", choices)
+
+    def opening(self, plan: Plan) -> list[Event]:
+        delta = {"role": "assistant", "content": ""}
+        return [self._chunk(plan, i, delta) for i in range(plan.choices)]
+
+    def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
+        return [self._chunk(plan, choice, {"content": word(plan.seed, index)})]
+
+    def closing(self, plan: Plan) -> list[Event]:
+        ends = [self._chunk(plan, i, {}, plan.finish_reason) for i in range(plan.choices)]
+        return ends + _usage_chunk(plan, "chat.completion.chunk", {"index": 0, "delta": {}})
+
+    def _chunk(self, plan: Plan, choice: int, delta: dict[str, Any], finish_reason: str | None = None) -> Event:
+        said = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _ordinary(plan, "chat.completion.chunk", said)
+
+
+class Completions:
+    """The older text completions. A prompt has its words and nothing more."""
+
+    name = "completions"
+    farewell = b"data: [DONE]\n\n"
+
+    def read(self, body: dict[str, Any]) -> Prompt:
+        prompt = body.get("prompt")
+        texts = [prompt] if isinstance(prompt, str) else prompt
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise Refused(bad_request("'prompt' must be a text or texts.", param="prompt"))
+        text = "\n".join(texts)
+        choices = len(texts) * (limit(body, "n") or 1)
+        return Prompt(text, count_words(text), limit(body, "max_tokens"), choices)
+
+    def whole(self, plan: Plan) -> dict[str, Any]:
+        text = sentence(plan.seed, plan.length - plan.hidden)
+        choices = [
+            {"index": i, "text": text, "logprobs": None, "finish_reason": plan.finish_reason}
+            for i in range(plan.choices)
+        ]
+        return _answer(plan, "text_completion", choices)
+
+    def opening(self, plan: Plan) -> list[Event]:
+        return []
+
+    def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
+        return [self._chunk(plan, choice, word(plan.seed, index))]
+
+    def closing(self, plan: Plan) -> list[Event]:
+        ends = [self._chunk(plan, i, "", plan.finish_reason) for i in range(plan.choices)]
+        return ends + _usage_chunk(plan, "text_completion", {"index": 0, "text": ""})
+
+    def _chunk(self, plan: Plan, choice: int, text: str, finish_reason: str | None = None) -> Event:
+        said = {"index": choice, "text": text, "logprobs": None, "finish_reason": finish_reason}
+        return _ordinary(plan, "text_completion", said)
+
+
+def _envelope(plan: Plan, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "object": kind,
+        "created": int(time.time()),
+        "model": plan.model,
+        "choices": choices,
+    }
+
+
+def _answer(plan: Plan, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    envelope = _envelope(plan, kind, choices)
+    return envelope if plan.fault == "no-usage" else envelope | {"usage": usage(plan)}
+
+
+def _ordinary(plan: Plan, kind: str, choice: dict[str, Any]) -> Event:
+    chunk = _envelope(plan, kind, [choice])
+    return None, chunk | {"usage": None} if plan.reports_usage else chunk
+
+
+def _usage_chunk(plan: Plan, kind: str, empty_choice: dict[str, Any]) -> list[Event]:
+    if not plan.reports_usage:
+        return []
+    choices = [empty_choice] if plan.usage_has_choice else []
+    return [(None, _envelope(plan, kind, choices) | {"usage": usage(plan)})]

@@ -1,0 +1,64 @@
+"""Faults a call can ask for, by the model `fault-NAME` or by `[fault=NAME]` in its prompt.
+
+429 500 503 400 401 are refusals. hang: never an answer. slow: the first byte comes late.
+slow-body: it begins at once and dribbles. cut: the connection ends in the middle. error-event: a
+stream ends with an error. no-usage: nothing is said about tokens.
+"""
+
+import msgspec
+
+DURING = ("hang", "slow", "slow-body", "cut", "error-event", "no-usage")
+SLOW_FIRST_BYTE_S = 3.0
+SLOW_TOKENS_PER_S = 4.0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An answer that is an error, as its bytes go out."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    retry_after_s: int | None = None
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [(b"content-type", self.content_type.encode())]
+        if self.retry_after_s is not None:
+            headers.append((b"retry-after", str(self.retry_after_s).encode()))
+        return headers
+
+
+def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return msgspec.json.encode({"error": error})
+
+
+def bad_request(message: str, code: str | None = None, param: str | None = None) -> Refusal:
+    return Refusal(400, error_body(message, "invalid_request_error", code, param))
+
+
+def too_long(limit: int, wanted: int) -> Refusal:
+    return bad_request(
+        f"This model's maximum context length is {limit} tokens. However, your messages resulted "
+        f"in {wanted} tokens. Please reduce the length of the messages.",
+        "context_length_exceeded",
+        "messages",
+    )
+
+
+REFUSALS = {
+    "429": Refusal(
+        429,
+        error_body("Rate limit reached for this model.", "requests", "rate_limit_exceeded"),
+        retry_after_s=7,
+    ),
+    "500": Refusal(500, error_body("The server had an error.", "server_error", None)),
+    "503": Refusal(503, b"<html><body><h1>503 Service Unavailable</h1></body></html>", "text/html"),
+    "400": too_long(8192, 9000),
+    "401": Refusal(401, error_body("Incorrect API key provided.", "invalid_request_error", "invalid_api_key")),
+}
+
+
+def fault_of(model: str, directive: str | None) -> str | None:
+    """The fault this call shall have. A directive may also heal a model: `[fault=none]`."""
+    name = directive or (model.removeprefix("fault-") if model.startswith("fault-") else None)
+    return name if name in REFUSALS or name in DURING else None

@@ -1,0 +1,134 @@
+"""What the answer to one call will be: decided from the request alone, before anything is sent.
+
+Directives anywhere in the prompt, the last of each counting:
+`[tokens=50]` length of the answer, bounded by the caller's limit   `[delay=0.2]` seconds to the
+first token   `[rate=50]` tokens a second, 0 for all at once   `[cached=10]` prompt tokens read from
+a cache   `[reasoning=5]` tokens of the answer that are not shown   `[mark=abc]` written in the
+record of the call   `[usage=delta]` the usage chunk has a choice, else `[usage=empty]`
+`[split=yes]` writes end anywhere   `[fault=429]` see faults.py.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.embedded.model_server.faults import (
+    SLOW_FIRST_BYTE_S,
+    SLOW_TOKENS_PER_S,
+    Refusal,
+    bad_request,
+    fault_of,
+    too_long,
+)
+from deploy.embedded.model_server.words import seed_of
+
+CONTEXT_TOKENS = 8192
+DIRECTIVE = re.compile(r"\[(\w+)=([^\[\]\s]+)\]")
+
+
+class Refused(Exception):
+    """The request gets no answer but this refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.status)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the model is unless a prompt says otherwise."""
+
+    first_token_s: float = 0.02
+    tokens_per_s: float = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an endpoint found in its body."""
+
+    text: str
+    tokens: int
+    max_tokens: int | None = None
+    choices: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The answer to one call."""
+
+    id: str
+    model: str
+    is_stream: bool
+    reports_usage: bool  # in the stream; the body of an answer always has it
+    prompt_tokens: int
+    cached_tokens: int
+    length: int  # tokens of each choice, the hidden ones included
+    hidden: int
+    choices: int
+    finish_reason: str
+    first_token_s: float
+    tokens_per_s: float
+    seed: int
+    fault: str | None
+    usage_has_choice: bool
+    is_split: bool
+
+    @property
+    def completion_tokens(self) -> int:
+        return self.length * self.choices
+
+
+def directives(text: str) -> dict[str, str]:
+    return dict(DIRECTIVE.findall(text))
+
+
+def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Plan:
+    """Raise Refused if this prompt can't be answered."""
+    if prompt.tokens > CONTEXT_TOKENS:
+        raise Refused(too_long(CONTEXT_TOKENS, prompt.tokens))
+    model = str(body.get("model") or "")
+    asked = directives(prompt.text)
+    fault = fault_of(model, asked.get("fault"))
+    seed = seed_of(prompt.text)
+    wanted = int(_number(asked, "tokens", 8 + seed % 17))
+    length = wanted if prompt.max_tokens is None else min(wanted, max(0, prompt.max_tokens))
+    first, rate = _pace(asked, pace, fault)
+    return Plan(
+        id=identity,
+        model=model,
+        is_stream=body.get("stream") is True,
+        reports_usage=_wants_usage(body) and fault != "no-usage",
+        prompt_tokens=prompt.tokens,
+        cached_tokens=min(prompt.tokens, int(_number(asked, "cached", 0))),
+        length=length,
+        hidden=min(length, int(_number(asked, "reasoning", 0))),
+        choices=max(1, prompt.choices),
+        finish_reason="stop" if length == wanted else "length",
+        first_token_s=first,
+        tokens_per_s=rate,
+        seed=seed,
+        fault=fault,
+        usage_has_choice=asked.get("usage") == "delta",
+        is_split=model.startswith("split-") or asked.get("split") == "yes",
+    )
+
+
+def _pace(asked: dict[str, str], pace: Pace, fault: str | None) -> tuple[float, float]:
+    first = SLOW_FIRST_BYTE_S if fault == "slow" else pace.first_token_s
+    rate = SLOW_TOKENS_PER_S if fault == "slow-body" else pace.tokens_per_s
+    return _number(asked, "delay", first), _number(asked, "rate", rate)
+
+
+def _number(asked: dict[str, str], name: str, otherwise: float) -> float:
+    try:
+        number = float(asked.get(name, otherwise))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1_000_000:
+        raise Refused(bad_request(f"The directive [{name}={asked[name]}] is not a number."))
+    return number
+
+
+def _wants_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True

@@ -1,0 +1,66 @@
+"""What differs between chat, completions and responses: reading a prompt, forming an answer."""
+
+from typing import Any, Protocol
+
+from deploy.embedded.model_server.plan import Plan, Prompt
+
+# The name of the event, if it has one, and its data.
+Event = tuple[str | None, dict[str, Any]]
+
+
+class Shape(Protocol):
+    """One endpoint's form of an answer, whole or as events. Holds nothing: the plan says it all."""
+
+    name: str
+    # What follows the last event of a stream that ended well.
+    farewell: bytes
+
+    def read(self, body: dict[str, Any]) -> Prompt:
+        """Raise Refused if the body has no prompt."""
+        ...
+
+    def whole(self, plan: Plan) -> dict[str, Any]: ...
+
+    def opening(self, plan: Plan) -> list[Event]: ...
+
+    def token(self, plan: Plan, choice: int, index: int) -> list[Event]: ...
+
+    def closing(self, plan: Plan) -> list[Event]: ...
+
+
+def usage(plan: Plan) -> dict[str, Any]:
+    """As chat and completions say it."""
+    return {
+        "prompt_tokens": plan.prompt_tokens,
+        "completion_tokens": plan.completion_tokens,
+        "total_tokens": plan.prompt_tokens + plan.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": plan.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": plan.hidden * plan.choices,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def texts_of(content: Any) -> list[str]:
+    """The texts of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        return []
+    return [part["text"] for part in content if isinstance(part, dict) and _has_text(part)]
+
+
+def limit(body: dict[str, Any], *names: str) -> int | None:
+    """The first of the caller's limits that is a number."""
+    for name in names:
+        value = body.get(name)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _has_text(part: dict[str, Any]) -> bool:
+    return isinstance(part.get("text"), str)

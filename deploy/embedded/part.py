@@ -1,0 +1,74 @@
+"""What Postgres, Valkey, LiteLLM and the model server have in common: one child, ready or not."""
+
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from deploy.embedded.processes import Child
+
+
+class Part:
+    """Start it and wait, or `launch()` several and `wait()` for each. `with` discards at the end.
+
+    A kind of part makes its child in `launch` and tells in `is_ready` whether it can be used.
+    """
+
+    PATIENCE_S = 30.0
+
+    child: Child | None = None
+
+    def launch(self) -> None:
+        """Start it, without waiting until it answers."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid if self.child else 0
+
+    def wait(self) -> None:
+        """Return when it can be used; raise NotStarted if it ends before, or takes too long."""
+        if self.child is None:
+            raise RuntimeError("launch() comes before wait()")
+        self.child.wait_until(self.is_ready, self.PATIENCE_S)
+
+    def start(self) -> Self:
+        """Start it and wait. After a `stop()` it comes back on the same port."""
+        self.launch()
+        self.wait()
+        return self
+
+    def stop(self) -> None:
+        """End its process. May be called twice, and before it was started."""
+        if self.child:
+            self.child.stop()
+
+    def discard(self) -> None:
+        """Stop it and throw away what it kept."""
+        self.stop()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.discard()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a GET of this loopback address is answered with success."""
+    try:
+        return httpx2.get(url, timeout=timeout_s, trust_env=False).is_success
+    except httpx2.TransportError:
+        return False

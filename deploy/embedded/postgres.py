@@ -1,0 +1,142 @@
+"""A Postgres cluster of our own on loopback, also when we are root."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.embedded.part import Part
+from deploy.embedded.postgres_binaries import (
+    can_reach,
+    find_programs,
+    reachable_programs,
+    unprivileged_account,
+)
+from deploy.embedded.processes import Child, NotStarted, bare_environment, free_port
+
+SUPERUSER = "postgres"
+OWNER = "litemaas_owner"
+APP = "litemaas_app"
+DATABASE = "litemaas"
+
+# For tests: a crash may lose everything, and nothing waits for the disk.
+UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postgres(Part):
+    """A cluster made anew in `folder`, with the roles owner and app and an empty database.
+
+    `stop()` and `start()` keep its data, `discard()` does not.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.port = port or free_port()
+        self._settings = ({} if durable else UNSAFE_BUT_FAST) | dict(settings or {})
+        self._passwords = {role: secrets.token_hex(16) for role in (SUPERUSER, OWNER, APP)}
+        self._account = unprivileged_account()
+        self._data = self.folder / "data"
+        self._borrowed: Path | None = None
+        self._is_made = False
+
+    def url(self, user: str = APP, database: str = DATABASE) -> str:
+        return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/{database}"
+
+    def launch(self) -> None:
+        """Make the cluster, if this is the first start, and run its server."""
+        programs = reachable_programs(find_programs(), self._account)
+        if not self._is_made:
+            self._make_folder()
+            self._make_cluster(programs)
+            self._is_made = True
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            # Sockets live in a folder, whose path has a length limit; TCP is enough.
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "timezone": "UTC",
+        } | self._settings
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self.child = Child(
+            "Postgres",
+            [str(programs / "postgres"), "-D", str(self._data), *arguments],
+            log=self.folder / "postgres.log",
+            env=bare_environment(self._data),
+            cwd=Path("/"),  # wherever we are, its account may not be allowed to be
+            account=self._account,
+            # Its "fast" shutdown. SIGTERM would wait until the last client leaves.
+            stop_signal=signal.SIGINT,
+        )
+
+    def discard(self) -> None:
+        self.stop()
+        shutil.rmtree(self._borrowed or self._data, ignore_errors=True)
+
+    def is_ready(self) -> bool:
+        # The postmaster writes its state on the eighth line. Unlike a connection, it proves that
+        # the one who listens on the port is ours.
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[7].strip() == "ready" and lines[0] == str(self.pid)
+
+    def _make_folder(self) -> None:
+        """An empty data folder that the account can reach and owns; no other mode is changed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._data, ignore_errors=True)
+        account = self._account
+        if account is None:
+            self._data.mkdir(mode=0o700)
+            return
+        if not can_reach(self.folder, account):
+            self._borrowed = Path(tempfile.mkdtemp(prefix="litemaas-postgres-data-"))
+            os.chown(self._borrowed, account.uid, account.gid)
+            self._data = self._borrowed / "data"
+        self._data.mkdir(mode=0o700)
+        os.chown(self._data, account.uid, account.gid)
+
+    def _make_cluster(self, programs: Path) -> None:
+        initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER, "-E", "UTF8"]
+        self._run([*initdb, "--no-locale", "--auth=trust", "--no-sync", "--no-instructions"])
+        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        # Roles by the single-user mode: it needs no client, and the door opens with the lock on.
+        single = [str(programs / "postgres"), "--single", "-D", str(self._data)]
+        password = self._passwords
+        self._run(
+            [*single, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres"],
+            f"ALTER ROLE {SUPERUSER} PASSWORD '{password[SUPERUSER]}'\n"
+            f"CREATE ROLE {OWNER} LOGIN PASSWORD '{password[OWNER]}'\n"
+            f"CREATE ROLE {APP} LOGIN PASSWORD '{password[APP]}'\n"
+            f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n",
+        )
+
+    def _run(self, argv: list[str], typed: str = "") -> None:
+        account = self._account
+        done = subprocess.run(
+            argv,
+            input=typed,
+            text=True,
+            capture_output=True,
+            cwd="/" if account else None,
+            env=bare_environment(self._data),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if done.returncode != 0:
+            log = self.folder / "postgres-initdb.log"
+            log.write_text(done.stdout + done.stderr)
+            raise NotStarted(f"Postgres could not make its data folder; see {log}.")

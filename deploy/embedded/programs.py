@@ -1,0 +1,75 @@
+"""LiteMaaS itself as the demo runs it: the gateway and the admin API as child processes, and its command line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.embedded.part import Part, answers
+from deploy.embedded.processes import Child, NotStarted, bare_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+LITEMAAS = Path(sys.executable).with_name("litemaas")
+PATIENCE_S = 60.0
+
+
+class Program(Part):
+    """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` says so."""
+
+    PATIENCE_S = PATIENCE_S
+
+    def __init__(self, folder: Path, name: str, port: int, *arguments: str) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.env: Mapping[str, str] = {}
+        self._folder = folder
+        self._name = name
+        self._arguments = arguments
+
+    def launch(self) -> None:
+        self.child = Child(
+            f"`litemaas {self._name}`",
+            [str(LITEMAAS), self._name, "--host", "127.0.0.1", "--port", str(self.port), *self._arguments],
+            log=self._folder / f"{self._name}.log",
+            env=bare_environment(self._folder) | dict(self.env),
+            cwd=ROOT,
+        )
+
+    def is_ready(self) -> bool:
+        return answers(f"{self.url}/health/ready")
+
+
+class CommandLine:
+    """Runs `litemaas …` on the demo's Postgres, Valkey and LiteLLM."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self._env = bare_environment(folder) | dict(env)
+
+    def run(self, *arguments: str) -> str:
+        """What it printed. Raise NotStarted with its own last words if it fails."""
+        try:
+            done = subprocess.run(
+                [str(LITEMAAS), *arguments],
+                env=self._env,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise NotStarted(f"`litemaas {arguments[0]}` took longer than {PATIENCE_S:.0f} s.") from None
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+            raise NotStarted(f"`litemaas {' '.join(arguments[:2])}` failed: {said}")
+        return done.stdout
+
+    def read(self, *arguments: str) -> Any:
+        """The same with `--json`, decoded."""
+        printed = self.run(*arguments, "--json")
+        try:
+            return json.loads(printed)
+        except ValueError:
+            raise NotStarted(f"`litemaas {' '.join(arguments[:2])} --json` printed no JSON.") from None

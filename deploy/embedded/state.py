@@ -1,0 +1,58 @@
+"""The demo's folder: one demo at a time, and `state.json` while it is ready."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.embedded.processes import NotStarted
+
+LOCK = "lock"
+STATE = "state.json"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder, emptied of what an earlier demo left. Raise NotStarted if a demo runs in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as lock:
+        try:
+            # The system gives it back when we die, however that is.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise NotStarted(
+                f"A demo is already running (process {lock.read().strip()}): what it serves is in "
+                f"{folder / STATE}. Stop it first."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        _empty(folder)
+        try:
+            yield
+        finally:
+            (folder / STATE).unlink(missing_ok=True)
+            lock.truncate(0)
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """All at once, and readable by us alone: it holds keys and passwords."""
+    half = folder / f"{STATE}.new"
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(json.dumps(state, indent=2) + "\n")
+    half.replace(folder / STATE)
+
+
+def _empty(folder: Path) -> None:
+    for place in folder.iterdir():
+        if place.name == LOCK:
+            continue
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
