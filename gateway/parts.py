@@ -8,13 +8,13 @@ import structlog
 
 from gateway import metrics
 from gateway.admit import Admission
+from gateway.check_drift import DriftCheck
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
 from gateway.keep_leases import LeaseKeeper
 from gateway.proxy import Proxy
 from gateway.reap import Reaper
-from gateway.seed import Seeder
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.show_limits import LimitView
@@ -25,8 +25,10 @@ from gateway.storage.epochs import meet_run, raise_epochs
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.limit_state import LimitState
 from gateway.storage.postgres import new_pool
 from gateway.storage.refusals import RefusalCounts
+from gateway.storage.seeding import Seeder
 from gateway.upstream.client import Patience, Upstream
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
@@ -77,7 +79,7 @@ class Parts:
             on_late=lambda rows: self.settlements.settle_replayed(rows),
         )
         self.settlements = Settlements(self.counters, self.ledger)
-        self.seeder = Seeder(self.counters, self.pool)
+        self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc)
         self.reaper = Reaper(self.counters, self.ledger)
         self.admission = Admission(
             self.counters,
@@ -90,7 +92,8 @@ class Parts:
         )
         self.refusals = RefusalCounts(self.pool)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
-        self.limits = LimitView(self.counters, self.ids, self.seeder)
+        self.limits = LimitView(LimitState(self.counters, self.seeder), self.ids)
+        self.drift = DriftCheck(self.counters, self.pool)
 
     def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
         self.keys.forget(letter, ids)
@@ -141,6 +144,7 @@ class Parts:
             ("settlements", self.settlements.run()),
             ("leases", self.leases.run()),
             ("reaper", self.reaper.run()),
+            ("drift", self.drift.run()),
             ("refusals", self.refusals.run()),
             ("clock", self._keep_clock()),
         ):

@@ -46,7 +46,7 @@ class Reaper:
             self._news.clear()
             self._due.clear()
             try:
-                if is_round and await self._counters.claim_round(round(REAP_S * 900)):
+                if is_round and await self._counters.claim_round("reap", round(REAP_S * 900)):
                     accounts = await self._counters.accounts_with_leases()
                 for account_id in accounts:
                     await self.reap_account(account_id)

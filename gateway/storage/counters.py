@@ -17,7 +17,7 @@ RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = SCRIPTS = tuple(
 # The layout's version is in the name; the braces keep one account in one slot of a cluster.
 HASH_NAME: Final = "lm1:{%d}"
 LEASED_ACCOUNTS: Final = "lm1-leased-accounts"
-REAPING: Final = "lm1-reaping"
+ROUND: Final = "lm1-round-%s"
 IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
@@ -203,9 +203,15 @@ class Counters:
         before = int(time() * 1000) - IDLE_MS
         await self._scripts.command("ZREMRANGEBYSCORE", LEASED_ACCOUNTS, "-inf", before)
 
-    async def claim_round(self, for_ms: int) -> bool:
-        """Whether this gateway makes the reapers' round now."""
-        return await self._scripts.command("SET", REAPING, "1", "NX", "PX", for_ms) is not None
+    async def claim_round(self, name: str, for_ms: int) -> bool:
+        """Whether this gateway makes the round of that name now; no other one does for so long."""
+        return await self._scripts.command("SET", ROUND % name, "1", "NX", "PX", for_ms) is not None
+
+    async def read_account(self, account_id: int) -> dict[str, bytes]:
+        """Every field of the account's hash as it is stored."""
+        flat = await self._scripts.command("HGETALL", HASH_NAME % account_id)
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return {name.decode(): value for name, value in pairs}
 
     async def now_ms(self) -> int:
         """Redis's clock."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,10 +26,12 @@ from gateway.domain.prices import Price
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    import asyncpg
+
+    from gateway.storage.postgres import Executor, Pool
 
 # The epoch is the account's own plus the number of Redis runs met: both only grow, so their sum tells each change.
-FIND_KEY_RECORD = """
+_RECORD: Final = """
 SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + (SELECT count(*) FROM redis_runs) AS epoch,
        a.status = 'active' AS is_account_active,
        k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
@@ -56,8 +58,9 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + (SELECT c
         FROM limits l WHERE l.account_id = k.account_id AND (l.expires_at IS NULL OR l.expires_at > now())
         AND (l.api_key_id = k.id OR l.user_id = k.user_id OR l.level IN ('subscription', 'team')))::text AS limits
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
-WHERE k.digest = ANY($1::bytea[])
 """
+FIND_KEY_RECORD = _RECORD + "WHERE k.digest = ANY($1::bytea[])"
+GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
 
 
 class _PriceRow(msgspec.Struct):
@@ -106,8 +109,16 @@ _decode_limits = msgspec.json.Decoder(list[_LimitRow]).decode
 async def find_key_record(pool: "Pool", digests: Sequence[bytes]) -> KeyRecord | None:
     """The key with one of these digests, also when it is revoked or expired: the caller judges."""
     row = await pool.fetchrow(FIND_KEY_RECORD, list(digests))
-    if row is None:
-        return None
+    return None if row is None else _record(row)
+
+
+async def find_key_record_by_id(executor: "Executor | Pool", key_id: int) -> KeyRecord | None:
+    """The same, for who does not have the key itself."""
+    row = await executor.fetchrow(GET_KEY_RECORD, key_id)
+    return None if row is None else _record(row)
+
+
+def _record(row: "asyncpg.Record") -> KeyRecord:
     limits = _decode_limits(row["limits"])
     grants = {}
     for grant in _decode_grants(row["grants"]):

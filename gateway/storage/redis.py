@@ -173,19 +173,25 @@ class RedisLink:
 
     async def _connect(self) -> asyncio.StreamReader:
         connection = await self._new_connection()
-        await connection.connect()  # type: ignore[no-untyped-call]  # untyped there
-        for script in self._scripts:
-            await connection.send_command("SCRIPT", "LOAD", script.text)
-            await connection.read_response()
-        await connection.send_command("INFO", "server")
-        info = (await connection.read_response()).decode()
-        if self._on_connect is not None:
-            run_id = next(line[7:].strip() for line in info.splitlines() if line.startswith("run_id:"))
-            await self._on_connect(run_id)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # untyped there
+            for script in self._scripts:
+                await connection.send_command("SCRIPT", "LOAD", script.text)
+                await connection.read_response()
+            await connection.send_command("INFO", "server")
+            info = (await connection.read_response()).decode()
+            if self._on_connect is not None:
+                run_id = next(line[7:].strip() for line in info.splitlines() if line.startswith("run_id:"))
+                await self._on_connect(run_id)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         # redis-py connects, logs in and does TLS; its own way to send and read costs three times the CPU.
         reader, writer = connection._reader, connection._writer
         if reader is None or writer is None:
             raise RedisUnavailable("Redis closed the connection")
+        # Ours to close from here on.
+        connection._reader = connection._writer = None
         self._connection, self._writer = connection, writer
         return reader
 

@@ -169,10 +169,10 @@ async def list_due(executor: "Executor", *, now: datetime, limit: int) -> list[i
 
 
 LIST_STATUSES: Final = """
-SELECT model_id, status FROM subscriptions WHERE account_id = $1 AND model_id = ANY($2::bigint[]) FOR SHARE
+SELECT model_id, status FROM subscriptions WHERE account_id = $1 AND model_id = ANY($2::bigint[])
 """
 
 
 async def list_statuses(executor: "Executor", account_id: int, model_ids: list[int]) -> dict[int, Status]:
-    """Model id -> status, held as it is until the transaction ends; models without a subscription are left out."""
+    """Model id -> status, as it is now; models without a subscription are left out."""
     return {row["model_id"]: row["status"] for row in await executor.fetch(LIST_STATUSES, account_id, model_ids)}

@@ -1,11 +1,11 @@
 """Makes counters anew that Redis does not have, or that are older than the account's epoch."""
 
 import asyncio
+from collections.abc import Callable
 
 import asyncpg
 import structlog
 
-from gateway import metrics
 from gateway.domain.grants import KeyRecord
 from gateway.domain.plans import Plan
 from gateway.storage.counters import Counters, SeedEntry
@@ -17,11 +17,12 @@ log = structlog.get_logger(__name__)
 
 
 class Seeder:
-    """Asks the ledger once for all calls that wait for the same counters of an account."""
+    """Asks the ledger once for all calls that wait for the same counters of an account; `on_made` hears how many."""
 
-    def __init__(self, counters: Counters, pool: Pool) -> None:
+    def __init__(self, counters: Counters, pool: Pool, on_made: Callable[[int], None] = lambda _: None) -> None:
         self._counters = counters
         self._pool = pool
+        self._on_made = on_made
         self._running: dict[tuple[int, int, tuple[str, ...]], asyncio.Task[None]] = {}
 
     async def seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
@@ -56,5 +57,5 @@ class Seeder:
                 SeedEntry(entry.field, entry.a if is_window else 0, entry.b if is_window else 0, told.get(n, 0))
             )
         made = await self._counters.seed(record.account_id, record.epoch, entries)
-        metrics.SEEDS.inc(made)
+        self._on_made(made)
         log.info("counters_seeded", account_id=record.account_id, epoch=record.epoch, asked=len(entries), made=made)

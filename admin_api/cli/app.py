@@ -1,0 +1,52 @@
+"""Puts the commands together and turns every failure into one sentence and exit code 1."""
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import typer
+
+# Command group -> its module. Only the one that is called is loaded: what they need takes a second to import.
+GROUPS: Final = {
+    "users": "admin_api.cli.users",
+    "teams": "admin_api.cli.teams",
+    "models": "admin_api.cli.models",
+    "prices": "admin_api.cli.prices",
+    "subscriptions": "admin_api.cli.subscriptions",
+    "keys": "admin_api.cli.keys",
+    "limits": "admin_api.cli.limits",
+    "usage": "admin_api.cli.usage",
+}
+
+
+def main() -> None:
+    """The entry point of `litemaas`."""
+    try:
+        build_app(sys.argv[1:])(prog_name="litemaas")
+    except Exception as exc:
+        # Here loaded late: the failure may be the import itself, and most commands do not fail.
+        from admin_api.cli.failures import explain
+
+        typer.echo(f"litemaas: {explain(exc)}", err=True)
+        sys.exit(1)
+
+
+def build_app(arguments: list[str]) -> typer.Typer:
+    """With the group that is called; with all of them for help and for mistakes."""
+    from admin_api.cli import programs
+
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="LiteMaaS: model subscriptions, keys and limits in front of LiteLLM.",
+    )
+    programs.add_to(app)
+    called = arguments[0] if arguments else None
+    if called in programs.NAMES:
+        return app
+    for name, module in GROUPS.items():
+        if called == name or called not in GROUPS:
+            app.add_typer(import_module(module).app, name=name)
+    return app

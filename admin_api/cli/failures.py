@@ -1,0 +1,15 @@
+"""What a person at a terminal reads when something went wrong."""
+
+from admin_api.settings import SettingsError
+from gateway.domain.errors import GatewayError
+from gateway.storage import failures
+from gateway.storage.migrate import MigrationError
+
+
+def explain(error: BaseException) -> str:
+    """One sentence; for what nobody foresaw, at least what it is called."""
+    if isinstance(error, GatewayError):
+        return f"{error.message} ({error.code})"
+    if isinstance(error, SettingsError | MigrationError):
+        return str(error)
+    return failures.explain(error) or f"This should not have happened: {type(error).__name__}: {error}"

@@ -1,0 +1,63 @@
+"""`litemaas keys …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
+from admin_api.operations import keys
+from admin_api.settings import KeySettings
+from admin_api.views.keys import KeyView, NewKeyView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="API keys.")
+User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
+Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
+
+
+@app.command()
+def create(
+    model: Annotated[list[str], typer.Option("--model", help="Name of a model; may be repeated.")],
+    user: User = None,
+    team: Team = None,
+    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
+    rpm: Annotated[int | None, typer.Option(help="Requests a minute; unlimited if left out.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Tokens a minute; unlimited if left out.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Calls at once; unlimited if left out.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")] = None,
+    allowed_ip: Annotated[list[str] | None, typer.Option(help="Address or network; may be repeated.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Make a key and show it, this once. With --team alone it is a service key of the team."""
+    settings = KeySettings.from_env()
+    wish = keys.KeyWish(
+        models=model,
+        user=user,
+        team=team,
+        name=name,
+        allowed_ips=allowed_ip or (),
+        expires_at=parse_moment("expires_at", expires_at),
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+    )
+    made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, wish), settings)
+    sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown."
+    show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
+
+
+@app.command("list")
+def list_(
+    user: User = None, team: Team = None, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False
+) -> None:
+    """Show keys, revoked ones too; never the keys themselves."""
+    page = act(lambda pool: keys.list_keys(pool, operator(), user=user, team=team, limit=limit, cursor=cursor))
+    columns = ("id", "account_name", "user_email", "name", "last_four", "models", "expires_at", "revoked_at")
+    show_page(PageView[KeyView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def revoke(key: Annotated[int, typer.Argument(metavar="ID", help="Id of the key.")], as_json: AsJSON = False) -> None:
+    """End a key for good, within a second."""
+    row = act(lambda pool: keys.revoke_key(pool, operator(), key))
+    show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is revoked.")

@@ -1,0 +1,64 @@
+"""`litemaas models …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import models
+from admin_api.operations.model_sync import LiteLLM, sync_models
+from admin_api.settings import CatalogueSettings
+from admin_api.views.models import ModelView, SyncReportView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="Models as LiteLLM serves them.")
+
+
+@app.command()
+def sync(
+    accept_missing: Annotated[
+        bool, typer.Option("--accept-missing", help="Unlist models even if half of them are gone.")
+    ] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Read LiteLLM's list of models and prices. Exit code 1 if something was not done."""
+    settings = CatalogueSettings.from_env()
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    report = act(lambda pool: sync_models(pool, operator(), litellm, accept_missing=accept_missing), settings)
+    if report is None:
+        raise RuntimeError("a sync that waits always ends with a report")
+    changes = ("added", "changed", "returned", "unlisted", "priced", "without_price", "skipped")
+    told = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
+    view = SyncReportView.model_validate(report)
+    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(told) or 'nothing changed'}.")
+    if report.problem:
+        typer.echo(f"litemaas: {report.problem}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show models, hidden and disabled ones too."""
+    page = act(lambda pool: models.list_models(pool, operator(), limit=limit, cursor=cursor))
+    view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    columns = ("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
+    show_page(view, as_json=as_json, columns=columns)
+
+
+@app.command()
+def update(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    restricted: Annotated[bool | None, typer.Option(help="Subscriptions wait for an admin.")] = None,
+    hidden: Annotated[bool | None, typer.Option(help="Not shown to users.")] = None,
+    enabled: Annotated[bool | None, typer.Option(help="Whether it may be called at all.")] = None,
+    description: Annotated[str | None, typer.Option(help="As shown to users; empty removes it.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Decide about a model; no sync changes these."""
+    offered = act(
+        lambda pool: models.update_model(
+            pool, operator(), model, restricted=restricted, hidden=hidden, enabled=enabled, description=description
+        )
+    )
+    flags = ", ".join(f"{name}={getattr(offered.model, name)}".lower() for name in ("restricted", "hidden", "enabled"))
+    show(ModelView.of(offered), as_json=as_json, sentence=f"{model}: {flags}.")

@@ -1,0 +1,47 @@
+"""`litemaas prices …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import models
+from admin_api.operations.limit_words import parse_decimal
+from admin_api.views.models import PriceView
+from admin_api.views.shapes import PageView
+from gateway.storage.models import UNITS
+
+app = typer.Typer(no_args_is_help=True, help="What models cost.")
+ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]
+USD = Annotated[str | None, typer.Option(help="USD for one, as 0.0000025.")]
+
+
+@app.command("set")
+def set_(
+    model: ModelOption,
+    input: USD = None,
+    output: USD = None,
+    cached_input: USD = None,
+    cache_write: USD = None,
+    reasoning: USD = None,
+    per_request: USD = None,
+    image: USD = None,
+    second: USD = None,
+    character: USD = None,
+    query: USD = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Set a model's price: a new version, in force at once. A unit left out is not known from then on."""
+    told = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
+    given = {unit: text for unit, text in zip(UNITS, told, strict=True) if text is not None}
+    units = {unit: parse_decimal(unit, text) for unit, text in given.items()}
+    version = act(lambda pool: models.set_price(pool, operator(), model, units))
+    show(PriceView.of(version), as_json=as_json, sentence=f"Price {version.price.id} of {model} is in force.")
+
+
+@app.command("list")
+def list_(model: ModelOption, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show all versions of a model's price, newest first."""
+    page = act(lambda pool: models.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
+    view = PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    show_page(view, as_json=as_json, columns=("id", "effective_at", "source", "input", "output", "cached_input"))

@@ -1,0 +1,52 @@
+"""`litemaas teams …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import teams
+from admin_api.views.accounts import MemberView, TeamView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
+Team = Annotated[str, typer.Argument(help="Name or id of the team.")]
+UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Name of the team.")],
+    timezone: Annotated[str, typer.Option(help="IANA time zone of its windows.")] = "UTC",
+    as_json: AsJSON = False,
+) -> None:
+    """Make a team."""
+    team = act(lambda pool: teams.create_team(pool, operator(), name=name, time_zone=timezone))
+    show(TeamView.model_validate(team), as_json=as_json, sentence=f"Team {team.id}: {team.name} ({team.time_zone}).")
+
+
+@app.command("list")
+def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show teams."""
+    page = act(lambda pool: teams.list_teams(pool, operator(), limit=limit, cursor=cursor))
+    columns = ("id", "name", "time_zone", "status")
+    show_page(PageView[TeamView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def add_member(
+    team: Team,
+    user: UserOption,
+    role: Annotated[str, typer.Option(help="owner or member.")] = "member",
+    as_json: AsJSON = False,
+) -> None:
+    """Put a user into a team."""
+    member = act(lambda pool: teams.add_member(pool, operator(), team, user=user, role=role))
+    show(MemberView.model_validate(member), as_json=as_json, sentence=f"{member.email} is {member.role} of {team}.")
+
+
+@app.command()
+def remove_member(team: Team, user: UserOption) -> None:
+    """Take a user out of a team; his keys in it are revoked."""
+    revoked = act(lambda pool: teams.remove_member(pool, operator(), team, user=user))
+    typer.echo(f"{user} is out of {team}; {len(revoked)} keys revoked.")

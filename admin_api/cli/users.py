@@ -1,0 +1,59 @@
+"""`litemaas users …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import users
+from admin_api.views.accounts import UserView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
+Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
+
+
+@app.command()
+def create(
+    email: Annotated[str, typer.Option(help="E-mail address.")],
+    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
+    role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "user",
+    timezone: Annotated[str, typer.Option(help="IANA time zone of the personal account's windows.")] = "UTC",
+    as_json: AsJSON = False,
+) -> None:
+    """Make a user and the personal account."""
+    user = act(lambda pool: users.create_user(pool, operator(), email=email, name=name, role=role, time_zone=timezone))
+    show(UserView.model_validate(user), as_json=as_json, sentence=f"User {user.id}: {user.email} ({user.role}).")
+
+
+@app.command("list")
+def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show users."""
+    page = act(lambda pool: users.list_users(pool, operator(), limit=limit, cursor=cursor))
+    view = PageView[UserView].model_validate(page)
+    show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "account_id"))
+
+
+@app.command()
+def promote(
+    user: Email,
+    role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "admin",
+    as_json: AsJSON = False,
+) -> None:
+    """Give a user another role."""
+    changed = act(lambda pool: users.update_user(pool, operator(), user, role=role))
+    show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is {changed.role} now.")
+
+
+@app.command()
+def deactivate(user: Email, as_json: AsJSON = False) -> None:
+    """Stop a user and all his keys."""
+    changed = act(lambda pool: users.update_user(pool, operator(), user, status="deactivated"))
+    show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is deactivated.")
+
+
+@app.command()
+def activate(user: Email, as_json: AsJSON = False) -> None:
+    """Let a deactivated user back in."""
+    changed = act(lambda pool: users.update_user(pool, operator(), user, status="active"))
+    show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is active.")

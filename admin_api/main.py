@@ -1,0 +1,75 @@
+"""Puts the admin API together: `create_app` reads the settings, names the routes, opens and closes the parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from fastapi import FastAPI
+
+from admin_api import clock
+from admin_api.routes import envelope, health, keys, limits, models, subscriptions, teams, usage, users
+from admin_api.settings import Settings, SettingsError
+from gateway.storage.postgres import new_pool
+from gateway.web.background import Background
+from gateway.web.logs import configure_logs
+
+ROUTERS: Final = (
+    users.router,
+    teams.router,
+    models.router,
+    models.prices_router,
+    subscriptions.router,
+    keys.router,
+    limits.router,
+    usage.router,
+    health.router,
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI app; reads the environment once, when no settings are given."""
+    if settings is None:
+        try:
+            settings = Settings.from_env()
+        except SettingsError as error:
+            raise SystemExit(str(error)) from None
+    configure_logs(settings.log_level)
+    app = FastAPI(
+        title="LiteMaaS",
+        version="1",
+        summary="Users, subscriptions, keys, limits and usage of the gateway.",
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
+    envelope.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    # Starts while Postgres is away, and says so in readiness.
+    pool = new_pool(
+        settings.database_url.get_secret_value(),
+        size=settings.admin_pool_size,
+        behind_pgbouncer=settings.pgbouncer,
+        ca_file=settings.database_ca_file,
+        name="litemaas-admin",
+    )
+    background = Background()
+    async with pool:
+        app.state.pool = pool
+        expire = partial(clock.expire_once, pool)
+        background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
+        if settings.model_sync_interval_s:
+            sync = partial(clock.sync_once, pool, settings)
+            background.start(clock.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync")
+        try:
+            yield
+        finally:
+            await background.stop()

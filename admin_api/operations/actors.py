@@ -1,0 +1,78 @@
+"""Who acts, what he may do, and the audit row that every change leaves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.subscriptions import Party
+from gateway.storage import accounts, audit
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+# `program`: the clock and the model sync, which no person started.
+ActorRole = Literal["admin", "admin-readonly", "user", "program"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs."""
+
+    name: str
+    role: ActorRole
+    user_id: int | None = None
+    request_id: UUID | None = None
+    ip: str | None = None
+
+
+def require_admin(actor: Actor) -> None:
+    """For changes; raises GatewayError `forbidden`."""
+    if actor.role != "admin":
+        raise GatewayError("forbidden", "This is for admins only.")
+
+
+def require_reader(actor: Actor) -> None:
+    """For looking at everybody's things; raises GatewayError `forbidden`."""
+    if actor.role not in ("admin", "admin-readonly"):
+        raise GatewayError("forbidden", "This is for admins only.")
+
+
+async def party_of(executor: "Executor", actor: Actor, account: accounts.Account) -> Party:
+    """As what he acts on this account; raises GatewayError `forbidden` for somebody else's."""
+    if actor.role == "admin":
+        return "admin"
+    if actor.role == "program":
+        return "clock"
+    if actor.role == "user" and actor.user_id is not None:
+        if account.owner_user_id == actor.user_id:
+            return "owner"
+        member = await accounts.find_member(executor, account_id=account.id, user_id=actor.user_id)
+        if member is not None and member.role == "owner":
+            return "owner"
+    raise GatewayError("forbidden", "This account is not yours to change.")
+
+
+async def note(
+    executor: "Executor",
+    actor: Actor,
+    action: str,
+    target_kind: str,
+    target_id: object,
+    *,
+    old: Mapping[str, Any] | None = None,
+    new: Mapping[str, Any] | None = None,
+) -> None:
+    """The audit row of a change, in its transaction. `action` is `resource.verb`; no secrets in old and new."""
+    await audit.insert(
+        executor,
+        actor=actor.name,
+        action=action,
+        target_kind=target_kind,
+        target_id=str(target_id),
+        old=old,
+        new=new,
+        request_id=actor.request_id,
+        ip=actor.ip,
+    )

@@ -1,0 +1,91 @@
+"""What is wrong with what somebody asked for, said per field."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import Final
+from zoneinfo import available_timezones
+
+from gateway.domain.errors import GatewayError
+
+# As in the schema's CHECKs.
+MOST_NAME: Final = 200
+MOST_REASON: Final = 1000
+MOST_ADDRESSES: Final = 100
+
+
+def invalid(field: str, message: str) -> GatewayError:
+    """The error for one wrong field."""
+    return GatewayError(
+        "validation_failed", message, param=field, details={"fields": [{"field": field, "message": message}]}
+    )
+
+
+def check_text(field: str, value: str, *, most: int, least: int = 0, lines: bool = False) -> str:
+    """`value` without blanks around it; raises GatewayError `validation_failed`. `lines` lets it have several."""
+    text = value.strip()
+    if not least <= len(text) <= most:
+        raise invalid(field, f"{field} has {least} to {most} characters.")
+    # Postgres takes neither NUL nor lone surrogates; no other control character is of use in a name.
+    if not (" ".join(text.split()) if lines else text).isprintable():
+        raise invalid(field, f"{field} holds characters that can not be shown.")
+    return text
+
+
+def check_word(field: str, value: str, words: Sequence[str]) -> str:
+    """One of `words`; raises GatewayError `validation_failed` naming them."""
+    if value not in words:
+        raise invalid(field, f"{field} is one of {', '.join(words)}.")
+    return value
+
+
+def check_email(value: str) -> str:
+    """In lower case. Only its form: whether it receives mail is for the identity provider to know."""
+    email = check_text("email", value, least=3, most=254).lower()
+    name, at, host = email.rpartition("@")
+    if not (at and name and host) or any(c.isspace() for c in email):
+        raise invalid("email", "email has the form name@host.")
+    return email
+
+
+def check_reason(value: str | None, *, required: bool = False) -> str | None:
+    """None if empty; raises GatewayError `validation_failed` if it is required then."""
+    reason = check_text("reason", value or "", most=MOST_REASON, lines=True) or None
+    if required and reason is None:
+        raise invalid("reason", "A reason is needed: the user will read it.")
+    return reason
+
+
+def check_time_zone(value: str) -> str:
+    """An IANA name, as in `Europe/Madrid`."""
+    if value not in _time_zones():
+        raise invalid("time_zone", "time_zone is an IANA name, as Europe/Madrid or UTC.")
+    return value
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> set[str]:
+    # "localtime" and the like would mean something else on each machine.
+    return {name for name in available_timezones() if "/" in name or name == "UTC"}
+
+
+def check_future(field: str, value: datetime | None, now: datetime | None = None) -> datetime | None:
+    """A moment still to come, in UTC; one without a zone is refused."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T12:00:00Z.")
+    if value <= (now or datetime.now(UTC)):
+        raise invalid(field, f"{field} is over already.")
+    return value.astimezone(UTC)
+
+
+def check_networks(values: Sequence[str]) -> list[str]:
+    """Addresses and networks, in CIDR form."""
+    if len(values) > MOST_ADDRESSES:
+        raise invalid("allowed_ips", f"allowed_ips has {MOST_ADDRESSES} entries at most.")
+    try:
+        return [str(ip_network(value.strip())) for value in values]
+    except ValueError as exc:
+        raise invalid("allowed_ips", f"allowed_ips holds addresses or networks, as 10.0.0.0/8: {exc}.") from None

@@ -1,0 +1,191 @@
+"""Limits: set, removed and listed, at any level. No row is no limit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from admin_api.operations import limit_targets
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.checks import check_future, check_reason, check_word, invalid
+from admin_api.operations.limit_words import check_amount, check_burst, check_kind, check_window
+from admin_api.operations.lookups import get_account
+from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy
+from gateway.domain.windows import WindowKind
+from gateway.storage import accounts
+from gateway.storage import limits as limit_rows
+from gateway.storage.limits import LimitRow, Target
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+RESERVE_MODES: Final = get_args(ReserveMode)
+_SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitWish:
+    """A limit to be set. `amount` None is unlimited; for kind cost it is in whole nano-USD."""
+
+    kind: str
+    amount: int | None
+    window: str | None = None
+    burst: Decimal = Decimal(1)
+    reserve: ReserveMode = "expected"
+    shadow: bool = False
+    set_by: SetBy = "admin"
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    kind: Kind
+    amount: int | None
+    window: WindowKind | None
+    burst: Decimal
+    reserve: ReserveMode
+    shadow: bool
+    set_by: SetBy
+    expires_at: datetime | None
+    reason: str | None
+
+
+async def set_limit(
+    pool: "Pool", actor: Actor, wish: LimitWish, *, level: str, target: str, model: str | None, team: str | None
+) -> LimitRow | None:
+    """Makes the limit, changes the one of its kind, or removes it (None) where the amount is unlimited.
+
+    `target` is the id that belongs to the level (`admin_api.operations.limit_targets`). Raises GatewayError
+    `validation_failed` or `not_found`.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await limit_targets.find_target(connection, level=level, target=target, model=model, team=team)
+        return await apply_limit(connection, actor, found, wish)
+
+
+async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: LimitWish) -> LimitRow | None:
+    """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
+    checked = _check(wish)
+    # One change an account at a time: so the audit row's old values are those that were replaced.
+    await accounts.lock_account(executor, target.account_id)
+    existing = await limit_rows.find_limits_of_a_kind(
+        executor, target, kind=checked.kind, window=checked.window, set_by=checked.set_by, shadow=checked.shadow
+    )
+    if checked.amount is None:
+        for row in existing:
+            await _remove(executor, actor, row)
+        return None
+    old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
+    if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
+        return old
+    limit_id = await limit_rows.upsert_limit(
+        executor,
+        target,
+        kind=checked.kind,
+        window=checked.window,
+        amount=checked.amount,
+        burst=checked.burst,
+        reserve=checked.reserve,
+        shadow=checked.shadow,
+        set_by=checked.set_by,
+        expires_at=checked.expires_at,
+        reason=checked.reason,
+    )
+    new = await limit_rows.find_limit(executor, limit_id)
+    if new is None:
+        raise RuntimeError("a limit upserted in this transaction is not there")
+    await note(executor, actor, "limit.set", "limit", limit_id, old=_told(old), new=_told(new))
+    return new
+
+
+async def delete_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
+    """Raises GatewayError `not_found`."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
+        if row is not None:
+            await accounts.lock_account(connection, row.account_id)
+            row = await limit_rows.find_limit(connection, limit_id)
+        if row is None:
+            raise GatewayError("not_found", f"There is no limit {limit_id}.")
+        await _remove(connection, actor, row)
+
+
+async def list_limits(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    level: str | None = None,
+    target: str | None = None,
+    user: str | None = None,
+    team: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[LimitRow]:
+    """By id; all, or those of one account, level or target."""
+    require_reader(actor)
+    check_limit(limit)
+    known = None if level is None else check_level(level)
+    async with pool.acquire() as connection:
+        account = None
+        if user is not None or team is not None:
+            account = await get_account(connection, user=user, team=team)
+        target_id = None
+        if target is not None:
+            target_id = await limit_targets.find_target_id(connection, level=known, target=target)
+        rows = await limit_rows.list_limits(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            account_id=account.id if account else None,
+            level=known,
+            target_id=target_id,
+        )
+    return page(rows, limit, lambda row: row.id)
+
+
+def check_level(level: str) -> Level:
+    """Raises GatewayError `validation_failed`."""
+    return cast("Level", check_word("level", level, LEVELS))
+
+
+def check_reserve(reserve: str) -> ReserveMode:
+    """Raises GatewayError `validation_failed`."""
+    return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))
+
+
+def _check(wish: LimitWish) -> _Checked:
+    kind = check_kind(wish.kind)
+    if wish.amount is None and wish.expires_at is not None:
+        raise invalid("expires_at", "Unlimited can not expire: it is the absence of a limit.")
+    return _Checked(
+        kind=kind,
+        amount=None if wish.amount is None else check_amount(kind, wish.amount, wish.burst),
+        window=check_window(kind, wish.window),
+        burst=check_burst(kind, wish.burst),
+        reserve=wish.reserve,
+        shadow=wish.shadow,
+        set_by=wish.set_by,
+        expires_at=check_future("expires_at", wish.expires_at),
+        reason=check_reason(wish.reason),
+    )
+
+
+async def _remove(executor: "Executor", actor: Actor, row: LimitRow) -> None:
+    await limit_rows.delete_limit(executor, row.id)
+    await note(executor, actor, "limit.delete", "limit", row.id, old=_told(row))
+
+
+def _told(row: LimitRow | None) -> Mapping[str, Any] | None:
+    """What an audit row says of a limit: what is set, and what it is."""
+    if row is None:
+        return None
+    ids = ("api_key_id", "model_id", "subscription_id", "user_id")
+    told = {name: getattr(row, name) for name in ("account_id", "level", *ids, "kind", "window", "shadow", "set_by")}
+    told |= {name: getattr(row, name) for name in _SETTABLE}
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,87 @@
+"""Finds what people name: users by id or e-mail address, teams by id or name, models by name."""
+
+from typing import TYPE_CHECKING
+
+from admin_api.operations.checks import invalid
+from admin_api.operations.pages import MOST_ID
+from gateway.domain.errors import GatewayError
+from gateway.storage import accounts, api_keys, models
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+
+async def get_user(executor: "Executor", reference: str) -> accounts.User:
+    """By id or e-mail address; raises GatewayError `not_found`."""
+    number = _as_id(reference)
+    user = None
+    if number is not None:
+        user = await accounts.find_user(executor, user_id=number)
+    elif _is_storable(reference):
+        user = await accounts.find_user(executor, email=reference.strip().lower())
+    if user is None:
+        raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
+    return user
+
+
+async def get_team(executor: "Executor", reference: str) -> accounts.Account:
+    """By id or name; raises GatewayError `not_found`."""
+    number = _as_id(reference)
+    team = None
+    if number is not None:
+        team = await accounts.find_team(executor, team_id=number)
+    if team is None and _is_storable(reference):
+        team = await accounts.find_team(executor, name=reference.strip())
+    if team is None:
+        raise GatewayError("not_found", f"There is no team '{reference}'.", param="team")
+    return team
+
+
+async def get_model(executor: "Executor", name: str) -> models.Model:
+    """By its exact name; raises GatewayError `not_found`."""
+    model = await models.find_model(executor, name=name) if _is_storable(name) else None
+    if model is None:
+        raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
+    return model
+
+
+async def get_key(executor: "Executor", key_id: int) -> api_keys.APIKey:
+    """By id; raises GatewayError `not_found`."""
+    key = await api_keys.find_key(executor, key_id) if 0 < key_id <= MOST_ID else None
+    if key is None:
+        raise GatewayError("not_found", f"There is no key {key_id}.")
+    return key
+
+
+async def get_account(executor: "Executor", *, user: str | None, team: str | None) -> accounts.Account:
+    """The team's account, or the user's personal one. Raises GatewayError `not_found`, or `validation_failed` for
+    neither of both; both is for callers that mean a member of the team."""
+    if team is not None:
+        return await get_team(executor, team)
+    if user is None:
+        raise invalid("user", "Name a user or a team.")
+    person = await get_user(executor, user)
+    account = await accounts.find_account(executor, person.account_id)
+    if account is None:
+        raise GatewayError("not_found", f"User '{user}' has no account.")
+    return account
+
+
+def parse_id(field: str, value: str) -> int:
+    """A positive id; raises GatewayError `validation_failed`."""
+    number = _as_id(value)
+    if number is None:
+        raise invalid(field, f"{field} is a number here.")
+    return number
+
+
+def _as_id(reference: str) -> int | None:
+    text = reference.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MOST_ID:
+        return int(text)
+    return None
+
+
+def _is_storable(text: str) -> bool:
+    # Postgres takes neither NUL nor lone surrogates, so nothing there has such a name.
+    return text.isprintable()

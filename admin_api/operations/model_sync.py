@@ -1,0 +1,198 @@
+"""Brings the models up to date with what LiteLLM serves. A bad answer takes nothing away: it is reported."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from admin_api.operations.actors import Actor, note
+from admin_api.operations.catalogue import Catalogue, CatalogueError, SeenModel, parse_catalogue
+from gateway.domain.errors import GatewayError
+from gateway.storage import models
+from gateway.storage.models import UNITS, Model, PriceVersion
+from gateway.storage.postgres import tls_context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from gateway.storage.postgres import Executor, Pool
+
+TIMEOUT_S: Final = 30.0
+SYNC: Final = Actor(name="model sync", role="program")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiteLLM:
+    """Where to ask, one address after the other until one answers."""
+
+    urls: Sequence[str]
+    api_key: "SecretStr"
+    ca_file: "Path | None" = None
+
+
+@dataclass(slots=True, kw_only=True)
+class SyncReport:
+    """What a sync did, by model name. `problem` says what was not done, and why; None: all is well."""
+
+    seen: int = 0
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    priced: list[str] = field(default_factory=list)
+    kept_admin_prices: list[str] = field(default_factory=list)
+    without_price: list[str] = field(default_factory=list)
+    differing_prices: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+
+async def sync_models(
+    pool: "Pool", actor: Actor, litellm: LiteLLM, *, accept_missing: bool = False, wait: bool = True
+) -> SyncReport | None:
+    """Asks LiteLLM and applies its answer in one transaction, one sync at a time; None if `wait` is False and
+    another is at it.
+
+    An empty answer changes nothing; one that lacks half of the listed models or more unlists none of them, unless
+    `accept_missing`: both are a `problem` in the report. No answer raises GatewayError `upstream_unavailable` or
+    `upstream_error`.
+    """
+    if actor.role not in ("admin", "program"):
+        raise GatewayError("forbidden", "This is for admins only.")
+    catalogue = await fetch_catalogue(litellm)
+    async with pool.acquire() as connection, connection.transaction():
+        if wait:
+            await models.lock_sync(connection)
+        elif not await models.try_lock_sync(connection):
+            return None
+        return await apply_catalogue(connection, actor, catalogue, accept_missing=accept_missing)
+
+
+async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
+    """Of the first address that gives a good answer."""
+    # Here and not above: it takes longer to load than all the rest of a command.
+    import httpx2
+
+    said = []
+    headers = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
+    verify = tls_context(litellm.ca_file) or True
+    async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
+        for url in litellm.urls:
+            try:
+                answer = await client.get(f"{url}/model/info")
+            except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+                said.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
+                continue
+            if answer.status_code != 200:
+                said.append(("upstream_error", f"{url}: status {answer.status_code}"))
+                continue
+            try:
+                return parse_catalogue(answer.content)
+            except CatalogueError as exc:
+                said.append(("upstream_error", f"{url}: {exc}"))
+    reasons = "; ".join(reason for _, reason in said)
+    raise GatewayError(said[-1][0], f"LiteLLM gave no list of models, so nothing was changed ({reasons}).")
+
+
+async def apply_catalogue(
+    executor: "Executor", actor: Actor, catalogue: Catalogue, *, accept_missing: bool = False
+) -> SyncReport:
+    """Within the caller's transaction; see `sync_models`."""
+    report = SyncReport(seen=len(catalogue.models), skipped=list(catalogue.skipped))
+    known = {model.name: model for model in await models.list_all_models(executor)}
+    if not catalogue.models:
+        report.problem = "LiteLLM's list of models is empty, so nothing was changed."
+        return report
+    prices = await models.current_prices(executor)
+    for seen in catalogue.models:
+        model_id = await _apply_model(executor, seen, known.get(seen.name), report)
+        await _apply_price(executor, seen, model_id, prices.get(model_id), report)
+    await _unlist_missing(executor, catalogue, known, report, accept_missing=accept_missing)
+    # A sync that changes nothing leaves no trace: it comes every few minutes.
+    told = ("added", "changed", "returned", "unlisted", "priced")
+    new = {name: getattr(report, name) for name in told if getattr(report, name)}
+    if new:
+        await note(executor, actor, "models.sync", "models", "all", new=new)
+    return report
+
+
+async def _apply_model(executor: "Executor", seen: SeenModel, known: Model | None, report: SyncReport) -> int:
+    if known is None:
+        report.added.append(seen.name)
+        return await models.insert_model(
+            executor,
+            name=seen.name,
+            provider=seen.provider,
+            mode=seen.mode,
+            max_input_tokens=seen.max_input_tokens,
+            max_output_tokens=seen.max_output_tokens,
+            capabilities=seen.capabilities,
+            deployments=seen.deployments,
+        )
+    names = ("provider", "mode", "max_input_tokens", "max_output_tokens", "deployments")
+    is_same = all(getattr(seen, name) == getattr(known, name) for name in names)
+    if is_same and list(seen.capabilities) == known.capabilities and known.listed:
+        return known.id
+    (report.changed if known.listed else report.returned).append(seen.name)
+    await models.update_seen_model(
+        executor,
+        known.id,
+        provider=seen.provider,
+        mode=seen.mode,
+        max_input_tokens=seen.max_input_tokens,
+        max_output_tokens=seen.max_output_tokens,
+        capabilities=seen.capabilities,
+        deployments=seen.deployments,
+    )
+    return known.id
+
+
+async def _apply_price(
+    executor: "Executor", seen: SeenModel, model_id: int, current: PriceVersion | None, report: SyncReport
+) -> None:
+    if seen.do_prices_differ:
+        report.differing_prices.append(seen.name)
+    if not seen.units:
+        # LiteLLM says nothing: an older price stays, for it is not known to be wrong.
+        if current is None:
+            report.without_price.append(seen.name)
+        return
+    if current is not None and _is_same_price(current, seen.units):
+        return
+    if current is not None and current.source == "admin":
+        # A person's decision; a sync never changes it.
+        report.kept_admin_prices.append(seen.name)
+        return
+    await models.insert_price(executor, model_id, source="litellm", units=dict(seen.units))
+    report.priced.append(seen.name)
+
+
+async def _unlist_missing(
+    executor: "Executor",
+    catalogue: Catalogue,
+    known: Mapping[str, Model],
+    report: SyncReport,
+    *,
+    accept_missing: bool,
+) -> None:
+    names = {seen.name for seen in catalogue.models}
+    listed = [model for model in known.values() if model.listed]
+    missing = [model for model in listed if model.name not in names]
+    if not missing:
+        return
+    if len(missing) * 2 >= len(listed) and not accept_missing:
+        report.missing = [model.name for model in missing]
+        report.problem = (
+            f"{len(missing)} of {len(listed)} models are suddenly missing from LiteLLM's list, so none was unlisted; "
+            "if this is meant, sync again and accept it."
+        )
+        return
+    await models.update_unlisted_models(executor, [model.id for model in missing])
+    report.unlisted = [model.name for model in missing]
+
+
+def _is_same_price(current: PriceVersion, units: Mapping[str, Decimal]) -> bool:
+    return all(getattr(current.price, unit) == units.get(unit) for unit in UNITS)

@@ -1,0 +1,226 @@
+"""Subscriptions: made, and moved through their states. What is allowed says gateway.domain.subscriptions."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
+
+from admin_api.operations.actors import Actor, note, party_of, require_reader
+from admin_api.operations.checks import check_future, check_reason, check_word, invalid
+from admin_api.operations.limits import LimitWish, apply_limit
+from admin_api.operations.lookups import get_account, get_model, get_user
+from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import SUBSCRIPTION_DEFAULTS
+from gateway.domain.subscriptions import (
+    NEEDS_REASON,
+    STATUSES,
+    Action,
+    Party,
+    Status,
+    allowed_actions,
+    first_status,
+    target_of,
+)
+from gateway.storage import accounts
+from gateway.storage import subscriptions as rows
+from gateway.storage.limits import Target
+from gateway.storage.subscriptions import HistoryRow, Subscription
+
+if TYPE_CHECKING:
+    from gateway.storage.models import Model
+    from gateway.storage.postgres import Executor, Pool
+
+# So that one pass of the clock ends; the next goes on where it stopped.
+MOST_DUE: Final = 500
+CLOCK: Final = Actor(name="clock", role="program")
+
+
+async def create_subscription(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    model: str,
+    user: str | None = None,
+    team: str | None = None,
+    expires_at: datetime | None = None,
+) -> Subscription:
+    """For the user's personal account or the team's: active at once, or pending if the model is restricted.
+
+    A cancelled or expired one comes back as the same row, with its limits and counters. Raises GatewayError
+    `conflict` if there is one in another state, or the model is not offered.
+    """
+    expires_at = check_future("expires_at", expires_at)
+    if user is not None and team is not None:
+        raise invalid("team", "A subscription belongs to a user or to a team, not to both.")
+    async with pool.acquire() as connection, connection.transaction():
+        account = await get_account(connection, user=user, team=team)
+        party = await party_of(connection, actor, account)
+        offered = await get_model(connection, model)
+        await _check_offer(connection, account, offered)
+        subscription_id = await rows.insert_subscription(
+            connection,
+            account_id=account.id,
+            model_id=offered.id,
+            status=first_status(is_restricted=offered.restricted),
+            expires_at=expires_at,
+        )
+        if subscription_id is not None:
+            return await _begin(connection, actor, subscription_id)
+        existing = await rows.lock_subscription(connection, account_id=account.id, model_id=offered.id)
+        if existing is None:
+            raise RuntimeError("a subscription that is in the way is not there; rows are never deleted")
+        if "renew" not in allowed_actions(existing.status, party):
+            raise _is_there(existing)
+        return await _move(connection, actor, existing, "renew", party, reason=None, expires_at=expires_at)
+
+
+async def change_subscription(
+    pool: "Pool", actor: Actor, subscription_id: int, action: Action, *, reason: str | None = None
+) -> Subscription:
+    """Moves it; of two who do so at once, the second sees what the first made of it.
+
+    Raises GatewayError `not_found`, `conflict` naming state and allowed moves, `forbidden`, or `validation_failed`
+    where a reason is missing.
+    """
+    reason = check_reason(reason, required=action in NEEDS_REASON)
+    async with pool.acquire() as connection, connection.transaction():
+        subscription = None
+        if 0 < subscription_id <= MOST_ID:
+            subscription = await rows.lock_subscription(connection, subscription_id=subscription_id)
+        if subscription is None:
+            raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
+        account = await accounts.find_account(connection, subscription.account_id)
+        if account is None:
+            raise RuntimeError("a subscription's account is held by a foreign key")
+        party = await party_of(connection, actor, account)
+        return await _move(connection, actor, subscription, action, party, reason=reason, expires_at=None)
+
+
+async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int:
+    """Ends those whose time is over; how many. Any number of replicas may do so at once."""
+    now = now or datetime.now(UTC)
+    ended = 0
+    async with pool.acquire() as connection:
+        for subscription_id in await rows.list_due(connection, now=now, limit=MOST_DUE):
+            async with connection.transaction():
+                row = await rows.lock_subscription(connection, subscription_id=subscription_id)
+                # Another replica may have been here, or a person given it more time.
+                is_due = row is not None and row.expires_at is not None and row.expires_at <= now
+                if row is None or not is_due or row.status not in ("active", "suspended"):
+                    continue
+                await _move(connection, CLOCK, row, "expire", "clock", reason=None, expires_at=row.expires_at)
+                ended += 1
+    return ended
+
+
+async def find_subscription(pool: "Pool", actor: Actor, subscription_id: int) -> tuple[Subscription, list[HistoryRow]]:
+    """With its history, oldest first; raises GatewayError `not_found`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        row = await rows.find_subscription(connection, subscription_id) if 0 < subscription_id <= MOST_ID else None
+        if row is None:
+            raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
+        return row, await rows.list_history(connection, subscription_id)
+
+
+async def list_subscriptions(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    user: str | None = None,
+    team: str | None = None,
+    status: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[Subscription]:
+    """By id; all, or those of one account or in one state."""
+    require_reader(actor)
+    check_limit(limit)
+    known = None if status is None else cast("Status", check_word("status", status, STATUSES))
+    async with pool.acquire() as connection:
+        account = None
+        if user is not None or team is not None:
+            account = await get_account(connection, user=user, team=team)
+        found = await rows.list_subscriptions(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            account_id=account.id if account else None,
+            status=known,
+        )
+    return page(found, limit, lambda row: row.id)
+
+
+def _is_there(existing: Subscription) -> GatewayError:
+    return GatewayError(
+        "conflict",
+        f"There is a subscription of '{existing.account_name}' to '{existing.model_name}' already: {existing.id}, "
+        f"which is {existing.status}.",
+        details={"id": existing.id, "status": existing.status},
+    )
+
+
+async def _check_offer(executor: "Executor", account: accounts.Account, model: "Model") -> None:
+    if not (model.enabled and model.listed):
+        raise GatewayError("conflict", f"Model '{model.name}' is not offered at present.")
+    if account.status != "active":
+        raise GatewayError("conflict", f"Account '{account.name}' is suspended.")
+    if account.owner_user_id is not None:
+        owner = await get_user(executor, str(account.owner_user_id))
+        if owner.status != "active":
+            raise GatewayError("conflict", f"'{owner.email}' is deactivated.")
+
+
+async def _begin(executor: "Executor", actor: Actor, subscription_id: int) -> Subscription:
+    """The rest of a new row: its first history row, the default limits, the audit row."""
+    row = await _get(executor, subscription_id)
+    await rows.insert_history(executor, row.id, from_status=None, to_status=row.status, actor=actor.name, reason=None)
+    target = Target(account_id=row.account_id, level="subscription", subscription_id=row.id)
+    for kind, window, amount in SUBSCRIPTION_DEFAULTS:
+        await apply_limit(executor, actor, target, LimitWish(kind=kind, window=window, amount=amount))
+    new = {"account_id": row.account_id, "model": row.model_name, "status": row.status, "expires_at": row.expires_at}
+    await note(executor, actor, "subscription.create", "subscription", row.id, new=new)
+    return row
+
+
+async def _move(
+    executor: "Executor",
+    actor: Actor,
+    row: Subscription,
+    action: Action,
+    party: Party,
+    *,
+    reason: str | None,
+    expires_at: datetime | None,
+) -> Subscription:
+    """Moves a locked row. `expires_at` counts for `renew` only: other moves leave the time as it was."""
+    target = target_of(
+        row.status, action, party, is_restricted=row.is_restricted, cancelled_active=row.cancelled_active
+    )
+    await rows.update_status(
+        executor,
+        row.id,
+        status=target,
+        reason=reason,
+        cancelled_active=action == "cancel" and party == "owner" and row.status == "active",
+        expires_at=expires_at if action == "renew" else row.expires_at,
+    )
+    await rows.insert_history(
+        executor, row.id, from_status=row.status, to_status=target, actor=actor.name, reason=reason
+    )
+    await note(
+        executor,
+        actor,
+        f"subscription.{action}",
+        "subscription",
+        row.id,
+        old={"status": row.status},
+        new={"status": target, "reason": reason},
+    )
+    return await _get(executor, row.id)
+
+
+async def _get(executor: "Executor", subscription_id: int) -> Subscription:
+    row = await rows.find_subscription(executor, subscription_id)
+    if row is None:
+        raise RuntimeError("a subscription written in this transaction is not there")
+    return row

@@ -1,0 +1,173 @@
+"""Around every request of the admin API: its id, the largest body, and errors in one shape, whatever raised them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RequestIds
+from gateway.storage import failures
+from gateway.web.errors import error_body, send_error
+from gateway.web.responses import Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+MOST_BODY_BYTES: Final = 1024 * 1024
+# What a wrong field may tell; never what was sent, which may be a secret.
+MOST_FIELDS: Final = 50
+
+
+class ErrorDetail(BaseModel):
+    """`code` is a stable word; `details` may name fields, states, what is allowed."""
+
+    code: str
+    message: str
+    request_id: str
+    details: dict[str, Any]
+
+
+class ErrorView(BaseModel):
+    """Every error of this API."""
+
+    error: ErrorDetail
+
+
+class Envelope:
+    """Gives each request an id of our own, never the caller's, and answers for what nobody else caught."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._ids = RequestIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._ids.new()
+        scope.setdefault("state", {})["request_id"] = request_id
+        has_begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start" and not has_begun:
+                has_begun = True
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", str(request_id).encode())]
+            await send(message)
+
+        try:
+            if _declared_bytes(scope) > MOST_BODY_BYTES:
+                raise _too_large()
+            await self._app(scope, _bounded(receive), send_with_id)
+        except Exception as exc:
+            if has_begun:
+                raise
+            await send_error(send, _error_of(exc, scope), str(request_id), "plain")
+
+
+def install(app: FastAPI) -> None:
+    """Adds the envelope, and the handlers that make every error one shape."""
+    app.add_middleware(Envelope)
+    app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+def _too_large() -> GatewayError:
+    return GatewayError("request_too_large", f"The request body is larger than {MOST_BODY_BYTES} bytes.")
+
+
+def _bounded(receive: Receive) -> Receive:
+    size = 0
+
+    async def receive_some() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MOST_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return receive_some
+
+
+def _declared_bytes(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _error_of(exc: Exception, scope: Scope) -> GatewayError:
+    """What the caller is told of a failure: the cause is for the log."""
+    if isinstance(exc, GatewayError):
+        return exc
+    if failures.explain(exc) is not None:
+        log.warning("postgres_unavailable", path=scope["path"], cause=str(exc) or type(exc).__name__)
+        message = "The database does not answer at this moment. Try again in a few seconds."
+        return GatewayError("ledger_unavailable", message, headers={"retry-after": "5"})
+    log.error("unexpected_error", path=scope["path"], request_id=str(scope["state"]["request_id"]), exc_info=exc)
+    return GatewayError("internal_error", "Something went wrong here; the log knows it by this request_id.")
+
+
+async def _answer_gateway_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, GatewayError):
+        raise exc
+    body = error_body(exc, str(request.state.request_id), "plain")
+    return JSONResponse(body, exc.status, headers=exc.headers)
+
+
+async def _answer_validation_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    problems = exc.errors()
+    if problems and problems[0]["type"] == "json_invalid":
+        return await _answer_gateway_error(request, GatewayError("invalid_json", "The request body is no valid JSON."))
+    fields = [
+        {"field": _field_name(problem["loc"]), "message": str(problem["msg"]).removeprefix("Value error, ")}
+        for problem in problems[:MOST_FIELDS]
+    ]
+    told = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+    return await _answer_gateway_error(
+        request, GatewayError("validation_failed", f"The request is not valid. {told}.", details={"fields": fields})
+    )
+
+
+async def _answer_http_exception(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HTTPException):
+        raise exc
+    path = request.url.path[:200]
+    if exc.status_code == 404:
+        error = GatewayError("not_found", f"There is no {request.method} {path} here.")
+    elif exc.status_code == 405:
+        error = GatewayError("method_not_allowed", f"{path} does not take {request.method}.", headers=_allow(request))
+    elif isinstance(exc.__cause__, GatewayError):
+        # FastAPI wraps what reading the body raised.
+        error = exc.__cause__
+    elif exc.status_code < 500:
+        error = GatewayError("invalid_request", str(exc.detail), headers=exc.headers)
+    else:
+        raise exc
+    return await _answer_gateway_error(request, error)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """All methods of the path: each is a route of its own, which knows only itself."""
+    methods: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return {"allow": ", ".join(sorted(methods))}
+
+
+def _field_name(location: Sequence[Any]) -> str:
+    """`name` rather than `body.name`; the place itself where there is nothing below it."""
+    name = ".".join(str(part) for part in location[1:]) or str(location[0])
+    # A name that the caller made up may hold what can not be sent back.
+    return name.encode(errors="replace").decode()

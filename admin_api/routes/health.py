@@ -1,0 +1,39 @@
+"""`/health/live` and `/health/ready`, for whoever restarts or routes to this program. Both without a login."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from admin_api.routes.requests import AppPool
+from gateway.storage.health import does_answer
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class LiveView(BaseModel):
+    """It runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadyView(BaseModel):
+    """Whether it can serve, and which part keeps it from it."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, bool]
+
+
+@router.get("/live")
+async def live() -> LiveView:
+    """Alive, whatever else is away."""
+    return LiveView()
+
+
+@router.get("/ready", responses={503: {"model": ReadyView, "description": "A part is away"}})
+async def ready(pool: AppPool, response: Response) -> ReadyView:
+    """Ready when Postgres answers and its schema is there; LiteLLM is not needed for it."""
+    parts = {"postgres": await does_answer(pool)}
+    is_ready = all(parts.values())
+    response.status_code = 200 if is_ready else 503
+    return ReadyView(status="ready" if is_ready else "not ready", parts=parts)

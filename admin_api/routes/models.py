@@ -1,0 +1,111 @@
+"""`/api/v1/models` and `/api/v1/prices`. Names of models may hold slashes."""
+
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from admin_api.operations import models
+from admin_api.operations.limit_words import parse_decimal
+from admin_api.operations.model_sync import LiteLLM, sync_models
+from admin_api.routes.requests import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize
+from admin_api.views.models import ModelView, PriceView, SyncReportView
+from admin_api.views.shapes import PageView
+from gateway.storage.models import UNITS
+
+router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
+prices_router = APIRouter(prefix="/api/v1/prices", tags=["prices"], responses=ERRORS)
+ModelPath = Annotated[str, Path(max_length=255, description="Name; may hold slashes")]
+USD = Annotated[str | None, Field(max_length=64, description="USD for one, a decimal number as text")]
+
+
+class ModelChange(Body):
+    """A person's decisions; what is left out stays as it is."""
+
+    restricted: Annotated[bool | None, Field(description="Subscriptions wait for an admin")] = None
+    hidden: bool | None = None
+    enabled: Annotated[bool | None, Field(description="Whether it may be called at all")] = None
+    description: Annotated[str | None, Field(max_length=4000, description="Empty removes it")] = None
+
+
+class SyncWish(Body):
+    """How to sync."""
+
+    accept_missing: Annotated[bool, Field(description="Unlist models even if half of them are gone")] = False
+
+
+class NewPrice(Body):
+    """A price in force at once. A unit left out is not known from then on; 0 is a price."""
+
+    model: Annotated[str, Field(max_length=255)]
+    input: USD = None
+    output: USD = None
+    cached_input: USD = None
+    cache_write: USD = None
+    reasoning: USD = None
+    per_request: USD = None
+    image: USD = None
+    second: USD = None
+    character: USD = None
+    query: USD = None
+
+    def units(self) -> dict[str, Decimal | None]:
+        """By name of the unit."""
+        told = {unit: getattr(self, unit) for unit in UNITS}
+        return {unit: None if text is None else parse_decimal(unit, text) for unit, text in told.items()}
+
+
+@router.get("")
+async def list_models(actor: Admin, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None) -> PageView[ModelView]:
+    """All models, by id, hidden and disabled ones too."""
+    page = await models.list_models(pool, actor, limit=limit, cursor=cursor)
+    return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.post("/sync")
+async def sync(actor: Admin, pool: AppPool, settings: AppSettings, body: SyncWish | None = None) -> SyncReportView:
+    """Reads LiteLLM's list of models. A bad answer takes nothing away: see `problem`."""
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    report = await sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
+    return SyncReportView.model_validate(report)
+
+
+@router.get("/{name:path}")
+async def show_model(actor: Admin, pool: AppPool, name: ModelPath) -> ModelView:
+    """One model."""
+    return ModelView.of(await models.find_model(pool, actor, name))
+
+
+@router.patch("/{name:path}")
+async def update_model(actor: Admin, pool: AppPool, name: ModelPath, body: ModelChange) -> ModelView:
+    """Changes a person's decisions about a model; no sync undoes them."""
+    changed = await models.update_model(
+        pool,
+        actor,
+        name,
+        restricted=body.restricted,
+        hidden=body.hidden,
+        enabled=body.enabled,
+        description=body.description,
+    )
+    return ModelView.of(changed)
+
+
+@prices_router.get("")
+async def list_prices(
+    actor: Admin,
+    pool: AppPool,
+    model: Annotated[str, Query(max_length=255)],
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[PriceView]:
+    """All versions of a model's price, newest first."""
+    page = await models.list_prices(pool, actor, model, limit=limit, cursor=cursor)
+    return PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@prices_router.post("", status_code=201)
+async def set_price(actor: Admin, pool: AppPool, body: NewPrice) -> PriceView:
+    """A new version of a model's price, which no sync replaces."""
+    return PriceView.of(await models.set_price(pool, actor, body.model, body.units()))

@@ -1,0 +1,85 @@
+"""What every route takes: who asks, the pool, the page, and what it may answer."""
+
+import hmac
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict
+
+from admin_api.operations.actors import Actor
+from admin_api.operations.pages import MOST_ID, MOST_ROWS
+from admin_api.routes.envelope import ErrorView
+from admin_api.settings import Settings
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import MAX_AMOUNT
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+_bearer = HTTPBearer(auto_error=False, description="LITEMAAS_ADMIN_TOKEN")
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": ErrorView, "description": "No login, or a wrong one"},
+    403: {"model": ErrorView, "description": "Not for this caller"},
+    404: {"model": ErrorView, "description": "There is no such thing"},
+    409: {"model": ErrorView, "description": "Its state does not allow it; the message says what would"},
+    413: {"model": ErrorView, "description": "The body is too large"},
+    422: {"model": ErrorView, "description": "Wrong fields, named in details.fields"},
+    500: {"model": ErrorView, "description": "A mistake of ours"},
+    503: {"model": ErrorView, "description": "The database or LiteLLM does not answer"},
+}
+
+
+class Body(BaseModel):
+    """A request's body: a field nobody knows is an error, not silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+async def require_admin(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Actor:
+    """Whoever has the admin token. Raises GatewayError `not_authenticated`."""
+    settings: Settings = request.app.state.settings
+    token = settings.admin_token.get_secret_value().encode()
+    given = credentials.credentials.encode() if credentials else b""
+    # In constant time: how long it takes tells nothing of how much was right.
+    if not hmac.compare_digest(given, token):
+        raise GatewayError(
+            "not_authenticated",
+            "Send the admin token as 'Authorization: Bearer <token>'.",
+            headers={"www-authenticate": "Bearer"},
+        )
+    return Actor(name="admin-token", role="admin", request_id=request.state.request_id, ip=_address(request))
+
+
+def pool_of(request: Request) -> "Pool":
+    """The app's pool."""
+    pool: Pool = request.app.state.pool
+    return pool
+
+
+def settings_of(request: Request) -> Settings:
+    """The app's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _address(request: Request) -> str | None:
+    """As the server saw it; a Unix socket has none."""
+    try:
+        return str(ip_address(request.client.host)) if request.client else None
+    except ValueError:
+        return None
+
+
+Admin = Annotated[Actor, Depends(require_admin)]
+AppPool = Annotated[Any, Depends(pool_of)]
+AppSettings = Annotated[Settings, Depends(settings_of)]
+ID = Annotated[int, Path(ge=1, le=MOST_ID)]
+PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in one page")]
+Cursor = Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")]
+UserQuery = Annotated[str | None, Query(max_length=254, description="E-mail address or id of a user")]
+TeamQuery = Annotated[str | None, Query(max_length=254, description="Name or id of a team")]
+MOST_AMOUNT: Final = MAX_AMOUNT

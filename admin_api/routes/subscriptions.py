@@ -1,0 +1,74 @@
+"""`/api/v1/subscriptions`"""
+
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, Field
+
+from admin_api.operations import subscriptions
+from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, Body, Cursor, PageSize, TeamQuery, UserQuery
+from admin_api.views.shapes import PageView
+from admin_api.views.subscriptions import SubscriptionDetailView, SubscriptionView
+from gateway.domain.subscriptions import Action, Status
+
+router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], responses=ERRORS)
+# All but the clock's, and `renew`, which is to subscribe again.
+Move = Literal["approve", "deny", "request-review", "suspend", "reactivate", "cancel"]
+
+
+class NewSubscription(Body):
+    """For a user or for a team. A cancelled or expired one comes back as the same row."""
+
+    model: Annotated[str, Field(max_length=255)]
+    user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
+    team: Annotated[str | None, Field(max_length=254, description="Name or id")] = None
+    expires_at: AwareDatetime | None = None
+
+
+class Reason(Body):
+    """Why; deny and suspend need it, and the user will read it."""
+
+    reason: Annotated[str | None, Field(max_length=1000)] = None
+
+
+@router.get("")
+async def list_subscriptions(
+    actor: Admin,
+    pool: AppPool,
+    user: UserQuery = None,
+    team: TeamQuery = None,
+    status: Annotated[Status | None, Query()] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[SubscriptionView]:
+    """By id; all, or those of one account or in one state."""
+    page = await subscriptions.list_subscriptions(
+        pool, actor, user=user, team=team, status=status, limit=limit, cursor=cursor
+    )
+    return PageView[SubscriptionView].model_validate(page)
+
+
+@router.post("", status_code=201)
+async def create_subscription(actor: Admin, pool: AppPool, body: NewSubscription) -> SubscriptionView:
+    """Active at once, or pending if the model is restricted."""
+    row = await subscriptions.create_subscription(
+        pool, actor, model=body.model, user=body.user, team=body.team, expires_at=body.expires_at
+    )
+    return SubscriptionView.model_validate(row)
+
+
+@router.get("/{subscription_id}")
+async def show_subscription(actor: Admin, pool: AppPool, subscription_id: ID) -> SubscriptionDetailView:
+    """One subscription and its history."""
+    return SubscriptionDetailView.of(*await subscriptions.find_subscription(pool, actor, subscription_id))
+
+
+@router.post("/{subscription_id}/{move}")
+async def change_subscription(
+    actor: Admin, pool: AppPool, subscription_id: ID, move: Move, body: Reason | None = None
+) -> SubscriptionView:
+    """Moves it to another state; 409 names the state and the moves allowed from it."""
+    reason = body.reason if body else None
+    action = cast("Action", move.replace("-", "_"))
+    row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason)
+    return SubscriptionView.model_validate(row)

@@ -1,0 +1,145 @@
+"""The control plane's settings: the only reader of its environment.
+
+In layers, so that a command asks only for what it uses: `litemaas migrate` in an init container needs no key of
+LiteLLM's.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.domain.keys import Peppers
+
+LEAST_TOKEN_LENGTH: Final = 32
+# 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
+LEAST_DIFFERENT_CHARACTERS: Final = 8
+# What examples and templates put where a secret belongs.
+KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
+
+
+class SettingsError(Exception):
+    """What is missing or wrong, all in one message, no value of a secret in it."""
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Reads the environment; raises SettingsError naming everything that is missing or wrong."""
+        try:
+            return cls.model_validate({})
+        except ValidationError as exc:
+            raise SettingsError(explain(exc)) from None
+
+
+class DatabaseSettings(_Settings):
+    """What every command needs."""
+
+    database_url: SecretStr = Field(description="Postgres, role of the app")
+    owner_database_url: SecretStr | None = Field(default=None, description="Postgres, role of the owner: to migrate")
+    database_ca_file: Path | None = Field(default=None, description="CA of Postgres's certificate")
+    pgbouncer: bool = Field(default=False, description="DATABASE_URL is a PgBouncer: no prepared statements")
+
+    @field_validator("database_url", "owner_database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("an address as postgresql://user:password@host:port/database")
+        return value
+
+    @property
+    def app_role(self) -> str:
+        """The user of DATABASE_URL, whom migrations give the app's rights; raises SettingsError if it names none."""
+        address = urlsplit(self.database_url.get_secret_value())
+        # The user may hold no colon, so the last @ and the first colon bound it, also with several hosts.
+        credentials, at, _ = address.netloc.rpartition("@")
+        user = unquote(credentials.split(":", 1)[0]) if at else ""
+        user = user or next(iter(parse_qs(address.query).get("user", [])), "")
+        if not user:
+            raise SettingsError("LITEMAAS_DATABASE_URL names no user; migrate needs it as the role to give rights to.")
+        return user
+
+
+class KeySettings(DatabaseSettings):
+    """For commands that make keys."""
+
+    key_peppers: SecretStr = Field(
+        description="1:<64 hex digits>; more versions after commas, the highest makes new keys"
+    )
+
+    @field_validator("key_peppers")
+    @classmethod
+    def _check_peppers(cls, value: SecretStr) -> SecretStr:
+        Peppers.parse(value.get_secret_value())
+        return value
+
+    @property
+    def peppers(self) -> Peppers:
+        """KEY_PEPPERS, parsed."""
+        return Peppers.parse(self.key_peppers.get_secret_value())
+
+
+class CatalogueSettings(DatabaseSettings):
+    """For commands that ask LiteLLM what it serves."""
+
+    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, commas between")
+    litellm_api_key: SecretStr = Field(description="the key LiteLLM takes from LiteMaaS")
+    litellm_ca_file: Path | None = Field(default=None, description="CA of LiteLLM's certificate")
+
+    @field_validator("litellm_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        if not value or not all(str(url).startswith(("http://", "https://")) for url in value):
+            raise ValueError("one or more http:// or https:// addresses")
+        return value
+
+
+class Settings(KeySettings, CatalogueSettings):
+    """The admin API's own."""
+
+    admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
+    gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")
+    redis_url: SecretStr | None = Field(default=None, description="Redis, for what is left of a limit")
+    redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+    admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
+
+    @field_validator("admin_token")
+    @classmethod
+    def _check_admin_token(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if len(token) < LEAST_TOKEN_LENGTH or not token.isascii():
+            raise ValueError(f"{LEAST_TOKEN_LENGTH} random ASCII characters or more")
+        if len(set(token)) < LEAST_DIFFERENT_CHARACTERS or any(word in token.lower() for word in KNOWN_DEFAULTS):
+            raise ValueError("looks like a default from an example; make a random one: openssl rand -hex 32")
+        return value
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _check_gateway_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("an http:// or https:// address")
+        return value.rstrip("/") if value else None
+
+
+class ProgramSettings(_Settings):
+    """How `litemaas gateway` and `litemaas admin-api` run their server."""
+
+    shutdown_grace_s: PositiveInt = Field(default=30, description="how long open answers may take at shutdown")
+
+
+def explain(error: ValidationError) -> str:
+    """One line a setting, without its value: it may be a secret."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
+        said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name}: {said}")
+    return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

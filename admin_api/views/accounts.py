@@ -1,0 +1,56 @@
+"""Users, teams and their members, as shown."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from admin_api.views.shapes import View
+from gateway.storage.accounts import AccountStatus, Role, TeamRole, UserStatus
+
+if TYPE_CHECKING:
+    from gateway.storage.accounts import Account, TeamMember
+
+
+class UserView(View):
+    """A user; `account_id` is the personal account."""
+
+    id: int
+    email: str
+    name: str
+    role: Role
+    status: UserStatus
+    account_id: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class TeamView(View):
+    """A team; its id is that of its account."""
+
+    id: int
+    name: str
+    time_zone: str
+    status: AccountStatus
+    created_at: datetime
+
+
+class MemberView(View):
+    """A user in a team."""
+
+    user_id: int
+    email: str
+    name: str
+    role: TeamRole
+    joined_at: datetime
+
+
+class TeamDetailView(TeamView):
+    """A team and its members."""
+
+    members: list[MemberView]
+
+    @classmethod
+    def of(cls, team: "Account", members: "Sequence[TeamMember]") -> Self:
+        """The team with these members."""
+        shown = [MemberView.model_validate(member) for member in members]
+        return cls(**TeamView.model_validate(team).model_dump(), members=shown)

@@ -1,0 +1,51 @@
+"""Subscriptions and their history, as shown."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field
+
+from admin_api.views.shapes import View
+from gateway.domain.subscriptions import Status
+
+if TYPE_CHECKING:
+    from gateway.storage.subscriptions import HistoryRow, Subscription
+
+
+class HistoryView(View):
+    """One change of a subscription's state."""
+
+    from_status: Status | None
+    to_status: Status
+    actor: str
+    reason: str | None
+    at: datetime
+
+
+class SubscriptionView(View):
+    """An account's subscription to a model."""
+
+    id: int
+    account_id: int
+    account_name: str
+    model_id: int
+    model: str = Field(validation_alias="model_name")
+    status: Status
+    reason: str | None
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class SubscriptionDetailView(SubscriptionView):
+    """A subscription and its history, oldest first."""
+
+    history: list[HistoryView]
+
+    @classmethod
+    def of(cls, row: "Subscription", history: "Sequence[HistoryRow]") -> Self:
+        """The subscription with this history."""
+        fields = SubscriptionView.model_validate(row).model_dump()
+        fields["model_name"] = fields.pop("model")
+        return cls.model_validate(fields | {"history": [HistoryView.model_validate(entry) for entry in history]})

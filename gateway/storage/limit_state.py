@@ -1,0 +1,48 @@
+"""Looks at every limit a call would have to pass, without taking anything."""
+
+from uuid import UUID
+
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.ids import milliseconds_of
+from gateway.domain.plans import make_plan
+from gateway.domain.refusals import Taken, pair
+from gateway.storage.counters import Counters, Estimate, pack_entries
+from gateway.storage.redis import RedisUnavailable
+from gateway.storage.seeding import Seeder
+
+NOTHING = Estimate(tokens=(0, 0, 0), cost=(0, 0, 0))
+# A seed answers all but a race with another loss.
+MOST_TRIES = 3
+
+
+class LimitState:
+    """What the reserve script would say."""
+
+    def __init__(self, counters: Counters, seeder: Seeder) -> None:
+        self._counters = counters
+        self._seeder = seeder
+
+    async def look(
+        self, record: KeyRecord, grant: Grant, request_id: UUID, estimate: Estimate = NOTHING
+    ) -> tuple[list[Taken], int]:
+        """(each limit with what is left of it, Redis's clock in ms). Counters that are missing are seeded first.
+
+        Raises RedisUnavailable."""
+        start_ms = milliseconds_of(request_id)
+        plan = make_plan(grant, record.time_zone, start_ms)
+        for _ in range(MOST_TRIES):
+            reply = await self._counters.reserve(
+                record.account_id,
+                request_id,
+                pack_entries(plan.entries),
+                estimate,
+                start_ms=start_ms,
+                epoch=record.epoch,
+                scopes="",
+                note=b"",
+                mode="look",
+            )
+            if reply.status != "seed":
+                return pair(plan, reply.takings), reply.now_ms
+            await self._seeder.seed(record, plan, reply.seed)
+        raise RedisUnavailable("counters were lost again and again")

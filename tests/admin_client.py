@@ -1,0 +1,42 @@
+"""What tests of the admin API share: its settings, its routes, the shape of its errors."""
+
+import httpx2
+from stand_ins import CatalogueServer
+
+from admin_api.main import ROUTERS
+from admin_api.settings import Settings
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+LOGIN = {"authorization": f"Bearer {TOKEN}"}
+NOWHERE = "postgresql://nobody:x@127.0.0.1:1/none"
+ROUTES = [
+    (method, route.path)
+    for router in ROUTERS
+    for route in router.routes
+    for method in sorted(getattr(route, "methods", ()))
+]
+
+
+def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1") -> Settings:
+    return Settings.model_validate(
+        {
+            "database_url": database_url,
+            "litellm_urls": litellm_url,
+            "litellm_api_key": CatalogueServer.KEY,
+            "key_peppers": "1:" + "ab" * 32,
+            "admin_token": TOKEN,
+            "model_sync_interval_s": 0,
+            "log_level": "error",
+        }
+    )
+
+
+def check_error(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
+    """The one shape of every error; its details."""
+    body = answer.json()
+    assert (answer.status_code, body["error"]["code"]) == (status, code), answer.text
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "request_id", "details"}
+    assert body["error"]["request_id"] == answer.headers["x-request-id"]
+    details: dict[str, object] = body["error"]["details"]
+    return details

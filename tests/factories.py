@@ -1,0 +1,91 @@
+"""Rows to begin a test with, made by the operations themselves."""
+
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+from admin_api.operations import keys, models, subscriptions, teams, users
+from admin_api.operations.actors import Actor
+from admin_api.operations.catalogue import Catalogue, SeenModel
+from admin_api.operations.model_sync import SyncReport, apply_catalogue
+from gateway.domain.keys import Peppers
+from gateway.storage import models as model_rows
+from gateway.storage.accounts import Account, User
+from gateway.storage.postgres import Pool
+from gateway.storage.subscriptions import Subscription
+
+ADMIN = Actor(name="test", role="admin")
+READER = Actor(name="reader", role="admin-readonly")
+PEPPERS = Peppers.parse("1:" + "ab" * 32)
+_numbers = count(1)
+
+
+def seen_model(name: str = "small", **changes: Any) -> SeenModel:
+    """As a sync reads it; without a price unless `units` are given."""
+    about: dict[str, Any] = {
+        "name": name,
+        "provider": "openai",
+        "mode": "chat",
+        "max_input_tokens": None,
+        "max_output_tokens": None,
+        "capabilities": (),
+        "deployments": 1,
+        "units": {},
+        "do_prices_differ": False,
+    }
+    return SeenModel(**(about | changes))
+
+
+async def apply(pool: Pool, *seen: SeenModel, accept_missing: bool = False) -> SyncReport:
+    """A sync that saw these models."""
+    async with pool.acquire() as connection, connection.transaction():
+        await model_rows.lock_sync(connection)
+        return await apply_catalogue(connection, ADMIN, Catalogue(seen, ()), accept_missing=accept_missing)
+
+
+async def make_model(pool: Pool, name: str = "small", *, restricted: bool = False) -> str:
+    """A model at 1 and 2 USD a million tokens; its name."""
+    async with pool.acquire() as connection:
+        model_id = await model_rows.insert_model(
+            connection,
+            name=name,
+            provider="openai",
+            mode="chat",
+            max_input_tokens=8192,
+            max_output_tokens=4096,
+            capabilities=[],
+            deployments=1,
+        )
+        units: dict[str, Decimal | None] = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
+        await model_rows.insert_price(connection, model_id, source="litellm", units=units)
+    if restricted:
+        await models.update_model(pool, ADMIN, name, restricted=True)
+    return name
+
+
+async def make_user(pool: Pool, email: str | None = None, *, role: str = "user") -> User:
+    return await users.create_user(pool, ADMIN, email=email or f"user{next(_numbers)}@example.org", role=role)
+
+
+async def make_team(pool: Pool, *members: User, name: str | None = None) -> Account:
+    team = await teams.create_team(pool, ADMIN, name=name or f"team {next(_numbers)}")
+    for member in members:
+        await teams.add_member(pool, ADMIN, team.name, user=member.email)
+    return team
+
+
+async def make_subscription(pool: Pool, user: User, model: str) -> Subscription:
+    return await subscriptions.create_subscription(pool, ADMIN, model=model, user=user.email)
+
+
+async def make_key(pool: Pool, user: User | None = None, model: str = "small") -> keys.NewKey:
+    """A key of a user with an active subscription; both are made if need be."""
+    if user is None:
+        user = await make_user(pool)
+        await make_subscription(pool, user, await make_model(pool, model))
+    return await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=[model], user=user.email))
+
+
+def owner_of(user: User) -> Actor:
+    """That user himself."""
+    return Actor(name=user.email, role="user", user_id=user.id)

@@ -1,0 +1,135 @@
+"""Around every request of the admin API: login, request ids, one shape of errors, health."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import httpx2
+import pytest
+from admin_client import LOGIN, NOWHERE, ROUTES, TOKEN, check_error, settings_for
+from conftest import Database
+
+from admin_api.main import create_app
+
+
+@pytest.mark.parametrize("login", [None, "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer é"])
+async def test_no_route_answers_without_the_right_login(login: str | None) -> None:
+    headers = {} if login is None else {"authorization": login.encode()}
+    # Nothing but the login is looked at, so no database is needed to refuse.
+    app = create_app(settings_for(NOWHERE))
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://admin") as admin,
+    ):
+        answers = [
+            await admin.request(method, path, headers=headers)
+            for method, path in ROUTES
+            if not path.startswith("/health")
+        ]
+
+    assert len(answers) > 20
+    for answer in answers:
+        check_error(answer, 401, "not_authenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_every_answer_carries_a_request_id_of_our_own(admin: httpx2.AsyncClient) -> None:
+    asked = {"x-request-id": "chosen-by-the-caller"}
+
+    answers = [await admin.get(path, headers=asked) for path in ("/api/v1/users", "/nothing", "/health/live", "/docs")]
+
+    ids = [UUID(answer.headers["x-request-id"]) for answer in answers]
+    assert [found.version for found in ids] == [7] * 4
+    assert len(set(ids)) == 4
+
+
+async def test_an_unknown_path_is_not_found(admin: httpx2.AsyncClient) -> None:
+    check_error(await admin.get("/api/v1/nothing"), 404, "not_found")
+
+
+async def test_a_wrong_method_is_told_all_the_right_ones(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.delete("/api/v1/users")
+
+    check_error(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, POST"
+
+
+async def test_wrong_fields_are_named_each(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.post("/api/v1/users", json={"role": "king", "surprise": 1})
+
+    details = check_error(answer, 422, "validation_failed")
+    assert {field["field"] for field in details["fields"]} == {"email", "role", "surprise"}
+
+
+async def test_what_an_operation_finds_wrong_has_the_same_shape(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.post("/api/v1/users", json={"email": "ann@x.org", "time_zone": "Mars/Olympus"})
+
+    details = check_error(answer, 422, "validation_failed")
+    assert [field["field"] for field in details["fields"]] == ["time_zone"]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"email":', b"\xff\xfe", b'{"email": "\\ud800@x.org"}', b'{"\\ud800": 1}', b"[" * 9]
+)
+async def test_a_body_that_can_not_be_read_is_the_callers_mistake(admin: httpx2.AsyncClient, body: bytes) -> None:
+    answer = await admin.post("/api/v1/users", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code in (400, 422), answer.text
+    check_error(answer, answer.status_code, answer.json()["error"]["code"])
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+async def test_a_body_that_is_too_large_is_refused(admin: httpx2.AsyncClient, is_declared: bool) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 100_000
+
+    content = b" " * 2_000_000 if is_declared else chunks()
+
+    answer = await admin.post("/api/v1/users", content=content, headers={"content-type": "application/json"})
+
+    check_error(answer, 413, "request_too_large")
+
+
+async def test_without_postgres_it_starts_says_so_and_answers_503() -> None:
+    app = create_app(settings_for(NOWHERE))
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
+    ):
+        live = await admin.get("/health/live")
+        ready = await admin.get("/health/ready")
+        users = await admin.get("/api/v1/users")
+
+    assert (live.status_code, ready.status_code, ready.json()["parts"]) == (200, 503, {"postgres": False})
+    check_error(users, 503, users.json()["error"]["code"])
+    assert "127.0.0.1" not in users.text
+
+
+async def test_with_postgres_it_is_ready(admin: httpx2.AsyncClient) -> None:
+    assert (await admin.get("/health/ready")).json() == {"status": "ready", "parts": {"postgres": True}}
+
+
+async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database, admin: httpx2.AsyncClient) -> None:
+    # A schema that the code does not expect, as after a wrong deployment.
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute("ALTER TABLE users RENAME COLUMN email TO secret_name")
+    await owner.close()
+
+    answer = await admin.get("/api/v1/users")
+
+    check_error(answer, 500, "internal_error")
+    assert "secret_name" not in answer.text
+    assert "email" not in answer.text
+
+
+async def test_the_description_of_the_api_names_every_route_and_one_shape_of_errors(
+    admin: httpx2.AsyncClient,
+) -> None:
+    description = (await admin.get("/openapi.json")).json()
+
+    assert description["openapi"].startswith("3.1")
+    described = {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
+    assert described == {(method, path.replace(":path", "")) for method, path in ROUTES}
+    assert "HTTPValidationError" not in description["components"]["schemas"]

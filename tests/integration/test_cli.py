@@ -1,0 +1,217 @@
+"""`litemaas …` as a child process: what is on stdout, what on stderr, and the exit code."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Database
+from factories import make_model, make_subscription, make_user
+from stand_ins import CatalogueServer
+
+from gateway.storage.postgres import Pool
+
+PROGRAM = Path(sys.executable).with_name("litemaas")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A shell with these settings."""
+
+    env: Mapping[str, str]
+
+    async def run(self, *arguments: str, **env: str) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM,
+            *arguments,
+            env={**self.env, **env},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        done = Done(process.returncode or 0, out.decode(), err.decode())
+        assert "Traceback" not in done.err
+        return done
+
+
+@pytest.fixture
+async def terminal(database: Database, catalogue_server: CatalogueServer) -> Terminal:
+    return Terminal(
+        {
+            "LITEMAAS_DATABASE_URL": database.app_url,
+            "LITEMAAS_OWNER_DATABASE_URL": database.owner_url,
+            "LITEMAAS_LITELLM_URLS": catalogue_server.url,
+            "LITEMAAS_LITELLM_API_KEY": CatalogueServer.KEY,
+            "LITEMAAS_KEY_PEPPERS": "1:" + "ab" * 32,
+        }
+    )
+
+
+async def test_a_key_is_made_from_nothing_with_six_commands(
+    terminal: Terminal, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
+
+    migrated = (await terminal.run("migrate", "--json")).json()
+    synced = (await terminal.run("models", "sync", "--json")).json()
+    user = (await terminal.run("users", "create", "--email", "ann@x.org", "--json")).json()
+    subscription = (
+        await terminal.run("subscriptions", "create", "--user", "ann@x.org", "--model", "small", "--json")
+    ).json()
+    key = (
+        await terminal.run("keys", "create", "--user", "ann@x.org", "--model", "small", "--rpm", "5", "--json")
+    ).json()
+    usage = (await terminal.run("usage", "show", "--key", str(key["id"]), "--json")).json()
+
+    assert migrated == {"applied": []}
+    assert (synced["added"], synced["problem"]) == (["small"], None)
+    assert (user["email"], subscription["status"]) == ("ann@x.org", "active")
+    assert key["key"].startswith("sk-lm-")
+    assert usage["rows"] == []
+    assert usage["totals"]["calls"] == 0
+
+
+async def test_a_user_that_exists_is_a_conflict_in_one_sentence(terminal: Terminal, pool: Pool) -> None:
+    user = await make_user(pool)
+
+    done = await terminal.run("users", "create", "--email", user.email)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"litemaas: There is a user '{user.email}' already. (conflict)\n"
+
+
+async def test_a_database_that_is_not_there_is_one_sentence(terminal: Terminal) -> None:
+    done = await terminal.run("users", "list", LITEMAAS_DATABASE_URL="postgresql://x:secret@127.0.0.1:1/x")
+
+    assert done.code == 1
+    assert "Postgres does not answer" in done.err
+    assert done.err.count("\n") == 1
+    assert "secret" not in done.err
+
+
+async def test_a_database_without_tables_is_told_what_to_run(terminal: Terminal, empty_database: Database) -> None:
+    done = await terminal.run("users", "list", LITEMAAS_DATABASE_URL=empty_database.app_url)
+
+    assert done.code == 1
+    assert "litemaas migrate" in done.err
+
+
+async def test_missing_settings_are_named_together() -> None:
+    done = await Terminal({}).run("models", "sync")
+
+    assert done.code == 1
+    assert "LITEMAAS_DATABASE_URL: is not set" in done.err
+    assert "LITEMAAS_LITELLM_URLS: is not set" in done.err
+
+
+async def test_migrate_needs_the_owners_address(terminal: Terminal) -> None:
+    env = {name: value for name, value in terminal.env.items() if "OWNER" not in name}
+
+    done = await Terminal(env).run("migrate")
+
+    assert done.code == 1
+    assert "LITEMAAS_OWNER_DATABASE_URL" in done.err
+
+
+async def test_migrate_sets_up_an_empty_database(terminal: Terminal, empty_database: Database) -> None:
+    urls = {
+        "LITEMAAS_DATABASE_URL": empty_database.app_url,
+        "LITEMAAS_OWNER_DATABASE_URL": empty_database.owner_url,
+    }
+
+    done = await terminal.run("migrate", "--json", **urls)
+    listed = await terminal.run("users", "list", "--json", **urls)
+
+    assert done.json()["applied"][0].startswith("0001_")
+    assert listed.json() == {"rows": [], "next_cursor": None}
+
+
+async def test_a_budget_in_usd_is_set_listed_and_lifted(terminal: Terminal, pool: Pool) -> None:
+    user, model = await make_user(pool), await make_model(pool)
+    subscription = await make_subscription(pool, user, model)
+    on = ("limits", "set", "--level", "subscription", "--id", str(subscription.id), "--kind", "cost")
+
+    made = (await terminal.run(*on, "--window", "month", "--amount", "0.45", "--json")).json()
+    listed = (await terminal.run("limits", "list", "--user", user.email, "--json")).json()
+    lifted = (await terminal.run(*on, "--window", "month", "--amount", "unlimited", "--json")).json()
+
+    assert (made["amount_nano_usd"], made["amount_usd"]) == (450_000_000, "0.45")
+    assert [row["kind"] for row in listed["rows"]] == ["requests", "tokens", "cost"]
+    assert lifted["amount"] == "unlimited"
+
+
+async def test_states_are_moved_by_command_and_a_wrong_move_is_told(terminal: Terminal, pool: Pool) -> None:
+    row = await make_subscription(pool, await make_user(pool), await make_model(pool, restricted=True))
+
+    approved = await terminal.run("subscriptions", "approve", str(row.id))
+    again = await terminal.run("subscriptions", "approve", str(row.id))
+
+    assert (approved.code, approved.out) == (0, f"Subscription {row.id} is active.\n")
+    assert (again.code, "conflict" in again.err) == (1, True)
+
+
+async def test_a_sync_with_a_problem_reports_it_and_fails(
+    terminal: Terminal, pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    await make_model(pool)
+    catalogue_server.answer('{"data":[]}')
+
+    done = await terminal.run("models", "sync", "--json")
+
+    assert done.code == 1
+    assert json.loads(done.out)["problem"] in done.err
+
+
+@pytest.mark.parametrize("group", ["users", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"])
+async def test_every_group_explains_itself(group: str) -> None:
+    done = await Terminal({}).run(group, "--help")
+
+    assert done.code == 0
+    assert "Usage: litemaas" in done.out
+
+
+async def test_help_names_every_command() -> None:
+    done = await Terminal({}).run("--help")
+
+    assert all(name in done.out for name in ("migrate", "gateway", "admin-api", "keys", "limits", "usage"))
+
+
+async def test_an_unknown_command_is_no_traceback() -> None:
+    done = await Terminal({}).run("fly")
+
+    assert done.code == 2
+    assert "fly" in done.err
+
+
+async def test_listing_loads_neither_web_framework_nor_server(terminal: Terminal) -> None:
+    script = (
+        "import sys; sys.argv = ['litemaas', 'users', '--help']\n"
+        "from admin_api.cli.app import build_app\n"
+        "build_app(sys.argv[1:])\n"
+        "print(sorted({'fastapi', 'uvicorn', 'httpx2', 'aiohttp', 'gateway.main'} & set(sys.modules)))"
+    )
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, env=dict(terminal.env)
+    )
+    out, _ = await process.communicate()
+
+    assert out == b"[]\n"

@@ -1,0 +1,246 @@
+"""Syncs with a small real LiteLLM stand-in over HTTP, and what they leave in the database."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from factories import ADMIN, READER, apply, seen_model
+from pydantic import SecretStr
+from stand_ins import CatalogueServer
+
+from admin_api.operations import models
+from admin_api.operations.model_sync import LiteLLM, sync_models
+from gateway.domain.errors import GatewayError
+from gateway.storage import models as model_rows
+from gateway.storage.models import Model
+from gateway.storage.postgres import Pool
+
+PRICED = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
+
+
+def litellm(*urls: str) -> LiteLLM:
+    return LiteLLM(urls=urls, api_key=SecretStr(CatalogueServer.KEY))
+
+
+async def find(pool: Pool, name: str) -> Model:
+    return (await models.find_model(pool, READER, name)).model
+
+
+async def price_ids(pool: Pool, name: str) -> list[int]:
+    return [row.price.id for row in (await models.list_prices(pool, READER, name)).rows]
+
+
+async def listed(pool: Pool) -> set[str]:
+    rows = (await models.list_models(pool, READER)).rows
+    return {row.model.name for row in rows if row.model.listed}
+
+
+async def test_models_come_with_slashes_in_names_and_prices_to_the_last_digit(
+    pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer(
+        '{"data":[{"model_name":"team/small","litellm_params":{"api_base":"http://inside"},"model_info":'
+        '{"mode":"chat","input_cost_per_token":1.5e-07,"output_cost_per_token":6e-07}}]}'
+    )
+
+    report = await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+
+    offered = await models.find_model(pool, READER, "team/small")
+    assert report is not None
+    assert (report.added, report.priced, report.problem) == (["team/small"], ["team/small"], None)
+    assert offered.price is not None
+    assert (offered.price.price.input, offered.price.price.output) == (Decimal("0.00000015"), Decimal("0.0000006"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (500, "broken", "upstream_error"),
+        (401, '{"error":{}}', "upstream_error"),
+        (200, "<html>", "upstream_error"),
+        (200, '{"data":null}', "upstream_error"),
+    ],
+)
+async def test_a_failed_answer_changes_nothing_and_is_an_error(
+    pool: Pool, catalogue_server: CatalogueServer, status: int, body: str, code: str
+) -> None:
+    await apply(pool, seen_model("small"))
+    catalogue_server.answer(body, status=status)
+
+    with pytest.raises(GatewayError, match="nothing was changed") as caught:
+        await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+
+    assert caught.value.code == code
+    assert await listed(pool) == {"small"}
+
+
+async def test_nobody_at_the_address_is_an_error_without_the_key_in_it(pool: Pool) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", "http://"))
+
+    assert caught.value.code == "upstream_unavailable"
+    assert CatalogueServer.KEY not in caught.value.message
+
+
+async def test_the_next_address_is_asked_when_one_does_not_answer(
+    pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"small"}]}')
+
+    report = await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", catalogue_server.url))
+
+    assert report is not None
+    assert report.added == ["small"]
+
+
+async def test_an_empty_answer_changes_nothing_and_is_reported(pool: Pool) -> None:
+    await apply(pool, seen_model("small"), seen_model("large"))
+
+    report = await apply(pool)
+
+    assert report.problem is not None
+    assert await listed(pool) == {"small", "large"}
+
+
+async def test_an_answer_that_lost_half_of_the_models_unlists_none_and_is_reported(pool: Pool) -> None:
+    await apply(pool, *(seen_model(name) for name in "abcd"))
+
+    report = await apply(pool, seen_model("a"), seen_model("b", mode="embedding"), seen_model("e"))
+
+    assert report.problem is not None
+    assert report.missing == ["c", "d"]
+    assert await listed(pool) == set("abcde")
+    # What did come is taken.
+    assert (await find(pool, "b")).mode == "embedding"
+
+
+async def test_half_may_go_when_a_person_says_so(pool: Pool) -> None:
+    await apply(pool, *(seen_model(name) for name in "abcd"))
+
+    report = await apply(pool, seen_model("a"), seen_model("b"), accept_missing=True)
+
+    assert (report.problem, report.unlisted) == (None, ["c", "d"])
+    assert await listed(pool) == {"a", "b"}
+
+
+async def test_one_of_many_that_is_gone_is_unlisted_and_comes_back_as_it_was(pool: Pool) -> None:
+    await apply(pool, *(seen_model(name) for name in "abc"))
+    await models.update_model(pool, ADMIN, "c", restricted=True, description="careful")
+    before = await find(pool, "c")
+
+    gone = await apply(pool, seen_model("a"), seen_model("b"))
+    back = await apply(pool, *(seen_model(name) for name in "abc"))
+
+    after = await find(pool, "c")
+    assert (gone.unlisted, back.returned) == (["c"], ["c"])
+    assert (after.id, after.restricted, after.description, after.enabled, after.listed) == (
+        before.id,
+        True,
+        "careful",
+        True,
+        True,
+    )
+
+
+async def test_a_model_that_a_person_disabled_stays_so(pool: Pool) -> None:
+    await apply(pool, *(seen_model(name) for name in "abc"))
+    await models.update_model(pool, ADMIN, "c", enabled=False)
+
+    await apply(pool, seen_model("a"), seen_model("b"))
+    await apply(pool, *(seen_model(name) for name in "abc"))
+
+    assert not (await find(pool, "c")).enabled
+
+
+async def test_a_model_without_a_price_has_no_price_row(pool: Pool) -> None:
+    report = await apply(pool, seen_model("free"))
+
+    assert report.without_price == ["free"]
+    assert (await models.find_model(pool, READER, "free")).price is None
+
+
+async def test_a_price_is_a_new_version_only_when_it_changed(pool: Pool) -> None:
+    await apply(pool, seen_model(units=PRICED))
+
+    same = await apply(pool, seen_model(units={"input": Decimal("1E-6"), "output": Decimal("0.0000020")}))
+    dearer = await apply(pool, seen_model(units=PRICED | {"output": Decimal("0.000003")}))
+
+    assert (same.priced, dearer.priced) == ([], ["small"])
+    assert len(await price_ids(pool, "small")) == 2
+
+
+async def test_a_price_that_litellm_no_longer_tells_stays(pool: Pool) -> None:
+    await apply(pool, seen_model(units=PRICED))
+
+    await apply(pool, seen_model())
+
+    offered = await models.find_model(pool, READER, "small")
+    assert offered.price is not None
+    assert offered.price.price.input == PRICED["input"]
+
+
+async def test_a_price_that_a_person_set_is_not_replaced_by_a_sync(pool: Pool) -> None:
+    await apply(pool, seen_model(units=PRICED))
+    version = await models.set_price(pool, ADMIN, "small", {"input": Decimal(0)})
+
+    report = await apply(pool, seen_model(units=PRICED | {"output": Decimal(1)}))
+
+    assert report.kept_admin_prices == ["small"]
+    assert (await price_ids(pool, "small"))[0] == version.price.id
+
+
+async def test_the_same_price_set_again_makes_no_version(pool: Pool) -> None:
+    await apply(pool, seen_model())
+
+    first = await models.set_price(pool, ADMIN, "small", {"input": Decimal("0.10")})
+    again = await models.set_price(pool, ADMIN, "small", {"input": Decimal("0.1")})
+
+    assert again.price.id == first.price.id
+
+
+@pytest.mark.parametrize("usd", [Decimal(-1), Decimal("NaN"), Decimal(10) ** 9, None])
+async def test_what_is_no_price_can_not_be_set(pool: Pool, usd: Decimal | None) -> None:
+    await apply(pool, seen_model())
+
+    with pytest.raises(GatewayError) as caught:
+        await models.set_price(pool, ADMIN, "small", {"input": usd})
+
+    assert caught.value.code == "validation_failed"
+
+
+async def test_five_syncs_at_once_add_each_model_and_price_once(pool: Pool, catalogue_server: CatalogueServer) -> None:
+    catalogue_server.answer(
+        '{"data":[{"model_name":"a","model_info":{"input_cost_per_token":1e-6}},{"model_name":"b"}]}'
+    )
+
+    reports = await asyncio.gather(*(sync_models(pool, ADMIN, litellm(catalogue_server.url)) for _ in range(5)))
+
+    assert sorted(len(report.added) for report in reports if report) == [0, 0, 0, 0, 2]
+    assert await price_ids(pool, "a") == [1]
+
+
+async def test_the_timers_sync_gives_way_to_one_that_is_under_way(
+    pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"a"}]}')
+    async with pool.acquire() as connection, connection.transaction():
+        await model_rows.lock_sync(connection)
+
+        report = await sync_models(pool, ADMIN, litellm(catalogue_server.url), wait=False)
+
+    assert report is None
+    assert await listed(pool) == set()
+
+
+async def test_a_sync_is_audited_when_it_changed_something(pool: Pool) -> None:
+    for _ in range(3):
+        await apply(pool, seen_model(units=PRICED))
+
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'models.sync'") == 1
+
+
+async def test_who_may_only_look_starts_no_sync(pool: Pool, catalogue_server: CatalogueServer) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await sync_models(pool, READER, litellm(catalogue_server.url))
+
+    assert caught.value.code == "forbidden"

@@ -1,0 +1,106 @@
+"""Rows of the ledger as people read them: newest first, page by page, with totals."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from factories import ADMIN, READER, make_key
+
+from admin_api.operations import usage
+from admin_api.views.usage import UsageView
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RequestIds
+from gateway.storage.api_keys import APIKey
+from gateway.storage.postgres import Pool
+
+INSERT_ROW = """
+INSERT INTO usage_logs (request_id, started_at, account_id, user_id, api_key_id, subscription_id, model_id, model_asked,
+    endpoint, streamed, status, ending, prompt_tokens, completion_tokens, cost_nano_usd, counted_requests,
+    counted_tokens, counted_nano_usd, total_ms, estimated, estimated_why)
+VALUES ($1, now(), $2, $3, $4, 1, 1, 'small', '/v1/chat/completions', true, 200, 'completed', 11, 6, $5, 1, 17, 23000,
+    40, $6, CASE WHEN $6 THEN 'hung_up' END)
+"""
+INSERT_SUMS = """
+WITH rows AS (SELECT * FROM usage_logs), quarters AS (
+    INSERT INTO usage_quarter_hours SELECT account_id, date_bin('15 minutes', started_at, '2000-01-01Z'),
+        coalesce(user_id, 0), api_key_id, model_id, ending, count(*), count(*) FILTER (WHERE estimated),
+        sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(coalesce(cost_nano_usd, 0)), count(*),
+        sum(counted_tokens), sum(counted_nano_usd), sum(total_ms) FROM rows GROUP BY 1, 2, 3, 4, 5, 6)
+INSERT INTO usage_days SELECT account_id, (started_at AT TIME ZONE 'UTC')::date, model_id, count(*),
+    count(*) FILTER (WHERE estimated), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),
+    sum(coalesce(cost_nano_usd, 0)), count(*), sum(counted_tokens), sum(counted_nano_usd), sum(total_ms)
+    FROM rows GROUP BY 1, 2, 3
+"""
+
+
+async def write_rows(pool: Pool, key: APIKey, costs: Sequence[int | None], *, estimated: bool = False) -> list[UUID]:
+    """One call a cost; their ids, oldest first."""
+    ids = RequestIds()
+    made = []
+    for n, cost in enumerate(costs):
+        ids.offset_ms = n
+        made.append(ids.new())
+        await pool.execute(INSERT_ROW, made[-1], key.account_id, key.user_id, key.id, cost, estimated)
+    return made
+
+
+async def test_a_keys_rows_come_newest_first_with_the_totals_of_all_pages(pool: Pool) -> None:
+    key = (await make_key(pool)).row
+    made = await write_rows(pool, key, [23_000] * 5)
+    await pool.execute(INSERT_SUMS)
+
+    seen, cursor = [], None
+    while True:
+        page = await usage.show_usage(pool, READER, key_id=key.id, limit=2, cursor=cursor)
+        assert (page.totals.calls, page.totals.prompt_tokens, page.totals.cost_nano_usd) == (5, 55, 115_000)
+        seen += [row.request_id for row in page.rows]
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert seen == made[::-1]
+
+
+async def test_another_keys_rows_are_not_among_them_but_among_everybodys(pool: Pool) -> None:
+    one, other = (await make_key(pool, model="one")).row, (await make_key(pool, model="two")).row
+    await write_rows(pool, one, [1])
+    await write_rows(pool, other, [2])
+    await pool.execute(INSERT_SUMS)
+
+    own = await usage.show_usage(pool, READER, key_id=one.id)
+    everybodys = await usage.show_usage(pool, READER)
+
+    assert [row.cost_nano_usd for row in own.rows] == [1]
+    assert own.totals.cost_nano_usd == 1
+    assert sorted(row.cost_nano_usd or 0 for row in everybodys.rows) == [1, 2]
+    assert everybodys.totals.cost_nano_usd == 3
+
+
+async def test_money_is_shown_exactly_and_unknown_is_not_zero(pool: Pool) -> None:
+    key = (await make_key(pool)).row
+    await write_rows(pool, key, [23_000, None], estimated=True)
+    await pool.execute(INSERT_SUMS)
+
+    view = UsageView.of(await usage.show_usage(pool, READER, key_id=key.id))
+
+    assert [(row.cost_usd, row.cost_nano_usd) for row in view.rows] == [(None, None), ("0.000023", 23_000)]
+    assert [(row.estimated, row.estimated_why) for row in view.rows] == [(True, "hung_up")] * 2
+    assert (view.totals.cost_usd, view.totals.estimated_calls) == ("0.000023", 2)
+
+
+async def test_a_key_without_calls_has_totals_of_zero(pool: Pool) -> None:
+    key = (await make_key(pool)).row
+
+    page = await usage.show_usage(pool, READER, key_id=key.id)
+
+    assert (list(page.rows), page.totals.calls, page.next_cursor) == ([], 0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [({"key_id": 999}, "not_found"), ({"cursor": "1"}, "validation_failed"), ({"limit": 0}, "validation_failed")],
+)
+async def test_what_can_not_be_shown_is_an_error(pool: Pool, arguments: dict[str, object], code: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await usage.show_usage(pool, ADMIN, **arguments)
+
+    assert caught.value.code == code

@@ -1,0 +1,50 @@
+"""Prepares every SQL constant on the migrated schema: a misspelt column fails here and not at the customer's."""
+
+import pkgutil
+import re
+from importlib import import_module
+
+import asyncpg
+import pytest
+from conftest import Database
+
+import gateway.storage
+
+IS_STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|MERGE)\s", re.IGNORECASE)
+
+
+def find_statements() -> dict[str, str]:
+    statements: dict[str, str] = {}
+    for info in pkgutil.iter_modules(gateway.storage.__path__, "gateway.storage."):
+        module = import_module(info.name)
+        for name, value in vars(module).items():
+            if name.isupper() and isinstance(value, str) and IS_STATEMENT.match(value):
+                statements[f"{info.name.rsplit('.', 1)[1]}.{name}"] = value
+    return statements
+
+
+STATEMENTS = find_statements()
+
+
+def test_the_search_finds_the_statements() -> None:
+    assert "limits.UPSERT_LIMIT" in STATEMENTS
+    assert "key_records.FIND_KEY_RECORD" in STATEMENTS
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_no_statement_names_columns_by_an_asterisk(name: str) -> None:
+    assert not re.search(r"select\s+(\w+\.)?\*|returning\s+\*", STATEMENTS[name], re.IGNORECASE)
+
+
+async def test_every_statement_suits_the_schema_and_the_apps_rights(database: Database) -> None:
+    connection = await asyncpg.connect(database.app_url)
+    wrong = {}
+    for name, statement in STATEMENTS.items():
+        try:
+            prepared = await connection.prepare(statement)
+            prepared.get_parameters()
+        except asyncpg.PostgresError as exc:
+            wrong[name] = str(exc)
+    await connection.close()
+
+    assert wrong == {}

@@ -1,0 +1,168 @@
+"""Users with their accounts, teams with their members."""
+
+import asyncio
+
+import pytest
+from factories import ADMIN, PEPPERS, READER, make_model, make_team, make_user, owner_of
+
+from admin_api.operations import keys, subscriptions, teams, users
+from gateway.domain.errors import GatewayError
+from gateway.storage import accounts
+from gateway.storage.postgres import Pool
+
+
+async def test_a_user_comes_with_a_personal_account_in_his_time_zone(pool: Pool) -> None:
+    user = await users.create_user(pool, ADMIN, email="Ann@Example.org", time_zone="Europe/Madrid")
+
+    async with pool.acquire() as connection:
+        account = await accounts.find_account(connection, user.account_id)
+    assert account is not None
+    assert (account.kind, account.owner_user_id, account.time_zone) == ("personal", user.id, "Europe/Madrid")
+    assert user.email == "ann@example.org"
+
+
+async def test_an_address_is_taken_once_in_whatever_case(pool: Pool) -> None:
+    made = await asyncio.gather(
+        *(users.create_user(pool, ADMIN, email=email) for email in ["ann@x.org", "ANN@x.org", "Ann@X.org"]),
+        return_exceptions=True,
+    )
+
+    assert sorted(getattr(one, "code", "made") for one in made) == ["conflict", "conflict", "made"]
+    assert await pool.fetchval("SELECT count(*) FROM accounts") == 1
+
+
+@pytest.mark.parametrize("time_zone", ["Mars/Olympus", "localtime", ""])
+async def test_a_team_needs_a_time_zone_that_exists(pool: Pool, time_zone: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await teams.create_team(pool, ADMIN, name="red", time_zone=time_zone)
+
+    assert caught.value.code == "validation_failed"
+
+
+async def test_a_teams_name_is_taken_once_in_whatever_case(pool: Pool) -> None:
+    await teams.create_team(pool, ADMIN, name="Red")
+
+    with pytest.raises(GatewayError) as caught:
+        await teams.create_team(pool, ADMIN, name="rED")
+
+    assert caught.value.code == "conflict"
+
+
+async def test_who_may_only_look_changes_nothing(pool: Pool) -> None:
+    user = await make_user(pool)
+
+    for attempt in (
+        users.create_user(pool, READER, email="b@x.org"),
+        users.update_user(pool, READER, user.email, role="admin"),
+        teams.create_team(pool, READER, name="red"),
+        users.update_user(pool, owner_of(user), user.email, role="admin"),
+    ):
+        with pytest.raises(GatewayError) as caught:
+            await attempt
+        assert caught.value.code == "forbidden"
+
+    assert [row.email for row in (await users.list_users(pool, READER)).rows] == [user.email]
+
+
+async def test_the_last_active_admin_stays_one(pool: Pool) -> None:
+    admin = await make_user(pool, role="admin")
+
+    for change in ({"role": "user"}, {"status": "deactivated"}):
+        with pytest.raises(GatewayError) as caught:
+            await users.update_user(pool, ADMIN, admin.email, **change)
+        assert caught.value.code == "conflict"
+
+
+async def test_of_two_admins_who_remove_each_other_at_once_one_stays(pool: Pool) -> None:
+    for _ in range(10):
+        pair = [await make_user(pool, role="admin") for _ in range(2)]
+        done = await asyncio.gather(
+            *(users.update_user(pool, ADMIN, admin.email, role="user") for admin in pair), return_exceptions=True
+        )
+
+        assert sorted(getattr(one, "code", "done") for one in done) == ["conflict", "done"]
+        assert await pool.fetchval("SELECT count(*) FROM users WHERE role = 'admin'") == 1
+        await pool.execute("UPDATE users SET role = 'user'")
+
+
+async def test_a_user_is_found_by_id_and_by_address(pool: Pool) -> None:
+    user = await make_user(pool, "ann@x.org")
+
+    assert await users.find_user(pool, READER, str(user.id)) == user
+    assert await users.find_user(pool, READER, "ANN@x.org") == user
+
+
+@pytest.mark.parametrize("reference", ["nobody@x.org", "999", "99999999999999999999", "", "a\x00b", "0", "-1"])
+async def test_a_user_who_is_not_there_is_not_found(pool: Pool, reference: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await users.find_user(pool, READER, reference)
+
+    assert caught.value.code == "not_found"
+
+
+async def test_a_list_by_cursor_shows_everyone_once(pool: Pool) -> None:
+    made = [await make_user(pool) for _ in range(7)]
+
+    seen, cursor = [], None
+    while True:
+        page = await users.list_users(pool, READER, limit=3, cursor=cursor)
+        seen += page.rows
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert seen == made
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "9" * 30, ""])
+async def test_a_cursor_of_something_else_is_refused(pool: Pool, cursor: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        await users.list_users(pool, READER, cursor=cursor)
+
+    assert caught.value.code == "validation_failed"
+
+
+async def test_a_member_who_leaves_loses_his_keys_in_the_team_and_no_others(pool: Pool) -> None:
+    model = await make_model(pool)
+    ann, bob = await make_user(pool), await make_user(pool)
+    team = await make_team(pool, ann, bob)
+    await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
+    await subscriptions.create_subscription(pool, ADMIN, model=model, user=ann.email)
+    wishes = [
+        keys.KeyWish(models=[model], user=ann.email, team=team.name),
+        keys.KeyWish(models=[model], user=bob.email, team=team.name),
+        keys.KeyWish(models=[model], user=ann.email),
+        keys.KeyWish(models=[model], team=team.name),
+    ]
+    made = [(await keys.create_key(pool, ADMIN, PEPPERS, wish)).row.id for wish in wishes]
+
+    revoked = await teams.remove_member(pool, ADMIN, team.name, user=ann.email)
+
+    assert revoked == [made[0]]
+    rows = (await keys.list_keys(pool, READER)).rows
+    assert [row.id for row in rows if row.revoked_at] == [made[0]]
+
+
+async def test_an_owner_of_the_team_may_add_members_and_a_member_may_not(pool: Pool) -> None:
+    owner, member, new = [await make_user(pool) for _ in range(3)]
+    team = await make_team(pool, member)
+    await teams.add_member(pool, ADMIN, team.name, user=owner.email, role="owner")
+
+    with pytest.raises(GatewayError) as caught:
+        await teams.add_member(pool, owner_of(member), team.name, user=new.email)
+    added = await teams.add_member(pool, owner_of(owner), team.name, user=new.email)
+
+    assert caught.value.code == "forbidden"
+    assert added.user_id == new.id
+
+
+async def test_a_member_is_added_once_and_removed_once(pool: Pool) -> None:
+    user = await make_user(pool)
+    team = await make_team(pool, user)
+
+    with pytest.raises(GatewayError) as again:
+        await teams.add_member(pool, ADMIN, team.name, user=user.email)
+    await teams.remove_member(pool, ADMIN, team.name, user=user.email)
+    with pytest.raises(GatewayError) as gone:
+        await teams.remove_member(pool, ADMIN, team.name, user=user.email)
+
+    assert (again.value.code, gone.value.code) == ("conflict", "not_found")

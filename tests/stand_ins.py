@@ -1,0 +1,44 @@
+"""Small real servers on loopback that stand in for what tests do not start."""
+
+import asyncio
+import socket
+from types import TracebackType
+from typing import Final, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+
+class CatalogueServer:
+    """LiteLLM's `GET /model/info`, over a socket: answers what it was last told to."""
+
+    KEY: Final = "sk-the-key-of-litellm"
+
+    def __init__(self) -> None:
+        self._body, self._status = '{"data":[]}', 200
+        # Bound here, so that the port is ours before anyone is told of it.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        app = Starlette(routes=[Route("/model/info", self._model_info)])
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+
+    def answer(self, body: str, *, status: int = 200) -> None:
+        self._body, self._status = body, status
+
+    async def _model_info(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {self.KEY}":
+            return Response('{"error":{"message":"wrong key"}}', 401)
+        return Response(self._body, self._status, media_type="application/json")
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        await self._task

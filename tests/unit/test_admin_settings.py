@@ -1,0 +1,97 @@
+"""Settings of the control plane: everything wrong in one message, and no secret in it."""
+
+import pytest
+
+from admin_api.settings import DatabaseSettings, Settings, SettingsError
+
+GOOD = {
+    "LITEMAAS_DATABASE_URL": "postgresql://app:s3cret-password@db:5432/litemaas",
+    "LITEMAAS_LITELLM_URLS": "http://one:4000/, https://two:4000",
+    "LITEMAAS_LITELLM_API_KEY": "sk-upstream-secret",
+    "LITEMAAS_KEY_PEPPERS": "1:" + "0f" * 32,
+    "LITEMAAS_ADMIN_TOKEN": "0123456789abcdef0123456789abcdef",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_lists_are_split_and_addresses_lose_their_last_slash(environment: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().litellm_urls == ("http://one:4000", "https://two:4000")
+
+
+def test_everything_missing_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in GOOD:
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+
+    assert all(f"{name}: is not set" in str(caught.value) for name in GOOD)
+
+
+def test_what_is_wrong_is_named_without_its_value(environment: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "LITEMAAS_DATABASE_URL": "mysql://u:hidden1@db/x",
+        "LITEMAAS_KEY_PEPPERS": "1:hidden2",
+        "LITEMAAS_ADMIN_TOKEN": "hidden3",
+        "LITEMAAS_LITELLM_URLS": "hidden4",
+        "LITEMAAS_MODEL_SYNC_INTERVAL_S": "hidden5",
+        "LITEMAAS_GATEWAY_URL": "hidden6",
+    }
+    for name, value in wrong.items():
+        environment.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env()
+
+    assert all(name in str(caught.value) for name in wrong)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "token", ["a" * 64, "changeme-changeme-changeme-changeme", "your-admin-token-of-32-characters", "short"]
+)
+def test_a_token_out_of_an_example_is_refused(environment: pytest.MonkeyPatch, token: str) -> None:
+    environment.setenv("LITEMAAS_ADMIN_TOKEN", token)
+
+    with pytest.raises(SettingsError, match="LITEMAAS_ADMIN_TOKEN"):
+        Settings.from_env()
+
+
+def test_no_secret_shows_when_settings_are_printed(environment: pytest.MonkeyPatch) -> None:
+    shown = repr(Settings.from_env())
+
+    assert not any(secret in shown for secret in ("s3cret", "sk-upstream", "0f0f", "0123456789abcdef"))
+
+
+def test_settings_of_others_are_ignored(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LITEMAAS_WHATEVER", "1")
+
+    assert Settings.from_env().model_sync_interval_s == 300
+
+
+@pytest.mark.parametrize(
+    ("url", "role"),
+    [
+        ("postgresql://litemaas_app:p@h/x", "litemaas_app"),
+        ("postgresql://with%40at:p%40ss@h:1/x", "with@at"),
+        ("postgresql:///x?host=/run&user=by_query", "by_query"),
+        ("postgresql://two@h1:1,h2:2/x", "two"),
+    ],
+)
+def test_the_apps_role_is_the_user_of_its_address(environment: pytest.MonkeyPatch, url: str, role: str) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", url)
+
+    assert DatabaseSettings.from_env().app_role == role
+
+
+def test_an_address_without_a_user_can_not_be_given_rights(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", "postgresql://h/x")
+
+    with pytest.raises(SettingsError, match="names no user"):
+        _ = DatabaseSettings.from_env().app_role

@@ -1,0 +1,149 @@
+"""LiteLLM's list of models, as it comes and as it might come."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from admin_api.operations.catalogue import CatalogueError, SeenModel, parse_catalogue
+
+
+def entry(name: object = "small", **info: object) -> dict[str, object]:
+    return {
+        "model_name": name,
+        "litellm_params": {"model": "openai/x", "api_base": "http://inside"},
+        "model_info": info,
+    }
+
+
+def parse(*entries: object) -> tuple[SeenModel, ...]:
+    return parse_catalogue(json.dumps({"data": entries})).models
+
+
+def test_a_configured_model_is_read_whole() -> None:
+    (model,) = parse(
+        entry(
+            "team/small",
+            litellm_provider="openai",
+            mode="chat",
+            max_input_tokens=8192,
+            max_output_tokens=4096,
+            supports_vision=True,
+            supports_reasoning=False,
+            supports_web_search=None,
+            input_cost_per_token=1e-6,
+            output_cost_per_token=2e-6,
+            pricing_overrides=["input_cost_per_token", "output_cost_per_token"],
+        )
+    )
+
+    assert model == SeenModel(
+        name="team/small",
+        provider="openai",
+        mode="chat",
+        max_input_tokens=8192,
+        max_output_tokens=4096,
+        capabilities=("vision",),
+        deployments=1,
+        units={"input": Decimal("0.000001"), "output": Decimal("0.000002")},
+        do_prices_differ=False,
+    )
+
+
+def test_missing_data_stays_missing() -> None:
+    (model,) = parse(entry(mode=None, max_input_tokens=None, max_output_tokens=0, input_cost_per_token=None))
+
+    assert (model.provider, model.mode, model.max_input_tokens, model.max_output_tokens) == (None,) * 4
+    assert model.units == {}
+
+
+def test_a_price_keeps_the_digits_of_the_text() -> None:
+    text = '{"data":[{"model_name":"m","model_info":{"input_cost_per_token":4.9999999999999996e-05,"x":1}}]}'
+
+    (model,) = parse_catalogue(text).models
+
+    assert model.units == {"input": Decimal("0.000049999999999999996")}
+
+
+def test_zeros_that_nobody_configured_are_no_price() -> None:
+    (model,) = parse(entry(input_cost_per_token=0.0, output_cost_per_token=0.0, pricing_overrides=[]))
+
+    assert model.units == {}
+
+
+def test_zeros_that_somebody_configured_are_a_price() -> None:
+    (model,) = parse(
+        entry(input_cost_per_token=0.0, output_cost_per_token=0, pricing_overrides=["input_cost_per_token"])
+    )
+
+    assert model.units == {"input": Decimal(0), "output": Decimal(0)}
+
+
+def test_a_zero_beside_a_price_is_a_price() -> None:
+    (model,) = parse(entry(mode="embedding", input_cost_per_token=1e-7, output_cost_per_token=0.0))
+
+    assert model.units == {"input": Decimal("1E-7"), "output": Decimal(0)}
+
+
+@pytest.mark.parametrize("value", [-1, True, "much", [], {}, "NaN", "Infinity", 1e9, "1e-400"])
+def test_what_is_no_price_is_left_out(value: object) -> None:
+    (model,) = parse(entry(input_cost_per_token=value, output_cost_per_token=1e-6))
+
+    assert model.units == {"output": Decimal("0.000001")}
+
+
+def test_other_units_are_read_from_their_fields() -> None:
+    speech, heard, image = parse(
+        entry("speech", mode="audio_speech", input_cost_per_character=1.5e-05),
+        entry("heard", mode="audio_transcription", input_cost_per_second=0.0001, output_cost_per_second=0.0002),
+        entry("image", mode="image_generation", output_cost_per_token=0, output_cost_per_image_token=4e-05),
+    )
+
+    assert speech.units == {"character": Decimal("0.000015")}
+    assert heard.units == {"second": Decimal("0.0001")}
+    assert image.units == {"output": Decimal("0.00004")}
+
+
+def test_deployments_of_one_name_are_one_model_with_what_all_of_them_can_do() -> None:
+    (model,) = parse(
+        entry(max_output_tokens=4096, supports_vision=True, supports_reasoning=True, input_cost_per_token=1e-6),
+        entry(max_output_tokens=2048, supports_vision=True, mode="chat", input_cost_per_token=3e-6),
+        entry(),
+    )
+
+    assert model.deployments == 3
+    assert model.max_output_tokens == 2048
+    assert model.capabilities == ()
+    assert model.mode == "chat"
+    assert model.units == {"input": Decimal("0.000003")}
+    assert model.do_prices_differ
+
+
+@pytest.mark.parametrize("name", ["openai/*", "a,b", "", " small", "x" * 256, "a\nb", None, 7])
+def test_names_that_no_caller_could_use_are_skipped_and_told(name: object) -> None:
+    catalogue = parse_catalogue(json.dumps({"data": [entry(name), entry("small")]}))
+
+    assert [model.name for model in catalogue.models] == ["small"]
+    assert catalogue.skipped == (str(name)[:255],)
+
+
+def test_an_entry_without_information_is_still_a_model() -> None:
+    (model,) = parse({"model_name": "bare"})
+
+    assert model.name == "bare"
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"data":{}}', '{"data":null}', "<html>", '{"data":['])
+def test_an_answer_that_is_no_list_of_models_is_an_error(text: str) -> None:
+    with pytest.raises(CatalogueError):
+        parse_catalogue(text)
+
+
+def test_an_empty_list_is_an_answer() -> None:
+    assert parse() == ()
+
+
+def test_numbers_without_end_are_no_numbers_of_tokens() -> None:
+    (model,) = parse_catalogue('{"data":[{"model_name":"m","model_info":{"max_input_tokens":1e999999}}]}').models
+
+    assert model.max_input_tokens is None

@@ -1,0 +1,81 @@
+"""What people write into fields."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from admin_api.operations.checks import (
+    check_email,
+    check_future,
+    check_networks,
+    check_reason,
+    check_text,
+    check_time_zone,
+)
+from gateway.domain.errors import GatewayError
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def test_an_address_is_kept_in_lower_case() -> None:
+    assert check_email("  Ann@Example.ORG ") == "ann@example.org"
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ann", "@x", "ann@", "a b@x.org", "a\x00@x.org", "a" * 250 + "@x.org", "\ud800@x"]
+)
+def test_what_is_no_address_is_refused_by_its_field(email: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        check_email(email)
+
+    assert caught.value.code == "validation_failed"
+    assert caught.value.details["fields"][0]["field"] == "email"
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\nb", "\x1b[31m", "a\ud800"])
+def test_a_name_holds_only_what_can_be_shown(text: str) -> None:
+    with pytest.raises(GatewayError):
+        check_text("name", text, most=200)
+
+
+def test_a_reason_may_have_lines() -> None:
+    assert check_reason("first\r\n\tsecond") == "first\r\n\tsecond"
+
+
+def test_a_reason_of_blanks_is_none() -> None:
+    assert check_reason("  ") is None
+    with pytest.raises(GatewayError, match="reason is needed"):
+        check_reason("  ", required=True)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Madrid", "America/Argentina/Ushuaia", "Asia/Kathmandu"])
+def test_iana_names_are_time_zones(zone: str) -> None:
+    assert check_time_zone(zone) == zone
+
+
+@pytest.mark.parametrize("zone", ["", "Mars/Olympus", "CEST", "+02:00", "europe/madrid", "localtime", "../etc/passwd"])
+def test_other_names_are_not(zone: str) -> None:
+    with pytest.raises(GatewayError):
+        check_time_zone(zone)
+
+
+def test_a_moment_to_come_is_brought_to_utc() -> None:
+    moment = datetime(2026, 11, 23, 1, tzinfo=timezone(timedelta(hours=2)))
+
+    assert check_future("expires_at", moment, NOW) == datetime(2026, 11, 22, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW - timedelta(seconds=1), datetime(2030, 1, 1)])
+def test_a_moment_that_is_over_or_has_no_zone_is_refused(moment: datetime) -> None:
+    with pytest.raises(GatewayError):
+        check_future("expires_at", moment, NOW)
+
+
+def test_addresses_become_networks() -> None:
+    assert check_networks(["10.0.0.1", "2001:db8::/32"]) == ["10.0.0.1/32", "2001:db8::/32"]
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0", "x", ""])
+def test_what_is_no_network_is_refused(network: str) -> None:
+    with pytest.raises(GatewayError):
+        check_networks([network])
