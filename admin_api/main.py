@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from admin_api import clock
 from admin_api.routes import envelope, health, keys, limits, models, subscriptions, teams, usage, users
 from admin_api.settings import Settings, SettingsError
+from gateway.storage import redis
+from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
@@ -64,6 +66,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = Background()
     async with pool:
         app.state.pool = pool
+        app.state.counters = await _open_counters(settings)
         expire = partial(clock.expire_once, pool)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
         if settings.model_sync_interval_s:
@@ -73,3 +76,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             await background.stop()
+            if app.state.counters is not None:
+                await app.state.counters.close()
+
+
+async def _open_counters(settings: Settings) -> Counters | None:
+    """Without Redis only what is left of a limit can not be told."""
+    if settings.redis_url is None:
+        return None
+    url = settings.redis_url.get_secret_value()
+    scripts = redis.connect(url, SCRIPTS, timeout_s=2.0, ca_file=settings.redis_ca_file)
+    await scripts.open()
+    return Counters(scripts)

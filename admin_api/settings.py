@@ -83,6 +83,13 @@ class KeySettings(DatabaseSettings):
         return Peppers.parse(self.key_peppers.get_secret_value())
 
 
+class CounterSettings(DatabaseSettings):
+    """For commands that look at counters."""
+
+    redis_url: SecretStr = Field(description="Redis, for what is left of a limit")
+    redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+
+
 class CatalogueSettings(DatabaseSettings):
     """For commands that ask LiteLLM what it serves."""
 

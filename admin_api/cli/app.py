@@ -16,6 +16,7 @@ GROUPS: Final = {
     "keys": "admin_api.cli.keys",
     "limits": "admin_api.cli.limits",
     "usage": "admin_api.cli.usage",
+    "ledger": "admin_api.cli.ledger",
 }
 
 

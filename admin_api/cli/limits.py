@@ -1,14 +1,20 @@
 """`litemaas limits …`"""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
-from admin_api.operations import limits
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
+from admin_api.operations import explanations, limits
 from admin_api.operations.limit_words import check_kind, parse_amount, parse_decimal
+from admin_api.settings import CounterSettings
+from admin_api.views.explanations import DriftView, ExplanationView, RepairView
 from admin_api.views.limits import LimitView
 from admin_api.views.shapes import PageView, View
+
+if TYPE_CHECKING:
+    from gateway.storage.drift import Drift
+    from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
 Level = Annotated[str | None, typer.Option("--level", help="key, key_model, subscription, user or team.")]
@@ -89,3 +95,45 @@ def delete(limit: Annotated[int, typer.Argument(metavar="ID", help="Id of the li
     """Remove a limit."""
     act(lambda pool: limits.delete_limit(pool, operator(), limit))
     typer.echo(f"Limit {limit} is removed.")
+
+
+@app.command()
+def explain(
+    key: Annotated[int, typer.Option(help="Id of the key.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    tokens: Annotated[int, typer.Option(help="Tokens of the call, prompt and completion together.")] = 0,
+    as_json: AsJSON = False,
+) -> None:
+    """Tell what would happen to such a call now and why; takes nothing."""
+    settings = CounterSettings.from_env()
+    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
+
+    async def work(pool: "Pool") -> explanations.Explanation:
+        async with explanations.open_counters(url, ca_file=ca_file) as counters:
+            return await explanations.explain_limits(pool, counters, operator(), key_id=key, model=model, tokens=tokens)
+
+    told = act(work, settings)
+    if as_json:
+        typer.echo(ExplanationView.model_validate(told).model_dump_json())
+        return
+    typer.echo("It would be let in." if told.allowed else f"{told.code}: {told.message}")
+    columns = ("level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse")
+    if told.limits:
+        typer.echo(table(told.limits, columns))
+
+
+@app.command()
+def repair(
+    account: Annotated[int | None, typer.Option(help="Id of one account; without it, all of them.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Have counters made anew from the ledger by the next call; tells how far they were apart."""
+    settings = CounterSettings.from_env()
+    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
+
+    async def work(pool: "Pool") -> "list[Drift]":
+        async with explanations.open_counters(url, ca_file=ca_file) as counters:
+            return await explanations.repair_limits(pool, counters, operator(), account_id=account)
+
+    view = RepairView(drifted=[DriftView.model_validate(drift) for drift in act(work, settings)])
+    show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters were apart from the ledger; all are made anew.")

@@ -111,7 +111,7 @@ def _error_of(exc: Exception, scope: Scope) -> GatewayError:
     if failures.explain(exc) is not None:
         log.warning("postgres_unavailable", path=scope["path"], cause=str(exc) or type(exc).__name__)
         message = "The database does not answer at this moment. Try again in a few seconds."
-        return GatewayError("ledger_unavailable", message, headers={"retry-after": "5"})
+        return GatewayError("database_unavailable", message, headers={"retry-after": "5"})
     log.error("unexpected_error", path=scope["path"], request_id=str(scope["state"]["request_id"]), exc_info=exc)
     return GatewayError("internal_error", "Something went wrong here; the log knows it by this request_id.")
 

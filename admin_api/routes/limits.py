@@ -6,14 +6,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import limits
+from admin_api.operations import explanations, limits
 from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import parse_decimal, parse_usd
+from admin_api.operations.pages import MOST_ID
 from admin_api.routes.requests import (
     ERRORS,
     ID,
     MOST_AMOUNT,
     Admin,
+    AppCounters,
     AppPool,
     Body,
     Cursor,
@@ -21,12 +23,27 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
+from admin_api.views.explanations import ExplanationView
 from admin_api.views.limits import LimitView
 from admin_api.views.shapes import PageView
 from gateway.domain.limits import Kind, Level, ReserveMode
 from gateway.domain.windows import WindowKind
 
 router = APIRouter(prefix="/api/v1/limits", tags=["limits"], responses=ERRORS)
+
+
+@router.get("/explain")
+async def explain_limits(
+    actor: Admin,
+    pool: AppPool,
+    counters: AppCounters,
+    key: Annotated[int, Query(ge=1, le=MOST_ID, description="Id of the key")],
+    model: Annotated[str, Query(max_length=255, description="Name of the model")],
+    tokens: Annotated[int, Query(ge=0, le=explanations.MOST_TOKENS, description="Prompt and completion together")] = 0,
+) -> ExplanationView:
+    """What would happen to such a call now and why, limit by limit; takes nothing."""
+    told = await explanations.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
+    return ExplanationView.model_validate(told)
 
 
 class LimitSetting(Body):

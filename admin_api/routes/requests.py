@@ -14,6 +14,7 @@ from admin_api.routes.envelope import ErrorView
 from admin_api.settings import Settings
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import MAX_AMOUNT
+from gateway.storage.counters import Counters
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -60,6 +61,14 @@ def pool_of(request: Request) -> "Pool":
     return pool
 
 
+def counters_of(request: Request) -> Counters:
+    """The counters; raises GatewayError `limits_unavailable` where there is no Redis."""
+    counters: Counters | None = request.app.state.counters
+    if counters is None or not counters.is_connected:
+        raise GatewayError("limits_unavailable", "Redis does not answer, so limits can not be looked at. Try again.")
+    return counters
+
+
 def settings_of(request: Request) -> Settings:
     """The app's settings."""
     settings: Settings = request.app.state.settings
@@ -76,6 +85,7 @@ def _address(request: Request) -> str | None:
 
 Admin = Annotated[Actor, Depends(require_admin)]
 AppPool = Annotated[Any, Depends(pool_of)]
+AppCounters = Annotated[Counters, Depends(counters_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
 ID = Annotated[int, Path(ge=1, le=MOST_ID)]
 PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in one page")]

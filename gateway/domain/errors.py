@@ -39,6 +39,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "limits_unavailable": (503, "server_error"),
         "ledger_unavailable": (503, "server_error"),
         "keys_unavailable": (503, "server_error"),
+        "database_unavailable": (503, "server_error"),
         "overloaded": (503, "server_error"),
         "clock_skew": (503, "server_error"),
         "shutting_down": (503, "server_error"),

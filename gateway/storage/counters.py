@@ -120,6 +120,10 @@ class Counters:
         """Whether Redis can be asked now."""
         return self._scripts.is_connected
 
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._scripts.close()
+
     async def reserve(
         self,
         account_id: int,

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 BATCH_S: Final = 0.1
 ADOPT_S: Final = 5.0
+# Three months are made ahead: once a day would do.
+PARTITIONS_S: Final = 3600.0
 LONGEST_PAUSE_S: Final = 5.0
 # Rows that wait in memory while the journal can not be written and Postgres is there.
 MOST_WAITING: Final = 10_000
@@ -96,6 +98,7 @@ class LedgerWriter:
             group.create_task(self._keep_writing())
             group.create_task(self._journal.keep_synced())
             group.create_task(self._keep_adopting())
+            group.create_task(self._keep_partitions())
 
     async def _keep_writing(self) -> None:
         pause_s = BATCH_S
@@ -184,6 +187,15 @@ class LedgerWriter:
             except AWAY as exc:
                 log.warning("journal_not_adopted", cause=str(exc))
             await asyncio.sleep(ADOPT_S)
+
+    async def _keep_partitions(self) -> None:
+        while True:
+            try:
+                await ensure_partitions(self._pool)
+                await asyncio.sleep(PARTITIONS_S)
+            except AWAY as exc:
+                log.warning("partitions_not_made", cause=str(exc))
+                await asyncio.sleep(LONGEST_PAUSE_S)
 
     async def close(self, timeout_s: float) -> None:
         """Writes what waits, for as long as `timeout_s`; the journal keeps the rest."""

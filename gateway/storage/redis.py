@@ -32,7 +32,7 @@ LONGEST_RECONNECT_S = 1.0
 
 
 class RedisUnavailable(Exception):
-    """No connection, or no answer in time. The script may have run."""
+    """No connection, no answer in time, or a server that can not serve now. The script may have run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +214,16 @@ class RedisLink:
         raise RedisUnavailable("Redis closed the connection")
 
 
-def _error_of(message: str) -> RedisError:
+# What a server says that is there but can not serve now: full, loading, cut off from its cluster or its replicas.
+_AWAY = frozenset(("OOM", "BUSY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"))
+
+
+def _error_of(message: str) -> Exception:
+    word = message.partition(" ")[0]
+    if word in _AWAY:
+        return RedisUnavailable(message)
     kinds: dict[str, type[RedisError]] = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
-    return kinds.get(message.partition(" ")[0], ResponseError)(message)
+    return kinds.get(word, ResponseError)(message)
 
 
 class ClusterScripts:
