@@ -29,6 +29,14 @@ def upstream_headers(passed: Mapping[str, str], request_id: str, user: str) -> d
     return {**passed, **own}
 
 
+def cost_in_header(headers: Mapping[str, str]) -> float | None:
+    """What LiteLLM says the call cost, in USD; streams tell it in their usage instead."""
+    try:
+        return float(headers["x-litellm-response-cost"])
+    except (KeyError, ValueError):
+        return None
+
+
 def error_of(failure: Exception) -> GatewayError:
     """An upstream that could not be asked, broke off, or kept silent."""
     if isinstance(failure, UpstreamUnreachable):

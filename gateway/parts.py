@@ -139,16 +139,16 @@ class Parts:
             ca_file=settings.litellm_ca_file,
         )
         for name, work in (
-            ("changes", self.changes.run()),
-            ("ledger", self.ledger.run()),
-            ("settlements", self.settlements.run()),
-            ("leases", self.leases.run()),
-            ("reaper", self.reaper.run()),
-            ("drift", self.drift.run()),
-            ("refusals", self.refusals.run()),
-            ("clock", self._keep_clock()),
+            ("changes", self.changes.run),
+            ("ledger", self.ledger.run),
+            ("settlements", self.settlements.run),
+            ("leases", self.leases.run),
+            ("reaper", self.reaper.run),
+            ("drift", self.drift.run),
+            ("refusals", self.refusals.run),
+            ("clock", self._keep_clock),
         ):
-            self.background.start(work, name)
+            self.background.keep(work, name)
         return Proxy(
             ids=self.ids,
             peppers=Peppers.parse(settings.key_peppers.get_secret_value()),

@@ -1,5 +1,6 @@
 """The life of one call, top to bottom. START READING HERE."""
 
+import asyncio
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -17,9 +18,8 @@ from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
 from gateway.endpoints.catalogue import Endpoint
 from gateway.endpoints.requests import Call
-from gateway.forward import PASSED_HEADERS, error_of, read_refusal, upstream_headers
+from gateway.forward import PASSED_HEADERS, cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.keep_leases import LeaseKeeper
-from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.record import Outcome, make_row
 from gateway.relay import Relay
 from gateway.settle import Settlements
@@ -34,6 +34,8 @@ from gateway.web.responses import RawHeaders, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
+# Nobody escapes a name this often; without a bound a long one would keep the worker busy for minutes.
+MOST_UNQUOTES: Final = 5
 UPSTREAM_FAILURES: Final = (UpstreamUnreachable, UpstreamBroken, UpstreamSilent)
 
 
@@ -140,9 +142,8 @@ class Proxy:
     ) -> None:
         """From the reservation on, however it ends, exactly one row is recorded and the lease settled."""
         record, request_id = reservation.record, str(reservation.request_id)
-        meter: Meter = StreamMeter(strips_usage=not call.wants_usage) if call.is_streamed else AnswerMeter()
-        relay = Relay(meter, send)
-        status, refusal = 499, None
+        relay = Relay(send)
+        status, told_cost, refusal = 499, None, None
         answers = [*reservation.headers, (b"x-request-id", request_id.encode())]
         to_upstream = upstream_headers(head.passed, request_id, f"account-{record.account_id}")
         metrics.IN_FLIGHT.inc()
@@ -156,20 +157,26 @@ class Proxy:
                         relay.ending = "refused_upstream"
                         refusal = await read_refusal(answer)
                     else:
-                        await relay.carry(answer, answers, endpoint.error_shape, request_id)
+                        told_cost = cost_in_header(answer.headers)
+                        strips_usage = not call.wants_usage
+                        await relay.carry(answer, answers, endpoint.error_shape, request_id, strips_usage=strips_usage)
         except UPSTREAM_FAILURES as failure:
             refusal = error_of(failure)
             kinds = {UpstreamUnreachable: "unreachable", UpstreamSilent: "timeout"}
             relay.ending = kinds.get(type(failure), "upstream_error")  # type: ignore[assignment]  # words of Ending
         except GatewayError as error:
             refusal = error
+        except asyncio.CancelledError:
+            # The server stops, at the end of its grace.
+            relay.ending, relay.error_code = "upstream_error", "shutting_down"
+            raise
         finally:
             metrics.IN_FLIGHT.dec()
             self.leases.remove(reservation.request_id)
             if refusal is not None:
                 status = refusal.status
                 relay.error_code = refusal.code
-            self._close(endpoint, call, reservation, relay, meter, status, started_at)
+            self._close(endpoint, call, reservation, relay, status, started_at, told_cost)
         if refusal is not None:
             raise refusal
 
@@ -179,16 +186,16 @@ class Proxy:
         call: Call,
         reservation: Reservation,
         relay: Relay,
-        meter: Meter,
         status: int,
         started_at: float,
+        told_cost: float | None,
     ) -> None:
-        first = relay.first_byte_at
+        first, meter = relay.first_byte_at, relay.meter
         outcome = Outcome(
             ending=relay.ending,
             status=status,
             usage=meter.usage,
-            cost_usd=meter.cost_usd,
+            cost_usd=told_cost if meter.cost_usd is None else meter.cost_usd,
             model_served=meter.model,
             passed_tokens=meter.passed_tokens if meter.usage is None and relay.has_passed else 0,
             has_passed=relay.has_passed,
@@ -217,14 +224,17 @@ def refuse_model_in_query(query: bytes) -> None:
     if not query:
         return
     for part in query.replace(b";", b"&").split(b"&"):
-        name = part.partition(b"=")[0]
-        if _unquote(name).strip().lower() == b"model":
+        name = _unquote(part.partition(b"=")[0])
+        if name is None or name.strip().lower() == b"model":
             message = "The query names a model; name it in the body only."
             raise GatewayError("model_in_query", message, param="model")
 
 
-def _unquote(name: bytes) -> bytes:
-    # Until nothing changes: a proxy on the way may unquote once more.
-    while (plain := unquote_to_bytes(name.replace(b"+", b" "))) != name:
+def _unquote(name: bytes) -> bytes | None:
+    """Until nothing changes, for a proxy on the way may unquote once more; None: it is escaped too often."""
+    for _ in range(MOST_UNQUOTES):
+        plain = unquote_to_bytes(name.replace(b"+", b" "))
+        if plain == name:
+            return name
         name = plain
-    return name
+    return None

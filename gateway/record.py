@@ -12,6 +12,7 @@ from gateway.domain.prices import cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
 
 NANO: Final = 1_000_000_000
+LONGEST_TOLD: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def make_row(
         subscription_id=grant.subscription_id,
         model_id=grant.model_id,
         model_asked=grant.model_name,
-        model_served=outcome.model_served,
+        model_served=_told(outcome.model_served),
         endpoint=endpoint,
         streamed=is_streamed,
         status=outcome.status,
@@ -76,8 +77,13 @@ def make_row(
         total_ms=outcome.total_ms,
         estimated=why is not None,
         estimated_why=why,
-        error_code=outcome.error_code,
+        error_code=_told(outcome.error_code),
     )
+
+
+def _told(text: str | None) -> str | None:
+    """What the upstream says of itself, as Postgres takes it: no NUL, not longer than a name."""
+    return None if text is None else text.replace("\0", "")[:LONGEST_TOLD]
 
 
 def _charged(outcome: Outcome, estimate: Usage) -> tuple[Usage, EstimatedWhy | None]:

@@ -8,7 +8,7 @@ import msgspec
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
 from gateway.forward import error_of
-from gateway.meter import Meter
+from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
 from gateway.web.errors import ErrorShape, error_body
 from gateway.web.responses import RawHeaders, Send
@@ -19,10 +19,11 @@ STREAM_HEADERS: Final = [(b"cache-control", b"no-cache"), (b"x-accel-buffering",
 class Relay:
     """One answer on its way. What it has seen stays readable when it is interrupted."""
 
-    __slots__ = ("_meter", "_send", "ending", "error_code", "first_byte_at", "has_passed", "has_started")
+    __slots__ = ("_send", "ending", "error_code", "first_byte_at", "has_passed", "has_started", "meter")
 
-    def __init__(self, meter: Meter, send: Send) -> None:
-        self._meter = meter
+    def __init__(self, send: Send) -> None:
+        # Until an answer comes, nothing has been used.
+        self.meter: Meter = AnswerMeter()
         self._send = send
         self.has_started = False
         self.has_passed = False
@@ -30,22 +31,27 @@ class Relay:
         self.ending: Ending = "client_disconnected"
         self.error_code: str | None = None
 
-    async def carry(self, answer: Answer, headers: RawHeaders, shape: ErrorShape, request_id: str) -> None:
+    async def carry(
+        self, answer: Answer, headers: RawHeaders, shape: ErrorShape, request_id: str, *, strips_usage: bool
+    ) -> None:
         """Sends the head with the first piece, so that an answer that breaks before it can still be an error."""
         content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
+        # By what the upstream sends, not by what was asked for.
         is_stream = content_type.startswith(b"text/event-stream")
+        if is_stream:
+            self.meter = StreamMeter(strips_usage=strips_usage)
         head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if is_stream else [])]
         try:
             while chunk := await answer.read():
                 if self.first_byte_at is None:
                     self.first_byte_at = monotonic()
-                await self._pass(self._meter.feed(chunk), answer.status, head)
-            await self._pass(self._meter.finish(), answer.status, head)
+                await self._pass(self.meter.feed(chunk), answer.status, head)
+            await self._pass(self.meter.finish(), answer.status, head)
         except (UpstreamBroken, UpstreamSilent) as failure:
             self.ending = "timeout" if isinstance(failure, UpstreamSilent) else "upstream_error"
             await self._break_off(error_of(failure), is_stream=is_stream, shape=shape, request_id=request_id)
             return
-        if self._meter.has_error:
+        if self.meter.has_error:
             # The upstream said so itself, in its own event; the stream ends as it came.
             self.ending, self.error_code = "upstream_error", "upstream_error"
         else:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from gateway.domain.grants import Grant
-from gateway.domain.limits import BUCKET_KINDS, Limit
+from gateway.domain.limits import Limit
 from gateway.domain.windows import window_ms
 
 NEVER_MS = 2**53 - 1
@@ -38,11 +38,14 @@ class Plan:
 
 def make_plan(grant: Grant, time_zone: str, at_ms: int) -> Plan:
     """The limits in force at `at_ms`, with the windows that moment is in."""
-    limits = tuple(limit for limit in grant.limits if limit.expires_at is None or at_ms < _ms(limit.expires_at))
+    in_force = [limit for limit in grant.limits if limit.expires_at is None or at_ms < _ms(limit.expires_at)]
+    passing = {_place(limit) for limit in in_force if limit.expires_at is not None}
+    # A temporary limit stands in for the lasting one of its kind: that is how an admin raises one for a while.
+    limits = tuple(limit for limit in in_force if limit.expires_at is not None or _place(limit) not in passing)
     entries = []
     from_ms, until_ms = 0, NEVER_MS
-    for limit in grant.limits:
-        if limit.expires_at is not None and at_ms < _ms(limit.expires_at):
+    for limit in in_force:
+        if limit.expires_at is not None:
             until_ms = min(until_ms, _ms(limit.expires_at))
     for limit in limits:
         a, b = limit.capacity, 0
@@ -62,15 +65,9 @@ def make_plan(grant: Grant, time_zone: str, at_ms: int) -> Plan:
     )
 
 
+def _place(limit: Limit) -> tuple[object, ...]:
+    return limit.scope, limit.kind, limit.window, limit.set_by, limit.shadow
+
+
 def _ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def bucket_left(left: int) -> float:
-    """A bucket's `left` of the script, in whole units."""
-    return left / 60000
-
-
-def is_bucket(limit: Limit) -> bool:
-    """Whether the limit refills, rather than counting a window or open leases."""
-    return limit.kind in BUCKET_KINDS

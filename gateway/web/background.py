@@ -1,10 +1,12 @@
 """Tasks that belong to the app and not to a request: a request's own are cut off when it ends."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
+
+RESTART_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +23,19 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Runs work that should never end, and begins it again if it does: a mistake in one round must not stop the
+        rounds after it."""
+        self.start(self._keep(work, name), name)
+
+    async def _keep(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:  # whatever it is: said, counted by who reads the log, and begun again
+                log.exception("background_work_failed", task=name)
+            await asyncio.sleep(RESTART_S)
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -43,9 +43,10 @@ local function adjust(field, value, ends, was, is, held, closes, now)
     return pack({math.max(0, owed + (is - was) * UNIT), at, v[3]})
   end
   if v[1] ~= ends then return nil end                   -- that window is over
-  if not held then return pack({v[1], v[2] + is - was, v[3], v[4]}) end
+  -- The difference first: two large amounts together may be above 2^53.
+  if not held then return pack({v[1], v[2] + (is - was), v[3], v[4]}) end
   if closes then return pack({v[1], v[2] + is, v[3] - was, v[4]}) end
-  return pack({v[1], v[2], v[3] + is - was, v[4]})
+  return pack({v[1], v[2], v[3] + (is - was), v[4]})
 end
 
 -- The counters a lease took from, as HMGET gives them.
