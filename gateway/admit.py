@@ -87,6 +87,8 @@ class Admission:
         free: Callable[[int, UUID], None],
         background: Background,
         allows_without_redis: bool,
+        clock: Callable[[], float] = monotonic,
+        turns: Turns | None = None,
     ) -> None:
         self._counters = counters
         self._ids = ids
@@ -94,11 +96,12 @@ class Admission:
         self._sweep_due = sweep_due
         self._free = free
         self._background = background
-        self._turns = Turns()
+        self._turns = turns or Turns()
         # Accounts that were used while Redis was away: their counters have missed calls.
         self.unmetered: set[int] = set()
         self._announced: dict[int, float] = {}
         self._allows_without_redis = allows_without_redis
+        self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedPlan] = WeakKeyDictionary()
         self._ratios: dict[int, PromptRatio] = {}
         self._histories: dict[tuple[int, int], CompletionHistory] = {}
@@ -177,7 +180,7 @@ class Admission:
         raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})
 
     def _announce(self, account_id: int) -> None:
-        now = monotonic()
+        now = self._clock()
         if now - self._announced.get(account_id, -ANNOUNCE_S) >= ANNOUNCE_S:
             if len(self._announced) >= MOST_HISTORIES:
                 self._announced.clear()
@@ -221,12 +224,12 @@ class Admission:
         wait_s = by.wait_s()
         if by.limit.kind in BUCKET_KINDS and by.limit.amount:
             alone_s = 60 * by.want / by.limit.amount
-            wait_s = self._turns.wait_s(by.limit.id, monotonic(), wait_s, alone_s)
+            wait_s = self._turns.wait_s(by.limit.id, self._clock(), wait_s, alone_s)
         headers = ratelimit_headers(taken, reply.now_ms, is_admitted=False)
         return LimitExceeded(refusal(by, wait_s), by, reservation, headers)
 
     def _note_admitted(self, taken: list[Taken]) -> None:
-        now_s = monotonic()
+        now_s = self._clock()
         for t in taken:
             if t.limit.kind in BUCKET_KINDS:
                 self._turns.admitted(t.limit.id, now_s)
@@ -249,16 +252,18 @@ class Admission:
             completion = min(completion, plan.most_completion)
         maximum = 0
         if plan.has_maximum:
-            one = call.maximum or grant.max_output_tokens or UNKNOWN_MAXIMUM
+            one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
             maximum = call.prompt_bytes + one * call.choices
         cost = (0, 0, 0)
-        if grant.price is not None:
-            whole = cost_nano_usd(grant.price, Usage(prompt_tokens=prompt, completion_tokens=completion))
-            prompt_only = cost_nano_usd(grant.price, Usage(prompt_tokens=prompt))
+        if grant.price is not None and not call.is_free:
+            whole = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt, completion_tokens=completion))
+            prompt_only = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt))
             most = 0
-            if maximum:
-                output = maximum - call.prompt_bytes
-                most = cost_nano_usd(grant.price, Usage(prompt_tokens=call.prompt_bytes, completion_tokens=output))
+            if plan.has_maximum:
+                longest = replace(
+                    call.units, prompt_tokens=call.prompt_bytes, completion_tokens=maximum - call.prompt_bytes
+                )
+                most = cost_nano_usd(grant.price, longest)
             cost = (prompt_only, whole - prompt_only, most)
         return Estimate(tokens=(prompt, completion, maximum), cost=cost)
 

@@ -59,7 +59,8 @@ async def read_refusal(answer: Answer) -> GatewayError:
         pass  # what came says enough: the status is known
     told = _told(body)
     error = GatewayError("upstream_error", str(told.get("message") or f"The model server answered {answer.status}."))
-    error.status = STATUSES_OF_OURS.get(answer.status, answer.status)
+    # A redirect is followed by nobody: it means that the address is wrong.
+    error.status = 502 if answer.status < 400 else STATUSES_OF_OURS.get(answer.status, answer.status)
     if error.status == answer.status:
         error.type = str(told.get("type") or error.type)
     else:

@@ -7,72 +7,18 @@ for it. It is known by a `usage` with a total above 0, never by empty choices: L
 
 from typing import Final, Protocol
 
-import msgspec
-
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
+from gateway.endpoints.chat_events import read_chat_event
+from gateway.endpoints.readings import Reader, read_answer
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 LARGEST_EVENT: Final = 1024 * 1024
 # A whole answer larger than this is passed on all the same, and charged by the estimate.
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
-
-
-class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cache_creation_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    cost: float | None = None
-
-    def read(self) -> Usage | None:
-        """None where nothing is told: some providers put zeros into every chunk."""
-        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
-        if prompt + completion <= 0:
-            return None
-        prompt_details, completion_details = self.prompt_tokens_details, self.completion_tokens_details
-        return Usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cached_tokens=(prompt_details.cached_tokens or 0) if prompt_details else 0,
-            cache_write_tokens=(prompt_details.cache_creation_tokens or 0) if prompt_details else 0,
-            reasoning_tokens=(completion_details.reasoning_tokens or 0) if completion_details else 0,
-        )
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    model: str | None = None
-
-
-class _Answer(msgspec.Struct):
-    usage: _Usage | None = None
-    model: str | None = None
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+# Beyond these an upstream tells nonsense, which must not reach counters or the ledger.
+MOST_TOKENS: Final = 10**9
+MOST_USD: Final = 1e6
 
 
 class Meter(Protocol):
@@ -100,9 +46,10 @@ class Meter(Protocol):
 class AnswerMeter:
     """A whole JSON answer: kept beside what passes, read at the end."""
 
-    __slots__ = ("_parts", "_size", "cost_usd", "has_error", "model", "usage")
+    __slots__ = ("_parts", "_read", "_size", "cost_usd", "has_error", "model", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Reader = read_answer) -> None:
+        self._read = read
         self.usage: Usage | None = None
         self.cost_usd: float | None = None
         self.model: str | None = None
@@ -117,14 +64,8 @@ class AnswerMeter:
         return chunk
 
     def finish(self) -> bytes:
-        if self._size <= LARGEST_ANSWER:
-            try:
-                answer = _decode_answer(b"".join(self._parts))
-            except (msgspec.MsgspecError, RecursionError):
-                return b""
-            self.model = answer.model
-            if answer.usage is not None:
-                self.usage, self.cost_usd = answer.usage.read(), answer.usage.cost
+        if self._size <= LARGEST_ANSWER and (reading := self._read(b"".join(self._parts))) is not None:
+            self.usage, self.cost_usd, self.model = reading.usage, reading.cost_usd, reading.model
         return b""
 
     @property
@@ -136,15 +77,15 @@ class StreamMeter:
     """A stream of `data:` events."""
 
     __slots__ = (
-        "_held", "_passes_unread", "_said", "_strips_usage", "cost_usd", "has_error", "has_finished", "model", "usage"
+        "_held", "_passes_unread", "_read", "_said", "_strips_usage", "cost_usd", "has_error", "model", "usage"
     )  # fmt: skip
 
-    def __init__(self, *, strips_usage: bool) -> None:
+    def __init__(self, *, strips_usage: bool, read: Reader = read_chat_event) -> None:
+        self._read = read
         self.usage: Usage | None = None
         self.cost_usd: float | None = None
         self.model: str | None = None
         self.has_error = False
-        self.has_finished = False
         self._strips_usage = strips_usage
         self._held = b""
         self._passes_unread = False
@@ -202,36 +143,17 @@ class StreamMeter:
             return True
         data = event[start + 5 :]
         if b"\n" in data:
-            data = b"\n".join(line.removeprefix(b"data:") for line in event[start:].split(b"\n"))
-        try:
-            chunk = _decode_chunk(data)
-        except (msgspec.MsgspecError, RecursionError):
+            data = b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
+        reading = self._read(data)
+        if reading is None:
             return True
-        if bytes(chunk.error):
-            self.has_error = True
+        self._said += reading.said_tokens
+        self.has_error = self.has_error or reading.is_error
+        self.model = self.model or reading.model
+        if reading.usage is None:
             return True
-        if self.model is None:
-            self.model = chunk.model
-        says_something = False
-        for choice in chunk.choices:
-            says_something |= self._count(choice)
-        if chunk.usage is None or (usage := chunk.usage.read()) is None:
-            return True
-        self.usage, self.cost_usd = usage, chunk.usage.cost
-        return says_something or not self._strips_usage
-
-    def _count(self, choice: _Choice) -> bool:
-        delta = choice.delta
-        text = delta.content or delta.reasoning_content or delta.refusal or choice.text
-        calls = bytes(delta.tool_calls)
-        if text:
-            # A chunk is at least a token: models send about one at a time.
-            self._said += max(1.0, estimate_text(text.encode(errors="surrogatepass")))
-        if calls and calls != b"null":
-            self._said += max(1.0, estimate_text(calls))
-        if choice.finish_reason is not None:
-            self.has_finished = True
-        return bool(text or calls or choice.finish_reason is not None)
+        self.usage, self.cost_usd = reading.usage, reading.cost_usd
+        return reading.says_something or not self._strips_usage
 
     def finish(self) -> bytes:
         held, self._held = self._held, b""

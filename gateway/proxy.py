@@ -1,7 +1,7 @@
 """The life of one call, top to bottom. START READING HERE."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -11,7 +11,6 @@ import structlog
 from gateway import metrics
 from gateway.admit import Admission, LimitExceeded, Reservation
 from gateway.authenticate import authenticate, find_grant, read_key
-from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
@@ -151,15 +150,15 @@ class Proxy:
             self.leases.add(reservation)
         try:
             with interrupt_on_hang_up(receive):
-                async with self.upstream.open(endpoint.upstream_path, to_upstream, call.body) as answer:
+                async with self.upstream.open(endpoint.path, to_upstream, call.body) as answer:
                     status = answer.status
-                    if status >= 400:
+                    if status >= 300:
                         relay.ending = "refused_upstream"
                         refusal = await read_refusal(answer)
                     else:
                         told_cost = cost_in_header(answer.headers)
                         strips_usage = not call.wants_usage
-                        await relay.carry(answer, answers, endpoint.error_shape, request_id, strips_usage=strips_usage)
+                        await relay.carry(answer, answers, endpoint, request_id, strips_usage=strips_usage)
         except UPSTREAM_FAILURES as failure:
             refusal = error_of(failure)
             kinds = {UpstreamUnreachable: "unreachable", UpstreamSilent: "timeout"}
@@ -197,19 +196,21 @@ class Proxy:
             usage=meter.usage,
             cost_usd=told_cost if meter.cost_usd is None else meter.cost_usd,
             model_served=meter.model,
-            passed_tokens=meter.passed_tokens if meter.usage is None and relay.has_passed else 0,
+            passed_tokens=0 if meter.usage or call.counts_no_tokens or call.maximum == 0 else meter.passed_tokens,
             has_passed=relay.has_passed,
             first_byte_ms=None if first is None else round((first - started_at) * 1000),
             total_ms=round((monotonic() - started_at) * 1000),
             error_code=relay.error_code,
         )
-        estimate = Usage(prompt_tokens=reservation.prompt_tokens, completion_tokens=reservation.completion_tokens)
+        estimate = replace(
+            call.units, prompt_tokens=reservation.prompt_tokens, completion_tokens=reservation.completion_tokens
+        )
         row = make_row(
             reservation.request_id,
             reservation.record,
             reservation.grant,
             endpoint=endpoint.name,
-            is_streamed=call.is_streamed,
+            call=call,
             estimate=estimate,
             outcome=outcome,
         )

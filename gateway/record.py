@@ -1,6 +1,6 @@
 """Steps 5 and 6 on paper: from how a call ended to its ledger row, which also says what its limits are charged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -10,8 +10,10 @@ from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import milliseconds_of
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
+from gateway.endpoints.requests import Call
 
 NANO: Final = 1_000_000_000
+LONGEST_TEXT: Final = 255
 LONGEST_TOLD: Final = 255
 
 
@@ -38,15 +40,16 @@ def make_row(
     grant: Grant,
     *,
     endpoint: str,
-    is_streamed: bool,
+    call: Call,
     estimate: Usage,
     outcome: Outcome,
 ) -> UsageRow:
-    """The table "Endings" of docs/endpoints.md as code. `estimate` is what was reserved."""
-    usage, why = _charged(outcome, estimate)
+    """The table "Endings" of docs/endpoints.md as code. `estimate` is what was reserved, units included."""
+    usage, why = _charged(call, outcome, estimate)
     cost = None if grant.price is None or not grant.price.is_known else cost_nano_usd(grant.price, usage)
     is_refused = outcome.ending in ("refused_upstream", "unreachable")
-    if is_refused and cost is not None:
+    is_broken = why == "cut_off" and not outcome.has_passed
+    if (is_refused or is_broken or call.is_free) and cost is not None:
         cost = 0
     return UsageRow(
         request_id=request_id,
@@ -59,7 +62,7 @@ def make_row(
         model_asked=grant.model_name,
         model_served=_told(outcome.model_served),
         endpoint=endpoint,
-        streamed=is_streamed,
+        streamed=call.is_streamed,
         status=outcome.status,
         ending=outcome.ending,
         prompt_tokens=usage.prompt_tokens,
@@ -86,14 +89,17 @@ def _told(text: str | None) -> str | None:
     return None if text is None else text.replace("\0", "")[:LONGEST_TOLD]
 
 
-def _charged(outcome: Outcome, estimate: Usage) -> tuple[Usage, EstimatedWhy | None]:
-    if outcome.usage is not None:
-        return outcome.usage, None
-    if outcome.ending in ("refused_upstream", "unreachable"):
+def _charged(call: Call, outcome: Outcome, estimate: Usage) -> tuple[Usage, EstimatedWhy | None]:
+    if outcome.ending in ("refused_upstream", "unreachable") or (call.is_free and outcome.ending == "completed"):
         return Usage(), None
-    passed = Usage(prompt_tokens=estimate.prompt_tokens, completion_tokens=outcome.passed_tokens)
+    units = call.units
+    if outcome.usage is not None:
+        told = outcome.usage
+        return replace(told, images=units.images, characters=units.characters, queries=units.queries), None
+    passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":
-        return passed, "no_usage"
+        # Told by nobody, but known from the request.
+        return (units, None) if call.counts_no_tokens else (passed, "no_usage")
     if outcome.ending == "client_disconnected":
         # Before any byte the whole estimate: else hanging up would be free.
         return (passed if outcome.has_passed else estimate), "hung_up"

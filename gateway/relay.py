@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.catalogue import Endpoint
 from gateway.forward import error_of
 from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
@@ -32,14 +33,15 @@ class Relay:
         self.error_code: str | None = None
 
     async def carry(
-        self, answer: Answer, headers: RawHeaders, shape: ErrorShape, request_id: str, *, strips_usage: bool
+        self, answer: Answer, headers: RawHeaders, endpoint: Endpoint, request_id: str, *, strips_usage: bool
     ) -> None:
         """Sends the head with the first piece, so that an answer that breaks before it can still be an error."""
         content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
         # By what the upstream sends, not by what was asked for.
         is_stream = content_type.startswith(b"text/event-stream")
+        self.meter = AnswerMeter(endpoint.read_answer)
         if is_stream:
-            self.meter = StreamMeter(strips_usage=strips_usage)
+            self.meter = StreamMeter(strips_usage=strips_usage, read=endpoint.new_event_reader())
         head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if is_stream else [])]
         try:
             while chunk := await answer.read():
@@ -49,7 +51,9 @@ class Relay:
             await self._pass(self.meter.finish(), answer.status, head)
         except (UpstreamBroken, UpstreamSilent) as failure:
             self.ending = "timeout" if isinstance(failure, UpstreamSilent) else "upstream_error"
-            await self._break_off(error_of(failure), is_stream=is_stream, shape=shape, request_id=request_id)
+            await self._break_off(
+                error_of(failure), is_stream=is_stream, shape=endpoint.error_shape, request_id=request_id
+            )
             return
         if self.meter.has_error:
             # The upstream said so itself, in its own event; the stream ends as it came.

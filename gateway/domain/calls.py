@@ -10,7 +10,7 @@ EstimatedWhy = Literal["reaped", "no_usage", "hung_up", "cut_off"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call. Prompt tokens include cached and cache-write ones, completion tokens include reasoning
+    """What one call used. Prompt tokens include cached and cache-write ones, completion tokens include reasoning
     ones (OpenAI's convention; others are brought to it where they are read)."""
 
     prompt_tokens: int = 0
@@ -18,6 +18,10 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    # What some models are priced by beside tokens.
+    images: int = 0
+    characters: int = 0
+    queries: int = 0
 
     @property
     def total_tokens(self) -> int:

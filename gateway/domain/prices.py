@@ -51,5 +51,8 @@ def cost_nano_usd(price: Price, usage: Usage) -> int:
         + said * output
         + usage.reasoning_tokens * reasoning
         + (price.per_request or Decimal(0))
+        + usage.images * (price.image or Decimal(0))
+        + usage.characters * (price.character or Decimal(0))
+        + usage.queries * (price.query or Decimal(0))
     )
     return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))

@@ -5,26 +5,65 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.chat_events import read_chat_event
+from gateway.endpoints.media import parse_images, parse_speech
+from gateway.endpoints.messages import parse_count, parse_messages
+from gateway.endpoints.messages_events import new_messages_reader
+from gateway.endpoints.readings import Reader, Reading, read_answer, read_anthropic_answer, read_ranking
 from gateway.endpoints.requests import Call
+from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.responses_events import read_responses_event
+from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
 from gateway.web.errors import ErrorShape
+
+
+def _chat_reader() -> Reader:
+    return read_chat_event
+
+
+def _responses_reader() -> Reader:
+    return read_responses_event
+
+
+def _read_nothing(_: bytes) -> Reading | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """`name` goes into the ledger and metrics; `upstream_path` is constant: the caller's path is never sent on."""
+    """`name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, for nothing of
+    what a caller writes into his path or query is sent on. `new_event_reader` gives each stream a reader of its own."""
 
     name: str
     path: str
-    upstream_path: str
     parse: Callable[[bytes], Call]
+    read_answer: Reader = read_answer
+    new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
 
 
 ENDPOINTS: Final = (
+    Endpoint(name="chat_completions", path="/v1/chat/completions", parse=parse_chat),
+    Endpoint(name="completions", path="/v1/completions", parse=parse_completion),
+    Endpoint(name="responses", path="/v1/responses", parse=parse_responses, new_event_reader=_responses_reader),
     Endpoint(
-        name="chat_completions",
-        path="/v1/chat/completions",
-        upstream_path="/v1/chat/completions",
-        parse=parse_chat,
+        name="messages",
+        path="/v1/messages",
+        parse=parse_messages,
+        read_answer=read_anthropic_answer,
+        new_event_reader=new_messages_reader,
+        error_shape="anthropic",
     ),
+    Endpoint(
+        name="count_tokens",
+        path="/v1/messages/count_tokens",
+        parse=parse_count,
+        read_answer=_read_nothing,
+        error_shape="anthropic",
+    ),
+    Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
+    Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
+    Endpoint(name="rerank", path="/v1/rerank", parse=parse_ranking, read_answer=read_ranking),
+    Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
+    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
 )

@@ -16,6 +16,7 @@ from gateway.endpoints.requests import (
     read_count,
     read_maximum,
     read_model,
+    read_stream,
 )
 
 MAXIMUM_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -26,7 +27,7 @@ def parse_chat(body: bytes) -> Call:
     fields = decode_fields(body)
     model = read_model(fields)
     check_fields(fields)
-    is_streamed = read(fields, "stream", bool | None, "true or false") or False
+    is_streamed = read_stream(fields)
     messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
     if not messages:
         raise GatewayError("invalid_request", "'messages' is missing; send at least one message.", param="messages")

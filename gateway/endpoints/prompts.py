@@ -58,6 +58,13 @@ def estimate_parts(parts: list[dict[str, Any]], texts: list[str]) -> float:
     return tokens
 
 
+def estimate_content(content: str | list[dict[str, Any]] | None) -> float:
+    """Tokens of a text or of a list of parts."""
+    texts = [content] if isinstance(content, str) else []
+    tokens = estimate_parts(content, texts) if isinstance(content, list) else 0.0
+    return tokens + estimate_text("".join(texts).encode(errors="surrogatepass"))
+
+
 def estimate_raw(raw: msgspec.Raw | None) -> float:
     """Tokens of a piece of JSON that goes into the prompt as it is: tools, a schema."""
     return estimate_text(bytes(raw)) if raw is not None else 0.0

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.domain.calls import NO_USAGE, Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_metadata, refuse_parameters
 
@@ -39,6 +40,12 @@ class Call:
     prompt_bytes: int
     maximum: int | None
     choices: int
+    # Known from the request: images, characters, queries.
+    units: Usage = NO_USAGE
+    # Nothing but `units` is charged where the answer tells no usage.
+    counts_no_tokens: bool = False
+    # Counts as a request and costs nothing.
+    is_free: bool = False
 
 
 def decode_fields(body: bytes) -> Fields:
@@ -128,6 +135,11 @@ def read_model(fields: Fields) -> str:
         message = f"'model' must be at most {LONGEST_MODEL_NAME} characters long."
         raise GatewayError("invalid_request", message, param="model")
     return str(model)
+
+
+def read_stream(fields: Fields) -> bool:
+    """Whether a stream is asked for: a bool, for LiteLLM takes the string "true" for false."""
+    return bool(read(fields, "stream", bool | None, "true or false"))
 
 
 def read_count(fields: Fields, name: str, most: int) -> int | None:

@@ -1,0 +1,49 @@
+"""`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's chat. https://docs.anthropic.com/en/api/messages"""
+
+from dataclasses import replace
+from typing import Any
+
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.prompts import Messages, estimate_content, estimate_messages, estimate_raw
+from gateway.endpoints.requests import (
+    Call,
+    Fields,
+    check_fields,
+    decode_fields,
+    encode_fields,
+    read,
+    read_maximum,
+    read_model,
+    read_stream,
+)
+
+
+def parse_messages(body: bytes) -> Call:
+    """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
+    fields = decode_fields(body)
+    model = read_model(fields)
+    check_fields(fields)
+    return Call(
+        model=model,
+        body=encode_fields(fields),
+        is_streamed=read_stream(fields),
+        # Nothing is put in, so nothing is taken out.
+        wants_usage=True,
+        prompt_tokens=_estimate(fields),
+        prompt_bytes=len(body),
+        maximum=read_maximum(fields, ("max_tokens",)),
+        choices=1,
+    )
+
+
+def parse_count(body: bytes) -> Call:
+    """Counts as a request; takes no tokens and costs nothing."""
+    return replace(parse_messages(body), is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
+
+
+def _estimate(fields: Fields) -> float:
+    messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
+    if not messages:
+        raise GatewayError("invalid_request", "'messages' is missing; send at least one message.", param="messages")
+    system: Any = read(fields, "system", str | list[dict[str, Any]] | None, "a text or a list of text blocks")
+    return estimate_messages(messages) + estimate_content(system) + estimate_raw(fields.get("tools"))

@@ -1,0 +1,60 @@
+"""Events of an Anthropic `messages` stream: https://docs.anthropic.com/en/api/messages-streaming
+
+Its usage comes in two parts: `message_start` may tell the input, `message_delta` tells the output and, from LiteLLM,
+both. So the reader remembers, and each stream has one of its own.
+"""
+
+import msgspec
+
+from gateway.endpoints.readings import Reader, Reading, ToldUsage, decoder, estimate_said
+
+
+class _Message(msgspec.Struct):
+    usage: ToldUsage | None = None
+    model: str | None = None
+
+
+class _Delta(msgspec.Struct):
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: ToldUsage | None = None
+
+
+_decode_event = decoder(_Event)
+_COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def new_messages_reader() -> Reader:
+    """For one stream."""
+    so_far = ToldUsage()
+
+    def read(data: bytes) -> Reading | None:
+        event: _Event | None = _decode_event(data)
+        if event is None:
+            return None
+        if event.type == "error":
+            return Reading(is_error=True)
+        if event.type == "message_start" and event.message is not None:
+            _remember(so_far, event.message.usage)
+            return Reading(model=event.message.model)
+        if event.type == "message_delta":
+            _remember(so_far, event.usage)
+            return Reading(usage=so_far.read_anthropic(), cost_usd=event.usage.cost if event.usage else None)
+        delta = event.delta
+        text = (delta.text or delta.thinking or delta.partial_json) if delta else None
+        return Reading(said_tokens=estimate_said(text)) if text else Reading()
+
+    return read
+
+
+def _remember(so_far: ToldUsage, told: ToldUsage | None) -> None:
+    # Cumulative, and some events leave out or zero what an earlier one told.
+    for name in _COUNTED if told is not None else ():
+        setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(told, name) or 0))

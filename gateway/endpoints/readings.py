@@ -1,0 +1,156 @@
+"""What is read from an answer or one event of a stream, and the forms in which models tell their usage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.domain.calls import Usage
+from gateway.domain.estimates import estimate_text
+
+
+@dataclass(slots=True)
+class Reading:
+    """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final where it is told;
+    `is_error`: the model server says that it failed."""
+
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    model: str | None = None
+    said_tokens: float = 0.0
+    says_something: bool = False
+    is_error: bool = False
+
+
+# From the JSON of an event or an answer; None: nothing is to be read in it. Never raises.
+Reader = Callable[[bytes], Reading | None]
+
+
+class Details(msgspec.Struct):
+    """Parts of a token count, under all names that are in use."""
+
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class ToldUsage(msgspec.Struct):
+    """`usage` of OpenAI's and Anthropic's endpoints: chat says prompt and completion, the others input and output."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cost: float | None = None
+
+    def read(self) -> Usage | None:
+        """OpenAI's convention: the prompt includes what was cached. None where nothing is told: some providers put
+        zeros into every chunk."""
+        prompt = self.prompt_tokens or self.input_tokens or 0
+        completion = self.completion_tokens or self.output_tokens or 0
+        if prompt + completion <= 0:
+            return None
+        taken = self.prompt_tokens_details or self.input_tokens_details
+        given = self.completion_tokens_details or self.output_tokens_details
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cached_tokens=(taken.cached_tokens or 0) if taken else 0,
+            cache_write_tokens=(taken.cache_creation_tokens or 0) if taken else 0,
+            reasoning_tokens=(given.reasoning_tokens or 0) if given else 0,
+        )
+
+    def read_anthropic(self) -> Usage | None:
+        """Anthropic's convention: input excludes what was read from and written to the cache."""
+        cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
+        prompt, completion = (self.input_tokens or 0) + cached + written, self.output_tokens or 0
+        if prompt + completion <= 0:
+            return None
+        return Usage(
+            prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, cache_write_tokens=written
+        )
+
+
+def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
+    """Decodes `kind`, or gives None for what is not of its form."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decode_or_none(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+
+    return decode_or_none
+
+
+def estimate_said(text: str) -> float:
+    """Tokens of a piece of an answer: a piece is at least one, for models send about one at a time."""
+    return max(1.0, estimate_text(text.encode(errors="surrogatepass")))
+
+
+class _Answer(msgspec.Struct):
+    usage: ToldUsage | None = None
+    model: str | None = None
+
+
+_decode_answer = decoder(_Answer)
+
+
+def read_answer(data: bytes) -> Reading | None:
+    """A whole answer of OpenAI's endpoints."""
+    answer: _Answer | None = _decode_answer(data)
+    if answer is None:
+        return None
+    told = answer.usage
+    return Reading(usage=told.read() if told else None, cost_usd=told.cost if told else None, model=answer.model)
+
+
+def read_anthropic_answer(data: bytes) -> Reading | None:
+    """A whole answer of Anthropic's endpoint."""
+    answer: _Answer | None = _decode_answer(data)
+    if answer is None:
+        return None
+    return Reading(usage=answer.usage.read_anthropic() if answer.usage else None, model=answer.model)
+
+
+class _Counts(msgspec.Struct):
+    total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Meta(msgspec.Struct):
+    billed_units: _Counts | None = None
+    tokens: _Counts | None = None
+
+
+class _Ranking(msgspec.Struct):
+    meta: _Meta | None = None
+    usage: ToldUsage | None = None
+
+
+_decode_ranking = decoder(_Ranking)
+
+
+def read_ranking(data: bytes) -> Reading | None:
+    """A rerank answer tells its tokens under `meta`; some providers put the input under output."""
+    ranking: _Ranking | None = _decode_ranking(data)
+    if ranking is None:
+        return None
+    if ranking.usage is not None and (usage := ranking.usage.read()) is not None:
+        return Reading(usage=usage)
+    counts = [c for c in (ranking.meta.tokens, ranking.meta.billed_units) if c] if ranking.meta else []
+    for count in counts:
+        total = count.total_tokens or (count.input_tokens or 0) + (count.output_tokens or 0)
+        if total > 0:
+            return Reading(usage=Usage(prompt_tokens=total))
+    return Reading()

@@ -1,0 +1,65 @@
+"""`POST /v1/responses`: OpenAI's Responses API, answered while the caller waits or streamed."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
+from gateway.endpoints.prompts import ATTACHMENT_TYPES, estimate_raw
+from gateway.endpoints.requests import (
+    Call,
+    Fields,
+    check_fields,
+    decode_fields,
+    encode_fields,
+    read,
+    read_maximum,
+    read_model,
+    read_stream,
+)
+
+
+def parse_responses(body: bytes) -> Call:
+    """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
+    fields = decode_fields(body)
+    model = read_model(fields)
+    check_fields(fields)
+    if read(fields, "background", bool | None, "true or false"):
+        message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
+        raise GatewayError("parameter_not_allowed", message, param="background")
+    return Call(
+        model=model,
+        body=encode_fields(fields),
+        is_streamed=read_stream(fields),
+        wants_usage=True,
+        prompt_tokens=_estimate(fields),
+        prompt_bytes=len(body),
+        maximum=read_maximum(fields, ("max_output_tokens",)),
+        choices=1,
+    )
+
+
+def _estimate(fields: Fields) -> float:
+    value: Any = read(fields, "input", str | list[Any] | None, "a text or a list of items")
+    if not value and "prompt" not in fields and "previous_response_id" not in fields:
+        raise GatewayError("invalid_request", "'input' is missing; send a text or a list of items.", param="input")
+    instructions = read(fields, "instructions", str | None, "a text") or ""
+    tokens = estimate_text(instructions.encode(errors="surrogatepass")) + estimate_raw(fields.get("tools"))
+    return tokens + estimate_item(value)
+
+
+def estimate_item(item: Any) -> float:
+    """Tokens of an input, a message or a part of one, as deep as it goes; attachments at a fixed amount."""
+    if isinstance(item, str):
+        return estimate_text(item.encode(errors="surrogatepass"))
+    if isinstance(item, list):
+        return sum(map(estimate_item, item))
+    if not isinstance(item, dict):
+        return 0.0
+    if item.get("type") in ATTACHMENT_TYPES:
+        return float(TOKENS_PER_ATTACHMENT)
+    for name in ("content", "text", "output"):
+        if name in item:
+            return estimate_item(item[name]) + (TOKENS_PER_MESSAGE if "role" in item else 0)
+    return estimate_text(msgspec.json.encode(item))

@@ -1,0 +1,109 @@
+"""Endpoints that take plain text: `completions`, `embeddings`, `moderations`, `rerank`."""
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.calls import Usage
+from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, estimate_text
+from gateway.endpoints.chat import ask_for_usage
+from gateway.endpoints.requests import (
+    MOST_CHOICES,
+    Call,
+    Fields,
+    check_fields,
+    decode_fields,
+    encode_fields,
+    read,
+    read_count,
+    read_maximum,
+    read_model,
+    read_stream,
+)
+
+# OpenAI's default where a completion sets none.
+COMPLETION_DEFAULT: Final = 16
+
+
+def parse_completion(body: bytes) -> Call:
+    """`POST /v1/completions`."""
+    fields = decode_fields(body)
+    model = read_model(fields)
+    check_fields(fields)
+    is_streamed = read_stream(fields)
+    prompts, tokens = estimate_input(fields, "prompt")
+    choices = max(read_count(fields, "n", MOST_CHOICES) or 1, read_count(fields, "best_of", MOST_CHOICES) or 1)
+    wants_usage = ask_for_usage(fields, is_streamed=is_streamed)
+    return Call(
+        model=model,
+        body=encode_fields(fields),
+        is_streamed=is_streamed,
+        wants_usage=wants_usage,
+        prompt_tokens=tokens,
+        prompt_bytes=len(body),
+        maximum=read_maximum(fields, ("max_tokens",)),
+        choices=min(MOST_CHOICES, choices * prompts),
+    )
+
+
+def parse_embedding(body: bytes) -> Call:
+    """`POST /v1/embeddings`."""
+    return _without_completion(body, "input")
+
+
+def parse_moderation(body: bytes) -> Call:
+    """`POST /v1/moderations`."""
+    return _without_completion(body, "input")
+
+
+def parse_ranking(body: bytes) -> Call:
+    """`POST /v1/rerank`: each document is compared with the query."""
+    return _without_completion(body, "documents", units=Usage(queries=1))
+
+
+def _without_completion(body: bytes, name: str, units: Usage | None = None) -> Call:
+    fields = decode_fields(body)
+    model = read_model(fields)
+    check_fields(fields)
+    _, tokens = estimate_input(fields, name)
+    if name == "documents":
+        tokens += estimate_text((read(fields, "query", str | None, "a string") or "").encode(errors="surrogatepass"))
+    return Call(
+        model=model,
+        body=encode_fields(fields),
+        is_streamed=False,
+        wants_usage=True,
+        prompt_tokens=tokens,
+        prompt_bytes=len(body),
+        maximum=0,
+        choices=1,
+        units=units or Usage(),
+    )
+
+
+def estimate_input(fields: Fields, name: str) -> tuple[int, float]:
+    """(how many inputs, tokens of all): a text, a list of texts or of parts, token numbers, lists of those."""
+    value: Any = read(fields, name, Any, "a text, or a list of texts")
+    if value is None or value == "" or value == []:
+        raise GatewayError("invalid_request", f"'{name}' is missing; send a text or a list of texts.", param=name)
+    if not isinstance(value, str | list | dict):
+        raise GatewayError("invalid_request", f"'{name}' must be a text or a list of texts.", param=name)
+    if isinstance(value, list) and not all(isinstance(item, int) for item in value):
+        return len(value), sum(map(_estimate, value))
+    return 1, _estimate(value)
+
+
+def _estimate(item: Any) -> float:
+    if isinstance(item, str):
+        return estimate_text(item.encode(errors="surrogatepass"))
+    if isinstance(item, int):
+        return 1.0
+    if isinstance(item, list):
+        return float(len(item)) if all(isinstance(i, int) for i in item) else sum(map(_estimate, item))
+    if isinstance(item, dict):
+        if isinstance(text := item.get("text"), str):
+            return estimate_text(text.encode(errors="surrogatepass"))
+        if item.get("type") in ("image_url", "image", "input_image"):
+            return float(TOKENS_PER_ATTACHMENT)
+    return estimate_text(msgspec.json.encode(item))
