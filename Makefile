@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead
+.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -81,6 +81,20 @@ lock: $(VENV)/installed-uv
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
 	@! grep -n '://' requirements.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
+
+# --- Longer profiles, and what is made from the code. ---
+
+# The property test of the limits' scripts, for more than 10,000 steps.
+test-long: install
+	LITEMAAS_TEST_STEPS=12000 $(BIN)/python -m pytest tests/limits/test_stateful.py --timeout 3600
+
+# Breaks the scripts in one place at a time: every break must be caught.
+mutants: install
+	$(BIN)/python tests/limits/mutants.py
+
+# The tables of README and docs that say what the code says.
+tables: install
+	$(BIN)/python -m tests.contract.tables
 
 # The fields by which LiteLLM steers itself, as the pinned LiteLLM lists them.
 litellm-parameters: litellm

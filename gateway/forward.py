@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.readings import sane_cost
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 
 # Passed on as they are; every other header of the caller stays here, for LiteLLM takes credentials from many.
@@ -32,7 +33,7 @@ def upstream_headers(passed: Mapping[str, str], request_id: str, user: str) -> d
 def cost_in_header(headers: Mapping[str, str]) -> float | None:
     """What LiteLLM says the call cost, in USD; streams tell it in their usage instead."""
     try:
-        return float(headers["x-litellm-response-cost"])
+        return sane_cost(float(headers["x-litellm-response-cost"]))
     except (KeyError, ValueError):
         return None
 

@@ -16,9 +16,6 @@ from gateway.endpoints.readings import Reader, read_answer
 LARGEST_EVENT: Final = 1024 * 1024
 # A whole answer larger than this is passed on all the same, and charged by the estimate.
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
-# Beyond these an upstream tells nonsense, which must not reach counters or the ledger.
-MOST_TOKENS: Final = 10**9
-MOST_USD: Final = 1e6
 
 
 class Meter(Protocol):

@@ -45,6 +45,7 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.background = Background()
+        self.loop = asyncio.get_running_loop()
         self.ids = RequestIds()
         url = settings.database_url.get_secret_value()
         self.pool = new_pool(

@@ -13,7 +13,6 @@ from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.requests import Call
 
 NANO: Final = 1_000_000_000
-LONGEST_TEXT: Final = 255
 LONGEST_TOLD: Final = 255
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -107,6 +107,9 @@ class Caller:
         return await asyncio.gather(*(self.chat(prompt, **fields) for _ in range(number)))
 
 
+MakeCaller = Callable[..., Awaitable[Caller]]
+
+
 def chat_body(prompt: str = "Hello", **fields: Any) -> dict[str, Any]:
     """A field that is None is left out."""
     body = {"model": "demo-chat", "messages": [{"role": "user", "content": prompt}]} | fields
@@ -118,9 +121,7 @@ def new_mark() -> str:
     return f"m{next(_marks)}"
 
 
-async def make_caller(
-    pool: Pool, url: str, http: aiohttp.ClientSession, models: Sequence[str], **wish: Any
-) -> Caller:
+async def make_caller(pool: Pool, url: str, http: aiohttp.ClientSession, models: Sequence[str], **wish: Any) -> Caller:
     """A user with subscriptions to these models and a key for all of them."""
     user = await make_user(pool)
     for model in models:

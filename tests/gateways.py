@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,27 +16,16 @@ import aiohttp
 import msgspec
 import redis.asyncio
 import uvicorn
+from conftest import Database
 
+from deploy.embedded.model_server.launch import ModelServer
+from deploy.embedded.valkey import Valkey
 from gateway.main import Gateway, create_app
 from gateway.settings import Settings
 from gateway.storage.postgres import Pool
 
 PEPPERS: Final = "1:" + "ab" * 32
 PATIENCE_S: Final = 10.0
-
-
-def settings_for(*, database_url: str, redis_url: str, litellm_url: str, state_dir: Path, **changes: Any) -> Settings:
-    """As the environment would give them, with what one test needs changed."""
-    values: dict[str, Any] = {
-        "database_url": database_url,
-        "redis_url": redis_url,
-        "litellm_urls": litellm_url,
-        "litellm_api_key": "sk-the-key-of-litellm",
-        "key_peppers": PEPPERS,
-        "state_dir": state_dir,
-        "log_level": "error",
-    }
-    return Settings(**(values | changes))
 
 
 class GatewayThread:
@@ -96,6 +86,46 @@ class GatewayThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+StartGateway = Callable[..., GatewayThread]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What stands behind the gateways of a folder of tests."""
+
+    database: Database
+    valkey: Valkey
+    litellm_url: str
+    litellm_key: str
+    model_server: ModelServer
+    folder: Path
+
+    def settings(self, **changes: Any) -> Settings:
+        """Of a gateway in front of it all."""
+        usual = {
+            "database_url": self.database.app_url,
+            "redis_url": self.valkey.url(),
+            "litellm_urls": self.litellm_url,
+            "litellm_api_key": self.litellm_key,
+            "key_peppers": PEPPERS,
+            "state_dir": self.folder / "state",
+            "log_level": "error",
+        }
+        return Settings(**(usual | changes))
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The same for a program."""
+        return {
+            "LITEMAAS_DATABASE_URL": self.database.app_url,
+            "LITEMAAS_OWNER_DATABASE_URL": self.database.owner_url,
+            "LITEMAAS_REDIS_URL": self.valkey.url(),
+            "LITEMAAS_LITELLM_URLS": self.litellm_url,
+            "LITEMAAS_LITELLM_API_KEY": self.litellm_key,
+            "LITEMAAS_KEY_PEPPERS": PEPPERS,
+            "LITEMAAS_STATE_DIR": str(self.folder / "state"),
+        } | changes
 
 
 class UnhandledErrors(logging.Handler):

@@ -60,7 +60,7 @@ def make_plan(grant: Grant, time_zone: str, at_ms: int) -> Plan:
         from_ms=from_ms,
         until_ms=until_ms,
         most_completion=min(tpm) // 2 if tpm else None,
-        has_cost=any(limit.kind == "cost" for limit in limits),
+        has_cost=any(limit.kind == "cost" and not limit.shadow for limit in limits),
         has_maximum=any(limit.reserve == "maximum" for limit in limits),
     )
 

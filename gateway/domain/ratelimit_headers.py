@@ -43,8 +43,9 @@ def _state(t: Taken, now_ms: int, *, is_admitted: bool) -> tuple[int, float]:
 
 def duration(seconds: float) -> str:
     """`20ms`, `1s`, `6m0s`, `720h0m0s`: rounded up to whole seconds from one second on."""
-    if seconds < 1:
-        return f"{math.ceil(max(0.0, seconds) * 1000)}ms"
+    milliseconds = math.ceil(max(0.0, seconds) * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -68,9 +68,11 @@ class Taken:
         return self.want > self.limit.amount
 
     def wait_s(self) -> float:
-        """Until it may fit, at the earliest."""
+        """Until it may fit, at the earliest; infinite for a limit that allows nothing."""
+        if self.limit.amount == 0:
+            return math.inf
         if self.limit.kind in ("rpm", "tpm"):
-            return self.missing / self.limit.amount / 1000 if self.limit.amount else math.inf
+            return self.missing / self.limit.amount / 1000
         return CONCURRENCY_WAIT_S if self.limit.kind == "concurrency" else RESERVED_WAIT_S
 
 

@@ -60,4 +60,4 @@ class Turns:
         step_s = (now_s - clock.half_at + (HALF_S if clock.before else 0.0)) / count if count else alone_s
         turn_at = min(max(clock.next_at, now_s + least_s), now_s + LONGEST_S)
         clock.next_at = turn_at + min(step_s, LONGEST_S)
-        return max(least_s, (turn_at - now_s) * self._spread(1 - SPREAD, 1 + SPREAD))
+        return max(least_s, min((turn_at - now_s) * self._spread(1 - SPREAD, 1 + SPREAD), LONGEST_S))

@@ -35,13 +35,13 @@ def read_chat_event(data: bytes) -> Reading | None:
     chunk: _Chunk | None = _decode_chunk(data)
     if chunk is None:
         return None
-    if bytes(chunk.error):
+    if bytes(chunk.error) not in (b"", b"null"):
         return Reading(is_error=True, says_something=True)
     reading = Reading(model=chunk.model)
     for choice in chunk.choices:
         _count(choice, reading)
     if chunk.usage is not None and (usage := chunk.usage.read()) is not None:
-        reading.usage, reading.cost_usd = usage, chunk.usage.cost
+        reading.usage, reading.cost_usd = usage, chunk.usage.cost_usd
     return reading
 
 

@@ -46,7 +46,7 @@ def new_messages_reader() -> Reader:
             return Reading(model=event.message.model)
         if event.type == "message_delta":
             _remember(so_far, event.usage)
-            return Reading(usage=so_far.read_anthropic(), cost_usd=event.usage.cost if event.usage else None)
+            return Reading(usage=so_far.read_anthropic(), cost_usd=event.usage.cost_usd if event.usage else None)
         delta = event.delta
         text = (delta.text or delta.thinking or delta.partial_json) if delta else None
         return Reading(said_tokens=estimate_said(text)) if text else Reading()

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
+
+# Beyond these an upstream tells nonsense, which must not reach counters or the ledger.
+MOST_TOKENS: Final = 10**9
+MOST_USD: Final = 1e6
 
 
 @dataclass(slots=True)
@@ -49,18 +53,22 @@ class ToldUsage(msgspec.Struct):
     output_tokens_details: Details | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
-    cost: float | None = None
+    # LiteLLM puts a number here; Perplexity an object.
+    cost: Any = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What LiteLLM says the call cost."""
+        return sane_cost(self.cost)
 
     def read(self) -> Usage | None:
         """OpenAI's convention: the prompt includes what was cached. None where nothing is told: some providers put
         zeros into every chunk."""
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
-        if prompt + completion <= 0:
-            return None
         taken = self.prompt_tokens_details or self.input_tokens_details
         given = self.completion_tokens_details or self.output_tokens_details
-        return Usage(
+        return told_usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
             cached_tokens=(taken.cached_tokens or 0) if taken else 0,
@@ -72,11 +80,21 @@ class ToldUsage(msgspec.Struct):
         """Anthropic's convention: input excludes what was read from and written to the cache."""
         cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
         prompt, completion = (self.input_tokens or 0) + cached + written, self.output_tokens or 0
-        if prompt + completion <= 0:
-            return None
-        return Usage(
+        return told_usage(
             prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, cache_write_tokens=written
         )
+
+
+def told_usage(**counts: int) -> Usage | None:
+    """None where nothing is told, or nonsense: the estimate is better then."""
+    if counts["prompt_tokens"] + counts["completion_tokens"] <= 0:
+        return None
+    return Usage(**counts) if all(0 <= count <= MOST_TOKENS for count in counts.values()) else None
+
+
+def sane_cost(usd: Any) -> float | None:
+    """An amount that can be; None for all else."""
+    return float(usd) if isinstance(usd, int | float) and 0 <= usd <= MOST_USD else None
 
 
 def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
@@ -111,7 +129,7 @@ def read_answer(data: bytes) -> Reading | None:
     if answer is None:
         return None
     told = answer.usage
-    return Reading(usage=told.read() if told else None, cost_usd=told.cost if told else None, model=answer.model)
+    return Reading(usage=told.read() if told else None, cost_usd=told.cost_usd if told else None, model=answer.model)
 
 
 def read_anthropic_answer(data: bytes) -> Reading | None:
@@ -151,6 +169,6 @@ def read_ranking(data: bytes) -> Reading | None:
     counts = [c for c in (ranking.meta.tokens, ranking.meta.billed_units) if c] if ranking.meta else []
     for count in counts:
         total = count.total_tokens or (count.input_tokens or 0) + (count.output_tokens or 0)
-        if total > 0:
-            return Reading(usage=Usage(prompt_tokens=total))
+        if (usage := told_usage(prompt_tokens=total, completion_tokens=0)) is not None:
+            return Reading(usage=usage)
     return Reading()

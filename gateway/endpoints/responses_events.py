@@ -30,11 +30,11 @@ def read_responses_event(data: bytes) -> Reading | None:
     event: _Event | None = _decode_event(data)
     if event is None:
         return None
-    if event.type in ("error", "response.failed") or (not event.type and bytes(event.error)):
+    if event.type in ("error", "response.failed") or (not event.type and bytes(event.error) not in (b"", b"null")):
         return Reading(is_error=True)
     if isinstance(event.delta, str) and event.delta:
         return Reading(said_tokens=estimate_said(event.delta))
     reading = Reading(model=event.response.model if event.response else None)
     if event.type in LAST_EVENTS and event.response is not None and event.response.usage is not None:
-        reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost
+        reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost_usd
     return reading

@@ -24,6 +24,12 @@ local sweep = due <= now and '1' or '0'
 if have[1] and mode ~= 'look' then return {'2', text(now), sweep} end
 if math.abs(start - now) > 5000 and mode == 'take' then return {'-3', text(now), sweep} end
 
+-- Only the prompt can make a call that never fits: the expected completion is cut to the room there is. But not all
+-- to nothing, or a spent window would not refuse a call whose prompt is free.
+local function cut(size, room)
+  return math.max(math.min(1, size[1] + size[2]), size[1] + math.min(size[2], math.max(0, room - size[1])))
+end
+
 local refused, late, seed = false, false, {'-1', text(now), sweep}
 local reply, put, took, at = {'1', text(now), sweep}, {}, {}, {}
 for n, limit in ipairs(limits) do
@@ -38,6 +44,7 @@ for n, limit in ipairs(limits) do
     local owed, filled = 0, now
     if v then owed, filled = refill(v[1], v[2], amount, now) end
     left = a * UNIT - owed
+    if size and maximum == 0 then want = cut(size, a) end
     new = {owed + want * UNIT, filled, amount}
     if want * UNIT > left and want > 0 and shadow == 0 then refused = true end
   elseif kind == 'c' then
@@ -61,11 +68,7 @@ for n, limit in ipairs(limits) do
       -- The earlier window was counted to its end: this one starts at 0.
       if v[1] ~= b then used, reserved, made = 0, 0, epoch end
       left, held, ends = amount - used - reserved, reserved, b
-      if size and maximum == 0 then
-        -- Only the prompt can make a call that never fits: the expected completion is cut to what is left. But not to
-        -- nothing, or a spent window would not refuse a call whose prompt is free.
-        want = math.max(math.min(1, want), size[1] + math.min(size[2], math.max(0, left - size[1])))
-      end
+      if size and maximum == 0 then want = cut(size, left) end
       if want > left and want > 0 and shadow == 0 then refused = true end
       new = {b, used, reserved + want, made}
     end

@@ -1,0 +1,82 @@
+"""The tables of README and docs that say what the code says. `python -m tests.contract.tables` writes them anew."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import Counter
+from pydantic_core import PydanticUndefined
+
+from admin_api.settings import ProgramSettings
+from admin_api.settings import Settings as AdminSettings
+from gateway import metrics
+from gateway.domain.errors import CODES
+from gateway.settings import Settings as GatewaySettings
+
+ROOT: Final = Path(__file__).parents[2]
+PREFIX: Final = "LITEMAAS_"
+# Not a setting of ours: prometheus-client's own.
+NOT_OURS: Final = "prometheus_multiproc_dir"
+
+
+def settings_table() -> str:
+    """Every variable, which program reads it, what it is when it is not set."""
+    programs: dict[str, list[str]] = {}
+    fields: dict[str, Any] = {}
+    for program, settings in (("gateway", GatewaySettings), ("admin", AdminSettings), ("both", ProgramSettings)):
+        for name, field in settings.model_fields.items():
+            if name != NOT_OURS:
+                programs.setdefault(name, []).append(program)
+                fields.setdefault(name, field)
+    lines = ["| variable | read by | default | what |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default = "required" if field.default is PydanticUndefined else _shown(field.default)
+        read_by = " and ".join(programs[name])
+        lines.append(f"| `{PREFIX}{name.upper()}` | {read_by} | {default} | {field.description.replace('|', '/')} |")
+    return "\n".join(lines)
+
+
+def _shown(default: Any) -> str:
+    return "–" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def errors_table() -> str:
+    """Every code with its status."""
+    lines = ["| code | status |", "|---|---|"]
+    return "\n".join(lines + [f"| `{code}` | {status} |" for code, (status, _) in CODES.items()])
+
+
+def metrics_table() -> str:
+    """Every metric as Prometheus sees it."""
+    lines = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    for metric in vars(metrics).values():
+        if hasattr(metric, "_documentation"):
+            name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
+            lines.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")
+    return "\n".join(lines)
+
+
+TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
+    (ROOT / "README.md", "settings", settings_table),
+    (ROOT / "README.md", "errors", errors_table),
+    (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
+)
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """The page with the table between its marks."""
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    assert marks.search(text), f"the page has no marks for {name}"
+    return marks.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+
+
+def main() -> None:
+    """Writes every table into its page."""
+    for path, name, table in TABLES:
+        path.write_text(with_table(path.read_text(), name, table()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What holds for the program as a whole."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from gateway.endpoints.catalogue import ENDPOINTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_gateway_does_not_load_fastapi() -> None:
+    program = "import sys, gateway.main; print([m for m in sys.modules if m.split('.')[0] in ('fastapi', 'admin_api')])"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_refused_parameters_are_those_of_the_installed_litellm() -> None:
+    python = ROOT / ".venv-litellm" / "bin" / "python"
+    assert python.exists(), "LiteLLM is not installed: run `make litellm`."
+    script = ROOT / "deploy" / "embedded" / "list_litellm_parameters.py"
+    env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+    done = subprocess.run([python, "-P", script], capture_output=True, text=True, check=True, env=env)
+
+    listed = (ROOT / "gateway" / "endpoints" / "litellm_parameters.txt").read_text()
+    assert done.stdout == listed, "LiteLLM's lists have changed: run `make litellm-parameters` and read the difference"
+
+
+def test_upstream_paths_are_constants_of_the_openai_api() -> None:
+    assert all(endpoint.path.startswith("/v1/") and "{" not in endpoint.path for endpoint in ENDPOINTS)
+    assert len({endpoint.path for endpoint in ENDPOINTS}) == len({endpoint.name for endpoint in ENDPOINTS})
+
+
+def test_the_wheel_carries_scripts_lists_and_migrations(tmp_path: Path) -> None:
+    build = "from hatchling.builders.wheel import WheelBuilder; print(next(WheelBuilder('.').build(directory=%r)))"
+    subprocess.run([sys.executable, "-c", build % str(tmp_path)], check=True, capture_output=True, cwd=ROOT)
+
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+
+    assert {"gateway/storage/lua/reserve.lua", "gateway/endpoints/litellm_parameters.txt"} <= names
+    assert {f"litemaas_migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")} <= names

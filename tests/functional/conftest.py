@@ -1,0 +1,110 @@
+"""A gateway in front of the model server itself, with Postgres and Valkey of its own: everything but LiteLLM."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+import redis.asyncio
+from callers import Caller, MakeCaller, make_caller
+from conftest import Database, create_database, drop_database
+from factories import apply, make_model, seen_model
+from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
+
+from deploy.embedded.model_server.launch import ModelServer
+from deploy.embedded.model_server.names import CHAT, FAULTS
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from deploy.embedded.valkey import Valkey
+from gateway.storage.postgres import Pool, new_pool
+
+UNPRICED = "demo-unpriced"
+MODELS = (*CHAT, *FAULTS)
+
+
+@pytest.fixture(scope="package")
+async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    folder = tmp_path_factory.mktemp("functional")
+    await create_database(postgres, "functional", template=template)
+    database = Database("functional", postgres.url(APP, "functional"), postgres.url(OWNER, "functional"))
+    with Valkey(folder / "valkey") as valkey, ModelServer(folder, delay_s=0, tokens_per_s=0) as model_server:
+        async with new_pool(database.app_url, size=2) as pool:
+            await apply(pool, seen_model(UNPRICED))
+            for name in MODELS:
+                if name != UNPRICED:
+                    await make_model(pool, name)
+        yield House(database, valkey, model_server.url, "sk-the-key-of-litellm", model_server, folder)
+    await drop_database(postgres, "functional")
+
+
+@pytest.fixture(scope="package")
+async def pool(house: House) -> AsyncIterator[Pool]:
+    async with new_pool(house.database.app_url, size=10) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def gateway(house: House) -> Iterator[GatewayThread]:
+    with GatewayThread(house.settings(max_body_bytes=256 * 1024)) as running:
+        yield running
+
+
+@pytest.fixture
+def start_gateway(house: House) -> Iterator[StartGateway]:
+    """Starts another gateway on the same parts; `grace_s` and settings may differ."""
+    with ExitStack() as stack:
+
+        def start(*, grace_s: int = 5, **changes: Any) -> GatewayThread:
+            return stack.enter_context(GatewayThread(house.settings(**changes), grace_s=grace_s))
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def unhandled_errors() -> Iterator[UnhandledErrors]:
+    """A test that expects one clears `seen`."""
+    errors = UnhandledErrors()
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(errors)
+    yield errors
+    logger.removeHandler(errors)
+    assert errors.seen == []
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
+        yield session
+
+
+@pytest.fixture
+def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
+    """Makes callers of the gateway, each an account of its own."""
+
+    async def make_one(*models: str, **wish: Any) -> Caller:
+        return await make_caller(pool, gateway.url, http, models or ("demo-chat",), **wish)
+
+    return make_one
+
+
+@pytest.fixture
+async def caller(make: MakeCaller) -> Caller:
+    return await make()
+
+
+@pytest.fixture
+def books(house: House, http: aiohttp.ClientSession) -> Books:
+    return Books(house.model_server.url, http)
+
+
+@pytest.fixture
+def ledger(pool: Pool) -> Ledger:
+    return Ledger(pool)
+
+
+@pytest.fixture
+async def tallies(house: House) -> AsyncIterator[Tallies]:
+    async with redis.asyncio.from_url(house.valkey.url()) as client:
+        yield Tallies(client)

@@ -1,0 +1,192 @@
+"""Redis loses what it holds while calls go on: the ledger stays whole, counters come back, nobody is refused."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import redis.asyncio
+from callers import Caller, make_caller
+from gateways import GatewayThread, Ledger, Tallies, until
+
+from deploy.embedded.valkey import Valkey
+from gateway.domain.windows import window_ms
+from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.drift import Drift, measure_drift
+from gateway.storage.postgres import Pool
+from gateway.storage.redis import connect
+
+CALLERS = 8
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+def gateways(start_gateway: Callable[..., GatewayThread], valkey: Valkey, tmp_path: Path) -> list[GatewayThread]:
+    """Two that share a Redis of their own."""
+    return [start_gateway(redis_url=valkey.url(), state_dir=tmp_path / str(n)) for n in range(2)]
+
+
+@pytest.fixture
+async def caller(pool: Pool, gateways: list[GatewayThread], http: aiohttp.ClientSession) -> Caller:
+    made = await make_caller(pool, gateways[0].url, http, ("demo-chat",))
+    await made.limit("rpm", 1_000_000)
+    await made.limit("concurrency", 100)
+    await made.limit("cost", 10**12, window="day")
+    return made
+
+
+class Load:
+    """Calls at both gateways, one after another by each of CALLERS, until it is stopped."""
+
+    def __init__(self, caller: Caller, gateways: list[GatewayThread]) -> None:
+        self._callers = [caller.at(gateways[n % len(gateways)].url) for n in range(CALLERS)]
+        self._is_on = True
+        self.answers: Counter[tuple[int, str]] = Counter()
+        self._tasks = [asyncio.create_task(self._call(caller)) for caller in self._callers]
+
+    async def _call(self, caller: Caller) -> None:
+        while self._is_on:
+            said = await caller.chat("Hello [tokens=3]")
+            self.answers[said.status, "" if said.status == 200 else said.code] += 1
+            if said.status != 200:
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> Counter[tuple[int, str]]:
+        self._is_on = False
+        await asyncio.gather(*self._tasks)
+        return self.answers
+
+
+async def ledger_has(pool: Pool, caller: Caller, rows: int) -> None:
+    async def is_there() -> bool:
+        sql = "SELECT count(*) FROM usage_logs WHERE account_id = $1"
+        return bool(await pool.fetchval(sql, caller.account_id) == rows)
+
+    await until(is_there, f"{rows} rows")
+
+
+async def drifts(pool: Pool, valkey: Valkey, caller: Caller) -> list[Drift]:
+    scripts = connect(valkey.url(), SCRIPTS, timeout_s=2)
+    await scripts.open()
+    try:
+        counters = Counters(scripts)
+        return await measure_drift(counters, pool, caller.account_id, await counters.now_ms())
+    finally:
+        await scripts.close()
+
+
+async def is_open(caller: Caller) -> bool:
+    return (await caller.chat("Hello [tokens=1]")).status == 200
+
+
+async def test_a_flush_under_load_refuses_nobody_and_loses_no_row(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool
+) -> None:
+    load = Load(caller, gateways)
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        for _ in range(3):
+            await asyncio.sleep(0.7)
+            await client.flushall()
+        await asyncio.sleep(0.7)
+    answers = await load.stop()
+
+    assert set(answers) == {(200, "")}
+    await ledger_has(pool, caller, answers[200, ""])
+    # Behind by no more than what was under way or on its way into the ledger when it was flushed last.
+    found = await drifts(pool, valkey, caller)
+    assert {drift.kind for drift in found} == {"requests", "tokens", "cost"}
+    requests = next(drift for drift in found if drift.kind == "requests")
+    assert -(CALLERS + answers[200, ""] / 3) <= requests.difference <= CALLERS
+
+
+async def test_a_restart_under_load_only_says_503_while_it_lasts(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool
+) -> None:
+    load = Load(caller, gateways)
+    await asyncio.sleep(0.7)
+    await asyncio.to_thread(valkey.stop)
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(valkey.start)
+    for gateway in gateways:
+        await until(partial(is_open, caller.at(gateway.url)), "calls to pass again")
+    await asyncio.sleep(0.7)
+    before = Counter(load.answers)
+    await asyncio.sleep(0.3)
+    answers = await load.stop()
+
+    assert set(answers) == {(200, ""), (503, "limits_unavailable")}
+    assert (answers - before)[503, "limits_unavailable"] == 0
+    rows = await pool.fetchval("SELECT count(*) FROM usage_logs WHERE account_id = $1", caller.account_id)
+    assert rows <= answers[200, ""] + 100
+    assert all(drift.ledger > 0 for drift in await drifts(pool, valkey, caller))
+
+
+async def test_an_old_snapshot_does_not_give_back_what_was_used(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, ledger: Ledger
+) -> None:
+    await caller.limit("requests", 40, window="month")
+    assert {(await caller.chat("Hello [tokens=1]")).status for _ in range(10)} == {200}
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        await client.save()
+    assert {(await caller.chat("Hello [tokens=1]")).status for _ in range(20)} == {200}
+    await ledger_has(pool, caller, 30)
+
+    await asyncio.to_thread(valkey.stop)
+    await asyncio.to_thread(valkey.start)
+    for gateway in gateways:
+        await until(partial(_is_reachable, caller.at(gateway.url)), "Redis to be met again")
+    after = [said.status for said in await caller.chats(30, "Hello [tokens=1]")]
+
+    assert after.count(200) == 10
+    assert after.count(429) == 20
+
+
+async def _is_reachable(caller: Caller) -> bool:
+    return (await caller.get("/v1/limits")).status == 200
+
+
+async def test_drift_is_found_said_and_mended(
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, tallies: Tallies
+) -> None:
+    await caller.limit("requests", 1000, window="month")
+    for _ in range(5):
+        await caller.chat("Hello [tokens=1]")
+    await ledger_has(pool, caller, 5)
+    _, end = window_ms("month", "UTC", int(datetime.now(UTC).timestamp() * 1000))
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        own = Tallies(client)
+        await own.all_settled(caller.account_id)
+        field = f"R|k{caller.key_id}|month"
+        ends, used, reserved, epoch = await own.counter(caller.account_id, field)
+        assert (ends, used, reserved) == (end, 5, 0)
+        await client.hset(f"lm1:{{{caller.account_id}}}", field, _packed([ends, 3, 0, epoch]))
+
+        check = gateways[0].apps[0].parts.drift
+        found = await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(check.check([caller.account_id], settling_s=0.1), _loop_of(gateways[0]))
+        )
+        await asyncio.sleep(0.3)
+        await caller.chat("Hello [tokens=1]")
+        await own.all_settled(caller.account_id)
+
+        assert [(d.field, d.counted, d.ledger) for d in found] == [(field, 3, 5)]
+        assert (await own.counter(caller.account_id, field))[1] == 6
+
+
+def _packed(numbers: list[int]) -> bytes:
+    return msgspec.msgpack.encode(numbers)
+
+
+def _loop_of(gateway: GatewayThread) -> Any:
+    return gateway.apps[0].parts.loop
