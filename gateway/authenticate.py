@@ -7,6 +7,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.keys import Peppers, is_well_formed
 from gateway.storage.key_cache import KeyCache, KeysUnavailable
+from gateway.web.addresses import Address, is_in
 
 HOW_TO_SEND: Final = "Send your API key as 'Authorization: Bearer sk-lm-…'."
 
@@ -54,6 +55,12 @@ async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
     if not record.is_account_active or not record.is_user_active:
         raise GatewayError("account_suspended", "The account or user of this API key is not active.")
     return record
+
+
+def check_address(record: KeyRecord, address: Address | None) -> None:
+    """Raises `ip_not_allowed` where the key is for certain addresses and this is none of them."""
+    if record.allowed_ips and (address is None or not is_in(address, record.allowed_ips)):
+        raise GatewayError("ip_not_allowed", f"This API key may not be used from {address or 'an unknown address'}.")
 
 
 def find_grant(record: KeyRecord, model: str) -> Grant:

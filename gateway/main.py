@@ -121,7 +121,7 @@ class Gateway:
     async def _authenticate(self, scope: Scope) -> KeyRecord:
         if self._proxy is None:
             raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
-        return await self._proxy.authenticate(Head.read(scope["headers"]))
+        return await self._proxy.authenticate(Head.read(scope["headers"]), scope)
 
     async def _send(self, send: Send, body: object) -> None:
         await send_json(send, 200, body, [(b"x-request-id", str(self.parts.ids.new()).encode())])

@@ -30,6 +30,7 @@ from gateway.storage.postgres import new_pool
 from gateway.storage.refusals import RefusalCounts
 from gateway.storage.seeding import Seeder
 from gateway.upstream.client import Patience, Upstream
+from gateway.web.addresses import parse_networks
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
 
@@ -160,6 +161,7 @@ class Parts:
             leases=self.leases,
             ledger=self.ledger,
             refusals=self.refusals,
+            trusted_proxies=parse_networks(settings.trusted_proxies),
             bodies=BodyBudget(settings.max_body_bytes_in_flight),
             max_body_bytes=settings.max_body_bytes,
         )

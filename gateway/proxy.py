@@ -10,7 +10,7 @@ import structlog
 
 from gateway import metrics
 from gateway.admit import Admission, LimitExceeded, Reservation
-from gateway.authenticate import authenticate, find_grant, read_key
+from gateway.authenticate import authenticate, check_address, find_grant, read_key
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
@@ -26,6 +26,7 @@ from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger_writer import LedgerWriter
 from gateway.storage.refusals import RefusalCounts
 from gateway.upstream.client import Upstream, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.web.addresses import Network, client_address
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
 from gateway.web.errors import send_error
 from gateway.web.hang_ups import interrupt_on_hang_up
@@ -80,6 +81,7 @@ class Proxy:
     ledger: LedgerWriter
     refusals: RefusalCounts
     bodies: BodyBudget
+    trusted_proxies: tuple[Network, ...]
     max_body_bytes: int
 
     async def forward(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +92,7 @@ class Proxy:
         try:
             head = Head.read(scope["headers"])
             refuse_model_in_query(scope["query_string"])
-            record = await self.authenticate(head)
+            record = await self.authenticate(head, scope)
             with self.bodies.hold() as held:
                 body = await read_body(receive, head.content_length, self.max_body_bytes, held)
                 call = endpoint.parse(body)
@@ -108,9 +110,13 @@ class Proxy:
         except ClientLeft:
             pass
 
-    async def authenticate(self, head: Head) -> KeyRecord:
+    async def authenticate(self, head: Head, scope: Scope) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
-        return await authenticate(read_key(head.authorization, head.other_keys), self.peppers, self.keys)
+        record = await authenticate(read_key(head.authorization, head.other_keys), self.peppers, self.keys)
+        if record.allowed_ips:
+            peer = scope["client"][0] if scope.get("client") else None
+            check_address(record, client_address(peer, scope["headers"], self.trusted_proxies))
+        return record
 
     def _count_refusal(self, refused: LimitExceeded) -> None:
         limit, record = refused.by.limit, refused.reservation.record

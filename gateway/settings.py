@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationErr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.keys import Peppers
+from gateway.web.addresses import parse_networks
 
 
 class SettingsError(Exception):
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
     connect_timeout_s: PositiveFloat = Field(5.0, description="longest wait for a connection to LiteLLM")
     first_byte_timeout_s: PositiveFloat = Field(600.0, description="longest wait for an answer's first byte")
     idle_timeout_s: PositiveFloat = Field(600.0, description="longest silence within an answer")
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from"
+    )
     max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body")
     max_body_bytes_in_flight: PositiveInt = Field(
         512 * 1024 * 1024, description="bodies of all calls of a worker together; more: 503 overloaded"
@@ -69,6 +73,12 @@ class Settings(BaseSettings):
     @classmethod
     def _check_peppers(cls, value: SecretStr) -> SecretStr:
         Peppers.parse(value.get_secret_value())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        parse_networks(value)
         return value
 
     @classmethod

@@ -45,6 +45,7 @@ class GatewayThread:
             lifespan="on",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             log_config=None,
             timeout_graceful_shutdown=grace_s,
         )

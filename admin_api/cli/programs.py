@@ -90,6 +90,8 @@ def _serve(factory: str, **options: Any) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
+        # The gateway reads X-Forwarded-For itself, and only from proxies it was told of.
+        proxy_headers=False,
         timeout_graceful_shutdown=ProgramSettings.from_env().shutdown_grace_s,
         **options,
     )

@@ -1,0 +1,48 @@
+"""Where a call comes from: the peer of the connection, or what a trusted proxy says. A forged header tells nothing."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from gateway.web.responses import RawHeaders
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """From `10.0.0.0/8,192.0.2.7`; raises ValueError naming what is none."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> Address | None:
+    """None for what is no address; an IPv4 address in IPv6's clothes is the IPv4 one."""
+    try:
+        address = ip_address(text.strip().strip("[]"))
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def client_address(peer: str | None, headers: RawHeaders, trusted: Sequence[Network]) -> Address | None:
+    """Of the caller. `X-Forwarded-For` is read from the right, for as long as each one who wrote is trusted: what
+    stands left of the first who is not, anybody may have written."""
+    address = parse_address(peer) if peer else None
+    if address is None or not trusted or not is_in(address, trusted):
+        return address
+    forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
+    for part in reversed([part for part in forwarded.split(",") if part.strip()]):
+        before = parse_address(part)
+        if before is None:
+            return address
+        address = before
+        if not is_in(address, trusted):
+            return address
+    return address
+
+
+def is_in(address: Address, networks: Sequence[Network]) -> bool:
+    """Whether one of the networks holds the address."""
+    return any(address.version == network.version and address in network for network in networks)

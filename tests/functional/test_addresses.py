@@ -1,0 +1,68 @@
+"""Keys that are for certain addresses only, and proxies that say where a call comes from."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from callers import Caller
+
+from gateway.web.addresses import client_address, parse_networks
+
+MakeCaller = Callable[..., Awaitable[Caller]]
+
+
+async def _restrict(caller: Caller, *networks: str) -> None:
+    await caller.pool.execute("UPDATE api_keys SET allowed_ips = $2::cidr[] WHERE id = $1", caller.key_id, networks)
+
+
+async def test_a_key_for_other_addresses_is_refused(make: MakeCaller) -> None:
+    caller = await make()
+    await _restrict(caller, "192.0.2.0/24")
+
+    said = await caller.chat()
+
+    assert (said.status, said.code) == (403, "ip_not_allowed")
+
+
+async def test_a_key_for_this_address_is_let_in(make: MakeCaller) -> None:
+    caller = await make()
+    await _restrict(caller, "192.0.2.0/24", "127.0.0.0/8")
+
+    assert (await caller.chat()).status == 200
+
+
+async def test_a_forged_header_does_not_move_the_caller(make: MakeCaller) -> None:
+    caller = await make()
+    await _restrict(caller, "192.0.2.0/24")
+
+    said = await caller.chat(headers={"x-forwarded-for": "192.0.2.1", "x-real-ip": "192.0.2.1"})
+
+    assert (said.status, said.code) == (403, "ip_not_allowed")
+
+
+async def test_a_trusted_proxy_tells_where_a_call_comes_from(make: MakeCaller, start_gateway: Any) -> None:
+    caller = (await make()).at(start_gateway(trusted_proxies="127.0.0.1").url)
+    await _restrict(caller, "192.0.2.0/24")
+
+    assert (await caller.chat(headers={"x-forwarded-for": "198.51.100.9, 192.0.2.1"})).status == 200
+    assert (await caller.chat(headers={"x-forwarded-for": "192.0.2.1, 198.51.100.9"})).code == "ip_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.0.0.1", "192.0.2.1", "192.0.2.1"),
+        ("10.0.0.1", "192.0.2.1, 10.0.0.2", "192.0.2.1"),
+        ("10.0.0.1", "203.0.113.5, 192.0.2.1, 10.0.0.2", "192.0.2.1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("192.0.2.9", "203.0.113.5", "192.0.2.9"),
+        ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_addresses_are_read_from_the_right_for_as_long_as_they_are_trusted(
+    peer: str, forwarded: str, address: str
+) -> None:
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+
+    assert str(client_address(peer, headers, parse_networks("10.0.0.0/8"))) == address
