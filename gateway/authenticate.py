@@ -66,8 +66,7 @@ def check_address(record: KeyRecord, address: Address | None) -> None:
 def find_grant(record: KeyRecord, model: str) -> Grant:
     """The key's grant for exactly this model. Unknown, hidden and not permitted are one answer: `model_not_found`."""
     grant = record.grants.get(model)
-    expires_at = grant.subscription_expires_at if grant else None
-    if grant is None or (expires_at is not None and expires_at <= datetime.now(UTC)):
+    if grant is None or grant.is_over(datetime.now(UTC)):
         message = f"The model '{model[:100]}' does not exist or this API key may not use it."
         raise GatewayError("model_not_found", message, param="model")
     return grant

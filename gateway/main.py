@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import metrics
+from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.catalogue import ENDPOINTS, Endpoint
@@ -108,12 +109,7 @@ class Gateway:
 
     async def _show_model(self, scope: Scope, send: Send) -> None:
         record = await self._authenticate(scope)
-        name = _model_of(scope["path"])
-        grant = record.grants.get(name)
-        if grant is None:
-            message = f"The model '{name[:100]}' does not exist or this API key may not use it."
-            raise GatewayError("model_not_found", message, param="model")
-        await self._send(send, view_model(grant))
+        await self._send(send, view_model(find_grant(record, _model_of(scope["path"]))))
 
     async def _list_limits(self, scope: Scope, send: Send) -> None:
         await self._send(send, await self.parts.limits.view(await self._authenticate(scope)))

@@ -30,6 +30,7 @@ from gateway.storage.postgres import new_pool
 from gateway.storage.refusals import RefusalCounts
 from gateway.storage.seeding import Seeder
 from gateway.upstream.client import Patience, Upstream
+from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import parse_networks
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
@@ -129,16 +130,18 @@ class Parts:
         await self.pool
         self.ledger.open()
         await self.scripts.open()
-        self.upstream = Upstream(
-            settings.litellm_urls[0],
-            api_key=settings.litellm_api_key.get_secret_value(),
-            patience=Patience(
-                connect_s=settings.connect_timeout_s,
-                first_byte_s=settings.first_byte_timeout_s,
-                idle_s=settings.idle_timeout_s,
-            ),
-            connections=settings.upstream_connections,
-            ca_file=settings.litellm_ca_file,
+        patience = Patience(
+            connect_s=settings.connect_timeout_s,
+            first_byte_s=settings.first_byte_timeout_s,
+            idle_s=settings.idle_timeout_s,
+        )
+        key, ca_file = settings.litellm_api_key.get_secret_value(), settings.litellm_ca_file
+        connections = settings.upstream_connections
+        self.upstream = UpstreamPool(
+            [
+                Upstream(url, api_key=key, patience=patience, connections=connections, ca_file=ca_file)
+                for url in settings.litellm_urls
+            ]
         )
         for name, work in (
             ("changes", self.changes.run),

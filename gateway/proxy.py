@@ -25,7 +25,8 @@ from gateway.settle import Settlements
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger_writer import LedgerWriter
 from gateway.storage.refusals import RefusalCounts
-from gateway.upstream.client import Upstream, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import Network, client_address
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
 from gateway.web.errors import send_error
@@ -75,7 +76,7 @@ class Proxy:
     peppers: Peppers
     keys: KeyCache
     admission: Admission
-    upstream: Upstream
+    upstream: UpstreamPool
     settlements: Settlements
     leases: LeaseKeeper
     ledger: LedgerWriter

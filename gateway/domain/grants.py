@@ -25,6 +25,10 @@ class Grant:
     # Names every scope the call is in, also those without a limit now: one may be set while it runs.
     scopes: str
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether the subscription has run out, which no notification tells."""
+        return self.subscription_expires_at is not None and self.subscription_expires_at <= now
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:

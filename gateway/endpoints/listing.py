@@ -1,5 +1,6 @@
 """Answers the gateway gives itself: the models of a key, and its limits."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.domain.grants import Grant, KeyRecord
@@ -15,5 +16,6 @@ def view_model(grant: Grant) -> dict[str, Any]:
 
 def view_models(record: KeyRecord) -> dict[str, Any]:
     """What this key may call, by name."""
+    now = datetime.now(UTC)
     grants = sorted(record.grants.values(), key=lambda grant: grant.model_name)
-    return {"object": "list", "data": [view_model(grant) for grant in grants]}
+    return {"object": "list", "data": [view_model(grant) for grant in grants if not grant.is_over(now)]}

@@ -54,8 +54,27 @@ def estimate_parts(parts: list[dict[str, Any]], texts: list[str]) -> float:
         elif isinstance(text := part.get("text"), str):
             texts.append(text)
         else:
-            texts.append(_encode(part).decode())
+            # A tool's result, say, which may hold attachments in turn.
+            rest, attachments = _take_out_attachments(part)
+            tokens += TOKENS_PER_ATTACHMENT * attachments
+            texts.append(_encode(rest).decode())
     return tokens
+
+
+def _take_out_attachments(value: Any) -> tuple[Any, int]:
+    """What is left of it, and how many there were. Bodies are at most MOST_DEPTH deep."""
+    if isinstance(value, str):
+        is_data = value.startswith("data:") and ";base64," in value[:200]
+        return ("", 1) if is_data else (value, 0)
+    if isinstance(value, dict):
+        if value.get("type") in ATTACHMENT_TYPES:
+            return None, 1
+        pairs = {key: _take_out_attachments(inner) for key, inner in value.items()}
+        return {key: rest for key, (rest, _) in pairs.items()}, sum(count for _, count in pairs.values())
+    if isinstance(value, list):
+        items = [_take_out_attachments(inner) for inner in value]
+        return [rest for rest, _ in items], sum(count for _, count in items)
+    return value, 0
 
 
 def estimate_content(content: str | list[dict[str, Any]] | None) -> float:

@@ -2,14 +2,16 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
+
+# LiteLLM's server closes idle connections after 5 s: one that is about to be closed must not be used.
+KEEP_ALIVE_S = 4
 
 
 class UpstreamUnreachable(Exception):
@@ -87,25 +89,25 @@ class Upstream:
     def __init__(
         self, url: str, *, api_key: str, patience: Patience, connections: int, ca_file: Path | None = None
     ) -> None:
-        self._base = url
+        self.url = url
         self._urls: dict[str, URL] = {}
         self._api_key = api_key
         self._patience = patience
         tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=tls, keepalive_timeout=30, ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(
+                limit=connections, ssl=tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=30
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_s),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept"),
         )
 
-    @asynccontextmanager
-    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Answer]:
-        """POSTs and yields the answer once its head is there.
+    async def send(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POSTs; the answer once its head is there. It must be closed: before its end, that cancels the upstream.
 
-        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent. Leaving the block early cancels the upstream.
-        """
+        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
         own = {"authorization": f"Bearer {self._api_key}", "accept-encoding": "identity"}
         try:
             async with asyncio.timeout(self._patience.first_byte_s):
@@ -118,17 +120,13 @@ class Upstream:
             raise UpstreamSilent("no answer in the set time") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
-        answer = Answer(response, self._patience.idle_s)
-        try:
-            yield answer
-        finally:
-            answer.close()
+        return Answer(response, self._patience.idle_s)
 
     def _url(self, path: str) -> URL:
         # Parsing an address costs more than sending a small body.
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = URL(self._base + path)
+            url = self._urls[path] = URL(self.url + path)
         return url
 
     async def close(self) -> None:

@@ -1,0 +1,82 @@
+"""LiteLLM at one or several addresses: the least busy that serves; another one where a call was surely not taken."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import structlog
+
+from gateway.upstream.breaker import Breaker
+from gateway.upstream.client import Answer, Upstream, UpstreamBroken, UpstreamUnreachable
+
+log = structlog.get_logger(__name__)
+
+
+class _Place:
+    __slots__ = ("breaker", "calls", "upstream")
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.breaker = Breaker()
+        self.calls = 0
+
+
+class UpstreamPool:
+    """Chooses an address for each call."""
+
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self._places = [_Place(upstream) for upstream in upstreams]
+
+    @asynccontextmanager
+    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Answer]:
+        """As Upstream.open. A second address is tried once, and only where no connection could be made: a call that
+        may have been taken is never sent twice."""
+        place = self._choose()
+        place.calls += 1
+        try:
+            try:
+                answer = await self._connect(place, path, headers, body)
+            except UpstreamUnreachable:
+                other = self._choose(besides=place)
+                place.calls -= 1
+                other.calls += 1
+                place = other
+                answer = await self._connect(place, path, headers, body)
+            try:
+                yield answer
+            finally:
+                answer.close()
+        finally:
+            place.calls -= 1
+
+    def _choose(self, besides: _Place | None = None) -> _Place:
+        now_s = monotonic()
+        places = [p for p in self._places if p is not besides and p.breaker.admits(now_s)]
+        if not places:
+            raise UpstreamUnreachable("no address serves")
+        place = min(places, key=lambda p: p.calls)
+        place.breaker.sent(now_s)
+        return place
+
+    async def _connect(self, place: _Place, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        was_open = place.breaker.is_open
+        try:
+            answer = await place.upstream.send(path, headers, body)
+        except (UpstreamUnreachable, UpstreamBroken) as failure:
+            place.breaker.failed(monotonic())
+            if place.breaker.is_open and not was_open:
+                log.warning("upstream_left_out", url=place.upstream.url, cause=str(failure))
+            raise
+        # A 5xx that LiteLLM itself signed tells of a model, not of LiteLLM.
+        if answer.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in answer.headers):
+            place.breaker.failed(monotonic())
+        else:
+            place.breaker.served()
+            if was_open:
+                log.info("upstream_serves_again", url=place.upstream.url)
+        return answer
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for place in self._places:
+            await place.upstream.close()

@@ -1,0 +1,357 @@
+"""Limits as a caller meets them: exact under parallel calls, told in headers, and listed."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+from callers import Caller, MakeCaller, Said, new_mark
+from factories import ADMIN, make_model
+from gateways import Books, GatewayThread, Ledger, Tallies, until
+
+from admin_api.operations import subscriptions
+
+
+def statuses(answers: list[Said]) -> Counter[int]:
+    return Counter(said.status for said in answers)
+
+
+async def test_twenty_calls_at_once_on_five_a_minute_admit_five(
+    caller: Caller, books: Books, ledger: Ledger, tallies: Tallies
+) -> None:
+    await caller.limit("rpm", 5)
+    mark = new_mark()
+
+    answers = await caller.chats(20, f"Hello [mark={mark}]")
+
+    assert statuses(answers) == {200: 5, 429: 15}
+    for said in answers:
+        if said.status == 429:
+            assert said.code == "rate_limit_exceeded"
+            # One comes back each 12 s; each is given a turn of its own.
+            assert 1 <= int(said.headers["retry-after"]) <= 75
+            assert float(said.headers["retry-after-ms"]) <= 1000 * int(said.headers["retry-after"])
+    assert len(await books.calls(mark=mark)) == 5
+    # Refused calls leave no row.
+    assert len(await ledger.rows(caller.account_id, 5)) == 5
+    await tallies.all_settled(caller.account_id)
+
+
+async def test_three_at_a_time_admit_three_and_the_next_when_they_have_ended(
+    caller: Caller, ledger: Ledger, tallies: Tallies
+) -> None:
+    await caller.limit("concurrency", 3)
+
+    answers = await caller.chats(12, "Wait [delay=1]")
+
+    assert statuses(answers) == {200: 3, 429: 9}
+    refused = next(said for said in answers if said.status == 429)
+    assert (refused.code, refused.headers["retry-after"]) == ("rate_limit_exceeded", "1")
+    await tallies.all_settled(caller.account_id)
+    assert statuses(await caller.chats(3)) == {200: 3}
+    await ledger.rows(caller.account_id, 6)
+
+
+async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
+    caller: Caller, ledger: Ledger, tallies: Tallies
+) -> None:
+    limit = 600
+    await caller.limit("tpm", limit)
+    reserved: dict[str, int] = {}
+
+    async def watch() -> None:
+        while True:
+            for name, value in (await tallies.everything(caller.account_id)).items():
+                if name[:2] == b"l|":
+                    lease = msgspec.msgpack.decode(value)
+                    reserved[name[2:].decode()] = lease[3] + lease[4]
+            await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    # The model says more than half of them expect: their own maximum is not known, and the first guess is cut.
+    answers = await caller.chats(30, "Talk [tokens=800] [delay=0.7]")
+    watching.cancel()
+
+    admitted = [said for said in answers if said.status == 200]
+    rows = await ledger.rows(caller.account_id, len(admitted))
+    used = {row["request_id"].hex: row["counted_tokens"] for row in rows}
+    assert 1 <= len(admitted) < 30
+    assert sum(reserved[call] for call in used) <= limit
+    overshoot = sum(max(0, tokens - reserved[call]) for call, tokens in used.items())
+    assert sum(used.values()) <= limit + overshoot
+    # A debt: nobody comes in before it is paid.
+    assert (await caller.chat(max_tokens=1)).status == 429
+
+
+async def test_reserving_the_maximum_never_overspends(caller: Caller, ledger: Ledger) -> None:
+    await caller.limit("tokens", 1500, window="day", reserve="maximum")
+
+    answers = await caller.chats(30, "Talk [tokens=100] [delay=0.3]", max_tokens=100)
+
+    admitted = [said for said in answers if said.status == 200]
+    rows = await ledger.rows(caller.account_id, len(admitted))
+    assert 1 <= len(admitted) < 30
+    assert sum(row["counted_tokens"] for row in rows) <= 1500
+
+
+async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(
+    caller: Caller, tallies: Tallies
+) -> None:
+    await caller.limit("requests", 7, window="day")
+
+    first = await caller.chats(25, "Hello [delay=0.3]")
+    await tallies.all_settled(caller.account_id)
+    second = await caller.chat()
+
+    assert statuses(first) == {200: 7, 429: 18}
+    assert (second.status, second.code) == (429, "insufficient_quota")
+    assert second.headers["x-should-retry"] == "false"
+    assert "retry-after" not in second.headers
+    told = second.error["limit"]
+    assert (told["level"], told["kind"], told["window"], told["limit"], told["used"]) == (
+        "key",
+        "requests",
+        "day",
+        7,
+        7,
+    )
+    assert told["resets_at"].endswith("T00:00:00Z")
+    assert "The gateway (not the model)" in second.error["message"]
+
+
+async def test_what_the_upstream_refuses_is_given_back_to_windows(caller: Caller, make: MakeCaller) -> None:
+    caller = await make("fault-500")
+    await caller.limit("requests", 1, window="day")
+
+    answers = [await caller.chat(model="fault-500") for _ in range(3)]
+
+    # Each is settled a moment after its answer.
+    assert statuses(answers)[500] >= 2
+
+
+@pytest.mark.parametrize(("kind", "amount", "about", "code", "status"), [
+    ("rpm", 0, {}, "insufficient_quota", 429),
+    ("concurrency", 0, {}, "insufficient_quota", 429),
+    ("requests", 0, {"window": "month"}, "insufficient_quota", 429),
+    ("tokens", 0, {"window": "month"}, "insufficient_quota", 429),
+    ("cost", 0, {"window": "month"}, "insufficient_quota", 429),
+    ("tpm", 5, {}, "request_exceeds_limit", 400),
+    ("tokens", 5, {"window": "lifetime"}, "request_exceeds_limit", 400),
+    ("cost", 10, {"window": "lifetime"}, "request_exceeds_limit", 400),
+])  # fmt: skip
+async def test_a_limit_that_lets_nothing_through_says_so(
+    kind: str, amount: int, about: dict[str, Any], code: str, status: int, caller: Caller, books: Books,
+    tallies: Tallies,
+) -> None:  # fmt: skip
+    await caller.limit(kind, amount, **about)
+    before = await books.count()
+
+    said = await caller.chat("A prompt of some length, so that it needs more than five tokens.")
+
+    assert (said.code, said.status) == (code, status)
+    assert said.error["limit"]["kind"] == kind
+    assert await books.count() == before
+    assert await tallies.open_leases(caller.account_id) == []
+
+
+async def test_a_refusal_at_one_level_takes_nothing_from_any_other(caller: Caller, tallies: Tallies) -> None:
+    await caller.limit("rpm", 100)
+    await caller.limit("concurrency", 100)
+    await caller.limit("cost", 10**12, window="day")
+    await caller.limit("requests", 1, window="day", level="user", target=str(caller.user_id))
+    assert (await caller.chat()).status == 200
+    await tallies.all_settled(caller.account_id)
+    before = await tallies.everything(caller.account_id)
+
+    answers = await caller.chats(5)
+
+    assert statuses(answers) == {429: 5}
+    assert answers[0].error["limit"]["level"] == "user"
+    assert await tallies.everything(caller.account_id) == before
+
+
+async def test_a_shadow_limit_refuses_nobody_and_is_counted(caller: Caller, gateway: GatewayThread) -> None:
+    await caller.limit("rpm", 1, shadow=True)
+
+    answers = await caller.chats(4)
+
+    assert statuses(answers) == {200: 4}
+    assert (
+        "x-ratelimit-limit-requests" not in answers[0].headers
+        or answers[0].headers["x-ratelimit-limit-requests"] == "10000"
+    )
+    metrics = (await caller.get("/metrics")).body.decode()
+    assert 'litemaas_shadow_refusals_total{kind="rpm",level="key"}' in metrics
+
+
+async def test_a_cost_limit_and_a_model_without_a_price_do_not_go_together(make: MakeCaller, books: Books) -> None:
+    caller = await make("demo-unpriced", "demo-chat")
+    await caller.limit("cost", 10**9, window="day")
+    before = await books.count()
+
+    said = await caller.chat(model="demo-unpriced")
+
+    assert (said.status, said.code, said.error["param"]) == (403, "model_has_no_price", "model")
+    assert await books.count() == before
+    assert (await caller.chat()).status == 200
+
+
+async def test_headers_tell_the_limit_with_least_remaining(caller: Caller) -> None:
+    await caller.limit("rpm", 60)
+    await caller.limit("requests", 10, window="day")
+    await caller.limit("tpm", 6000)
+
+    said = await caller.chat("[tokens=1]", max_tokens=1)
+
+    headers = {name: value for name, value in said.headers.items() if name.startswith("x-ratelimit-")}
+    assert headers["x-ratelimit-limit-requests"] == "10"
+    assert headers["x-ratelimit-remaining-requests"] == "9"
+    assert headers["x-ratelimit-reset-requests"].endswith("s")
+    assert headers["x-ratelimit-limit-tokens"] == "6000"
+    assert 5900 < int(headers["x-ratelimit-remaining-tokens"]) < 6000
+
+
+async def test_refusals_and_errors_of_the_upstream_carry_the_headers_too(make: MakeCaller) -> None:
+    caller = await make("demo-chat", "fault-400")
+    await caller.limit("rpm", 1)
+
+    error, refused = await caller.chat(model="fault-400"), await caller.chat()
+
+    assert (error.status, refused.status) == (400, 429)
+    assert [said.headers["x-ratelimit-limit-requests"] for said in (error, refused)] == ["1", "1"]
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+async def test_a_limit_holds_for_one_key_or_one_model_only_where_it_is_set_so(make: MakeCaller, pool: Any) -> None:
+    caller = await make("demo-chat", "vendor/demo-chat")
+    await caller.limit("rpm", 1, level="key_model", target=str(caller.key_id), model="demo-chat")
+
+    small = await caller.chats(3, model="demo-chat")
+    vendor = await caller.chats(3, model="vendor/demo-chat")
+
+    assert statuses(small) == {200: 1, 429: 2}
+    assert statuses(vendor) == {200: 3}
+
+
+async def test_a_changed_limit_holds_for_the_next_call(caller: Caller) -> None:
+    await caller.limit("rpm", 2)
+    assert statuses(await caller.chats(4)) == {200: 2, 429: 2}
+
+    await caller.limit("rpm", 50)
+
+    async def is_let_in() -> bool:
+        return (await caller.chat()).status == 200
+
+    assert await until(is_let_in, "the higher limit") < 1
+
+
+# --- What the gateway answers itself ---
+
+
+async def test_models_are_those_the_key_may_call(make: MakeCaller) -> None:
+    caller = await make("vendor/demo-chat", "demo-chat")
+
+    for path in ("/v1/models", "/models"):
+        listed = (await caller.get(path)).json
+        assert listed["object"] == "list"
+        assert [model["id"] for model in listed["data"]] == ["demo-chat", "vendor/demo-chat"]
+        assert listed["data"][0] == {
+            "id": "demo-chat",
+            "object": "model",
+            "created": listed["data"][0]["created"],
+            "owned_by": "openai",
+        }
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/vendor/demo-chat", "/models/vendor/demo-chat", "/v1/models/vendor%2Fdemo-chat"]
+)
+async def test_a_model_with_a_slash_in_its_name_is_shown(path: str, make: MakeCaller) -> None:
+    caller = await make("vendor/demo-chat")
+
+    said = await caller.get(path)
+
+    assert (said.status, said.json["id"]) == (200, "vendor/demo-chat")
+
+
+@pytest.mark.parametrize("name", ["demo-chat-large", "nobody", "demo-chat/", "Demo-chat"])
+async def test_a_model_the_key_may_not_call_does_not_exist(name: str, caller: Caller) -> None:
+    said = await caller.get(f"/v1/models/{name}")
+
+    assert (said.status, said.code) == (404, "model_not_found")
+
+
+async def test_a_subscription_that_is_over_is_neither_listed_nor_served(caller: Caller, pool: Any) -> None:
+    await pool.execute(
+        "UPDATE subscriptions SET expires_at = now() - interval '1 s' WHERE account_id = $1", caller.account_id
+    )
+
+    said, shown, listed = await caller.chat(), await caller.get("/v1/models/demo-chat"), await caller.get("/v1/models")
+
+    assert (said.status, said.code) == (404, "model_not_found")
+    assert shown.status == 404
+    assert listed.json["data"] == []
+
+
+async def test_a_key_without_models_has_no_access(caller: Caller, pool: Any) -> None:
+    await subscriptions.change_subscription(
+        pool, ADMIN, await pool.fetchval("SELECT id FROM subscriptions WHERE account_id = $1", caller.account_id),
+        "cancel",
+    )  # fmt: skip
+
+    said, listed = await caller.chat(), await caller.get("/v1/models")
+
+    assert (said.status, said.code) == (404, "model_not_found")
+    assert listed.json == {"object": "list", "data": []}
+
+
+async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, tallies: Tallies) -> None:
+    await caller.limit("rpm", 60)
+    await caller.limit("concurrency", 5)
+    await caller.limit("tokens", 100_000, window="day")
+    await caller.chat("Hello [tokens=10]")
+    await tallies.all_settled(caller.account_id)
+
+    async with caller.open_chat("Wait [tokens=50] [rate=20]", stream=True, max_tokens=50) as answer:
+        await answer.content.readuntil(b"\n\n")
+        for path in ("/v1/limits", "/limits"):
+            listed = {limit["kind"] + (limit["window"] or ""): limit for limit in (await caller.get(path)).json["data"]}
+
+    assert set(listed) == {"rpm", "concurrency", "tokensday", "requestsmonth", "tokensmonth"}
+    assert (listed["rpm"]["limit"], listed["rpm"]["used"]) in ((60, 2), (60, 1))
+    assert (listed["concurrency"]["used"], listed["concurrency"]["remaining"]) == (1, 4)
+    day = listed["tokensday"]
+    # The prompt's one word and its directive, and three tokens for the message.
+    assert day["used"] == 15
+    assert 50 < day["reserved"] < 100
+    assert day["remaining"] == 100_000 - day["used"] - day["reserved"]
+    assert day["resets_at"].endswith("T00:00:00Z")
+    assert listed["requestsmonth"]["level"] == "subscription"
+    assert listed["requestsmonth"]["models"] == ["demo-chat"]
+
+
+async def test_looking_at_limits_takes_nothing(caller: Caller, tallies: Tallies) -> None:
+    await caller.limit("rpm", 2)
+    await caller.chat()
+    await tallies.all_settled(caller.account_id)
+    before = await tallies.everything(caller.account_id)
+
+    for _ in range(5):
+        assert (await caller.get("/v1/limits")).status == 200
+
+    assert await tallies.everything(caller.account_id) == before
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/demo-chat", "/v1/limits", "/limits"])
+async def test_own_answers_need_a_key(path: str, gateway: GatewayThread, caller: Caller) -> None:
+    async with caller.http.get(gateway.url + path) as answer:
+        error = (await answer.json())["error"]
+
+    assert (answer.status, error["code"]) == (401, "missing_api_key")
+
+
+async def test_a_model_added_to_the_catalogue_is_nobodys_until_he_subscribes(caller: Caller, pool: Any) -> None:
+    await make_model(pool, "brand-new")
+
+    assert (await caller.chat(model="brand-new")).code == "model_not_found"

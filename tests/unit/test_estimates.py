@@ -1,0 +1,177 @@
+"""Estimates before a model has counted: of prompts, whatever is attached to them, and of answers."""
+
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.estimates import (
+    FIRST_COMPLETION,
+    HISTORY,
+    LEAST_HISTORY,
+    TOKENS_PER_ATTACHMENT,
+    CompletionHistory,
+    PromptRatio,
+    estimate_text,
+    expected_completion,
+)
+from gateway.endpoints.prompts import Messages, estimate_content, estimate_messages
+
+MEGABYTE = base64.b64encode(bytes(range(256)) * 4096).decode()
+DATA_URL = f"data:image/png;base64,{MEGABYTE}"
+
+
+def messages(*content: dict[str, Any] | str) -> Messages:
+    parts: Any = list(content)
+    return msgspec.convert([{"role": "user", "content": parts}], Messages)
+
+
+# --- Texts. ---
+
+
+def test_classes_of_characters_weigh_differently() -> None:
+    assert estimate_text(b"a" * 1000) == pytest.approx(244)
+    assert estimate_text(b"7" * 1000) == pytest.approx(536)
+    assert estimate_text(b"," * 1000) == pytest.approx(795)
+    assert estimate_text("é".encode() * 500) == pytest.approx(186)
+    assert estimate_text(b" \n\t" * 1000) == 0
+
+
+def test_ordinary_english_is_about_a_token_for_four_letters() -> None:
+    text = b"The quick brown fox jumps over the lazy dog, and then it sleeps for a while in the warm sun. " * 100
+
+    assert 0.7 < estimate_text(text) / 2200 < 1.3
+
+
+@given(st.text(), st.text())
+def test_the_estimate_of_a_text_is_that_of_its_pieces(one: str, other: str) -> None:
+    whole = estimate_text((one + other).encode())
+
+    assert whole == pytest.approx(estimate_text(one.encode()) + estimate_text(other.encode()))
+    assert whole >= 0
+
+
+# --- Attachments. ---
+
+IMAGE_URL = {"type": "image_url", "image_url": {"url": DATA_URL}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": MEGABYTE, "format": "wav"}}
+FILE = {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{MEGABYTE}"}}
+SOURCE = {"type": "base64", "media_type": "image/png", "data": MEGABYTE}
+ANTHROPIC_IMAGE = {"type": "image", "source": SOURCE}
+ANTHROPIC_PDF = {"type": "document", "source": SOURCE | {"media_type": "application/pdf"}}
+INPUT_IMAGE = {"type": "input_image", "image_url": DATA_URL}
+INPUT_FILE = {"type": "input_file", "filename": "a.pdf", "file_data": DATA_URL}
+SCREENSHOT = {
+    "type": "computer_call_output",
+    "call_id": "c",
+    "output": {"type": "computer_screenshot", "image_url": DATA_URL},
+}
+TOOL_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "hi"}, ANTHROPIC_IMAGE]}
+ATTACHED = [
+    IMAGE_URL, AUDIO, FILE, ANTHROPIC_IMAGE, ANTHROPIC_PDF, INPUT_IMAGE, INPUT_FILE, SCREENSHOT, TOOL_RESULT
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ATTACHED, ids=lambda part: part["type"])
+def test_an_attachment_counts_a_fixed_amount_and_never_its_bytes(part: dict[str, Any]) -> None:
+    assert TOKENS_PER_ATTACHMENT <= estimate_messages(messages(part)) < TOKENS_PER_ATTACHMENT + 100
+    assert TOKENS_PER_ATTACHMENT <= estimate_content([part]) < TOKENS_PER_ATTACHMENT + 100
+
+
+def test_each_attachment_counts() -> None:
+    assert (
+        3 * TOKENS_PER_ATTACHMENT
+        < estimate_messages(messages(IMAGE_URL, AUDIO, FILE))
+        < 3 * TOKENS_PER_ATTACHMENT + 100
+    )
+
+
+def test_texts_beside_attachments_count_by_their_characters() -> None:
+    with_text = estimate_messages(messages({"type": "text", "text": "a" * 1000}, IMAGE_URL))
+
+    assert with_text - estimate_messages(messages(IMAGE_URL)) == pytest.approx(244)
+
+
+def test_a_part_of_an_unknown_kind_counts_as_the_text_it_is() -> None:
+    assert estimate_content([{"type": "newer", "payload": "a" * 1000}]) > 240
+
+
+# --- The ratio that is learned. ---
+
+
+def test_a_ratio_begins_at_one_and_comes_near_what_a_model_tells() -> None:
+    ratio = PromptRatio()
+    assert ratio.value == 1
+    ratio.learn(100, 130)
+    assert 1 < ratio.value < 1.1
+    for _ in range(300):
+        ratio.learn(100, 130)
+    assert ratio.value == pytest.approx(1.3, abs=0.01)
+
+
+def test_a_ratio_stays_between_a_quarter_and_four() -> None:
+    high, low = PromptRatio(), PromptRatio()
+    for _ in range(1000):
+        high.learn(10, 10_000)
+        low.learn(10_000, 10)
+
+    assert (high.value, low.value) == (4, 0.25)
+
+
+def test_calls_that_tell_nothing_teach_nothing() -> None:
+    ratio = PromptRatio()
+    ratio.learn(0, 100)
+    ratio.learn(100, 0)
+
+    assert ratio.value == 1
+
+
+# --- Completions. ---
+
+
+def history_of(*tokens: int) -> CompletionHistory:
+    history = CompletionHistory()
+    for count in tokens:
+        history.learn(count)
+    return history
+
+
+def test_fewer_than_thirty_calls_are_no_history() -> None:
+    assert history_of(*[50] * (LEAST_HISTORY - 1)).expected is None
+    assert history_of(*[50] * LEAST_HISTORY).expected == 50
+
+
+def test_an_answer_is_expected_at_the_mean_and_two_standard_deviations() -> None:
+    assert history_of(*[100, 300] * 20).expected == 200 + 2 * 100
+
+
+def test_only_the_last_hundred_answers_count() -> None:
+    assert history_of(*[5000] * 200, *[40] * HISTORY).expected == 40
+
+
+def test_without_history_an_ordinary_answer_is_expected_or_the_calls_own_maximum() -> None:
+    assert expected_completion(None, None, 1) == FIRST_COMPLETION
+    assert expected_completion(None, 200, 1) == 200
+    assert expected_completion(None, 5000, 1) == FIRST_COMPLETION
+    assert expected_completion(history_of(10), None, 1) == FIRST_COMPLETION
+
+
+def test_never_more_than_the_calls_own_maximum_is_expected_of_each_choice() -> None:
+    long = history_of(*[3000] * 50)
+
+    assert expected_completion(long, None, 1) == 3000
+    assert expected_completion(long, 500, 1) == 500
+    assert expected_completion(long, 500, 3) == 1500
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=LEAST_HISTORY, max_size=250))
+def test_what_is_expected_lies_between_the_mean_and_far_above_it(tokens: list[int]) -> None:
+    last = tokens[-HISTORY:]
+    expected = history_of(*tokens).expected
+
+    assert expected is not None
+    assert sum(last) / len(last) <= expected + 1e-6
+    assert expected <= 3 * max(last) + 1
