@@ -36,7 +36,7 @@ MOST_HISTORIES: Final = 50_000
 UNKNOWN_MAXIMUM: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Reservation:
     """A call that was let in. `is_leased` is false where Redis was away and the deployment lets calls pass."""
 
@@ -135,7 +135,8 @@ class Admission:
             if self._allows_without_redis:
                 metrics.LIMITS_UNAVAILABLE.labels("allowed").inc()
                 self.unmetered.add(record.account_id)
-                return replace(reservation, is_leased=False)
+                reservation.is_leased = False
+                return reservation
             metrics.LIMITS_UNAVAILABLE.labels("denied").inc()
             message = "Limits can not be checked at this moment, so the call is refused. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
@@ -163,8 +164,9 @@ class Admission:
             if reply.status in ("taken", "repeated"):
                 taken = pair(plan.plan, reply.takings) if reply.takings else []
                 self._note_admitted(taken)
-                headers = ratelimit_headers(taken, reply.now_ms, is_admitted=True)
-                return replace(reservation, request_id=request_id, headers=headers)
+                reservation.request_id = request_id
+                reservation.headers = ratelimit_headers(taken, reply.now_ms, is_admitted=True)
+                return reservation
             if reply.status == "seed":
                 await self._seed(record, plan.plan, reply.seed)
             elif reply.status in ("late", "clock_skew"):
@@ -257,7 +259,9 @@ class Admission:
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
             whole = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt, completion_tokens=completion))
-            prompt_only = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt))
+            prompt_only = 0
+            if plan.has_cost:
+                prompt_only = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt))
             most = 0
             if plan.has_maximum:
                 longest = replace(

@@ -4,6 +4,8 @@ Labels take only words from our own tables: never a key, a user, or a name a cal
 PROMETHEUS_MULTIPROC_DIR (set by `litemaas gateway`) adds them up.
 """
 
+import os
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -91,12 +93,19 @@ DRIFT: Final = Gauge(
 CACHED_KEYS: Final = Gauge("litemaas_cached_keys", "Key records held", multiprocess_mode="livesum", registry=REGISTRY)
 
 OWN_CODES: Final = frozenset(CODES)
+_CALLS: dict[tuple[str, int, str], Counter] = {}
+_FIRST_BYTE: dict[str, Histogram] = {}
 _IN, _OUT = TOKENS.labels("input"), TOKENS.labels("output")
 
 
 def count_call(endpoint: str, row: UsageRow) -> None:
     """One forwarded call."""
-    CALLS.labels(endpoint, str(row.status), row.ending).inc()
+    place = (endpoint, row.status, row.ending)
+    calls = _CALLS.get(place)
+    if calls is None:
+        # Finding a label's child costs more than counting: the set of them is small and fixed.
+        calls = _CALLS[place] = CALLS.labels(endpoint, str(row.status), row.ending)
+    calls.inc()
     if row.prompt_tokens:
         _IN.inc(row.prompt_tokens)
     if row.completion_tokens:
@@ -104,13 +113,26 @@ def count_call(endpoint: str, row: UsageRow) -> None:
     if row.cost_nano_usd:
         COST.inc(row.cost_nano_usd)
     if row.first_byte_ms is not None:
-        FIRST_BYTE.labels(endpoint).observe(row.first_byte_ms / 1000)
+        first_byte = _FIRST_BYTE.get(endpoint)
+        if first_byte is None:
+            first_byte = _FIRST_BYTE[endpoint] = FIRST_BYTE.labels(endpoint)
+        first_byte.observe(row.first_byte_ms / 1000)
 
 
 def scrape(multiprocess_folder: str | None) -> bytes:
     """The text Prometheus reads, of all workers where they share a folder."""
     if multiprocess_folder is None:
         return generate_latest(REGISTRY)
+    _forget_dead_workers(Path(multiprocess_folder))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=multiprocess_folder)  # type: ignore[no-untyped-call]  # untyped there
     return generate_latest(registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    # What a worker held when it was killed is held no more. Its counters stay: what they counted has happened.
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]  # untyped there

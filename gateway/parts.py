@@ -38,6 +38,7 @@ from gateway.web.bodies import BodyBudget
 log = structlog.get_logger(__name__)
 
 CLOCK_S: Final = 5.0
+MEASURE_S: Final = 1.0
 POSTGRES_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -152,6 +153,7 @@ class Parts:
             ("drift", self.drift.run),
             ("refusals", self.refusals.run),
             ("clock", self._keep_clock),
+            ("metrics", self._keep_measured),
         ):
             self.background.keep(work, name)
         return Proxy(
@@ -180,6 +182,12 @@ class Parts:
             except redis.RedisUnavailable:
                 pass  # said by the link; the last known offset stays
             await asyncio.sleep(CLOCK_S)
+
+    async def _keep_measured(self) -> None:
+        # Not only when scraped: one worker answers for all, by what each last wrote.
+        while True:
+            self.measure()
+            await asyncio.sleep(MEASURE_S)
 
     async def close(self) -> None:
         """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PriceSource = Literal["litellm", "admin"]
 PRICE_SOURCES: Final = get_args(PriceSource)
 # The units a price may name, in the order of the columns.
-UNITS: Final = tuple(field.name for field in fields(Price) if field.name != "id")
+UNITS: Final = tuple(field.name for field in fields(Price) if field.init and field.name != "id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
