@@ -3,23 +3,22 @@
 import asyncio
 from typing import Final
 
-import asyncpg
 import structlog
-from redis.exceptions import RedisError
 
 from gateway import metrics
 from gateway.storage.counters import Counters
 from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.epochs import raise_epochs
+from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import Pool
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
 
 CHECK_S: Final = 300.0
 # Rows on their way into the ledger are no drift: only a difference that stands still is one.
 SETTLING_S: Final = 10.0
-PARTS_AWAY: Final = (RedisUnavailable, RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+PARTS_AWAY: Final = (RedisUnavailable, ScriptFailed, *POSTGRES_FAILED)
 
 
 class DriftCheck:

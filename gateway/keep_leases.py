@@ -8,12 +8,11 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 
 from gateway import metrics
 from gateway.admit import Reservation
 from gateway.storage.counters import Counters
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +45,7 @@ class LeaseKeeper:
             await asyncio.sleep(RENEW_S / 4)
             try:
                 await self.renew()
-            except (RedisUnavailable, RedisError) as exc:
+            except (RedisUnavailable, ScriptFailed) as exc:
                 log.warning("leases_not_renewed", cause=str(exc), count=len(self._open))
 
     async def renew(self, older_than_s: float = RENEW_S * 0.75) -> None:

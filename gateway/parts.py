@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 
-import asyncpg
 import structlog
 
 from gateway import metrics
@@ -22,6 +21,7 @@ from gateway.storage import redis
 from gateway.storage.changes import Changes
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.epochs import meet_run, raise_epochs
+from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger_writer import LedgerWriter
@@ -39,7 +39,6 @@ log = structlog.get_logger(__name__)
 
 CLOCK_S: Final = 5.0
 MEASURE_S: Final = 1.0
-POSTGRES_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Parts:
@@ -48,7 +47,6 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.background = Background()
-        self.loop = asyncio.get_running_loop()
         self.ids = RequestIds()
         url = settings.database_url.get_secret_value()
         self.pool = new_pool(
@@ -113,13 +111,25 @@ class Parts:
                 if unmetered := tuple(self.admission.unmetered):
                     await raise_epochs(self.pool, unmetered)
                     self.admission.unmetered.difference_update(unmetered)
-        except POSTGRES_AWAY as exc:
+        except POSTGRES_FAILED as exc:
             # Counters of an old snapshot may be trusted until Postgres is back.
             log.warning("redis_run_not_recorded", cause=str(exc))
             self.background.start(self._meet_redis_later(run_id), "meet-redis")
             return
         self.keys.forget("*", ())
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
+        self.background.start(self._check_eviction(), "check-eviction")
+
+    async def _check_eviction(self) -> None:
+        await asyncio.sleep(1)
+        try:
+            policy = await self.counters.eviction_policy()
+        except (redis.RedisUnavailable, redis.ScriptFailed) as exc:
+            log.warning("redis_eviction_policy_unknown", cause=str(exc))
+            return
+        if policy and policy != "noeviction":
+            # Also volatile-*: our keys have a time to live, and are needed until then.
+            log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
 
     async def _meet_redis_later(self, run_id: str) -> None:
         await asyncio.sleep(1)
@@ -210,7 +220,7 @@ class Parts:
         try:
             await self.pool.fetchval("SELECT 1", timeout=1)
             is_postgres_there = True
-        except POSTGRES_AWAY:
+        except POSTGRES_FAILED:
             is_postgres_there = False
         return {
             "postgres": is_postgres_there,

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
 
 from gateway import metrics
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.counters import Counters, Lease
 from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +51,7 @@ class Reaper:
                     await self.reap_account(account_id)
                 if is_round:
                     await self._counters.forget_idle_accounts()
-            except (RedisUnavailable, RedisError) as exc:
+            except (RedisUnavailable, ScriptFailed) as exc:
                 log.warning("leases_not_reaped", cause=str(exc))
 
     async def reap_account(self, account_id: int) -> int:

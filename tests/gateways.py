@@ -54,6 +54,7 @@ class GatewayThread:
 
     def _new_app(self) -> Gateway:
         # In the thread, whose loop its parts belong to.
+        self.loop = asyncio.get_running_loop()
         self.apps.append(create_app(self.settings))
         return self.apps[-1]
 

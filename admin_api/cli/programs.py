@@ -1,6 +1,11 @@
 """The commands that run a program or prepare its database: gateway, admin-api, migrate."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
@@ -9,6 +14,8 @@ NAMES: Final = ("migrate", "gateway", "admin-api")
 # The gateway is started by name: nothing of it is imported here.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
+# Where prometheus-client, in each worker, looks for the folder in which their counts meet.
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="Port to listen on.")]
@@ -60,12 +67,30 @@ def gateway(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
     """Run the gateway: the address applications call."""
-    if workers > 1:
-        from uvicorn.importer import import_from_string
+    if workers == 1:
+        _serve(GATEWAY, host=host, port=port)
+        return
+    from uvicorn.importer import import_from_string
 
+    with _shared_metrics():
         # A worker that can not start is started again and again; so what is wrong with the settings is said here.
         import_from_string(GATEWAY)()
-    _serve(GATEWAY, host=host, port=port, workers=workers)
+        _serve(GATEWAY, host=host, port=port, workers=workers)
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """Gives workers that are started within it one folder for their metrics, with nothing of an earlier run in it."""
+    environment = os.environ  # noqa: TID251  not a setting: it is how prometheus-client is told, here and in workers
+    if folder := environment.get(METRICS_FOLDER):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for left in Path(folder).glob("*.db"):
+            left.unlink()
+        yield
+        return
+    with TemporaryDirectory(prefix="litemaas-metrics-", ignore_cleanup_errors=True) as folder:
+        environment[METRICS_FOLDER] = folder
+        yield
 
 
 def admin_api(host: Host = "0.0.0.0", port: Port = 8081) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from pathlib import Path
 
 from deploy.embedded import litellm_venv
@@ -18,7 +19,10 @@ OFFLINE = {
 
 
 class LiteLLM(Part):
-    """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start."""
+    """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start.
+
+    `custom_auth` is a Python file whose `authenticate` tells what a key may do, in place of the database.
+    """
 
     PATIENCE_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
 
@@ -29,12 +33,14 @@ class LiteLLM(Part):
         *,
         port: int | None = None,
         api_key: str | None = None,
+        custom_auth: Path | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
         self.api_key = api_key or f"sk-{secrets.token_hex(16)}"
         self.url = f"http://127.0.0.1:{self.port}"
         self._model_server_url = model_server_url
+        self._custom_auth = custom_auth
 
     def launch(self) -> None:
         python = litellm_venv.install(self.folder / "litellm-install.log")
@@ -42,6 +48,10 @@ class LiteLLM(Part):
         config = self.folder / "litellm.yaml"
         config.touch(mode=0o600)
         wanted = configuration(self._model_server_url, self.api_key)
+        if self._custom_auth:
+            # It looks for the module beside its config file.
+            shutil.copy(self._custom_auth, self.folder)
+            wanted["general_settings"]["custom_auth"] = f"{self._custom_auth.stem}.authenticate"
         config.write_text(json.dumps(wanted, indent=2) + "\n")
         argv = [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
         argv += ["--host", "127.0.0.1", "--port", str(self.port)]

@@ -1,6 +1,9 @@
 """A Valkey cluster of our own on loopback: primaries that share the slots, without replicas."""
 
+import secrets
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,16 +21,20 @@ class ValkeyCluster:
     """Start it and wait; `with` throws it away at the end. Nodes are `Valkey` parts that may be stopped one by one."""
 
     def __init__(self, folder: Path, *, size: int = 3) -> None:
-        arguments = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-        self.nodes = [Valkey(folder / str(n), arguments=arguments) for n in range(size)]
-        for node in self.nodes:
-            # They log in to each other.
-            node.password = self.nodes[0].password
+        self._folder = folder
+        self._password = secrets.token_hex(16)
+        self.nodes = [self._node(str(n)) for n in range(size)]
+
+    def _node(self, name: str) -> Valkey:
+        node = Valkey(self._folder / name, arguments=("--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
+        # They log in to each other.
+        node.password = self._password
+        return node
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        return f"redis+cluster://:{self.nodes[0].password}@{hosts}"
+        return f"redis+cluster://:{self._password}@{hosts}"
 
     def start(self) -> Self:
         """Return when every node knows every slot's owner."""
@@ -42,15 +49,31 @@ class ValkeyCluster:
                 _say(client, "SET-CONFIG-EPOCH", n + 1)
                 _say(client, "ADDSLOTSRANGE", first, end - 1)
                 _say(client, "MEET", "127.0.0.1", self.nodes[0].port)
-            deadline = time.monotonic() + PATIENCE_S
-            while not all(map(self._is_complete, clients)):
-                if time.monotonic() > deadline:
-                    raise NotStarted(f"The Valkey cluster was not ready within {PATIENCE_S:.0f} s.")
-                time.sleep(0.05)
+            self._wait(lambda: all(map(self._is_complete, clients)))
         finally:
             for client in clients:
                 client.close()
         return self
+
+    @contextmanager
+    def replica_of(self, primary: Valkey) -> Iterator[Valkey]:
+        """One more node, for a while; it has all that the primary has when this returns."""
+        with self._node("replica") as node:
+            with redis.Redis.from_url(node.url()) as replica, redis.Redis.from_url(primary.url()) as client:
+                _say(replica, "MEET", "127.0.0.1", primary.port)
+                primary_id = _say(client, "MYID").decode()
+                self._wait(lambda: primary_id.encode() in _say(replica, "NODES", NEVER_DECODE=True))
+                self._wait(lambda: _does(lambda: _say(replica, "REPLICATE", primary_id)))
+                self._wait(lambda: client.wait(1, 100) == 1)
+            yield node
+
+    @staticmethod
+    def _wait(is_done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_done():
+            if time.monotonic() > deadline:
+                raise NotStarted(f"The Valkey cluster was not ready within {PATIENCE_S:.0f} s.")
+            time.sleep(0.05)
 
     def _is_complete(self, client: redis.Redis) -> bool:
         info: str = _say(client, "INFO", NEVER_DECODE=True).decode()
@@ -82,3 +105,11 @@ class ValkeyCluster:
 
 def _say(client: redis.Redis, *words: str | int, **options: bool) -> Any:
     return client.execute_command("CLUSTER", *words, **options)  # type: ignore[no-untyped-call]  # untyped there
+
+
+def _does(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except redis.ResponseError:
+        return False
+    return True

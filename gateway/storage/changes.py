@@ -11,9 +11,9 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 import structlog
 
+from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.postgres import connect
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Changes:
                     await asyncio.sleep(HEARTBEAT_S)
                     if self.hearing is Hearing.DEAF:
                         break
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except POSTGRES_FAILED as exc:
                 log.warning("changes_not_heard", cause=str(exc))
             finally:
                 if connection is not None:
@@ -84,7 +84,7 @@ class Changes:
             try:
                 await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
                 self._answered_at = self.last_contact = monotonic()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except POSTGRES_FAILED as exc:
                 log.warning("postgres_does_not_answer", cause=str(exc))
             await asyncio.sleep(HEARTBEAT_S)
             self._judge()

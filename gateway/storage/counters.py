@@ -217,6 +217,12 @@ class Counters:
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         return {name.decode(): value for name, value in pairs}
 
+    async def eviction_policy(self) -> str:
+        """What Redis does when it is full; '' where it does not tell."""
+        info: bytes = await self._scripts.command("INFO", "memory")
+        lines = (line.partition(":") for line in info.decode().splitlines())
+        return next((value.strip() for name, _, value in lines if name == "maxmemory_policy"), "")
+
     async def now_ms(self) -> int:
         """Redis's clock."""
         seconds, micros = await self._scripts.command("TIME")

@@ -2,6 +2,9 @@
 
 import asyncpg
 
+# Whatever keeps a statement from being carried out: for work in the background, that is tried again later anyway.
+POSTGRES_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 # An address that answers nobody, a wrong password, a server that starts or stops.
 UNAVAILABLE = (
     OSError,

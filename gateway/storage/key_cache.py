@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-import asyncpg
-
 from gateway.domain.grants import KeyRecord
 from gateway.storage.changes import Hearing
+from gateway.storage.failures import POSTGRES_FAILED
 
 # Behind the notifications, in case one is ever lost.
 TTL_S: Final = 30.0
@@ -83,7 +82,7 @@ class KeyCache:
         try:
             # Shielded: one caller that hangs up must not fail the others who wait for the same key.
             return await asyncio.shield(loading)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except POSTGRES_FAILED as exc:
             entry = self._entries.get(digest)
             if entry is not None and monotonic() - self._last_contact() < self._grace_s:
                 return entry.record

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.journal import Journal, JournalFull, Segment, encode_line
 from gateway.storage.ledger import Written, ensure_partitions, find_rows, write_rows
 
@@ -28,7 +29,6 @@ MOST_WAITING: Final = 10_000
 REFUSED_FILE: Final = "refused.log"
 # What Postgres says of a row it will never take; everything else may go away by itself.
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class LedgerUnavailable(Exception):
@@ -110,7 +110,7 @@ class LedgerWriter:
                 await self.write_all()
                 pause_s = BATCH_S
                 self._is_postgres_there = True
-            except AWAY as exc:
+            except POSTGRES_FAILED as exc:
                 self.write_errors += 1
                 self._is_postgres_there = False
                 self._news.set()
@@ -184,7 +184,7 @@ class LedgerWriter:
                         raise
                     adopted.remove()
                     log.info("journal_adopted")
-            except AWAY as exc:
+            except POSTGRES_FAILED as exc:
                 log.warning("journal_not_adopted", cause=str(exc))
             await asyncio.sleep(ADOPT_S)
 
@@ -193,7 +193,7 @@ class LedgerWriter:
             try:
                 await ensure_partitions(self._pool)
                 await asyncio.sleep(PARTITIONS_S)
-            except AWAY as exc:
+            except POSTGRES_FAILED as exc:
                 log.warning("partitions_not_made", cause=str(exc))
                 await asyncio.sleep(LONGEST_PAUSE_S)
 
@@ -202,6 +202,6 @@ class LedgerWriter:
         try:
             async with asyncio.timeout(timeout_s):
                 await self.write_all()
-        except AWAY as exc:
+        except POSTGRES_FAILED as exc:
             log.warning("ledger_not_written", cause=str(exc), journal_bytes=self.journal_bytes)
         self._journal.close()

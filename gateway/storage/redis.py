@@ -39,6 +39,10 @@ LEARN_S = 10.0
 MOST_REDIRECTS = 5
 
 
+# What a script or command raises that the server refused.
+ScriptFailed = RedisError
+
+
 class RedisUnavailable(Exception):
     """No connection, no answer in time, or a server that can not serve now. The script may have run."""
 
@@ -258,7 +262,8 @@ class ClusterScripts:
 
     @property
     def is_connected(self) -> bool:
-        return bool(self._owners) and all(link.is_connected for link in self._links.values())
+        # While one primary is away, the accounts of the others are served.
+        return any(link.is_connected for link in self._links.values())
 
     async def open(self) -> None:
         await self._learn()

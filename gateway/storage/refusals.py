@@ -5,9 +5,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import asyncpg
 import msgspec
 import structlog
+
+from gateway.storage.failures import POSTGRES_FAILED
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -71,7 +72,7 @@ class RefusalCounts:
         rows = [refusal._asdict() | {"count": count} for refusal, count in counts.items()]
         try:
             await self._pool.execute(ADD_REFUSALS, msgspec.json.encode(rows).decode())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except POSTGRES_FAILED as exc:
             # An unknown outcome may count some twice: refusals are a statistic, the ledger is not touched by it.
             self._counts.update(counts)
             log.warning("refusals_not_written", cause=str(exc))

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-import asyncpg
 import structlog
 
 from gateway.domain.grants import KeyRecord
 from gateway.domain.plans import Plan
 from gateway.storage.counters import Counters, SeedEntry
+from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 from gateway.storage.redis import RedisUnavailable
@@ -46,7 +46,7 @@ class Seeder:
         if questions:
             try:
                 totals = await sum_windows(self._pool, record.account_id, questions)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
         told = dict(zip(windows, totals, strict=True))
         entries = []

@@ -50,8 +50,8 @@ def errors_table() -> str:
 def metrics_table() -> str:
     """Every metric as Prometheus sees it."""
     lines = ["| metric | type | labels | what |", "|---|---|---|---|"]
-    for metric in vars(metrics).values():
-        if hasattr(metric, "_documentation"):
+    for variable, metric in vars(metrics).items():
+        if not variable.startswith("_") and hasattr(metric, "_documentation"):
             name = metric._name + ("_total" if isinstance(metric, Counter) else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
             lines.append(f"| `{name}` | {metric._type} | {labels} | {metric._documentation} |")

@@ -189,4 +189,4 @@ def _packed(numbers: list[int]) -> bytes:
 
 
 def _loop_of(gateway: GatewayThread) -> Any:
-    return gateway.apps[0].parts.loop
+    return gateway.loop

@@ -1,0 +1,278 @@
+"""Postgres or Redis away: what goes on, what is refused, what readiness says, and that all comes back by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from callers import Caller, Said, make_caller
+from factories import make_model
+from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
+
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from deploy.embedded.valkey import Valkey
+from gateway.domain.keys import new_key
+from gateway.storage.migrate import migrate
+from gateway.storage.postgres import Pool, new_pool
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("outages"), durable=False) as server:
+        owner = await asyncpg.connect(server.url(OWNER))
+        await migrate(owner, app_role=APP)
+        await owner.close()
+        async with new_pool(server.url(), size=1) as pool:
+            await make_model(pool, "demo-chat")
+        yield server
+
+
+async def ready(caller: Caller) -> tuple[int, dict[str, Any]]:
+    said = await caller.get("/health/ready")
+    return said.status, said.json["parts"]
+
+
+async def is_ready(caller: Caller) -> bool:
+    return (await ready(caller))[0] == 200
+
+
+async def assert_lives(caller: Caller) -> None:
+    assert (await caller.get("/health/live")).json == {"status": "alive"}
+
+
+# --- Redis ---
+
+
+async def test_without_redis_calls_are_refused_until_it_is_back(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, books: Books
+) -> None:
+    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+    await caller.limit("requests", 3, window="day")
+    assert (await there.chat()).status == 200
+    assert await is_ready(there)
+
+    redis_server.stop()
+    before = await books.count()
+    refused, limits, models = await there.chat(), await there.get("/v1/limits"), await there.get("/v1/models")
+
+    for said in (refused, limits):
+        assert (said.status, said.code) == (503, "limits_unavailable")
+        assert int(said.headers["retry-after"]) >= 1
+    assert models.status == 200
+    assert await books.count() == before
+    assert await ready(there) == (503, {"postgres": True, "redis": False, "ledger": True})
+    await assert_lives(there)
+
+    await asyncio.to_thread(redis_server.start)
+    await until(lambda: is_ready(there), "Redis to be met again")
+    # What was used before it went is in the ledger, and so in the counters of the new server.
+    assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
+
+
+async def test_without_redis_calls_pass_where_that_is_set_and_are_counted_when_it_is_back(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
+) -> None:
+    gateway = start_gateway(redis_url=redis_server.url(), when_limits_unavailable="allow")
+    there = caller.at(gateway.url)
+    await caller.limit("requests", 5, window="day")
+    assert (await there.chat()).status == 200
+
+    redis_server.stop()
+    passed = [await there.chat() for _ in range(3)]
+
+    assert [said.status for said in passed] == [200, 200, 200]
+    assert "x-ratelimit-limit-requests" not in passed[0].headers
+    rows = await ledger.rows(caller.account_id, 4)
+    assert {row["ending"] for row in rows} == {"completed"}
+    metrics = (await there.get("/metrics")).body.decode()
+    assert 'litemaas_limits_unavailable_total{outcome="allowed"}' in metrics
+
+    await asyncio.to_thread(redis_server.start)
+    await until(lambda: is_ready(there), "Redis to be met again")
+    assert [(await there.chat()).status for _ in range(2)] == [200, 429]
+
+
+async def test_a_gateway_that_starts_without_redis_waits_for_it(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway
+) -> None:
+    redis_server.stop()
+    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+    assert (await there.chat()).code == "limits_unavailable"
+
+    await asyncio.to_thread(redis_server.start)
+
+    await until(lambda: is_ready(there), "Redis to be met")
+    assert (await there.chat()).status == 200
+
+
+async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
+) -> None:
+    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+
+    async with there.open_chat("[tokens=30] [rate=30]", stream=True) as answer:
+        await answer.content.readuntil(b"\n\n")
+        redis_server.stop()
+        rest = await answer.read()
+
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert (await ledger.row(caller.account_id))["completion_tokens"] == 30
+
+
+async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway
+) -> None:
+    import redis.asyncio
+
+    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+    async with redis.asyncio.from_url(redis_server.url()) as client:
+        await client.set(f"lm1:{{{caller.account_id}}}", "not a hash")
+
+    said = await there.chat()
+
+    assert (said.status, said.code) == (503, "limits_unavailable")
+
+
+# --- Postgres ---
+
+
+@pytest.fixture
+async def own_house(postgres_server: Postgres, house: House, redis_server: Valkey, tmp_path: Path) -> dict[str, Any]:
+    """What a gateway on the module's own Postgres needs."""
+    return {
+        "database_url": postgres_server.url(),
+        "redis_url": redis_server.url(),
+        "state_dir": tmp_path / "state",
+    }
+
+
+@pytest.fixture
+async def own_pool(postgres_server: Postgres) -> AsyncIterator[Pool]:
+    async with new_pool(postgres_server.url(), size=2) as opened:
+        yield opened
+
+
+async def chat_with(key: str, gateway: GatewayThread, http: aiohttp.ClientSession) -> Said:
+    body = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
+    async with http.post(gateway.url + "/v1/chat/completions", json=body, headers={"x-api-key": key}) as answer:
+        return Said(answer.status, answer.headers.copy(), await answer.read())
+
+
+async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
+    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    http: aiohttp.ClientSession,
+) -> None:  # fmt: skip
+    gateway = start_gateway(**own_house)
+    known = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
+    unseen = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
+    first = await known.chat()
+    assert first.status == 200
+
+    try:
+        await asyncio.to_thread(postgres_server.stop)
+        answers = [await known.chat() for _ in range(20)]
+        unknown = [await unseen.chat(), await chat_with(new_key(), gateway, http)]
+        readiness = await ready(known)
+        await assert_lives(known)
+        # Long enough for the gateway to know that Postgres is away.
+        await asyncio.sleep(4)
+        answers += [await known.chat() for _ in range(5)]
+        unknown += [await unseen.chat(), await chat_with(new_key(), gateway, http)]
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+
+    assert {said.status for said in answers} == {200}
+    for said in unknown:
+        assert (said.status, said.code) == (503, "keys_unavailable")
+        assert int(said.headers["retry-after"]) >= 1
+    assert readiness == (503, {"postgres": False, "redis": True, "ledger": True})
+    await until(lambda: is_ready(known), "Postgres to be met again", patience_s=20)
+    rows = await Ledger(own_pool).rows(known.account_id, 26)
+    assert {str(row["request_id"]) for row in rows} == {said.request_id for said in [first, *answers]}
+    assert (await unseen.chat()).status == 200
+    assert (await chat_with(new_key(), gateway, http)).code == "invalid_api_key"
+
+
+async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
+    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    http: aiohttp.ClientSession,
+) -> None:  # fmt: skip
+    gateway = start_gateway(**own_house)
+    caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
+    assert (await caller.chat()).status == 200
+
+    # All connections end, the listening one too, and the change is made before the gateway listens again.
+    admin = await asyncpg.connect(postgres_server.url("postgres", "postgres"))
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'litemaas-%'"
+    await admin.execute(sql)
+    await own_pool.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", caller.key_id)
+    await admin.close()
+
+    async def is_refused() -> bool:
+        return (await caller.chat()).status == 401
+
+    assert await until(is_refused, "the revoked key to be refused", patience_s=5) < 4
+
+
+async def test_a_gateway_that_starts_without_postgres_waits_for_it(
+    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    http: aiohttp.ClientSession,
+) -> None:  # fmt: skip
+    caller = await make_caller(own_pool, "", http, ["demo-chat"])
+    try:
+        await asyncio.to_thread(postgres_server.stop)
+        there = caller.at(start_gateway(**own_house).url)
+        assert (await there.chat()).code == "keys_unavailable"
+        assert (await ready(there))[0] == 503
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+
+    await until(lambda: is_ready(there), "Postgres to be met", patience_s=20)
+    assert (await there.chat()).status == 200
+
+
+async def test_a_full_journal_without_postgres_refuses_calls(
+    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    http: aiohttp.ClientSession,
+) -> None:  # fmt: skip
+    gateway = start_gateway(**own_house, journal_max_bytes=3000)
+    caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
+    assert (await caller.chat()).status == 200
+    try:
+        await asyncio.to_thread(postgres_server.stop)
+        answers = []
+        while not answers or (answers[-1].status == 200 and len(answers) < 60):
+            answers.append(await caller.chat())
+            await asyncio.sleep(0.1)
+        readiness = await ready(caller)
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+
+    assert (answers[-1].status, answers[-1].code) == (503, "ledger_unavailable")
+    assert readiness[1]["ledger"] is False
+    await until(lambda: is_ready(caller), "Postgres to be met again", patience_s=20)
+    # Nothing of what was answered is missing.
+    assert len(await Ledger(own_pool).rows(caller.account_id, len(answers))) == len(answers)
+
+
+async def test_a_folder_that_can_not_be_written_sends_rows_straight_to_postgres(
+    caller: Caller, start_gateway: StartGateway, tmp_path: Path, ledger: Ledger, tallies: Tallies
+) -> None:
+    in_the_way = tmp_path / "a file"
+    in_the_way.write_text("where a folder should be")
+    there = caller.at(start_gateway(state_dir=in_the_way).url)
+
+    answers = await there.chats(3)
+
+    assert [said.status for said in answers] == [200, 200, 200]
+    await ledger.rows(caller.account_id, 3)
+    await tallies.all_settled(caller.account_id)

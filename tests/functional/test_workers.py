@@ -1,0 +1,233 @@
+"""`litemaas gateway --workers 2`: what is changed holds in both within a second, and what they count adds up."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+from callers import Caller, make_caller
+from factories import ADMIN
+from gateways import House, Ledger, Tallies, until
+from workers import Workers, ask, ask_each, get
+
+from admin_api.operations import keys, models, subscriptions, users
+from gateway.storage.postgres import Pool
+
+HOLDS_WITHIN_S = 1.0
+
+
+@pytest.fixture(scope="module")
+async def workers(house: House, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+    folder = tmp_path_factory.mktemp("workers")
+    running = Workers(house, folder, LITEMAAS_STATE_DIR=str(folder / "state"))
+    try:
+        await running.start()
+        yield running
+    finally:
+        running.program.stop()
+
+
+@pytest.fixture
+async def caller(pool: Pool, workers: Workers, http: aiohttp.ClientSession) -> Caller:
+    return await make_caller(pool, workers.url, http, ["demo-chat"])
+
+
+async def subscription_of(pool: Pool, caller: Caller) -> int:
+    found: int = await pool.fetchval("SELECT id FROM subscriptions WHERE account_id = $1", caller.account_id)
+    return found
+
+
+async def revoke(pool: Pool, caller: Caller) -> None:
+    await keys.revoke_key(pool, ADMIN, caller.key_id)
+
+
+async def suspend(pool: Pool, caller: Caller) -> None:
+    await subscriptions.change_subscription(
+        pool, ADMIN, await subscription_of(pool, caller), "suspend", reason="too loud"
+    )
+
+
+async def deactivate(pool: Pool, caller: Caller) -> None:
+    await users.update_user(pool, ADMIN, caller.email, status="deactivated")
+
+
+async def forbid(pool: Pool, caller: Caller) -> None:
+    await caller.limit("requests", 0, window="day")
+
+
+async def disable(pool: Pool, caller: Caller) -> None:
+    await models.update_model(pool, ADMIN, "demo-chat", enabled=False)
+
+
+async def enable(pool: Pool) -> None:
+    await models.update_model(pool, ADMIN, "demo-chat", enabled=True)
+
+
+@pytest.mark.parametrize(("change", "code"), [
+    (revoke, "invalid_api_key"),
+    (suspend, "model_not_found"),
+    (deactivate, "account_suspended"),
+    (forbid, "insufficient_quota"),
+    (disable, "model_not_found"),
+])  # fmt: skip
+async def test_a_change_holds_in_every_worker_within_a_second(
+    change: Callable[[Pool, Caller], Awaitable[None]], code: str, workers: Workers, caller: Caller, pool: Pool
+) -> None:
+    with workers.connections() as connections:
+        assert len(connections) == 2
+        # Both know the key from now on.
+        assert [ask(connection, caller).status for connection in connections.values()] == [200, 200]
+        try:
+            await change(pool, caller)
+            changed_at = time.monotonic()
+            for connection in connections.values():
+                while (said := await asyncio.to_thread(ask, connection, caller)).status == 200:
+                    assert time.monotonic() - changed_at < HOLDS_WITHIN_S
+                assert said.code == code
+            assert time.monotonic() - changed_at < HOLDS_WITHIN_S
+        finally:
+            await enable(pool)
+    assert {said.status for said in await asyncio.to_thread(ask_each, workers, caller)} != {200}
+
+
+async def test_a_new_key_works_at_once_in_every_worker(workers: Workers, caller: Caller) -> None:
+    assert [said.status for said in await asyncio.to_thread(ask_each, workers, caller)] == [200, 200]
+
+
+async def test_a_limit_is_one_for_all_workers(workers: Workers, caller: Caller) -> None:
+    await caller.limit("rpm", 5)
+
+    answers = await caller.chats(20)
+
+    assert sorted(said.status for said in answers) == [200] * 5 + [429] * 15
+
+
+def total(text: str, name: str) -> float:
+    """The sum of a metric over its labels."""
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
+
+
+async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers, caller: Caller) -> None:
+    with workers.connections() as connections:
+        one, other = connections.values()
+        before = get(one, "/metrics").body.decode()
+        for connection, calls in ((one, 3), (other, 4)):
+            for _ in range(calls):
+                assert (await asyncio.to_thread(ask, connection, caller, "Hello [tokens=2]")).status == 200
+
+        scraped = [get(connection, "/metrics").body.decode() for connection in (one, other)]
+
+    for text in scraped:
+        assert total(text, "litemaas_calls_total") - total(before, "litemaas_calls_total") == 7
+        assert 'litemaas_calls_total{ending="completed",endpoint="chat_completions",status="200"}' in text
+        assert (
+            total(text, "litemaas_first_byte_seconds_count") - total(before, "litemaas_first_byte_seconds_count") == 7
+        )
+        assert total(text, "litemaas_calls_in_flight") == 0
+
+
+async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller) -> None:
+    def cached() -> float:
+        with workers.connections() as connections:
+            return total(get(next(iter(connections.values())), "/metrics").body.decode(), "litemaas_cached_keys")
+
+    before = cached()
+    await asyncio.to_thread(ask_each, workers, caller)
+
+    async def both_are_seen() -> bool:
+        return await asyncio.to_thread(cached) == before + 2
+
+    await until(both_are_seen, "the gauges of both workers", patience_s=5)
+
+
+async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_once(
+    workers: Workers, caller: Caller, house: House, ledger: Ledger, tallies: Tallies
+) -> None:
+    old = workers.pids
+    with workers.connections() as connections:
+        # Postgres takes no rows meanwhile: they are in the journal alone.
+        lock = await asyncpg.connect(house.database.owner_url)
+        await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
+        try:
+            victim, connection = next(iter(connections.items()))
+            answers = [await asyncio.to_thread(ask, connection, caller) for _ in range(5)]
+            await tallies.all_settled(caller.account_id)
+            os.kill(victim, signal.SIGKILL)
+        finally:
+            await lock.close()
+
+    async def is_replaced() -> bool:
+        return len(workers.pids) == 2 and victim not in workers.pids
+
+    rows = await ledger.rows(caller.account_id, 5)
+    await until(is_replaced, "the supervisor to start another worker", patience_s=20)
+    assert {str(row["request_id"]) for row in rows} == {said.request_id for said in answers}
+    assert {row["ending"] for row in rows} == {"completed"}
+    # The other one went on.
+    assert workers.pids & old == old - {victim}
+
+
+async def test_a_killed_worker_holds_nothing_in_the_gauges(workers: Workers, caller: Caller) -> None:
+    async def in_flight() -> float:
+        async with caller.http.get(workers.url + "/metrics") as answer:
+            return total(await answer.text(), "litemaas_calls_in_flight")
+
+    with workers.connections() as connections:
+        pids = list(connections)
+    streams = [asyncio.ensure_future(caller.chat("[tokens=900] [rate=10]", stream=True)) for _ in range(6)]
+
+    async def all_run() -> bool:
+        return await in_flight() == 6
+
+    await until(all_run, "six calls in flight")
+    os.kill(pids[0], signal.SIGKILL)
+
+    async def only_the_living_count() -> bool:
+        return await in_flight() == sum(not stream.done() for stream in streams)
+
+    await until(only_the_living_count, "the dead worker's calls to be forgotten")
+    for stream in streams:
+        stream.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+
+
+async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row(
+    house: House, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger, tallies: Tallies
+) -> None:
+    workers = Workers(house, tmp_path, LITEMAAS_SHUTDOWN_GRACE_S="3", TMPDIR=str(tmp_path))
+    try:
+        await workers.start()
+        caller = await make_caller(pool, workers.url, http, ["demo-chat"])
+        short = [asyncio.ensure_future(caller.chat("[tokens=20] [rate=15]", stream=True)) for _ in range(4)]
+        long = [asyncio.ensure_future(caller.chat("[tokens=900] [rate=15]", stream=True)) for _ in range(4)]
+
+        async def all_are_open() -> bool:
+            return len(await tallies.open_leases(caller.account_id)) == 8
+
+        await until(all_are_open, "eight open streams")
+
+        assert list(tmp_path.glob("litemaas-metrics-*"))
+        os.kill(workers.program.pid, signal.SIGTERM)
+        ended = await asyncio.gather(*short)
+        cut = await asyncio.gather(*long, return_exceptions=True)
+        await asyncio.to_thread(workers.program.stop)
+    finally:
+        workers.program.stop()
+
+    assert all(said.events[-1] == "[DONE]" for said in ended)
+    assert all(isinstance(error, aiohttp.ClientPayloadError) for error in cut)
+    rows = await ledger.rows(caller.account_id, 8)
+    endings = sorted((row["ending"], row["error_code"], row["estimated_why"]) for row in rows)
+    assert endings == [("completed", None, None)] * 4 + [("upstream_error", "shutting_down", "cut_off")] * 4
+    assert all(row["completion_tokens"] > 15 for row in rows)
+    await tallies.all_settled(caller.account_id)
+    assert workers.program.child is not None
+    assert workers.program.child.exit_code == 0
+    # Nothing is left behind but the folder of journals, which is empty.
+    assert list(tmp_path.glob("litemaas-metrics-*")) == []

@@ -1,0 +1,124 @@
+"""A gateway program with several workers, and a way to speak to each of them."""
+
+import asyncio
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from callers import CHAT, Caller, Said, chat_body
+from gateways import House
+
+from deploy.embedded.processes import free_port
+from deploy.embedded.programs import Program
+
+
+class Workers:
+    """`litemaas gateway --workers N` in front of a house."""
+
+    def __init__(self, house: House, folder: Path, *, count: int = 2, **changes: str) -> None:
+        self.program = Program(folder, "gateway", free_port(), "--workers", str(count))
+        self.program.env = house.environment(LITEMAAS_LOG_LEVEL="warning", **changes)
+        self.url = self.program.url
+        self._count = count
+
+    async def start(self) -> None:
+        """Returns when every worker answers."""
+        # From the main thread: the program ends with the thread that started it.
+        self.program.launch()
+        await asyncio.to_thread(self.program.wait)
+        async with asyncio.timeout(20):
+            while len(self.pids) < self._count or len(await asyncio.to_thread(self._reachable)) < self._count:
+                await asyncio.sleep(0.05)
+
+    @property
+    def pids(self) -> set[int]:
+        """The workers, not their supervisor nor its other children."""
+        return {pid for pid in _children(self.program.pid) if b"spawn_main" in _command(pid)}
+
+    def _reachable(self) -> set[int]:
+        with self.connections() as found:
+            return set(found)
+
+    @contextmanager
+    def connections(self) -> Iterator[dict[int, http.client.HTTPConnection]]:
+        """A connection to each worker, by its process id. Blocks."""
+        found: dict[int, http.client.HTTPConnection] = {}
+        spare: list[http.client.HTTPConnection] = []
+        for _ in range(200):
+            connection = http.client.HTTPConnection("127.0.0.1", self.program.port, timeout=10)
+            # Asked once, so that someone has accepted it.
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+            pid = _owner(connection, self.pids)
+            if pid is None or pid in found:
+                spare.append(connection)
+            else:
+                found[pid] = connection
+            if set(found) >= self.pids:
+                break
+        try:
+            yield found
+        finally:
+            for connection in [*found.values(), *spare]:
+                connection.close()
+
+
+def ask_each(workers: Workers, caller: Caller, prompt: str = "Hello [tokens=1]", *, times: int = 1) -> list[Said]:
+    """One call after another at each worker in turn. Blocks."""
+    with workers.connections() as connections:
+        return [ask(connection, caller, prompt) for _ in range(times) for connection in connections.values()]
+
+
+def ask(connection: http.client.HTTPConnection, caller: Caller, prompt: str = "Hello [tokens=1]") -> Said:
+    """One call on a connection that stays open."""
+    headers = {**caller.authorization, "content-type": "application/json"}
+    connection.request("POST", CHAT, json.dumps(chat_body(prompt)), headers)
+    return _said(connection)
+
+
+def get(connection: http.client.HTTPConnection, path: str) -> Said:
+    """The same without a key."""
+    connection.request("GET", path)
+    return _said(connection)
+
+
+def _said(connection: http.client.HTTPConnection) -> Said:
+    answer = connection.getresponse()
+    return Said(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _owner(connection: http.client.HTTPConnection, pids: set[int]) -> int | None:
+    """Which of these processes holds the other end of a loopback connection."""
+    ours: Any = connection.sock.getsockname()[1]
+    theirs: Any = connection.sock.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *rest = line.split()
+        if (int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)) == (theirs, ours):
+            socket = f"socket:[{rest[6]}]"
+            return next((pid for pid in pids if socket in _links(pid)), None)
+    return None
+
+
+def _links(pid: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            found.add(str(link.readlink()))
+        except OSError:
+            continue  # closed meanwhile
+    return found
