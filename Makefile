@@ -21,7 +21,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants
+.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
+	closed-loop compare-limits script-cost estimates
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -104,6 +105,19 @@ litellm-parameters: litellm
 # Beside a running `make demo`.
 overhead: install
 	$(BIN)/python -m loadtests.overhead
+
+# The tables of docs/limits.md. Three minutes each, but for the last two.
+closed-loop: install
+	$(BIN)/python tests/limits/closed_loop.py
+
+compare-limits: litellm
+	$(BIN)/python -m loadtests.litellm_limits.compare
+
+script-cost: install
+	$(BIN)/python -m loadtests.script_cost
+
+estimates: litellm
+	.venv-litellm/bin/python -P loadtests/estimates.py
 
 clean:
 	rm -rf $(VENV) .venv-litellm .demo

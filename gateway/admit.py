@@ -9,6 +9,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import msgspec
+import structlog
 
 from gateway import metrics
 from gateway.domain.calls import Usage
@@ -24,8 +25,10 @@ from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.turns import Turns
 from gateway.endpoints.requests import Call
 from gateway.storage.counters import Counters, Estimate, ReserveReply, pack_entries
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis import RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
+
+log = structlog.get_logger(__name__)
 
 # A seed answers all but a race with another loss; a late window needs one new id.
 MOST_TRIES: Final = 5
@@ -129,7 +132,10 @@ class Admission:
         )
         try:
             return await self._reserve(reservation)
-        except RedisUnavailable:
+        except (RedisUnavailable, ScriptFailed) as exc:
+            if isinstance(exc, ScriptFailed):
+                # A full Redis, or another's value under our name.
+                log.error("limits_not_checked", account_id=record.account_id, cause=str(exc))
             # The script may have run: whatever it took is given back as soon as Redis answers.
             self._free(record.account_id, request_id)
             if self._allows_without_redis:

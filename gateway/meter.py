@@ -113,8 +113,10 @@ class StreamMeter:
 
     def _hold(self, rest: bytes, passes: bytes) -> bytes:
         if self._passes_unread or len(rest) > LARGEST_EVENT:
-            self._passes_unread, self._held = True, b""
-            return passes + rest
+            # All of it, but for a newline that may be the first half of the event's end.
+            end = len(rest) - rest.endswith(b"\n")
+            self._passes_unread, self._held = True, rest[end:]
+            return passes + rest[:end]
         self._held = rest
         return passes
 
@@ -153,10 +155,12 @@ class StreamMeter:
         return reading.says_something or not self._strips_usage
 
     def finish(self) -> bytes:
+        # A lone CR was the end of a line after all.
+        passes = self.feed(b"\n") if self._held.endswith(b"\r") else b""
         held, self._held = self._held, b""
         if held.strip() and not self._read_event(held.rstrip(b"\n")):
-            return b""
-        return held
+            return passes
+        return passes + held
 
     @property
     def passed_tokens(self) -> int:

@@ -90,6 +90,7 @@ class Proxy:
         request_id = self.ids.new()
         started_at = monotonic()
         headers: RawHeaders = []
+        is_forwarded = False
         try:
             head = Head.read(scope["headers"])
             refuse_model_in_query(scope["query_string"])
@@ -100,7 +101,7 @@ class Proxy:
                 grant = find_grant(record, call.model)
                 self._check_ledger()
                 reservation = await self.admission.admit(request_id, record, grant, call, endpoint.name)
-                request_id, headers = reservation.request_id, reservation.headers
+                request_id, headers, is_forwarded = reservation.request_id, reservation.headers, True
                 await self._forward(endpoint, call, reservation, head, started_at, receive, send)
         except LimitExceeded as refused:
             self._count_refusal(refused)
@@ -110,6 +111,14 @@ class Proxy:
             await send_error(send, error, str(request_id), endpoint.error_shape, headers)
         except ClientLeft:
             pass
+        except Exception:
+            if is_forwarded:
+                raise
+            # A mistake of ours, whole in the log; the caller gets the shape his client can read.
+            log.exception("call_failed", request_id=str(request_id), endpoint=endpoint.name)
+            mistake = GatewayError("internal_error", "The gateway failed; this is not the fault of your request.")
+            metrics.ERRORS.labels(mistake.code).inc()
+            await send_error(send, mistake, str(request_id), endpoint.error_shape)
 
     async def authenticate(self, head: Head, scope: Scope) -> KeyRecord:
         """The caller's key record; raises GatewayError."""

@@ -8,7 +8,7 @@ from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.limit_views import view_limit
 from gateway.storage.limit_state import LimitState
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis import RedisUnavailable, ScriptFailed
 
 
 class LimitView:
@@ -33,7 +33,7 @@ class LimitView:
         every = replace(next(iter(record.grants.values())), limits=tuple(limits.values()))
         try:
             taken, now_ms = await self._state.look(record, every, self._ids.new())
-        except RedisUnavailable:
+        except (RedisUnavailable, ScriptFailed):
             message = "Limits can not be read at this moment. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
         data = []

@@ -15,7 +15,8 @@ from gateway.domain.plans import Entry, Plan
 CONCURRENCY_WAIT_S: Final = 1.0
 # A window full of reservations frees up as calls end.
 RESERVED_WAIT_S: Final = 1.0
-# The Node SDKs sleep for any length they are told; beyond a minute the caller had better decide.
+# Told to wait longer, OpenAI's Node SDK asks again at once, its Python SDK sleeps up to two minutes and Anthropic's
+# for weeks; so beyond a minute all are told to leave it to the caller.
 LONGEST_SDK_WAIT_S: Final = 60.0
 
 _LEVEL_WORDS: Final = {

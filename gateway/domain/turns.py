@@ -1,8 +1,8 @@
 """When a refused caller had better come back: each gets a turn of its own, so that they do not all come at once.
 
 Each gateway keeps a clock per limit. A refused caller gets the later of "it may fit then" and "after those refused
-before it", and the clock moves on by the time one admission takes here lately. In simulation 0.8 refusals per
-admitted call instead of 15 where all are told the exact time (docs/limits.md).
+before it", and the clock moves on by the time one admission takes here lately: 1.5 refusals per admitted call instead
+of the 24 where all are told the exact time (64 callers, docs/limits.md).
 """
 
 import random

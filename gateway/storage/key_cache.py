@@ -17,6 +17,7 @@ DEAF_TTL_S: Final = 1.0
 UNKNOWN_TTL_S: Final = 2.0
 MOST_RECORDS: Final = 100_000
 MOST_UNKNOWN: Final = 10_000
+NEVER: Final = float("-inf")
 
 
 class KeysUnavailable(Exception):
@@ -43,7 +44,9 @@ class KeyCache:
         hearing: Callable[[], Hearing],
         last_contact: Callable[[], float],
         grace_s: float,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
+        self._clock = clock
         self._load = load
         self._hearing = hearing
         self._last_contact = last_contact
@@ -63,16 +66,16 @@ class KeyCache:
             return None
         hearing = self._hearing()
         if hearing is Hearing.AWAY:
-            return entry.record if monotonic() - self._last_contact() < self._grace_s else None
+            return entry.record if self._clock() - self._last_contact() < self._grace_s else None
         ttl_s = TTL_S if hearing is Hearing.GOOD else DEAF_TTL_S
-        return entry.record if monotonic() - entry.loaded_at < ttl_s else None
+        return entry.record if self._clock() - entry.loaded_at < ttl_s else None
 
     async def find(self, digest: bytes) -> KeyRecord | None:
         """The record, from Postgres if need be; None: no such key. Raises KeysUnavailable."""
         record = self.peek(digest)
         if record is not None:
             return record
-        if self._unknown.get(digest, 0.0) > monotonic():
+        if self._unknown.get(digest, 0.0) > self._clock():
             return None
         loading = self._loading.get(digest)
         if loading is None:
@@ -84,7 +87,7 @@ class KeyCache:
             return await asyncio.shield(loading)
         except POSTGRES_FAILED as exc:
             entry = self._entries.get(digest)
-            if entry is not None and monotonic() - self._last_contact() < self._grace_s:
+            if entry is not None and self._clock() - self._last_contact() < self._grace_s:
                 return entry.record
             raise KeysUnavailable from exc
 
@@ -95,20 +98,24 @@ class KeyCache:
             self._entries.pop(digest, None)
             if len(self._unknown) >= MOST_UNKNOWN:
                 self._unknown.clear()
-            self._unknown[digest] = monotonic() + UNKNOWN_TTL_S
+            if began_at == self._changes:
+                self._unknown[digest] = self._clock() + UNKNOWN_TTL_S
         elif began_at == self._changes:
             if len(self._entries) >= MOST_RECORDS:
                 # The oldest first: a dict keeps the order of insertion.
                 self._entries.pop(next(iter(self._entries)))
-            self._entries[digest] = _Entry(record, monotonic())
+            self._entries[digest] = _Entry(record, self._clock())
         return record
 
     def forget(self, letter: str, ids: tuple[int, ...]) -> None:
-        """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models, '*' everything."""
+        """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models. '*', some changes may have been
+        missed: nothing is used without asking Postgres, unless Postgres does not answer."""
         self._changes += 1
         self._unknown.clear()
         if letter == "*":
-            self._entries.clear()
+            # Asked for anew before they are used again; but what was missed is often that Postgres went away.
+            for entry in self._entries.values():
+                entry.loaded_at = NEVER
             return
         gone = [digest for digest, entry in self._entries.items() if _concerns(entry.record, letter, ids)]
         for digest in gone:

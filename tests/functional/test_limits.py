@@ -95,9 +95,7 @@ async def test_reserving_the_maximum_never_overspends(caller: Caller, ledger: Le
     assert sum(row["counted_tokens"] for row in rows) <= 1500
 
 
-async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(
-    caller: Caller, tallies: Tallies
-) -> None:
+async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(caller: Caller, tallies: Tallies) -> None:
     await caller.limit("requests", 7, window="day")
 
     first = await caller.chats(25, "Hello [delay=0.3]")

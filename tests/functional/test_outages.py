@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 import pytest
+import redis.asyncio
 from callers import Caller, Said, make_caller
 from factories import make_model
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
@@ -117,7 +118,7 @@ async def test_a_gateway_that_starts_without_redis_waits_for_it(
 async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
-    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+    there = caller.at(start_gateway(redis_url=redis_server.url(), drain_timeout_s=1).url)
 
     async with there.open_chat("[tokens=30] [rate=30]", stream=True) as answer:
         await answer.content.readuntil(b"\n\n")
@@ -131,8 +132,6 @@ async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
 async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway
 ) -> None:
-    import redis.asyncio
-
     there = caller.at(start_gateway(redis_url=redis_server.url()).url)
     async with redis.asyncio.from_url(redis_server.url()) as client:
         await client.set(f"lm1:{{{caller.account_id}}}", "not a hash")

@@ -1,0 +1,238 @@
+"""The same callers under LiteLLM's own limit in tokens a minute and under ours: `make compare-limits`, four minutes.
+
+One LiteLLM, one model server: half of the callers ask LiteLLM, with a key it limits itself (limited_keys.py), the
+others ask a gateway in front of it, with a key we limit. All obey `retry-after`, in real time. What was used is read
+from the model server's own books. Loopback only.
+"""
+
+import argparse
+import asyncio
+import math
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from deploy.embedded.demo import MODEL, Demo
+from deploy.embedded.litellm import LiteLLM
+from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
+from deploy.embedded.processes import free_port
+from deploy.embedded.programs import Program
+
+HOOK: Final = Path(__file__).with_name("limited_keys.py")
+SMALL_LIMIT, AT_ONCE = 180, 30
+LIMIT, CLIENTS = 6_000, 24
+COMPLETION_MEAN, PROMPT_TOKENS, TOKENS_PER_S = 60.0, 20, 10
+MAXIMUM: Final = 512
+HANG_UPS: Final = 0.05
+WORDS: Final = (
+    "what",
+    "does",
+    "this",
+    "long",
+    "line",
+    "of",
+    "text",
+    "say",
+    "about",
+    "every",
+    "small",
+    "part",
+    "of",
+    "it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where calls go in: LiteLLM itself, or our gateway. `mark` finds its calls in the books."""
+
+    name: str
+    url: str
+    key: str
+    mark: str
+    maximum: int | None = None
+
+
+@dataclass(slots=True)
+class Count:
+    """What the callers of one door saw."""
+
+    admitted: int = 0
+    refused: int = 0
+    others: list[str] = field(default_factory=list)
+
+
+def body(door: Door, prompt: int, tokens: int, *, rate: float = 0) -> dict[str, Any]:
+    """So many tokens of a prompt, and so many of an answer."""
+    directives = [f"[tokens={tokens}]", f"[rate={rate}]", "[delay=0.05]", f"[mark={door.mark}]"]
+    text = [WORDS[n % len(WORDS)] for n in range(prompt - TOKENS_PER_MESSAGE - len(directives))]
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": " ".join([*text, *directives])}], "stream": True}
+    return asked | ({"max_tokens": door.maximum} if door.maximum else {})
+
+
+async def ask(
+    http: aiohttp.ClientSession, door: Door, what: dict[str, Any], count: Count, leave_after_s: float | None = None
+) -> float | None:
+    """One call, to its end or until the caller leaves; seconds to wait if it was refused."""
+    headers = {"authorization": f"Bearer {door.key}"}
+    async with http.post(f"{door.url}/v1/chat/completions", json=what, headers=headers) as answer:
+        if answer.status == 429:
+            count.refused += 1
+            told_ms = answer.headers.get("retry-after-ms")
+            return int(told_ms) / 1000 if told_ms else float(answer.headers["retry-after"])
+        if answer.status != 200:
+            count.others.append(f"{answer.status} {(await answer.text())[:200]}")
+            return 1.0
+        count.admitted += 1
+        try:
+            async with asyncio.timeout(leave_after_s):
+                await answer.read()
+        except TimeoutError:
+            answer.close()
+        return None
+
+
+async def call_until(http: aiohttp.ClientSession, door: Door, count: Count, ends: float, chance: random.Random) -> None:
+    """One caller: call after call, waiting as told."""
+    await asyncio.sleep(chance.uniform(0, 2))
+    while time.monotonic() < ends:
+        tokens = max(1, round(chance.lognormvariate(math.log(COMPLETION_MEAN) - 0.5, 1.0)))
+        rate = max(TOKENS_PER_S, tokens / 60)
+        leave = chance.random() * tokens / rate if chance.random() < HANG_UPS else None
+        what = body(door, PROMPT_TOKENS, tokens, rate=rate)
+        while (wait_s := await ask(http, door, what, count, leave)) is not None:
+            await asyncio.sleep(wait_s)
+            if time.monotonic() >= ends:
+                return
+
+
+async def books(http: aiohttp.ClientSession, demo: Demo, door: Door) -> list[tuple[float, int]]:
+    """(when a call began, tokens it was billed for) of all that came through this door."""
+    asked = {"mark": door.mark, "limit": "100000"}
+    async with http.get(f"{demo.model_server.url}/_calls", params=asked) as answer:
+        calls = await answer.json()
+    return [(c["started_at"], c["prompt_tokens"] + c["completion_tokens"]) for c in calls]
+
+
+def worst_minute(calls: Sequence[tuple[float, int]]) -> int:
+    """Most tokens of calls that began within any 60 s."""
+    calls = sorted(calls)
+    return max(sum(tokens for at, tokens in calls if began <= at < began + 60) for began, _ in calls)
+
+
+async def measure_burst(http: aiohttp.ClientSession, demo: Demo, doors: Sequence[Door]) -> None:
+    """30 calls of 18 tokens at once on a limit of 180."""
+    print(f"\n{AT_ONCE} calls of 18 tokens at once, {SMALL_LIMIT} tokens a minute\n")
+    print("| | admitted | used of 180 |\n|---|---|---|")
+    for door in doors:
+        count = Count()
+        await asyncio.gather(*(ask(http, door, body(door, 10, 8), count) for _ in range(AT_ONCE)))
+        used = sum(tokens for _, tokens in await books(http, demo, door))
+        print(f"| {door.name} | {count.admitted} | {used} |", *count.others[:1], flush=True)
+
+
+async def measure_closed_loop(http: aiohttp.ClientSession, demo: Demo, doors: Sequence[Door], minutes: float) -> None:
+    """All doors at once, each with its own callers."""
+    print(f"\n{CLIENTS} callers for {minutes:g} minutes on {LIMIT} tokens a minute\n")
+    counts = {door.mark: Count() for door in doors}
+    began, ends = time.time(), time.monotonic() + 60 * minutes
+    callers = [
+        call_until(http, door, counts[door.mark], ends, random.Random(n)) for door in doors for n in range(CLIENTS)
+    ]
+    await asyncio.gather(*callers)
+    print("| | used of the limit | first minute | after it | most in any 60 s | calls | refusals per call |")
+    print("|---|---|---|---|---|---|---|")
+    for door in doors:
+        calls, count = await books(http, demo, door), counts[door.mark]
+        first = sum(tokens for at, tokens in calls if at < began + 60)
+        later = sum(tokens for at, tokens in calls if began + 60 <= at < began + 60 * minutes)
+        cells = (
+            door.name,
+            f"{(first + later) / LIMIT / minutes:.0%}",
+            f"{first / LIMIT:.0%}",
+            f"{later / LIMIT / (minutes - 1):.0%}",
+            f"{worst_minute(calls) / LIMIT:.0%}",
+            str(count.admitted),
+            f"{count.refused / count.admitted:.1f}",
+        )
+        print("| " + " | ".join(cells) + " |", *count.others[:1], flush=True)
+
+
+def new_key(demo: Demo, tokens_per_minute: int | None) -> dict[str, Any]:
+    """A key of a user of its own, without the limits a subscription begins with."""
+    email = f"caller{random.getrandbits(40):x}@example.com"
+    demo.command_line.run("users", "create", "--email", email, "--json")
+    made = demo.command_line.read("subscriptions", "create", "--user", email, "--model", MODEL)
+    for kind in ("requests", "tokens"):
+        target = ("--level", "subscription", "--id", str(made["id"]))
+        demo.command_line.run("limits", "set", *target, "--kind", kind, "--window", "month", "--amount", "unlimited")
+    key = demo.command_line.read("keys", "create", "--user", email, "--model", MODEL)
+    if tokens_per_minute is not None:
+        set_limit(demo, key, tokens_per_minute)
+    return dict(key)
+
+
+def set_limit(demo: Demo, key: dict[str, Any], tokens_per_minute: int) -> None:
+    """Of the key, in tokens a minute."""
+    target = ("--level", "key", "--id", str(key["id"]))
+    demo.command_line.run("limits", "set", *target, "--kind", "tpm", "--amount", str(tokens_per_minute))
+
+
+async def compare(demo: Demo, minutes: float) -> None:
+    """Both tables."""
+    ours, theirs = demo.gateway.url, demo.litellm.url
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as http:
+        small = [
+            Door("LiteLLM", theirs, f"sk-tpm-{SMALL_LIMIT}-a", "la"),
+            Door("LiteLLM, max_tokens 8", theirs, f"sk-tpm-{SMALL_LIMIT}-b", "lb", 8),
+            Door("ours, nothing known yet", ours, new_key(demo, SMALL_LIMIT)["key"], "oa"),
+            Door("ours, max_tokens 8", ours, new_key(demo, SMALL_LIMIT)["key"], "ob", 8),
+        ]
+        known = new_key(demo, None)
+        warm_up = Door("", ours, known["key"], "ow")
+        await asyncio.gather(*(ask(http, warm_up, body(warm_up, 10, 8), Count()) for _ in range(40)))
+        set_limit(demo, known, SMALL_LIMIT)
+        await asyncio.sleep(2)
+        small.append(Door("ours, after 40 such calls", ours, known["key"], "oc"))
+        await measure_burst(http, demo, small)
+        large = [
+            Door("LiteLLM", theirs, f"sk-tpm-{LIMIT}-c", "lc"),
+            Door(f"LiteLLM, max_tokens {MAXIMUM}", theirs, f"sk-tpm-{LIMIT}-d", "ld", MAXIMUM),
+            Door("ours", ours, new_key(demo, LIMIT)["key"], "od"),
+            Door(f"ours, max_tokens {MAXIMUM}", ours, new_key(demo, LIMIT)["key"], "oe", MAXIMUM),
+        ]
+        await measure_closed_loop(http, demo, large, minutes)
+
+
+def main() -> None:
+    """Starts everything, compares, stops everything."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--minutes", type=float, default=3)
+    minutes = options.parse_args().minutes
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Demo(Path(folder), free_port(), free_port())
+        demo.litellm = LiteLLM(
+            demo.folder / "litellm",
+            demo.model_server.url,
+            port=demo.litellm.port,
+            api_key=demo.litellm.api_key,
+            custom_auth=HOOK,
+        )
+        # One worker, for a table that can be repeated: each learns by itself.
+        demo.gateway = Program(demo.folder / "logs", "gateway", demo.gateway.port, "--workers", "1")
+        try:
+            demo.start()
+            asyncio.run(compare(demo, minutes))
+        finally:
+            demo.stop()
+
+
+if __name__ == "__main__":
+    main()

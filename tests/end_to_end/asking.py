@@ -1,0 +1,112 @@
+"""A call of any endpoint over a bare connection, and what a ledger row has to agree with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from callers import Caller, Said
+from gateways import Books, until
+
+# A hang-up has reached the model server by then, through the gateway and LiteLLM.
+CANCELLED_WITHIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint as callers use it; `name` is the ledger's."""
+
+    name: str
+    path: str
+    model: str = "demo-chat"
+
+    def body(self, prompt: str, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+        """Of a call with this prompt."""
+        body: dict[str, Any] = {"model": self.model}
+        if self.name in ("chat_completions", "messages"):
+            body["messages"] = [{"role": "user", "content": prompt}]
+        else:
+            body["prompt" if self.name == "completions" else "input"] = prompt
+        if self.name == "messages":
+            body["max_tokens"] = 200
+        if stream:
+            body["stream"] = True
+        return body | fields
+
+    def text(self, event: dict[str, Any]) -> str:
+        """What one event of a stream says."""
+        if self.name == "messages":
+            return str((event.get("delta") or {}).get("text", ""))
+        if self.name == "responses":
+            return str(event.get("delta", ""))
+        said = "".join((c.get("delta") or {}).get("content") or c.get("text") or "" for c in event.get("choices", []))
+        return said
+
+
+CHAT: Final = Route("chat_completions", "/v1/chat/completions")
+COMPLETIONS: Final = Route("completions", "/v1/completions", "demo-completion")
+RESPONSES: Final = Route("responses", "/v1/responses")
+MESSAGES: Final = Route("messages", "/v1/messages")
+EMBEDDINGS: Final = Route("embeddings", "/v1/embeddings", "demo-embedding")
+GENERATING: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
+MODELS: Final = ("demo-chat", "demo-completion", "demo-embedding")
+
+
+@asynccontextmanager
+async def opened(
+    caller: Caller, route: Route, prompt: str, *, headers: dict[str, str] | None = None, **fields: Any
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Its head read; leaving the block before the end hangs up."""
+    sent = {**caller.authorization, **(headers or {})}
+    async with caller.http.post(caller.url + route.path, json=route.body(prompt, **fields), headers=sent) as answer:
+        yield answer
+
+
+async def asked(
+    caller: Caller, route: Route, prompt: str, *, headers: dict[str, str] | None = None, **fields: Any
+) -> Said:
+    """One call, to its end."""
+    async with opened(caller, route, prompt, headers=headers, **fields) as answer:
+        return Said(answer.status, answer.headers.copy(), await answer.read())
+
+
+def data_of(body: bytes) -> list[bytes]:
+    """The data of all events of a stream, whether they are named or not."""
+    return [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
+
+
+def tokens(row: dict[str, Any]) -> tuple[int, int, int]:
+    """As the ledger or the model server's books have them."""
+    return row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]
+
+
+def assert_as_billed(row: dict[str, Any], billed: dict[str, Any], *, tells_cost: bool = True) -> None:
+    """The row has just what the model server billed, at LiteLLM's own price, and was told, not estimated."""
+    assert (row["ending"], row["status"], row["estimated"]) == ("completed", 200, False)
+    assert billed["ending"] == "complete"
+    assert billed["prompt_tokens"] > 0
+    assert tokens(row) == tokens(billed)
+    assert row["reasoning_tokens"] in (billed["reasoning_tokens"], 0)
+    assert row["counted_tokens"] == billed["prompt_tokens"] + billed["completion_tokens"]
+    assert row["cost_nano_usd"] > 0
+    assert row["litellm_cost_nano_usd"] == (row["cost_nano_usd"] if tells_cost else None)
+    assert (row["counted_requests"], row["counted_nano_usd"]) == (1, row["cost_nano_usd"])
+
+
+async def ended(books: Books, mark: str) -> dict[str, Any]:
+    """The model server's record of a call, once it has ended there."""
+
+    async def is_over() -> bool:
+        return not await books.calls(mark=mark, ending="running")
+
+    await until(is_over, "the end at the model server")
+    return await books.call(mark=mark)
+
+
+async def hung_up(books: Books, mark: str, hung_up_at: float) -> dict[str, Any]:
+    """The same of a call whose caller has left, which the model server has to see soon."""
+    billed = await ended(books, mark)
+    assert billed["ending"] == "hung_up"
+    assert billed["ended_at"] - hung_up_at < CANCELLED_WITHIN_S
+    return billed

@@ -1,0 +1,152 @@
+"""Everything that is real, started once: clients, a gateway, LiteLLM, the model server, Postgres and Valkey."""
+
+import importlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+
+import aiohttp
+import pytest
+import redis.asyncio
+from callers import Caller, MakeCaller, make_caller
+from conftest import Database, create_database, drop_database
+from factories import ADMIN
+from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
+from pydantic import SecretStr
+
+from admin_api.operations import model_sync
+from admin_api.operations.model_sync import SyncReport
+from deploy.embedded.litellm import LiteLLM
+from deploy.embedded.model_server.launch import ModelServer
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from deploy.embedded.valkey import Valkey
+from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.drift import Drift, measure_drift
+from gateway.storage.postgres import Pool, new_pool
+from gateway.storage.redis import connect
+
+MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
+
+
+@pytest.fixture(scope="package")
+async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    folder = tmp_path_factory.mktemp("end_to_end")
+    await create_database(postgres, "end_to_end", template=template)
+    database = Database("end_to_end", postgres.url(APP, "end_to_end"), postgres.url(OWNER, "end_to_end"))
+    with ExitStack() as stack:
+        model_server = stack.enter_context(ModelServer(folder, delay_s=0, tokens_per_s=0))
+        litellm = LiteLLM(folder / "litellm", model_server.url)
+        stack.callback(litellm.discard)
+        litellm.launch()
+        # Loading the clients takes seconds, in which LiteLLM comes up.
+        for name in ("openai", "anthropic"):
+            importlib.import_module(name)
+        valkey = stack.enter_context(Valkey(folder / "valkey"))
+        litellm.wait()
+        yield House(database, valkey, litellm.url, litellm.api_key, model_server, folder)
+    await drop_database(postgres, "end_to_end")
+
+
+@pytest.fixture(scope="package")
+async def pool(house: House) -> AsyncIterator[Pool]:
+    async with new_pool(house.database.app_url, size=10) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+async def synced(house: House, pool: Pool) -> SyncReport:
+    """Models and prices, from LiteLLM itself."""
+    there = model_sync.LiteLLM(urls=[house.litellm_url], api_key=SecretStr(house.litellm_key))
+    report = await model_sync.sync_models(pool, ADMIN, there)
+    assert report is not None
+    return report
+
+
+@pytest.fixture(scope="package")
+def gateway(house: House, synced: SyncReport) -> Iterator[GatewayThread]:
+    with GatewayThread(house.settings()) as running:
+        yield running
+
+
+@pytest.fixture
+def start_gateway(house: House, synced: SyncReport) -> Iterator[StartGateway]:
+    """Starts another gateway on the same parts; settings may differ."""
+    with ExitStack() as stack:
+
+        def start(**changes: object) -> GatewayThread:
+            return stack.enter_context(GatewayThread(house.settings(**changes)))
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def unhandled_errors() -> Iterator[UnhandledErrors]:
+    errors = UnhandledErrors()
+    logger = logging.getLogger("uvicorn.error")
+    logger.addHandler(errors)
+    yield errors
+    logger.removeHandler(errors)
+    assert errors.seen == []
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        yield session
+
+
+@pytest.fixture
+def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
+    """Makes callers of the gateway, each an account of its own, with a counter of every kind that never refuses."""
+
+    async def make_one(*models: str, **wish: object) -> Caller:
+        caller = await make_caller(pool, gateway.url, http, models or ("demo-chat",), **wish)
+        for kind in ("requests", "tokens", "cost"):
+            if kind != "cost" or "demo-unpriced" not in models:
+                await caller.limit(kind, 10**12, window="lifetime")
+        return caller
+
+    return make_one
+
+
+@pytest.fixture
+async def caller(make: MakeCaller) -> Caller:
+    return await make()
+
+
+@pytest.fixture
+def books(house: House, http: aiohttp.ClientSession) -> Books:
+    return Books(house.model_server.url, http)
+
+
+@pytest.fixture
+def ledger(pool: Pool) -> Ledger:
+    return Ledger(pool)
+
+
+@pytest.fixture
+async def tallies(house: House) -> AsyncIterator[Tallies]:
+    async with redis.asyncio.from_url(house.valkey.url()) as client:
+        yield Tallies(client)
+
+
+@pytest.fixture
+async def counters(house: House) -> AsyncIterator[Counters]:
+    scripts = connect(house.valkey.url(), SCRIPTS, timeout_s=2)
+    await scripts.open()
+    yield Counters(scripts)
+    await scripts.close()
+
+
+@pytest.fixture
+def drift(counters: Counters, pool: Pool, tallies: Tallies) -> MeasureDrift:
+    """Counters that differ from the ledger, once nothing of the caller is open."""
+
+    async def measure(caller: Caller) -> list[Drift]:
+        await tallies.all_settled(caller.account_id)
+        measured = await measure_drift(counters, pool, caller.account_id, await counters.now_ms())
+        assert {one.kind for one in measured} >= {"requests", "tokens"}
+        return [one for one in measured if one.difference]
+
+    return measure

@@ -1,0 +1,148 @@
+"""Every way a model can fail behind LiteLLM, which makes other errors of some: what is said, counted and left open."""
+
+import time
+
+import pytest
+from callers import Caller, MakeCaller, new_mark
+from gateways import Books, Ledger, StartGateway
+
+from deploy.embedded.model_server.names import FAULTS
+from end_to_end.asking import CHAT, asked, data_of, hung_up, opened
+from end_to_end.conftest import MeasureDrift
+
+
+@pytest.fixture
+async def caller(make: MakeCaller) -> Caller:
+    return await make("demo-chat", *FAULTS, "fault-dead")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("model", "status"), [
+    ("fault-429", 429),
+    ("fault-500", 500),
+    ("fault-503", 503),
+    ("fault-400", 400),
+    ("fault-401", 502),
+    # Nobody listens there, which LiteLLM tells as an error of its own.
+    ("fault-dead", 500),
+])  # fmt: skip
+async def test_a_refusing_model_is_told_with_its_status_and_costs_nothing(
+    model: str, status: int, stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    mark = new_mark()
+
+    said = await asked(caller, CHAT, f"Hello [mark={mark}]", stream=stream, model=model)
+
+    assert said.status == status
+    assert said.error["request_id"] == said.request_id
+    assert said.headers.get("retry-after") == ("7" if status == 429 else None)
+    assert "sk-" not in said.error["message"]
+    row = await ledger.row(caller.account_id)
+    assert str(row["request_id"]) == said.request_id
+    assert (row["ending"], row["status"]) == ("refused_upstream", status)
+    assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
+    assert (row["estimated"], row["cost_nano_usd"]) == (False, 0)
+    # Nobody tried again by himself.
+    assert len(await books.calls(mark=mark)) == (0 if model == "fault-dead" else 1)
+    assert await drift(caller) == []
+
+
+async def test_a_refused_credential_of_the_gateway_is_not_told_as_the_callers(caller: Caller) -> None:
+    said = await asked(caller, CHAT, "Hello", model="fault-401")
+
+    assert said.error["type"] != "authentication_error"
+    assert "API key" not in said.error["message"]
+
+
+@pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
+async def test_a_whole_answer_that_breaks_is_an_error_and_costs_nothing(
+    model: str, caller: Caller, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    said = await asked(caller, CHAT, "Hello [tokens=30]", model=model)
+
+    row = await ledger.row(caller.account_id)
+    assert (said.status, row["ending"], row["counted_tokens"]) == (500, "refused_upstream", 0)
+    assert await drift(caller) == []
+
+
+@pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
+async def test_a_stream_that_breaks_ends_with_an_error_and_is_charged_what_passed(
+    model: str, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    mark = new_mark()
+
+    said = await asked(caller, CHAT, f"Hello [tokens=30] [rate=60] [mark={mark}]", stream=True, model=model)
+
+    assert said.status == 200
+    assert b'"error"' in data_of(said.body)[-1]
+    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    assert billed["ending"] == ("cut" if model == "fault-cut" else "error")
+    assert (row["ending"], row["error_code"]) == ("upstream_error", "upstream_error")
+    assert (row["estimated_why"], row["counted_requests"]) == ("cut_off", 1)
+    assert billed["completion_tokens"] - 2 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
+    assert row["prompt_tokens"] > 0
+    assert await drift(caller) == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_an_answer_without_usage_is_charged_all_the_same(
+    stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    mark = new_mark()
+
+    said = await asked(caller, CHAT, f"Hello [tokens=20] [mark={mark}]", stream=stream, model="fault-no-usage")
+
+    assert said.status == 200
+    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    assert row["ending"] == "completed"
+    # Of a stream LiteLLM counts itself, and does not say so.
+    assert row["estimated_why"] == (None if stream else "no_usage")
+    assert row["completion_tokens"] >= billed["completion_tokens"]
+    assert row["prompt_tokens"] > 0
+    assert row["cost_nano_usd"] > 0
+    assert await drift(caller) == []
+
+
+async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_passed(
+    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    mark = new_mark()
+
+    async with opened(caller, CHAT, f"Go on [tokens=500] [rate=50] [mark={mark}]", stream=True) as answer:
+        for _ in range(20):
+            await answer.content.readuntil(b"\n\n")
+        hung_up_at = time.time()
+
+    row = await ledger.row(caller.account_id)
+    billed = await hung_up(books, mark, hung_up_at)
+    assert (row["ending"], row["status"], row["estimated_why"]) == ("client_disconnected", 200, "hung_up")
+    assert 18 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
+    assert await drift(caller) == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_model_that_is_silent_for_too_long_is_a_timeout_and_costs_nothing(
+    stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
+) -> None:
+    mark = new_mark()
+    there = caller.at(start_gateway(first_byte_timeout_s=1).url)
+
+    said = await asked(there, CHAT, f"Hello? [delay=3] [mark={mark}]", stream=stream)
+
+    assert (said.status, said.code) == (504, "upstream_timeout")
+    row = await ledger.row(caller.account_id)
+    assert (row["ending"], row["counted_requests"], row["counted_tokens"]) == ("timeout", 1, 0)
+    assert await drift(caller) == []
+    # LiteLLM does not stop it: what it says to nobody is not charged.
+    assert len(await books.calls(mark=mark)) == 1
+
+
+@pytest.mark.parametrize("model", ["fault-slow", "fault-slow-body"])
+async def test_a_slow_model_is_waited_for(model: str, caller: Caller, books: Books, ledger: Ledger) -> None:
+    mark = new_mark()
+
+    said = await asked(caller, CHAT, f"Hello [tokens=4] [mark={mark}]", stream=True, model=model)
+
+    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    assert (said.status, row["ending"], row["estimated"]) == (200, "completed", False)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (billed["prompt_tokens"], billed["completion_tokens"])

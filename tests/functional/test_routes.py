@@ -1,0 +1,74 @@
+"""Every route of the gateway, as the program itself lists them."""
+
+import json
+
+import pytest
+from callers import Caller, chat_body
+from gateways import GatewayThread
+
+from gateway.endpoints.catalogue import ENDPOINTS
+
+# Alive, ready, and counts without a name in them: for whoever can reach the port.
+OPEN = ("/health/live", "/health/ready", "/metrics")
+FORWARDED = [endpoint.path for endpoint in ENDPOINTS]
+# Anthropic's clients look for the error in another place.
+ANTHROPIC = ("/v1/messages", "/v1/messages/count_tokens")
+
+
+def test_the_open_routes_are_just_these(gateway: GatewayThread) -> None:
+    app = gateway.apps[0]
+
+    assert app._cold == set(OPEN)
+    with_v1 = {path for path in {*app._endpoints, *app._own} if path.startswith("/v1/")}
+    assert with_v1 == {*FORWARDED, "/v1/models", "/v1/limits"}
+    assert {*app._endpoints, *app._own} - with_v1 == {path.removeprefix("/v1") for path in with_v1}
+
+
+@pytest.mark.parametrize("path", FORWARDED)
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+async def test_what_is_forwarded_needs_a_key(path: str, prefix: str, caller: Caller) -> None:
+    url = caller.url + prefix + path.removeprefix("/v1")
+    for headers, code in (({}, "missing_api_key"), ({"x-api-key": "sk-1234"}, "invalid_api_key")):
+        async with caller.http.post(url, json=chat_body(), headers=headers) as answer:
+            body = json.loads(await answer.read())
+        assert (answer.status, body["error"]["code"]) == (401, code)
+        assert body.get("type") == ("error" if path in ANTHROPIC else None)
+
+
+@pytest.mark.parametrize("path", FORWARDED)
+async def test_what_is_forwarded_is_posted(path: str, caller: Caller) -> None:
+    said = await caller.get(path)
+
+    assert (said.status, said.code, said.headers["allow"]) == (405, "method_not_allowed", "POST")
+
+
+@pytest.mark.parametrize("path", FORWARDED)
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}", b'{"model":5}', b'{"model":"demo-chat"}', b"\xff"])
+async def test_no_endpoint_fails_on_a_body_that_asks_nothing(path: str, body: bytes, caller: Caller) -> None:
+    async with caller.http.post(caller.url + path, data=body, headers=caller.authorization) as answer:
+        error = json.loads(await answer.read())["error"]
+
+    assert (answer.status, error["code"]) in ((400, "invalid_json"), (400, "invalid_request"))
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_open_routes_answer_without_a_key(path: str, caller: Caller) -> None:
+    async with caller.http.get(caller.url + path) as answer:
+        assert answer.status == 200
+
+
+async def test_a_scrape_names_no_key_no_user_and_no_model_a_caller_made_up(caller: Caller) -> None:
+    await caller.chat()
+    await caller.chat(model="made-up-by-a-caller")
+
+    text = (await caller.get("/metrics")).body.decode()
+
+    assert "litemaas_calls_total" in text
+    assert not any(secret in text for secret in (caller.key, caller.email, "made-up-by-a-caller"))
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/metrics/", "/v1", "/v1/", "/v1/models/"])
+async def test_all_else_is_not_there(path: str, caller: Caller) -> None:
+    said = await caller.get(path)
+
+    assert (said.status, said.code) == (404, "not_found")

@@ -1,0 +1,319 @@
+"""Where the limits tests run: real servers, a way to the scripts, and an account's hash made readable."""
+
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import pytest
+import redis
+from model import Account, Bucket, Counter, Held, Part, Slots, Window
+
+from deploy.embedded.valkey import Valkey
+from deploy.embedded.valkey_cluster import ValkeyCluster
+from gateway.domain.grants import Grant
+from gateway.domain.ids import milliseconds_of, uuid7
+from gateway.domain.limits import WINDOWED_KINDS, Kind, Level, Limit
+from gateway.domain.plans import Plan, make_plan
+from gateway.storage.counters import (
+    HASH_NAME,
+    SCRIPTS,
+    Counters,
+    Estimate,
+    Mode,
+    ReserveReply,
+    SeedEntry,
+    Settlement,
+    pack_entries,
+)
+from gateway.storage.redis import Argument, Script, Scripts, connect
+
+T = TypeVar("T")
+
+# A second server to hold the scripts against, e.g. Debian's /usr/bin/redis-server (7.0).
+OTHER_SERVER = os.environ.get("LITEMAAS_TEST_REDIS_SERVER")
+SERVERS = ("valkey", "cluster", *(("redis",) if OTHER_SERVER else ()))
+_decode = msgspec.msgpack.Decoder().decode
+
+
+@contextmanager
+def started(name: str, folder: Path) -> Iterator[tuple[list[Valkey], str]]:
+    """One of SERVERS: the parts it is made of, and its URL."""
+    if name == "cluster":
+        with ValkeyCluster(folder) as cluster:
+            yield cluster.nodes, cluster.url
+        return
+    server = Valkey(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        if name == "redis":
+            patch.setenv("LITEMAAS_VALKEY_SERVER", str(OTHER_SERVER))
+        server.start()
+    try:
+        yield [server], server.url()
+    finally:
+        server.discard()
+
+
+class PlainScripts:
+    """The scripts over a client that waits by itself, so that Hypothesis can drive coroutines without a loop."""
+
+    is_connected = True
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    async def run(self, script: Script, key: str, *args: Argument) -> Any:
+        try:
+            return self.client.execute_command("EVALSHA", script.sha, 1, key, *args)
+        except redis.exceptions.NoScriptError:
+            return self.client.execute_command("EVAL", script.text, 1, key, *args)
+
+    async def command(self, *args: Argument) -> Any:
+        return self.client.execute_command(*args)
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        self.client.close()
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("it waits for something")
+
+
+def read_account(fields: dict[bytes, bytes]) -> tuple[Account, int | None]:
+    """What the hash holds, and its `due`."""
+    account, due = Account(), None
+    for raw, value in fields.items():
+        name = raw.decode()
+        if name == "due":
+            due = int(value)
+        elif name.startswith("l|"):
+            account.leases[UUID(name[2:])] = _held(_decode(value))
+        else:
+            account.counters[name] = _counter(name, _decode(value))
+    return account, due
+
+
+def _counter(name: str, value: list[int]) -> Counter:
+    if name[0] in "rt":
+        return Bucket(*value)
+    return Slots(*value) if name[0] == "c" else Window(*value)
+
+
+def _held(value: list[Any]) -> Held:
+    expires, state, start, prompt, completion, cost, took, scopes, note, claimed = value
+    return Held(
+        valid_until=expires,
+        is_open=state == 1,
+        start=start,
+        prompt=prompt,
+        completion=completion,
+        cost=cost,
+        parts=[Part(*took[n : n + 3]) for n in range(0, len(took), 3)],
+        scopes=scopes,
+        note=note.encode() if isinstance(note, str) else note,
+        claimed_until=claimed,
+    )
+
+
+# Far from any boundary of a day, week, month or year in UTC.
+NOON_MS = int(datetime(2026, 5, 13, 12, tzinfo=UTC).timestamp() * 1000)
+NEVER = (0, 0, 0)
+_accounts = count(1000)
+
+
+@dataclass(slots=True)
+class Place:
+    """One server or cluster, and several gateways' connections to it."""
+
+    servers: list[Valkey]
+    gateways: list[Scripts]
+
+    def new_account(self, **about: Any) -> "Bench":
+        return Bench(self, next(_accounts), [Counters(scripts) for scripts in self.gateways], **about)
+
+    def clients(self) -> list[redis.Redis]:
+        """One to each server, for what is said to a server and not to a key."""
+        return [redis.Redis.from_url(server.url()) for server in self.servers]
+
+
+@asynccontextmanager
+async def opened(servers: list[Valkey], url: str, *, gateways: int = 4, timeout_s: float = 10) -> AsyncIterator[Place]:
+    links = [connect(url, SCRIPTS, timeout_s=timeout_s) for _ in range(gateways)]
+    for link in links:
+        await link.open()
+    yield Place(servers, links)
+    for link in links:
+        await link.close()
+
+
+@dataclass(slots=True)
+class Bench:
+    """One account of its own, at a clock that stands still, with limits by argument and a ledger by hand."""
+
+    place: Place
+    account: int
+    gateways: list[Counters]
+    scopes: str = "k1 k1m1 s1 u1 t"
+    time_zone: str = "UTC"
+    epoch: int = 1
+    now: int = NOON_MS
+    # What the ledger says was counted before, by counter.
+    sums: dict[str, int] = field(default_factory=dict)
+    _numbers: "count[int]" = field(default_factory=count)
+
+    @property
+    def counters(self) -> Counters:
+        return self.gateway(0)
+
+    def gateway(self, n: int) -> Counters:
+        """All gateways see the same clock."""
+        counters = self.gateways[n]
+        counters.clock_ms = self.now
+        return counters
+
+    def new_id(self, start_ms: int | None = None) -> UUID:
+        return uuid7(self.now if start_ms is None else start_ms, next(self._numbers).to_bytes(10))
+
+    def plan(self, limits: Sequence[Limit], at_ms: int | None = None) -> Plan:
+        return make_plan(grant_of(limits, self.scopes), self.time_zone, self.now if at_ms is None else at_ms)
+
+    async def ask(
+        self,
+        *limits: Limit,
+        tokens: tuple[int, int, int] = NEVER,
+        cost: tuple[int, int, int] = NEVER,
+        mode: Mode = "take",
+        request_id: UUID | None = None,
+        gateway: int = 0,
+        epoch: int | None = None,
+    ) -> ReserveReply:
+        """One run of the script, whatever it says."""
+        counters = self.gateway(gateway)
+        request_id = request_id or self.new_id()
+        start_ms = milliseconds_of(request_id)
+        return await counters.reserve(
+            self.account,
+            request_id,
+            pack_entries(self.plan(limits, start_ms).entries),
+            Estimate(tokens=tokens, cost=cost),
+            start_ms=start_ms,
+            epoch=self.epoch if epoch is None else epoch,
+            scopes=self.scopes,
+            note=b"{}",
+            mode=mode,
+        )
+
+    async def reserve(self, *limits: Limit, gateway: int = 0, **about: Any) -> ReserveReply:
+        """As a gateway does: what is unknown is seeded, and asked again."""
+        about.setdefault("request_id", self.new_id())
+        reply = await self.ask(*limits, gateway=gateway, **about)
+        if reply.status == "seed":
+            await self.seed(
+                *(limits[n] for n in reply.seed), gateway=gateway, at_ms=milliseconds_of(about["request_id"])
+            )
+            reply = await self.ask(*limits, gateway=gateway, **about)
+        return reply
+
+    async def take(self, *limits: Limit, **about: Any) -> UUID:
+        """Reserves what must be taken; the id."""
+        request_id: UUID = about.setdefault("request_id", self.new_id())
+        reply = await self.reserve(*limits, **about)
+        assert reply.status == "taken"
+        return request_id
+
+    async def left(self, limit: Limit) -> int:
+        """What a call would find, in whole units; below 0 in debt."""
+        (taking,) = (await self.reserve(limit, mode="look")).takings
+        return taking.left // 60_000 if limit.window is None and limit.kind != "concurrency" else taking.left
+
+    async def seed(self, *limits: Limit, gateway: int = 0, at_ms: int | None = None) -> int:
+        entries = []
+        for limit, entry in zip(limits, self.plan(limits, at_ms).entries, strict=True):
+            is_window = limit.window is not None
+            total = self.sums.get(limit.field, 0)
+            entries.append(
+                SeedEntry(entry.field, entry.a, entry.b, total) if is_window else SeedEntry(entry.field, 0, 0, 0)
+            )
+        counters = self.gateway(gateway)
+        return await counters.seed(self.account, self.epoch, entries)
+
+    async def settle(
+        self, request_id: UUID, *, tokens: int = 0, cost: int = 0, rate: int = 1, window: int = 1, gateway: int = 0
+    ) -> bool:
+        counters = self.gateway(gateway)
+        return await counters.settle(
+            Settlement(
+                account_id=self.account,
+                request_id=request_id,
+                requests_rate=rate,
+                requests_window=window,
+                tokens=tokens,
+                nano_usd=cost,
+            )
+        )
+
+    async def sweep_and_reap(self) -> int:
+        """As a reaper does, the row written in between."""
+        _, claimed = await self.counters.sweep(self.account)
+        return sum([await self.counters.reap(self.account, lease.request_id) for lease in claimed])
+
+    @property
+    def key(self) -> str:
+        return HASH_NAME % self.account
+
+    async def do(self, *command: Argument) -> Any:
+        """A plain command on the account's key, named first among its arguments."""
+        return await self.place.gateways[0].command(command[0], self.key, *command[1:])
+
+    async def fields(self) -> dict[bytes, bytes]:
+        flat = await self.do("HGETALL")
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def state(self) -> tuple[Account, int | None]:
+        return read_account(await self.fields())
+
+    async def counter(self, limit: Limit) -> Counter | None:
+        account, _ = await self.state()
+        return account.counters.get(limit.field)
+
+    async def picture(self) -> tuple[dict[bytes, bytes], int]:
+        """Everything that a refusal must leave as it was: all fields and when the key expires."""
+        return await self.fields(), await self.do("PEXPIRETIME")
+
+
+def grant_of(limits: Sequence[Limit], scopes: str) -> Grant:
+    return Grant(
+        model_id=1,
+        model_name="small",
+        owned_by="test",
+        max_output_tokens=None,
+        subscription_id=1,
+        subscription_expires_at=None,
+        price=None,
+        limits=tuple(limits),
+        scopes=scopes,
+    )
+
+
+LEVEL_SCOPES: dict[Level, str] = {"key": "k1", "key_model": "k1m1", "subscription": "s1", "user": "u1", "team": "t"}
+
+
+def limit_of(kind: Kind, amount: int, level: Level = "key", **about: Any) -> Limit:
+    """A limit; windows are months unless told."""
+    about.setdefault("window", "month" if kind in WINDOWED_KINDS else None)
+    about.setdefault("scope", LEVEL_SCOPES[level])
+    return Limit(id=1, level=level, kind=kind, amount=amount, **about)

@@ -1,0 +1,381 @@
+"""The connection to Redis and to a cluster of it: what is sent twice, what never is, and what comes back by itself."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from places import Place, limit_of, opened
+from redis.crc import key_slot
+
+from deploy.embedded.valkey import Valkey
+from deploy.embedded.valkey_cluster import ValkeyCluster
+from gateway.storage.counters import HASH_NAME, SCRIPTS, Counters
+from gateway.storage.redis import RedisUnavailable, Scripts, connect
+
+T = TypeVar("T")
+TEN = (10, 0, 10)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    with ValkeyCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def in_cluster(cluster: ValkeyCluster) -> AsyncIterator[Place]:
+    async with opened(cluster.nodes, cluster.url) as place:
+        yield place
+
+
+def to(server: Valkey) -> redis.Redis:
+    return redis.Redis.from_url(server.url())
+
+
+def say(client: redis.Redis, *words: str | int) -> Any:
+    return client.execute_command(*words)
+
+
+def owner_of(cluster: ValkeyCluster, account: int) -> Valkey:
+    slot = key_slot((HASH_NAME % account).encode())
+    for first, last, (_, port, *_), *_ in say(to(cluster.nodes[0]), "CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return next(node for node in cluster.nodes if node.port == port)
+    raise AssertionError("nobody has that slot")
+
+
+def script_runs(*servers: Valkey) -> int:
+    """Runs that were not sent elsewhere."""
+    runs = 0
+    for server in servers:
+        stats: dict[str, Any] = to(server).info("commandstats").get("cmdstat_evalsha", {})
+        runs += stats.get("calls", 0) - stats.get("failed_calls", 0)
+    return runs
+
+
+@contextmanager
+def hanging(server: Valkey) -> Iterator[None]:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def until_connected(scripts: Scripts) -> None:
+    async with asyncio.timeout(10):
+        while not scripts.is_connected:
+            await asyncio.sleep(0.01)
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]], *, patience_s: float = 10) -> T:
+    async with asyncio.timeout(patience_s):
+        while True:
+            with suppress(RedisUnavailable):
+                return await ask()
+            await asyncio.sleep(0.05)
+
+
+# --- One server. ---
+
+
+async def test_calls_are_refused_while_there_is_no_server_and_go_on_when_there_is_one(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    scripts = connect(server.url(), SCRIPTS, timeout_s=1)
+    await scripts.open()
+
+    assert not scripts.is_connected
+    with pytest.raises(RedisUnavailable):
+        await Counters(scripts).now_ms()
+    with server:
+        await until_connected(scripts)
+        assert await Counters(scripts).now_ms() > 0
+    await scripts.close()
+
+
+async def test_a_script_without_an_answer_in_time_is_not_sent_again(server: Valkey) -> None:
+    async with opened([server], server.url(), gateways=1, timeout_s=0.3) as place:
+        bench = place.new_account()
+        limit = limit_of("requests", 10)
+        await bench.take(limit)
+        before = script_runs(server)
+        with hanging(server), pytest.raises(RedisUnavailable):
+            await bench.ask(limit)
+        await until_connected(place.gateways[0])
+
+        # The answer was lost, not the call.
+        assert await bench.left(limit) == 8
+        assert script_runs(server) == before + 2
+
+
+async def test_a_server_that_hangs_does_not_keep_a_gateway_from_starting(server: Valkey) -> None:
+    scripts = connect(server.url(), SCRIPTS, timeout_s=0.3)
+    with hanging(server):
+        async with asyncio.timeout(5):
+            await scripts.open()
+        assert not scripts.is_connected
+    await until_connected(scripts)
+    await scripts.close()
+
+
+async def test_scripts_that_were_flushed_are_sent_whole(server: Valkey) -> None:
+    async with opened([server], server.url(), gateways=1) as place:
+        bench = place.new_account()
+        limit = limit_of("requests", 10)
+        await bench.take(limit)
+        to(server).script_flush()
+        await bench.take(limit)
+
+        assert await bench.left(limit) == 8
+
+
+async def test_each_run_of_a_server_is_told(server: Valkey) -> None:
+    runs: list[str] = []
+
+    async def told(run_id: str) -> None:
+        runs.append(run_id)
+
+    scripts = connect(server.url(), SCRIPTS, timeout_s=1, on_connect=told)
+    await scripts.open()
+    server.stop()
+    server.start()
+    async with asyncio.timeout(10):
+        while len(runs) < 2:
+            await asyncio.sleep(0.01)
+    await scripts.close()
+
+    assert len(set(runs)) == 2
+
+
+async def test_a_wrong_password_is_no_connection(server: Valkey) -> None:
+    scripts = connect(server.url().replace(server.password, "wrong"), SCRIPTS, timeout_s=1)
+    await scripts.open()
+
+    assert not scripts.is_connected
+    with pytest.raises(RedisUnavailable):
+        await Counters(scripts).now_ms()
+    await scripts.close()
+
+
+# --- A cluster. ---
+
+
+async def test_each_primary_of_a_cluster_tells_its_run(cluster: ValkeyCluster) -> None:
+    runs: list[str] = []
+
+    async def told(run_id: str) -> None:
+        runs.append(run_id)
+
+    scripts = connect(cluster.url, SCRIPTS, timeout_s=1, on_connect=told)
+    await scripts.open()
+    await scripts.close()
+
+    assert len(set(runs)) == len(runs) == 3
+
+
+async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in_cluster: Place) -> None:
+    benches = [in_cluster.new_account() for _ in range(30)]
+    limit = limit_of("requests", 10)
+    await asyncio.gather(*(bench.take(limit) for bench in benches))
+
+    sizes = [to(node).dbsize() for node in cluster.nodes]
+
+    assert all(sizes)
+    assert [await bench.left(limit) for bench in benches] == [9] * 30
+
+
+async def test_one_known_node_is_enough_and_one_that_is_gone_does_no_harm(cluster: ValkeyCluster) -> None:
+    password = cluster.nodes[0].password
+    url = f"redis+cluster://:{password}@127.0.0.1:1,127.0.0.1:{cluster.nodes[1].port}"
+    async with opened(cluster.nodes, url, gateways=1) as place:
+        assert place.gateways[0].is_connected
+        for _ in range(10):
+            await place.new_account().take(limit_of("requests", 10))
+
+
+async def test_a_wrong_password_is_no_connection_to_a_cluster(cluster: ValkeyCluster) -> None:
+    scripts = connect(cluster.url.replace(cluster.nodes[0].password, "wrong"), SCRIPTS, timeout_s=1)
+    await scripts.open()
+
+    assert not scripts.is_connected
+    with pytest.raises(RedisUnavailable):
+        await Counters(scripts).now_ms()
+    await scripts.close()
+
+
+async def move_slot(cluster: ValkeyCluster, account: int, target: Valkey, *, pause_s: float) -> None:
+    """As `valkey-cli --cluster reshard` does, with time between the steps."""
+    source, key = owner_of(cluster, account), HASH_NAME % account
+    slot, loop = key_slot(key.encode()), asyncio.get_running_loop()
+    ids = {node.port: say(to(node), "CLUSTER", "MYID").decode() for node in cluster.nodes}
+
+    async def step(server: Valkey, *words: str | int) -> None:
+        await loop.run_in_executor(None, lambda: say(to(server), *words))
+        await asyncio.sleep(pause_s)
+
+    await step(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    await step(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    migrate = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", target.password, "KEYS", key)
+    await step(source, *migrate)
+    for server in (target, source, *cluster.nodes):
+        await step(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+async def test_while_an_accounts_slot_moves_every_call_is_taken_once(cluster: ValkeyCluster, in_cluster: Place) -> None:
+    bench = in_cluster.new_account()
+    limits = [limit_of("requests", 10**6), limit_of("tokens", 10**9), limit_of("concurrency", 10**6)]
+    await bench.take(*limits, tokens=TEN)
+    source = owner_of(cluster, bench.account)
+    target = next(node for node in cluster.nodes if node is not source)
+    before = script_runs(*cluster.nodes)
+    calls, is_moving = 0, True
+
+    async def caller(gateway: int) -> None:
+        nonlocal calls
+        while is_moving:
+            reply = await bench.ask(*limits, tokens=TEN, gateway=gateway)
+            assert reply.status == "taken"
+            calls += 1
+
+    callers = [asyncio.ensure_future(caller(n % 4)) for n in range(8)]
+    await move_slot(cluster, bench.account, target, pause_s=0.15)
+    is_moving = False
+    await asyncio.gather(*callers)
+
+    assert owner_of(cluster, bench.account) is target
+    assert calls > 100
+    assert script_runs(*cluster.nodes) == before + calls
+    assert [await bench.left(limit) for limit in limits] == [
+        10**6 - 1 - calls,
+        10**9 - 10 - 10 * calls,
+        10**6 - 1 - calls,
+    ]
+
+
+async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluster, in_cluster: Place) -> None:
+    bench = in_cluster.new_account()
+    limit = limit_of("concurrency", 5)
+    await bench.seed(limit)
+    source = owner_of(cluster, bench.account)
+    target = next(node for node in cluster.nodes if node is not source)
+    open_calls, most, is_moving = 0, 0, True
+
+    async def caller(gateway: int) -> None:
+        nonlocal open_calls, most
+        while is_moving:
+            request_id = bench.new_id()
+            if (await bench.ask(limit, request_id=request_id, gateway=gateway)).status == "taken":
+                open_calls += 1
+                most = max(most, open_calls)
+                await asyncio.sleep(0.001)
+                open_calls -= 1
+                assert await bench.settle(request_id, gateway=gateway)
+
+    callers = [asyncio.ensure_future(caller(n % 4)) for n in range(20)]
+    await move_slot(cluster, bench.account, target, pause_s=0.1)
+    is_moving = False
+    await asyncio.gather(*callers)
+
+    assert most == 5
+    assert await bench.left(limit) == 5
+
+
+async def test_a_gateway_that_knows_the_old_owner_only_learns_the_new_one(
+    cluster: ValkeyCluster, in_cluster: Place
+) -> None:
+    bench = in_cluster.new_account()
+    limit = limit_of("requests", 100)
+    await asyncio.gather(*(bench.take(limit, gateway=n) for n in range(4)))
+    target = next(node for node in cluster.nodes if node is not owner_of(cluster, bench.account))
+    await move_slot(cluster, bench.account, target, pause_s=0)
+    before = {node.port: script_runs(node) for node in cluster.nodes}
+
+    for n in range(4):
+        await bench.take(limit, gateway=n)
+        await bench.take(limit, gateway=n)
+
+    assert await bench.left(limit) == 88
+    assert {
+        port for port, runs in before.items() if script_runs(next(n for n in cluster.nodes if n.port == port)) > runs
+    } == {target.port}
+
+
+async def test_a_primary_that_hangs_stops_its_own_accounts_only_and_nothing_runs_twice(cluster: ValkeyCluster) -> None:
+    async with opened(cluster.nodes, cluster.url, gateways=1, timeout_s=0.3) as place:
+        limit = limit_of("requests", 100)
+        benches = [place.new_account() for _ in range(20)]
+        for bench in benches:
+            await bench.take(limit)
+        stopped = owner_of(cluster, benches[0].account)
+        theirs = [bench for bench in benches if owner_of(cluster, bench.account) is stopped]
+        before = script_runs(stopped)
+        with hanging(stopped):
+            results = await asyncio.gather(*(bench.ask(limit) for bench in benches), return_exceptions=True)
+            assert place.gateways[0].is_connected
+        await until_answered(lambda: benches[0].left(limit))
+
+        failed = [bench for bench, result in zip(benches, results, strict=True) if isinstance(result, RedisUnavailable)]
+        assert failed == theirs
+        assert script_runs(stopped) == before + len(theirs) + 1
+        assert [await bench.left(limit) for bench in benches] == [98] * 20
+
+
+async def test_a_primary_that_comes_back_empty_is_used_again_and_told_as_a_new_run(tmp_path: Path) -> None:
+    runs: list[str] = []
+
+    async def told(run_id: str) -> None:
+        runs.append(run_id)
+
+    with ValkeyCluster(tmp_path) as cluster:
+        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=told)
+        await scripts.open()
+        bench = Place(cluster.nodes, [scripts]).new_account()
+        limit = limit_of("requests", 100)
+        await bench.take(limit)
+        lost = owner_of(cluster, bench.account)
+        lost.stop()
+        with pytest.raises(RedisUnavailable):
+            await bench.ask(limit)
+        lost.start()
+        reply = await until_answered(lambda: bench.ask(limit))
+        await scripts.close()
+
+    # It holds nothing any more, so the counter is asked for.
+    assert reply.status == "seed"
+    assert len(set(runs)) == 4
+
+
+async def test_a_replica_that_takes_over_is_found_and_told_as_a_new_run(tmp_path: Path) -> None:
+    runs: list[str] = []
+
+    async def told(run_id: str) -> None:
+        runs.append(run_id)
+
+    with ValkeyCluster(tmp_path) as cluster:
+        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=told)
+        await scripts.open()
+        bench = Place(cluster.nodes, [scripts]).new_account()
+        limit = limit_of("requests", 100)
+        await bench.take(limit)
+        primary = owner_of(cluster, bench.account)
+        with cluster.replica_of(primary):
+            primary.stop()
+            left = await until_answered(lambda: bench.left(limit), patience_s=30)
+            taken = await until_answered(lambda: bench.ask(limit))
+        await scripts.close()
+
+    # It has what it was told before. What it was not told is why a new run makes counters anew.
+    assert (left, taken.status) == (99, "taken")
+    assert len(set(runs)) == 4

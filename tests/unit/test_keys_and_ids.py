@@ -1,0 +1,142 @@
+"""The form of keys and how they are sent; ids that carry their time."""
+
+import re
+from typing import Final
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.authenticate import read_key
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RequestIds, milliseconds_of, uuid7
+from gateway.domain.keys import ALPHABET, PREFIX, Peppers, base62, is_well_formed, new_key
+
+KEY: Final = new_key()
+OTHER: Final = new_key()
+SECRETS: Final = ("ab" * 32, "cd" * 32)
+
+
+def test_a_key_has_its_form_and_is_never_the_same_twice() -> None:
+    keys = {new_key() for _ in range(1000)}
+
+    assert len(keys) == 1000
+    assert all(re.fullmatch(r"sk-lm-[0-9A-Za-z]{49}", key) and is_well_formed(key) for key in keys)
+
+
+def test_any_letter_changed_or_swapped_with_its_neighbour_is_seen() -> None:
+    for place in range(len(PREFIX), len(KEY)):
+        for letter in ALPHABET:
+            typo = KEY[:place] + letter + KEY[place + 1 :]
+            assert is_well_formed(typo) == (typo == KEY)
+        swapped = KEY[:place] + KEY[place : place + 2][::-1] + KEY[place + 2 :]
+        assert is_well_formed(swapped) == (swapped == KEY)
+
+
+@given(st.text())
+def test_no_other_text_is_a_key(text: str) -> None:
+    assert not is_well_formed(text)
+    assert not is_well_formed(KEY + text) or not text
+    assert not is_well_formed(text + KEY) or not text
+
+
+@pytest.mark.parametrize("key", [KEY + "\n", " " + KEY, KEY[:-1], KEY + "0", KEY.upper(), KEY.replace("sk-lm-", "sk-")])
+def test_a_key_is_known_by_its_exact_form(key: str) -> None:
+    assert not is_well_formed(key)
+
+
+@given(st.integers(0, 2**256 - 1))
+def test_base62_tells_numbers_apart(number: int) -> None:
+    digits = base62(number, 43)
+
+    assert len(digits) == 43
+    value = 0
+    for digit in digits:
+        value = value * 62 + ALPHABET.index(digit)
+    assert value == number
+
+
+def test_the_highest_pepper_makes_digests_and_all_find_them() -> None:
+    both = Peppers.parse(f"1:{SECRETS[0]}, 2:{SECRETS[1]},")
+    old = Peppers.parse(f"1:{SECRETS[0]}")
+
+    assert both.newest == 2
+    assert both.digests(KEY) == [both.digest(KEY, 2), old.digest(KEY, 1)]
+    assert len({both.digest(KEY, 1), both.digest(KEY, 2), both.digest(OTHER, 2)}) == 3
+    assert {len(digest) for digest in both.digests(KEY)} == {32}
+
+
+def test_peppers_are_not_shown() -> None:
+    assert SECRETS[0] not in repr(Peppers.parse(f"1:{SECRETS[0]}"))
+
+
+@pytest.mark.parametrize("text", ["", ",", SECRETS[0], "x:" + SECRETS[0], "1:abcd", "1:xyz", "0:" + SECRETS[0],
+                                  "-1:" + SECRETS[0], "32768:" + SECRETS[0], f"1:{SECRETS[0]},2:ab"])  # fmt: skip
+def test_peppers_that_are_wrong_are_said_without_being_shown(text: str) -> None:
+    with pytest.raises(ValueError, match=r"pepper|write it as") as caught:
+        Peppers.parse(text)
+
+    assert SECRETS[0] not in str(caught.value)
+
+
+# --- How a key is sent ---
+
+
+@pytest.mark.parametrize(("authorization", "others"), [
+    ([f"Bearer {KEY}"], []),
+    ([f"bearer {KEY}"], []),
+    ([f"BEARER   {KEY}  "], []),
+    ([], [KEY]),
+    ([f"Bearer {KEY}"], [KEY, f" {KEY} ", ""]),
+    (["Bearer "], [KEY]),
+])  # fmt: skip
+def test_a_key_is_found_wherever_it_is_sent(authorization: list[str], others: list[str]) -> None:
+    assert read_key([value.encode() for value in authorization], [value.encode() for value in others]) == KEY
+
+
+@pytest.mark.parametrize(("authorization", "others", "code"), [
+    ([], [], "missing_api_key"),
+    (["Bearer"], [""], "missing_api_key"),
+    (["Bearer   "], [" "], "missing_api_key"),
+    ([f"Basic {KEY}"], [], "invalid_api_key"),
+    ([KEY], [], "invalid_api_key"),
+    ([f"Bearer {KEY} {KEY}"], [], "invalid_api_key"),
+    ([f"Bearer {KEY}", f"Bearer {OTHER}"], [], "conflicting_api_keys"),
+    ([f"Bearer {KEY}"], [OTHER], "conflicting_api_keys"),
+    ([], [KEY, OTHER], "conflicting_api_keys"),
+    (["Bearer sk-1234"], [], "invalid_api_key"),
+])  # fmt: skip
+def test_no_key_or_several_are_refused(authorization: list[str], others: list[str], code: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_key([value.encode() for value in authorization], [value.encode() for value in others])
+
+    assert (caught.value.code, caught.value.status) == (code, 401)
+    assert KEY not in caught.value.message
+
+
+# --- Ids ---
+
+
+@given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
+def test_an_id_is_a_uuid7_that_keeps_its_time_and_its_place_in_the_order(ms: int, random: bytes) -> None:
+    made = uuid7(ms, random)
+
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert milliseconds_of(made) == ms
+    assert ms == 0 or uuid7(ms - 1, b"\xff" * 10) < made
+    assert UUID(str(made)) == made
+
+
+def test_ids_follow_the_clock_and_its_offset_and_are_all_different() -> None:
+    now = [1_800_000_000.0]
+    ids = RequestIds(lambda: now[0])
+    made = [ids.new() for _ in range(5000)]
+    ids.offset_ms = -250
+    now[0] += 1
+
+    later = ids.new()
+
+    assert len(set(made)) == 5000
+    assert {milliseconds_of(i) for i in made} == {1_800_000_000_000}
+    assert milliseconds_of(later) == 1_800_000_000_750

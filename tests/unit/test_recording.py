@@ -1,0 +1,168 @@
+"""The table of endings: what is charged, and what the row says, for each way a call can end."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from gateway.domain.calls import Ending, Usage
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.ids import uuid7
+from gateway.domain.prices import Price
+from gateway.domain.usage_rows import UsageRow
+from gateway.endpoints.requests import Call
+from gateway.record import Outcome, make_row
+from gateway.settle import settlement_of
+
+REQUEST_ID: Final[UUID] = uuid7(1_800_000_000_123, b"0123456789")
+# 1 and 2 USD a million tokens.
+PRICE: Final = Price(id=7, input=Decimal("0.000001"), output=Decimal("0.000002"))
+GRANT: Final = Grant(
+    model_id=3, model_name="m", owned_by="x", max_output_tokens=None, subscription_id=4, subscription_expires_at=None,
+    price=PRICE, limits=(), scopes="k1",
+)  # fmt: skip
+RECORD: Final = KeyRecord(
+    key_id=1, account_id=2, user_id=5, time_zone="UTC", epoch=0, is_account_active=True, is_user_active=True,
+    is_revoked=False, expires_at=None, allowed_ips=(), grants={"m": GRANT},
+)  # fmt: skip
+CALL: Final = Call(
+    model="m", body=b"", is_streamed=True, wants_usage=False, prompt_tokens=10.0, prompt_bytes=40, maximum=None,
+    choices=1,
+)  # fmt: skip
+ESTIMATE: Final = Usage(prompt_tokens=10, completion_tokens=100)
+TOLD: Final = Usage(prompt_tokens=11, completion_tokens=6)
+NOTHING: Final = (0, 0, 0)
+
+
+def row_of(
+    ending: Ending, *, usage: Usage | None = None, passed: int = 0, call: Call = CALL, grant: Grant = GRANT, **more: Any
+) -> UsageRow:
+    about = {
+        "ending": ending,
+        "status": 200,
+        "usage": usage,
+        "cost_usd": None,
+        "model_served": "served",
+        "passed_tokens": passed,
+        "has_passed": passed > 0,
+        "first_byte_ms": 20,
+        "total_ms": 50,
+    }
+    outcome = Outcome(**(about | more))
+    return make_row(
+        REQUEST_ID, RECORD, grant, endpoint="chat_completions", call=call, estimate=ESTIMATE, outcome=outcome
+    )
+
+
+def charged(row: UsageRow) -> tuple[int, int, int]:
+    """Prompt and completion tokens, and requests of a window."""
+    return row.prompt_tokens, row.completion_tokens, row.counted_requests
+
+
+@pytest.mark.parametrize(("ending", "usage", "passed", "expected", "why"), [
+    ("completed", TOLD, 5, (11, 6, 1), None),
+    ("completed", None, 5, (10, 5, 1), "no_usage"),
+    ("completed", None, 0, (10, 0, 1), "no_usage"),
+    ("client_disconnected", None, 5, (10, 5, 1), "hung_up"),
+    ("client_disconnected", None, 0, (10, 100, 1), "hung_up"),
+    ("client_disconnected", TOLD, 5, (11, 6, 1), None),
+    ("upstream_error", None, 5, (10, 5, 1), "cut_off"),
+    ("upstream_error", None, 0, (0, 0, 1), "cut_off"),
+    ("upstream_error", TOLD, 5, (11, 6, 1), None),
+    ("timeout", None, 5, (10, 5, 1), "cut_off"),
+    ("timeout", None, 0, (0, 0, 1), "cut_off"),
+    ("refused_upstream", None, 0, NOTHING, None),
+    ("unreachable", None, 0, NOTHING, None),
+])  # fmt: skip
+def test_each_ending_is_charged_as_the_table_says(
+    ending: Ending, usage: Usage | None, passed: int, expected: tuple[int, int, int], why: str | None
+) -> None:
+    row = row_of(ending, usage=usage, passed=passed)
+
+    assert charged(row) == expected
+    assert (row.ending, row.estimated_why, row.estimated) == (ending, why, why is not None)
+    assert row.counted_tokens == row.prompt_tokens + row.completion_tokens
+    assert row.cost_nano_usd == row.counted_nano_usd == 1000 * row.prompt_tokens + 2000 * row.completion_tokens
+
+
+def test_only_a_call_that_never_left_gives_its_request_a_minute_back() -> None:
+    kept = {ending: row_of(ending).counted_rate_requests for ending in ("unreachable", "refused_upstream", "timeout")}
+
+    assert kept == {"unreachable": 0, "refused_upstream": 1, "timeout": 1}
+
+
+@pytest.mark.parametrize("price", [None, Price(id=8)])
+def test_without_a_price_the_cost_is_not_known_rather_than_nothing(price: Price | None) -> None:
+    row = row_of("completed", usage=TOLD, grant=replace(GRANT, price=price))
+
+    assert (row.cost_nano_usd, row.counted_nano_usd) == (None, 0)
+    assert row.price_id == (price.id if price else None)
+
+
+def test_a_price_of_zero_is_a_price() -> None:
+    free = Price(id=9, input=Decimal(0), output=Decimal(0))
+
+    assert row_of("completed", usage=TOLD, grant=replace(GRANT, price=free)).cost_nano_usd == 0
+
+
+def test_a_price_for_the_call_is_not_charged_for_what_was_refused_or_broke_before_its_first_byte() -> None:
+    grant = replace(GRANT, price=Price(id=9, per_request=Decimal("0.5")))
+
+    costs = [row_of(ending, grant=grant).cost_nano_usd for ending in ("refused_upstream", "unreachable", "timeout")]
+
+    assert costs == [0, 0, 0]
+    assert row_of("completed", usage=TOLD, grant=grant).cost_nano_usd == 500_000_000
+
+
+def test_a_free_call_counts_as_a_request_and_nothing_else() -> None:
+    row = row_of("completed", passed=5, call=replace(CALL, is_free=True))
+
+    assert charged(row) == (0, 0, 1)
+    assert (row.cost_nano_usd, row.estimated) == (0, False)
+
+
+def test_units_known_from_the_request_are_charged_where_no_tokens_are_told() -> None:
+    grant = replace(GRANT, price=Price(id=9, image=Decimal("0.04")))
+    call = replace(CALL, units=Usage(images=3), counts_no_tokens=True)
+
+    row = row_of("completed", call=call, grant=grant)
+
+    assert (charged(row), row.cost_nano_usd, row.estimated) == ((0, 0, 1), 120_000_000, False)
+
+
+@pytest.mark.parametrize(("usd", "nano_usd"), [(0.000023, 23_000), (4.9999999999999996e-05, 50_000), (None, None)])
+def test_litellms_own_cost_is_kept_in_nano_usd(usd: float | None, nano_usd: int | None) -> None:
+    assert row_of("completed", usage=TOLD, cost_usd=usd).litellm_cost_nano_usd == nano_usd
+
+
+def test_what_an_upstream_says_of_itself_fits_into_the_ledger() -> None:
+    row = row_of("completed", usage=TOLD, model_served="a\0b" + "c" * 1000, error_code="x\0y")
+
+    assert row.model_served is not None
+    assert row.model_served.startswith("abc")
+    assert len(row.model_served) == 255
+    assert row.error_code == "xy"
+
+
+def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
+    row = row_of("completed", usage=TOLD)
+
+    assert (row.request_id, row.started_at.timestamp()) == (REQUEST_ID, pytest.approx(1_800_000_000.123))
+    ids = (row.account_id, row.user_id, row.api_key_id, row.subscription_id, row.model_id, row.price_id)
+    assert ids == (2, 5, 1, 4, 3, 7)
+    assert (row.model_asked, row.model_served, row.endpoint, row.streamed) == ("m", "served", "chat_completions", True)
+    assert (row.first_byte_ms, row.total_ms) == (20, 50)
+
+
+@pytest.mark.parametrize("ending", ["completed", "refused_upstream", "unreachable", "client_disconnected", "timeout"])
+def test_limits_are_charged_just_what_the_row_says(ending: Ending) -> None:
+    row = row_of(ending, usage=TOLD if ending == "completed" else None, passed=5)
+
+    settlement = settlement_of(row)
+
+    assert (settlement.account_id, settlement.request_id) == (row.account_id, row.request_id)
+    assert settlement.requests_rate == row.counted_rate_requests
+    assert settlement.requests_window == row.counted_requests
+    assert (settlement.tokens, settlement.nano_usd) == (row.counted_tokens, row.counted_nano_usd)

@@ -1,0 +1,149 @@
+"""An upstream's refusal in words that are the caller's to read."""
+
+import json
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.domain.errors import GatewayError
+from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
+from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+
+
+class Answer:
+    """An answer that comes in these pieces; an exception among them is raised."""
+
+    def __init__(self, status: int, *pieces: bytes | Exception, **headers: str) -> None:
+        self.status = status
+        self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+        self.read_bytes = 0
+        self._pieces = iter(pieces)
+
+    async def read(self) -> bytes:
+        piece = next(self._pieces, b"")
+        if isinstance(piece, Exception):
+            raise piece
+        self.read_bytes += len(piece)
+        return piece
+
+
+async def told(answer: Answer) -> GatewayError:
+    return await read_refusal(answer)  # type: ignore[arg-type]  # as much of an answer as is read
+
+
+def body(**error: Any) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+async def test_status_message_type_code_and_field_are_the_upstreams() -> None:
+    answer = body(message="too long", type="bad", code="context_length_exceeded", param="messages")
+
+    error = await told(Answer(400, answer))
+
+    assert (error.status, error.message, error.type) == (400, "too long", "bad")
+    assert (error.code, error.param) == ("context_length_exceeded", "messages")
+
+
+@pytest.mark.parametrize("code", ["400", "", None, 400, ["x"]])
+async def test_a_code_that_is_no_word_is_ours(code: Any) -> None:
+    assert (await told(Answer(400, body(message="x", code=code)))).code == "upstream_error"
+
+
+@pytest.mark.parametrize(("status", "ours"), [(401, 502), (403, 502), (301, 502), (204, 502)])
+async def test_what_is_not_the_callers_doing_says_nothing_of_it(status: int, ours: int) -> None:
+    secret = body(message="Incorrect API key sk-secret", type="auth", code="invalid_api_key")
+
+    error = await told(Answer(status, secret))
+
+    assert (error.status, error.code, error.type) == (ours, "upstream_error", "upstream_error")
+    assert "sk-secret" not in error.message
+
+
+async def test_litellms_408_is_a_timeout() -> None:
+    error = await told(Answer(408, body(message="x")))
+
+    assert (error.status, error.code) == (504, "upstream_timeout")
+
+
+@pytest.mark.parametrize(("header", "sent"), [
+    ({"retry_after": "7"}, "7"),
+    ({"llm_provider_retry_after": "9"}, None),
+    ({"retry_after": "soon"}, None),
+    ({"retry_after": "-5"}, None),
+    ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+    ({}, None),
+])  # fmt: skip
+async def test_retry_after_passes_in_whole_seconds_only(header: dict[str, str], sent: str | None) -> None:
+    assert (await told(Answer(429, body(message="x"), **header))).headers.get("retry-after") == sent
+
+
+async def test_litellm_puts_the_providers_retry_after_under_another_name() -> None:
+    answer = Answer(429, body(message="x"))
+    answer.headers["llm_provider-retry-after"] = "12"
+
+    assert (await told(answer)).headers["retry-after"] == "12"
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"<html>", b"null", b"[]", b'"x"', b'{"detail":"Not Found"}', b'{"error":"a string"}', b'{"error":null}',
+    b"\xff\xfe", b"[" * 5000,
+])  # fmt: skip
+async def test_a_body_in_any_other_form_is_told_by_its_status(content: bytes) -> None:
+    error = await told(Answer(418, content))
+
+    assert (error.status, error.code, error.message) == (418, "upstream_error", "The model server answered 418.")
+
+
+@pytest.mark.parametrize("failure", [UpstreamBroken("x"), UpstreamSilent("x")])
+async def test_a_body_that_breaks_off_is_told_by_its_status(failure: Exception) -> None:
+    error = await told(Answer(503, b'{"error":', failure))
+
+    assert (error.status, error.code) == (503, "upstream_error")
+
+
+async def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    answer = Answer(500, *[b"x" * 10_000] * 1000)
+
+    await told(answer)
+
+    assert answer.read_bytes < 100_000
+
+
+@pytest.mark.parametrize(("failure", "code", "status"), [
+    (UpstreamUnreachable("x"), "upstream_unavailable", 503),
+    (UpstreamSilent("x"), "upstream_timeout", 504),
+    (UpstreamBroken("x"), "upstream_error", 502),
+])  # fmt: skip
+def test_each_failure_has_a_code_and_does_not_tell_its_cause(failure: Exception, code: str, status: int) -> None:
+    error = error_of(failure)
+
+    assert (error.code, error.status) == (code, status)
+    assert "x" not in error.message.split()
+
+
+def test_a_mistake_of_ours_is_not_made_an_upstreams() -> None:
+    with pytest.raises(ZeroDivisionError):
+        error_of(ZeroDivisionError())
+
+
+def test_our_own_headers_replace_the_callers() -> None:
+    passed = {"content-type": "text/plain", "user-agent": "x", "x-litellm-call-id": "theirs"}
+
+    assert upstream_headers(passed, "ours", "account-5") == {
+        "content-type": "application/json",
+        "user-agent": "x",
+        "x-litellm-call-id": "ours",
+        "x-litellm-end-user-id": "account-5",
+    }
+
+
+@pytest.mark.parametrize(("value", "cost"), [
+    ("0.000023", 0.000023), ("4.9999999999999996e-05", 5e-05), ("0.0", 0.0), ("", None), ("None", None), ("nan", None),
+    ("inf", None), ("-1", None), ("1e300", None),
+])  # fmt: skip
+def test_a_cost_in_a_header_is_an_amount_or_nothing(value: str, cost: float | None) -> None:
+    told_cost = cost_in_header(CIMultiDict({"x-litellm-response-cost": value}))
+
+    assert told_cost == (None if cost is None else pytest.approx(cost))
+    assert cost_in_header({}) is None

@@ -1,0 +1,230 @@
+"""Bodies as they are decoded, checked, estimated and written anew."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import TOKENS_PER_ATTACHMENT
+from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.messages import parse_count, parse_messages
+from gateway.endpoints.parameters import LITELLM_METADATA, LITELLM_PARAMETERS
+from gateway.endpoints.requests import (
+    MOST_DEPTH,
+    Call,
+    check_fields,
+    decode_fields,
+    encode_fields,
+    read_count,
+    read_maximum,
+)
+from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.text import parse_completion, parse_embedding
+
+IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 2000).decode()
+
+
+def chat(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]} | fields).encode()
+
+
+def refused(body: bytes, parse: Callable[[bytes], Any] = parse_chat) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        parse(body)
+    return caught.value
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=8))
+def test_what_is_written_anew_means_what_was_sent(body: dict[str, Any]) -> None:
+    fields = decode_fields(json.dumps(body).encode())
+
+    assert json.loads(encode_fields(fields)) == body
+
+
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_decoded_or_refused_with_a_code(body: bytes) -> None:
+    codes = set()
+    try:
+        parse_chat(body)
+    except GatewayError as error:
+        codes.add(error.code)
+
+    assert codes <= {"invalid_json", "invalid_request", "parameter_not_allowed"}
+
+
+def test_of_a_key_sent_twice_the_last_is_kept_also_behind_an_escape() -> None:
+    assert encode_fields(decode_fields(b'{"a":1,"\\u0061":[2], "b":3 }')) == b'{"a":[2],"b":3}'
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"0.1", b"123456789012345678901234567890", b"-0", b"1E-7"])
+def test_numbers_pass_digit_by_digit(number: bytes) -> None:
+    assert encode_fields(decode_fields(b'{"x":[' + number + b"]}")) == b'{"x":[' + number + b"]}"
+
+
+def test_depth_is_counted_outside_of_strings_only() -> None:
+    deep = b"[" * (MOST_DEPTH - 1) + b"]" * (MOST_DEPTH - 1)
+
+    assert decode_fields(b'{"x":' + deep + b"}")
+    assert decode_fields(json.dumps({"x": "[{" * 500 + '\\"[' * 50}).encode())
+    assert refused(b'{"x":[' + deep + b"]}", decode_fields).code == "invalid_request"
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    assert decode_fields(json.dumps({"x": [[] for _ in range(5000)]}).encode())
+
+
+def test_each_parameter_of_litellms_is_refused_by_name() -> None:
+    assert len(LITELLM_PARAMETERS) > 200
+    for name in LITELLM_PARAMETERS:
+        error = refused(chat(**{name: "x"}))
+        assert (error.code, error.param) == ("parameter_not_allowed", name)
+
+
+def test_each_key_litellm_reads_in_metadata_is_refused_by_name() -> None:
+    assert len(LITELLM_METADATA) > 20
+    for name in LITELLM_METADATA:
+        error = refused(chat(metadata={"user_id": "mine", name: "x"}))
+        assert (error.code, error.param) == ("parameter_not_allowed", f"metadata.{name}")
+
+
+@pytest.mark.parametrize("field", [
+    "temperature", "top_p", "stop", "seed", "logprobs", "top_logprobs", "logit_bias", "response_format", "tools",
+    "tool_choice", "parallel_tool_calls", "functions", "function_call", "user", "store", "modalities", "audio",
+    "prediction", "reasoning_effort", "service_tier", "stream_options", "max_tokens", "max_completion_tokens", "n",
+    "presence_penalty", "frequency_penalty", "metadata", "verbosity", "safety_identifier", "prompt_cache_key",
+    "guided_json", "guided_regex", "min_p", "top_k", "repetition_penalty", "chat_template_kwargs", "best_of",
+])  # fmt: skip
+def test_what_models_take_is_not_refused(field: str) -> None:
+    check_fields({field: msgspec.Raw(b"null")})
+
+
+@pytest.mark.parametrize("tool", [{"type": "function", "function": {"name": "mcp"}}, {"type": "web_search"}, {}])
+def test_tools_that_reach_nowhere_pass(tool: dict[str, Any]) -> None:
+    assert parse_chat(chat(tools=[tool])).model == "m"
+
+
+def test_a_count_is_null_absent_or_a_whole_number_in_range() -> None:
+    fields = decode_fields(b'{"one":1,"most":128,"null":null}')
+
+    assert [read_count(fields, name, 128) for name in ("one", "most", "null", "absent")] == [1, 128, None, None]
+
+
+def test_the_least_of_several_maxima_holds() -> None:
+    fields = decode_fields(b'{"max_tokens":50,"max_completion_tokens":20,"max_output_tokens":null}')
+
+    assert read_maximum(fields, ("max_tokens", "max_completion_tokens", "max_output_tokens")) == 20
+
+
+# --- What a call asks for ---
+
+
+def test_a_chat_says_what_it_asks_for() -> None:
+    body = chat(stream=True, n=3, max_tokens=70)
+
+    call = parse_chat(body)
+
+    assert (call.model, call.is_streamed, call.choices, call.maximum, call.wants_usage) == ("m", True, 3, 70, False)
+    assert call.prompt_bytes == len(body)
+    assert json.loads(call.body)["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(("fields", "wants", "sent"), [
+    ({"stream": True}, False, {"include_usage": True}),
+    ({"stream": True, "stream_options": None}, False, {"include_usage": True}),
+    ({"stream": True, "stream_options": {"include_usage": False, "x": 1}}, False, {"include_usage": True, "x": 1}),
+    ({"stream": True, "stream_options": {"include_usage": True}}, True, {"include_usage": True}),
+    ({"stream": False, "stream_options": {"include_usage": True}}, True, {"include_usage": True}),
+    ({"stream": None}, False, None),
+    ({}, False, None),
+])  # fmt: skip
+def test_a_stream_always_tells_its_usage_and_the_caller_gets_it_if_he_asked(
+    fields: dict[str, Any], wants: bool, sent: Any
+) -> None:
+    call = parse_chat(chat(**fields))
+
+    assert call.wants_usage == wants
+    assert json.loads(call.body).get("stream_options") == sent
+
+
+def test_an_image_counts_a_fixed_amount_whatever_its_bytes() -> None:
+    text = {"type": "text", "text": "What is this?"}
+    small, large = (
+        parse_chat(chat(messages=[{"role": "user", "content": [text, {"type": "image_url", "image_url": {"url": u}}]}]))
+        for u in ("https://x/y.png", IMAGE)
+    )
+
+    assert small.prompt_tokens == large.prompt_tokens
+    assert TOKENS_PER_ATTACHMENT < large.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
+    # `reserve: maximum` goes by the bytes.
+    assert large.prompt_bytes > len(IMAGE)
+
+
+@pytest.mark.parametrize("part", [
+    {"type": "input_audio", "input_audio": {"data": IMAGE, "format": "wav"}},
+    {"type": "file", "file": {"file_data": IMAGE}},
+    {"type": "video_url", "video_url": {"url": IMAGE}},
+])  # fmt: skip
+def test_sounds_and_files_count_a_fixed_amount_too(part: dict[str, Any]) -> None:
+    call = parse_chat(chat(messages=[{"role": "user", "content": [part]}]))
+
+    assert TOKENS_PER_ATTACHMENT <= call.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
+
+
+def test_an_image_in_a_message_or_a_response_counts_the_same() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": IMAGE}
+    message = {"role": "user", "content": [{"type": "image", "source": source}]}
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": IMAGE}]}
+
+    anthropic = parse_messages(json.dumps({"model": "m", "max_tokens": 5, "messages": [message]}).encode())
+    response = parse_responses(json.dumps({"model": "m", "input": [item]}).encode())
+
+    for call in (anthropic, response):
+        assert TOKENS_PER_ATTACHMENT <= call.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
+
+
+def test_texts_tools_and_schemas_count_by_their_length() -> None:
+    plain = parse_chat(chat()).prompt_tokens
+    words = "word " * 1000
+
+    assert parse_chat(chat(messages=[{"role": "user", "content": words}])).prompt_tokens > plain + 500
+    assert (
+        parse_chat(chat(tools=[{"type": "function", "function": {"description": words}}])).prompt_tokens > plain + 500
+    )
+    assert parse_chat(chat(response_format={"description": words})).prompt_tokens > plain + 500
+    part = {"type": "text", "text": words}
+    assert parse_chat(chat(messages=[{"role": "user", "content": [part]}])).prompt_tokens > plain + 500
+
+
+def test_counting_tokens_takes_none() -> None:
+    call = parse_count(chat(max_tokens=50))
+
+    assert (call.prompt_tokens, call.maximum, call.is_free, call.is_streamed) == (0, 0, True, False)
+
+
+def test_a_background_response_is_refused() -> None:
+    error = refused(json.dumps({"model": "m", "input": "x", "background": True}).encode(), parse_responses)
+
+    assert (error.code, error.param) == ("parameter_not_allowed", "background")
+
+
+@pytest.mark.parametrize(("parse", "missing"), [
+    (parse_chat, "messages"), (parse_messages, "messages"), (parse_responses, "input"), (parse_completion, "prompt"),
+    (parse_embedding, "input"),
+])  # fmt: skip
+def test_a_body_without_a_prompt_is_refused(parse: Callable[[bytes], Call], missing: str) -> None:
+    error = refused(b'{"model":"m"}', parse)
+
+    assert (error.code, error.param) == ("invalid_request", missing)
