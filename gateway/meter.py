@@ -25,6 +25,7 @@ class Meter(Protocol):
     cost_usd: float | None
     model: str | None
     has_error: bool
+    is_over: bool
 
     def feed(self, chunk: bytes) -> bytes:
         """What of it may go to the caller now."""
@@ -43,7 +44,7 @@ class Meter(Protocol):
 class AnswerMeter:
     """A whole JSON answer: kept beside what passes, read at the end."""
 
-    __slots__ = ("_parts", "_read", "_size", "cost_usd", "has_error", "model", "usage")
+    __slots__ = ("_parts", "_read", "_size", "cost_usd", "has_error", "is_over", "model", "usage")
 
     def __init__(self, read: Reader = read_answer) -> None:
         self._read = read
@@ -51,6 +52,8 @@ class AnswerMeter:
         self.cost_usd: float | None = None
         self.model: str | None = None
         self.has_error = False
+        # Known by its end only.
+        self.is_over = False
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -74,7 +77,8 @@ class StreamMeter:
     """A stream of `data:` events."""
 
     __slots__ = (
-        "_held", "_passes_unread", "_read", "_said", "_strips_usage", "cost_usd", "has_error", "model", "usage"
+        "_held", "_passes_unread", "_read", "_said", "_strips_usage",
+        "cost_usd", "has_error", "is_over", "model", "usage",
     )  # fmt: skip
 
     def __init__(self, *, strips_usage: bool, read: Reader = read_chat_event) -> None:
@@ -83,6 +87,8 @@ class StreamMeter:
         self.cost_usd: float | None = None
         self.model: str | None = None
         self.has_error = False
+        # The event behind which no other comes has been seen.
+        self.is_over = False
         self._strips_usage = strips_usage
         self._held = b""
         self._passes_unread = False
@@ -138,8 +144,13 @@ class StreamMeter:
     def _read_event(self, event: bytes) -> bool:
         """Whether it goes to the caller."""
         start = event.find(b"data:")
-        if start < 0 or event.endswith(b"[DONE]"):
+        if start < 0:
             return True
+        if event.endswith(b"[DONE]"):
+            self.is_over = True
+            return True
+        if event.startswith(b"event: message_stop\n"):
+            self.is_over = True
         data = event[start + 5 :]
         if b"\n" in data:
             data = b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))

@@ -71,6 +71,9 @@ class Relay:
             await self._start(status, head)
         self.has_passed = True
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self.meter.is_over and not self.meter.has_error:
+            # The caller has it all: SDKs leave here, without waiting for the upstream to close.
+            self.ending = "completed"
 
     async def _start(self, status: int, head: RawHeaders) -> None:
         self.has_started = True

@@ -9,7 +9,7 @@ from callers import Caller, MakeCaller, new_mark
 from gateways import Books, House, Ledger
 
 from admin_api.operations.model_sync import SyncReport
-from end_to_end.asking import assert_as_billed
+from end_to_end.asking import CHAT, MESSAGES, RESPONSES, Route, assert_as_billed, opened
 from end_to_end.conftest import MeasureDrift
 from gateway.storage.postgres import Pool
 
@@ -89,6 +89,23 @@ async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_
         assert told == []
     assert row["streamed"] is True
     assert_as_billed(row, billed)
+
+
+@pytest.mark.parametrize("route", [CHAT, RESPONSES, MESSAGES], ids=lambda route: route.name)
+async def test_leaving_right_after_the_last_event_as_the_client_does_is_no_hang_up(
+    route: Route, caller: Caller, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    last = b'message_stop"}' if route is MESSAGES else b"[DONE]"
+
+    async def leave_at_the_last() -> None:
+        async with opened(caller, route, "Hello [tokens=5]", stream=True) as answer:
+            await answer.content.readuntil(last + b"\n\n")
+
+    await asyncio.gather(*(leave_at_the_last() for _ in range(8)))
+
+    rows = await ledger.rows(caller.account_id, 8)
+    assert {(row["ending"], row["estimated"], row["completion_tokens"]) for row in rows} == {("completed", False, 5)}
+    assert await drift(caller) == []
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

@@ -511,6 +511,18 @@ async def test_a_renewal_revives_a_lease_that_had_expired_and_was_claimed(bench:
     assert [lease.request_id for lease in claimed] == [request_id]
 
 
+async def test_a_renewal_ends_a_claim_also_if_the_clock_has_gone_back(bench: Bench) -> None:
+    request_id = await bench.take(limit_of("concurrency", 1))
+    bench.now += LEASE_MS
+    await bench.counters.sweep(bench.account)
+    bench.now -= 10_000
+    await bench.counters.renew(bench.account, [request_id])
+    bench.now += LEASE_MS
+
+    _, claimed = await bench.counters.sweep(bench.account)
+    assert [lease.request_id for lease in claimed] == [request_id]
+
+
 async def test_renewing_does_not_revive_what_was_reaped_and_tells_what_is_unknown(bench: Bench) -> None:
     limit = limit_of("concurrency", 1)
     reaped, unknown = await bench.take(limit), bench.new_id()
@@ -1114,7 +1126,8 @@ async def test_a_window_that_an_old_record_has_begun_is_made_anew_by_the_next_th
     limit = limit_of("tokens", 100, window="day")
     bench.time_zone, bench.epoch = "Asia/Tokyo", 2
     await bench.take(limit, tokens=TEN)
-    bench.now = window_ms("day", "Asia/Tokyo", bench.now)[1] + 1_000
+    # Afternoon in Tokyo, just after midnight in New York: the old record's day is over last.
+    bench.now = window_ms("day", "Asia/Tokyo", bench.now)[1] + 14 * 3_600_000
     bench.time_zone, bench.epoch = "America/New_York", 1
     await bench.take(limit, tokens=TEN)
 

@@ -88,5 +88,9 @@ class NodeProgram:
     ) -> None:
         if self._process.stdin:
             self._process.stdin.close()
-        async with asyncio.timeout(ANSWERING_S):
-            await self._process.wait()
+        try:
+            async with asyncio.timeout(ANSWERING_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            raise

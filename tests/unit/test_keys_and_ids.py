@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.authenticate import read_key
@@ -34,6 +34,7 @@ def test_any_letter_changed_or_swapped_with_its_neighbour_is_seen() -> None:
         assert is_well_formed(swapped) == (swapped == KEY)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_no_other_text_is_a_key(text: str) -> None:
     assert not is_well_formed(text)
@@ -46,6 +47,7 @@ def test_a_key_is_known_by_its_exact_form(key: str) -> None:
     assert not is_well_formed(key)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**256 - 1))
 def test_base62_tells_numbers_apart(number: int) -> None:
     digits = base62(number, 43)
@@ -118,6 +120,7 @@ def test_no_key_or_several_are_refused(authorization: list[str], others: list[st
 # --- Ids ---
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
 def test_an_id_is_a_uuid7_that_keeps_its_time_and_its_place_in_the_order(ms: int, random: bytes) -> None:
     made = uuid7(ms, random)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.calls import Usage
@@ -208,6 +208,7 @@ def test_what_can_not_be_read_passes(odd: bytes) -> None:
     assert_read(meter)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.binary().map(lambda data: data.replace(b"\r", b""))))
 def test_nothing_is_lost_or_added_whatever_comes(pieces: list[bytes]) -> None:
     assert run(StreamMeter(strips_usage=False), pieces) == b"".join(pieces)

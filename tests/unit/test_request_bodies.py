@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
@@ -47,6 +47,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(st.text(), json_values, max_size=8))
 def test_what_is_written_anew_means_what_was_sent(body: dict[str, Any]) -> None:
     fields = decode_fields(json.dumps(body).encode())
@@ -54,6 +55,7 @@ def test_what_is_written_anew_means_what_was_sent(body: dict[str, Any]) -> None:
     assert json.loads(encode_fields(fields)) == body
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_decoded_or_refused_with_a_code(body: bytes) -> None:
     codes = set()
