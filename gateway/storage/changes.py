@@ -7,6 +7,7 @@ to come back by that connection: a pooler in between may swallow notifications w
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_S: Final = 1.0
 # Two heartbeats may be late before the listening connection counts as deaf.
 DEAF_AFTER_S: Final = 2.5
+RECONNECT_S: Final = 0.25
+NEVER: Final = float("-inf")
 NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
 
 
@@ -48,8 +51,7 @@ class Changes:
         self._ca_file = ca_file
         self._forget = forget
         self._channel = f"litemaas_heartbeat_{secrets.token_hex(8)}"
-        self._heard_at = 0.0
-        self._answered_at = 0.0
+        self._heard_at = self._answered_at = NEVER
         self.hearing = Hearing.AWAY
         self.last_contact = monotonic()
 
@@ -64,30 +66,45 @@ class Changes:
             connection: Connection | None = None
             try:
                 connection = await connect(self._url, ca_file=self._ca_file, name="litemaas-changes")
+                ended = asyncio.Event()
+                connection.add_termination_listener(lambda _, ended=ended: ended.set())
                 await connection.add_listener("litemaas_changes", self._on_change)
                 await connection.add_listener(self._channel, self._on_heartbeat)
                 # What happened while nobody listened is not known.
                 self._forget("*", ())
-                while not connection.is_closed():
-                    await asyncio.sleep(HEARTBEAT_S)
-                    if self.hearing is Hearing.DEAF:
-                        break
+                # Not in a second, but now it shall be known that changes arrive.
+                await self._send_beat()
+                await self._until_deaf(ended)
             except POSTGRES_FAILED as exc:
                 log.warning("changes_not_heard", cause=str(exc))
             finally:
                 if connection is not None:
                     connection.terminate()
-            await asyncio.sleep(HEARTBEAT_S)
+            self._heard_at = NEVER
+            self._judge()
+            await asyncio.sleep(HEARTBEAT_S if connection is None else RECONNECT_S)
+
+    async def _until_deaf(self, ended: asyncio.Event) -> None:
+        connected_at = monotonic()
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await ended.wait()
+            if self.hearing is Hearing.DEAF and monotonic() - connected_at > DEAF_AFTER_S:
+                return
 
     async def _beat(self) -> None:
         while True:
-            try:
-                await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
-                self._answered_at = self.last_contact = monotonic()
-            except POSTGRES_FAILED as exc:
-                log.warning("postgres_does_not_answer", cause=str(exc))
+            await self._send_beat()
             await asyncio.sleep(HEARTBEAT_S)
             self._judge()
+
+    async def _send_beat(self) -> None:
+        try:
+            await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
+            self._answered_at = self.last_contact = monotonic()
+        except POSTGRES_FAILED as exc:
+            log.warning("postgres_does_not_answer", cause=str(exc))
 
     def _judge(self) -> None:
         now = monotonic()
@@ -106,6 +123,8 @@ class Changes:
 
     def _on_heartbeat(self, *_: object) -> None:
         self._heard_at = self.last_contact = monotonic()
+        if self.hearing is not Hearing.GOOD:
+            self._judge()
 
     def _on_change(self, _connection: object, _pid: object, _channel: object, payload: object) -> None:
         letter, _, ids = str(payload).partition(":")

@@ -12,12 +12,14 @@ from gateway.storage.failures import POSTGRES_FAILED
 
 # Behind the notifications, in case one is ever lost.
 TTL_S: Final = 30.0
-# While notifications do not arrive, Postgres is asked each second.
-DEAF_TTL_S: Final = 1.0
+# While notifications do not arrive, Postgres is asked anew: a change shall hold within a second all the same.
+DEAF_TTL_S: Final = 0.8
 UNKNOWN_TTL_S: Final = 2.0
 MOST_RECORDS: Final = 100_000
 MOST_UNKNOWN: Final = 10_000
 NEVER: Final = float("-inf")
+# A model that was disabled is in no record of those who may use it again.
+MAY_CONCERN_ALL: Final = ("*", "m")
 
 
 class KeysUnavailable(Exception):
@@ -31,7 +33,8 @@ class _Entry:
 
 
 class KeyCache:
-    """digest -> record, read by `load` once however many ask, and stored only if nothing changed since the read began.
+    """digest -> record, read by `load` once however many ask, and stored only if nothing that concerns it changed since
+    the read began.
 
     `hearing()` tells whether changes arrive, `last_contact()` when Postgres last answered (monotonic seconds). With
     Postgres away, what is known goes on for `grace_s` from the last contact.
@@ -54,7 +57,8 @@ class KeyCache:
         self._entries: dict[bytes, _Entry] = {}
         self._unknown: dict[bytes, float] = {}
         self._loading: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
-        self._changes = 0
+        # What changed while a record was being read.
+        self._missed: dict[bytes, list[tuple[str, tuple[int, ...]]]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -92,15 +96,18 @@ class KeyCache:
             raise KeysUnavailable from exc
 
     async def _read(self, digest: bytes) -> KeyRecord | None:
-        began_at = self._changes
-        record = await self._load(digest)
+        missed = self._missed[digest] = []
+        try:
+            record = await self._load(digest)
+        finally:
+            del self._missed[digest]
         if record is None:
             self._entries.pop(digest, None)
             if len(self._unknown) >= MOST_UNKNOWN:
                 self._unknown.clear()
-            if began_at == self._changes:
+            if not missed:
                 self._unknown[digest] = self._clock() + UNKNOWN_TTL_S
-        elif began_at == self._changes:
+        elif not any(letter in MAY_CONCERN_ALL or _concerns(record, letter, ids) for letter, ids in missed):
             if len(self._entries) >= MOST_RECORDS:
                 # The oldest first: a dict keeps the order of insertion.
                 self._entries.pop(next(iter(self._entries)))
@@ -110,16 +117,16 @@ class KeyCache:
     def forget(self, letter: str, ids: tuple[int, ...]) -> None:
         """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models. '*', some changes may have been
         missed: nothing is used without asking Postgres, unless Postgres does not answer."""
-        self._changes += 1
+        for missed in self._missed.values():
+            missed.append((letter, ids))
         self._unknown.clear()
-        if letter == "*":
-            # Asked for anew before they are used again; but what was missed is often that Postgres went away.
-            for entry in self._entries.values():
-                entry.loaded_at = NEVER
-            return
         gone = [digest for digest, entry in self._entries.items() if _concerns(entry.record, letter, ids)]
         for digest in gone:
             del self._entries[digest]
+        if letter in MAY_CONCERN_ALL:
+            # Asked for anew before they are used again; but what was missed is often that Postgres went away.
+            for entry in self._entries.values():
+                entry.loaded_at = NEVER
 
 
 def _concerns(record: KeyRecord, letter: str, ids: tuple[int, ...]) -> bool:
@@ -129,4 +136,4 @@ def _concerns(record: KeyRecord, letter: str, ids: tuple[int, ...]) -> bool:
         return record.user_id in ids
     if letter == "k":
         return record.key_id in ids
-    return any(grant.model_id in ids for grant in record.grants.values())
+    return letter == "m" and any(grant.model_id in ids for grant in record.grants.values())

@@ -188,7 +188,7 @@ CURRENT_PRICES: Final = """
 SELECT DISTINCT ON (model_id) id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning,
        per_request, image, second, character, query
 FROM model_prices
-WHERE effective_at <= now() AND ($1::bigint[] IS NULL OR model_id = ANY($1))
+WHERE effective_at <= clock_timestamp() AND ($1::bigint[] IS NULL OR model_id = ANY($1))
 ORDER BY model_id, effective_at DESC, id DESC
 """
 

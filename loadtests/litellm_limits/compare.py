@@ -73,7 +73,7 @@ def body(door: Door, prompt: int, tokens: int, *, rate: float = 0) -> dict[str, 
     """So many tokens of a prompt, and so many of an answer."""
     directives = [f"[tokens={tokens}]", f"[rate={rate}]", "[delay=0.05]", f"[mark={door.mark}]"]
     text = [WORDS[n % len(WORDS)] for n in range(prompt - TOKENS_PER_MESSAGE - len(directives))]
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": " ".join([*text, *directives])}], "stream": True}
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": " ".join([*text, *directives])}]}
     return asked | ({"max_tokens": door.maximum} if door.maximum else {})
 
 

@@ -93,6 +93,12 @@ async def test_a_change_holds_in_every_worker_within_a_second(
             assert time.monotonic() - changed_at < HOLDS_WITHIN_S
         finally:
             await enable(pool)
+        if change is disable:
+            enabled_at = time.monotonic()
+            for connection in connections.values():
+                while (await asyncio.to_thread(ask, connection, caller)).status != 200:
+                    assert time.monotonic() - enabled_at < HOLDS_WITHIN_S
+            return
     assert {said.status for said in await asyncio.to_thread(ask_each, workers, caller)} != {200}
 
 

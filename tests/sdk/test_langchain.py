@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from sdk.clients import Clients
 
 
+# The first test's time includes LiteLLM's start, which is long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
+
 async def test_with_retry_asks_again_though_a_spent_quota_says_not_to(scene: Scene, clients: "Clients") -> None:
     # It goes by the class of the exception: the page warns of it.
     async with spent_requests(scene) as asked:

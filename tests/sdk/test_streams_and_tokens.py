@@ -12,6 +12,8 @@ from sdk.refusals import Scene, spent_requests
 if TYPE_CHECKING:
     from sdk.clients import Clients
 
+# The first test's time includes LiteLLM's start, which is long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 by_sdk = pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
 
 
