@@ -1,0 +1,103 @@
+"""A gateway knows whether it hears of changes: at once after its start, when its connection ends, when a pooler keeps
+notifications to itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import asyncpg
+import pytest
+from conftest import Database
+
+from deploy.embedded.postgres import SUPERUSER, Postgres
+from gateway.storage.changes import DEAF_AFTER_S, HEARTBEAT_S, Changes, Hearing
+from gateway.storage.postgres import Pool
+
+Forgotten = list[tuple[str, tuple[int, ...]]]
+
+
+@asynccontextmanager
+async def hearing(pool: Pool, listen_url: str, forgotten: Forgotten) -> AsyncIterator[Changes]:
+    changes = Changes(pool, listen_url, lambda letter, ids: forgotten.append((letter, ids)), ca_file=None)
+    task = asyncio.ensure_future(changes.run())
+    try:
+        yield changes
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def becomes(changes: Changes, state: Hearing, patience_s: float) -> float:
+    """How long it took."""
+    began = monotonic()
+    while changes.hearing is not state:
+        assert monotonic() - began < patience_s, f"{changes.hearing} after {patience_s} s"
+        await asyncio.sleep(0.01)
+    return monotonic() - began
+
+
+@pytest.fixture
+def forgotten() -> Forgotten:
+    return []
+
+
+async def test_changes_are_heard_as_soon_as_there_is_a_connection(
+    pool: Pool, database: Database, forgotten: Forgotten
+) -> None:
+    async with hearing(pool, database.app_url, forgotten) as changes:
+        await becomes(changes, Hearing.GOOD, 2.0)
+        # What changed before nobody heard.
+        assert forgotten[0] == ("*", ())
+        forgotten.clear()
+
+        await pool.execute("SELECT pg_notify('litemaas_changes', 'k:5,6')")
+        await asyncio.sleep(0.2)
+
+        assert forgotten == [("k", (5, 6))]
+        # It stays so: a heartbeat a second is enough.
+        await asyncio.sleep(HEARTBEAT_S * 2.2)
+        assert (changes.hearing, forgotten) == (Hearing.GOOD, [("k", (5, 6))])
+
+
+async def test_a_connection_that_ends_is_known_at_once_and_made_anew(
+    pool: Pool, database: Database, postgres: Postgres, forgotten: Forgotten
+) -> None:
+    async with hearing(pool, database.app_url, forgotten) as changes:
+        await becomes(changes, Hearing.GOOD, 2.0)
+        forgotten.clear()
+        admin = await asyncpg.connect(postgres.url(SUPERUSER, "postgres"))
+        sql = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = $1 AND application_name = 'litemaas-changes'"""
+        await admin.execute(sql, database.name)
+        await admin.close()
+
+        assert await becomes(changes, Hearing.DEAF, 1.0) < 0.5
+        assert forgotten == [("*", ())]
+        await becomes(changes, Hearing.GOOD, 2.0)
+        # Also what changed in between.
+        assert forgotten == [("*", ()), ("*", ())]
+
+
+async def test_heartbeats_that_are_swallowed_on_their_way_are_missed(
+    pool: Pool, empty_database: Database, forgotten: Forgotten
+) -> None:
+    # Notifications stay within a database: as behind a pooler, LISTEN is answered and nothing ever comes.
+    async with hearing(pool, empty_database.app_url, forgotten) as changes:
+        await becomes(changes, Hearing.DEAF, DEAF_AFTER_S + 3)
+        assert ("*", ()) in forgotten
+        await asyncio.sleep(DEAF_AFTER_S + 1)
+        assert changes.hearing is Hearing.DEAF
+
+
+async def test_a_listening_address_where_nobody_answers_makes_it_deaf(pool: Pool, forgotten: Forgotten) -> None:
+    async with hearing(pool, "postgresql://x:y@127.0.0.1:1/x", forgotten) as changes:
+        await becomes(changes, Hearing.DEAF, DEAF_AFTER_S + 3)
+
+
+async def test_without_postgres_it_is_away_and_not_deaf(forgotten: Forgotten) -> None:
+    url = "postgresql://x:y@127.0.0.1:1/x"
+    async with asyncpg.create_pool(url, min_size=0) as nowhere, hearing(nowhere, url, forgotten) as changes:
+        await asyncio.sleep(HEARTBEAT_S * 1.5)
+
+        assert (changes.hearing, forgotten) == (Hearing.AWAY, [])
