@@ -106,7 +106,7 @@ litellm-parameters: litellm
 overhead: install
 	$(BIN)/python -m loadtests.overhead
 
-# The tables of docs/limits.md. Three minutes each, but for the last two.
+# The tables of docs/limits.md. Three to five minutes each, but for the last two.
 closed-loop: install
 	$(BIN)/python tests/limits/closed_loop.py
 

@@ -1,4 +1,4 @@
-"""The same callers under LiteLLM's own limit in tokens a minute and under ours: `make compare-limits`, four minutes.
+"""The same callers under LiteLLM's own limit in tokens a minute and under ours: `make compare-limits`, five minutes.
 
 One LiteLLM, one model server: half of the callers ask LiteLLM, with a key it limits itself (limited_keys.py), the
 others ask a gateway in front of it, with a key we limit. All obey `retry-after`, in real time. What was used is read
