@@ -773,6 +773,12 @@ async def test_an_expected_completion_is_cut_to_what_a_bucket_can_hold(bench: Be
     assert (await bench.reserve(limit_of("tpm", 0, "team"), tokens=(0, 5, 0))).status == "refused"
 
 
+async def test_a_maximum_is_not_cut_to_what_a_bucket_can_hold(bench: Bench) -> None:
+    reply = await bench.reserve(limit_of("tpm", 100, reserve="maximum"), tokens=(10, 20, 130))
+
+    assert (reply.status, reply.takings[0].want) == ("refused", 130)
+
+
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
 async def test_a_spent_window_refuses_also_a_call_whose_prompt_takes_nothing(bench: Bench, kind: Kind) -> None:
     """A free prompt with a priced answer: cutting the expected completion to nothing would let it in."""
