@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 # A seed answers all but a race with another loss; a late window needs one new id.
 MOST_TRIES: Final = 5
+# Before a concurrency limit refuses, it is asked once more.
+SLOT_WAIT_S: Final = 0.05
 # Reapers forget an account that nobody names for ten minutes.
 ANNOUNCE_S: Final = 60.0
 MOST_HISTORIES: Final = 50_000
@@ -136,8 +138,6 @@ class Admission:
             if isinstance(exc, ScriptFailed):
                 # A full Redis, or another's value under our name.
                 log.error("limits_not_checked", account_id=record.account_id, cause=str(exc))
-            # The script may have run: whatever it took is given back as soon as Redis answers.
-            self._free(record.account_id, request_id)
             if self._allows_without_redis:
                 metrics.LIMITS_UNAVAILABLE.labels("allowed").inc()
                 self.unmetered.add(record.account_id)
@@ -151,20 +151,26 @@ class Admission:
         record, grant = reservation.record, reservation.grant
         request_id = reservation.request_id
         self._announce(record.account_id)
-        has_swept = False
+        has_waited = False
         for _ in range(MOST_TRIES):
             start_ms = milliseconds_of(request_id)
             plan = self._plan(grant, record.time_zone, start_ms)
-            reply = await self._counters.reserve(
-                record.account_id,
-                request_id,
-                plan.packed,
-                reservation.estimate,
-                start_ms=start_ms,
-                epoch=record.epoch,
-                scopes=grant.scopes,
-                note=reservation.note,
-            )
+            try:
+                reply = await self._counters.reserve(
+                    record.account_id,
+                    request_id,
+                    plan.packed,
+                    reservation.estimate,
+                    start_ms=start_ms,
+                    epoch=record.epoch,
+                    scopes=grant.scopes,
+                    note=reservation.note,
+                )
+            except BaseException:
+                # No answer, or a stop of the server while waiting for it. The script may have run: whatever it took
+                # is given back as soon as Redis answers.
+                self._free(record.account_id, request_id)
+                raise
             if reply.is_sweep_due:
                 self._sweep_due(record.account_id)
             if reply.status in ("taken", "repeated"):
@@ -179,10 +185,11 @@ class Admission:
                 request_id = await self._new_id(reply)
             else:
                 taken = pair(plan.plan, reply.takings)
-                if not has_swept and reply.is_sweep_due and decisive(taken).limit.kind == "concurrency":
-                    # Slots may be held by leases whose gateway died.
-                    has_swept = True
-                    await asyncio.sleep(0.05)
+                if not has_waited and decisive(taken).limit.kind == "concurrency":
+                    # Slots may be held by leases whose gateway died, which are being swept; or by the caller's own last
+                    # call, whose answer he has and which is being settled.
+                    has_waited = True
+                    await asyncio.sleep(SLOT_WAIT_S)
                     continue
                 raise self._refuse(taken, reply, reservation)
         raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})

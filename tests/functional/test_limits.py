@@ -53,6 +53,15 @@ async def test_three_at_a_time_admit_three_and_the_next_when_they_have_ended(
     await ledger.rows(caller.account_id, 6)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_call_after_another_never_meets_the_slot_of_the_one_before(stream: bool, caller: Caller) -> None:
+    await caller.limit("concurrency", 1)
+
+    answers = [await caller.chat("Hello [tokens=1]", stream=stream) for _ in range(40)]
+
+    assert statuses(answers) == {200: 40}
+
+
 async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
     caller: Caller, ledger: Ledger, tallies: Tallies
 ) -> None:

@@ -1,6 +1,8 @@
 """Postgres or Redis away: what goes on, what is refused, what readiness says, and that all comes back by itself."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,27 @@ async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
 
     assert rest.endswith(b"data: [DONE]\n\n")
     assert (await ledger.row(caller.account_id))["completion_tokens"] == 30
+
+
+async def test_what_a_redis_that_hangs_takes_too_late_is_given_back(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
+) -> None:
+    there = caller.at(start_gateway(redis_url=redis_server.url(), redis_timeout_s=0.3).url)
+    await caller.limit("concurrency", 1)
+    await caller.limit("requests", 3, window="day")
+    assert (await there.chat()).status == 200
+
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    refused = await there.chat()
+    os.kill(redis_server.pid, signal.SIGCONT)
+
+    assert (refused.status, refused.code) == (503, "limits_unavailable")
+    await until(lambda: is_ready(there), "Redis to be met again")
+    async with redis.asyncio.from_url(redis_server.url()) as client:
+        await Tallies(client).all_settled(caller.account_id)
+    assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
+    # Nothing was charged for what was never forwarded.
+    assert {row["ending"] for row in await ledger.rows(caller.account_id, 3)} == {"completed"}
 
 
 async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
