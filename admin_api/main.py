@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from admin_api import clock
 from admin_api.routes import envelope, health, keys, limits, models, subscriptions, teams, usage, users
 from admin_api.settings import Settings, SettingsError
-from gateway.storage import redis
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
+from gateway.storage.redis_urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
@@ -85,6 +85,6 @@ async def _open_counters(settings: Settings) -> Counters | None:
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()
-    scripts = redis.connect(url, SCRIPTS, timeout_s=2.0, ca_file=settings.redis_ca_file)
+    scripts = connect(url, SCRIPTS, timeout_s=2.0, ca_file=settings.redis_ca_file)
     await scripts.open()
     return Counters(scripts)

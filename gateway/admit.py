@@ -25,7 +25,7 @@ from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.turns import Turns
 from gateway.endpoints.requests import Call
 from gateway.storage.counters import Counters, Estimate, ReserveReply, pack_entries
-from gateway.storage.redis import RedisUnavailable, ScriptFailed
+from gateway.storage.redis import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
 
 log = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ class Admission:
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
-        plan = self._plan(grant, record.time_zone, milliseconds_of(request_id))
+        plan = self._plan(grant, record, milliseconds_of(request_id))
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it can not be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
@@ -154,7 +154,7 @@ class Admission:
         has_waited = False
         for _ in range(MOST_TRIES):
             start_ms = milliseconds_of(request_id)
-            plan = self._plan(grant, record.time_zone, start_ms)
+            plan = self._plan(grant, record, start_ms)
             try:
                 reply = await self._counters.reserve(
                     record.account_id,
@@ -162,14 +162,14 @@ class Admission:
                     plan.packed,
                     reservation.estimate,
                     start_ms=start_ms,
-                    epoch=record.epoch,
                     scopes=grant.scopes,
                     note=reservation.note,
                 )
-            except BaseException:
+            except BaseException as exc:
                 # No answer, or a stop of the server while waiting for it. The script may have run: whatever it took
                 # is given back as soon as Redis answers.
-                self._free(record.account_id, request_id)
+                if not isinstance(exc, NotRun):
+                    self._free(record.account_id, request_id)
                 raise
             if reply.is_sweep_due:
                 self._sweep_due(record.account_id)
@@ -209,7 +209,7 @@ class Admission:
         record, grant = reservation.record, reservation.grant
         now_ms = milliseconds_of(self._ids.new())
         for _ in range(MOST_TRIES):
-            plan = self._plan(grant, record.time_zone, now_ms)
+            plan = self._plan(grant, record, now_ms)
             start_ms = milliseconds_of(reservation.request_id)
             entries = [e for e in plan.plan.entries if e.b == 0 or e.a <= start_ms < e.b]
             reply = await self._counters.reserve(
@@ -218,7 +218,6 @@ class Admission:
                 pack_entries(entries),
                 reservation.estimate,
                 start_ms=start_ms,
-                epoch=record.epoch,
                 scopes=grant.scopes,
                 note=reservation.note,
                 mode="force",
@@ -251,10 +250,10 @@ class Admission:
             if t.limit.shadow and t.refuses:
                 metrics.SHADOW_REFUSALS.labels(t.limit.level, t.limit.kind).inc()
 
-    def _plan(self, grant: Grant, time_zone: str, at_ms: int) -> _PackedPlan:
+    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int) -> _PackedPlan:
         known = self._plans.get(grant)
         if known is None or not known.plan.from_ms <= at_ms < known.plan.until_ms:
-            plan = make_plan(grant, time_zone, at_ms)
+            plan = make_plan(grant, record.time_zone, record.epoch, at_ms)
             known = self._plans[grant] = _PackedPlan(plan, pack_entries(plan.entries))
         return known
 

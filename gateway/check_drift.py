@@ -16,8 +16,11 @@ from gateway.storage.redis import RedisUnavailable, ScriptFailed
 log = structlog.get_logger(__name__)
 
 CHECK_S: Final = 300.0
-# Rows on their way into the ledger are no drift: only a difference that stands still is one.
+# Rows on their way into the ledger are no drift. So it is looked several times within SETTLING_S: a difference counts
+# that is there each time, on the same side, and is more than what the ledger takes in within LAG_S.
 SETTLING_S: Final = 10.0
+LOOKS: Final = 5
+LAG_S: Final = 2.0
 PARTS_AWAY: Final = (RedisUnavailable, ScriptFailed, *POSTGRES_FAILED)
 
 
@@ -39,11 +42,12 @@ class DriftCheck:
                 log.warning("drift_not_checked", cause=str(exc))
 
     async def check(self, account_ids: list[int], settling_s: float = SETTLING_S) -> list[Drift]:
-        """The drifts that stood still for `settling_s`; their accounts' counters are seeded anew by the next call."""
-        first = await self._measure(account_ids)
-        await asyncio.sleep(settling_s)
-        second = await self._measure(sorted({account for account, _ in first}))
-        stood = [drift for key, drift in second.items() if key in first and first[key].difference == drift.difference]
+        """The drifts that no row on its way explains; their accounts' counters are seeded anew by the next call."""
+        looks = [await self._measure(account_ids)]
+        for _ in range(LOOKS - 1):
+            await asyncio.sleep(settling_s / (LOOKS - 1))
+            looks.append(await self._measure(sorted({account for account, _ in looks[-1]})))
+        stood = [drift for key, drift in looks[-1].items() if _stands([look.get(key) for look in looks], settling_s)]
         for kind in ("requests", "tokens", "cost"):
             metrics.DRIFT.labels(kind).set(max((d.share for d in stood if d.kind == kind), default=0.0))
         if stood:
@@ -66,3 +70,12 @@ class DriftCheck:
                 if drift.difference:
                     found[account_id, drift.field] = drift
         return found
+
+
+def _stands(looks: list[Drift | None], settling_s: float) -> bool:
+    seen = [look for look in looks if look is not None]
+    if len(seen) < len(looks):
+        return False
+    a_second = (seen[-1].ledger - seen[0].ledger) / settling_s
+    on_their_way = max(0.0, a_second) * LAG_S
+    return all(look.difference > on_their_way for look in seen) or all(look.difference < -on_their_way for look in seen)

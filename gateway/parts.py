@@ -17,7 +17,7 @@ from gateway.reap import Reaper
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.show_limits import LimitView
-from gateway.storage import redis
+from gateway.storage import redis, redis_urls
 from gateway.storage.changes import Changes
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.epochs import meet_run, raise_epochs
@@ -66,7 +66,7 @@ class Parts:
             last_contact=lambda: self.changes.last_contact,
             grace_s=settings.keys_grace_s,
         )
-        self.scripts = redis.connect(
+        self.scripts = redis_urls.connect(
             settings.redis_url.get_secret_value(),
             SCRIPTS,
             timeout_s=settings.redis_timeout_s,

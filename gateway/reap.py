@@ -59,7 +59,7 @@ class Reaper:
         reaped = 0
         open_leases, claimed = await self._counters.sweep(account_id)
         for lease in claimed:
-            row = _estimated_row(account_id, lease)
+            row = estimated_row(account_id, lease)
             try:
                 self._ledger.append([row])
             except LedgerUnavailable:
@@ -89,7 +89,8 @@ class _Note(msgspec.Struct):
 _decode_note: Any = msgspec.json.Decoder(_Note).decode
 
 
-def _estimated_row(account_id: int, lease: Lease) -> UsageRow:
+def estimated_row(account_id: int, lease: Lease) -> UsageRow:
+    """What is written of a call whose gateway died: the lease's estimate, whole."""
     note: _Note = _decode_note(lease.note)
     return UsageRow(
         request_id=lease.request_id,

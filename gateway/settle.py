@@ -23,18 +23,6 @@ RETRY_S: Final = 0.2
 BATCH: Final = 256
 
 
-def settlement_of(row: UsageRow) -> Settlement:
-    """What the row says its limits are charged."""
-    return Settlement(
-        account_id=row.account_id,
-        request_id=row.request_id,
-        requests_rate=row.counted_rate_requests,
-        requests_window=row.counted_requests,
-        tokens=row.counted_tokens,
-        nano_usd=row.counted_nano_usd,
-    )
-
-
 class Settlements:
     """Closes calls. `close_call` returns at once and never fails; `run` is a task of the app."""
 
@@ -55,15 +43,12 @@ class Settlements:
             asyncio.get_running_loop().call_soon(self._journal)
         self._rows.append(row)
         if is_leased:
-            self._waiting.append(settlement_of(row))
+            self._waiting.append(Settlement.of(row))
             self._news.set()
 
     def free(self, account_id: int, request_id: UUID) -> None:
         """A reservation whose outcome is unknown, or that was never used: gives all of it back."""
-        nothing = Settlement(
-            account_id=account_id, request_id=request_id, requests_rate=0, requests_window=0, tokens=0, nano_usd=0
-        )
-        self._waiting.append(nothing)
+        self._waiting.append(Settlement.of_nothing(account_id, request_id))
         self._news.set()
 
     def _journal(self) -> None:
@@ -104,7 +89,7 @@ class Settlements:
 
     async def settle_replayed(self, rows: Sequence[UsageRow]) -> None:
         """Rows of a journal whose gateway died before it settled: by their ids, once."""
-        self._waiting.extend(map(settlement_of, rows))
+        self._waiting.extend(map(Settlement.of, rows))
         self._news.set()
 
     async def drain(self, timeout_s: float) -> None:

@@ -21,7 +21,8 @@ from gateway.domain.limits import Kind, Level, Limit
 from gateway.domain.plans import make_plan
 from gateway.domain.windows import WindowKind
 from gateway.storage.counters import SCRIPTS, Counters, Estimate, SeedEntry, Settlement, pack_entries
-from gateway.storage.redis import Scripts, connect
+from gateway.storage.redis import Scripts
+from gateway.storage.redis_urls import connect
 
 AMPLE: Final = 10**11
 SCOPES: Final[dict[Level, str]] = {"key": "k1", "key_model": "k1m1", "subscription": "s1", "user": "u1", "team": "t"}
@@ -66,7 +67,7 @@ class Account:
             limits=rows,
             scopes=" ".join(SCOPES.values()),
         )
-        self._plan = make_plan(grant, "Europe/Madrid", milliseconds_of(ids.new()))
+        self._plan = make_plan(grant, "Europe/Madrid", 1, milliseconds_of(ids.new()))
         self._entries = pack_entries(self._plan.entries)
 
     async def reserve(self, request_id: UUID) -> str:
@@ -77,7 +78,6 @@ class Account:
             self._entries,
             Estimate(tokens=(150, 900, 0), cost=(15_000, 180_000, 0)),
             start_ms=milliseconds_of(request_id),
-            epoch=1,
             scopes=" ".join(SCOPES.values()),
             note=b'{"user_id":1,"api_key_id":1,"subscription_id":1,"model_id":1,"model":"small","price_id":1}',
         )
@@ -98,8 +98,10 @@ class Account:
 
     async def seed(self) -> None:
         """As a gateway does at an account's first call."""
-        entries = [SeedEntry(e.field, e.a if e.b else 0, e.b, 0) for e in self._plan.entries if e.field[0] not in "rt"]
-        await self._counters.seed(self._number, 1, entries)
+        entries = [
+            SeedEntry(e.field, e.a if e.b else 0, e.b, 0, e.epoch) for e in self._plan.entries if e.field[0] not in "rt"
+        ]
+        await self._counters.seed(self._number, entries)
 
 
 async def server_us(

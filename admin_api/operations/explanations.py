@@ -17,12 +17,12 @@ from gateway.domain.limit_views import view_limit
 from gateway.domain.limits import MAX_AMOUNT
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.refusals import decisive, refusal
-from gateway.storage import redis
 from gateway.storage.counters import SCRIPTS, Counters, Estimate
 from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.epochs import list_account_ids, raise_epochs
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.limit_state import LimitState
+from gateway.storage.redis_urls import connect
 from gateway.storage.seeding import Seeder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Explanation:
 @asynccontextmanager
 async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: float = 2.0) -> AsyncIterator[Counters]:
     """Counters for as long as the block lasts; raises GatewayError `limits_unavailable` when Redis is away."""
-    scripts = redis.connect(redis_url, SCRIPTS, timeout_s=timeout_s, ca_file=ca_file)
+    scripts = connect(redis_url, SCRIPTS, timeout_s=timeout_s, ca_file=ca_file)
     await scripts.open()
     try:
         if not scripts.is_connected:

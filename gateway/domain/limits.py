@@ -52,6 +52,8 @@ class Limit:
     shadow: bool = False
     set_by: SetBy = "admin"
     expires_at: datetime | None = None
+    # Its counter is right from this epoch of its account on: before, calls may have gone past it uncounted.
+    epoch: int = 0
 
     @property
     def capacity(self) -> int:

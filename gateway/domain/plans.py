@@ -20,6 +20,7 @@ class Entry(NamedTuple):
     b: int  # a window's end in ms
     shadow: int
     maximum: int
+    epoch: int  # a counter of an older one does not hold what it should
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,16 @@ class Plan:
     has_maximum: bool
 
 
-def make_plan(grant: Grant, time_zone: str, at_ms: int) -> Plan:
-    """The limits in force at `at_ms`, with the windows that moment is in."""
+def make_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) -> Plan:
+    """The limits in force at `at_ms`, with the windows that moment is in; `epoch` is the account's."""
     in_force = [limit for limit in grant.limits if limit.expires_at is None or at_ms < _ms(limit.expires_at)]
     passing = {_place(limit) for limit in in_force if limit.expires_at is not None}
     # A temporary limit stands in for the lasting one of its kind: that is how an admin raises one for a while.
     limits = tuple(limit for limit in in_force if limit.expires_at is not None or _place(limit) not in passing)
+    epochs: dict[str, int] = {}
+    for limit in limits:
+        # Limits that share a counter: it must be good for all of them.
+        epochs[limit.field] = max(epoch, limit.epoch, epochs.get(limit.field, 0))
     entries = []
     from_ms, until_ms = 0, NEVER_MS
     for limit in in_force:
@@ -52,7 +57,8 @@ def make_plan(grant: Grant, time_zone: str, at_ms: int) -> Plan:
         if limit.window is not None:
             a, b = window_ms(limit.window, time_zone, at_ms)
             from_ms, until_ms = max(from_ms, a), min(until_ms, b)
-        entries.append(Entry(limit.field, limit.amount, a, b, int(limit.shadow), int(limit.reserve == "maximum")))
+        is_shadow, is_maximum = int(limit.shadow), int(limit.reserve == "maximum")
+        entries.append(Entry(limit.field, limit.amount, a, b, is_shadow, is_maximum, epochs[limit.field]))
     tpm = [limit.capacity for limit in limits if limit.kind == "tpm" and not limit.shadow]
     return Plan(
         limits=limits,

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from gateway.domain.plans import Entry
+from gateway.domain.usage_rows import UsageRow
 from gateway.storage.redis import Argument, Script, Scripts
 
 RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = SCRIPTS = tuple(
@@ -66,6 +67,33 @@ class Settlement:
     requests_window: int
     tokens: int
     nano_usd: int
+    # The reservation may reach Redis after this: it must take nothing then.
+    is_forestalling: bool = False
+
+    @classmethod
+    def of(cls, row: UsageRow) -> "Settlement":
+        """What the row says its limits are charged."""
+        return cls(
+            account_id=row.account_id,
+            request_id=row.request_id,
+            requests_rate=row.counted_rate_requests,
+            requests_window=row.counted_requests,
+            tokens=row.counted_tokens,
+            nano_usd=row.counted_nano_usd,
+        )
+
+    @classmethod
+    def of_nothing(cls, account_id: int, request_id: UUID) -> "Settlement":
+        """Gives all of a reservation back, whose outcome is unknown."""
+        return cls(
+            account_id=account_id,
+            request_id=request_id,
+            requests_rate=0,
+            requests_window=0,
+            tokens=0,
+            nano_usd=0,
+            is_forestalling=True,
+        )
 
 
 class SeedEntry(NamedTuple):
@@ -75,6 +103,7 @@ class SeedEntry(NamedTuple):
     start_ms: int
     end_ms: int
     total: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +118,13 @@ class Lease:
     note: bytes
 
 
-_STATUS: Final[dict[bytes, Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]]] = {
-    b"1": "taken",
-    b"0": "refused",
-    b"2": "repeated",
-    b"-1": "seed",
-    b"-2": "late",
-    b"-3": "clock_skew",
+_STATUS: Final[dict[int, Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]]] = {
+    1: "taken",
+    0: "refused",
+    2: "repeated",
+    -1: "seed",
+    -2: "late",
+    -3: "clock_skew",
 }
 
 
@@ -132,7 +161,6 @@ class Counters:
         estimate: Estimate,
         *,
         start_ms: int,
-        epoch: int,
         scopes: str,
         note: bytes,
         mode: Mode = "take",
@@ -145,7 +173,6 @@ class Counters:
             request_id.hex,
             LEASE_MS,
             start_ms,
-            epoch,
             mode,
             *estimate.tokens,
             *estimate.cost,
@@ -153,11 +180,10 @@ class Counters:
             note,
             entries,
         )
-        status, now_ms, sweep = _STATUS[answer[0]], int(answer[1]), answer[2] == b"1"
-        numbers = [int(n) for n in answer[3:]]
+        status, now_ms, sweep = _STATUS[answer[0]], answer[1], answer[2] == 1
         if status == "seed":
-            return ReserveReply(status, now_ms, sweep, seed=tuple(n - 1 for n in numbers))
-        takings = tuple(Taking(*numbers[n : n + 3]) for n in range(0, len(numbers), 3))
+            return ReserveReply(status, now_ms, sweep, seed=tuple(n - 1 for n in answer[3:]))
+        takings = tuple(Taking(*answer[n : n + 3]) for n in range(3, len(answer), 3))
         return ReserveReply(status, now_ms, sweep, takings)
 
     async def settle(self, settlement: Settlement) -> bool:
@@ -173,6 +199,7 @@ class Counters:
                 s.requests_window,
                 s.tokens,
                 s.nano_usd,
+                int(s.is_forestalling),
             )
         )
 
@@ -191,7 +218,7 @@ class Counters:
         """(open leases, expired ones claimed by this call for CLAIM_MS); drops what is long over."""
         answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MOST_CLAIMED)
         claimed = [_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
-        return int(answer[0]), claimed
+        return answer[0], claimed
 
     async def announce(self, account_id: int) -> None:
         """Names the account in the index that reapers go by. Beside the account's own hash, so not atomic with it:
@@ -232,9 +259,14 @@ class Counters:
         """Closes an expired lease whose estimated row is written; False: renewed, settled or reaped meanwhile."""
         return bool(await self._scripts.run(REAP, HASH_NAME % account_id, self._clock, request_id.hex))
 
-    async def seed(self, account_id: int, epoch: int, entries: Sequence[SeedEntry]) -> int:
+    async def seed(self, account_id: int, entries: Sequence[SeedEntry]) -> int:
         """Makes those counters anew that still need it; returns how many."""
-        return int(await self._scripts.run(SEED, HASH_NAME % account_id, self._clock, epoch, _encode(entries)))
+        return int(await self._scripts.run(SEED, HASH_NAME % account_id, self._clock, _encode(entries)))
+
+    async def lease_ids(self, account_id: int) -> list[UUID]:
+        """Of all leases of the account, open or reaped."""
+        names = await self._scripts.command("HKEYS", HASH_NAME % account_id)
+        return [UUID(name[2:].decode()) for name in names if name.startswith(b"l|")]
 
 
 def _lease(request_id: bytes, value: bytes) -> Lease:

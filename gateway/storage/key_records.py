@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     from gateway.storage.postgres import Executor, Pool
 
-# The epoch is the account's own plus the number of Redis runs met: both only grow, so their sum tells each change.
+# An epoch is the account's or the limit's own plus the number of Redis runs met: all only grow, so that each change of
+# one of them is a larger sum.
 _RECORD: Final = """
-SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + (SELECT count(*) FROM redis_runs) AS epoch,
+SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met AS epoch,
        a.status = 'active' AS is_account_active,
        k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
            SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id))) AS is_user_active,
@@ -53,11 +54,13 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + (SELECT c
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'id', l.id, 'level', l.level, 'model_id', l.model_id, 'subscription_id', l.subscription_id,
             'kind', l.kind, 'window', l.window_kind, 'amount', l.amount, 'burst', l.burst::text,
-            'reserve', l.reserve, 'shadow', l.shadow, 'set_by', l.set_by, 'expires_at', l.expires_at)
+            'reserve', l.reserve, 'shadow', l.shadow, 'set_by', l.set_by, 'expires_at', l.expires_at,
+            'epoch', l.epoch + runs.met)
             ORDER BY l.id), '[]')
         FROM limits l WHERE l.account_id = k.account_id AND (l.expires_at IS NULL OR l.expires_at > now())
         AND (l.api_key_id = k.id OR l.user_id = k.user_id OR l.level IN ('subscription', 'team')))::text AS limits
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
+CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
 """
 FIND_KEY_RECORD = _RECORD + "WHERE k.digest = ANY($1::bytea[])"
 GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
@@ -100,6 +103,7 @@ class _LimitRow(msgspec.Struct):
     shadow: bool
     set_by: SetBy
     expires_at: datetime | None
+    epoch: int
 
 
 _decode_grants = msgspec.json.Decoder(list[_GrantRow]).decode
@@ -179,4 +183,5 @@ def _limit(row: _LimitRow, scope: str) -> Limit:
         shadow=row.shadow,
         set_by=row.set_by,
         expires_at=row.expires_at,
+        epoch=row.epoch,
     )

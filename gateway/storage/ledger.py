@@ -145,6 +145,6 @@ async def ensure_partitions(pool: "Pool", ahead: int = 3) -> int:
     return made
 
 
-async def find_rows(pool: "Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:
+async def find_rows(executor: "Executor | Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:
     """The rows with these ids."""
-    return [UsageRow(**dict(record)) for record in await pool.fetch(FIND_ROWS, list(request_ids))]
+    return [UsageRow(**dict(record)) for record in await executor.fetch(FIND_ROWS, list(request_ids))]

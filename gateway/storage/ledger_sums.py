@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.domain.limits import Kind
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    from gateway.storage.postgres import Executor, Pool
 
 # A window's sums of one account, under every scope a call can have. Boundaries are on quarters of an hour in every
 # time zone. The model tells the subscription: there is one row per account and model for ever.
@@ -32,13 +32,13 @@ class WindowSum(NamedTuple):
     end_ms: int
 
 
-async def sum_windows(pool: "Pool", account_id: int, questions: Sequence[WindowSum]) -> list[int]:
+async def sum_windows(executor: "Executor | Pool", account_id: int, questions: Sequence[WindowSum]) -> list[int]:
     """An answer a question, in order; windows asked for several times are read once."""
     totals: dict[tuple[int, int], dict[tuple[Kind, str], int]] = {}
     for window in {(q.start_ms, q.end_ms) for q in questions}:
         start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (window[0], min(window[1], 253_402_300_799_000)))
         sums: dict[tuple[Kind, str], int] = {}
-        for row in await pool.fetch(SUM_WINDOW, account_id, start, end):
+        for row in await executor.fetch(SUM_WINDOW, account_id, start, end):
             key, user, model = row["api_key_id"], row["user_id"], row["model_id"]
             for scope in (f"k{key}", f"k{key}m{model}", f"s{row['subscription_id']}", f"u{user}", "t"):
                 for kind, column in _COLUMNS.items():

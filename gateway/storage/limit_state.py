@@ -11,8 +11,8 @@ from gateway.storage.redis import RedisUnavailable
 from gateway.storage.seeding import Seeder
 
 NOTHING = Estimate(tokens=(0, 0, 0), cost=(0, 0, 0))
-# A seed answers all but a race with another loss.
-MOST_TRIES = 3
+# A seed answers all but a race with another loss, and windows end now and then.
+MOST_TRIES = 5
 
 
 class LimitState:
@@ -29,20 +29,23 @@ class LimitState:
 
         Raises RedisUnavailable."""
         start_ms = milliseconds_of(request_id)
-        plan = make_plan(grant, record.time_zone, start_ms)
         for _ in range(MOST_TRIES):
+            plan = make_plan(grant, record.time_zone, record.epoch, start_ms)
             reply = await self._counters.reserve(
                 record.account_id,
                 request_id,
                 pack_entries(plan.entries),
                 estimate,
                 start_ms=start_ms,
-                epoch=record.epoch,
                 scopes="",
                 note=b"",
                 mode="look",
             )
-            if reply.status != "seed":
+            if reply.status == "seed":
+                await self._seeder.seed(record, plan, reply.seed)
+            elif reply.status == "late":
+                # Others are in the next window already: look at that one.
+                start_ms = max(reply.now_ms, plan.until_ms)
+            else:
                 return pair(plan, reply.takings), reply.now_ms
-            await self._seeder.seed(record, plan, reply.seed)
         raise RedisUnavailable("counters were lost again and again")

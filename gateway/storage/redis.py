@@ -7,23 +7,15 @@ do about it is the caller's business (gateway.storage.counters).
 
 import asyncio
 import hashlib
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from hiredis import Reader, pack_command
-from redis.asyncio import Sentinel
-from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.crc import key_slot
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 log = structlog.get_logger(__name__)
@@ -34,10 +26,6 @@ FIRST_RECONNECT_S = 0.05
 LONGEST_RECONNECT_S = 1.0
 # To log in and load the scripts: a server that hangs must not be waited for without end.
 LEAST_CONNECT_S = 2.0
-# A cluster's map is asked for anew after this, and when a node sends us elsewhere or is away.
-LEARN_S = 10.0
-MOST_REDIRECTS = 5
-
 
 # What a script or command raises that the server refused.
 ScriptFailed = RedisError
@@ -45,6 +33,10 @@ ScriptFailed = RedisError
 
 class RedisUnavailable(Exception):
     """No connection, no answer in time, or a server that can not serve now. The script may have run."""
+
+
+class NotRun(RedisUnavailable):
+    """It was never sent, or the server said that it can not serve now: the script has not run and will not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +126,7 @@ class RedisLink:
     async def command(self, *args: Argument, asking: bool = False) -> Any:
         """`asking`: of a cluster's node that is just getting the key's slot."""
         if self._connection is None:
-            raise RedisUnavailable("not connected to Redis")
+            raise NotRun("not connected to Redis")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if not self._buffer:
@@ -241,175 +233,8 @@ _AWAY = frozenset(("OOM", "BUSY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "MISCO
 def _error_of(message: str) -> Exception:
     word, _, rest = message.partition(" ")
     if word in _AWAY:
-        return RedisUnavailable(message)
+        return NotRun(message)
     if word in ("MOVED", "ASK"):
         return MovedError(rest) if word == "MOVED" else AskError(rest)
     kinds: dict[str, type[RedisError]] = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
     return kinds.get(word, ResponseError)(message)
-
-
-class ClusterScripts:
-    """Redis Cluster: a link to each primary. A call for a key that is elsewhere has not run, and is sent there; no
-    other is sent twice."""
-
-    def __init__(self, addresses: Sequence[Address], new_link: Callable[[Address, bool], RedisLink]) -> None:
-        self._addresses = addresses
-        self._new_link = new_link
-        self._links: dict[Address, RedisLink] = {}
-        self._owners: dict[int, Address] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
-
-    @property
-    def is_connected(self) -> bool:
-        # While one primary is away, the accounts of the others are served.
-        return any(link.is_connected for link in self._links.values())
-
-    async def open(self) -> None:
-        await self._learn()
-        self._task = asyncio.get_running_loop().create_task(self._keep_learning(), name="redis-cluster")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.gather(*(link.close() for link in self._links.values()))
-
-    async def run(self, script: Script, key: str, *args: Argument) -> Any:
-        return await self._at_owner(key, lambda link, asking: link.run(script, key, *args, asking=asking))
-
-    async def command(self, *args: Argument) -> Any:
-        """Its key, if it has one, comes first."""
-        key = args[1] if len(args) > 1 else ""
-        return await self._at_owner(str(key), lambda link, asking: link.command(*args, asking=asking))
-
-    async def _at_owner(self, key: str, call: Callable[[RedisLink, bool], Awaitable[Any]]) -> Any:
-        slot, asking = key_slot(key.encode()), False
-        address = self._owners.get(slot)
-        for _ in range(MOST_REDIRECTS):
-            if address is None:
-                break
-            try:
-                return await call(await self._link_to(address), asking)
-            except AskError as elsewhere:
-                address, asking = (elsewhere.host or address[0], int(elsewhere.port)), True
-                if isinstance(elsewhere, MovedError):
-                    self._owners[slot], asking = address, False
-                    self._news.set()
-            except RedisUnavailable:
-                # A replica may take this primary's place.
-                self._news.set()
-                raise
-        self._news.set()
-        raise RedisUnavailable("no node of the cluster answers for this key")
-
-    async def _link_to(self, address: Address) -> RedisLink:
-        link = self._links.get(address)
-        if link is None:
-            link = self._links[address] = self._new_link(address, True)
-        if not link.is_connected:
-            await link.open()
-        return link
-
-    async def _keep_learning(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LEARN_S)
-            self._news.clear()
-            await self._learn()
-            await asyncio.sleep(LONGEST_RECONNECT_S)
-
-    async def _learn(self) -> None:
-        for address in [*self._links, *self._addresses]:
-            known = self._links.get(address)
-            link = known or self._new_link(address, False)
-            try:
-                await link.open()
-                ranges = await link.command("CLUSTER", "SLOTS")
-            except (RedisUnavailable, RedisError) as exc:
-                log.warning("redis_cluster_node_away", address=f"{address[0]}:{address[1]}", cause=str(exc))
-                continue
-            finally:
-                if known is None:
-                    await link.close()
-            owners = {}
-            for first, last, primary, *_ in ranges:
-                # A node that does not know its own name leaves it out.
-                owner = (primary[0].decode() if primary[0] else address[0], int(primary[1]))
-                owners.update(dict.fromkeys(range(first, last + 1), owner))
-            if owners:
-                await self._use(owners)
-                return
-
-    async def _use(self, owners: dict[int, Address]) -> None:
-        self._owners = owners
-        primaries = set(owners.values())
-        gone = [self._links.pop(address) for address in set(self._links) - primaries]
-        await asyncio.gather(*(link.close() for link in gone), *map(self._link_to, primaries))
-
-
-def connect(
-    url: str,
-    scripts: Sequence[Script],
-    *,
-    timeout_s: float,
-    ca_file: Path | None = None,
-    on_connect: Callable[[str], Awaitable[None]] | None = None,
-) -> Scripts:
-    """For `redis://`, `rediss://`, `redis+cluster://host:port` and `redis+sentinel://host:port,host:port/primary`."""
-    parts = urlsplit(url)
-    options: dict[str, Any] = {
-        "socket_connect_timeout": timeout_s,
-        "retry": Retry(NoBackoff(), 0),
-        "client_name": "litemaas",
-        "protocol": 2,
-    }
-    if parts.scheme.startswith("rediss") and ca_file:
-        options |= {"ssl_ca_certs": str(ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    if parts.scheme in ("redis+cluster", "rediss+cluster"):
-        addresses, login = _read_netloc(parts.netloc, default_port=6379)
-        kind = SSLConnection if parts.scheme == "rediss+cluster" else Connection
-
-        def new_link(address: Address, is_primary: bool) -> RedisLink:
-            async def new_connection() -> AbstractConnection:
-                return kind(host=address[0], port=address[1], **login, **options)
-
-            told = on_connect if is_primary else None
-            return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=told)
-
-        return ClusterScripts(addresses, new_link)
-    if parts.scheme == "redis+sentinel":
-        new_connection = _through_sentinel(parts.netloc, parts.path.strip("/") or "mymaster", options)
-    else:
-        pool = ConnectionPool.from_url(url, **options)
-
-        async def new_connection() -> AbstractConnection:
-            connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped there
-            return connection
-
-    return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect)
-
-
-def _read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict[str, Any]]:
-    """`user:password@host:port,host:port`."""
-    credentials, _, hosts = netloc.rpartition("@")
-    username, _, password = map(unquote, credentials.partition(":"))
-    addresses = []
-    for part in hosts.split(","):
-        host, _, port = part.rpartition(":") if part.rpartition(":")[2].isdecimal() else (part, "", "")
-        addresses.append((host.strip("[]"), int(port or default_port)))
-    return addresses, {"username": username or None, "password": password or None}
-
-
-def _through_sentinel(
-    netloc: str, primary: str, options: dict[str, Any]
-) -> Callable[[], Awaitable[AbstractConnection]]:
-    sentinels, login = _read_netloc(netloc, default_port=26379)
-    timeout_s = options["socket_connect_timeout"]
-    sentinel = Sentinel(sentinels, socket_connect_timeout=timeout_s)  # type: ignore[no-untyped-call]  # untyped there
-
-    async def new_connection() -> AbstractConnection:
-        host, port = await sentinel.discover_master(primary)
-        return Connection(host=host, port=port, **login, **options)
-
-    return new_connection

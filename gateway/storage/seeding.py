@@ -1,4 +1,4 @@
-"""Makes counters anew that Redis does not have, or that are older than the account's epoch."""
+"""Makes counters anew that Redis does not have, or that are older than their epoch."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +6,10 @@ from collections.abc import Callable
 import structlog
 
 from gateway.domain.grants import KeyRecord
-from gateway.domain.plans import Plan
-from gateway.storage.counters import Counters, SeedEntry
+from gateway.domain.plans import Entry, Plan
+from gateway.storage.counters import Counters, SeedEntry, Settlement
 from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.ledger import find_rows
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 from gateway.storage.redis import RedisUnavailable
@@ -23,21 +24,20 @@ class Seeder:
         self._counters = counters
         self._pool = pool
         self._on_made = on_made
-        self._running: dict[tuple[int, int, tuple[str, ...]], asyncio.Task[None]] = {}
+        self._running: dict[tuple[int, tuple[Entry, ...]], asyncio.Task[None]] = {}
 
     async def seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
         """Seeds those limits of the plan. Raises RedisUnavailable when the ledger can not be read either: the limits
         are not known then."""
-        fields = tuple(plan.entries[n].field for n in indexes)
-        key = (record.account_id, record.epoch, fields)
+        key = (record.account_id, tuple(plan.entries[n] for n in indexes))
         running = self._running.get(key)
         if running is None:
-            work = self._seed(record, plan, indexes)
+            work = self._seed(record.account_id, plan, indexes)
             running = self._running[key] = asyncio.get_running_loop().create_task(work, name="seed")
             running.add_done_callback(lambda _: self._running.pop(key, None))
         await asyncio.shield(running)
 
-    async def _seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
+    async def _seed(self, account_id: int, plan: Plan, indexes: tuple[int, ...]) -> None:
         windows = [n for n in indexes if plan.limits[n].window is not None]
         questions = [
             WindowSum(plan.limits[n].kind, plan.limits[n].scope, plan.entries[n].a, plan.entries[n].b) for n in windows
@@ -45,7 +45,7 @@ class Seeder:
         totals: list[int] = []
         if questions:
             try:
-                totals = await sum_windows(self._pool, record.account_id, questions)
+                totals = await self._sum_and_settle(account_id, questions)
             except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
         told = dict(zip(windows, totals, strict=True))
@@ -53,9 +53,24 @@ class Seeder:
         for n in indexes:
             entry = plan.entries[n]
             is_window = n in told
-            entries.append(
-                SeedEntry(entry.field, entry.a if is_window else 0, entry.b if is_window else 0, told.get(n, 0))
-            )
-        made = await self._counters.seed(record.account_id, record.epoch, entries)
+            start, end = (entry.a, entry.b) if is_window else (0, 0)
+            entries.append(SeedEntry(entry.field, start, end, told.get(n, 0), entry.epoch))
+        made = await self._counters.seed(account_id, entries)
         self._on_made(made)
-        log.info("counters_seeded", account_id=record.account_id, epoch=record.epoch, asked=len(entries), made=made)
+        log.info("counters_seeded", account_id=account_id, asked=len(entries), made=made)
+
+    async def _sum_and_settle(self, account_id: int, questions: list[WindowSum]) -> list[int]:
+        """The ledger's sums. Calls that are in them and still hold a lease are settled first, or the seed would count
+        them twice: their gateway may have waited for Redis longer than their rows for Postgres.
+
+        Leases are listed after the snapshot was taken: one that is opened later can not be in it."""
+        async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
+            totals = await sum_windows(one, account_id, questions)
+            ids = await self._counters.lease_ids(account_id)
+            rows = await find_rows(one, ids) if ids else []
+        for row in rows:
+            if row.estimated_why == "reaped":
+                await self._counters.reap(account_id, row.request_id)
+            else:
+                await self._counters.settle(Settlement.of(row))
+        return totals

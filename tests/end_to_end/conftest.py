@@ -23,7 +23,7 @@ from deploy.embedded.valkey import Valkey
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.redis import connect
+from gateway.storage.redis_urls import connect
 
 MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
 

@@ -30,7 +30,8 @@ from gateway.domain.limits import Limit
 from gateway.domain.turns import Turns
 from gateway.endpoints.requests import Call
 from gateway.storage.counters import SCRIPTS, Counters, Settlement
-from gateway.storage.redis import Scripts, connect
+from gateway.storage.redis import Scripts
+from gateway.storage.redis_urls import connect
 from gateway.web.background import Background
 
 START_MS: Final = 1_778_673_600_000

@@ -121,7 +121,6 @@ class Account:
         estimate: Estimate,
         *,
         start_ms: int,
-        epoch: int,
         scopes: str,
         note: bytes,
         mode: Mode,
@@ -131,7 +130,7 @@ class Account:
             return ReserveReply("repeated", now, False)
         if mode == "take" and abs(start_ms - now) > MOST_SKEW_MS:
             return ReserveReply("clock_skew", now, False)
-        looks = [self._look(now, e, estimate, start_ms, epoch) for e in entries]
+        looks = [self._look(now, e, estimate, start_ms) for e in entries]
         if mode != "force" and "late" in looks:
             return ReserveReply("late", now, False)
         unknown = tuple(n for n, look in enumerate(looks) if look == "seed")
@@ -172,15 +171,13 @@ class Account:
         cost = estimate.cost[0] + estimate.cost[1]
         self.leases[request_id] = Held(now + LEASE_MS, True, start, prompt, completion, cost, parts, scopes, note)
 
-    def _look(
-        self, now: int, entry: Entry, estimate: Estimate, start: int, epoch: int
-    ) -> _Look | Literal["late", "seed"]:
+    def _look(self, now: int, entry: Entry, estimate: Estimate, start: int) -> _Look | Literal["late", "seed"]:
         counter = self.counters.get(entry.field)
         match kind_of(entry.field):
             case "rpm" | "tpm":
                 return self._look_at_bucket(now, entry, estimate, counter)
             case "concurrency":
-                if not isinstance(counter, Slots) or counter.epoch < epoch:
+                if not isinstance(counter, Slots) or counter.epoch < entry.epoch:
                     return "seed"
                 left = entry.amount - counter.taken
                 return _Look(
@@ -189,7 +186,7 @@ class Account:
                     after=replace(counter, taken=counter.taken + 1),
                 )
             case _:
-                return self._look_at_window(now, entry, estimate, start, epoch, counter)
+                return self._look_at_window(now, entry, estimate, start, counter)
 
     @staticmethod
     def _look_at_bucket(now: int, entry: Entry, estimate: Estimate, counter: Counter | None) -> _Look:
@@ -206,11 +203,12 @@ class Account:
 
     @staticmethod
     def _look_at_window(
-        now: int, entry: Entry, estimate: Estimate, start: int, epoch: int, counter: Counter | None
+        now: int, entry: Entry, estimate: Estimate, start: int, counter: Counter | None
     ) -> _Look | Literal["late", "seed"]:
         if not isinstance(counter, Window):
             return "seed"
         is_over = entry.b <= now and counter.ends > entry.b
+        epoch = entry.epoch
         new = Window(entry.b, 0, 0, epoch)
         if counter.epoch < epoch:
             # Nobody vouches for it; but a call of a window that is over is late whatever it would find.
@@ -242,9 +240,15 @@ class Account:
 
     def settle(self, now: int, settlement: Settlement) -> bool:
         """By id, once: an open lease or a reaped one."""
-        lease = self.leases.pop(settlement.request_id, None)
+        lease = self.leases.get(settlement.request_id)
+        if settlement.is_forestalling and (lease is None or (not lease.is_open and not lease.parts)):
+            # Whatever arrives with this id later takes nothing.
+            if lease is None:
+                self.leases[settlement.request_id] = Held(now, False, now, 0, 0, 0, [], "", b"")
+            return False
         if lease is None:
             return False
+        del self.leases[settlement.request_id]
         real: dict[Kind, int] = {
             "rpm": settlement.requests_rate,
             "tpm": settlement.tokens,
@@ -274,13 +278,17 @@ class Account:
         return True
 
     def reap(self, now: int, request_id: UUID) -> bool:
-        """The estimate stays charged, the slot is free, the mark stays."""
+        """The estimate is charged as the ledger's row has it, the slot is free, the mark stays."""
         lease = self.leases.get(request_id)
         if lease is None or not lease.is_open or lease.valid_until > now:
             return False
+        tokens = lease.prompt + lease.completion
+        of_row: dict[Kind, int] = {"tpm": tokens, "tokens": tokens, "cost": lease.cost, "concurrency": 0}
         for part in lease.parts:
+            amount = of_row.get(kind_of(part.name), 1)
             self._give_back(part, lease)
-            self._use(now, part, part.amount)
+            self._use(now, part, amount)
+            part.amount = amount
         lease.is_open, lease.valid_until = False, now
         return True
 
@@ -321,7 +329,8 @@ class Account:
             if lease is None:
                 lost.add(request_id)
             elif lease.is_open:
-                lease.valid_until, lease.claimed_until = max(lease.valid_until, now + LEASE_MS), 0
+                lease.valid_until = max(lease.valid_until, now + LEASE_MS, lease.claimed_until)
+                lease.claimed_until = 0
         return lost
 
     def sweep(self, now: int) -> tuple[int, list[Lease]]:
@@ -357,24 +366,25 @@ class Account:
 
     # Seeds.
 
-    def seed(self, now: int, epoch: int, entries: Sequence[SeedEntry]) -> int:
+    def seed(self, now: int, entries: Sequence[SeedEntry]) -> int:
         """Makes only what still needs it, of the ledger's sum and the leases that are open."""
-        needed = [entry for entry in entries if self._needs_seed(now, epoch, entry)]
+        needed = [entry for entry in entries if self._needs_seed(now, entry)]
         for entry in needed:
             is_slots = kind_of(entry.field) == "concurrency"
+            # A reaped lease is in the total by its estimate, and is told so: real figures may come yet.
             parts = [
-                self._part_of(lease, entry)
+                (self._part_of(lease, entry), lease.is_open)
                 for lease in self.leases.values()
-                if lease.is_open
-                and scope_of(entry.field) in lease.scopes.split()
-                and (is_slots or entry.start_ms <= lease.start < entry.end_ms)
+                if scope_of(entry.field) in lease.scopes.split()
+                and (lease.is_open if is_slots else entry.start_ms <= lease.start < entry.end_ms)
             ]
-            reserved = sum(part.amount for part in parts)
-            new: Counter = Slots(reserved, epoch) if is_slots else Window(entry.end_ms, entry.total, reserved, epoch)
-            self.counters[entry.field] = new
+            reserved = sum(part.amount for part, is_open in parts if is_open)
+            new: Counter = Window(entry.end_ms, entry.total, reserved, entry.epoch)
+            self.counters[entry.field] = Slots(reserved, entry.epoch) if is_slots else new
         return len(needed)
 
-    def _needs_seed(self, now: int, epoch: int, entry: SeedEntry) -> bool:
+    def _needs_seed(self, now: int, entry: SeedEntry) -> bool:
+        epoch = entry.epoch
         match self.counters.get(entry.field):
             case Slots() as slots:
                 return slots.epoch < epoch

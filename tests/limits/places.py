@@ -32,7 +32,8 @@ from gateway.storage.counters import (
     Settlement,
     pack_entries,
 )
-from gateway.storage.redis import Argument, Script, Scripts, connect
+from gateway.storage.redis import Argument, Script, Scripts
+from gateway.storage.redis_urls import connect
 
 T = TypeVar("T")
 
@@ -189,7 +190,9 @@ class Bench:
         return uuid7(self.now if start_ms is None else start_ms, next(self._numbers).to_bytes(10))
 
     def plan(self, limits: Sequence[Limit], at_ms: int | None = None) -> Plan:
-        return make_plan(grant_of(limits, self.scopes), self.time_zone, self.now if at_ms is None else at_ms)
+        return make_plan(
+            grant_of(limits, self.scopes), self.time_zone, self.epoch, self.now if at_ms is None else at_ms
+        )
 
     async def ask(
         self,
@@ -208,10 +211,9 @@ class Bench:
         return await counters.reserve(
             self.account,
             request_id,
-            pack_entries(self.plan(limits, start_ms).entries),
+            pack_entries([e._replace(epoch=epoch or e.epoch) for e in self.plan(limits, start_ms).entries]),
             Estimate(tokens=tokens, cost=cost),
             start_ms=start_ms,
-            epoch=self.epoch if epoch is None else epoch,
             scopes=self.scopes,
             note=b"{}",
             mode=mode,
@@ -244,12 +246,10 @@ class Bench:
         entries = []
         for limit, entry in zip(limits, self.plan(limits, at_ms).entries, strict=True):
             is_window = limit.window is not None
-            total = self.sums.get(limit.field, 0)
-            entries.append(
-                SeedEntry(entry.field, entry.a, entry.b, total) if is_window else SeedEntry(entry.field, 0, 0, 0)
-            )
+            a, b, total = (entry.a, entry.b, self.sums.get(limit.field, 0)) if is_window else (0, 0, 0)
+            entries.append(SeedEntry(entry.field, a, b, total, entry.epoch))
         counters = self.gateway(gateway)
-        return await counters.seed(self.account, self.epoch, entries)
+        return await counters.seed(self.account, entries)
 
     async def settle(
         self, request_id: UUID, *, tokens: int = 0, cost: int = 0, rate: int = 1, window: int = 1, gateway: int = 0

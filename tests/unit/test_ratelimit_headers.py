@@ -30,7 +30,7 @@ def taken(
     limit = Limit(
         id=1, level=level, scope="k1", kind=kind, window=window, amount=amount, burst=Decimal(burst), shadow=shadow
     )
-    entry = Entry("", amount, 0, NOW_MS + ends_in_s * 1000, int(shadow), 0)
+    entry = Entry("", amount, 0, NOW_MS + ends_in_s * 1000, int(shadow), 0, 1)
     return Taken(limit=limit, entry=entry, left=left * 60_000 if is_bucket else left, held=0, want=want)
 
 

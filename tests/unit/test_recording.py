@@ -14,7 +14,7 @@ from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
-from gateway.settle import settlement_of
+from gateway.storage.counters import Settlement
 
 REQUEST_ID: Final[UUID] = uuid7(1_800_000_000_123, b"0123456789")
 # 1 and 2 USD a million tokens.
@@ -160,7 +160,7 @@ def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
 def test_limits_are_charged_just_what_the_row_says(ending: Ending) -> None:
     row = row_of(ending, usage=TOLD if ending == "completed" else None, passed=5)
 
-    settlement = settlement_of(row)
+    settlement = Settlement.of(row)
 
     assert (settlement.account_id, settlement.request_id) == (row.account_id, row.request_id)
     assert settlement.requests_rate == row.counted_rate_requests

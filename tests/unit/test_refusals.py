@@ -37,7 +37,7 @@ def taken(
     if kind in ("rpm", "tpm"):
         left *= UNIT
     ends_ms = LIFETIME_MS[1] if window == "lifetime" else ends_ms
-    return Taken(limit=limit, entry=Entry("", amount, 0, ends_ms, 0, 0), left=left, held=held, want=want)
+    return Taken(limit=limit, entry=Entry("", amount, 0, ends_ms, 0, 0, 1), left=left, held=held, want=want)
 
 
 def answer(t: Taken, wait_s: float | None = None) -> GatewayError:

@@ -8,9 +8,10 @@
 --                                            took: {field, window's end or 0, taken, …}; state: 1 open, 0 reaped
 --   due                             no open lease expires before this
 -- Times are ms since 1970. All numbers are integers below 2^53, so that Lua's doubles hold them exactly.
+-- Those that leave a script do so as integers, which Redis takes from Lua whole; '..' and tostring keep 14 digits.
 -- Every script reads and checks all it needs before its first write: Redis does not roll back.
 
-local HASH, UNIT, KEEP_MS = KEYS[1], 60000, 2592000000
+local HASH, UNIT, KEEP_MS, LARGEST = KEYS[1], 60000, 2592000000, 9007199254740991
 local EXPIRES, STATE, START, PROMPT, COMPLETION, COST, TOOK, SCOPES, NOTE, CLAIMED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local pack, decode, call = cmsgpack.pack, cmsgpack.unpack, redis.call
 

@@ -9,8 +9,8 @@ for n = 3, #ARGV do
   local lease = value and decode(value)
   if not lease then lost[#lost + 1] = ARGV[n]
   elseif lease[STATE] == 1 then
-    -- Never less than before: the clock may have gone back, and `due` must stay true.
-    lease[EXPIRES], lease[CLAIMED] = math.max(lease[EXPIRES], expires), 0
+    -- Never less than before, claim included: the clock may have gone back, and `due` must stay true.
+    lease[EXPIRES], lease[CLAIMED] = math.max(lease[EXPIRES], expires, lease[CLAIMED]), 0
     put[#put + 1] = {field, pack(lease)}
   end
 end

@@ -1,28 +1,28 @@
 -- Takes the estimate of one call from every limit at once, or from none.
 --
--- ARGV: 2 request id, 3 ms the lease is valid, 4 start of the call, 5 the account's epoch,
---       6 'take' | 'force' (never refuse: a lease that was lost is taken again) | 'look' (write nothing),
---       7-9 tokens: of the prompt, of the expected completion, at most; 10-12 the same in nano-USD,
---       13 scopes of the call between spaces, 14 note for the reaper,
---       15 msgpack {{field, amount, capacity or window's start, window's end, shadow 0|1, maximum 0|1}, …}
--- Returns strings: status, now, sweep due 0|1, then for each limit left, held, wanted
+-- ARGV: 2 request id, 3 ms the lease is valid, 4 start of the call,
+--       5 'take' | 'force' (never refuse: a lease that was lost is taken again) | 'look' (write nothing),
+--       6-8 tokens: of the prompt, of the expected completion, at most; 9-11 the same in nano-USD,
+--       12 scopes of the call between spaces, 13 note for the reaper,
+--       14 msgpack {{field, amount, capacity or window's start, window's end, shadow 0|1, maximum 0|1, epoch}, …}
+-- Returns integers: status, now, sweep due 0|1, then for each limit left, held, wanted
 --       (left and held before this call; a bucket's left in 1/60000 units, below 0 when in debt)
 --   status  1 taken · 0 refused, nothing written · 2 this id has taken before
 --          -1 seed these: their numbers follow · -2 the call's window is over: ask again with a new id
 --          -3 the call's start is more than 5 s from Redis's clock
 local now = clock()
-local lease_field, expires, start, epoch, mode = 'l|' .. ARGV[2], now + ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local tokens = {tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])}
-local cost = {tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])}
-local limits = decode(ARGV[15])
+local lease_field, expires, start, mode = 'l|' .. ARGV[2], now + ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local tokens = {tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])}
+local cost = {tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])}
+local limits = decode(ARGV[14])
 
 local fields = {lease_field, 'due'}
 for n, limit in ipairs(limits) do fields[n + 2] = limit[1] end
 local have = call('HMGET', HASH, unpack(fields))
 local due = tonumber(have[2] or expires)
-local sweep = due <= now and '1' or '0'
-if have[1] and mode ~= 'look' then return {'2', text(now), sweep} end
-if math.abs(start - now) > 5000 and mode == 'take' then return {'-3', text(now), sweep} end
+local sweep = due <= now and 1 or 0
+if have[1] and mode ~= 'look' then return {2, now, sweep} end
+if math.abs(start - now) > 5000 and mode == 'take' then return {-3, now, sweep} end
 
 -- Only the prompt can make a call that never fits: the expected completion is cut to the room there is. But not all
 -- to nothing, or a spent window would not refuse a call whose prompt is free.
@@ -30,10 +30,10 @@ local function cut(size, room)
   return math.max(math.min(1, size[1] + size[2]), size[1] + math.min(size[2], math.max(0, room - size[1])))
 end
 
-local refused, late, seed = false, false, {'-1', text(now), sweep}
-local reply, put, took, at = {'1', text(now), sweep}, {}, {}, {}
+local refused, late, seed = false, false, {-1, now, sweep}
+local reply, put, took, at = {1, now, sweep}, {}, {}, {}
 for n, limit in ipairs(limits) do
-  local field, amount, a, b, shadow, maximum = unpack(limit)
+  local field, amount, a, b, shadow, maximum, epoch = unpack(limit)
   local kind, value = field:sub(1, 1), have[n + 2]
   local v = value and decode(value)
   local left, held, ends, want, new = 0, 0, 0, 1, nil
@@ -43,12 +43,13 @@ for n, limit in ipairs(limits) do
   if kind == 'r' or kind == 't' then
     local owed, filled = 0, now
     if v then owed, filled = refill(v[1], v[2], amount, now) end
-    left = a * UNIT - owed
+    -- Redis makes 64 bit integers of what leaves; a debt beyond these is told as this.
+    left = math.max(a * UNIT - owed, -LARGEST)
     if size and maximum == 0 then want = cut(size, a) end
     new = {owed + want * UNIT, filled, amount}
     if want * UNIT > left and want > 0 and shadow == 0 then refused = true end
   elseif kind == 'c' then
-    if not v or v[2] < epoch then seed[#seed + 1] = text(n)
+    if not v or v[2] < epoch then seed[#seed + 1] = n
     else
       left, held, new = amount - v[1], v[1], {v[1] + 1, v[2]}
       if left < 1 and shadow == 0 then refused = true end
@@ -62,7 +63,7 @@ for n, limit in ipairs(limits) do
     end
     if is_ahead and (v[4] == epoch or b <= now) then     -- others have gone on to the next window
       if mode ~= 'force' then late = true end            -- a window that is over: nothing to take again
-    elseif not v or v[4] < epoch or v[1] ~= b and v[1] > a then seed[#seed + 1] = text(n)
+    elseif not v or v[4] < epoch or v[1] ~= b and v[1] > a then seed[#seed + 1] = n
     else
       local used, reserved, made = v[2], v[3], v[4]
       -- The earlier window was counted to its end: this one starts at 0.
@@ -73,7 +74,7 @@ for n, limit in ipairs(limits) do
       new = {b, used, reserved + want, made}
     end
   end
-  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = text(left), text(held), text(want)
+  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = left, held, want
   -- Limits of one window share its counter (an owner's, an admin's, a shadow): it gives the largest part, once.
   local before = at[field]
   if new and not before then
@@ -85,12 +86,12 @@ for n, limit in ipairs(limits) do
   end
 end
 
-if late then return {'-2', text(now), sweep} end
+if late then return {-2, now, sweep} end
 if #seed > 3 then return seed end
-if refused and mode ~= 'force' then reply[1] = '0' end
-if reply[1] == '0' or mode == 'look' then return reply end
+if refused and mode ~= 'force' then reply[1] = 0 end
+if reply[1] == 0 or mode == 'look' then return reply end
 put[#put + 1] = lease_field
-put[#put + 1] = pack({expires, 1, start, tokens[1], tokens[2], cost[1] + cost[2], took, ARGV[13], ARGV[14], 0})
+put[#put + 1] = pack({expires, 1, start, tokens[1], tokens[2], cost[1] + cost[2], took, ARGV[12], ARGV[13], 0})
 put[#put + 1], put[#put + 2] = 'due', text(math.min(due, expires))
 call('HSET', HASH, unpack(put))
 call('PEXPIRE', HASH, KEEP_MS)

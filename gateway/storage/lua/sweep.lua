@@ -4,7 +4,7 @@
 -- Returns {open leases left, id, lease, id, lease, …}; a lease as it is stored.
 local now = clock()
 local claim_ms, keep_ms, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local due, open, found, put, drop = nil, 0, {''}, {}, {}
+local due, open, found, put, drop = nil, 0, {0}, {}, {}
 local all = call('HGETALL', HASH)
 for n = 1, #all, 2 do
   local field, value = all[n], all[n + 1]
@@ -30,7 +30,7 @@ for n = 1, #all, 2 do
     if decode(value)[1] + keep_ms <= now then drop[#drop + 1] = field end
   end
 end
-found[1] = text(open)
+found[1] = open
 for _, pair in ipairs(put) do call('HSET', HASH, pair[1], pair[2]) end
 for _, field in ipairs(drop) do call('HDEL', HASH, field) end
 if due then call('HSET', HASH, 'due', text(due)) else call('HDEL', HASH, 'due') end

@@ -1,0 +1,178 @@
+"""Which counters a change of limits has made anew: those that may have missed calls, and no others."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from factories import ADMIN, make_key
+
+from admin_api.operations import limits
+from admin_api.operations.limits import LimitWish
+from gateway.storage.epochs import meet_run, raise_epochs
+from gateway.storage.key_records import find_key_record_by_id
+from gateway.storage.postgres import Pool
+
+DAILY = LimitWish(kind="cost", window="day", amount=100)
+WEEKLY = replace(DAILY, window="week")
+DAY, WEEK = "C|k{}|day", "C|k{}|week"
+IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
+
+
+@dataclass
+class Key:
+    """A key whose limits are changed."""
+
+    pool: Pool
+    key_id: int
+    account_id: int
+
+    async def set(self, wish: LimitWish) -> None:
+        await limits.set_limit(self.pool, ADMIN, wish, level="key", target=str(self.key_id), model=None, team=None)
+
+    async def expire(self, *, set_by: str = "admin") -> None:
+        """As time does."""
+        sql = "UPDATE limits SET expires_at = now() - interval '1 s' WHERE api_key_id = $1 AND set_by = $2"
+        await self.pool.execute(sql + " AND expires_at IS NOT NULL", self.key_id, set_by)
+
+    async def epochs(self) -> dict[str, int]:
+        """Of every counter, from which on it is taken to be right."""
+        record = await find_key_record_by_id(self.pool, self.key_id)
+        assert record is not None
+        (grant,) = record.grants.values()
+        found: dict[str, int] = {}
+        for limit in grant.limits:
+            found[limit.field] = max(record.epoch, limit.epoch, found.get(limit.field, 0))
+        return found
+
+    async def of(self, field: str) -> int:
+        return (await self.epochs())[field.format(self.key_id)]
+
+
+@pytest.fixture
+async def key(pool: Pool) -> Key:
+    row = (await make_key(pool)).row
+    return Key(pool, row.id, row.account_id)
+
+
+async def test_a_new_limit_has_its_own_counter_made_and_leaves_the_others(key: Key) -> None:
+    await key.set(DAILY)
+    before = await key.epochs()
+
+    await key.set(WEEKLY)
+
+    after = await key.epochs()
+    new = WEEK.format(key.key_id)
+    assert after[new] > max(before.values())
+    assert {field: epoch for field, epoch in after.items() if field != new} == before
+
+
+async def test_a_changed_limit_goes_on_counting(key: Key) -> None:
+    await key.set(DAILY)
+    before = await key.epochs()
+
+    await key.set(replace(DAILY, amount=7, reserve="maximum"))
+
+    assert await key.epochs() == before
+
+
+async def test_a_limit_that_comes_back_has_missed_calls(key: Key) -> None:
+    await key.set(DAILY)
+    before = await key.of(DAY)
+    await key.set(replace(DAILY, amount=None))
+
+    await key.set(DAILY)
+
+    assert await key.of(DAY) > before
+
+
+@pytest.mark.parametrize("other", [replace(DAILY, set_by="owner"), replace(DAILY, shadow=True)])
+async def test_a_limit_beside_one_that_kept_the_counter_needs_no_seed(key: Key, other: LimitWish) -> None:
+    await key.set(DAILY)
+    before = await key.epochs()
+
+    await key.set(other)
+    await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
+
+    assert await key.epochs() == before
+
+
+async def test_one_that_is_about_to_expire_does_not_keep_the_counter_for_others(key: Key) -> None:
+    await key.set(replace(DAILY, expires_at=datetime.now(UTC) + timedelta(seconds=30)))
+    before = await key.of(DAY)
+
+    await key.set(replace(DAILY, set_by="owner"))
+
+    assert await key.of(DAY) > before
+
+
+async def test_an_expired_limit_that_gets_more_time_has_missed_calls(key: Key) -> None:
+    await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
+    before = await key.of(DAY)
+    await key.expire()
+    assert DAY.format(key.key_id) not in await key.epochs()
+
+    await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
+
+    assert await key.of(DAY) > before
+
+
+async def test_one_that_gets_more_time_before_it_expires_has_not(key: Key) -> None:
+    await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
+    before = await key.epochs()
+
+    await key.set(replace(DAILY, expires_at=IN_AN_HOUR + timedelta(days=1)))
+
+    assert await key.epochs() == before
+
+
+async def test_what_is_left_of_a_shared_counter_asks_for_no_less_than_before(key: Key) -> None:
+    await key.set(replace(DAILY, expires_at=datetime.now(UTC) + timedelta(seconds=30)))
+    await key.set(replace(DAILY, set_by="owner"))
+    before = await key.of(DAY)
+    await key.expire()
+    await key.set(DAILY)
+    assert await key.of(DAY) == before
+
+    # The one that came last goes.
+    await key.pool.execute("DELETE FROM limits WHERE api_key_id = $1 AND set_by = 'owner'", key.key_id)
+
+    assert await key.of(DAY) == before
+
+
+async def move(key: Key) -> None:
+    sql = "UPDATE accounts SET time_zone = CASE time_zone WHEN 'UTC' THEN 'Asia/Tokyo' ELSE 'UTC' END WHERE id = $1"
+    await key.pool.execute(sql, key.account_id)
+
+
+async def repair(key: Key) -> None:
+    await raise_epochs(key.pool, [key.account_id])
+
+
+async def meet_another_redis(key: Key) -> None:
+    run_id = uuid4().hex
+    assert await meet_run(key.pool, run_id)
+    assert not await meet_run(key.pool, run_id)
+
+
+@pytest.mark.parametrize("event", [move, repair, meet_another_redis])
+async def test_what_concerns_all_counters_has_all_of_them_made_anew(
+    key: Key, event: Callable[[Key], Awaitable[None]]
+) -> None:
+    for wish in (DAILY, WEEKLY, replace(DAILY, set_by="owner")):
+        await key.set(wish)
+    for _ in range(3):
+        before = await key.epochs()
+        await event(key)
+        assert all(epoch > before[field] for field, epoch in (await key.epochs()).items())
+
+
+async def test_the_next_new_limit_is_above_what_concerned_all(key: Key) -> None:
+    await repair(key)
+    await repair(key)
+    before = await key.epochs()
+
+    await key.set(DAILY)
+
+    assert await key.of(DAY) > max(before.values())
