@@ -329,8 +329,7 @@ class Account:
             if lease is None:
                 lost.add(request_id)
             elif lease.is_open:
-                lease.valid_until = max(lease.valid_until, now + LEASE_MS, lease.claimed_until)
-                lease.claimed_until = 0
+                lease.valid_until, lease.claimed_until = max(lease.valid_until, now + LEASE_MS), 0
         return lost
 
     def sweep(self, now: int) -> tuple[int, list[Lease]]:

@@ -93,9 +93,9 @@ MUTANTS = (
     Mutant("no mark of a reaped lease", "reap", "put[#put + 1], put[#put + 2] = field, pack(lease)", "call('HDEL', HASH, field)"),
     # Renew, sweep, seed.
     Mutant("renewing revives the dead", "renew", "elseif lease[STATE] == 1 then", "else lease[STATE] = 1"),
-    Mutant("a claim survives a renewal", "renew", "lease[CLAIMED]), 0", "lease[CLAIMED]), lease[CLAIMED]"),
-    Mutant("a renewal after a step back is due before it is said to be", "renew", "expires, lease[CLAIMED])", "expires)"),
-    Mutant("a renewal may shorten", "renew", "math.max(lease[EXPIRES], expires, lease[CLAIMED])", "expires"),
+    Mutant("a claim survives a renewal", "renew", "math.max(lease[EXPIRES], expires), 0", "math.max(lease[EXPIRES], expires), lease[CLAIMED]"),
+    Mutant("a renewal after a step back is due before it is said to be", "renew", "if first < due then", "if false then"),
+    Mutant("a renewal may shorten", "renew", "math.max(lease[EXPIRES], expires)", "expires"),
     Mutant("lost leases are not told", "renew", "lost[#lost + 1] = ARGV[n]", "lost = {}"),
     Mutant("claims do not hold", "sweep", "and lease[CLAIMED] <= now", ""),
     Mutant("any number of claims", "sweep", "and #found < 2 * most", ""),

@@ -576,8 +576,10 @@ async def test_a_renewal_ends_a_claim_also_if_the_clock_has_gone_back(bench: Ben
     await bench.counters.sweep(bench.account)
     bench.now -= 10_000
     await bench.counters.renew(bench.account, [request_id])
+    _, due = await bench.state()
     bench.now += LEASE_MS
 
+    assert due == bench.now
     _, claimed = await bench.counters.sweep(bench.account)
     assert [lease.request_id for lease in claimed] == [request_id]
 
