@@ -179,6 +179,8 @@ class Parts:
             trusted_proxies=parse_networks(settings.trusted_proxies),
             bodies=BodyBudget(settings.max_body_bytes_in_flight),
             max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+            upload_folder=settings.state_dir / "uploads",
         )
 
     async def _keep_clock(self) -> None:

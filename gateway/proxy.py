@@ -1,7 +1,10 @@
 """The life of one call, top to bottom. START READING HERE."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import monotonic
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -32,6 +35,7 @@ from gateway.web.bodies import BodyBudget, ClientLeft, read_body
 from gateway.web.errors import send_error
 from gateway.web.hang_ups import interrupt_on_hang_up
 from gateway.web.responses import RawHeaders, Receive, Scope, Send
+from gateway.web.uploads import read_upload
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +88,8 @@ class Proxy:
     bodies: BodyBudget
     trusted_proxies: tuple[Network, ...]
     max_body_bytes: int
+    max_upload_bytes: int
+    upload_folder: Path
 
     async def forward(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate, read, admit, forward, relay; then the app settles and records."""
@@ -95,9 +101,7 @@ class Proxy:
             head = Head.read(scope["headers"])
             refuse_model_in_query(scope["query_string"])
             record = await self.authenticate(head, scope)
-            with self.bodies.hold() as held:
-                body = await read_body(receive, head.content_length, self.max_body_bytes, held)
-                call = endpoint.parse(body)
+            async with self._read(endpoint, head, receive) as call:
                 grant = find_grant(record, call.model)
                 self._check_ledger()
                 reservation = await self.admission.admit(request_id, record, grant, call, endpoint.name)
@@ -119,6 +123,20 @@ class Proxy:
             mistake = GatewayError("internal_error", "The gateway failed; this is not the fault of your request.")
             metrics.ERRORS.labels(mistake.code).inc()
             await send_error(send, mistake, str(request_id), endpoint.error_shape)
+
+    @asynccontextmanager
+    async def _read(self, endpoint: Endpoint, head: Head, receive: Receive) -> AsyncIterator[Call]:
+        """The call in the body, which is held until it has ended: on disk, where it is an upload."""
+        with self.bodies.hold() as held:
+            if endpoint.parse_upload is None:
+                yield endpoint.parse(await read_body(receive, head.content_length, self.max_body_bytes, held))
+                return
+            size, most = head.content_length, self.max_upload_bytes
+            upload = await read_upload(receive, head.content_type, size, most, held, self.upload_folder)
+            try:
+                yield endpoint.parse_upload(upload)
+            finally:
+                upload.close()
 
     async def authenticate(self, head: Head, scope: Scope) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
@@ -219,7 +237,9 @@ class Proxy:
             error_code=relay.error_code,
         )
         estimate = replace(
-            call.units, prompt_tokens=reservation.prompt_tokens, completion_tokens=reservation.completion_tokens
+            call.units,
+            prompt_tokens=reservation.prompt_tokens or call.units.prompt_tokens,
+            completion_tokens=reservation.completion_tokens,
         )
         row = make_row(
             reservation.request_id,

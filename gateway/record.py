@@ -98,7 +98,9 @@ def _charged(call: Call, outcome: Outcome, estimate: Usage) -> tuple[Usage, Esti
     passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":
         # Told by nobody, but known from the request.
-        return (units, None) if call.counts_no_tokens else (passed, "no_usage")
+        if call.counts_no_tokens:
+            return units, "no_usage" if call.units_are_guessed else None
+        return passed, "no_usage"
     if outcome.ending == "client_disconnected":
         # Before any byte the whole estimate: else hanging up would be free.
         return (passed if outcome.has_passed else estimate), "hung_up"

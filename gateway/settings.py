@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         "", description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from"
     )
     max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body")
+    max_upload_bytes: PositiveInt = Field(
+        128 * 1024 * 1024, description="largest upload of sound; it is kept on disk in STATE_DIR while it is sent on"
+    )
     max_body_bytes_in_flight: PositiveInt = Field(
         512 * 1024 * 1024, description="bodies of all calls of a worker together; more: 503 overloaded"
     )

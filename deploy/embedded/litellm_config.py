@@ -2,11 +2,21 @@
 
 from typing import Any
 
-from deploy.embedded.model_server.names import FAULTS
+from deploy.embedded.model_server.names import FAULTS, MEDIA
 
 PRICED = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
 # A reserved port, so that nobody ever listens there.
 NOBODY = "http://127.0.0.1:1"
+PER_TOKEN = {"input_cost_per_token": 0.000003, "output_cost_per_token": 0.00001}
+MEDIA_PRICES: dict[str, dict[str, float]] = {
+    "demo-transcribe": PER_TOKEN,
+    "demo-transcribe-seconds": {"input_cost_per_second": 0.0001, "output_cost_per_second": 0.0},
+    "demo-speech": {"input_cost_per_character": 0.000015},
+    "demo-image": {"output_cost_per_image": 0.04},
+    "demo-gpt-image": PER_TOKEN,
+    "demo-moderation": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
+    "demo-rerank": {"input_cost_per_token": 0.0000002, "output_cost_per_token": 0.0},
+}
 SIZES = {"max_tokens": 4096, "max_input_tokens": 8192, "max_output_tokens": 4096}
 
 
@@ -27,6 +37,7 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
             {"mode": "completion"} | SIZES | PRICED,
             provider="text-completion-openai",
         ),
+        *(_media(name, mode, model_server_url) for name, mode in MEDIA.items()),
         *(_model(name, model_server_url, chat | PRICED) for name in FAULTS),
         _model("fault-dead", NOBODY, chat | PRICED),
     ]
@@ -38,6 +49,11 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
         # Else one upstream failure makes the next call a 429 of LiteLLM's own.
         "router_settings": {"disable_cooldowns": True},
     }
+
+
+def _media(name: str, mode: str, url: str) -> dict[str, Any]:
+    # OpenAI itself ranks nothing; vLLM does, in Cohere's form.
+    return _model(name, url, {"mode": mode} | MEDIA_PRICES[name], "hosted_vllm" if mode == "rerank" else "openai")
 
 
 def _input_only() -> dict[str, float]:

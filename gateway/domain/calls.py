@@ -22,6 +22,7 @@ class Usage:
     images: int = 0
     characters: int = 0
     queries: int = 0
+    audio_ms: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -41,6 +41,8 @@ class Price:
             self.image or zero,
             self.character or zero,
             self.query or zero,
+            # Sound is counted in ms.
+            (self.second or zero).scaleb(-3),
         )
         digits = max(0, *(-int(rate.as_tuple().exponent) for rate in rates))
         object.__setattr__(self, "_units", 10**digits)
@@ -56,7 +58,7 @@ class Price:
 def cost_nano_usd(price: Price, usage: Usage) -> int:
     """The cost of `usage`, in OpenAI's convention: prompt tokens include cached and cache-write ones, completion
     tokens include reasoning ones. A unit whose own price is unknown costs what its whole costs."""
-    fresh, cached, written, said, reasoned, request, image, character, query = price._rates
+    fresh, cached, written, said, reasoned, request, image, character, query, audio_ms = price._rates
     total = (
         max(0, usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens) * fresh
         + usage.cached_tokens * cached
@@ -67,5 +69,6 @@ def cost_nano_usd(price: Price, usage: Usage) -> int:
         + usage.images * image
         + usage.characters * character
         + usage.queries * query
+        + usage.audio_ms * audio_ms
     )
     return -(-total * NANO_USD // price._units)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.endpoints.audio import parse_audio, read_transcript
 from gateway.endpoints.chat import parse_chat
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.media import parse_images, parse_speech
@@ -15,6 +16,7 @@ from gateway.endpoints.responses import parse_responses
 from gateway.endpoints.responses_events import read_responses_event
 from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
 from gateway.web.errors import ErrorShape
+from gateway.web.uploads import Upload
 
 
 def _chat_reader() -> Reader:
@@ -25,18 +27,25 @@ def _responses_reader() -> Reader:
     return read_responses_event
 
 
+def _parse_nothing(_: bytes) -> Call:
+    raise NotImplementedError("this endpoint takes a form")
+
+
 def _read_nothing(_: bytes) -> Reading | None:
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """`name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, for nothing of
+    """An endpoint takes JSON (`parse`), or a form with a file (`parse_upload`).
+
+    `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, for nothing of
     what a caller writes into his path or query is sent on. `new_event_reader` gives each stream a reader of its own."""
 
     name: str
     path: str
-    parse: Callable[[bytes], Call]
+    parse: Callable[[bytes], Call] = _parse_nothing
+    parse_upload: Callable[[Upload], Call] | None = None
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
@@ -66,4 +75,8 @@ ENDPOINTS: Final = (
     Endpoint(name="rerank", path="/v1/rerank", parse=parse_ranking, read_answer=read_ranking),
     Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
     Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
+    Endpoint(
+        name="transcriptions", path="/v1/audio/transcriptions", parse_upload=parse_audio, read_answer=read_transcript
+    ),
+    Endpoint(name="translations", path="/v1/audio/translations", parse_upload=parse_audio, read_answer=read_transcript),
 )

@@ -10,6 +10,7 @@ import msgspec
 from gateway.domain.calls import NO_USAGE, Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_metadata, refuse_parameters
+from gateway.upstream.client import Body
 
 # LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
 MOST_DEPTH: Final = 100
@@ -33,7 +34,7 @@ class Call:
     """
 
     model: str
-    body: bytes
+    body: Body
     is_streamed: bool
     wants_usage: bool
     prompt_tokens: float
@@ -42,6 +43,8 @@ class Call:
     choices: int
     # Known from the request: images, characters, queries.
     units: Usage = NO_USAGE
+    # Not known but guessed: the row is an estimate then.
+    units_are_guessed: bool = False
     # Nothing but `units` is charged where the answer tells no usage.
     counts_no_tokens: bool = False
     # Counts as a request and costs nothing.
@@ -126,7 +129,11 @@ def read(fields: Fields, name: str, kind: Any, wording: str) -> Any:
 
 def read_model(fields: Fields) -> str:
     """The model's name, exactly. Raises `invalid_request`."""
-    model = read(fields, "model", str, "a string")
+    return check_model_name(read(fields, "model", str, "a string") or "")
+
+
+def check_model_name(model: str) -> str:
+    """The name, if it can be one. Raises `invalid_request`."""
     if not model:
         raise GatewayError("invalid_request", "'model' is missing; name the model to call.", param="model")
     if "," in model:
@@ -134,7 +141,7 @@ def read_model(fields: Fields) -> str:
     if len(model) > LONGEST_MODEL_NAME:
         message = f"'model' must be at most {LONGEST_MODEL_NAME} characters long."
         raise GatewayError("invalid_request", message, param="model")
-    return str(model)
+    return model
 
 
 def read_stream(fields: Fields) -> bool:

@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -33,6 +34,20 @@ class Patience:
     connect_s: float
     first_byte_s: float
     idle_s: float
+
+
+class Stored(Protocol):
+    """A body that is not held in memory: read piece by piece, and anew for each address it is sent to."""
+
+    content_type: str
+    size: int
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """`size` bytes in all."""
+        ...
+
+
+Body = bytes | Stored
 
 
 class Answer:
@@ -104,15 +119,21 @@ class Upstream:
             skip_auto_headers=("User-Agent", "Accept"),
         )
 
-    async def send(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def send(self, path: str, headers: Mapping[str, str], body: Body) -> Answer:
         """POSTs; the answer once its head is there. It must be closed: before its end, that cancels the upstream.
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
         own = {"authorization": f"Bearer {self._api_key}", "accept-encoding": "identity"}
+        data: bytes | AsyncIterator[bytes]
+        if isinstance(body, bytes):
+            data = body
+        else:
+            data = body.pieces()
+            own |= {"content-type": body.content_type, "content-length": str(body.size)}
         try:
             async with asyncio.timeout(self._patience.first_byte_s):
                 response = await self._session.post(
-                    self._url(path), data=body, headers={**headers, **own}, allow_redirects=False
+                    self._url(path), data=data, headers={**headers, **own}, allow_redirects=False
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise UpstreamUnreachable(str(exc)) from exc

@@ -7,7 +7,7 @@ from time import monotonic
 import structlog
 
 from gateway.upstream.breaker import Breaker
-from gateway.upstream.client import Answer, Upstream, UpstreamBroken, UpstreamUnreachable
+from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class UpstreamPool:
         self._places = [_Place(upstream) for upstream in upstreams]
 
     @asynccontextmanager
-    async def open(self, path: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Answer]:
+    async def open(self, path: str, headers: Mapping[str, str], body: Body) -> AsyncIterator[Answer]:
         """As Upstream.open. A second address is tried once, and only where no connection could be made: a call that
         may have been taken is never sent twice."""
         place = self._choose()
@@ -58,7 +58,7 @@ class UpstreamPool:
         place.breaker.sent(now_s)
         return place
 
-    async def _connect(self, place: _Place, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _connect(self, place: _Place, path: str, headers: Mapping[str, str], body: Body) -> Answer:
         was_open = place.breaker.is_open
         try:
             answer = await place.upstream.send(path, headers, body)

@@ -14,13 +14,13 @@ from factories import apply, make_model, seen_model
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
 
 from deploy.embedded.model_server.launch import ModelServer
-from deploy.embedded.model_server.names import CHAT, FAULTS
+from deploy.embedded.model_server.names import CHAT, FAULTS, MEDIA
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.storage.postgres import Pool, new_pool
 
 UNPRICED = "demo-unpriced"
-MODELS = (*CHAT, *FAULTS)
+MODELS = (*CHAT, *MEDIA, *FAULTS)
 
 
 @pytest.fixture(scope="package")

@@ -12,11 +12,13 @@ from starlette.routing import Route
 
 from deploy.embedded.model_server.calls import Call, Calls
 from deploy.embedded.model_server.chat import Chat, Completions
-from deploy.embedded.model_server.endpoint import Endpoint, open_call, read_object
+from deploy.embedded.model_server.endpoint import Endpoint, open_call, read_object, refused
 from deploy.embedded.model_server.faults import REFUSALS, Refusal, bad_request, fault_of
+from deploy.embedded.model_server.media import Images, Moderations, Rankings, Speech
 from deploy.embedded.model_server.names import MODELS
 from deploy.embedded.model_server.plan import Pace, directives
 from deploy.embedded.model_server.responses import Responses
+from deploy.embedded.model_server.transcripts import Transcripts
 from deploy.embedded.model_server.words import count_words, vector
 
 DIMENSIONS = 8
@@ -32,6 +34,12 @@ def create_app(pace: Pace) -> Starlette:
             Route("/v1/completions", Endpoint(Completions(), calls, pace), methods=["POST"]),
             Route("/v1/responses", Endpoint(Responses(), calls, pace), methods=["POST"]),
             Route("/v1/embeddings", _Embeddings(calls).create, methods=["POST"]),
+            Route("/v1/images/generations", Images(calls).create, methods=["POST"]),
+            Route("/v1/audio/speech", Speech(calls).create, methods=["POST"]),
+            Route("/v1/audio/transcriptions", Transcripts("transcriptions", calls).create, methods=["POST"]),
+            Route("/v1/audio/translations", Transcripts("translations", calls).create, methods=["POST"]),
+            Route("/v1/moderations", Moderations(calls).create, methods=["POST"]),
+            Route("/v1/rerank", Rankings(calls).create, methods=["POST"]),
             Route("/v1/models", _models, methods=["GET"]),
             # LiteLLM's, so that a gateway may be put right in front of this server.
             Route("/health/liveliness", _alive, methods=["GET"]),
@@ -85,10 +93,7 @@ class _Embeddings:
         return _json(_embedded(body, texts, call))
 
     def _refuse(self, refusal: Refusal, call: Call) -> Response:
-        call.status = refusal.status
-        self._calls.close(call, "refused")
-        headers = {name.decode(): value.decode() for name, value in refusal.headers()}
-        return Response(refusal.body, refusal.status, headers)
+        return refused(self._calls, call, refusal)
 
 
 def _embedded(body: dict[str, Any], texts: list[str], call: Call) -> dict[str, Any]:

@@ -29,6 +29,9 @@ class Call(msgspec.Struct):
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_ms: int = 0
+    characters: int = 0
+    images: int = 0
     status: int = 200
     ending: Ending = "running"
     ended_at: float | None = None

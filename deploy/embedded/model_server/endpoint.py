@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.embedded.model_server.calls import Call, Calls, Ending
+from deploy.embedded.model_server.faults import Refusal
 from deploy.embedded.model_server.generate import answer, refuse
 from deploy.embedded.model_server.plan import Pace, Plan, Refused, directives, plan
 from deploy.embedded.model_server.shapes import Shape
@@ -75,6 +77,14 @@ def open_call(calls: Calls, endpoint: str, request: Request, body: dict[str, Any
     )
     calls.open(call)
     return call
+
+
+def refused(calls: Calls, call: Call, refusal: Refusal) -> Response:
+    """The refusal, and the call closed in the books."""
+    call.status = refusal.status
+    calls.close(call, "refused")
+    headers = {name.decode(): value.decode() for name, value in refusal.headers()}
+    return Response(refusal.body, refusal.status, headers)
 
 
 async def _hang_up(receive: Receive) -> None:

@@ -5,5 +5,15 @@ from deploy.embedded.model_server import faults
 CHAT = ("demo-chat", "demo-chat-large", "vendor/demo-chat", "demo-unpriced", "split-chat")
 EMBEDDING = "demo-embedding"
 COMPLETION = "demo-completion"
+# By mode of LiteLLM's catalogue.
+MEDIA = {
+    "demo-transcribe": "audio_transcription",
+    "demo-transcribe-seconds": "audio_transcription",
+    "demo-speech": "audio_speech",
+    "demo-image": "image_generation",
+    "demo-gpt-image": "image_generation",
+    "demo-moderation": "moderation",
+    "demo-rerank": "rerank",
+}
 FAULTS = tuple(f"fault-{name}" for name in (*faults.REFUSALS, *faults.DURING))
-MODELS = (*CHAT, EMBEDDING, COMPLETION, *FAULTS)
+MODELS = (*CHAT, EMBEDDING, COMPLETION, *MEDIA, *FAULTS)

@@ -1,0 +1,107 @@
+"""`audio/transcriptions` and `audio/translations`: forms with a file. No tokens are reserved; what is told is charged.
+
+Fields: https://platform.openai.com/docs/api-reference/audio/createTranscription
+"""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.calls import Usage
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.parameters import refuse_parameters
+from gateway.endpoints.readings import Reading, ToldUsage, decoder
+from gateway.endpoints.requests import Call, check_model_name
+from gateway.web.uploads import FormBody, Upload
+
+# LiteLLM takes a form's field of these names for what steers it, whatever is inside.
+STEERING: Final = frozenset({"metadata", "litellm_metadata", "extra_body", "extra_headers", "extra_query"})
+LONGEST_AUDIO_S: Final = 10**7
+# 64 kbit/s; and about ten tokens a second is what models that count tokens make of sound.
+USUAL_BYTES_A_SECOND: Final = 8000
+MOST_BYTES_A_SECOND: Final = 384_000
+MS_A_TOKEN: Final = 100
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\[\])?", re.ASCII)
+
+
+def parse_audio(upload: Upload) -> Call:
+    """A form with `model` and `file`; raises GatewayError `invalid_request`, `parameter_not_allowed`."""
+    single: dict[str, str] = {}
+    for name, value in upload.fields:
+        if not _PLAIN_NAME.fullmatch(name):
+            message = f"The field '{name[:100]}' has no name that can be passed on."
+            raise GatewayError("invalid_request", message, param=name[:100])
+        if name.endswith("[]"):
+            continue
+        if name in single:
+            raise GatewayError("invalid_request", f"The field '{name}' was sent twice.", param=name)
+        single[name] = value
+    refuse_parameters(name.removesuffix("[]") for name, _ in upload.fields)
+    for name, _ in upload.fields:
+        if name.removesuffix("[]") in STEERING or name in ("file[]", "model[]"):
+            plain = name.removesuffix("[]")
+            raise GatewayError("parameter_not_allowed", f"The field '{name}' may not be sent in a form.", param=plain)
+    if "file" in single or upload.file_name is None:
+        raise GatewayError("invalid_request", "'file' is missing; send the sound as a file.", param="file")
+    if not upload.file_size:
+        raise GatewayError("invalid_request", "The file is empty.", param="file")
+    if single.get("stream", "false").lower() != "false":
+        # LiteLLM 1.106 takes the model's stream for the text that was heard, usage and all.
+        message = "Transcriptions are not streamed here; leave 'stream' out."
+        raise GatewayError("parameter_not_allowed", message, param="stream")
+    guessed = guess_ms(upload.begins_with, upload.file_size)
+    return Call(
+        model=check_model_name(single.get("model", "")),
+        body=FormBody(upload.fields, upload),
+        is_streamed=False,
+        wants_usage=True,
+        prompt_tokens=0.0,
+        prompt_bytes=0,
+        maximum=0,
+        choices=1,
+        units=Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed),
+        units_are_guessed=True,
+        counts_no_tokens=True,
+    )
+
+
+def guess_ms(begins_with: bytes, size: int) -> int:
+    """How long a sound is, for answers that do not tell: exact for WAV, else as speech is usually compressed."""
+    a_second = USUAL_BYTES_A_SECOND
+    if begins_with[:4] == b"RIFF" and begins_with[8:16] == b"WAVEfmt " and len(begins_with) >= 32:
+        # No sound has more: a header that lies must not make it short.
+        a_second = min(int.from_bytes(begins_with[28:32], "little") or a_second, MOST_BYTES_A_SECOND)
+    return max(1, size * 1000 // a_second)
+
+
+class _Usage(ToldUsage):
+    seconds: float | None = None
+
+
+class _Transcript(msgspec.Struct):
+    usage: _Usage | None = None
+    # `verbose_json`: a number, or a text with one in it.
+    duration: Any = None
+
+
+_decode_transcript = decoder(_Transcript)
+
+
+def read_transcript(data: bytes) -> Reading | None:
+    """A whole answer in JSON: tokens or seconds. The other formats tell nothing."""
+    transcript: _Transcript | None = _decode_transcript(data)
+    if transcript is None:
+        return None
+    return Reading(usage=_usage_of(transcript), cost_usd=transcript.usage.cost_usd if transcript.usage else None)
+
+
+def _usage_of(transcript: _Transcript) -> Usage | None:
+    if transcript.usage is not None and (usage := transcript.usage.read()) is not None:
+        return usage
+    told = transcript.usage.seconds if transcript.usage else None
+    try:
+        seconds = float(transcript.duration if told is None else told)
+    except (TypeError, ValueError):
+        return None
+    return Usage(audio_ms=round(seconds * 1000)) if 0 < seconds <= LONGEST_AUDIO_S else None

@@ -1,0 +1,255 @@
+"""Reads multipart/form-data (RFC 7578): fields into memory, the one file onto disk, so that a large upload costs no
+memory; and writes it anew, so that what is forwarded is what was checked."""
+
+import asyncio
+import re
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from gateway.domain.errors import GatewayError
+from gateway.web.bodies import ClientLeft, HeldBody
+from gateway.web.responses import Receive
+
+# A file up to this is kept in memory; a piece of it is what is read and written at once.
+LARGEST_IN_MEMORY: Final = 1024 * 1024
+PIECE: Final = 256 * 1024
+MOST_PARTS: Final = 64
+LARGEST_FIELD: Final = 64 * 1024
+LONGEST_NAME: Final = 200
+LONGEST_FILE_NAME: Final = 255
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Upload:
+    """A form as it was sent: its fields in order, and its file. `close()` removes the file."""
+
+    file: "tempfile.SpooledTemporaryFile[bytes]"
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    file_name: str | None = None
+    file_type: str = "application/octet-stream"
+    file_size: int = 0
+    # The first bytes of it, which tell what it is.
+    begins_with: bytes = b""
+
+    def close(self) -> None:
+        """It has no name on the disk: closing is removing."""
+        self.file.close()
+
+
+async def read_upload(
+    receive: Receive, content_type: bytes, declared: int | None, most_bytes: int, held: HeldBody, folder: Path
+) -> Upload:
+    """The whole form, its file called `file`. The caller closes it.
+
+    Raises GatewayError `unsupported_media_type`, `request_too_large`, `invalid_request`, `overloaded`; ClientLeft."""
+    too_large = GatewayError("request_too_large", f"The upload is larger than {most_bytes} bytes.")
+    if declared is not None and declared > most_bytes:
+        raise too_large
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 70:
+        message = "Send multipart/form-data with a boundary: fields, and one file called 'file'."
+        raise GatewayError("unsupported_media_type", message)
+    upload = Upload(_open(folder))
+    try:
+        await _receive(receive, _Parts(upload, boundary), most_bytes, held, too_large)
+    except BaseException:
+        upload.close()
+        raise
+    return upload
+
+
+def _open(folder: Path) -> "tempfile.SpooledTemporaryFile[bytes]":
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.SpooledTemporaryFile(LARGEST_IN_MEMORY, dir=str(folder))
+    except OSError as exc:
+        raise _not_stored() from exc
+
+
+def _not_stored() -> GatewayError:
+    message = "The gateway can not store uploads at this moment. Try again."
+    return GatewayError("overloaded", message, headers={"retry-after": "5"})
+
+
+async def _receive(receive: Receive, parts: "_Parts", most_bytes: int, held: HeldBody, too_large: GatewayError) -> None:
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk: bytes = message.get("body", b"")
+        if chunk:
+            size += len(chunk)
+            if size > most_bytes:
+                raise too_large
+            held.take(len(chunk))
+            await parts.feed(chunk)
+        if not message.get("more_body", False):
+            await parts.finish()
+            return
+
+
+class _Parts:
+    """One form while it arrives."""
+
+    def __init__(self, upload: Upload, boundary: bytes) -> None:
+        self._upload = upload
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._read_header_name,
+                "on_header_value": self._read_header_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._read_data,
+                "on_part_end": self._end,
+                "on_end": self._end_all,
+            },
+            max_header_count=8,
+            max_header_size=4096,
+        )
+        self._parts = 0
+        self._is_whole = False
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+
+    async def feed(self, chunk: bytes) -> None:
+        """Raises `invalid_request`, `overloaded`."""
+        if self._is_whole:
+            return  # an epilogue says nothing
+        try:
+            self._parser.write(chunk)
+        except FormParserError as exc:
+            raise _broken(str(exc)) from None
+        if self._pending_size >= PIECE:
+            await self._write()
+
+    async def finish(self) -> None:
+        """Raises `invalid_request` where the end is missing, `overloaded`."""
+        if not self._is_whole:
+            raise _broken("its end is missing")
+        await self._write()
+
+    async def _write(self) -> None:
+        data, self._pending, self._pending_size = b"".join(self._pending), [], 0
+        try:
+            # A disk may be slow; others must not wait for it.
+            await asyncio.to_thread(self._upload.file.write, data)
+        except OSError as exc:
+            raise _not_stored() from exc
+        if not self._upload.file_size:
+            self._upload.begins_with = data[:64]
+        self._upload.file_size += len(data)
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise GatewayError("invalid_request", f"The form has more than {MOST_PARTS} parts.")
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name = self._header_value = b""
+        self._value = b""
+        self._name = ""
+        self._is_file = False
+
+    def _read_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _read_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        name = self._header_name.lower()
+        if name in self._headers:
+            raise _broken("a part has a header twice")
+        self._headers[name] = self._header_value
+        self._header_name = self._header_value = b""
+
+    def _end_headers(self) -> None:
+        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if kind != b"form-data" or b"name" not in options:
+            raise _broken("a part has no name")
+        self._name = _text(options[b"name"], "A field's name", LONGEST_NAME)
+        file_name = options.get(b"filename")
+        self._is_file = file_name is not None
+        if file_name is None:
+            return
+        if self._name != "file":
+            raise GatewayError("invalid_request", "Only 'file' may be a file.", param=self._name)
+        if self._upload.file_name is not None:
+            raise GatewayError("invalid_request", "Send one file.", param="file")
+        self._upload.file_name = _text(file_name, "The file's name", LONGEST_FILE_NAME) or "file"
+        told = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
+        if _MEDIA_TYPE.fullmatch(told):
+            self._upload.file_type = told
+
+    def _read_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._pending.append(data[start:end])
+            self._pending_size += end - start
+            return
+        self._value += data[start:end]
+        if len(self._value) > LARGEST_FIELD:
+            message = f"The field '{self._name}' is larger than {LARGEST_FIELD} bytes."
+            raise GatewayError("invalid_request", message, param=self._name)
+
+    def _end(self) -> None:
+        if not self._is_file:
+            self._upload.fields.append((self._name, _text(self._value, f"The field '{self._name}'", LARGEST_FIELD)))
+
+    def _end_all(self) -> None:
+        self._is_whole = True
+
+
+def _broken(why: str) -> GatewayError:
+    return GatewayError("invalid_request", f"The form can not be read: {why}.")
+
+
+def _text(value: bytes, what: str, longest: int) -> str:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise GatewayError("invalid_request", f"{what} is not UTF-8.") from None
+    if len(text) > longest:
+        raise GatewayError("invalid_request", f"{what} is longer than {longest} characters.")
+    return text
+
+
+class FormBody:
+    """A form to be sent: fields, then the upload's file, with a boundary of our own."""
+
+    def __init__(self, fields: list[tuple[str, str]], upload: Upload) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._upload = upload
+        begin = f"--{boundary}\r\ncontent-disposition: form-data; name="
+        parts = [f'{begin}"{_quoted(name)}"\r\n\r\n{value}\r\n' for name, value in fields]
+        file_name = _quoted(upload.file_name or "file")
+        parts.append(f'{begin}"file"; filename="{file_name}"\r\ncontent-type: {upload.file_type}\r\n\r\n')
+        self._head = "".join(parts).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self.size = len(self._head) + upload.file_size + len(self._tail)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """From the beginning, as often as it is asked for."""
+        yield self._head
+        file = self._upload.file
+        await asyncio.to_thread(file.seek, 0)
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            yield piece
+        yield self._tail
+
+
+def _quoted(name: str) -> str:
+    """As browsers do (https://html.spec.whatwg.org/#multipart-form-data); control characters could end the header."""
+    plain = "".join(c for c in name if c.isprintable())
+    return plain.replace('"', "%22").replace("\\", "_").replace("/", "_")
