@@ -1007,6 +1007,23 @@ async def test_a_new_limit_does_not_count_leases_that_were_reaped(bench: Bench) 
     assert await bench.left(limit_of("tokens", 100)) == 100
 
 
+async def test_real_figures_reach_a_counter_that_was_made_after_the_reap(bench: Bench) -> None:
+    request_id = await bench.take(limit_of("rpm", 100), tokens=TEN)
+    bench.now += LEASE_MS
+    await bench.sweep_and_reap()
+    new, slots = limit_of("tokens", 100), limit_of("concurrency", 5)
+    bench.sums[new.field] = 10
+    await bench.seed(new, slots)
+    # The mark is no open call: it holds a part of what it used, and no slot.
+    (lease,) = (await bench.state())[0].leases.values()
+    assert {part.name for part in lease.parts} == {limit_of("rpm", 100).field, new.field}
+    assert [await bench.left(limit) for limit in (new, slots)] == [90, 5]
+
+    await bench.settle(request_id, tokens=35)
+
+    assert [await bench.left(limit) for limit in (new, slots)] == [65, 5]
+
+
 async def test_a_concurrency_limit_that_comes_back_counts_what_was_opened_without_it(bench: Bench) -> None:
     limit = limit_of("concurrency", 5)
     first = await bench.take(limit)
@@ -1259,6 +1276,15 @@ async def test_large_amounts_pass_every_script_unchanged(bench: Bench, kind: Kin
     bench.epoch += 1
     bench.sums[limit.field] = number
     assert await bench.left(limit) == MAX_AMOUNT - number
+
+
+async def test_a_debt_beyond_whole_numbers_is_told_as_the_largest(bench: Bench) -> None:
+    limit = limit_of("tpm", 1000)
+    await bench.settle(await bench.take(limit, tokens=TEN), tokens=MAX_AMOUNT)
+
+    reply = await bench.ask(limit, tokens=TEN)
+
+    assert (reply.status, reply.takings[0].left) == ("refused", -MAX_AMOUNT)
 
 
 async def test_the_largest_bucket_is_exact_to_the_unit(bench: Bench) -> None:
