@@ -95,6 +95,7 @@ class Parts:
         self.refusals = RefusalCounts(self.pool)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limits = LimitView(LimitState(self.counters, self.seeder), self.ids)
+        self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
         self.drift = DriftCheck(self.counters, self.pool)
 
     def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
@@ -177,7 +178,7 @@ class Parts:
             ledger=self.ledger,
             refusals=self.refusals,
             trusted_proxies=parse_networks(settings.trusted_proxies),
-            bodies=BodyBudget(settings.max_body_bytes_in_flight),
+            bodies=self.bodies,
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             upload_folder=settings.state_dir / "uploads",

@@ -41,7 +41,7 @@ class GatewayThread:
             self._new_app,
             factory=True,
             loop="uvloop",
-            http="httptools",
+            http="gateway.web.bounded_http:BoundedHttp",
             lifespan="on",
             access_log=False,
             server_header=False,

@@ -111,7 +111,7 @@ def _serve(factory: str, **options: Any) -> None:
         factory,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http="gateway.web.bounded_http:BoundedHttp",
         lifespan="on",
         access_log=False,
         server_header=False,

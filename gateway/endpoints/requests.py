@@ -19,6 +19,10 @@ MOST_TOKENS: Final = 100_000_000
 LONGEST_MODEL_NAME: Final = 255
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 
+# What may be a number that no float holds; in a text it is no number.
+_LONG_NUMBER: Final = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+_NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.]*+(?:[eE][+-]?\d+)?+')
+
 Fields = dict[str, msgspec.Raw]
 _decode_top = msgspec.json.Decoder(Fields).decode
 _decode_keys = msgspec.json.Decoder(Fields).decode
@@ -69,7 +73,15 @@ def decode_fields(body: bytes) -> Fields:
         raise GatewayError("invalid_json", f"The request body is not valid JSON: {exc}.") from None
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _depth(body) > MOST_DEPTH:
         raise _too_deep()
+    if _LONG_NUMBER.search(body) and _has_endless_number(body):
+        raise GatewayError("invalid_json", "The request body has a number that is too large to be one.")
     return fields
+
+
+def _has_endless_number(body: bytes) -> bool:
+    """LiteLLM reads such a number as infinite, and fails when it writes it again."""
+    numbers = (match[0] for match in _NUMBER.finditer(body) if not match[0].startswith(b'"'))
+    return any(abs(float(number)) == float("inf") for number in numbers)
 
 
 def _too_deep() -> GatewayError:

@@ -1,0 +1,129 @@
+"""uvicorn's HTTP/1.1 protocol with bounds that it does not have: on the size of a request's head, on the number of its
+fields, and on the time that head and body may take to arrive. What does not parse is answered by uvicorn, with 400."""
+
+from asyncio import TimerHandle, Transport
+from typing import Any, Final
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LARGEST_HEAD: Final = 64 * 1024
+MOST_FIELDS: Final = 100
+# A head must be whole within this, and between two pieces of a body no more may pass.
+HEAD_S: Final = 30.0
+BODY_IDLE_S: Final = 60.0
+_TOO_SLOW: Final = "The request did not arrive in time."
+_TOO_LARGE: Final = f"The request's head is larger than {LARGEST_HEAD} bytes or has more than {MOST_FIELDS} fields."
+
+
+class HeadTooLarge(Exception):
+    """Stops the parser."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """To be named to uvicorn as `http`."""
+
+    head_s = HEAD_S
+    body_idle_s = BODY_IDLE_S
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._timer: TimerHandle | None = None
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._received = 0
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.head_s, self._end_slow_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        # A field that never ends is kept by the parser and shown to nobody.
+        self._head_bytes = self._head_bytes + len(data) if self._is_in_head else 0
+        super().data_received(data)
+        if self._is_in_head:
+            if self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+                self._refuse(431, _TOO_LARGE)
+        elif self._timer is None and self._is_body_missing():
+            self._await_body()
+
+    def _is_body_missing(self) -> bool:
+        cycle: Any = self.cycle  # None at first, and while a WebSocket is made of the connection
+        return cycle is not None and cycle.more_body
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_s, self._end_slow_head)
+
+    def on_headers_complete(self) -> None:
+        headers = self.headers
+        size = len(self.url) + sum([len(name) + len(value) for name, value in headers])
+        if len(headers) > MOST_FIELDS or size > LARGEST_HEAD:
+            raise HeadTooLarge
+        self._is_in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        headers: Any = self.headers or []
+        if len(headers) > MOST_FIELDS or sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+            self._refuse(431, _TOO_LARGE)
+        else:
+            super().send_400_response(msg)
+
+    def eof_received(self) -> None:
+        # The transport closes itself after this: what is sent meanwhile has nowhere to go.
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    def _end_slow_head(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self._head_bytes:
+            self._refuse(408, _TOO_SLOW)
+        else:
+            # Nothing was asked.
+            self.transport.close()
+
+    def _await_body(self) -> None:
+        received = self._received
+
+        def look() -> None:
+            self._timer = None
+            if self.transport.is_closing() or not self._is_body_missing():
+                return
+            if self._received == received and not self.flow.read_paused:
+                # The application hears of it as of any caller who left.
+                self.transport.close()
+            else:
+                self._await_body()
+
+        self._timer = self.loop.call_later(self.body_idle_s, look)
+
+    def _refuse(self, status: int, message: str) -> None:
+        reason = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}[status]
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}
+        body = msgspec.json.encode({"error": error | ({"code": "request_timeout"} if status == 408 else {})})
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, reason, len(body)) + body)
+        self.transport.close()
