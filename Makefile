@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates
+	closed-loop compare-limits script-cost estimates fuzz
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -88,6 +88,10 @@ lock: $(VENV)/installed-uv
 # The property test of the limits' scripts, for more than 10,000 steps.
 test-long: install
 	LITEMAAS_TEST_STEPS=12000 $(BIN)/python -m pytest tests/limits/test_stateful.py --timeout 3600
+
+# 5,000 requests nobody thought of.
+fuzz: install
+	LITEMAAS_TEST_REQUESTS=5000 $(BIN)/python -m pytest tests/functional/test_fuzz.py
 
 # Breaks the scripts in one place at a time: every break must be caught.
 mutants: install
