@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.prompts import Messages, estimate_messages, estimate_raw
+from gateway.endpoints.prompts import Attachments, Messages, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     MOST_CHOICES,
     Call,
@@ -31,7 +31,8 @@ def parse_chat(body: bytes) -> Call:
     messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
     if not messages:
         raise GatewayError("invalid_request", "'messages' is missing; send at least one message.", param="messages")
-    prompt_tokens = estimate_messages(messages) + estimate_raw(fields.get("tools"))
+    found = Attachments()
+    prompt_tokens = estimate_messages(messages, found) + estimate_raw(fields.get("tools"))
     prompt_tokens += estimate_raw(fields.get("response_format")) + estimate_raw(fields.get("functions"))
     maximum = read_maximum(fields, MAXIMUM_FIELDS)
     choices = read_count(fields, "n", MOST_CHOICES) or 1
@@ -42,7 +43,7 @@ def parse_chat(body: bytes) -> Call:
         is_streamed=is_streamed,
         wants_usage=wants_usage,
         prompt_tokens=prompt_tokens,
-        prompt_bytes=len(body),
+        prompt_bytes=found.bound(body),
         maximum=maximum,
         choices=choices,
     )

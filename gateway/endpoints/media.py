@@ -13,6 +13,7 @@ from gateway.endpoints.requests import (
     read_model,
     read_stream,
 )
+from gateway.upstream.client import Body
 
 
 def parse_images(body: bytes) -> Call:
@@ -37,7 +38,7 @@ def parse_speech(body: bytes) -> Call:
     return _media_call(model, encode_fields(fields), Usage(characters=len(text)), is_streamed=False)
 
 
-def _media_call(model: str, body: bytes, units: Usage, *, is_streamed: bool) -> Call:
+def _media_call(model: str, body: Body, units: Usage, *, is_streamed: bool) -> Call:
     return Call(
         model=model,
         body=body,

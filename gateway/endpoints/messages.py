@@ -1,10 +1,9 @@
 """`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's chat. https://docs.anthropic.com/en/api/messages"""
 
 from dataclasses import replace
-from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.prompts import Messages, estimate_content, estimate_messages, estimate_raw
+from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     Call,
     Fields,
@@ -23,14 +22,15 @@ def parse_messages(body: bytes) -> Call:
     fields = decode_fields(body)
     model = read_model(fields)
     check_fields(fields)
+    found = Attachments()
     return Call(
         model=model,
         body=encode_fields(fields),
         is_streamed=read_stream(fields),
         # Nothing is put in, so nothing is taken out.
         wants_usage=True,
-        prompt_tokens=_estimate(fields),
-        prompt_bytes=len(body),
+        prompt_tokens=_estimate(fields, found),
+        prompt_bytes=found.bound(body),
         maximum=read_maximum(fields, ("max_tokens",)),
         choices=1,
     )
@@ -41,9 +41,9 @@ def parse_count(body: bytes) -> Call:
     return replace(parse_messages(body), is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
 
 
-def _estimate(fields: Fields) -> float:
+def _estimate(fields: Fields, found: Attachments) -> float:
     messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
     if not messages:
         raise GatewayError("invalid_request", "'messages' is missing; send at least one message.", param="messages")
-    system: Any = read(fields, "system", str | list[dict[str, Any]] | None, "a text or a list of text blocks")
-    return estimate_messages(messages) + estimate_content(system) + estimate_raw(fields.get("tools"))
+    system: Content = read(fields, "system", Content, "a text or a list of text blocks")
+    return estimate_messages(messages, found) + estimate_content(system, found) + estimate_raw(fields.get("tools"))

@@ -1,9 +1,11 @@
 """Estimates what a prompt holds: texts by their characters, attachments at a fixed amount whatever their bytes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
 
 # Below these a string is data of an attachment, not text: https://platform.openai.com/docs/api-reference/chat
@@ -14,9 +16,26 @@ ATTACHMENT_TYPES = frozenset(
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(slots=True)
+class Attachments:
+    """Pictures, sounds and files in a prompt: how many, and how much of the body they are."""
+
+    count: int = 0
+    size: int = 0
+
+    def add(self, size: int, count: int = 1) -> None:
+        """Bytes of the body."""
+        self.count += count
+        self.size += size
+
+    def bound(self, body: bytes) -> int:
+        """What the prompt has at most, in tokens: a byte of text is one at most, an attachment its fixed amount."""
+        return len(body) - self.size + self.count * TOKENS_PER_ATTACHMENT
+
+
 class _Message(msgspec.Struct):
     role: str = ""
-    content: str | list[dict[str, Any]] | None = None
+    content: str | list[msgspec.Raw] | None = None
     name: str | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
@@ -25,11 +44,20 @@ class _Message(msgspec.Struct):
     refusal: str | None = None
 
 
+class _Part(msgspec.Struct):
+    """As much of a part as tells what it is: the data of a picture may be 20 MiB, and is not looked at."""
+
+    type: str = ""
+    text: msgspec.Raw = msgspec.Raw()
+
+
 Messages = list[_Message]
+Content = str | list[msgspec.Raw] | None
+_decode_part = msgspec.json.Decoder(_Part).decode
 
 
-def estimate_messages(messages: Messages) -> float:
-    """Tokens of a chat's messages."""
+def estimate_messages(messages: Messages, found: Attachments) -> float:
+    """Tokens of a chat's messages. Raises `invalid_request` for a part that is none."""
     tokens = 0.0
     texts: list[str] = []
     for message in messages:
@@ -37,7 +65,7 @@ def estimate_messages(messages: Messages) -> float:
         if isinstance(message.content, str):
             texts.append(message.content)
         elif message.content:
-            tokens += estimate_parts(message.content, texts)
+            tokens += _estimate_parts(message.content, texts, found)
         for raw in (message.tool_calls, message.function_call):
             if bytes(raw):
                 tokens += estimate_text(bytes(raw))
@@ -45,42 +73,50 @@ def estimate_messages(messages: Messages) -> float:
     return tokens + estimate_text("".join(texts).encode(errors="surrogatepass"))
 
 
-def estimate_parts(parts: list[dict[str, Any]], texts: list[str]) -> float:
+def _estimate_parts(parts: list[msgspec.Raw], texts: list[str], found: Attachments) -> float:
     """Tokens of a message's attachments; its texts are added to `texts`."""
     tokens = 0.0
-    for part in parts:
-        if part.get("type") in ATTACHMENT_TYPES:
-            tokens += TOKENS_PER_ATTACHMENT
-        elif isinstance(text := part.get("text"), str):
-            texts.append(text)
-        else:
-            # A tool's result, say, which may hold attachments in turn.
-            rest, attachments = _take_out_attachments(part)
-            tokens += TOKENS_PER_ATTACHMENT * attachments
-            texts.append(_encode(rest).decode())
+    for raw in parts:
+        try:
+            part = _decode_part(raw)
+            if part.type in ATTACHMENT_TYPES:
+                tokens += TOKENS_PER_ATTACHMENT
+                found.add(len(memoryview(raw)))
+            elif bytes(memoryview(part.text)[:1]) == b'"':
+                texts.append(msgspec.json.decode(part.text, type=str))
+            else:
+                # A tool's result, say, which may hold attachments in turn.
+                rest, attachments = take_out_attachments(msgspec.json.decode(raw))
+                left = _encode(rest)
+                tokens += TOKENS_PER_ATTACHMENT * attachments
+                found.add(max(0, len(memoryview(raw)) - len(left)) if attachments else 0, attachments)
+                texts.append(left.decode())
+        except (msgspec.MsgspecError, RecursionError):
+            message = "Each part of a message's content must be an object with a type."
+            raise GatewayError("invalid_request", message, param="messages") from None
     return tokens
 
 
-def _take_out_attachments(value: Any) -> tuple[Any, int]:
-    """What is left of it, and how many there were. Bodies are at most MOST_DEPTH deep."""
+def take_out_attachments(value: Any) -> tuple[Any, int]:
+    """What is left of a value, and how many attachments there were in it. Bodies are at most MOST_DEPTH deep."""
     if isinstance(value, str):
         is_data = value.startswith("data:") and ";base64," in value[:200]
         return ("", 1) if is_data else (value, 0)
     if isinstance(value, dict):
         if value.get("type") in ATTACHMENT_TYPES:
             return None, 1
-        pairs = {key: _take_out_attachments(inner) for key, inner in value.items()}
+        pairs = {key: take_out_attachments(inner) for key, inner in value.items()}
         return {key: rest for key, (rest, _) in pairs.items()}, sum(count for _, count in pairs.values())
     if isinstance(value, list):
-        items = [_take_out_attachments(inner) for inner in value]
+        items = [take_out_attachments(inner) for inner in value]
         return [rest for rest, _ in items], sum(count for _, count in items)
     return value, 0
 
 
-def estimate_content(content: str | list[dict[str, Any]] | None) -> float:
+def estimate_content(content: Content, found: Attachments) -> float:
     """Tokens of a text or of a list of parts."""
     texts = [content] if isinstance(content, str) else []
-    tokens = estimate_parts(content, texts) if isinstance(content, list) else 0.0
+    tokens = _estimate_parts(content, texts, found) if isinstance(content, list) else 0.0
     return tokens + estimate_text("".join(texts).encode(errors="surrogatepass"))
 
 

@@ -1,7 +1,8 @@
 """A request body, decoded at its top level, checked, and written anew: what is forwarded is what was checked."""
 
 import re
-from collections.abc import Callable
+from codecs import getincrementaldecoder
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from gateway.upstream.client import Body
 # LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
 MOST_DEPTH: Final = 100
 MOST_CHOICES: Final = 128
+# A body above this is not copied as a whole.
+LARGE: Final = 1024 * 1024
+PIECE: Final = 128 * 1024
 MOST_TOKENS: Final = 100_000_000
 LONGEST_MODEL_NAME: Final = 255
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
@@ -59,10 +63,7 @@ def decode_fields(body: bytes) -> Fields:
     """The top level of a JSON object. Raises `invalid_json` or `invalid_request`. Of a key sent twice, the last."""
     if not body:
         raise GatewayError("invalid_json", "The request body is empty; send a JSON object.")
-    try:
-        body.decode()
-    except UnicodeDecodeError as exc:
-        raise GatewayError("invalid_json", f"The request body is not UTF-8 (byte {exc.start}).") from None
+    check_utf8(body)
     try:
         fields = _decode_top(body)
     except msgspec.ValidationError:
@@ -76,6 +77,17 @@ def decode_fields(body: bytes) -> Fields:
     if _LONG_NUMBER.search(body) and _has_endless_number(body):
         raise GatewayError("invalid_json", "The request body has a number that is too large to be one.")
     return fields
+
+
+def check_utf8(body: bytes) -> None:
+    """Raises `invalid_json`. A large body is looked at piece by piece: all of it as a text would be another copy."""
+    decoder = getincrementaldecoder("utf-8")()
+    view = memoryview(body)
+    for start in range(0, len(body), LARGE):
+        try:
+            decoder.decode(view[start : start + LARGE], start + LARGE >= len(body))
+        except UnicodeDecodeError as exc:
+            raise GatewayError("invalid_json", f"The request body is not UTF-8 (byte {start + exc.start}).") from None
 
 
 def _has_endless_number(body: bytes) -> bool:
@@ -100,9 +112,31 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def encode_fields(fields: Fields) -> bytes:
+def encode_fields(fields: Fields) -> Body:
     """The object written anew, each key once."""
+    if sum([len(memoryview(raw)) for raw in fields.values()]) > LARGE:
+        return LargeBody(fields)
     return _encode(fields)
+
+
+class LargeBody:
+    """The same, without a second copy of what the caller sent."""
+
+    content_type = "application/json"
+
+    def __init__(self, fields: Fields) -> None:
+        self._parts: list[memoryview] = []
+        for number, (name, raw) in enumerate(fields.items()):
+            before = (b"," if number else b"{") + _encode(name) + b":"
+            self._parts += [memoryview(before), memoryview(raw)]
+        self._parts.append(memoryview(b"}"))
+        self.size = sum(map(len, self._parts))
+
+    async def pieces(self) -> AsyncIterator[memoryview]:
+        """What is sent at once is copied: so never much of it."""
+        for part in self._parts:
+            for start in range(0, len(part), PIECE):
+                yield part[start : start + PIECE]
 
 
 def check_fields(fields: Fields) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
-from gateway.endpoints.prompts import ATTACHMENT_TYPES, estimate_raw
+from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments, estimate_raw, take_out_attachments
 from gateway.endpoints.requests import (
     Call,
     Fields,
@@ -28,38 +28,45 @@ def parse_responses(body: bytes) -> Call:
     if read(fields, "background", bool | None, "true or false"):
         message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
         raise GatewayError("parameter_not_allowed", message, param="background")
+    found = Attachments()
     return Call(
         model=model,
         body=encode_fields(fields),
         is_streamed=read_stream(fields),
         wants_usage=True,
-        prompt_tokens=_estimate(fields),
-        prompt_bytes=len(body),
+        prompt_tokens=_estimate(fields, found),
+        prompt_bytes=found.bound(body),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
     )
 
 
-def _estimate(fields: Fields) -> float:
+def _estimate(fields: Fields, found: Attachments) -> float:
     value: Any = read(fields, "input", str | list[Any] | None, "a text or a list of items")
     if not value and "prompt" not in fields and "previous_response_id" not in fields:
         raise GatewayError("invalid_request", "'input' is missing; send a text or a list of items.", param="input")
     instructions = read(fields, "instructions", str | None, "a text") or ""
     tokens = estimate_text(instructions.encode(errors="surrogatepass")) + estimate_raw(fields.get("tools"))
-    return tokens + estimate_item(value)
+    return tokens + _estimate_item(value, found)
 
 
-def estimate_item(item: Any) -> float:
+def _estimate_item(item: Any, found: Attachments) -> float:
     """Tokens of an input, a message or a part of one, as deep as it goes; attachments at a fixed amount."""
     if isinstance(item, str):
         return estimate_text(item.encode(errors="surrogatepass"))
     if isinstance(item, list):
-        return sum(map(estimate_item, item))
+        return sum(_estimate_item(one, found) for one in item)
     if not isinstance(item, dict):
         return 0.0
     if item.get("type") in ATTACHMENT_TYPES:
+        found.add(len(msgspec.json.encode(item)))
         return float(TOKENS_PER_ATTACHMENT)
     for name in ("content", "text", "output"):
         if name in item:
-            return estimate_item(item[name]) + (TOKENS_PER_MESSAGE if "role" in item else 0)
-    return estimate_text(msgspec.json.encode(item))
+            return _estimate_item(item[name], found) + (TOKENS_PER_MESSAGE if "role" in item else 0)
+    # A screenshot, say.
+    rest, attachments = take_out_attachments(item)
+    left = msgspec.json.encode(rest)
+    if attachments:
+        found.add(len(msgspec.json.encode(item)) - len(left), attachments)
+    return attachments * TOKENS_PER_ATTACHMENT + estimate_text(left)

@@ -42,7 +42,7 @@ class Stored(Protocol):
     content_type: str
     size: int
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncIterator[bytes | memoryview]:
         """`size` bytes in all."""
         ...
 
@@ -124,7 +124,7 @@ class Upstream:
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
         own = {"authorization": f"Bearer {self._api_key}", "accept-encoding": "identity"}
-        data: bytes | AsyncIterator[bytes]
+        data: bytes | AsyncIterator[bytes | memoryview]
         if isinstance(body, bytes):
             data = body
         else:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final, cast
 
 from gateway.domain.errors import GatewayError
 from gateway.web.responses import Receive
+
+LARGE: Final = 1024 * 1024
 
 
 class ClientLeft(Exception):
@@ -52,6 +55,8 @@ async def read_body(receive: Receive, declared: int | None, most_bytes: int, hel
     if declared is not None and declared > most_bytes:
         raise too_large
     chunks: list[bytes] = []
+    # A large body grows in one place: a list of its pieces and their sum would be two of it.
+    large: bytearray | None = None
     size = 0
     while True:
         message = await receive()
@@ -63,6 +68,13 @@ async def read_body(receive: Receive, declared: int | None, most_bytes: int, hel
             if size > most_bytes:
                 raise too_large
             held.take(len(chunk))
-            chunks.append(chunk)
+            if large is not None:
+                large += chunk
+            else:
+                chunks.append(chunk)
+                if size > LARGE:
+                    large, chunks = bytearray().join(chunks), []
         if not message.get("more_body", False):
+            if large is not None:
+                return cast("bytes", large)  # read as one from here on
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

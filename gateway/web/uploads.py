@@ -239,7 +239,7 @@ class FormBody:
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self.size = len(self._head) + upload.file_size + len(self._tail)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
         """From the beginning, as often as it is asked for."""
         yield self._head
         file = self._upload.file

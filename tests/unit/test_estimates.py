@@ -18,15 +18,16 @@ from gateway.domain.estimates import (
     estimate_text,
     expected_completion,
 )
-from gateway.endpoints.prompts import Messages, estimate_content, estimate_messages
+from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages
+from gateway.endpoints.responses import parse_responses
 
 MEGABYTE = base64.b64encode(bytes(range(256)) * 4096).decode()
 DATA_URL = f"data:image/png;base64,{MEGABYTE}"
 
 
 def messages(*content: dict[str, Any] | str) -> Messages:
-    parts: Any = list(content)
-    return msgspec.convert([{"role": "user", "content": parts}], Messages)
+    return msgspec.json.decode(msgspec.json.encode([{"role": "user", "content": content}]), type=Messages)
 
 
 # --- Texts. ---
@@ -75,28 +76,48 @@ ATTACHED = [
 ]  # fmt: skip
 
 
+def content(*parts: dict[str, Any]) -> Content:
+    return msgspec.json.decode(msgspec.json.encode(parts), type=list[msgspec.Raw])
+
+
 @pytest.mark.parametrize("part", ATTACHED, ids=lambda part: part["type"])
 def test_an_attachment_counts_a_fixed_amount_and_never_its_bytes(part: dict[str, Any]) -> None:
-    assert TOKENS_PER_ATTACHMENT <= estimate_messages(messages(part)) < TOKENS_PER_ATTACHMENT + 100
-    assert TOKENS_PER_ATTACHMENT <= estimate_content([part]) < TOKENS_PER_ATTACHMENT + 100
+    assert TOKENS_PER_ATTACHMENT <= estimate_messages(messages(part), Attachments()) < TOKENS_PER_ATTACHMENT + 100
+    assert TOKENS_PER_ATTACHMENT <= estimate_content(content(part), Attachments()) < TOKENS_PER_ATTACHMENT + 100
+
+
+@pytest.mark.parametrize("part", ATTACHED, ids=lambda part: part["type"])
+def test_where_the_most_is_reserved_an_attachment_is_not_its_bytes_either(part: dict[str, Any]) -> None:
+    text = {"type": "text", "text": "a" * 1000}
+    chat = {"model": "m", "messages": [{"role": "user", "content": [text, part]}]}
+    response = {"model": "m", "input": [{"role": "user", "content": [text, part]}]}
+
+    for call in (parse_chat(msgspec.json.encode(chat)), parse_responses(msgspec.json.encode(response))):
+        assert TOKENS_PER_ATTACHMENT + 1000 <= call.prompt_bytes < TOKENS_PER_ATTACHMENT + 1600
+
+
+def test_text_that_looks_like_data_is_text_where_the_most_is_reserved() -> None:
+    chat = {"model": "m", "messages": [{"role": "user", "content": "data:image/png;base64," + MEGABYTE}]}
+
+    assert parse_chat(msgspec.json.encode(chat)).prompt_bytes > len(MEGABYTE)
 
 
 def test_each_attachment_counts() -> None:
     assert (
         3 * TOKENS_PER_ATTACHMENT
-        < estimate_messages(messages(IMAGE_URL, AUDIO, FILE))
+        < estimate_messages(messages(IMAGE_URL, AUDIO, FILE), Attachments())
         < 3 * TOKENS_PER_ATTACHMENT + 100
     )
 
 
 def test_texts_beside_attachments_count_by_their_characters() -> None:
-    with_text = estimate_messages(messages({"type": "text", "text": "a" * 1000}, IMAGE_URL))
+    with_text = estimate_messages(messages({"type": "text", "text": "a" * 1000}, IMAGE_URL), Attachments())
 
-    assert with_text - estimate_messages(messages(IMAGE_URL)) == pytest.approx(244)
+    assert with_text - estimate_messages(messages(IMAGE_URL), Attachments()) == pytest.approx(244)
 
 
 def test_a_part_of_an_unknown_kind_counts_as_the_text_it_is() -> None:
-    assert estimate_content([{"type": "newer", "payload": "a" * 1000}]) > 240
+    assert estimate_content(content({"type": "newer", "payload": "a" * 1000}), Attachments()) > 240
 
 
 # --- The ratio that is learned. ---

@@ -1,5 +1,6 @@
 """Bodies as they are decoded, checked, estimated and written anew."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from gateway.endpoints.parameters import LITELLM_METADATA, LITELLM_PARAMETERS
 from gateway.endpoints.requests import (
     MOST_DEPTH,
     Call,
+    LargeBody,
     check_fields,
     decode_fields,
     encode_fields,
@@ -71,9 +73,37 @@ def test_of_a_key_sent_twice_the_last_is_kept_also_behind_an_escape() -> None:
     assert encode_fields(decode_fields(b'{"a":1,"\\u0061":[2], "b":3 }')) == b'{"a":[2],"b":3}'
 
 
-@pytest.mark.parametrize("number", [b"1e400", b"0.1", b"123456789012345678901234567890", b"-0", b"1E-7"])
+@pytest.mark.parametrize("number", [b"1e300", b"0.1", b"123456789012345678901234567890", b"-0", b"1E-7"])
 def test_numbers_pass_digit_by_digit(number: bytes) -> None:
     assert encode_fields(decode_fields(b'{"x":[' + number + b"]}")) == b'{"x":[' + number + b"]}"
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1E+9999", b"9" * 400, b"1" + b"0" * 309 + b".5"])
+def test_a_number_that_no_float_holds_is_refused_outside_of_texts(number: bytes) -> None:
+    with pytest.raises(GatewayError, match="too large"):
+        decode_fields(b'{"x":[{"y":' + number + b"}]}")
+    assert decode_fields(b'{"x":"\\" ' + number + b' \\\\"}')
+
+
+def test_a_large_body_is_written_anew_like_any_other() -> None:
+    body = b'{"a":1,"b":"' + b"x" * 2_000_000 + b'","a":[2]}'
+    written = encode_fields(decode_fields(body))
+    assert isinstance(written, LargeBody)
+
+    async def sent() -> bytes:
+        return b"".join([bytes(piece) async for piece in written.pieces()])
+
+    once, again = asyncio.run(sent()), asyncio.run(sent())
+    assert once == again == b'{"a":[2],"b":"' + b"x" * 2_000_000 + b'"}'
+    assert written.size == len(once)
+
+
+def test_bytes_that_are_no_text_are_found_wherever_pieces_of_a_large_body_meet() -> None:
+    for at in (0, 1, 2, 3):
+        fill = b"x" * (1024 * 1024 - 6 - at)
+        assert decode_fields(b'{"a":"' + fill + "🙂".encode() + fill + b'"}')
+        with pytest.raises(GatewayError, match="not UTF-8"):
+            decode_fields(b'{"a":"' + fill + "🙂".encode()[:3] + fill + b'"}')
 
 
 def test_depth_is_counted_outside_of_strings_only() -> None:
@@ -170,8 +200,8 @@ def test_an_image_counts_a_fixed_amount_whatever_its_bytes() -> None:
 
     assert small.prompt_tokens == large.prompt_tokens
     assert TOKENS_PER_ATTACHMENT < large.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
-    # `reserve: maximum` goes by the bytes.
-    assert large.prompt_bytes > len(IMAGE)
+    # `reserve: maximum` goes by the bytes of texts only.
+    assert large.prompt_bytes < TOKENS_PER_ATTACHMENT + 300
 
 
 @pytest.mark.parametrize("part", [

@@ -1,0 +1,75 @@
+"""A worker's memory does not follow what passes through it: measured from outside, at its peak (VmHWM, proc(5))."""
+
+import asyncio
+import base64
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from callers import CHAT, Caller, chat_body
+from gateways import House
+from recording_upstream import RecordingUpstream
+from workers import Workers
+
+MIB = 1024 * 1024
+
+
+def peak_bytes(workers: Workers) -> int:
+    """The most memory these processes have ever had."""
+    peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in workers.pids]
+    return sum(map(int, peaks)) * 1024
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[RecordingUpstream]:
+    async with RecordingUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def workers(house: House, upstream: RecordingUpstream, tmp_path: Path) -> AsyncIterator[Workers]:
+    changes = {"LITEMAAS_STATE_DIR": str(tmp_path / "state"), "LITEMAAS_LITELLM_URLS": upstream.url}
+    running = Workers(house, tmp_path, **changes)
+    await running.start()
+    yield running
+    await asyncio.to_thread(running.program.stop)
+
+
+def picture(mib: int) -> bytes:
+    """A chat with a picture of so many MiB, as base64."""
+    url = "data:image/png;base64," + base64.b64encode(os.urandom(mib * MIB * 3 // 4)).decode()
+    content = [{"type": "text", "text": "Hello"}, {"type": "image_url", "image_url": {"url": url}}]
+    return json.dumps(chat_body() | {"messages": [{"role": "user", "content": content}]}).encode()
+
+
+async def ask(caller: Caller, workers: Workers, body: bytes) -> int:
+    headers = caller.authorization | {"content-type": "application/json"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(workers.url + CHAT, data=io.BytesIO(body), headers=headers) as answer,
+    ):
+        await answer.read()
+        return answer.status
+
+
+async def test_a_picture_of_20_mib_costs_a_few_times_its_size_and_only_while_it_passes(
+    caller: Caller, workers: Workers, upstream: RecordingUpstream
+) -> None:
+    upstream.answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}')
+    body = picture(20)
+    await caller.limit("tokens", 1000, window="day")
+    for _ in range(4):
+        assert await ask(caller, workers, picture(1)) == 200
+    before = peak_bytes(workers)
+
+    # One after another: what one took is there for the next.
+    for _ in range(6):
+        assert await ask(caller, workers, body) == 200
+
+    grown = (peak_bytes(workers) - before) / len(body)
+    print(f"grown by {grown:.1f} times the body, two workers")  # noqa: T201
+    assert grown < 2 * 3.5
