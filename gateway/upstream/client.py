@@ -1,6 +1,7 @@
 """Connections to LiteLLM. The rest of the gateway knows this interface, not the library behind it."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from yarl import URL
 
 # LiteLLM's server closes idle connections after 5 s: one that is about to be closed must not be used.
 KEEP_ALIVE_S = 4
+# What a caller who reads slowly makes us hold of his answer, in the system and here: it is given several times.
+RECEIVED_AT_ONCE = 32 * 1024
 
 
 class UpstreamUnreachable(Exception):
@@ -98,6 +101,13 @@ class Answer:
             self._response.close()
 
 
+def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_AT_ONCE)
+    return made
+
+
 class Upstream:
     """LiteLLM at one address. Made inside a running loop; `close()` at the end."""
 
@@ -111,8 +121,13 @@ class Upstream:
         tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=connections, ssl=tls, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=30
+                limit=connections,
+                ssl=tls,
+                keepalive_timeout=KEEP_ALIVE_S,
+                ttl_dns_cache=30,
+                socket_factory=_new_socket,
             ),
+            read_bufsize=RECEIVED_AT_ONCE,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_s),
             auto_decompress=False,

@@ -5,13 +5,14 @@ import base64
 import io
 import json
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from callers import CHAT, Caller, chat_body
-from gateways import House
+from gateways import House, Tallies, until
 from recording_upstream import RecordingUpstream
 from workers import Workers
 
@@ -71,5 +72,54 @@ async def test_a_picture_of_20_mib_costs_a_few_times_its_size_and_only_while_it_
         assert await ask(caller, workers, body) == 200
 
     grown = (peak_bytes(workers) - before) / len(body)
-    print(f"grown by {grown:.1f} times the body, two workers")  # noqa: T201
     assert grown < 2 * 3.5
+
+
+SLOW_READERS = 200
+EVENTS = 40_000
+
+
+async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memory(
+    caller: Caller, workers: Workers, upstream: RecordingUpstream, tallies: Tallies
+) -> None:
+    """Two hundred callers who read nothing of a stream of 17 MB each."""
+    event = b"data: " + json.dumps({"choices": [{"delta": {"content": "x" * 400}}]}).encode() + b"\n\n"
+    upstream.stream([event * 10] * (EVENTS // 10), pause_s=0)
+    assert len(event) * EVENTS > 15 * MIB
+    await caller.unlimit_subscriptions()
+    await caller.limit("concurrency", 2 * SLOW_READERS)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {caller.key}\r\n"
+    body = json.dumps(chat_body(stream=True)).encode()
+    request = (head + f"content-length: {len(body)}\r\n\r\n").encode() + body
+    sockets: list[socket.socket] = []
+    try:
+        await _open(sockets, 20, workers, request)
+        await asyncio.sleep(1)
+        before = peak_bytes(workers)
+        await _open(sockets, SLOW_READERS, workers, request)
+
+        async def all_are_open() -> bool:
+            return len(upstream.requests) == SLOW_READERS + 20
+
+        await until(all_are_open, "all streams to be open", patience_s=60)
+        await asyncio.sleep(2)
+        grown = peak_bytes(workers) - before
+    finally:
+        for one in sockets:
+            one.close()
+
+    a_reader = grown / SLOW_READERS
+    assert a_reader < MIB / 2, f"{a_reader:,.0f} bytes for each reader"
+    await tallies.all_settled(caller.account_id)
+
+
+async def _open(sockets: list[socket.socket], count: int, workers: Workers, request: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        one = socket.socket()
+        # Little room on our side, so that what is not read stays with the worker.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.setblocking(False)
+        sockets.append(one)
+        await loop.sock_connect(one, ("127.0.0.1", workers.program.port))
+        await loop.sock_sendall(one, request)
