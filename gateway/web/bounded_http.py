@@ -12,6 +12,8 @@ MOST_FIELDS: Final = 100
 # A head must be whole within this, and between two pieces of a body no more may pass.
 HEAD_S: Final = 30.0
 BODY_IDLE_S: Final = 60.0
+# How long a caller who has his answer may go on sending the rest of his body.
+LINGER_S: Final = 10.0
 _TOO_SLOW: Final = "The request did not arrive in time."
 _TOO_LARGE: Final = f"The request's head is larger than {LARGEST_HEAD} bytes or has more than {MOST_FIELDS} fields."
 
@@ -20,11 +22,26 @@ class HeadTooLarge(Exception):
     """Stops the parser."""
 
 
+class _Connection:
+    """What an answer sees of its transport: one that is closed only once the caller was able to read the answer."""
+
+    __slots__ = ("_protocol", "is_closing", "write")
+
+    def __init__(self, protocol: "BoundedHttp") -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.linger()
+
+
 class BoundedHttp(HttpToolsProtocol):
     """To be named to uvicorn as `http`."""
 
     head_s = HEAD_S
     body_idle_s = BODY_IDLE_S
+    linger_s = LINGER_S
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -32,6 +49,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
         self._received = 0
+        self._lingers = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -57,6 +75,19 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._timer is None and self._is_body_missing():
             self._await_body()
 
+    def linger(self) -> None:
+        """Closes the connection; where the caller is still sending, only when he is done. A socket that is closed with
+        bytes unread is reset, and the answer (that his body is too large, say) may be lost on its way (RFC 9112, 9.6).
+        """
+        if not self._is_body_missing() or self.transport.is_closing():
+            self.transport.close()
+            return
+        self._lingers = True
+        self._stop_timer()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(self.linger_s, self.transport.close)
+
     def _is_body_missing(self) -> bool:
         cycle: Any = self.cycle  # None at first, and while a WebSocket is made of the connection
         return cycle is not None and cycle.more_body
@@ -75,7 +106,17 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if self._lingers:
+            return  # what follows a last request is nobody's
         super().on_headers_complete()
+        cycle: Any = self.cycle
+        if cycle is not None and not isinstance(cycle.transport, _Connection):
+            cycle.transport = _Connection(self)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._lingers:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         headers: Any = self.headers or []

@@ -1,6 +1,7 @@
 """What a worker takes of one connection before it knows who calls: so much, so many, and so long."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -113,3 +114,50 @@ async def test_a_body_that_keeps_coming_is_waited_for(impatient: GatewayThread, 
     answer = await asyncio.to_thread(say, impatient, head, *pieces, pause_s=0.2)
 
     assert status(answer) == 200
+
+
+def refused_early(length: int) -> bytes:
+    """Answered with 401 as soon as it is read, whatever follows."""
+    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % length
+
+
+def test_who_sends_a_whole_body_before_he_reads_has_his_answer(gateway: GatewayThread) -> None:
+    """More than both sockets hold, so that he is still sending when he is refused."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(refused_early(24 << 20))
+        for _ in range(24):
+            connection.sendall(b"x" * (1 << 20))
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+
+    assert status(answer) == 401
+
+
+def test_what_follows_a_last_request_is_not_answered(gateway: GatewayThread) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(refused_early(5))
+        begin = connection.recv(65536)
+        connection.sendall(b"xxxxx" + LIVE + b"\r\n" + LIVE + b"\r\n")
+        answer = begin
+        with contextlib.suppress(ConnectionError):  # what he sent too much may reset it
+            while data := connection.recv(65536):
+                answer += data
+
+    assert status(answer) == 401
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_who_never_stops_sending_is_sent_away(gateway: GatewayThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHttp, "linger_s", 0.3)
+    deadline = time.monotonic() + HEAD_S
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(refused_early(1 << 40))
+        was_sent_away = False
+        while not was_sent_away and time.monotonic() < deadline:
+            try:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+            except ConnectionError:
+                was_sent_away = True
+    assert was_sent_away
