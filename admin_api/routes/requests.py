@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict
 
-from admin_api.operations.actors import Actor
+from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.pages import MOST_ID, MOST_ROWS
 from admin_api.routes.envelope import ErrorView
 from admin_api.settings import Settings
@@ -38,10 +38,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-async def require_admin(
+async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Actor:
-    """Whoever has the admin token. Raises GatewayError `not_authenticated`."""
+    """Who asks: so far whoever has the admin token. Raises GatewayError `not_authenticated`."""
     settings: Settings = request.app.state.settings
     token = settings.admin_token.get_secret_value().encode()
     given = credentials.credentials.encode() if credentials else b""
@@ -53,6 +53,18 @@ async def require_admin(
             headers={"www-authenticate": "Bearer"},
         )
     return Actor(name="admin-token", role="admin", request_id=request.state.request_id, ip=_address(request))
+
+
+async def allow_admin(actor: Annotated[Actor, Depends(authenticate)]) -> Actor:
+    """For routes that change everybody's things. Raises GatewayError `forbidden`."""
+    require_admin(actor)
+    return actor
+
+
+async def allow_reader(actor: Annotated[Actor, Depends(authenticate)]) -> Actor:
+    """For routes that look at everybody's things. Raises GatewayError `forbidden`."""
+    require_reader(actor)
+    return actor
 
 
 def pool_of(request: Request) -> "Pool":
@@ -83,7 +95,10 @@ def _address(request: Request) -> str | None:
         return None
 
 
-Admin = Annotated[Actor, Depends(require_admin)]
+# Who may come in at all; what he may do to which row is judged by the operation.
+LoggedIn = Annotated[Actor, Depends(authenticate)]
+Reader = Annotated[Actor, Depends(allow_reader)]
+Admin = Annotated[Actor, Depends(allow_admin)]
 AppPool = Annotated[Any, Depends(pool_of)]
 AppCounters = Annotated[Counters, Depends(counters_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
