@@ -8,7 +8,18 @@ from typing import Final
 from fastapi import FastAPI
 
 from admin_api import clock
-from admin_api.routes import envelope, health, keys, limits, models, subscriptions, teams, usage, users
+from admin_api.routes import (
+    envelope,
+    health,
+    keys,
+    limits,
+    models,
+    personal_tokens,
+    subscriptions,
+    teams,
+    usage,
+    users,
+)
 from admin_api.settings import Settings, SettingsError
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
@@ -17,6 +28,8 @@ from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
 ROUTERS: Final = (
+    # Before the users': `me` is no user's name.
+    personal_tokens.router,
     users.router,
     teams.router,
     models.router,

@@ -4,7 +4,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from admin_api.operations import keys, models, subscriptions, teams, users
+from admin_api.operations import keys, models, personal_tokens, subscriptions, teams, users
 from admin_api.operations.actors import Actor
 from admin_api.operations.catalogue import Catalogue, SeenModel
 from admin_api.operations.model_sync import SyncReport, apply_catalogue
@@ -84,6 +84,11 @@ async def make_key(pool: Pool, user: User | None = None, model: str = "small") -
         user = await make_user(pool)
         await make_subscription(pool, user, await make_model(pool, model))
     return await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=[model], user=user.email))
+
+
+async def make_token(pool: Pool, user: User, *, role: str | None = None) -> personal_tokens.NewToken:
+    """A login of the user to the admin API: send `secret` as a bearer."""
+    return await personal_tokens.create_token(pool, ADMIN, PEPPERS, user=user.email, role=role)
 
 
 def owner_of(user: User) -> Actor:

@@ -9,6 +9,7 @@ import typer
 # Command group -> its module. Only the one that is called is loaded: what they need takes a second to import.
 GROUPS: Final = {
     "users": "admin_api.cli.users",
+    "tokens": "admin_api.cli.personal_tokens",
     "teams": "admin_api.cli.teams",
     "models": "admin_api.cli.models",
     "prices": "admin_api.cli.prices",

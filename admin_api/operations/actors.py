@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
@@ -18,13 +19,15 @@ ActorRole = Literal["admin", "admin-readonly", "user", "program"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs."""
+    """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs;
+    `until` is when the token ends that he came with."""
 
     name: str
     role: ActorRole
     user_id: int | None = None
     request_id: UUID | None = None
     ip: str | None = None
+    until: datetime | None = None
 
 
 def require_admin(actor: Actor) -> None:

@@ -1,15 +1,13 @@
 """What every route takes: who asks, the pool, the page, and what it may answer."""
 
-import hmac
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.pages import MOST_ID, MOST_ROWS
+from admin_api.routes.authenticate import authenticate
 from admin_api.routes.envelope import ErrorView
 from admin_api.settings import Settings
 from gateway.domain.errors import GatewayError
@@ -19,7 +17,6 @@ from gateway.storage.counters import Counters
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-_bearer = HTTPBearer(auto_error=False, description="LITEMAAS_ADMIN_TOKEN")
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ErrorView, "description": "No login, or a wrong one"},
     403: {"model": ErrorView, "description": "Not for this caller"},
@@ -36,23 +33,6 @@ class Body(BaseModel):
     """A request's body: a field nobody knows is an error, not silence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-async def authenticate(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Actor:
-    """Who asks: so far whoever has the admin token. Raises GatewayError `not_authenticated`."""
-    settings: Settings = request.app.state.settings
-    token = settings.admin_token.get_secret_value().encode()
-    given = credentials.credentials.encode() if credentials else b""
-    # In constant time: how long it takes tells nothing of how much was right.
-    if not hmac.compare_digest(given, token):
-        raise GatewayError(
-            "not_authenticated",
-            "Send the admin token as 'Authorization: Bearer <token>'.",
-            headers={"www-authenticate": "Bearer"},
-        )
-    return Actor(name="admin-token", role="admin", request_id=request.state.request_id, ip=_address(request))
 
 
 async def allow_admin(actor: Annotated[Actor, Depends(authenticate)]) -> Actor:
@@ -85,14 +65,6 @@ def settings_of(request: Request) -> Settings:
     """The app's settings."""
     settings: Settings = request.app.state.settings
     return settings
-
-
-def _address(request: Request) -> str | None:
-    """As the server saw it; a Unix socket has none."""
-    try:
-        return str(ip_address(request.client.host)) if request.client else None
-    except ValueError:
-        return None
 
 
 # Who may come in at all; what he may do to which row is judged by the operation.

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PREFIX: Final = "sk-lm-"
+# Of personal access tokens, which have the same form; they open the admin API and never the gateway.
+PERSONAL_PREFIX: Final = "lmp-"
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_DIGITS: Final = 43  # ceil(256 / log2(62))
 CHECKSUM_DIGITS: Final = 6  # ceil(32 / log2(62))
-FORM: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{SECRET_DIGITS + CHECKSUM_DIGITS}}}")
+FORM: Final = re.compile(rf"[0-9A-Za-z]{{{SECRET_DIGITS + CHECKSUM_DIGITS}}}")
 
 
 def base62(number: int, digits: int) -> str:
@@ -30,15 +32,15 @@ def base62(number: int, digits: int) -> str:
     return "".join(reversed(places))
 
 
-def new_key() -> str:
-    """A key never made before."""
-    body = PREFIX + base62(int.from_bytes(secrets.token_bytes(32)), SECRET_DIGITS)
+def new_key(prefix: str = PREFIX) -> str:
+    """A key, or with PERSONAL_PREFIX a personal access token, never made before."""
+    body = prefix + base62(int.from_bytes(secrets.token_bytes(32)), SECRET_DIGITS)
     return body + base62(zlib.crc32(body.encode()), CHECKSUM_DIGITS)
 
 
-def is_well_formed(key: str) -> bool:
+def is_well_formed(key: str, prefix: str = PREFIX) -> bool:
     """Whether `key` has a key's form and the right checksum; says nothing about whether it exists."""
-    if not FORM.fullmatch(key):
+    if not (key.startswith(prefix) and FORM.fullmatch(key, len(prefix))):
         return False
     body, checksum = key[:-CHECKSUM_DIGITS], key[-CHECKSUM_DIGITS:]
     return base62(zlib.crc32(body.encode()), CHECKSUM_DIGITS) == checksum

@@ -89,6 +89,19 @@ async def test_a_key_is_made_from_nothing_with_six_commands(
     assert usage["totals"]["calls"] == 0
 
 
+async def test_a_token_is_made_shown_once_and_revoked(terminal: Terminal, pool: Pool) -> None:
+    user = await make_user(pool)
+
+    made = (await terminal.run("tokens", "create", "--user", user.email, "--json")).json()
+    revoked = await terminal.run("tokens", "revoke", str(made["id"]), "--user", user.email)
+    listed = (await terminal.run("tokens", "list", "--user", user.email, "--json")).json()
+
+    assert made["token"].startswith("lmp-")
+    assert revoked.out == f"Token {made['id']} is revoked.\n"
+    assert listed["rows"][0]["revoked_at"] is not None
+    assert "token" not in listed["rows"][0]
+
+
 async def test_a_user_that_exists_is_a_conflict_in_one_sentence(terminal: Terminal, pool: Pool) -> None:
     user = await make_user(pool)
 
@@ -180,7 +193,7 @@ async def test_a_sync_with_a_problem_reports_it_and_fails(
     assert json.loads(done.out)["problem"] in done.err
 
 
-@pytest.mark.parametrize("group", ["users", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"])
+@pytest.mark.parametrize("group", ["users", "tokens", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"])
 async def test_every_group_explains_itself(group: str) -> None:
     done = await Terminal({}).run(group, "--help")
 

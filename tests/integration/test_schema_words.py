@@ -13,6 +13,7 @@ from gateway.storage import accounts, models
 WORDS = {
     ("users", "role"): accounts.ROLES,
     ("users", "status"): accounts.USER_STATUSES,
+    ("personal_tokens", "role"): accounts.ROLES,
     ("accounts", "kind"): accounts.ACCOUNT_KINDS,
     ("accounts", "status"): accounts.ACCOUNT_STATUSES,
     ("team_members", "role"): accounts.TEAM_ROLES,

@@ -1,0 +1,52 @@
+"""`litemaas tokens …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
+from admin_api.operations import personal_tokens
+from admin_api.settings import KeySettings
+from admin_api.views.personal_tokens import NewPersonalTokenView, PersonalTokenView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="Personal access tokens: logins of machines to the admin API.")
+User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
+
+
+@app.command()
+def create(
+    user: User,
+    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
+    role: Annotated[str | None, typer.Option(help="admin, admin-readonly or user; the user's if left out.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z; in 90 days.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Make a token and show it, this once."""
+    settings = KeySettings.from_env()
+    moment = parse_moment("expires_at", expires_at)
+    made = act(
+        lambda pool: personal_tokens.create_token(
+            pool, operator(), settings.peppers, user=user, name=name, role=role, expires_at=moment
+        ),
+        settings,
+    )
+    sentence = f"{made.row.id}  {made.secret}\nThis is the only time the token is shown."
+    show(NewPersonalTokenView.of(made), as_json=as_json, sentence=sentence)
+
+
+@app.command("list")
+def list_(user: User, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show a user's tokens, revoked ones too; never the tokens themselves."""
+    page = act(lambda pool: personal_tokens.list_tokens(pool, operator(), user=user, limit=limit, cursor=cursor))
+    columns = ("id", "name", "role", "last_four", "expires_at", "revoked_at", "last_used_at")
+    show_page(PageView[PersonalTokenView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def revoke(
+    token: Annotated[int, typer.Argument(metavar="ID", help="Id of the token.")], user: User, as_json: AsJSON = False
+) -> None:
+    """End a token for good, from the next call on."""
+    row = act(lambda pool: personal_tokens.revoke_token(pool, operator(), token, user=user))
+    show(PersonalTokenView.model_validate(row), as_json=as_json, sentence=f"Token {row.id} is revoked.")

@@ -1,0 +1,86 @@
+"""`/api/v1/users/me/tokens`, and those of others for admins."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import AwareDatetime, Field
+
+from admin_api.operations import personal_tokens
+from admin_api.routes.requests import (
+    ERRORS,
+    ID,
+    Admin,
+    AppPool,
+    AppSettings,
+    Body,
+    Cursor,
+    LoggedIn,
+    PageSize,
+    Reader,
+)
+from admin_api.views.personal_tokens import NewPersonalTokenView, PersonalTokenView
+from admin_api.views.shapes import PageView
+from gateway.storage.accounts import Role
+
+router = APIRouter(prefix="/api/v1/users", tags=["personal access tokens"], responses=ERRORS)
+UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
+
+
+class NewToken(Body):
+    """A token to be made, of the user's role if none is given, for 90 days if no end is given."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    role: Annotated[Role | None, Field(description="Not beyond the user's own")] = None
+    expires_at: Annotated[AwareDatetime | None, Field(description="366 days from now at most")] = None
+
+
+@router.get("/me/tokens")
+async def list_own_tokens(
+    actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[PersonalTokenView]:
+    """One's own, by id, revoked and expired ones too."""
+    page = await personal_tokens.list_tokens(pool, actor, limit=limit, cursor=cursor)
+    return PageView[PersonalTokenView].model_validate(page)
+
+
+@router.post("/me/tokens", status_code=201)
+async def create_own_token(
+    actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewToken
+) -> NewPersonalTokenView:
+    """Makes a token and shows it, this once. One made with a token lives no longer than that."""
+    made = await personal_tokens.create_token(
+        pool, actor, settings.peppers, name=body.name, role=body.role, expires_at=body.expires_at
+    )
+    return NewPersonalTokenView.of(made)
+
+
+@router.delete("/me/tokens/{token_id}")
+async def revoke_own_token(actor: LoggedIn, pool: AppPool, token_id: ID) -> PersonalTokenView:
+    """Ends a token for good, from the next call on. Doing it again changes nothing."""
+    return PersonalTokenView.model_validate(await personal_tokens.revoke_token(pool, actor, token_id))
+
+
+@router.get("/{user}/tokens")
+async def list_tokens(
+    actor: Reader, pool: AppPool, user: UserPath, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[PersonalTokenView]:
+    """A user's, by id, revoked and expired ones too."""
+    page = await personal_tokens.list_tokens(pool, actor, user=user, limit=limit, cursor=cursor)
+    return PageView[PersonalTokenView].model_validate(page)
+
+
+@router.post("/{user}/tokens", status_code=201)
+async def create_token(
+    actor: Admin, pool: AppPool, settings: AppSettings, user: UserPath, body: NewToken
+) -> NewPersonalTokenView:
+    """Makes a token for a user who can not log in by himself, a machine's, and shows it, this once."""
+    made = await personal_tokens.create_token(
+        pool, actor, settings.peppers, user=user, name=body.name, role=body.role, expires_at=body.expires_at
+    )
+    return NewPersonalTokenView.of(made)
+
+
+@router.delete("/{user}/tokens/{token_id}")
+async def revoke_token(actor: Admin, pool: AppPool, user: UserPath, token_id: ID) -> PersonalTokenView:
+    """Ends a user's token for good, from the next call on."""
+    return PersonalTokenView.model_validate(await personal_tokens.revoke_token(pool, actor, token_id, user=user))

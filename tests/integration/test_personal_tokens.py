@@ -1,0 +1,190 @@
+"""Personal access tokens: whom they let in, as what, and until when."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from admin_client import check_error
+from factories import ADMIN, PEPPERS, make_token, make_user, owner_of
+
+from admin_api.operations import personal_tokens, users
+from admin_api.operations.actors import Actor
+from gateway.domain.errors import GatewayError
+from gateway.domain.keys import PERSONAL_PREFIX, is_well_formed, new_key
+from gateway.storage.postgres import Pool
+
+OWN = "/api/v1/users/me/tokens"
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+async def test_a_token_logs_its_user_in_and_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann = await make_user(pool, role="admin")
+
+    made = (await admin.post(f"/api/v1/users/{ann.email}/tokens", json={"name": "ci"})).json()
+    listed = await admin.get(OWN, headers=bearer(made["token"]))
+    team = await admin.post("/api/v1/teams", json={"name": "red"}, headers=bearer(made["token"]))
+
+    assert is_well_formed(made["token"], PERSONAL_PREFIX)
+    assert team.status_code == 201
+    assert [row["name"] for row in listed.json()["rows"]] == ["ci"]
+    assert listed.json()["rows"][0]["last_used_at"] is not None
+    assert made["token"] not in listed.text
+    assert await pool.fetchval("SELECT actor FROM audit_logs WHERE action = 'team.create'") == ann.email
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE new::text LIKE '%' || $1 || '%'", "lmp-") == 0
+
+
+async def test_a_token_that_does_not_work_says_why(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann = await make_user(pool)
+    revoked, expired, typo = [await make_token(pool, ann) for _ in range(3)]
+    await personal_tokens.revoke_token(pool, owner_of(ann), revoked.row.id)
+    await pool.execute("UPDATE personal_tokens SET expires_at = now() WHERE id = $1", expired.row.id)
+    said = {
+        revoked.secret: "revoked",
+        expired.secret: "expired",
+        typo.secret[:-1]: "complete",
+        new_key(PERSONAL_PREFIX): "none of ours",
+        "lmp-": "none of ours",
+    }
+
+    for secret, word in said.items():
+        answer = await admin.get(OWN, headers=bearer(secret))
+        check_error(answer, 401, "not_authenticated")
+        assert word in answer.json()["error"]["message"]
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_deactivated_user_is_refused_at_the_next_call(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann = await make_user(pool)
+    token = await make_token(pool, ann)
+
+    before = await admin.get(OWN, headers=bearer(token.secret))
+    await users.update_user(pool, ADMIN, ann.email, status="deactivated")
+    after = await admin.get(OWN, headers=bearer(token.secret))
+
+    assert before.status_code == 200
+    check_error(after, 401, "not_authenticated")
+
+
+# (the user's role, the token's, what the token may be)
+BOUNDS: list[tuple[str, str, str | None]] = [
+    ("admin", "admin", "admin"),
+    ("admin", "admin-readonly", "admin-readonly"),
+    ("admin", "user", "user"),
+    ("admin-readonly", "admin", "admin-readonly"),
+    ("admin-readonly", "admin-readonly", "admin-readonly"),
+    ("admin-readonly", "user", None),
+    ("user", "admin", "user"),
+    ("user", "admin-readonly", None),
+    ("user", "user", "user"),
+]
+
+
+@pytest.mark.parametrize(("users_role", "tokens_role", "left"), BOUNDS)
+async def test_a_token_is_never_more_than_its_user_is_now(
+    pool: Pool, users_role: str, tokens_role: str, left: str | None
+) -> None:
+    ann = await make_user(pool, role="admin")
+    await make_user(pool, role="admin")
+    token = await make_token(pool, ann, role=tokens_role)
+    await users.update_user(pool, ADMIN, ann.email, role=users_role)
+
+    login = personal_tokens.log_in_by_token(pool, PEPPERS, token.secret, request_id=None, ip=None)
+    (done,) = await asyncio.gather(login, return_exceptions=True)
+
+    assert getattr(done, "role", None) == left
+    assert left or getattr(done, "code", None) == "not_authenticated"
+
+
+@pytest.mark.parametrize(("users_role", "tokens_role", "left"), BOUNDS)
+async def test_a_token_beyond_its_users_role_is_not_made(
+    pool: Pool, users_role: str, tokens_role: str, left: str | None
+) -> None:
+    ann = await make_user(pool, role=users_role)
+
+    (made,) = await asyncio.gather(make_token(pool, ann, role=tokens_role), return_exceptions=True)
+
+    if left == tokens_role:
+        assert isinstance(made, personal_tokens.NewToken)
+        assert made.row.role == tokens_role
+    else:
+        assert getattr(made, "code", None) == "forbidden"
+
+
+async def test_a_token_makes_none_that_may_more_or_live_longer(pool: Pool) -> None:
+    ann = await make_user(pool, role="admin")
+    until = datetime.now(UTC) + timedelta(hours=1)
+    with_token = Actor(name=ann.email, role="user", user_id=ann.id, until=until)
+
+    made = await personal_tokens.create_token(pool, with_token, PEPPERS, role="user")
+    with pytest.raises(GatewayError) as more:
+        await personal_tokens.create_token(pool, with_token, PEPPERS, role="admin")
+
+    assert made.row.expires_at == until
+    assert more.value.code == "forbidden"
+
+
+async def test_a_tokens_life_is_bounded(pool: Pool) -> None:
+    ann = owner_of(await make_user(pool))
+    now = datetime.now(UTC)
+
+    made = await personal_tokens.create_token(pool, ann, PEPPERS)
+    for wrong in (now - timedelta(seconds=1), now + timedelta(days=367)):
+        with pytest.raises(GatewayError) as caught:
+            await personal_tokens.create_token(pool, ann, PEPPERS, expires_at=wrong)
+        assert caught.value.code == "validation_failed"
+
+    assert timedelta(days=89) < made.row.expires_at - now < timedelta(days=91)
+
+
+async def test_the_number_of_active_tokens_holds_also_at_once(pool: Pool) -> None:
+    ann = owner_of(await make_user(pool))
+
+    done = await asyncio.gather(
+        *(personal_tokens.create_token(pool, ann, PEPPERS) for _ in range(60)), return_exceptions=True
+    )
+
+    assert sum(isinstance(one, personal_tokens.NewToken) for one in done) == personal_tokens.MOST_ACTIVE
+    assert {one.code for one in done if isinstance(one, GatewayError)} == {"conflict"}
+
+
+async def test_somebody_elses_tokens_are_not_to_be_seen_or_revoked(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann, bob = await make_user(pool), await make_user(pool)
+    anns, bobs = await make_token(pool, ann), await make_token(pool, bob)
+
+    by_id = await admin.delete(f"{OWN}/{anns.row.id}", headers=bearer(bobs.secret))
+    by_name = await admin.delete(f"/api/v1/users/{ann.email}/tokens/{anns.row.id}", headers=bearer(bobs.secret))
+    listed = await admin.get(f"/api/v1/users/{ann.email}/tokens", headers=bearer(bobs.secret))
+    made = await admin.post(f"/api/v1/users/{ann.email}/tokens", headers=bearer(bobs.secret), json={})
+
+    check_error(by_id, 404, "not_found")
+    for answer in (by_name, listed, made):
+        check_error(answer, 403, "forbidden")
+    assert (await admin.get(OWN, headers=bearer(anns.secret))).status_code == 200
+
+
+async def test_who_may_only_look_does_not_even_make_a_token(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    reader = await make_user(pool, role="admin-readonly")
+    token = await make_token(pool, reader)
+
+    listed = await admin.get(f"/api/v1/users/{reader.email}/tokens", headers=bearer(token.secret))
+    made = await admin.post(OWN, headers=bearer(token.secret), json={})
+    revoked = await admin.delete(f"{OWN}/{token.row.id}", headers=bearer(token.secret))
+
+    assert len(listed.json()["rows"]) == 1
+    check_error(made, 403, "forbidden")
+    check_error(revoked, 403, "forbidden")
+
+
+async def test_revoking_is_audited_once_and_is_for_good(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann = await make_user(pool)
+    token, other = await make_token(pool, ann), await make_token(pool, ann)
+
+    answers = [await admin.delete(f"{OWN}/{token.row.id}", headers=bearer(other.secret)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'personal_token.revoke'") == 1
