@@ -193,7 +193,9 @@ async def test_a_sync_with_a_problem_reports_it_and_fails(
     assert json.loads(done.out)["problem"] in done.err
 
 
-@pytest.mark.parametrize("group", ["users", "tokens", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"])
+@pytest.mark.parametrize(
+    "group", ["users", "tokens", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"]
+)
 async def test_every_group_explains_itself(group: str) -> None:
     done = await Terminal({}).run(group, "--help")
 
