@@ -34,8 +34,9 @@ help:
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
 
+# In two processes, a file in one of them: many tests wait for what real programs do.
 test: lint litellm
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
 
 lint: install
 	$(BIN)/ruff format --check

@@ -42,7 +42,11 @@ def test_no_other_text_is_a_key(text: str) -> None:
     assert not is_well_formed(text + KEY) or not text
 
 
-@pytest.mark.parametrize("key", [KEY + "\n", " " + KEY, KEY[:-1], KEY + "0", KEY.upper(), KEY.replace("sk-lm-", "sk-")])
+@pytest.mark.parametrize(
+    "key",
+    [KEY + "\n", " " + KEY, KEY[:-1], KEY + "0", KEY.upper(), KEY.replace("sk-lm-", "sk-")],
+    ids=["line end", "space", "shorter", "longer", "upper case", "other prefix"],
+)
 def test_a_key_is_known_by_its_exact_form(key: str) -> None:
     assert not is_well_formed(key)
 
