@@ -24,7 +24,8 @@ from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.turns import Turns
 from gateway.endpoints.requests import Call
-from gateway.storage.counters import Counters, Estimate, ReserveReply, pack_entries
+from gateway.storage.counter_layout import PackedLimits, pack_entries
+from gateway.storage.counters import Counters, Estimate, ReserveReply
 from gateway.storage.redis import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
 
@@ -76,7 +77,7 @@ class LimitExceeded(Exception):
 @dataclass(frozen=True, slots=True)
 class _PackedPlan:
     plan: Plan
-    packed: bytes
+    packed: PackedLimits
 
 
 class Admission:

@@ -9,7 +9,8 @@ import structlog
 
 from gateway import metrics
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.counters import Counters, Lease
+from gateway.storage.counter_layout import Lease
+from gateway.storage.counters import Counters
 from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.redis import RedisUnavailable, ScriptFailed
 

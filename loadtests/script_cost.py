@@ -20,7 +20,8 @@ from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import Kind, Level, Limit
 from gateway.domain.plans import make_plan
 from gateway.domain.windows import WindowKind
-from gateway.storage.counters import SCRIPTS, Counters, Estimate, SeedEntry, Settlement, pack_entries
+from gateway.storage.counter_layout import pack_entries
+from gateway.storage.counters import SCRIPTS, Counters, Estimate, SeedEntry, Settlement
 from gateway.storage.redis import Scripts
 from gateway.storage.redis_urls import connect
 

@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 import aiohttp
-import msgspec
 import redis.asyncio
 import uvicorn
 from conftest import Database
@@ -22,6 +21,8 @@ from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.valkey import Valkey
 from gateway.main import Gateway, create_app
 from gateway.settings import Settings
+from gateway.storage.counter_layout import read_counter, read_lease
+from gateway.storage.counters import HASH_NAME
 from gateway.storage.postgres import Pool
 
 PEPPERS: Final = "1:" + "ab" * 32
@@ -200,20 +201,20 @@ class Tallies:
 
     async def everything(self, account_id: int) -> dict[bytes, bytes]:
         """All fields but `due`, which a sweep may drop at any time."""
-        fields: dict[bytes, bytes] = await self._client.hgetall(f"lm1:{{{account_id}}}")
+        fields: dict[bytes, bytes] = await self._client.hgetall(HASH_NAME % account_id)
         fields.pop(b"due", None)
         return fields
 
     async def open_leases(self, account_id: int) -> list[UUID]:
         """Of calls that are under way, or whose gateway died."""
         leases = {name: value for name, value in (await self.everything(account_id)).items() if name[:2] == b"l|"}
-        return [UUID(name[2:].decode()) for name, value in leases.items() if msgspec.msgpack.decode(value)[1] == 1]
+        held = [read_lease(name[2:], value) for name, value in leases.items()]
+        return [lease.request_id for lease in held if lease.is_open]
 
     async def counter(self, account_id: int, field: str) -> list[int]:
         """One counter as the scripts keep it."""
         value = (await self.everything(account_id))[field.encode()]
-        numbers: list[int] = msgspec.msgpack.decode(value)
-        return numbers
+        return list(read_counter(field, value))
 
     async def all_settled(self, account_id: int) -> None:
         """Returns when no lease of the account is open, and its slots are free."""
@@ -224,9 +225,9 @@ class Tallies:
         await until(is_settled, "all leases settled")
         for name, value in (await self.everything(account_id)).items():
             if name[:2] == b"c|":
-                assert msgspec.msgpack.decode(value)[0] == 0, name
+                assert read_counter("c", value)[0] == 0, name
             if name[:1] in (b"R", b"T", b"C"):
-                assert msgspec.msgpack.decode(value)[2] == 0, name
+                assert read_counter("R", value)[2] == 0, name
 
 
 async def until(

@@ -12,7 +12,7 @@ NEVER_MS = 2**53 - 1
 
 
 class Entry(NamedTuple):
-    """One limit as gateway/storage/lua/reserve.lua reads it (ARGV 15)."""
+    """One limit as gateway/storage/lua/reserve.lua reads it (ARGV 7 and 8)."""
 
     field: str
     amount: int

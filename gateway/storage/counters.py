@@ -8,17 +8,19 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.domain.plans import Entry
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.counter_layout import Lease, PackedLimits, pack_numbers, read_lease, read_numbers
 from gateway.storage.redis import Argument, Script, Scripts
 
-RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = SCRIPTS = tuple(
-    Script.load(name) for name in ("reserve", "settle", "charge", "renew", "sweep", "reap", "seed")
+RESERVE: Final = Script.load("counters", "reserve")
+SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = (
+    Script.load("counters", "leases", name) for name in ("settle", "charge", "renew", "sweep", "reap", "seed")
 )
+SCRIPTS: Final = (RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED)
 # The layout's version is in the name; the braces keep one account in one slot of a cluster.
-HASH_NAME: Final = "lm1:{%d}"
-LEASED_ACCOUNTS: Final = "lm1-leased-accounts"
-ROUND: Final = "lm1-round-%s"
+HASH_NAME: Final = "lm2:{%d}"
+LEASED_ACCOUNTS: Final = "lm2-leased-accounts"
+ROUND: Final = "lm2-round-%s"
 IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
@@ -27,7 +29,6 @@ MOST_CLAIMED: Final = 500
 
 Mode = Literal["take", "force", "look"]
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class Taking(NamedTuple):
@@ -106,18 +107,6 @@ class SeedEntry(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """An expired lease, claimed for reaping."""
-
-    request_id: UUID
-    start_ms: int
-    prompt_tokens: int
-    completion_tokens: int
-    nano_usd: int
-    note: bytes
-
-
 _STATUS: Final[dict[int, Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]]] = {
     1: "taken",
     0: "refused",
@@ -126,11 +115,6 @@ _STATUS: Final[dict[int, Literal["taken", "refused", "repeated", "seed", "late",
     -2: "late",
     -3: "clock_skew",
 }
-
-
-def pack_entries(entries: Sequence[Entry]) -> bytes:
-    """The entries as the script reads them; the same for every call until a window ends, so keep it."""
-    return _encode(entries)
 
 
 class Counters:
@@ -157,7 +141,7 @@ class Counters:
         self,
         account_id: int,
         request_id: UUID,
-        entries: bytes,
+        limits: PackedLimits,
         estimate: Estimate,
         *,
         start_ms: int,
@@ -166,20 +150,19 @@ class Counters:
         mode: Mode = "take",
     ) -> ReserveReply:
         """One round trip; takes from every limit or from none. Raises RedisUnavailable: the outcome is unknown."""
-        answer = await self._scripts.run(
+        reply = await self._scripts.run(
             RESERVE,
             HASH_NAME % account_id,
             self._clock,
             request_id.hex,
-            LEASE_MS,
-            start_ms,
             mode,
-            *estimate.tokens,
-            *estimate.cost,
+            pack_numbers(LEASE_MS, start_ms, *estimate.tokens, *estimate.cost, limits.counters),
             scopes,
             note,
-            entries,
+            limits.fields,
+            limits.numbers,
         )
+        answer = read_numbers(reply)
         status, now_ms, sweep = _STATUS[answer[0]], answer[1], answer[2] == 1
         if status == "seed":
             return ReserveReply(status, now_ms, sweep, seed=tuple(n - 1 for n in answer[3:]))
@@ -195,10 +178,7 @@ class Counters:
                 HASH_NAME % s.account_id,
                 self._clock,
                 s.request_id.hex,
-                s.requests_rate,
-                s.requests_window,
-                s.tokens,
-                s.nano_usd,
+                pack_numbers(s.requests_rate, s.requests_window, s.tokens, s.nano_usd),
                 int(s.is_forestalling),
             )
         )
@@ -217,7 +197,7 @@ class Counters:
     async def sweep(self, account_id: int) -> tuple[int, list[Lease]]:
         """(open leases, expired ones claimed by this call for CLAIM_MS); drops what is long over."""
         answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MOST_CLAIMED)
-        claimed = [_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
+        claimed = [read_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
         return answer[0], claimed
 
     async def announce(self, account_id: int) -> None:
@@ -267,15 +247,3 @@ class Counters:
         """Of all leases of the account, open or reaped."""
         names = await self._scripts.command("HKEYS", HASH_NAME % account_id)
         return [UUID(name[2:].decode()) for name in names if name.startswith(b"l|")]
-
-
-def _lease(request_id: bytes, value: bytes) -> Lease:
-    _, _, start, prompt, completion, cost, _, _, note, *_ = _decode(value)
-    return Lease(
-        request_id=UUID(request_id.decode()),
-        start_ms=int(start),
-        prompt_tokens=int(prompt),
-        completion_tokens=int(completion),
-        nano_usd=int(cost),
-        note=note if isinstance(note, bytes) else note.encode(),
-    )

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from gateway.domain.limits import LETTERS, Kind
 from gateway.domain.windows import WINDOW_KINDS, WindowKind, window_ms
+from gateway.storage.counter_layout import read_counter
 from gateway.storage.counters import Counters
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 TIME_ZONE = "SELECT time_zone FROM accounts WHERE id = $1"
 _KINDS: Final[dict[str, Kind]] = {letter: kind for kind, letter in LETTERS.items()}
-_decode = msgspec.msgpack.Decoder(list[int]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ async def measure_drift(counters: Counters, pool: "Pool", account_id: int, now_m
         scope, _, window = rest.partition("|")
         if letter not in ("R", "T", "C") or window not in WINDOW_KINDS:
             continue
-        ends, used, *_ = _decode(value)
+        ends, used, *_ = read_counter(field, value)
         kind_of_window: WindowKind = window  # type: ignore[assignment]  # looked at just above
         start, end = window_ms(kind_of_window, time_zone, now_ms)
         if ends == end:

@@ -6,7 +6,8 @@ from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import milliseconds_of
 from gateway.domain.plans import make_plan
 from gateway.domain.refusals import Taken, pair
-from gateway.storage.counters import Counters, Estimate, pack_entries
+from gateway.storage.counter_layout import pack_entries
+from gateway.storage.counters import Counters, Estimate
 from gateway.storage.redis import RedisUnavailable
 from gateway.storage.seeding import Seeder
 

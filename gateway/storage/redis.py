@@ -41,18 +41,18 @@ class NotRun(RedisUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua file behind the common head; its SHA-1 is its version."""
+    """Lua files, one behind the other; its SHA-1 is its version."""
 
     name: str
     text: bytes = field(repr=False)
     sha: str
 
     @classmethod
-    def load(cls, name: str) -> "Script":
-        """From gateway/storage/lua, with counters.lua in front."""
+    def load(cls, *names: str) -> "Script":
+        """From gateway/storage/lua; the last is the script, what it stands on comes before."""
         folder = files("gateway.storage") / "lua"
-        text = (folder / "counters.lua").read_bytes() + (folder / f"{name}.lua").read_bytes()
-        return cls(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
+        text = b"".join((folder / f"{name}.lua").read_bytes() for name in names)
+        return cls(names[-1], text, hashlib.sha1(text, usedforsecurity=False).hexdigest())
 
 
 class Scripts(Protocol):

@@ -5,11 +5,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from callers import Caller, new_mark
 from gateways import Books, Ledger, Tallies
 
 from end_to_end.conftest import MeasureDrift
+from gateway.storage.counter_layout import read_lease
 
 if TYPE_CHECKING:
     import openai
@@ -60,8 +60,8 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
         while True:
             for name, value in (await tallies.everything(caller.account_id)).items():
                 if name[:2] == b"l|":
-                    lease = msgspec.msgpack.decode(value)
-                    reserved[name[2:].decode()] = lease[3] + lease[4]
+                    lease = read_lease(name[2:], value)
+                    reserved[name[2:].decode()] = lease.prompt_tokens + lease.completion_tokens
             await asyncio.sleep(0.02)
 
     watching = asyncio.create_task(watch())

@@ -4,13 +4,13 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import msgspec
 import pytest
 from callers import Caller, MakeCaller, Said, new_mark
 from factories import ADMIN, make_model
 from gateways import Books, GatewayThread, Ledger, Tallies, until
 
 from admin_api.operations import subscriptions
+from gateway.storage.counter_layout import read_lease
 
 
 def statuses(answers: list[Said]) -> Counter[int]:
@@ -73,8 +73,8 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
         while True:
             for name, value in (await tallies.everything(caller.account_id)).items():
                 if name[:2] == b"l|":
-                    lease = msgspec.msgpack.decode(value)
-                    reserved[name[2:].decode()] = lease[3] + lease[4]
+                    lease = read_lease(name[2:], value)
+                    reserved[name[2:].decode()] = lease.prompt_tokens + lease.completion_tokens
             await asyncio.sleep(0.02)
 
     watching = asyncio.create_task(watch())

@@ -22,7 +22,8 @@ from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.plans import make_plan
 from gateway.domain.windows import window_ms
 from gateway.reap import estimated_row
-from gateway.storage.counters import SCRIPTS, Counters, Estimate, Lease, Settlement, pack_entries
+from gateway.storage.counter_layout import Lease, pack_entries, pack_numbers
+from gateway.storage.counters import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
 from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.epochs import raise_epochs
 from gateway.storage.key_records import find_key_record_by_id
@@ -225,7 +226,7 @@ async def test_drift_is_found_said_and_mended(
         field = f"R|k{caller.key_id}|month"
         ends, used, reserved, epoch = await own.counter(caller.account_id, field)
         assert (ends, used, reserved) == (end, 5, 0)
-        await client.hset(f"lm1:{{{caller.account_id}}}", field, _packed([ends, 3, 0, epoch]))
+        await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, 3, 0, epoch))
 
         check = gateways[0].apps[0].parts.drift
         found = await asyncio.wrap_future(
@@ -257,16 +258,12 @@ async def test_rows_on_their_way_are_no_drift_and_drift_is_found_under_load(
     async with redis.asyncio.from_url(valkey.url()) as client:
         own = Tallies(client)
         ends, used, reserved, epoch = await own.counter(caller.account_id, field)
-        await client.hset(f"lm1:{{{caller.account_id}}}", field, _packed([ends, used + 100_000, reserved, epoch]))
+        await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, used + 100_000, reserved, epoch))
         by_hand = await found()
     assert set(await load.stop()) == {(200, "")}
 
     assert by_load == [set(), set(), set()]
     assert by_hand == {field}
-
-
-def _packed(numbers: list[int]) -> bytes:
-    return msgspec.msgpack.encode(numbers)
 
 
 def _loop_of(gateway: GatewayThread) -> Any:

@@ -18,6 +18,7 @@ from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies,
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import new_key
+from gateway.storage.counters import HASH_NAME
 from gateway.storage.migrate import migrate
 from gateway.storage.postgres import Pool, new_pool
 
@@ -157,7 +158,7 @@ async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
 ) -> None:
     there = caller.at(start_gateway(redis_url=redis_server.url()).url)
     async with redis.asyncio.from_url(redis_server.url()) as client:
-        await client.set(f"lm1:{{{caller.account_id}}}", "not a hash")
+        await client.set(HASH_NAME % caller.account_id, "not a hash")
 
     said = await there.chat()
 

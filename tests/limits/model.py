@@ -9,6 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from gateway.domain.plans import Entry
+from gateway.storage import counter_layout as layout
 from gateway.storage.counters import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
 
 # A bucket is counted in these: an amount a minute is then a whole number of them a millisecond.
@@ -304,7 +305,8 @@ class Account:
 
     def _use(self, now: int, part: Part, amount: int) -> None:
         match self.counters.get(part.name):
-            case Bucket() as bucket:
+            # No difference is no write: what is missing goes on to be refilled from when it was last looked at.
+            case Bucket() as bucket if amount != part.amount:
                 filled = bucket.at_time(now, bucket.rate)
                 owed = max(0, filled.owed + (amount - part.amount) * UNITS)
                 self.counters[part.name] = replace(filled, owed=owed)
@@ -346,6 +348,10 @@ class Account:
                         completion_tokens=lease.completion,
                         nano_usd=lease.cost,
                         note=lease.note,
+                        expires_ms=lease.valid_until,
+                        claimed_ms=lease.claimed_until,
+                        parts=tuple(layout.Part(part.name, part.ends, part.amount) for part in lease.parts),
+                        scopes=lease.scopes,
                     )
                 )
             elif not lease.is_open and lease.valid_until + KEEP_MS <= now:

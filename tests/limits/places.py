@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
 import pytest
 import redis
 from model import Account, Bucket, Counter, Held, Part, Slots, Window
@@ -21,6 +20,7 @@ from gateway.domain.grants import Grant
 from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.limits import WINDOWED_KINDS, Kind, Level, Limit
 from gateway.domain.plans import Plan, make_plan
+from gateway.storage.counter_layout import Lease, pack_entries, read_counter, read_lease
 from gateway.storage.counters import (
     HASH_NAME,
     SCRIPTS,
@@ -30,7 +30,6 @@ from gateway.storage.counters import (
     ReserveReply,
     SeedEntry,
     Settlement,
-    pack_entries,
 )
 from gateway.storage.redis import Argument, Script, Scripts
 from gateway.storage.redis_urls import connect
@@ -40,7 +39,6 @@ T = TypeVar("T")
 # A second server to hold the scripts against, e.g. Debian's /usr/bin/redis-server (7.0).
 OTHER_SERVER = os.environ.get("LITEMAAS_TEST_REDIS_SERVER")
 SERVERS = ("valkey", "cluster", *(("redis",) if OTHER_SERVER else ()))
-_decode = msgspec.msgpack.Decoder().decode
 
 
 @contextmanager
@@ -102,31 +100,31 @@ def read_account(fields: dict[bytes, bytes]) -> tuple[Account, int | None]:
         if name == "due":
             due = int(value)
         elif name.startswith("l|"):
-            account.leases[UUID(name[2:])] = _held(_decode(value))
+            account.leases[UUID(name[2:])] = _held(read_lease(raw[2:], value))
         else:
-            account.counters[name] = _counter(name, _decode(value))
+            account.counters[name] = _counter(name, value)
     return account, due
 
 
-def _counter(name: str, value: list[int]) -> Counter:
+def _counter(name: str, value: bytes) -> Counter:
+    numbers = read_counter(name, value)
     if name[0] in "rt":
-        return Bucket(*value)
-    return Slots(*value) if name[0] == "c" else Window(*value)
+        return Bucket(*numbers)
+    return Slots(*numbers) if name[0] == "c" else Window(*numbers)
 
 
-def _held(value: list[Any]) -> Held:
-    expires, state, start, prompt, completion, cost, took, scopes, note, claimed = value
+def _held(lease: Lease) -> Held:
     return Held(
-        valid_until=expires,
-        is_open=state == 1,
-        start=start,
-        prompt=prompt,
-        completion=completion,
-        cost=cost,
-        parts=[Part(*took[n : n + 3]) for n in range(0, len(took), 3)],
-        scopes=scopes,
-        note=note.encode() if isinstance(note, str) else note,
-        claimed_until=claimed,
+        valid_until=lease.expires_ms,
+        is_open=lease.is_open,
+        start=lease.start_ms,
+        prompt=lease.prompt_tokens,
+        completion=lease.completion_tokens,
+        cost=lease.nano_usd,
+        parts=[Part(*part) for part in lease.parts],
+        scopes=lease.scopes,
+        note=lease.note,
+        claimed_until=lease.claimed_ms,
     )
 
 

@@ -32,10 +32,11 @@ from gateway.domain.ids import uuid7
 from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
 from gateway.domain.plans import Plan, make_plan
 from gateway.domain.windows import WINDOW_KINDS, window_ms
-from gateway.storage.counters import Counters, Estimate, Mode, SeedEntry, Settlement, pack_entries
+from gateway.storage.counter_layout import pack_entries
+from gateway.storage.counters import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
 
 ACCOUNT = 7
-HASH = "lm1:{7}"
+HASH = HASH_NAME % ACCOUNT
 HUGE = 2**53 - 1
 STEPS_EACH = 50
 ZONES = ("Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Auckland")

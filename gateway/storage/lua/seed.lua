@@ -3,51 +3,61 @@
 --
 -- ARGV: 2 msgpack {{field, window's start, window's end, the ledger's sum, epoch}, …}
 -- Returns how many were made.
-local now, wanted = clock(), decode(ARGV[2])
+local wanted = cmsgpack.unpack(ARGV[2])
 local fields, need = {}, {}
 for n, counter in ipairs(wanted) do fields[n] = counter[1] end
 for n, value in ipairs(call('HMGET', HASH, unpack(fields))) do
-  local v, field, starts, ends, used, epoch = value and decode(value), unpack(wanted[n])
-  if field:sub(1, 1) == 'c' then
-    if not v or v[2] < epoch then need[#need + 1] = {field, 0, 0, 0, 0, epoch} end
-  -- A counter of a later window belongs to gateways that have already gone on; one of a later epoch is right already.
-  elseif not v or v[4] < epoch and (v[1] <= ends or ends > now) or v[4] == epoch and v[1] < ends and v[1] > starts then
-    need[#need + 1] = {field, starts, ends, used, 0, epoch}
+  local field, starts, ends, used, epoch = unpack(wanted[n])
+  if sub(field, 1, 1) == 'c' then
+    local _, made
+    if value then check_size(value, 16); _, made = read(OPEN, value) end
+    if not value or made < epoch then need[#need + 1] = {field, 0, 0, 0, 0, epoch} end
+  else
+    local till, _, made
+    if value then check_size(value, 32); till, _, _, made = read(WINDOW, value) end
+    -- A counter of a later window belongs to gateways that have already gone on; one of a later epoch is right already.
+    if not value or made < epoch and (till <= ends or ends > now) or made == epoch and till < ends and till > starts then
+      need[#need + 1] = {field, starts, ends, used, 0, epoch}
+    end
   end
 end
 if #need == 0 then return 0 end
 
 local leases, all = {}, call('HGETALL', HASH)
 for n = 1, #all, 2 do
-  if all[n]:sub(1, 2) == 'l|' then
-    leases[all[n]] = decode(all[n + 1])
+  if sub(all[n], 1, 2) == 'l|' then 
+    local lease, names, took, at = read_lease(all[n + 1])
+    leases[all[n]] = {lease, names, took, sub(all[n + 1], at)}
   end
 end
 local changed = {}
 for _, counter in ipairs(need) do
   local field, starts, ends = counter[1], counter[2], counter[3]
   local kind, scope = field:match('^(%a)|([^|]+)')
-  for name, lease in pairs(leases) do
+  for name, parts in pairs(leases) do
+    local lease, names, took, rest = unpack(parts)
     local is_open = lease[STATE] == 1
     -- What was reaped is in the ledger's sum by its estimate: real figures that come later must find that part.
     local covers = kind == 'c' and is_open or kind ~= 'c' and starts <= lease[START] and lease[START] < ends
-    if covers and (' ' .. lease[SCOPES] .. ' '):find(' ' .. scope .. ' ', 1, true) then
-      local took, at = lease[TOOK], nil
-      for n = 1, #took, 3 do if took[n] == field and took[n + 1] == ends then at = n end end
+    local scopes = rest:match('^%Z*')
+    if covers and (' ' .. scopes .. ' '):find(' ' .. scope .. ' ', 1, true) then
+      local at = nil
+      for n = 1, #names do if names[n] == field and took[2 * n - 1] == ends then at = n end end
       if not at then                                    -- a limit newer than the lease: it counts it from now on
         local want = kind == 'T' and lease[PROMPT] + lease[COMPLETION] or kind == 'C' and lease[COST] or 1
-        at = #took + 1
-        took[at], took[at + 1], took[at + 2] = field, ends, want
-        changed[name] = lease
+        at = #names + 1
+        names[at], took[2 * at - 1], took[2 * at] = field, ends, want
+        changed[name] = parts
       end
-      if is_open then counter[5] = counter[5] + took[at + 2] end
+      if is_open then counter[5] = counter[5] + took[2 * at] end
     end
   end
 end
-for name, lease in pairs(changed) do call('HSET', HASH, name, pack(lease)) end
+for name, parts in pairs(changed) do call('HSET', HASH, name, write_lease(unpack(parts))) end
 for _, counter in ipairs(need) do
   local field, _, ends, used, open, epoch = unpack(counter)
-  call('HSET', HASH, field, field:sub(1, 1) == 'c' and pack({open, epoch}) or pack({ends, used, open, epoch}))
+  local is_slots = sub(field, 1, 1) == 'c'
+  call('HSET', HASH, field, is_slots and write(OPEN, open, epoch) or write(WINDOW, ends, used, open, epoch))
 end
 call('PEXPIRE', HASH, KEEP_MS)
 return #need
