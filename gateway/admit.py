@@ -202,7 +202,14 @@ class Admission:
                 self._announced.clear()
             self._announced[account_id] = now
             # In the same write as the reserve that follows; the caller does not wait for it.
-            self._background.start(self._counters.announce(account_id), "announce-account")
+            self._background.start(self._name_account(account_id), "announce-account")
+
+    async def _name_account(self, account_id: int) -> None:
+        try:
+            await self._counters.announce(account_id)
+        except (RedisUnavailable, ScriptFailed):
+            # The reserve that goes with it fails too, and says so; the next call names the account again.
+            self._announced.pop(account_id, None)
 
     async def take_again(self, reservation: Reservation) -> None:
         """Reserves without refusing: the call is under way, and Redis lost its lease. Windows that are over by now

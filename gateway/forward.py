@@ -1,5 +1,7 @@
 """Step 3: open the upstream's answer. The only place that turns the upstream's failures into the caller's errors."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +22,8 @@ PASSED_HEADERS: Final = {
     b"traceparent": "traceparent",
 }
 LARGEST_ERROR: Final = 64 * 1024
+MOST_DIGITS: Final = 12
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 # LiteLLM's own key was refused, or its upstream's: neither is the caller's doing.
 STATUSES_OF_OURS: Final = {401: 502, 403: 502, 408: 504}
 
@@ -51,7 +55,8 @@ def error_of(failure: Exception) -> GatewayError:
 
 
 async def read_refusal(answer: Answer) -> GatewayError:
-    """The upstream's own error, in words that are the caller's to read: its status, its message, its retry-after."""
+    """The upstream's own error, in words that are the caller's to read: its status, its message, and whether and when
+    to try again."""
     body = b""
     try:
         while len(body) < LARGEST_ERROR and (chunk := await answer.read()):
@@ -74,10 +79,36 @@ async def read_refusal(answer: Answer) -> GatewayError:
         error.code = code
     if isinstance(param := told.get("param"), str):
         error.param = param
-    retry_after = answer.headers.get("retry-after") or answer.headers.get("llm_provider-retry-after")
-    if retry_after and retry_after.isdigit():
-        error.headers["retry-after"] = retry_after
+    error.headers.update(_retry_headers(answer.headers, error))
     return error
+
+
+def _retry_headers(headers: Mapping[str, str], error: GatewayError) -> dict[str, str]:
+    """What SDKs go by, from LiteLLM or, under another name, from the provider behind it. `retry-after` is in whole
+    seconds, rounded up: fractions, which some providers send, are told in `retry-after-ms`."""
+    told = {}
+
+    def find(name: str) -> str:
+        return headers.get(name) or headers.get(f"llm_provider-{name}") or ""
+
+    if (wait_s := _count(find("retry-after"))) is not None:
+        told["retry-after"] = str(math.ceil(wait_s))
+        if wait_s % 1:
+            told["retry-after-ms"] = str(math.ceil(wait_s * 1000))
+    if (wait_ms := _count(find("retry-after-ms"))) is not None:
+        told["retry-after-ms"] = str(math.ceil(wait_ms))
+    should_retry = find("x-should-retry").lower()
+    if should_retry in ("true", "false"):
+        told["x-should-retry"] = should_retry
+    elif error.code == "insufficient_quota":
+        # Providers leave it to the code, which SDKs do not look at.
+        told["x-should-retry"] = "false"
+    return told
+
+
+def _count(text: str) -> float | None:
+    """A number that is not negative and at most as long as a person would write it; dates are none."""
+    return float(text) if len(text) <= MOST_DIGITS and _NUMBER.fullmatch(text) else None
 
 
 def _told(body: bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnre
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import Network, client_address
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
-from gateway.web.errors import send_error
+from gateway.web.errors import identity, send_error
 from gateway.web.hang_ups import interrupt_on_hang_up
 from gateway.web.responses import RawHeaders, Receive, Scope, Send
 from gateway.web.uploads import read_upload
@@ -177,7 +177,7 @@ class Proxy:
         record, request_id = reservation.record, str(reservation.request_id)
         relay = Relay(send)
         status, told_cost, refusal = 499, None, None
-        answers = [*reservation.headers, (b"x-request-id", request_id.encode())]
+        answers = [*reservation.headers, *identity(request_id, endpoint.error_shape)]
         to_upstream = upstream_headers(head.passed, request_id, f"account-{record.account_id}")
         metrics.IN_FLIGHT.inc()
         if reservation.is_leased:

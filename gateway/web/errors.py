@@ -23,7 +23,9 @@ def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[
     """The body in the shape of the route: OpenAI's, Anthropic's, or the admin API's."""
     if shape == "anthropic":
         kind = ANTHROPIC_TYPES.get(error.status, "api_error")
-        detail = {"type": kind, "message": error.message, "code": error.code, **error.details}
+        # Its SDKs read `error.details.error_code`, and hand the rest of `details` on.
+        details = {"error_code": error.code, **error.details}
+        detail = {"type": kind, "message": error.message, "code": error.code, **error.details, "details": details}
         return {"type": "error", "error": detail, "request_id": request_id}
     if shape == "openai":
         return {
@@ -44,5 +46,11 @@ async def send_error(
 ) -> None:
     """Answers with the error; `headers` go out beside the error's own."""
     own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    identity = (b"x-request-id", request_id.encode())
-    await send_json(send, error.status, error_body(error, request_id, shape), [identity, *own, *(headers or [])])
+    all_headers = [*identity(request_id, shape), *own, *(headers or [])]
+    await send_json(send, error.status, error_body(error, request_id, shape), all_headers)
+
+
+def identity(request_id: str, shape: ErrorShape) -> RawHeaders:
+    """By what name the call goes: OpenAI's SDKs read `x-request-id`, Anthropic's `request-id`."""
+    value = request_id.encode()
+    return [(b"x-request-id", value), (b"request-id", value)] if shape == "anthropic" else [(b"x-request-id", value)]

@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant("refill twice after a step back", "counters", "at + passed", "now"),
     Mutant("14 digits only", "counters", "string.format('%.0f', number)", "tostring(number / 10)"),
     Mutant("foreign values are taken for counters", "counters", "if #value ~= size then", "if #value < size then"),
-    Mutant("foreign values are taken for leases", "leases", "if not (n >= 0 and 64 + 17 * n < #value) then", "if not (n >= 0) then"),
+    Mutant("foreign values are taken for leases", "leases", "if not (n >= 0 and n % 1 == 0 and 64 + 17 * n < #value) then", "if not (n >= 0 and 64 + 17 * n < #value) then"),
     Mutant("refund above full", "leases", "max(0, owed + (is - was) * 60000)", "owed + (is - was) * 60000"),
     Mutant("no refund", "leases", "max(0, owed + (is - was) * 60000)", "max(owed, owed + (is - was) * 60000)"),
     Mutant("a refund is lost to what was refilled since", "leases", "    owed, at = refill(owed, at, rate, now)\n", ""),

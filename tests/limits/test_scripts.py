@@ -1266,17 +1266,33 @@ async def test_large_amounts_pass_every_script_unchanged(bench: Bench, kind: Kin
     _, (lease,) = await bench.counters.sweep(bench.account)
     assert lease.prompt_tokens + lease.completion_tokens == number == lease.nano_usd
     await bench.counters.renew(bench.account, [request_id])
+    held = (await bench.state())[0].leases[request_id]
+    assert (held.prompt, held.completion, held.cost) == (number - 1, 1, number) == (*size[:2], held.parts[0].amount)
     await bench.counters.charge(bench.account, request_id, tokens=MAX_AMOUNT, nano_usd=MAX_AMOUNT)
     assert await bench.counter(limit) == Window(253_402_300_800_000, 0, MAX_AMOUNT, 2)
-    assert (await bench.reserve(limit, tokens=(1, 0, 1), cost=(1, 0, 1))).status == "refused"
+    refused = await bench.reserve(limit, tokens=(1, 0, 1), cost=(1, 0, 1))
+    assert (refused.status, refused.takings[0][:2]) == ("refused", (0, MAX_AMOUNT))
     bench.now += LEASE_MS
     await bench.sweep_and_reap()
+    assert await bench.counter(limit) == Window(253_402_300_800_000, MAX_AMOUNT, 0, 2)
     await bench.settle(request_id, tokens=number, cost=number)
     assert await bench.counter(limit) == Window(253_402_300_800_000, number, 0, 2)
 
     bench.epoch += 1
     bench.sums[limit.field] = number
     assert await bench.left(limit) == MAX_AMOUNT - number
+
+
+@pytest.mark.parametrize("number", [10**14, 10**14 + 1, MAX_AMOUNT - 1])
+async def test_large_counts_of_requests_pass_unchanged(bench: Bench, number: int) -> None:
+    limit, slots = limit_of("requests", MAX_AMOUNT, window="lifetime"), limit_of("concurrency", number)
+    bench.sums[limit.field] = number
+    request_id = await bench.take(limit, slots)
+    assert await bench.counter(limit) == Window(253_402_300_800_000, number, 1, 1)
+    assert [await bench.left(limit), await bench.left(slots)] == [MAX_AMOUNT - number - 1, number - 1]
+
+    await bench.settle(request_id)
+    assert await bench.counter(limit) == Window(253_402_300_800_000, number + 1, 0, 1)
 
 
 async def test_a_debt_beyond_whole_numbers_is_told_as_the_largest(bench: Bench) -> None:

@@ -86,16 +86,20 @@ def ask_anthropic(asked: Asked) -> Seen:
                 with client.messages.stream(
                     model=asked.model, messages=messages, max_tokens=asked.max_tokens
                 ) as stream:
+                    assert stream.request_id
                     message: Any = stream.get_final_message()
             else:
                 message = client.messages.create(model=asked.model, messages=messages, max_tokens=asked.max_tokens)
+                assert message._request_id
         except anthropic.APIStatusError as error:
             body: Any = error.body
             assert body["type"] == "error"
+            # Under the name that its SDK looks for.
+            assert error.request_id == body["request_id"]
             return Seen(
                 error=type(error).__name__,
                 status=error.status_code,
-                code=body["error"]["code"],
+                code=error.error_code,
                 message=body["error"]["message"],
             )
     return Seen(

@@ -67,22 +67,37 @@ async def test_litellms_408_is_a_timeout() -> None:
 
 
 @pytest.mark.parametrize(("header", "sent"), [
-    ({"retry_after": "7"}, "7"),
-    ({"llm_provider_retry_after": "9"}, None),
-    ({"retry_after": "soon"}, None),
-    ({"retry_after": "-5"}, None),
-    ({"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
-    ({}, None),
+    ({"retry-after": "7"}, {"retry-after": "7"}),
+    ({"retry-after": "0.25"}, {"retry-after": "1", "retry-after-ms": "250"}),
+    ({"retry-after": "7.0"}, {"retry-after": "7"}),
+    ({"retry-after": "2", "retry-after-ms": "1234.5"}, {"retry-after": "2", "retry-after-ms": "1235"}),
+    ({"retry-after-ms": "300"}, {"retry-after-ms": "300"}),
+    ({"llm_provider-retry-after": "12", "llm_provider-retry-after-ms": "11500"},
+     {"retry-after": "12", "retry-after-ms": "11500"}),
+    ({"x-should-retry": "false"}, {"x-should-retry": "false"}),
+    ({"llm_provider-x-should-retry": "True"}, {"x-should-retry": "true"}),
+    ({"llm-provider-retry-after": "9"}, {}),
+    ({"retry-after": "soon"}, {}),
+    ({"retry-after": "-5"}, {}),
+    ({"retry-after": "1e9"}, {}),
+    ({"retry-after": "9" * 5000}, {}),
+    ({"retry-after": "\u0663"}, {}),
+    ({"retry-after": "nan", "retry-after-ms": "inf", "x-should-retry": "perhaps"}, {}),
+    ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
+    ({}, {}),
 ])  # fmt: skip
-async def test_retry_after_passes_in_whole_seconds_only(header: dict[str, str], sent: str | None) -> None:
-    assert (await told(Answer(429, body(message="x"), **header))).headers.get("retry-after") == sent
-
-
-async def test_litellm_puts_the_providers_retry_after_under_another_name() -> None:
+async def test_when_to_retry_passes_in_numbers(header: dict[str, str], sent: dict[str, str]) -> None:
     answer = Answer(429, body(message="x"))
-    answer.headers["llm_provider-retry-after"] = "12"
+    answer.headers.update(header)
 
-    assert (await told(answer)).headers["retry-after"] == "12"
+    assert (await told(answer)).headers == sent
+
+
+async def test_a_providers_spent_quota_is_not_worth_a_retry() -> None:
+    spent = body(message="You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
+
+    assert (await told(Answer(429, spent))).headers == {"x-should-retry": "false"}
+    assert (await told(Answer(429, spent, x_should_retry="true"))).headers == {"x-should-retry": "true"}
 
 
 @pytest.mark.parametrize("content", [

@@ -7,7 +7,7 @@ local EXPIRES, CLAIMED, STATE, START, PROMPT, COMPLETION, COST = 1, 2, 3, 4, 5, 
 local function read_lease(value)
   local lease = {struct.unpack('<dddddddd', value)}
   local n = lease[8]
-  if not (n >= 0 and 64 + 17 * n < #value) then error('not a lease of ours') end
+  if not (n >= 0 and n % 1 == 0 and 64 + 17 * n < #value) then error('not a lease of ours') end
   local took, names = {struct.unpack('<' .. string.rep('d', 2 * n), value, 65)}, {struct.unpack(string.rep('s', n), value, 65 + 16 * n)}
   local at = names[n + 1]
   lease[9], took[2 * n + 1], names[n + 1] = nil, nil, nil
