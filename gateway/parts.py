@@ -81,7 +81,7 @@ class Parts:
             on_late=lambda rows: self.settlements.settle_replayed(rows),
         )
         self.settlements = Settlements(self.counters, self.ledger)
-        self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc)
+        self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
         self.reaper = Reaper(self.counters, self.ledger)
         self.admission = Admission(
             self.counters,

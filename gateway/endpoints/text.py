@@ -8,6 +8,7 @@ from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, estimate_text
 from gateway.endpoints.chat import ask_for_usage
+from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments
 from gateway.endpoints.requests import (
     MOST_CHOICES,
     Call,
@@ -66,7 +67,8 @@ def _without_completion(body: bytes, name: str, units: Usage | None = None) -> C
     fields = decode_fields(body)
     model = read_model(fields)
     check_fields(fields)
-    _, tokens = estimate_input(fields, name)
+    found = Attachments()
+    _, tokens = estimate_input(fields, name, found)
     if name == "documents":
         tokens += estimate_text((read(fields, "query", str | None, "a string") or "").encode(errors="surrogatepass"))
     return Call(
@@ -75,35 +77,47 @@ def _without_completion(body: bytes, name: str, units: Usage | None = None) -> C
         is_streamed=False,
         wants_usage=True,
         prompt_tokens=tokens,
-        prompt_bytes=len(body),
+        prompt_bytes=found.bound(body),
         maximum=0,
         choices=1,
         units=units or Usage(),
     )
 
 
-def estimate_input(fields: Fields, name: str) -> tuple[int, float]:
-    """(how many inputs, tokens of all): a text, a list of texts or of parts, token numbers, lists of those."""
+def estimate_input(fields: Fields, name: str, found: Attachments | None = None) -> tuple[int, float]:
+    """(how many inputs, tokens of all): a text, a list of texts or of parts, token numbers, lists of those. Pictures
+    among them are added to `found`; without it all is text."""
     value: Any = read(fields, name, Any, "a text, or a list of texts")
     if value is None or value == "" or value == []:
         raise GatewayError("invalid_request", f"'{name}' is missing; send a text or a list of texts.", param=name)
     if not isinstance(value, str | list | dict):
         raise GatewayError("invalid_request", f"'{name}' must be a text or a list of texts.", param=name)
     if isinstance(value, list) and not all(isinstance(item, int) for item in value):
-        return len(value), sum(map(_estimate, value))
-    return 1, _estimate(value)
+        return len(value), sum(_estimate(item, found) for item in value)
+    return 1, _estimate(value, found)
 
 
-def _estimate(item: Any) -> float:
+def _estimate(item: Any, found: Attachments | None) -> float:
+    if found is not None and (size := _picture_size(item)):
+        found.add(size)
+        return float(TOKENS_PER_ATTACHMENT)
     if isinstance(item, str):
         return estimate_text(item.encode(errors="surrogatepass"))
     if isinstance(item, int):
         return 1.0
     if isinstance(item, list):
-        return float(len(item)) if all(isinstance(i, int) for i in item) else sum(map(_estimate, item))
-    if isinstance(item, dict):
-        if isinstance(text := item.get("text"), str):
-            return estimate_text(text.encode(errors="surrogatepass"))
-        if item.get("type") in ("image_url", "image", "input_image"):
-            return float(TOKENS_PER_ATTACHMENT)
+        is_numbers = all(isinstance(i, int) for i in item)
+        return float(len(item)) if is_numbers else sum(_estimate(inner, found) for inner in item)
+    if isinstance(item, dict) and isinstance(text := item.get("text"), str):
+        return estimate_text(text.encode(errors="surrogatepass"))
     return estimate_text(msgspec.json.encode(item))
+
+
+def _picture_size(item: Any) -> int:
+    """Bytes of the body that are a picture; 0: it is something else."""
+    if isinstance(item, str):
+        # Models that embed pictures too take them as texts of this form.
+        return len(item.encode(errors="surrogatepass")) if item.startswith("data:") and ";base64," in item[:200] else 0
+    if isinstance(item, dict) and item.get("type") in ATTACHMENT_TYPES:
+        return len(msgspec.json.encode(item))
+    return 0

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
+from typing import Final
 
 import structlog
 
@@ -16,14 +18,28 @@ from gateway.storage.redis import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
+# For rows of calls that have ended here; the caller who needs the counter waits too.
+LONGEST_WAIT_S: Final = 1.0
+WAIT_S: Final = 0.01
+
 
 class Seeder:
-    """Asks the ledger once for all calls that wait for the same counters of an account; `on_made` hears how many."""
+    """Asks the ledger once for all calls that wait for the same counters of an account.
 
-    def __init__(self, counters: Counters, pool: Pool, on_made: Callable[[int], None] = lambda _: None) -> None:
+    `on_made` hears how many were made; `rows_wait_s` tells for how long rows of this gateway have waited to be written.
+    """
+
+    def __init__(
+        self,
+        counters: Counters,
+        pool: Pool,
+        on_made: Callable[[int], None] = lambda _: None,
+        rows_wait_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._counters = counters
         self._pool = pool
         self._on_made = on_made
+        self._rows_wait_s = rows_wait_s
         self._running: dict[tuple[int, tuple[Entry, ...]], asyncio.Task[None]] = {}
 
     async def seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
@@ -44,6 +60,7 @@ class Seeder:
         ]
         totals: list[int] = []
         if questions:
+            await self._await_rows()
             try:
                 totals = await self._sum_and_settle(account_id, questions)
             except POSTGRES_FAILED as exc:
@@ -58,6 +75,12 @@ class Seeder:
         made = await self._counters.seed(account_id, entries)
         self._on_made(made)
         log.info("counters_seeded", account_id=account_id, asked=len(entries), made=made)
+
+    async def _await_rows(self) -> None:
+        """Calls that ended here before this moment are in the ledger then, or Postgres is too slow to wait for."""
+        began_at = monotonic()
+        while monotonic() - began_at < min(self._rows_wait_s(), LONGEST_WAIT_S):
+            await asyncio.sleep(WAIT_S)
 
     async def _sum_and_settle(self, account_id: int, questions: list[WindowSum]) -> list[int]:
         """The ledger's sums. Calls that are in them and still hold a lease are settled first, or the seed would count

@@ -82,6 +82,21 @@ async def test_without_redis_calls_are_refused_until_it_is_back(
     assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
 
 
+async def test_counters_made_anew_know_of_calls_that_ended_a_moment_ago(
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway
+) -> None:
+    """Their rows are on the way, for they are written each tenth of a second."""
+    there = caller.at(start_gateway(redis_url=redis_server.url()).url)
+    await caller.limit("requests", 8, window="day")
+    for _ in range(4):
+        assert [(await there.chat()).status for _ in range(2)] == [200, 200]
+        async with redis.asyncio.from_url(redis_server.url()) as client:
+            await Tallies(client).all_settled(caller.account_id)
+            await client.flushall()
+
+    assert (await there.chat()).status == 429
+
+
 async def test_without_redis_calls_pass_where_that_is_set_and_are_counted_when_it_is_back(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
 ) -> None:

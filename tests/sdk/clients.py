@@ -95,7 +95,8 @@ def ask_anthropic(asked: Asked) -> Seen:
             body: Any = error.body
             assert body["type"] == "error"
             # Under the name that its SDK looks for.
-            assert error.request_id == body["request_id"]
+            request_id = error.request_id
+            assert request_id == body["request_id"]
             return Seen(
                 error=type(error).__name__,
                 status=error.status_code,

@@ -19,8 +19,10 @@ from gateway.domain.estimates import (
     expected_completion,
 )
 from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.messages import parse_messages
 from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages
 from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.text import parse_embedding, parse_moderation
 
 MEGABYTE = base64.b64encode(bytes(range(256)) * 4096).decode()
 DATA_URL = f"data:image/png;base64,{MEGABYTE}"
@@ -94,6 +96,23 @@ def test_where_the_most_is_reserved_an_attachment_is_not_its_bytes_either(part: 
 
     for call in (parse_chat(msgspec.json.encode(chat)), parse_responses(msgspec.json.encode(response))):
         assert TOKENS_PER_ATTACHMENT + 1000 <= call.prompt_bytes < TOKENS_PER_ATTACHMENT + 1600
+
+
+@pytest.mark.parametrize("picture", [IMAGE_URL, DATA_URL], ids=["a part", "a text"])
+def test_a_picture_to_moderate_or_to_embed_is_not_its_bytes(picture: Any) -> None:
+    body = msgspec.json.encode({"model": "m", "input": [{"type": "text", "text": "a" * 1000}, picture]})
+
+    for call in (parse_moderation(body), parse_embedding(body)):
+        assert TOKENS_PER_ATTACHMENT < call.prompt_tokens < TOKENS_PER_ATTACHMENT + 300
+        assert TOKENS_PER_ATTACHMENT + 1000 <= call.prompt_bytes < TOKENS_PER_ATTACHMENT + 1600
+
+
+@pytest.mark.parametrize("part", [ANTHROPIC_IMAGE, ANTHROPIC_PDF, TOOL_RESULT], ids=lambda part: part["type"])
+def test_an_attachment_to_a_message_is_not_its_bytes_where_the_most_is_reserved(part: dict[str, Any]) -> None:
+    message = {"role": "user", "content": [{"type": "text", "text": "a" * 1000}, part]}
+    call = parse_messages(msgspec.json.encode({"model": "m", "max_tokens": 5, "messages": [message]}))
+
+    assert TOKENS_PER_ATTACHMENT + 1000 <= call.prompt_bytes < TOKENS_PER_ATTACHMENT + 1600
 
 
 def test_text_that_looks_like_data_is_text_where_the_most_is_reserved() -> None:
