@@ -6,6 +6,8 @@ from typing import Final
 
 import typer
 
+from gateway.web.logs import configure_logs
+
 # Command group -> its module. Only the one that is called is loaded: what they need takes a second to import.
 GROUPS: Final = {
     "users": "admin_api.cli.users",
@@ -24,6 +26,8 @@ GROUPS: Final = {
 def main() -> None:
     """The entry point of `litemaas`."""
     try:
+        # Else what is logged goes to stdout, among the JSON that a program reads.
+        configure_logs("warning")
         build_app(sys.argv[1:])(prog_name="litemaas")
     except Exception as exc:
         # Here loaded late: the failure may be the import itself, and most commands do not fail.
