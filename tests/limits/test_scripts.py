@@ -752,11 +752,11 @@ async def test_what_a_long_call_used_is_charged_to_a_bucket_that_was_full_meanwh
 async def test_a_sweep_keeps_what_still_counts(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in KINDS] + [limit_of(kind, 100, window="day") for kind in WINDOWED_KINDS]
     await bench.take(*limits, tokens=TEN, cost=TEN)
-    before = await bench.picture()
+    before = await bench.fields()
 
     await bench.counters.sweep(bench.account)
 
-    assert await bench.picture() == before
+    assert await bench.fields() == before
 
 
 async def test_what_is_long_over_is_dropped(bench: Bench) -> None:
