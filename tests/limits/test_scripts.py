@@ -1186,6 +1186,21 @@ async def test_a_lost_hash_is_made_anew_and_lost_leases_are_taken_again(bench: B
     assert (await bench.reserve(*limits, tokens=TEN)).status == "refused"
 
 
+async def test_what_is_taken_again_beside_a_window_that_is_over_is_settled_where_it_was_taken(bench: Bench) -> None:
+    daily, budget, rate = limit_of("tokens", 100, window="day"), limit_of("cost", 100), limit_of("tpm", 100)
+    request_id = bench.new_id()
+    _, bench.now = window_ms("day", "UTC", bench.now)
+    await bench.take(daily, budget, rate, tokens=TEN, cost=TEN)
+
+    taken = await bench.ask(daily, budget, rate, tokens=TEN, cost=TEN, mode="force", request_id=request_id)
+
+    lease = (await bench.state())[0].leases[request_id]
+    assert (taken.status, lease.scopes, lease.note) == ("taken", bench.scopes, b"{}")
+    assert [(part.name, part.amount) for part in lease.parts] == [(budget.field, 10), (rate.field, 10)]
+    await bench.settle(request_id, tokens=25, cost=35)
+    assert [await bench.left(limit) for limit in (daily, budget, rate)] == [90, 55, 65]
+
+
 async def test_taking_again_never_refuses_and_leaves_a_window_that_is_over_alone(bench: Bench) -> None:
     limits = [limit_of("concurrency", 1), limit_of("tokens", 1, window="month"), limit_of("requests", 9, window="day")]
     _, midnight = window_ms("day", "UTC", NOON_MS)
