@@ -559,6 +559,18 @@ async def test_a_sweep_is_due_when_the_first_of_several_leases_has_expired(bench
     assert due == [False, False, False, False, True, False, False, True]
 
 
+async def test_a_sweep_is_due_in_time_for_a_lease_taken_after_the_clock_went_back(bench: Bench) -> None:
+    limit = limit_of("concurrency", 10)
+    await bench.take(limit)
+    bench.now -= 30_000
+    await bench.take(limit)
+
+    bench.now += LEASE_MS - 1
+    assert not (await bench.reserve(limit, mode="look")).is_sweep_due
+    bench.now += 1
+    assert (await bench.reserve(limit, mode="look")).is_sweep_due
+
+
 async def test_a_renewal_revives_a_lease_that_had_expired_and_was_claimed(bench: Bench) -> None:
     request_id = await bench.take(limit_of("concurrency", 1))
     bench.now += LEASE_MS
