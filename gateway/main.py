@@ -16,16 +16,20 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.catalogue import ENDPOINTS, Endpoint
 from gateway.endpoints.listing import view_model, view_models
+from gateway.endpoints.realtime import PATH as SESSION_PATH
 from gateway.parts import Parts
 from gateway.proxy import Head, Proxy, refuse_model_in_query
+from gateway.realtime import Realtime
 from gateway.settings import Settings, SettingsError
 from gateway.web.errors import send_error
 from gateway.web.logs import configure_logs
 from gateway.web.responses import Receive, Scope, Send, send_json
+from gateway.web.websockets import refuse_upgrade
 
 log = structlog.get_logger(__name__)
 
 Own = Callable[[Scope, Send], Awaitable[None]]
+SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
 PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,6 +50,9 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.parts = Parts(settings)
         self._proxy: Proxy | None = None
+        self._realtime: Realtime | None = None
+        # Read by BoundedWebSocket.
+        self.largest_message = settings.max_message_bytes
         self._multiprocess_folder = settings.prometheus_multiproc_dir
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in ENDPOINTS:
@@ -66,6 +73,7 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._proxy = await self.parts.open()
+        self._realtime = self.parts.new_realtime(self._proxy)
         try:
             yield
         finally:
@@ -73,7 +81,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._starlette(scope, receive, send)
+            await (self._upgrade if scope["type"] == "websocket" else self._starlette)(scope, receive, send)
             return
         endpoint = self._endpoints.get(scope["path"])
         proxy = self._proxy
@@ -84,12 +92,26 @@ class Gateway:
         else:
             await self._answer(scope, send)
 
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in SESSION_PATHS and self._realtime is not None:
+            await self._realtime.serve(scope, receive, send)
+            return
+        await receive()  # websocket.connect
+        error = GatewayError("not_found", f"There is no WebSocket {scope['path'][:200]} here.")
+        if self._realtime is None:
+            error = GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
+        metrics.ERRORS.labels(error.code).inc()
+        await refuse_upgrade(scope, send, error, str(self.parts.ids.new()))
+
     async def _answer(self, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
         request_id = self.parts.ids.new()
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if _model_of(path) else None)
         try:
+            if path in SESSION_PATHS:
+                message = f"{path} is a WebSocket: ask for the upgrade."
+                raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
             if own is None and path not in self._endpoints:
                 raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
             allowed = "POST" if own is None else "GET"

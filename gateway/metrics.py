@@ -42,6 +42,9 @@ FIRST_BYTE: Final = Histogram(
 IN_FLIGHT: Final = Gauge(
     "litemaas_calls_in_flight", "Calls being forwarded now", multiprocess_mode="livesum", registry=REGISTRY
 )
+SESSIONS: Final = Gauge(
+    "litemaas_realtime_sessions_open", "Realtime sessions open now", multiprocess_mode="livesum", registry=REGISTRY
+)
 LIMITS_UNAVAILABLE: Final = Counter(
     "litemaas_limits_unavailable", "Calls that met no Redis, by what became of them", ["outcome"], registry=REGISTRY
 )

@@ -13,7 +13,9 @@ from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
 from gateway.keep_leases import LeaseKeeper
 from gateway.proxy import Proxy
+from gateway.realtime import Realtime
 from gateway.reap import Reaper
+from gateway.session import Bounds
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.show_limits import LimitView
@@ -94,7 +96,8 @@ class Parts:
         )
         self.refusals = RefusalCounts(self.pool)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
-        self.limits = LimitView(LimitState(self.counters, self.seeder), self.ids)
+        self.limit_state = LimitState(self.counters, self.seeder)
+        self.limits = LimitView(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
         self.drift = DriftCheck(self.counters, self.pool)
 
@@ -182,6 +185,16 @@ class Parts:
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             upload_folder=settings.state_dir / "uploads",
+        )
+
+    def new_realtime(self, proxy: Proxy) -> Realtime:
+        """What serves realtime sessions."""
+        return Realtime(
+            proxy=proxy,
+            counters=self.counters,
+            state=self.limit_state,
+            bounds=Bounds(session_s=self.settings.session_max_s, silence_s=self.settings.idle_timeout_s),
+            allows_without_redis=self.settings.when_limits_unavailable == "allow",
         )
 
     async def _keep_clock(self) -> None:

@@ -103,12 +103,12 @@ class Proxy:
             record = await self.authenticate(head, scope)
             async with self._read(endpoint, head, receive) as call:
                 grant = find_grant(record, call.model)
-                self._check_ledger()
+                self.check_ledger()
                 reservation = await self.admission.admit(request_id, record, grant, call, endpoint.name)
                 request_id, headers, is_forwarded = reservation.request_id, reservation.headers, True
                 await self._forward(endpoint, call, reservation, head, started_at, receive, send)
         except LimitExceeded as refused:
-            self._count_refusal(refused)
+            self.count_refusal(refused)
             await send_error(send, refused.error, str(request_id), endpoint.error_shape, refused.headers)
         except GatewayError as error:
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
@@ -146,7 +146,8 @@ class Proxy:
             check_address(record, client_address(peer, scope["headers"], self.trusted_proxies))
         return record
 
-    def _count_refusal(self, refused: LimitExceeded) -> None:
+    def count_refusal(self, refused: LimitExceeded) -> None:
+        """In metrics and in the ledger's rollup."""
         limit, record = refused.by.limit, refused.reservation.record
         metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
         self.refusals.count(
@@ -158,7 +159,8 @@ class Proxy:
             code=refused.error.code,
         )
 
-    def _check_ledger(self) -> None:
+    def check_ledger(self) -> None:
+        """Raises `ledger_unavailable`."""
         if not self.ledger.is_accepting:
             message = "Usage can not be recorded at this moment, so the call is refused. Try again."
             raise GatewayError("ledger_unavailable", message, headers={"retry-after": "5"})

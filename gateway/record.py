@@ -31,6 +31,8 @@ class Outcome:
     first_byte_ms: int | None
     total_ms: int
     error_code: str | None = None
+    # Where a part of `usage` had to be estimated: why.
+    usage_why: EstimatedWhy | None = None
 
 
 def make_row(
@@ -94,7 +96,8 @@ def _charged(call: Call, outcome: Outcome, estimate: Usage) -> tuple[Usage, Esti
     units = call.units
     if outcome.usage is not None:
         told = outcome.usage
-        return replace(told, images=units.images, characters=units.characters, queries=units.queries), None
+        whole = replace(told, images=units.images, characters=units.characters, queries=units.queries)
+        return whole, outcome.usage_why
     passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":
         # Told by nobody, but known from the request.

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     max_upload_bytes: PositiveInt = Field(
         128 * 1024 * 1024, description="largest upload of sound; it is kept on disk in STATE_DIR while it is sent on"
     )
+    session_max_s: PositiveFloat = Field(3600.0, description="longest realtime session; then it is closed")
+    max_message_bytes: PositiveInt = Field(
+        4 * 1024 * 1024, le=16 * 1024 * 1024, description="largest message of a realtime session; LiteLLM takes 16 MiB"
+    )
     max_body_bytes_in_flight: PositiveInt = Field(
         512 * 1024 * 1024, description="bodies of all calls of a worker together; more: 503 overloaded"
     )

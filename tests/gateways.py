@@ -43,6 +43,7 @@ class GatewayThread:
             factory=True,
             loop="uvloop",
             http="gateway.web.bounded_http:BoundedHttp",
+            ws="gateway.web.bounded_websocket:BoundedWebSocket",
             lifespan="on",
             access_log=False,
             server_header=False,

@@ -112,6 +112,7 @@ def _serve(factory: str, **options: Any) -> None:
         factory=True,
         loop="uvloop",
         http="gateway.web.bounded_http:BoundedHttp",
+        ws="gateway.web.bounded_websocket:BoundedWebSocket",
         lifespan="on",
         access_log=False,
         server_header=False,

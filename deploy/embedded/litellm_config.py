@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.embedded.model_server.names import FAULTS, MEDIA
+from deploy.embedded.model_server.names import FAULTS, MEDIA, REALTIME
 
 PRICED = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
 # A reserved port, so that nobody ever listens there.
@@ -39,6 +39,8 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
         ),
         *(_media(name, mode, model_server_url) for name, mode in MEDIA.items()),
         *(_model(name, model_server_url, chat | PRICED) for name in FAULTS),
+        *(_model(name, model_server_url, {"mode": "realtime"} | SIZES | PRICED) for name in REALTIME),
+        _model("dead-realtime", NOBODY, {"mode": "realtime"} | SIZES | PRICED),
         _model("fault-dead", NOBODY, chat | PRICED),
     ]
     return {

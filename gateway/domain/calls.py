@@ -1,6 +1,6 @@
 """What a call is, what it used and how it ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, Literal, get_args
 
 Ending = Literal["completed", "client_disconnected", "upstream_error", "timeout", "refused_upstream", "unreachable"]
@@ -29,5 +29,9 @@ class Usage:
         """What a token limit is charged: input + output, cached input included."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
 
+
+_COUNTS: Final = tuple(field.name for field in fields(Usage))
 NO_USAGE: Final = Usage()

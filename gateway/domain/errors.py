@@ -27,6 +27,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "invalid_json": (400, "invalid_request_error"),
         "invalid_request": (400, "invalid_request_error"),
         "parameter_not_allowed": (400, "invalid_request_error"),
+        "upgrade_required": (426, "invalid_request_error"),
+        "session_expired": (400, "invalid_request_error"),
         "unsupported_media_type": (415, "invalid_request_error"),
         "request_too_large": (413, "invalid_request_error"),
         "validation_failed": (422, "invalid_request_error"),

@@ -24,6 +24,8 @@ class Grant:
     limits: tuple[Limit, ...]
     # Names every scope the call is in, also those without a limit now: one may be set while it runs.
     scopes: str
+    # LiteLLM's word for what the model is for; None: it does not say.
+    mode: str | None = None
 
     def is_over(self, now: datetime) -> bool:
         """Whether the subscription has run out, which no notification tells."""

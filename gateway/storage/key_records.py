@@ -40,7 +40,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
        k.revoked_at IS NOT NULL OR k.archived_at IS NOT NULL AS is_revoked,
        k.expires_at, k.allowed_ips::text[] AS allowed_ips,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'),
+            'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
             'price', (SELECT jsonb_build_object('id', p.id, 'input', p.input::text, 'output', p.output::text,
                 'cached_input', p.cached_input::text, 'cache_write', p.cache_write::text,
@@ -84,6 +84,7 @@ class _GrantRow(msgspec.Struct):
     model_id: int
     model_name: str
     owned_by: str
+    mode: str | None
     max_output_tokens: int | None
     subscription_id: int
     expires_at: datetime | None
@@ -161,6 +162,7 @@ def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: in
         model_id=row.model_id,
         model_name=row.model_name,
         owned_by=row.owned_by,
+        mode=row.mode,
         max_output_tokens=row.max_output_tokens,
         subscription_id=row.subscription_id,
         subscription_expires_at=row.expires_at,

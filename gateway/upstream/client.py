@@ -16,6 +16,12 @@ from yarl import URL
 KEEP_ALIVE_S = 4
 # What a caller who reads slowly makes us hold of his answer, in the system and here: it is given several times.
 RECEIVED_AT_ONCE = 32 * 1024
+# LiteLLM answers an upgrade before it asks its model; who is gone without a word is noticed by pings.
+HANDSHAKE_S = 30.0
+HEARTBEAT_S = 30.0
+GOODBYE_S = 2.0
+# The code of a WebSocket that ended without a close frame.
+BROKEN = 1006
 
 
 class UpstreamUnreachable(Exception):
@@ -101,6 +107,45 @@ class Answer:
             self._response.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """How the upstream ended a conversation; code 1006: it said nothing."""
+
+    code: int
+    reason: str
+
+
+class Conversation:
+    """A WebSocket to the upstream. What is not read yet holds the upstream up, as what it does not take holds us."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive(self) -> str | Goodbye:
+        """The next message; bytes are read as UTF-8."""
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return str(message.data)
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return bytes(message.data).decode(errors="replace")
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            return Goodbye(int(message.data or BROKEN), str(message.extra or ""))
+        return Goodbye(BROKEN, "")
+
+    async def send(self, text: str) -> None:
+        """Raises UpstreamBroken."""
+        try:
+            await self._socket.send_str(text)
+        except (aiohttp.ClientError, OSError, RuntimeError) as exc:
+            raise UpstreamBroken(str(exc)) from exc
+
+    async def close(self) -> None:
+        """Says goodbye and waits for the answer for a moment; then breaks the connection."""
+        await self._socket.close()
+
+
 def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, *_ = address
     made = socket.socket(family=family, type=kind, proto=protocol)
@@ -157,6 +202,29 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
         return Answer(response, self._patience.idle_s)
+
+    async def connect(self, path: str, query: str, headers: Mapping[str, str], *, most_bytes: int) -> Conversation:
+        """Opens a WebSocket; `query` is encoded already. It must be closed.
+
+        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
+        own = {"authorization": f"Bearer {self._api_key}"}
+        try:
+            async with asyncio.timeout(min(HANDSHAKE_S, self._patience.first_byte_s)):
+                socket = await self._session.ws_connect(
+                    URL(f"{self.url}{path}?{query}", encoded=True),
+                    headers={**headers, **own},
+                    heartbeat=HEARTBEAT_S,
+                    autoclose=False,
+                    max_msg_size=most_bytes,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_S),
+                )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise UpstreamUnreachable(str(exc)) from exc
+        except TimeoutError as exc:
+            raise UpstreamSilent("no handshake in the set time") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamBroken(str(exc)) from exc
+        return Conversation(socket)
 
     def _url(self, path: str) -> URL:
         # Parsing an address costs more than sending a small body.

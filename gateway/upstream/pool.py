@@ -1,15 +1,26 @@
 """LiteLLM at one or several addresses: the least busy that serves; another one where a call was surely not taken."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 
 from gateway.upstream.breaker import Breaker
-from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable
+from gateway.upstream.client import Answer, Body, Conversation, Upstream, UpstreamBroken, UpstreamUnreachable
 
 log = structlog.get_logger(__name__)
+
+
+_Opened = TypeVar("_Opened", Answer, Conversation)
+
+
+def _is_away(opened: Answer | Conversation) -> bool:
+    if isinstance(opened, Conversation):
+        return False
+    # A 5xx that LiteLLM itself signed tells of a model, not of LiteLLM.
+    return opened.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in opened.headers)
 
 
 class _Place:
@@ -29,23 +40,47 @@ class UpstreamPool:
 
     @asynccontextmanager
     async def open(self, path: str, headers: Mapping[str, str], body: Body) -> AsyncIterator[Answer]:
-        """As Upstream.open. A second address is tried once, and only where no connection could be made: a call that
+        """As Upstream.send. A second address is tried once, and only where no connection could be made: a call that
         may have been taken is never sent twice."""
+
+        async def send(upstream: Upstream) -> Answer:
+            return await upstream.send(path, headers, body)
+
+        async with self._open(send) as answer:
+            try:
+                yield answer
+            finally:
+                answer.close()
+
+    @asynccontextmanager
+    async def converse(
+        self, path: str, query: str, headers: Mapping[str, str], *, most_bytes: int
+    ) -> AsyncIterator[Conversation]:
+        """As Upstream.connect, at an address chosen as for a call."""
+
+        async def connect(upstream: Upstream) -> Conversation:
+            return await upstream.connect(path, query, headers, most_bytes=most_bytes)
+
+        async with self._open(connect) as conversation:
+            try:
+                yield conversation
+            finally:
+                await conversation.close()
+
+    @asynccontextmanager
+    async def _open(self, send: Callable[[Upstream], Awaitable[_Opened]]) -> AsyncIterator[_Opened]:
         place = self._choose()
         place.calls += 1
         try:
             try:
-                answer = await self._connect(place, path, headers, body)
+                opened = await self._connect(place, send)
             except UpstreamUnreachable:
                 other = self._choose(besides=place)
                 place.calls -= 1
                 other.calls += 1
                 place = other
-                answer = await self._connect(place, path, headers, body)
-            try:
-                yield answer
-            finally:
-                answer.close()
+                opened = await self._connect(place, send)
+            yield opened
         finally:
             place.calls -= 1
 
@@ -58,23 +93,22 @@ class UpstreamPool:
         place.breaker.sent(now_s)
         return place
 
-    async def _connect(self, place: _Place, path: str, headers: Mapping[str, str], body: Body) -> Answer:
+    async def _connect(self, place: _Place, send: Callable[[Upstream], Awaitable[_Opened]]) -> _Opened:
         was_open = place.breaker.is_open
         try:
-            answer = await place.upstream.send(path, headers, body)
+            opened = await send(place.upstream)
         except (UpstreamUnreachable, UpstreamBroken) as failure:
             place.breaker.failed(monotonic())
             if place.breaker.is_open and not was_open:
                 log.warning("upstream_left_out", url=place.upstream.url, cause=str(failure))
             raise
-        # A 5xx that LiteLLM itself signed tells of a model, not of LiteLLM.
-        if answer.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in answer.headers):
+        if _is_away(opened):
             place.breaker.failed(monotonic())
         else:
             place.breaker.served()
             if was_open:
                 log.info("upstream_serves_again", url=place.upstream.url)
-        return answer
+        return opened
 
     async def close(self) -> None:
         """Ends all connections."""

@@ -132,6 +132,10 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
 
+    def _should_upgrade(self) -> bool:
+        # What has a body or is no GET is answered as if no upgrade had been asked for: a server may do that.
+        return bool(super()._should_upgrade()) and self.scope["method"] == "GET"
+
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()
         super().handle_websocket_upgrade()

@@ -8,7 +8,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from deploy.embedded.model_server.calls import Call, Calls
 from deploy.embedded.model_server.chat import Chat, Completions
@@ -17,6 +17,7 @@ from deploy.embedded.model_server.faults import REFUSALS, Refusal, bad_request, 
 from deploy.embedded.model_server.media import Images, Moderations, Rankings, Speech
 from deploy.embedded.model_server.names import MODELS
 from deploy.embedded.model_server.plan import Pace, directives
+from deploy.embedded.model_server.realtime import Realtime
 from deploy.embedded.model_server.responses import Responses
 from deploy.embedded.model_server.transcripts import Transcripts
 from deploy.embedded.model_server.words import count_words, vector
@@ -40,6 +41,7 @@ def create_app(pace: Pace) -> Starlette:
             Route("/v1/audio/translations", Transcripts("translations", calls).create, methods=["POST"]),
             Route("/v1/moderations", Moderations(calls).create, methods=["POST"]),
             Route("/v1/rerank", Rankings(calls).create, methods=["POST"]),
+            WebSocketRoute("/v1/realtime", Realtime(calls, pace).serve),
             Route("/v1/models", _models, methods=["GET"]),
             # LiteLLM's, so that a gateway may be put right in front of this server.
             Route("/health/liveliness", _alive, methods=["GET"]),

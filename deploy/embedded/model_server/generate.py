@@ -27,7 +27,7 @@ async def answer(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
     call.cached_tokens = plan.cached_tokens
     if plan.is_stream:
         return await _stream(plan, shape, call, send)
-    async for _ in _tokens(plan, call):
+    async for _ in made_tokens(plan, call):
         pass
     if plan.fault == "error-event":
         return await refuse(REFUSALS["500"], call, send)
@@ -41,7 +41,7 @@ async def refuse(refusal: Refusal, call: Call, send: Send) -> Ending:
     return "refused"
 
 
-async def _tokens(plan: Plan, call: Call) -> AsyncIterator[int]:
+async def made_tokens(plan: Plan, call: Call) -> AsyncIterator[int]:
     """Places of the answer, each when it is due. A token is counted before anyone can see it."""
     clock = asyncio.get_running_loop().time
     began = clock()
@@ -62,7 +62,7 @@ async def _stream(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
     writer = _Writer(plan, send)
     if plan.fault == "slow-body" or not plan.length:
         await writer.begin(shape.opening(plan))
-    async for index in _tokens(plan, call):
+    async for index in made_tokens(plan, call):
         if not writer.has_begun:
             await writer.begin(shape.opening(plan))
         if index >= plan.hidden:

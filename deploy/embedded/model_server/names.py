@@ -15,5 +15,7 @@ MEDIA = {
     "demo-moderation": "moderation",
     "demo-rerank": "rerank",
 }
+# The second refuses every session.
+REALTIME = ("demo-realtime", "refused-realtime")
 FAULTS = tuple(f"fault-{name}" for name in (*faults.REFUSALS, *faults.DURING))
-MODELS = (*CHAT, EMBEDDING, COMPLETION, *MEDIA, *FAULTS)
+MODELS = (*CHAT, EMBEDDING, COMPLETION, *MEDIA, *REALTIME, *FAULTS)

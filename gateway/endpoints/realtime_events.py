@@ -1,0 +1,89 @@
+"""Events that a model sends in a realtime session: https://platform.openai.com/docs/api-reference/realtime-server-events"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.calls import Usage
+from gateway.endpoints.readings import Details, ToldUsage, decoder, estimate_said, told_usage
+
+HEARD: Final = "conversation.item.input_audio_transcription.completed"
+# 24 kHz PCM16, of which models make a token for 50 ms.
+SOUND_BYTES_A_TOKEN: Final = 2400
+LONGEST_AUDIO_S: Final = 10**7
+
+
+class _Usage(ToldUsage):
+    # In the singular here.
+    input_token_details: Details | None = None
+    output_token_details: Details | None = None
+    # Of a transcription that is paid by the time.
+    seconds: float | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    status: str | None = None
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    response_id: str | None = None
+    delta: Any = None
+    response: _Response | None = None
+    usage: _Usage | None = None
+
+
+@dataclass(slots=True)
+class ServerEvent:
+    """What matters of one event. `usage` is final, for one response or one transcription."""
+
+    kind: str
+    response_id: str | None = None
+    status: str | None = None
+    usage: Usage | None = None
+    said_tokens: float = 0.0
+
+
+_decode_event = decoder(_Event)
+
+
+def read_server_event(message: str) -> ServerEvent:
+    """Never raises: what can not be read passes as it is."""
+    event: _Event | None = _decode_event(message.encode(errors="surrogatepass"))
+    if event is None:
+        return ServerEvent("")
+    seen = ServerEvent(event.type, event.response_id)
+    if event.response is not None:
+        seen.response_id, seen.status = event.response.id, event.response.status
+        if event.type == "response.done" and event.response.usage is not None:
+            seen.usage = _read(event.response.usage)
+    elif event.type == HEARD and event.usage is not None:
+        seen.usage = _read_heard(event.usage)
+    elif isinstance(event.delta, str) and event.type.startswith("response."):
+        is_sound = event.type.endswith("audio.delta")
+        seen.said_tokens = len(event.delta) * 3 / 4 / SOUND_BYTES_A_TOKEN if is_sound else estimate_said(event.delta)
+    return seen
+
+
+def _read(usage: _Usage) -> Usage | None:
+    """Text, sound and pictures together: prices are by the token, whatever it is made of."""
+    taken, given = usage.input_token_details, usage.output_token_details
+    return told_usage(
+        prompt_tokens=usage.input_tokens or 0,
+        completion_tokens=usage.output_tokens or 0,
+        cached_tokens=(taken.cached_tokens or 0) if taken else 0,
+        cache_write_tokens=0,
+        reasoning_tokens=(given.reasoning_tokens or 0) if given else 0,
+    )
+
+
+def _read_heard(usage: _Usage) -> Usage | None:
+    if (told := _read(usage)) is not None:
+        return told
+    seconds = usage.seconds
+    if seconds is not None and 0 < seconds <= LONGEST_AUDIO_S:
+        return Usage(audio_ms=round(seconds * 1000))
+    return None
