@@ -64,12 +64,12 @@ class Permits:
         if limit.kind == "cost":
             if self._cost(Usage(prompt_tokens=1, completion_tokens=1)) == 0:
                 return None
-            ahead = self._held_nano_usd - self._cost(self.used)
+            own, used = self._held_nano_usd, self._cost(self.used)
         else:
-            ahead = self._held_tokens - self.used.total_tokens
-        ahead = max(0, ahead)
-        left = taken.left + ahead * (UNITS_A_TOKEN if limit.kind == "tpm" else 1)
-        return replace(taken, left=left, held=max(0, taken.held - ahead), want=1)
+            own, used = self._held_tokens, self.used.total_tokens
+        left = taken.left + max(0, own - used) * (UNITS_A_TOKEN if limit.kind == "tpm" else 1)
+        # What it has used is used, though it stands under reserved as long as the session lasts.
+        return replace(taken, left=left, held=max(0, taken.held - own), want=1)
 
     async def reserve(self, grant: Grant) -> None:
         """Takes the next response's estimate, whatever is left: that there is something has been looked at."""

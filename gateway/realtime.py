@@ -22,7 +22,7 @@ from gateway.record import Outcome, make_row
 from gateway.session import Bounds, Session
 from gateway.storage.counters import Counters
 from gateway.storage.limit_state import LimitState
-from gateway.upstream.client import Conversation, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.client import Conversation, UpstreamBroken, UpstreamRefused, UpstreamSilent, UpstreamUnreachable
 from gateway.web.bounded_websocket import STOPPING
 from gateway.web.responses import RawHeaders, Receive, Scope, Send
 from gateway.web.websockets import accept, refuse_upgrade
@@ -130,6 +130,11 @@ class Realtime:
         except UPSTREAM_FAILURES as failure:
             refusal = error_of(failure)
             closing.at_once(ENDINGS_OF_FAILURES[type(failure)], refusal)
+            raise refusal from None
+        except UpstreamRefused as refused:
+            # Whatever it says speaks of the gateway's own request.
+            refusal = GatewayError("upstream_error", f"The model server refused the session ({refused.status}).")
+            closing.at_once("refused_upstream", refusal)
             raise refusal from None
         except OSError:
             # He left before the upgrade was answered.

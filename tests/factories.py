@@ -43,14 +43,14 @@ async def apply(pool: Pool, *seen: SeenModel, accept_missing: bool = False) -> S
         return await apply_catalogue(connection, ADMIN, Catalogue(seen, ()), accept_missing=accept_missing)
 
 
-async def make_model(pool: Pool, name: str = "small", *, restricted: bool = False) -> str:
+async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", restricted: bool = False) -> str:
     """A model at 1 and 2 USD a million tokens; its name."""
     async with pool.acquire() as connection:
         model_id = await model_rows.insert_model(
             connection,
             name=name,
             provider="openai",
-            mode="chat",
+            mode=mode,
             max_input_tokens=8192,
             max_output_tokens=4096,
             capabilities=[],

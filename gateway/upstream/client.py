@@ -36,6 +36,14 @@ class UpstreamSilent(Exception):
     """Nothing came for the set time."""
 
 
+class UpstreamRefused(Exception):
+    """It answered the request for a WebSocket with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the upgrade was answered with {status}")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """Seconds to wait: for a connection, for the answer's head, for each next piece of it."""
@@ -206,7 +214,7 @@ class Upstream:
     async def connect(self, path: str, query: str, headers: Mapping[str, str], *, most_bytes: int) -> Conversation:
         """Opens a WebSocket; `query` is encoded already. It must be closed.
 
-        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
+        Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent, UpstreamRefused."""
         own = {"authorization": f"Bearer {self._api_key}"}
         try:
             async with asyncio.timeout(min(HANDSHAKE_S, self._patience.first_byte_s)):
@@ -222,6 +230,8 @@ class Upstream:
             raise UpstreamUnreachable(str(exc)) from exc
         except TimeoutError as exc:
             raise UpstreamSilent("no handshake in the set time") from exc
+        except aiohttp.WSServerHandshakeError as exc:
+            raise UpstreamRefused(exc.status) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
         return Conversation(socket)

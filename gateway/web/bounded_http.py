@@ -133,8 +133,14 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.message_event.set()
 
     def _should_upgrade(self) -> bool:
-        # What has a body or is no GET is answered as if no upgrade had been asked for: a server may do that.
+        # What is no GET is answered as if no upgrade had been asked for: a server may do that.
         return bool(super()._should_upgrade()) and self.scope["method"] == "GET"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # The parser reads nothing after such a request, a body neither.
+        cycle: Any = self.cycle
+        if cycle is not None:
+            cycle.keep_alive = False
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()

@@ -15,11 +15,15 @@ from websockets.server import ServerProtocol
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 # After this a connection that is closed is broken: a caller who reads nothing would keep it for ever.
 LINGER_S: Final = 10.0
+# How long the other side's close frame is waited for.
+GOODBYE_S: Final = 2.0
 STOPPING: Final = "litemaas.stopping"
 
 _log = logging.getLogger("uvicorn.error.websocket")
 # At `info` uvicorn writes each path with its query, where a caller may have put a secret.
 _log.setLevel(logging.WARNING)
+# Its traceback shows what the caller sent. He is told, by code 1007.
+_log.addFilter(lambda record: not record.msg.startswith("Invalid UTF-8"))
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
@@ -30,6 +34,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = _log
+        self.close_timeout = GOODBYE_S
         largest = getattr(self.app, "largest_message", LARGEST_MESSAGE)
         # No compression: each connection would hold its tables, and a small message may become a large one.
         self.conn = ServerProtocol(extensions=[], max_size=largest, logger=_log)
@@ -52,6 +57,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             extensions: Any = self.scope["extensions"]
             extensions[STOPPING] = self._stopping
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # uvicorn takes a refusal for an application that forgot to answer, and says so in the log.
+            self.handshake_complete = True
 
     def _refuse(self, status: int, message: str) -> None:
         if self.transport.is_closing():

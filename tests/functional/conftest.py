@@ -14,7 +14,7 @@ from factories import apply, make_model, seen_model
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
 
 from deploy.embedded.model_server.launch import ModelServer
-from deploy.embedded.model_server.names import CHAT, FAULTS, MEDIA
+from deploy.embedded.model_server.names import CHAT, FAULTS, MEDIA, REALTIME
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.storage.postgres import Pool, new_pool
@@ -34,6 +34,8 @@ async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.Temp
             for name in MODELS:
                 if name != UNPRICED:
                     await make_model(pool, name)
+            for name in REALTIME:
+                await make_model(pool, name, mode="realtime")
         yield House(database, valkey, model_server.url, "sk-the-key-of-litellm", model_server, folder)
     await drop_database(postgres, "functional")
 
