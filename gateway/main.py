@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import metrics
+from gateway.access_log import OTHER, Line
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
@@ -28,7 +29,7 @@ from gateway.web.websockets import refuse_upgrade
 
 log = structlog.get_logger(__name__)
 
-Own = Callable[[Scope, Send], Awaitable[None]]
+Own = Callable[[KeyRecord, Scope], Awaitable[object]]
 SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
 PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -96,18 +97,25 @@ class Gateway:
         if scope["path"] in SESSION_PATHS and self._realtime is not None:
             await self._realtime.serve(scope, receive, send)
             return
+        request_id = str(self.parts.ids.new())
+        line = self.parts.access_log.begin("WEBSOCKET", OTHER, scope)
         await receive()  # websocket.connect
         error = GatewayError("not_found", f"There is no WebSocket {scope['path'][:200]} here.")
         if self._realtime is None:
             error = GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
         metrics.ERRORS.labels(error.code).inc()
-        await refuse_upgrade(scope, send, error, str(self.parts.ids.new()))
+        if line is not None:
+            line.request_id = request_id
+            line.refused(error.status, error.code)
+            self.parts.access_log.end(line)
+        await refuse_upgrade(scope, send, error, request_id)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
         request_id = self.parts.ids.new()
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if _model_of(path) else None)
+        line = self.parts.access_log.begin(scope["method"], self._route_of(path), scope)
         try:
             if path in SESSION_PATHS:
                 message = f"{path} is a WebSocket: ask for the upgrade."
@@ -121,28 +129,40 @@ class Gateway:
             if own is None:
                 raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
             refuse_model_in_query(scope["query_string"])
-            await own(scope, send)
+            record = await self._authenticate(scope, line)
+            identity = (b"x-request-id", str(request_id).encode())
+            await send_json(send, 200, await own(record, scope), [identity])
+            if line is not None:
+                line.status = 200
         except GatewayError as error:
             metrics.ERRORS.labels(error.code).inc()
+            if line is not None:
+                line.refused(error.status, error.code)
             await send_error(send, error, str(request_id), "openai")
+        finally:
+            if line is not None:
+                line.request_id = str(request_id)
+                self.parts.access_log.end(line)
 
-    async def _list_models(self, scope: Scope, send: Send) -> None:
-        await self._send(send, view_models(await self._authenticate(scope)))
+    def _route_of(self, path: str) -> str:
+        """The route's own constant for the access log: a path may hold what a caller wrote."""
+        if path in self._own or path in self._endpoints or path in SESSION_PATHS:
+            return path
+        return "/v1/models/{model}" if _model_of(path) else OTHER
 
-    async def _show_model(self, scope: Scope, send: Send) -> None:
-        record = await self._authenticate(scope)
-        await self._send(send, view_model(find_grant(record, _model_of(scope["path"]))))
+    async def _list_models(self, record: KeyRecord, _: Scope) -> object:
+        return view_models(record)
 
-    async def _list_limits(self, scope: Scope, send: Send) -> None:
-        await self._send(send, await self.parts.limits.view(await self._authenticate(scope)))
+    async def _show_model(self, record: KeyRecord, scope: Scope) -> object:
+        return view_model(find_grant(record, _model_of(scope["path"])))
 
-    async def _authenticate(self, scope: Scope) -> KeyRecord:
+    async def _list_limits(self, record: KeyRecord, _: Scope) -> object:
+        return await self.parts.limits.view(record)
+
+    async def _authenticate(self, scope: Scope, line: Line | None) -> KeyRecord:
         if self._proxy is None:
             raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
-        return await self._proxy.authenticate(Head.read(scope["headers"]), scope)
-
-    async def _send(self, send: Send, body: object) -> None:
-        await send_json(send, 200, body, [(b"x-request-id", str(self.parts.ids.new()).encode())])
+        return await self._proxy.authenticate(Head.read(scope["headers"]), scope, line)
 
     async def _live(self, _: Request) -> Response:
         return JSONResponse({"status": "alive"})

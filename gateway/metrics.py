@@ -86,6 +86,9 @@ REAPED: Final = Counter(
     "litemaas_leases_reaped", "Leases of gateways that died, charged by estimate", registry=REGISTRY
 )
 LEASES_LOST: Final = Counter("litemaas_leases_lost", "Open leases Redis lost, taken again", registry=REGISTRY)
+LINES_DROPPED: Final = Counter(
+    "litemaas_access_log_lines_dropped", "Lines of the access log its output did not take", registry=REGISTRY
+)
 DRIFT: Final = Gauge(
     "litemaas_counter_drift",
     "Largest difference of a window counter from the ledger at the last look, as a share of its limit",

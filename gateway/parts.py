@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from gateway import metrics
+from gateway.access_log import AccessLog
 from gateway.admit import Admission
 from gateway.check_drift import DriftCheck
 from gateway.domain.grants import KeyRecord
@@ -99,6 +100,8 @@ class Parts:
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitView(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
+        self.trusted_proxies = parse_networks(settings.trusted_proxies)
+        self.access_log = AccessLog(is_on=settings.access_log, trusted_proxies=self.trusted_proxies)
         self.drift = DriftCheck(self.counters, self.pool)
 
     def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
@@ -145,6 +148,7 @@ class Parts:
         await self.pool
         self.ledger.open()
         await self.scripts.open()
+        self.access_log.start()
         patience = Patience(
             connect_s=settings.connect_timeout_s,
             first_byte_s=settings.first_byte_timeout_s,
@@ -180,7 +184,8 @@ class Parts:
             leases=self.leases,
             ledger=self.ledger,
             refusals=self.refusals,
-            trusted_proxies=parse_networks(settings.trusted_proxies),
+            trusted_proxies=self.trusted_proxies,
+            access_log=self.access_log,
             bodies=self.bodies,
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
@@ -224,6 +229,7 @@ class Parts:
         await self.refusals.write()
         await self.ledger.close(timeout_s / 4)
         await self.upstream.close()
+        await asyncio.to_thread(self.access_log.close)
         await self.scripts.close()
         try:
             async with asyncio.timeout(2):

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 
 from gateway import metrics
+from gateway.access_log import AccessLog, Line
 from gateway.admit import Admission, LimitExceeded, Reservation
 from gateway.authenticate import authenticate, check_address, find_grant, read_key
 from gateway.domain.errors import GatewayError
@@ -86,6 +87,7 @@ class Proxy:
     ledger: LedgerWriter
     refusals: RefusalCounts
     bodies: BodyBudget
+    access_log: AccessLog
     trusted_proxies: tuple[Network, ...]
     max_body_bytes: int
     max_upload_bytes: int
@@ -97,21 +99,24 @@ class Proxy:
         started_at = monotonic()
         headers: RawHeaders = []
         is_forwarded = False
+        line = self.access_log.begin("POST", endpoint.path, scope)
         try:
             head = Head.read(scope["headers"])
             refuse_model_in_query(scope["query_string"])
-            record = await self.authenticate(head, scope)
+            record = await self.authenticate(head, scope, line)
             async with self._read(endpoint, head, receive) as call:
                 grant = find_grant(record, call.model)
                 self.check_ledger()
                 reservation = await self.admission.admit(request_id, record, grant, call, endpoint.name)
                 request_id, headers, is_forwarded = reservation.request_id, reservation.headers, True
-                await self._forward(endpoint, call, reservation, head, started_at, receive, send)
+                await self._forward(endpoint, call, reservation, head, started_at, line, receive, send)
         except LimitExceeded as refused:
-            self.count_refusal(refused)
+            self.count_refusal(refused, line)
             await send_error(send, refused.error, str(request_id), endpoint.error_shape, refused.headers)
         except GatewayError as error:
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
+            if line is not None:
+                line.refused(error.status, error.code)
             await send_error(send, error, str(request_id), endpoint.error_shape, headers)
         except ClientLeft:
             pass
@@ -122,7 +127,13 @@ class Proxy:
             log.exception("call_failed", request_id=str(request_id), endpoint=endpoint.name)
             mistake = GatewayError("internal_error", "The gateway failed; this is not the fault of your request.")
             metrics.ERRORS.labels(mistake.code).inc()
+            if line is not None:
+                line.refused(mistake.status, mistake.code)
             await send_error(send, mistake, str(request_id), endpoint.error_shape)
+        finally:
+            if line is not None:
+                line.request_id, line.endpoint = str(request_id), endpoint.name
+                self.access_log.end(line)
 
     @asynccontextmanager
     async def _read(self, endpoint: Endpoint, head: Head, receive: Receive) -> AsyncIterator[Call]:
@@ -138,17 +149,23 @@ class Proxy:
             finally:
                 upload.close()
 
-    async def authenticate(self, head: Head, scope: Scope) -> KeyRecord:
+    async def authenticate(self, head: Head, scope: Scope, line: Line | None = None) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
         record = await authenticate(read_key(head.authorization, head.other_keys), self.peppers, self.keys)
+        if line is not None:
+            line.knows(record)
+            line.bytes_in = head.content_length
         if record.allowed_ips:
             peer = scope["client"][0] if scope.get("client") else None
             check_address(record, client_address(peer, scope["headers"], self.trusted_proxies))
         return record
 
-    def count_refusal(self, refused: LimitExceeded) -> None:
-        """In metrics and in the ledger's rollup."""
+    def count_refusal(self, refused: LimitExceeded, line: Line | None) -> None:
+        """In metrics, in the ledger's rollup and in the access log."""
         limit, record = refused.by.limit, refused.reservation.record
+        if line is not None:
+            line.refused(refused.error.status, refused.error.code)
+            line.model = refused.reservation.grant.model_name
         metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
         self.refusals.count(
             account_id=record.account_id,
@@ -172,6 +189,7 @@ class Proxy:
         reservation: Reservation,
         head: Head,
         started_at: float,
+        line: Line | None,
         receive: Receive,
         send: Send,
     ) -> None:
@@ -211,7 +229,7 @@ class Proxy:
             if refusal is not None:
                 status = refusal.status
                 relay.error_code = refusal.code
-            self._close(endpoint, call, reservation, relay, status, started_at, told_cost)
+            self._close(endpoint, call, reservation, relay, status, started_at, told_cost, line)
         if refusal is not None:
             raise refusal
 
@@ -224,6 +242,7 @@ class Proxy:
         status: int,
         started_at: float,
         told_cost: float | None,
+        line: Line | None,
     ) -> None:
         first, meter = relay.first_byte_at, relay.meter
         outcome = Outcome(
@@ -256,6 +275,9 @@ class Proxy:
         if outcome.usage is not None and outcome.ending == "completed":
             self.admission.learn(reservation, outcome.usage)
         metrics.count_call(endpoint.name, row)
+        if line is not None:
+            line.ended(row)
+            line.bytes_out = relay.bytes_sent
 
 
 def refuse_model_in_query(query: bytes) -> None:

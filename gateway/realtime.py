@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from gateway import metrics
+from gateway.access_log import Line
 from gateway.admit import LimitExceeded, Reservation
 from gateway.authenticate import find_grant
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
@@ -54,13 +55,14 @@ class Realtime:
         proxy, request_id, started_at = self.proxy, self.proxy.ids.new(), monotonic()
         headers: RawHeaders = []
         is_forwarded = False
+        line = proxy.access_log.begin("WEBSOCKET", PATH, scope)
         await receive()  # websocket.connect
         try:
             head = Head.read(scope["headers"])
             offer = Offer.read(scope["subprotocols"])
             head.other_keys += [key.encode("latin-1", "replace") for key in offer.keys]
             model = read_query(scope["query_string"])
-            record, grant = await self._stand(head, scope, model)
+            record, grant = await self._stand(head, scope, model, line)
             proxy.check_ledger()
             reservation = await proxy.admission.admit(request_id, record, grant, new_call(model), NAME)
             request_id, headers, is_forwarded = reservation.request_id, reservation.headers, True
@@ -68,12 +70,14 @@ class Realtime:
             async def standing() -> tuple[KeyRecord, Grant]:
                 return await self._stand(head, scope, model)
 
-            await self._converse(reservation, head, offer, standing, started_at, scope, receive, send)
+            await self._converse(reservation, head, offer, standing, started_at, line, scope, receive, send)
         except LimitExceeded as refused:
-            proxy.count_refusal(refused)
+            proxy.count_refusal(refused, line)
             await refuse_upgrade(scope, send, refused.error, str(request_id), refused.headers)
         except GatewayError as error:
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
+            if line is not None:
+                line.refused(error.status, error.code)
             await refuse_upgrade(scope, send, error, str(request_id), headers)
         except Exception:
             if is_forwarded:
@@ -81,11 +85,17 @@ class Realtime:
             log.exception("session_failed", request_id=str(request_id))
             mistake = GatewayError("internal_error", "The gateway failed; this is not the fault of your request.")
             metrics.ERRORS.labels(mistake.code).inc()
+            if line is not None:
+                line.refused(mistake.status, mistake.code)
             await refuse_upgrade(scope, send, mistake, str(request_id))
+        finally:
+            if line is not None:
+                line.request_id, line.endpoint = str(request_id), NAME
+                proxy.access_log.end(line)
 
-    async def _stand(self, head: Head, scope: Scope, model: str) -> tuple[KeyRecord, Grant]:
+    async def _stand(self, head: Head, scope: Scope, model: str, line: Line | None = None) -> tuple[KeyRecord, Grant]:
         """Who asks, and that he may have this model, now. Raises GatewayError."""
-        record = await self.proxy.authenticate(head, scope)
+        record = await self.proxy.authenticate(head, scope, line)
         grant = find_grant(record, model)
         if grant.mode not in (MODE, None):
             message = f"The model '{model[:100]}' is not for realtime sessions; it is called by its own endpoint."
@@ -99,6 +109,7 @@ class Realtime:
         offer: Offer,
         standing: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
         started_at: float,
+        line: Line | None,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -109,7 +120,7 @@ class Realtime:
         if offer.is_beta:
             passed["openai-beta"] = "realtime=v1"
         to_upstream = upstream_headers(passed, request_id, f"account-{record.account_id}")
-        closing = _Closing(self.proxy, reservation, started_at)
+        closing = _Closing(self.proxy, reservation, started_at, line)
         metrics.IN_FLIGHT.inc()
         metrics.SESSIONS.inc()
         if reservation.is_leased:
@@ -174,10 +185,11 @@ class Realtime:
 class _Closing:
     """Writes the session's row, once, whoever comes first."""
 
-    def __init__(self, proxy: Proxy, reservation: Reservation, started_at: float) -> None:
+    def __init__(self, proxy: Proxy, reservation: Reservation, started_at: float, line: Line | None) -> None:
         self._proxy = proxy
         self._reservation = reservation
         self._started_at = started_at
+        self._line = line
         self._is_done = False
 
     def end_of(self, session: Session) -> None:
@@ -187,6 +199,8 @@ class _Closing:
         if session.end.error is not None and session.end.ending == "refused_upstream":
             status = session.end.error.status
         code = session.end.error.code if session.end.error else None
+        if self._line is not None:
+            self._line.bytes_in, self._line.bytes_out = session.bytes_in, session.bytes_out
         self._close(session.end.ending, status, usage, why, code, session.first_event_at)
 
     def at_once(self, ending: Ending, error: GatewayError | None) -> None:
@@ -224,3 +238,5 @@ class _Closing:
         )
         self._proxy.settlements.close_call(row, is_leased=self._reservation.is_leased)
         metrics.count_call(NAME, row)
+        if self._line is not None:
+            self._line.ended(row)

@@ -20,7 +20,7 @@ STREAM_HEADERS: Final = [(b"cache-control", b"no-cache"), (b"x-accel-buffering",
 class Relay:
     """One answer on its way. What it has seen stays readable when it is interrupted."""
 
-    __slots__ = ("_send", "ending", "error_code", "first_byte_at", "has_passed", "has_started", "meter")
+    __slots__ = ("_send", "bytes_sent", "ending", "error_code", "first_byte_at", "has_passed", "has_started", "meter")
 
     def __init__(self, send: Send) -> None:
         # Until an answer comes, nothing has been used.
@@ -28,6 +28,7 @@ class Relay:
         self._send = send
         self.has_started = False
         self.has_passed = False
+        self.bytes_sent = 0
         self.first_byte_at: float | None = None
         self.ending: Ending = "client_disconnected"
         self.error_code: str | None = None
@@ -70,6 +71,7 @@ class Relay:
         if not self.has_started:
             await self._start(status, head)
         self.has_passed = True
+        self.bytes_sent += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         if self.meter.is_over and not self.meter.has_error:
             # The caller has it all: SDKs leave here, without waiting for the upstream to close.

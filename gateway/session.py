@@ -88,6 +88,7 @@ class Session:
         self._has_begun = False
         self._why: EstimatedWhy | None = None
         self.first_event_at: float | None = None
+        self.bytes_in = self.bytes_out = 0
         self.end = End("upstream_error", RESTART, _stopped(), is_callers=False)
         self._tasks: list[asyncio.Task[End]] = []
 
@@ -155,6 +156,7 @@ class Session:
                     "invalid_request", "Send events as text; a realtime session has no binary messages."
                 )
                 return End("completed", UNSUPPORTED, wrong)
+            self.bytes_in += len(text.encode(errors="surrogatepass"))
             try:
                 event = read_client_event(text, self._model, self._may_call)
             except GatewayError as error:
@@ -197,6 +199,7 @@ class Session:
             self._last_was_error = event.kind == "error"
             self._has_begun = self._has_begun or not self._last_was_error
             over = await self._take(event)
+            self.bytes_out += len(message.encode(errors="surrogatepass"))
             async with asyncio.timeout(SLOW_CALLER_S):
                 await self._send({"type": "websocket.send", "text": message})
             if over is not None:

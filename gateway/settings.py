@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     upstream_connections: PositiveInt = Field(1000, description="connections to LiteLLM a worker")
     drain_timeout_s: PositiveFloat = Field(10.0, description="how long settlements may take at shutdown")
     journal_max_bytes: PositiveInt = Field(1024**3, description="largest journal of a worker while Postgres is away")
+    access_log: bool = Field(True, description="a line of JSON for each answered call on standard output; or off")
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"
     )

@@ -116,6 +116,7 @@ class House:
             "key_peppers": PEPPERS,
             "state_dir": self.folder / "state",
             "log_level": "error",
+            "access_log": False,
         }
         return Settings(**(usual | changes))
 

@@ -20,7 +20,7 @@ class Workers:
 
     def __init__(self, house: House, folder: Path, *, count: int = 2, **changes: str) -> None:
         self.program = Program(folder, "gateway", free_port(), "--workers", str(count))
-        self.program.env = house.environment(LITEMAAS_LOG_LEVEL="warning", **changes)
+        self.program.env = house.environment(**{"LITEMAAS_LOG_LEVEL": "warning"} | changes)
         self.url = self.program.url
         self._count = count
 

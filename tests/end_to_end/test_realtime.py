@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from callers import Caller, MakeCaller, new_mark
@@ -308,4 +309,42 @@ async def test_a_dozen_sessions_at_once_leave_nothing_behind(
     billed = [await ended(books, mark) for mark in marks]
     count: Callable[[dict[str, int]], int] = lambda of: of["prompt_tokens"] + of["completion_tokens"]  # noqa: E731
     assert sum(map(count, rows)) == sum(map(count, billed))
+    assert await drift(caller) == []
+
+
+async def test_the_official_client_talks_and_is_told_why_not(
+    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+) -> None:
+    import openai
+    from websockets.exceptions import InvalidStatus
+
+    mark = new_mark()
+    item: Any = {"type": "message", "role": "user"}
+    item["content"] = [{"type": "input_text", "text": f"Hello [tokens=12] [mark={mark}]"}]
+    heard = []
+
+    async with openai.AsyncOpenAI(base_url=f"{caller.url}/v1", api_key=caller.key) as client:
+        async with client.realtime.connect(model=MODEL) as connection:
+            await connection.session.update(session={"type": "realtime", "instructions": "Be kind."})
+            await connection.session.update(session={"type": "realtime", "model": "gpt-realtime"})
+            await connection.conversation.item.create(item=item)
+            await connection.response.create()
+            async for event in connection:
+                heard.append(event)
+                if event.type == "response.done":
+                    break
+        with pytest.raises(InvalidStatus) as refused:
+            async with client.realtime.connect(model="nothing"):
+                pass
+
+    kinds = [event.type for event in heard]
+    assert "session.created" in kinds
+    assert kinds.count("response.output_text.delta") == 12
+    (error,) = (event.error for event in heard if event.type == "error")
+    assert error.code == "parameter_not_allowed"
+    done = heard[-1].response
+    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    assert tokens(row) == tokens(billed) == (done.usage.input_tokens, 0, 12)
+    assert refused.value.response.status_code == 404
+    assert b"model_not_found" in refused.value.response.body
     assert await drift(caller) == []

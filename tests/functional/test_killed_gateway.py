@@ -18,6 +18,7 @@ import pytest
 import redis.asyncio
 from callers import Caller, make_caller
 from gateways import PEPPERS, Tallies, until
+from talking import MODEL, Talk
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.valkey import Valkey
@@ -74,6 +75,9 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     await caller.limit("concurrency", STREAMS)
     await caller.limit("requests", 1000, window="day")
 
+    talker = await make_caller(pool, url, http, (MODEL,))
+    talk = await _begin_to_talk(talker)
+
     # Ten calls end while neither Redis nor the ledger takes anything: they are in the journal only.
     streams = [asyncio.create_task(_stream(caller, "[tokens=4000] [rate=5]")) for _ in range(STREAMS - 10)]
     ending = [asyncio.create_task(_stream(caller, "[tokens=10] [rate=5]")) for _ in range(10)]
@@ -99,6 +103,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
         await until(lambda: _has_leases(tallies, caller, 0), "the slots", patience_s=REAPED_WITHIN_S, pause_s=0.5)
         assert (await tallies.counter(caller.account_id, f"c|k{caller.key_id}"))[0] == 0
         await until(lambda: _has_rows(pool, caller, STREAMS, 0), "the estimates")
+        await _assert_reaped_as_charged(talk, talker, pool, tallies)
         day = f"R|k{caller.key_id}|day"
         tokens = f"T|s{await _subscription(pool, caller)}|month"
         assert (await tallies.counter(caller.account_id, day))[1:3] == [STREAMS, 0]
@@ -115,6 +120,29 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     assert await _sum_tokens(pool, caller) < estimated
     assert await _sum_tokens(pool, caller) == await _sum_tokens(pool, caller, table="usage_quarter_hours")
     assert await _sum_tokens(pool, caller) == await _sum_tokens(pool, caller, table="usage_days")
+
+
+async def _begin_to_talk(caller: Caller) -> dict[str, Any]:
+    """A session that has used much, and is within a response; the usage it was told."""
+    socket = await caller.http.ws_connect(f"{caller.url}/v1/realtime?model={MODEL}", headers=caller.authorization)
+    talk = Talk(socket)
+    usage: dict[str, Any] = (await talk.ask("Hello [tokens=3000]"))["response"]["usage"]
+    await talk.write("Go on [tokens=4000] [rate=5]")
+    await talk.say("response.create")
+    await talk.hear_until("response.output_text.delta")
+    return usage
+
+
+async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, tallies: Tallies) -> None:
+    """What was told before the gateway died, and the estimate of the response that was under way: as much again."""
+    await until(lambda: _has_leases(tallies, caller, 0), "the session's slot", patience_s=REAPED_WITHIN_S, pause_s=0.5)
+    await until(lambda: _has_rows(pool, caller, 1, 0), "the session's row")
+    row = await pool.fetchrow("SELECT * FROM usage_logs WHERE account_id = $1", caller.account_id)
+    assert row is not None
+    assert (row["endpoint"], row["ending"], row["estimated_why"]) == ("realtime", "upstream_error", "reaped")
+    assert row["counted_tokens"] == 2 * usage["total_tokens"]
+    expected = 2 * (1000 * usage["input_tokens"] + 2000 * usage["output_tokens"])
+    assert row["cost_nano_usd"] == row["counted_nano_usd"] == expected
 
 
 async def _stream(caller: Caller, prompt: str) -> str:

@@ -1,0 +1,144 @@
+"""The access log: one line of JSON on standard output for each call that was answered. It holds numbers of ours and
+words from our own tables, and nothing that a caller wrote: no key, header, query or path, no prompt, no name he made
+up. Scrapes and health checks have no lines."""
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic, time
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from gateway import metrics
+from gateway.domain.errors import CODES
+from gateway.domain.grants import KeyRecord
+from gateway.domain.usage_rows import UsageRow
+from gateway.web.addresses import Network, client_address
+from gateway.web.responses import Scope
+
+# A line is written by then; the call does not wait for it.
+WRITE_S: Final = 0.1
+# What a pipe takes as a whole: other workers write to the same one.
+AT_ONCE: Final = 4096
+# Lines that wait for an output that takes nothing; more are dropped and counted.
+MOST_WAITING: Final = 100_000
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET"})
+OTHER: Final = "other"
+
+
+class Line(msgspec.Struct):
+    """One call. `path` is the route's own constant, `other` for what is none; `code` the error's, if one was told;
+    times in ms. Sizes in bytes: of the request as its head says, of a session as it was heard, of the answer as it was
+    sent. Null: not known, or it did not come so far."""
+
+    at: float
+    began_at: float
+    client: Any
+    method: str
+    path: str
+    request_id: str | None = None
+    status: int = 499
+    code: str | None = None
+    endpoint: str | None = None
+    ending: str | None = None
+    account_id: int | None = None
+    user_id: int | None = None
+    key_id: int | None = None
+    model: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_nano_usd: int | None = None
+    first_byte_ms: int | None = None
+    total_ms: int | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+
+    def knows(self, record: KeyRecord) -> None:
+        """Whose call it is."""
+        self.account_id, self.user_id, self.key_id = record.account_id, record.user_id, record.key_id
+
+    def refused(self, status: int, code: str) -> None:
+        """With a code of ours; an upstream's own words stay out."""
+        self.status, self.code = status, code if code in CODES else "upstream_error"
+
+    def ended(self, row: UsageRow) -> None:
+        """As the ledger has it."""
+        self.endpoint, self.ending, self.status, self.model = row.endpoint, row.ending, row.status, row.model_asked
+        self.prompt_tokens, self.completion_tokens = row.prompt_tokens, row.completion_tokens
+        self.cost_nano_usd, self.first_byte_ms = row.cost_nano_usd, row.first_byte_ms
+        if row.error_code is not None:
+            self.refused(row.status, row.error_code)
+
+
+class AccessLog:
+    """Lines are put down at once and written by a thread: an output that takes nothing holds no call up."""
+
+    def __init__(self, *, is_on: bool, trusted_proxies: Sequence[Network], out: BinaryIO | None = None) -> None:
+        self._is_on = is_on
+        self._trusted = trusted_proxies
+        self._out = out or sys.stdout.buffer
+        self._lines: deque[Line] = deque()
+        self._encode = msgspec.json.Encoder().encode
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, method: str, path: str, scope: Scope) -> Line | None:
+        """None where it is switched off."""
+        if not self._is_on:
+            return None
+        peer = scope["client"][0] if scope.get("client") else None
+        client = client_address(peer, scope["headers"], self._trusted)
+        return Line(time(), monotonic(), client, method if method in METHODS else OTHER, path)
+
+    def end(self, line: Line) -> None:
+        """The call is over; what the line does not say now it will not say."""
+        line.total_ms = round((monotonic() - line.began_at) * 1000)
+        if len(self._lines) < MOST_WAITING:
+            self._lines.append(line)
+        else:
+            metrics.LINES_DROPPED.inc()
+
+    def start(self) -> None:
+        """Begins to write."""
+        if self._is_on:
+            self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+            self._thread.start()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Writes what waits, as far as the output takes it in time."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(WRITE_S):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines, text = self._lines, b""
+        while lines:
+            line = self._encode(_shown(lines.popleft())) + b"\n"
+            if len(text) + len(line) > AT_ONCE:
+                self._put(text)
+                text = b""
+            text += line
+        self._put(text)
+
+    def _put(self, text: bytes) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads it any more
+
+
+def _shown(line: Line) -> Mapping[str, Any]:
+    fields = msgspec.structs.asdict(line)
+    del fields["began_at"]
+    at = datetime.fromtimestamp(fields.pop("at"), UTC).isoformat(timespec="milliseconds")
+    client = fields.pop("client")
+    return {"event": "call", "timestamp": at, **fields, "client": None if client is None else str(client)}
