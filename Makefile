@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates fuzz
+	closed-loop compare-limits script-cost estimates fuzz access-log-cost
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -110,6 +110,9 @@ litellm-parameters: litellm
 # Beside a running `make demo`.
 overhead: install
 	$(BIN)/python -m loadtests.overhead
+
+access-log-cost: install
+	$(BIN)/python -m loadtests.access_log_cost
 
 # The tables of docs/limits.md. Three to five minutes each, but for the last two.
 closed-loop: install

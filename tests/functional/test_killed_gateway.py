@@ -76,7 +76,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     await caller.limit("requests", 1000, window="day")
 
     talker = await make_caller(pool, url, http, (MODEL,))
-    talk = await _begin_to_talk(talker)
+    talk, usage = await _begin_to_talk(talker)
 
     # Ten calls end while neither Redis nor the ledger takes anything: they are in the journal only.
     streams = [asyncio.create_task(_stream(caller, "[tokens=4000] [rate=5]")) for _ in range(STREAMS - 10)]
@@ -89,6 +89,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
         await client.client_pause(4000)
         assert set(await asyncio.gather(*ending)) == {"whole"}
         await asyncio.sleep(0.2)
+        assert not talk.socket.closed
         process.send_signal(signal.SIGKILL)
         process.wait()
         await asyncio.gather(*streams)
@@ -103,7 +104,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
         await until(lambda: _has_leases(tallies, caller, 0), "the slots", patience_s=REAPED_WITHIN_S, pause_s=0.5)
         assert (await tallies.counter(caller.account_id, f"c|k{caller.key_id}"))[0] == 0
         await until(lambda: _has_rows(pool, caller, STREAMS, 0), "the estimates")
-        await _assert_reaped_as_charged(talk, talker, pool, tallies)
+        await _assert_reaped_as_charged(usage, talker, pool, tallies)
         day = f"R|k{caller.key_id}|day"
         tokens = f"T|s{await _subscription(pool, caller)}|month"
         assert (await tallies.counter(caller.account_id, day))[1:3] == [STREAMS, 0]
@@ -122,15 +123,15 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     assert await _sum_tokens(pool, caller) == await _sum_tokens(pool, caller, table="usage_days")
 
 
-async def _begin_to_talk(caller: Caller) -> dict[str, Any]:
-    """A session that has used much, and is within a response; the usage it was told."""
+async def _begin_to_talk(caller: Caller) -> tuple[Talk, dict[str, Any]]:
+    """A session that has used much, and is within a response; it lasts as long as it is held. The usage it was told."""
     socket = await caller.http.ws_connect(f"{caller.url}/v1/realtime?model={MODEL}", headers=caller.authorization)
     talk = Talk(socket)
     usage: dict[str, Any] = (await talk.ask("Hello [tokens=3000]"))["response"]["usage"]
     await talk.write("Go on [tokens=4000] [rate=5]")
     await talk.say("response.create")
     await talk.hear_until("response.output_text.delta")
-    return usage
+    return talk, usage
 
 
 async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, tallies: Tallies) -> None:
