@@ -5,9 +5,10 @@ up. Scrapes and health checks have no lines."""
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from time import monotonic, time
+from functools import lru_cache
+from time import time
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.domain.grants import KeyRecord
 from gateway.domain.usage_rows import UsageRow
-from gateway.web.addresses import Network, client_address
+from gateway.web.addresses import Network, client_address, parse_address
 from gateway.web.responses import Scope
 
 # A line is written by then; the call does not wait for it.
@@ -34,11 +35,12 @@ class Line(msgspec.Struct):
     times in ms. Sizes in bytes: of the request as its head says, of a session as it was heard, of the answer as it was
     sent. Null: not known, or it did not come so far."""
 
-    at: float
-    began_at: float
-    client: Any
+    # Seconds since 1970 until it is written.
+    timestamp: float | datetime
     method: str
     path: str
+    client: str | None
+    event: str = "call"
     request_id: str | None = None
     status: int = 499
     code: str | None = None
@@ -89,13 +91,18 @@ class AccessLog:
         """None where it is switched off."""
         if not self._is_on:
             return None
-        peer = scope["client"][0] if scope.get("client") else None
-        client = client_address(peer, scope["headers"], self._trusted)
-        return Line(time(), monotonic(), client, method if method in METHODS else OTHER, path)
+        peer = scope["client"][0] if scope.get("client") else ""
+        client = _peer(peer)
+        if self._trusted:
+            told = client_address(peer, scope["headers"], self._trusted)
+            client = None if told is None else str(told)
+        return Line(time(), method if method in METHODS else OTHER, path, client)
 
     def end(self, line: Line) -> None:
         """The call is over; what the line does not say now it will not say."""
-        line.total_ms = round((monotonic() - line.began_at) * 1000)
+        began_at: Any = line.timestamp
+        # A clock that was set back makes no call end before it began.
+        line.total_ms = max(0, round((time() - began_at) * 1000))
         if len(self._lines) < MOST_WAITING:
             self._lines.append(line)
         else:
@@ -121,11 +128,14 @@ class AccessLog:
     def _write(self) -> None:
         lines, text = self._lines, b""
         while lines:
-            line = self._encode(_shown(lines.popleft())) + b"\n"
-            if len(text) + len(line) > AT_ONCE:
+            line = lines.popleft()
+            began_at: Any = line.timestamp
+            line.timestamp = datetime.fromtimestamp(began_at, UTC)
+            encoded = self._encode(line) + b"\n"
+            if len(text) + len(encoded) > AT_ONCE:
                 self._put(text)
                 text = b""
-            text += line
+            text += encoded
         self._put(text)
 
     def _put(self, text: bytes) -> None:
@@ -136,9 +146,7 @@ class AccessLog:
             pass  # nobody reads it any more
 
 
-def _shown(line: Line) -> Mapping[str, Any]:
-    fields = msgspec.structs.asdict(line)
-    del fields["began_at"]
-    at = datetime.fromtimestamp(fields.pop("at"), UTC).isoformat(timespec="milliseconds")
-    client = fields.pop("client")
-    return {"event": "call", "timestamp": at, **fields, "client": None if client is None else str(client)}
+@lru_cache(maxsize=4096)
+def _peer(text: str) -> str | None:
+    address = parse_address(text)
+    return None if address is None else str(address)
