@@ -133,6 +133,9 @@ class LedgerWriter:
             if offset > segment.offset:
                 await self._write(rows)
                 self._journal.give_up(segment, offset)
+                if segment not in self._journal.segments:
+                    # Another one was begun meanwhile, and of this one all is in Postgres: its file is gone.
+                    return
             else:
                 if segment is not self._journal.segments[-1]:
                     self._journal.give_up(segment, segment.path.stat().st_size)

@@ -22,7 +22,7 @@ STOPPING: Final = "litemaas.stopping"
 _log = logging.getLogger("uvicorn.error.websocket")
 # At `info` uvicorn writes each path with its query, where a caller may have put a secret.
 _log.setLevel(logging.WARNING)
-# Its traceback shows what the caller sent. He is told, by code 1007.
+# A traceback for each such message: anyone could fill the log with them. He is told, by code 1007.
 _log.addFilter(lambda record: not record.msg.startswith("Invalid UTF-8"))
 
 

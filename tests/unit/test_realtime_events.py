@@ -1,0 +1,123 @@
+"""Events of a realtime session: what is read, checked and written anew."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.domain.calls import Usage
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.realtime import Offer, read_client_event, read_query, upstream_query
+from gateway.endpoints.realtime_events import read_server_event
+
+
+def read(text: str, *, others: tuple[str, ...] = ()) -> Any:
+    return read_client_event(text, "mine", lambda name: name in others)
+
+
+@pytest.mark.parametrize(
+    ("sent", "goes_on"),
+    [
+        (
+            '{"type": "session.update", "session": {"model": "theirs", "model": "mine"}}',
+            '{"type":"session.update","session":{"model":"mine"}}',
+        ),
+        (
+            '{"session": {"model": "theirs"}, "type": "x", "type": "session.update", "session": {"voice": "a"}}',
+            '{"session":{"voice":"a"},"type":"session.update"}',
+        ),
+        (
+            '{"type":"response.create","response":{"audio":{"a":1,"a":2}}}',
+            '{"type":"response.create","response":{"audio":{"a":2}}}',
+        ),
+        ('{"type":"x","a":"\\u00e9"}', '{"type":"x","a":"\\u00e9"}'),
+    ],
+)
+def test_what_goes_on_is_what_was_checked(sent: str, goes_on: str) -> None:
+    assert read(sent).text == goes_on
+
+
+def test_a_transcription_may_be_by_the_sessions_model_or_by_another_of_the_key() -> None:
+    def update(model: str) -> str:
+        audio = {"input": {"transcription": {"model": model}}}
+        return json.dumps({"type": "session.update", "session": {"audio": audio}})
+
+    assert read(update("mine")).kind == "session.update"
+    assert read(update("heard"), others=("heard",)).kind == "session.update"
+    with pytest.raises(GatewayError, match="heard"):
+        read(update("heard"))
+
+
+def test_a_sound_counts_by_its_length_and_a_text_by_its_words() -> None:
+    second = "A" * (48_000 * 4 // 3)
+    assert read(json.dumps({"type": "input_audio_buffer.append", "audio": second})).tokens == pytest.approx(
+        10, rel=0.01
+    )
+
+    def item(*content: dict[str, str]) -> str:
+        return json.dumps({"type": "conversation.item.create", "item": {"type": "message", "content": content}})
+
+    assert 4 + 10 <= read(item({"type": "input_audio", "audio": second})).tokens <= 4 + 11
+    assert read(item({"type": "input_image", "image_url": "data:" + "x" * 10**6})).tokens == 4 + 800
+    assert 10 < read(item({"type": "input_text", "text": "how many words are in this text"})).tokens < 20
+
+
+def done(usage: dict[str, Any] | None) -> str:
+    response = {"id": "r", "status": "completed", "usage": usage}
+    return json.dumps({"type": "response.done", "response": response})
+
+
+@pytest.mark.parametrize(
+    ("text", "usage"),
+    [
+        (
+            done(
+                {"input_tokens": 9, "output_tokens": 4, "input_token_details": {"cached_tokens": 3, "audio_tokens": 5}}
+            ),
+            Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=3),
+        ),
+        (done(None), None),
+        (done({"input_tokens": -9, "output_tokens": 40}), None),
+        (done({"input_tokens": 0, "output_tokens": 0}), None),
+        ('{"type":"response.created","response":{"usage":{"input_tokens":9}}}', None),
+        (
+            '{"type":"conversation.item.input_audio_transcription.completed",'
+            '"usage":{"type":"duration","seconds":2.5}}',
+            Usage(audio_ms=2500),
+        ),
+        (
+            '{"type":"conversation.item.input_audio_transcription.completed",'
+            '"usage":{"type":"tokens","input_tokens":7,"output_tokens":2}}',
+            Usage(prompt_tokens=7, completion_tokens=2),
+        ),
+        ("no json", None),
+        ("[]", None),
+        ('{"type":5}', None),
+    ],
+)
+def test_usage_is_found_where_models_tell_it(text: str, usage: Usage | None) -> None:
+    assert read_server_event(text).usage == usage
+
+
+def test_what_is_said_counts_while_it_is_said() -> None:
+    def delta(kind: str, text: str) -> float:
+        return read_server_event(json.dumps({"type": kind, "response_id": "r", "delta": text})).said_tokens
+
+    assert delta("response.output_text.delta", "word ") == 1
+    assert delta("response.output_audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
+    assert delta("response.audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
+    assert delta("conversation.item.input_audio_transcription.delta", "heard") == 0
+
+
+def test_a_query_names_one_model_and_is_written_anew() -> None:
+    assert read_query(b"a=b&model=vendor%2Freal-time%26x&model_=2") == "vendor/real-time&x"
+    assert upstream_query("vendor/real-time&intent=x") == "model=vendor%2Freal-time%26intent%3Dx"
+
+
+def test_no_key_is_chosen_as_a_subprotocol() -> None:
+    offer = Offer.read(["openai-insecure-api-key.sk-1", "realtime", "openai-beta.realtime-v1"])
+
+    assert (offer.keys, offer.chosen, offer.is_beta) == (("sk-1",), "realtime", True)
+    assert Offer.read([]).chosen is None
+    with pytest.raises(GatewayError):
+        Offer.read(["openai-insecure-api-key.sk-1"])
