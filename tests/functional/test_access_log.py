@@ -151,12 +151,15 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
     gateway = start_gateway(access_log=True)
     reading, writing = socket.socketpair()
     writing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
-    gateway.apps[0].parts.access_log._out = writing.makefile("wb")
+    out = gateway.apps[0].parts.access_log._out = writing.makefile("wb")
 
     said = await (await make()).at(gateway.url).chats(60, "Hello [tokens=1]")
 
     assert {one.status for one in said} == {200}
     reading.close()
+    await gateway.stopped()
+    with suppress(OSError):
+        out.close()
     writing.close()
 
 
