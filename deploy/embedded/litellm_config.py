@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from deploy.embedded.model_server.names import FAULTS, MEDIA, REALTIME
+from deploy.embedded.model_server.names import CLAUDE, FAULTS, MEDIA, REALTIME
 
 PRICED = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
 # A reserved port, so that nobody ever listens there.
 NOBODY = "http://127.0.0.1:1"
+# Written to the cache a quarter dearer, read from it at a tenth: as Anthropic prices it.
+CACHED = {"cache_creation_input_token_cost": 0.00000125, "cache_read_input_token_cost": 0.0000001}
 PER_TOKEN = {"input_cost_per_token": 0.000003, "output_cost_per_token": 0.00001}
 MEDIA_PRICES: dict[str, dict[str, float]] = {
     "demo-transcribe": PER_TOKEN,
@@ -30,6 +32,7 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
         _model("vendor/demo-chat", model_server_url, chat | PRICED),
         _model("split-chat", model_server_url, chat | PRICED),
         _model("demo-unpriced", model_server_url, chat),
+        _model(CLAUDE, model_server_url, chat | PRICED | CACHED, provider="anthropic"),
         _model("demo-embedding", model_server_url, {"mode": "embedding"} | _input_only()),
         _model(
             "demo-completion",
@@ -63,7 +66,9 @@ def _input_only() -> dict[str, float]:
 
 
 def _model(name: str, url: str, info: dict[str, Any], provider: str = "openai") -> dict[str, Any]:
-    upstream = {"model": f"{provider}/{name}", "api_base": f"{url}/v1", "api_key": "not-checked"}
+    # Anthropic's clients put the version into the path themselves.
+    api_base = url if provider == "anthropic" else f"{url}/v1"
+    upstream = {"model": f"{provider}/{name}", "api_base": api_base, "api_key": "not-checked"}
     # Its OpenAI client would try again by itself, and one call would be billed thrice.
     return {
         "model_name": name,

@@ -27,6 +27,7 @@ class Call(msgspec.Struct):
     started_at: float
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     audio_ms: int = 0

@@ -5,13 +5,13 @@ from typing import Any
 
 from deploy.embedded.model_server.faults import bad_request
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
-from deploy.embedded.model_server.shapes import Event, limit, texts_of, usage
+from deploy.embedded.model_server.shapes import Event, OpenAI, limit, texts_of, usage
 from deploy.embedded.model_server.words import count_words, sentence, word
 
 TOKENS_PER_MESSAGE = 3
 
 
-class Chat:
+class Chat(OpenAI):
     """Chat completions. A prompt has the words of its messages, and three tokens for each."""
 
     name = "chat"
@@ -52,7 +52,7 @@ class Chat:
         return _ordinary(plan, "chat.completion.chunk", said)
 
 
-class Completions:
+class Completions(OpenAI):
     """The older text completions. A prompt has its words and nothing more."""
 
     name = "completions"

@@ -2,15 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deploy.embedded.model_server.calls import Call, Calls, Ending
-from deploy.embedded.model_server.faults import Refusal
 from deploy.embedded.model_server.generate import answer, refuse
 from deploy.embedded.model_server.plan import Pace, Plan, Refused, directives, plan
 from deploy.embedded.model_server.shapes import Shape
@@ -31,9 +30,9 @@ class Endpoint:
         ending: Ending = "hung_up"
         try:
             planned = self._plan(body, call)
-            ending = await self._answer(planned, call, receive, send)
+            ending = await unless_hung_up(answer(planned, self._shape, call, send), receive)
         except Refused as refused:
-            ending = await refuse(refused.refusal, call, send)
+            ending = await refuse(refused.refusal, call, send, self._shape.errors)
         finally:
             self._calls.close(call, ending)
 
@@ -41,16 +40,6 @@ class Endpoint:
         prompt = self._shape.read(body)
         call.mark = directives(prompt.text).get("mark")
         return plan(body, prompt, self._pace, identity=f"{call.ordinal:x}-{time.time_ns():x}")
-
-    async def _answer(self, planned: Plan, call: Call, receive: Receive, send: Send) -> Ending:
-        work = asyncio.create_task(answer(planned, self._shape, call, send))
-        hang_up = asyncio.create_task(_hang_up(receive))
-        try:
-            await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else "hung_up"
-        finally:
-            work.cancel()
-            hang_up.cancel()
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -79,12 +68,16 @@ def open_call(calls: Calls, endpoint: str, request: Request, body: dict[str, Any
     return call
 
 
-def refused(calls: Calls, call: Call, refusal: Refusal) -> Response:
-    """The refusal, and the call closed in the books."""
-    call.status = refusal.status
-    calls.close(call, "refused")
-    headers = {name.decode(): value.decode() for name, value in refusal.headers()}
-    return Response(refusal.body, refusal.status, headers)
+async def unless_hung_up(answering: Coroutine[Any, Any, Ending], receive: Receive) -> Ending:
+    """How the answer ended; it is cancelled once the caller has left."""
+    work = asyncio.create_task(answering)
+    hang_up = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else "hung_up"
+    finally:
+        work.cancel()
+        hang_up.cancel()
 
 
 async def _hang_up(receive: Receive) -> None:

@@ -5,11 +5,20 @@ slow-body: it begins at once and dribbles. cut: the connection ends in the middl
 stream ends with an error. no-usage: nothing is said about tokens.
 """
 
+from typing import Literal
+
 import msgspec
 
+ErrorShape = Literal["openai", "anthropic"]
 DURING = ("hang", "slow", "slow-body", "cut", "error-event", "no-usage")
 SLOW_FIRST_BYTE_S = 3.0
 SLOW_TOKENS_PER_S = 4.0
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    429: "rate_limit_error",
+    500: "api_error",
+}
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -27,9 +36,22 @@ class Refusal(msgspec.Struct, frozen=True):
         return headers
 
 
-def error_body(message: str, kind: str, code: str | None, param: str | None = None) -> bytes:
+def error_body(
+    message: str, kind: str, code: str | None, param: str | None = None, *, shape: ErrorShape = "openai"
+) -> bytes:
+    if shape == "anthropic":
+        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
     error = {"message": message, "type": kind, "param": param, "code": code}
     return msgspec.json.encode({"error": error})
+
+
+def as_anthropic(refusal: Refusal) -> Refusal:
+    """The same refusal in Anthropic's words: https://docs.anthropic.com/en/api/errors"""
+    kind = ANTHROPIC_TYPES.get(refusal.status)
+    if kind is None or refusal.content_type != "application/json":
+        return refusal
+    message = msgspec.json.decode(refusal.body)["error"]["message"]
+    return msgspec.structs.replace(refusal, body=error_body(message, kind, None, shape="anthropic"))
 
 
 def bad_request(message: str, code: str | None = None, param: str | None = None) -> Refusal:

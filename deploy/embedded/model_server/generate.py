@@ -8,7 +8,7 @@ import msgspec
 from starlette.types import Send
 
 from deploy.embedded.model_server.calls import Call, Ending
-from deploy.embedded.model_server.faults import REFUSALS, Refusal, error_body
+from deploy.embedded.model_server.faults import REFUSALS, ErrorShape, Refusal, as_anthropic
 from deploy.embedded.model_server.plan import Plan
 from deploy.embedded.model_server.shapes import Event, Shape
 
@@ -20,23 +20,26 @@ PIECES_OF_SLOW_BODY = 12
 async def answer(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
     """Send the whole answer, or as much as the fault allows. May be cancelled anywhere."""
     if plan.fault in REFUSALS:
-        return await refuse(REFUSALS[plan.fault], call, send)
+        return await refuse(REFUSALS[plan.fault], call, send, shape.errors)
     if plan.fault == "hang":
         await asyncio.Event().wait()
     call.prompt_tokens = plan.prompt_tokens
     call.cached_tokens = plan.cached_tokens
+    call.cache_write_tokens = plan.cache_write_tokens
     if plan.is_stream:
         return await _stream(plan, shape, call, send)
     async for _ in made_tokens(plan, call):
         pass
     if plan.fault == "error-event":
-        return await refuse(REFUSALS["500"], call, send)
+        return await refuse(REFUSALS["500"], call, send, shape.errors)
     return await _whole(plan, msgspec.json.encode(shape.whole(plan)), send)
 
 
-async def refuse(refusal: Refusal, call: Call, send: Send) -> Ending:
+async def refuse(refusal: Refusal, call: Call, send: Send, errors: ErrorShape = "openai") -> Ending:
+    if errors == "anthropic":
+        refusal = as_anthropic(refusal)
     call.status = refusal.status
-    await _start(send, refusal.status, refusal.headers(), len(refusal.body))
+    await start(send, refusal.status, refusal.headers(), len(refusal.body))
     await send({"type": "http.response.body", "body": refusal.body})
     return "refused"
 
@@ -69,15 +72,15 @@ async def _stream(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
             for choice in range(plan.choices):
                 await writer.write(shape.token(plan, choice, index - plan.hidden))
         if index == stops_at:
-            return await _stop_midway(plan, writer)
+            return await _stop_midway(plan, shape, writer)
     await writer.write(shape.closing(plan))
     await writer.end(shape.farewell)
     return "complete"
 
 
-async def _stop_midway(plan: Plan, writer: "_Writer") -> Ending:
+async def _stop_midway(plan: Plan, shape: Shape, writer: "_Writer") -> Ending:
     if plan.fault == "error-event":
-        await writer.end(b"data: " + error_body("The model broke.", "server_error", None) + b"\n\n")
+        await writer.end(shape.error_event())
         return "error"
     await writer.flush()
     # Returning with the answer unfinished makes the server close the connection.
@@ -85,7 +88,7 @@ async def _stop_midway(plan: Plan, writer: "_Writer") -> Ending:
 
 
 async def _whole(plan: Plan, body: bytes, send: Send) -> Ending:
-    await _start(send, 200, [(b"content-type", b"application/json")], len(body))
+    await start(send, 200, [(b"content-type", b"application/json")], len(body))
     if plan.fault == "cut":
         half = {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
         await send(half)
@@ -100,7 +103,7 @@ async def _whole(plan: Plan, body: bytes, send: Send) -> Ending:
     return "complete"
 
 
-async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]], length: int | None) -> None:
+async def start(send: Send, status: int, headers: list[tuple[bytes, bytes]], length: int | None) -> None:
     if length is not None:
         headers = [*headers, (b"content-length", str(length).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -119,7 +122,7 @@ class _Writer:
 
     async def begin(self, events: list[Event]) -> None:
         self.has_begun = True
-        await _start(self._send, 200, [(b"content-type", b"text/event-stream")], None)
+        await start(self._send, 200, [(b"content-type", b"text/event-stream")], None)
         await self.write(events)
 
     async def write(self, events: list[Event]) -> None:

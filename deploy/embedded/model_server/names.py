@@ -3,6 +3,8 @@
 from deploy.embedded.model_server import faults
 
 CHAT = ("demo-chat", "demo-chat-large", "vendor/demo-chat", "demo-unpriced", "split-chat")
+# Served in Anthropic's form.
+CLAUDE = "demo-claude"
 EMBEDDING = "demo-embedding"
 COMPLETION = "demo-completion"
 # By mode of LiteLLM's catalogue.
@@ -18,4 +20,4 @@ MEDIA = {
 # The second refuses every session.
 REALTIME = ("demo-realtime", "refused-realtime")
 FAULTS = tuple(f"fault-{name}" for name in (*faults.REFUSALS, *faults.DURING))
-MODELS = (*CHAT, EMBEDDING, COMPLETION, *MEDIA, *REALTIME, *FAULTS)
+MODELS = (*CHAT, CLAUDE, EMBEDDING, COMPLETION, *MEDIA, *REALTIME, *FAULTS)

@@ -3,8 +3,9 @@
 Directives anywhere in the prompt, the last of each counting:
 `[tokens=50]` length of the answer, bounded by the caller's limit   `[delay=0.2]` seconds to the
 first token   `[rate=50]` tokens a second, 0 for all at once   `[cached=10]` prompt tokens read from
-a cache   `[reasoning=5]` tokens of the answer that are not shown   `[mark=abc]` written in the
-record of the call   `[usage=delta]` the usage chunk has a choice, else `[usage=empty]`
+a cache   `[written=10]` those written to it   `[reasoning=5]` tokens of the answer that are not
+shown   `[mark=abc]` written in the record of the call   `[usage=delta]` the usage chunk has a choice, else
+`[usage=empty]`
 `[split=yes]` writes end anywhere   `[fault=429]` see faults.py.
 """
 
@@ -62,6 +63,7 @@ class Plan:
     reports_usage: bool  # in the stream; the body of an answer always has it
     prompt_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     length: int  # tokens of each choice, the hidden ones included
     hidden: int
     choices: int
@@ -92,6 +94,7 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
     seed = seed_of(prompt.text)
     wanted = int(_number(asked, "tokens", 8 + seed % 17))
     length = wanted if prompt.max_tokens is None else min(wanted, max(0, prompt.max_tokens))
+    cached = min(prompt.tokens, int(_number(asked, "cached", 0)))
     first, rate = _pace(asked, pace, fault)
     return Plan(
         id=identity,
@@ -99,7 +102,8 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         is_stream=body.get("stream") is True,
         reports_usage=_wants_usage(body) and fault != "no-usage",
         prompt_tokens=prompt.tokens,
-        cached_tokens=min(prompt.tokens, int(_number(asked, "cached", 0))),
+        cached_tokens=cached,
+        cache_write_tokens=min(prompt.tokens - cached, int(_number(asked, "written", 0))),
         length=length,
         hidden=min(length, int(_number(asked, "reasoning", 0))),
         choices=max(1, prompt.choices),

@@ -6,11 +6,11 @@ from typing import Any
 from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
 from deploy.embedded.model_server.faults import bad_request
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
-from deploy.embedded.model_server.shapes import Event, limit, texts_of
+from deploy.embedded.model_server.shapes import Event, OpenAI, limit, texts_of
 from deploy.embedded.model_server.words import count_words, sentence, word
 
 
-class Responses:
+class Responses(OpenAI):
     """Instructions count as a message."""
 
     name = "responses"

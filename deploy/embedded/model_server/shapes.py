@@ -1,7 +1,8 @@
-"""What differs between chat, completions and responses: reading a prompt, forming an answer."""
+"""What differs between chat, completions, responses and messages: reading a prompt, forming an answer."""
 
 from typing import Any, Protocol
 
+from deploy.embedded.model_server.faults import ErrorShape, error_body
 from deploy.embedded.model_server.plan import Plan, Prompt
 
 # The name of the event, if it has one, and its data.
@@ -12,11 +13,16 @@ class Shape(Protocol):
     """One endpoint's form of an answer, whole or as events. Holds nothing: the plan says it all."""
 
     name: str
+    errors: ErrorShape
     # What follows the last event of a stream that ended well.
     farewell: bytes
 
     def read(self, body: dict[str, Any]) -> Prompt:
         """Raise Refused if the body has no prompt."""
+        ...
+
+    def error_event(self) -> bytes:
+        """What a stream ends with when the model breaks."""
         ...
 
     def whole(self, plan: Plan) -> dict[str, Any]: ...
@@ -26,6 +32,15 @@ class Shape(Protocol):
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]: ...
 
     def closing(self, plan: Plan) -> list[Event]: ...
+
+
+class OpenAI:
+    """How OpenAI's endpoints fail."""
+
+    errors: ErrorShape = "openai"
+
+    def error_event(self) -> bytes:
+        return b"data: " + error_body("The model broke.", "server_error", None) + b"\n\n"
 
 
 def usage(plan: Plan) -> dict[str, Any]:
