@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates fuzz access-log-cost
+	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -123,6 +123,10 @@ compare-limits: litellm
 
 script-cost: install
 	$(BIN)/python -m loadtests.script_cost
+
+# Every endpoint in every ending through LiteLLM: writes the tables of docs/endpoints.md.
+endings: install litellm
+	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/end_to_end/test_table_of_endings.py
 
 estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py

@@ -278,15 +278,19 @@ class Admission:
             maximum = call.prompt_bytes + one * call.choices
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
-            whole = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt, completion_tokens=completion))
+            units, _ = call.expected_units(grant.price)
+            if not call.counts_no_tokens:
+                units = replace(units, prompt_tokens=prompt, completion_tokens=completion)
+            whole = cost_nano_usd(grant.price, units)
             prompt_only = 0
             if plan.has_cost:
-                prompt_only = cost_nano_usd(grant.price, replace(call.units, prompt_tokens=prompt))
+                prompt_only = cost_nano_usd(grant.price, replace(units, completion_tokens=0))
             most = 0
             if plan.has_maximum:
-                longest = replace(
-                    call.units, prompt_tokens=call.prompt_bytes, completion_tokens=maximum - call.prompt_bytes
-                )
+                longest = units
+                if not call.counts_no_tokens:
+                    answer = maximum - call.prompt_bytes
+                    longest = replace(units, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
                 most = cost_nano_usd(grant.price, longest)
             cost = (prompt_only, whole - prompt_only, most)
         return Estimate(tokens=(prompt, completion, maximum), cost=cost)

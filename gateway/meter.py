@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.chat_events import read_chat_event
-from gateway.endpoints.readings import Reader, read_answer
+from gateway.endpoints.readings import Reader, estimate_answer, read_answer
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 LARGEST_EVENT: Final = 1024 * 1024
@@ -44,7 +44,7 @@ class Meter(Protocol):
 class AnswerMeter:
     """A whole JSON answer: kept beside what passes, read at the end."""
 
-    __slots__ = ("_parts", "_read", "_size", "cost_usd", "has_error", "is_over", "model", "usage")
+    __slots__ = ("_parts", "_read", "_said", "_size", "cost_usd", "has_error", "is_over", "model", "usage")
 
     def __init__(self, read: Reader = read_answer) -> None:
         self._read = read
@@ -55,6 +55,7 @@ class AnswerMeter:
         # Known by its end only.
         self.is_over = False
         self._parts: list[bytes] = []
+        self._said: float | None = None
         self._size = 0
 
     def feed(self, chunk: bytes) -> bytes:
@@ -64,13 +65,18 @@ class AnswerMeter:
         return chunk
 
     def finish(self) -> bytes:
-        if self._size <= LARGEST_ANSWER and (reading := self._read(b"".join(self._parts))) is not None:
-            self.usage, self.cost_usd, self.model = reading.usage, reading.cost_usd, reading.model
+        if self._size <= LARGEST_ANSWER:
+            whole = b"".join(self._parts)
+            if (reading := self._read(whole)) is not None:
+                self.usage, self.cost_usd, self.model = reading.usage, reading.cost_usd, reading.model
+            if self.usage is None and self._size <= LARGEST_EVENT:
+                self._said = estimate_answer(whole)
         return b""
 
     @property
     def passed_tokens(self) -> int:
-        return round(sum(map(estimate_text, self._parts)))
+        """Of an answer that was not finished, or that nobody can read: all its bytes."""
+        return round(sum(map(estimate_text, self._parts)) if self._said is None else self._said)
 
 
 class StreamMeter:

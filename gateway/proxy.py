@@ -257,11 +257,10 @@ class Proxy:
             total_ms=round((monotonic() - started_at) * 1000),
             error_code=relay.error_code,
         )
-        estimate = replace(
-            call.units,
-            prompt_tokens=reservation.prompt_tokens or call.units.prompt_tokens,
-            completion_tokens=reservation.completion_tokens,
-        )
+        estimate, _ = call.expected_units(reservation.grant.price)
+        if not call.counts_no_tokens:
+            told = {"prompt_tokens": reservation.prompt_tokens, "completion_tokens": reservation.completion_tokens}
+            estimate = replace(estimate, **told)
         row = make_row(
             reservation.request_id,
             reservation.record,

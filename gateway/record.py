@@ -8,8 +8,9 @@ from uuid import UUID
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import milliseconds_of
-from gateway.domain.prices import cost_nano_usd
+from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
+from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
 
 NANO: Final = 1_000_000_000
@@ -46,7 +47,7 @@ def make_row(
     outcome: Outcome,
 ) -> UsageRow:
     """The table "Endings" of docs/endpoints.md as code. `estimate` is what was reserved, units included."""
-    usage, why = _charged(call, outcome, estimate)
+    usage, why = _charged(call, outcome, estimate, grant.price)
     cost = None if grant.price is None or not grant.price.is_known else cost_nano_usd(grant.price, usage)
     is_refused = outcome.ending in ("refused_upstream", "unreachable")
     is_broken = why == "cut_off" and not outcome.has_passed
@@ -90,22 +91,24 @@ def _told(text: str | None) -> str | None:
     return None if text is None else text.replace("\0", "")[:LONGEST_TOLD]
 
 
-def _charged(call: Call, outcome: Outcome, estimate: Usage) -> tuple[Usage, EstimatedWhy | None]:
+def _charged(call: Call, outcome: Outcome, estimate: Usage, price: Price | None) -> tuple[Usage, EstimatedWhy | None]:
     if outcome.ending in ("refused_upstream", "unreachable") or (call.is_free and outcome.ending == "completed"):
         return Usage(), None
-    units = call.units
-    if outcome.usage is not None:
-        told = outcome.usage
-        whole = replace(told, images=units.images, characters=units.characters, queries=units.queries)
-        return whole, outcome.usage_why
+    units, is_guess = call.expected_units(price)
+    told = outcome.usage
+    if told is not None and is_guess and told.total_tokens == 0 and told.audio_ms:
+        # LiteLLM tells how long a sound is where the model told nothing; this model is priced by tokens.
+        return tokens_of_sound(told.audio_ms), "no_usage"
+    if told is not None:
+        return replace(told, images=units.images, characters=units.characters, queries=units.queries), outcome.usage_why
     passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":
         # Told by nobody, but known from the request.
         if call.counts_no_tokens:
-            return units, "no_usage" if call.units_are_guessed else None
+            return units, "no_usage" if is_guess else None
         return passed, "no_usage"
     if outcome.ending == "client_disconnected":
-        # Before any byte the whole estimate: else hanging up would be free.
-        return (passed if outcome.has_passed else estimate), "hung_up"
+        # Before any byte the whole estimate: else hanging up would be free. Of media also later: the work is done then.
+        return (passed if outcome.has_passed and not call.counts_no_tokens else estimate), "hung_up"
     # The upstream broke off: what passed is charged, nothing for nothing.
     return (passed if outcome.has_passed else Usage()), "cut_off"

@@ -22,6 +22,8 @@ LONGEST_AUDIO_S: Final = 10**7
 USUAL_BYTES_A_SECOND: Final = 8000
 MOST_BYTES_A_SECOND: Final = 384_000
 MS_A_TOKEN: Final = 100
+# Of the text: people say two or three words a second.
+MS_A_TOKEN_OF_TEXT: Final = 300
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\[\])?", re.ASCII)
 
 
@@ -63,7 +65,14 @@ def parse_audio(upload: Upload) -> Call:
         units=Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed),
         units_are_guessed=True,
         counts_no_tokens=True,
+        unit="second",
+        guess=tokens_of_sound(guessed),
     )
+
+
+def tokens_of_sound(ms: int) -> Usage:
+    """What a model that counts tokens makes of it: of the sound, and of the text that is heard."""
+    return Usage(prompt_tokens=ms // MS_A_TOKEN, completion_tokens=ms // MS_A_TOKEN_OF_TEXT, audio_ms=ms)
 
 
 def guess_ms(begins_with: bytes, size: int) -> int:

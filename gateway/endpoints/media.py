@@ -1,7 +1,11 @@
 """`images/generations` and `audio/speech`: no tokens are reserved; what is told, or the price of a unit, is charged."""
 
+from dataclasses import replace
+from typing import Final, Literal
+
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import estimate_text
 from gateway.endpoints.requests import (
     MOST_CHOICES,
     Call,
@@ -11,9 +15,14 @@ from gateway.endpoints.requests import (
     read,
     read_count,
     read_model,
-    read_stream,
+    refuse_stream,
 )
 from gateway.upstream.client import Body
+
+# A square of medium quality: https://platform.openai.com/docs/guides/image-generation#cost-and-latency
+TOKENS_PER_IMAGE: Final = 1056
+# About fifteen letters a second, and twenty tokens of sound.
+TOKENS_PER_CHARACTER: Final = 1.4
 
 
 def parse_images(body: bytes) -> Call:
@@ -21,10 +30,12 @@ def parse_images(body: bytes) -> Call:
     fields = decode_fields(body)
     model = read_model(fields)
     check_fields(fields)
-    if not read(fields, "prompt", str | None, "a text"):
+    prompt = read(fields, "prompt", str | None, "a text")
+    if not prompt:
         raise GatewayError("invalid_request", "'prompt' is missing; say what the image shows.", param="prompt")
     count = read_count(fields, "n", MOST_CHOICES) or 1
-    return _media_call(model, encode_fields(fields), Usage(images=count), is_streamed=read_stream(fields))
+    refuse_stream(fields)
+    return _media_call(model, encode_fields(fields), Usage(images=count), "image", prompt, TOKENS_PER_IMAGE * count)
 
 
 def parse_speech(body: bytes) -> Call:
@@ -35,14 +46,22 @@ def parse_speech(body: bytes) -> Call:
     text = read(fields, "input", str | None, "a text")
     if not text:
         raise GatewayError("invalid_request", "'input' is missing; send the text to be spoken.", param="input")
-    return _media_call(model, encode_fields(fields), Usage(characters=len(text)), is_streamed=False)
+    refuse_stream(fields)
+    if read(fields, "stream_format", str | None, "a text") not in (None, "audio"):
+        message = "Speech is sent as sound only; leave 'stream_format' out."
+        raise GatewayError("parameter_not_allowed", message, param="stream_format")
+    sound = round(TOKENS_PER_CHARACTER * len(text))
+    return _media_call(model, encode_fields(fields), Usage(characters=len(text)), "character", text, sound)
 
 
-def _media_call(model: str, body: Body, units: Usage, *, is_streamed: bool) -> Call:
+def _media_call(
+    model: str, body: Body, units: Usage, unit: Literal["image", "character"], text: str, tokens: int
+) -> Call:
+    said = round(estimate_text(text.encode(errors="surrogatepass")))
     return Call(
         model=model,
         body=body,
-        is_streamed=is_streamed,
+        is_streamed=False,
         wants_usage=True,
         prompt_tokens=0.0,
         prompt_bytes=0,
@@ -50,4 +69,6 @@ def _media_call(model: str, body: Body, units: Usage, *, is_streamed: bool) -> C
         choices=1,
         units=units,
         counts_no_tokens=True,
+        unit=unit,
+        guess=replace(units, prompt_tokens=said, completion_tokens=tokens),
     )

@@ -97,6 +97,32 @@ def sane_cost(usd: Any) -> float | None:
     return float(usd) if isinstance(usd, int | float) and 0 <= usd <= MOST_USD else None
 
 
+# Where the answers of all endpoints have what was said; in the rest are names and numbers.
+_SAID_IN: Final = frozenset(
+    ("text", "content", "reasoning_content", "reasoning", "refusal", "thinking", "arguments", "input", "summary")
+)
+
+
+def estimate_answer(data: bytes) -> float | None:
+    """Tokens of what a whole answer says; None where it is of no known form: all of it counts then."""
+    try:
+        return _estimate_said_in(msgspec.json.decode(data)) or None
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _estimate_said_in(value: Any, *, is_said: bool = False) -> float:
+    if isinstance(value, str):
+        return estimate_text(value.encode(errors="surrogatepass")) if is_said else 0.0
+    if isinstance(value, list):
+        return sum(_estimate_said_in(item, is_said=is_said) for item in value)
+    if not isinstance(value, dict):
+        return 0.0
+    if value.get("type") == "tool_use":
+        return estimate_text(msgspec.json.encode(value.get("input")))
+    return sum(_estimate_said_in(item, is_said=name in _SAID_IN) for name, item in value.items())
+
+
 def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
     """Decodes `kind`, or gives None for what is not of its form."""
     decode = msgspec.json.Decoder(kind).decode

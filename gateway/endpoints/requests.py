@@ -4,12 +4,13 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from gateway.domain.calls import NO_USAGE, Usage
 from gateway.domain.errors import GatewayError
+from gateway.domain.prices import Price
 from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_metadata, refuse_parameters
 from gateway.upstream.client import Body
 
@@ -55,8 +56,18 @@ class Call:
     units_are_guessed: bool = False
     # Nothing but `units` is charged where the answer tells no usage.
     counts_no_tokens: bool = False
+    # What such models are usually priced by; `guess` is what one that is priced by tokens instead may take.
+    unit: Literal["image", "second", "character"] | None = None
+    guess: Usage = NO_USAGE
     # Counts as a request and costs nothing.
     is_free: bool = False
+
+    def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
+        """What is charged where the answer tells nothing, and whether it is a guess. Without one, media of a model that
+        is priced by tokens would pass under every limit of cost, and be free for who hangs up."""
+        if self.unit and price and getattr(price, self.unit) is None and (price.input or price.output):
+            return self.guess, True
+        return self.units, self.units_are_guessed
 
 
 def decode_fields(body: bytes) -> Fields:
@@ -193,6 +204,13 @@ def check_model_name(model: str) -> str:
 def read_stream(fields: Fields) -> bool:
     """Whether a stream is asked for: a bool, for LiteLLM takes the string "true" for false."""
     return bool(read(fields, "stream", bool | None, "true or false"))
+
+
+def refuse_stream(fields: Fields) -> None:
+    """Where LiteLLM streams nothing: it would answer whole, or fail once the model is paid for."""
+    if read_stream(fields):
+        message = "This endpoint does not stream here; leave 'stream' out."
+        raise GatewayError("parameter_not_allowed", message, param="stream")
 
 
 def read_count(fields: Fields, name: str, most: int) -> int | None:

@@ -21,6 +21,7 @@ from gateway.endpoints.requests import (
     read_maximum,
     read_model,
     read_stream,
+    refuse_stream,
 )
 
 # OpenAI's default where a completion sets none.
@@ -67,6 +68,7 @@ def _without_completion(body: bytes, name: str, units: Usage | None = None) -> C
     fields = decode_fields(body)
     model = read_model(fields)
     check_fields(fields)
+    refuse_stream(fields)
     found = Attachments()
     _, tokens = estimate_input(fields, name, found)
     if name == "documents":

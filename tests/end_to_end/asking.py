@@ -11,6 +11,8 @@ from gateways import Books, until
 
 # A hang-up has reached the model server by then, through the gateway and LiteLLM.
 CANCELLED_WITHIN_S: Final = 2.0
+# Six seconds, and no sound LiteLLM could read: it goes by the model's word.
+SOUND: Final = b"\0" * 96_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +23,38 @@ class Route:
     path: str
     model: str = "demo-chat"
 
-    def body(self, prompt: str, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+    @property
+    def takes_a_form(self) -> bool:
+        return self.path.startswith("/v1/audio/tr")
+
+    def fields(self, prompt: str, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
         """Of a call with this prompt."""
         body: dict[str, Any] = {"model": self.model}
-        if self.name in ("chat_completions", "messages"):
+        if self.name in ("chat_completions", "messages", "count_tokens"):
             body["messages"] = [{"role": "user", "content": prompt}]
+        elif self.name == "rerank":
+            body |= {"query": prompt, "documents": ["One of them", "another"]}
+        elif self.name in ("completions", "images", "transcriptions", "translations"):
+            body["prompt"] = prompt
         else:
-            body["prompt" if self.name == "completions" else "input"] = prompt
+            body["input"] = prompt
         if self.name == "messages":
             body["max_tokens"] = 200
+        if self.name == "speech":
+            body["voice"] = "alloy"
         if stream:
             body["stream"] = True
         return body | fields
+
+    def content(self, prompt: str, **fields: Any) -> dict[str, Any]:
+        """The same as arguments of aiohttp's request: JSON, or a form with a sound."""
+        if not self.takes_a_form:
+            return {"json": self.fields(prompt, **fields)}
+        form = aiohttp.FormData()
+        form.add_field("file", SOUND, filename="a.wav", content_type="audio/wav")
+        for name, value in self.fields(prompt, **fields).items():
+            form.add_field(name, str(value).lower() if isinstance(value, bool) else value)
+        return {"data": form}
 
     def text(self, event: dict[str, Any]) -> str:
         """What one event of a stream says."""
@@ -48,9 +70,19 @@ CHAT: Final = Route("chat_completions", "/v1/chat/completions")
 COMPLETIONS: Final = Route("completions", "/v1/completions", "demo-completion")
 RESPONSES: Final = Route("responses", "/v1/responses")
 MESSAGES: Final = Route("messages", "/v1/messages")
+# Anthropic's API on both sides of LiteLLM.
+CLAUDE: Final = Route("messages", "/v1/messages", "demo-claude")
+COUNT_TOKENS: Final = Route("count_tokens", "/v1/messages/count_tokens", "demo-claude")
 EMBEDDINGS: Final = Route("embeddings", "/v1/embeddings", "demo-embedding")
-GENERATING: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)
-MODELS: Final = ("demo-chat", "demo-completion", "demo-embedding")
+MODERATIONS: Final = Route("moderations", "/v1/moderations", "demo-moderation")
+RERANK: Final = Route("rerank", "/v1/rerank", "demo-rerank")
+IMAGES: Final = Route("images", "/v1/images/generations", "demo-gpt-image")
+SPEECH: Final = Route("speech", "/v1/audio/speech", "demo-speech")
+TRANSCRIPTIONS: Final = Route("transcriptions", "/v1/audio/transcriptions", "demo-transcribe")
+TRANSLATIONS: Final = Route("translations", "/v1/audio/translations", "demo-transcribe")
+STREAMING: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, CLAUDE)
+AT_ONCE: Final = (COUNT_TOKENS, EMBEDDINGS, MODERATIONS, RERANK, IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS)
+ROUTES: Final = (*STREAMING, *AT_ONCE)
 
 
 @asynccontextmanager
@@ -59,7 +91,7 @@ async def opened(
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Its head read; leaving the block before the end hangs up."""
     sent = {**caller.authorization, **(headers or {})}
-    async with caller.http.post(caller.url + route.path, json=route.body(prompt, **fields), headers=sent) as answer:
+    async with caller.http.post(caller.url + route.path, headers=sent, **route.content(prompt, **fields)) as answer:
         yield answer
 
 
@@ -76,9 +108,9 @@ def data_of(body: bytes) -> list[bytes]:
     return [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
 
 
-def tokens(row: dict[str, Any]) -> tuple[int, int, int]:
+def tokens(row: dict[str, Any]) -> tuple[int, int, int, int]:
     """As the ledger or the model server's books have them."""
-    return row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]
+    return row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"]
 
 
 def assert_as_billed(row: dict[str, Any], billed: dict[str, Any], *, tells_cost: bool = True) -> None:

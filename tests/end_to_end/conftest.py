@@ -89,7 +89,7 @@ def unhandled_errors() -> Iterator[UnhandledErrors]:
     assert errors.seen == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
@@ -115,23 +115,23 @@ async def caller(make: MakeCaller) -> Caller:
     return await make()
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def books(house: House, http: aiohttp.ClientSession) -> Books:
     return Books(house.model_server.url, http)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def ledger(pool: Pool) -> Ledger:
     return Ledger(pool)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 async def tallies(house: House) -> AsyncIterator[Tallies]:
     async with redis.asyncio.from_url(house.valkey.url()) as client:
         yield Tallies(client)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 async def counters(house: House) -> AsyncIterator[Counters]:
     scripts = connect(house.valkey.url(), SCRIPTS, timeout_s=2)
     await scripts.open()
@@ -139,7 +139,7 @@ async def counters(house: House) -> AsyncIterator[Counters]:
     await scripts.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def drift(counters: Counters, pool: Pool, tallies: Tallies) -> MeasureDrift:
     """Counters that differ from the ledger, once nothing of the caller is open."""
 

@@ -362,3 +362,26 @@ async def test_a_model_added_to_the_catalogue_is_nobodys_until_he_subscribes(cal
     await make_model(pool, "brand-new")
 
     assert (await caller.chat(model="brand-new")).code == "model_not_found"
+
+
+@pytest.mark.parametrize(("path", "model", "field", "one_nano_usd"), [
+    # 1056 tokens at 2 USD a million, and those of the prompt; 1.4 tokens a letter.
+    ("/v1/images/generations", "demo-gpt-image", "prompt", 2_120_000),
+    ("/v1/audio/speech", "demo-speech", "input", 120_000),
+])  # fmt: skip
+async def test_media_that_are_priced_by_tokens_do_not_overspend_a_budget_together(
+    path: str, model: str, field: str, one_nano_usd: int, make: MakeCaller, books: Books
+) -> None:
+    caller = await make(model)
+    await caller.limit("cost", 3 * one_nano_usd, window="lifetime")
+    body = {"model": model, field: f"Show me [delay=0.5] [mark={path}]"}
+
+    async def ask() -> int:
+        async with caller.http.post(caller.url + path, json=body, headers=caller.authorization) as answer:
+            await answer.read()
+            return answer.status
+
+    statuses = await asyncio.gather(*(ask() for _ in range(8)))
+
+    assert sorted(statuses) == [200] * 3 + [429] * 5
+    assert len(await books.calls(mark=path)) == 3

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.calls import Usage
+from gateway.domain.estimates import estimate_text
 from gateway.endpoints.messages_events import new_messages_reader
 from gateway.endpoints.readings import read_anthropic_answer, read_ranking
 from gateway.endpoints.responses_events import read_responses_event
@@ -240,6 +241,32 @@ def test_a_whole_answer_that_tells_nothing_is_estimated_by_its_length(answer: by
 
 
 # --- What other endpoints say ---
+
+
+@pytest.mark.parametrize("answer", [
+    {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Nine words"}, "finish_reason": "stop"}]},
+    {"choices": [{"text": "Nine words", "index": 0, "logprobs": None}], "model": "a-name-of-many-letters"},
+    {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Nine words"}]}], "id": "resp_0123456"},
+    {"content": [{"type": "text", "text": "Nine words"}], "stop_reason": "end_turn"},
+])  # fmt: skip
+def test_of_a_whole_answer_that_tells_nothing_only_what_it_says_is_counted(answer: dict[str, Any]) -> None:
+    meter = AnswerMeter()
+    meter.feed(msgspec.json.encode(answer))
+    meter.finish()
+
+    assert meter.usage is None
+    assert meter.passed_tokens == round(estimate_text(b"Nine words"))
+
+
+def test_a_call_of_a_tool_counts_as_said() -> None:
+    said = {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "x " * 100}}]}}]}
+    used = {"content": [{"type": "tool_use", "name": "f", "input": {"path": "x " * 100}}]}
+
+    for answer in (said, used):
+        meter = AnswerMeter()
+        meter.feed(msgspec.json.encode(answer))
+        meter.finish()
+        assert meter.passed_tokens >= round(estimate_text(b"x " * 100))
 
 
 def test_a_responses_stream_tells_its_usage_in_its_last_event() -> None:

@@ -12,6 +12,7 @@ from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import uuid7
 from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
+from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
 from gateway.storage.counters import Settlement
@@ -130,6 +131,38 @@ def test_units_known_from_the_request_are_charged_where_no_tokens_are_told() -> 
     row = row_of("completed", call=call, grant=grant)
 
     assert (charged(row), row.cost_nano_usd, row.estimated) == ((0, 0, 1), 120_000_000, False)
+
+
+BY_TOKENS: Final = replace(
+    CALL, units=Usage(images=3), counts_no_tokens=True, unit="image",
+    guess=Usage(images=3, prompt_tokens=4, completion_tokens=3000),
+)  # fmt: skip
+
+
+def test_media_of_a_model_that_is_priced_by_tokens_are_guessed_where_none_are_told() -> None:
+    row = row_of("completed", call=BY_TOKENS)
+
+    assert (charged(row), row.cost_nano_usd, row.estimated_why) == ((4, 3000, 1), 6_004_000, "no_usage")
+
+
+@pytest.mark.parametrize("passed", [0, 5])
+def test_who_leaves_while_media_come_pays_the_whole_estimate(passed: int) -> None:
+    row = row_of("client_disconnected", call=BY_TOKENS, passed=passed)
+
+    # As `_close` makes it: here the usual one.
+    assert (charged(row), row.estimated_why) == ((10, 100, 1), "hung_up")
+
+
+def test_a_sound_that_is_told_in_seconds_is_turned_into_tokens_where_those_have_the_price() -> None:
+    call = replace(CALL, units=Usage(audio_ms=9000), counts_no_tokens=True, unit="second", guess=tokens_of_sound(9000))
+    by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
+    told = Usage(audio_ms=6000)
+
+    guessed = row_of("completed", usage=told, call=call)
+    known = row_of("completed", usage=told, call=call, grant=by_second)
+
+    assert (charged(guessed), guessed.estimated_why) == ((60, 20, 1), "no_usage")
+    assert (charged(known), known.cost_nano_usd, known.estimated) == ((0, 0, 1), 6_000_000, False)
 
 
 @pytest.mark.parametrize(("usd", "nano_usd"), [(0.000023, 23_000), (4.9999999999999996e-05, 50_000), (None, None)])

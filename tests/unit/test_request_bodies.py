@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT
 from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.media import parse_images, parse_speech
 from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.parameters import LITELLM_METADATA, LITELLM_PARAMETERS
 from gateway.endpoints.requests import (
@@ -27,7 +28,7 @@ from gateway.endpoints.requests import (
     read_maximum,
 )
 from gateway.endpoints.responses import parse_responses
-from gateway.endpoints.text import parse_completion, parse_embedding
+from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
 
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 2000).decode()
 
@@ -260,3 +261,28 @@ def test_a_body_without_a_prompt_is_refused(parse: Callable[[bytes], Call], miss
     error = refused(b'{"model":"m"}', parse)
 
     assert (error.code, error.param) == ("invalid_request", missing)
+
+
+@pytest.mark.parametrize(("parse", "fields"), [
+    (parse_embedding, {"input": "x"}),
+    (parse_moderation, {"input": "x"}),
+    (parse_ranking, {"query": "x", "documents": ["y"]}),
+    (parse_images, {"prompt": "x"}),
+    (parse_speech, {"input": "x"}),
+])  # fmt: skip
+def test_a_stream_is_refused_where_litellm_streams_nothing(
+    parse: Callable[[bytes], Call], fields: dict[str, Any]
+) -> None:
+    body = {"model": "m", **fields}
+
+    error = refused(json.dumps(body | {"stream": True}).encode(), parse)
+
+    assert (error.code, error.param) == ("parameter_not_allowed", "stream")
+    assert not parse(json.dumps(body | {"stream": False}).encode()).is_streamed
+
+
+def test_speech_as_events_is_refused() -> None:
+    error = refused(b'{"model":"m","input":"x","stream_format":"sse"}', parse_speech)
+
+    assert (error.code, error.param) == ("parameter_not_allowed", "stream_format")
+    assert parse_speech(b'{"model":"m","input":"x","stream_format":"audio"}').model == "m"

@@ -1,0 +1,232 @@
+"""The table endpoint by ending: how each cell comes about, and what ledger, Redis and the model server then hold."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from callers import Caller, Said, make_caller, new_mark
+from gateways import Books, Ledger, until
+
+from end_to_end.asking import AT_ONCE, CLAUDE, IMAGES, STREAMING, TRANSLATIONS, Route, asked, opened, tokens
+from end_to_end.conftest import MeasureDrift
+from gateway.storage.drift import Drift
+from gateway.storage.postgres import Pool
+
+# A hang-up comes after so many events of 150, three seconds long.
+EVENTS_READ: Final = 12
+LONG_STREAM: Final = "Go on [tokens=150] [rate=50]"
+
+
+# What a cell says is charged.
+NOTHING: Final = "nothing"
+A_REQUEST: Final = "a request"
+UNITS: Final = "units"
+USAGE: Final = "usage"
+COUNTED: Final = "LiteLLM's count"
+ESTIMATE: Final = "estimate"
+RESERVED: Final = "whole estimate"
+PASSED: Final = "what passed"
+# In place of a status where there is no such cell.
+ONE_PIECE: Final = "one piece"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table: an endpoint, whole or streamed."""
+
+    route: Route
+    is_streamed: bool
+
+    @property
+    def title(self) -> str:
+        name = f"`{self.route.path}`"
+        if self.route.name == "messages":
+            name += ", model of Anthropic" if self.route == CLAUDE else ", model of OpenAI"
+        return f"{name}, streamed" if self.is_streamed else name
+
+
+ROWS: Final = (
+    *(Row(route, is_streamed) for route in STREAMING for is_streamed in (False, True)),
+    *(Row(route, False) for route in AT_ONCE),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Gateways in front of one LiteLLM: a usual one, and one for each way in which an upstream fails it."""
+
+    usual: str
+    impatient: str  # waits a second for the first byte
+    listless: str  # waits a second for each next byte
+    lost: str  # nobody listens at any of its addresses
+    shut: str  # its breaker is open
+    litellm_url: str
+    litellm_key: str
+    http: aiohttp.ClientSession
+    pool: Pool
+    books: Books
+    ledger: Ledger
+    drift: MeasureDrift
+
+    async def make_caller(self, model: str) -> Caller:
+        """An account of its own, with a counter of every kind."""
+        caller = await make_caller(self.pool, self.usual, self.http, (model,))
+        for kind in ("requests", "tokens", "cost"):
+            await caller.limit(kind, 10**12, window="lifetime")
+        return caller
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came of one cell. `said` is None where the caller did not stay; `row` where no call reached the gateway."""
+
+    said: Said | None
+    row: dict[str, Any] | None = None
+    billed: list[dict[str, Any]] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
+
+    @property
+    def cell(self) -> str:
+        """In the table: the status of the call's row, and what is charged."""
+        if self.row is None:
+            return ONE_PIECE
+        word = charged(self.row)
+        if word == USAGE and tokens(self.row) != tokens(self.billed[0]):
+            word = COUNTED
+        return f"{self.row['status']} {word}"
+
+
+Run = Callable[[Scene, Row, Caller, str], Awaitable[Said | None]]
+
+
+def charged(row: dict[str, Any]) -> str:
+    """A word for what a ledger row charges."""
+    if not row["counted_requests"]:
+        return NOTHING
+    if not row["counted_tokens"]:
+        return UNITS if row["cost_nano_usd"] else A_REQUEST
+    if row["estimated_why"] == "hung_up" and row["first_byte_ms"] is None:
+        return RESERVED
+    return {"hung_up": PASSED, "cut_off": PASSED, "no_usage": ESTIMATE, None: USAGE}[row["estimated_why"]]
+
+
+async def complete(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller, row.route, f"Hello there [tokens=17] [cached=2] [mark={mark}]", stream=row.is_streamed)
+
+
+async def complete_without_usage(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller, row.route, f"Hello [tokens=17] [fault=no-usage] [mark={mark}]", stream=row.is_streamed)
+
+
+async def hang_up_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> None:
+    async def is_running() -> bool:
+        return bool(await scene.books.calls(mark=mark, ending="running"))
+
+    prompt = f"Wait [delay=2] [tokens=9] [mark={mark}]"
+    call = asyncio.ensure_future(asked(caller, row.route, prompt, stream=row.is_streamed))
+    await until(is_running, "the call at the model server")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def hang_up_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Said | None:
+    if not row.is_streamed:
+        return await prove_one_piece(scene, row, mark)
+    async with opened(caller, row.route, f"{LONG_STREAM} [mark={mark}]", stream=True) as answer:
+        for _ in range(EVENTS_READ):
+            await answer.content.readuntil(b"\n\n")
+    return None
+
+
+async def refused_4xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller, row.route, f"Hello [fault=400] [mark={mark}]", stream=row.is_streamed)
+
+
+async def refused_5xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller, row.route, f"Hello [fault=500] [mark={mark}]", stream=row.is_streamed)
+
+
+async def unreachable(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller.at(scene.lost), row.route, f"Hello [mark={mark}]", stream=row.is_streamed)
+
+
+async def breaker_open(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    return await asked(caller.at(scene.shut), row.route, f"Hello [mark={mark}]", stream=row.is_streamed)
+
+
+async def silent_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    there = caller.at(scene.impatient)
+    return await asked(there, row.route, f"Hello? [delay=2] [mark={mark}]", stream=row.is_streamed)
+
+
+async def silent_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    if not row.is_streamed:
+        return await prove_one_piece(scene, row, mark)
+    there = caller.at(scene.listless)
+    return await asked(there, row.route, f"Hello? [tokens=9] [rate=0.3] [mark={mark}]", stream=True)
+
+
+async def cut(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    prompt = f"Hello [tokens=30] [rate=60] [fault=cut] [mark={mark}]"
+    return await asked(caller, row.route, prompt, stream=row.is_streamed)
+
+
+async def error_at_the_end(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+    prompt = f"Hello [tokens=30] [rate=60] [fault=error-event] [mark={mark}]"
+    return await asked(caller, row.route, prompt, stream=row.is_streamed)
+
+
+async def prove_one_piece(scene: Scene, row: Row, mark: str) -> Said:
+    """Asks LiteLLM itself: by the time of its first byte the model has finished, so there is no middle to break in."""
+    content = row.route.content(f"Hello [tokens=20] [rate=100] [mark={mark}]")
+    headers = {"authorization": f"Bearer {scene.litellm_key}"}
+    async with scene.http.post(scene.litellm_url + row.route.path, headers=headers, **content) as answer:
+        (call,) = await scene.books.calls(mark=mark)
+        assert call["ending"] == "complete"
+        assert not answer.headers["content-type"].startswith("text/event-stream")
+        return Said(answer.status, answer.headers.copy(), await answer.read())
+
+
+ENDINGS: Final[dict[str, Run]] = {
+    "complete, usage told": complete,
+    "complete, none told": complete_without_usage,
+    "caller leaves before any byte": hang_up_before_any_byte,
+    "caller leaves in the middle": hang_up_within_the_answer,
+    "refused, 4xx": refused_4xx,
+    "refused, 5xx": refused_5xx,
+    "not reachable": unreachable,
+    "breaker open": breaker_open,
+    "silent before any byte": silent_before_any_byte,
+    "silent in the middle": silent_within_the_answer,
+    "cut in the middle": cut,
+    "error after the work": error_at_the_end,
+}
+# What passes no model: nothing may have arrived there.
+ASKS_NOBODY: Final = ("not reachable", "breaker open")
+
+
+async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
+    """One call, and what it left behind everywhere."""
+    mark = new_mark()
+    # A model that is priced by the image tells no usage.
+    is_unpriced_by_token = row.route is IMAGES and ending == "complete, none told"
+    tried = Row(Route(IMAGES.name, IMAGES.path, "demo-image"), False) if is_unpriced_by_token else row
+    caller = await scene.make_caller(tried.route.model)
+    run = ENDINGS[ending]
+    if row.route is TRANSLATIONS and ending not in ASKS_NOBODY:
+        # LiteLLM has no such route, so that nothing can end in another way.
+        run = complete
+    seen = Seen(await run(scene, tried, caller, mark))
+    if run in (hang_up_within_the_answer, silent_within_the_answer) and not row.is_streamed:
+        return seen
+    seen.row = await scene.ledger.row(caller.account_id)
+    seen.drift = await scene.drift(caller)
+
+    async def is_over() -> bool:
+        return not await scene.books.calls(mark=mark, ending="running")
+
+    await until(is_over, "the end at the model server", patience_s=60)
+    seen.billed = await scene.books.calls(mark=mark)
+    return seen
