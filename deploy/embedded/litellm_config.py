@@ -30,6 +30,8 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
         _model("demo-chat", model_server_url, chat | PRICED),
         _model("demo-chat-large", model_server_url, chat | large),
         _model("vendor/demo-chat", model_server_url, chat | PRICED),
+        _model(f"vendor/{CLAUDE}", model_server_url, chat | PRICED | CACHED, provider="anthropic"),
+        _model("vendor/demo-embedding", model_server_url, {"mode": "embedding"} | _input_only()),
         _model("split-chat", model_server_url, chat | PRICED),
         _model("demo-unpriced", model_server_url, chat),
         _model(CLAUDE, model_server_url, chat | PRICED | CACHED, provider="anthropic"),

@@ -25,7 +25,7 @@ class Route:
 
     @property
     def takes_a_form(self) -> bool:
-        return self.path.startswith("/v1/audio/tr")
+        return self.name in ("transcriptions", "translations")
 
     def fields(self, prompt: str, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
         """Of a call with this prompt."""

@@ -1,0 +1,73 @@
+"""Every endpoint beside LiteLLM asked itself: the same bytes, less what is made anew for each call."""
+
+import re
+from typing import Any, Final
+
+import pytest
+from callers import Caller, MakeCaller, Said
+from gateways import House
+
+from end_to_end.asking import AT_ONCE, CHAT, COMPLETIONS, RESPONSES, STREAMING, Route, asked
+
+# What a call has of its own: ids of the model server and of LiteLLM, times, and the ordinal in some ids.
+OF_THE_CALL: Final = re.compile(
+    rb'"(?:id|item_id)": ?"[^"]*"|"(?:created|created_at|completed_at|sequence_number)": ?[\d.]+|resp_[\w=-]+'
+)
+ZEROS: Final = re.compile(rb',"usage":\{"completion_tokens":0,"prompt_tokens":0,"total_tokens":0\}')
+PROMPT: Final = "Tell me something [tokens=12] [cached=2] [written=1] [reasoning=2]"
+CASES: Final = [
+    *((route, stream, {}) for route in STREAMING for stream in (False, True)),
+    *((route, False, {}) for route in AT_ONCE),
+    (CHAT, True, {"stream_options": {"include_usage": True}}),
+    (CHAT, True, {"stream_options": {"include_usage": False}}),
+    (COMPLETIONS, True, {"stream_options": {"include_usage": True}}),
+    (CHAT, True, {"model": "split-chat"}),
+    (CHAT, True, {"n": 3}),
+    (CHAT, True, {"model": "demo-claude"}),
+    (CHAT, False, {"model": "demo-claude"}),
+    (RESPONSES, True, {"model": "demo-claude"}),
+]
+
+
+@pytest.fixture
+async def caller(make: MakeCaller) -> Caller:
+    return await make(*{route.model for route in (*STREAMING, *AT_ONCE)}, "split-chat")
+
+
+def comparable(body: bytes) -> bytes:
+    return OF_THE_CALL.sub(b"", body)
+
+
+async def ask_litellm(caller: Caller, house: House, route: Route, **fields: Any) -> Said:
+    headers = {"authorization": f"Bearer {house.litellm_key}", "accept-encoding": "identity"}
+    content = route.content(PROMPT, **fields)
+    async with caller.http.post(house.litellm_url + route.path, headers=headers, **content) as answer:
+        return Said(answer.status, answer.headers.copy(), await answer.read())
+
+
+def name_of(value: object) -> str:
+    if isinstance(value, Route):
+        return f"{value.name}-{value.model}"
+    return " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+@pytest.mark.parametrize(("route", "stream", "fields"), CASES, ids=name_of)
+async def test_what_litellm_sends_passes_byte_for_byte(
+    route: Route, stream: bool, fields: dict[str, Any], caller: Caller, house: House
+) -> None:
+    there = await ask_litellm(caller, house, route, stream=stream, **fields)
+
+    here = await asked(caller, route, PROMPT, stream=stream, **fields)
+
+    if there.status == 404:
+        # A route LiteLLM has not.
+        assert here.status == 404
+        return
+    assert (here.status, there.status) == (200, 200)
+    assert here.headers["content-type"] == there.headers["content-type"]
+    expected = comparable(there.body)
+    if route is COMPLETIONS and stream and not fields:
+        # LiteLLM 1.106 tells every chunk a usage of zeros there, unless it is asked for one.
+        expected, count = ZEROS.subn(b"", expected)
+        assert count >= 10
+    assert comparable(here.body) == expected
