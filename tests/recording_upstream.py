@@ -15,6 +15,7 @@ class RecordingUpstream:
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
+        self.sent_bytes = 0
         self.hung_up = asyncio.Event()
         self._pieces: Sequence[bytes] = ()
         self._pause_s = 0.0
@@ -71,6 +72,7 @@ class RecordingUpstream:
             for piece in self._pieces:
                 writer.write(piece)
                 await writer.drain()
+                self.sent_bytes += len(piece)
                 await asyncio.sleep(self._pause_s)
                 if reader.at_eof():
                     self.hung_up.set()

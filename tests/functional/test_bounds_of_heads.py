@@ -107,6 +107,12 @@ async def test_a_body_that_stops_coming_is_not_waited_for(
     assert impatient.apps[0].parts.bodies.held_bytes == 0
 
 
+async def test_an_answer_is_waited_for_longer_than_a_request(impatient: GatewayThread, caller: Caller) -> None:
+    said = await caller.at(impatient.url).chat("Hello [tokens=1] [delay=1.5]")
+
+    assert said.status == 200
+
+
 async def test_a_body_that_keeps_coming_is_waited_for(impatient: GatewayThread, caller: Caller) -> None:
     head, body = chat(caller)
     pieces = [body[n : n + 10] for n in range(0, len(body), 10)]

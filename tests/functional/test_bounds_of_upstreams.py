@@ -1,0 +1,106 @@
+"""What stands between the gateway and LiteLLM: a breaker, no second try of what may have been taken, and bounds."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from callers import Caller, new_mark
+from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
+from recording_upstream import RecordingUpstream
+
+from gateway.settings import Settings
+from gateway.upstream import breaker
+
+
+@pytest.fixture
+async def broken() -> AsyncIterator[RecordingUpstream]:
+    """Takes each call and closes without a word."""
+    async with RecordingUpstream() as server:
+        server.answer_verbatim([])
+        yield server
+
+
+@pytest.fixture
+def gateway_of_two(house: House, broken: RecordingUpstream) -> Iterator[GatewayThread]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Longer than the test: no call looks whether the address serves again.
+        patch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
+        with GatewayThread(house.settings(litellm_urls=f"{broken.url},{house.model_server.url}")) as running:
+            yield running
+
+
+async def test_a_call_that_may_have_been_taken_is_never_sent_twice_and_five_open_the_breaker(
+    gateway_of_two: GatewayThread, broken: RecordingUpstream, caller: Caller, books: Books, ledger: Ledger,
+    tallies: Tallies,
+) -> None:  # fmt: skip
+    mark = new_mark()
+    there = caller.at(gateway_of_two.url)
+
+    # One after another, so that the first address is the less busy one each time.
+    statuses = [(await there.chat(f"Hello [tokens=1] [mark={mark}]")).status for _ in range(20)]
+
+    assert statuses == [502] * 5 + [200] * 15
+    assert len(broken.requests) == 5
+    assert len(await books.calls(mark=mark)) == 15
+    rows = await ledger.rows(caller.account_id, 20)
+    assert [row["ending"] for row in rows] == ["upstream_error"] * 5 + ["completed"] * 15
+    await tallies.all_settled(caller.account_id)
+
+
+async def test_bodies_in_flight_are_bounded_together(
+    caller: Caller, start_gateway: StartGateway, books: Books, ledger: Ledger
+) -> None:
+    gateway = start_gateway(max_body_bytes_in_flight=1_000_000)
+    there, mark = caller.at(gateway.url), new_mark()
+    prompt = f"[tokens=1] [delay=2] [mark={mark}] " + "x" * 300_000
+
+    budget = gateway.apps[0].parts.bodies
+    held = []
+    for number in range(1, 4):
+        held.append(asyncio.ensure_future(there.chat(prompt)))
+
+        async def is_held(number: int = number) -> bool:
+            return budget.held_bytes >= number * 300_000
+
+        await until(is_held, "the body to be there", pause_s=0.005)
+
+    refused = await there.chats(4, prompt)
+
+    assert [(one.status, one.code) for one in refused] == [(503, "overloaded")] * 4
+    assert [one.status for one in await asyncio.gather(*held)] == [200] * 3
+    assert len(await books.calls(mark=mark)) == 3
+    # Refused before anything was reserved, and given back when the others had ended.
+    await ledger.rows(caller.account_id, 3)
+    assert budget.held_bytes == 0
+    assert (await there.chat(prompt)).status == 200
+
+
+async def test_who_does_not_read_holds_the_upstream_up(caller: Caller, start_gateway: StartGateway) -> None:
+    event = b"data: " + json.dumps({"choices": [{"delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
+    pieces = [event * 64] * 500
+    total = sum(map(len, pieces))
+    async with RecordingUpstream() as upstream:
+        upstream.stream(pieces, pause_s=0)
+        there = caller.at(start_gateway(litellm_urls=upstream.url).url)
+        async with there.open_chat(stream=True) as answer:
+            last = -1
+
+            async def has_stopped() -> bool:
+                nonlocal last
+                is_same = last == upstream.sent_bytes > 0
+                last = upstream.sent_bytes
+                return is_same
+
+            await until(has_stopped, "the upstream to be held up", pause_s=0.5)
+            # What sockets and buffers on the way hold.
+            assert upstream.sent_bytes < total / 2
+            assert len(await answer.read()) == total
+    assert upstream.sent_bytes > total
+
+
+def test_a_model_may_think_for_ten_minutes() -> None:
+    fields = Settings.model_fields
+
+    assert fields["first_byte_timeout_s"].default >= 600
+    assert fields["idle_timeout_s"].default >= 600
