@@ -14,9 +14,9 @@ from end_to_end.conftest import MeasureDrift
 from gateway.storage.drift import Drift
 from gateway.storage.postgres import Pool
 
-# A hang-up comes after so many events of 150, three seconds long.
+# A hang-up comes after so many events of 150; without it the stream takes fifteen seconds.
 EVENTS_READ: Final = 12
-LONG_STREAM: Final = "Go on [tokens=150] [rate=50]"
+LONG_STREAM: Final = "Go on [tokens=150] [rate=10]"
 
 
 # What a cell says is charged.
@@ -124,7 +124,7 @@ async def hang_up_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: 
     async def is_running() -> bool:
         return bool(await scene.books.calls(mark=mark, ending="running"))
 
-    prompt = f"Wait [delay=2] [tokens=9] [mark={mark}]"
+    prompt = f"Wait [delay=4] [tokens=9] [mark={mark}]"
     call = asyncio.ensure_future(asked(caller, row.route, prompt, stream=row.is_streamed))
     await until(is_running, "the call at the model server")
     call.cancel()
