@@ -16,6 +16,8 @@ from gateway.storage.postgres import Pool
 
 # A hang-up comes after so many events of 150; without it the stream takes fifteen seconds.
 EVENTS_READ: Final = 12
+# Half of it comes before it fails, in a second and a half: a busy LiteLLM has sent some of it by then.
+FAILING_STREAM: Final = "Hello [tokens=30] [rate=10]"
 LONG_STREAM: Final = "Go on [tokens=150] [rate=10]"
 
 
@@ -169,12 +171,12 @@ async def silent_within_the_answer(scene: Scene, row: Row, caller: Caller, mark:
 
 
 async def cut(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
-    prompt = f"Hello [tokens=30] [rate=60] [fault=cut] [mark={mark}]"
+    prompt = f"{FAILING_STREAM} [fault=cut] [mark={mark}]"
     return await asked(caller, row.route, prompt, stream=row.is_streamed)
 
 
 async def error_at_the_end(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
-    prompt = f"Hello [tokens=30] [rate=60] [fault=error-event] [mark={mark}]"
+    prompt = f"{FAILING_STREAM} [fault=error-event] [mark={mark}]"
     return await asked(caller, row.route, prompt, stream=row.is_streamed)
 
 

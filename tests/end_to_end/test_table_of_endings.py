@@ -23,7 +23,7 @@ from end_to_end.expected_cells import assert_agrees
 from gateway.storage.postgres import Pool
 from gateway.upstream import breaker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 PAGE: Final = Path(__file__).parents[2] / "docs" / "endpoints.md"
 # LiteLLM does about seventy calls a second.
 AT_A_TIME: Final = 24
