@@ -5,7 +5,6 @@ Plain fields only: the domain knows no serializer. Field names are the columns o
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from gateway.domain.calls import Ending, EstimatedWhy
@@ -49,15 +48,3 @@ class UsageRow:
     def counted_rate_requests(self) -> int:
         """What a requests-per-minute limit is charged: nothing only where the call never left."""
         return 0 if self.ending == "unreachable" else 1
-
-
-# Added up by rollups: (column of usage_quarter_hours and usage_days, how a row counts).
-SUMMED: Final = (
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "counted_requests",
-    "counted_tokens",
-    "counted_nano_usd",
-    "total_ms",
-)

@@ -4,41 +4,54 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.storage.rollups import COUNT_BITS, ROLLUPS, SUMS, Rollup
+
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-_SUMS: Final = """
-    sum(calls)::bigint AS calls, sum(estimated_calls)::bigint AS estimated_calls,
-    sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens,
-    sum(cached_tokens)::bigint AS cached_tokens, sum(cost_nano_usd)::bigint AS cost_nano_usd,
-    sum(counted_requests)::bigint AS counted_requests, sum(counted_tokens)::bigint AS counted_tokens,
-    sum(counted_nano_usd)::bigint AS counted_nano_usd, sum(total_ms)::bigint AS total_ms"""
-_NAMES: Final = (
-    "calls, estimated_calls, prompt_tokens, completion_tokens, cached_tokens, cost_nano_usd, counted_requests, "
-    "counted_tokens, counted_nano_usd, total_ms"
+# Differences told of a rollup, enough to see what is wrong: one that was lost differs in every line.
+MOST_TOLD: Final = 1000
+# A number that is another one when any call is in another bucket; it adds up as counts do.
+_LATENCIES: Final = (
+    f"coalesce((SELECT sum((e & {(1 << COUNT_BITS) - 1}) * ((e >> {COUNT_BITS}) + 1) ^ 3) "
+    "FROM unnest(latencies) AS e), 0)::numeric"
 )
+_ROWS_SINCE: Final = "request_id >= uuid7_floor($1)"
 
-# One statement, so one state of the database. Compared by day, account and model: what all three have.
-FIND_DIFFERENCES = f"""
-WITH rows AS (
-    SELECT account_id, (started_at AT TIME ZONE 'UTC')::date AS day, model_id, {_SUMS} FROM (
-        SELECT account_id, started_at, model_id, 1 AS calls, estimated::int AS estimated_calls, prompt_tokens,
-            completion_tokens, cached_tokens, coalesce(cost_nano_usd, 0) AS cost_nano_usd, counted_requests,
-            counted_tokens, counted_nano_usd, total_ms
-        FROM usage_logs WHERE request_id >= uuid7_floor($1)) AS r GROUP BY 1, 2, 3),
-quarters AS (
-    SELECT account_id, (started_at AT TIME ZONE 'UTC')::date AS day, model_id, {_SUMS}
-    FROM usage_quarter_hours WHERE started_at >= $1 GROUP BY 1, 2, 3),
-days AS (SELECT account_id, day, model_id, {_NAMES} FROM usage_days WHERE day >= ($1 AT TIME ZONE 'UTC')::date),
-everything AS (
-    SELECT 'rows' AS source, * FROM rows UNION ALL SELECT 'quarter_hours', * FROM quarters
-    UNION ALL SELECT 'days', * FROM days)
-SELECT day, account_id, model_id, jsonb_object_agg(source, to_jsonb(everything) - 'source' - 'day' - 'account_id'
-    - 'model_id')::text AS told
-FROM everything GROUP BY day, account_id, model_id
-HAVING count(*) < 3 OR count(DISTINCT ({_NAMES})) > 1
-ORDER BY day, account_id, model_id
-"""  # noqa: S608  names from this file
+
+def _grouped(source: str, table: str, grain: str, key: str, since: str, latencies: str) -> str:
+    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+    return (
+        f"SELECT '{source}' AS source, {grain}, {key}, {sums}, sum({latencies}) AS latencies FROM {table} "
+        f"WHERE {since} GROUP BY {grain}, {key} HAVING sum(calls) <> 0"
+    )
+
+
+def _find_differences(rollup: Rollup) -> str:
+    """By the rollup's own key, but by whole days or months: what it says of `day`, and what the rows say."""
+    own = "0::numeric" if not rollup.has_latencies else _LATENCIES
+    grain = "month" if "month" in rollup.key else "day"
+    key = ", ".join(name for name in rollup.key if name not in ("started_at", "day", "month"))
+    rows = "usage_as_sums" if "model" not in rollup.key else (
+        "(SELECT u.*, m.model FROM usage_as_sums AS u CROSS JOIN LATERAL (VALUES (u.model_id), (0)) AS m (model)) AS u"
+    )  # fmt: skip
+    table, since = rollup.table, f"{grain} >= ($1 AT TIME ZONE 'UTC')::date"
+    if grain not in rollup.key:
+        table = f"(SELECT *, (started_at AT TIME ZONE 'UTC')::date AS day FROM {table}) AS quarters"
+        since = "started_at >= $1"
+    names = ", ".join((*SUMS, "latencies"))
+    return (
+        f"WITH both_told AS ({_grouped('rows', rows, grain, key, _ROWS_SINCE, own)} UNION ALL "
+        f"{_grouped(rollup.table, table, grain, key, since, own)}) "
+        f"SELECT {grain} AS day, {'account_id' if 'account_id' in rollup.key else '0 AS account_id'}, "
+        f"{'model' if 'model' in rollup.key else 'model_id'} AS model_id, "
+        f"jsonb_object_agg(source, to_jsonb(both_told) - 'source')::text AS told "
+        f"FROM both_told GROUP BY {grain}, {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
+        f"ORDER BY {grain}, {key} LIMIT {MOST_TOLD}"
+    )
+
+
+_FIND: Final = {rollup: _find_differences(rollup) for rollup in ROLLUPS}
 
 COUNT_ROWS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE estimated_why = 'reaped') AS reaped
@@ -48,7 +61,8 @@ FROM usage_logs WHERE request_id >= uuid7_floor($1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCheck:
-    """`differences` are (day, account, model, what each source says as JSON text); none: all three agree."""
+    """`differences` are (day, account, model, what each source says as JSON text), 0 where a rollup has them all
+    together; none: the rows and every rollup agree."""
 
     rows: int
     reaped: int
@@ -56,8 +70,12 @@ class LedgerCheck:
 
 
 async def check_ledger(executor: "Executor", since: datetime) -> LedgerCheck:
-    """Rows, quarters and days from `since` (a start of a UTC day) on."""
-    differing = await executor.fetch(FIND_DIFFERENCES, since)
+    """Rows and rollups from `since` (a start of a UTC day) on, whole months by month. In one transaction of level
+    repeatable read, so that all is of one state."""
+    differing = []
+    for rollup, find in _FIND.items():
+        month = since if since.day == 1 else since.replace(day=1)
+        differing += await executor.fetch(find, month if "month" in rollup.key else since)
     counts = await executor.fetchrow(COUNT_ROWS, since)
     return LedgerCheck(
         rows=counts["rows"] if counts else 0,

@@ -20,17 +20,7 @@ INSERT INTO usage_logs (request_id, started_at, account_id, user_id, api_key_id,
 VALUES ($1, now(), $2, $3, $4, 1, 1, 'small', '/v1/chat/completions', true, 200, 'completed', 11, 6, $5, 1, 17, 23000,
     40, $6, CASE WHEN $6 THEN 'hung_up' END)
 """
-INSERT_SUMS = """
-WITH rows AS (SELECT * FROM usage_logs), quarters AS (
-    INSERT INTO usage_quarter_hours SELECT account_id, date_bin('15 minutes', started_at, '2000-01-01Z'),
-        coalesce(user_id, 0), api_key_id, model_id, ending, count(*), count(*) FILTER (WHERE estimated),
-        sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(coalesce(cost_nano_usd, 0)), count(*),
-        sum(counted_tokens), sum(counted_nano_usd), sum(total_ms) FROM rows GROUP BY 1, 2, 3, 4, 5, 6)
-INSERT INTO usage_days SELECT account_id, (started_at AT TIME ZONE 'UTC')::date, model_id, count(*),
-    count(*) FILTER (WHERE estimated), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),
-    sum(coalesce(cost_nano_usd, 0)), count(*), sum(counted_tokens), sum(counted_nano_usd), sum(total_ms)
-    FROM rows GROUP BY 1, 2, 3
-"""
+INSERT_SUMS = "SELECT rebuild_usage_rollups(now())"
 
 
 async def write_rows(pool: Pool, key: APIKey, costs: Sequence[int | None], *, estimated: bool = False) -> list[UUID]:

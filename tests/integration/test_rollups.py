@@ -1,0 +1,150 @@
+"""Rollups are what the rows add up to, whatever was written, in whatever batches, and replaced afterwards."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from factories import ADMIN
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from usage_rows import TODAY, make_usage_row, usage_rows
+
+from admin_api.operations.ledger import verify_ledger
+from gateway.domain.error_classes import error_class_of
+from gateway.domain.latencies import BOUNDS, bucket_of
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool
+from gateway.storage.rollups import ROLLUPS, SUMS, quarter_of
+
+TABLES = [rollup.table for rollup in ROLLUPS]
+# Each rollup's key, of one row; the last two have every row under its model and under 0.
+KEYS = {
+    "usage_quarter_hours": lambda r: (r.account_id, quarter_of(r.started_at), *who(r)),
+    "usage_days": lambda r: (r.account_id, r.started_at.date(), *who(r)),
+    "usage_model_quarter_hours": lambda r: (quarter_of(r.started_at), *who(r)[2:]),
+    "usage_model_days": lambda r: (r.started_at.date(), *who(r)[2:]),
+    "usage_account_days": lambda r: (r.started_at.date(), r.model_id, r.account_id, r.user_id or 0),
+    "usage_account_months": lambda r: (r.started_at.date().replace(day=1), r.model_id, r.account_id, r.user_id or 0),
+}
+
+
+def who(row: UsageRow) -> tuple[Any, ...]:
+    return (row.user_id or 0, row.api_key_id, row.model_id, row.ending, error_class_of(row))
+
+
+def amounts(row: UsageRow) -> dict[str, int]:
+    """In plain words, apart from how the product says it."""
+    is_reaped = row.estimated_why == "reaped"
+    return {
+        "calls": 1,
+        "completed_calls": 1 if row.ending == "completed" else 0,
+        "hung_up_calls": 1 if row.ending == "client_disconnected" else 0,
+        "estimated_calls": 1 if row.estimated else 0,
+        "unpriced_calls": 1 if row.cost_nano_usd is None else 0,
+        "cost_nano_usd": row.cost_nano_usd or 0,
+        "timed_calls": 0 if is_reaped else 1,
+        "first_byte_calls": 0 if row.first_byte_ms is None else 1,
+        "first_byte_ms": row.first_byte_ms or 0,
+    } | {
+        name: getattr(row, name)
+        for name in (
+            "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+            "counted_requests", "counted_tokens", "counted_nano_usd", "total_ms",
+        )
+    }  # fmt: skip
+
+
+def added_up(rows: list[UsageRow], table: str) -> dict[tuple[Any, ...], dict[str, int]]:
+    sums: dict[tuple[Any, ...], dict[str, int]] = {}
+    for row in rows:
+        own = KEYS[table](row)
+        for key in (own, (own[0], 0, *own[2:])) if "account_" in table else (own,):
+            into = sums.setdefault(key, dict.fromkeys(SUMS, 0))
+            for name, amount in amounts(row).items():
+                into[name] += amount
+            codes = [] if row.estimated_why == "reaped" else [f"total {bucket_of(row.total_ms)}"]
+            codes += [] if row.first_byte_ms is None else [f"first {bucket_of(row.first_byte_ms)}"]
+            for code in codes if "account_" not in table else ():
+                into[code] = into.get(code, 0) + 1
+    return sums
+
+
+async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]]:
+    """As the table has it, without what adds up to nothing."""
+    rollup = next(rollup for rollup in ROLLUPS if rollup.table == table)
+    sums = {}
+    for record in await pool.fetch(f"SELECT * FROM {table}"):
+        told = {name: record[name] for name in SUMS}
+        for element in record.get("latencies", ()):
+            measure, bucket = divmod(element >> 40, 256)
+            told[f"{('total', 'first')[measure]} {bucket}"] = element & (2**40 - 1)
+        if any(told.values()):
+            sums[tuple(record[name] for name in rollup.key)] = told
+    return sums
+
+
+async def empty(pool: Pool) -> None:
+    await pool.execute(";".join(f"DELETE FROM {table}" for table in ("usage_logs", *TABLES)))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(usage_rows(), min_size=1, max_size=8), min_size=1, max_size=4),
+    st.lists(st.tuples(usage_rows(reaped=True), usage_rows()), max_size=4),
+)
+async def test_every_rollup_is_what_the_rows_add_up_to(
+    pool: Pool, batches: list[list[UsageRow]], late: list[tuple[UsageRow, UsageRow]]
+) -> None:
+    await empty(pool)
+    # Estimates that real rows replace later, both in a batch with others.
+    real = [replace(r, request_id=e.request_id, started_at=e.started_at) for e, r in late]
+    await write_rows(pool, [estimate for estimate, _ in late])
+    for batch in batches:
+        await write_rows(pool, batch)
+        await write_rows(pool, [*batch, *real])
+
+    rows = [row for batch in batches for row in batch] + real
+    written = {table: await stored(pool, table) for table in TABLES}
+    assert written == {table: added_up(rows, table) for table in TABLES}
+    assert (await verify_ledger(pool, ADMIN, days=62)).differences == ()
+    await pool.execute("SELECT rebuild_usage_rollups('-infinity')")
+    assert {table: await stored(pool, table) for table in TABLES} == written
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [(rollup.table, "first_byte_ms") for rollup in ROLLUPS]
+    + [(r.table, "latencies") for r in ROLLUPS if r.has_latencies],
+)
+async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, column: str) -> None:
+    await write_rows(pool, [make_usage_row(TODAY), make_usage_row(TODAY, model_id=2)])
+    wrong = "'{1099511627777}'" if column == "latencies" else f"{column} + 1"
+    await pool.execute(f"UPDATE {table} SET {column} = {wrong} WHERE ctid = (SELECT min(ctid) FROM {table})")
+
+    differences = (await verify_ledger(pool, ADMIN, days=31)).differences
+
+    assert len(differences) == 1
+    assert table in differences[0][3]
+
+
+async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
+    await write_rows(pool, [make_usage_row(TODAY)])
+    old = datetime(2020, 5, 17, tzinfo=UTC)
+    await pool.execute("UPDATE usage_quarter_hours SET started_at = $1", old)
+    await write_rows(pool, [make_usage_row(TODAY)])
+
+    await pool.execute("SELECT rebuild_usage_rollups('-infinity')")
+
+    days = [row["day"] for row in await pool.fetch("SELECT day FROM usage_days ORDER BY day")]
+    assert days == [date(2020, 5, 17), TODAY.date()]
+    assert await pool.fetchval("SELECT sum(calls) FROM usage_account_months WHERE model = 0") == 3
+
+
+async def test_postgres_and_python_have_the_same_buckets(pool: Pool) -> None:
+    edges = sorted({ms for bound in BOUNDS for ms in (bound - 1, bound, bound + 1) if 0 <= ms < 2**31})
+
+    told = await pool.fetch("SELECT ms, latency_bucket(ms) AS bucket FROM unnest($1::integer[]) AS ms", edges)
+
+    assert {row["ms"]: row["bucket"] for row in told} == {ms: bucket_of(ms) for ms in edges}

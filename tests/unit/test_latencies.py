@@ -1,0 +1,52 @@
+"""Percentiles from buckets are within the promised share of those from the calls themselves."""
+
+from collections import Counter
+from math import ceil
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.latencies import BOUNDS, MOST_MS, RELATIVE_ERROR, bucket_of, middle_of, percentile
+
+# Of the float told, not of the buckets.
+ROUNDING = 1e-12
+LATENCIES = st.integers(0, 50) | st.integers(0, 600_000) | st.integers(0, MOST_MS)
+SHARES = st.sampled_from([0, 0.01, 0.5, 0.9, 0.95, 0.99, 1]) | st.integers(0, 1000).map(lambda n: n / 1000)
+
+
+def nearest_rank(latencies: list[int], share: float) -> int:
+    ordered = sorted(latencies)
+    return ordered[max(1, ceil(round(share * 1000) * len(ordered) / 1000)) - 1]
+
+
+@given(st.lists(LATENCIES, min_size=1, max_size=60), SHARES)
+def test_a_percentile_is_within_its_bound(latencies: list[int], share: float) -> None:
+    told = percentile(Counter(map(bucket_of, latencies)), share)
+
+    exact = nearest_rank(latencies, share)
+    assert told is not None
+    assert abs(told - exact) <= (RELATIVE_ERROR + ROUNDING) * exact
+
+
+@given(st.lists(LATENCIES, max_size=30), st.lists(LATENCIES, max_size=30), SHARES)
+def test_added_buckets_tell_what_all_calls_together_would(one: list[int], other: list[int], share: float) -> None:
+    together = Counter(map(bucket_of, one)) + Counter(map(bucket_of, other))
+
+    assert percentile(together, share) == percentile(Counter(map(bucket_of, one + other)), share)
+
+
+def test_every_bucket_keeps_the_bound_at_both_ends_and_could_not_be_wider() -> None:
+    for bucket, lowest in enumerate(BOUNDS):
+        following = BOUNDS[bucket + 1] if bucket + 1 < len(BOUNDS) else MOST_MS + 1
+        middle = middle_of(bucket)
+        for edge in (lowest, following - 1):
+            assert abs(middle - edge) <= (RELATIVE_ERROR + ROUNDING) * edge
+        if following <= MOST_MS and lowest:
+            assert (following - lowest) / (following + lowest) > RELATIVE_ERROR
+
+
+def test_short_latencies_are_exact_and_no_calls_have_none() -> None:
+    assert [middle_of(bucket_of(ms)) for ms in range(10)] == list(range(10))
+    assert percentile({}, 0.5) is None
+    assert percentile({3: 0}, 0.5) is None
+    assert len(BOUNDS) <= 256

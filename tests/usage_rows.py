@@ -1,0 +1,84 @@
+"""Rows of the ledger for tests of its sums: any that the schema takes, at moments the test chooses."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Final
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from gateway.domain.calls import ENDINGS
+from gateway.domain.ids import uuid7
+from gateway.domain.usage_rows import UsageRow
+
+# In the partitions of this month and the one before.
+TODAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+EARLIEST: Final = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
+_numbers = count(1)
+
+
+def new_id(moment: datetime) -> UUID:
+    """Of a call at that moment; another one each time."""
+    return uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big"))
+
+
+def make_usage_row(moment: datetime, **changes: Any) -> UsageRow:
+    """A completed call of 17 tokens, unless changed."""
+    about: dict[str, Any] = {
+        "request_id": new_id(moment), "started_at": moment, "account_id": 1, "user_id": 1, "api_key_id": 1,
+        "subscription_id": 1, "model_id": 1, "model_asked": "small", "model_served": None,
+        "endpoint": "chat_completions", "streamed": True, "status": 200, "ending": "completed", "prompt_tokens": 11,
+        "completion_tokens": 6, "cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0,
+        "cost_nano_usd": 23_000, "price_id": None, "litellm_cost_nano_usd": None, "counted_requests": 1,
+        "counted_tokens": 17, "counted_nano_usd": 23_000, "first_byte_ms": 100, "total_ms": 400, "estimated": False,
+        "estimated_why": None, "error_code": None,
+    }  # fmt: skip
+    return UsageRow(**(about | changes))
+
+
+def moments() -> st.SearchStrategy[datetime]:
+    """Often close to the bounds of quarters, days and months, where mistakes are."""
+    bounds = st.integers(0, 10 * 96).map(lambda n: TODAY - timedelta(days=8) + timedelta(minutes=15 * n))
+    near = st.builds(lambda bound, ms: bound + timedelta(milliseconds=ms), bounds, st.integers(-2, 2))
+    latest = TODAY + timedelta(days=1)
+    anywhere = st.integers(0, int((latest - EARLIEST).total_seconds() * 1000)).map(
+        lambda ms: EARLIEST + timedelta(milliseconds=ms)
+    )
+    return near | anywhere
+
+
+@st.composite
+def usage_rows(draw: st.DrawFn, *, reaped: bool = False) -> UsageRow:
+    """One of few accounts, users, keys and models, so that sums have several calls."""
+    tokens = st.integers(0, 5000)
+    latencies = st.integers(0, 50) | st.integers(0, 600_000)
+    key = draw(st.integers(1, 6))
+    account = 1 + key % 2
+    why = "reaped" if reaped else draw(st.sampled_from([None, None, "no_usage", "hung_up", "cut_off"]))
+    ending = "upstream_error" if reaped else draw(st.sampled_from([*ENDINGS, "completed", "completed"]))
+    first = None if reaped else draw(st.none() | latencies)
+    prompt, completion = draw(tokens), draw(tokens)
+    cost = draw(st.none() | st.integers(0, 10**10))
+    return make_usage_row(
+        draw(moments()),
+        account_id=account,
+        user_id=None if key == 6 else 1 + key % 3,
+        api_key_id=key,
+        model_id=draw(st.integers(1, 3)),
+        status=draw(st.sampled_from([200, 400, 429, 502])),
+        ending=ending,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=draw(st.integers(0, prompt)),
+        cache_write_tokens=draw(st.integers(0, 9)),
+        reasoning_tokens=draw(st.integers(0, completion)),
+        cost_nano_usd=cost,
+        counted_requests=draw(st.integers(0, 1)),
+        counted_tokens=prompt + completion,
+        counted_nano_usd=cost or 0,
+        first_byte_ms=first,
+        total_ms=0 if reaped else (first or 0) + draw(latencies),
+        estimated=why is not None,
+        estimated_why=why,
+        error_code=draw(st.sampled_from([None, "shutting_down", "upstream_error"])),
+    )
