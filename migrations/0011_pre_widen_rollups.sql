@@ -144,20 +144,20 @@ CREATE TABLE usage_model_days (
 ) WITH (fillfactor = 60);
 
 CREATE TABLE usage_account_days (
-    day          date NOT NULL,
     model        bigint NOT NULL,                                    -- a model's id; 0: all models together
+    day          date NOT NULL,
     account_id   bigint NOT NULL,
     user_id      bigint NOT NULL,
     LIKE usage_sums,
-    PRIMARY KEY (day, model, account_id, user_id)
+    PRIMARY KEY (model, day, account_id, user_id)
 );
 CREATE TABLE usage_account_months (
-    month        date NOT NULL,                                      -- its first day
     model        bigint NOT NULL,
+    month        date NOT NULL,                                      -- its first day
     account_id   bigint NOT NULL,
     user_id      bigint NOT NULL,
     LIKE usage_sums,
-    PRIMARY KEY (month, model, account_id, user_id)
+    PRIMARY KEY (model, month, account_id, user_id)
 ) WITH (fillfactor = 80);
 DROP TABLE usage_sums;
 

@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 from gateway.domain.calls import ENDINGS
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.postgres import Pool
+from gateway.storage.rollups import ROLLUPS
 
 # In the partitions of this month and the one before.
 TODAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EARLIEST: Final = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
 _numbers = count(1)
+
+
+async def empty_ledger(pool: Pool) -> None:
+    """For tests that write anew many times."""
+    tables = ("usage_logs", *(rollup.table for rollup in ROLLUPS))
+    await pool.execute("; ".join(f"DELETE FROM {table}" for table in tables))
 
 
 def new_id(moment: datetime) -> UUID:

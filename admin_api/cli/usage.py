@@ -1,12 +1,26 @@
 """`litemaas usage …`"""
 
-from typing import Annotated
+import sys
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page
-from admin_api.operations import usage
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show_page, table
+from admin_api.operations import usage, usage_exports, usage_reports
+from admin_api.operations.usage_scope import UsageFilter
+from admin_api.views import usage_files
 from admin_api.views.usage import UsageView
+from admin_api.views.usage_reports import (
+    UsageBreakdownView,
+    UsagePercentilesView,
+    UsageSeriesView,
+    UsageSummaryView,
+)
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="What was used.")
 COLUMNS = (
@@ -40,3 +54,132 @@ def show_(
         totals = view.totals
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens"
         typer.echo(f"In all: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
+
+
+SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
+Since = Annotated[str | None, typer.Option(help="From then on, as 2027-01-31T00:00:00Z; 30 days, if left out.")]
+Until = Annotated[str | None, typer.Option(help="Before then; now, if left out.")]
+Zone = Annotated[str | None, typer.Option("--time-zone", help="IANA name; of the account, if left out.")]
+User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
+Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
+Key = Annotated[int | None, typer.Option("--key", help="Id of a key.")]
+Models = Annotated[list[str] | None, typer.Option("--model", help="Name of a model; may be repeated.")]
+Provider = Annotated[str | None, typer.Option(help="Provider of the models.")]
+Endings = Annotated[list[str] | None, typer.Option("--ending", help="May be repeated.")]
+Classes = Annotated[list[str] | None, typer.Option("--error-class", help="May be repeated.")]
+
+
+def _filter(
+    since: Since = None,
+    until: Until = None,
+    time_zone: Zone = None,
+    user: User = None,
+    team: Team = None,
+    key: Key = None,
+    model: Models = None,
+    provider: Provider = None,
+    ending: Endings = None,
+    error_class: Classes = None,
+) -> UsageFilter:
+    return UsageFilter(
+        since=parse_moment("since", since),
+        until=parse_moment("until", until),
+        time_zone=time_zone,
+        user=user,
+        team=team,
+        key=key,
+        models=model or (),
+        provider=provider,
+        endings=ending or (),
+        error_classes=error_class or (),
+    )
+
+
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of `_filter`, from which its parameter `wish` is made."""
+    filters = signature(_filter).parameters
+    own = [p for p in signature(command).parameters.values() if p.name != "wish"]
+
+    def run(**given: Any) -> None:
+        command(wish=_filter(**{name: given.pop(name) for name in filters}), **given)
+
+    kinds = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *filters.values())]
+    run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # as typer reads it
+    run.__doc__ = command.__doc__
+    return run
+
+
+@app.command("summary")
+@_filtered
+def summary(wish: UsageFilter, as_json: AsJSON = False) -> None:
+    """All of it in one."""
+    view = UsageSummaryView.from_summary(act(lambda pool: usage_reports.summarize(pool, operator(), wish)))
+    _show(view.model_dump_json(), [view.model_dump(mode="json")], SUMS, as_json=as_json)
+
+
+@app.command("series")
+@_filtered
+def series(
+    wish: UsageFilter,
+    step: Annotated[str, typer.Option(help="hour, day, week or month.")] = "day",
+    as_json: AsJSON = False,
+) -> None:
+    """The same by hours, days, weeks or months."""
+    view = UsageSeriesView.of(act(lambda pool: usage_reports.trace(pool, operator(), wish, step=step)))
+    points = [point.model_dump(mode="json") for point in view.points]
+    _show(view.model_dump_json(), points, ("start", *SUMS), as_json=as_json)
+
+
+@app.command("breakdown")
+@_filtered
+def breakdown(
+    wish: UsageFilter,
+    by: Annotated[str, typer.Argument(help="model, provider, key, user, account, team, ending or error_class.")],
+    order: Annotated[str, typer.Option(help="Greatest first, by cost, calls or tokens.")] = "cost",
+    limit: PageSize = 100,
+    as_json: AsJSON = False,
+) -> None:
+    """The same by one thing or another."""
+    found = act(lambda pool: usage_reports.break_down(pool, operator(), wish, by=by, order=order, limit=limit))
+    view = UsageBreakdownView.of(found)
+    rows = [group.model_dump(mode="json") for group in view.groups]
+    rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
+    _show(view.model_dump_json(), [*rows, rest] if view.others.calls else rows, ("id", "name", *SUMS), as_json=as_json)
+
+
+@app.command("percentiles")
+@_filtered
+def percentiles(
+    wish: UsageFilter,
+    by: Annotated[str | None, typer.Option(help="model, provider, key, user, account, team, ending …")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Percentiles of latency, in ms, within 5 %."""
+    view = UsagePercentilesView.of(act(lambda pool: usage_reports.measure_latencies(pool, operator(), wish, by=by)))
+    rows = [
+        {"name": row.name or row.id or "all", "of": of} | told.model_dump(mode="json")
+        for row in view.rows
+        for of, told in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
+    ]
+    _show(view.model_dump_json(), rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
+
+
+@app.command("export")
+@_filtered
+def export(
+    wish: UsageFilter,
+    file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",
+    detail: Annotated[str, typer.Option(help="days: sums by UTC day; calls: single calls.")] = "days",
+) -> None:
+    """Write a file to stdout, of any size."""
+
+    async def write(pool: "Pool") -> None:
+        found = await usage_exports.export_usage(pool, operator(), wish, file_format=file_format, detail=detail)
+        async for part in usage_files.parts_of(found):
+            sys.stdout.buffer.write(part)
+
+    act(write)
+
+
+def _show(as_text: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    typer.echo(as_text if as_json else table(rows, columns))

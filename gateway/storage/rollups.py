@@ -65,9 +65,15 @@ QUARTER_HOURS: Final = Rollup("usage_quarter_hours", _FINEST, _FINEST, True)
 DAYS: Final = Rollup("usage_days", ("account_id", "day", *_WHO), ("account_id", _DAY, *_WHO), True)
 MODEL_QUARTER_HOURS: Final = Rollup("usage_model_quarter_hours", ("started_at", *_WHAT), ("started_at", *_WHAT), True)
 MODEL_DAYS: Final = Rollup("usage_model_days", ("day", *_WHAT), (_DAY, *_WHAT), True)
-_ACCOUNT: Final = ("model", "account_id", "user_id")
-ACCOUNT_DAYS: Final = Rollup("usage_account_days", ("day", *_ACCOUNT), (_DAY, *_ACCOUNT), False)
-ACCOUNT_MONTHS: Final = Rollup("usage_account_months", ("month", *_ACCOUNT), (_MONTH, *_ACCOUNT), False)
+ACCOUNT_DAYS: Final = Rollup(
+    "usage_account_days", ("model", "day", "account_id", "user_id"), ("model", _DAY, "account_id", "user_id"), False
+)
+ACCOUNT_MONTHS: Final = Rollup(
+    "usage_account_months",
+    ("model", "month", "account_id", "user_id"),
+    ("model", _MONTH, "account_id", "user_id"),
+    False,
+)
 ROLLUPS: Final = (QUARTER_HOURS, DAYS, ACCOUNT_DAYS, ACCOUNT_MONTHS, MODEL_QUARTER_HOURS, MODEL_DAYS)
 
 

@@ -1,0 +1,111 @@
+"""Cuts a range of time into pieces that rollups have sums of: months and days in the middle, quarters at the edges.
+
+A piece may be taken away again: all of May but its first three days is cheaper to read than 28 days. So a question
+costs at most half a month of days and half a day of quarters at each edge, however long its range is.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+Grain = Literal["month", "day", "quarter"]
+Step = Literal["hour", "day", "week", "month"]
+QUARTER: Final = timedelta(minutes=15)
+
+
+class Piece(NamedTuple):
+    """Sums of `grain` from `start` up to `end` (in UTC, on bounds of the grain) count `sign` times for `bucket`."""
+
+    grain: Grain
+    start: datetime
+    end: datetime
+    sign: int
+    bucket: int
+
+
+def floor(moment: datetime, grain: Grain) -> datetime:
+    """The last bound of the grain that is not after `moment` (in UTC)."""
+    if grain == "quarter":
+        return moment.replace(minute=moment.minute - moment.minute % 15, second=0, microsecond=0)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight if grain == "day" else midnight.replace(day=1)
+
+
+def ceiling(moment: datetime, grain: Grain) -> datetime:
+    """The first bound of the grain that is not before `moment` (in UTC)."""
+    below = floor(moment, grain)
+    if below == moment:
+        return below
+    # 32 days after the first are in the next month.
+    return floor(below + {"quarter": QUARTER, "day": timedelta(days=1), "month": timedelta(days=32)}[grain], grain)
+
+
+def cut(
+    start: datetime, end: datetime, grains: Sequence[Grain], *, bucket: int = 0, sign: int = 1, is_open: bool = False
+) -> list[Piece]:
+    """From `start` up to `end`, both in UTC and on a quarter of an hour; `grains` from coarse to fine.
+
+    `is_open`: nothing has happened after `end` yet, so that a grain may reach over it.
+    """
+    grain, *finer = grains
+    if not finer:
+        return [Piece(grain, start, end, sign, bucket)] if start < end else []
+    first = _nearest(start, grain)
+    last = ceiling(end, grain) if is_open else _nearest(end, grain)
+    if first >= last:
+        return cut(start, end, finer, bucket=bucket, sign=sign, is_open=is_open)
+    pieces = [Piece(grain, first, last, sign, bucket)]
+    if start < first:
+        pieces += cut(start, first, finer, bucket=bucket, sign=sign)
+    else:
+        pieces += cut(first, start, finer, bucket=bucket, sign=-sign)
+    if last < end:
+        pieces += cut(last, end, finer, bucket=bucket, sign=sign)
+    elif not is_open:
+        pieces += cut(end, last, finer, bucket=bucket, sign=-sign)
+    return pieces
+
+
+def _nearest(moment: datetime, grain: Grain) -> datetime:
+    below, above = floor(moment, grain), ceiling(moment, grain)
+    return below if moment - below <= above - moment else above
+
+
+def bounds_of_steps(start: datetime, end: datetime, step: Step, zone: ZoneInfo, *, most: int) -> list[datetime] | None:
+    """Bounds of the buckets from `start` up to `end`, in UTC: the first is `start`, the last `end`, those between are
+    on hours, days, weeks (from Monday) or months of the time zone. None for more than `most` buckets."""
+    utc = start.tzinfo
+    bounds = [start]
+    local = _first_step(start.astimezone(zone).replace(tzinfo=None), step)
+    moment = start
+    while moment < end:
+        if step == "hour":
+            # Hours of the clock that counts: one that a change of summer time repeats is two.
+            offset = start.astimezone(zone).replace(tzinfo=None) - local if moment == start else timedelta(0)
+            moment += timedelta(hours=1) - offset
+        else:
+            local = _next_step(local, step)
+            moment = local.replace(tzinfo=zone).astimezone(utc)
+        # A day that a zone has skipped is no bucket.
+        if moment > bounds[-1]:
+            bounds.append(min(moment, end))
+        if len(bounds) > most + 1:
+            return None
+    return bounds
+
+
+def _first_step(local: datetime, step: Step) -> datetime:
+    hour = local.replace(minute=0, second=0, microsecond=0)
+    if step == "hour":
+        return hour
+    day = hour.replace(hour=0)
+    if step == "week":
+        return day - timedelta(days=day.weekday())
+    return day if step == "day" else day.replace(day=1)
+
+
+def _next_step(local: datetime, step: Step) -> datetime:
+    if step == "month":
+        return (local + timedelta(days=32)).replace(day=1)
+    return local + timedelta(days=7 if step == "week" else 1)

@@ -1,0 +1,77 @@
+"""Who and what usage is of: the accounts of a user, the models of a provider, and names beside ids."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+# His own, and every one he ever had a key of; revoked keys stay.
+LIST_ACCOUNTS_OF_USER: Final = """
+SELECT id FROM accounts WHERE owner_user_id = $1
+UNION SELECT account_id FROM api_keys WHERE user_id = $1 ORDER BY id
+"""
+
+
+async def list_accounts_of_user(executor: "Executor", user_id: int) -> list[int]:
+    """Ids of the accounts that may have usage of his."""
+    return [row["id"] for row in await executor.fetch(LIST_ACCOUNTS_OF_USER, user_id)]
+
+
+LIST_MODELS_OF_PROVIDER: Final = """
+SELECT id FROM models WHERE provider = $1 ORDER BY id
+"""
+
+
+async def list_models_of_provider(executor: "Executor", provider: str) -> list[int]:
+    """Ids; none for a provider nobody knows."""
+    return [row["id"] for row in await executor.fetch(LIST_MODELS_OF_PROVIDER, provider)]
+
+
+FIND_MODELS: Final = """
+SELECT id, name FROM models WHERE name = ANY($1::text[])
+"""
+
+
+async def find_models(executor: "Executor", names: Sequence[str]) -> dict[str, int]:
+    """Ids of those that exist."""
+    return {row["name"]: row["id"] for row in await executor.fetch(FIND_MODELS, list(names))}
+
+
+LIST_PROVIDERS: Final = """
+SELECT id::text AS id, provider FROM models
+"""
+
+
+async def list_providers(executor: "Executor") -> dict[str, str | None]:
+    """Provider of every model."""
+    return {row["id"]: row["provider"] for row in await executor.fetch(LIST_PROVIDERS)}
+
+
+NAME_MODELS: Final = """
+SELECT id::text AS id, name FROM models WHERE id = ANY($1::bigint[])
+"""
+NAME_ACCOUNTS: Final = """
+SELECT id::text AS id, name FROM accounts WHERE id = ANY($1::bigint[])
+"""
+NAME_USERS: Final = """
+SELECT id::text AS id, email AS name FROM users WHERE id = ANY($1::bigint[])
+"""
+NAME_KEYS: Final = """
+SELECT id::text AS id, CASE name WHEN '' THEN '…' || last_four ELSE name || ' …' || last_four END AS name
+FROM api_keys WHERE id = ANY($1::bigint[])
+"""
+_NAMES: Final = {
+    "model": NAME_MODELS,
+    "account": NAME_ACCOUNTS,
+    "team": NAME_ACCOUNTS,
+    "user": NAME_USERS,
+    "key": NAME_KEYS,
+}
+
+
+async def name_all(executor: "Executor", kind: str, ids: Sequence[str]) -> dict[str, str]:
+    """As people know them: name of a model or account, e-mail address of a user, name and end of a key."""
+    if kind not in _NAMES or not ids:
+        return {}
+    return {row["id"]: row["name"] for row in await executor.fetch(_NAMES[kind], [int(one) for one in ids])}

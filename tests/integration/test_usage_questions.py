@@ -1,0 +1,159 @@
+"""Every question, with any filters over any range, against sums of the rows in plain Python."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+from math import ceil
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows
+
+from gateway.domain.calls import ENDINGS
+from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
+from gateway.domain.latencies import RELATIVE_ERROR, percentile
+from gateway.domain.usage_pieces import QUARTER, bounds_of_steps
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool
+from gateway.storage.usage_questions import (
+    Selection,
+    UsageSums,
+    count_latencies,
+    family_of,
+    sum_by,
+    sum_by_time,
+    sum_up,
+)
+
+GROUPS: dict[str, Callable[[UsageRow], object]] = {
+    "model": lambda row: row.model_id,
+    "key": lambda row: row.api_key_id,
+    "user": lambda row: row.user_id or 0,
+    "account": lambda row: row.account_id,
+    "ending": lambda row: row.ending,
+    "error_class": error_class_of,
+}
+LAST = (TODAY - EARLIEST) // QUARTER + 96
+
+
+def words(kind: st.SearchStrategy) -> st.SearchStrategy:
+    return st.none() | st.lists(kind, min_size=1, max_size=3, unique=True)
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> Selection:
+    first, last = sorted(draw(st.lists(st.integers(0, LAST), min_size=2, max_size=2, unique=True)))
+    accounts = draw(words(st.integers(1, 3)))
+    return Selection(
+        start=EARLIEST + first * QUARTER,
+        end=EARLIEST + last * QUARTER,
+        is_open=last == LAST,
+        account_ids=accounts,
+        user_ids=draw(words(st.integers(0, 3))) if accounts else None,
+        key_ids=draw(words(st.integers(1, 6))) if accounts else None,
+        model_ids=draw(words(st.integers(1, 3))),
+        endings=draw(words(st.sampled_from(ENDINGS))),
+        error_classes=draw(words(st.sampled_from(ERROR_CLASSES))),
+    )
+
+
+def is_selected(row: UsageRow, selection: Selection) -> bool:
+    wanted = [
+        (row.account_id, selection.account_ids),
+        (row.user_id or 0, selection.user_ids),
+        (row.api_key_id, selection.key_ids),
+        (row.model_id, selection.model_ids),
+        (row.ending, selection.endings),
+        (error_class_of(row), selection.error_classes),
+    ]
+    in_range = selection.start <= row.started_at < selection.end
+    return in_range and all(among is None or one in among for one, among in wanted)
+
+
+def added(rows: list[UsageRow]) -> UsageSums:
+    timed = [row for row in rows if row.estimated_why != "reaped"]
+    firsts = [row.first_byte_ms for row in rows if row.first_byte_ms is not None]
+    plain = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    return UsageSums(
+        calls=len(rows),
+        completed_calls=sum(row.ending == "completed" for row in rows),
+        hung_up_calls=sum(row.ending == "client_disconnected" for row in rows),
+        estimated_calls=sum(row.estimated for row in rows),
+        unpriced_calls=sum(row.cost_nano_usd is None for row in rows),
+        cost_nano_usd=sum(row.cost_nano_usd or 0 for row in rows),
+        timed_calls=len(timed),
+        total_ms=sum(row.total_ms for row in rows),
+        first_byte_calls=len(firsts),
+        first_byte_ms=sum(firsts),
+        **{name: sum(getattr(row, name) for row in rows) for name in plain},
+    )
+
+
+def exact_percentile(latencies: list[int], share: float) -> int | None:
+    ordered = sorted(latencies)
+    return ordered[max(1, ceil(share * len(ordered) - 1e-9)) - 1] if ordered else None
+
+
+def check_percentiles(counts: dict, latencies: list[int]) -> None:
+    assert sum(counts.values()) == len(latencies)
+    for share in (0.5, 0.9, 0.99):
+        told, exact = percentile(counts, share), exact_percentile(latencies, share)
+        assert (told is None) == (exact is None)
+        assert told is None or exact is None or abs(told - exact) <= (RELATIVE_ERROR + 1e-9) * exact
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.lists(usage_rows() | usage_rows(reaped=True), min_size=5, max_size=40),
+    st.lists(selections(), min_size=4, max_size=4),
+    st.sampled_from(["day", "week", "month"]),
+    st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/Los_Angeles"]),
+)
+async def test_every_question_is_answered_as_the_rows_are(
+    pool: Pool, rows: list[UsageRow], wanted: list[Selection], step: str, zone: str
+) -> None:
+    await empty_ledger(pool)
+    await write_rows(pool, rows)
+    asked = 0
+    for selection in wanted:
+        own = [row for row in rows if is_selected(row, selection)]
+        family = family_of(selection)
+        if family is not None:
+            asked += 1
+            assert await sum_up(pool, selection, family) == added(own)
+            bounds = bounds_of_steps(selection.start, selection.end, step, ZoneInfo(zone), most=100)
+            assert bounds is not None
+            by_time = await sum_by_time(pool, selection, family, bounds)
+            assert by_time == [added([r for r in own if a <= r.started_at < b]) for a, b in pairwise(bounds)]
+            counts = (await count_latencies(pool, selection, family)).get(None)
+            if counts:
+                check_percentiles(counts.total, [r.total_ms for r in own if r.estimated_why != "reaped"])
+                check_percentiles(counts.first_byte, [r.first_byte_ms for r in own if r.first_byte_ms is not None])
+        for by, group_of in GROUPS.items():
+            if (family := family_of(selection, by)) is not None:
+                found = await sum_by(pool, selection, family, by, order="calls", limit=1000)
+                groups = {str(group_of(row)) for row in own}
+                expected = {g: added([r for r in own if str(group_of(r)) == g]) for g in groups}
+                assert dict(found.rows) == expected
+                assert (found.total, found.number) == (added(own), len(groups))
+                assert [s.calls for _, s in found.rows] == sorted((s.calls for _, s in found.rows), reverse=True)
+    assert asked
+
+
+async def test_the_greatest_come_first_and_the_rest_is_in_the_total(pool: Pool) -> None:
+    at = TODAY - timedelta(hours=5)
+    rows = [make_usage_row(at, model_id=model, cost_nano_usd=model * 10) for model in range(1, 6)]
+    await write_rows(pool, rows)
+    selection = Selection(start=at - timedelta(days=1), end=TODAY, is_open=True)
+
+    found = await sum_by(pool, selection, family_of(selection) or {}, "model", order="cost", limit=2)
+
+    assert [one for one, _ in found.rows] == ["5", "4"]
+    assert (found.total.cost_nano_usd, found.number) == (150, 5)

@@ -1,0 +1,80 @@
+"""Ranges cut into pieces of rollups: every quarter of an hour counts once, and none outside counts at all."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.usage_pieces import QUARTER, bounds_of_steps, ceiling, cut, floor
+
+BEGIN = datetime(2026, 1, 25, tzinfo=UTC)
+MOMENTS = st.integers(0, 100 * 96).map(lambda n: BEGIN + n * QUARTER)
+GRAINS = st.sampled_from([("month", "day", "quarter"), ("day", "quarter"), ("quarter",)])
+
+
+@given(MOMENTS, MOMENTS, GRAINS, st.booleans())
+def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, grains: tuple, is_open: bool) -> None:
+    pieces = cut(start, end, grains, is_open=is_open)
+
+    counts: Counter[datetime] = Counter()
+    for piece in pieces:
+        assert floor(piece.start, piece.grain) == piece.start
+        assert floor(piece.end, piece.grain) == piece.end
+        quarters = (piece.end - piece.start) // QUARTER
+        for n in range(quarters):
+            counts[piece.start + n * QUARTER] += piece.sign
+    inside = {moment for moment, n in counts.items() if n and (not is_open or moment < end)}
+    assert inside == {start + n * QUARTER for n in range(max(0, (end - start) // QUARTER))}
+    assert all(counts[moment] == 1 for moment in inside)
+
+
+@given(MOMENTS, MOMENTS)
+def test_edges_are_at_most_half_a_month_of_days_and_half_a_day_of_quarters(start: datetime, end: datetime) -> None:
+    pieces = cut(start, end, ("month", "day", "quarter"))
+
+    for grain, most in (("day", timedelta(days=16)), ("quarter", timedelta(hours=12))):
+        edges = [piece.end - piece.start for piece in pieces if piece.grain == grain]
+        if any(piece.grain != grain for piece in pieces):
+            assert sum(edges, timedelta()) <= 2 * most + (timedelta(days=31) if grain == "day" else timedelta(days=1))
+
+
+@given(MOMENTS, MOMENTS, st.sampled_from(["hour", "day", "week", "month"]),
+       st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/St_Johns", "Pacific/Chatham"]))  # fmt: skip
+def test_steps_follow_each_other_from_start_to_end(start: datetime, end: datetime, step: str, zone: str) -> None:
+    if start >= end:
+        return
+    bounds = bounds_of_steps(start, end, step, ZoneInfo(zone), most=10_000)
+
+    assert bounds is not None
+    assert (bounds[0], bounds[-1]) == (start, end)
+    assert all(a < b and ceiling(b, "quarter") == b for a, b in pairwise(bounds))
+    for bound in bounds[1:-1]:
+        local = bound.astimezone(ZoneInfo(zone))
+        assert local.minute == 0
+        assert step == "hour" or local.hour == 0
+        assert step != "week" or local.weekday() == 0
+        assert step != "month" or local.day == 1
+
+
+def test_days_of_a_zone_have_23_and_25_hours_when_its_clocks_change() -> None:
+    madrid = ZoneInfo("Europe/Madrid")
+    lengths = {}
+    for month, day in ((3, 29), (10, 25)):
+        start = datetime(2026, month, day, tzinfo=madrid).astimezone(UTC)
+        end = datetime(2026, month, day + 1, tzinfo=madrid).astimezone(UTC)
+        bounds = bounds_of_steps(start, end, "day", madrid, most=10)
+        lengths[day] = [b - a for a, b in pairwise(bounds or [])]
+        hours = bounds_of_steps(start, end, "hour", madrid, most=30)
+        assert len(hours or []) - 1 == (end - start) // timedelta(hours=1)
+    assert lengths == {29: [timedelta(hours=23)], 25: [timedelta(hours=25)]}
+
+
+@pytest.mark.parametrize(("step", "most", "is_some"), [("hour", 24, True), ("hour", 23, False), ("day", 1, True)])
+def test_more_steps_than_wanted_are_none(step: str, most: int, is_some: bool) -> None:
+    bounds = bounds_of_steps(BEGIN, BEGIN + timedelta(days=1), step, ZoneInfo("UTC"), most=most)
+
+    assert (bounds is not None) == is_some
