@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings
+	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings usage-bench
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -106,6 +106,10 @@ tables: install
 litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt
+
+# The tables of docs/usage.md: ten million rows, about 30 minutes and 15 GB of disk. ROWS=100000 for a quick try.
+usage-bench: install
+	$(BIN)/python -m loadtests.usage_bench $(if $(ROWS),--rows $(ROWS))
 
 # Beside a running `make demo`.
 overhead: install

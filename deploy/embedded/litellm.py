@@ -16,12 +16,14 @@ OFFLINE = {
     "LITELLM_LOG": "ERROR",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+LOGGER = Path(__file__).parents[1] / "litellm_usage_log.py"
 
 
 class LiteLLM(Part):
     """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start.
 
-    `custom_auth` is a Python file whose `authenticate` tells what a key may do, in place of the database.
+    `custom_auth` is a Python file whose `authenticate` tells what a key may do, in place of the database. `usage_log`
+    is where it writes what it says of each call, by deploy/litellm_usage_log.py.
     """
 
     PATIENCE_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
@@ -34,6 +36,7 @@ class LiteLLM(Part):
         port: int | None = None,
         api_key: str | None = None,
         custom_auth: Path | None = None,
+        usage_log: Path | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
@@ -41,6 +44,7 @@ class LiteLLM(Part):
         self.url = f"http://127.0.0.1:{self.port}"
         self._model_server_url = model_server_url
         self._custom_auth = custom_auth
+        self._usage_log = usage_log
 
     def launch(self) -> None:
         python = litellm_venv.install(self.folder / "litellm-install.log")
@@ -52,6 +56,11 @@ class LiteLLM(Part):
             # It looks for the module beside its config file.
             shutil.copy(self._custom_auth, self.folder)
             wanted["general_settings"]["custom_auth"] = f"{self._custom_auth.stem}.authenticate"
+        env = bare_environment(self.folder) | OFFLINE
+        if self._usage_log:
+            shutil.copy(LOGGER, self.folder)
+            wanted["litellm_settings"]["callbacks"] = [f"{LOGGER.stem}.usage_log"]
+            env["LITELLM_USAGE_LOG"] = str(self._usage_log.absolute())
         config.write_text(json.dumps(wanted, indent=2) + "\n")
         argv = [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
         argv += ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -59,7 +68,7 @@ class LiteLLM(Part):
             "LiteLLM",
             [*argv, "--num_workers", "1", "--telemetry", "False"],
             log=self.folder / "litellm.log",
-            env=bare_environment(self.folder) | OFFLINE,
+            env=env,
         )
 
     def is_ready(self) -> bool:

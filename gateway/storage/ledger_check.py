@@ -9,6 +9,8 @@ from gateway.storage.rollups import COUNT_BITS, ROLLUPS, SUMS, Rollup
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
+# Of one statement: adding up a large ledger takes minutes.
+TIMEOUT_S: Final = 1800.0
 # Differences told of a rollup, enough to see what is wrong: one that was lost differs in every line.
 MOST_TOLD: Final = 1000
 # A number that is another one when any call is in another bucket; it adds up as counts do.
@@ -75,8 +77,8 @@ async def check_ledger(executor: "Executor", since: datetime) -> LedgerCheck:
     differing = []
     for rollup, find in _FIND.items():
         month = since if since.day == 1 else since.replace(day=1)
-        differing += await executor.fetch(find, month if "month" in rollup.key else since)
-    counts = await executor.fetchrow(COUNT_ROWS, since)
+        differing += await executor.fetch(find, month if "month" in rollup.key else since, timeout=TIMEOUT_S)
+    counts = await executor.fetchrow(COUNT_ROWS, since, timeout=TIMEOUT_S)
     return LedgerCheck(
         rows=counts["rows"] if counts else 0,
         reaped=counts["reaped"] if counts else 0,

@@ -25,6 +25,8 @@ from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis_urls import connect
 
+# What LiteLLM says of each call, in the house's folder.
+USAGE_LOG = "litellm-usage.jsonl"
 MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
 
 
@@ -35,7 +37,7 @@ async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.Temp
     database = Database("end_to_end", postgres.url(APP, "end_to_end"), postgres.url(OWNER, "end_to_end"))
     with ExitStack() as stack:
         model_server = stack.enter_context(ModelServer(folder, delay_s=0, tokens_per_s=0))
-        litellm = LiteLLM(folder / "litellm", model_server.url)
+        litellm = LiteLLM(folder / "litellm", model_server.url, usage_log=folder / USAGE_LOG)
         stack.callback(litellm.discard)
         litellm.launch()
         # Loading the clients takes seconds, in which LiteLLM comes up.
