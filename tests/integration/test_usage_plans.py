@@ -1,0 +1,130 @@
+"""The plan of every usage question: by an index, and never a row of the ledger."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from conftest import Database, create_database, drop_database
+from usage_rows import TODAY, make_usage_row
+
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from gateway.domain.usage_pieces import bounds_of_steps
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool, new_pool
+from gateway.storage.rollups import ROLLUPS
+from gateway.storage.usage_pages import DAY_KEY, ask_day
+from gateway.storage.usage_questions import (
+    EACH,
+    PREPARE,
+    Question,
+    Selection,
+    ask_groups,
+    ask_latencies,
+    ask_sums,
+    cut_buckets,
+    family_of,
+)
+
+RANGE = Selection(start=TODAY - timedelta(days=77, hours=5), end=TODAY - timedelta(hours=7, minutes=15))
+WHOSE: dict[str, dict[str, Any]] = {
+    "everybody": {},
+    "account": {"account_ids": [3]},
+    "user": {"account_ids": [3, 7], "user_ids": [3]},
+    "key": {"account_ids": [3], "key_ids": [3]},
+}
+FILTERS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "model": {"model_ids": [1, 2]},
+    "failed": {"error_classes": ["timeout"]},
+    "completed": {"endings": ["completed"]},
+}
+GROUPS = ("model", "key", "user", "account", "team", "ending", "error_class")
+TABLES = {rollup.table for rollup in ROLLUPS}
+
+
+def questions() -> Iterator[tuple[str, Question]]:
+    for (who, whose), (what, filters) in product(WHOSE.items(), FILTERS.items()):
+        selection = replace(RANGE, **whose, **filters)
+        name = f"{who}, {what}"
+        if (family := family_of(selection)) is not None:
+            bounds = bounds_of_steps(selection.start, selection.end, "day", ZoneInfo("Asia/Kolkata"), most=200)
+            assert bounds is not None
+            yield (
+                f"{name}: summary",
+                ask_sums(selection, family, cut_buckets(selection, family, bounds[:1] + bounds[-1:])),
+            )
+            yield f"{name}: series", ask_sums(selection, family, cut_buckets(selection, family, bounds))
+            yield f"{name}: latencies", ask_latencies(selection, family, None)
+        for by in GROUPS:
+            if (family := family_of(selection, by)) is not None:
+                yield f"{name}: by {by}", ask_groups(selection, family, by, "cost", 100)
+                if family is not EACH:
+                    yield f"{name}: latencies by {by}", ask_latencies(selection, family, by)
+        for after in (None, (3, 3, 3, 3, "completed", "none")):
+            assert after is None or len(after) == len(DAY_KEY)
+            page = ask_day(selection, TODAY.date(), after, 100)
+            yield f"{name}: export after {after}", Question(page.sql, page.arguments)
+
+
+QUESTIONS = dict(questions())
+
+
+@pytest.fixture(scope="module")
+async def filled(postgres: Postgres, template: str) -> Any:
+    """Enough of several accounts that a plan by index is the cheaper one, if there is an index for it."""
+    await create_database(postgres, "usage_plans", template=template)
+    database = Database("usage_plans", postgres.url(APP, "usage_plans"), postgres.url(OWNER, "usage_plans"))
+    async with new_pool(database.app_url, size=2) as pool:
+        rows = [
+            make_usage_row(
+                TODAY - timedelta(days=n % 20, minutes=15 * (n % 90)),
+                account_id=1 + n % 40, user_id=1 + n % 50, api_key_id=1 + n % 60, model_id=1 + n % 5,
+                ending="timeout" if n % 20 == 0 else "completed",
+            )
+            for n in range(3000)
+        ]  # fmt: skip
+        await write_rows(pool, rows)
+        yield pool
+    await drop_database(postgres, "usage_plans")
+
+
+async def plan_of(pool: Pool, question: Question) -> dict[str, Any]:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(PREPARE)
+        # Not by chance: on few rows reading all of a table may look cheaper.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        (told,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {question.sql}", *question.arguments)
+    plan: dict[str, Any] = json.loads(told)[0]["Plan"]
+    return plan
+
+
+def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "Relation Name" in node or "Index Name" in node:
+        yield node
+    for child in node.get("Plans", ()):
+        yield from scans(child)
+
+
+def test_there_are_questions_of_every_kind_and_of_every_rollup() -> None:
+    assert len(QUESTIONS) > 150
+    asked = " ".join(question.sql for question in QUESTIONS.values())
+    assert {table for table in TABLES if f"{table} AS r" in asked} == TABLES
+
+
+async def test_every_question_reads_rollups_by_an_index_and_no_row_of_the_ledger(filled: Pool) -> None:
+    wrong = {}
+    for name, question in QUESTIONS.items():
+        found = list(scans(await plan_of(filled, question)))
+        assert found
+        for scan in found:
+            table, kind = scan.get("Relation Name", ""), scan["Node Type"]
+            is_by_index = "Index Cond" in scan or kind == "Bitmap Heap Scan"
+            if table.startswith("usage_logs") or (table in TABLES and not is_by_index):
+                wrong[name] = (table, kind)
+
+    assert wrong == {}
