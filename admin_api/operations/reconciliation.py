@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -54,7 +54,7 @@ class _Reader:
             self.lines += 1
             try:
                 call = read_line(line)
-            except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation, RecursionError):
+            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
                 self.unreadable += 1
                 continue
             if call is None:

@@ -12,7 +12,9 @@ import pytest
 from conftest import Database
 from factories import make_model, make_subscription, make_user
 from stand_ins import CatalogueServer
+from usage_rows import TODAY, make_usage_row
 
+from gateway.storage.ledger import write_rows
 from gateway.storage.postgres import Pool
 
 PROGRAM = Path(sys.executable).with_name("litemaas")
@@ -100,6 +102,29 @@ async def test_a_token_is_made_shown_once_and_revoked(terminal: Terminal, pool: 
     assert revoked.out == f"Token {made['id']} is revoked.\n"
     assert listed["rows"][0]["revoked_at"] is not None
     assert "token" not in listed["rows"][0]
+
+
+async def test_usage_is_told_in_tables_in_json_and_in_files(terminal: Terminal, pool: Pool, tmp_path: Path) -> None:
+    row = make_usage_row(TODAY, model_asked="small")
+    await write_rows(pool, [row])
+    log = tmp_path / "litellm.jsonl"
+    log.write_text(
+        json.dumps({"litellm_call_id": str(row.request_id), "status": "success", "prompt_tokens": 11}) + "\n"
+    )
+    commands = (
+        ("usage", "summary", "--json"),
+        ("usage", "breakdown", "ending", "--order", "calls"),
+        ("usage", "export", "--format", "json", "--detail", "calls"),
+        ("ledger", "reconcile", "--litellm-log", str(log), "--json"),
+    )
+    done = await asyncio.gather(*(terminal.run(*command) for command in commands))
+    summary, breakdown, export, reconciled = done
+
+    assert [one.code for one in done] == [0, 0, 0, 1], [one.err for one in done]
+    assert (summary.json()["calls"], summary.json()["cost_usd"]) == (1, "0.000023")
+    assert breakdown.out.splitlines()[1].split()[:3] == ["completed", "completed", "1"]
+    assert [one["request_id"] for one in json.loads(export.out)] == [str(row.request_id)]
+    assert json.loads(reconciled.out)["counts"]["different"]["calls"] == 1
 
 
 async def test_a_user_that_exists_is_a_conflict_in_one_sentence(terminal: Terminal, pool: Pool) -> None:

@@ -1,0 +1,124 @@
+"""LiteLLM's log as people have it: long, torn, with retries and with calls of others."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import ADMIN
+from usage_rows import TODAY, make_usage_row
+
+from admin_api.operations.reconciliation import Reconciled, read_line, reconcile_ledger
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage import reconciliation
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool
+
+AT = TODAY - timedelta(hours=3)
+
+
+def line_of(row: UsageRow, **changes: Any) -> bytes:
+    """As LiteLLM writes it of that call."""
+    about = {
+        "litellm_call_id": str(row.request_id),
+        "status": "success",
+        "model_group": row.model_asked,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "response_cost": None if row.cost_nano_usd is None else row.cost_nano_usd / 1e9,
+    }
+    return json.dumps(about | changes).encode() + b"\n"
+
+
+@pytest.fixture
+async def rows(pool: Pool) -> list[UsageRow]:
+    made = [make_usage_row(AT + timedelta(seconds=n), cost_nano_usd=n * 1000 + 7) for n in range(10)]
+    await write_rows(pool, made)
+    return made
+
+
+def calls(found: Reconciled) -> dict[str, int]:
+    return {finding: count.calls for finding, count in found.counts.items()}
+
+
+async def test_retries_others_calls_and_torn_lines_are_told_apart(pool: Pool, rows: list[UsageRow]) -> None:
+    failed = line_of(rows[3], status="failure", prompt_tokens=0, completion_tokens=0, response_cost=0)
+    foreign = line_of(rows[0], litellm_call_id="7a3f8c1e-9f7a-4a52-8a3e-000000000000")
+    lines = [failed, *(line_of(row) for row in rows), failed, foreign, b"\n", b'{"litellm_call_id": "01', b"[]\n"]
+
+    found = await reconcile_ledger(pool, ADMIN, lines)
+
+    assert calls(found) == {"same": 10}
+    assert (found.lines, found.foreign, found.unreadable, found.repeated) == (15, 1, 2, 2)
+    assert not found.agrees
+    assert (await reconcile_ledger(pool, ADMIN, lines[:-2])).agrees
+
+
+async def test_the_range_is_that_of_the_log_unless_said_otherwise(pool: Pool, rows: list[UsageRow]) -> None:
+    lines = [line_of(row) for row in rows[2:5]]
+
+    own = await reconcile_ledger(pool, ADMIN, lines)
+    wider = await reconcile_ledger(pool, ADMIN, lines, since=AT, until=AT + timedelta(minutes=1))
+    narrower = await reconcile_ledger(
+        pool, ADMIN, lines, since=AT + timedelta(seconds=3), until=AT + timedelta(seconds=4)
+    )
+
+    assert (calls(own), calls(wider), calls(narrower)) == ({"same": 3}, {"same": 3, "extra": 7}, {"same": 1})
+    assert [finding.request_id for finding in wider.findings] == [
+        row.request_id for row in rows if row not in rows[2:5]
+    ]
+
+
+async def test_costs_differ_by_a_nano_usd_or_not_at_all(pool: Pool, rows: list[UsageRow]) -> None:
+    lines = [line_of(rows[0], response_cost=8e-09), *(line_of(row) for row in rows[1:])]
+
+    assert calls(await reconcile_ledger(pool, ADMIN, lines)) == {"same": 9, "different": 1}
+    assert calls(await reconcile_ledger(pool, ADMIN, lines, tolerance_nano_usd=1)) == {"same": 10}
+
+
+async def test_what_never_left_is_not_missed_and_no_price_is_no_difference(pool: Pool) -> None:
+    unpriced = make_usage_row(AT, cost_nano_usd=None)
+    first, last = make_usage_row(AT - timedelta(seconds=1)), make_usage_row(AT + timedelta(seconds=1))
+    await write_rows(pool, [first, unpriced, make_usage_row(AT, ending="unreachable"), last])
+
+    found = await reconcile_ledger(pool, ADMIN, [line_of(first), line_of(unpriced, response_cost=0.0), line_of(last)])
+
+    assert calls(found) == {"same": 3}
+
+
+async def test_estimates_can_be_set_apart(pool: Pool) -> None:
+    row = make_usage_row(AT, estimated=True, estimated_why="hung_up", ending="client_disconnected")
+    await write_rows(pool, [row])
+    lines = [line_of(row, completion_tokens=9)]
+
+    assert calls(await reconcile_ledger(pool, ADMIN, lines)) == {"different": 1}
+    apart = await reconcile_ledger(pool, ADMIN, lines, skip_estimated=True)
+    assert (calls(apart), apart.findings, apart.agrees) == ({"estimated": 1}, [], True)
+
+
+async def test_a_long_log_is_read_batch_by_batch(
+    pool: Pool, rows: list[UsageRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "BATCH", 3)
+
+    found = await reconcile_ledger(pool, ADMIN, (line_of(row) for row in rows), limit=0)
+
+    assert calls(found) == {"same": 10}
+    assert [len(b) for b in reconciliation._batches(read_line(line_of(r)) for r in rows)] == [3, 3, 3, 1]  # type: ignore[misc]
+
+
+async def test_an_empty_log_says_nothing(pool: Pool, rows: list[UsageRow]) -> None:
+    found = await reconcile_ledger(pool, ADMIN, [])
+
+    assert (calls(found), found.agrees) == ({}, True)
+    assert calls(await reconcile_ledger(pool, ADMIN, [], since=AT, until=AT + timedelta(hours=1))) == {"extra": 10}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"prompt_tokens": "many"}, {"response_cost": "dear"}, {"response_cost": -1}, {"prompt_tokens": 2**70},
+     {"response_cost": float("nan")}, {"response_cost": float("inf")}],
+)  # fmt: skip
+def test_a_line_that_makes_no_sense_is_unreadable(changes: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, ArithmeticError)):
+        read_line(line_of(make_usage_row(AT), **changes))
