@@ -64,7 +64,7 @@ def usage_rows(draw: st.DrawFn, *, reaped: bool = False) -> UsageRow:
     account = 1 + key % 2
     why = "reaped" if reaped else draw(st.sampled_from([None, None, "no_usage", "hung_up", "cut_off"]))
     ending = "upstream_error" if reaped else draw(st.sampled_from([*ENDINGS, "completed", "completed"]))
-    first = None if reaped else draw(st.none() | latencies)
+    first = draw(st.none() | latencies)
     prompt, completion = draw(tokens), draw(tokens)
     cost = draw(st.none() | st.integers(0, 10**10))
     return make_usage_row(
