@@ -3,9 +3,10 @@
 migrations/0011 has the tables and what each is for; docs/usage.md says which question reads which.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from operator import add
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -132,17 +133,21 @@ quarters AS ({_add_to(MODEL_QUARTER_HOURS, "finest")})
 """
 
 
+_NOTHING: Final = (0,) * len(SUMS)
+
+
 class _Sum:
     __slots__ = ("amounts", "latencies")
 
     def __init__(self) -> None:
-        self.amounts = [0] * len(SUMS)
-        self.latencies: Counter[int] = Counter()
+        self.amounts: Sequence[int] = _NOTHING
+        self.latencies: dict[int, int] = {}
 
     def add(self, amounts: Sequence[int], latencies: Iterable[tuple[int, int]]) -> None:
-        self.amounts = [a + b for a, b in zip(self.amounts, amounts, strict=True)]
+        # Most sums of a batch are of one call: those cost nothing here.
+        self.amounts = amounts if self.amounts is _NOTHING else list(map(add, self.amounts, amounts))
         for code, number in latencies:
-            self.latencies[code] += number
+            self.latencies[code] = self.latencies.get(code, 0) + number
 
 
 def _amounts(row: UsageRow) -> tuple[int, ...]:
@@ -176,7 +181,7 @@ def _codes(row: UsageRow) -> list[int]:
 
 def quarter_of(moment: datetime) -> datetime:
     """The start of its quarter of an hour."""
-    return moment - timedelta(minutes=moment.minute % 15, seconds=moment.second, microseconds=moment.microsecond)
+    return moment.replace(minute=moment.minute - moment.minute % 15, second=0, microsecond=0)
 
 
 async def add_to_rollups(executor: "Executor", added: Iterable[UsageRow], removed: Iterable[UsageRow]) -> None:

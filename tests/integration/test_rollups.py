@@ -93,7 +93,7 @@ async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    st.lists(st.lists(usage_rows(), min_size=1, max_size=8), min_size=1, max_size=4),
+    st.lists(st.lists(usage_rows() | usage_rows(reaped=True), min_size=1, max_size=8), min_size=1, max_size=4),
     st.lists(st.tuples(usage_rows(reaped=True), usage_rows()), max_size=4),
 )
 async def test_every_rollup_is_what_the_rows_add_up_to(
