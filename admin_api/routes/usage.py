@@ -12,7 +12,7 @@ from admin_api.operations.pages import MOST_ID
 from admin_api.operations.usage_exports import Detail, Format
 from admin_api.operations.usage_reports import By
 from admin_api.operations.usage_scope import MOST_WORDS, UsageFilter
-from admin_api.routes.requests import ERRORS, Admin, AppPool, Cursor, PageSize
+from admin_api.routes.requests import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
 from admin_api.views import usage_files
 from admin_api.views.usage import UsageView
 from admin_api.views.usage_reports import (
@@ -95,7 +95,7 @@ class ExportQuery(Filters):
 
 @router.get("")
 async def show_usage(
-    actor: Admin,
+    actor: Reader,
     pool: AppPool,
     key: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Only of this key, by id")] = None,
     limit: PageSize = 100,
@@ -106,20 +106,20 @@ async def show_usage(
 
 
 @router.get("/summary")
-async def summarize(actor: Admin, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
+async def summarize(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
     """All of it in one: calls, tokens, cost, success, latency."""
     return UsageSummaryView.from_summary(await usage_reports.summarize(pool, actor, query.as_wish()))
 
 
 @router.get("/series")
-async def trace(actor: Admin, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
+async def trace(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
     """The same by hours, days, weeks or months."""
     return UsageSeriesView.of(await usage_reports.trace(pool, actor, query.as_wish(), step=query.step))
 
 
 @router.get("/breakdown/{by}")
 async def break_down(
-    actor: Admin, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
+    actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
     """The same by model, provider, key, user, account, team, ending or class of error."""
     found = await usage_reports.break_down(pool, actor, query.as_wish(), by=by, order=query.order, limit=query.limit)
@@ -128,7 +128,7 @@ async def break_down(
 
 @router.get("/percentiles")
 async def measure_latencies(
-    actor: Admin, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
+    actor: LoggedIn, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
 ) -> UsagePercentilesView:
     """Percentiles of the whole call and of its first byte, within 5 %."""
     found = await usage_reports.measure_latencies(pool, actor, query.as_wish(), by=query.by)
@@ -136,7 +136,7 @@ async def measure_latencies(
 
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
-async def export_usage(actor: Admin, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+async def export_usage(actor: LoggedIn, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """A file, sent as it is read, of any size."""
     export = await usage_exports.export_usage(
         pool, actor, query.as_wish(), file_format=query.format, detail=query.detail
