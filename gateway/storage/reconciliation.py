@@ -33,8 +33,14 @@ ORDER BY request_id, succeeded DESC, completion_tokens DESC
 INDEX_CALLS: Final = "ALTER TABLE litellm_calls ADD PRIMARY KEY (request_id)"
 ANALYZE_CALLS: Final = "ANALYZE litellm_calls"
 
-# The time both tell of: given, or from the log's first call to its last. What never reached LiteLLM is not asked of it.
-_LEDGER: Final = """
+
+def _joined(then: str) -> str:
+    """`then` on ledger and log side by side.
+
+    Of the time both tell of: given, or from the log's first call to its last. What never reached LiteLLM is not asked
+    of it.
+    """
+    return f"""
 WITH bounds AS MATERIALIZED (
     SELECT coalesce(uuid7_floor($1::timestamptz), (SELECT request_id FROM litellm_calls ORDER BY 1 LIMIT 1)) AS first,
         coalesce(uuid7_floor($2::timestamptz),
@@ -43,10 +49,8 @@ ledger AS NOT MATERIALIZED (
     SELECT u.request_id, u.model_asked AS model, u.prompt_tokens, u.completion_tokens, u.cost_nano_usd, u.ending,
         u.estimated_why
     FROM usage_logs u, bounds b
-    WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable')
-"""
-_JOINED: Final = f"""
-{_LEDGER}, joined AS (
+    WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable'),
+joined AS (
     SELECT coalesce(l.request_id, c.request_id) AS request_id, coalesce(l.model, c.model) AS model, l.ending,
         l.estimated_why, l.prompt_tokens AS prompt_tokens, c.prompt_tokens AS litellm_prompt_tokens,
         l.completion_tokens AS completion_tokens, c.completion_tokens AS litellm_completion_tokens,
@@ -56,23 +60,24 @@ _JOINED: Final = f"""
                 AND abs(coalesce(l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint THEN 'same'
             ELSE 'different' END AS finding
     FROM ledger l FULL JOIN litellm_calls c ON c.request_id = l.request_id)
+{then}
 """  # noqa: S608  names from this file
-COUNT_FINDINGS: Final = f"""
-{_JOINED}
+
+
+COUNT_FINDINGS: Final = _joined("""
 SELECT CASE WHEN $4::boolean AND finding = 'different' AND estimated_why IS NOT NULL THEN 'estimated' ELSE finding END
         AS finding,
     count(*) AS calls, coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint AS tokens,
     coalesce(sum(litellm_prompt_tokens + litellm_completion_tokens), 0)::bigint AS litellm_tokens,
     sum(cost_nano_usd)::bigint AS cost_nano_usd, sum(litellm_cost_nano_usd)::bigint AS litellm_cost_nano_usd
 FROM joined GROUP BY 1
-"""  # noqa: S608  names from this file
-LIST_FINDINGS: Final = f"""
-{_JOINED}
+""")
+LIST_FINDINGS: Final = _joined("""
 SELECT finding, request_id, model, ending, estimated_why, prompt_tokens, litellm_prompt_tokens, completion_tokens,
     litellm_completion_tokens, cost_nano_usd, litellm_cost_nano_usd
 FROM joined WHERE finding <> 'same' AND NOT ($4::boolean AND finding = 'different' AND estimated_why IS NOT NULL)
 ORDER BY request_id LIMIT $5
-"""  # noqa: S608  names from this file
+""")
 
 
 class LoggedCall(NamedTuple):
