@@ -171,12 +171,12 @@ DECLARE
     sums text := regexp_replace(names, '(\w+)', 'sum(\1)::bigint AS \1', 'g');
 BEGIN
     IF latencies THEN
-        EXECUTE format('INSERT INTO %1$I (%2$s, %3$s, latencies) SELECT %2$s, %3$s, coalesce(l.latencies, ''{}'')
-            FROM (SELECT %2$s, %4$s FROM %5$s AS s WHERE %6$s GROUP BY %2$s) AS added
-            LEFT JOIN (SELECT %2$s, array_agg((code << 40) + n ORDER BY code) AS latencies
-                FROM (SELECT %2$s, e >> 40 AS code, sum(e & 1099511627775)::bigint AS n
-                    FROM %5$s AS s CROSS JOIN LATERAL unnest(s.latencies) AS e WHERE %6$s GROUP BY %2$s, code) AS c
-                GROUP BY %2$s) AS l USING (%2$s)', target, key, names, sums, source, condition) USING since;
+        EXECUTE format('INSERT INTO %1$I (%2$s, %3$s, latencies) SELECT %2$s, %3$s, coalesce((
+                SELECT array_agg((c.code << 40) + c.n ORDER BY c.code) FROM (
+                    SELECT e >> 40 AS code, sum(e & 1099511627775)::bigint AS n FROM unnest(added.latencies) AS e
+                    GROUP BY 1) AS c), ''{}'')
+            FROM (SELECT %2$s, %4$s, concat_arrays(s.latencies) AS latencies FROM %5$s AS s WHERE %6$s
+                GROUP BY %2$s) AS added', target, key, names, sums, source, condition) USING since;
     ELSE
         EXECUTE format('INSERT INTO %1$I (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s AS s WHERE %6$s GROUP BY %2$s',
             target, key, names, sums, source, condition) USING since;
