@@ -1,7 +1,7 @@
 """Ten million usage rows over 90 days: how fast usage questions are, how fast the writer is, and what it all takes.
 
 `make usage-bench [ROWS=10000000]`. A Postgres of its own in a folder of its own, both gone at the end. The table goes
-into docs/usage.md when there are a million rows or more; fewer are for a quick try.
+into docs/usage.md when there are ten million rows or more; fewer are for a quick try.
 """
 
 import argparse
@@ -290,7 +290,7 @@ class Bench:
             finally:
                 postgres.discard()
         self.say(f"{time.monotonic() - began:.0f} s in all")
-        if self.rows >= 1_000_000:
+        if self.rows >= 10_000_000:
             self.write_page()
 
     def write_page(self) -> None:
