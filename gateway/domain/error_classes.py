@@ -20,7 +20,7 @@ ERROR_CLASSES: Final = get_args(ErrorClass)
 
 
 def error_class_of(row: UsageRow) -> ErrorClass:
-    """As function error_class of migrations/0011."""
+    """As function error_class of migrations/0012."""
     if row.estimated_why == "reaped":
         return "gateway_lost"
     match row.ending:

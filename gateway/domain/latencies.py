@@ -4,7 +4,7 @@ Bucket b holds the whole milliseconds from BOUNDS[b] to BOUNDS[b + 1] - 1. Each 
 and no wider, so that its middle (the harmonic mean of both ends) is within 5 % of every value in it: up to 9 ms a
 bucket holds one value and is exact, above they grow by a tenth each, as DDSketch's do (arXiv:1908.10693, alpha = 1/20).
 198 buckets hold every value a column of Postgres's type integer can (24 days), so none is cut off, and any two counts
-of the same buckets can be added or subtracted. Whole numbers only: Postgres has the same bounds (migrations/0011).
+of the same buckets can be added or subtracted. Whole numbers only: Postgres has the same bounds (migrations/0012).
 """
 
 from bisect import bisect_right

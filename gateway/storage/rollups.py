@@ -1,6 +1,6 @@
 """The sums that usage questions and seeds read instead of rows, added to in the transaction that writes the rows.
 
-migrations/0011 has the tables and what each is for; docs/usage.md says which question reads which.
+migrations/0012 has the tables and what each is for; docs/usage.md says which question reads which.
 """
 
 from collections import defaultdict
