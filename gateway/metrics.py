@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from gateway.domain.errors import CODES
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger_writer import Event
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -48,11 +49,8 @@ SESSIONS: Final = Gauge(
 LIMITS_UNAVAILABLE: Final = Counter(
     "litemaas_limits_unavailable", "Calls that met no Redis, by what became of them", ["outcome"], registry=REGISTRY
 )
-LEDGER_JOURNAL_BYTES: Final = Gauge(
-    "litemaas_ledger_journal_bytes",
-    "Usage rows on disk, not yet in Postgres",
-    multiprocess_mode="livesum",
-    registry=REGISTRY,
+LEDGER_ROWS_WAITING: Final = Gauge(
+    "litemaas_ledger_rows_waiting", "Usage rows not yet in Postgres", multiprocess_mode="livesum", registry=REGISTRY
 )
 LEDGER_WAITING: Final = Gauge(
     "litemaas_ledger_waiting_seconds",
@@ -60,20 +58,39 @@ LEDGER_WAITING: Final = Gauge(
     multiprocess_mode="livemax",
     registry=REGISTRY,
 )
-LEDGER_ROWS: Final = Gauge(
-    "litemaas_ledger_rows_written",
-    "Usage rows written by the living workers",
+LEDGER_JOURNAL_BYTES: Final = Gauge(
+    "litemaas_ledger_journal_bytes",
+    "Usage rows on disk, not yet in Postgres",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-LEDGER_REFUSED: Final = Gauge(
-    "litemaas_ledger_rows_refused",
-    "Usage rows Postgres refused, set aside",
+LEDGER_LEFT_BYTES: Final = Gauge(
+    "litemaas_ledger_left_bytes",
+    "Journals of workers that are gone, which could not be written yet",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+LEDGER_JOURNALS_WITHOUT_DISK: Final = Gauge(
+    "litemaas_ledger_journals_without_disk",
+    "Workers whose journal can not be written: full disk or read-only folder",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-LEDGER_ERRORS: Final = Gauge(
-    "litemaas_ledger_write_errors", "Batches that could not be written", multiprocess_mode="livesum", registry=REGISTRY
+LEDGER_ROWS: Final = Counter(
+    "litemaas_ledger_rows",
+    "Usage rows, by what became of them: written, replaced (an estimate), known (there already), refused by Postgres "
+    "and set aside, direct (no journal took them)",
+    ["outcome"],
+    registry=REGISTRY,
+)
+LEDGER_BATCHES: Final = Counter(
+    "litemaas_ledger_batches",
+    "Batches for Postgres: written, or failed and tried again",
+    ["outcome"],
+    registry=REGISTRY,
+)
+LEDGER_JOURNAL_ERRORS: Final = Counter(
+    "litemaas_ledger_journal_errors", "What the disk refused the journal: write or sync", ["action"], registry=REGISTRY
 )
 SETTLEMENTS_WAITING: Final = Gauge(
     "litemaas_settlements_waiting",
@@ -123,6 +140,20 @@ def count_call(endpoint: str, row: UsageRow) -> None:
         if first_byte is None:
             first_byte = _FIRST_BYTE[endpoint] = FIRST_BYTE.labels(endpoint)
         first_byte.observe(row.first_byte_ms / 1000)
+
+
+_LEDGER_EVENTS: dict[Event, Counter] = {
+    **{what: LEDGER_ROWS.labels(what) for what in ("written", "replaced", "known", "refused", "direct")},
+    "batch": LEDGER_BATCHES.labels("written"),
+    "batch_failed": LEDGER_BATCHES.labels("failed"),
+    "write": LEDGER_JOURNAL_ERRORS.labels("write"),
+    "sync": LEDGER_JOURNAL_ERRORS.labels("sync"),
+}
+
+
+def count_ledger_event(what: Event, times: int) -> None:
+    """What the writer of the ledger tells."""
+    _LEDGER_EVENTS[what].inc(times)
 
 
 def scrape(multiprocess_folder: str | None) -> bytes:

@@ -13,6 +13,7 @@ from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
 from gateway.keep_leases import LeaseKeeper
+from gateway.keep_partitions import PartitionKeeper
 from gateway.proxy import Proxy
 from gateway.realtime import Realtime
 from gateway.reap import Reaper
@@ -81,7 +82,8 @@ class Parts:
             self.pool,
             settings.state_dir / "journal",
             most_bytes=settings.journal_max_bytes,
-            on_late=lambda rows: self.settlements.settle_replayed(rows),
+            on_late=lambda rows: self.settlements.settle_late(rows),
+            on_event=metrics.count_ledger_event,
         )
         self.settlements = Settlements(self.counters, self.ledger)
         self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
@@ -96,6 +98,7 @@ class Parts:
             allows_without_redis=settings.when_limits_unavailable == "allow",
         )
         self.refusals = RefusalCounts(self.pool)
+        self.partitions = PartitionKeeper(self.pool, retention_months=settings.usage_retention_months)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitView(self.limit_state, self.ids)
@@ -165,6 +168,7 @@ class Parts:
         for name, work in (
             ("changes", self.changes.run),
             ("ledger", self.ledger.run),
+            ("partitions", self.partitions.run),
             ("settlements", self.settlements.run),
             ("leases", self.leases.run),
             ("reaper", self.reaper.run),
@@ -228,6 +232,8 @@ class Parts:
         await self.settlements.drain(timeout_s / 4)
         await self.refusals.write()
         await self.ledger.close(timeout_s / 4)
+        # Rows that no journal took are settled only now that Postgres has them.
+        await self.settlements.drain(timeout_s / 4)
         await self.upstream.close()
         await asyncio.to_thread(self.access_log.close)
         await self.scripts.close()
@@ -252,10 +258,10 @@ class Parts:
 
     def measure(self) -> None:
         """Sets the gauges that are looked up rather than counted."""
-        metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal_bytes)
+        metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal.size_bytes)
+        metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not self.ledger.journal.is_writable)
+        metrics.LEDGER_LEFT_BYTES.set(self.ledger.bytes_left)
+        metrics.LEDGER_ROWS_WAITING.set(self.ledger.rows_waiting)
         metrics.LEDGER_WAITING.set(self.ledger.waiting_s)
-        metrics.LEDGER_ROWS.set(self.ledger.rows_written)
-        metrics.LEDGER_REFUSED.set(self.ledger.rows_refused)
-        metrics.LEDGER_ERRORS.set(self.ledger.write_errors)
         metrics.SETTLEMENTS_WAITING.set(len(self.settlements))
         metrics.CACHED_KEYS.set(len(self.keys))

@@ -62,7 +62,7 @@ class Reaper:
         for lease in claimed:
             row = estimated_row(account_id, lease)
             try:
-                self._ledger.append([row])
+                await self._ledger.append_safely([row])
             except LedgerUnavailable:
                 break
             if await self._counters.reap(account_id, lease.request_id):

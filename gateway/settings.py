@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.keys import Peppers
@@ -61,7 +61,12 @@ class Settings(BaseSettings):
     )
     upstream_connections: PositiveInt = Field(1000, description="connections to LiteLLM a worker")
     drain_timeout_s: PositiveFloat = Field(10.0, description="how long settlements may take at shutdown")
-    journal_max_bytes: PositiveInt = Field(1024**3, description="largest journal of a worker while Postgres is away")
+    journal_max_bytes: PositiveInt = Field(
+        1024**3, description="most bytes a worker keeps in its journal while Postgres is away"
+    )
+    usage_retention_months: NonNegativeInt = Field(
+        0, description="whole months of usage rows kept besides the current one; 0: all. Sums are kept for ever"
+    )
     access_log: bool = Field(True, description="a line of JSON for each answered call on standard output; or off")
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"

@@ -4,6 +4,7 @@ settled. A client that hangs up, a cancelled task or a stop of the server do not
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
@@ -29,22 +30,18 @@ class Settlements:
     def __init__(self, counters: Counters, ledger: LedgerWriter) -> None:
         self._counters = counters
         self._ledger = ledger
-        self._rows: list[UsageRow] = []
+        self._ended: list[tuple[UsageRow, bool]] = []
         self._waiting: deque[Settlement] = deque(maxlen=MOST_WAITING)
         self._news = asyncio.Event()
-        self.rows_lost = 0
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._waiting)
+        return len(self._ended) + len(self._waiting)
 
     def close_call(self, row: UsageRow, *, is_leased: bool) -> None:
         """The call has ended. Its row is journaled within this tick of the loop, its lease settled after."""
-        if not self._rows:
+        if not self._ended:
             asyncio.get_running_loop().call_soon(self._journal)
-        self._rows.append(row)
-        if is_leased:
-            self._waiting.append(Settlement.of(row))
-            self._news.set()
+        self._ended.append((row, is_leased))
 
     def free(self, account_id: int, request_id: UUID) -> None:
         """A reservation whose outcome is unknown, or that was never used: gives all of it back."""
@@ -52,23 +49,26 @@ class Settlements:
         self._news.set()
 
     def _journal(self) -> None:
-        rows, self._rows = self._rows, []
-        if not rows:
+        ended, self._ended = self._ended, []
+        if not ended:
             return
         try:
-            self._ledger.append(rows)
+            is_safe = self._ledger.append([row for row, _ in ended])
         except LedgerUnavailable:
-            # Calls are refused from then on; these were already under way.
-            self.rows_lost += len(rows)
-            log.error("usage_rows_lost", count=len(rows), request_ids=[str(r.request_id) for r in rows[:20]])
+            # Calls are refused from then on; these were already under way. Their leases stay open, so the reaper
+            # writes a row for each. A call without a lease has only the log.
+            for row, is_leased in ended:
+                log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=asdict(row))
+            return
+        if is_safe:
+            self._waiting.extend(Settlement.of(row) for row, is_leased in ended if is_leased)
+            self._news.set()
 
     async def run(self) -> None:
         """Settles what waits, until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
-            # Rows of this tick first.
-            await asyncio.sleep(0)
             if not await self._settle_waiting():
                 await asyncio.sleep(RETRY_S)
                 self._news.set()
@@ -87,8 +87,8 @@ class Settlements:
                 return False
         return True
 
-    async def settle_replayed(self, rows: Sequence[UsageRow]) -> None:
-        """Rows of a journal whose gateway died before it settled: by their ids, once."""
+    async def settle_late(self, rows: Sequence[UsageRow]) -> None:
+        """Rows of a journal whose gateway died before it settled, or that no journal took: by their ids, once."""
         self._waiting.extend(map(Settlement.of, rows))
         self._news.set()
 

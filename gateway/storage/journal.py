@@ -1,237 +1,234 @@
 """The journal: usage rows on local disk, from the moment a call ends until Postgres has them.
 
-A worker owns a family of segments `<worker>.<number>.log`, told to be alive by a lock on `<worker>.lock`. A line is the
-CRC-32 of its JSON, a space, and the JSON: a line torn by a crash is known and left out. `write()` survives a kill of
-the process; one fsync per 100 ms bounds what a power loss can take.
+`write()` survives a kill of the process; one fsync per 100 ms bounds what a power loss can take. No call waits for
+either fsync or Postgres.
 """
 
 import asyncio
-import fcntl
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from time import monotonic
+from typing import Final, Literal
 from uuid import uuid4
 
-import msgspec
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.journal_files import (
+    HEAD,
+    Adopted,
+    JournalState,
+    Piece,
+    Segment,
+    adopt,
+    encode_row,
+    is_same,
+    line_of,
+    new_lock,
+    write_state,
+)
 
 log = structlog.get_logger(__name__)
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
+# Each segment keeps a descriptor: a large journal has larger ones.
+MOST_SEGMENTS: Final = 64
 SYNC_S: Final = 0.1
-READ_BYTES: Final = 512 * 1024
+# A disk that was full or read-only is tried again after this.
+RETRY_S: Final = 1.0
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(UsageRow).decode
+Trouble = Literal["write", "sync"]
 
 
 class JournalFull(Exception):
-    """The journal has its set size, or can not be written."""
-
-
-def encode_line(row: UsageRow) -> bytes:
-    """One line of a segment."""
-    data = _encode(row)
-    return b"%08x %s\n" % (zlib.crc32(data), data)
-
-
-def decode_line(line: bytes) -> UsageRow | None:
-    """The row, or None for a line that a crash tore."""
-    try:
-        if int(line[:8], 16) != zlib.crc32(line[9:]):
-            return None
-        return _decode(line[9:])
-    except (ValueError, msgspec.MsgspecError):
-        return None
-
-
-class Segment:
-    """One file; `offset` is how far its rows are in Postgres."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.offset = 0
-
-    def read(self) -> tuple[list[UsageRow], int]:
-        """The next rows and the offset behind them; (…, self.offset): nothing whole is there now."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(READ_BYTES)
-        end = data.rfind(b"\n") + 1
-        rows = []
-        for line in data[:end].splitlines():
-            row = decode_line(line)
-            if row is None:
-                log.error("journal_line_unreadable", segment=self.path.name)
-            else:
-                rows.append(row)
-        return rows, self.offset + end
+    """The journal has its set size, or can not be written: the rows are not in it."""
 
 
 class Journal:
-    """This worker's part, open for writing, and what there is to be written to Postgres."""
+    """This worker's part: open for writing, and read by the writer. `on_trouble` hears of what the disk refused."""
 
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, *, most_bytes: int, on_trouble: Callable[[Trouble], None] = lambda _: None
+    ) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._worker = uuid4()
+        self._segment_bytes = max(SEGMENT_BYTES, most_bytes // MOST_SEGMENTS)
+        self._on_trouble = on_trouble
+        self.worker = str(uuid4())
+        self._state = JournalState(pid=os.getpid(), host=socket.gethostname())
         self._lock = -1
-        self._file = -1
         self._number = 0
-        self._written = 0
-        self._dirty = False
-        self._kept_bytes = 0
+        self._is_open = False
+        self._retry_at = 0.0
+        # Segments with something that a power loss could take.
+        self._unsynced: set[Segment] = set()
         self.segments: list[Segment] = []
 
     @property
     def size_bytes(self) -> int:
-        """What is on disk and not given up yet."""
-        return self._kept_bytes + self._written
+        """What is not in Postgres yet."""
+        return sum(segment.size - segment.offset for segment in self.segments)
 
     @property
-    def is_full(self) -> bool:
-        """Whether nothing more may be journaled."""
-        return self.size_bytes >= self._most_bytes
+    def rows_waiting(self) -> int:
+        """How many rows that is."""
+        return sum(segment.waiting for segment in self.segments)
 
-    def open(self) -> None:
-        """Takes the worker's lock and starts a segment; raises OSError when the folder can not be written."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._folder / f"{self._worker}.lock")
-        self._start_segment()
+    @property
+    def is_writable(self) -> bool:
+        """Whether the disk took what was written last."""
+        return self._is_open
 
-    def append(self, rows: Sequence[UsageRow]) -> None:
-        """Raises JournalFull: the rows are not in it."""
-        if self.is_full or self._file < 0:
-            raise JournalFull
-        data = b"".join(map(encode_line, rows))
+    @property
+    def is_taking(self) -> bool:
+        """Whether a row written now would be safe."""
+        return self._is_open and self.size_bytes < self._most_bytes
+
+    def open(self) -> bool:
+        """Takes a lock and starts a segment; False: the folder can not be written, and will be tried again."""
         try:
-            written = os.write(self._file, data)
-            if written < len(data):
-                raise OSError("short write")
-        except OSError as exc:
-            # A torn line would swallow the next one.
-            self._start_segment_or_close()
-            raise JournalFull from exc
-        self._written += len(data)
-        self._dirty = True
-        if self._written >= SEGMENT_BYTES:
-            self._start_segment_or_close()
-
-    def _start_segment_or_close(self) -> None:
-        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if self._lock < 0 or not is_same(self._folder / f"{self.worker}.lock", self._lock):
+                self._take_lock()
             self._start_segment()
         except OSError as exc:
-            log.error("journal_not_writable", cause=str(exc))
-            os.close(self._file)
-            self._file = -1
+            self._fail("write", exc)
+        return self._is_open
+
+    def _take_lock(self) -> None:
+        if self._lock >= 0:
+            # Somebody removed it. Its segments are read on through their descriptors, under a new name.
+            os.close(self._lock)
+            self._lock = -1
+            self.worker, self._number = str(uuid4()), 0
+        self._lock = new_lock(self._folder, self.worker)
+        write_state(self._lock, self._state)
 
     def _start_segment(self) -> None:
-        path = self._folder / f"{self._worker}.{self._number + 1:06d}.log"
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        if self._file >= 0:
-            os.fsync(self._file)
-            os.close(self._file)
-        self._file = file
+        """The head is a trial of the disk, too: an empty file fits on a full one."""
+        path = self._folder / f"{self.worker}.{self._number + 1:06d}.log"
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        segment = Segment(path, file)
+        try:
+            if os.write(file, HEAD) < len(HEAD):
+                raise OSError("the disk is full")
+        except OSError:
+            segment.remove()
+            raise
+        segment.size = segment.offset = len(HEAD)
         self._number += 1
-        self._kept_bytes += self._written
-        self._written = 0
-        self.segments.append(Segment(path))
+        self.segments.append(segment)
+        self._is_open = True
 
-    def give_up(self, segment: Segment, offset: int) -> None:
-        """Postgres has the rows up to `offset`. A segment that is not written any more goes when it is empty."""
-        segment.offset = offset
-        if segment is not self.segments[-1] and offset >= segment.path.stat().st_size:
-            self._kept_bytes = max(0, self._kept_bytes - offset)
-            segment.path.unlink(missing_ok=True)
-            self.segments.remove(segment)
+    def _fail(self, what: Trouble, cause: OSError) -> None:
+        if self._is_open or self._retry_at == 0:
+            log.error("journal_not_written", what=what, folder=str(self._folder), cause=str(cause))
+        self._is_open = False
+        self._retry_at = monotonic() + RETRY_S
+        self.tell_error(f"journal: {cause}")
+        self._on_trouble(what)
 
-    async def keep_synced(self) -> None:
-        """One fsync per 100 ms, until cancelled."""
+    def append(self, rows: Sequence[UsageRow]) -> None:
+        """Raises JournalFull: not all of the rows are in it, and none may be taken to be."""
+        if not self.is_taking:
+            raise JournalFull
+        data = b"".join([line_of(encode_row(row)) for row in rows])
+        segment = self.segments[-1]
+        try:
+            written = os.write(segment.file, data)
+            segment.size += written
+            if written < len(data):
+                raise OSError("the disk is full")
+        except OSError as exc:
+            # A torn line would swallow the next one, so nothing more is written to this segment.
+            self._fail("write", exc)
+            raise JournalFull from exc
+        segment.waiting += len(rows)
+        self._unsynced.add(segment)
+        if segment.size >= self._segment_bytes:
+            self.open()
+
+    def give_up(self, segment: Segment, piece: Piece) -> None:
+        """Postgres has the piece. A segment that is not written any more goes when nothing waits in it."""
+        segment.offset = piece.end
+        segment.waiting = max(0, segment.waiting - len(piece.rows))
+        self._tell_offsets()
+
+    def drop_finished(self) -> None:
+        """Removes segments that are read to their last whole line and not written any more."""
+        for segment in list(self.segments):
+            if segment is self.segments[-1] and self._is_open:
+                break
+            if segment.waiting == 0 and segment.read().end == segment.offset:
+                try:
+                    segment.remove()
+                except OSError as exc:
+                    # A read-only folder: later, or by whoever adopts it. Its rows are in Postgres.
+                    self.tell_error(f"journal: {exc}")
+                    break
+                self.segments.remove(segment)
+                self._unsynced.discard(segment)
+
+    def _tell_offsets(self) -> None:
+        self._state.offsets = {segment.path.name: segment.offset for segment in self.segments}
+        write_state(self._lock, self._state)
+
+    def tell_error(self, error: str) -> None:
+        """For `litemaas ledger status`."""
+        self._state.error, self._state.error_at = error[:500], datetime.now(UTC).isoformat(timespec="seconds")
+        write_state(self._lock, self._state)
+
+    async def keep(self) -> None:
+        """One fsync per 100 ms; and tries the disk again that took nothing. Until cancelled."""
         while True:
             await asyncio.sleep(SYNC_S)
-            if self._dirty and self._file >= 0:
-                self._dirty = False
-                # A copy: the segment may be closed while it is being synced.
-                file = os.dup(self._file)
-                try:
-                    await asyncio.to_thread(os.fsync, file)
-                except OSError as exc:
-                    log.error("journal_not_synced", cause=str(exc))
-                finally:
-                    os.close(file)
+            await self._sync()
+            if self._is_open and not self._is_where_it_was():
+                log.error("journal_removed", folder=str(self._folder))
+                self.open()
+            if not self._is_open and monotonic() >= self._retry_at and self.open():
+                log.warning("journal_written_again", folder=str(self._folder))
+                self._retry_at = 0.0
 
-    def adopt(self) -> "Adopted | None":
-        """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""
-        for path in sorted(self._folder.glob("*.lock")):
-            worker = path.stem
-            if worker == str(self._worker):
-                continue
+    def _is_where_it_was(self) -> bool:
+        return is_same(self.segments[-1].path, self.segments[-1].file)
+
+    async def _sync(self) -> None:
+        segments, self._unsynced = self._unsynced, set()
+        for segment in segments:
             try:
-                lock = _lock(path)
+                # A copy: the segment may be given up while it is being synced.
+                file = os.dup(segment.file)
             except OSError:
-                continue  # its owner lives, or another worker was faster
-            if not path.exists():
-                os.close(lock)
-                continue
-            return Adopted(path, lock, [Segment(p) for p in sorted(self._folder.glob(f"{worker}.*.log"))])
-        return None
+                continue  # given up meanwhile
+            try:
+                await asyncio.to_thread(os.fsync, file)
+            except OSError as exc:
+                # The kernel may have dropped those pages and will not say so again: no more into this segment.
+                self._fail("sync", exc)
+            finally:
+                os.close(file)
+
+    def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
+        """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""
+        return adopt(self._folder, but=but | {self.worker})
 
     def close(self) -> None:
         """Removes what Postgres has; the rest waits for whoever adopts it."""
-        if self._file >= 0:
-            os.fsync(self._file)
-            os.close(self._file)
-            self._file = -1
-        for segment in list(self.segments):
-            if segment.offset >= segment.path.stat().st_size:
-                segment.path.unlink(missing_ok=True)
-                self.segments.remove(segment)
-        if not self.segments and self._lock >= 0:
-            (self._folder / f"{self._worker}.lock").unlink(missing_ok=True)
+        self._is_open = False
+        try:
+            self.drop_finished()
+            for segment in self.segments:
+                os.fsync(segment.file)
+        except OSError as exc:
+            log.error("journal_not_synced", cause=str(exc))
+        for segment in self.segments:
+            segment.close()
         if self._lock >= 0:
+            if not self.segments:
+                (self._folder / f"{self.worker}.lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = -1
-
-
-class Adopted:
-    """A journal whose owner is gone."""
-
-    def __init__(self, path: Path, lock: int, segments: list[Segment]) -> None:
-        self._path = path
-        self._lock = lock
-        self.segments = segments
-
-    def batches(self) -> Iterator[tuple[Segment, list[UsageRow], int]]:
-        """Every row that is whole, with its segment and the offset behind it."""
-        for segment in self.segments:
-            while True:
-                rows, offset = segment.read()
-                if offset == segment.offset:
-                    break
-                yield segment, rows, offset
-                segment.offset = offset
-
-    def remove(self) -> None:
-        """All of it is in Postgres."""
-        for segment in self.segments:
-            segment.path.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-        os.close(self._lock)
-
-    def leave(self) -> None:
-        """Lets another worker, or this one later, try again."""
-        os.close(self._lock)
-
-
-def _lock(path: Path) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise
-    return file

@@ -5,10 +5,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.rollups import add_to_rollups
+from gateway.storage.rollups import (
+    ACCOUNT_DAYS,
+    ACCOUNT_MONTHS,
+    DAYS,
+    EITHER,
+    MODEL_DAYS,
+    MODEL_QUARTER_HOURS,
+    QUARTER_HOURS,
+    add_to,
+    add_to_rollups,
+)
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -24,10 +35,53 @@ _TYPES: Final = (
     "first_byte_ms integer, total_ms integer, estimated boolean, estimated_why text, error_code text"
 )
 
-INSERT_ROWS = f"""
-INSERT INTO usage_logs ({_NAMES})
-SELECT {_NAMES} FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES})
-ON CONFLICT DO NOTHING RETURNING request_id
+# The row as what it adds to the rollups: the text of the view usage_as_sums, for rows that are not to be read again.
+_AS_SUMS: Final = """
+account_id, coalesce(user_id, 0) AS user_id, api_key_id, model_id, ending,
+error_class(ending, status, error_code, estimated_why) AS error_class,
+date_bin('15 minutes', started_at, '2000-01-01Z') AS started_at,
+1::bigint AS calls,
+(ending = 'completed')::integer::bigint AS completed_calls,
+(ending = 'client_disconnected')::integer::bigint AS hung_up_calls,
+estimated::integer::bigint AS estimated_calls,
+(cost_nano_usd IS NULL)::integer::bigint AS unpriced_calls,
+prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+coalesce(cost_nano_usd, 0) AS cost_nano_usd,
+counted_requests::bigint AS counted_requests, counted_tokens, counted_nano_usd,
+(estimated_why IS DISTINCT FROM 'reaped')::integer::bigint AS timed_calls,
+total_ms::bigint AS total_ms,
+(first_byte_ms IS NOT NULL)::integer::bigint AS first_byte_calls,
+coalesce(first_byte_ms, 0)::bigint AS first_byte_ms,
+CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
+    THEN ARRAY[(latency_bucket(total_ms)::bigint << 40) + 1] ELSE '{}' END
+|| CASE WHEN first_byte_ms IS NOT NULL
+    THEN ARRAY[((256 + latency_bucket(first_byte_ms))::bigint << 40) + 1] ELSE '{}' END AS latencies
+"""
+
+# A whole batch as it stands in the journal, without a look into it: new rows and what they add to the rollups, in one
+# statement. Told back: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
+# before an estimated one. Postgres carries out the parts of a WITH from the last to the first: locks are taken in the
+# order in which add_to_rollups takes them. The commit is waited for also where the database's default is not to: the
+# journal's part is given up on the strength of it.
+WRITE_NEW_ROWS = f"""
+WITH given AS MATERIALIZED (
+    SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES})
+    ORDER BY request_id, estimated_why IS NOT DISTINCT FROM 'reaped'),
+inserted AS (
+    INSERT INTO usage_logs ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY request_id
+    ON CONFLICT DO NOTHING RETURNING {_NAMES}),
+finest AS MATERIALIZED (SELECT {_AS_SUMS} FROM inserted),
+durable AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'on', true) FROM (VALUES (current_setting('synchronous_commit'))) AS s (set)
+    WHERE s.set = 'off'),
+model_quarters AS ({add_to(MODEL_QUARTER_HOURS, "finest")}),
+model_days AS ({add_to(MODEL_DAYS, "finest")}),
+quarters AS ({add_to(QUARTER_HOURS, "finest")}),
+days AS ({add_to(DAYS, "finest")}),
+account_days AS ({add_to(ACCOUNT_DAYS, EITHER)}),
+account_months AS ({add_to(ACCOUNT_MONTHS, EITHER)})
+SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM durable) AS made_durable,
+    ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known
 """
 
 LOCK_ESTIMATED = f"""
@@ -42,9 +96,8 @@ FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES}) WHERE u.request_id = r.reques
 
 FIND_ROWS = f"SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[])"
 
-ENSURE_PARTITIONS = "SELECT ensure_usage_partitions($1)"
-
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(UsageRow).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,37 +110,40 @@ class Written:
 
 
 async def write_rows(pool: "Pool", rows: Sequence[UsageRow]) -> Written:
-    """One transaction. Of an id twice in the batch, a real row goes before an estimated one."""
-    batch: dict[UUID, UsageRow] = {}
-    for row in rows:
-        known = batch.get(row.request_id)
-        if known is None or (known.estimated_why == "reaped" and row.estimated_why != "reaped"):
-            batch[row.request_id] = row
-    async with pool.acquire() as connection, connection.transaction():
-        inserted = {
-            record["request_id"]
-            for record in await connection.fetch(INSERT_ROWS, _encode(list(batch.values())).decode())
-        }
-        added = [batch[request_id] for request_id in inserted]
-        known_ids = [request_id for request_id in batch if request_id not in inserted]
-        late = [i for i in known_ids if batch[i].estimated_why != "reaped"]
-        removed: list[UsageRow] = []
-        if late:
-            removed = [UsageRow(**dict(r)) for r in await connection.fetch(LOCK_ESTIMATED, late)]
-            replacing = [batch[row.request_id] for row in removed]
-            if replacing:
-                await connection.execute(REPLACE_ROWS, _encode(replacing).decode())
-                added += replacing
-        await add_to_rollups(connection, added, removed)
-    replaced = {row.request_id for row in removed}
-    kept = tuple(i for i in known_ids if i not in replaced)
-    return Written(inserted=len(inserted), replaced=len(removed), kept=kept)
+    """New rows in one transaction, replaced estimates in another. Of an id twice in the batch, a real row goes before an estimated one."""
+    return await write_lines(pool, [_encode(row) for row in rows])
 
 
-async def ensure_partitions(pool: "Pool", ahead: int = 3) -> int:
-    """Makes missing partitions for `ahead` months; how many it made."""
-    made: int = await pool.fetchval(ENSURE_PARTITIONS, ahead)
-    return made
+async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
+    """The same for rows as the journal has them, each as JSON: they are read only where an id is there already."""
+    batch = (b"[" + b",".join(lines) + b"]").decode()
+    async with pool.acquire() as connection:
+        try:
+            record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+        except asyncpg.SerializationError:
+            # The database has a stricter default, under which batches that meet fail.
+            async with connection.transaction(isolation="read_committed"):
+                record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+        inserted, known = record["inserted"], set(record["known"])  # type: ignore[index]  # always one record
+        replaced: set[UUID] = set()
+        if known:
+            async with connection.transaction(isolation="read_committed"):
+                replaced = await _replace_estimates(connection, known, lines)
+    return Written(inserted=inserted, replaced=len(replaced), kept=tuple(known - replaced))
+
+
+async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Sequence[bytes]) -> set[UUID]:
+    """Of the ids that were there, those whose reaped estimate a real row replaces: in the ledger and the rollups."""
+    rows = [row for row in map(_decode, lines) if row.request_id in known and row.estimated_why != "reaped"]
+    late = {row.request_id: row for row in rows}
+    if not late:
+        return set()
+    removed = [UsageRow(**dict(r)) for r in await connection.fetch(LOCK_ESTIMATED, list(late))]
+    replacing = [late[row.request_id] for row in removed]
+    if replacing:
+        await connection.execute(REPLACE_ROWS, _encode(replacing).decode())
+        await add_to_rollups(connection, replacing, removed)
+    return {row.request_id for row in removed}
 
 
 async def find_rows(executor: "Executor | Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:

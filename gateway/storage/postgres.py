@@ -26,6 +26,11 @@ async def connect(url: str, *, ca_file: Path | None = None, name: str = "litemaa
     return await asyncpg.connect(url, timeout=5, ssl=tls_context(ca_file), server_settings={"application_name": name})
 
 
+async def _keep(_: object) -> None:
+    """Nothing is reset when a connection goes back, which would be one more round trip: no statement of ours sets
+    anything for longer than its transaction."""
+
+
 def new_pool(
     url: str, *, size: int, behind_pgbouncer: bool = False, ca_file: Path | None = None, name: str = "litemaas"
 ) -> "Pool":
@@ -40,6 +45,7 @@ def new_pool(
         timeout=5,
         command_timeout=30,
         ssl=tls_context(ca_file),
+        reset=_keep,
         statement_cache_size=0 if behind_pgbouncer else 256,
         server_settings={"application_name": name},
     )

@@ -90,7 +90,8 @@ def _merged(array: str) -> str:
     )
 
 
-def _add_to(rollup: Rollup, source: str) -> str:
+def add_to(rollup: Rollup, source: str) -> str:
+    """SQL that adds what `source` sums up to: rows with the finest key, SUMS and `latencies`."""
     names, key = ", ".join(SUMS), ", ".join(rollup.key)
     told = ", ".join(f"{told} AS {name}" for told, name in zip(rollup.told, rollup.key, strict=True))
     sums = ", ".join(f"sum({name})::bigint AS {name}" for name in SUMS)
@@ -113,23 +114,23 @@ def _recordset(rollup: Rollup) -> str:
     return f"jsonb_to_recordset($1::jsonb) AS r ({key}, {' bigint, '.join(SUMS)} bigint, latencies bigint[])"
 
 
-_EITHER: Final = "finest CROSS JOIN LATERAL (VALUES (finest.model_id), (0)) AS m (model)"
+EITHER: Final = "finest CROSS JOIN LATERAL (VALUES (finest.model_id), (0)) AS m (model)"
 
 # Every writer takes its locks in this order: a table after the other, and in a table by its key.
 ADD_WITHIN_ACCOUNTS: Final = f"""
 WITH finest AS MATERIALIZED (SELECT {", ".join((*_FINEST, *SUMS))}, latencies FROM {_recordset(QUARTER_HOURS)}),
-quarters AS ({_add_to(QUARTER_HOURS, "finest")}),
-days AS ({_add_to(DAYS, "finest")}),
-account_days AS ({_add_to(ACCOUNT_DAYS, _EITHER)})
-{_add_to(ACCOUNT_MONTHS, _EITHER)}
+quarters AS ({add_to(QUARTER_HOURS, "finest")}),
+days AS ({add_to(DAYS, "finest")}),
+account_days AS ({add_to(ACCOUNT_DAYS, EITHER)})
+{add_to(ACCOUNT_MONTHS, EITHER)}
 """
 
 # Last, for every writer changes these few rows: they are locked no longer than the commit takes.
 ADD_TOGETHER: Final = f"""
 WITH finest AS MATERIALIZED (
     SELECT {", ".join((*MODEL_QUARTER_HOURS.key, *SUMS))}, latencies FROM {_recordset(MODEL_QUARTER_HOURS)}),
-quarters AS ({_add_to(MODEL_QUARTER_HOURS, "finest")})
-{_add_to(MODEL_DAYS, "finest")}
+quarters AS ({add_to(MODEL_QUARTER_HOURS, "finest")})
+{add_to(MODEL_DAYS, "finest")}
 """
 
 

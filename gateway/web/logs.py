@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -18,9 +20,25 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(_Unfailing(sys.stderr.buffer)),  # type: ignore[arg-type]  # as much of a file as it uses
         cache_logger_on_first_use=False,
     )
+
+
+class _Unfailing:
+    """Where the log is a file on a full disk: what is said of that must not be one more thing that fails."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> int:
+        with suppress(OSError):
+            self._file.write(line)
+        return len(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 def _encode(event: object, **_: object) -> bytes:

@@ -1,0 +1,228 @@
+"""What a journal is on disk: lines, segments, and the lock that tells whether its worker lives.
+
+A worker owns a family of segments `<worker>.<number>.log` and `<worker>.lock`, on which it holds a file lock while it
+lives: no process id is asked, so none can be mistaken for another's. A segment begins with a head line; each line after
+it is the CRC-32 of its JSON, a space, and the JSON.
+"""
+
+import fcntl
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.domain.usage_rows import UsageRow
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES: Final = 128 * 1024
+HEAD: Final = b"# litemaas journal 1\n"
+
+_encode = msgspec.json.Encoder().encode
+# Fields it does not know are left out; fields that came later have a default in UsageRow. So workers of two versions
+# can adopt each other's journals.
+_decode = msgspec.json.Decoder(UsageRow).decode
+
+
+encode_row: Final = _encode
+
+
+def line_of(data: bytes) -> bytes:
+    """One line of a segment, of a row as JSON."""
+    return b"%08x %s\n" % (zlib.crc32(data), data)
+
+
+def check_line(line: bytes) -> bytes | None:
+    """The row as JSON, or None for a line that was damaged."""
+    data = line[9:]
+    return data if line[:9] == b"%08x " % zlib.crc32(data) else None
+
+
+def read_row(data: bytes) -> UsageRow | None:
+    """The row, or None for one that this version does not understand."""
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError:
+        return None
+
+
+@dataclass(slots=True)
+class Piece:
+    """The next part of a segment: `end` is the offset behind it, `rows` are rows as JSON, unread, and `strange` are
+    lines that were damaged."""
+
+    end: int
+    rows: list[bytes] = field(default_factory=list)
+    strange: list[bytes] = field(default_factory=list)
+
+
+class Segment:
+    """One file; `offset` is how far its rows are in Postgres, `waiting` how many are not, where that is known.
+
+    Read through a descriptor of its own: a segment that somebody removes meanwhile loses nothing.
+    """
+
+    __slots__ = ("file", "offset", "path", "size", "waiting")
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self.file = file
+        self.offset = 0
+        self.size = 0
+        self.waiting = 0
+
+    def read(self) -> Piece:
+        """What is whole from `offset` on; `end` is still `offset` when there is nothing."""
+        data = os.pread(self.file, READ_BYTES, self.offset)
+        end = data.rfind(b"\n") + 1
+        piece = Piece(self.offset + end)
+        if end == 0 and len(data) == READ_BYTES:
+            # No line is that long: blocks that a power loss left unwritten. What follows may be whole.
+            log.error("journal_damaged", segment=self.path.name, offset=self.offset)
+            piece.end += len(data)
+        for line in data[:end].split(b"\n")[:-1]:
+            row = check_line(line)
+            if row is not None:
+                piece.rows.append(row)
+            elif not line.startswith(b"#"):
+                piece.strange.append(line + b"\n")
+        return piece
+
+    def remove(self) -> None:
+        """Every row of it is in Postgres."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the file where it is. May be called twice."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+class Adopted:
+    """A journal whose owner is gone; it is ours until `remove` or `leave`."""
+
+    def __init__(self, path: Path, lock: int, segments: Sequence[Path]) -> None:
+        self.name = path.stem
+        self._path = path
+        self._lock = lock
+        self._segments = [Segment(p, os.open(p, os.O_RDONLY | os.O_CLOEXEC)) for p in segments]
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every part of every segment, from the start: what is in Postgres already changes nothing."""
+        for segment in self._segments:
+            while (piece := segment.read()).end > segment.offset:
+                yield piece
+                segment.offset = piece.end
+            if torn := os.fstat(segment.file).st_size - segment.offset:
+                # Its process died while it wrote: the lease was not settled, so the reaper accounts for the call.
+                log.warning("journal_line_torn", segment=segment.path.name, bytes=torn)
+
+    @property
+    def size_bytes(self) -> int:
+        """What has not been read of it yet."""
+        return sum(os.fstat(segment.file).st_size - segment.offset for segment in self._segments)
+
+    def remove(self) -> None:
+        """All of it is in Postgres."""
+        for segment in self._segments:
+            segment.remove()
+        self._path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def leave(self) -> None:
+        """Lets another worker, or this one later, try again."""
+        for segment in self._segments:
+            segment.close()
+        os.close(self._lock)
+
+
+def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
+    """A journal whose owner is gone, if there is one but those named; also where its lock was lost."""
+    for worker in journals_in(folder):
+        if worker in but:
+            continue
+        path = folder / f"{worker}.lock"
+        try:
+            lock = lock_file(path)
+        except OSError:
+            continue  # its owner lives, or another worker was faster
+        if not is_same(path, lock):
+            os.close(lock)
+            continue  # its owner has just removed it
+        return Adopted(path, lock, segments_of(folder, worker))
+    return None
+
+
+def journals_in(folder: Path) -> list[str]:
+    """The workers that have a journal there."""
+    names = {path.name.split(".")[0] for pattern in ("*.lock", "*.[0-9]*.log") for path in folder.glob(pattern)}
+    return sorted(names)
+
+
+def segments_of(folder: Path, worker: str) -> list[Path]:
+    """Oldest first."""
+    return sorted(folder.glob(f"{worker}.[0-9]*.log"))
+
+
+def new_lock(folder: Path, worker: str) -> int:
+    """A lock that is held before anybody can see it: else an adopter might be faster than the owner."""
+    hidden = folder / f"{worker}.new"
+    lock = lock_file(hidden)
+    hidden.rename(folder / f"{worker}.lock")
+    return lock
+
+
+def lock_file(path: Path) -> int:
+    """A descriptor that holds the lock; raises OSError when somebody else does."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def is_same(path: Path, file: int) -> bool:
+    """Whether the open file is the one at the path, and not one that was removed there."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+class JournalState(msgspec.Struct):
+    """What a worker says of itself in its lock file, for `litemaas ledger status`."""
+
+    pid: int
+    host: str
+    # How far each segment that is still there is in Postgres.
+    offsets: dict[str, int] = {}
+    error: str | None = None
+    error_at: str | None = None
+
+
+_decode_state = msgspec.json.Decoder(JournalState).decode
+
+
+def write_state(lock: int, state: JournalState) -> None:
+    """Over what was there; a disk that takes nothing is said elsewhere."""
+    data = _encode(state) + b"\n"
+    with suppress(OSError):
+        os.ftruncate(lock, os.pwrite(lock, data, 0))
+
+
+def read_state(path: Path) -> JournalState | None:
+    """None where the worker has not said anything yet."""
+    try:
+        return _decode_state(path.read_bytes().strip())
+    except (OSError, msgspec.MsgspecError):
+        return None

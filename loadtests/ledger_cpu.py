@@ -1,0 +1,144 @@
+"""`make ledger-cpu`: processor time of this process that a call's usage row costs, step by step, for several sizes of
+batch: a worker with 1,000 calls a second writes batches of 100 rows. Postgres's own time is not in it.
+
+Counted by `process_time` over many real rows, through the real journal, writer and Postgres; prints a table, and with
+`--write` puts it into docs/ledger.md. `--profile` says where it goes."""
+
+import argparse
+import asyncio
+import cProfile
+import pstats
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import process_time
+from typing import Any, Final
+
+import asyncpg
+
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from gateway.domain.calls import Usage
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.ids import RequestIds
+from gateway.domain.prices import Price
+from gateway.domain.usage_rows import UsageRow
+from gateway.endpoints.requests import Call
+from gateway.record import Outcome, make_row
+from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.migrate import migrate
+from gateway.storage.postgres import Pool, new_pool
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "ledger.md"
+ROWS: Final = 20_000
+KEYS: Final = 50
+SIZES: Final = (10, 100, 1000)
+
+PRICE: Final = Price(id=7)
+CALL: Final = Call(
+    model="m", body=b"", is_streamed=True, wants_usage=False, prompt_tokens=10.0, prompt_bytes=40, maximum=None, choices=1
+)  # fmt: skip
+
+
+def rows_of(count: int) -> Iterator[UsageRow]:
+    """Completed calls of KEYS keys on three models, as `record.py` makes them."""
+    ids = RequestIds()
+    grants = [
+        Grant(
+            model_id=n, model_name=f"vendor/model-{n}", owned_by="x", max_output_tokens=None, subscription_id=n,
+            subscription_expires_at=None, price=PRICE, limits=(), scopes="k1",
+        )
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    records = [
+        KeyRecord(
+            key_id=n, account_id=n // 2, user_id=n // 2, time_zone="UTC", epoch=0, is_account_active=True,
+            is_user_active=True, is_revoked=False, expires_at=None, allowed_ips=(), grants={},
+        )
+        for n in range(1, KEYS + 1)
+    ]  # fmt: skip
+    for n in range(count):
+        outcome = Outcome(
+            ending="completed", status=200, usage=Usage(prompt_tokens=100 + n % 900, completion_tokens=n % 700),
+            cost_usd=None, model_served="vendor/model-2026-01-01", passed_tokens=0, has_passed=True,
+            first_byte_ms=200 + n % 300, total_ms=1000 + n % 5000,
+        )  # fmt: skip
+        yield make_row(
+            ids.new(), records[n % KEYS], grants[n % 3], endpoint="chat_completions", call=CALL,
+            estimate=Usage(prompt_tokens=10, completion_tokens=100), outcome=outcome,
+        )  # fmt: skip
+
+
+def measure(work: Callable[[], Any], count: int) -> float:
+    """Microseconds of processor time a row."""
+    began = process_time()
+    work()
+    return (process_time() - began) / count * 1e6
+
+
+async def measure_size(pool: Pool, folder: Path, size: int) -> dict[str, float]:
+    """Each step for batches of `size` rows."""
+    rows: list[UsageRow] = []
+    found = {"make the row": measure(lambda: rows.extend(rows_of(ROWS)), ROWS)}
+    batches = [rows[n : n + size] for n in range(0, ROWS, size)]
+
+    async def nobody(_: object) -> None:
+        return None
+
+    writer = LedgerWriter(pool, folder, most_bytes=2**30, on_late=nobody)
+    writer.open()
+    appending = writing = 0.0
+    for batch in batches:
+        # Two rows a tick of the loop, as calls end.
+        began = process_time()
+        for n in range(0, size, 2):
+            writer.append(batch[n : n + 2])
+        middle = process_time()
+        await writer.write_all()
+        appending += middle - began
+        writing += process_time() - middle
+    found["journal"] = appending / ROWS * 1e6
+    found["journal to Postgres"] = writing / ROWS * 1e6
+    await writer.close(5)
+    assert await pool.fetchval("SELECT count(*) FROM usage_logs") == ROWS
+    assert await pool.fetchval("SELECT sum(calls)::bigint FROM usage_days") == ROWS
+    return found
+
+
+async def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="litemaas-cpu-") as name:
+        folder = Path(name)
+        with Postgres(folder / "postgres", durable=False) as server:
+            owner = await asyncpg.connect(server.url(OWNER))
+            await migrate(owner, app_role=APP)
+            profiler = cProfile.Profile()
+            found = {}
+            async with new_pool(server.url(APP), size=2) as pool:
+                for size in SIZES:
+                    if asked.profile and size == 100:
+                        profiler.enable()
+                    found[size] = await measure_size(pool, folder / str(size), size)
+                    profiler.disable()
+                    await owner.execute("TRUNCATE usage_logs; DELETE FROM usage_days; DELETE FROM usage_quarter_hours")
+            await owner.close()
+    lines = ["| µs of processor time a call | " + " | ".join(f"batches of {size}" for size in SIZES) + " |"]
+    lines.append("|---" * (len(SIZES) + 1) + "|")
+    for step in found[SIZES[0]]:
+        lines.append(f"| {step} | " + " | ".join(f"{found[size][step]:.1f}" for size in SIZES) + " |")
+    lines.append("| **together** | " + " | ".join(f"**{sum(found[size].values()):.1f}**" for size in SIZES) + " |")
+    sys.stdout.write("\n".join(lines) + "\n")
+    if asked.profile:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+    if asked.write:
+        from tests.contract.tables import with_table
+
+        PAGE.write_text(with_table(PAGE.read_text(), "ledger-cpu", "\n".join(lines)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
