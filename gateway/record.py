@@ -100,6 +100,8 @@ def _charged(call: Call, outcome: Outcome, estimate: Usage, price: Price | None)
         # LiteLLM tells how long a sound is where the model told nothing; this model is priced by tokens.
         return tokens_of_sound(told.audio_ms), "no_usage"
     if told is not None:
+        if not (units.images or units.characters or units.queries):
+            return told, outcome.usage_why
         return replace(told, images=units.images, characters=units.characters, queries=units.queries), outcome.usage_why
     passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":

@@ -37,6 +37,8 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 # Each segment keeps a descriptor: a large journal has larger ones.
 MOST_SEGMENTS: Final = 64
 SYNC_S: Final = 0.1
+# How far the segments are in Postgres is said in the lock file for people to look at.
+TELL_S: Final = 1.0
 # A disk that was full or read-only is tried again after this.
 RETRY_S: Final = 1.0
 
@@ -63,14 +65,13 @@ class Journal:
         self._number = 0
         self._is_open = False
         self._retry_at = 0.0
+        self._is_told = True
+        self._told_at = 0.0
         # Segments with something that a power loss could take.
         self._unsynced: set[Segment] = set()
         self.segments: list[Segment] = []
-
-    @property
-    def size_bytes(self) -> int:
-        """What is not in Postgres yet."""
-        return sum(segment.size - segment.offset for segment in self.segments)
+        # What is not in Postgres yet.
+        self.size_bytes = 0
 
     @property
     def rows_waiting(self) -> int:
@@ -140,6 +141,7 @@ class Journal:
         try:
             written = os.write(segment.file, data)
             segment.size += written
+            self.size_bytes += written
             if written < len(data):
                 raise OSError("the disk is full")
         except OSError as exc:
@@ -153,9 +155,10 @@ class Journal:
 
     def give_up(self, segment: Segment, piece: Piece) -> None:
         """Postgres has the piece. A segment that is not written any more goes when nothing waits in it."""
+        self.size_bytes -= piece.end - segment.offset
         segment.offset = piece.end
         segment.waiting = max(0, segment.waiting - len(piece.rows))
-        self._tell_offsets()
+        self._is_told = False
 
     def drop_finished(self) -> None:
         """Removes segments that are read to their last whole line and not written any more."""
@@ -170,9 +173,12 @@ class Journal:
                     self.tell_error(f"journal: {exc}")
                     break
                 self.segments.remove(segment)
+                # A torn line at its end was never part of anything.
+                self.size_bytes -= segment.size - segment.offset
                 self._unsynced.discard(segment)
 
     def _tell_offsets(self) -> None:
+        self._is_told, self._told_at = True, monotonic()
         self._state.offsets = {segment.path.name: segment.offset for segment in self.segments}
         write_state(self._lock, self._state)
 
@@ -186,6 +192,8 @@ class Journal:
         while True:
             await asyncio.sleep(SYNC_S)
             await self._sync()
+            if not self._is_told and monotonic() - self._told_at >= TELL_S:
+                self._tell_offsets()
             if self._is_open and not self._is_where_it_was():
                 log.error("journal_removed", folder=str(self._folder))
                 self.open()

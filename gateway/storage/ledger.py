@@ -110,7 +110,8 @@ class Written:
 
 
 async def write_rows(pool: "Pool", rows: Sequence[UsageRow]) -> Written:
-    """New rows in one transaction, replaced estimates in another. Of an id twice in the batch, a real row goes before an estimated one."""
+    """New rows in one transaction, replaced estimates in another. Of an id twice in the batch, a real row goes before
+    an estimated one."""
     return await write_lines(pool, [_encode(row) for row in rows])
 
 

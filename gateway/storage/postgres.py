@@ -47,6 +47,8 @@ def new_pool(
         ssl=tls_context(ca_file),
         reset=_keep,
         statement_cache_size=0 if behind_pgbouncer else 256,
+        # The ledger's largest is longer than asyncpg keeps by itself.
+        max_cacheable_statement_size=64 * 1024,
         server_settings={"application_name": name},
     )
     return pool

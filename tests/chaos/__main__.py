@@ -1,11 +1,16 @@
-"""`make chaos`: every fault, and a table of what was counted. `--only WORD` runs those whose name has the word,
-`--short` less of each, `--write` puts the table into docs/ledger.md. Exit code 1: a count is off."""
+"""`make chaos`: every fault, and a table of what was counted. Exit code 1: a count is off.
+
+`--only WORD …` runs those whose name has one of the words, `--short` does less of each, `--results FILE` keeps the lines
+there, beside those of runs before, and `--write` puts all of them into docs/ledger.md.
+"""
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from chaos.counts import Line
@@ -33,9 +38,9 @@ async def run_all(only: list[str], *, is_short: bool) -> list[Line]:
     with tempfile.TemporaryDirectory(prefix="litemaas-chaos-") as folder:
         async with opened(Path(folder), has_litellm=not is_short) as site:
             for name, fault in FAULTS.items():
-                if not any(word in name for word in only) or (
-                    site.litellm is None and fault.__name__ == "litellm_killed"
-                ):
+                if not any(word in name for word in only):
+                    continue
+                if site.litellm is None and fault.__name__ == "litellm_killed":
                     continue
                 began = time.monotonic()
                 lines.append(await measure(site, SHORT if is_short else FULL, name))
@@ -43,6 +48,15 @@ async def run_all(only: list[str], *, is_short: bool) -> list[Line]:
                 if not lines[-1].is_exact:
                     say("\n".join(lines[-1].details))
     return lines
+
+
+def merge(file: Path, lines: list[Line]) -> list[Line]:
+    """Those of runs before and these, in the table's order."""
+    known = {entry["fault"]: Line(**entry) for entry in json.loads(file.read_text())} if file.exists() else {}
+    known |= {line.fault: line for line in lines}
+    merged = [known[name] for name in FAULTS if name in known]
+    file.write_text(json.dumps([asdict(line) for line in merged], indent=1))
+    return merged
 
 
 def say(text: str) -> None:
@@ -56,17 +70,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=[""], nargs="*")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--results", type=Path)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     configure_logs("error")
     say("\n".join(HEAD))
     lines = asyncio.run(run_all(asked.only, is_short=asked.short))
+    is_exact = all(line.is_exact for line in lines)
+    if asked.results:
+        lines = merge(asked.results, lines)
     if asked.write:
         from contract.tables import with_table
 
-        table = "\n".join([*HEAD, *map(row_of, lines)])
-        PAGE.write_text(with_table(PAGE.read_text(), "chaos", table))
-    return 0 if all(line.is_exact for line in lines) else 1
+        PAGE.write_text(with_table(PAGE.read_text(), "chaos", "\n".join([*HEAD, *map(row_of, lines)])))
+    return 0 if is_exact else 1
 
 
 if __name__ == "__main__":
