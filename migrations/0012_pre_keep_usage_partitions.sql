@@ -105,3 +105,39 @@ BEGIN
     EXECUTE format('GRANT EXECUTE ON FUNCTION ensure_usage_partition(timestamptz), '
         'detach_usage_partition(timestamptz), drop_detached_usage_partitions() TO %I', app);
 END $$;
+
+-- Adds up one day anew, in UTC: quarters from the ledger's rows, everything else from the quarters, its month from the
+-- days. Writers wait meanwhile, their rows in journals; calls do not. Locks are taken in the order of the writers.
+CREATE FUNCTION rebuild_usage_day(the_day date) RETURNS void LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
+DECLARE
+    first timestamptz := the_day::timestamp AT TIME ZONE 'UTC';
+    last timestamptz := (the_day + 1)::timestamp AT TIME ZONE 'UTC';
+    its_month date := date_trunc('month', the_day)::date;
+    of_day text := format('day = %L', the_day);
+    of_quarters text := format('started_at >= $1 AND started_at < %L', last);
+BEGIN
+    LOCK TABLE usage_model_quarter_hours, usage_model_days, usage_quarter_hours, usage_days, usage_account_days,
+        usage_account_months IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM usage_quarter_hours WHERE started_at >= first AND started_at < last;
+    DELETE FROM usage_days WHERE day = the_day;
+    DELETE FROM usage_model_quarter_hours WHERE started_at >= first AND started_at < last;
+    DELETE FROM usage_model_days WHERE day = the_day;
+    DELETE FROM usage_account_days WHERE day = the_day;
+    DELETE FROM usage_account_months WHERE month = its_month;
+    PERFORM add_up_usage('usage_quarter_hours',
+        'account_id, started_at, user_id, api_key_id, model_id, ending, error_class', 'usage_as_sums',
+        format('request_id >= uuid7_floor($1) AND request_id < uuid7_floor(%L)', last), first, true);
+    PERFORM add_up_usage('usage_days', 'account_id, day, user_id, api_key_id, model_id, ending, error_class',
+        '(SELECT *, (started_at AT TIME ZONE ''UTC'')::date AS day FROM usage_quarter_hours)', of_quarters, first, true);
+    PERFORM add_up_usage('usage_model_quarter_hours', 'started_at, model_id, ending, error_class',
+        'usage_quarter_hours', of_quarters, first, true);
+    PERFORM add_up_usage('usage_model_days', 'day, model_id, ending, error_class',
+        '(SELECT *, (started_at AT TIME ZONE ''UTC'')::date AS day FROM usage_model_quarter_hours)', of_quarters, first,
+        true);
+    PERFORM add_up_usage('usage_account_days', 'day, model, account_id, user_id',
+        '(SELECT d.*, m.model FROM usage_days AS d CROSS JOIN LATERAL (VALUES (d.model_id), (0)) AS m (model))', of_day,
+        first, false);
+    PERFORM add_up_usage('usage_account_months', 'month, model, account_id, user_id',
+        '(SELECT *, date_trunc(''month'', day)::date AS month FROM usage_account_days)',
+        format('day >= %L AND day < %L', its_month, (its_month + interval '1 month')::date), first, false);
+END $$;

@@ -1,14 +1,18 @@
 """`litemaas ledger …`"""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, act, operator, parse_moment, table
+from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
+from admin_api.operations import ledger
+from admin_api.operations.checks import invalid
 from admin_api.operations.ledger import verify_ledger
 from admin_api.operations.reconciliation import reconcile_ledger
 from admin_api.views.explanations import DifferenceView, LedgerCheckView
+from admin_api.views.ledger import LedgerStatusView, RebuildView, ReplayView
 from admin_api.views.reconciliation import ReconciliationView
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
@@ -102,3 +106,65 @@ def reconcile(
             typer.echo(table([finding.model_dump(mode="json") for finding in view.findings], FINDINGS))
     if not view.agrees:
         raise typer.Exit(1)
+
+
+@app.command("rebuild-rollups")
+def rebuild_rollups(
+    first: Annotated[str, typer.Option("--from", help="First UTC day, as 2027-01-31.")],
+    last: Annotated[str | None, typer.Option("--to", help="Last UTC day; today if left out.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Add up the rollups of these days anew from the rows, a day a transaction; calls and their rows may go on."""
+    days = (_day("from", first), _day("to", last) if last else datetime.now(UTC).date())
+    count = act(lambda pool: ledger.rebuild_rollups(pool, operator(), first=days[0], last=days[1]))
+    show(RebuildView(days=count), as_json=as_json, sentence=f"{count} days were added up anew.")
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="journal/refused.log, or a journal that was found.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Leave in the file what is in the ledger now.")] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Write the rows of a file into the ledger; exit code 1 when some are still refused. Rows that are there change
+    nothing."""
+    done = act(lambda pool: ledger.replay(pool, operator(), file, keep=keep))
+    view = ReplayView(
+        written=done.written,
+        replaced=done.replaced,
+        known=done.known,
+        refused=list(done.refused),
+        damaged=done.damaged,
+    )
+    said = f"{done.written} rows written, {done.replaced} estimates replaced, {done.known} were there already"
+    lines = [f"{said}; {len(done.refused)} refused, {done.damaged} lines are no rows.", *done.refused]
+    show(view, as_json=as_json, sentence="\n".join(lines))
+    if done.refused or done.damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    state_dir: Annotated[
+        Path, typer.Option(envvar="LITEMAAS_STATE_DIR", help="The gateway's folder on this machine.")
+    ] = Path("state"),
+    as_json: AsJSON = False,
+) -> None:
+    """Show what waits in the journals of this machine, the last error of each, and the ledger's months."""
+    view = LedgerStatusView.of(act(lambda pool: ledger.ledger_status(pool, operator(), state_dir)))
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    shown = view.model_dump(mode="json")
+    columns = ("worker", "alive", "pid", "host", "rows", "bytes", "oldest", "error", "error_at")
+    typer.echo(table(shown["journals"], columns) if view.journals else f"No journals in {state_dir / 'journal'}.")
+    typer.echo(f"{view.rows_waiting} rows wait; {view.refused} were refused by Postgres and set aside.")
+    typer.echo(table(shown["partitions"], ("name", "rows", "bytes")))
+    typer.echo(f"Rows are kept from {view.kept_from:%Y-%m-%d} on." if view.kept_from else "No month was dropped yet.")
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise invalid(option, f"{option} is a day as 2027-01-31.") from None

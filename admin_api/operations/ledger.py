@@ -1,11 +1,19 @@
-"""Whether the ledger agrees with its rollups."""
+"""The ledger's upkeep: does it agree with its rollups, what waits, what was refused, how far back it goes."""
 
-from datetime import UTC, datetime, timedelta
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin_api.operations.actors import Actor, require_reader
+from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.checks import invalid
+from gateway.storage import audit
+from gateway.storage.journal_status import JournalStatus, count_refused, list_journals
 from gateway.storage.ledger_check import LedgerCheck, check_ledger
+from gateway.storage.partitions import Partition, list_partitions, oldest_kept
+from gateway.storage.rebuild import rebuild_day
+from gateway.storage.replay import Replay, replay_file
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -15,8 +23,19 @@ MOST_DAYS = 36_500
 TIMEOUT = "SET LOCAL statement_timeout = '30min'"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStatus:
+    """`journals` and `refused` are those of this machine's folder; `kept_from`: rows before that were dropped."""
+
+    journals: tuple[JournalStatus, ...]
+    refused: int
+    partitions: tuple[Partition, ...]
+    kept_from: datetime | None
+
+
 async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck:
-    """The last `days` UTC days, today included. Raises GatewayError `validation_failed`."""
+    """The last `days` UTC days, today included, but none whose rows were dropped. Raises GatewayError
+    `validation_failed`."""
     require_reader(actor)
     if not 1 <= days <= MOST_DAYS:
         raise invalid("days", f"days is a number from 1 to {MOST_DAYS}.")
@@ -24,4 +43,63 @@ async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck
     since = max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TIMEOUT)
-        return await check_ledger(connection, since)
+        kept_from = await oldest_kept(connection)
+        return await check_ledger(connection, max(since, kept_from) if kept_from else since)
+
+
+async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date) -> int:
+    """Adds up these UTC days anew, both included; how many. What is done stays done when it is broken off. Raises
+    GatewayError `validation_failed` where there are no rows of a day any more."""
+    require_admin(actor)
+    async with pool.acquire() as connection:
+        kept_from = await oldest_kept(connection)
+    if last < first or (last - first).days >= MOST_DAYS:
+        raise invalid("to", "to is no earlier than from.")
+    if kept_from is not None and first < kept_from.date():
+        raise invalid(
+            "from", f"The rows before {kept_from:%Y-%m-%d} were dropped; their sums are all there is of them."
+        )
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    for day in days:
+        await rebuild_day(pool, day)
+    async with pool.acquire() as connection:
+        await audit.insert(
+            connection,
+            actor=actor.name,
+            action="ledger.rebuild_rollups",
+            target_kind="ledger",
+            target_id=f"{first}/{last}",
+        )
+    return len(days)
+
+
+async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Replay:
+    """Writes the rows of a file. Raises GatewayError `validation_failed` for one that can not be read."""
+    require_admin(actor)
+    if not await asyncio.to_thread(path.is_file):
+        raise invalid("file", f"There is no file {path}.")
+    done = await replay_file(pool, path, keep=keep)
+    async with pool.acquire() as connection:
+        await audit.insert(
+            connection,
+            actor=actor.name,
+            action="ledger.replay",
+            target_kind="ledger",
+            target_id=path.name,
+            new={"written": done.written, "replaced": done.replaced, "known": done.known, "refused": len(done.refused)},
+        )
+    return done
+
+
+async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerStatus:
+    """What waits in the journals of `state_dir`, and which months the ledger has."""
+    require_reader(actor)
+    folder = state_dir / "journal"
+    journals = await asyncio.to_thread(list_journals, folder)
+    async with pool.acquire() as connection:
+        return LedgerStatus(
+            journals=tuple(journals),
+            refused=await asyncio.to_thread(count_refused, folder),
+            partitions=tuple(await list_partitions(connection)),
+            kept_from=await oldest_kept(connection),
+        )

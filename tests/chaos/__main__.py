@@ -1,7 +1,7 @@
 """`make chaos`: every fault, and a table of what was counted. Exit code 1: a count is off.
 
-`--only WORD …` runs those whose name has one of the words, `--short` does less of each, `--results FILE` keeps the lines
-there, beside those of runs before, and `--write` puts all of them into docs/ledger.md.
+`--only WORD …` runs those whose name has one of the words, `--short` does less of each, `--results FILE` keeps the
+lines there, beside those of runs before, and `--write` puts all of them into docs/ledger.md.
 """
 
 import argparse
