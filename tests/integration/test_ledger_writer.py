@@ -1,0 +1,519 @@
+"""The journal and its writer on real files and a real Postgres: whatever fails between them, each row is there once."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from conftest import Database
+from factories import ADMIN
+from structlog.testing import capture_logs
+from usage_rows import TODAY, make_usage_row
+
+from admin_api.operations import ledger as upkeep
+from gateway.domain.errors import GatewayError
+from gateway.domain.usage_rows import UsageRow
+from gateway.keep_partitions import PartitionKeeper
+from gateway.settle import Settlements
+from gateway.storage import ledger_writer
+from gateway.storage.journal import Journal, JournalFull
+from gateway.storage.journal_files import line_of, lock_file
+from gateway.storage.ledger import write_rows
+from gateway.storage.ledger_sums import WindowSum, sum_windows
+from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
+from gateway.storage.postgres import Pool, new_pool
+from gateway.storage.refused_rows import REFUSED_FILE, set_aside
+
+
+class Site:
+    """Writers on one folder, and what they told."""
+
+    def __init__(self, pool: Pool, folder: Path) -> None:
+        self.pool = pool
+        self.folder = folder
+        self.late: list[UsageRow] = []
+        self.events: dict[str, int] = {}
+
+    def writer(self, *, most_bytes: int = 2**30, pool: "Pool | None" = None) -> LedgerWriter:
+        """Opened, but without its tasks."""
+
+        async def on_late(rows: Sequence[UsageRow]) -> None:
+            self.late += rows
+
+        def on_event(what: str, times: int) -> None:
+            self.events[what] = self.events.get(what, 0) + times
+
+        made = LedgerWriter(pool or self.pool, self.folder, most_bytes=most_bytes, on_late=on_late, on_event=on_event)
+        made.open()
+        return made
+
+    async def rows(self) -> dict[Any, Any]:
+        """By id; every rollup agrees with them."""
+        check = await upkeep.verify_ledger(self.pool, ADMIN, days=400)
+        assert check.differences == ()
+        return {row["request_id"]: row for row in await self.pool.fetch("SELECT * FROM usage_logs")}
+
+    @property
+    def refused(self) -> list[bytes]:
+        file = self.folder / REFUSED_FILE
+        return file.read_bytes().splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def site(pool: Pool, tmp_path: Path) -> Site:
+    return Site(pool, tmp_path / "journal")
+
+
+@pytest.fixture
+async def away(database: Database) -> Pool:
+    """A Postgres that is not there."""
+    return await new_pool("postgresql://u:p@127.0.0.1:1/x", size=1)
+
+
+def die(writer: LedgerWriter) -> None:
+    """What a SIGKILL leaves: the files, and no lock."""
+    journal = writer.journal
+    for segment in journal.segments:
+        segment.close()
+    os.close(journal._lock)
+    journal._lock = -1
+
+
+def some(count: int, **changes: Any) -> list[UsageRow]:
+    return [make_usage_row(TODAY, **changes) for _ in range(count)]
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Nothing may grow beyond it: a disk that is full. Also not the file where pytest keeps what is logged."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with capture_logs():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def ids(rows: Sequence[UsageRow]) -> set[Any]:
+    return {row.request_id for row in rows}
+
+
+# --- the disk ---
+
+
+async def test_rows_cut_off_by_a_full_disk_wait_in_memory_with_their_leases_and_go_to_postgres(site: Site) -> None:
+    writer, before, cut = site.writer(), some(3), some(3)
+    assert writer.append(before)
+
+    with largest_file(writer.journal.segments[0].size + 1200):
+        assert not writer.append(cut)
+        assert not writer.append(more := some(1))
+        assert not writer.journal.is_writable
+        assert writer.is_accepting
+        assert site.late == []
+        await writer.write_all()
+
+    assert set(await site.rows()) == ids([*before, *cut, *more])
+    assert ids(site.late) == ids([*cut, *more])
+    assert writer.rows_waiting == 0
+    assert (site.events["direct"], site.events["write"]) == (4, 1)
+    # Room again: the next one is journaled.
+    assert writer.journal.open()
+    assert writer.append(some(1))
+
+
+async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_kept(
+    site: Site, away: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "MOST_WAITING", 3)
+    monkeypatch.setattr(ledger_writer, "BATCH_S", 0.01)
+    writer, under_way = site.writer(pool=away), some(2)
+    task = asyncio.create_task(writer._keep_writing())
+    with largest_file(1):
+        assert not writer.append(under_way)
+        async with asyncio.timeout(5):
+            while writer.is_accepting:
+                await asyncio.sleep(0.01)
+        with pytest.raises(LedgerUnavailable):
+            writer.append(some(2))
+        with pytest.raises(LedgerUnavailable):
+            await writer.append_safely(some(1))
+    task.cancel()
+    # The disk comes back first: journaled, and only then settled.
+    assert writer.journal.open()
+    with contextlib.suppress(OSError):
+        await writer.write_all()
+    assert ids(site.late) == ids(under_way)
+    assert writer.journal.rows_waiting == 2
+
+
+async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
+    writer, rows = site.writer(), some(5)
+    writer.append(rows)
+    shutil.rmtree(site.folder)
+
+    keeping = asyncio.create_task(writer.journal.keep())
+    async with asyncio.timeout(5):
+        while not list(site.folder.glob("*.log")):
+            await asyncio.sleep(0.02)
+    keeping.cancel()
+    later = some(2)
+    assert writer.append(later)
+    await writer.write_all()
+
+    assert set(await site.rows()) == ids([*rows, *later])
+
+
+def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, most_bytes=3000)
+    journal.open()
+    for _ in range(50):
+        journal.append(some(2))
+        segment = journal.segments[-1]
+        journal.give_up(segment, segment.read())
+
+    assert (journal.size_bytes, journal.rows_waiting) == (0, 0)
+    while journal.is_taking:
+        journal.append(some(1))
+    with pytest.raises(JournalFull):
+        journal.append(some(1))
+    assert 3000 <= journal.size_bytes < 4000
+    journal.close()
+
+
+def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 1000)
+    journal = Journal(tmp_path, most_bytes=64_000)
+    journal.open()
+    for _ in range(9):
+        journal.append(some(1))
+    assert len(journal.segments) > 3
+
+    for segment in list(journal.segments):
+        journal.give_up(segment, segment.read())
+    journal.drop_finished()
+
+    assert len(list(tmp_path.glob("*.log"))) == len(journal.segments) == 1
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what is in a journal ---
+
+
+async def test_a_journal_with_damage_in_it_gives_up_every_whole_row_and_keeps_the_rest(site: Site) -> None:
+    rows = some(6)
+    lines = [line_of(msgspec.json.encode(row)) for row in rows]
+    older = msgspec.json.decode(lines[4][9:])
+    del older["total_ms"]
+    newer = msgspec.json.decode(lines[5][9:]) | {"colour": "blue"}
+    damaged = lines[1].replace(b'"small"', b'"large"')
+    site.folder.mkdir()
+    found = site.folder / "found.000001.log"
+    parts = [lines[0], damaged, lines[2], line_of(msgspec.json.encode(older)), line_of(msgspec.json.encode(newer))]
+    # Blocks that were never written, and a line that a crash tore.
+    found.write_bytes(b"".join(parts) + b"\0" * 300_000 + b"\n" + lines[3] + lines[3][:50])
+    writer = site.writer()
+
+    await writer.adopt_all()
+
+    assert set(await site.rows()) == ids([rows[0], rows[2], rows[3], rows[5]])
+    assert damaged.strip() in site.refused
+    assert any(b"total_ms" not in line and b"small" in line for line in site.refused)
+    assert site.events["refused"] >= 2
+    assert not found.exists()
+
+
+async def test_rows_postgres_refuses_are_set_aside_and_can_be_replayed(site: Site, pool: Pool) -> None:
+    writer, good = site.writer(), some(40)
+    bad = [make_usage_row(TODAY, error_code="a\0b"), make_usage_row(TODAY, prompt_tokens=2**63 - 1, status=40_000)]
+    writer.append([*good[:10], bad[0], *good[10:30], bad[1], *good[30:]])
+
+    await writer.write_all()
+
+    assert set(await site.rows()) == ids(good)
+    assert len(site.refused) == site.events["refused"] == 2
+    assert writer.rows_waiting == 0
+
+    # One of them is mended by hand; a third comes meanwhile.
+    file = site.folder / REFUSED_FILE
+    file.write_bytes(line_of(msgspec.json.encode(replace(bad[0], error_code="ab"))) + site.refused[1] + b"\n")
+    done = await upkeep.replay(pool, ADMIN, file, keep=False)
+    set_aside(site.folder, line_of(msgspec.json.encode(third := some(1)[0])))
+
+    assert (done.written, len(done.refused)) == (1, 1)
+    assert set(await site.rows()) == ids([*good, bad[0]])
+    assert len(site.refused) == 2
+    again = await upkeep.replay(pool, ADMIN, file, keep=False)
+    assert (again.written, again.known, len(again.refused)) == (1, 0, 1)
+    assert third.request_id in await site.rows()
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'ledger.replay'") == 2
+
+
+async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, good = site.writer(), some(2)
+    (site.folder / REFUSED_FILE).mkdir()
+    writer.append([*good, make_usage_row(TODAY, error_code="tell\0tale")])
+
+    await writer.write_all()
+
+    assert set(await site.rows()) == ids(good)
+    assert "tale" in capsys.readouterr().out
+
+
+# --- twice, and at once ---
+
+
+async def test_what_was_committed_but_not_given_up_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, rows = site.writer(), some(20)
+    writer.append(rows)
+    monkeypatch.setattr(writer.journal, "give_up", lambda *_: (_ for _ in ()).throw(ConnectionError))
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await writer.write_all()
+    die(writer)
+
+    await site.writer().adopt_all()
+
+    assert set(await site.rows()) == ids(rows)
+    assert (site.events["written"], site.events["known"]) == (20, 40)
+
+
+async def test_of_two_adopters_one_takes_a_journal_and_a_living_one_is_nobodys(site: Site) -> None:
+    dead, alive, rows = site.writer(), site.writer(), some(30)
+    dead.append(rows)
+    alive.append(own := some(1))
+    die(dead)
+
+    await asyncio.gather(*(site.writer().adopt_all() for _ in range(4)))
+
+    assert set(await site.rows()) == ids(rows)
+    assert len(site.late) == 30
+    assert alive.rows_waiting == len(own)
+
+
+async def test_a_journal_that_can_not_be_adopted_does_not_keep_others_back(site: Site) -> None:
+    writers = [site.writer() for _ in range(3)]
+    for writer in writers:
+        writer.append(some(1))
+        die(writer)
+    last = site.writer()
+    first = min(writer.journal.worker for writer in writers)
+
+    async def fail_first(adopted: Any) -> None:
+        if adopted.name == first:
+            raise TimeoutError
+        await LedgerWriter._write_adopted(last, adopted)
+
+    last._write_adopted = fail_first  # type: ignore[method-assign]
+    await last.adopt_all()
+
+    assert len(await site.rows()) == 2
+    assert last.bytes_left > 500
+
+
+async def test_estimates_of_a_dead_reaper_are_not_settled_as_if_they_were_real(site: Site) -> None:
+    dead = site.writer()
+    reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error")
+    dead.append([reaped, *(real := some(1))])
+    die(dead)
+
+    await site.writer().adopt_all()
+
+    assert ids(site.late) == ids(real)
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+async def test_reapers_and_replays_that_race_leave_one_real_row_each(
+    site: Site, database: Database, isolation: str
+) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{isolation}'")
+    await owner.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
+    await owner.close()
+    chance = Random(5)
+    real = [make_usage_row(TODAY + timedelta(minutes=n), api_key_id=n % 3, account_id=n % 2) for n in range(60)]
+    estimates = [
+        replace(row, estimated=True, estimated_why="reaped", ending="upstream_error", completion_tokens=1000)
+        for row in real
+    ]
+    async with new_pool(database.app_url, size=8) as pool:
+
+        async def write(rows: list[UsageRow]) -> None:
+            mixed = chance.sample(rows, len(rows))
+            for start in range(0, len(mixed), 7):
+                while True:
+                    try:
+                        await write_rows(pool, mixed[start : start + 7])
+                        break
+                    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                        await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(write(rows) for rows in (real, estimates, real, estimates, [*real, *estimates])))
+
+    rows = await site.rows()
+    assert set(rows) == ids(real)
+    assert {row["estimated_why"] for row in rows.values()} == {None}
+
+
+# --- months ---
+
+
+def months_ago(count: int) -> datetime:
+    month = TODAY.year * 12 + TODAY.month - 1 - count
+    return datetime(month // 12, month % 12 + 1, 15, tzinfo=UTC)
+
+
+async def test_a_row_of_a_month_without_a_partition_gets_one(site: Site) -> None:
+    writer = site.writer()
+    writer.append([old := make_usage_row(months_ago(8)), new := make_usage_row(TODAY)])
+
+    await writer.write_all()
+
+    assert set(await site.rows()) == ids([old, new])
+    assert site.refused == []
+
+
+async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site, pool: Pool) -> None:
+    old, older = make_usage_row(months_ago(6)), make_usage_row(months_ago(20))
+    writer = site.writer()
+    writer.append([old, older, new := make_usage_row(TODAY)])
+    await writer.write_all()
+    keeper = PartitionKeeper(pool, retention_months=3)
+
+    dropped = await keeper.look(datetime.now(UTC))
+    assert await keeper.look(datetime.now(UTC)) == []
+
+    assert [name[-6:] for name in dropped] == [f"{months_ago(n):%Y%m}" for n in (20, 6)]
+    assert set(await site.rows()) == ids([new])
+    left = await pool.fetch("SELECT relname FROM pg_class WHERE relname ~ '^usage_logs_[0-9]{6}$'")
+    assert len(left) == 5  # this month, the one before and three ahead
+    audited = await pool.fetch("SELECT target_id, actor FROM audit_logs WHERE action = 'ledger.drop_month' ORDER BY id")
+    assert [row["target_id"] for row in audited] == [f"{months_ago(n):%Y-%m}" for n in (20, 6)]
+
+    # What a lifetime budget is seeded from, and a year.
+    lifetime = WindowSum("cost", "k1", 0, 253_402_300_800_000)
+    assert await sum_windows(pool, 1, [lifetime]) == [3 * 23_000]
+
+    # A row that comes after its month was dropped could be there twice in the sums: it is set aside.
+    writer.append([make_usage_row(months_ago(6))])
+    await writer.write_all()
+    assert len(site.refused) == 1
+    assert await sum_windows(pool, 1, [lifetime]) == [3 * 23_000]
+    with pytest.raises(GatewayError, match="were dropped"):
+        await upkeep.rebuild_rollups(pool, ADMIN, first=months_ago(6).date(), last=TODAY.date())
+
+
+async def test_a_month_is_made_while_somebody_reads_the_ledger(pool: Pool) -> None:
+    async with pool.acquire() as reader, reader.transaction():
+        await reader.fetch("SELECT count(*) FROM usage_logs")
+        async with asyncio.timeout(5):
+            await pool.fetchval("SELECT ensure_usage_partitions(12)")
+            await write_rows(pool, some(1))
+
+
+async def test_a_month_that_is_read_for_long_is_dropped_later(pool: Pool) -> None:
+    await pool.fetchval("SELECT ensure_usage_partition($1)", months_ago(6))
+    keeper = PartitionKeeper(pool, retention_months=3)
+    async with pool.acquire() as reader, reader.transaction():
+        await reader.fetch("SELECT count(*) FROM usage_logs")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await keeper.look(datetime.now(UTC))
+
+    assert len(await keeper.look(datetime.now(UTC))) == 1
+
+
+# --- upkeep ---
+
+
+async def test_rollups_are_added_up_anew_while_rows_come_in(site: Site, pool: Pool) -> None:
+    days = [TODAY - timedelta(days=n) for n in range(3)]
+    await write_rows(pool, [make_usage_row(day, api_key_id=n) for n, day in enumerate(days * 4)])
+    await pool.execute("UPDATE usage_days SET calls = calls + 5; DELETE FROM usage_account_months")
+    await pool.execute("DELETE FROM usage_quarter_hours WHERE started_at >= $1", TODAY)
+    assert (await upkeep.verify_ledger(pool, ADMIN, days=5)).differences != ()
+    is_over = False
+
+    async def write_on() -> int:
+        written = 0
+        while not is_over:
+            estimate = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error")
+            real = replace(estimate, estimated=False, estimated_why=None, ending="completed", completion_tokens=9)
+            for row in (estimate, real, make_usage_row(days[1])):
+                with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                    await write_rows(pool, [row])
+            written += 1
+        return written
+
+    writing = [asyncio.create_task(write_on()) for _ in range(3)]
+    for _ in range(3):
+        count = await upkeep.rebuild_rollups(pool, ADMIN, first=days[-1].date(), last=TODAY.date())
+        assert count == 3
+    is_over = True
+    assert min(await asyncio.gather(*writing)) > 0
+    # What a deadlock took from a writer would be tried again by it; here the last word is one more time of all.
+    await upkeep.rebuild_rollups(pool, ADMIN, first=days[-1].date(), last=TODAY.date())
+
+    assert (await upkeep.verify_ledger(pool, ADMIN, days=5)).differences == ()
+
+
+async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool, away: Pool, tmp_path: Path) -> None:
+    alive, dead, cut_off = site.writer(), site.writer(), site.writer(pool=away)
+    alive.append(some(3))
+    await alive.write_all()
+    alive.append(some(2))
+    alive.journal._tell_offsets()
+    dead.append(some(4))
+    die(dead)
+    cut_off.append(some(1))
+    cut_off.journal.tell_error("Postgres: away")
+    set_aside(site.folder, b"something\n")
+
+    status = await upkeep.ledger_status(pool, ADMIN, tmp_path)
+
+    told = {journal.worker: journal for journal in status.journals}
+    assert {(j.rows, j.is_alive) for j in told.values()} == {(2, True), (4, False), (1, True)}
+    assert told[cut_off.journal.worker].error == "Postgres: away"
+    assert told[dead.journal.worker].oldest is not None
+    assert status.refused == 1
+    assert len(status.partitions) == 5
+    # It took nobody's lock.
+    with pytest.raises(BlockingIOError):
+        lock_file(site.folder / f"{alive.journal.worker}.lock")
+
+
+async def test_a_lease_is_settled_only_when_its_row_is_safe(site: Site) -> None:
+    settled: list[Any] = []
+
+    class Counters:
+        async def settle(self, settlement: Any) -> bool:
+            settled.append(settlement.request_id)
+            return True
+
+    writer = site.writer()
+    settlements = Settlements(Counters(), writer)  # type: ignore[arg-type]
+    writer._on_late = settlements.settle_late
+    with largest_file(1):
+        settlements.close_call(direct := some(1)[0], is_leased=True)
+        await asyncio.sleep(0)
+        await settlements._settle_waiting()
+        assert settled == []
+        assert await site.rows() == {}
+        await writer.write_all()
+    await settlements._settle_waiting()
+
+    assert settled == [direct.request_id]
+    assert set(await site.rows()) == {direct.request_id}
