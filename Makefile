@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings usage-bench
+	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -97,6 +97,14 @@ fuzz: install
 # Breaks the scripts in one place at a time: every break must be caught.
 mutants: install
 	$(BIN)/python tests/limits/mutants.py
+
+# Every fault of docs/ledger.md against real processes, and its table; SHORT=1 less of each, ONLY="disk kill" some.
+chaos: litellm
+	PYTHONPATH=tests:. $(BIN)/python -m chaos $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
+# The processor time a call's usage row costs; WRITE=1 puts it into docs/ledger.md.
+ledger-cpu: install
+	$(BIN)/python -m loadtests.ledger_cpu $(if $(WRITE),--write)
 
 # The tables of README and docs that say what the code says.
 tables: install
