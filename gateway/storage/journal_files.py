@@ -195,7 +195,7 @@ def is_same(path: Path, file: int) -> bool:
     """Whether the open file is the one at the path, and not one that was removed there."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
+    except OSError:  # also where the folder has become a file
         return False
 
 
