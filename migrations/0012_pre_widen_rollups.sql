@@ -36,7 +36,10 @@ LANGUAGE sql IMMUTABLE AS $$
         ELSE 'broken_off' END
 $$;
 
-CREATE AGGREGATE concat_arrays(bigint[]) (SFUNC = array_cat, STYPE = bigint[], INITCOND = '{}');
+-- All elements of the arrays of a group. As text, for an aggregate over array_cat copies everything at each step.
+CREATE FUNCTION joined_arrays(elements text) RETURNS bigint[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(string_to_array(elements, ',')::bigint[], '{}')
+$$;
 
 -- What every rollup adds up. A latency is an element (measure * 256 + bucket) << 40 + number of calls; measure 0 is
 -- the whole call, 1 its first byte.
@@ -175,7 +178,8 @@ BEGIN
                 SELECT array_agg((c.code << 40) + c.n ORDER BY c.code) FROM (
                     SELECT e >> 40 AS code, sum(e & 1099511627775)::bigint AS n FROM unnest(added.latencies) AS e
                     GROUP BY 1) AS c), ''{}'')
-            FROM (SELECT %2$s, %4$s, concat_arrays(s.latencies) AS latencies FROM %5$s AS s WHERE %6$s
+            FROM (SELECT %2$s, %4$s,
+                joined_arrays(string_agg(nullif(array_to_string(s.latencies, '',''), ''''), '','')) AS latencies FROM %5$s AS s WHERE %6$s
                 GROUP BY %2$s) AS added', target, key, names, sums, source, condition) USING since;
     ELSE
         EXECUTE format('INSERT INTO %1$I (%2$s, %3$s) SELECT %2$s, %4$s FROM %5$s AS s WHERE %6$s GROUP BY %2$s',

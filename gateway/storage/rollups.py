@@ -98,7 +98,8 @@ def add_to(rollup: Rollup, source: str) -> str:
     changes = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in SUMS)
     if rollup.has_latencies:
         names += ", latencies"
-        sums += ", concat_arrays(latencies) AS latencies"
+        joined = "string_agg(nullif(array_to_string(latencies, ','), ''), ',')"
+        sums += f", joined_arrays({joined}) AS latencies"
         changes += f", latencies = {_merged('t.latencies || excluded.latencies')}"
     added = names.replace("latencies", _merged("added.latencies"))
     return (
