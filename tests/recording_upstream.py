@@ -25,7 +25,9 @@ class RecordingUpstream:
         self, body: bytes, *, status: str = "200 OK", kind: str = "application/json", headers: Sequence[str] = ()
     ) -> None:
         """A whole answer of a known length."""
-        head = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", *headers, "", ""]
+        # It closes after each answer, and must say so: else the next call may be sent on what is being closed.
+        told = (f"content-type: {kind}", f"content-length: {len(body)}", "connection: close")
+        head = [f"HTTP/1.1 {status}", *told, *headers, "", ""]
         self.answer_verbatim(["\r\n".join(head).encode() + body])
 
     def stream(self, pieces: Sequence[bytes], *, pause_s: float = 0.002, is_whole: bool = True) -> None:
