@@ -251,6 +251,7 @@ async def reaper_and_replay_race(run: Run) -> None:
 
     reaped, *_ = await asyncio.gather(reap_now(run.site, run.caller.account_id), replay(), replay())
     run.line.note = f"{reaped} leases reaped meanwhile"
+    await asyncio.to_thread(run.site.workers.program.stop)
     run.site.workers = run.site.new_workers()
     await run.site.workers.start()
     await run.move()
