@@ -35,6 +35,7 @@ ROUTERS: Final = (
     models.router,
     models.prices_router,
     subscriptions.router,
+    subscriptions.admin_router,
     keys.router,
     limits.router,
     usage.router,

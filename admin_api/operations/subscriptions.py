@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
-from admin_api.operations.actors import Actor, note, party_of, require_reader
+from admin_api.operations.access import get_seen_account, is_seen, viewer_of
+from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limits import LimitWish, apply_limit
-from admin_api.operations.lookups import get_account, get_model, get_user
+from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import SUBSCRIPTION_DEFAULTS
@@ -43,7 +44,8 @@ async def create_subscription(
     team: str | None = None,
     expires_at: datetime | None = None,
 ) -> Subscription:
-    """For the user's personal account or the team's: active at once, or pending if the model is restricted.
+    """For the user's personal account or the team's, the actor's own if none is named: active at once, or pending if
+    the model is restricted.
 
     A cancelled or expired one comes back as the same row, with its limits and counters. Raises GatewayError
     `conflict` if there is one in another state, or the model is not offered.
@@ -52,9 +54,12 @@ async def create_subscription(
     if user is not None and team is not None:
         raise invalid("team", "A subscription belongs to a user or to a team, not to both.")
     async with pool.acquire() as connection, connection.transaction():
-        account = await get_account(connection, user=user, team=team)
+        account = await get_seen_account(connection, actor, user=user, team=team)
         party = await party_of(connection, actor, account)
         offered = await get_model(connection, model)
+        if offered.hidden and actor.role == "user":
+            # In the words for one that is not there.
+            raise GatewayError("not_found", f"There is no model '{model}'.", param="model")
         await _check_offer(connection, account, offered)
         subscription_id = await rows.insert_subscription(
             connection,
@@ -69,7 +74,7 @@ async def create_subscription(
         if existing is None:
             raise RuntimeError("a subscription that is in the way is not there; rows are never deleted")
         if "renew" not in allowed_actions(existing.status, party):
-            raise _is_there(existing)
+            raise _is_there(existing, party)
         return await _move(connection, actor, existing, "renew", party, reason=None, expires_at=expires_at)
 
 
@@ -86,7 +91,7 @@ async def change_subscription(
         subscription = None
         if 0 < subscription_id <= MOST_ID:
             subscription = await rows.lock_subscription(connection, subscription_id=subscription_id)
-        if subscription is None:
+        if subscription is None or not await is_seen(connection, actor, subscription.account_id):
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
         account = await accounts.find_account(connection, subscription.account_id)
         if account is None:
@@ -114,10 +119,9 @@ async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int
 
 async def find_subscription(pool: "Pool", actor: Actor, subscription_id: int) -> tuple[Subscription, list[HistoryRow]]:
     """With its history, oldest first; raises GatewayError `not_found`."""
-    require_reader(actor)
     async with pool.acquire() as connection:
         row = await rows.find_subscription(connection, subscription_id) if 0 < subscription_id <= MOST_ID else None
-        if row is None:
+        if row is None or not await is_seen(connection, actor, row.account_id):
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
         return row, await rows.list_history(connection, subscription_id)
 
@@ -128,34 +132,39 @@ async def list_subscriptions(
     *,
     user: str | None = None,
     team: str | None = None,
+    model: str | None = None,
     status: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Subscription]:
-    """By id; all, or those of one account or in one state."""
-    require_reader(actor)
+    """By id; all that the actor may see, or those of one account or model or in one state."""
+    viewer = viewer_of(actor)
     check_limit(limit)
     known = None if status is None else cast("Status", check_word("status", status, STATUSES))
     async with pool.acquire() as connection:
         account = None
         if user is not None or team is not None:
-            account = await get_account(connection, user=user, team=team)
+            account = await get_seen_account(connection, actor, user=user, team=team)
+        about = None if model is None else await get_model(connection, model)
         found = await rows.list_subscriptions(
             connection,
             after_id=parse_id_cursor(cursor),
             limit=limit + 1,
             account_id=account.id if account else None,
             status=known,
+            model_id=about.id if about else None,
+            viewer_id=viewer,
         )
     return page(found, limit, lambda row: row.id)
 
 
-def _is_there(existing: Subscription) -> GatewayError:
+def _is_there(existing: Subscription, party: Party) -> GatewayError:
+    allowed = list(allowed_actions(existing.status, party))
     return GatewayError(
         "conflict",
         f"There is a subscription of '{existing.account_name}' to '{existing.model_name}' already: {existing.id}, "
-        f"which is {existing.status}.",
-        details={"id": existing.id, "status": existing.status},
+        f"which is {existing.status}. Allowed now: {', '.join(allowed) or 'nothing'}.",
+        details={"id": existing.id, "status": existing.status, "allowed": allowed},
     )
 
 
@@ -193,16 +202,26 @@ async def _move(
     expires_at: datetime | None,
 ) -> Subscription:
     """Moves a locked row. `expires_at` counts for `renew` only: other moves leave the time as it was."""
+    is_over = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
     target = target_of(
-        row.status, action, party, is_restricted=row.is_restricted, cancelled_active=row.cancelled_active
+        row.status,
+        action,
+        party,
+        is_restricted=row.is_restricted,
+        cancelled_active=row.cancelled_active and not is_over,
     )
+    if action != "renew":
+        expires_at = row.expires_at
+    elif target == "active" and row.expires_at is not None:
+        # To cancel and come back gives nobody more time than he had.
+        expires_at = row.expires_at if expires_at is None else min(expires_at, row.expires_at)
     await rows.update_status(
         executor,
         row.id,
         status=target,
         reason=reason,
         cancelled_active=action == "cancel" and party == "owner" and row.status == "active",
-        expires_at=expires_at if action == "renew" else row.expires_at,
+        expires_at=expires_at,
     )
     await rows.insert_history(
         executor, row.id, from_status=row.status, to_status=target, actor=actor.name, reason=reason

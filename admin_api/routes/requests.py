@@ -79,4 +79,5 @@ PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in on
 Cursor = Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")]
 UserQuery = Annotated[str | None, Query(max_length=254, description="E-mail address or id of a user")]
 TeamQuery = Annotated[str | None, Query(max_length=254, description="Name or id of a team")]
+ModelQuery = Annotated[str | None, Query(max_length=255, description="Name of a model")]
 MOST_AMOUNT: Final = MAX_AMOUNT

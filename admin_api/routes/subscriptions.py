@@ -5,19 +5,34 @@ from typing import Annotated, Literal, cast
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import subscriptions
-from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, Body, Cursor, PageSize, TeamQuery, UserQuery
+from admin_api.operations import bulk_decisions, subscriptions
+from admin_api.operations.bulk_decisions import MOST_DECISIONS, Decision
+from admin_api.operations.pages import MOST_ID
+from admin_api.routes.requests import (
+    ERRORS,
+    ID,
+    Admin,
+    AppPool,
+    Body,
+    Cursor,
+    LoggedIn,
+    ModelQuery,
+    PageSize,
+    TeamQuery,
+    UserQuery,
+)
 from admin_api.views.shapes import PageView
-from admin_api.views.subscriptions import SubscriptionDetailView, SubscriptionView
+from admin_api.views.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
 from gateway.domain.subscriptions import Action, Status
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], responses=ERRORS)
+admin_router = APIRouter(prefix="/api/v1/admin/subscriptions", tags=["subscriptions"], responses=ERRORS)
 # All but the clock's, and `renew`, which is to subscribe again.
 Move = Literal["approve", "deny", "request-review", "suspend", "reactivate", "cancel"]
 
 
 class NewSubscription(Body):
-    """For a user or for a team. A cancelled or expired one comes back as the same row."""
+    """For a user, a team, or yourself. A cancelled or expired one comes back as the same row."""
 
     model: Annotated[str, Field(max_length=255)]
     user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
@@ -33,23 +48,24 @@ class Reason(Body):
 
 @router.get("")
 async def list_subscriptions(
-    actor: Admin,
+    actor: LoggedIn,
     pool: AppPool,
     user: UserQuery = None,
     team: TeamQuery = None,
+    model: ModelQuery = None,
     status: Annotated[Status | None, Query()] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[SubscriptionView]:
-    """By id; all, or those of one account or in one state."""
+    """By id; those of your own account and your teams, for admins all. Filters combine."""
     page = await subscriptions.list_subscriptions(
-        pool, actor, user=user, team=team, status=status, limit=limit, cursor=cursor
+        pool, actor, user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
     )
     return PageView[SubscriptionView].model_validate(page)
 
 
 @router.post("", status_code=201)
-async def create_subscription(actor: Admin, pool: AppPool, body: NewSubscription) -> SubscriptionView:
+async def create_subscription(actor: LoggedIn, pool: AppPool, body: NewSubscription) -> SubscriptionView:
     """Active at once, or pending if the model is restricted."""
     row = await subscriptions.create_subscription(
         pool, actor, model=body.model, user=body.user, team=body.team, expires_at=body.expires_at
@@ -58,17 +74,35 @@ async def create_subscription(actor: Admin, pool: AppPool, body: NewSubscription
 
 
 @router.get("/{subscription_id}")
-async def show_subscription(actor: Admin, pool: AppPool, subscription_id: ID) -> SubscriptionDetailView:
+async def show_subscription(actor: LoggedIn, pool: AppPool, subscription_id: ID) -> SubscriptionDetailView:
     """One subscription and its history."""
     return SubscriptionDetailView.of(*await subscriptions.find_subscription(pool, actor, subscription_id))
 
 
 @router.post("/{subscription_id}/{move}")
 async def change_subscription(
-    actor: Admin, pool: AppPool, subscription_id: ID, move: Move, body: Reason | None = None
+    actor: LoggedIn, pool: AppPool, subscription_id: ID, move: Move, body: Reason | None = None
 ) -> SubscriptionView:
     """Moves it to another state; 409 names the state and the moves allowed from it."""
     reason = body.reason if body else None
     action = cast("Action", move.replace("-", "_"))
     row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason)
     return SubscriptionView.model_validate(row)
+
+
+class Decisions(Body):
+    """Which ones, and why; to deny needs a reason, and the users will read it."""
+
+    subscription_ids: Annotated[
+        list[Annotated[int, Field(ge=1, le=MOST_ID)]], Field(min_length=1, max_length=MOST_DECISIONS)
+    ]
+    reason: Annotated[str | None, Field(max_length=1000)] = None
+
+
+@admin_router.post("/{decision}")
+async def decide_subscriptions(actor: Admin, pool: AppPool, decision: Decision, body: Decisions) -> DecisionsView:
+    """Approves or denies many, each for itself: some may fail, which their rows tell."""
+    decided = await bulk_decisions.decide_subscriptions(
+        pool, actor, body.subscription_ids, decision, reason=body.reason
+    )
+    return DecisionsView.of(decided)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from admin_api.views.shapes import View
 from gateway.domain.subscriptions import Status
 
 if TYPE_CHECKING:
+    from admin_api.operations.bulk_decisions import Decided
     from gateway.storage.subscriptions import HistoryRow, Subscription
 
 
@@ -49,3 +50,34 @@ class SubscriptionDetailView(SubscriptionView):
         fields = SubscriptionView.model_validate(row).model_dump()
         fields["model_name"] = fields.pop("model")
         return cls.model_validate(fields | {"history": [HistoryView.model_validate(entry) for entry in history]})
+
+
+class DecisionErrorView(View):
+    """Why one was not decided; `details` name its state and the moves allowed from it."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class DecisionView(View):
+    """What became of one subscription: its state now, and the error if it was not moved."""
+
+    id: int
+    status: Status | None
+    error: DecisionErrorView | None
+
+
+class DecisionsView(View):
+    """One row for each subscription that was named."""
+
+    successful: int
+    failed: int
+    rows: list[DecisionView]
+
+    @classmethod
+    def of(cls, decided: "Sequence[Decided]") -> Self:
+        """All of one request."""
+        shown = [DecisionView.model_validate(one) for one in decided]
+        failed = sum(one.error is not None for one in shown)
+        return cls(successful=len(shown) - failed, failed=failed, rows=shown)

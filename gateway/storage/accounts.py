@@ -159,6 +159,18 @@ async def find_account(executor: "Executor", account_id: int) -> Account | None:
     return Account(**row) if row else None
 
 
+IS_OWN: Final = """
+SELECT EXISTS (SELECT FROM accounts WHERE id = $1 AND owner_user_id = $2)
+    OR EXISTS (SELECT FROM team_members WHERE account_id = $1 AND user_id = $2)
+"""
+
+
+async def is_own(executor: "Executor", *, account_id: int, user_id: int) -> bool:
+    """Whether it is this user's personal account, or that of a team he is in."""
+    own: bool = await executor.fetchval(IS_OWN, account_id, user_id)
+    return own
+
+
 FIND_TEAM: Final = """
 SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
 WHERE kind = 'team' AND (id = $1 OR lower(name) = lower($2::text))

@@ -141,7 +141,10 @@ SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_n
        s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id > $1 AND ($2::bigint IS NULL OR s.account_id = $2) AND ($3::text IS NULL OR s.status = $3)
-ORDER BY s.id LIMIT $4
+  AND ($4::bigint IS NULL OR s.model_id = $4)
+  AND ($5::bigint IS NULL OR s.account_id IN (SELECT id FROM accounts WHERE owner_user_id = $5
+       UNION ALL SELECT account_id FROM team_members WHERE user_id = $5))
+ORDER BY s.id LIMIT $6
 """
 
 
@@ -152,9 +155,11 @@ async def list_subscriptions(
     limit: int,
     account_id: int | None = None,
     status: Status | None = None,
+    model_id: int | None = None,
+    viewer_id: int | None = None,
 ) -> list[Subscription]:
-    """By id, those after `after_id`."""
-    rows = await executor.fetch(LIST_SUBSCRIPTIONS, after_id, account_id, status, limit)
+    """By id, those after `after_id`; for a viewer, of his personal account and his teams only."""
+    rows = await executor.fetch(LIST_SUBSCRIPTIONS, after_id, account_id, status, model_id, viewer_id, limit)
     return [Subscription(**row) for row in rows]
 
 

@@ -144,13 +144,17 @@ async def test_an_owner_can_not_approve_his_own(pool: Pool) -> None:
     assert caught.value.code == "forbidden"
 
 
-async def test_somebody_elses_subscription_is_not_for_a_user_to_change(pool: Pool) -> None:
+async def test_somebody_elses_subscription_is_not_there_for_a_user(pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool))
+    stranger = owner_of(await make_user(pool))
 
-    with pytest.raises(GatewayError) as caught:
-        await subscriptions.change_subscription(pool, owner_of(await make_user(pool)), row.id, "cancel")
-
-    assert caught.value.code == "forbidden"
+    for attempt in (
+        subscriptions.change_subscription(pool, stranger, row.id, "cancel"),
+        subscriptions.find_subscription(pool, stranger, row.id),
+    ):
+        with pytest.raises(GatewayError) as caught:
+            await attempt
+        assert caught.value.code == "not_found"
 
 
 @pytest.mark.parametrize(("is_enabled", "is_listed"), [(False, True), (True, False)])

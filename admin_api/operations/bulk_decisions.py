@@ -1,0 +1,48 @@
+"""Many subscriptions approved or denied in one request: each for itself, with a result of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from admin_api.operations.actors import Actor, require_admin
+from admin_api.operations.checks import check_reason, invalid
+from admin_api.operations.subscriptions import change_subscription
+from gateway.domain.errors import GatewayError
+from gateway.domain.subscriptions import NEEDS_REASON, Status
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+Decision = Literal["approve", "deny"]
+MOST_DECISIONS: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What became of one: its status now, or the error that it met."""
+
+    id: int
+    status: Status | None
+    error: GatewayError | None
+
+
+async def decide_subscriptions(
+    pool: "Pool", actor: Actor, subscription_ids: Sequence[int], decision: Decision, *, reason: str | None = None
+) -> list[Decided]:
+    """In the order given, each id once; one that fails leaves the others done.
+
+    Raises GatewayError `forbidden`, or `validation_failed` where the reason is missing or there are too many.
+    """
+    require_admin(actor)
+    reason = check_reason(reason, required=decision in NEEDS_REASON)
+    if not 1 <= len(subscription_ids) <= MOST_DECISIONS:
+        raise invalid("subscription_ids", f"Name 1 to {MOST_DECISIONS} subscriptions.")
+    decided = []
+    for subscription_id in dict.fromkeys(subscription_ids):
+        try:
+            row = await change_subscription(pool, actor, subscription_id, decision, reason=reason)
+        except GatewayError as error:
+            decided.append(Decided(id=subscription_id, status=error.details.get("status"), error=error))
+        else:
+            decided.append(Decided(id=subscription_id, status=row.status, error=None))
+    return decided
