@@ -15,6 +15,7 @@ from admin_api.routes import (
     limits,
     models,
     personal_tokens,
+    saved_settings,
     subscriptions,
     teams,
     usage,
@@ -38,6 +39,7 @@ ROUTERS: Final = (
     subscriptions.admin_router,
     keys.router,
     limits.router,
+    saved_settings.router,
     usage.router,
     health.router,
 )

@@ -18,6 +18,7 @@ GROUPS: Final = {
     "subscriptions": "admin_api.cli.subscriptions",
     "keys": "admin_api.cli.keys",
     "limits": "admin_api.cli.limits",
+    "settings": "admin_api.cli.saved_settings",
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",
 }

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
-from admin_api.operations import keys
+from admin_api.operations import key_changes, keys
+from admin_api.operations.limit_words import parse_usd
 from admin_api.settings import KeySettings
 from admin_api.views.keys import KeyView, NewKeyView
 from admin_api.views.shapes import PageView
@@ -13,6 +14,8 @@ from admin_api.views.shapes import PageView
 app = typer.Typer(no_args_is_help=True, help="API keys.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
+
+KeyID = Annotated[int, typer.Argument(metavar="ID", help="Id of the key.")]
 
 
 @app.command()
@@ -24,6 +27,7 @@ def create(
     rpm: Annotated[int | None, typer.Option(help="Requests a minute; unlimited if left out.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens a minute; unlimited if left out.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Calls at once; unlimited if left out.")] = None,
+    monthly_cost: Annotated[str | None, typer.Option(help="USD a month, as 25.00; unlimited if left out.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")] = None,
     allowed_ip: Annotated[list[str] | None, typer.Option(help="Address or network; may be repeated.")] = None,
     as_json: AsJSON = False,
@@ -40,6 +44,7 @@ def create(
         rpm=rpm,
         tpm=tpm,
         concurrency=concurrency,
+        monthly_cost_nano_usd=None if monthly_cost is None else parse_usd("monthly_cost", monthly_cost),
     )
     made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, wish), settings)
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown."
@@ -48,16 +53,47 @@ def create(
 
 @app.command("list")
 def list_(
-    user: User = None, team: Team = None, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False
+    user: User = None,
+    team: Team = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Show keys, revoked ones too; never the keys themselves."""
-    page = act(lambda pool: keys.list_keys(pool, operator(), user=user, team=team, limit=limit, cursor=cursor))
+    page = act(
+        lambda pool: keys.list_keys(
+            pool, operator(), user=user, team=team, archived=archived, limit=limit, cursor=cursor
+        )
+    )
     columns = ("id", "account_name", "user_email", "name", "last_four", "models", "expires_at", "revoked_at")
     show_page(PageView[KeyView].model_validate(page), as_json=as_json, columns=columns)
 
 
 @app.command()
-def revoke(key: Annotated[int, typer.Argument(metavar="ID", help="Id of the key.")], as_json: AsJSON = False) -> None:
+def rotate(
+    key: KeyID,
+    grace_s: Annotated[int, typer.Option(help="How long the old one works, in seconds.")] = key_changes.DEFAULT_GRACE_S,
+    as_json: AsJSON = False,
+) -> None:
+    """Make a new key in place of the old one and show it, this once; limits and models go on."""
+    settings = KeySettings.from_env()
+    made = act(lambda pool: key_changes.rotate_key(pool, operator(), settings.peppers, key, grace_s=grace_s), settings)
+    until = made.row.previous_ends_at
+    end = "The old one has ended." if until is None else f"The old one works until {until.isoformat()}."
+    sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown. {end}"
+    show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
+
+
+@app.command()
+def archive(key: KeyID, as_json: AsJSON = False) -> None:
+    """Take a key that has ended out of the lists."""
+    row = act(lambda pool: key_changes.archive_key(pool, operator(), key))
+    show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is archived.")
+
+
+@app.command()
+def revoke(key: KeyID, as_json: AsJSON = False) -> None:
     """End a key for good, within a second."""
     row = act(lambda pool: keys.revoke_key(pool, operator(), key))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is revoked.")

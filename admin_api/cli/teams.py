@@ -50,3 +50,30 @@ def remove_member(team: Team, user: UserOption) -> None:
     """Take a user out of a team; his keys in it are revoked."""
     revoked = act(lambda pool: teams.remove_member(pool, operator(), team, user=user))
     typer.echo(f"{user} is out of {team}; {len(revoked)} keys revoked.")
+
+
+@app.command()
+def set_role(
+    team: Team,
+    user: UserOption,
+    role: Annotated[str, typer.Option(help="owner or member.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Make a member an owner, or an owner a member."""
+    member = act(lambda pool: teams.update_member(pool, operator(), team, user=user, role=role))
+    show(MemberView.model_validate(member), as_json=as_json, sentence=f"{member.email} is {member.role} of {team}.")
+
+
+@app.command()
+def update(
+    team: Team,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA time zone of its windows.")] = None,
+    status: Annotated[str | None, typer.Option(help="active or suspended.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Change a team."""
+    change = teams.TeamChange(name=name, time_zone=timezone, status=status)
+    row = act(lambda pool: teams.update_team(pool, operator(), team, change))
+    sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."
+    show(TeamView.model_validate(row), as_json=as_json, sentence=sentence)

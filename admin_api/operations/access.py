@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor
-from admin_api.operations.lookups import get_account
+from admin_api.operations.lookups import get_account, get_key
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts
+from gateway.storage import accounts, api_keys
 
 if TYPE_CHECKING:
     from gateway.storage.accounts import Account
+    from gateway.storage.api_keys import APIKey
     from gateway.storage.postgres import Executor
 
 
@@ -40,3 +41,22 @@ async def get_seen_account(executor: "Executor", actor: Actor, *, user: str | No
     if team is not None:
         raise GatewayError("not_found", f"There is no team '{team}'.", param="team")
     raise GatewayError("not_found", f"There is no user '{user}'.", param="user")
+
+
+async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
+    """A key of his, or of a team he owns; any, for whoever sees everything. Raises GatewayError `not_found`."""
+    viewer = viewer_of(actor)
+    key = await get_key(executor, key_id)
+    if viewer is not None and not await api_keys.is_key_seen(executor, key_id, viewer_id=viewer):
+        raise GatewayError("not_found", f"There is no key {key_id}.")
+    return key
+
+
+async def lock_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
+    """The same, to be changed: its account is locked. Raises GatewayError `not_found`, or `forbidden` for who may only
+    look and for who left the team."""
+    key = await get_own_key(executor, actor, key_id)
+    await accounts.lock_account(executor, key.account_id)
+    if actor.role == "admin-readonly" or not await is_seen(executor, actor, key.account_id):
+        raise GatewayError("forbidden", "This key is not yours to change.")
+    return await get_key(executor, key_id)

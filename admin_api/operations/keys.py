@@ -1,15 +1,17 @@
-"""API keys: made (the only moment anyone sees one), listed, revoked."""
+"""API keys: made (the only moment anyone sees one), found, listed, revoked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from admin_api.operations.actors import Actor, note, party_of, require_reader
+from admin_api.operations.access import get_own_key, get_seen_account, lock_own_key, viewer_of
+from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import MOST_NAME, check_future, check_networks, check_text, invalid
-from admin_api.operations.limits import LimitWish, apply_limit
-from admin_api.operations.lookups import get_account, get_key, get_model, get_user
+from admin_api.operations.key_rules import apply_key_limits, check_expiry, check_room
+from admin_api.operations.lookups import get_key, get_model, get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.saved_settings import read_settings
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
 from gateway.storage import accounts, api_keys, models, subscriptions
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyWish:
-    """A key to be made: a user's in his personal account, a team's service key, or, with both, a member's in the
-    team. `rpm`, `tpm` and `concurrency` are limits at level key; None is unlimited."""
+    """A key to be made: a user's in his personal account (the actor's own if nobody is named), a team's service key,
+    or, with both, a member's in the team. `rpm` and what follows are limits at level key; None is the default."""
 
     models: Sequence[str]
     user: str | None = None
@@ -34,6 +36,7 @@ class KeyWish:
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
+    monthly_cost_nano_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,21 @@ class NewKey:
 async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish) -> NewKey:
     """Makes a key with its models and limits, or nothing of it.
 
-    Raises GatewayError `conflict` for a model without an active subscription, saying what to do.
+    Raises GatewayError `conflict` for a model without an active subscription, or where the account has as many keys as
+    it may, saying what to do; `validation_failed` for an owner's wish above a ceiling; `forbidden`.
     """
     name = check_text("name", wish.name, most=MOST_NAME)
     networks = check_networks(wish.allowed_ips)
     expires_at = check_future("expires_at", wish.expires_at)
     secret = new_key()
+    by_owner = actor.role == "user"
     async with pool.acquire() as connection, connection.transaction():
-        account = await get_account(connection, user=wish.user, team=wish.team)
-        await party_of(connection, actor, account)
-        # A member who is leaving and his new key come one after the other.
-        await accounts.lock_account(connection, account.id)
-        person = await _find_person(connection, account, wish.user)
-        granted = await _check_models(connection, account, wish.models)
+        account, person = await _find_owner(connection, actor, wish)
+        settings = await read_settings(connection)
+        if by_owner:
+            # Under the account's lock, so that of many at once none is one too many.
+            await check_room(connection, account, settings)
+        granted = await check_models(connection, account, wish.models)
         key_id = await api_keys.insert_key(
             connection,
             account_id=account.id,
@@ -72,28 +77,21 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish
             pepper_version=peppers.newest,
             last_four=secret[-4:],
             allowed_ips=networks,
-            expires_at=expires_at,
+            expires_at=check_expiry(settings, expires_at, by_owner=by_owner, is_new=True),
             created_by=actor.name,
         )
         await api_keys.insert_key_models(connection, key_id, [model.id for model in granted])
         target = Target(account_id=account.id, level="key", api_key_id=key_id)
-        for kind, amount in (("rpm", wish.rpm), ("tpm", wish.tpm), ("concurrency", wish.concurrency)):
-            if amount is not None:
-                await apply_limit(connection, actor, target, LimitWish(kind=kind, amount=amount))
+        await apply_key_limits(connection, actor, target, settings, wish, by_owner=by_owner)
         row = await get_key(connection, key_id)
-        await note(connection, actor, "key.create", "key", key_id, new=_told(row))
+        await note(connection, actor, "key.create", "key", key_id, new=told(row))
     return NewKey(row, secret)
 
 
 async def revoke_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
     """Refused by every gateway within a second; revoking again changes nothing. Raises GatewayError `not_found`."""
     async with pool.acquire() as connection, connection.transaction():
-        key = await get_key(connection, key_id)
-        account = await accounts.find_account(connection, key.account_id)
-        if account is None:
-            raise RuntimeError("a key's account is held by a foreign key")
-        if actor.user_id is None or actor.user_id != key.user_id:
-            await party_of(connection, actor, account)
+        key = await lock_own_key(connection, actor, key_id)
         if await api_keys.update_revoked(connection, key_id):
             key = await get_key(connection, key_id)
             new = {"revoked_at": key.revoked_at}
@@ -102,10 +100,9 @@ async def revoke_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
 
 
 async def find_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
-    """Raises GatewayError `not_found`."""
-    require_reader(actor)
+    """Raises GatewayError `not_found`, also for one the actor may not see."""
     async with pool.acquire() as connection:
-        return await get_key(connection, key_id)
+        return await get_own_key(connection, actor, key_id)
 
 
 async def list_keys(
@@ -114,23 +111,49 @@ async def list_keys(
     *,
     user: str | None = None,
     team: str | None = None,
+    archived: bool = False,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[APIKey]:
-    """By id, revoked ones too; all, a team's, or a user's in all his accounts."""
-    require_reader(actor)
+    """By id, revoked ones too: all that the actor may see, a team's, or a user's in all his accounts. Archived ones
+    only if they are asked for."""
+    viewer = viewer_of(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
-        account = await get_account(connection, user=None, team=team) if team is not None else None
-        person = await get_user(connection, user) if user is not None else None
+        account = await get_seen_account(connection, actor, user=None, team=team) if team is not None else None
+        person = None
+        if user is not None:
+            account_of_user = await get_seen_account(connection, actor, user=user, team=None)
+            person = account_of_user.owner_user_id
         rows = await api_keys.list_keys(
             connection,
             after_id=parse_id_cursor(cursor),
             limit=limit + 1,
             account_id=account.id if account else None,
-            user_id=person.id if person else None,
+            user_id=person,
+            archived=archived,
+            viewer_id=viewer,
         )
     return page(rows, limit, lambda row: row.id)
+
+
+async def _find_owner(
+    executor: "Executor", actor: Actor, wish: KeyWish
+) -> tuple[accounts.Account, accounts.User | None]:
+    """Whose account the key will be in, locked, and whose key; nobody's is a service key. Raises GatewayError
+    `forbidden` unless it is the actor's own, or he owns the team, or is an admin."""
+    account = await get_seen_account(executor, actor, user=wish.user, team=wish.team)
+    # A member who is leaving and his new key come one after the other.
+    await accounts.lock_account(executor, account.id)
+    user = wish.user
+    if account.owner_user_id is not None:
+        user = str(account.owner_user_id)
+    person = await _find_person(executor, account, user)
+    if actor.role != "user" or person is None:
+        await party_of(executor, actor, account)
+    elif person.id != actor.user_id:
+        raise GatewayError("forbidden", "A member makes his own keys: nobody else is to see them.")
+    return account, person
 
 
 async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:
@@ -147,8 +170,9 @@ async def _find_person(executor: "Executor", account: accounts.Account, user: st
     return person
 
 
-async def _check_models(executor: "Executor", account: accounts.Account, names: Sequence[str]) -> list[models.Model]:
-    """The models asked for. One whose subscription ends meanwhile does no harm: the gateway judges it at each call."""
+async def check_models(executor: "Executor", account: accounts.Account, names: Sequence[str]) -> list[models.Model]:
+    """The models asked for, each with an active subscription. One that ends meanwhile does no harm: the gateway judges
+    at each call."""
     if not names:
         raise invalid("models", "Name one model or more: a key without models has no access.")
     found = [await get_model(executor, name) for name in dict.fromkeys(names)]
@@ -167,6 +191,7 @@ async def _check_models(executor: "Executor", account: accounts.Account, names: 
     return found
 
 
-def _told(row: APIKey) -> dict[str, object]:
+def told(row: APIKey) -> dict[str, object]:
+    """What an audit row says of a key."""
     names = ("account_id", "user_id", "name", "last_four", "models", "allowed_ips", "expires_at")
     return {name: getattr(row, name) for name in names}

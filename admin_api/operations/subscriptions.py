@@ -9,8 +9,8 @@ from admin_api.operations.checks import check_future, check_reason, check_word, 
 from admin_api.operations.limits import LimitWish, apply_limit
 from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.saved_settings import read_settings
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import SUBSCRIPTION_DEFAULTS
 from gateway.domain.subscriptions import (
     NEEDS_REASON,
     STATUSES,
@@ -184,8 +184,13 @@ async def _begin(executor: "Executor", actor: Actor, subscription_id: int) -> Su
     row = await _get(executor, subscription_id)
     await rows.insert_history(executor, row.id, from_status=None, to_status=row.status, actor=actor.name, reason=None)
     target = Target(account_id=row.account_id, level="subscription", subscription_id=row.id)
-    for kind, window, amount in SUBSCRIPTION_DEFAULTS:
-        await apply_limit(executor, actor, target, LimitWish(kind=kind, window=window, amount=amount))
+    settings = await read_settings(executor)
+    for kind, amount in (
+        ("requests", settings.subscription_default_monthly_requests),
+        ("tokens", settings.subscription_default_monthly_tokens),
+    ):
+        if amount is not None:
+            await apply_limit(executor, actor, target, LimitWish(kind=kind, window="month", amount=amount))
     new = {"account_id": row.account_id, "model": row.model_name, "status": row.status, "expires_at": row.expires_at}
     await note(executor, actor, "subscription.create", "subscription", row.id, new=new)
     return row

@@ -1,17 +1,33 @@
-"""Teams: accounts that several users share."""
+"""Teams: accounts that several users share. Owners keep the members; members see them; an admin does all."""
 
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, cast
 
-from admin_api.operations.actors import Actor, note, party_of, require_admin, require_reader
+import asyncpg
+
+from admin_api.operations.access import get_seen_account, viewer_of
+from admin_api.operations.actors import Actor, note, party_of, require_admin
 from admin_api.operations.checks import MOST_NAME, check_text, check_time_zone, check_word
-from admin_api.operations.lookups import get_team, get_user
+from admin_api.operations.lookups import get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts, api_keys
-from gateway.storage.accounts import TEAM_ROLES, Account, TeamMember, TeamRole
+from gateway.storage.accounts import ACCOUNT_STATUSES, TEAM_ROLES, Account, AccountStatus, TeamMember, TeamRole
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    from gateway.storage.accounts import User
+    from gateway.storage.postgres import Executor, Pool
+
+_CHANGEABLE: Final = ("name", "time_zone", "status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamChange:
+    """What shall be different; None stays as it is. `status` is for admins."""
+
+    name: str | None = None
+    time_zone: str | None = None
+    status: str | None = None
 
 
 async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str = "UTC") -> Account:
@@ -22,25 +38,60 @@ async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str =
     async with pool.acquire() as connection, connection.transaction():
         team = await accounts.insert_team(connection, name=name, time_zone=zone)
         if team is None:
-            raise GatewayError("conflict", f"There is a team '{name}' already.", param="name")
+            raise _is_taken(name)
         await note(connection, actor, "team.create", "team", team.id, new={"name": name, "time_zone": zone})
     return team
 
 
+async def update_team(pool: "Pool", actor: Actor, team: str, change: TeamChange) -> Account:
+    """Windows begin and end in the new time zone from the next call on; what was used in them is counted anew from the
+    ledger. Raises GatewayError `not_found`, `forbidden`, or `conflict` if the name is taken."""
+    if change.status is not None:
+        require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        await _lock_team(connection, actor, team)
+        old = await get_seen_account(connection, actor, user=None, team=team)
+        status = None if change.status is None else check_word("status", change.status, ACCOUNT_STATUSES)
+        new = replace(
+            old,
+            name=old.name if change.name is None else check_text("name", change.name, least=1, most=MOST_NAME),
+            time_zone=old.time_zone if change.time_zone is None else check_time_zone(change.time_zone),
+            status=old.status if status is None else cast("AccountStatus", status),
+        )
+        changed = [field for field in _CHANGEABLE if getattr(old, field) != getattr(new, field)]
+        if not changed:
+            return old
+        try:
+            await accounts.update_team(connection, old.id, name=new.name, time_zone=new.time_zone, status=new.status)
+        except asyncpg.UniqueViolationError:
+            raise _is_taken(new.name) from None
+        await note(
+            connection,
+            actor,
+            "team.update",
+            "team",
+            old.id,
+            old={field: getattr(old, field) for field in changed},
+            new={field: getattr(new, field) for field in changed},
+        )
+    return new
+
+
 async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Account]:
-    """By id."""
-    require_reader(actor)
+    """By id: those the actor is in, or all."""
+    viewer = viewer_of(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
-        rows = await accounts.list_teams(connection, after_id=parse_id_cursor(cursor), limit=limit + 1)
+        rows = await accounts.list_teams(
+            connection, after_id=parse_id_cursor(cursor), limit=limit + 1, viewer_id=viewer
+        )
     return page(rows, limit, lambda team: team.id)
 
 
 async def find_team(pool: "Pool", actor: Actor, team: str) -> tuple[Account, list[TeamMember]]:
     """By id or name, with its members; raises GatewayError `not_found`."""
-    require_reader(actor)
     async with pool.acquire() as connection:
-        account = await get_team(connection, team)
+        account = await get_seen_account(connection, actor, user=None, team=team)
         return account, await accounts.list_members(connection, account.id)
 
 
@@ -48,8 +99,7 @@ async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: 
     """Raises GatewayError `conflict` if the user is deactivated or in the team already."""
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     async with pool.acquire() as connection, connection.transaction():
-        account = await get_team(connection, team)
-        await party_of(connection, actor, account)
+        account = await _lock_team(connection, actor, team)
         person = await get_user(connection, user)
         if person.status != "active":
             raise GatewayError("conflict", f"'{person.email}' is deactivated.")
@@ -57,24 +107,78 @@ async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: 
             raise GatewayError("conflict", f"'{person.email}' is in team '{account.name}' already.")
         new = {"user_id": person.id, "email": person.email, "role": role}
         await note(connection, actor, "team.add_member", "team", account.id, new=new)
-        member = await accounts.find_member(connection, account_id=account.id, user_id=person.id)
-    if member is None:
-        raise RuntimeError("a member inserted in this transaction is not there")
-    return member
+        return await _get_member(connection, account, person)
+
+
+async def update_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str) -> TeamMember:
+    """Another role. Raises GatewayError `not_found`, or `conflict` where no owner would be left."""
+    known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
+    async with pool.acquire() as connection, connection.transaction():
+        account = await _lock_team(connection, actor, team)
+        person = await get_user(connection, user)
+        old = await _get_member(connection, account, person)
+        if old.role == known:
+            return old
+        await _check_last_owner(connection, actor, account, old)
+        await accounts.update_member(connection, account_id=account.id, user_id=person.id, role=known)
+        about = {"user_id": person.id, "email": person.email}
+        await note(
+            connection,
+            actor,
+            "team.update_member",
+            "team",
+            account.id,
+            old=about | {"role": old.role},
+            new=about | {"role": known},
+        )
+        return replace(old, role=known)
 
 
 async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> list[int]:
-    """He loses his keys in this team, for good; their ids. Raises GatewayError `not_found` if he is no member."""
+    """He loses his keys in this team, for good; their ids. Who leaves by himself needs to be no owner.
+
+    Raises GatewayError `not_found` if he is no member, or `conflict` for the last owner.
+    """
     async with pool.acquire() as connection, connection.transaction():
-        account = await get_team(connection, team)
-        await party_of(connection, actor, account)
-        person = await get_user(connection, user)
+        account = await get_seen_account(connection, actor, user=None, team=team)
         # Before the keys: a key that is being made for him waits here, or is found below.
         await accounts.lock_account(connection, account.id)
+        person = await get_user(connection, user)
+        if actor.role != "user" or person.id != actor.user_id:
+            await party_of(connection, actor, account)
+        old = await _get_member(connection, account, person)
+        await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=person.id)
-        if role is None:
-            raise GatewayError("not_found", f"'{person.email}' is not in team '{account.name}'.")
         revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=person.id)
-        old = {"user_id": person.id, "email": person.email, "role": role, "revoked_keys": revoked}
-        await note(connection, actor, "team.remove_member", "team", account.id, old=old)
+        told = {"user_id": person.id, "email": person.email, "role": role, "revoked_keys": revoked}
+        await note(connection, actor, "team.remove_member", "team", account.id, old=told)
     return revoked
+
+
+async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
+    """The team, to be changed by an owner or an admin: one at a time, so that two owners can not remove each other."""
+    account = await get_seen_account(executor, actor, user=None, team=team)
+    await accounts.lock_account(executor, account.id)
+    # Judged under the lock: who was removed while waiting is no owner any more.
+    await party_of(executor, actor, account)
+    return account
+
+
+async def _get_member(executor: "Executor", account: Account, person: "User") -> TeamMember:
+    member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
+    if member is None:
+        raise GatewayError("not_found", f"'{person.email}' is not in team '{account.name}'.")
+    return member
+
+
+async def _check_last_owner(executor: "Executor", actor: Actor, account: Account, member: TeamMember) -> None:
+    """For who is about to be an owner no longer. An admin may leave a team to himself, as it was when he made it."""
+    if actor.role == "admin" or member.role != "owner":
+        return
+    if await accounts.count_owners(executor, account.id) == 1:
+        message = f"'{member.email}' is the last owner of team '{account.name}'; make another one first."
+        raise GatewayError("conflict", message)
+
+
+def _is_taken(name: str) -> GatewayError:
+    return GatewayError("conflict", f"There is a team '{name}' already.", param="name")

@@ -2,19 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import keys
+from admin_api.operations import key_changes, keys
+from admin_api.operations.checks import invalid
+from admin_api.operations.limit_words import parse_usd
 from admin_api.routes.requests import (
     ERRORS,
     ID,
     MOST_AMOUNT,
-    Admin,
     AppPool,
     AppSettings,
     Body,
     Cursor,
+    LoggedIn,
     PageSize,
     TeamQuery,
     UserQuery,
@@ -38,25 +40,53 @@ class NewKey(Body):
     rpm: Amount = None
     tpm: Amount = None
     concurrency: Amount = None
+    monthly_cost_nano_usd: Amount = None
+    monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+
+    def monthly_cost(self) -> int | None:
+        """In nano-USD."""
+        if self.monthly_cost_usd is None:
+            return self.monthly_cost_nano_usd
+        if self.monthly_cost_nano_usd is not None:
+            raise invalid("monthly_cost_usd", "Give monthly_cost_usd or monthly_cost_nano_usd, not both.")
+        return parse_usd("monthly_cost_usd", self.monthly_cost_usd)
+
+
+class KeyChange(Body):
+    """What is left out stays as it is. `expires_at` null: never, where the ceiling lets it. No models: no access."""
+
+    name: Annotated[str | None, Field(max_length=200)] = None
+    models: Annotated[list[Annotated[str, Field(max_length=255)]] | None, Field(max_length=1000)] = None
+    allowed_ips: Annotated[list[Annotated[str, Field(max_length=64)]] | None, Field(max_length=100)] = None
+    expires_at: AwareDatetime | None = None
+
+
+class Rotation(Body):
+    """How long the old key goes on working."""
+
+    grace_s: Annotated[
+        int, Field(ge=0, le=key_changes.MOST_GRACE_S, description="Seconds; 0 ends the old key at once")
+    ] = key_changes.DEFAULT_GRACE_S
 
 
 @router.get("")
 async def list_keys(
-    actor: Admin,
+    actor: LoggedIn,
     pool: AppPool,
     user: UserQuery = None,
     team: TeamQuery = None,
+    archived: Annotated[bool, Query(description="Archived ones too")] = False,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[KeyView]:
-    """By id, revoked ones too; never the keys themselves."""
-    page = await keys.list_keys(pool, actor, user=user, team=team, limit=limit, cursor=cursor)
+    """By id, revoked ones too; never the keys themselves. Your own and those of teams you own, for admins all."""
+    page = await keys.list_keys(pool, actor, user=user, team=team, archived=archived, limit=limit, cursor=cursor)
     return PageView[KeyView].model_validate(page)
 
 
 @router.post("", status_code=201)
-async def create_key(actor: Admin, pool: AppPool, settings: AppSettings, body: NewKey) -> NewKeyView:
-    """Makes a key and shows it, this once. Each model needs an active subscription."""
+async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewKey) -> NewKeyView:
+    """Makes a key and shows it, this once: your own, unless a team or, by an admin, a user is named."""
     wish = keys.KeyWish(
         models=body.models,
         user=body.user,
@@ -67,17 +97,52 @@ async def create_key(actor: Admin, pool: AppPool, settings: AppSettings, body: N
         rpm=body.rpm,
         tpm=body.tpm,
         concurrency=body.concurrency,
+        monthly_cost_nano_usd=body.monthly_cost(),
     )
     return NewKeyView.of(await keys.create_key(pool, actor, settings.peppers, wish))
 
 
 @router.get("/{key_id}")
-async def show_key(actor: Admin, pool: AppPool, key_id: ID) -> KeyView:
+async def show_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
     """One key, without the key itself."""
     return KeyView.model_validate(await keys.find_key(pool, actor, key_id))
 
 
+@router.patch("/{key_id}")
+async def update_key(actor: LoggedIn, pool: AppPool, key_id: ID, body: KeyChange) -> KeyView:
+    """Changes what is given. 409 for a key that has ended."""
+    change = key_changes.KeyChange(
+        name=body.name,
+        models=body.models,
+        allowed_ips=body.allowed_ips,
+        expires_at=body.expires_at,
+        never_expires=body.expires_at is None and "expires_at" in body.model_fields_set,
+    )
+    return KeyView.model_validate(await key_changes.update_key(pool, actor, key_id, change))
+
+
+@router.post("/{key_id}/rotate")
+async def rotate_key(
+    actor: LoggedIn, pool: AppPool, settings: AppSettings, key_id: ID, body: Rotation | None = None
+) -> NewKeyView:
+    """A new key in place of the old one, shown this once; limits and counters go on. Both work for the grace."""
+    grace_s = (body or Rotation()).grace_s
+    return NewKeyView.of(await key_changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s))
+
+
+@router.post("/{key_id}/archive")
+async def archive_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+    """Takes a key that has ended out of the lists."""
+    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id))
+
+
+@router.post("/{key_id}/unarchive")
+async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+    """Puts it back into the lists; it stays ended."""
+    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, archived=False))
+
+
 @router.delete("/{key_id}")
-async def revoke_key(actor: Admin, pool: AppPool, key_id: ID) -> KeyView:
+async def revoke_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
     """Ends a key for good, within a second. Doing it again changes nothing."""
     return KeyView.model_validate(await keys.revoke_key(pool, actor, key_id))

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 
 from admin_api.operations import teams
-from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, PageSize
+from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize
 from admin_api.views.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.views.shapes import PageView
-from gateway.storage.accounts import TeamRole
+from gateway.storage.accounts import AccountStatus, TeamRole
 
 router = APIRouter(prefix="/api/v1/teams", tags=["teams"], responses=ERRORS)
 TeamPath = Annotated[str, Path(max_length=254, description="Name or id")]
+UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
 
 
 class NewTeam(Body):
@@ -29,9 +30,25 @@ class NewMember(Body):
     role: TeamRole = "member"
 
 
+class TeamChange(Body):
+    """What is left out stays as it is; `status` is for admins."""
+
+    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    time_zone: Annotated[str | None, Field(max_length=64, description="IANA name")] = None
+    status: AccountStatus | None = None
+
+
+class MemberChange(Body):
+    """A member's role."""
+
+    role: TeamRole
+
+
 @router.get("")
-async def list_teams(actor: Admin, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None) -> PageView[TeamView]:
-    """All teams, by id."""
+async def list_teams(
+    actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[TeamView]:
+    """Those you are in, for admins all, by id."""
     page = await teams.list_teams(pool, actor, limit=limit, cursor=cursor)
     return PageView[TeamView].model_validate(page)
 
@@ -43,25 +60,40 @@ async def create_team(actor: Admin, pool: AppPool, body: NewTeam) -> TeamView:
 
 
 @router.get("/{team}")
-async def show_team(actor: Admin, pool: AppPool, team: TeamPath) -> TeamDetailView:
+async def show_team(actor: LoggedIn, pool: AppPool, team: TeamPath) -> TeamDetailView:
     """One team and its members."""
     account, members = await teams.find_team(pool, actor, team)
     return TeamDetailView.of(account, members)
 
 
+@router.patch("/{team}")
+async def update_team(actor: LoggedIn, pool: AppPool, team: TeamPath, body: TeamChange) -> TeamView:
+    """Changes name and time zone, by its owners too."""
+    change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status)
+    return TeamView.model_validate(await teams.update_team(pool, actor, team, change))
+
+
 @router.post("/{team}/members", status_code=201)
-async def add_member(actor: Admin, pool: AppPool, team: TeamPath, body: NewMember) -> MemberView:
+async def add_member(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewMember) -> MemberView:
     """Puts a user into a team."""
     member = await teams.add_member(pool, actor, team, user=body.user, role=body.role)
     return MemberView.model_validate(member)
 
 
+@router.patch("/{team}/members/{user}")
+async def update_member(
+    actor: LoggedIn, pool: AppPool, team: TeamPath, user: UserPath, body: MemberChange
+) -> MemberView:
+    """Makes a member an owner, or an owner a member."""
+    return MemberView.model_validate(await teams.update_member(pool, actor, team, user=user, role=body.role))
+
+
 @router.delete("/{team}/members/{user}", status_code=204)
 async def remove_member(
-    actor: Admin,
+    actor: LoggedIn,
     pool: AppPool,
     team: TeamPath,
-    user: Annotated[str, Path(max_length=254, description="E-mail address or id")],
+    user: UserPath,
 ) -> None:
-    """Takes a user out of a team; his keys in it are revoked."""
+    """Takes a user out of a team, or yourself; the keys he has in it are revoked. The last owner stays."""
     await teams.remove_member(pool, actor, team, user=user)

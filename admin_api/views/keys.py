@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class KeyView(View):
-    """All but the key itself."""
+    """All but the key itself. The key before a rotation works until `previous_ends_at`."""
 
     id: int
     account_id: int
@@ -23,12 +23,17 @@ class KeyView(View):
     allowed_ips: list[str]
     expires_at: datetime | None
     revoked_at: datetime | None
+    archived_at: datetime | None
+    rotated_at: datetime | None
+    previous_last_four: str | None
+    previous_ends_at: datetime | None
     created_by: str
     created_at: datetime
+    updated_at: datetime
 
 
 class NewKeyView(KeyView):
-    """A key just made; `key` is shown this once."""
+    """A key just made or rotated; `key` is shown this once."""
 
     key: str
 

@@ -30,11 +30,6 @@ LETTERS: Final[dict[Kind, str]] = {
     "tokens": "T",
     "cost": "C",
 }
-# A new subscription gets these; an admin may change them.
-SUBSCRIPTION_DEFAULTS: Final[tuple[tuple[Kind, WindowKind, int], ...]] = (
-    ("requests", "month", 10_000),
-    ("tokens", "month", 1_000_000),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

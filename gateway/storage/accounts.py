@@ -185,13 +185,25 @@ async def find_team(executor: "Executor", *, team_id: int | None = None, name: s
 
 LIST_TEAMS: Final = """
 SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
-WHERE kind = 'team' AND id > $1 ORDER BY id LIMIT $2
+WHERE kind = 'team' AND id > $1
+  AND ($2::bigint IS NULL OR id IN (SELECT account_id FROM team_members WHERE user_id = $2))
+ORDER BY id LIMIT $3
 """
 
 
-async def list_teams(executor: "Executor", *, after_id: int, limit: int) -> list[Account]:
-    """By id, those after `after_id`."""
-    return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, limit)]
+async def list_teams(executor: "Executor", *, after_id: int, limit: int, viewer_id: int | None = None) -> list[Account]:
+    """By id, those after `after_id`; for a viewer, those he is in."""
+    return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, viewer_id, limit)]
+
+
+UPDATE_TEAM: Final = """
+UPDATE accounts SET name = $2, time_zone = $3, status = $4, updated_at = now() WHERE id = $1 AND kind = 'team'
+"""
+
+
+async def update_team(executor: "Executor", team_id: int, *, name: str, time_zone: str, status: AccountStatus) -> None:
+    """Sets all three; raises asyncpg.UniqueViolationError if the name is taken."""
+    await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status)
 
 
 LOCK_ACCOUNT: Final = """
@@ -229,13 +241,37 @@ async def find_member(executor: "Executor", *, account_id: int, user_id: int) ->
 
 LIST_MEMBERS: Final = """
 SELECT m.account_id, m.user_id, u.email, u.name, m.role, m.joined_at
-FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.account_id = $1 ORDER BY m.user_id
+FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.account_id = $1 AND m.user_id > $2
+ORDER BY m.user_id LIMIT $3
 """
 
 
-async def list_members(executor: "Executor", account_id: int) -> list[TeamMember]:
-    """All of a team, by user id."""
-    return [TeamMember(**row) for row in await executor.fetch(LIST_MEMBERS, account_id)]
+async def list_members(
+    executor: "Executor", account_id: int, *, after_id: int = 0, limit: int | None = None
+) -> list[TeamMember]:
+    """By user id, those after `after_id`; all without a limit."""
+    return [TeamMember(**row) for row in await executor.fetch(LIST_MEMBERS, account_id, after_id, limit)]
+
+
+COUNT_OWNERS: Final = """
+SELECT count(*) FROM team_members WHERE account_id = $1 AND role = 'owner'
+"""
+
+
+async def count_owners(executor: "Executor", account_id: int) -> int:
+    """Of a team."""
+    count: int = await executor.fetchval(COUNT_OWNERS, account_id)
+    return count
+
+
+UPDATE_MEMBER: Final = """
+UPDATE team_members SET role = $3 WHERE account_id = $1 AND user_id = $2
+"""
+
+
+async def update_member(executor: "Executor", *, account_id: int, user_id: int, role: TeamRole) -> None:
+    """Sets the role of who is a member."""
+    await executor.execute(UPDATE_MEMBER, account_id, user_id, role)
 
 
 DELETE_MEMBER: Final = """

@@ -25,8 +25,18 @@ class APIKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     archived_at: datetime | None
+    # Of the key before the last rotation, which works until then.
+    rotated_at: datetime | None
+    previous_last_four: str | None
+    previous_ends_at: datetime | None
     created_by: str
     created_at: datetime
+    updated_at: datetime
+
+    def is_active(self, now: datetime) -> bool:
+        """Whether it may be used at all; its models may still be none."""
+        is_over = self.expires_at is not None and self.expires_at <= now
+        return self.revoked_at is None and self.archived_at is None and not is_over
 
 
 INSERT_KEY: Final = """
@@ -78,7 +88,8 @@ FIND_KEY: Final = """
 SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
              WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
-       k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.created_by, k.created_at
+       k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
+       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 WHERE k.id = $1
 """
@@ -94,20 +105,113 @@ LIST_KEYS: Final = """
 SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
              WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
-       k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.created_by, k.created_at
+       k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
+       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
-  AND k.archived_at IS NULL
-ORDER BY k.id LIMIT $4
+  AND ($4 OR k.archived_at IS NULL)
+  AND ($5::bigint IS NULL OR k.id IN (SELECT own.id FROM api_keys own WHERE own.user_id = $5
+       UNION SELECT teams.id FROM team_members t JOIN api_keys teams ON teams.account_id = t.account_id
+       WHERE t.user_id = $5 AND t.role = 'owner'))
+ORDER BY k.id LIMIT $6
 """
 
 
 async def list_keys(
-    executor: "Executor", *, after_id: int, limit: int, account_id: int | None = None, user_id: int | None = None
+    executor: "Executor",
+    *,
+    after_id: int,
+    limit: int,
+    account_id: int | None = None,
+    user_id: int | None = None,
+    archived: bool = False,
+    viewer_id: int | None = None,
 ) -> list[APIKey]:
-    """By id, those after `after_id`; revoked ones too, archived ones not."""
-    rows = await executor.fetch(LIST_KEYS, after_id, account_id, user_id, limit)
+    """By id, those after `after_id`; revoked ones too, archived ones if they are asked for. For a viewer, his own and
+    all of the teams he owns."""
+    rows = await executor.fetch(LIST_KEYS, after_id, account_id, user_id, archived, viewer_id, limit)
     return [APIKey(**row) for row in rows]
+
+
+IS_KEY_SEEN: Final = """
+SELECT EXISTS (SELECT FROM api_keys k WHERE k.id = $1 AND (k.user_id = $2 OR EXISTS (
+    SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = $2 AND t.role = 'owner')))
+"""
+
+
+async def is_key_seen(executor: "Executor", key_id: int, *, viewer_id: int) -> bool:
+    """Whether it is this user's, or one of a team he owns."""
+    seen: bool = await executor.fetchval(IS_KEY_SEEN, key_id, viewer_id)
+    return seen
+
+
+COUNT_ACTIVE_KEYS: Final = """
+SELECT count(*) FROM api_keys
+WHERE account_id = $1 AND revoked_at IS NULL AND archived_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+
+
+async def count_active_keys(executor: "Executor", account_id: int) -> int:
+    """Keys of the account that work."""
+    count: int = await executor.fetchval(COUNT_ACTIVE_KEYS, account_id)
+    return count
+
+
+UPDATE_KEY: Final = """
+UPDATE api_keys SET name = $2, allowed_ips = $3::text[]::cidr[], expires_at = $4, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_key(
+    executor: "Executor", key_id: int, *, name: str, allowed_ips: Sequence[str], expires_at: datetime | None
+) -> None:
+    """Sets all three."""
+    await executor.execute(UPDATE_KEY, key_id, name, list(allowed_ips), expires_at)
+
+
+DELETE_KEY_MODELS: Final = """
+DELETE FROM api_key_models km USING models m
+WHERE km.api_key_id = $1 AND m.id = km.model_id AND m.name <> ALL($2::text[])
+"""
+
+
+async def keep_key_models(executor: "Executor", key_id: int, names: Sequence[str]) -> None:
+    """Takes all models but these from the key."""
+    await executor.execute(DELETE_KEY_MODELS, key_id, list(names))
+
+
+UPDATE_ROTATED: Final = """
+UPDATE api_keys SET
+    previous_digest = CASE WHEN $5 > now() THEN digest END,
+    previous_pepper_version = CASE WHEN $5 > now() THEN pepper_version END,
+    previous_last_four = CASE WHEN $5 > now() THEN last_four END,
+    previous_ends_at = CASE WHEN $5 > now() THEN $5::timestamptz END,
+    digest = $2, pepper_version = $3, last_four = $4, rotated_at = now(), updated_at = now()
+WHERE id = $1
+"""
+
+
+async def update_rotated(
+    executor: "Executor",
+    key_id: int,
+    *,
+    digest: bytes,
+    pepper_version: int,
+    last_four: str,
+    previous_ends_at: datetime | None,
+) -> None:
+    """The key's new digest; the one before works until then, or ends now. One before that ends now in any case."""
+    await executor.execute(UPDATE_ROTATED, key_id, digest, pepper_version, last_four, previous_ends_at)
+
+
+UPDATE_ARCHIVED: Final = """
+UPDATE api_keys SET archived_at = CASE WHEN $2 THEN coalesce(archived_at, now()) END, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_archived(executor: "Executor", key_id: int, *, archived: bool) -> None:
+    """Out of the lists, or back into them."""
+    await executor.execute(UPDATE_ARCHIVED, key_id, archived)
 
 
 UPDATE_REVOKED: Final = """

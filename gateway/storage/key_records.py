@@ -38,7 +38,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
        k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
            SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id))) AS is_user_active,
        k.revoked_at IS NOT NULL OR k.archived_at IS NOT NULL AS is_revoked,
-       k.expires_at, k.allowed_ips::text[] AS allowed_ips,
+       k.expires_at AS expires_at, k.allowed_ips::text[] AS allowed_ips,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
@@ -62,7 +62,14 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
 """
-FIND_KEY_RECORD = _RECORD + "WHERE k.digest = ANY($1::bytea[])"
+# A key that was rotated away ends with its grace, or with the key if that is earlier (least() passes over NULL).
+_EXPIRES_AT: Final = (
+    "CASE WHEN k.digest = ANY($1::bytea[]) THEN k.expires_at ELSE least(k.expires_at, k.previous_ends_at) END"
+)
+FIND_KEY_RECORD = (
+    _RECORD.replace("k.expires_at AS expires_at", f"{_EXPIRES_AT} AS expires_at")
+    + "WHERE k.digest = ANY($1::bytea[]) OR k.previous_digest = ANY($1::bytea[])"
+)
 GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
 
 
@@ -112,7 +119,8 @@ _decode_limits = msgspec.json.Decoder(list[_LimitRow]).decode
 
 
 async def find_key_record(pool: "Pool", digests: Sequence[bytes]) -> KeyRecord | None:
-    """The key with one of these digests, also when it is revoked or expired: the caller judges."""
+    """The key with one of these digests, or that had one before it was rotated; also when it is revoked or expired:
+    the caller judges."""
     row = await pool.fetchrow(FIND_KEY_RECORD, list(digests))
     return None if row is None else _record(row)
 

@@ -1,13 +1,14 @@
 """What people change, the gateway obeys: it asks nobody but Postgres."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from callers import Caller, MakeCaller, Said
-from factories import ADMIN
+from factories import ADMIN, PEPPERS, make_team
 from gateways import until
 
-from admin_api.operations import subscriptions
+from admin_api.operations import key_changes, keys, subscriptions, teams, users
 from admin_api.operations.actors import Actor
 from gateway.domain.errors import GatewayError
 
@@ -29,7 +30,7 @@ async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(m
     assert (await caller.chat()).status == 200
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "suspend", reason="misuse")
-    await answers_soon(caller, lambda said: (said.status, said.status == 404 and said.code) == (404, "model_not_found"))
+    await answers_soon(caller, lambda said: said.status == 404 and said.code == "model_not_found")
 
     for attempt in (
         subscriptions.change_subscription(caller.pool, owner, row.id, "cancel"),
@@ -43,3 +44,40 @@ async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(m
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "reactivate")
     await answers_soon(caller, lambda said: said.status == 200)
+
+
+async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(make: MakeCaller) -> None:
+    old = await make()
+    await old.limit("requests", 4, window="day")
+    await old.unlimit_subscriptions()
+    owner = Actor(name=old.email, role="user", user_id=old.user_id)
+    assert (await old.chat()).status == 200
+
+    made = await key_changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=3600)
+    new = replace(old, key=made.secret)
+    assert [(await caller.chat()).status for caller in (new, old, new)] == [200, 200, 200]
+    # The fifth of four, with whichever key.
+    assert [(await caller.chat()).code for caller in (old, new)] == ["insufficient_quota"] * 2
+
+    last = replace(old, key=(await key_changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=0)).secret)
+    await old.limit("requests", 100, window="day")
+    await answers_soon(last, lambda said: said.status == 200)
+    for ended in (old, new):
+        await answers_soon(ended, lambda said: said.status == 401)
+
+
+async def test_the_keys_of_who_leaves_or_is_deactivated_stop(make: MakeCaller) -> None:
+    caller = await make()
+    user = await users.find_user(caller.pool, ADMIN, caller.email)
+    team = await make_team(caller.pool, user)
+    await subscriptions.create_subscription(caller.pool, ADMIN, model="demo-chat", team=team.name)
+    wish = keys.KeyWish(models=["demo-chat"], team=team.name, user=user.email)
+    actor = Actor(name=user.email, role="user", user_id=user.id)
+    in_team = replace(caller, key=(await keys.create_key(caller.pool, actor, PEPPERS, wish)).secret)
+    assert [(await one.chat()).status for one in (caller, in_team)] == [200, 200]
+
+    await teams.remove_member(caller.pool, actor, team.name, user=user.email)
+    await answers_soon(in_team, lambda said: said.status == 401)
+    assert (await caller.chat()).status == 200
+    await users.update_user(caller.pool, ADMIN, user.email, status="deactivated")
+    await answers_soon(caller, lambda said: said.status == 403 and said.code == "account_suspended")

@@ -137,7 +137,7 @@ async def test_an_owner_makes_his_own_keys_and_nobody_elses(pool: Pool) -> None:
         await keys.create_key(pool, owner_of(other), PEPPERS, wish)
 
     assert made.row.created_by == user.email
-    assert caught.value.code == "forbidden"
+    assert caught.value.code == "not_found"
 
 
 async def test_revoking_is_once_and_for_good(pool: Pool) -> None:

@@ -1,0 +1,42 @@
+"""`litemaas settings …`"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, act, operator
+from admin_api.operations import saved_settings
+from admin_api.views.saved_settings import SavedSettingsView
+
+app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions.")
+
+
+@app.command("show")
+def show_(as_json: AsJSON = False) -> None:
+    """Show all of them."""
+    _tell(act(lambda pool: saved_settings.show_settings(pool, operator())), as_json=as_json)
+
+
+@app.command("set")
+def set_(
+    name: Annotated[str, typer.Argument(help="As `settings show` names it.")],
+    value: Annotated[str, typer.Argument(help="A number, or `none`.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Set one of them; keys and subscriptions there are stay as they are."""
+    try:
+        given = None if value == "none" else json.loads(value)
+    except ValueError:
+        # What is wrong with it, the operation says.
+        given = value
+    _tell(act(lambda pool: saved_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+
+
+def _tell(settings: saved_settings.SavedSettings, *, as_json: bool) -> None:
+    view = SavedSettingsView.of(settings)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    for name, value in view.model_dump().items():
+        typer.echo(f"{name}  {'none' if value is None else value}")

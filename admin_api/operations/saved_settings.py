@@ -1,0 +1,104 @@
+"""Settings that admins change at run time: what a new key or subscription starts with, and what owners may not pass."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.checks import invalid
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
+from gateway.storage import saved_settings as rows
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+MOST_DAYS: Final = 3650
+MOST_KEYS: Final = 100_000
+Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
+Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
+Days = Annotated[int | None, Field(ge=1, le=MOST_DAYS)]
+Keys = Annotated[int | None, Field(ge=0, le=MOST_KEYS)]
+
+
+class SavedSettings(BaseModel):
+    """All entries. None is no default, no ceiling, unlimited.
+
+    A ceiling (`maximum`) binds owners, not admins; a default fills in what is left out. Costs are in nano-USD a month.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key_default_rpm: Rate = None
+    key_default_tpm: Rate = None
+    key_default_concurrency: Count = None
+    key_default_monthly_cost_nano_usd: Count = None
+    key_default_expiry_days: Days = None
+    key_maximum_rpm: Rate = None
+    key_maximum_tpm: Rate = None
+    key_maximum_concurrency: Count = None
+    key_maximum_monthly_cost_nano_usd: Count = None
+    key_maximum_expiry_days: Days = None
+    # Keys that work, of a personal account and of a team; ended ones do not count.
+    user_maximum_keys: Keys = 10
+    team_maximum_keys: Keys = 100
+    subscription_default_monthly_requests: Count = 10_000
+    subscription_default_monthly_tokens: Count = 1_000_000
+
+
+async def read_settings(executor: "Executor") -> SavedSettings:
+    """As they are now; entries this version does not know are left alone."""
+    return SavedSettings.model_validate(await rows.list_settings(executor))
+
+
+async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
+    """For whoever may see everything; raises GatewayError `forbidden`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        return await read_settings(connection)
+
+
+async def update_settings(pool: "Pool", actor: Actor, values: Mapping[str, Any]) -> SavedSettings:
+    """Sets the entries that are given, all or none; None is unlimited. Keys and subscriptions there are stay as they
+    are. Raises GatewayError `forbidden`, or `validation_failed` for an entry nobody knows or a default above its
+    ceiling."""
+    require_admin(actor)
+    for name in values:
+        if name not in SavedSettings.model_fields:
+            raise invalid(name[:100], f"There is no setting '{name[:100]}'.")
+    async with pool.acquire() as connection, connection.transaction():
+        await rows.lock_settings(connection)
+        old = await read_settings(connection)
+        new = _check(old.model_dump() | dict(values))
+        changed = [name for name in values if getattr(old, name) != getattr(new, name)]
+        if not changed:
+            return new
+        await rows.upsert_settings(connection, {name: getattr(new, name) for name in changed})
+        await note(
+            connection,
+            actor,
+            "settings.update",
+            "settings",
+            "settings",
+            old={name: getattr(old, name) for name in changed},
+            new={name: getattr(new, name) for name in changed},
+        )
+    return new
+
+
+def _check(values: Mapping[str, Any]) -> SavedSettings:
+    try:
+        # Strict: neither "5" nor true is a number here.
+        new = SavedSettings.model_validate(values, strict=True)
+    except ValueError as exc:
+        problems: list[dict[str, Any]] = getattr(exc, "errors", list)()
+        fields = [{"field": str(problem["loc"][0]), "message": str(problem["msg"])} for problem in problems]
+        told = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+        raise GatewayError("validation_failed", f"{told}.", details={"fields": fields}) from None
+    for name in SavedSettings.model_fields:
+        if name.startswith("key_default_"):
+            most, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
+            if most is not None and value is not None and value > most:
+                raise invalid(name, f"{name} is above {name.replace('default', 'maximum')}, {most}.")
+    return new

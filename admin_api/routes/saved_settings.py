@@ -1,0 +1,46 @@
+"""`/api/v1/admin/settings`"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import ConfigDict, Field
+
+from admin_api.operations import saved_settings
+from admin_api.operations.checks import invalid
+from admin_api.operations.limit_words import parse_usd
+from admin_api.operations.saved_settings import SavedSettings
+from admin_api.routes.requests import ERRORS, Admin, AppPool, Reader
+from admin_api.views.saved_settings import SavedSettingsView
+
+router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
+
+
+class SettingsChange(SavedSettings):
+    """Entries to be set, as GET shows them; those left out stay. null is none, or unlimited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+    key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+
+    def given(self) -> dict[str, Any]:
+        """What is to be set, costs in nano-USD; one given in both units must be one amount."""
+        values = self.model_dump(include=self.model_fields_set)
+        for name in [name for name in values if name.endswith("_cost_usd")]:
+            usd = values.pop(name)
+            nano = None if usd is None else parse_usd(name, usd)
+            if values.setdefault(name.replace("_usd", "_nano_usd"), nano) != nano:
+                raise invalid(name, f"{name} and the same in nano-USD are two amounts; give one.")
+        return values
+
+
+@router.get("")
+async def show_settings(actor: Reader, pool: AppPool) -> SavedSettingsView:
+    """Defaults and ceilings of keys and subscriptions."""
+    return SavedSettingsView.of(await saved_settings.show_settings(pool, actor))
+
+
+@router.put("")
+async def update_settings(actor: Admin, pool: AppPool, body: SettingsChange) -> SavedSettingsView:
+    """Sets the entries that are given. What is there already stays as it is: bulk limits change it."""
+    return SavedSettingsView.of(await saved_settings.update_settings(pool, actor, body.given()))

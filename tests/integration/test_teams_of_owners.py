@@ -1,0 +1,82 @@
+"""Teams in the hands of their owners."""
+
+import asyncio
+from typing import Any
+
+from factories import ADMIN, READER, make_team, make_user, owner_of
+
+from admin_api.operations import teams
+from admin_api.operations.teams import TeamChange
+from gateway.domain.errors import GatewayError
+from gateway.storage.postgres import Pool
+
+
+async def code_of(attempt: Any) -> str:
+    """The error's code, or `done`."""
+    try:
+        await attempt
+    except GatewayError as error:
+        return error.code
+    return "done"
+
+
+async def test_owners_change_members_see_and_others_see_nothing(pool: Pool) -> None:
+    ann, bob, carol, dave = [await make_user(pool) for _ in range(4)]
+    team = (await make_team(pool, bob)).name
+    await make_team(pool)
+    await teams.add_member(pool, ADMIN, team, user=ann.email, role="owner")
+
+    done = []
+    for actor in (owner_of(dave), owner_of(bob), READER, owner_of(ann)):
+        change = teams.update_team(pool, actor, team, TeamChange(time_zone="Asia/Tokyo"))
+        add = teams.add_member(pool, actor, team, user=carol.email)
+        rise = teams.update_member(pool, actor, team, user=carol.email, role="owner")
+        look = teams.find_team(pool, actor, team)
+        suspend = teams.update_team(pool, actor, team, TeamChange(status="suspended"))
+        done.append([await code_of(attempt) for attempt in (change, add, rise, look, suspend)])
+
+    assert done == [
+        ["not_found"] * 4 + ["forbidden"],
+        ["forbidden"] * 3 + ["done", "forbidden"],
+        ["forbidden"] * 3 + ["done", "forbidden"],
+        ["done"] * 4 + ["forbidden"],
+    ]
+    account, members = await teams.find_team(pool, owner_of(bob), team)
+    assert (account.time_zone, account.status) == ("Asia/Tokyo", "active")
+    assert {member.email: member.role for member in members} == {
+        ann.email: "owner",
+        bob.email: "member",
+        carol.email: "owner",
+    }
+    listed = [len((await teams.list_teams(pool, actor)).rows) for actor in (owner_of(bob), owner_of(dave), READER)]
+    assert listed == [1, 0, 2]
+    await make_team(pool, name="taken")
+    assert await code_of(teams.update_team(pool, owner_of(ann), team, TeamChange(name="TAKEN"))) == "conflict"
+    assert await code_of(teams.remove_member(pool, owner_of(bob), team, user=bob.email)) == "done"
+    assert await code_of(teams.find_team(pool, owner_of(bob), team)) == "not_found"
+
+
+async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> None:
+    pair = [await make_user(pool) for _ in range(2)]
+    for remove in ("each other", "themselves", "step down"):
+        team = (await make_team(pool)).name
+        for owner in pair:
+            await teams.add_member(pool, ADMIN, team, user=owner.email, role="owner")
+        attempts = []
+        for one, other in (pair, pair[::-1]):
+            if remove == "step down":
+                attempts.append(teams.update_member(pool, owner_of(one), team, user=one.email, role="member"))
+            else:
+                gone = other if remove == "each other" else one
+                attempts.append(teams.remove_member(pool, owner_of(one), team, user=gone.email))
+
+        ends = await asyncio.gather(*(code_of(attempt) for attempt in attempts))
+
+        # Who was removed while he waited is no owner any more, and may not even see the team.
+        lost = {"conflict"} if remove != "each other" else {"forbidden", "not_found"}
+        assert ends.count("done") == 1
+        assert set(ends) - {"done"} <= lost
+        owners = (
+            "SELECT count(*) FROM team_members WHERE role = 'owner' AND account_id = (SELECT max(id) FROM accounts)"
+        )
+        assert await pool.fetchval(owners) == 1
