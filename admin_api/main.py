@@ -39,6 +39,7 @@ ROUTERS: Final = (
     subscriptions.admin_router,
     keys.router,
     limits.router,
+    limits.admin_router,
     saved_settings.router,
     usage.router,
     health.router,

@@ -6,6 +6,7 @@ import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
 from admin_api.operations import explanations, limits
+from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import check_kind, parse_amount, parse_decimal
 from admin_api.settings import CounterSettings
 from admin_api.views.explanations import DriftView, ExplanationView, RepairView
@@ -137,3 +138,20 @@ def repair(
 
     view = RepairView(drifted=[DriftView.model_validate(drift) for drift in act(work, settings)])
     show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters were apart from the ledger; all are made anew.")
+
+
+@app.command()
+def boost(
+    limit: Annotated[int, typer.Argument(metavar="ID", help="Id of a lasting limit.")],
+    amount: Annotated[int, typer.Option(help="A count; for kind cost nano-USD.")],
+    expires_at: Annotated[str, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Give a limit another amount for a while; the lasting one comes back by itself."""
+    ends = parse_moment("expires_at", expires_at)
+    if ends is None:
+        raise invalid("expires_at", "A boost has an end.")
+    row = act(lambda pool: limits.boost_limit(pool, operator(), limit, amount=amount, expires_at=ends, reason=reason))
+    sentence = f"Limit {row.id} of {row.amount} stands in for limit {limit} until {ends.isoformat()}."
+    show(LimitView.of(row), as_json=as_json, sentence=sentence)

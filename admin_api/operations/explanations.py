@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.access import get_own_key
+from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.checks import invalid
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
@@ -57,11 +58,13 @@ async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: floa
 async def explain_limits(
     pool: "Pool", counters: Counters, actor: Actor, *, key_id: int, model: str, tokens: int
 ) -> Explanation:
-    """A call of so many tokens by this key to this model. Raises GatewayError `not_found`, `validation_failed`."""
-    require_reader(actor)
+    """A call of so many tokens by this key to this model; for the key's owner too. Raises GatewayError `not_found`,
+    `validation_failed`."""
     if not 0 <= tokens <= MOST_TOKENS:
         raise invalid("tokens", f"tokens is a number from 0 to {MOST_TOKENS}.")
-    record = await find_key_record_by_id(pool, key_id)
+    async with pool.acquire() as connection:
+        await get_own_key(connection, actor, key_id)
+        record = await find_key_record_by_id(connection, key_id)
     if record is None:
         raise GatewayError("not_found", f"There is no key {key_id}.")
     reason = _inactive(record)

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from admin_api.operations import limit_targets
-from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.access import get_seen_account, viewer_of
+from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limit_words import check_amount, check_burst, check_kind, check_window
-from admin_api.operations.lookups import get_account
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy
@@ -42,7 +42,9 @@ class LimitWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
+class CheckedWish:
+    """A wish in the words of the limits table."""
+
     kind: Kind
     amount: int | None
     window: WindowKind | None
@@ -70,7 +72,7 @@ async def set_limit(
 
 async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: LimitWish) -> LimitRow | None:
     """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
-    checked = _check(wish)
+    checked = check_wish(wish)
     # One change an account at a time: so the audit row's old values are those that were replaced.
     await accounts.lock_account(executor, target.account_id)
     existing = await limit_rows.find_limits_of_a_kind(
@@ -78,7 +80,7 @@ async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: 
     )
     if checked.amount is None:
         for row in existing:
-            await _remove(executor, actor, row)
+            await remove_limit(executor, actor, row)
         return None
     old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
     if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
@@ -99,8 +101,49 @@ async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: 
     new = await limit_rows.find_limit(executor, limit_id)
     if new is None:
         raise RuntimeError("a limit upserted in this transaction is not there")
-    await note(executor, actor, "limit.set", "limit", limit_id, old=_told(old), new=_told(new))
+    await note(executor, actor, "limit.set", "limit", limit_id, old=told(old), new=told(new))
     return new
+
+
+async def boost_limit(
+    pool: "Pool", actor: Actor, limit_id: int, *, amount: int, expires_at: datetime, reason: str, is_usd: bool = False
+) -> LimitRow:
+    """Another amount for a while: a temporary limit stands in for the lasting one, which comes back by itself.
+
+    Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
+        if row is None:
+            raise GatewayError("not_found", f"There is no limit {limit_id}.")
+        if is_usd and row.kind != "cost":
+            raise invalid("amount_usd", "amount_usd is for kind cost.")
+        if row.expires_at is not None:
+            raise GatewayError("conflict", f"Limit {limit_id} is temporary itself; set it anew.")
+        target = Target(
+            account_id=row.account_id,
+            level=row.level,
+            api_key_id=row.api_key_id,
+            model_id=row.model_id,
+            subscription_id=row.subscription_id,
+            user_id=row.user_id,
+        )
+        wish = LimitWish(
+            kind=row.kind,
+            amount=amount,
+            window=row.window,
+            burst=row.burst,
+            reserve=row.reserve,
+            shadow=row.shadow,
+            set_by=row.set_by,
+            expires_at=expires_at,
+            reason=check_reason(reason, required=True),
+        )
+        boosted = await apply_limit(connection, actor, target, wish)
+    if boosted is None:
+        raise RuntimeError("a limit with an amount is never removed")
+    return boosted
 
 
 async def delete_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
@@ -113,7 +156,7 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
             row = await limit_rows.find_limit(connection, limit_id)
         if row is None:
             raise GatewayError("not_found", f"There is no limit {limit_id}.")
-        await _remove(connection, actor, row)
+        await remove_limit(connection, actor, row)
 
 
 async def list_limits(
@@ -127,14 +170,14 @@ async def list_limits(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[LimitRow]:
-    """By id; all, or those of one account, level or target."""
-    require_reader(actor)
+    """By id: all that the actor may see, or those of one account, level or target."""
+    viewer = viewer_of(actor)
     check_limit(limit)
     known = None if level is None else check_level(level)
     async with pool.acquire() as connection:
         account = None
         if user is not None or team is not None:
-            account = await get_account(connection, user=user, team=team)
+            account = await get_seen_account(connection, actor, user=user, team=team)
         target_id = None
         if target is not None:
             target_id = await limit_targets.find_target_id(connection, level=known, target=target)
@@ -145,6 +188,7 @@ async def list_limits(
             account_id=account.id if account else None,
             level=known,
             target_id=target_id,
+            viewer_id=viewer,
         )
     return page(rows, limit, lambda row: row.id)
 
@@ -159,11 +203,12 @@ def check_reserve(reserve: str) -> ReserveMode:
     return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))
 
 
-def _check(wish: LimitWish) -> _Checked:
+def check_wish(wish: LimitWish) -> CheckedWish:
+    """Raises GatewayError `validation_failed`."""
     kind = check_kind(wish.kind)
     if wish.amount is None and wish.expires_at is not None:
         raise invalid("expires_at", "Unlimited can not expire: it is the absence of a limit.")
-    return _Checked(
+    return CheckedWish(
         kind=kind,
         amount=None if wish.amount is None else check_amount(kind, wish.amount, wish.burst),
         window=check_window(kind, wish.window),
@@ -176,12 +221,13 @@ def _check(wish: LimitWish) -> _Checked:
     )
 
 
-async def _remove(executor: "Executor", actor: Actor, row: LimitRow) -> None:
+async def remove_limit(executor: "Executor", actor: Actor, row: LimitRow) -> None:
+    """In the caller's transaction, with its audit row."""
     await limit_rows.delete_limit(executor, row.id)
-    await note(executor, actor, "limit.delete", "limit", row.id, old=_told(row))
+    await note(executor, actor, "limit.delete", "limit", row.id, old=told(row))
 
 
-def _told(row: LimitRow | None) -> Mapping[str, Any] | None:
+def told(row: LimitRow | None) -> Mapping[str, Any] | None:
     """What an audit row says of a limit: what is set, and what it is."""
     if row is None:
         return None

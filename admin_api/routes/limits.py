@@ -1,12 +1,11 @@
 """`/api/v1/limits`"""
 
-from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import explanations, limits
+from admin_api.operations import bulk_limits, explanations, limit_states, limits, own_limits
 from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import parse_decimal, parse_usd
 from admin_api.operations.pages import MOST_ID
@@ -19,22 +18,24 @@ from admin_api.routes.requests import (
     AppPool,
     Body,
     Cursor,
+    LoggedIn,
     PageSize,
     TeamQuery,
     UserQuery,
 )
 from admin_api.views.explanations import ExplanationView
-from admin_api.views.limits import LimitView
+from admin_api.views.limits import LimitView, LimitWithStateView, PreviewView
 from admin_api.views.shapes import PageView
 from gateway.domain.limits import Kind, Level, ReserveMode
 from gateway.domain.windows import WindowKind
 
 router = APIRouter(prefix="/api/v1/limits", tags=["limits"], responses=ERRORS)
+admin_router = APIRouter(prefix="/api/v1/admin/limits", tags=["limits"], responses=ERRORS)
 
 
 @router.get("/explain")
 async def explain_limits(
-    actor: Admin,
+    actor: LoggedIn,
     pool: AppPool,
     counters: AppCounters,
     key: Annotated[int, Query(ge=1, le=MOST_ID, description="Id of the key")],
@@ -46,41 +47,75 @@ async def explain_limits(
     return ExplanationView.model_validate(told)
 
 
-class LimitSetting(Body):
-    """A limit as it shall be. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
+@router.get("/state")
+async def list_limit_states(
+    actor: LoggedIn,
+    pool: AppPool,
+    counters: AppCounters,
+    user: UserQuery = None,
+    team: TeamQuery = None,
+    limit: Annotated[int, Query(ge=1, le=limit_states.MOST_STATES, description="Most rows in one page")] = 100,
+    cursor: Cursor = None,
+) -> PageView[LimitWithStateView]:
+    """The limits of one account, your own if none is named, and what is left of each now."""
+    page = await limit_states.list_limit_states(pool, counters, actor, user=user, team=team, limit=limit, cursor=cursor)
+    rows = [LimitWithStateView.with_state(one) for one in page.rows]
+    return PageView[LimitWithStateView](rows=rows, next_cursor=page.next_cursor)
+
+
+class Amount(Body):
+    """How much. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
+
+    amount: Annotated[int, Field(ge=0, le=MOST_AMOUNT)] | Literal["unlimited"] | None = None
+    amount_usd: Annotated[str | None, Field(max_length=64, description="Kind cost, as 0.45")] = None
+
+    def of_kind(self, kind: str) -> int | None:
+        """In whole units, nano-USD for kind cost; None is unlimited."""
+        if (self.amount is None) == (self.amount_usd is None):
+            raise invalid("amount", "Give amount (a number or 'unlimited') or, for kind cost, amount_usd.")
+        if self.amount_usd is not None:
+            if kind != "cost":
+                raise invalid("amount_usd", "amount_usd is for kind cost.")
+            return parse_usd("amount_usd", self.amount_usd)
+        return None if self.amount == "unlimited" else self.amount
+
+
+class Wish(Amount):
+    """A limit of a kind, on whatever it is set."""
+
+    kind: Kind
+    window: Annotated[WindowKind | None, Field(description="For requests, tokens and cost")] = None
+    burst: Annotated[str | int, Field(description="Kinds rpm and tpm: minutes' worth in a full bucket")] = "1"
+    reserve: ReserveMode = "expected"
+    reason: Annotated[str | None, Field(max_length=1000)] = None
+
+    def wish(self, **more: Any) -> limits.LimitWish:
+        """As the operations take it."""
+        return limits.LimitWish(
+            kind=self.kind,
+            amount=self.of_kind(self.kind),
+            window=self.window,
+            burst=parse_decimal("burst", str(self.burst)),
+            reserve=self.reserve,
+            reason=self.reason,
+            **more,
+        )
+
+
+class LimitSetting(Wish):
+    """A limit as it shall be."""
 
     level: Level
     id: Annotated[str | int, Field(description="Of the key, subscription, user or team")]
     model: Annotated[str | None, Field(max_length=255, description="Level key_model")] = None
     team: Annotated[str | None, Field(max_length=254, description="Level user: the user inside this team")] = None
-    kind: Kind
-    window: Annotated[WindowKind | None, Field(description="For requests, tokens and cost")] = None
-    amount: Annotated[int, Field(ge=0, le=MOST_AMOUNT)] | Literal["unlimited"] | None = None
-    amount_usd: Annotated[str | None, Field(max_length=64, description="Kind cost, as 0.45")] = None
-    burst: Annotated[str | int, Field(description="Kinds rpm and tpm: minutes' worth in a full bucket")] = "1"
-    reserve: ReserveMode = "expected"
     shadow: Annotated[bool, Field(description="Only counts and reports, refuses nothing")] = False
     expires_at: AwareDatetime | None = None
-    reason: Annotated[str | None, Field(max_length=1000)] = None
-
-    def amount_or_unlimited(self) -> int | None:
-        """In whole units, nano-USD for kind cost; None is unlimited."""
-        if (self.amount is None) == (self.amount_usd is None):
-            raise invalid("amount", "Give amount (a number or 'unlimited') or, for kind cost, amount_usd.")
-        if self.amount_usd is not None:
-            if self.kind != "cost":
-                raise invalid("amount_usd", "amount_usd is for kind cost.")
-            return parse_usd("amount_usd", self.amount_usd)
-        return None if self.amount == "unlimited" else self.amount
-
-    def burst_factor(self) -> Decimal:
-        """As an exact number."""
-        return parse_decimal("burst", str(self.burst))
 
 
 @router.get("")
 async def list_limits(
-    actor: Admin,
+    actor: LoggedIn,
     pool: AppPool,
     level: Annotated[Level | None, Query()] = None,
     id: Annotated[str | None, Query(max_length=254, description="Of the key, subscription, user or team")] = None,
@@ -89,7 +124,7 @@ async def list_limits(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[LimitView]:
-    """By id; all, or those of one account, level or target."""
+    """By id; those of your account, your teams' and yours in them, for admins all. Filters combine."""
     page = await limits.list_limits(
         pool, actor, level=level, target=id, user=user, team=team, limit=limit, cursor=cursor
     )
@@ -97,25 +132,71 @@ async def list_limits(
 
 
 @router.put("", response_model=LimitView, responses={204: {"description": "Unlimited: there is no such limit now"}})
-async def set_limit(actor: Admin, pool: AppPool, body: LimitSetting) -> LimitView | Response:
-    """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`."""
-    wish = limits.LimitWish(
-        kind=body.kind,
-        amount=body.amount_or_unlimited(),
-        window=body.window,
-        burst=body.burst_factor(),
-        reserve=body.reserve,
-        shadow=body.shadow,
-        expires_at=body.expires_at,
-        reason=body.reason,
-    )
-    row = await limits.set_limit(
-        pool, actor, wish, level=body.level, target=str(body.id), model=body.model, team=body.team
-    )
+async def set_limit(actor: LoggedIn, pool: AppPool, body: LimitSetting) -> LimitView | Response:
+    """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`. A key's owner sets
+    limits of his own on it, never above an admin's; both hold."""
+    wish = body.wish(shadow=body.shadow, expires_at=body.expires_at)
+    set_limit_as = own_limits.set_own_limit if actor.role == "user" else limits.set_limit
+    row = await set_limit_as(pool, actor, wish, level=body.level, target=str(body.id), model=body.model, team=body.team)
     return Response(status_code=204) if row is None else LimitView.of(row)
 
 
 @router.delete("/{limit_id}", status_code=204)
-async def delete_limit(actor: Admin, pool: AppPool, limit_id: ID) -> None:
-    """Removes a limit."""
-    await limits.delete_limit(pool, actor, limit_id)
+async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID) -> None:
+    """Removes a limit; a key's owner, one he set."""
+    delete_limit_as = own_limits.delete_own_limit if actor.role == "user" else limits.delete_limit
+    await delete_limit_as(pool, actor, limit_id)
+
+
+class BulkWish(Wish):
+    """One limit for all targets of a level that fit every filter given. Kept as an admin's lasting limits."""
+
+    level: Literal["user", "team", "subscription", "key"]
+    users: Annotated[
+        list[Annotated[str, Field(max_length=254)]] | None, Field(max_length=1000, description="Addresses or ids")
+    ] = None
+    team: Annotated[str | None, Field(max_length=254, description="Name or id; at level user, its members")] = None
+    model: Annotated[str | None, Field(max_length=255, description="Levels subscription and key")] = None
+
+    def filter(self) -> bulk_limits.Filter:
+        """Which targets."""
+        return bulk_limits.Filter(level=self.level, users=self.users, team=self.team, model=self.model)
+
+
+class BulkApply(BulkWish):
+    """The same as in the preview, and its token."""
+
+    token: Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f]*$")]
+
+
+class Boost(Amount):
+    """Another amount for a while, and why."""
+
+    expires_at: AwareDatetime
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+@admin_router.post("/preview")
+async def preview_limits(actor: Admin, pool: AppPool, body: BulkWish) -> PreviewView:
+    """What such a change would change; changes nothing. Its `token` is for apply."""
+    return PreviewView.of(await bulk_limits.preview_limits(pool, actor, body.filter(), body.wish()))
+
+
+@admin_router.post("/apply")
+async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewView:
+    """Does exactly what the preview with this token showed; 409 if it would be something else by now."""
+    done = await bulk_limits.apply_limits(pool, actor, body.filter(), body.wish(), body.token)
+    return PreviewView.of(done)
+
+
+@admin_router.post("/{limit_id}/boost", status_code=201)
+async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> LimitView:
+    """A temporary limit that stands in for this one until it expires, higher or lower."""
+    is_usd = body.amount_usd is not None
+    amount = body.of_kind("cost" if is_usd else "")
+    if amount is None:
+        raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
+    row = await limits.boost_limit(
+        pool, actor, limit_id, amount=amount, is_usd=is_usd, expires_at=body.expires_at, reason=body.reason
+    )
+    return LimitView.of(row)

@@ -1,7 +1,7 @@
 """Limits, as shown."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
+    from admin_api.operations.bulk_limits import Preview
+    from admin_api.operations.limit_states import LimitWithState
     from gateway.storage.limits import LimitRow
 
 
@@ -44,3 +46,55 @@ class LimitView(View):
         if row.kind != "cost":
             return view
         return view.model_copy(update={"amount_usd": usd_text(row.amount), "amount_nano_usd": row.amount})
+
+
+class LimitWithStateView(LimitView):
+    """A limit and what is left of it now, in the units of `amount`; null while a temporary limit stands in for it."""
+
+    used: int | None
+    reserved: int | None
+    remaining: int | None
+    resets_at: datetime | None
+
+    @classmethod
+    def with_state(cls, one: "LimitWithState") -> Self:
+        """One row."""
+        left: dict[str, Any] = one.left or {}
+        state = {name: left.get(name) for name in ("used", "reserved", "remaining", "resets_at")}
+        fields = LimitView.of(one.row).model_dump()
+        return cls.model_validate(fields | {"model_name": fields["model"]} | state)
+
+
+class ChangeView(View):
+    """One target: what it has now (null: no limit)."""
+
+    account_id: int
+    api_key_id: int | None
+    subscription_id: int | None
+    user_id: int | None
+    label: str
+    limit_id: int | None
+    amount: int | None
+
+
+class PreviewView(View):
+    """A change of many limits: how many would change to `amount` (null: no limit), how many have it already, and the
+    first of the former."""
+
+    amount: int | None
+    changes: int
+    unchanged: int
+    token: str
+    rows: list[ChangeView]
+
+    @classmethod
+    def of(cls, preview: "Preview") -> Self:
+        """With 1,000 rows at most."""
+        rows = [ChangeView.model_validate(target) for target in preview.targets[:1000]]
+        return cls(
+            amount=preview.amount,
+            changes=len(preview.targets),
+            unchanged=preview.unchanged,
+            token=preview.token,
+            rows=rows,
+        )

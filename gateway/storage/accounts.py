@@ -216,6 +216,16 @@ async def lock_account(executor: "Executor", account_id: int) -> None:
     await executor.execute(LOCK_ACCOUNT, account_id)
 
 
+LOCK_ACCOUNTS: Final = """
+SELECT id FROM accounts WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+async def lock_accounts(executor: "Executor", account_ids: list[int]) -> None:
+    """As `lock_account`, many in one order."""
+    await executor.execute(LOCK_ACCOUNTS, account_ids)
+
+
 INSERT_MEMBER: Final = """
 INSERT INTO team_members (account_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 RETURNING joined_at

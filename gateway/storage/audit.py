@@ -1,7 +1,7 @@
 """The audit log: who changed what. Rows are only ever added; the database refuses anything else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +47,24 @@ async def insert(
 ) -> None:
     """Adds a row; call it in the transaction of the change itself. Decimals and times are written as text."""
     await executor.execute(INSERT, actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip)
+
+
+async def insert_many(
+    executor: "Executor",
+    *,
+    actor: str,
+    action: str,
+    target_kind: str,
+    changes: Sequence[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]],
+    request_id: UUID | None = None,
+    ip: str | None = None,
+) -> None:
+    """As `insert`, a row for each (target id, old, new) of one change."""
+    rows = [
+        (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip)
+        for target_id, old, new in changes
+    ]
+    await executor.executemany(INSERT, rows)
 
 
 LIST_BY_TARGET: Final = """

@@ -1,5 +1,6 @@
 """The limits table: one row for every limit at every level."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -98,6 +99,23 @@ async def upsert_limit(
     return limit_id
 
 
+async def upsert_limits(
+    executor: "Executor",
+    targets: Sequence[Target],
+    *,
+    kind: Kind,
+    window: WindowKind | None,
+    amount: int,
+    burst: Decimal,
+    reserve: ReserveMode,
+    reason: str | None,
+) -> list[int]:
+    """As `upsert_limit`, a lasting one by an admin on each target; their ids."""
+    about = (kind, window, amount, burst, reserve, False, "admin", None, reason)
+    values = [(t.account_id, t.level, t.api_key_id, t.model_id, t.subscription_id, t.user_id, *about) for t in targets]
+    return [row["id"] for row in await executor.fetchmany(UPSERT_LIMIT, values)]
+
+
 FIND_LIMITS_OF_A_KIND: Final = """
 SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
        l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
@@ -152,7 +170,11 @@ FROM limits l LEFT JOIN models m ON m.id = l.model_id
 WHERE l.id > $1 AND ($2::bigint IS NULL OR l.account_id = $2) AND ($3::text IS NULL OR l.level = $3)
   AND ($4::bigint IS NULL OR CASE l.level WHEN 'subscription' THEN l.subscription_id WHEN 'user' THEN l.user_id
        WHEN 'team' THEN l.account_id ELSE l.api_key_id END = $4)
-ORDER BY l.id LIMIT $5
+  AND ($5::bigint IS NULL OR l.account_id IN (SELECT id FROM accounts WHERE owner_user_id = $5
+       UNION ALL SELECT account_id FROM team_members WHERE user_id = $5 AND (role = 'owner'
+           OR l.level IN ('subscription', 'team') OR l.user_id = $5
+           OR l.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))))
+ORDER BY l.id LIMIT $6
 """
 
 
@@ -164,9 +186,11 @@ async def list_limits(
     account_id: int | None = None,
     level: Level | None = None,
     target_id: int | None = None,
+    viewer_id: int | None = None,
 ) -> list[LimitRow]:
-    """By id, those after `after_id`. `target_id` is the id that a limit of its level is set on."""
-    rows = await executor.fetch(LIST_LIMITS, after_id, account_id, level, target_id, limit)
+    """By id, those after `after_id`. `target_id` is the id that a limit of its level is set on. For a viewer, those of
+    his account and of teams he owns; of teams he is in, the team's and his own."""
+    rows = await executor.fetch(LIST_LIMITS, after_id, account_id, level, target_id, viewer_id, limit)
     return [LimitRow(**row) for row in rows]
 
 
@@ -178,3 +202,37 @@ DELETE FROM limits WHERE id = $1
 async def delete_limit(executor: "Executor", limit_id: int) -> None:
     """Nothing if there is none."""
     await executor.execute(DELETE_LIMIT, limit_id)
+
+
+LIST_EPOCHS: Final = """
+SELECT l.id, l.epoch + runs.met AS epoch, a.epoch + runs.met AS account_epoch, a.time_zone
+FROM accounts a JOIN limits l ON l.account_id = a.id CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
+WHERE a.id = $1 AND l.id = ANY($2::bigint[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """From which epoch on the counters of one account's limits are right, by the limits' ids."""
+
+    time_zone: str
+    account: int
+    limits: dict[int, int]
+
+
+async def list_epochs(executor: "Executor", account_id: int, limit_ids: list[int]) -> Epochs | None:
+    """None if there is none of these limits."""
+    rows = await executor.fetch(LIST_EPOCHS, account_id, limit_ids)
+    if not rows:
+        return None
+    return Epochs(rows[0]["time_zone"], rows[0]["account_epoch"], {row["id"]: row["epoch"] for row in rows})
+
+
+DELETE_LIMITS: Final = """
+DELETE FROM limits WHERE id = ANY($1::bigint[])
+"""
+
+
+async def delete_limits(executor: "Executor", limit_ids: list[int]) -> None:
+    """Those that are there."""
+    await executor.execute(DELETE_LIMITS, limit_ids)

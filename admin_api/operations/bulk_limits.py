@@ -1,0 +1,161 @@
+"""One limit set on many targets: looked at first, then done exactly as it was seen, or not at all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, Final
+
+from admin_api.operations.actors import Actor, require_admin
+from admin_api.operations.checks import check_word, invalid
+from admin_api.operations.limits import CheckedWish, LimitWish, check_level, check_wish
+from admin_api.operations.lookups import get_model, get_team, get_user
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import Level
+from gateway.storage import accounts, audit
+from gateway.storage import bulk_limits as rows
+from gateway.storage import limits as limit_rows
+from gateway.storage.bulk_limits import BulkTarget
+from gateway.storage.limits import Target
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+MOST_TARGETS: Final = 10_000
+MOST_USERS: Final = 1000
+BULK_LEVELS: Final = ("user", "team", "subscription", "key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which targets of the level; all that is given must fit. `model` is for subscriptions and keys, `team` at level
+    user means its members inside it."""
+
+    level: str
+    users: Sequence[str] | None = None
+    team: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What would change: `targets` with what they have now. `token` names exactly this change of exactly these."""
+
+    amount: int | None
+    targets: Sequence[BulkTarget]
+    unchanged: int
+    token: str
+
+
+async def preview_limits(pool: "Pool", actor: Actor, filter_: Filter, wish: LimitWish) -> Preview:
+    """Changes nothing. Raises GatewayError `validation_failed`, `not_found`."""
+    require_admin(actor)
+    async with pool.acquire() as connection:
+        return (await _look(connection, filter_, wish))[1]
+
+
+async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, wish: LimitWish, token: str) -> Preview:
+    """What the preview with this token showed, in one transaction, an audit row for each limit.
+
+    Raises GatewayError `conflict` if it would be something else by now.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        _, seen = await _look(connection, filter_, wish)
+        await accounts.lock_accounts(connection, sorted({target.account_id for target in seen.targets}))
+        # Again, under the locks of all whom it concerns.
+        checked, now = await _look(connection, filter_, wish)
+        if not compare_digest(now.token.encode(), token.encode()):
+            message = "Since the preview something has changed; look at the preview again."
+            raise GatewayError("conflict", message, details={"changes": len(now.targets)})
+        await _write(connection, actor, check_level(filter_.level), checked, now.targets)
+    return now
+
+
+async def _look(executor: "Executor", filter_: Filter, wish: LimitWish) -> tuple[CheckedWish, Preview]:
+    checked = check_wish(wish)
+    level = check_level(check_word("level", filter_.level, BULK_LEVELS))
+    if checked.expires_at is not None or checked.shadow:
+        raise invalid("expires_at", "Many limits at once are lasting ones that refuse.")
+    if filter_.model is not None and level not in ("subscription", "key"):
+        raise invalid("model", "A model is for levels subscription and key.")
+    if filter_.users is not None and level == "team":
+        raise invalid("users", "Level team has no users.")
+    if filter_.users is not None and len(filter_.users) > MOST_USERS:
+        raise invalid("users", f"users has {MOST_USERS} entries at most.")
+    team = None if filter_.team is None else await get_team(executor, filter_.team)
+    model = None if filter_.model is None else await get_model(executor, filter_.model)
+    users = None if filter_.users is None else [(await get_user(executor, user)).id for user in filter_.users]
+    found = await rows.list_targets(
+        executor,
+        level=level,
+        kind=checked.kind,
+        window=checked.window,
+        user_ids=users,
+        team_id=team.id if team else None,
+        model_id=model.id if model else None,
+        limit=MOST_TARGETS + 1,
+    )
+    if len(found) > MOST_TARGETS:
+        raise invalid("level", f"These are more than {MOST_TARGETS} targets: narrow the filter.")
+    changing = [target for target in found if not _has_it(target, checked)]
+    text = json.dumps([level, asdict(checked), [asdict(target) for target in changing]], default=str)
+    token = sha256(text.encode()).hexdigest()
+    return checked, Preview(amount=checked.amount, targets=changing, unchanged=len(found) - len(changing), token=token)
+
+
+def _has_it(target: BulkTarget, wish: CheckedWish) -> bool:
+    if wish.amount is None:
+        return target.limit_id is None
+    return (target.amount, target.burst, target.reserve, target.reason) == (
+        wish.amount,
+        wish.burst,
+        wish.reserve,
+        wish.reason,
+    )
+
+
+async def _write(
+    executor: "Executor", actor: Actor, level: Level, wish: CheckedWish, targets: Sequence[BulkTarget]
+) -> None:
+    notes = []
+    if wish.amount is None:
+        limit_ids = [target.limit_id for target in targets if target.limit_id is not None]
+        await limit_rows.delete_limits(executor, limit_ids)
+    else:
+        wanted = [
+            Target(
+                account_id=target.account_id,
+                level=level,
+                api_key_id=target.api_key_id,
+                subscription_id=target.subscription_id,
+                user_id=target.user_id,
+            )
+            for target in targets
+        ]
+        limit_ids = await limit_rows.upsert_limits(
+            executor,
+            wanted,
+            kind=wish.kind,
+            window=wish.window,
+            amount=wish.amount,
+            burst=wish.burst,
+            reserve=wish.reserve,
+            reason=wish.reason,
+        )
+    about: dict[str, Any] = {"level": level, "kind": wish.kind, "window": wish.window}
+    for target, limit_id in zip(targets, limit_ids, strict=True):
+        place = {**about, "account_id": target.account_id, "target": target.label}
+        old = None if target.limit_id is None else place | {"amount": target.amount, "burst": target.burst}
+        new = None if wish.amount is None else place | {"amount": wish.amount, "burst": wish.burst}
+        notes.append((str(limit_id), old, new))
+    await audit.insert_many(
+        executor,
+        actor=actor.name,
+        action="limit.delete" if wish.amount is None else "limit.set",
+        target_kind="limit",
+        changes=notes,
+        request_id=actor.request_id,
+        ip=actor.ip,
+    )
