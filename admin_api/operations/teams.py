@@ -95,6 +95,18 @@ async def find_team(pool: "Pool", actor: Actor, team: str) -> tuple[Account, lis
         return account, await accounts.list_members(connection, account.id)
 
 
+async def list_members(
+    pool: "Pool", actor: Actor, team: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[TeamMember]:
+    """By user id; raises GatewayError `not_found`."""
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        after = parse_id_cursor(cursor)
+        rows = await accounts.list_members(connection, account.id, after_id=after, limit=limit + 1)
+    return page(rows, limit, lambda member: member.user_id)
+
+
 async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str = "member") -> TeamMember:
     """Raises GatewayError `conflict` if the user is deactivated or in the team already."""
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))

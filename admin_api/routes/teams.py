@@ -73,6 +73,15 @@ async def update_team(actor: LoggedIn, pool: AppPool, team: TeamPath, body: Team
     return TeamView.model_validate(await teams.update_team(pool, actor, team, change))
 
 
+@router.get("/{team}/members")
+async def list_members(
+    actor: LoggedIn, pool: AppPool, team: TeamPath, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[MemberView]:
+    """The members of a team, by user id."""
+    page = await teams.list_members(pool, actor, team, limit=limit, cursor=cursor)
+    return PageView[MemberView].model_validate(page)
+
+
 @router.post("/{team}/members", status_code=201)
 async def add_member(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewMember) -> MemberView:
     """Puts a user into a team."""
