@@ -22,7 +22,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu
+	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -132,6 +132,9 @@ closed-loop: install
 
 compare-limits: litellm
 	$(BIN)/python -m loadtests.litellm_limits.compare
+
+admin-bench: install
+	$(BIN)/python -m loadtests.admin_bench --write
 
 script-cost: install
 	$(BIN)/python -m loadtests.script_cost

@@ -79,6 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         behind_pgbouncer=settings.pgbouncer,
         ca_file=settings.database_ca_file,
         name="litemaas-admin",
+        plans_anew=True,
     )
     background = Background()
     async with pool:

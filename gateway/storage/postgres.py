@@ -32,12 +32,24 @@ async def _keep(_: object) -> None:
 
 
 def new_pool(
-    url: str, *, size: int, behind_pgbouncer: bool = False, ca_file: Path | None = None, name: str = "litemaas"
+    url: str,
+    *,
+    size: int,
+    behind_pgbouncer: bool = False,
+    ca_file: Path | None = None,
+    name: str = "litemaas",
+    plans_anew: bool = False,
 ) -> "Pool":
     """A pool that has not connected yet: the program starts while Postgres is away, and says so in readiness.
 
     `await pool` connects it. PgBouncer in transaction mode can not keep prepared statements: no cache then.
+    `plans_anew` is for lists whose filters may be absent: each call is planned for the filters it has, where one plan
+    for all of them would read whole tables.
     """
+    settings = {"application_name": name}
+    if plans_anew and not behind_pgbouncer:
+        # Without a cache every statement is planned anew, and PgBouncer refuses parameters it does not know.
+        settings["plan_cache_mode"] = "force_custom_plan"
     pool: Pool = asyncpg.create_pool(
         url,
         min_size=0,
@@ -49,6 +61,6 @@ def new_pool(
         statement_cache_size=0 if behind_pgbouncer else 256,
         # The ledger's largest is longer than asyncpg keeps by itself.
         max_cacheable_statement_size=64 * 1024,
-        server_settings={"application_name": name},
+        server_settings=settings,
     )
     return pool

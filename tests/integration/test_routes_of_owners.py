@@ -1,0 +1,89 @@
+"""The routes of subscriptions, keys, teams and limits as a user, a reader and a team's owner meet them."""
+
+import httpx2
+from admin_client import check_error
+from factories import make_model, make_team, make_token, make_user
+
+from gateway.storage.accounts import User
+from gateway.storage.postgres import Pool
+
+
+async def login(pool: Pool, user: User) -> dict[str, str]:
+    return {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
+
+
+async def test_a_user_goes_from_a_model_to_a_key_by_himself(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    await make_model(pool)
+    ann = await make_user(pool)
+    me = {"headers": await login(pool, ann)}
+
+    subscribed = await admin.post("/api/v1/subscriptions", json={"model": "small"}, **me)
+    made = await admin.post("/api/v1/api-keys", json={"models": ["small"], "name": "app"}, **me)
+    key = f"/api/v1/api-keys/{made.json()['id']}"
+    renamed = await admin.patch(key, json={"name": "b", "expires_at": "2099-01-31T12:00:00Z"}, **me)
+    forever = await admin.patch(key, json={"expires_at": None}, **me)
+    limit = {"level": "key", "id": made.json()["id"], "kind": "rpm", "amount": 5}
+    lowered = await admin.put("/api/v1/limits", json=limit, **me)
+    rotated = await admin.post(f"{key}/rotate", json={"grace_s": 60}, **me)
+    again = await admin.post(f"{key}/rotate", **me)
+    revoked = await admin.delete(key, **me)
+    archived = await admin.post(f"{key}/archive", **me)
+    cancelled = await admin.post(f"/api/v1/subscriptions/{subscribed.json()['id']}/cancel", **me)
+
+    done = [subscribed, made, renamed, forever, lowered, rotated, revoked, archived, cancelled]
+    assert [answer.status_code for answer in done] == [201, 201, 200, 200, 200, 200, 200, 200, 200]
+    check_error(again, 409, "conflict")
+    assert (made.json()["account_id"], made.json()["user_id"]) == (ann.account_id, ann.id)
+    assert renamed.json()["expires_at"] == "2099-01-31T12:00:00Z"
+    assert forever.json()["expires_at"] is None
+    assert lowered.json()["set_by"] == "owner"
+    assert rotated.json()["key"] != made.json()["key"]
+    assert rotated.json()["previous_last_four"] == made.json()["last_four"]
+    actors = await pool.fetch("SELECT DISTINCT actor FROM audit_logs WHERE target_kind IN ('key', 'limit')")
+    assert [row["actor"] for row in actors] == [ann.email]
+
+
+async def test_what_is_for_admins_is_for_admins(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    await make_model(pool)
+    ann = await make_user(pool)
+    reader = {"headers": await login(pool, await make_user(pool, role="admin-readonly"))}
+    me = {"headers": await login(pool, ann)}
+    wish = {"level": "user", "kind": "rpm", "amount": 5}
+    boost = {"amount": 5, "expires_at": "2099-01-31T12:00:00Z", "reason": "x"}
+    for_admins = (
+        ("POST", "/api/v1/admin/subscriptions/approve", {"subscription_ids": [1]}),
+        ("PUT", "/api/v1/admin/settings", {"key_maximum_rpm": None}),
+        ("POST", "/api/v1/admin/limits/preview", wish),
+        ("POST", "/api/v1/admin/limits/apply", wish | {"token": "0" * 64}),
+        ("POST", "/api/v1/admin/limits/1/boost", boost),
+        ("POST", "/api/v1/teams", {"name": "red"}),
+    )
+
+    for method, path, body in for_admins:
+        for who in (me, reader):
+            check_error(await admin.request(method, path, json=body, **who), 403, "forbidden")
+
+    check_error(await admin.get("/api/v1/admin/settings", **me), 403, "forbidden")
+    assert (await admin.get("/api/v1/admin/settings", **reader)).status_code == 200
+    for path, body in (("subscriptions", {"model": "small"}), ("api-keys", {"models": ["small"]})):
+        check_error(await admin.post(f"/api/v1/{path}", json=body, **reader), 403, "forbidden")
+    assert (await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action LIKE 'subscription%'")) == 0
+
+
+async def test_an_owner_keeps_his_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann, bob = await make_user(pool), await make_user(pool)
+    await make_team(pool, name="red")
+    me = {"headers": await login(pool, ann)}
+    await admin.post("/api/v1/teams/red/members", json={"user": ann.email, "role": "owner"})
+
+    added = await admin.post("/api/v1/teams/red/members", json={"user": bob.email}, **me)
+    stays = await admin.delete(f"/api/v1/teams/red/members/{ann.email}", **me)
+    raised = await admin.patch(f"/api/v1/teams/red/members/{bob.email}", json={"role": "owner"}, **me)
+    moved = await admin.patch("/api/v1/teams/red", json={"time_zone": "Europe/Madrid", "name": "blue"}, **me)
+    left = await admin.delete(f"/api/v1/teams/blue/members/{ann.id}", **me)
+    gone = await admin.get("/api/v1/teams/blue", **me)
+
+    check_error(stays, 409, "conflict")
+    check_error(gone, 404, "not_found")
+    assert [answer.status_code for answer in (added, raised, moved, left)] == [201, 200, 200, 204]
+    assert (moved.json()["name"], moved.json()["time_zone"]) == ("blue", "Europe/Madrid")
