@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
-from admin_api.operations import explanations, limits
+from admin_api.operations import bulk_limits, explanations, limits
 from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import check_kind, parse_amount, parse_decimal
 from admin_api.settings import CounterSettings
 from admin_api.views.explanations import DriftView, ExplanationView, RepairView
-from admin_api.views.limits import LimitView
+from admin_api.views.limits import LimitView, PreviewView
 from admin_api.views.shapes import PageView, View
 
 if TYPE_CHECKING:
@@ -155,3 +155,34 @@ def boost(
     row = act(lambda pool: limits.boost_limit(pool, operator(), limit, amount=amount, expires_at=ends, reason=reason))
     sentence = f"Limit {row.id} of {row.amount} stands in for limit {limit} until {ends.isoformat()}."
     show(LimitView.of(row), as_json=as_json, sentence=sentence)
+
+
+@app.command("set-many")
+def set_many(
+    level: Annotated[str, typer.Option(help="user, team, subscription or key.")],
+    kind: Annotated[str, typer.Option(help="rpm, tpm, concurrency, requests, tokens or cost.")],
+    amount: Annotated[str, typer.Option(help="A number (kind cost: USD, as 0.45) or 'unlimited'.")],
+    window: Annotated[str | None, typer.Option(help="day, week, month, year or lifetime.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only this user's; may be repeated.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's; at level user, its members.")] = None,
+    model: Annotated[str | None, typer.Option(help="Levels subscription and key: only of this model.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why.")] = None,
+    token: Annotated[str | None, typer.Option(help="Of the preview that shall be done.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show what one limit on many targets would change; with the preview's --token, do exactly that."""
+    wish = limits.LimitWish(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
+    filter_ = bulk_limits.Filter(level=level, users=user or None, team=team, model=model)
+    if token is None:
+        preview = act(lambda pool: bulk_limits.preview_limits(pool, operator(), filter_, wish))
+        told = f"{len(preview.targets)} would change. To do it, add: --token {preview.token}"
+    else:
+        preview = act(lambda pool: bulk_limits.apply_limits(pool, operator(), filter_, wish, token))
+        told = f"{len(preview.targets)} changed."
+    view = PreviewView.of(preview)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    if view.rows:
+        typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount")))
+    typer.echo(told)

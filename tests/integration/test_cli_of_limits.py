@@ -135,3 +135,30 @@ async def test_counters_are_repaired_and_the_ledger_verified(run: Run, team: dic
     assert (await run("limits repair"))["drifted"] == []
     assert (await run("ledger verify"))["agrees"] is True
     assert (await run("ledger verify --days 2", as_json=False)).startswith("0 rows, 0 of them reaped")
+
+
+async def test_what_admins_need_of_keys_teams_settings_and_limits(run: Run, team: dict[str, Any]) -> None:
+    changed = await run("settings set key_maximum_rpm 60")
+    shown = await run("settings show")
+    text = await run("settings set key_maximum_rpm none", as_json=False)
+    rotated = await run("keys rotate 1 --grace-s 60")
+    listed = await run("keys list")
+    preview = await run("limits set-many --level key --kind rpm --amount 7 --team research")
+    done = await run(f"limits set-many --level key --kind rpm --amount 7 --team research --token {preview['token']}")
+    (limit,) = [row for row in (await run("limits list --level key"))["rows"] if row["kind"] == "rpm"]
+    boost = await run(f"limits boost {limit['id']} --amount 9 --expires-at {LATER} --reason fair")
+    member = await run("teams set-role research --user 1 --role member")
+    moved = await run("teams update research --name search --timezone UTC")
+    await run("keys revoke 1")
+    archived = await run("keys archive 1")
+
+    assert changed == shown
+    assert shown["key_maximum_rpm"] == 60
+    assert "key_maximum_rpm  none" in text
+    assert rotated["key"].startswith("sk-lm-")
+    assert listed["rows"][0]["previous_ends_at"] == rotated["previous_ends_at"]
+    assert (preview["changes"], preview["rows"][0]["amount"], done, limit["amount"]) == (1, 50, preview, 7)
+    assert (boost["amount"], boost["set_by"], boost["reason"]) == (9, "admin", "fair")
+    assert (member["role"], moved["name"], moved["time_zone"]) == ("member", "search", "UTC")
+    assert archived["archived_at"] is not None
+    assert (await run("keys list"))["rows"] == []
