@@ -130,6 +130,7 @@ async def list_subscriptions(
     pool: "Pool",
     actor: Actor,
     *,
+    account: int | None = None,
     user: str | None = None,
     team: str | None = None,
     model: str | None = None,
@@ -142,15 +143,18 @@ async def list_subscriptions(
     check_limit(limit)
     known = None if status is None else cast("Status", check_word("status", status, STATUSES))
     async with pool.acquire() as connection:
-        account = None
+        account_id = account
         if user is not None or team is not None:
-            account = await get_seen_account(connection, actor, user=user, team=team)
+            named = (await get_seen_account(connection, actor, user=user, team=team)).id
+            if account is not None and account != named:
+                raise invalid("account", "account and the user or team are two accounts.")
+            account_id = named
         about = None if model is None else await get_model(connection, model)
         found = await rows.list_subscriptions(
             connection,
             after_id=parse_id_cursor(cursor),
             limit=limit + 1,
-            account_id=account.id if account else None,
+            account_id=account_id,
             status=known,
             model_id=about.id if about else None,
             viewer_id=viewer,

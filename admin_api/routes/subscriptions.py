@@ -50,6 +50,7 @@ class Reason(Body):
 async def list_subscriptions(
     actor: LoggedIn,
     pool: AppPool,
+    account: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of an account")] = None,
     user: UserQuery = None,
     team: TeamQuery = None,
     model: ModelQuery = None,
@@ -59,7 +60,7 @@ async def list_subscriptions(
 ) -> PageView[SubscriptionView]:
     """By id; those of your own account and your teams, for admins all. Filters combine."""
     page = await subscriptions.list_subscriptions(
-        pool, actor, user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
+        pool, actor, account=account, user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
     )
     return PageView[SubscriptionView].model_validate(page)
 

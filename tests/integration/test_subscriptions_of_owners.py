@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import httpx2
 import pytest
@@ -104,7 +104,7 @@ async def test_a_user_sees_his_own_and_his_teams_subscriptions_and_nobody_elses(
     shared = await subscriptions.create_subscription(pool, ADMIN, model=other, team=team.name)
     foreign = await make_subscription(pool, bob, model)
 
-    async def seen(actor: Actor, **filters: str) -> list[int]:
+    async def seen(actor: Actor, **filters: Any) -> list[int]:
         return [row.id for row in (await subscriptions.list_subscriptions(pool, actor, **filters)).rows]
 
     assert await seen(owner_of(ann)) == [own.id, shared.id]
@@ -113,6 +113,11 @@ async def test_a_user_sees_his_own_and_his_teams_subscriptions_and_nobody_elses(
     assert await seen(owner_of(ann), model=other) == await seen(owner_of(ann), team=team.name) == [shared.id]
     assert await seen(READER, user=bob.email, status="active") == [foreign.id]
     assert await seen(READER, status="denied") == []
+    assert [await seen(actor, account=team.id) for actor in (READER, owner_of(ann), owner_of(bob))] == [
+        [shared.id],
+        [shared.id],
+        [],
+    ]
     for filters in ({"user": ann.email}, {"team": team.name}, {"user": "nobody@x.org"}, {"team": "none"}):
         with pytest.raises(GatewayError) as caught:
             await seen(owner_of(bob), **filters)
