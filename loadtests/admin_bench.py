@@ -221,6 +221,7 @@ async def measure(url: str, app: Any, app_url: str, counts: Mapping[str, int]) -
                     # Not for users, or not for who has no account of his own.
                     if one.statuses not in ({403}, {422}):
                         asked.append(one)
+                        print(f"{one.p95_ms:8.1f} ms  {who} {path} {' '.join(filters)}", flush=True)
     return asked
 
 

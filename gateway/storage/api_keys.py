@@ -110,9 +110,9 @@ SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_em
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
   AND ($4 OR k.archived_at IS NULL)
-  AND ($5::bigint IS NULL OR k.id IN (SELECT own.id FROM api_keys own WHERE own.user_id = $5
+  AND ($5::bigint IS NULL OR k.id = ANY(ARRAY(SELECT own.id FROM api_keys own WHERE own.user_id = $5
        UNION SELECT teams.id FROM team_members t JOIN api_keys teams ON teams.account_id = t.account_id
-       WHERE t.user_id = $5 AND t.role = 'owner'))
+       WHERE t.user_id = $5 AND t.role = 'owner')))
 ORDER BY k.id LIMIT $6
 """
 

@@ -170,11 +170,11 @@ FROM limits l LEFT JOIN models m ON m.id = l.model_id
 WHERE l.id > $1 AND ($2::bigint IS NULL OR l.account_id = $2) AND ($3::text IS NULL OR l.level = $3)
   AND ($4::bigint IS NULL OR CASE l.level WHEN 'subscription' THEN l.subscription_id WHEN 'user' THEN l.user_id
        WHEN 'team' THEN l.account_id ELSE l.api_key_id END = $4)
-  AND ($5::bigint IS NULL OR l.id IN (
+  AND ($5::bigint IS NULL OR l.id = ANY(ARRAY(
        SELECT own.id FROM accounts a JOIN limits own ON own.account_id = a.id WHERE a.owner_user_id = $5
        UNION ALL SELECT theirs.id FROM team_members t JOIN limits theirs ON theirs.account_id = t.account_id
        WHERE t.user_id = $5 AND (t.role = 'owner' OR theirs.level IN ('subscription', 'team') OR theirs.user_id = $5
-           OR theirs.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))))
+           OR theirs.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5)))))
 ORDER BY l.id LIMIT $6
 """
 

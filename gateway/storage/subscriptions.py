@@ -142,8 +142,8 @@ SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_n
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id > $1 AND ($2::bigint IS NULL OR s.account_id = $2) AND ($3::text IS NULL OR s.status = $3)
   AND ($4::bigint IS NULL OR s.model_id = $4)
-  AND ($5::bigint IS NULL OR s.account_id IN (SELECT id FROM accounts WHERE owner_user_id = $5
-       UNION ALL SELECT account_id FROM team_members WHERE user_id = $5))
+  AND ($5::bigint IS NULL OR s.account_id = ANY(ARRAY(SELECT id FROM accounts WHERE owner_user_id = $5
+       UNION ALL SELECT account_id FROM team_members WHERE user_id = $5)))
 ORDER BY s.id LIMIT $6
 """
 
