@@ -7,6 +7,7 @@ docs/admin.md.
 
 import argparse
 import asyncio
+import os
 import random
 import re
 import tempfile
@@ -228,7 +229,9 @@ async def measure(url: str, app: Any, app_url: str, counts: Mapping[str, int]) -
 def table(asked: list[Asked], counts: Mapping[str, int]) -> str:
     """As Markdown, the slowest first."""
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-    lines = [f"{told}; {CALLS} calls each, one after another, on a shared machine.", ""]
+    load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
+    lines = [f"{told}; pages of 100; {CALLS} calls each, one after another, on {os.cpu_count()} cores that other jobs"]
+    lines += [f"shared (load {load} over the last 1, 5 and 15 minutes; these calls alone make about 1).", ""]
     lines += ["| who | GET | filter | answers | p50 ms | p95 ms |", "|---|---|---|---|---|---|"]
     for one in sorted(asked, key=lambda one: -one.p95_ms):
         statuses = ", ".join(map(str, sorted(one.statuses)))
