@@ -231,7 +231,7 @@ def table(asked: list[Asked], counts: Mapping[str, int]) -> str:
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
     lines = [f"{told}; pages of 100; {CALLS} calls each, one after another, on {os.cpu_count()} cores that other jobs"]
-    lines += [f"shared (load {load} over the last 1, 5 and 15 minutes; these calls alone make about 1).", ""]
+    lines += [f"shared (load {load} over the last 1, 5 and 15 minutes).", ""]
     lines += ["| who | GET | filter | answers | p50 ms | p95 ms |", "|---|---|---|---|---|---|"]
     for one in sorted(asked, key=lambda one: -one.p95_ms):
         statuses = ", ".join(map(str, sorted(one.statuses)))
