@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from admin_api.operations.alerts import raise_alerts
 from admin_api.operations.model_sync import SYNC, LiteLLM, sync_models
+from admin_api.operations.send import delete_old, send_due
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
@@ -19,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 # The gateway judges expiry at each call by itself; this only brings the state shown to people up to date.
 EXPIRY_INTERVAL_S: Final = 30.0
+SEND_INTERVAL_S: Final = 1.0
+CLEANING_INTERVAL_S: Final = 3600.0
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
@@ -49,3 +53,21 @@ async def expire_once(pool: "Pool") -> None:
     ended = await expire_subscriptions(pool)
     if ended:
         log.info("subscriptions_expired", count=ended)
+
+
+async def alert_once(pool: "Pool", settings: "Settings") -> None:
+    """One look at what was used; another replica may be at it."""
+    raised = await raise_alerts(pool, settings.alert_thresholds)
+    if raised:
+        log.info("alerts_raised", count=raised)
+
+
+async def send_once(pool: "Pool", settings: "Settings") -> None:
+    """Everything in the outbox that is due, a part at a time."""
+    while await send_due(pool, settings.sender):
+        pass
+
+
+async def clean_once(pool: "Pool") -> None:
+    """Forgets what nobody asks for any more."""
+    await delete_old(pool)

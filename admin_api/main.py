@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from admin_api import clock
 from admin_api.routes import (
+    alerts,
     envelope,
     health,
     keys,
@@ -20,6 +21,7 @@ from admin_api.routes import (
     teams,
     usage,
     users,
+    webhooks,
 )
 from admin_api.settings import Settings, SettingsError
 from gateway.storage.counters import SCRIPTS, Counters
@@ -42,6 +44,8 @@ ROUTERS: Final = (
     limits.admin_router,
     saved_settings.router,
     usage.router,
+    alerts.router,
+    webhooks.router,
     health.router,
 )
 
@@ -87,6 +91,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.counters = await _open_counters(settings)
         expire = partial(clock.expire_once, pool)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
+        for name, work, interval_s in (
+            ("alerts", partial(clock.alert_once, pool, settings), settings.alert_interval_s),
+            ("messages", partial(clock.send_once, pool, settings), clock.SEND_INTERVAL_S),
+            ("cleaning", partial(clock.clean_once, pool), clock.CLEANING_INTERVAL_S),
+        ):
+            background.start(clock.repeat(name, work, interval_s=interval_s), name)
         if settings.model_sync_interval_s:
             sync = partial(clock.sync_once, pool, settings)
             background.start(clock.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync")

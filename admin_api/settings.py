@@ -4,18 +4,33 @@ In layers, so that a command asks only for what it uses: `litemaas migrate` in a
 LiteLLM's.
 """
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from admin_api.operations.receivers import ReceiverRules
+from admin_api.operations.send import MailServer, Sender
+from admin_api.seals import SecretKeys
 from gateway.domain.keys import Peppers
 
 LEAST_TOKEN_LENGTH: Final = 32
 # 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
 LEAST_DIFFERENT_CHARACTERS: Final = 8
+MOST_THRESHOLD: Final = 1000
+MOST_THRESHOLDS: Final = 10
 # What examples and templates put where a secret belongs.
 KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
 
@@ -107,8 +122,96 @@ class CatalogueSettings(DatabaseSettings):
         return value
 
 
-class Settings(KeySettings, CatalogueSettings):
+class SecretSettings(DatabaseSettings):
+    """For what keeps secrets that must be read back."""
+
+    secret_keys: SecretStr | None = Field(
+        default=None,
+        description="1:<64 hex digits>; more versions after commas: the highest seals secrets, all open them",
+    )
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _check_secret_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            SecretKeys.parse(value.get_secret_value())
+        return value
+
+    @property
+    def sealing_keys(self) -> SecretKeys | None:
+        """SECRET_KEYS, parsed."""
+        return None if self.secret_keys is None else SecretKeys.parse(self.secret_keys.get_secret_value())
+
+
+class NewsSettings(_Settings):
+    """When people are told, and how it reaches them."""
+
+    alert_thresholds: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(50, 80, 100),
+        description="percent of a window's limit that raise an alert, commas between; empty: none",
+    )
+    alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between looks at what was used")
+    webhook_allow_http: bool = Field(default=False, description="webhooks may lead to http:// too")
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(), description="private networks, commas between, that webhooks may lead to"
+    )
+    webhook_ca_file: Path | None = Field(default=None, description="CA of the receivers' certificates")
+    smtp_url: SecretStr | None = Field(
+        default=None, description="smtp://user:password@host:587 or smtps://; none: no e-mails"
+    )
+    smtp_ca_file: Path | None = Field(default=None, description="CA of the mail server's certificate")
+    mail_from: str | None = Field(
+        default=None, validate_default=True, description="sender of e-mails, as LiteMaaS <litemaas@example.com>"
+    )
+
+    @field_validator("alert_thresholds", "webhook_networks", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("alert_thresholds")
+    @classmethod
+    def _check_thresholds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < threshold <= MOST_THRESHOLD for threshold in value) or len(value) > MOST_THRESHOLDS:
+            raise ValueError(f"{MOST_THRESHOLDS} numbers at most, from 1 to {MOST_THRESHOLD}")
+        return tuple(sorted(set(value)))
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in ("smtp", "smtps") or not url.hostname:
+                raise ValueError("an address as smtp://user:password@host:587 or smtps://…")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _check_sender(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("smtp_url") is not None and ("@" not in (value or "") or not str(value).isprintable()):
+            raise ValueError("an address as LiteMaaS <litemaas@example.com>; LITEMAAS_SMTP_URL needs it")
+        return value
+
+    @property
+    def rules(self) -> ReceiverRules:
+        """Where webhooks may lead."""
+        return ReceiverRules(self.webhook_allow_http, self.webhook_networks)
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """None: no e-mails."""
+        if self.smtp_url is None or self.mail_from is None:
+            return None
+        return MailServer(self.smtp_url, self.mail_from, self.smtp_ca_file)
+
+
+class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings):
     """The admin API's own."""
+
+    @property
+    def sender(self) -> Sender:
+        """How news are sent."""
+        return Sender(keys=self.sealing_keys, mail=self.mail_server, rules=self.rules, ca_file=self.webhook_ca_file)
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")

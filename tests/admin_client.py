@@ -24,6 +24,7 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1") -> 
             "litellm_urls": litellm_url,
             "litellm_api_key": CatalogueServer.KEY,
             "key_peppers": "1:" + "ab" * 32,
+            "secret_keys": "1:" + "0123456789abcdef" * 4,
             "admin_token": TOKEN,
             "model_sync_interval_s": 0,
             "log_level": "error",

@@ -21,6 +21,7 @@ GROUPS: Final = {
     "settings": "admin_api.cli.saved_settings",
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",
+    "secrets": "admin_api.cli.secrets",
 }
 
 

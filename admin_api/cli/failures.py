@@ -1,5 +1,6 @@
 """What a person at a terminal reads when something went wrong."""
 
+from admin_api.seals import SealError
 from admin_api.settings import SettingsError
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
@@ -10,6 +11,6 @@ def explain(error: BaseException) -> str:
     """One sentence; for what nobody foresaw, at least what it is called."""
     if isinstance(error, GatewayError):
         return f"{error.message} ({error.code})"
-    if isinstance(error, SettingsError | MigrationError):
+    if isinstance(error, SettingsError | MigrationError | SealError):
         return str(error)
     return failures.explain(error) or f"This should not have happened: {type(error).__name__}: {error}"

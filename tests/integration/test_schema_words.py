@@ -8,7 +8,7 @@ import pytest
 from conftest import Database
 
 from gateway.domain import calls, limits, subscriptions, windows
-from gateway.storage import accounts, models
+from gateway.storage import accounts, deliveries, models
 
 WORDS = {
     ("users", "role"): accounts.ROLES,
@@ -24,6 +24,10 @@ WORDS = {
     ("limits", "window_kind"): windows.WINDOW_KINDS,
     ("limits", "reserve"): get_args(limits.ReserveMode),
     ("limits", "set_by"): get_args(limits.SetBy),
+    ("deliveries", "channel"): deliveries.CHANNELS,
+    ("alerts", "level"): limits.LEVELS,
+    ("alerts", "kind"): limits.WINDOWED_KINDS,
+    ("alerts", "window_kind"): windows.WINDOW_KINDS,
     ("usage_logs", "ending"): calls.ENDINGS,
     ("usage_logs", "estimated_why"): get_args(calls.EstimatedWhy),
 }

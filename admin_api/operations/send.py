@@ -1,0 +1,204 @@
+"""Sends what waits in the outbox: webhooks, signed as Standard Webhooks says, and e-mails.
+
+At least once: a row is taken for a time, sent, then marked. Who dies in between leaves it to the next try, under the
+same `webhook-id` (for e-mail: the same Message-ID), by which a receiver tells a repetition.
+"""
+
+import asyncio
+import base64
+import hmac
+import json
+import secrets
+import smtplib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from admin_api.operations.letters import write_letter
+from admin_api.operations.receivers import ReceiverError, ReceiverRules, resolve
+from admin_api.seals import SealError, SecretKeys
+from gateway.storage import deliveries
+from gateway.storage.deliveries import Channel, Delivery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = "whsec_"
+PURPOSE: Final = "webhook"
+TRY_S: Final = 10.0
+# Longer than a try can take, so that nobody else begins one meanwhile.
+LEASE: Final = timedelta(seconds=60)
+AT_ONCE: Final = 20
+# After each failed try; after the last nothing more. Two days in all.
+PAUSES: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600))
+KEPT: Final = timedelta(days=30)
+MOST_ERROR: Final = 300
+
+
+class SendError(Exception):
+    """A try that failed; the message is for people and holds nothing that the receiver said."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """smtp://user:password@host:587 (with STARTTLS where offered; always if there is a password) or smtps://…"""
+
+    url: "SecretStr" = field(repr=False)
+    sender: str
+    ca_file: "Path | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """How to send. Without keys no webhooks are sent, without a mail server no e-mails: their rows wait."""
+
+    keys: SecretKeys | None = None
+    mail: MailServer | None = None
+    rules: ReceiverRules = field(default_factory=ReceiverRules)
+    ca_file: "Path | None" = None
+    pauses: Sequence[timedelta] = PAUSES
+
+    @property
+    def channels(self) -> list[Channel]:
+        """What it can send."""
+        parts: list[tuple[Channel, object]] = [("webhook", self.keys), ("email", self.mail)]
+        return [channel for channel, part in parts if part is not None]
+
+
+def new_signing_secret() -> str:
+    """As Standard Webhooks writes one: `whsec_` and 32 random bytes in base64."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """HMAC-SHA256 over `id.timestamp.body` (github.com/standard-webhooks, version 1)."""
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+async def send_due(pool: "Pool", sender: Sender) -> int:
+    """One round over what is due; how many arrived. Any number of replicas may do so at once."""
+    if not sender.channels:
+        return 0
+    async with pool.acquire() as connection:
+        due = await deliveries.take_due(connection, channels=sender.channels, limit=AT_ONCE, lease=LEASE)
+    if not due:
+        return 0
+    return sum(await asyncio.gather(*(_send_one(pool, sender, delivery) for delivery in due)))
+
+
+async def delete_old(pool: "Pool") -> None:
+    """Forgets messages of long ago."""
+    async with pool.acquire() as connection:
+        await deliveries.delete_old(connection, datetime.now(UTC) - KEPT)
+
+
+async def _send_one(pool: "Pool", sender: Sender, delivery: Delivery) -> bool:
+    try:
+        async with asyncio.timeout(2 * TRY_S):
+            await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
+    except (SendError, ReceiverError, SealError, TimeoutError) as exc:
+        error = (str(exc) or "It took too long.")[:MOST_ERROR]
+        pause = sender.pauses[delivery.tries - 1] if delivery.tries <= len(sender.pauses) else None
+        log.warning(
+            "delivery_failed", delivery=delivery.id, channel=delivery.channel, tries=delivery.tries, cause=error
+        )
+        async with pool.acquire() as connection:
+            await deliveries.mark_failed(connection, delivery.id, error=error, pause=pause)
+        return False
+    async with pool.acquire() as connection:
+        await deliveries.mark_delivered(connection, delivery.id)
+    return True
+
+
+async def post_webhook(sender: Sender, delivery: Delivery) -> None:
+    """One try; raises SendError, ReceiverError or SealError. A redirect is a failure: it would lead past the check."""
+    # Here and not above: it takes longer to load than all the rest of a command.
+    import httpx2
+
+    if sender.keys is None or delivery.secret is None or delivery.url is None:
+        raise SendError("There are no LITEMAAS_SECRET_KEYS to sign with.")
+    secret = sender.keys.open(delivery.secret, purpose=PURPOSE, row=delivery.webhook_id)
+    url, timestamp = urlsplit(delivery.url), round(datetime.now(UTC).timestamp())
+    message = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": delivery.payload}
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    address = await resolve(host, port, sender.rules)
+    headers = {
+        "host": url.netloc,
+        "content-type": "application/json",
+        "user-agent": "LiteMaaS",
+        "webhook-id": str(delivery.message_id),
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(secret, str(delivery.message_id), timestamp, body),
+    }
+    place = f"[{address}]" if ":" in address else address
+    path = url.path or "/"
+    target = f"{url.scheme}://{place}:{port}{path}" + (f"?{url.query}" if url.query else "")
+    verify = ssl.create_default_context(cafile=str(sender.ca_file)) if sender.ca_file else True
+    async with httpx2.AsyncClient(timeout=TRY_S, verify=verify, trust_env=False, follow_redirects=False) as client:
+        try:
+            # The certificate is checked against the name, the connection goes to the address that was checked.
+            request = client.build_request("POST", target, content=body, headers=headers)
+            request.extensions["sni_hostname"] = host
+            answer = await client.send(request, stream=True)
+            await answer.aclose()
+        except httpx2.HTTPError as exc:
+            raise SendError(f"The receiver did not answer: {type(exc).__name__}.") from None
+    if not 200 <= answer.status_code < 300:
+        raise SendError(f"The receiver answered with status {answer.status_code}.")
+
+
+async def _post_mail(sender: Sender, delivery: Delivery) -> None:
+    if sender.mail is None or delivery.email is None:
+        raise SendError("There is no mail server.")
+    subject, text = write_letter(delivery.event, delivery.payload, delivery.locale)
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = sender.mail.sender, delivery.email, subject
+    letter["Date"] = format_datetime(delivery.created_at)
+    domain = sender.mail.sender.rpartition("@")[2].strip(">") or "localhost"
+    letter["Message-ID"] = f"<{delivery.message_id}@{domain}>"
+    letter["Auto-Submitted"] = "auto-generated"
+    letter.set_content(text)
+    await asyncio.to_thread(_hand_over, sender.mail, letter)
+
+
+def _hand_over(server: MailServer, letter: EmailMessage) -> None:
+    """In a thread: the standard library's client blocks, and a few letters a minute do not need another one."""
+    url = urlsplit(server.url.get_secret_value())
+    context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+    host, is_tls = url.hostname or "", url.scheme == "smtps"
+    port = url.port or (465 if is_tls else 587)
+    try:
+        connection = (
+            smtplib.SMTP_SSL(host, port, timeout=TRY_S, context=context)
+            if is_tls
+            else smtplib.SMTP(host, port, timeout=TRY_S)
+        )
+        with connection:
+            connection.ehlo()
+            if not is_tls and (connection.has_extn("starttls") or url.password):
+                # A password goes out over TLS only: a server that offers none is refused here.
+                connection.starttls(context=context)
+            if url.username:
+                connection.login(unquote(url.username), unquote(url.password or ""))
+            connection.send_message(letter)
+    except (OSError, smtplib.SMTPException) as exc:
+        # Its words may repeat what was sent.
+        code = getattr(exc, "smtp_code", None)
+        raise SendError(f"The mail server: {type(exc).__name__}{f' {code}' if code else ''}.") from None

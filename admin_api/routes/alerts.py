@@ -1,0 +1,37 @@
+"""`/api/v1/alerts`, and everybody's under `/api/v1/admin/alerts`"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from admin_api.operations import alerts
+from admin_api.routes.requests import ERRORS, ID, AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.views.alerts import AlertView
+from admin_api.views.shapes import PageView
+
+router = APIRouter(prefix="/api/v1", tags=["alerts"], responses=ERRORS)
+Acknowledged = Annotated[bool | None, Query(description="Only those somebody has acknowledged, or nobody has")]
+
+
+@router.get("/alerts")
+async def list_own_alerts(
+    actor: LoggedIn, pool: AppPool, acknowledged: Acknowledged = None, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[AlertView]:
+    """The caller's own, newest first: of his account, his keys and the teams he owns."""
+    page = await alerts.list_alerts(pool, actor, acknowledged=acknowledged, limit=limit, cursor=cursor)
+    return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/admin/alerts")
+async def list_all_alerts(
+    actor: Reader, pool: AppPool, acknowledged: Acknowledged = None, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[AlertView]:
+    """Everybody's, newest first."""
+    page = await alerts.list_alerts(pool, actor, everybody=True, acknowledged=acknowledged, limit=limit, cursor=cursor)
+    return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.post("/alerts/{alert_id}/acknowledge")
+async def acknowledge_alert(actor: LoggedIn, pool: AppPool, alert_id: ID) -> AlertView:
+    """Says that it was seen; again changes nothing."""
+    return AlertView.of(await alerts.acknowledge_alert(pool, actor, alert_id))

@@ -1,0 +1,81 @@
+"""`/api/v1/webhooks`"""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from admin_api.operations import webhooks
+from admin_api.operations.notices import Event
+from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
+from admin_api.views.alerts import NewWebhookView, WebhookView
+from admin_api.views.shapes import PageView
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], responses=ERRORS)
+URL = Annotated[str, Field(max_length=2000, description="https, to a public address unless settings allow more")]
+Events = Annotated[list[Event], Field(min_length=1, max_length=100)]
+
+
+class NewWebhook(Body):
+    """Of one account, or of everybody if neither user nor team is named."""
+
+    url: URL
+    events: Events
+    user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
+    team: Annotated[str | None, Field(max_length=254, description="Name or id")] = None
+
+
+class WebhookChange(Body):
+    """What is left out stays as it is."""
+
+    url: URL | None = None
+    events: Events | None = None
+    enabled: bool | None = None
+
+
+@router.get("")
+async def list_webhooks(
+    actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[WebhookView]:
+    """By id; never their secrets."""
+    page = await webhooks.list_webhooks(pool, actor, limit=limit, cursor=cursor)
+    return PageView[WebhookView].model_validate(page)
+
+
+@router.post("", status_code=201)
+async def create_webhook(actor: Admin, pool: AppPool, settings: AppSettings, body: NewWebhook) -> NewWebhookView:
+    """Makes a webhook and shows its signing secret, this once (standardwebhooks.com says how to verify)."""
+    made = await webhooks.create_webhook(
+        pool,
+        actor,
+        settings.sealing_keys,
+        settings.rules,
+        url=body.url,
+        events=body.events,
+        user=body.user,
+        team=body.team,
+    )
+    return NewWebhookView.of(made)
+
+
+@router.patch("/{webhook_id}")
+async def update_webhook(
+    actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, body: WebhookChange
+) -> WebhookView:
+    """Changes where it leads and what it hears of."""
+    changed = await webhooks.update_webhook(
+        pool, actor, settings.rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled
+    )
+    return WebhookView.model_validate(changed)
+
+
+@router.post("/{webhook_id}/secret")
+async def renew_secret(actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID) -> NewWebhookView:
+    """A new signing secret, in force at once, shown this once."""
+    return NewWebhookView.of(await webhooks.renew_secret(pool, actor, settings.sealing_keys, webhook_id))
+
+
+@router.delete("/{webhook_id}", status_code=204)
+async def delete_webhook(actor: Admin, pool: AppPool, webhook_id: ID) -> None:
+    """With the messages that still wait for it."""
+    await webhooks.delete_webhook(pool, actor, webhook_id)

@@ -1,0 +1,287 @@
+"""Alerts, and what the pass that raises them reads: limits of the accounts that changed, and their sums."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.domain.limits import (
+    TEAM_SCOPE,
+    Kind,
+    Level,
+    SetBy,
+    key_model_scope,
+    key_scope,
+    subscription_scope,
+    user_scope,
+)
+from gateway.domain.windows import WindowKind
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+# One pass at a time, whichever replica. "lmalrt"
+ALERTS_LOCK: Final = 0x6C6D_616C_7274
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLimit:
+    """A limit in force, with what an alert says of it."""
+
+    account_id: int
+    account_name: str
+    time_zone: str
+    account_created_at: datetime
+    level: Level
+    api_key_id: int | None
+    model_id: int | None
+    subscription_id: int | None
+    limit_user_id: int | None
+    kind: Kind
+    window: WindowKind
+    amount: int
+    set_by: SetBy
+    is_passing: bool
+    user_id: int | None
+    user_email: str | None
+    key_name: str | None
+    key_last_four: str | None
+    model_name: str | None
+
+    @property
+    def scope(self) -> str:
+        """As counters name it."""
+        if self.level == "key":
+            return key_scope(self.api_key_id or 0)
+        if self.level == "key_model":
+            return key_model_scope(self.api_key_id or 0, self.model_id or 0)
+        if self.level == "subscription":
+            return subscription_scope(self.subscription_id or 0)
+        return user_scope(self.limit_user_id or 0) if self.level == "user" else TEAM_SCOPE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """What makes an alert one: `threshold` percent of this limit in this window."""
+
+    account_id: int
+    scope: str
+    kind: Kind
+    window: WindowKind
+    window_start: datetime
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A threshold that was reached. `forecast_at`: when the limit will be, at the pace of the window so far."""
+
+    id: int
+    account_id: int
+    user_id: int | None
+    level: Level
+    kind: Kind
+    window: WindowKind
+    window_start: datetime
+    window_end: datetime | None
+    threshold: int
+    used: int
+    amount: int
+    forecast_at: datetime | None
+    about: Mapping[str, Any]
+    created_at: datetime
+    cleared_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+
+TRY_LOCK_ALERTS: Final = """
+SELECT pg_try_advisory_xact_lock($1)
+"""
+
+
+async def try_lock_alerts(executor: "Executor") -> bool:
+    """Until the transaction ends; False if another replica is at it."""
+    return bool(await executor.fetchval(TRY_LOCK_ALERTS, ALERTS_LOCK))
+
+
+# Rows that are committed, and so are the sums of what made them. Rows being appended meanwhile stay for the next pass.
+TAKE_ACCOUNTS: Final = """
+WITH due AS (SELECT DISTINCT account_id FROM (SELECT account_id FROM accounts_to_check LIMIT 20000) AS r LIMIT $1)
+DELETE FROM accounts_to_check c USING due WHERE c.account_id = due.account_id RETURNING c.account_id
+"""
+
+
+async def take_accounts(executor: "Executor", limit: int) -> set[int]:
+    """Whose use or limits changed; put back if the transaction is rolled back."""
+    return {row["account_id"] for row in await executor.fetch(TAKE_ACCOUNTS, limit)}
+
+
+LIST_ENDED_LIMITS: Final = """
+SELECT DISTINCT account_id FROM limits WHERE expires_at > $1 AND expires_at <= $2
+"""
+
+
+async def list_accounts_with_ended_limits(executor: "Executor", since: datetime, until: datetime) -> set[int]:
+    """Accounts whose limit in force changed by time alone."""
+    return {row["account_id"] for row in await executor.fetch(LIST_ENDED_LIMITS, since, until)}
+
+
+LIST_WINDOW_LIMITS: Final = """
+SELECT l.account_id, a.name AS account_name, a.time_zone, a.created_at AS account_created_at, l.level, l.api_key_id,
+       l.model_id, l.subscription_id, l.user_id AS limit_user_id, l.kind, l.window_kind AS window, l.amount, l.set_by,
+       l.expires_at IS NOT NULL AS is_passing, u.id AS user_id, u.email AS user_email, k.name AS key_name,
+       k.last_four AS key_last_four, m.name AS model_name
+FROM limits l JOIN accounts a ON a.id = l.account_id
+     LEFT JOIN api_keys k ON k.id = l.api_key_id
+     LEFT JOIN subscriptions s ON s.id = l.subscription_id
+     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
+     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+WHERE l.account_id = ANY($1::bigint[]) AND l.window_kind IS NOT NULL AND NOT l.shadow
+  AND (l.expires_at IS NULL OR l.expires_at > $2)
+"""
+
+
+async def list_window_limits(executor: "Executor", account_ids: Iterable[int], now: datetime) -> list[WindowLimit]:
+    """Of these accounts, those not expired at `now`; shadow limits refuse nothing and alert nobody."""
+    rows = await executor.fetch(LIST_WINDOW_LIMITS, list(account_ids), now)
+    return [WindowLimit(**row) for row in rows]
+
+
+# Windows of many accounts in one statement: each a range of the rollup's primary key.
+SUM_WINDOWS: Final = """
+SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, q.requests, q.tokens, q.cost
+FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS w (n, account_id, start_at, end_at)
+     CROSS JOIN LATERAL (
+         SELECT api_key_id, user_id, model_id, sum(counted_requests)::bigint AS requests,
+                sum(counted_tokens)::bigint AS tokens, sum(counted_nano_usd)::bigint AS cost
+         FROM usage_quarter_hours r
+         WHERE r.account_id = w.account_id AND r.started_at >= w.start_at AND r.started_at < w.end_at
+         GROUP BY api_key_id, user_id, model_id) AS q
+     LEFT JOIN subscriptions s ON s.account_id = w.account_id AND s.model_id = q.model_id
+"""
+
+Window = tuple[int, datetime, datetime]
+
+
+async def sum_windows(executor: "Executor", windows: Sequence[Window]) -> list[dict[tuple[Kind, str], int]]:
+    """What each (account, start, end) used, by kind and scope."""
+    sums: list[dict[tuple[Kind, str], int]] = [{} for _ in windows]
+    columns = [list(column) for column in zip(*windows, strict=True)]
+    for row in await executor.fetch(SUM_WINDOWS, list(range(len(windows))), *columns):
+        key, user, model = row["api_key_id"], row["user_id"], row["model_id"]
+        scopes = (
+            key_scope(key),
+            key_model_scope(key, model),
+            subscription_scope(row["subscription_id"] or 0),
+            user_scope(user),
+            TEAM_SCOPE,
+        )
+        totals = sums[row["n"]]
+        kinds: tuple[Kind, ...] = ("requests", "tokens", "cost")
+        for scope in scopes:
+            for kind in kinds:
+                totals[kind, scope] = totals.get((kind, scope), 0) + row[kind]
+    return sums
+
+
+LIST_OPEN_CROSSINGS: Final = """
+SELECT id, account_id, scope, kind, window_kind AS window, window_start, threshold FROM alerts
+WHERE account_id = ANY($1::bigint[]) AND cleared_at IS NULL AND (window_end IS NULL OR window_end > $2)
+"""
+
+
+async def list_open_crossings(executor: "Executor", account_ids: Iterable[int], since: datetime) -> dict[Crossing, int]:
+    """Alerts that stand, of windows that ended after `since`: crossing -> id."""
+    rows = await executor.fetch(LIST_OPEN_CROSSINGS, list(account_ids), since)
+    return {Crossing(**{name: row[name] for name in Crossing.__slots__}): row["id"] for row in rows}
+
+
+UPDATE_CLEARED: Final = """
+UPDATE alerts SET cleared_at = now() WHERE id = ANY($1::bigint[])
+"""
+
+
+async def update_cleared(executor: "Executor", alert_ids: Sequence[int]) -> None:
+    """The use is below the threshold again: reaching it anew is another alert."""
+    await executor.execute(UPDATE_CLEARED, list(alert_ids))
+
+
+INSERT_ALERT: Final = """
+INSERT INTO alerts (account_id, scope, kind, window_kind, window_start, threshold, user_id, level, window_end, used,
+                    amount, forecast_at, about)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb)
+ON CONFLICT (account_id, scope, kind, window_kind, window_start, threshold) WHERE cleared_at IS NULL DO NOTHING
+RETURNING id
+"""
+
+
+async def insert_alert(
+    executor: "Executor",
+    crossing: Crossing,
+    *,
+    user_id: int | None,
+    level: Level,
+    window_end: datetime | None,
+    used: int,
+    amount: int,
+    forecast_at: datetime | None,
+    about: Mapping[str, Any],
+) -> int | None:
+    """Its id; None if it stands already."""
+    alert_id: int | None = await executor.fetchval(
+        INSERT_ALERT,
+        *(getattr(crossing, name) for name in Crossing.__slots__),
+        user_id,
+        level,
+        window_end,
+        used,
+        amount,
+        forecast_at,
+        json.dumps(dict(about)),
+    )
+    return alert_id
+
+
+LIST_ALERTS: Final = """
+SELECT id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
+       forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
+FROM alerts
+WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
+ORDER BY id DESC LIMIT $3
+"""
+
+# Mine: of my own account and of teams I own, and what is about me or my keys elsewhere.
+LIST_ALERTS_OF_USER: Final = """
+SELECT id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
+       forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
+FROM alerts
+WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
+  AND (user_id = $4 OR account_id IN (
+      SELECT a.id FROM accounts a WHERE a.owner_user_id = $4
+      UNION ALL SELECT m.account_id FROM team_members m WHERE m.user_id = $4 AND m.role = 'owner'))
+ORDER BY id DESC LIMIT $3
+"""
+
+
+async def list_alerts(
+    executor: "Executor", *, before_id: int, limit: int, acknowledged: bool | None, user_id: int | None
+) -> list[Alert]:
+    """Newest first, those before `before_id`; of everybody if `user_id` is None."""
+    if user_id is None:
+        rows = await executor.fetch(LIST_ALERTS, before_id, acknowledged, limit)
+    else:
+        rows = await executor.fetch(LIST_ALERTS_OF_USER, before_id, acknowledged, limit, user_id)
+    return [Alert(**(dict(row) | {"about": json.loads(row["about"])})) for row in rows]
+
+
+ACKNOWLEDGE: Final = """
+UPDATE alerts SET acknowledged_at = now(), acknowledged_by = $2 WHERE id = $1 AND acknowledged_at IS NULL
+RETURNING id
+"""
+
+
+async def acknowledge(executor: "Executor", alert_id: int, by: str) -> bool:
+    """Whether nobody had before."""
+    return await executor.fetchval(ACKNOWLEDGE, alert_id, by) is not None

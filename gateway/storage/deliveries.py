@@ -1,0 +1,114 @@
+"""The outbox: news that wait to be sent, one row a receiver."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+Channel = Literal["webhook", "email"]
+CHANNELS: Final = get_args(Channel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One try of one message to one receiver. `url` and `secret` are a webhook's, `email` and `locale` a person's."""
+
+    id: int
+    message_id: UUID
+    channel: Channel
+    event: str
+    payload: Mapping[str, Any]
+    tries: int
+    created_at: datetime
+    webhook_id: int | None
+    url: str | None
+    secret: bytes | None = field(repr=False)
+    email: str | None
+    locale: str | None
+
+
+INSERT_FOR_WEBHOOKS: Final = """
+INSERT INTO deliveries (channel, webhook_id, event, payload)
+SELECT 'webhook', id, $1, $2::jsonb FROM webhooks
+WHERE enabled AND $1 = ANY(events) AND (account_id IS NULL OR account_id = $3)
+"""
+
+# Whose it is; if that is nobody in particular, the owner of the account or the owners of the team.
+INSERT_FOR_PEOPLE: Final = """
+INSERT INTO deliveries (channel, user_id, event, payload)
+SELECT 'email', u.id, $1, $2::jsonb FROM users u
+WHERE u.status = 'active' AND (u.id = $4 OR ($4::bigint IS NULL AND (
+    u.id = (SELECT owner_user_id FROM accounts WHERE id = $3)
+    OR u.id IN (SELECT user_id FROM team_members WHERE account_id = $3 AND role = 'owner'))))
+"""
+
+
+async def insert(
+    executor: "Executor", *, event: str, payload: Mapping[str, Any], account_id: int, user_id: int | None
+) -> None:
+    """A row for every webhook that wants it and every person it concerns, in the transaction of what it tells of."""
+    text = json.dumps(dict(payload), default=str)
+    await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id)
+    await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id)
+
+
+# A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.
+TAKE_DUE: Final = """
+WITH due AS (
+    SELECT id FROM deliveries
+    WHERE channel = ANY($1::text[]) AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+    ORDER BY next_try_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + $3::interval FROM due WHERE d.id = due.id
+    RETURNING d.id, d.message_id, d.channel, d.event, d.payload::text, d.tries, d.created_at, d.webhook_id, d.user_id
+)
+SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at, t.webhook_id, w.url, w.secret,
+       u.email, u.locale
+FROM taken t LEFT JOIN webhooks w ON w.id = t.webhook_id LEFT JOIN users u ON u.id = t.user_id
+ORDER BY t.id
+"""
+
+
+async def take_due(
+    executor: "Executor", *, channels: Sequence[Channel], limit: int, lease: timedelta
+) -> list[Delivery]:
+    """Those whose time has come, by id; no two callers get the same row within `lease`."""
+    rows = await executor.fetch(TAKE_DUE, list(channels), limit, lease)
+    return [Delivery(**(dict(row) | {"payload": json.loads(row["payload"])})) for row in rows]
+
+
+MARK_DELIVERED: Final = """
+UPDATE deliveries SET delivered_at = now(), last_error = NULL WHERE id = $1
+"""
+
+
+async def mark_delivered(executor: "Executor", delivery_id: int) -> None:
+    """The receiver has it."""
+    await executor.execute(MARK_DELIVERED, delivery_id)
+
+
+MARK_FAILED: Final = """
+UPDATE deliveries SET last_error = $2, next_try_at = now() + coalesce($3::interval, '0'),
+    gave_up_at = CASE WHEN $3::interval IS NULL THEN now() END
+WHERE id = $1
+"""
+
+
+async def mark_failed(executor: "Executor", delivery_id: int, *, error: str, pause: timedelta | None) -> None:
+    """Tried again after `pause`; None: never."""
+    await executor.execute(MARK_FAILED, delivery_id, error, pause)
+
+
+DELETE_OLD: Final = """
+DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE created_at < $1 ORDER BY created_at LIMIT 5000)
+"""
+
+
+async def delete_old(executor: "Executor", before: datetime) -> None:
+    """Sent or not: news of long ago are none. A part at a time."""
+    await executor.execute(DELETE_OLD, before)

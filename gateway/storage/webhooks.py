@@ -1,0 +1,92 @@
+"""Webhooks: where news go, with the sealed secret each is signed with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """`account_id` None: of everybody. `secret` is sealed."""
+
+    id: int
+    account_id: int | None
+    url: str
+    events: list[str]
+    secret: bytes = field(repr=False)
+    enabled: bool
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+INSERT_WEBHOOK: Final = """
+INSERT INTO webhooks (account_id, url, events, secret, created_by) VALUES ($1, $2, $3, '', $4) RETURNING id
+"""
+
+
+async def insert_webhook(
+    executor: "Executor", *, account_id: int | None, url: str, events: Sequence[str], created_by: str
+) -> int:
+    """Without its secret, which is sealed for the id that it returns."""
+    webhook_id: int = await executor.fetchval(INSERT_WEBHOOK, account_id, url, list(events), created_by)
+    return webhook_id
+
+
+REPLACE_SEALED: Final = """
+UPDATE webhooks SET secret = $2, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_secret(executor: "Executor", webhook_id: int, secret: bytes) -> None:
+    """`secret` is sealed."""
+    await executor.execute(REPLACE_SEALED, webhook_id, secret)
+
+
+UPDATE_WEBHOOK: Final = """
+UPDATE webhooks SET url = $2, events = $3, enabled = $4, updated_at = now() WHERE id = $1
+"""
+
+
+async def update_webhook(
+    executor: "Executor", webhook_id: int, *, url: str, events: Sequence[str], enabled: bool
+) -> None:
+    """All but the secret."""
+    await executor.execute(UPDATE_WEBHOOK, webhook_id, url, list(events), enabled)
+
+
+LOCK_WEBHOOK: Final = """
+SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
+FROM webhooks WHERE id = $1 FOR UPDATE
+"""
+
+
+async def lock_webhook(executor: "Executor", webhook_id: int) -> Webhook | None:
+    """Locked until the transaction ends."""
+    row = await executor.fetchrow(LOCK_WEBHOOK, webhook_id)
+    return Webhook(**row) if row else None
+
+
+LIST_WEBHOOKS: Final = """
+SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
+FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def list_webhooks(executor: "Executor", *, after_id: int, limit: int) -> list[Webhook]:
+    """By id, those after `after_id`."""
+    return [Webhook(**row) for row in await executor.fetch(LIST_WEBHOOKS, after_id, limit)]
+
+
+DELETE_WEBHOOK: Final = """
+DELETE FROM webhooks WHERE id = $1
+"""
+
+
+async def delete_webhook(executor: "Executor", webhook_id: int) -> None:
+    """With what still waits to be sent to it."""
+    await executor.execute(DELETE_WEBHOOK, webhook_id)

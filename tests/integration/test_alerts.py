@@ -1,0 +1,460 @@
+"""Alerts: raised once from what is in the ledger, kept, and delivered."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from itertools import count
+from typing import Any
+
+import asyncpg
+import pytest
+from conftest import Database
+from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
+from pydantic import SecretStr
+from receivers import HookServer, MailBox
+
+from admin_api.operations import limits
+from admin_api.operations.actors import Actor
+from admin_api.operations.alerts import acknowledge_alert, forecast, list_alerts, raise_alerts
+from admin_api.operations.keys import NewKey
+from admin_api.operations.limits import LimitWish
+from admin_api.operations.receivers import ReceiverRules
+from admin_api.operations.send import MailServer, Sender, send_due, signature
+from admin_api.operations.webhooks import create_webhook
+from admin_api.seals import SecretKeys
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import uuid7
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage import deliveries
+from gateway.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool
+
+KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)
+THRESHOLDS = (50, 80, 100)
+RULES = ReceiverRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
+AT_ONCE = tuple(timedelta(0) for _ in range(8))
+SENDER = Sender(keys=KEYS, rules=RULES, pauses=AT_ONCE)
+_numbers = count(1)
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[HookServer]:
+    async with HookServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def mail_box() -> AsyncIterator[MailBox]:
+    async with MailBox() as box:
+        yield box
+
+
+async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None = None, **changes: Any) -> None:
+    """A batch of the ledger with one call of that key, as a gateway writes it."""
+    moment = at or datetime.now(UTC)
+    subscription = await pool.fetchrow(
+        "SELECT s.id, s.model_id FROM subscriptions s JOIN api_key_models m USING (model_id) "
+        "WHERE s.account_id = $1 AND m.api_key_id = $2",
+        key.row.account_id,
+        key.row.id,
+    )
+    assert subscription is not None
+    about: dict[str, Any] = {
+        "request_id": uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big")),
+        "started_at": moment, "account_id": key.row.account_id, "user_id": key.row.user_id,
+        "api_key_id": key.row.id, "subscription_id": subscription["id"], "model_id": subscription["model_id"],
+        "model_asked": "small", "model_served": None, "endpoint": "chat_completions", "streamed": False,
+        "status": 200, "ending": "completed", "prompt_tokens": tokens, "completion_tokens": 0, "cached_tokens": 0,
+        "cache_write_tokens": 0, "reasoning_tokens": 0, "cost_nano_usd": 0, "price_id": None,
+        "litellm_cost_nano_usd": None, "counted_requests": 1, "counted_tokens": tokens, "counted_nano_usd": 0,
+        "first_byte_ms": 1, "total_ms": 1, "estimated": False, "estimated_why": None, "error_code": None,
+    }  # fmt: skip
+    await write_rows(pool, [UsageRow(**(about | changes))])
+
+
+async def limit_key(pool: Pool, key: NewKey, amount: int | None, *, kind: str = "tokens", **wish: Any) -> None:
+    """A limit of the key by the month."""
+    about = LimitWish(kind=kind, amount=amount, window=wish.pop("window", "month"), **wish)
+    await limits.set_limit(pool, ADMIN, about, level="key", target=str(key.row.id), model=None, team=None)
+
+
+async def thresholds_of(pool: Pool) -> list[int]:
+    rows = (await list_alerts(pool, READER, everybody=True)).rows
+    return sorted(row.threshold for row in rows)
+
+
+async def make_hook(pool: Pool, hook: HookServer) -> str:
+    events = ["limit.threshold_reached", "subscription.denied"]
+    return (await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)).secret
+
+
+async def send_all(pool: Pool, sender: Sender = SENDER) -> int:
+    """Until nothing is due."""
+    sent = 0
+    for _ in range(20):
+        sent += await send_due(pool, sender)
+    return sent
+
+
+async def test_each_threshold_is_told_of_once_in_a_window(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 1000)
+    seen = []
+    for tokens in (400, 100, 50, 300, 10, 140, 500):
+        await use(pool, key, tokens=tokens)
+        seen.append(await raise_alerts(pool, THRESHOLDS))
+
+    assert seen == [0, 1, 0, 1, 0, 1, 0]
+    assert await thresholds_of(pool) == [50, 80, 100]
+
+
+async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 100)
+    await use(pool, key, tokens=1)
+    await raise_alerts(pool, THRESHOLDS)
+    assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") == 0
+    # Behind the ledger's back, so that nothing says this account has changed.
+    await pool.execute("UPDATE usage_quarter_hours SET counted_tokens = 100")
+
+    quiet = await raise_alerts(pool, THRESHOLDS)
+    await use(pool, key, tokens=1)
+    after = await raise_alerts(pool, THRESHOLDS)
+
+    assert (quiet, after) == (0, 3)
+
+
+async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
+    user, model = await make_user(pool), await make_model(pool)
+    await make_subscription(pool, user, model)
+    key = await make_key(pool, user, model)
+    subscription = await pool.fetchval("SELECT id FROM subscriptions")
+    for level, target in (("key", key.row.id), ("key_model", key.row.id), ("subscription", subscription),
+                          ("user", user.id)):  # fmt: skip
+        for kind in ("requests", "tokens", "cost"):
+            wish = LimitWish(kind=kind, amount=1, window="day")
+            name = model if level == "key_model" else None
+            await limits.set_limit(pool, ADMIN, wish, level=level, target=str(target), model=name, team=None)
+
+    await use(pool, key, tokens=1, counted_nano_usd=1)
+
+    assert await raise_alerts(pool, (100,)) == 12
+    found = await pool.fetch("SELECT DISTINCT level, kind FROM alerts")
+    assert len(found) == 12
+
+
+async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
+    owner, member = await make_user(pool, "owner@example.org"), await make_user(pool, "member@example.org")
+    other = await make_user(pool, "other@example.org")
+    team = await make_team(pool, member, other)
+    await pool.execute(
+        "INSERT INTO team_members (account_id, user_id, role) VALUES ($1, $2, 'owner')", team.id, owner.id
+    )
+    from factories import PEPPERS
+
+    from admin_api.operations import keys, subscriptions
+
+    model = await make_model(pool)
+    await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
+    wish = keys.KeyWish(models=[model], user=member.email, team=team.name)
+    key = await keys.create_key(pool, ADMIN, PEPPERS, wish)
+    about = LimitWish(kind="tokens", amount=10, window="day")
+    await limits.set_limit(pool, ADMIN, about, level="team", target=str(team.id), model=None, team=None)
+    await limits.set_limit(pool, ADMIN, about, level="user", target=str(member.id), model=None, team=team.name)
+
+    await use(pool, key, tokens=10)
+    await raise_alerts(pool, (100,))
+
+    async def levels(actor: Actor) -> list[str]:
+        return sorted(row.level for row in (await list_alerts(pool, actor)).rows)
+
+    assert await levels(owner_of(owner)) == ["team", "user"]
+    assert await levels(owner_of(member)) == ["user"]
+    assert await levels(owner_of(other)) == []
+    mails = await pool.fetch(
+        "SELECT u.email, d.payload->>'level' AS level FROM deliveries d JOIN users u ON u.id = d.user_id "
+        "WHERE d.event LIKE 'limit.%' ORDER BY 1"
+    )
+    assert [tuple(row) for row in mails] == [("member@example.org", "user"), ("owner@example.org", "team")]
+
+
+async def test_a_raised_limit_tells_again_only_what_is_reached_anew(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 100)
+    await use(pool, key, tokens=85)
+    assert await raise_alerts(pool, (80,)) == 1
+
+    await limit_key(pool, key, 105)
+    still_above = await raise_alerts(pool, (80,))
+    await limit_key(pool, key, 1000)
+    far_below = await raise_alerts(pool, (80,))
+    await use(pool, key, tokens=800)
+    anew = await raise_alerts(pool, (80,))
+
+    assert (still_above, far_below, anew) == (0, 0, 1)
+    cleared = await pool.fetch("SELECT amount, cleared_at IS NULL AS stands FROM alerts ORDER BY id")
+    assert [tuple(row) for row in cleared] == [(100, False), (1000, True)]
+
+
+async def test_a_lowered_limit_alerts_without_new_use(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 1000)
+    await use(pool, key, tokens=90)
+    assert await raise_alerts(pool, (80,)) == 0
+
+    await limit_key(pool, key, 100)
+
+    assert await raise_alerts(pool, (80,)) == 1
+
+
+async def test_of_two_limits_of_a_place_the_one_in_force_counts(pool: Pool) -> None:
+    key = await make_key(pool)
+    now = datetime.now(UTC)
+    await limit_key(pool, key, 100)
+    await limit_key(pool, key, 1000, expires_at=now + timedelta(hours=1), reason="a boost")
+    await use(pool, key, tokens=90)
+    with_boost = await raise_alerts(pool, (80,))
+    # It ends, and no row changes.
+    after = await raise_alerts(pool, (80,), now=now + timedelta(hours=1, minutes=1))
+
+    assert (with_boost, after) == (0, 1)
+
+
+async def test_a_call_that_comes_late_alerts_for_the_window_it_was_in(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 100, window="day")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    await use(pool, key, tokens=90, at=midnight - timedelta(seconds=1))
+
+    raised = await raise_alerts(pool, (80,), now=midnight + timedelta(seconds=20))
+
+    assert raised == 1
+    assert await pool.fetchval("SELECT window_end FROM alerts") == midnight
+
+
+async def test_the_next_window_begins_anew(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 100, window="day")
+    now = datetime.now(UTC)
+    for days in (1, 0):
+        moment = now - timedelta(days=days)
+        await use(pool, key, tokens=90, at=moment)
+        assert await raise_alerts(pool, (80,), now=moment + timedelta(seconds=1)) == 1
+
+
+async def test_shadow_limits_alert_nobody(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 10, shadow=True)
+    await use(pool, key, tokens=100)
+
+    assert await raise_alerts(pool, THRESHOLDS) == 0
+
+
+def test_the_forecast_goes_by_the_pace_of_the_window_so_far() -> None:
+    start = datetime(2027, 1, 1, tzinfo=UTC)
+    end, at = start + timedelta(days=31), start + timedelta(days=10)
+
+    assert forecast(start, end, at, used=80, amount=100) == start + timedelta(days=12, hours=12)
+    assert forecast(start, end, at, used=10, amount=100) is None
+    assert forecast(start, end, at, used=120, amount=100) == at
+    assert forecast(start, end, start, used=1, amount=100) is None
+    assert forecast(start, end, at, used=1, amount=2**53) is None
+
+
+async def test_an_alert_arrives_once_though_three_replicas_pass_and_the_receiver_fails_twice(
+    pool: Pool, hook: HookServer
+) -> None:
+    secret = await make_hook(pool, hook)
+    hook.statuses = [500, 503]
+    key = await make_key(pool)
+    await limit_key(pool, key, 1000)
+    # Two gateways' batches, at once.
+    await asyncio.gather(use(pool, key, tokens=400), use(pool, key, tokens=400))
+
+    async def replica() -> int:
+        raised = 0
+        for _ in range(5):
+            raised += await raise_alerts(pool, THRESHOLDS) or 0
+            await send_due(pool, SENDER)
+        return raised
+
+    raised = await asyncio.gather(*(replica() for _ in range(3)))
+
+    assert sum(raised) == 2  # 50 and 80 %: kept both, told the higher
+    assert [got.status for got in hook.got] == [500, 503, 204]
+    assert len({got.headers["webhook-id"] for got in hook.got}) == 1
+    (got,) = hook.accepted
+    data = json.loads(got.body)["data"]
+    assert (data["threshold_percent"], data["used"], data["limit"]) == (80, 800, 1000)
+    sent_at = int(got.headers["webhook-timestamp"])
+    assert abs(sent_at - datetime.now(UTC).timestamp()) < 60
+    expected = signature(secret, got.headers["webhook-id"], sent_at, got.body)
+    assert got.headers["webhook-signature"] == expected
+    assert got.headers["host"] == f"127.0.0.1:{hook.port}"
+
+
+async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the_same_id(
+    pool: Pool, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_hook(pool, hook)
+    key = await make_key(pool)
+    await limit_key(pool, key, 100)
+    await use(pool, key, tokens=80)
+    await raise_alerts(pool, (80,))
+
+    async def die(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deliveries, "mark_delivered", die)
+        with pytest.raises(asyncio.CancelledError):
+            await send_due(pool, SENDER)
+    while_leased = await send_all(pool)
+    await pool.execute("UPDATE deliveries SET next_try_at = now() WHERE delivered_at IS NULL")
+    after_lease = await send_all(pool)
+
+    assert (while_leased, after_lease) == (0, 1)
+    assert len(hook.accepted) == 2
+    assert len({got.headers["webhook-id"] for got in hook.accepted}) == 1
+
+
+async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
+    pool: Pool, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_hook(pool, hook)
+    key = await make_key(pool)
+    await limit_key(pool, key, 100)
+    await use(pool, key, tokens=80)
+
+    async def die(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deliveries, "insert", die)
+        with pytest.raises(asyncio.CancelledError):
+            await raise_alerts(pool, (80,))
+
+    assert await raise_alerts(pool, (80,)) == 1
+    assert await send_all(pool) == 1
+
+
+async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_other(pool: Pool, hook: HookServer) -> None:
+    await make_hook(pool, hook)
+    async with HookServer() as bad:
+        await make_hook(pool, bad)
+        bad.statuses = [500] * 50
+        key = await make_key(pool)
+        await limit_key(pool, key, 100)
+        await use(pool, key, tokens=80)
+        await raise_alerts(pool, (80,))
+        await send_all(pool)
+
+        assert len(bad.got) == len(AT_ONCE) + 1
+    assert len(hook.accepted) == 1
+    row = await pool.fetchrow("SELECT last_error FROM deliveries WHERE gave_up_at IS NOT NULL")
+    assert row is not None
+    assert "status 500" in row["last_error"]
+
+
+async def test_a_redirect_is_not_followed(pool: Pool, hook: HookServer) -> None:
+    await make_hook(pool, hook)
+    hook.elsewhere, hook.statuses = "/inside", [302] * 20
+    key = await make_key(pool)
+    await limit_key(pool, key, 100)
+    await use(pool, key, tokens=80)
+    await raise_alerts(pool, (80,))
+
+    assert await send_all(pool) == 0
+    assert {got.status for got in hook.got} == {302}
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        (None, ("80 % of a limit reached", "begins anew", "ask an administrator")),
+        ("es", ("Se ha alcanzado el 80 %", "Empieza de nuevo", "pida a un administrador")),
+        ("fr", ("80 % d'une limite atteints", "recommence", "demandez une limite plus haute")),
+    ],
+)
+async def test_the_owner_gets_one_letter_in_his_language(
+    pool: Pool, mail_box: MailBox, locale: str | None, words: tuple[str, ...]
+) -> None:
+    key = await make_key(pool)
+    await pool.execute("UPDATE users SET locale = $1", locale)
+    await limit_key(pool, key, 1000)
+    await use(pool, key, tokens=800)
+    await raise_alerts(pool, THRESHOLDS)
+    mail_box.refuse = 2
+    mail = MailServer(SecretStr(mail_box.url), "LiteMaaS <litemaas@example.com>")
+
+    sent = await send_all(pool, Sender(mail=mail, pauses=AT_ONCE))
+
+    (letter,) = mail_box.letters
+    text = letter["Subject"] + letter.get_content()
+    assert sent == 1
+    assert all(word in text for word in words), text
+    assert "800" in text
+    assert "1,000" in text
+    assert letter["To"].endswith("@example.org")
+
+
+async def test_an_alert_is_acknowledged_by_whom_it_concerns(pool: Pool) -> None:
+    user = await make_user(pool, "ana@example.org")
+    await make_subscription(pool, user, await make_model(pool))
+    key = await make_key(pool, user)
+    await limit_key(pool, key, 10)
+    await use(pool, key, tokens=10)
+    await raise_alerts(pool, (100,))
+    (alert,) = (await list_alerts(pool, owner_of(user))).rows
+
+    for stranger, code in ((owner_of(await make_user(pool)), "not_found"), (READER, "forbidden")):
+        with pytest.raises(GatewayError) as caught:
+            await acknowledge_alert(pool, stranger, alert.id)
+        assert caught.value.code == code
+    seen = await acknowledge_alert(pool, owner_of(user), alert.id)
+    again = await acknowledge_alert(pool, ADMIN, alert.id)
+
+    assert (seen.acknowledged_by, again.acknowledged_by) == ("ana@example.org", "ana@example.org")
+    assert (await list_alerts(pool, owner_of(user), acknowledged=False)).rows == []
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'alert.acknowledge'") == 1
+
+
+async def test_a_hundred_thousand_limits_cost_a_pass_nothing(pool: Pool, database: Database) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute("""
+        ALTER TABLE limits DISABLE TRIGGER USER;
+        INSERT INTO accounts (kind, name) SELECT 'team', 'team ' || n FROM generate_series(1, 20000) AS n;
+        INSERT INTO limits (account_id, level, kind, window_kind, amount)
+            SELECT a.id, 'team', 'tokens', w, 1000
+            FROM accounts a, unnest(ARRAY['day', 'week', 'month', 'year', 'lifetime']) AS w;
+        INSERT INTO usage_quarter_hours (account_id, started_at, user_id, api_key_id, model_id, ending, calls,
+            estimated_calls, prompt_tokens, completion_tokens, cached_tokens, cost_nano_usd, counted_requests,
+            counted_tokens, counted_nano_usd, total_ms)
+            SELECT a.id, date_bin('15 minutes', now(), '2000-01-01Z') - n * interval '15 minutes', 0, 1, 1,
+            'completed', 1, 0, 1, 1, 0, 0, 1, 2, 0, 1 FROM accounts a, generate_series(0, 1) AS n;
+        ANALYZE accounts, limits, usage_quarter_hours""")
+    one = await owner.fetchval("SELECT min(id) FROM accounts")
+    now = datetime.now(UTC)
+    plans = [
+        await explain(owner, LIST_WINDOW_LIMITS, [one], now),
+        await explain(owner, SUM_WINDOWS, [0], [one], [now - timedelta(days=31)], [now]),
+    ]
+    await owner.close()
+
+    for plan in plans:
+        assert not {"limits", "usage_quarter_hours", "accounts"} & scanned(plan), plan
+
+
+async def explain(connection: "asyncpg.Connection[asyncpg.Record]", sql: str, *arguments: object) -> dict[str, Any]:
+    text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+    plan: dict[str, Any] = json.loads(text)[0]["Plan"]
+    return plan
+
+
+def scanned(plan: dict[str, Any]) -> set[str]:
+    """Tables that are read from end to end."""
+    found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return found.union(*(scanned(part) for part in plan.get("Plans", ())))
