@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from admin_api import clock
 from admin_api.routes import (
     alerts,
+    audit,
     envelope,
     health,
     keys,
@@ -33,6 +34,7 @@ from gateway.web.logs import configure_logs
 ROUTERS: Final = (
     # Before the users': `me` is no user's name.
     personal_tokens.router,
+    audit.activity_router,
     users.router,
     teams.router,
     models.router,
@@ -46,6 +48,7 @@ ROUTERS: Final = (
     usage.router,
     alerts.router,
     webhooks.router,
+    audit.router,
     health.router,
 )
 

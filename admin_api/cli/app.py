@@ -22,6 +22,7 @@ GROUPS: Final = {
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",
     "secrets": "admin_api.cli.secrets",
+    "audit": "admin_api.cli.audit",
 }
 
 

@@ -67,40 +67,46 @@ async def insert_many(
     await executor.executemany(INSERT, rows)
 
 
-LIST_BY_TARGET: Final = """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """What to show; all that is set must hold. `since` is included, `until` not."""
+
+    actor: str | None = None
+    action: str | None = None
+    target_kind: str | None = None
+    target_id: str | None = None
+    request_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+LIST_AUDIT: Final = """
 SELECT id, at, actor, action, target_kind, target_id, old::text, new::text, request_id, host(ip) AS ip
 FROM audit_logs
-WHERE ($1::text IS NULL OR target_kind = $1) AND ($2::text IS NULL OR target_id = $2)
-  AND ($3::bigint IS NULL OR id < $3)
-ORDER BY id DESC LIMIT $4
+WHERE id < $1 AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR action = $4)
+  AND ($5::text IS NULL OR target_kind = $5) AND ($6::text IS NULL OR target_id = $6)
+  AND ($7::uuid IS NULL OR request_id = $7) AND ($8::timestamptz IS NULL OR at >= $8)
+  AND ($9::timestamptz IS NULL OR at < $9)
+ORDER BY id DESC LIMIT $2
 """
 
 
-async def list_by_target(
-    executor: "Executor",
-    *,
-    target_kind: str | None = None,
-    target_id: str | None = None,
-    before_id: int | None = None,
-    limit: int = 100,
-) -> list[AuditRow]:
+async def list_audit(executor: "Executor", *, before_id: int, limit: int, only: AuditFilter) -> list[AuditRow]:
     """Newest first, `limit` rows at most, those before `before_id`."""
-    rows = await executor.fetch(LIST_BY_TARGET, target_kind, target_id, before_id, limit)
-    return [
-        AuditRow(
-            id=row["id"],
-            at=row["at"],
-            actor=row["actor"],
-            action=row["action"],
-            target_kind=row["target_kind"],
-            target_id=row["target_id"],
-            old=_from_json(row["old"]),
-            new=_from_json(row["new"]),
-            request_id=row["request_id"],
-            ip=row["ip"],
-        )
-        for row in rows
-    ]
+    values = (getattr(only, name) for name in AuditFilter.__slots__)
+    rows = await executor.fetch(LIST_AUDIT, before_id, limit, *values)
+    return [AuditRow(**(dict(row) | {"old": _from_json(row["old"]), "new": _from_json(row["new"])})) for row in rows]
+
+
+PRUNE: Final = """
+SELECT prune_audit_logs($1, $2)
+"""
+
+
+async def prune(executor: "Executor", before: datetime, by: str) -> int:
+    """As the database's owner only. Deletes what is older than `before`; how many rows."""
+    pruned: int = await executor.fetchval(PRUNE, before, by)
+    return pruned
 
 
 def _to_json(value: Mapping[str, Any] | None) -> str | None:

@@ -1,0 +1,61 @@
+"""The audit log, for those who may read it: filtered, and whole for a file. Nobody can change it here."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from admin_api.operations.actors import Actor, require_reader
+from admin_api.operations.checks import invalid
+from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from gateway.storage import audit
+from gateway.storage.audit import AuditFilter, AuditRow
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+ROWS_A_PART: Final = 1000
+
+
+async def list_audit(
+    pool: "Pool", actor: Actor, only: AuditFilter, *, limit: int = 100, cursor: str | None = None
+) -> Page[AuditRow]:
+    """Newest first."""
+    require_reader(actor)
+    return await _list(pool, _check(only), limit=limit, cursor=cursor)
+
+
+async def list_activity(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[AuditRow]:
+    """What the actor himself did, newest first."""
+    return await _list(pool, AuditFilter(actor=actor.name), limit=limit, cursor=cursor)
+
+
+async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
+    """All of it, newest first, a part at a time: no connection is held while a slow reader takes one."""
+    require_reader(actor)
+    _check(only)
+    before = MOST_ID
+    while True:
+        async with pool.acquire() as connection:
+            rows = await audit.list_audit(connection, before_id=before, limit=ROWS_A_PART, only=only)
+        yield rows
+        if len(rows) < ROWS_A_PART:
+            return
+        before = rows[-1].id
+
+
+async def _list(pool: "Pool", only: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditRow]:
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    async with pool.acquire() as connection:
+        rows = await audit.list_audit(connection, before_id=before, limit=limit + 1, only=only)
+    return page(rows, limit, lambda row: row.id)
+
+
+def _check(only: AuditFilter) -> AuditFilter:
+    for name in ("actor", "action", "target_kind", "target_id"):
+        value = getattr(only, name)
+        # Postgres takes neither NUL nor lone surrogates, so no row has them.
+        if value is not None and not value.isprintable():
+            raise invalid(name, f"{name} holds characters that can not be shown.")
+    if only.since is not None and only.until is not None and only.since >= only.until:
+        raise invalid("until", "until is later than since.")
+    return only

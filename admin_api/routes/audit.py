@@ -1,0 +1,84 @@
+"""`/api/v1/admin/audit` and `/api/v1/users/me/activity`: to read only."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
+
+from admin_api.operations import audit
+from admin_api.routes.requests import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.views.audit import AuditView, FileFormat, as_csv, as_json
+from admin_api.views.shapes import PageView
+from gateway.storage.audit import AuditFilter, AuditRow
+
+router = APIRouter(prefix="/api/v1/admin/audit", tags=["audit"], responses=ERRORS)
+activity_router = APIRouter(prefix="/api/v1/users/me", tags=["audit"], responses=ERRORS)
+Word = Annotated[str | None, Query(max_length=254)]
+FILES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "array"}}}}
+}
+
+
+def filter_of(
+    actor_name: Annotated[str | None, Query(alias="actor", max_length=254, description="As in the rows")] = None,
+    action: Annotated[str | None, Query(max_length=254, description="As subscription.approve")] = None,
+    target_kind: Word = None,
+    target_id: Word = None,
+    request_id: Annotated[UUID | None, Query(description="Of the answer: its x-request-id")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="From then on")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Before then")] = None,
+) -> AuditFilter:
+    """All that is given must hold."""
+    return AuditFilter(
+        actor=actor_name,
+        action=action,
+        target_kind=target_kind,
+        target_id=target_id,
+        request_id=request_id,
+        since=since,
+        until=until,
+    )
+
+
+Only = Annotated[AuditFilter, Depends(filter_of)]
+
+
+@router.get("")
+async def list_audit(
+    actor: Reader, pool: AppPool, only: Only, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[AuditView]:
+    """Every change by anyone, newest first."""
+    return PageView[AuditView].model_validate(await audit.list_audit(pool, actor, only, limit=limit, cursor=cursor))
+
+
+@router.get("/export", response_class=StreamingResponse, responses=FILES)
+async def export_audit(
+    actor: Reader, pool: AppPool, only: Only, format: Annotated[FileFormat, Query()] = "csv"
+) -> StreamingResponse:
+    """All of it as a file, newest first."""
+    parts = audit.read_parts(pool, actor, only)
+    # The first part before the answer begins, so that a failure is still an error and not half a file.
+    first = await anext(parts)
+    body = (as_csv if format == "csv" else as_json)(_begin_with(first, parts))
+    media_type = "text/csv" if format == "csv" else "application/json"
+    headers = {"content-disposition": f'attachment; filename="audit.{format}"', "cache-control": "no-store"}
+    return StreamingResponse(body, media_type=media_type, headers=headers)
+
+
+async def _begin_with(
+    first: Sequence[AuditRow], rest: AsyncIterator[Sequence[AuditRow]]
+) -> AsyncIterator[Sequence[AuditRow]]:
+    yield first
+    async for part in rest:
+        yield part
+
+
+@activity_router.get("/activity")
+async def list_activity(
+    actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[AuditView]:
+    """What the caller did, newest first."""
+    return PageView[AuditView].model_validate(await audit.list_activity(pool, actor, limit=limit, cursor=cursor))

@@ -1,0 +1,161 @@
+"""Every route that changes something leaves an audit row: all routes of the OpenAPI document, none forgotten."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from admin_client import settings_for
+from factories import make_key, make_model, make_subscription, make_user
+from stand_ins import CatalogueServer
+
+from admin_api.main import create_app
+from gateway.storage.postgres import Pool
+
+CHANGING = {"post", "put", "patch", "delete"}
+# (method, path) -> why it need not leave a row.
+EXCEPTIONS: dict[tuple[str, str], str] = {}
+
+Wish = tuple[str, dict[str, Any] | None]
+Prepare = Callable[[Pool, httpx2.AsyncClient, CatalogueServer], Awaitable[Wish]]
+
+
+async def new_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return "", {"email": "new@example.org"}
+
+
+async def change_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return str((await make_user(pool)).id), {"role": "admin-readonly"}
+
+
+async def new_team(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return "", {"name": "red"}
+
+
+async def new_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    await admin.post("/api/v1/teams", json={"name": "red"})
+    return "red", {"user": (await make_user(pool)).email}
+
+
+async def old_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    path, body = await new_member(pool, admin, _)
+    await admin.post(f"/api/v1/teams/{path}/members", json=body)
+    assert body is not None
+    return f"red {body['user']}", None
+
+
+async def sync(_: Pool, __: httpx2.AsyncClient, litellm: CatalogueServer) -> Wish:
+    litellm.answer('{"data":[{"model_name":"a"}]}')
+    return "", None
+
+
+async def change_model(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return await make_model(pool, "team/small"), {"restricted": True}
+
+
+async def new_price(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return "", {"model": await make_model(pool), "input": "1"}
+
+
+async def new_subscription(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return "", {"user": (await make_user(pool)).email, "model": await make_model(pool)}
+
+
+async def suspend(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user, model = await make_user(pool), await make_model(pool)
+    return f"{(await make_subscription(pool, user, model)).id} suspend", {"reason": "because"}
+
+
+async def new_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user, model = await make_user(pool), await make_model(pool)
+    await make_subscription(pool, user, model)
+    return "", {"user": user.email, "models": [model]}
+
+
+async def old_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return str((await make_key(pool)).row.id), None
+
+
+async def new_limit(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    key = (await make_key(pool)).row.id
+    return "", {"level": "key", "id": key, "kind": "requests", "window": "day", "amount": 7}
+
+
+async def old_limit(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    _path, body = await new_limit(pool, admin, _)
+    return str((await admin.put("/api/v1/limits", json=body)).json()["id"]), None
+
+
+async def new_webhook(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return "", {"url": "https://hooks.example.com", "events": ["subscription.active"]}
+
+
+async def old_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    _path, body = await new_webhook(pool, admin, _)
+    return str((await admin.post("/api/v1/webhooks", json=body)).json()["id"]), None
+
+
+async def change_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    return (await old_webhook(pool, admin, _))[0], {"enabled": False}
+
+
+async def alert(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user = await make_user(pool)
+    insert = (
+        "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
+        "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"
+    )
+    return str(await pool.fetchval(insert, user.account_id)), None
+
+
+# What makes each route succeed and change something: values of its path, and its body.
+PREPARED: dict[tuple[str, str], Prepare] = {
+    ("post", "/api/v1/users"): new_user,
+    ("patch", "/api/v1/users/{user}"): change_user,
+    ("post", "/api/v1/teams"): new_team,
+    ("post", "/api/v1/teams/{team}/members"): new_member,
+    ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,
+    ("post", "/api/v1/models/sync"): sync,
+    ("patch", "/api/v1/models/{name}"): change_model,
+    ("post", "/api/v1/prices"): new_price,
+    ("post", "/api/v1/subscriptions"): new_subscription,
+    ("post", "/api/v1/subscriptions/{subscription_id}/{move}"): suspend,
+    ("post", "/api/v1/api-keys"): new_key,
+    ("delete", "/api/v1/api-keys/{key_id}"): old_key,
+    ("put", "/api/v1/limits"): new_limit,
+    ("delete", "/api/v1/limits/{limit_id}"): old_limit,
+    ("post", "/api/v1/webhooks"): new_webhook,
+    ("patch", "/api/v1/webhooks/{webhook_id}"): change_webhook,
+    ("post", "/api/v1/webhooks/{webhook_id}/secret"): old_webhook,
+    ("delete", "/api/v1/webhooks/{webhook_id}"): old_webhook,
+    ("post", "/api/v1/alerts/{alert_id}/acknowledge"): alert,
+}
+
+
+def changing_routes() -> list[tuple[str, str]]:
+    """Of the OpenAPI document."""
+    paths = create_app(settings_for("postgresql://nobody:x@127.0.0.1:1/none")).openapi()["paths"]
+    return sorted((method, path) for path, methods in paths.items() for method in methods if method in CHANGING)
+
+
+ROUTES = changing_routes()
+
+
+def test_every_changing_route_is_tried_or_has_a_reason() -> None:
+    assert set(ROUTES) == set(PREPARED) | set(EXCEPTIONS)
+
+
+@pytest.mark.parametrize("route", sorted(PREPARED), ids=lambda route: " ".join(route))
+async def test_a_change_leaves_an_audit_row_that_names_its_request(
+    route: tuple[str, str], admin: httpx2.AsyncClient, pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    method, path = route
+    values, body = await PREPARED[route](pool, admin, catalogue_server)
+    parts = iter(values.split(" "))
+    filled = "/".join(next(parts) if part.startswith("{") else part for part in path.split("/"))
+
+    answer = await admin.request(method.upper(), filled, json=body)
+
+    assert answer.is_success, answer.text
+    request_id = answer.headers["x-request-id"]
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE request_id = $1::text::uuid", request_id) > 0
