@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from admin_api.operations.alerts import raise_alerts
-from admin_api.operations.model_sync import SYNC, LiteLLM, sync_models
+from admin_api.operations.model_sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.send import delete_old, send_due
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
@@ -40,9 +40,8 @@ async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s
         await asyncio.sleep(interval_s)
 
 
-async def sync_once(pool: "Pool", settings: "Settings") -> None:
+async def sync_once(pool: "Pool", litellm: LiteLLM) -> None:
     """One sync, unless another replica is at it."""
-    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     report = await sync_models(pool, SYNC, litellm, wait=False)
     if report is not None and report.problem:
         log.warning("model_sync_problem", problem=report.problem, missing=report.missing)
@@ -71,3 +70,4 @@ async def send_once(pool: "Pool", settings: "Settings") -> None:
 async def clean_once(pool: "Pool") -> None:
     """Forgets what nobody asks for any more."""
     await delete_old(pool)
+    await delete_old_syncs(pool)

@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from admin_api import clock
+from admin_api.operations.model_sync import LiteLLM
 from admin_api.routes import (
     alerts,
     audit,
@@ -38,6 +39,7 @@ ROUTERS: Final = (
     users.router,
     teams.router,
     models.router,
+    models.admin_router,
     models.prices_router,
     subscriptions.router,
     subscriptions.admin_router,
@@ -69,6 +71,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.litellm = LiteLLM(
+        urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file
+    )
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     envelope.install(app)
     for router in ROUTERS:
@@ -101,7 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ):
             background.start(clock.repeat(name, work, interval_s=interval_s), name)
         if settings.model_sync_interval_s:
-            sync = partial(clock.sync_once, pool, settings)
+            sync = partial(clock.sync_once, pool, app.state.litellm)
             background.start(clock.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync")
         try:
             yield

@@ -1,14 +1,20 @@
 """Brings the models up to date with what LiteLLM serves. A bad answer takes nothing away: it is reported."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from admin_api.operations.actors import Actor, note
+from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.catalogue import Catalogue, CatalogueError, SeenModel, parse_catalogue
+from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
-from gateway.storage import models
+from gateway.storage import model_syncs, models
+from gateway.storage.model_syncs import ModelSync
 from gateway.storage.models import UNITS, Model, PriceVersion
 from gateway.storage.postgres import tls_context
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 TIMEOUT_S: Final = 30.0
+KEPT: Final = timedelta(days=30)
 SYNC: Final = Actor(name="model sync", role="program")
 
 
@@ -30,6 +37,8 @@ class LiteLLM:
     urls: Sequence[str]
     api_key: "SecretStr"
     ca_file: "Path | None" = None
+    # By address, for as long as the program runs: an address that fails is left alone for a while.
+    breakers: Mapping[str, Breaker] = field(default_factory=lambda: defaultdict(Breaker), repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,13 +71,36 @@ async def sync_models(
     """
     if actor.role not in ("admin", "program"):
         raise GatewayError("forbidden", "This is for admins only.")
-    catalogue = await fetch_catalogue(litellm)
+    try:
+        catalogue = await fetch_catalogue(litellm)
+    except GatewayError as exc:
+        async with pool.acquire() as connection:
+            await model_syncs.insert_sync(connection, actor=actor.name, problem=exc.message, report=None)
+        raise
     async with pool.acquire() as connection, connection.transaction():
         if wait:
             await models.lock_sync(connection)
         elif not await models.try_lock_sync(connection):
             return None
-        return await apply_catalogue(connection, actor, catalogue, accept_missing=accept_missing)
+        report = await apply_catalogue(connection, actor, catalogue, accept_missing=accept_missing)
+        await model_syncs.insert_sync(connection, actor=actor.name, problem=report.problem, report=asdict(report))
+        return report
+
+
+async def list_syncs(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ModelSync]:
+    """Newest first, of the last month."""
+    require_reader(actor)
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    async with pool.acquire() as connection:
+        found = await model_syncs.list_syncs(connection, before_id=before, limit=limit + 1)
+    return page(found, limit, lambda row: row.id)
+
+
+async def delete_old_syncs(pool: "Pool") -> None:
+    """Forgets reports of long ago."""
+    async with pool.acquire() as connection:
+        await model_syncs.delete_old_syncs(connection, datetime.now(UTC) - KEPT)
 
 
 async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
@@ -81,11 +113,22 @@ async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
     verify = tls_context(litellm.ca_file) or True
     async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
         for url in litellm.urls:
+            breaker = litellm.breakers[url]
+            if not breaker.admits(monotonic()):
+                said.append(("upstream_unavailable", f"{url}: failed too often, left alone for some seconds"))
+                continue
+            breaker.sent(monotonic())
             try:
                 answer = await client.get(f"{url}/model/info")
             except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+                breaker.failed(monotonic())
                 said.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
                 continue
+            # A refusal is an answer: it says nothing against the address.
+            if answer.status_code >= 500:
+                breaker.failed(monotonic())
+            else:
+                breaker.served()
             if answer.status_code != 200:
                 said.append(("upstream_error", f"{url}: status {answer.status_code}"))
                 continue

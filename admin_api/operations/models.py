@@ -9,14 +9,17 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.checks import check_text, invalid
 from admin_api.operations.lookups import get_model
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from gateway.domain.errors import GatewayError
 from gateway.storage import models
-from gateway.storage.models import UNITS, Model, PriceVersion
+from gateway.storage.models import UNITS, CatalogueFilter, Model, PriceVersion
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 MOST_DESCRIPTION: Final = 4000
 MOST_USD: Final = Decimal(1_000_000)
+SEE_EVERYTHING: Final = ("admin", "admin-readonly")
+EVERYTHING: Final = CatalogueFilter()
 FLAGS: Final = ("restricted", "hidden", "enabled", "description")
 
 
@@ -28,21 +31,39 @@ class OfferedModel:
     price: PriceVersion | None
 
 
-async def list_models(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[OfferedModel]:
-    """By id; hidden, disabled and unlisted ones too."""
-    require_reader(actor)
+async def list_models(
+    pool: "Pool",
+    actor: Actor,
+    only: CatalogueFilter = EVERYTHING,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[OfferedModel]:
+    """By id; for admins and readers hidden, disabled and unlisted ones too."""
     check_limit(limit)
+    for name in CatalogueFilter.__slots__:
+        # Postgres takes neither NUL nor lone surrogates, so nothing there has such a name.
+        if not (getattr(only, name) or "").isprintable():
+            raise invalid(name, f"{name} holds characters that can not be shown.")
     async with pool.acquire() as connection:
-        rows = await models.list_models(connection, after_id=parse_id_cursor(cursor), limit=limit + 1)
+        rows = await models.list_catalogue(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            everything=actor.role in SEE_EVERYTHING,
+            only=only,
+        )
         prices = await models.current_prices(connection, [model.id for model in rows])
     return page([OfferedModel(model, prices.get(model.id)) for model in rows], limit, lambda row: row.model.id)
 
 
 async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:
-    """By its exact name; raises GatewayError `not_found`."""
-    require_reader(actor)
+    """By its exact name; raises GatewayError `not_found`, also for one that is not offered to the actor."""
     async with pool.acquire() as connection:
         model = await get_model(connection, name)
+        is_offered = model.enabled and model.listed and not model.hidden
+        if not is_offered and actor.role not in SEE_EVERYTHING:
+            raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
         prices = await models.current_prices(connection, [model.id])
     return OfferedModel(model, prices.get(model.id))
 

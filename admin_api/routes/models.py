@@ -8,13 +8,16 @@ from pydantic import Field
 
 from admin_api.operations import models
 from admin_api.operations.limit_words import parse_decimal
-from admin_api.operations.model_sync import LiteLLM, sync_models
-from admin_api.routes.requests import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize
-from admin_api.views.models import ModelView, PriceView, SyncReportView
+from admin_api.operations.litellm_health import look_at_litellm
+from admin_api.operations.model_sync import list_syncs as list_sync_reports
+from admin_api.operations.model_sync import sync_models
+from admin_api.routes.requests import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.views.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
 from admin_api.views.shapes import PageView
-from gateway.storage.models import UNITS
+from gateway.storage.models import UNITS, CatalogueFilter
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
+admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
 prices_router = APIRouter(prefix="/api/v1/prices", tags=["prices"], responses=ERRORS)
 ModelPath = Annotated[str, Path(max_length=255, description="Name; may hold slashes")]
 USD = Annotated[str | None, Field(max_length=64, description="USD for one, a decimal number as text")]
@@ -57,23 +60,32 @@ class NewPrice(Body):
 
 
 @router.get("")
-async def list_models(actor: Admin, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None) -> PageView[ModelView]:
-    """All models, by id, hidden and disabled ones too."""
-    page = await models.list_models(pool, actor, limit=limit, cursor=cursor)
+async def list_models(
+    actor: LoggedIn,
+    pool: AppPool,
+    search: Annotated[str | None, Query(max_length=255, description="Part of a name or description")] = None,
+    provider: Annotated[str | None, Query(max_length=100)] = None,
+    mode: Annotated[str | None, Query(max_length=50, description="As chat or embedding")] = None,
+    capability: Annotated[str | None, Query(max_length=255, description="As vision or function_calling")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[ModelView]:
+    """What is offered, by id; admins see hidden, disabled and unlisted models too."""
+    only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability)
+    page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
     return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("/sync")
-async def sync(actor: Admin, pool: AppPool, settings: AppSettings, body: SyncWish | None = None) -> SyncReportView:
+async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncWish | None = None) -> SyncReportView:
     """Reads LiteLLM's list of models. A bad answer takes nothing away: see `problem`."""
-    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     report = await sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
     return SyncReportView.model_validate(report)
 
 
 @router.get("/{name:path}")
-async def show_model(actor: Admin, pool: AppPool, name: ModelPath) -> ModelView:
-    """One model."""
+async def show_model(actor: LoggedIn, pool: AppPool, name: ModelPath) -> ModelView:
+    """One model that is offered; admins see all."""
     return ModelView.of(await models.find_model(pool, actor, name))
 
 
@@ -90,6 +102,20 @@ async def update_model(actor: Admin, pool: AppPool, name: ModelPath, body: Model
         description=body.description,
     )
     return ModelView.of(changed)
+
+
+@admin_router.get("/models/syncs")
+async def list_syncs(
+    actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[ModelSyncView]:
+    """What syncs did in the last month, newest first; `report` is null where LiteLLM gave no answer."""
+    return PageView[ModelSyncView].model_validate(await list_sync_reports(pool, actor, limit=limit, cursor=cursor))
+
+
+@admin_router.get("/health/litellm")
+async def show_litellm(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> LiteLLMHealthView:
+    """Whether LiteLLM answers, with the state of each address's breaker. Calls do not depend on it."""
+    return LiteLLMHealthView.model_validate(await look_at_litellm(pool, actor, litellm))
 
 
 @prices_router.get("")

@@ -6,6 +6,7 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
+from admin_api.operations.model_sync import LiteLLM
 from admin_api.operations.pages import MOST_ID, MOST_ROWS
 from admin_api.routes.authenticate import authenticate
 from admin_api.routes.envelope import ErrorView
@@ -61,6 +62,12 @@ def counters_of(request: Request) -> Counters:
     return counters
 
 
+def litellm_of(request: Request) -> LiteLLM:
+    """Where LiteLLM is, with what is known of its addresses."""
+    litellm: LiteLLM = request.app.state.litellm
+    return litellm
+
+
 def settings_of(request: Request) -> Settings:
     """The app's settings."""
     settings: Settings = request.app.state.settings
@@ -73,6 +80,7 @@ Reader = Annotated[Actor, Depends(allow_reader)]
 Admin = Annotated[Actor, Depends(allow_admin)]
 AppPool = Annotated[Any, Depends(pool_of)]
 AppCounters = Annotated[Counters, Depends(counters_of)]
+AppLiteLLM = Annotated[LiteLLM, Depends(litellm_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
 ID = Annotated[int, Path(ge=1, le=MOST_ID)]
 PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in one page")]

@@ -3,6 +3,9 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import field_validator
+
+from admin_api.operations.litellm_health import BreakerState
 from admin_api.views.shapes import DecimalText, View
 from gateway.storage.models import UNITS, PriceSource
 
@@ -77,3 +80,37 @@ class SyncReportView(View):
     skipped: list[str]
     missing: list[str]
     problem: str | None
+
+
+class ModelSyncView(View):
+    """One sync. `problem` null: all is well; `report` null: LiteLLM gave no answer that could be read."""
+
+    id: int
+    at: datetime
+    actor: str
+    problem: str | None
+    report: SyncReportView | None
+
+    @field_validator("report", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return SyncReportView.model_validate(value) if isinstance(value, dict) else value
+
+
+class AddressHealthView(View):
+    """One address of LiteLLM; version null: it does not tell."""
+
+    address: str
+    reachable: bool
+    version: str | None
+    breaker: BreakerState
+
+
+class LiteLLMHealthView(View):
+    """`synced_at`: when its list of models was last read; `models`: how many it listed then."""
+
+    reachable: bool
+    addresses: list[AddressHealthView]
+    synced_at: datetime | None
+    sync_tried_at: datetime | None
+    models: int

@@ -61,16 +61,45 @@ async def find_model(executor: "Executor", *, model_id: int | None = None, name:
     return Model(**row) if row else None
 
 
-LIST_MODELS: Final = """
+LIST_CATALOGUE: Final = """
 SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
        restricted, hidden, enabled, listed, created_at, updated_at
-FROM models WHERE id > $1 ORDER BY id LIMIT $2
+FROM models
+WHERE id > $1 AND ($3::boolean OR (enabled AND listed AND NOT hidden))
+  AND ($4::text IS NULL OR position(lower($4) IN lower(name || ' ' || coalesce(description, ''))) > 0)
+  AND ($5::text IS NULL OR provider = $5) AND ($6::text IS NULL OR mode = $6)
+  AND ($7::text IS NULL OR $7 = ANY(capabilities))
+ORDER BY id LIMIT $2
 """
 
 
-async def list_models(executor: "Executor", *, after_id: int, limit: int) -> list[Model]:
-    """By id, those after `after_id`; hidden and disabled ones too."""
-    return [Model(**row) for row in await executor.fetch(LIST_MODELS, after_id, limit)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueFilter:
+    """What to show; all that is set must hold. `search` is part of a name or description, in whatever case."""
+
+    search: str | None = None
+    provider: str | None = None
+    mode: str | None = None
+    capability: str | None = None
+
+
+async def list_catalogue(
+    executor: "Executor", *, after_id: int, limit: int, everything: bool, only: CatalogueFilter
+) -> list[Model]:
+    """By id, those after `after_id`; without `everything` only what is offered: enabled, listed and not hidden."""
+    values = (getattr(only, name) for name in CatalogueFilter.__slots__)
+    return [Model(**row) for row in await executor.fetch(LIST_CATALOGUE, after_id, limit, everything, *values)]
+
+
+COUNT_LISTED: Final = """
+SELECT count(*) FROM models WHERE listed
+"""
+
+
+async def count_listed(executor: "Executor") -> int:
+    """Models that the last good sync saw."""
+    count: int = await executor.fetchval(COUNT_LISTED)
+    return count
 
 
 LIST_ALL_MODELS: Final = """

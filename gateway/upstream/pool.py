@@ -9,6 +9,8 @@ import structlog
 
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.client import Answer, Body, Conversation, Upstream, UpstreamBroken, UpstreamUnreachable
+from gateway.domain.breaker import Breaker
+from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable
 
 log = structlog.get_logger(__name__)
 

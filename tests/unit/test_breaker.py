@@ -1,6 +1,6 @@
 """When an address is left out, and when it is tried again."""
 
-from gateway.upstream.breaker import FAILURES_TO_OPEN, Breaker
+from gateway.domain.breaker import FAILURES_TO_OPEN, Breaker
 
 
 def opened(now_s: float = 100.0) -> Breaker:

@@ -1,0 +1,146 @@
+"""What users see of models, what is kept of syncs, and how LiteLLM is."""
+
+import httpx2
+import pytest
+from admin_client import check_error
+from factories import ADMIN, READER, apply, make_model, make_user, owner_of, seen_model
+from pydantic import SecretStr
+from stand_ins import CatalogueServer
+
+from admin_api.operations import models
+from admin_api.operations.litellm_health import look_at_litellm
+from admin_api.operations.model_sync import LiteLLM, list_syncs, sync_models
+from gateway.domain.breaker import FAILURES_TO_OPEN
+from gateway.domain.errors import GatewayError
+from gateway.storage.models import CatalogueFilter
+from gateway.storage.postgres import Pool
+
+INSIDE = "http://inside.example:9000"
+
+
+def litellm(*urls: str) -> LiteLLM:
+    return LiteLLM(urls=urls, api_key=SecretStr(CatalogueServer.KEY))
+
+
+async def names(pool: Pool, actor: object, **only: str) -> list[str]:
+    found = await models.list_models(pool, actor, CatalogueFilter(**only))  # type: ignore[arg-type]  # an Actor
+    return [row.model.name for row in found.rows]
+
+
+async def test_users_see_what_is_offered_and_admins_everything(pool: Pool) -> None:
+    user = owner_of(await make_user(pool))
+    for name in ("open", "hidden", "off", "asked"):
+        await make_model(pool, name)
+    await models.update_model(pool, ADMIN, "hidden", hidden=True)
+    await models.update_model(pool, ADMIN, "off", enabled=False)
+    await models.update_model(pool, ADMIN, "asked", restricted=True)
+
+    assert await names(pool, user) == ["open", "asked"]
+    assert await names(pool, READER) == ["open", "hidden", "off", "asked"]
+    for name in ("hidden", "off"):
+        with pytest.raises(GatewayError) as caught:
+            await models.find_model(pool, user, name)
+        assert caught.value.code == "not_found"
+
+
+async def test_filters_combine_and_search_takes_no_pattern(pool: Pool) -> None:
+    await apply(
+        pool,
+        seen_model("acme/small", provider="acme", capabilities=("vision",)),
+        seen_model("acme/embed", provider="acme", mode="embedding"),
+        seen_model("other_small", provider="other", capabilities=("vision", "function_calling")),
+    )
+    user = owner_of(await make_user(pool))
+    await models.update_model(pool, ADMIN, "acme/embed", description="Finds SMALL things")
+
+    assert await names(pool, user, search="SMALL") == ["acme/small", "acme/embed", "other_small"]
+    assert await names(pool, user, search="small", provider="acme", mode="chat") == ["acme/small"]
+    assert await names(pool, user, capability="function_calling") == ["other_small"]
+    assert await names(pool, user, search="_") == ["other_small"]
+    assert await names(pool, user, search="%") == []
+
+
+async def test_nothing_about_where_a_model_runs_is_kept_or_shown(
+    admin: httpx2.AsyncClient, pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer(
+        f'{{"data":[{{"model_name":"team/small","litellm_params":{{"model":"openai/backend-name","api_base":"{INSIDE}"}},'
+        f'"model_info":{{"id":"backend-id","api_base":"{INSIDE}","mode":"chat"}}}}]}}'
+    )
+    await admin.post("/api/v1/models/sync")
+
+    shown = [
+        await admin.get(path) for path in ("/api/v1/models", "/api/v1/models/team/small", "/api/v1/admin/models/syncs")
+    ]
+
+    for answer in shown:
+        assert answer.status_code == 200
+        assert not [word for word in ("inside", "backend", "api_base") if word in answer.text]
+    listed = (await admin.get("/api/v1/models")).json()["rows"][0]
+    assert (listed["max_input_tokens"], listed["price"], listed["provider"]) == (None, None, None)
+
+
+async def test_every_sync_leaves_a_report_also_one_without_an_answer(
+    admin: httpx2.AsyncClient, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"a"},{"model_name":"b"}]}')
+    await admin.post("/api/v1/models/sync")
+    catalogue_server.answer('{"data":[]}')
+    await admin.post("/api/v1/models/sync")
+    catalogue_server.answer("broken", status=500)
+    check_error(await admin.post("/api/v1/models/sync"), 502, "upstream_error")
+
+    rows = (await admin.get("/api/v1/admin/models/syncs")).json()["rows"]
+
+    assert [row["actor"] for row in rows] == ["admin-token"] * 3
+    assert "status 500" in rows[0]["problem"]
+    assert rows[0]["report"] is None
+    assert "empty" in rows[1]["problem"]
+    assert (rows[2]["problem"], rows[2]["report"]["added"]) == (None, ["a", "b"])
+
+
+async def test_an_address_that_fails_is_left_alone_and_asked_again_later(
+    pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    catalogue_server.answer("broken", status=500)
+    asked = litellm(catalogue_server.url)
+    for _ in range(FAILURES_TO_OPEN + 3):
+        with pytest.raises(GatewayError):
+            await sync_models(pool, ADMIN, asked)
+    reports = (await list_syncs(pool, READER)).rows
+    health = await look_at_litellm(pool, READER, asked)
+
+    assert "left alone" in str(reports[0].problem)
+    assert sum("status 500" in str(row.problem) for row in reports) == FAILURES_TO_OPEN
+    assert (health.addresses[0].breaker, health.addresses[0].reachable) == ("open", False)
+
+
+async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, catalogue_server: CatalogueServer) -> None:
+    catalogue_server.answer('{"error":{}}', status=401)
+    asked = litellm(catalogue_server.url)
+    for _ in range(2 * FAILURES_TO_OPEN):
+        with pytest.raises(GatewayError):
+            await sync_models(pool, ADMIN, asked)
+
+    assert (await look_at_litellm(pool, READER, asked)).addresses[0].breaker == "closed"
+
+
+async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, catalogue_server: CatalogueServer) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"a"}]}')
+    await admin.post("/api/v1/models/sync")
+
+    health = (await admin.get("/api/v1/admin/health/litellm")).json()
+
+    assert (health["reachable"], health["models"]) == (True, 1)
+    assert health["synced_at"] == health["sync_tried_at"] is not None
+    assert health["addresses"] == [
+        {"address": catalogue_server.url, "reachable": True, "version": None, "breaker": "closed"}
+    ]
+
+
+async def test_health_without_litellm_is_an_answer_too(pool: Pool) -> None:
+    health = await look_at_litellm(pool, READER, litellm("http://user:secret@127.0.0.1:1"))
+
+    assert not health.reachable
+    assert health.addresses[0].address == "http://127.0.0.1:1"
+    assert health.synced_at is None
