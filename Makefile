@@ -78,11 +78,12 @@ COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --pyt
 
 lock: $(VENV)/installed-uv
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
-	@! grep -n '://' requirements.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
+	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
 
 # --- Longer profiles, and what is made from the code. ---
 

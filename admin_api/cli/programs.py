@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-NAMES: Final = ("migrate", "gateway", "admin-api")
+NAMES: Final = ("migrate", "gateway", "admin-api", "health")
 # The gateway is started by name: nothing of it is imported here.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("migrate")(migrate)
     app.command("gateway")(gateway)
     app.command("admin-api")(admin_api)
+    app.command("health")(health)
 
 
 def migrate(
@@ -100,6 +101,24 @@ def admin_api(host: Host = "0.0.0.0", port: Port = 8081) -> None:
     # What is wrong is said here, in one message, rather than out of the server's depths.
     Settings.from_env()
     _serve(ADMIN_API, host=host, port=port)
+
+
+def health(port: Port = 4000) -> None:
+    """Exit code 0 if the program on this port of this machine answers: for containers, that have no curl."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
+    try:
+        connection.request("GET", "/health/live")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as exc:
+        typer.echo(f"litemaas: nobody answers on port {port} ({type(exc).__name__}).", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        connection.close()
+    if status != 200:
+        typer.echo(f"litemaas: status {status}.", err=True)
+        raise typer.Exit(1)
 
 
 def _serve(factory: str, **options: Any) -> None:

@@ -1,0 +1,110 @@
+"""The container files, checked without a container engine."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from admin_api.settings import ProgramSettings
+from admin_api.settings import Settings as AdminSettings
+from gateway.settings import Settings as GatewaySettings
+from tests.contract.tables import ROOT, metrics_table
+
+DEPLOY = ROOT / "deploy"
+TOOLS = Path(sys.executable).parent
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SETTINGS = {
+    f"LITEMAAS_{name.upper()}"
+    for settings in (AdminSettings, GatewaySettings, ProgramSettings)
+    for name in settings.model_fields
+}
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([str(TOOLS / command[0]), *command[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dockerfile_is_well_made() -> None:
+    run("hadolint", "--failure-threshold", "info", "deploy/Dockerfile")
+
+
+def test_the_compose_file_suits_its_schema() -> None:
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml")
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "make_env.sh"])
+def test_every_setting_that_is_named_exists(name: str) -> None:
+    named = set(re.findall(r"\bLITEMAAS_[A-Z0-9_]+", (DEPLOY / name).read_text()))
+
+    assert named
+    assert named <= SETTINGS
+
+
+@pytest.mark.parametrize(("service", "settings"), [("gateway-1", GatewaySettings), ("gateway-2", GatewaySettings),
+                                                   ("admin", AdminSettings)])  # fmt: skip
+def test_a_service_has_every_setting_it_needs(service: str, settings: Any) -> None:
+    required = {f"LITEMAAS_{name.upper()}" for name, field in settings.model_fields.items() if field.is_required()}
+
+    assert required <= set(COMPOSE["services"][service]["environment"])
+
+
+def test_no_secret_has_a_default_and_all_of_them_are_made() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    needed = set(re.findall(r"\$\{(\w+):\?\}", text))
+    made = set(re.findall(r"^(\w+)=", (DEPLOY / "make_env.sh").read_text(), re.MULTILINE))
+
+    assert needed == made
+    assert set(re.findall(r"\$\{(\w+):-", text)) == {"LITEMAAS_GATEWAY_URL", "LITELLM_IMAGE", "OPENAI_API_KEY"}
+
+
+def test_secrets_that_are_made_are_taken(tmp_path: Path) -> None:
+    script = tmp_path / "make_env.sh"
+    script.write_text((DEPLOY / "make_env.sh").read_text())
+    subprocess.run(["sh", str(script)], check=True, capture_output=True)
+    again = subprocess.run(["sh", str(script)], capture_output=True)
+
+    made = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    about = {name.removeprefix("LITEMAAS_").lower(): value for name, value in made.items() if name in SETTINGS}
+    AdminSettings.model_validate(about | {"database_url": "postgresql://a:b@c/d", "litellm_urls": "http://litellm"})
+    assert again.returncode != 0
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    pins = [set(re.findall(r"^([\w.\[\]-]+==\S+)", path.read_text(), re.MULTILINE))
+            for path in (DEPLOY / "requirements.lock", ROOT / "requirements.lock")]  # fmt: skip
+
+    assert len(pins[0]) > 20
+    assert pins[0] < pins[1]
+    assert not [pin for pin in pins[0] if pin.startswith(("pytest", "ruff", "mypy"))]
+
+
+def test_prometheus_asks_both_gateways_and_its_rules_name_metrics_that_exist() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    targets = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
+    named = {name for group in rules["groups"] for rule in group["rules"]
+             for name in re.findall(r"\blitemaas_\w+", rule["expr"])}  # fmt: skip
+
+    assert targets == {"gateway-1:4000", "gateway-2:4000"}
+    assert {target.partition(":")[0] for target in targets} <= set(COMPOSE["services"])
+    assert config["rule_files"] == ["alerts.yml"]
+    assert named
+    assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table()))
+
+
+def test_every_file_a_service_mounts_or_copies_is_there() -> None:
+    mounted = [
+        volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", ())
+    ]
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert all((DEPLOY / path).exists() for path in mounted if path.startswith("."))
+    assert all((ROOT / path).exists() for line in copied for path in line.split())
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{path}" for line in copied for path in line.split()} <= set(ignored)
