@@ -7,10 +7,8 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.upstream.breaker import Breaker
-from gateway.upstream.client import Answer, Body, Conversation, Upstream, UpstreamBroken, UpstreamUnreachable
 from gateway.domain.breaker import Breaker
-from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable
+from gateway.upstream.client import Answer, Body, Conversation, Upstream, UpstreamBroken, UpstreamUnreachable
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,12 @@
 """Every route that changes something leaves an audit row: all routes of the OpenAPI document, none forgotten."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
 from admin_client import settings_for
-from factories import make_key, make_model, make_subscription, make_user
+from factories import make_key, make_model, make_subscription, make_token, make_user
 from stand_ins import CatalogueServer
 
 from admin_api.main import create_app
@@ -16,87 +16,95 @@ CHANGING = {"post", "put", "patch", "delete"}
 # (method, path) -> why it need not leave a row.
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 
-Wish = tuple[str, dict[str, Any] | None]
+
+class Wish(NamedTuple):
+    """Values of the path, the body, and the token of who asks if it is not the admin's."""
+
+    values: str
+    body: dict[str, Any] | None
+    login: str | None = None
+
+
 Prepare = Callable[[Pool, httpx2.AsyncClient, CatalogueServer], Awaitable[Wish]]
 
 
 async def new_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return "", {"email": "new@example.org"}
+    return Wish("", {"email": "new@example.org"})
 
 
 async def change_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return str((await make_user(pool)).id), {"role": "admin-readonly"}
+    return Wish(str((await make_user(pool)).id), {"role": "admin-readonly"})
 
 
 async def new_team(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return "", {"name": "red"}
+    return Wish("", {"name": "red"})
 
 
 async def new_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
     await admin.post("/api/v1/teams", json={"name": "red"})
-    return "red", {"user": (await make_user(pool)).email}
+    return Wish("red", {"user": (await make_user(pool)).email})
 
 
 async def old_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    path, body = await new_member(pool, admin, _)
+    path, body, _login = await new_member(pool, admin, _)
     await admin.post(f"/api/v1/teams/{path}/members", json=body)
     assert body is not None
-    return f"red {body['user']}", None
+    return Wish(f"red {body['user']}", None)
 
 
 async def sync(_: Pool, __: httpx2.AsyncClient, litellm: CatalogueServer) -> Wish:
     litellm.answer('{"data":[{"model_name":"a"}]}')
-    return "", None
+    return Wish("", None)
 
 
 async def change_model(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return await make_model(pool, "team/small"), {"restricted": True}
+    return Wish(await make_model(pool, "team/small"), {"restricted": True})
 
 
 async def new_price(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return "", {"model": await make_model(pool), "input": "1"}
+    return Wish("", {"model": await make_model(pool), "input": "1"})
 
 
 async def new_subscription(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return "", {"user": (await make_user(pool)).email, "model": await make_model(pool)}
+    return Wish("", {"user": (await make_user(pool)).email, "model": await make_model(pool)})
 
 
 async def suspend(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     user, model = await make_user(pool), await make_model(pool)
-    return f"{(await make_subscription(pool, user, model)).id} suspend", {"reason": "because"}
+    return Wish(f"{(await make_subscription(pool, user, model)).id} suspend", {"reason": "because"})
 
 
 async def new_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     user, model = await make_user(pool), await make_model(pool)
     await make_subscription(pool, user, model)
-    return "", {"user": user.email, "models": [model]}
+    return Wish("", {"user": user.email, "models": [model]})
 
 
 async def old_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return str((await make_key(pool)).row.id), None
+    return Wish(str((await make_key(pool)).row.id), None)
 
 
 async def new_limit(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     key = (await make_key(pool)).row.id
-    return "", {"level": "key", "id": key, "kind": "requests", "window": "day", "amount": 7}
+    return Wish("", {"level": "key", "id": key, "kind": "requests", "window": "day", "amount": 7})
 
 
 async def old_limit(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    _path, body = await new_limit(pool, admin, _)
-    return str((await admin.put("/api/v1/limits", json=body)).json()["id"]), None
+    _path, body, _login = await new_limit(pool, admin, _)
+    return Wish(str((await admin.put("/api/v1/limits", json=body)).json()["id"]), None)
 
 
 async def new_webhook(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return "", {"url": "https://hooks.example.com", "events": ["subscription.active"]}
+    return Wish("", {"url": "https://hooks.example.com", "events": ["subscription.active"]})
 
 
 async def old_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    _path, body = await new_webhook(pool, admin, _)
-    return str((await admin.post("/api/v1/webhooks", json=body)).json()["id"]), None
+    _path, body, _login = await new_webhook(pool, admin, _)
+    return Wish(str((await admin.post("/api/v1/webhooks", json=body)).json()["id"]), None)
 
 
 async def change_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    return (await old_webhook(pool, admin, _))[0], {"enabled": False}
+    return Wish((await old_webhook(pool, admin, _))[0], {"enabled": False})
 
 
 async def alert(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
@@ -105,13 +113,37 @@ async def alert(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
         "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
         "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"
     )
-    return str(await pool.fetchval(insert, user.account_id)), None
+    return Wish(str(await pool.fetchval(insert, user.account_id)), None)
+
+
+async def own_new_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user = await make_user(pool)
+    return Wish("", {"name": "ci"}, (await make_token(pool, user)).secret)
+
+
+async def own_old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user = await make_user(pool)
+    old = await make_token(pool, user)
+    return Wish(str(old.row.id), None, (await make_token(pool, user)).secret)
+
+
+async def new_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return Wish(str((await make_user(pool)).id), {"name": "ci"})
+
+
+async def old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user = await make_user(pool)
+    return Wish(f"{user.id} {(await make_token(pool, user)).row.id}", None)
 
 
 # What makes each route succeed and change something: values of its path, and its body.
 PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/users"): new_user,
     ("patch", "/api/v1/users/{user}"): change_user,
+    ("post", "/api/v1/users/me/tokens"): own_new_token,
+    ("delete", "/api/v1/users/me/tokens/{token_id}"): own_old_token,
+    ("post", "/api/v1/users/{user}/tokens"): new_token,
+    ("delete", "/api/v1/users/{user}/tokens/{token_id}"): old_token,
     ("post", "/api/v1/teams"): new_team,
     ("post", "/api/v1/teams/{team}/members"): new_member,
     ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,
@@ -150,11 +182,13 @@ async def test_a_change_leaves_an_audit_row_that_names_its_request(
     route: tuple[str, str], admin: httpx2.AsyncClient, pool: Pool, catalogue_server: CatalogueServer
 ) -> None:
     method, path = route
-    values, body = await PREPARED[route](pool, admin, catalogue_server)
+    values, body, login = await PREPARED[route](pool, admin, catalogue_server)
     parts = iter(values.split(" "))
     filled = "/".join(next(parts) if part.startswith("{") else part for part in path.split("/"))
 
-    answer = await admin.request(method.upper(), filled, json=body)
+    answer = await admin.request(
+        method.upper(), filled, json=body, headers={"authorization": f"Bearer {login}"} if login else None
+    )
 
     assert answer.is_success, answer.text
     request_id = answer.headers["x-request-id"]
