@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from admin_api.operations.actors import Actor
 from gateway.storage import deliveries
 
 if TYPE_CHECKING:
@@ -22,14 +23,23 @@ EVENTS: Final = get_args(Event)
 
 
 async def notify(
-    executor: "Executor", event: Event, data: Mapping[str, Any], *, account_id: int, user_id: int | None = None
+    executor: "Executor",
+    event: Event,
+    data: Mapping[str, Any],
+    *,
+    account_id: int,
+    user_id: int | None = None,
+    by_user_id: int | None = None,
 ) -> None:
     """A message for each webhook that wants `event` and an e-mail for each person it concerns: `user_id`, or the
-    owners of the account. No secrets in `data`: receivers and the database keep it. Lost with the transaction."""
-    await deliveries.insert(executor, event=event, payload=data, account_id=account_id, user_id=user_id)
+    owners of the account, but not `by_user_id`, who did it. No secrets in `data`: receivers and the database keep it.
+    Lost with the transaction."""
+    await deliveries.insert(
+        executor, event=event, payload=data, account_id=account_id, user_id=user_id, by_user_id=by_user_id
+    )
 
 
-async def notify_subscription(executor: "Executor", row: "Subscription", *, actor: str) -> None:
+async def notify_subscription(executor: "Executor", row: "Subscription", actor: Actor) -> None:
     """Of the state that a subscription came to."""
     event: Event = f"subscription.{row.status}"  # type: ignore[assignment]  # every status has an event
     data = {
@@ -40,6 +50,6 @@ async def notify_subscription(executor: "Executor", row: "Subscription", *, acto
         "status": row.status,
         "reason": row.reason,
         "expires_at": row.expires_at.isoformat() if row.expires_at else None,
-        "by": actor,
+        "by": actor.name,
     }
-    await notify(executor, event, data, account_id=row.account_id)
+    await notify(executor, event, data, account_id=row.account_id, by_user_id=actor.user_id)

@@ -8,6 +8,7 @@ from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limits import LimitWish, apply_limit
 from admin_api.operations.lookups import get_model, get_user
+from admin_api.operations.notices import notify_subscription
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.saved_settings import read_settings
 from gateway.domain.errors import GatewayError
@@ -197,6 +198,7 @@ async def _begin(executor: "Executor", actor: Actor, subscription_id: int) -> Su
             await apply_limit(executor, actor, target, LimitWish(kind=kind, window="month", amount=amount))
     new = {"account_id": row.account_id, "model": row.model_name, "status": row.status, "expires_at": row.expires_at}
     await note(executor, actor, "subscription.create", "subscription", row.id, new=new)
+    await notify_subscription(executor, row, actor)
     return row
 
 
@@ -244,7 +246,9 @@ async def _move(
         old={"status": row.status},
         new={"status": target, "reason": reason},
     )
-    return await _get(executor, row.id)
+    moved = await _get(executor, row.id)
+    await notify_subscription(executor, moved, actor)
+    return moved
 
 
 async def _get(executor: "Executor", subscription_id: int) -> Subscription:

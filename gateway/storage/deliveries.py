@@ -38,23 +38,31 @@ SELECT 'webhook', id, $1, $2::jsonb FROM webhooks
 WHERE enabled AND $1 = ANY(events) AND (account_id IS NULL OR account_id = $3)
 """
 
-# Whose it is; if that is nobody in particular, the owner of the account or the owners of the team.
+# Whose it is; if that is nobody in particular, the owner of the account or the owners of the team. Nobody is told of
+# what he did himself.
 INSERT_FOR_PEOPLE: Final = """
 INSERT INTO deliveries (channel, user_id, event, payload)
 SELECT 'email', u.id, $1, $2::jsonb FROM users u
-WHERE u.status = 'active' AND (u.id = $4 OR ($4::bigint IS NULL AND (
+WHERE u.status = 'active' AND u.id IS DISTINCT FROM $5 AND (u.id = $4 OR ($4::bigint IS NULL AND (
     u.id = (SELECT owner_user_id FROM accounts WHERE id = $3)
     OR u.id IN (SELECT user_id FROM team_members WHERE account_id = $3 AND role = 'owner'))))
 """
 
 
 async def insert(
-    executor: "Executor", *, event: str, payload: Mapping[str, Any], account_id: int, user_id: int | None
+    executor: "Executor",
+    *,
+    event: str,
+    payload: Mapping[str, Any],
+    account_id: int,
+    user_id: int | None,
+    by_user_id: int | None = None,
 ) -> None:
-    """A row for every webhook that wants it and every person it concerns, in the transaction of what it tells of."""
+    """A row for every webhook that wants it and every person it concerns but `by_user_id`, in the transaction of what
+    it tells of."""
     text = json.dumps(dict(payload), default=str)
     await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id)
-    await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id)
+    await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id)
 
 
 # A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.

@@ -384,6 +384,8 @@ async def test_the_owner_gets_one_letter_in_his_language(
 ) -> None:
     key = await make_key(pool)
     await pool.execute("UPDATE users SET locale = $1", locale)
+    # What was said of his subscription is another test's.
+    await pool.execute("DELETE FROM deliveries")
     await limit_key(pool, key, 1000)
     await use(pool, key, tokens=800)
     await raise_alerts(pool, THRESHOLDS)
@@ -458,3 +460,27 @@ def scanned(plan: dict[str, Any]) -> set[str]:
     """Tables that are read from end to end."""
     found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
     return found.union(*(scanned(part) for part in plan.get("Plans", ())))
+
+
+async def test_whom_it_concerns_hears_of_each_move_of_a_subscription(
+    pool: Pool, hook: HookServer, mail_box: MailBox
+) -> None:
+    from admin_api.operations import subscriptions
+
+    events = ["subscription.pending", "subscription.denied"]
+    await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)
+    user = await make_user(pool, "ana@example.org")
+    model = await make_model(pool, restricted=True)
+    asked = await subscriptions.create_subscription(pool, owner_of(user), model=model, user=user.email)
+    await subscriptions.change_subscription(pool, ADMIN, asked.id, "deny", reason="not now")
+    with pytest.raises(GatewayError):
+        await subscriptions.change_subscription(pool, ADMIN, asked.id, "approve")
+
+    mail = MailServer(SecretStr(mail_box.url), "litemaas@example.com")
+    await send_all(pool, Sender(keys=KEYS, rules=RULES, mail=mail, pauses=AT_ONCE))
+
+    told = sorted((json.loads(got.body)["type"], json.loads(got.body)["data"]["reason"]) for got in hook.got)
+    assert told == [("subscription.denied", "not now"), ("subscription.pending", None)]
+    # He knows what he did himself.
+    assert [letter["Subject"] for letter in mail_box.letters] == ["Access denied: small"]
+    assert "not now" in "".join(letter.get_content() for letter in mail_box.letters)
