@@ -149,15 +149,37 @@ async def list_window_limits(executor: "Executor", account_ids: Iterable[int], n
     return [WindowLimit(**row) for row in rows]
 
 
-# Windows of many accounts in one statement: each a range of the rollup's primary key.
+# Windows of many accounts in one statement: quarters of an hour up to the first midnight in UTC and from the last one
+# on, whole days between them. Each part is a range of its rollup's primary key, so a year is some hundred rows a key
+# and not some ten thousand.
 SUM_WINDOWS: Final = """
 SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, q.requests, q.tokens, q.cost
-FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS w (n, account_id, start_at, end_at)
+FROM (
+         SELECT n, account_id, start_at, end_at,
+                date_trunc('day', (start_at + interval '1 day' - interval '1 microsecond') AT TIME ZONE 'UTC')
+                    AT TIME ZONE 'UTC' AS midnight,
+                date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
+         FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
+              AS u (n, account_id, start_at, end_at)
+     ) AS w
      CROSS JOIN LATERAL (
          SELECT api_key_id, user_id, model_id, sum(counted_requests)::bigint AS requests,
                 sum(counted_tokens)::bigint AS tokens, sum(counted_nano_usd)::bigint AS cost
-         FROM usage_quarter_hours r
-         WHERE r.account_id = w.account_id AND r.started_at >= w.start_at AND r.started_at < w.end_at
+         FROM (
+             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
+             FROM usage_quarter_hours
+             WHERE account_id = w.account_id AND started_at >= w.start_at AND started_at < w.end_at
+               AND started_at < w.midnight
+             UNION ALL
+             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
+             FROM usage_days
+             WHERE account_id = w.account_id AND day >= (w.midnight AT TIME ZONE 'UTC')::date
+               AND day < (w.last AT TIME ZONE 'UTC')::date
+             UNION ALL
+             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
+             FROM usage_quarter_hours
+             WHERE account_id = w.account_id AND started_at >= greatest(w.midnight, w.last) AND started_at < w.end_at
+         ) AS r
          GROUP BY api_key_id, user_id, model_id) AS q
      LEFT JOIN subscriptions s ON s.account_id = w.account_id AND s.model_id = q.model_id
 """

@@ -27,9 +27,11 @@ from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage import deliveries
-from gateway.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS
+from gateway.domain.windows import WINDOW_KINDS, window_ms
+from gateway.storage import deliveries, ledger_sums
+from gateway.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS, sum_windows
 from gateway.storage.ledger import write_rows
+from gateway.storage.ledger_sums import WindowSum
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)
@@ -118,7 +120,8 @@ async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
     await raise_alerts(pool, THRESHOLDS)
     assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") == 0
     # Behind the ledger's back, so that nothing says this account has changed.
-    await pool.execute("UPDATE usage_quarter_hours SET counted_tokens = 100")
+    for table in ("usage_quarter_hours", "usage_days"):
+        await pool.execute(f"UPDATE {table} SET counted_tokens = 100")  # noqa: S608  one of two words
 
     quiet = await raise_alerts(pool, THRESHOLDS)
     await use(pool, key, tokens=1)
@@ -243,6 +246,26 @@ async def test_the_next_window_begins_anew(pool: Pool) -> None:
         moment = now - timedelta(days=days)
         await use(pool, key, tokens=90, at=moment)
         assert await raise_alerts(pool, (80,), now=moment + timedelta(seconds=1)) == 1
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Madrid", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati"])
+async def test_days_and_quarters_add_up_to_what_counters_are_seeded_from(pool: Pool, zone: str) -> None:
+    key = await make_key(pool)
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    bounds = [round(edge) for kind in WINDOW_KINDS[:3] for edge in window_ms(kind, zone, round(now.timestamp() * 1000))]
+    moments = [datetime.fromtimestamp(ms / 1000, UTC) + timedelta(seconds=s) for ms in bounds for s in (-1, 0, 1)]
+    moments += [now - timedelta(hours=hours) for hours in range(0, 60, 5)]
+    for n, moment in enumerate(m for m in moments if first <= m < first + timedelta(days=60)):
+        await use(pool, key, tokens=2**n, at=moment)
+    for kind in WINDOW_KINDS:
+        start_ms, end_ms = window_ms(kind, zone, round(now.timestamp() * 1000))
+        start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, min(end_ms, 253_370_764_800_000)))
+        async with pool.acquire() as connection:
+            (told,) = await sum_windows(connection, [(key.row.account_id, start, end)])
+            question = WindowSum("tokens", "t", start_ms, end_ms)
+            (seeded,) = await ledger_sums.sum_windows(connection, key.row.account_id, [question])
+        assert told.get(("tokens", "t"), 0) == seeded, (zone, kind)
 
 
 async def test_shadow_limits_alert_nobody(pool: Pool) -> None:
@@ -447,7 +470,7 @@ async def test_a_hundred_thousand_limits_cost_a_pass_nothing(pool: Pool, databas
     await owner.close()
 
     for plan in plans:
-        assert not {"limits", "usage_quarter_hours", "accounts"} & scanned(plan), plan
+        assert not {"limits", "usage_quarter_hours", "usage_days", "accounts"} & scanned(plan), plan
 
 
 async def explain(connection: "asyncpg.Connection[asyncpg.Record]", sql: str, *arguments: object) -> dict[str, Any]:

@@ -150,7 +150,12 @@ async def test_no_function_of_the_schema_lets_the_app_delete_audit_rows(database
     await connection.close()
 
     # What runs as the owner whoever calls it: each was read with this in mind.
-    assert [row["proname"] for row in risky] == ["drop_usage_partitions", "ensure_usage_partitions"]
+    assert [row["proname"] for row in risky] == [
+        "detach_usage_partition",
+        "drop_detached_usage_partitions",
+        "ensure_usage_partition",
+        "ensure_usage_partitions",
+    ]
 
 
 async def test_the_owner_may_let_old_rows_go_and_no_young_ones(database: Database) -> None:
