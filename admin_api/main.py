@@ -8,7 +8,10 @@ from typing import Final
 from fastapi import FastAPI
 
 from admin_api import clock
+from admin_api.identity_providers import IdentityProviders
+from admin_api.jwt_logins import JWTLogins
 from admin_api.routes import (
+    auth,
     envelope,
     health,
     keys,
@@ -28,6 +31,7 @@ from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
 ROUTERS: Final = (
+    auth.router,
     # Before the users': `me` is no user's name.
     personal_tokens.router,
     users.router,
@@ -58,6 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.identity_providers = IdentityProviders(settings)
+    app.state.jwt_logins = JWTLogins(settings)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     envelope.install(app)
     for router in ROUTERS:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import Field, NonNegativeFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from admin_api.login_settings import LoginSettings
 from gateway.domain.keys import Peppers
 
 LEAST_TOKEN_LENGTH: Final = 32
@@ -107,7 +108,7 @@ class CatalogueSettings(DatabaseSettings):
         return value
 
 
-class Settings(KeySettings, CatalogueSettings):
+class Settings(KeySettings, CatalogueSettings, LoginSettings):
     """The admin API's own."""
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
@@ -148,5 +149,6 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False):
         name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
         said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-        lines.append(f"  {name}: {said}")
+        # What several settings must be together has no name of its own.
+        lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
     return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

@@ -38,7 +38,9 @@ def settings_table() -> str:
 
 
 def _shown(default: Any) -> str:
-    return "–" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return (
+        "–" if default in (None, "", (), {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    )
 
 
 def errors_table() -> str:

@@ -35,6 +35,14 @@ ADMINS: Final = "admin"
 MATRIX: Final[dict[str, str]] = {
     "GET /health/live": ANYONE,
     "GET /health/ready": ANYONE,
+    # login: a callback that nobody began is refused, and there is no provider in this test
+    "GET /api/auth/providers": ANYONE,
+    "GET /api/auth/login": ANYONE,
+    "GET /api/auth/callback": ANYONE,
+    "GET /api/auth/sessions": LOGGED_IN,
+    "POST /api/auth/logout": LOGGED_IN,
+    "DELETE /api/auth/sessions": LOGGED_IN,
+    "DELETE /api/auth/sessions/{session_id}": LOGGED_IN,
     # people
     "GET /api/v1/users": READERS,
     "POST /api/v1/users": ADMINS,
@@ -81,6 +89,9 @@ MATRIX: Final[dict[str, str]] = {
 
 # What is answered to who may, where it is neither a 2xx nor a 409: parts that are away in this test.
 ANSWERS: Final[dict[str, set[int]]] = {
+    "GET /api/auth/login": {404},
+    "GET /api/auth/callback": {400},
+    "DELETE /api/auth/sessions/{session_id}": {404},
     "POST /api/v1/models/sync": {502},
     "GET /api/v1/limits/explain": {503},
 }
@@ -108,6 +119,7 @@ class World:
             "subscription_id": self.ids["subscription"],
             "limit_id": self.ids["limit"],
             "move": "cancel",
+            "session_id": 1,
         }
         return path.format(**parts)
 
