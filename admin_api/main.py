@@ -12,6 +12,7 @@ from admin_api.identity_providers import IdentityProviders
 from admin_api.jwt_logins import JWTLogins
 from admin_api.routes import (
     auth,
+    docs,
     envelope,
     health,
     keys,
@@ -24,8 +25,10 @@ from admin_api.routes import (
     users,
 )
 from admin_api.settings import Settings, SettingsError
+from gateway.storage.call_rates import CALL_RATE, CallRates
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
+from gateway.storage.redis import Scripts
 from gateway.storage.redis_urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
@@ -60,13 +63,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Users, subscriptions, keys, limits and usage of the gateway.",
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.identity_providers = IdentityProviders(settings)
     app.state.jwt_logins = JWTLogins(settings)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
-    envelope.install(app)
-    for router in ROUTERS:
+    envelope.install(app, is_secure=settings.is_secure, cors_origins=settings.cors_origins)
+    for router in (*ROUTERS, docs.router):
         app.include_router(router)
     return app
 
@@ -85,7 +90,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = Background()
     async with pool:
         app.state.pool = pool
-        app.state.counters = await _open_counters(settings)
+        scripts = await _open_redis(settings)
+        app.state.counters = Counters(scripts) if scripts else None
+        app.state.call_rates = CallRates(scripts) if scripts else None
         expire = partial(clock.expire_once, pool)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
         if settings.model_sync_interval_s:
@@ -99,11 +106,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 await app.state.counters.close()
 
 
-async def _open_counters(settings: Settings) -> Counters | None:
-    """Without Redis only what is left of a limit can not be told."""
+async def _open_redis(settings: Settings) -> Scripts | None:
+    """Without Redis what is left of a limit can not be told, and nobody calls too often."""
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()
-    scripts = connect(url, SCRIPTS, timeout_s=2.0, ca_file=settings.redis_ca_file)
+    scripts = connect(url, (*SCRIPTS, CALL_RATE), timeout_s=2.0, ca_file=settings.redis_ca_file)
     await scripts.open()
-    return Counters(scripts)
+    return scripts

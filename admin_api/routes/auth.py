@@ -6,14 +6,16 @@ import json
 from time import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 
 from admin_api.derived_keys import seal, unseal
 from admin_api.identity_providers import IdentityProviders
 from admin_api.operations import sessions
 from admin_api.operations.logins import RoleRules, admit_person
-from admin_api.routes.authenticate import address_of, session_cookie, times_of
+from admin_api.routes.addresses import address_of
+from admin_api.routes.authenticate import session_cookie, times_of
+from admin_api.routes.call_rates import limit_address
 from admin_api.routes.requests import ERRORS, ID, AppPool, AppSettings, LoggedIn
 from admin_api.settings import Settings
 from admin_api.views.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
@@ -26,13 +28,15 @@ LONGEST_LOGIN_S: Final = 600
 AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Go on there"}}
 
 
-@router.get("/providers")
+@router.get("/providers", dependencies=[Depends(limit_address)])
 async def list_providers(request: Request) -> ProvidersView:
     """Where one can log in."""
     return ProvidersView(providers=list(_providers(request).names))
 
 
-@router.get("/login", status_code=302, response_class=RedirectResponse, responses=AWAY)
+@router.get(
+    "/login", status_code=302, response_class=RedirectResponse, responses=AWAY, dependencies=[Depends(limit_address)]
+)
 async def log_in(
     request: Request,
     settings: AppSettings,
@@ -49,7 +53,9 @@ async def log_in(
     return answer
 
 
-@router.get("/callback", status_code=302, response_class=RedirectResponse, responses=AWAY)
+@router.get(
+    "/callback", status_code=302, response_class=RedirectResponse, responses=AWAY, dependencies=[Depends(limit_address)]
+)
 async def come_back(
     request: Request,
     settings: AppSettings,

@@ -10,10 +10,11 @@ from admin_api.jwt_logins import JWTLogins
 from admin_api.operations.actors import Actor
 from admin_api.operations.personal_tokens import log_in_by_token, refused
 from admin_api.operations.sessions import SessionTimes, log_in_by_session
+from admin_api.routes.addresses import address_of
+from admin_api.routes.call_rates import limit_address, take_call
 from admin_api.settings import Settings
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX
-from gateway.web.addresses import client_address, parse_networks
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -36,7 +37,18 @@ async def authenticate(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     _: Annotated[str | None, Depends(_cookie)] = None,
 ) -> Actor:
-    """Who asks, with the role he has at this moment. Raises GatewayError `not_authenticated`."""
+    """Who asks, with the role he has at this moment. Raises GatewayError `not_authenticated`, and `rate_limit_exceeded`
+    for one who calls too often, and for an address that too often has no login that works."""
+    try:
+        actor = await _find_actor(request, credentials)
+    except GatewayError:
+        await limit_address(request)
+        raise
+    await take_call(request, actor.name if actor.user_id is None else f"user:{actor.user_id}")
+    return actor
+
+
+async def _find_actor(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Actor:
     settings: Settings = request.app.state.settings
     pool: Pool = request.app.state.pool
     jwt_logins: JWTLogins = request.app.state.jwt_logins
@@ -56,14 +68,6 @@ async def authenticate(
         times = times_of(settings)
         return await log_in_by_session(pool, settings.peppers, cookie, times, request_id=request_id, ip=ip)
     raise refused("Log in at /api/auth/login, or send a personal access token as 'Authorization: Bearer <token>'.")
-
-
-def address_of(request: Request) -> str | None:
-    """Where the call comes from, as far as trusted proxies tell; a Unix socket has none."""
-    settings: Settings = request.app.state.settings
-    peer = request.client.host if request.client else None
-    address = client_address(peer, request.scope["headers"], parse_networks(settings.trusted_proxies))
-    return str(address) if address else None
 
 
 def session_cookie(settings: Settings) -> str:

@@ -24,6 +24,7 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     409: {"model": ErrorView, "description": "Its state does not allow it; the message says what would"},
     413: {"model": ErrorView, "description": "The body is too large"},
     422: {"model": ErrorView, "description": "Wrong fields, named in details.fields"},
+    429: {"model": ErrorView, "description": "Too many calls a minute; Retry-After tells when the next may come"},
     500: {"model": ErrorView, "description": "A mistake of ours"},
     503: {"model": ErrorView, "description": "The database or LiteLLM does not answer"},
 }
