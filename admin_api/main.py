@@ -24,6 +24,7 @@ from admin_api.routes import (
     usage,
     users,
 )
+from admin_api.routes.description import describe
 from admin_api.settings import Settings, SettingsError
 from gateway.storage.call_rates import CALL_RATE, CallRates
 from gateway.storage.counters import SCRIPTS, Counters
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.settings = settings
     app.state.identity_providers = IdentityProviders(settings)
     app.state.jwt_logins = JWTLogins(settings)

@@ -12,6 +12,7 @@ from admin_api.operations.personal_tokens import log_in_by_token, refused
 from admin_api.operations.sessions import SessionTimes, log_in_by_session
 from admin_api.routes.addresses import address_of
 from admin_api.routes.call_rates import limit_address, take_call
+from admin_api.routes.idempotency import claim_key
 from admin_api.settings import Settings
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX
@@ -38,13 +39,16 @@ async def authenticate(
     _: Annotated[str | None, Depends(_cookie)] = None,
 ) -> Actor:
     """Who asks, with the role he has at this moment. Raises GatewayError `not_authenticated`, and `rate_limit_exceeded`
-    for one who calls too often, and for an address that too often has no login that works."""
+    for one who calls too often, and for an address that too often has no login that works. A request that was answered
+    before, by its Idempotency-Key, ends here with Replay."""
     try:
         actor = await _find_actor(request, credentials)
     except GatewayError:
         await limit_address(request)
         raise
-    await take_call(request, actor.name if actor.user_id is None else f"user:{actor.user_id}")
+    caller = actor.name if actor.user_id is None else f"user:{actor.user_id}"
+    await take_call(request, caller)
+    await claim_key(request, caller)
     return actor
 
 

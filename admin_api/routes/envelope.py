@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from admin_api import metrics
+from admin_api.routes.idempotency import Claim, Replay
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
 from gateway.storage import failures
@@ -75,7 +76,8 @@ class Envelope:
             if message["type"] == "http.response.start" and not has_begun:
                 has_begun, status = True, message["status"]
                 message["headers"] = self._add_headers(message.get("headers", []), scope, str(request_id))
-            await send(message)
+            claim: Claim | None = scope["state"].get("claim")
+            await (send(message) if claim is None else claim.pass_on(message, send))
 
         try:
             if _declared_bytes(scope) > MOST_BODY_BYTES:
@@ -112,6 +114,7 @@ def install(app: FastAPI, *, is_secure: bool = True, cors_origins: Sequence[str]
             expose_headers=EXPOSED,
         )
     app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(Replay, _answer_replay)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
 
@@ -166,6 +169,12 @@ async def _answer_gateway_error(request: Request, exc: Exception) -> Response:
         raise exc
     body = error_body(exc, str(request.state.request_id), "plain")
     return JSONResponse(body, exc.status, headers=exc.headers)
+
+
+async def _answer_replay(_: Request, exc: Exception) -> Response:
+    if not isinstance(exc, Replay):
+        raise exc
+    return exc.response()
 
 
 async def _answer_validation_error(request: Request, exc: Exception) -> Response:
