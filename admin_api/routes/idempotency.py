@@ -2,7 +2,7 @@
 
 Kept for 24 hours is an answer of 2xx, sealed (AES-256-GCM), for it may show a key that was just made. Any other answer
 lets the key go: nothing was made, and it may be tried again. A program that dies between the work and keeping its
-answer leaves the key taken: whether something was made is not known then, and doing it again would be worse than asking.
+answer leaves the key taken: whether something was made is not known then, and doing it again would be worse.
 """
 
 import hashlib
