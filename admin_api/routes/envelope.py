@@ -212,11 +212,11 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _allow(request: Request) -> dict[str, str]:
-    """All methods of the path: each is a route of its own, which knows only itself."""
-    methods: set[str] = set()
-    for route in request.app.state.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods
+    """All methods of the path: each is a route of its own, which knows only itself. Not those of a wider path that
+    matches too, as `/models/{name}` does `/models/sync`."""
+    routes: list[Any] = request.app.state.routes
+    path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
+    methods: set[str] = set().union(*(route.methods for route in routes if route.path == path))
     return {"allow": ", ".join(sorted(methods))}
 
 

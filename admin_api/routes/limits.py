@@ -115,7 +115,7 @@ async def set_limit(actor: Admin, pool: AppPool, body: LimitSetting) -> LimitVie
     return Response(status_code=204) if row is None else LimitView.of(row)
 
 
-@router.delete("/{limit_id}", status_code=204)
+@router.delete("/{limit_id:int}", status_code=204)
 async def delete_limit(actor: Admin, pool: AppPool, limit_id: ID) -> None:
     """Removes a limit."""
     await limits.delete_limit(pool, actor, limit_id)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorView, "description": "No valid JSON, or a login that can not go on"},
     401: {"model": ErrorView, "description": "No login, or a wrong one"},
     403: {"model": ErrorView, "description": "Not for this caller"},
     404: {"model": ErrorView, "description": "There is no such thing"},
