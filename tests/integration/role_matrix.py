@@ -84,7 +84,13 @@ MATRIX: Final[dict[str, str]] = {
     "PUT /api/v1/limits": ADMINS,
     "DELETE /api/v1/limits/{limit_id}": ADMINS,
     "GET /api/v1/limits/explain": ADMINS,
-    "GET /api/v1/usage": ADMINS,
+    "GET /api/v1/usage": READERS,
+    # one's own; what is another's is asked for by `user` and `team`
+    "GET /api/v1/usage/summary": LOGGED_IN,
+    "GET /api/v1/usage/series": LOGGED_IN,
+    "GET /api/v1/usage/breakdown/{by}": LOGGED_IN,
+    "GET /api/v1/usage/percentiles": LOGGED_IN,
+    "GET /api/v1/usage/export": LOGGED_IN,
 }
 
 # What is answered to who may, where it is neither a 2xx nor a 409: parts that are away in this test.
@@ -120,6 +126,7 @@ class World:
             "limit_id": self.ids["limit"],
             "move": "cancel",
             "session_id": 1,
+            "by": "model",
         }
         return path.format(**parts)
 
