@@ -22,7 +22,8 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu
+	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu \
+	try-openapi
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -94,6 +95,11 @@ test-long: install
 # 5,000 requests nobody thought of.
 fuzz: install
 	LITEMAAS_TEST_REQUESTS=5000 $(BIN)/python -m pytest tests/functional/test_fuzz.py
+
+# Many more requests made of the OpenAPI document.
+try-openapi: install
+	LITEMAAS_TEST_EXAMPLES=40 $(BIN)/python -m pytest tests/integration/test_running_admin_api.py -k openapi \
+		--timeout 3600 -s
 
 # Breaks the scripts in one place at a time: every break must be caught.
 mutants: install

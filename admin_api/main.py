@@ -8,10 +8,14 @@ from typing import Final
 from fastapi import FastAPI
 
 from admin_api import clock
+from admin_api.identity_providers import IdentityProviders
+from admin_api.jwt_logins import JWTLogins
 from admin_api.operations.model_sync import LiteLLM
 from admin_api.routes import (
     alerts,
     audit,
+    auth,
+    docs,
     envelope,
     health,
     keys,
@@ -25,14 +29,18 @@ from admin_api.routes import (
     users,
     webhooks,
 )
+from admin_api.routes.description import describe
 from admin_api.settings import Settings, SettingsError
+from gateway.storage.call_rates import CALL_RATE, CallRates
 from gateway.storage.counters import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
+from gateway.storage.redis import Scripts
 from gateway.storage.redis_urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
 ROUTERS: Final = (
+    auth.router,
     # Before the users': `me` is no user's name.
     personal_tokens.router,
     audit.activity_router,
@@ -69,14 +77,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Users, subscriptions, keys, limits and usage of the gateway.",
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.settings = settings
     app.state.litellm = LiteLLM(
         urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file
     )
+    app.state.identity_providers = IdentityProviders(settings)
+    app.state.jwt_logins = JWTLogins(settings)
     app.state.routes = [route for router in ROUTERS for route in router.routes]
-    envelope.install(app)
-    for router in ROUTERS:
+    envelope.install(app, is_secure=settings.is_secure, cors_origins=settings.cors_origins)
+    for router in (*ROUTERS, docs.router):
         app.include_router(router)
     return app
 
@@ -96,7 +109,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = Background()
     async with pool:
         app.state.pool = pool
-        app.state.counters = await _open_counters(settings)
+        scripts = await _open_redis(settings)
+        app.state.counters = Counters(scripts) if scripts else None
+        app.state.call_rates = CallRates(scripts) if scripts else None
         expire = partial(clock.expire_once, pool)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
         for name, work, interval_s in (
@@ -116,11 +131,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 await app.state.counters.close()
 
 
-async def _open_counters(settings: Settings) -> Counters | None:
-    """Without Redis only what is left of a limit can not be told."""
+async def _open_redis(settings: Settings) -> Scripts | None:
+    """Without Redis what is left of a limit can not be told, and nobody calls too often."""
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()
-    scripts = connect(url, SCRIPTS, timeout_s=2.0, ca_file=settings.redis_ca_file)
+    scripts = connect(url, (*SCRIPTS, CALL_RATE), timeout_s=2.0, ca_file=settings.redis_ca_file)
     await scripts.open()
-    return Counters(scripts)
+    return scripts

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from admin_api.login_settings import LoginSettings
 from admin_api.operations.receivers import ReceiverRules
 from admin_api.operations.send import MailServer, Sender
 from admin_api.seals import SecretKeys
@@ -205,7 +206,7 @@ class NewsSettings(_Settings):
         return MailServer(self.smtp_url, self.mail_from, self.smtp_ca_file)
 
 
-class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings):
+class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings, LoginSettings):
     """The admin API's own."""
 
     @property
@@ -251,5 +252,6 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False):
         name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
         said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-        lines.append(f"  {name}: {said}")
+        # What several settings must be together has no name of its own.
+        lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
     return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

@@ -1,5 +1,7 @@
 """What tests of the admin API share: its settings, its routes, the shape of its errors."""
 
+from typing import Any
+
 import httpx2
 from stand_ins import CatalogueServer
 
@@ -17,7 +19,7 @@ ROUTES = [
 ]
 
 
-def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1") -> Settings:
+def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1", **more: Any) -> Settings:
     return Settings.model_validate(
         {
             "database_url": database_url,
@@ -28,6 +30,8 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1") -> 
             "admin_token": TOKEN,
             "model_sync_interval_s": 0,
             "log_level": "error",
+            "admin_calls_per_minute": 0,
+            **more,
         }
     )
 

@@ -20,7 +20,7 @@ ActorRole = Literal["admin", "admin-readonly", "user", "program"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs;
-    `until` is when the token ends that he came with."""
+    `until` is when the token ends that he came with, `session_id` the session."""
 
     name: str
     role: ActorRole
@@ -28,6 +28,7 @@ class Actor:
     request_id: UUID | None = None
     ip: str | None = None
     until: datetime | None = None
+    session_id: int | None = None
 
 
 def require_admin(actor: Actor) -> None:

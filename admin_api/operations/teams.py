@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
-import asyncpg
-
 from admin_api.operations.access import get_seen_account, viewer_of
 from admin_api.operations.actors import Actor, note, party_of, require_admin
 from admin_api.operations.checks import MOST_NAME, check_text, check_time_zone, check_word
@@ -63,7 +61,7 @@ async def update_team(pool: "Pool", actor: Actor, team: str, change: TeamChange)
             return old
         try:
             await accounts.update_team(connection, old.id, name=new.name, time_zone=new.time_zone, status=new.status)
-        except asyncpg.UniqueViolationError:
+        except accounts.NameTaken:
             raise _is_taken(new.name) from None
         await note(
             connection,

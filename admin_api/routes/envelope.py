@@ -1,6 +1,7 @@
 """Around every request of the admin API: its id, the largest body, and errors in one shape, whatever raised them."""
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any, Final
 
 import structlog
@@ -9,8 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
+from admin_api import metrics
+from admin_api.routes.idempotency import Claim, Replay
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
 from gateway.storage import failures
@@ -20,8 +24,19 @@ from gateway.web.responses import Message, Receive, Scope, Send
 log = structlog.get_logger(__name__)
 
 MOST_BODY_BYTES: Final = 1024 * 1024
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# An API's answer is no page: it may load nothing, stand in no frame, and lie in no cache (keys are shown in some).
+SAFETY: Final = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+STRICT: Final = {"strict-transport-security": "max-age=31536000"}
 # What a wrong field may tell; never what was sent, which may be a secret.
 MOST_FIELDS: Final = 50
+EXPOSED: Final = ("x-request-id", "etag", "retry-after", *(f"x-ratelimit-{n}" for n in ("limit", "remaining", "reset")))
 
 
 class ErrorDetail(BaseModel):
@@ -40,11 +55,13 @@ class ErrorView(BaseModel):
 
 
 class Envelope:
-    """Gives each request an id of our own, never the caller's, and answers for what nobody else caught."""
+    """Gives each request an id of our own, never the caller's, and answers for what nobody else caught. Adds the
+    headers that keep a browser from doing what nobody meant."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, is_secure: bool) -> None:
         self._app = app
         self._ids = RequestIds()
+        self._safety = SAFETY | (STRICT if is_secure else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,14 +69,15 @@ class Envelope:
             return
         request_id = self._ids.new()
         scope.setdefault("state", {})["request_id"] = request_id
-        has_begun = False
+        has_begun, started, status = False, perf_counter(), 500
 
         async def send_with_id(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal has_begun, status
             if message["type"] == "http.response.start" and not has_begun:
-                has_begun = True
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", str(request_id).encode())]
-            await send(message)
+                has_begun, status = True, message["status"]
+                message["headers"] = self._add_headers(message.get("headers", []), scope, str(request_id))
+            claim: Claim | None = scope["state"].get("claim")
+            await (send(message) if claim is None else claim.pass_on(message, send))
 
         try:
             if _declared_bytes(scope) > MOST_BODY_BYTES:
@@ -68,15 +86,45 @@ class Envelope:
         except Exception as exc:
             if has_begun:
                 raise
-            await send_error(send, _error_of(exc, scope), str(request_id), "plain")
+            await send_error(send_with_id, _error_of(exc, scope), str(request_id), "plain")
+        finally:
+            _count(scope, status, perf_counter() - started)
+
+    def _add_headers(
+        self, given: list[tuple[bytes, bytes]], scope: Scope, request_id: str
+    ) -> list[tuple[bytes, bytes]]:
+        """A route's own headers win, as the page of Swagger UI's."""
+        own = {"x-request-id": request_id} | scope["state"].get("rate_headers", {}) | self._safety
+        there = {name.lower() for name, _ in given}
+        added = [(name.encode(), value.encode()) for name, value in own.items()]
+        return [*given, *((name, value) for name, value in added if name not in there)]
 
 
-def install(app: FastAPI) -> None:
-    """Adds the envelope, and the handlers that make every error one shape."""
-    app.add_middleware(Envelope)
+def install(app: FastAPI, *, is_secure: bool = True, cors_origins: Sequence[str] = ()) -> None:
+    """Adds the envelope, CORS where it is set up, and the handlers that make every error one shape."""
+    app.add_middleware(Envelope, is_secure=is_secure)
+    if cors_origins:
+        # Outermost: also an error can be read by the page that asked.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "if-match", "idempotency-key", "x-litemaas-csrf"],
+            expose_headers=EXPOSED,
+        )
     app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(Replay, _answer_replay)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    # Whatever word a caller puts there instead of a method.
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    metrics.REQUESTS.labels(method, route, str(status)).inc()
+    metrics.DURATION.labels(method, route).observe(seconds)
 
 
 def _too_large() -> GatewayError:
@@ -123,6 +171,12 @@ async def _answer_gateway_error(request: Request, exc: Exception) -> Response:
     return JSONResponse(body, exc.status, headers=exc.headers)
 
 
+async def _answer_replay(_: Request, exc: Exception) -> Response:
+    if not isinstance(exc, Replay):
+        raise exc
+    return exc.response()
+
+
 async def _answer_validation_error(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
@@ -158,11 +212,11 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _allow(request: Request) -> dict[str, str]:
-    """All methods of the path: each is a route of its own, which knows only itself."""
-    methods: set[str] = set()
-    for route in request.app.state.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods
+    """All methods of the path: each is a route of its own, which knows only itself. Not those of a wider path that
+    matches too, as `/models/{name}` does `/models/sync`."""
+    routes: list[Any] = request.app.state.routes
+    path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
+    methods: set[str] = set().union(*(route.methods for route in routes if route.path == path))
     return {"allow": ", ".join(sorted(methods))}
 
 

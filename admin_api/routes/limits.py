@@ -141,7 +141,7 @@ async def set_limit(actor: LoggedIn, pool: AppPool, body: LimitSetting) -> Limit
     return Response(status_code=204) if row is None else LimitView.of(row)
 
 
-@router.delete("/{limit_id}", status_code=204)
+@router.delete("/{limit_id:int}", status_code=204)
 async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID) -> None:
     """Removes a limit; a key's owner, one he set."""
     delete_limit_as = own_limits.delete_own_limit if actor.role == "user" else limits.delete_limit

@@ -2,14 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from admin_api.operations import users
-from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, PageSize
+from admin_api.operations.versions import version_of
+from admin_api.routes.requests import CHANGED, ERRORS, Admin, AppPool, Body, Cursor, IfMatch, LoggedIn, PageSize, Reader
 from admin_api.views.accounts import UserView
 from admin_api.views.shapes import PageView
-from gateway.storage.accounts import Role, UserStatus
+from gateway.storage.accounts import Locale, Role, User, UserStatus
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
 UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
@@ -29,12 +30,30 @@ class UserChange(Body):
 
     role: Role | None = None
     status: UserStatus | None = None
+    name: Annotated[str | None, Field(max_length=200)] = None
+    locale: Locale | None = None
+    time_zone: Annotated[str | None, Field(max_length=64, description="IANA name; its windows begin anew")] = None
+
+
+class SelfChange(Body):
+    """What one may change of oneself; what is left out stays as it is."""
+
+    name: Annotated[str | None, Field(max_length=200)] = None
+    locale: Locale | None = None
 
 
 @router.get("")
-async def list_users(actor: Admin, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None) -> PageView[UserView]:
-    """All users, by id."""
-    page = await users.list_users(pool, actor, limit=limit, cursor=cursor)
+async def list_users(
+    actor: Reader,
+    pool: AppPool,
+    search: Annotated[str | None, Query(max_length=200, description="Part of the address or the name")] = None,
+    role: Role | None = None,
+    status: UserStatus | None = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[UserView]:
+    """All users, by id, or those that match."""
+    page = await users.list_users(pool, actor, search=search, role=role, status=status, limit=limit, cursor=cursor)
     return PageView[UserView].model_validate(page)
 
 
@@ -47,14 +66,48 @@ async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
     return UserView.model_validate(user)
 
 
+@router.get("/me")
+async def show_self(actor: LoggedIn, pool: AppPool, response: Response) -> UserView:
+    """Who is logged in; 404 with the admin token, which is nobody's."""
+    return tagged(response, await users.find_self(pool, actor))
+
+
+@router.patch("/me", responses=CHANGED)
+async def update_self(
+    actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, if_match: IfMatch = None
+) -> UserView:
+    """Changes one's own name or language."""
+    changed = await users.update_self(pool, actor, name=body.name, locale=body.locale, as_of=if_match)
+    return tagged(response, changed)
+
+
 @router.get("/{user}")
-async def show_user(actor: Admin, pool: AppPool, user: UserPath) -> UserView:
+async def show_user(actor: Reader, pool: AppPool, response: Response, user: UserPath) -> UserView:
     """One user."""
-    return UserView.model_validate(await users.find_user(pool, actor, user))
+    return tagged(response, await users.find_user(pool, actor, user))
 
 
-@router.patch("/{user}")
-async def update_user(actor: Admin, pool: AppPool, user: UserPath, body: UserChange) -> UserView:
-    """Changes role or status. A deactivated user's keys are refused from the next call on."""
-    changed = await users.update_user(pool, actor, user, role=body.role, status=body.status)
-    return UserView.model_validate(changed)
+@router.patch("/{user}", responses=CHANGED)
+async def update_user(
+    actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, if_match: IfMatch = None
+) -> UserView:
+    """Changes what is given. A deactivated user's keys, tokens and sessions are refused from the next call on. The last
+    active admin stays one. A role given here holds until the next login, which adds what the groups give."""
+    changed = await users.update_user(
+        pool,
+        actor,
+        user,
+        role=body.role,
+        status=body.status,
+        name=body.name,
+        locale=body.locale,
+        time_zone=body.time_zone,
+        as_of=if_match,
+    )
+    return tagged(response, changed)
+
+
+def tagged(response: Response, user: User) -> UserView:
+    """With the ETag that If-Match takes."""
+    response.headers["etag"] = version_of(user.updated_at)
+    return UserView.model_validate(user)

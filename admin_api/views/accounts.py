@@ -5,20 +5,26 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from admin_api.views.shapes import View
-from gateway.storage.accounts import AccountStatus, Role, TeamRole, UserStatus
+from gateway.storage.accounts import AccountStatus, Locale, Role, TeamRole, UserStatus
 
 if TYPE_CHECKING:
     from gateway.storage.accounts import Account, TeamMember
 
 
 class UserView(View):
-    """A user; `account_id` is the personal account."""
+    """A user; `account_id` is the personal account. `role` counts: the stronger of `assigned_role`, which a person
+    gave, and `group_role`, which the identity provider's groups gave at the last login. `locale` null: the browser's.
+    """
 
     id: int
     email: str
     name: str
     role: Role
+    assigned_role: Role
+    group_role: Role | None
     status: UserStatus
+    locale: Locale | None
+    time_zone: str
     account_id: int
     created_at: datetime
     updated_at: datetime

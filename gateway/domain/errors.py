@@ -19,6 +19,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "ip_not_allowed": (403, "permission_error"),
         "not_authenticated": (401, "authentication_error"),
         "forbidden": (403, "permission_error"),
+        "cross_site_request": (403, "permission_error"),
+        "login_failed": (400, "authentication_error"),
         # what is asked
         "not_found": (404, "invalid_request_error"),
         "method_not_allowed": (405, "invalid_request_error"),
@@ -33,6 +35,8 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "request_too_large": (413, "invalid_request_error"),
         "validation_failed": (422, "invalid_request_error"),
         "conflict": (409, "invalid_request_error"),
+        "precondition_failed": (412, "invalid_request_error"),
+        "idempotency_key_reused": (422, "invalid_request_error"),
         # limits
         "rate_limit_exceeded": (429, "rate_limit_error"),
         "insufficient_quota": (429, "insufficient_quota"),

@@ -4,30 +4,43 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+import asyncpg
+
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 Role = Literal["admin", "admin-readonly", "user"]
 UserStatus = Literal["active", "deactivated"]
+Locale = Literal["en", "es", "fr"]
 AccountKind = Literal["personal", "team"]
 AccountStatus = Literal["active", "suspended"]
 TeamRole = Literal["owner", "member"]
 ROLES: Final = get_args(Role)
 USER_STATUSES: Final = get_args(UserStatus)
+LOCALES: Final = get_args(Locale)
 ACCOUNT_KINDS: Final = get_args(AccountKind)
 ACCOUNT_STATUSES: Final = get_args(AccountStatus)
 TEAM_ROLES: Final = get_args(TeamRole)
 
 
+class NameTaken(Exception):
+    """Another team has that name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person. `account_id` is the personal account."""
+    """A person. `account_id` is the personal account, `time_zone` is its. `role` counts: the stronger of what a person
+    assigned and what the provider's groups gave at the last login. `locale` None: the browser's."""
 
     id: int
     email: str
     name: str
     role: Role
+    assigned_role: Role
+    group_role: Role | None
     status: UserStatus
+    locale: Locale | None
+    time_zone: str
     account_id: int
     created_at: datetime
     updated_at: datetime
@@ -60,13 +73,14 @@ class TeamMember:
 
 INSERT_USER: Final = """
 WITH person AS (
-    INSERT INTO users (email, name, role) VALUES ($1, $2, $3) ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, name, role, status, created_at, updated_at
+    INSERT INTO users (email, name, role, assigned_role) VALUES ($1, $2, $3, $3) ON CONFLICT (email) DO NOTHING
+    RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at
 ), account AS (
     INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
-    RETURNING id, owner_user_id
+    RETURNING id, owner_user_id, time_zone
 )
-SELECT p.id, p.email, p.name, p.role, p.status, a.id AS account_id, p.created_at, p.updated_at
+SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.locale, a.time_zone,
+       a.id AS account_id, p.created_at, p.updated_at
 FROM person p JOIN account a ON a.owner_user_id = p.id
 """
 
@@ -78,7 +92,8 @@ async def insert_user(executor: "Executor", *, email: str, name: str, role: Role
 
 
 FIND_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+       a.id AS account_id, u.created_at, u.updated_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 OR u.email = $2
 """
@@ -91,19 +106,31 @@ async def find_user(executor: "Executor", *, user_id: int | None = None, email: 
 
 
 LIST_USERS: Final = """
-SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+       a.id AS account_id, u.created_at, u.updated_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
-WHERE u.id > $1 ORDER BY u.id LIMIT $2
+WHERE u.id > $1 AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
+  AND ($4::text IS NULL OR u.role = $4) AND ($5::text IS NULL OR u.status = $5)
+ORDER BY u.id LIMIT $2
 """
 
 
-async def list_users(executor: "Executor", *, after_id: int, limit: int) -> list[User]:
-    """By id, those after `after_id`."""
-    return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit)]
+async def list_users(
+    executor: "Executor",
+    *,
+    after_id: int,
+    limit: int,
+    search: str | None = None,
+    role: Role | None = None,
+    status: UserStatus | None = None,
+) -> list[User]:
+    """By id, those after `after_id`; `search` is a part of the address or the name, in whatever case."""
+    return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
 
 
 LOCK_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.status, a.id AS account_id, u.created_at, u.updated_at
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+       a.id AS account_id, u.created_at, u.updated_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 FOR UPDATE OF u
 """
@@ -116,13 +143,20 @@ async def lock_user(executor: "Executor", user_id: int) -> User | None:
 
 
 UPDATE_USER: Final = """
-UPDATE users SET role = $2, status = $3, updated_at = now() WHERE id = $1
+UPDATE users SET role = $2, assigned_role = $3, group_role = $4, status = $5, name = $6, locale = $7,
+                 updated_at = clock_timestamp()
+WHERE id = $1
+"""
+UPDATE_TIME_ZONE: Final = """
+UPDATE accounts SET time_zone = $2, updated_at = now() WHERE owner_user_id = $1 AND time_zone <> $2
 """
 
 
-async def update_user(executor: "Executor", user_id: int, *, role: Role, status: UserStatus) -> None:
-    """Sets both; nothing if there is no such user."""
-    await executor.execute(UPDATE_USER, user_id, role, status)
+async def update_user(executor: "Executor", user: User) -> None:
+    """Writes all but the address, and the time zone of the personal account."""
+    u = user
+    await executor.execute(UPDATE_USER, u.id, u.role, u.assigned_role, u.group_role, u.status, u.name, u.locale)
+    await executor.execute(UPDATE_TIME_ZONE, u.id, u.time_zone)
 
 
 LOCK_ADMINS: Final = """
@@ -202,8 +236,11 @@ UPDATE accounts SET name = $2, time_zone = $3, status = $4, updated_at = now() W
 
 
 async def update_team(executor: "Executor", team_id: int, *, name: str, time_zone: str, status: AccountStatus) -> None:
-    """Sets all three; raises asyncpg.UniqueViolationError if the name is taken."""
-    await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status)
+    """Sets all three; raises NameTaken, after which the transaction can only be rolled back."""
+    try:
+        await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status)
+    except asyncpg.UniqueViolationError:
+        raise NameTaken(name) from None
 
 
 LOCK_ACCOUNT: Final = """

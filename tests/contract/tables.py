@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from prometheus_client import Counter
 from pydantic_core import PydanticUndefined
 
+from admin_api import metrics as admin_metrics
 from admin_api.settings import ProgramSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway import metrics
@@ -38,7 +40,9 @@ def settings_table() -> str:
 
 
 def _shown(default: Any) -> str:
-    return "–" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return (
+        "–" if default in (None, "", (), {}) else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    )
 
 
 def errors_table() -> str:
@@ -47,10 +51,15 @@ def errors_table() -> str:
     return "\n".join(lines + [f"| `{code}` | {status} |" for code, (status, _) in CODES.items()])
 
 
-def metrics_table() -> str:
+def admin_metrics_table() -> str:
+    """The admin API's."""
+    return metrics_table(admin_metrics)
+
+
+def metrics_table(module: ModuleType = metrics) -> str:
     """Every metric as Prometheus sees it."""
     lines = ["| metric | type | labels | what |", "|---|---|---|---|"]
-    for variable, metric in vars(metrics).items():
+    for variable, metric in vars(module).items():
         if not variable.startswith("_") and hasattr(metric, "_documentation"):
             name = metric._name + ("_total" if isinstance(metric, Counter) else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
@@ -62,6 +71,7 @@ TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
     (ROOT / "README.md", "settings", settings_table),
     (ROOT / "README.md", "errors", errors_table),
     (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
+    (ROOT / "docs" / "metrics.md", "admin-metrics", admin_metrics_table),
 )
 
 

@@ -14,7 +14,12 @@ from gateway.storage.postgres import Pool
 
 CHANGING = {"post", "put", "patch", "delete"}
 # (method, path) -> why it need not leave a row.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("post", "/api/v1/admin/limits/preview"): "changes nothing",
+    ("post", "/api/auth/logout"): "needs a browser's session: test_logins",
+    ("delete", "/api/auth/sessions"): "needs a browser's session: test_logins",
+    ("delete", "/api/auth/sessions/{session_id}"): "needs a browser's session: test_logins",
+}
 
 
 class Wish(NamedTuple):
@@ -136,10 +141,75 @@ async def old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> W
     return Wish(f"{user.id} {(await make_token(pool, user)).row.id}", None)
 
 
+async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return Wish("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
+
+
+async def change_team(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    await admin.post("/api/v1/teams", json={"name": "red"})
+    return Wish("red", {"time_zone": "Europe/Paris"})
+
+
+async def change_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    return Wish((await old_member(pool, admin, _)).values, {"role": "owner"})
+
+
+async def approve(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    user, model = await make_user(pool), await make_model(pool)
+    await admin.patch(f"/api/v1/models/{model}", json={"restricted": True})
+    login = {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
+    asked = (await admin.post("/api/v1/subscriptions", json={"model": model}, headers=login)).json()
+    assert asked["status"] == "pending"
+    return Wish("approve", {"subscription_ids": [asked["id"]]})
+
+
+async def change_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return Wish(str((await make_key(pool)).row.id), {"name": "new"})
+
+
+async def archived_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    key = (await ended_key(pool, admin, _)).values
+    await admin.post(f"/api/v1/api-keys/{key}/archive")
+    return Wish(key, None)
+
+
+async def ended_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    key = str((await make_key(pool)).row.id)
+    await admin.delete(f"/api/v1/api-keys/{key}")
+    return Wish(key, None)
+
+
+async def many_limits(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    await make_key(pool)
+    body = {"level": "key", "kind": "rpm", "amount": 5}
+    seen = (await admin.post("/api/v1/admin/limits/preview", json=body)).json()
+    return Wish("", body | {"token": seen["token"]})
+
+
+async def boost(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    limit = (await old_limit(pool, admin, _)).values
+    return Wish(limit, {"amount": 9, "expires_at": "2099-01-01T00:00:00Z", "reason": "so"})
+
+
+async def settings(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return Wish("", {"key_maximum_rpm": 100})
+
+
 # What makes each route succeed and change something: values of its path, and its body.
 PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/users"): new_user,
     ("patch", "/api/v1/users/{user}"): change_user,
+    ("patch", "/api/v1/users/me"): change_oneself,
+    ("patch", "/api/v1/teams/{team}"): change_team,
+    ("patch", "/api/v1/teams/{team}/members/{user}"): change_member,
+    ("post", "/api/v1/admin/subscriptions/{decision}"): approve,
+    ("patch", "/api/v1/api-keys/{key_id}"): change_key,
+    ("post", "/api/v1/api-keys/{key_id}/rotate"): old_key,
+    ("post", "/api/v1/api-keys/{key_id}/archive"): ended_key,
+    ("post", "/api/v1/api-keys/{key_id}/unarchive"): archived_key,
+    ("post", "/api/v1/admin/limits/apply"): many_limits,
+    ("post", "/api/v1/admin/limits/{limit_id}/boost"): boost,
+    ("put", "/api/v1/admin/settings"): settings,
     ("post", "/api/v1/users/me/tokens"): own_new_token,
     ("delete", "/api/v1/users/me/tokens/{token_id}"): own_old_token,
     ("post", "/api/v1/users/{user}/tokens"): new_token,

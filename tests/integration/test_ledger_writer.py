@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+import structlog.testing
 from conftest import Database
 from factories import ADMIN
 from structlog.testing import capture_logs
@@ -261,17 +262,16 @@ async def test_rows_postgres_refuses_are_set_aside_and_can_be_replayed(site: Sit
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'ledger.replay'") == 2
 
 
-async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(site: Site) -> None:
     writer, good = site.writer(), some(2)
     (site.folder / REFUSED_FILE).mkdir()
     writer.append([*good, make_usage_row(TODAY, error_code="tell\0tale")])
 
-    await writer.write_all()
+    with structlog.testing.capture_logs() as logged:
+        await writer.write_all()
 
     assert set(await site.rows()) == ids(good)
-    assert "tale" in capsys.readouterr().out
+    assert "tale" in str(logged)
 
 
 # --- twice, and at once ---

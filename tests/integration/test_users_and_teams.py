@@ -1,9 +1,12 @@
 """Users with their accounts, teams with their members."""
 
 import asyncio
+from typing import Any
 
+import httpx2
 import pytest
-from factories import ADMIN, PEPPERS, READER, make_model, make_team, make_user, owner_of
+from admin_client import check_error
+from factories import ADMIN, PEPPERS, READER, make_model, make_team, make_token, make_user, owner_of
 
 from admin_api.operations import keys, subscriptions, teams, users
 from gateway.domain.errors import GatewayError
@@ -74,7 +77,7 @@ async def test_the_last_active_admin_stays_one(pool: Pool) -> None:
 
 
 async def test_of_two_admins_who_remove_each_other_at_once_one_stays(pool: Pool) -> None:
-    for _ in range(10):
+    for _ in range(100):
         pair = [await make_user(pool, role="admin") for _ in range(2)]
         done = await asyncio.gather(
             *(users.update_user(pool, ADMIN, admin.email, role="user") for admin in pair), return_exceptions=True
@@ -166,3 +169,54 @@ async def test_a_member_is_added_once_and_removed_once(pool: Pool) -> None:
         await teams.remove_member(pool, ADMIN, team.name, user=user.email)
 
     assert (again.value.code, gone.value.code) == ("conflict", "not_found")
+
+
+async def test_users_are_found_by_a_part_of_name_or_address_by_role_and_by_status(pool: Pool) -> None:
+    ann = await users.create_user(pool, ADMIN, email="ann@x.org", name="Ann Of 50%", role="admin")
+    bob = await users.create_user(pool, ADMIN, email="bob@x.org", name="Bob_by")
+    await users.update_user(pool, ADMIN, bob.email, status="deactivated")
+
+    async def emails(**asked: Any) -> list[str]:
+        return [user.email for user in (await users.list_users(pool, READER, **asked)).rows]
+
+    assert await emails(search="AN") == [ann.email]
+    assert await emails(search="50%") == [ann.email]
+    assert await emails(search="_") == [bob.email]
+    assert await emails(role="admin") == [ann.email]
+    assert await emails(status="deactivated") == [bob.email]
+    assert await emails(search="x.org", role="user", status="active") == []
+
+
+async def test_a_user_changes_his_name_and_language_and_nothing_that_helps_him(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
+    user = await make_user(pool)
+    login = {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
+
+    changed = await admin.patch("/api/v1/users/me", json={"name": "Ann", "locale": "es"}, headers=login)
+    refused = [
+        await admin.patch("/api/v1/users/me", json=body, headers=login)
+        for body in ({"role": "admin"}, {"status": "active"}, {"time_zone": "Asia/Tokyo"}, {"email": "b@x.org"})
+    ]
+
+    assert (changed.json()["name"], changed.json()["locale"]) == ("Ann", "es")
+    assert [answer.status_code for answer in refused] == [422] * 4
+    row = await pool.fetchrow("SELECT old::text, new::text FROM audit_logs WHERE action = 'user.update'")
+    assert row is not None
+    assert tuple(row) == ('{"name": "", "locale": null}', '{"name": "Ann", "locale": "es"}')
+
+
+async def test_an_admin_changes_everything_but_only_as_of_what_he_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    path = f"/api/v1/users/{user.email}"
+    etag = (await admin.get(path)).headers["etag"]
+
+    change = {"role": "admin-readonly", "name": "Bob", "locale": "fr", "time_zone": "Europe/Madrid"}
+    first = await admin.patch(path, json=change, headers={"if-match": etag})
+    second = await admin.patch(path, json={"name": "Carl"}, headers={"if-match": etag})
+    third = await admin.patch(path, json={"name": "Dave"}, headers={"if-match": first.headers["etag"]})
+    fourth = await admin.patch(path, json={"name": "Eve"})
+
+    assert {name: first.json()[name] for name in change} == change
+    check_error(second, 412, "precondition_failed")
+    assert (third.json()["name"], fourth.json()["name"]) == ("Dave", "Eve")

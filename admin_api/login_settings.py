@@ -1,0 +1,126 @@
+"""Settings of logins: the identity providers, whom their groups make what, sessions."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.storage.accounts import ROLES, Role
+from gateway.web.addresses import parse_networks
+
+ADDRESS: Final = "an https:// address, or http:// on this machine"
+
+
+class LoginSettings(BaseSettings):
+    """Mixed into the admin API's settings."""
+
+    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    admin_url: str | None = Field(default=None, description="public address of the admin API, as browsers call it")
+    oidc_issuer: str | None = Field(default=None, description="issuer of an OpenID Connect provider")
+    oidc_client_id: str | None = Field(default=None, description="this program's name there")
+    oidc_client_secret: SecretStr | None = Field(default=None, description="and its secret")
+    oidc_scopes: str = Field(default="openid profile email", description="what is asked for, blanks between")
+    oidc_groups_claim: str = Field(default="groups", description="claim that lists a person's groups")
+    oidc_trust_emails: bool = Field(
+        default=False, description="take addresses for verified of which the provider does not say so"
+    )
+    openshift_url: str | None = Field(default=None, description="OpenShift's OAuth server")
+    openshift_api_url: str | None = Field(default=None, description="OpenShift's API, which tells who somebody is")
+    openshift_client_id: str | None = Field(default=None, description="name of the OAuthClient there")
+    openshift_client_secret: SecretStr | None = Field(default=None, description="and its secret")
+    openshift_email_domain: str = Field(
+        default="openshift.invalid", description="follows the @ for a user of OpenShift whose name is no address"
+    )
+    login_ca_file: Path | None = Field(default=None, description="CA of the identity providers' certificates")
+    jwt_audience: str | None = Field(
+        default=None, description="audience of JWTs of OIDC_ISSUER that may come as bearer tokens; none: no JWTs"
+    )
+    group_roles: Annotated[dict[str, Role], NoDecode] = Field(
+        default={}, description="group:role, commas between; a role is taken back at the login after the group went"
+    )
+    initial_admins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="e-mail addresses, commas between, of people who are made admins when they log in"
+    )
+    session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time unused")
+    session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="origins, commas between, whose pages may call the admin API with a login"
+    )
+    admin_calls_per_minute: int = Field(
+        default=600, ge=0, description="most calls of one user or address a minute to the admin API; 0: any number"
+    )
+
+    @field_validator("admin_url", "oidc_issuer", "openshift_url", "openshift_api_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+            raise ValueError(ADDRESS)
+        return value.rstrip("/")
+
+    @field_validator("group_roles", mode="before")
+    @classmethod
+    def _split_group_roles(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        # A group's name may hold a colon, a role never does.
+        pairs = [part.strip().rpartition(":") for part in value.split(",") if part.strip()]
+        if not all(group and role in ROLES for group, _, role in pairs):
+            raise ValueError(f"group:role, commas between; roles are {', '.join(ROLES)}")
+        return {group: role for group, _, role in pairs}
+
+    @field_validator("initial_admins", "cors_origins", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(urlsplit(origin).netloc and not urlsplit(origin).path for origin in value):
+            raise ValueError("origins as https://portal.example.com; there is no *")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_providers(self) -> Self:
+        needs = {
+            "oidc_issuer": ("oidc_client_id", "admin_url"),
+            "openshift_url": ("openshift_api_url", "openshift_client_id", "openshift_client_secret", "admin_url"),
+            "jwt_audience": ("oidc_issuer",),
+        }
+        for setting, others in needs.items():
+            missing = [f"LITEMAAS_{other.upper()}" for other in others if getattr(self, other) is None]
+            if getattr(self, setting) is not None and missing:
+                raise ValueError(f"LITEMAAS_{setting.upper()} needs {', '.join(missing)} too")
+        return self
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether cookies are for https only: always, but for a browser on this machine."""
+        return not (self.admin_url or "").startswith("http://")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host of an address is this machine."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False

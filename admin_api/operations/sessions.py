@@ -1,0 +1,127 @@
+"""Sessions of browsers: opened by a login, found by their cookie on any replica, ended one by one or all at once."""
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from admin_api.derived_keys import derive
+from admin_api.operations.actors import Actor, note
+from admin_api.operations.personal_tokens import refused
+from gateway.domain.errors import GatewayError
+from gateway.domain.keys import Peppers, is_well_formed, new_key
+from gateway.storage import sessions
+from gateway.storage.accounts import User
+from gateway.storage.sessions import Provider, Session
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+# Of a session's id, which has a key's form.
+ID_PREFIX: Final = "lms-"
+PURPOSE: Final = "session cookie"
+MOST_AGENT: Final = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimes:
+    """Seconds until a session that is not used ends, and until any does."""
+
+    idle_s: float
+    lifetime_s: float
+
+
+async def open_session(
+    pool: "Pool",
+    peppers: Peppers,
+    user: User,
+    *,
+    provider: Provider,
+    times: SessionTimes,
+    request_id: UUID | None,
+    ip: str | None,
+    user_agent: str | None,
+) -> str:
+    """The cookie's value: the id and its signature. Only the id's digest is stored."""
+    secret = new_key(ID_PREFIX)
+    agent = "".join(c for c in user_agent or "" if c.isprintable())[:MOST_AGENT]
+    async with pool.acquire() as connection, connection.transaction():
+        session_id = await sessions.insert_session(
+            connection,
+            user_id=user.id,
+            digest=peppers.digest(secret, peppers.newest),
+            provider=provider,
+            ip=ip,
+            user_agent=agent or None,
+            lifetime_s=times.lifetime_s,
+        )
+        actor = Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip)
+        new = {"provider": provider, "user_id": user.id}
+        await note(connection, actor, "session.open", "session", session_id, new=new)
+        await sessions.delete_old(connection)
+    return f"{secret}.{_signature(peppers, peppers.newest, secret)}"
+
+
+async def log_in_by_session(
+    pool: "Pool", peppers: Peppers, cookie: str, times: SessionTimes, *, request_id: UUID | None, ip: str | None
+) -> Actor:
+    """Whose session it is, now. Raises GatewayError `not_authenticated`."""
+    secret = _checked(peppers, cookie)
+    login = None
+    if secret is not None:
+        async with pool.acquire() as connection:
+            login = await sessions.find_login(connection, peppers.digests(secret), idle_s=times.idle_s)
+            if login is not None and not login.is_over:
+                await sessions.update_seen(connection, login.session_id)
+    if login is None or login.is_over:
+        raise refused("Your session is over; log in again.")
+    if login.user_status != "active":
+        raise refused("You are deactivated; ask an admin.")
+    return Actor(
+        name=login.email,
+        role=login.user_role,
+        user_id=login.user_id,
+        request_id=request_id,
+        ip=ip,
+        session_id=login.session_id,
+    )
+
+
+async def list_sessions(pool: "Pool", actor: Actor, times: SessionTimes) -> list[Session]:
+    """One's own that work now, newest first, 100 at most."""
+    if actor.user_id is None:
+        return []
+    async with pool.acquire() as connection:
+        return await sessions.list_sessions(connection, actor.user_id, idle_s=times.idle_s)
+
+
+async def end_sessions(pool: "Pool", actor: Actor, *, session_id: int | None = None, all_of_them: bool = False) -> int:
+    """The one the actor came with, the one named, or all of his; how many ended. Over from the next call on.
+
+    Raises GatewayError `not_found` for a session that is not his.
+    """
+    if actor.user_id is None:
+        return 0
+    which = None if all_of_them else session_id or actor.session_id
+    if which is None and not all_of_them:
+        return 0
+    async with pool.acquire() as connection, connection.transaction():
+        ended = await sessions.end_sessions(connection, actor.user_id, session_id=which)
+        if session_id is not None and not ended:
+            raise GatewayError("not_found", f"You have no session {session_id} that is open.")
+        for one in ended:
+            await note(connection, actor, "session.end", "session", one, new={"user_id": actor.user_id})
+    return len(ended)
+
+
+def _signature(peppers: Peppers, version: int, secret: str) -> str:
+    return hmac.digest(derive(peppers.secrets[version], PURPOSE), secret.encode(), "sha256").hex()
+
+
+def _checked(peppers: Peppers, cookie: str) -> str | None:
+    """The id in a cookie that was signed here; no other one costs a look-up."""
+    secret, _, signature = cookie.partition(".")
+    if not is_well_formed(secret, ID_PREFIX):
+        return None
+    made = [_signature(peppers, version, secret) for version in peppers.secrets]
+    return secret if any(hmac.compare_digest(one.encode(), signature.encode()) for one in made) else None

@@ -1,0 +1,18 @@
+"""Where a request comes from."""
+
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from gateway.web.addresses import client_address, parse_networks
+
+if TYPE_CHECKING:
+    from admin_api.settings import Settings
+
+
+def address_of(request: Request) -> str | None:
+    """As far as trusted proxies tell; a Unix socket has none."""
+    settings: Settings = request.app.state.settings
+    peer = request.client.host if request.client else None
+    address = client_address(peer, request.scope["headers"], parse_networks(settings.trusted_proxies))
+    return str(address) if address else None

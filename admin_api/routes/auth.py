@@ -1,0 +1,144 @@
+"""`/api/auth`: logging in and out in a browser, and one's sessions."""
+
+import base64
+import hmac
+import json
+from time import time
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse
+
+from admin_api.derived_keys import seal, unseal
+from admin_api.identity_providers import IdentityProviders
+from admin_api.operations import sessions
+from admin_api.operations.logins import RoleRules, admit_person
+from admin_api.routes.addresses import address_of
+from admin_api.routes.authenticate import session_cookie, times_of
+from admin_api.routes.call_rates import limit_address
+from admin_api.routes.requests import ERRORS, ID, AppPool, AppSettings, LoggedIn
+from admin_api.settings import Settings
+from admin_api.views.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
+from gateway.domain.errors import GatewayError
+from gateway.storage.sessions import Provider
+
+router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
+PURPOSE: Final = "login under way"
+LONGEST_LOGIN_S: Final = 600
+AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Go on there"}}
+
+
+@router.get("/providers", dependencies=[Depends(limit_address)])
+async def list_providers(request: Request) -> ProvidersView:
+    """Where one can log in."""
+    return ProvidersView(providers=list(_providers(request).names))
+
+
+@router.get(
+    "/login", status_code=302, response_class=RedirectResponse, responses=AWAY, dependencies=[Depends(limit_address)]
+)
+async def log_in(
+    request: Request,
+    settings: AppSettings,
+    provider: Provider | None = None,
+    next: Annotated[str, Query(max_length=2000, description="Path to come back to")] = "/",
+) -> RedirectResponse:
+    """Sends the browser to the identity provider. What it has to bring back is sealed in a cookie, so that any replica
+    can take it from there."""
+    departure = await _providers(request).depart(provider)
+    kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + LONGEST_LOGIN_S)}
+    sealed = base64.urlsafe_b64encode(seal(settings.peppers, PURPOSE, json.dumps(kept).encode())).decode()
+    answer = RedirectResponse(departure.url, 302)
+    _set_cookie(answer, settings, _login_cookie(settings), sealed, max_age=LONGEST_LOGIN_S)
+    return answer
+
+
+@router.get(
+    "/callback", status_code=302, response_class=RedirectResponse, responses=AWAY, dependencies=[Depends(limit_address)]
+)
+async def come_back(
+    request: Request,
+    settings: AppSettings,
+    pool: AppPool,
+    code: Annotated[str | None, Query(max_length=4000)] = None,
+    state: Annotated[str | None, Query(max_length=1000)] = None,
+    error: Annotated[str | None, Query(max_length=200)] = None,
+) -> RedirectResponse:
+    """Where the identity provider sends the browser back to: opens the session."""
+    kept = _read_login(request.cookies.get(_login_cookie(settings)), settings)
+    if kept is None or state is None or not hmac.compare_digest(kept["state"].encode(), state.encode()):
+        raise GatewayError("login_failed", "This login was not begun in this browser, or too long ago; log in again.")
+    if error is not None or code is None:
+        raise GatewayError("login_failed", "The identity provider did not let you in.", details={"error": error or ""})
+    provider, person = await _providers(request).arrive(kept, code)
+    rules = RoleRules(group_roles=settings.group_roles, initial_admins=settings.initial_admins)
+    about: dict[str, Any] = {"request_id": request.state.request_id, "ip": address_of(request)}
+    user = await admit_person(pool, person, rules, **about)
+    cookie = await sessions.open_session(
+        pool,
+        settings.peppers,
+        user,
+        provider=provider,
+        times=times_of(settings),
+        user_agent=request.headers.get("user-agent"),
+        **about,
+    )
+    answer = RedirectResponse(kept["next"], 302)
+    _set_cookie(answer, settings, session_cookie(settings), cookie, max_age=int(settings.session_lifetime_s))
+    _set_cookie(answer, settings, _login_cookie(settings), "", max_age=0)
+    return answer
+
+
+@router.post("/logout")
+async def log_out(request: Request, actor: LoggedIn, pool: AppPool) -> LogoutView:
+    """Ends the session one came with. `logout_url`: where to end the one at the identity provider too."""
+    await sessions.end_sessions(pool, actor)
+    return LogoutView(logout_url=await _providers(request).logout_url("oidc"))
+
+
+@router.get("/sessions")
+async def list_sessions(actor: LoggedIn, settings: AppSettings, pool: AppPool) -> SessionsView:
+    """One's own that are open, newest first."""
+    rows = await sessions.list_sessions(pool, actor, times_of(settings))
+    return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in rows])
+
+
+@router.delete("/sessions")
+async def end_all_sessions(actor: LoggedIn, pool: AppPool) -> EndedView:
+    """Logs out everywhere, here too."""
+    return EndedView(ended=await sessions.end_sessions(pool, actor, all_of_them=True))
+
+
+@router.delete("/sessions/{session_id}")
+async def end_session(actor: LoggedIn, pool: AppPool, session_id: ID) -> EndedView:
+    """Logs out one browser."""
+    return EndedView(ended=await sessions.end_sessions(pool, actor, session_id=session_id))
+
+
+def _providers(request: Request) -> IdentityProviders:
+    providers: IdentityProviders = request.app.state.identity_providers
+    return providers
+
+
+def _login_cookie(settings: Settings) -> str:
+    return "__Host-litemaas_login" if settings.is_secure else "litemaas_login"
+
+
+def _set_cookie(answer: RedirectResponse, settings: Settings, name: str, value: str, *, max_age: int) -> None:
+    # Lax, not Strict: the browser comes from the identity provider, and from links in mails.
+    answer.set_cookie(name, value, max_age=max_age, path="/", secure=settings.is_secure, httponly=True, samesite="lax")
+
+
+def _read_login(cookie: str | None, settings: Settings) -> dict[str, str] | None:
+    try:
+        opened = unseal(settings.peppers, PURPOSE, base64.urlsafe_b64decode(cookie or ""))
+    except ValueError:
+        return None
+    kept: dict[str, str] | None = None if opened is None else json.loads(opened)
+    return kept if kept is not None and int(kept["until"]) > time() else None
+
+
+def _own_path(path: str) -> str:
+    """Only a path of ours: `//host` and `/\\host` lead elsewhere."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and "\\" not in path
+    return path if is_own else "/"

@@ -1,0 +1,69 @@
+"""Answers kept under the keys callers gave their requests. They come and go sealed: this module can not read them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRequest:
+    """A request that came with this key before. `status` None: at work, for `age_s` seconds."""
+
+    request_hash: bytes
+    status: int | None
+    answer: bytes | None
+    age_s: float
+
+
+INSERT: Final = """
+INSERT INTO idempotency_keys (caller, key, request_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING caller
+"""
+
+
+async def insert_key(executor: "Executor", *, caller: str, key: str, request_hash: bytes) -> bool:
+    """False: this caller has used the key before."""
+    return await executor.fetchval(INSERT, caller, key, request_hash) is not None
+
+
+FIND: Final = """
+SELECT request_hash, status, answer, extract(epoch FROM now() - created_at)::float8 AS age_s
+FROM idempotency_keys WHERE caller = $1 AND key = $2
+"""
+
+
+async def find_key(executor: "Executor", *, caller: str, key: str) -> KeptRequest | None:
+    """What came with it before."""
+    row = await executor.fetchrow(FIND, caller, key)
+    return KeptRequest(**row) if row else None
+
+
+UPDATE_ANSWER: Final = """
+UPDATE idempotency_keys SET status = $3, answer = $4 WHERE caller = $1 AND key = $2
+"""
+
+
+async def update_answer(executor: "Executor", *, caller: str, key: str, status: int, answer: bytes) -> None:
+    """Keeps the answer."""
+    await executor.execute(UPDATE_ANSWER, caller, key, status, answer)
+
+
+DELETE: Final = """
+DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2
+"""
+
+
+async def delete_key(executor: "Executor", *, caller: str, key: str) -> None:
+    """For a request that made nothing: it may come again."""
+    await executor.execute(DELETE, caller, key)
+
+
+DELETE_OLD: Final = """
+DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
+"""
+
+
+async def delete_old(executor: "Executor") -> None:
+    """Those of yesterday."""
+    await executor.execute(DELETE_OLD)

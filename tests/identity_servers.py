@@ -1,0 +1,209 @@
+"""Identity providers on loopback: a real OpenID Connect one from PyPI, one that lies, and one of OpenShift's shape."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx2
+import jwt
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse
+from starlette.routing import Route
+
+from deploy.embedded.processes import free_port
+
+# Where the browser of a test finds the admin API; nothing listens there.
+ADMIN_URL: Final = "http://127.0.0.1:9"
+PLANTED_SECRET: Final = "planted-client-secret-0123456789"
+
+
+class OIDCProvider:
+    """`oidc-provider-mock`, as a program of its own: discovery, codes, RS256 ID tokens, userinfo, JWKS."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._log = (folder / "oidc.log").open("wb")
+        command = [sys.executable, "-m", "oidc_provider_mock", "--port", self.url.rpartition(":")[2]]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        for _ in range(600):
+            try:
+                httpx2.get(f"{self.url}/.well-known/openid-configuration").raise_for_status()
+                return
+            except httpx2.HTTPError:
+                time.sleep(0.1)
+        raise RuntimeError("the OpenID provider did not start")
+
+    def put_user(self, subject: str, **claims: Any) -> None:
+        """What it knows of a person from now on."""
+        httpx2.put(f"{self.url}/users/{subject}", json=claims).raise_for_status()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._log.close()
+
+
+class _Server:
+    """A Starlette app on a socket of loopback."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        await self._task
+
+
+class SigningKey:
+    """An RSA key as a provider publishes it."""
+
+    def __init__(self, kid: str) -> None:
+        self.kid = kid
+        self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    def jwk(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
+        return told | {"kid": self.kid, "use": "sig", "alg": "RS256"}
+
+    def sign(self, claims: dict[str, Any], **header: Any) -> str:
+        return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid} | header)
+
+
+class LyingProvider(_Server):
+    """Says yes to every code, with whatever ID token a test makes; and publishes keys for JWTs."""
+
+    def __init__(self) -> None:
+        self.keys = [SigningKey("first")]
+        self.claims: dict[str, Any] = {}
+        self.make_token: Any = None
+        self.jwks_asked = 0
+        self._nonces: dict[str, str] = {}
+        super().__init__(
+            [
+                Route("/.well-known/openid-configuration", self._discovery),
+                Route("/authorize", self._authorize),
+                Route("/token", self._token, methods=["POST"]),
+                Route("/jwks", self._jwks),
+            ]
+        )
+
+    def all_claims(self, **changes: Any) -> dict[str, Any]:
+        """Of a token that is in order."""
+        now = int(time.time())
+        claims = {"iss": self.url, "sub": "ann", "aud": "litemaas", "iat": now, "exp": now + 300}
+        return claims | {"email": "ann@example.org", "email_verified": True} | changes
+
+    async def _discovery(self, _: Request) -> JSONResponse:
+        names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
+        told: dict[str, Any] = {name: f"{self.url}/{path}" for name, path in names.items()}
+        told["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
+        return JSONResponse(told | {"issuer": self.url})
+
+    async def _authorize(self, request: Request) -> RedirectResponse:
+        code = secrets.token_hex(8)
+        self._nonces[code] = request.query_params["nonce"]
+        back = {"code": code, "state": request.query_params["state"]}
+        return RedirectResponse(f"{request.query_params['redirect_uri']}?{urlencode(back)}", 302)
+
+    async def _token(self, request: Request) -> JSONResponse:
+        form = parse_qs((await request.body()).decode())
+        claims = self.all_claims(nonce=self._nonces.pop(form["code"][0])) | self.claims
+        claims = {name: value for name, value in claims.items() if value is not None}
+        token = self.make_token(claims) if self.make_token else self.keys[0].sign(claims)
+        return JSONResponse({"access_token": "planted-access-token", "token_type": "Bearer", "id_token": token})
+
+    async def _jwks(self, _: Request) -> JSONResponse:
+        self.jwks_asked += 1
+        return JSONResponse({"keys": [key.jwk() for key in self.keys]})
+
+
+class OpenShift(_Server):
+    """OAuth server and API of OpenShift: no ID token; the user is told by the API. PKCE S256 is checked."""
+
+    def __init__(self) -> None:
+        self.user: dict[str, Any] = {"metadata": {"name": "ann", "uid": "u-1"}, "fullName": "Ann", "groups": []}
+        self._challenges: dict[str, str] = {}
+        self._tokens: set[str] = set()
+        super().__init__(
+            [
+                Route("/.well-known/oauth-authorization-server", self._metadata),
+                Route("/oauth/authorize", self._authorize),
+                Route("/oauth/token", self._token, methods=["POST"]),
+                Route("/apis/user.openshift.io/v1/users/~", self._whoami),
+            ]
+        )
+
+    async def _metadata(self, _: Request) -> JSONResponse:
+        return JSONResponse(
+            {
+                "issuer": self.url,
+                "authorization_endpoint": f"{self.url}/oauth/authorize",
+                "token_endpoint": f"{self.url}/oauth/token",
+                "scopes_supported": ["user:check-access", "user:full", "user:info", "user:list-projects"],
+                "response_types_supported": ["code", "token"],
+                "grant_types_supported": ["authorization_code", "implicit"],
+                "code_challenge_methods_supported": ["plain", "S256"],
+            }
+        )
+
+    async def _authorize(self, request: Request) -> Any:
+        asked = request.query_params
+        if asked.get("code_challenge_method") != "S256" or asked.get("scope") != "user:info":
+            return JSONResponse({"error": "invalid_request"}, 400)
+        code = secrets.token_hex(8)
+        self._challenges[code] = asked["code_challenge"]
+        back = {"code": code, "state": asked["state"]}
+        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", 302)
+
+    async def _token(self, request: Request) -> JSONResponse:
+        form = parse_qs((await request.body()).decode())
+        digest = hashlib.sha256(form["code_verifier"][0].encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        login = base64.b64encode(f"litemaas:{PLANTED_SECRET}".encode()).decode()
+        is_right = request.headers.get("authorization") == f"Basic {login}"
+        if not is_right or self._challenges.pop(form["code"][0], None) != challenge:
+            return JSONResponse({"error": "invalid_grant"}, 400)
+        token = f"sha256~{secrets.token_hex(8)}"
+        self._tokens.add(token)
+        told = {"access_token": token, "expires_in": 86400, "scope": "user:info", "token_type": "Bearer"}
+        return JSONResponse(told)
+
+    async def _whoami(self, request: Request) -> JSONResponse:
+        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
+            return JSONResponse({"kind": "Status", "code": 401}, 401)
+        return JSONResponse({"kind": "User", "apiVersion": "user.openshift.io/v1"} | self.user)
+
+
+async def log_in(browser: httpx2.AsyncClient, *, subject: str | None = None, **asked: str) -> httpx2.Response:
+    """A whole login in a browser; the answer to the callback. `subject`: who says yes at the real provider."""
+    away = await browser.get("/api/auth/login", params=asked)
+    assert away.status_code == 302, away.text
+    async with httpx2.AsyncClient() as elsewhere:
+        there = away.headers["location"]
+        answer = await (elsewhere.get(there) if subject is None else elsewhere.post(there, data={"sub": subject}))
+    assert answer.status_code == 302, answer.text
+    back = urlsplit(answer.headers["location"])
+    assert f"{back.scheme}://{back.netloc}" == ADMIN_URL
+    return await browser.get(f"{back.path}?{back.query}")

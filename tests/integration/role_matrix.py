@@ -1,0 +1,244 @@
+"""Who may call which route of the admin API: a table, and what each call needs to be more than a 422.
+
+A new route needs an entry in MATRIX, one in BODIES if it takes a body, and one in `fill` for a new part of a path. The
+things it is tried on are those of `World`: another user's, and a team's with its owner and its member.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from factories import (
+    ADMIN,
+    PEPPERS,
+    READER,
+    make_model,
+    make_subscription,
+    make_team,
+    make_token,
+    make_user,
+)
+
+from admin_api.operations import keys, subscriptions, teams
+from admin_api.operations.limits import LimitWish, set_limit
+from gateway.storage.accounts import User
+from gateway.storage.postgres import Pool
+
+# `nobody` has no login; `user` has nothing to do with what is asked for; `reader` is an admin-readonly.
+CALLERS: Final = ("nobody", "user", "member", "owner", "reader", "admin")
+ANYONE: Final = "nobody user member owner reader admin"
+LOGGED_IN: Final = "user member owner reader admin"
+# Own things: all but admin-readonly, who changes nothing.
+ONESELF: Final = "user member owner admin"
+READERS: Final = "reader admin"
+ADMINS: Final = "admin"
+# What is a team's: who sees it, who keeps it, and whose thing in it it is.
+IN_TEAM: Final = "member owner reader admin"
+OWNERS: Final = "owner admin"
+HOLDERS: Final = "member owner admin"
+
+MATRIX: Final[dict[str, str]] = {
+    "GET /health/live": ANYONE,
+    "GET /health/ready": ANYONE,
+    # login: a callback that nobody began is refused, and there is no provider in this test
+    "GET /api/auth/providers": ANYONE,
+    "GET /api/auth/login": ANYONE,
+    "GET /api/auth/callback": ANYONE,
+    "GET /api/auth/sessions": LOGGED_IN,
+    "POST /api/auth/logout": LOGGED_IN,
+    "DELETE /api/auth/sessions": LOGGED_IN,
+    "DELETE /api/auth/sessions/{session_id}": LOGGED_IN,
+    # people
+    "GET /api/v1/users": READERS,
+    "POST /api/v1/users": ADMINS,
+    "GET /api/v1/users/me": LOGGED_IN,
+    "PATCH /api/v1/users/me": ONESELF,
+    "GET /api/v1/users/{user}": READERS,
+    "PATCH /api/v1/users/{user}": ADMINS,
+    "GET /api/v1/users/me/tokens": LOGGED_IN,
+    "POST /api/v1/users/me/tokens": ONESELF,
+    "DELETE /api/v1/users/me/tokens/{token_id}": ONESELF,
+    "GET /api/v1/users/{user}/tokens": READERS,
+    "POST /api/v1/users/{user}/tokens": ADMINS,
+    "DELETE /api/v1/users/{user}/tokens/{token_id}": ADMINS,
+    "GET /api/v1/users/me/activity": LOGGED_IN,
+    # teams
+    "GET /api/v1/teams": LOGGED_IN,
+    "POST /api/v1/teams": ADMINS,
+    "GET /api/v1/teams/{team}": IN_TEAM,
+    "PATCH /api/v1/teams/{team}": OWNERS,
+    "GET /api/v1/teams/{team}/members": IN_TEAM,
+    "POST /api/v1/teams/{team}/members": OWNERS,
+    "PATCH /api/v1/teams/{team}/members/{user}": OWNERS,
+    "DELETE /api/v1/teams/{team}/members/{user}": HOLDERS,
+    # models and prices
+    "GET /api/v1/models": LOGGED_IN,
+    "POST /api/v1/models/sync": ADMINS,
+    "GET /api/v1/models/{name}": LOGGED_IN,
+    "PATCH /api/v1/models/{name}": ADMINS,
+    "GET /api/v1/admin/models/syncs": READERS,
+    "GET /api/v1/admin/health/litellm": READERS,
+    "GET /api/v1/prices": ADMINS,
+    "POST /api/v1/prices": ADMINS,
+    # subscriptions
+    "GET /api/v1/subscriptions": LOGGED_IN,
+    "POST /api/v1/subscriptions": OWNERS,
+    "GET /api/v1/subscriptions/{subscription_id}": IN_TEAM,
+    "POST /api/v1/subscriptions/{subscription_id}/{move}": OWNERS,
+    "POST /api/v1/admin/subscriptions/{decision}": ADMINS,
+    # keys: this one is the member's, in the team
+    "GET /api/v1/api-keys": LOGGED_IN,
+    "POST /api/v1/api-keys": "member admin",
+    "GET /api/v1/api-keys/{key_id}": IN_TEAM,
+    "PATCH /api/v1/api-keys/{key_id}": HOLDERS,
+    "POST /api/v1/api-keys/{key_id}/rotate": HOLDERS,
+    "POST /api/v1/api-keys/{key_id}/archive": HOLDERS,
+    "POST /api/v1/api-keys/{key_id}/unarchive": HOLDERS,
+    "DELETE /api/v1/api-keys/{key_id}": HOLDERS,
+    # limits: this one is an admin's
+    "GET /api/v1/limits": LOGGED_IN,
+    # there is no Redis in this test, which is said before whose they are is looked at
+    "GET /api/v1/limits/state": LOGGED_IN,
+    "PUT /api/v1/limits": HOLDERS,
+    "DELETE /api/v1/limits/{limit_id}": ADMINS,
+    "GET /api/v1/limits/explain": LOGGED_IN,
+    "POST /api/v1/admin/limits/preview": ADMINS,
+    "POST /api/v1/admin/limits/apply": ADMINS,
+    "POST /api/v1/admin/limits/{limit_id}/boost": ADMINS,
+    "GET /api/v1/admin/settings": READERS,
+    "PUT /api/v1/admin/settings": ADMINS,
+    # news
+    "GET /api/v1/alerts": LOGGED_IN,
+    "POST /api/v1/alerts/{alert_id}/acknowledge": OWNERS,
+    "GET /api/v1/admin/alerts": READERS,
+    "GET /api/v1/webhooks": READERS,
+    "POST /api/v1/webhooks": ADMINS,
+    "PATCH /api/v1/webhooks/{webhook_id}": ADMINS,
+    "POST /api/v1/webhooks/{webhook_id}/secret": ADMINS,
+    "DELETE /api/v1/webhooks/{webhook_id}": ADMINS,
+    # audit and usage
+    "GET /api/v1/admin/audit": READERS,
+    "GET /api/v1/admin/audit/export": READERS,
+    "GET /api/v1/usage": READERS,
+    # one's own; what is another's is asked for by `user` and `team`
+    "GET /api/v1/usage/summary": LOGGED_IN,
+    "GET /api/v1/usage/series": LOGGED_IN,
+    "GET /api/v1/usage/breakdown/{by}": LOGGED_IN,
+    "GET /api/v1/usage/percentiles": LOGGED_IN,
+    "GET /api/v1/usage/export": LOGGED_IN,
+}
+
+# What is answered to who may, where it is neither a 2xx nor a 409: parts that are away in this test.
+ANSWERS: Final[dict[str, set[int]]] = {
+    "GET /api/auth/login": {404},
+    "GET /api/auth/callback": {400},
+    "DELETE /api/auth/sessions/{session_id}": {404},
+    "POST /api/v1/models/sync": {502},
+    "GET /api/v1/limits/explain": {503},
+    "GET /api/v1/limits/state": {503},
+    "PATCH /api/v1/webhooks/{webhook_id}": {404},
+    "POST /api/v1/webhooks/{webhook_id}/secret": {404},
+    "DELETE /api/v1/webhooks/{webhook_id}": {404},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A team with an owner and a member, a user beside it, an admin and a reader, and things of theirs."""
+
+    logins: dict[str, dict[str, str]]
+    people: dict[str, User]
+    team: str
+    model: str
+    ids: dict[str, int]
+
+    def fill(self, path: str, caller: str) -> str:
+        """The path with the things of the member and his team; own ones where the path says `me`."""
+        own_token = self.ids.get(f"token of {caller}", 0)
+        parts: dict[str, Any] = {
+            "user": self.people["member"].email,
+            "team": self.team,
+            "name": self.model,
+            "token_id": own_token if "/me/" in path else self.ids["spare token"],
+            "key_id": self.ids["key"],
+            "subscription_id": self.ids["subscription"],
+            "limit_id": self.ids["limit"],
+            "move": "cancel",
+            "session_id": 1,
+            "by": "model",
+            "decision": "approve",
+            "alert_id": self.ids["alert"],
+            "webhook_id": 1,
+        }
+        return path.format(**parts)
+
+    def query(self, route: str) -> dict[str, Any]:
+        """What a GET can not do without."""
+        return {
+            "GET /api/v1/limits/explain": {"key": self.ids["key"], "model": self.model},
+            "GET /api/v1/limits/state": {"team": self.team},
+            "GET /api/v1/usage": {"key": self.ids["key"]},
+            "GET /api/v1/prices": {"model": self.model},
+        }.get(route, {})
+
+    def body(self, route: str) -> dict[str, Any] | None:
+        """A body that is valid; a 422 would hide who may."""
+        member, user = self.people["member"].email, self.people["user"].email
+        limit = {"level": "key", "id": self.ids["key"], "kind": "rpm", "amount": 3}
+        bulk = {"level": "key", "team": self.team, "kind": "rpm", "amount": 5}
+        return {
+            "POST /api/v1/users": {"email": "new@example.org"},
+            "PATCH /api/v1/users/me": {"name": "Ann"},
+            "PATCH /api/v1/users/{user}": {"name": "Bob"},
+            "POST /api/v1/users/me/tokens": {"name": "new"},
+            "POST /api/v1/users/{user}/tokens": {"name": "new"},
+            "POST /api/v1/teams": {"name": "new team"},
+            "POST /api/v1/teams/{team}/members": {"user": user},
+            "PATCH /api/v1/models/{name}": {"hidden": True},
+            "POST /api/v1/prices": {"model": self.model, "input": "0.000002"},
+            "POST /api/v1/subscriptions": {"team": self.team, "model": self.model},
+            "POST /api/v1/subscriptions/{subscription_id}/{move}": {"reason": "so"},
+            "POST /api/v1/api-keys": {"team": self.team, "user": member, "models": [self.model]},
+            "PUT /api/v1/limits": limit,
+            "PATCH /api/v1/teams/{team}": {"time_zone": "Europe/Paris"},
+            "PATCH /api/v1/teams/{team}/members/{user}": {"role": "member"},
+            "POST /api/v1/admin/subscriptions/{decision}": {"subscription_ids": [self.ids["subscription"]]},
+            "PATCH /api/v1/api-keys/{key_id}": {"name": "new"},
+            "POST /api/v1/admin/limits/preview": bulk,
+            "POST /api/v1/admin/limits/apply": bulk | {"token": "0" * 64},
+            "POST /api/v1/admin/limits/{limit_id}/boost": {
+                "amount": 9, "expires_at": "2099-01-01T00:00:00Z", "reason": "so",
+            },
+            "PUT /api/v1/admin/settings": {"key_maximum_rpm": 100},
+            "POST /api/v1/webhooks": {"url": "https://hooks.example.com", "events": ["subscription.active"]},
+            "PATCH /api/v1/webhooks/{webhook_id}": {"enabled": False},
+        }.get(route)
+
+
+async def make_world(pool: Pool) -> World:
+    """All of it, by the operations themselves."""
+    roles = {"user": "user", "member": "user", "owner": "user", "reader": "admin-readonly", "admin": "admin"}
+    people = {name: await make_user(pool, f"{name}@example.org", role=role) for name, role in roles.items()}
+    team = await make_team(pool, people["member"], name="red")
+    await teams.add_member(pool, ADMIN, team.name, user=people["owner"].email, role="owner")
+    model = await make_model(pool, "team/small")
+    await make_subscription(pool, people["user"], model)
+    subscription = await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
+    wish = keys.KeyWish(models=[model], team=team.name, user=people["member"].email)
+    key = await keys.create_key(pool, ADMIN, PEPPERS, wish)
+    tokens = {name: await make_token(pool, person) for name, person in people.items()}
+    limit = await set_limit(
+        pool, ADMIN, LimitWish(kind="tpm", amount=5), level="key", target=str(key.row.id), model=None, team=None
+    )
+    assert limit is not None
+    ids = {"key": key.row.id, "subscription": subscription.id, "limit": limit.id}
+    ids["spare token"] = (await make_token(pool, people["member"])).row.id
+    insert = (
+        "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
+        "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"
+    )
+    ids["alert"] = await pool.fetchval(insert, team.id)
+    for name, person in people.items():
+        ids[f"token of {name}"] = (await make_token(pool, person)).row.id
+    logins = {name: {"authorization": f"Bearer {token.secret}"} for name, token in tokens.items()} | {"nobody": {}}
+    assert READER.role == people["reader"].role
+    return World(logins=logins, people=people, team=team.name, model=model, ids=ids)

@@ -1,0 +1,116 @@
+"""A POST that is sent again with the same Idempotency-Key makes nothing twice."""
+
+import asyncio
+
+import httpx2
+import pytest
+from admin_client import check_error
+from factories import make_token, make_user
+
+from gateway.storage.postgres import Pool
+
+TEAMS = "/api/v1/teams"
+
+
+async def test_the_same_request_is_answered_again_and_made_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    key = {"idempotency-key": "first"}
+
+    made = await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    again = await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    without = await admin.post(TEAMS, json={"name": "red"})
+
+    assert (made.status_code, again.status_code) == (201, 201)
+    assert again.json() == made.json()
+    assert (made.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
+    assert made.headers["x-request-id"] != again.headers["x-request-id"]
+    check_error(without, 409, "conflict")
+    assert await pool.fetchval("SELECT count(*) FROM accounts WHERE kind = 'team'") == 1
+
+
+async def test_of_many_at_once_one_makes_it(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    path = f"/api/v1/users/{user.id}/tokens"
+
+    async def ask() -> httpx2.Response:
+        return await admin.post(path, json={"name": "ci"}, headers={"idempotency-key": "one"})
+
+    answers = await asyncio.gather(*(ask() for _ in range(20)))
+    later = await ask()
+
+    made = {answer.text for answer in answers if answer.status_code == 201}
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert made == {later.text}
+    assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1
+
+
+async def test_a_key_is_for_one_request_of_one_caller(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    key = {"idempotency-key": "k"}
+    boss = await make_user(pool, role="admin")
+    other = {"authorization": f"Bearer {(await make_token(pool, boss)).secret}"}
+
+    await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    body = await admin.post(TEAMS, json={"name": "blue"}, headers=key)
+    path = await admin.post("/api/v1/users", json={"name": "red"}, headers=key)
+    caller = await admin.post(TEAMS, json={"name": "green"}, headers=key | other)
+
+    check_error(body, 422, "idempotency_key_reused")
+    check_error(path, 422, "idempotency_key_reused")
+    assert caller.status_code == 201
+
+
+async def test_a_request_that_made_nothing_may_come_again(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    key = {"idempotency-key": "k"}
+    asked = {"user": "late@example.org", "role": "member"}
+    await admin.post(TEAMS, json={"name": "red"})
+
+    before = await admin.post(f"{TEAMS}/red/members", json=asked, headers=key)
+    wrong = await admin.post(TEAMS, json={}, headers={"idempotency-key": "other"})
+    await make_user(pool, "late@example.org")
+    after = await admin.post(f"{TEAMS}/red/members", json=asked, headers=key)
+
+    assert (before.status_code, wrong.status_code, after.status_code) == (404, 422, 201)
+    assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 1
+
+
+async def test_while_the_first_is_at_work_or_was_lost_nothing_is_made(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    key = {"idempotency-key": "k"}
+    await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    # As a program leaves it that dies in between.
+    await pool.execute("UPDATE idempotency_keys SET status = NULL, answer = NULL")
+
+    at_work = await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    await pool.execute("UPDATE idempotency_keys SET created_at = created_at - interval '2 minutes'")
+    lost = await admin.post(TEAMS, json={"name": "red"}, headers=key)
+
+    check_error(at_work, 409, "conflict")
+    assert at_work.headers["retry-after"] == "1"
+    check_error(lost, 409, "conflict")
+    assert "not known" in lost.json()["error"]["message"]
+
+
+async def test_a_key_is_free_again_after_a_day(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    key = {"idempotency-key": "k"}
+    await admin.post(TEAMS, json={"name": "red"}, headers=key)
+    await pool.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+
+    assert (await admin.post(TEAMS, json={"name": "blue"}, headers=key)).status_code == 201
+
+
+async def test_a_secret_that_was_shown_does_not_lie_there_to_be_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    key = {"idempotency-key": "k"}
+
+    made = await admin.post(f"/api/v1/users/{user.id}/tokens", json={}, headers=key)
+    again = await admin.post(f"/api/v1/users/{user.id}/tokens", json={}, headers=key)
+    kept: bytes = await pool.fetchval("SELECT answer FROM idempotency_keys")
+
+    assert again.json()["token"] == made.json()["token"]
+    assert made.json()["token"].encode() not in kept
+    assert b"token" not in kept
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
+async def test_a_key_that_is_none_is_refused(admin: httpx2.AsyncClient, key: str) -> None:
+    check_error(
+        await admin.post(TEAMS, json={"name": "red"}, headers={"idempotency-key": key}), 422, "validation_failed"
+    )

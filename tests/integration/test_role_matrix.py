@@ -1,0 +1,73 @@
+"""Every route of the OpenAPI document, for everyone who might call it."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from role_matrix import ANSWERS, CALLERS, MATRIX, make_world
+
+from gateway.storage.postgres import Pool
+
+# First what looks, last what deletes.
+ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
+# The whole database, but for when a login was used.
+TABLES = """
+SELECT relname FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+    AND NOT relispartition AND has_table_privilege(c.oid, 'SELECT') ORDER BY relname
+"""
+
+
+async def list_routes(admin: httpx2.AsyncClient) -> list[str]:
+    paths: dict[str, Any] = (await admin.get("/openapi.json")).json()["paths"]
+    routes = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+    return sorted(routes, key=lambda route: (ORDER.index(route.split()[0]), route))
+
+
+async def read_everything(pool: Pool) -> dict[str, list[str]]:
+    told = {}
+    for row in await pool.fetch(TABLES):
+        asked = f"SELECT to_jsonb(t) - 'last_used_at' - 'last_seen_at' AS row FROM {row['relname']} t"  # noqa: S608
+        rows = await pool.fetch(asked)
+        told[row["relname"]] = sorted(str(found["row"]) for found in rows)
+    return told
+
+
+async def test_the_matrix_names_every_route_and_no_other(admin: httpx2.AsyncClient) -> None:
+    routes = await list_routes(admin)
+
+    missing = [route for route in routes if route not in MATRIX]
+    assert not missing, (
+        f"Who may call {missing}? Add a line to MATRIX in tests/integration/role_matrix.py for each (and a valid body "
+        "to World.body, a new part of a path to World.fill), so that every role is tried on it."
+    )
+    assert [route for route in MATRIX if route not in routes] == []
+    assert all(set(callers.split()) <= set(CALLERS) for callers in MATRIX.values())
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_every_route_lets_in_whom_it_shall(admin: httpx2.AsyncClient, pool: Pool, caller: str) -> None:
+    world = await make_world(pool)
+    before = await read_everything(pool)
+    wrong = {}
+
+    for route in await list_routes(admin):
+        method, path = route.split()
+        answer = await admin.request(
+            method,
+            world.fill(path, caller),
+            params=world.query(route),
+            json=world.body(route) if method in ("POST", "PATCH", "PUT") else None,
+            headers={"authorization": ""} | world.logins[caller],
+        )
+        if caller in MATRIX.get(route, "").split():
+            is_right = answer.status_code < 300 or answer.status_code in ANSWERS.get(route, {409})
+        elif caller == "nobody":
+            is_right = answer.status_code == 401
+        else:
+            is_right = answer.status_code in (403, 404)
+        if not is_right:
+            wrong[route] = f"{answer.status_code} {answer.text[:200]}"
+
+    assert wrong == {}, f"{caller}: {wrong}"
+    if caller in ("nobody", "reader"):
+        assert await read_everything(pool) == before

@@ -1,0 +1,143 @@
+"""Two admin APIs behind a balancer without stickiness, and requests made of the OpenAPI document."""
+
+import asyncio
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from admin_client import LOGIN, TOKEN
+from admin_programs import InTurn, start_admin_apis
+from conftest import Database, create_database, drop_database
+from factories import make_token, make_user
+from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
+from stand_ins import CatalogueServer
+
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from deploy.embedded.programs import Program
+from gateway.storage.postgres import Pool, new_pool
+
+ME = "/api/v1/users/me"
+CSRF = {"x-litemaas-csrf": "1"}
+PER_MINUTE = 60
+# For each route; `make try-openapi` sets more.
+EXAMPLES = os.environ.get("LITEMAAS_TEST_EXAMPLES", "1")
+
+
+@pytest.fixture(scope="module")
+async def shared(postgres: Postgres, template: str) -> AsyncIterator[Database]:
+    name = f"replicas_{secrets.token_hex(4)}"
+    await create_database(postgres, name, template=template)
+    yield Database(name, postgres.url(APP, name), postgres.url(OWNER, name))
+    await drop_database(postgres, name)
+
+
+@pytest.fixture(scope="module")
+async def provider() -> AsyncIterator[LyingProvider]:
+    async with LyingProvider() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def replicas(
+    shared: Database, provider: LyingProvider, valkey: object, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[list[Program]]:
+    programs = await start_admin_apis(
+        tmp_path_factory.mktemp("replicas"),
+        count=2,
+        database_url=shared.app_url,
+        redis_url=valkey.url(),  # type: ignore[attr-defined]  # its class is loaded by conftest only
+        litellm_url="http://127.0.0.1:1",
+        LITEMAAS_ADMIN_CALLS_PER_MINUTE=str(PER_MINUTE),
+        LITEMAAS_ADMIN_URL=ADMIN_URL,
+        LITEMAAS_OIDC_ISSUER=provider.url,
+        LITEMAAS_OIDC_CLIENT_ID="litemaas",
+        LITEMAAS_OIDC_CLIENT_SECRET=PLANTED_SECRET,
+    )
+    yield programs
+    for program in programs:
+        program.stop()
+
+
+@pytest.fixture
+async def pool_of_both(shared: Database) -> AsyncIterator[Pool]:
+    async with new_pool(shared.app_url, size=3) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def browser(replicas: list[Program], redis_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=InTurn(replicas), base_url=ADMIN_URL) as opened:
+        yield opened
+
+
+async def test_a_login_begun_here_ends_there_and_holds_on_both(
+    browser: httpx2.AsyncClient, replicas: list[Program]
+) -> None:
+    back = await log_in(browser)
+    inside = [(await browser.get(ME)).status_code for _ in range(4)]
+    elsewhere = httpx2.AsyncClient(transport=InTurn(replicas), base_url=ADMIN_URL)
+    await log_in(elsewhere)
+    ended = await browser.request("DELETE", "/api/auth/sessions", headers=CSRF)
+    outside = [(await client.get(ME)).status_code for client in (browser, elsewhere) for _ in range(2)]
+    await elsewhere.aclose()
+
+    assert back.status_code == 302
+    assert inside == [200] * 4
+    assert ended.json() == {"ended": 2}
+    assert outside == [401] * 4
+
+
+async def test_a_rate_is_one_over_both(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+    login = {"authorization": f"Bearer {(await make_token(pool_of_both, await make_user(pool_of_both))).secret}"}
+
+    answers = await asyncio.gather(*(browser.get(ME, headers=login) for _ in range(PER_MINUTE + 30)))
+
+    statuses = [answer.status_code for answer in answers]
+    # One comes back a second, and the machine may be slow.
+    assert PER_MINUTE <= statuses.count(200) <= PER_MINUTE + 15
+    assert statuses.count(200) + statuses.count(429) == len(statuses)
+
+
+async def test_a_request_sent_to_both_is_made_once(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+    headers = LOGIN | {"idempotency-key": secrets.token_hex(8)}
+
+    async def ask() -> httpx2.Response:
+        return await browser.post("/api/v1/teams", json={"name": "of both"}, headers=headers)
+
+    answers = await asyncio.gather(*(ask() for _ in range(20)))
+    later = [await ask() for _ in range(2)]
+
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert {answer.text for answer in answers if answer.status_code == 201} == {later[0].text}
+    assert later[0].text == later[1].text
+    assert await pool_of_both.fetchval("SELECT count(*) FROM accounts WHERE name = 'of both'") == 1
+
+
+async def test_the_openapi_document_is_true(
+    shared: Database, redis_url: str, catalogue_server: CatalogueServer, tmp_path: Path
+) -> None:
+    catalogue_server.answer('{"data":[{"model_name":"team/small","model_info":{"input_cost_per_token":1e-6}}]}')
+    (program,) = await start_admin_apis(
+        tmp_path, count=1, database_url=shared.app_url, redis_url=redis_url, litellm_url=catalogue_server.url
+    )
+    command = [Path(sys.executable).with_name("schemathesis"), "run", f"{program.url}/openapi.json"]
+    command += ["--header", f"Authorization: Bearer {TOKEN}", "--phases", "coverage,fuzzing"]
+    command += ["--max-examples", EXAMPLES, "--generation-database", "none", "--seed", "1", "--no-color"]
+    # What is beyond any schema (a cursor of this list, a model that is there) may be refused with 422.
+    command += ["--exclude-checks", "positive_data_acceptance"]
+    try:
+        done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, text=True)
+    finally:
+        program.stop()
+
+    cases = re.search(r"(\d+) generated", done.stdout)
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert cases is not None
+    sys.stderr.write(f"{cases[1]} cases\n")
+    assert int(cases[1]) > 500
