@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 
 from admin_api.operations import audit
 from admin_api.routes.requests import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
@@ -16,6 +16,16 @@ from gateway.storage.audit import AuditFilter, AuditRow
 
 router = APIRouter(prefix="/api/v1/admin/audit", tags=["audit"], responses=ERRORS)
 activity_router = APIRouter(prefix="/api/v1/users/me", tags=["audit"], responses=ERRORS)
+
+
+def _refuse_number(value: object) -> object:
+    """Seconds since 1970 would be taken too, which the document does not say."""
+    if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("a time as 2027-01-31T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 Word = Annotated[str | None, Query(max_length=254)]
 FILES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "array"}}}}
@@ -28,8 +38,8 @@ def filter_of(
     target_kind: Word = None,
     target_id: Word = None,
     request_id: Annotated[UUID | None, Query(description="Of the answer: its x-request-id")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="From then on")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Before then")] = None,
+    since: Annotated[Moment | None, Query(description="From then on")] = None,
+    until: Annotated[Moment | None, Query(description="Before then")] = None,
 ) -> AuditFilter:
     """All that is given must hold."""
     return AuditFilter(

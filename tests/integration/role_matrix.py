@@ -206,7 +206,9 @@ class World:
             "POST /api/v1/admin/limits/preview": bulk,
             "POST /api/v1/admin/limits/apply": bulk | {"token": "0" * 64},
             "POST /api/v1/admin/limits/{limit_id}/boost": {
-                "amount": 9, "expires_at": "2099-01-01T00:00:00Z", "reason": "so",
+                "amount": 9,
+                "expires_at": "2099-01-01T00:00:00Z",
+                "reason": "so",
             },
             "PUT /api/v1/admin/settings": {"key_maximum_rpm": 100},
             "POST /api/v1/webhooks": {"url": "https://hooks.example.com", "events": ["subscription.active"]},
