@@ -291,7 +291,7 @@ async def _without_disk(run: Run, break_: Callable[[], None], mend: Callable[[],
         async with run.site.http.get(run.site.workers.url + "/metrics") as answer:
             return "litemaas_ledger_journals_without_disk 2.0" in await answer.text()
 
-    await wait_for(is_told, "the metrics to tell", 5)
+    await wait_for(is_told, "the metrics to tell", 30)
     run.site.kill_worker()
     await asyncio.to_thread(run.site.postgres.start)
     await asyncio.to_thread(mend)

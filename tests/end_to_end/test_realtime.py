@@ -57,7 +57,7 @@ async def test_sound_is_charged_in_tokens(caller: Caller, books: Books, ledger: 
 
     assert (usage["input_token_details"]["audio_tokens"], usage["output_token_details"]["audio_tokens"]) == (10, 6)
     row, billed = await ledger.row(caller.account_id), await ended(books, mark)
-    assert tokens(row) == tokens(billed) == (usage["input_tokens"], 0, 6)
+    assert tokens(row) == tokens(billed) == (usage["input_tokens"], 0, 0, 6)
     assert await drift(caller) == []
 
 
@@ -344,7 +344,7 @@ async def test_the_official_client_talks_and_is_told_why_not(
     assert error.code == "parameter_not_allowed"
     done = heard[-1].response
     row, billed = await ledger.row(caller.account_id), await ended(books, mark)
-    assert tokens(row) == tokens(billed) == (done.usage.input_tokens, 0, 12)
+    assert tokens(row) == tokens(billed) == (done.usage.input_tokens, 0, 0, 12)
     assert refused.value.response.status_code == 404
     assert b"model_not_found" in refused.value.response.body
     assert await drift(caller) == []

@@ -17,7 +17,7 @@ from usage_rows import new_id
 from admin_api.operations.reconciliation import Reconciled, reconcile_ledger
 from admin_api.operations.usage_reports import measure_latencies, summarize
 from admin_api.operations.usage_scope import UsageFilter
-from end_to_end.asking import CHAT, COMPLETIONS, EMBEDDINGS, GENERATING, MESSAGES, RESPONSES, asked, opened
+from end_to_end.asking import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, asked, opened
 from end_to_end.conftest import USAGE_LOG
 from gateway.storage.ledger import find_rows, write_rows
 from gateway.storage.postgres import Pool
@@ -49,7 +49,7 @@ async def logged(house: House, ids: list[UUID]) -> None:
 
 async def ask_everything(caller: Caller, ledger: Ledger, house: House) -> list[UUID]:
     """Calls of every kind; their ids."""
-    for route in (*GENERATING, EMBEDDINGS):
+    for route in (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS):
         assert (await asked(caller, route, "Hello")).status == 200
     for route in (CHAT, COMPLETIONS, RESPONSES, MESSAGES):
         assert (await asked(caller, route, "Hello again", stream=True)).status == 200

@@ -20,8 +20,8 @@ from end_to_end.asking import AT_ONCE, CHAT, COUNT_TOKENS, TRANSLATIONS, Route, 
 from end_to_end.cells import ENDINGS, ROWS, Row, Scene, Seen, try_cell
 from end_to_end.conftest import MeasureDrift
 from end_to_end.expected_cells import assert_agrees
+from gateway.domain import breaker
 from gateway.storage.postgres import Pool
-from gateway.upstream import breaker
 
 pytestmark = pytest.mark.timeout(600)
 PAGE: Final = Path(__file__).parents[2] / "docs" / "endpoints.md"

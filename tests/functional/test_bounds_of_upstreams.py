@@ -9,8 +9,8 @@ from callers import Caller, new_mark
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
 from recording_upstream import RecordingUpstream
 
+from gateway.domain import breaker
 from gateway.settings import Settings
-from gateway.upstream import breaker
 
 
 @pytest.fixture
