@@ -1,5 +1,6 @@
 """What Postgres, Valkey, LiteLLM and the model server have in common: one child, ready or not."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -8,7 +9,7 @@ import httpx2
 from deploy.embedded.processes import Child
 
 
-class Part:
+class Part(ABC):
     """Start it and wait, or `launch()` several and `wait()` for each. `with` discards at the end.
 
     A kind of part makes its child in `launch` and tells in `is_ready` whether it can be used.
@@ -18,12 +19,13 @@ class Part:
 
     child: Child | None = None
 
+    @abstractmethod
     def launch(self) -> None:
         """Start it, without waiting until it answers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_ready(self) -> bool:
-        raise NotImplementedError
+        """Whether it can be used now."""
 
     @property
     def pid(self) -> int:

@@ -28,6 +28,7 @@ def _responses_reader() -> Reader:
 
 
 def _parse_nothing(_: bytes) -> Call:
+    # Never reached: an endpoint with `parse_upload` is given a form. A mistake in the table must not pass for a call.
     raise NotImplementedError("this endpoint takes a form")
 
 

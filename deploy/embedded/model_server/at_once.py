@@ -5,6 +5,7 @@ is an error after all the work was done, `no-usage` keeps silent about tokens.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -32,7 +33,7 @@ class Made:
         return cls(msgspec.json.encode(value))
 
 
-class AtOnce:
+class AtOnce(ABC):
     """One such endpoint, an ASGI app: `text` finds its words, `make` bills them and makes the answer."""
 
     name: str
@@ -61,9 +62,9 @@ class AtOnce:
         value = body.get(self.said_in)
         return "\n".join(str(item) for item in value) if isinstance(value, list) else str(value or "")
 
+    @abstractmethod
     def make(self, body: dict[str, Any], text: str, call: Call, *, tells_usage: bool) -> Made:
         """Raise Refused if the body can't be answered."""
-        raise NotImplementedError
 
     async def _answer(self, body: dict[str, Any], call: Call, send: Send) -> Ending:
         text = self.text(body)
