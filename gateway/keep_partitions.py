@@ -1,4 +1,5 @@
-"""Makes the ledger's months ahead of time, and drops those that are older than they are to be kept."""
+"""Makes the ledger's months ahead of time, drops those that are older than they are to be kept, and keeps small what
+the ledger leaves for the alerts of an admin API, which may not run."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from gateway.storage.alerts import merge_accounts_to_check
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.partitions import drop_months, ensure_partitions, months_before
 from gateway.storage.postgres import Pool
@@ -39,6 +41,7 @@ class PartitionKeeper:
     async def look(self, now: datetime) -> list[str]:
         """The names of the months that were dropped."""
         await ensure_partitions(self._pool)
+        await merge_accounts_to_check(self._pool)
         if not self._retention_months:
             return []
         dropped = await drop_months(self._pool, before=months_before(now, self._retention_months), actor=ACTOR)

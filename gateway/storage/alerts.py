@@ -19,7 +19,7 @@ from gateway.domain.limits import (
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Executor
+    from gateway.storage.postgres import Executor, Pool
 
 # One pass at a time, whichever replica. "lmalrt"
 ALERTS_LOCK: Final = 0x6C6D_616C_7274
@@ -116,6 +116,20 @@ DELETE FROM accounts_to_check c USING due WHERE c.account_id = due.account_id RE
 async def take_accounts(executor: "Executor", limit: int) -> set[int]:
     """Whose use or limits changed; put back if the transaction is rolled back."""
     return {row["account_id"] for row in await executor.fetch(TAKE_ACCOUNTS, limit)}
+
+
+MERGE_ACCOUNTS: Final = """
+DELETE FROM accounts_to_check c USING (SELECT account_id, min(ctid) AS kept FROM accounts_to_check GROUP BY 1) AS k
+WHERE c.account_id = k.account_id AND c.ctid <> k.kept
+"""
+
+
+async def merge_accounts_to_check(pool: "Pool") -> None:
+    """Leaves one row an account: without an admin API nobody takes them, and every batch of the ledger adds some. Not
+    during a pass, which would take the row that is kept and not see what the other one told."""
+    async with pool.acquire() as connection, connection.transaction():
+        if await try_lock_alerts(connection):
+            await connection.execute(MERGE_ACCOUNTS)
 
 
 LIST_ENDED_LIMITS: Final = """

@@ -517,3 +517,12 @@ async def test_a_lease_is_settled_only_when_its_row_is_safe(site: Site) -> None:
 
     assert settled == [direct.request_id]
     assert set(await site.rows()) == {direct.request_id}
+
+
+async def test_without_an_admin_api_each_account_is_noted_once(pool: Pool) -> None:
+    await pool.execute("INSERT INTO accounts_to_check SELECT 1 + n % 3 FROM generate_series(1, 600) AS n")
+
+    await PartitionKeeper(pool, retention_months=0).look(datetime.now(UTC))
+
+    rows = await pool.fetch("SELECT account_id FROM accounts_to_check ORDER BY 1")
+    assert [row["account_id"] for row in rows] == [1, 2, 3]
