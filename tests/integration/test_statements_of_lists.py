@@ -41,8 +41,8 @@ SEEDS = (
     "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, threshold, used, amount,"
     " about) SELECT {account}, {ann}, 'key', 'seed' || n, 'tokens', 'day', now(), 80, 8, 10, '{{}}'"
     " FROM generate_series({first}, {last}) AS n",
-    "INSERT INTO webhooks (url, events, secret, created_by) SELECT 'https://seed.example.org/' || n, '{{}}', 'x', 'seed'"
-    " FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO webhooks (url, events, secret, created_by)"
+    " SELECT 'https://seed.example.org/' || n, '{{}}', 'x', 'seed' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO model_syncs (actor, problem) SELECT 'seed', 'x' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO audit_logs (actor, action, target_kind, target_id) SELECT email, 'seed.make', 'seed', n::text"
     " FROM users, generate_series({first}, {last}) AS n WHERE id = {ann}",
