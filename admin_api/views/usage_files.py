@@ -7,13 +7,13 @@ begins with an apostrophe (OWASP, "CSV Injection").
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from admin_api.views.focus import FOCUS_COLUMNS, focus_line
 from admin_api.views.shapes import usd_text
+from admin_api.views.spreadsheets import cell
 from gateway.storage.usage_questions import SUM_NAMES
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application/json", "focus": "text/csv"}
 _ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _WHO: Final = ("account_id", "account", "user_id", "user", "api_key_id", "api_key")
 DAY_COLUMNS: Final = (
@@ -72,17 +71,6 @@ async def _as_csv(
             made = make(line)
             writer.writerow([cell(made.get(column)) for column in columns])
         yield text.getvalue().encode()
-
-
-def cell(value: Any) -> Any:
-    """As a spreadsheet may see it: text is never a formula, times are ISO, nothing is empty."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
 
 
 async def _as_json(pages: "AsyncIterator[list[Line]]", columns: tuple[str, ...]) -> AsyncIterator[bytes]:

@@ -69,7 +69,7 @@ async def test_a_file_holds_every_row_and_no_formula(admin: httpx2.AsyncClient, 
         "n::text, '{\"a\": 1}' FROM generate_series(1, $1) AS n",
         ROWS_A_PART + 5,
     )
-    for cell in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"):
+    for cell in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"):
         await pool.execute(
             "INSERT INTO audit_logs (actor, action, target_kind, target_id) VALUES ($1, 'test', 'test', '1')", cell
         )
@@ -79,9 +79,9 @@ async def test_a_file_holds_every_row_and_no_formula(admin: httpx2.AsyncClient, 
     none = await admin.get(f"{PATH}/export", params={"format": "json", "actor": "nobody"})
 
     lines = list(csv.reader(io.StringIO(as_csv.text, newline="")))
-    assert len(lines) == 1 + ROWS_A_PART + 5 + 6
-    assert [line[2][0] for line in lines[1:7]] == ["'"] * 6
-    assert not [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert len(lines) == 1 + ROWS_A_PART + 5 + 7
+    assert [line[2][0] for line in lines[1:8]] == ["'"] * 7
+    assert not [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
     rows = json.loads(as_json.text)
     assert len({row["id"] for row in rows}) == ROWS_A_PART + 5
     assert rows[0]["new"] == {"a": 1}
