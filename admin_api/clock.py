@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from admin_api.operations.alerts import raise_alerts
+from admin_api.operations.alerts import has_backlog, raise_alerts
 from admin_api.operations.model_sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.send import delete_old, send_due
 from admin_api.operations.subscriptions import expire_subscriptions
@@ -55,10 +55,12 @@ async def expire_once(pool: "Pool") -> None:
 
 
 async def alert_once(pool: "Pool", settings: "Settings") -> None:
-    """One look at what was used; another replica may be at it."""
-    raised = await raise_alerts(pool, settings.alert_thresholds)
-    if raised:
-        log.info("alerts_raised", count=raised)
+    """Looks at what was used until less than a pass waits; another replica may be at it."""
+    while (raised := await raise_alerts(pool, settings.alert_thresholds)) is not None:
+        if raised:
+            log.info("alerts_raised", count=raised)
+        if not await has_backlog(pool):
+            return
 
 
 async def send_once(pool: "Pool", settings: "Settings") -> None:

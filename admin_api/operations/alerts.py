@@ -39,6 +39,12 @@ async def raise_alerts(pool: "Pool", thresholds: Sequence[int], *, now: datetime
         return await _check_accounts(connection, accounts, thresholds, at) if accounts else 0
 
 
+async def has_backlog(pool: "Pool") -> bool:
+    """Whether another whole pass waits: then it should not wait for its time."""
+    async with pool.acquire() as connection:
+        return await rows.count_accounts_to_check(connection, MOST_ACCOUNTS) >= MOST_ACCOUNTS
+
+
 async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Sequence[int], at: datetime) -> int:
     limits = in_force(await rows.list_window_limits(executor, accounts, at))
     places = [(limit, window) for limit in limits for window in _windows(limit, at)]

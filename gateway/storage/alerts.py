@@ -118,6 +118,17 @@ async def take_accounts(executor: "Executor", limit: int) -> set[int]:
     return {row["account_id"] for row in await executor.fetch(TAKE_ACCOUNTS, limit)}
 
 
+COUNT_ACCOUNTS: Final = """
+SELECT count(*) FROM (SELECT DISTINCT account_id FROM accounts_to_check LIMIT $1) AS a
+"""
+
+
+async def count_accounts_to_check(executor: "Executor", most: int) -> int:
+    """No more than `most` are counted."""
+    count: int = await executor.fetchval(COUNT_ACCOUNTS, most)
+    return count
+
+
 MERGE_ACCOUNTS: Final = """
 DELETE FROM accounts_to_check c USING (SELECT account_id, min(ctid) AS kept FROM accounts_to_check GROUP BY 1) AS k
 WHERE c.account_id = k.account_id AND c.ctid <> k.kept

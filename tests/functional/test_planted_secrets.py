@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from callers import chat_body
 from factories import ADMIN, make_key, make_subscription, make_token, make_user
-from gateways import House
+from gateways import House, until
 from pydantic import SecretStr
 from receivers import HookServer
 
@@ -159,7 +159,11 @@ async def test_no_secret_is_in_logs_tables_or_answers(
             # Alerts go out meanwhile: the webhook is signed, the mail server does not answer.
             await try_gateway(gateway.url, http, secrets, written)
             calls = await try_admin_routes(admin_api.url, secrets, written)
-            assert hook.got, "the alert was not sent"
+
+            async def is_sent() -> bool:
+                return bool(hook.got)
+
+            await until(is_sent, "the alert", patience_s=30)
             for got in hook.got:
                 written.search("a webhook's message", json.dumps(got.headers) + got.body.decode())
     finally:

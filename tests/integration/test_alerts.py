@@ -10,14 +10,16 @@ from typing import Any
 
 import asyncpg
 import pytest
+from admin_client import settings_for
 from conftest import Database
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 from pydantic import SecretStr
 from receivers import HookServer, MailBox
 
+from admin_api.clock import alert_once
 from admin_api.operations import limits
 from admin_api.operations.actors import Actor
-from admin_api.operations.alerts import acknowledge_alert, forecast, list_alerts, raise_alerts
+from admin_api.operations.alerts import MOST_ACCOUNTS, acknowledge_alert, forecast, list_alerts, raise_alerts
 from admin_api.operations.keys import NewKey
 from admin_api.operations.limits import LimitWish
 from admin_api.operations.receivers import ReceiverRules
@@ -128,6 +130,15 @@ async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
     after = await raise_alerts(pool, THRESHOLDS)
 
     assert (quiet, after) == (0, 3)
+
+
+async def test_a_backlog_is_worked_off_without_a_pause(pool: Pool, database: Database) -> None:
+    """As after a night without an admin API, or where very many accounts are busy."""
+    await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MOST_ACCOUNTS + 1)
+
+    await alert_once(pool, settings_for(database.app_url))
+
+    assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") < MOST_ACCOUNTS
 
 
 async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
