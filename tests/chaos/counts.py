@@ -57,6 +57,8 @@ class ModelBooks:
         self._prefix = prefix + "."
         self.calls: dict[tuple[float, int], dict[str, Any]] = {}
         self.have_gap = False
+        # LiteLLM died: what it had taken and not handed on is known to nobody but the gateway, and costs nothing.
+        self.were_cut_off = False
 
     async def read(self) -> None:
         """Adds what is there now; nothing while the server is away."""
@@ -154,7 +156,13 @@ async def compare(site: Site, caller: Caller, load: Load, books: ModelBooks, lin
     line.others = (
         0
         if books.have_gap
-        else sum(row["ending"] not in NOT_FORWARDED and i not in calls and i not in answered for i, row in real.items())
+        else sum(
+            row["ending"] not in NOT_FORWARDED
+            and i not in calls
+            and i not in answered
+            and not (books.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
+            for i, row in real.items()
+        )
     )
     completed = [(row, calls[i]) for i, row in real.items() if row["ending"] == "completed" and i in calls]
     line.tokens_off = sum(

@@ -305,6 +305,7 @@ async def litellm_killed(run: Run) -> None:
     part = run.site.litellm
     assert part is not None
     assert part.child is not None
+    run.books.were_cut_off = True
     os.kill(part.pid, signal.SIGKILL)
     await asyncio.to_thread(part.child.stop)
     await asyncio.sleep(0.5)
