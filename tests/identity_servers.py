@@ -1,24 +1,20 @@
 """Identity providers on loopback: a real OpenID Connect one from PyPI, one that lies, and one of OpenShift's shape."""
 
-import asyncio
 import base64
 import hashlib
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import jwt
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric import rsa
-from starlette.applications import Starlette
+from stand_ins import LoopbackServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
@@ -56,26 +52,6 @@ class OIDCProvider:
         self._log.close()
 
 
-class _Server:
-    """A Starlette app on a socket of loopback."""
-
-    def __init__(self, routes: list[Route]) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
-        self._server = uvicorn.Server(config)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.should_exit = True
-        await self._task
-
-
 class SigningKey:
     """An RSA key as a provider publishes it."""
 
@@ -91,7 +67,7 @@ class SigningKey:
         return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid} | header)
 
 
-class LyingProvider(_Server):
+class LyingProvider(LoopbackServer):
     """Says yes to every code, with whatever ID token a test makes; and publishes keys for JWTs."""
 
     def __init__(self) -> None:
@@ -139,7 +115,7 @@ class LyingProvider(_Server):
         return JSONResponse({"keys": [key.jwk() for key in self.keys]})
 
 
-class OpenShift(_Server):
+class OpenShift(LoopbackServer):
     """OAuth server and API of OpenShift: no ID token; the user is told by the API. PKCE S256 is checked."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,26 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 
-class CatalogueServer:
-    """LiteLLM's `GET /model/info`, over a socket: answers what it was last told to."""
+class LoopbackServer:
+    """A Starlette app on a socket of loopback, which is bound at once: the port is ours before anyone is told of it."""
 
-    KEY: Final = "sk-the-key-of-litellm"
-
-    def __init__(self) -> None:
-        self._body, self._status = '{"data":[]}', 200
-        # Bound here, so that the port is ours before anyone is told of it.
+    def __init__(self, routes: Sequence[Route]) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        app = Starlette(routes=[Route("/model/info", self._model_info)])
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-
-    def answer(self, body: str, *, status: int = 200) -> None:
-        self._body, self._status = body, status
-
-    async def _model_info(self, request: Request) -> Response:
-        if request.headers.get("authorization") != f"Bearer {self.KEY}":
-            return Response('{"error":{"message":"wrong key"}}', 401)
-        return Response(self._body, self._status, media_type="application/json")
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
@@ -42,3 +32,21 @@ class CatalogueServer:
     ) -> None:
         self._server.should_exit = True
         await self._task
+
+
+class CatalogueServer(LoopbackServer):
+    """LiteLLM's `GET /model/info`, over a socket: answers what it was last told to."""
+
+    KEY: Final = "sk-the-key-of-litellm"
+
+    def __init__(self) -> None:
+        self._body, self._status = '{"data":[]}', 200
+        super().__init__([Route("/model/info", self._model_info)])
+
+    def answer(self, body: str, *, status: int = 200) -> None:
+        self._body, self._status = body, status
+
+    async def _model_info(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {self.KEY}":
+            return Response('{"error":{"message":"wrong key"}}', 401)
+        return Response(self._body, self._status, media_type="application/json")
