@@ -19,10 +19,15 @@ def create(
     name: Annotated[str, typer.Option(help="As shown to people.")] = "",
     role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "user",
     timezone: Annotated[str, typer.Option(help="IANA time zone of the personal account's windows.")] = "UTC",
+    locale: Annotated[str | None, typer.Option(help="Language of e-mails and pages: en, es or fr.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Make a user and the personal account."""
-    user = act(lambda pool: users.create_user(pool, operator(), email=email, name=name, role=role, time_zone=timezone))
+    user = act(
+        lambda pool: users.create_user(
+            pool, operator(), email=email, name=name, role=role, time_zone=timezone, locale=locale
+        )
+    )
     show(UserView.model_validate(user), as_json=as_json, sentence=f"User {user.id}: {user.email} ({user.role}).")
 
 

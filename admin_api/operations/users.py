@@ -10,24 +10,34 @@ from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.versions import check_version
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts
-from gateway.storage.accounts import ROLES, Locale, Role, User, UserStatus
+from gateway.storage.accounts import LOCALES, ROLES, Locale, Role, User, UserStatus
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 
 async def create_user(
-    pool: "Pool", actor: Actor, *, email: str, name: str = "", role: str = "user", time_zone: str = "UTC"
+    pool: "Pool",
+    actor: Actor,
+    *,
+    email: str,
+    name: str = "",
+    role: str = "user",
+    time_zone: str = "UTC",
+    locale: str | None = None,
 ) -> User:
     """Makes the user and his personal account; raises GatewayError `conflict` if the address is taken."""
     require_admin(actor)
     email, name = check_email(email), check_text("name", name, most=MOST_NAME)
     zone, known = check_time_zone(time_zone), cast("Role", check_word("role", role, ROLES))
+    language = None if locale is None else cast("Locale", check_word("locale", locale, LOCALES))
     async with pool.acquire() as connection, connection.transaction():
-        user = await accounts.insert_user(connection, email=email, name=name, role=known, time_zone=zone)
+        user = await accounts.insert_user(
+            connection, email=email, name=name, role=known, time_zone=zone, locale=language
+        )
         if user is None:
             raise GatewayError("conflict", f"There is a user '{email}' already.", param="email")
-        new = {"email": email, "name": name, "role": role, "time_zone": zone}
+        new = {"email": email, "name": name, "role": role, "time_zone": zone, "locale": language}
         await note(connection, actor, "user.create", "user", user.id, new=new)
     return user
 

@@ -23,6 +23,7 @@ class NewUser(Body):
     name: Annotated[str, Field(max_length=200)] = ""
     role: Role = "user"
     time_zone: Annotated[str, Field(max_length=64, description="IANA name")] = "UTC"
+    locale: Annotated[Locale | None, Field(description="Language of e-mails and pages; null: the default")] = None
 
 
 class UserChange(Body):
@@ -61,7 +62,7 @@ async def list_users(
 async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
     """Makes a user and the personal account."""
     user = await users.create_user(
-        pool, actor, email=body.email, name=body.name, role=body.role, time_zone=body.time_zone
+        pool, actor, email=body.email, name=body.name, role=body.role, time_zone=body.time_zone, locale=body.locale
     )
     return UserView.model_validate(user)
 

@@ -73,7 +73,8 @@ class TeamMember:
 
 INSERT_USER: Final = """
 WITH person AS (
-    INSERT INTO users (email, name, role, assigned_role) VALUES ($1, $2, $3, $3) ON CONFLICT (email) DO NOTHING
+    INSERT INTO users (email, name, role, assigned_role, locale) VALUES ($1, $2, $3, $3, $5)
+    ON CONFLICT (email) DO NOTHING
     RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at
 ), account AS (
     INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
@@ -85,9 +86,11 @@ FROM person p JOIN account a ON a.owner_user_id = p.id
 """
 
 
-async def insert_user(executor: "Executor", *, email: str, name: str, role: Role, time_zone: str) -> User | None:
+async def insert_user(
+    executor: "Executor", *, email: str, name: str, role: Role, time_zone: str, locale: Locale | None = None
+) -> User | None:
     """A new user with his personal account; None if the e-mail address (lower case) is taken."""
-    row = await executor.fetchrow(INSERT_USER, email, name, role, time_zone)
+    row = await executor.fetchrow(INSERT_USER, email, name, role, time_zone, locale)
     return User(**row) if row else None
 
 

@@ -24,6 +24,15 @@ async def test_a_user_comes_with_a_personal_account_in_his_time_zone(pool: Pool)
     assert user.email == "ann@example.org"
 
 
+async def test_a_user_is_made_with_the_language_that_is_given(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    made = await admin.post("/api/v1/users", json={"email": "ana@x.org", "locale": "es"})
+    other = await admin.post("/api/v1/users", json={"email": "bea@x.org"})
+    refused = await admin.post("/api/v1/users", json={"email": "cleo@x.org", "locale": "xx"})
+
+    assert (made.json()["locale"], other.json()["locale"], refused.status_code) == ("es", None, 422)
+    assert await pool.fetch("SELECT email, locale FROM users ORDER BY id") == [("ana@x.org", "es"), ("bea@x.org", None)]
+
+
 async def test_an_address_is_taken_once_in_whatever_case(pool: Pool) -> None:
     made = await asyncio.gather(
         *(users.create_user(pool, ADMIN, email=email) for email in ["ann@x.org", "ANN@x.org", "Ann@X.org"]),
