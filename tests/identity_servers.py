@@ -4,10 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -19,37 +16,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
-from deploy.embedded.processes import free_port
+from deploy.embedded.identity_provider import IdentityProvider
 
 # Where the browser of a test finds the admin API; nothing listens there.
 ADMIN_URL: Final = "http://127.0.0.1:9"
 PLANTED_SECRET: Final = "planted-client-secret-0123456789"
 
 
-class OIDCProvider:
-    """`oidc-provider-mock`, as a program of its own: discovery, codes, RS256 ID tokens, userinfo, JWKS."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self._log = (folder / "oidc.log").open("wb")
-        command = [sys.executable, "-m", "oidc_provider_mock", "--port", self.url.rpartition(":")[2]]
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        for _ in range(600):
-            try:
-                httpx2.get(f"{self.url}/.well-known/openid-configuration").raise_for_status()
-                return
-            except httpx2.HTTPError:
-                time.sleep(0.1)
-        raise RuntimeError("the OpenID provider did not start")
+class OIDCProvider(IdentityProvider):
+    """The demo's, and told of people while it runs."""
 
     def put_user(self, subject: str, **claims: Any) -> None:
         """What it knows of a person from now on."""
         httpx2.put(f"{self.url}/users/{subject}", json=claims).raise_for_status()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        self._log.close()
 
 
 class SigningKey:

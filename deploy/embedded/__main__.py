@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.embedded.demo import Demo
+from deploy.embedded.demo import ADMIN, USER, Demo
 from deploy.embedded.processes import NotStarted, free_port, is_free
 from deploy.embedded.programs import LITEMAAS, ROOT
 from deploy.embedded.round_trip import check_refusal, stream_one, usage_row
@@ -72,9 +72,13 @@ def _serve(demo: Demo) -> None:
 def _print_welcome(demo: Demo) -> None:
     key, url = demo.key["key"], demo.gateway.url
     data = '{"model": "demo-chat", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+    log_in = f"{demo.admin.url}/api/auth/login?next=/docs"
+    people = f"as {ADMIN}, {USER} or anybody; no passwords: this provider is the demo's own"
     print(f"""
   Gateway      {url}/v1
-  Admin API    {demo.admin.url}
+  Admin API    {demo.admin.url}/docs
+  Log in       {log_in if demo.identity_provider else "oidc-provider-mock is not installed"}
+               {people if demo.identity_provider else ""}
   Admin token  {demo.admin_token}
   API key      {key}
   LiteLLM      {demo.litellm.url}

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded import litellm_venv
+from deploy.embedded import identity_provider, litellm_venv
+from deploy.embedded.identity_provider import IdentityProvider
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.part import Part
@@ -15,6 +16,7 @@ from deploy.embedded.programs import CommandLine, Program
 from deploy.embedded.valkey import Valkey
 
 USER = "demo@example.com"
+ADMIN = "admin@example.com"
 MODEL = "demo-chat"
 
 
@@ -31,6 +33,10 @@ class Demo:
         self.litellm = LiteLLM(self.folder / "litellm", self.model_server.url)
         self.gateway = Program(self.folder / "logs", "gateway", gateway_port, "--workers", "2")
         self.admin = Program(self.folder / "logs", "admin-api", admin_port)
+        # Of the packages for development, which `make demo` installs; without it the token is the only way in.
+        self.identity_provider: IdentityProvider | None = None
+        if identity_provider.is_installed():
+            self.identity_provider = IdentityProvider(self.folder / "logs", (ADMIN, USER))
         self.admin_token = secrets.token_urlsafe(32)
         self.env = self._settings()
         self.command_line = CommandLine(self.folder, self.env)
@@ -41,6 +47,7 @@ class Demo:
         return {
             "gateway": self.gateway,
             "admin": self.admin,
+            **({"identity_provider": self.identity_provider} if self.identity_provider else {}),
             "litellm": self.litellm,
             "model_server": self.model_server,
             "valkey": self.valkey,
@@ -65,6 +72,8 @@ class Demo:
         self._subscribe()
         self.gateway.wait()
         self.admin.wait()
+        if self.identity_provider:
+            self.identity_provider.wait()
         self.say("the gateway and the admin API are ready")
 
     def stop(self) -> None:
@@ -114,6 +123,8 @@ class Demo:
         self.model_server.launch()
         self.valkey.launch()
         self.postgres.launch()
+        if self.identity_provider:
+            self.identity_provider.launch()
 
     def _subscribe(self) -> None:
         self.command_line.run("models", "sync")
@@ -133,4 +144,22 @@ class Demo:
             "LITEMAAS_ADMIN_TOKEN": self.admin_token,
             "LITEMAAS_STATE_DIR": str(state),
             "LITEMAAS_GATEWAY_URL": self.gateway.url,
+            "LITEMAAS_ADMIN_URL": self.admin.url,
+            "LITEMAAS_INITIAL_ADMINS": ADMIN,
+            "LITEMAAS_SECRET_KEYS": f"1:{secrets.token_hex(32)}",
+            # Receivers to try webhooks with are on this machine too.
+            "LITEMAAS_WEBHOOK_ALLOW_HTTP": "true",
+            "LITEMAAS_WEBHOOK_NETWORKS": "127.0.0.0/8",
+            **self._login_settings(),
+        }
+
+    def _login_settings(self) -> dict[str, str]:
+        if self.identity_provider is None:
+            return {}
+        return {
+            "LITEMAAS_OIDC_ISSUER": self.identity_provider.url,
+            "LITEMAAS_OIDC_CLIENT_ID": "litemaas",
+            "LITEMAAS_OIDC_CLIENT_SECRET": secrets.token_urlsafe(32),
+            # It verifies nothing, least of all an address that somebody typed.
+            "LITEMAAS_OIDC_TRUST_EMAILS": "true",
         }

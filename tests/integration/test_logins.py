@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,9 +25,8 @@ Opened = AbstractAsyncContextManager[Callable[[], httpx2.AsyncClient]]
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OIDCProvider]:
-    started = OIDCProvider(Path(tmp_path_factory.mktemp("oidc")))
-    yield started
-    started.stop()
+    with OIDCProvider(tmp_path_factory.mktemp("oidc")) as started:
+        yield started
 
 
 @pytest.fixture

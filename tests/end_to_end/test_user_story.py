@@ -1,0 +1,292 @@
+"""What people do with LiteMaaS from the first login to a suspension, by HTTP alone, in the running demo."""
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx2
+import pytest
+from people import Person
+from receivers import Got, HookServer
+from running_demo import RunningDemo
+
+OPEN, RESTRICTED = "demo-chat", "demo-chat-large"
+ADMIN, ANN = "admin@example.com", "ann@example.com"
+EVENTS: Final = ["limit.threshold_reached", "subscription.pending", "subscription.suspended"]
+GRACE_S: Final = 3
+# What is promised: usage is told within 5 s, and a gateway hears of a change within one.
+FRESH_S, HEARD_S = 5.0, 1.0
+PATIENCE_S: Final = 20.0
+
+
+@dataclass(slots=True)
+class Story:
+    """The people, the gateway, the receiver of webhooks; and the secrets that were shown to somebody."""
+
+    admin: Person
+    ann: Person
+    gateway: httpx2.AsyncClient
+    hook: HookServer
+    secrets: dict[str, str]
+
+    async def call(self, key: str, *, model: str = OPEN, tokens: int = 1) -> httpx2.Response:
+        """One call of an application, on a connection of its own: whichever worker takes it."""
+        asked = {"role": "user", "content": f"Hello [tokens={tokens}] [delay=0] [rate=0]"}
+        body = {"model": model, "messages": [asked], "max_tokens": tokens}
+        headers = {"authorization": f"Bearer {key}", "connection": "close"}
+        return await self.gateway.post("/chat/completions", json=body, headers=headers)
+
+    async def used(self, *, calls: int) -> dict[str, Any]:
+        """What Ann is told she used, once it is so many calls."""
+        told: dict[str, Any] = {}
+
+        async def is_told() -> bool:
+            nonlocal told
+            told = await self.ann.see("/usage/summary")
+            return bool(told["calls"] >= calls)
+
+        await until(is_told, f"usage of {calls} calls", FRESH_S)
+        assert told["calls"] == calls
+        return told
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """What the receiver took of this kind."""
+        messages = [json.loads(got.body) for got in self.hook.accepted]
+        return [message["data"] for message in messages if message["type"] == event]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with RunningDemo(tmp_path_factory.mktemp("story")) as running:
+        yield running.state
+
+
+@pytest.fixture
+async def story(demo: dict[str, Any]) -> AsyncIterator[Story]:
+    def open_client(url: str) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=url, follow_redirects=True, timeout=PATIENCE_S, trust_env=False)
+
+    secrets = {
+        name: demo["env"][f"LITEMAAS_{name}"].rpartition(":")[2]
+        for name in ("ADMIN_TOKEN", "KEY_PEPPERS", "LITELLM_API_KEY", "OIDC_CLIENT_SECRET", "SECRET_KEYS")
+    }
+    async with (
+        HookServer() as hook,
+        open_client(demo["admin_url"]) as admin,
+        open_client(demo["admin_url"]) as ann,
+        open_client(f"{demo['gateway_url']}/v1") as gateway,
+    ):
+        yield Story(Person(ADMIN, admin), Person(ANN, ann), gateway, hook, secrets)
+
+
+async def until(is_it: Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S) -> None:
+    began = time.monotonic()
+    while not await is_it():
+        assert time.monotonic() - began < patience_s, f"waited {patience_s} s for {what}"
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(360)
+async def test_from_the_first_login_to_a_suspension(story: Story) -> None:
+    await both_log_in(story)
+    await the_admin_sets_up_a_model_and_a_webhook(story)
+    await ann_browses(story)
+    subscription = await ann_subscribes(story)
+    await ann_gets_a_restricted_model(story)
+    key = await ann_makes_a_key_and_calls(story)
+    await a_budget_alerts_once(story, key, subscription)
+    new_key = await ann_rotates_her_key(story, key)
+    await a_suspension_holds(story, new_key, subscription)
+    await the_audit_log_has_it_all(story)
+
+
+async def both_log_in(story: Story) -> None:
+    assert (await story.admin.browser.get("/api/auth/providers")).json() == {"providers": ["oidc"]}
+    assert (await story.ann.browser.get("/api/v1/users/me")).status_code == 401
+
+    roles = {(me["email"], me["role"]) for me in [await story.admin.log_in(), await story.ann.log_in()]}
+
+    assert roles == {(ADMIN, "admin"), (ANN, "user")}
+    for person in (story.admin, story.ann):
+        story.secrets[f"session of {person.email}"] = person.browser.cookies["litemaas_session"].split(".")[0]
+
+
+async def the_admin_sets_up_a_model_and_a_webhook(story: Story) -> None:
+    assert (await story.ann.fail("PATCH", f"/models/{RESTRICTED}", restricted=False))["status"] == 403
+    assert (await story.ann.fail("POST", "/webhooks", url=story.hook.url, events=EVENTS))["status"] == 403
+
+    await story.admin.do("PATCH", f"/models/{RESTRICTED}", restricted=True)
+    made = await story.admin.do("POST", "/webhooks", url=story.hook.url, events=EVENTS)
+
+    story.secrets["webhook"] = made["secret"]
+
+
+async def ann_browses(story: Story) -> None:
+    offered = await story.ann.see("/models", search="demo-chat")
+    is_restricted = {row["name"]: row["restricted"] for row in offered["rows"]}
+
+    assert is_restricted[OPEN] is False
+    assert is_restricted[RESTRICTED] is True
+    assert all(row["price"] for row in offered["rows"])
+    assert "127.0.0.1" not in json.dumps(offered)
+
+
+async def ann_subscribes(story: Story) -> int:
+    """To the open model: at once."""
+    made = await story.ann.do("POST", "/subscriptions", model=OPEN)
+
+    assert made["status"] == "active"
+    return int(made["id"])
+
+
+async def ann_gets_a_restricted_model(story: Story) -> None:
+    """She asks, nobody but an admin can grant it, an admin does."""
+    asked = await story.ann.do("POST", "/subscriptions", model=RESTRICTED)
+    path = f"/subscriptions/{asked['id']}"
+    assert asked["status"] == "pending"
+    assert (await story.ann.fail("POST", f"{path}/approve"))["status"] == 403
+    assert (await story.ann.fail("POST", "/api-keys", models=[RESTRICTED]))["status"] in (409, 422)
+
+    waiting = await story.admin.see("/subscriptions", status="pending")
+    assert [(row["id"], row["account_name"]) for row in waiting["rows"]] == [(asked["id"], ANN)]
+    await story.admin.do("POST", f"{path}/approve")
+
+    granted = await story.ann.see(path)
+    assert granted["status"] == "active"
+    assert [(row["to_status"], row["actor"]) for row in granted["history"]] == [("pending", ANN), ("active", ADMIN)]
+
+
+async def ann_makes_a_key_and_calls(story: Story) -> dict[str, Any]:
+    """Both models; she sees what it cost."""
+    key: dict[str, Any] = await story.ann.do("POST", "/api-keys", models=[OPEN, RESTRICTED], name="first")
+    story.secrets["key"] = key["key"]
+
+    answer = await story.call(key["key"], model=RESTRICTED, tokens=10)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 10
+    used = await story.used(calls=1)
+    assert used["completion_tokens"] == 10
+    assert used["cost_nano_usd"] > 0
+    by_model = await story.admin.see("/usage/breakdown/model", user=ANN)
+    assert [(row["name"], row["calls"]) for row in by_model["groups"]] == [(RESTRICTED, 1)]
+    return key
+
+
+async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: int) -> None:
+    """A budget of the key in USD, of which two calls are 85 %."""
+    before = (await story.used(calls=1))["cost_nano_usd"]
+    assert (await story.call(key["key"], tokens=1000)).status_code == 200
+    once = (await story.used(calls=2))["cost_nano_usd"]
+    budget = (before + 2 * (once - before)) * 100 // 85
+    wish = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount": budget}
+    await story.admin.do("PUT", "/limits", **wish)
+
+    assert (await story.call(key["key"], tokens=1000)).status_code == 200
+    used = await story.used(calls=3)
+    await until(lambda: are_told(story, 1), "the alert")
+
+    (alert,) = story.told("limit.threshold_reached")
+    assert (alert["user"], alert["key_id"], alert["kind"], alert["window"]) == (ANN, key["id"], "cost", "month")
+    assert (alert["threshold_percent"], alert["limit"]) == (80, budget)
+    assert alert["used"] == used["cost_nano_usd"]
+    assert all(is_signed(got, story.secrets["webhook"]) for got in story.hook.accepted)
+
+    # More use, and another limit that reaches its 80 %: once that is told of, this account was looked at again.
+    assert (await story.call(key["key"])).status_code == 200
+    tokens = (await story.used(calls=4))["total_tokens"]
+    of_open = tokens * 100 // 85
+    wish = {"level": "subscription", "id": subscription, "kind": "tokens", "window": "lifetime", "amount": of_open}
+    await story.admin.do("PUT", "/limits", **wish)
+    await until(lambda: are_told(story, 2), "the alert of the second limit")
+    kinds = [(told["kind"], told["threshold_percent"]) for told in story.told("limit.threshold_reached")]
+    assert kinds == [("cost", 80), ("tokens", 80)]
+    rows = (await story.ann.see("/alerts"))["rows"]
+    assert sorted((row["kind"], row["threshold_percent"]) for row in rows) == [
+        ("cost", 50), ("cost", 80), ("tokens", 50), ("tokens", 80)
+    ]  # fmt: skip
+
+
+async def are_told(story: Story, count: int) -> bool:
+    return len(story.told("limit.threshold_reached")) >= count
+
+
+def is_signed(got: Got, secret: str) -> bool:
+    """As standardwebhooks.com says a receiver checks it."""
+    signed = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode() + got.body
+    digest = hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, "sha256")
+    return got.headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+
+
+async def ann_rotates_her_key(story: Story, key: dict[str, Any]) -> str:
+    """Both keys work, then one."""
+    began = time.monotonic()
+    new_key: str = (await story.ann.do("POST", f"/api-keys/{key['id']}/rotate", grace_s=GRACE_S))["key"]
+    story.secrets["new key"] = new_key
+
+    assert [(await story.call(one)).status_code for one in (key["key"], new_key)] == [200, 200]
+    await until(lambda: is_refused(story, key["key"], 401), "the end of the old key")
+    assert time.monotonic() - began >= GRACE_S
+    assert [(await story.call(one)).status_code for one in (new_key, key["key"])] == [200, 401]
+    return new_key
+
+
+async def is_refused(story: Story, key: str, status: int) -> bool:
+    answer = await story.call(key)
+    assert answer.status_code in (200, status), answer.text
+    return answer.status_code == status
+
+
+async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
+    """The next call is refused, by every worker, and the owner finds no way around it."""
+    path = f"/subscriptions/{subscription}"
+    await story.admin.do("POST", f"{path}/suspend", reason="A look at the bill first.")
+    await until(lambda: is_refused(story, key, 404), "the suspension", HEARD_S)
+    assert [(await story.call(key)).status_code for _ in range(6)] == [404] * 6
+
+    for move in ("cancel", "request-review", "reactivate"):
+        refused = await story.ann.fail("POST", f"{path}/{move}")
+        assert refused["status"] == (403 if move == "reactivate" else 409)
+    again = await story.ann.fail("POST", "/subscriptions", model=OPEN)
+    assert (again["status"], again["details"]["status"]) == (409, "suspended")
+    assert (await story.ann.fail("POST", "/api-keys", models=[OPEN]))["status"] in (409, 422)
+
+    assert (await story.ann.see(path))["status"] == "suspended"
+    assert (await story.call(key)).status_code == 404
+    assert (await story.call(key, model=RESTRICTED)).status_code == 200
+    await until(lambda: has_told(story, "subscription.suspended"), "the news of the suspension")
+    assert [told["reason"] for told in story.told("subscription.suspended")] == ["A look at the bill first."]
+
+
+async def has_told(story: Story, event: str) -> bool:
+    return bool(story.told(event))
+
+
+async def the_audit_log_has_it_all(story: Story) -> None:
+    """Each step once, by whom, from which request; what was refused not, and no secret."""
+    rows = (await story.admin.see("/admin/audit", limit=1000))["rows"][::-1]
+    by_people = [(row["actor"], row["action"]) for row in rows if row["actor"] in (ADMIN, ANN)]
+
+    # With the limits that every subscription starts with.
+    subscribed = [(ANN, "limit.set"), (ANN, "limit.set"), (ANN, "subscription.create")]
+    assert by_people == [
+        (ADMIN, "user.create"), (ADMIN, "user.link"), (ADMIN, "user.update"), (ADMIN, "session.open"),
+        (ANN, "user.create"), (ANN, "user.link"), (ANN, "session.open"),
+        (ADMIN, "model.update"), (ADMIN, "webhook.create"),
+        *subscribed, *subscribed, (ADMIN, "subscription.approve"),
+        (ANN, "key.create"), (ADMIN, "limit.set"), (ADMIN, "limit.set"), (ANN, "key.rotate"),
+        (ADMIN, "subscription.suspend"),
+    ]  # fmt: skip
+    for person in (story.admin, story.ann):
+        theirs = {row["request_id"] for row in rows if row["actor"] == person.email}
+        assert set(person.changes) <= theirs
+    assert all(len(secret) >= 32 for secret in story.secrets.values())
+    written = [json.dumps(rows), json.dumps(await story.ann.see("/users/me/activity"))]
+    written += [
+        (await story.admin.browser.get(f"/api/v1/admin/audit/export?format={form}")).text for form in ("csv", "json")
+    ]
+    assert [name for name, secret in story.secrets.items() if any(secret in text for text in written)] == []

@@ -1,0 +1,46 @@
+"""Somebody with a browser at the admin API: logs in through pages, looks, changes, is refused."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+
+CSRF: Final = {"x-litemaas-csrf": "1"}
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with a browser; `changes` are the request ids of what he changed."""
+
+    email: str
+    browser: httpx2.AsyncClient
+    changes: list[str] = field(default_factory=list)
+
+    async def log_in(self) -> dict[str, Any]:
+        """Through the pages of the identity provider, as a browser goes; who he is then."""
+        form = await self.browser.get("/api/auth/login", params={"next": "/api/v1/users/me"})
+        assert form.status_code == 200, form.text
+        assert form.url.path == "/oauth2/authorize"
+        me = await self.browser.post(form.url, data={"sub": self.email})
+        assert me.status_code == 200, me.text
+        told: dict[str, Any] = me.json()
+        return told
+
+    async def see(self, path: str, **query: Any) -> Any:
+        answer = await self.browser.get(f"/api/v1{path}", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def do(self, method: str, path: str, **body: Any) -> Any:
+        """A change that succeeds."""
+        answer = await self.browser.request(method, f"/api/v1{path}", json=body, headers=CSRF)
+        assert answer.is_success, answer.text
+        self.changes.append(answer.headers["x-request-id"])
+        return answer.json()
+
+    async def fail(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """A change that is refused; the error."""
+        answer = await self.browser.request(method, f"/api/v1{path}", json=body, headers=CSRF)
+        assert answer.status_code >= 400, answer.text
+        error: dict[str, Any] = answer.json()["error"]
+        return error | {"status": answer.status_code}

@@ -1,0 +1,45 @@
+"""`make demo` as a program of its own: what it starts, on free ports and in a folder of the test's."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploy.embedded.part import Part
+from deploy.embedded.processes import Child, free_port
+from deploy.embedded.programs import ROOT
+from deploy.embedded.state import STATE
+
+
+class RunningDemo(Part):
+    """Ready when it serves; `state` is what it tells other programs of itself."""
+
+    PATIENCE_S = 180.0  # LiteLLM's imports, on a busy machine
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "demo"
+        self._log = folder / "demo.log"
+
+    def launch(self) -> None:
+        env = {
+            "LITEMAAS_DEMO_DIR": str(self._folder),
+            "LITEMAAS_DEMO_GATEWAY_PORT": str(free_port()),
+            "LITEMAAS_DEMO_ADMIN_PORT": str(free_port()),
+        }
+        # What `make demo` runs, once everything is installed.
+        argv = [sys.executable, "-m", "deploy.embedded"]
+        self.child = Child("The demo", argv, log=self._log, env=os.environ | env, cwd=ROOT)
+
+    def is_ready(self) -> bool:
+        return (self._folder / STATE).exists()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self._folder / STATE).read_text())
+        return told
+
+    def stop(self) -> None:
+        # It stops seven programs, one after another.
+        if self.child:
+            self.child.stop(patience_s=60.0)
