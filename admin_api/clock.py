@@ -1,4 +1,4 @@
-"""What the admin API does by itself: syncs models and ends subscriptions whose time is over."""
+"""What the admin API does by itself: syncs models, ends subscriptions whose time is over, tells people their news."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ import structlog
 
 from admin_api.operations.alerts import has_backlog, raise_alerts
 from admin_api.operations.model_sync import SYNC, LiteLLM, delete_old_syncs, sync_models
+from admin_api.operations.saved_settings import read_thresholds
 from admin_api.operations.send import delete_old, send_due
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
@@ -54,12 +55,16 @@ async def expire_once(pool: "Pool") -> None:
         log.info("subscriptions_expired", count=ended)
 
 
-async def alert_once(pool: "Pool", settings: "Settings") -> None:
+async def alert_once(pool: "Pool") -> None:
     """Looks at what was used until less than a pass waits; another replica may be at it."""
-    while (raised := await raise_alerts(pool, settings.alert_thresholds)) is not None:
+    while True:
+        # Anew for each pass: admins may change them at any time.
+        async with pool.acquire() as connection:
+            thresholds = await read_thresholds(connection)
+        raised = await raise_alerts(pool, thresholds)
         if raised:
             log.info("alerts_raised", count=raised)
-        if not await has_backlog(pool):
+        if raised is None or not await has_backlog(pool):
             return
 
 

@@ -115,7 +115,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         expire = partial(clock.expire_once, pool)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
         for name, work, interval_s in (
-            ("alerts", partial(clock.alert_once, pool, settings), settings.alert_interval_s),
+            ("alerts", partial(clock.alert_once, pool), settings.alert_interval_s),
             ("messages", partial(clock.send_once, pool, settings), clock.SEND_INTERVAL_S),
             ("cleaning", partial(clock.clean_once, pool), clock.CLEANING_INTERVAL_S),
         ):

@@ -30,8 +30,6 @@ from gateway.domain.keys import Peppers
 LEAST_TOKEN_LENGTH: Final = 32
 # 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
 LEAST_DIFFERENT_CHARACTERS: Final = 8
-MOST_THRESHOLD: Final = 1000
-MOST_THRESHOLDS: Final = 10
 # What examples and templates put where a secret belongs.
 KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
 
@@ -147,10 +145,6 @@ class SecretSettings(DatabaseSettings):
 class NewsSettings(_Settings):
     """When people are told, and how it reaches them."""
 
-    alert_thresholds: Annotated[tuple[int, ...], NoDecode] = Field(
-        default=(50, 80, 100),
-        description="percent of a window's limit that raise an alert, commas between; empty: none",
-    )
     alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between looks at what was used")
     webhook_allow_http: bool = Field(default=False, description="webhooks may lead to http:// too")
     webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
@@ -165,17 +159,10 @@ class NewsSettings(_Settings):
         default=None, validate_default=True, description="sender of e-mails, as LiteMaaS <litemaas@example.com>"
     )
 
-    @field_validator("alert_thresholds", "webhook_networks", mode="before")
+    @field_validator("webhook_networks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("alert_thresholds")
-    @classmethod
-    def _check_thresholds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not all(0 < threshold <= MOST_THRESHOLD for threshold in value) or len(value) > MOST_THRESHOLDS:
-            raise ValueError(f"{MOST_THRESHOLDS} numbers at most, from 1 to {MOST_THRESHOLD}")
-        return tuple(sorted(set(value)))
 
     @field_validator("smtp_url")
     @classmethod

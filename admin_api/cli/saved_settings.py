@@ -1,7 +1,7 @@
 """`litemaas settings …`"""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from admin_api.cli.session import AsJSON, act, operator
 from admin_api.operations import saved_settings
 from admin_api.views.saved_settings import SavedSettingsView
 
-app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions.")
+app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; when people are told.")
 
 
 @app.command("show")
@@ -21,16 +21,24 @@ def show_(as_json: AsJSON = False) -> None:
 @app.command("set")
 def set_(
     name: Annotated[str, typer.Argument(help="As `settings show` names it.")],
-    value: Annotated[str, typer.Argument(help="A number, or `none`.")],
+    value: Annotated[str, typer.Argument(help="A number, numbers with commas between, or `none`.")],
     as_json: AsJSON = False,
 ) -> None:
     """Set one of them; keys and subscriptions there are stay as they are."""
+    given = _parse_list(value) if name == "alert_thresholds" else _parse(value)
+    _tell(act(lambda pool: saved_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+
+
+def _parse_list(value: str) -> list[Any]:
+    return [] if value in ("none", "") else [_parse(part) for part in value.split(",")]
+
+
+def _parse(value: str) -> Any:
     try:
-        given = None if value == "none" else json.loads(value)
+        return None if value == "none" else json.loads(value)
     except ValueError:
         # What is wrong with it, the operation says.
-        given = value
-    _tell(act(lambda pool: saved_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+        return value
 
 
 def _tell(settings: saved_settings.SavedSettings, *, as_json: bool) -> None:
@@ -39,4 +47,5 @@ def _tell(settings: saved_settings.SavedSettings, *, as_json: bool) -> None:
         typer.echo(view.model_dump_json())
         return
     for name, value in view.model_dump().items():
-        typer.echo(f"{name}  {'none' if value is None else value}")
+        shown = ",".join(map(str, value)) if isinstance(value, list) else value
+        typer.echo(f"{name}  {'none' if shown in (None, '') else shown}")

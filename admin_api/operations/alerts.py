@@ -5,7 +5,7 @@ leave behind in `accounts_to_check`: a hundred thousand limits that nobody uses 
 and their messages are one transaction: a pass that dies leaves all of it to the next one, on whatever replica.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -26,9 +26,11 @@ LATE: Final = timedelta(minutes=2)
 # How far back a pass looks for limits that ended: longer than replicas are away.
 ENDED: Final = timedelta(minutes=10)
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# Percent -> from when on it counts; None: it always did.
+Thresholds = Mapping[int, datetime | None]
 
 
-async def raise_alerts(pool: "Pool", thresholds: Sequence[int], *, now: datetime | None = None) -> int | None:
+async def raise_alerts(pool: "Pool", thresholds: Thresholds, *, now: datetime | None = None) -> int | None:
     """One pass, over `MOST_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it."""
     async with pool.acquire() as connection, connection.transaction():
         if not await rows.try_lock_alerts(connection):
@@ -45,26 +47,34 @@ async def has_backlog(pool: "Pool") -> bool:
         return await rows.count_accounts_to_check(connection, MOST_ACCOUNTS) >= MOST_ACCOUNTS
 
 
-async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Sequence[int], at: datetime) -> int:
+async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Thresholds, at: datetime) -> int:
     limits = in_force(await rows.list_window_limits(executor, accounts, at))
     places = [(limit, window) for limit in limits for window in _windows(limit, at)]
     windows = sorted({window for _, window in places})
     sums = dict(zip(windows, await rows.sum_windows(executor, windows), strict=True)) if windows else {}
     standing = await rows.list_open_crossings(executor, accounts, at - LATE)
+    # Also those that are set no more: they were told of, and may be set again.
+    known = sorted({*thresholds, *(crossing.threshold for crossing in standing)})
     raised, cleared = 0, []
     for limit, window in places:
         used = sums[window].get((limit.kind, limit.scope), 0)
-        crossings = {threshold: _crossing(limit, window, threshold) for threshold in thresholds}
-        reached = [t for t in thresholds if limit.amount > 0 and used * 100 >= t * limit.amount]
-        new = [t for t in reached if crossings[t] not in standing]
-        cleared += [standing[crossings[t]] for t in thresholds if t not in reached and crossings[t] in standing]
+        crossings = {threshold: _crossing(limit, window, threshold) for threshold in known}
+        reached = {t for t in known if limit.amount > 0 and used * 100 >= t * limit.amount}
+        stands = {t for t in known if crossings[t] in standing}
+        new = sorted(t for t in reached - stands if t in thresholds and _counts(thresholds[t], window))
+        cleared += [standing[crossings[t]] for t in stands - reached]
         for threshold in new:
-            # Of several at once the highest says it all.
-            is_told = threshold == max(new)
+            # Of several at once the highest says it all; one that is set below what was told of already adds nothing.
+            is_told = threshold == max({*new, *(stands & reached)})
             raised += await _raise(executor, limit, window, crossings[threshold], used, at, is_told=is_told)
     if cleared:
         await rows.update_cleared(executor, cleared)
     return raised
+
+
+def _counts(since: datetime | None, window: Window) -> bool:
+    """Whether a threshold that is there since then counts in this window: not if it was over by then."""
+    return since is None or since < window[2]
 
 
 def in_force(limits: Iterable[WindowLimit]) -> list[WindowLimit]:

@@ -1,9 +1,11 @@
-"""Settings that admins change at run time: what a new key or subscription starts with, and what owners may not pass."""
+"""Settings that admins change at run time: what a new key or subscription starts with, what owners may not pass, and
+when people are told of their use."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.checks import invalid
@@ -16,10 +18,21 @@ if TYPE_CHECKING:
 
 MOST_DAYS: Final = 3650
 MOST_KEYS: Final = 100_000
+# As in the schema's CHECK.
+MOST_THRESHOLD: Final = 1000
+MOST_THRESHOLDS: Final = 10
+# From when on each threshold counts that was not there from the beginning; beside the settings, and none of them.
+THRESHOLDS_SINCE: Final = "alert_thresholds_since"
 Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
 Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
 Days = Annotated[int | None, Field(ge=1, le=MOST_DAYS)]
 Keys = Annotated[int | None, Field(ge=0, le=MOST_KEYS)]
+Threshold = Annotated[int, Field(ge=1, le=MOST_THRESHOLD)]
+Thresholds = Annotated[
+    list[Threshold],
+    Field(max_length=MOST_THRESHOLDS, description="Percent of a window's limit that raise an alert; empty: none do"),
+    AfterValidator(lambda values: sorted(set(values))),
+]
 
 
 class SavedSettings(BaseModel):
@@ -45,11 +58,22 @@ class SavedSettings(BaseModel):
     team_maximum_keys: Keys = 100
     subscription_default_monthly_requests: Count = 10_000
     subscription_default_monthly_tokens: Count = 1_000_000
+    alert_thresholds: Thresholds = [50, 80, 100]
 
 
 async def read_settings(executor: "Executor") -> SavedSettings:
     """As they are now; entries this version does not know are left alone."""
     return SavedSettings.model_validate(await rows.list_settings(executor))
+
+
+async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
+    """Percent -> from when on it counts, None if it always did. Windows that were over by then know nothing of it."""
+    saved = await rows.list_settings(executor)
+    since = saved.get(THRESHOLDS_SINCE, {})
+    return {
+        threshold: datetime.fromisoformat(since[str(threshold)]) if str(threshold) in since else None
+        for threshold in SavedSettings.model_validate(saved).alert_thresholds
+    }
 
 
 async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
@@ -74,7 +98,10 @@ async def update_settings(pool: "Pool", actor: Actor, values: Mapping[str, Any])
         changed = [name for name in values if getattr(old, name) != getattr(new, name)]
         if not changed:
             return new
-        await rows.upsert_settings(connection, {name: getattr(new, name) for name in changed})
+        written = {name: getattr(new, name) for name in changed}
+        if "alert_thresholds" in changed:
+            written[THRESHOLDS_SINCE] = await _thresholds_since(connection, new.alert_thresholds)
+        await rows.upsert_settings(connection, written)
         await note(
             connection,
             actor,
@@ -85,6 +112,13 @@ async def update_settings(pool: "Pool", actor: Actor, values: Mapping[str, Any])
             new={name: getattr(new, name) for name in changed},
         )
     return new
+
+
+async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict[str, str]:
+    """Of those kept what was, of new ones now."""
+    known, now = await read_thresholds(executor), datetime.now(UTC)
+    since = {threshold: known.get(threshold, now) for threshold in thresholds}
+    return {str(threshold): moment.isoformat() for threshold, moment in since.items() if moment is not None}
 
 
 def _check(values: Mapping[str, Any]) -> SavedSettings:

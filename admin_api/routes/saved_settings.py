@@ -36,7 +36,7 @@ class SettingsChange(SavedSettings):
 
 @router.get("")
 async def show_settings(actor: Reader, pool: AppPool) -> SavedSettingsView:
-    """Defaults and ceilings of keys and subscriptions."""
+    """Defaults and ceilings of keys and subscriptions, and when people are told of their use."""
     return SavedSettingsView.of(await saved_settings.show_settings(pool, actor))
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class SavedSettingsView(View):
-    """All of them; null is none, or unlimited."""
+    """All of them; null is none, or unlimited. `alert_thresholds` are in percent of a window's limit."""
 
     key_default_rpm: int | None
     key_default_tpm: int | None
@@ -27,6 +27,7 @@ class SavedSettingsView(View):
     team_maximum_keys: int | None
     subscription_default_monthly_requests: int | None
     subscription_default_monthly_tokens: int | None
+    alert_thresholds: list[int]
 
     @classmethod
     def of(cls, settings: "SavedSettings") -> Self:

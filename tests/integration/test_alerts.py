@@ -4,13 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
-from itertools import count
 from typing import Any
 
 import asyncpg
 import pytest
-from admin_client import settings_for
+from alerting import AT_ONCE, KEYS, RULES, SENDER, THRESHOLDS, limit_key, make_hook, send_all, thresholds_of, use
 from conftest import Database
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 from pydantic import SecretStr
@@ -20,28 +18,15 @@ from admin_api.clock import alert_once
 from admin_api.operations import limits
 from admin_api.operations.actors import Actor
 from admin_api.operations.alerts import MOST_ACCOUNTS, acknowledge_alert, forecast, list_alerts, raise_alerts
-from admin_api.operations.keys import NewKey
 from admin_api.operations.limits import LimitWish
-from admin_api.operations.receivers import ReceiverRules
 from admin_api.operations.send import MailServer, Sender, send_due, signature
 from admin_api.operations.webhooks import create_webhook
-from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import uuid7
-from gateway.domain.usage_rows import UsageRow
 from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage import deliveries, ledger_sums
 from gateway.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS, sum_windows
-from gateway.storage.ledger import write_rows
 from gateway.storage.ledger_sums import WindowSum
 from gateway.storage.postgres import Pool
-
-KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)
-THRESHOLDS = (50, 80, 100)
-RULES = ReceiverRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
-AT_ONCE = tuple(timedelta(0) for _ in range(8))
-SENDER = Sender(keys=KEYS, rules=RULES, pauses=AT_ONCE)
-_numbers = count(1)
 
 
 @pytest.fixture
@@ -54,53 +39,6 @@ async def hook() -> AsyncIterator[HookServer]:
 async def mail_box() -> AsyncIterator[MailBox]:
     async with MailBox() as box:
         yield box
-
-
-async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None = None, **changes: Any) -> None:
-    """A batch of the ledger with one call of that key, as a gateway writes it."""
-    moment = at or datetime.now(UTC)
-    subscription = await pool.fetchrow(
-        "SELECT s.id, s.model_id FROM subscriptions s JOIN api_key_models m USING (model_id) "
-        "WHERE s.account_id = $1 AND m.api_key_id = $2",
-        key.row.account_id,
-        key.row.id,
-    )
-    assert subscription is not None
-    about: dict[str, Any] = {
-        "request_id": uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big")),
-        "started_at": moment, "account_id": key.row.account_id, "user_id": key.row.user_id,
-        "api_key_id": key.row.id, "subscription_id": subscription["id"], "model_id": subscription["model_id"],
-        "model_asked": "small", "model_served": None, "endpoint": "chat_completions", "streamed": False,
-        "status": 200, "ending": "completed", "prompt_tokens": tokens, "completion_tokens": 0, "cached_tokens": 0,
-        "cache_write_tokens": 0, "reasoning_tokens": 0, "cost_nano_usd": 0, "price_id": None,
-        "litellm_cost_nano_usd": None, "counted_requests": 1, "counted_tokens": tokens, "counted_nano_usd": 0,
-        "first_byte_ms": 1, "total_ms": 1, "estimated": False, "estimated_why": None, "error_code": None,
-    }  # fmt: skip
-    await write_rows(pool, [UsageRow(**(about | changes))])
-
-
-async def limit_key(pool: Pool, key: NewKey, amount: int | None, *, kind: str = "tokens", **wish: Any) -> None:
-    """A limit of the key by the month."""
-    about = LimitWish(kind=kind, amount=amount, window=wish.pop("window", "month"), **wish)
-    await limits.set_limit(pool, ADMIN, about, level="key", target=str(key.row.id), model=None, team=None)
-
-
-async def thresholds_of(pool: Pool) -> list[int]:
-    rows = (await list_alerts(pool, READER, everybody=True)).rows
-    return sorted(row.threshold for row in rows)
-
-
-async def make_hook(pool: Pool, hook: HookServer) -> str:
-    events = ["limit.threshold_reached", "subscription.denied"]
-    return (await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)).secret
-
-
-async def send_all(pool: Pool, sender: Sender = SENDER) -> int:
-    """Until nothing is due."""
-    sent = 0
-    for _ in range(20):
-        sent += await send_due(pool, sender)
-    return sent
 
 
 async def test_each_threshold_is_told_of_once_in_a_window(pool: Pool) -> None:
@@ -132,11 +70,11 @@ async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
     assert (quiet, after) == (0, 3)
 
 
-async def test_a_backlog_is_worked_off_without_a_pause(pool: Pool, database: Database) -> None:
+async def test_a_backlog_is_worked_off_without_a_pause(pool: Pool) -> None:
     """As after a night without an admin API, or where very many accounts are busy."""
     await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MOST_ACCOUNTS + 1)
 
-    await alert_once(pool, settings_for(database.app_url))
+    await alert_once(pool)
 
     assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") < MOST_ACCOUNTS
 
@@ -155,7 +93,7 @@ async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
 
     await use(pool, key, tokens=1, counted_nano_usd=1)
 
-    assert await raise_alerts(pool, (100,)) == 12
+    assert await raise_alerts(pool, {100: None}) == 12
     found = await pool.fetch("SELECT DISTINCT level, kind FROM alerts")
     assert len(found) == 12
 
@@ -180,7 +118,7 @@ async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
     await limits.set_limit(pool, ADMIN, about, level="user", target=str(member.id), model=None, team=team.name)
 
     await use(pool, key, tokens=10)
-    await raise_alerts(pool, (100,))
+    await raise_alerts(pool, {100: None})
 
     async def levels(actor: Actor) -> list[str]:
         return sorted(row.level for row in (await list_alerts(pool, actor)).rows)
@@ -199,14 +137,14 @@ async def test_a_raised_limit_tells_again_only_what_is_reached_anew(pool: Pool) 
     key = await make_key(pool)
     await limit_key(pool, key, 100)
     await use(pool, key, tokens=85)
-    assert await raise_alerts(pool, (80,)) == 1
+    assert await raise_alerts(pool, {80: None}) == 1
 
     await limit_key(pool, key, 105)
-    still_above = await raise_alerts(pool, (80,))
+    still_above = await raise_alerts(pool, {80: None})
     await limit_key(pool, key, 1000)
-    far_below = await raise_alerts(pool, (80,))
+    far_below = await raise_alerts(pool, {80: None})
     await use(pool, key, tokens=800)
-    anew = await raise_alerts(pool, (80,))
+    anew = await raise_alerts(pool, {80: None})
 
     assert (still_above, far_below, anew) == (0, 0, 1)
     cleared = await pool.fetch("SELECT amount, cleared_at IS NULL AS stands FROM alerts ORDER BY id")
@@ -217,11 +155,11 @@ async def test_a_lowered_limit_alerts_without_new_use(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 1000)
     await use(pool, key, tokens=90)
-    assert await raise_alerts(pool, (80,)) == 0
+    assert await raise_alerts(pool, {80: None}) == 0
 
     await limit_key(pool, key, 100)
 
-    assert await raise_alerts(pool, (80,)) == 1
+    assert await raise_alerts(pool, {80: None}) == 1
 
 
 async def test_of_two_limits_of_a_place_the_one_in_force_counts(pool: Pool) -> None:
@@ -230,9 +168,9 @@ async def test_of_two_limits_of_a_place_the_one_in_force_counts(pool: Pool) -> N
     await limit_key(pool, key, 100)
     await limit_key(pool, key, 1000, expires_at=now + timedelta(hours=1), reason="a boost")
     await use(pool, key, tokens=90)
-    with_boost = await raise_alerts(pool, (80,))
+    with_boost = await raise_alerts(pool, {80: None})
     # It ends, and no row changes.
-    after = await raise_alerts(pool, (80,), now=now + timedelta(hours=1, minutes=1))
+    after = await raise_alerts(pool, {80: None}, now=now + timedelta(hours=1, minutes=1))
 
     assert (with_boost, after) == (0, 1)
 
@@ -243,7 +181,7 @@ async def test_a_call_that_comes_late_alerts_for_the_window_it_was_in(pool: Pool
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     await use(pool, key, tokens=90, at=midnight - timedelta(seconds=1))
 
-    raised = await raise_alerts(pool, (80,), now=midnight + timedelta(seconds=20))
+    raised = await raise_alerts(pool, {80: None}, now=midnight + timedelta(seconds=20))
 
     assert raised == 1
     assert await pool.fetchval("SELECT window_end FROM alerts") == midnight
@@ -256,7 +194,7 @@ async def test_the_next_window_begins_anew(pool: Pool) -> None:
     for days in (1, 0):
         moment = now - timedelta(days=days)
         await use(pool, key, tokens=90, at=moment)
-        assert await raise_alerts(pool, (80,), now=moment + timedelta(seconds=1)) == 1
+        assert await raise_alerts(pool, {80: None}, now=moment + timedelta(seconds=1)) == 1
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Madrid", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati"])
@@ -337,7 +275,7 @@ async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the
     key = await make_key(pool)
     await limit_key(pool, key, 100)
     await use(pool, key, tokens=80)
-    await raise_alerts(pool, (80,))
+    await raise_alerts(pool, {80: None})
 
     async def die(*_: object) -> None:
         raise asyncio.CancelledError
@@ -369,9 +307,9 @@ async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(deliveries, "insert", die)
         with pytest.raises(asyncio.CancelledError):
-            await raise_alerts(pool, (80,))
+            await raise_alerts(pool, {80: None})
 
-    assert await raise_alerts(pool, (80,)) == 1
+    assert await raise_alerts(pool, {80: None}) == 1
     assert await send_all(pool) == 1
 
 
@@ -383,7 +321,7 @@ async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_othe
         key = await make_key(pool)
         await limit_key(pool, key, 100)
         await use(pool, key, tokens=80)
-        await raise_alerts(pool, (80,))
+        await raise_alerts(pool, {80: None})
         await send_all(pool)
 
         assert len(bad.got) == len(AT_ONCE) + 1
@@ -399,7 +337,7 @@ async def test_a_redirect_is_not_followed(pool: Pool, hook: HookServer) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100)
     await use(pool, key, tokens=80)
-    await raise_alerts(pool, (80,))
+    await raise_alerts(pool, {80: None})
 
     assert await send_all(pool) == 0
     assert {got.status for got in hook.got} == {302}
@@ -443,7 +381,7 @@ async def test_an_alert_is_acknowledged_by_whom_it_concerns(pool: Pool) -> None:
     key = await make_key(pool, user)
     await limit_key(pool, key, 10)
     await use(pool, key, tokens=10)
-    await raise_alerts(pool, (100,))
+    await raise_alerts(pool, {100: None})
     (alert,) = (await list_alerts(pool, owner_of(user))).rows
 
     for stranger, code in ((owner_of(await make_user(pool)), "not_found"), (READER, "forbidden")):

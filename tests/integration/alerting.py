@@ -1,0 +1,76 @@
+"""What tests of alerts share: use as a gateway writes it, limits of a key, webhooks and a sender without pauses."""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from itertools import count
+from typing import Any
+
+from factories import ADMIN, READER
+from receivers import HookServer
+
+from admin_api.operations import limits
+from admin_api.operations.alerts import list_alerts
+from admin_api.operations.keys import NewKey
+from admin_api.operations.limits import LimitWish
+from admin_api.operations.receivers import ReceiverRules
+from admin_api.operations.send import Sender, send_due
+from admin_api.operations.webhooks import create_webhook
+from admin_api.seals import SecretKeys
+from gateway.domain.ids import uuid7
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger import write_rows
+from gateway.storage.postgres import Pool
+
+KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)
+THRESHOLDS = dict.fromkeys((50, 80, 100))
+RULES = ReceiverRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
+AT_ONCE = tuple(timedelta(0) for _ in range(8))
+SENDER = Sender(keys=KEYS, rules=RULES, pauses=AT_ONCE)
+_numbers = count(1)
+
+
+async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None = None, **changes: Any) -> None:
+    """A batch of the ledger with one call of that key, as a gateway writes it."""
+    moment = at or datetime.now(UTC)
+    subscription = await pool.fetchrow(
+        "SELECT s.id, s.model_id FROM subscriptions s JOIN api_key_models m USING (model_id) "
+        "WHERE s.account_id = $1 AND m.api_key_id = $2",
+        key.row.account_id,
+        key.row.id,
+    )
+    assert subscription is not None
+    about: dict[str, Any] = {
+        "request_id": uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big")),
+        "started_at": moment, "account_id": key.row.account_id, "user_id": key.row.user_id,
+        "api_key_id": key.row.id, "subscription_id": subscription["id"], "model_id": subscription["model_id"],
+        "model_asked": "small", "model_served": None, "endpoint": "chat_completions", "streamed": False,
+        "status": 200, "ending": "completed", "prompt_tokens": tokens, "completion_tokens": 0, "cached_tokens": 0,
+        "cache_write_tokens": 0, "reasoning_tokens": 0, "cost_nano_usd": 0, "price_id": None,
+        "litellm_cost_nano_usd": None, "counted_requests": 1, "counted_tokens": tokens, "counted_nano_usd": 0,
+        "first_byte_ms": 1, "total_ms": 1, "estimated": False, "estimated_why": None, "error_code": None,
+    }  # fmt: skip
+    await write_rows(pool, [UsageRow(**(about | changes))])
+
+
+async def limit_key(pool: Pool, key: NewKey, amount: int | None, *, kind: str = "tokens", **wish: Any) -> None:
+    """A limit of the key by the month."""
+    about = LimitWish(kind=kind, amount=amount, window=wish.pop("window", "month"), **wish)
+    await limits.set_limit(pool, ADMIN, about, level="key", target=str(key.row.id), model=None, team=None)
+
+
+async def thresholds_of(pool: Pool) -> list[int]:
+    rows = (await list_alerts(pool, READER, everybody=True)).rows
+    return sorted(row.threshold for row in rows)
+
+
+async def make_hook(pool: Pool, hook: HookServer) -> str:
+    events = ["limit.threshold_reached", "subscription.denied"]
+    return (await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)).secret
+
+
+async def send_all(pool: Pool, sender: Sender = SENDER) -> int:
+    """Until nothing is due."""
+    sent = 0
+    for _ in range(20):
+        sent += await send_due(pool, sender)
+    return sent

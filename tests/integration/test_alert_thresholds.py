@@ -1,0 +1,173 @@
+"""Thresholds are settings: a change holds from the next look on, tells nothing twice and nothing of the past."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from admin_client import check_error
+from alerting import THRESHOLDS, limit_key, make_hook, send_all, thresholds_of, use
+from conftest import Database
+from factories import ADMIN, make_key
+from receivers import HookServer
+from typer.testing import CliRunner
+
+from admin_api.cli.app import build_app
+from admin_api.clock import alert_once
+from admin_api.operations.alerts import raise_alerts
+from admin_api.operations.saved_settings import read_thresholds, update_settings
+from gateway.storage.postgres import Pool
+
+PATH = "/api/v1/admin/settings"
+
+
+async def set_thresholds(pool: Pool, *thresholds: int) -> None:
+    await update_settings(pool, ADMIN, {"alert_thresholds": list(thresholds)})
+
+
+async def look(pool: Pool, hook: HookServer) -> list[int]:
+    """One look of the timer; the thresholds that were told of at it."""
+    before = len(hook.accepted)
+    await alert_once(pool)
+    await send_all(pool)
+    return [json.loads(got.body)["data"]["threshold_percent"] for got in hook.accepted[before:]]
+
+
+async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
+    async with HookServer() as hook:
+        await make_hook(pool, hook)
+        key = await make_key(pool)
+        await limit_key(pool, key, 1000)
+        await use(pool, key, tokens=300)
+        unset = await look(pool, hook)
+        await set_thresholds(pool, 40, 90)
+        told = []
+        for tokens in (50, 50, 150, 350):  # 35, 40, 55, 90 %
+            await use(pool, key, tokens=tokens)
+            told.append(await look(pool, hook))
+        await set_thresholds(pool)
+        await use(pool, key, tokens=100)
+        none = await look(pool, hook)
+
+    assert unset == []
+    assert told == [[], [40], [], [90]]
+    assert none == []
+
+
+async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> None:
+    async with HookServer() as hook:
+        await make_hook(pool, hook)
+        key = await make_key(pool)
+        await limit_key(pool, key, 1000)
+        await use(pool, key, tokens=850)
+        told = [await look(pool, hook)]
+        for thresholds in ((50, 80, 90), (60, 70, 80, 90), (50, 90), (50, 80, 90, 100), (95,)):
+            await set_thresholds(pool, *thresholds)
+            await use(pool, key, tokens=1)
+            told.append(await look(pool, hook))
+        await use(pool, key, tokens=100)
+        told.append(await look(pool, hook))
+
+    # Nothing but what was reached anew; 60 and 70 are kept, and say no more than the 80 that was told.
+    assert told == [[80], [], [], [], [], [], [95]]
+    assert await thresholds_of(pool) == [50, 60, 70, 80, 95]
+
+
+async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Pool) -> None:
+    async with HookServer() as hook:
+        await make_hook(pool, hook)
+        key = await make_key(pool)
+        await limit_key(pool, key, 1000)
+        await use(pool, key, tokens=850)
+        told = [await look(pool, hook)]
+        await set_thresholds(pool, 100)
+        await limit_key(pool, key, 2000)
+        told.append(await look(pool, hook))
+        await set_thresholds(pool, 80, 100)
+        await use(pool, key, tokens=800)
+        told.append(await look(pool, hook))
+
+    assert told == [[80], [], [80]]
+
+
+async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None:
+    """It stands at one limit, is set no more, and would be the highest at another one."""
+    async with HookServer() as hook:
+        await make_hook(pool, hook)
+        key = await make_key(pool)
+        await limit_key(pool, key, 100)
+        await use(pool, key, tokens=90)
+        told = [await look(pool, hook)]
+        await set_thresholds(pool, 75)
+        await limit_key(pool, key, 1, kind="requests")
+        told.append(await look(pool, hook))
+
+    assert told == [[80], [75]]
+
+
+async def test_a_window_that_was_over_knows_nothing_of_a_new_threshold_and_still_all_of_the_kept(pool: Pool) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 100, window="day")
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    await use(pool, key, tokens=85, at=midnight - timedelta(minutes=5))
+    changed = midnight + timedelta(seconds=5)
+    thresholds = {10: changed, 80: None}
+
+    late = await raise_alerts(pool, thresholds, now=changed + timedelta(seconds=1))
+    await use(pool, key, tokens=10, at=changed + timedelta(seconds=2))
+    today = await raise_alerts(pool, thresholds, now=changed + timedelta(seconds=3))
+
+    assert (late, today) == (1, 1)
+    rows = await pool.fetch("SELECT threshold, window_start = $1 AS is_today FROM alerts ORDER BY id", midnight)
+    assert [tuple(row) for row in rows] == [(80, False), (10, True)]
+
+
+async def test_only_a_new_threshold_counts_from_its_change_on(pool: Pool) -> None:
+    began = datetime.now(UTC)
+    at_first = await read_thresholds(pool)  # type: ignore[arg-type]  # a pool can ask too
+    await set_thresholds(pool, 80, 90)
+    first = await read_thresholds(pool)  # type: ignore[arg-type]
+    await set_thresholds(pool, 50, 80, 90)
+    second = await read_thresholds(pool)  # type: ignore[arg-type]
+
+    assert at_first == THRESHOLDS
+    assert first[80] is None
+    assert first[90] is not None
+    assert second[80] is None
+    assert second[90] == first[90]
+    assert second[50] is not None
+    assert began <= first[90] <= second[50] <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("wrong", [[0], [1001], [50.5], ["50"], [True], None, 50, "50,80", list(range(1, 12))])
+async def test_what_is_no_list_of_percents_is_refused_and_changes_nothing(
+    admin: httpx2.AsyncClient, wrong: object
+) -> None:
+    check_error(await admin.put(PATH, json={"alert_thresholds": wrong}), 422, "validation_failed")
+
+    assert (await admin.get(PATH)).json()["alert_thresholds"] == [50, 80, 100]
+
+
+async def test_they_are_sorted_kept_once_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    changed = await admin.put(PATH, json={"alert_thresholds": [90, 50, 90]})
+    same = await admin.put(PATH, json={"alert_thresholds": [50, 90]})
+
+    assert changed.json()["alert_thresholds"] == same.json()["alert_thresholds"] == [50, 90]
+    rows = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'settings.update'")
+    assert [(json.loads(row["old"]), json.loads(row["new"])) for row in rows] == [
+        ({"alert_thresholds": [50, 80, 100]}, {"alert_thresholds": [50, 90]})
+    ]
+
+
+async def test_the_command_sets_them(pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITEMAAS_DATABASE_URL", database.app_url)
+    shown = {}
+    for value in ("60,75,100", "none"):
+        command = ["settings", "set", "alert_thresholds", value]
+        done = await asyncio.to_thread(CliRunner().invoke, build_app(["settings"]), command)
+        assert done.exit_code == 0
+        shown[value] = next(line for line in done.stdout.splitlines() if line.startswith("alert_thresholds"))
+
+    assert shown == {value: f"alert_thresholds  {value}" for value in shown}
+    assert await read_thresholds(pool) == {}  # type: ignore[arg-type]
