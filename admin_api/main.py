@@ -15,6 +15,7 @@ from admin_api.routes import (
     alerts,
     audit,
     auth,
+    deliveries,
     docs,
     envelope,
     health,
@@ -58,6 +59,7 @@ ROUTERS: Final = (
     usage.router,
     alerts.router,
     webhooks.router,
+    deliveries.router,
     audit.router,
     health.router,
 )

@@ -19,6 +19,7 @@ GROUPS: Final = {
     "keys": "admin_api.cli.keys",
     "limits": "admin_api.cli.limits",
     "settings": "admin_api.cli.saved_settings",
+    "deliveries": "admin_api.cli.deliveries",
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",
     "secrets": "admin_api.cli.secrets",

@@ -173,7 +173,10 @@ async def _raise(
             "limit": limit.amount,
             "forecast_at": forecast_at.isoformat() if forecast_at else None,
         }
-        await notify(executor, "limit.threshold_reached", data, account_id=limit.account_id, user_id=limit.user_id)
+        account_id, user_id = limit.account_id, limit.user_id
+        await notify(
+            executor, "limit.threshold_reached", data, account_id=account_id, user_id=user_id, alert_id=alert_id
+        )
     return 1
 
 

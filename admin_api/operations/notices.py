@@ -30,12 +30,19 @@ async def notify(
     account_id: int,
     user_id: int | None = None,
     by_user_id: int | None = None,
+    alert_id: int | None = None,
 ) -> None:
     """A message for each webhook that wants `event` and an e-mail for each person it concerns: `user_id`, or the
-    owners of the account, but not `by_user_id`, who did it. No secrets in `data`: receivers and the database keep it.
-    Lost with the transaction."""
+    owners of the account, but not `by_user_id`, who did it. `alert_id` is of the alert it tells of. No secrets in
+    `data`: receivers and the database keep it. Lost with the transaction."""
     await deliveries.insert(
-        executor, event=event, payload=data, account_id=account_id, user_id=user_id, by_user_id=by_user_id
+        executor,
+        event=event,
+        payload=data,
+        account_id=account_id,
+        user_id=user_id,
+        by_user_id=by_user_id,
+        alert_id=alert_id,
     )
 
 

@@ -1,4 +1,4 @@
-"""The outbox: news that wait to be sent, one row a receiver."""
+"""The outbox: news that wait to be sent, one row a receiver; and what became of them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Channel = Literal["webhook", "email"]
 CHANNELS: Final = get_args(Channel)
+# What became of it: `waiting` for its first or its next try, or `failed` after the last one.
+Status = Literal["waiting", "delivered", "failed"]
+STATUSES: Final = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +35,40 @@ class Delivery:
     locale: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReport:
+    """What became of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
+    `next_try_at` is None unless it waits."""
+
+    id: int
+    message_id: UUID
+    channel: Channel
+    status: Status
+    event: str
+    alert_id: int | None
+    webhook_id: int | None
+    url: str | None
+    user_id: int | None
+    email: str | None
+    tries: int
+    last_error: str | None
+    next_try_at: datetime | None
+    delivered_at: datetime | None
+    failed_at: datetime | None
+    created_at: datetime
+
+
 INSERT_FOR_WEBHOOKS: Final = """
-INSERT INTO deliveries (channel, webhook_id, event, payload)
-SELECT 'webhook', id, $1, $2::jsonb FROM webhooks
+INSERT INTO deliveries (channel, webhook_id, event, payload, alert_id)
+SELECT 'webhook', id, $1, $2::jsonb, $4 FROM webhooks
 WHERE enabled AND $1 = ANY(events) AND (account_id IS NULL OR account_id = $3)
 """
 
 # Whose it is; if that is nobody in particular, the owner of the account or the owners of the team. Nobody is told of
 # what he did himself.
 INSERT_FOR_PEOPLE: Final = """
-INSERT INTO deliveries (channel, user_id, event, payload)
-SELECT 'email', u.id, $1, $2::jsonb FROM users u
+INSERT INTO deliveries (channel, user_id, event, payload, alert_id)
+SELECT 'email', u.id, $1, $2::jsonb, $6 FROM users u
 WHERE u.status = 'active' AND u.id IS DISTINCT FROM $5 AND (u.id = $4 OR ($4::bigint IS NULL AND (
     u.id = (SELECT owner_user_id FROM accounts WHERE id = $3)
     OR u.id IN (SELECT user_id FROM team_members WHERE account_id = $3 AND role = 'owner'))))
@@ -57,12 +83,13 @@ async def insert(
     account_id: int,
     user_id: int | None,
     by_user_id: int | None = None,
+    alert_id: int | None = None,
 ) -> None:
     """A row for every webhook that wants it and every person it concerns but `by_user_id`, in the transaction of what
     it tells of."""
     text = json.dumps(dict(payload), default=str)
-    await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id)
-    await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id)
+    await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id, alert_id)
+    await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id, alert_id)
 
 
 # A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.
@@ -110,6 +137,60 @@ WHERE id = $1
 async def mark_failed(executor: "Executor", delivery_id: int, *, error: str, pause: timedelta | None) -> None:
     """Tried again after `pause`; None: never."""
     await executor.execute(MARK_FAILED, delivery_id, error, pause)
+
+
+# Each filter has an index in the order of the pages; most rows are delivered, so that one needs none.
+LIST_DELIVERIES: Final = """
+SELECT d.id, d.message_id, d.channel, d.event, d.alert_id, d.webhook_id, w.url, d.user_id, u.email, d.tries,
+       d.last_error, d.delivered_at, d.gave_up_at AS failed_at, d.created_at,
+       CASE WHEN d.delivered_at IS NULL AND d.gave_up_at IS NULL THEN d.next_try_at END AS next_try_at,
+       CASE WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN d.gave_up_at IS NOT NULL THEN 'failed'
+            ELSE 'waiting' END AS status
+FROM deliveries d LEFT JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN users u ON u.id = d.user_id
+WHERE d.id < $1
+  AND ($2::text IS NULL OR ($2 = 'delivered' AND d.delivered_at IS NOT NULL)
+       OR ($2 = 'failed' AND d.gave_up_at IS NOT NULL)
+       OR ($2 = 'waiting' AND d.delivered_at IS NULL AND d.gave_up_at IS NULL))
+  AND ($3::bigint IS NULL OR d.webhook_id = $3) AND ($4::bigint IS NULL OR d.alert_id = $4)
+ORDER BY d.id DESC LIMIT $5
+"""
+
+
+async def list_deliveries(
+    executor: "Executor",
+    *,
+    before_id: int,
+    limit: int,
+    status: Status | None,
+    webhook_id: int | None,
+    alert_id: int | None,
+) -> list[DeliveryReport]:
+    """Newest first, those before `before_id` that are all of what is given."""
+    rows = await executor.fetch(LIST_DELIVERIES, before_id, status, webhook_id, alert_id, limit)
+    return [DeliveryReport(**row) for row in rows]
+
+
+LOCK_DELIVERY: Final = """
+SELECT id FROM deliveries WHERE id = $1 FOR UPDATE
+"""
+
+
+async def lock_delivery(executor: "Executor", delivery_id: int) -> DeliveryReport | None:
+    """Locked until the transaction ends: nobody takes it for a try meanwhile."""
+    if await executor.fetchval(LOCK_DELIVERY, delivery_id) is None:
+        return None
+    found = await executor.fetchrow(LIST_DELIVERIES, delivery_id + 1, None, None, None, 1)
+    return DeliveryReport(**found) if found else None
+
+
+MARK_DUE: Final = """
+UPDATE deliveries SET next_try_at = now(), gave_up_at = NULL WHERE id = $1
+"""
+
+
+async def mark_due(executor: "Executor", delivery_id: int) -> None:
+    """Tried next, by whichever replica looks first."""
+    await executor.execute(MARK_DUE, delivery_id)
 
 
 DELETE_OLD: Final = """

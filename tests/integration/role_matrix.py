@@ -114,6 +114,8 @@ MATRIX: Final[dict[str, str]] = {
     "PATCH /api/v1/webhooks/{webhook_id}": ADMINS,
     "POST /api/v1/webhooks/{webhook_id}/secret": ADMINS,
     "DELETE /api/v1/webhooks/{webhook_id}": ADMINS,
+    "GET /api/v1/admin/deliveries": READERS,
+    "POST /api/v1/admin/deliveries/{delivery_id}/retry": ADMINS,
     # audit and usage
     "GET /api/v1/admin/audit": READERS,
     "GET /api/v1/admin/audit/export": READERS,
@@ -165,6 +167,7 @@ class World:
             "decision": "approve",
             "alert_id": self.ids["alert"],
             "webhook_id": 1,
+            "delivery_id": self.ids["delivery"],
         }
         return path.format(**parts)
 
@@ -236,6 +239,11 @@ async def make_world(pool: Pool) -> World:
         "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"
     )
     ids["alert"] = await pool.fetchval(insert, team.id)
+    failed = (
+        "INSERT INTO deliveries (channel, user_id, event, payload, gave_up_at) "
+        "VALUES ('email', $1, 'limit.threshold_reached', '{}', now()) RETURNING id"
+    )
+    ids["delivery"] = await pool.fetchval(failed, people["owner"].id)
     for name, person in people.items():
         ids[f"token of {name}"] = (await make_token(pool, person)).row.id
     logins = {name: {"authorization": f"Bearer {token.secret}"} for name, token in tokens.items()} | {"nobody": {}}

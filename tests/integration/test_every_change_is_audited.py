@@ -121,6 +121,14 @@ async def alert(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     return Wish(str(await pool.fetchval(insert, user.account_id)), None)
 
 
+async def failed_delivery(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    insert = (
+        "INSERT INTO deliveries (channel, user_id, event, payload, gave_up_at) "
+        "VALUES ('email', $1, 'subscription.denied', '{}', now()) RETURNING id"
+    )
+    return Wish(str(await pool.fetchval(insert, (await make_user(pool)).id)), None)
+
+
 async def own_new_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     user = await make_user(pool)
     return Wish("", {"name": "ci"}, (await make_token(pool, user)).secret)
@@ -231,6 +239,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/webhooks/{webhook_id}/secret"): old_webhook,
     ("delete", "/api/v1/webhooks/{webhook_id}"): old_webhook,
     ("post", "/api/v1/alerts/{alert_id}/acknowledge"): alert,
+    ("post", "/api/v1/admin/deliveries/{delivery_id}/retry"): failed_delivery,
 }
 
 

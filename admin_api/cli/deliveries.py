@@ -1,0 +1,40 @@
+"""`litemaas deliveries …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import deliveries
+from admin_api.views.deliveries import DeliveryView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="News to webhooks and by e-mail, and what became of them.")
+
+
+@app.command("list")
+def list_(
+    status: Annotated[str | None, typer.Option(help="waiting, delivered or failed.")] = None,
+    webhook: Annotated[int | None, typer.Option(help="Id of a webhook.")] = None,
+    alert: Annotated[int | None, typer.Option(help="Id of an alert.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show deliveries, newest first."""
+    page = act(
+        lambda pool: deliveries.list_deliveries(
+            pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
+        )
+    )
+    columns = ("id", "status", "event", "url", "email", "tries", "next_try_at", "last_error")
+    show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def retry(
+    delivery: Annotated[int, typer.Argument(metavar="ID", help="Id of the delivery.")], as_json: AsJSON = False
+) -> None:
+    """Have one that failed, or that waits long, tried once more now."""
+    row = act(lambda pool: deliveries.retry_delivery(pool, operator(), delivery))
+    show(DeliveryView.model_validate(row), as_json=as_json, sentence=f"Delivery {row.id} is tried again now.")

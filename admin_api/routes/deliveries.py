@@ -1,0 +1,37 @@
+"""`/api/v1/admin/deliveries`"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from admin_api.operations import deliveries
+from admin_api.operations.pages import MOST_ID
+from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, Cursor, PageSize, Reader
+from admin_api.views.deliveries import DeliveryView
+from admin_api.views.shapes import PageView
+from gateway.storage.deliveries import Status
+
+router = APIRouter(prefix="/api/v1/admin/deliveries", tags=["alerts"], responses=ERRORS)
+
+
+@router.get("")
+async def list_deliveries(
+    actor: Reader,
+    pool: AppPool,
+    status: Annotated[Status | None, Query()] = None,
+    webhook: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of a webhook")] = None,
+    alert: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of an alert")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[DeliveryView]:
+    """What became of the news to webhooks and by e-mail, newest first; they are kept for 30 days."""
+    page = await deliveries.list_deliveries(
+        pool, actor, status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
+    )
+    return PageView[DeliveryView].model_validate(page)
+
+
+@router.post("/{delivery_id}/retry")
+async def retry_delivery(actor: Admin, pool: AppPool, delivery_id: ID) -> DeliveryView:
+    """One more try now, under the same id: of one that failed, or whose next try is more than a minute away."""
+    return DeliveryView.model_validate(await deliveries.retry_delivery(pool, actor, delivery_id))
