@@ -22,8 +22,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from admin_api.login_settings import LoginSettings
+from admin_api.operations.mail_server import MailServer
 from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import MailServer, Sender
+from admin_api.operations.send import Sender
 from admin_api.seals import SecretKeys
 from gateway.domain.keys import Peppers
 

@@ -1,13 +1,15 @@
 """Receivers on loopback: of webhooks, and of e-mails. Both keep what they got."""
 
 import asyncio
+import ssl
+import warnings
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from types import TracebackType
 from typing import Any, Self
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 from stand_ins import LoopbackServer
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,12 +46,61 @@ class HookServer(LoopbackServer):
         return Response(status_code=status, headers={"location": self.elsewhere} if status == 302 else None)
 
 
-class MailBox:
-    """An SMTP server (aiosmtpd); `refuse` makes it answer 451 that many times."""
+class _Session(SMTP):
+    """Keeps what it hears before there is TLS, and may refuse to begin it."""
 
-    def __init__(self) -> None:
+    def __init__(self, box: "MailBox", **options: Any) -> None:
+        super().__init__(box, enable_SMTPUTF8=True, **options)
+        self._box = box
+
+    def data_received(self, data: bytes) -> None:
+        if self._tls_protocol is None and self._box.begins_with_tls is False:
+            self._box.heard_in_clear += data
+        super().data_received(data)
+
+    async def smtp_STARTTLS(self, arg: str) -> None:
+        if self._box.refuses_starttls:
+            await self.push("454 TLS not available due to temporary reason")
+            return
+        await super().smtp_STARTTLS(arg)
+
+
+class MailBox:
+    """An SMTP server (aiosmtpd); `refuse` makes it answer 451 that many times. With a `login` it takes nothing without,
+    and over TLS only if it has a context for that; else it offers none."""
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
+        begins_with_tls: bool = False,
+    ) -> None:
         self.letters: list[EmailMessage] = []
         self.refuse = 0
+        self.refuses_starttls = False
+        self.heard_in_clear = b""
+        self.begins_with_tls = begins_with_tls
+        self.login = login
+        self.logins: list[tuple[str, str]] = []
+        self._tls = tls
+
+    def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        said = (data.login.decode(), data.password.decode())
+        self.logins.append(said)
+        return AuthResult(success=said == self.login, handled=False)
+
+    def _new_session(self) -> _Session:
+        starttls = self._tls if not self.begins_with_tls else None
+        options: dict[str, Any] = {"tls_context": starttls, "auth_require_tls": starttls is not None}
+        if self.login is not None:
+            options |= {"authenticator": self._authenticate, "auth_required": True}
+        else:
+            options["auth_exclude_mechanism"] = ("LOGIN", "PLAIN")
+        with warnings.catch_warnings():
+            # It warns of what this is for.
+            warnings.simplefilter("ignore", UserWarning)
+            return _Session(self, **options)
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.refuse:
@@ -62,9 +113,10 @@ class MailBox:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: SMTP(self, enable_SMTPUTF8=True), "127.0.0.1", 0
+            self._new_session, "127.0.0.1", 0, ssl=self._tls if self.begins_with_tls else None
         )
-        self.url = f"smtp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.url = f"smtp://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(

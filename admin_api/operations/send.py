@@ -9,7 +9,6 @@ import base64
 import hmac
 import json
 import secrets
-import smtplib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 
 from admin_api.operations.letters import write_letter
+from admin_api.operations.mail_server import MailError, MailServer, hand_over
 from admin_api.operations.receivers import ReceiverError, ReceiverRules, resolve
 from admin_api.seals import SealError, SecretKeys
 from gateway.storage import deliveries
@@ -29,8 +29,6 @@ from gateway.storage.deliveries import Channel, Delivery
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from pydantic import SecretStr
 
     from gateway.storage.postgres import Pool
 
@@ -50,15 +48,6 @@ MOST_ERROR: Final = 300
 
 class SendError(Exception):
     """A try that failed; the message is for people and holds nothing that the receiver said."""
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """smtp://user:password@host:587 (with STARTTLS where offered; always if there is a password) or smtps://…"""
-
-    url: "SecretStr" = field(repr=False)
-    sender: str
-    ca_file: "Path | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +100,7 @@ async def _send_one(pool: "Pool", sender: Sender, delivery: Delivery) -> bool:
     try:
         async with asyncio.timeout(2 * TRY_S):
             await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
-    except (SendError, ReceiverError, SealError, TimeoutError) as exc:
+    except (SendError, MailError, ReceiverError, SealError, TimeoutError) as exc:
         error = (str(exc) or "It took too long.")[:MOST_ERROR]
         pause = sender.pauses[delivery.tries - 1] if delivery.tries <= len(sender.pauses) else None
         log.warning(
@@ -175,30 +164,4 @@ async def _post_mail(sender: Sender, delivery: Delivery) -> None:
     letter["Message-ID"] = f"<{delivery.message_id}@{domain}>"
     letter["Auto-Submitted"] = "auto-generated"
     letter.set_content(text)
-    await asyncio.to_thread(_hand_over, sender.mail, letter)
-
-
-def _hand_over(server: MailServer, letter: EmailMessage) -> None:
-    """In a thread: the standard library's client blocks, and a few letters a minute do not need another one."""
-    url = urlsplit(server.url.get_secret_value())
-    context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
-    host, is_tls = url.hostname or "", url.scheme == "smtps"
-    port = url.port or (465 if is_tls else 587)
-    try:
-        connection = (
-            smtplib.SMTP_SSL(host, port, timeout=TRY_S, context=context)
-            if is_tls
-            else smtplib.SMTP(host, port, timeout=TRY_S)
-        )
-        with connection:
-            connection.ehlo()
-            if not is_tls and (connection.has_extn("starttls") or url.password):
-                # A password goes out over TLS only: a server that offers none is refused here.
-                connection.starttls(context=context)
-            if url.username:
-                connection.login(unquote(url.username), unquote(url.password or ""))
-            connection.send_message(letter)
-    except (OSError, smtplib.SMTPException) as exc:
-        # Its words may repeat what was sent.
-        code = getattr(exc, "smtp_code", None)
-        raise SendError(f"The mail server: {type(exc).__name__}{f' {code}' if code else ''}.") from None
+    await asyncio.to_thread(hand_over, sender.mail, letter, timeout_s=TRY_S)

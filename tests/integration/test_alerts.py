@@ -19,7 +19,8 @@ from admin_api.operations import limits
 from admin_api.operations.actors import Actor
 from admin_api.operations.alerts import MOST_ACCOUNTS, acknowledge_alert, forecast, list_alerts, raise_alerts
 from admin_api.operations.limits import LimitWish
-from admin_api.operations.send import MailServer, Sender, send_due, signature
+from admin_api.operations.mail_server import MailServer
+from admin_api.operations.send import Sender, send_due, signature
 from admin_api.operations.webhooks import create_webhook
 from gateway.domain.errors import GatewayError
 from gateway.domain.windows import WINDOW_KINDS, window_ms

@@ -1,0 +1,198 @@
+"""E-mails to a real SMTP server with TLS and a log-in: what goes wrong is told and tried again, no password is lost."""
+
+import base64
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import pytest
+from alerting import AT_ONCE
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from factories import make_user
+from pydantic import SecretStr
+from receivers import MailBox
+
+from admin_api.operations.mail_server import MailServer
+from admin_api.operations.send import Sender, send_due
+from gateway.storage.postgres import Pool
+
+USER, PASSWORD = "litemaas", "planted p@ssword/0123456789"
+IN_URL: Final = "litemaas:planted%20p%40ssword%2F0123456789@"
+PATIENT: Final = (timedelta(hours=1),)
+
+
+class Certificate:
+    """One that signed itself, for 127.0.0.1: a file to trust it by, and a server's context."""
+
+    def __init__(self, folder: Path) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail of a test")])
+        now = datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.file, key_file = folder / "mail.pem", folder / "mail.key"
+        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        key_file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.file, key_file)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("mail"))
+
+
+@pytest.fixture
+async def outbox(pool: Pool) -> Pool:
+    """With one letter in it."""
+    payload = '{"model": "small", "account": "ana", "reason": "not now"}'
+    await pool.execute(
+        "INSERT INTO deliveries (channel, user_id, event, payload) VALUES ('email', $1, 'subscription.denied', $2)",
+        (await make_user(pool)).id,
+        payload,
+    )
+    return pool
+
+
+def sender(
+    box: MailBox, ca: Path | None, *, login: str = IN_URL, scheme: str = "smtp", patient: bool = False
+) -> Sender:
+    url = SecretStr(f"{scheme}://{login}127.0.0.1:{box.port}")
+    mail = MailServer(url, "LiteMaaS <litemaas@example.com>", ca)
+    return Sender(mail=mail, pauses=PATIENT if patient else AT_ONCE)
+
+
+async def state(pool: Pool) -> tuple[str | None, int, bool]:
+    """The last error, the tries, and whether another one follows later."""
+    row = await pool.fetchrow(
+        "SELECT last_error, tries, next_try_at > now() AND gave_up_at IS NULL AND delivered_at IS NULL AS waits "
+        "FROM deliveries"
+    )
+    assert row is not None
+    return row["last_error"], row["tries"], row["waits"]
+
+
+@contextmanager
+def no_password_in_clear(box: MailBox) -> Iterator[None]:
+    yield
+    plain = f"\0{USER}\0{PASSWORD}".encode()
+    assert box.heard_in_clear.upper().startswith(b"EHLO")
+    assert b"AUTH" not in box.heard_in_clear.upper()
+    for said in (PASSWORD.encode(), base64.b64encode(PASSWORD.encode()), base64.b64encode(plain)):
+        assert said not in box.heard_in_clear
+
+
+async def test_a_letter_goes_over_starttls_with_a_log_in(outbox: Pool, certificate: Certificate) -> None:
+    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+        with no_password_in_clear(box):
+            assert await send_due(outbox, sender(box, certificate.file)) == 1
+
+    assert box.logins == [(USER, PASSWORD)]
+    assert [letter["Subject"] for letter in box.letters] == ["Access denied: small"]
+    assert b"small" not in box.heard_in_clear
+    assert (await state(outbox))[:2] == (None, 1)
+
+
+async def test_a_letter_goes_over_tls_from_the_beginning(outbox: Pool, certificate: Certificate) -> None:
+    async with MailBox(tls=certificate.context, login=(USER, PASSWORD), begins_with_tls=True) as box:
+        assert await send_due(outbox, sender(box, certificate.file, scheme="smtps")) == 1
+
+    assert (len(box.letters), box.logins) == (1, [(USER, PASSWORD)])
+
+
+async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
+    outbox: Pool, certificate: Certificate
+) -> None:
+    async with MailBox(tls=certificate.context, login=(USER, "another")) as box:
+        with no_password_in_clear(box):
+            sent = await send_due(outbox, sender(box, certificate.file, patient=True))
+        told = await state(outbox)
+        box.login = (USER, PASSWORD)
+        await outbox.execute("UPDATE deliveries SET next_try_at = now()")
+        again = await send_due(outbox, sender(box, certificate.file))
+
+    assert (sent, again) == (0, 1)
+    assert told == ("The mail server refused the user or the password of LITEMAAS_SMTP_URL (535).", 1, True)
+    assert len(box.letters) == 1
+
+
+async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, certificate: Certificate) -> None:
+    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+        box.refuses_starttls = True
+        with no_password_in_clear(box):
+            sent = await send_due(outbox, sender(box, certificate.file, patient=True))
+        told = await state(outbox)
+        box.refuses_starttls = False
+        await outbox.execute("UPDATE deliveries SET next_try_at = now()")
+        again = await send_due(outbox, sender(box, certificate.file))
+
+    assert (sent, again) == (0, 1)
+    assert told == ("The mail server refused STARTTLS, which it offers (454).", 1, True)
+
+
+@pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
+async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, login: str) -> None:
+    """It takes log-ins in clear, or somebody in between took its offer of TLS away."""
+    async with MailBox(login=(USER, PASSWORD)) as box:
+        with no_password_in_clear(box):
+            assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
+
+    assert (box.logins, box.letters) == ([], [])
+    assert USER.encode() not in box.heard_in_clear
+    assert await state(outbox) == (
+        "The mail server offers no STARTTLS, and a password goes out over TLS only.", 1, True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("login", [IN_URL, ""])
+async def test_a_certificate_nobody_vouches_for_is_not_talked_to(
+    outbox: Pool, certificate: Certificate, login: str
+) -> None:
+    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+        with no_password_in_clear(box):
+            assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
+
+    assert (box.logins, box.letters) == ([], [])
+    error, tries, waits = await state(outbox)
+    assert "LITEMAAS_SMTP_CA_FILE" in str(error)
+    assert (tries, waits) == (1, True)
+
+
+async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificate) -> None:
+    told = []
+    async with MailBox(tls=certificate.context) as box:
+        box.refuse = 1
+        await send_due(outbox, sender(box, certificate.file, login=""))
+        told.append((await state(outbox))[0])
+        # It wants no log-in, and so takes none.
+        await send_due(outbox, sender(box, certificate.file))
+        told.append((await state(outbox))[0])
+    await send_due(outbox, sender(box, certificate.file))
+    told.append((await state(outbox))[0])
+
+    assert told == [
+        "The mail server refused (451).",
+        "The mail server takes no log-in of a kind known here; LITEMAAS_SMTP_URL has a user.",
+        "The mail server can not be reached: ConnectionRefusedError.",
+    ]
