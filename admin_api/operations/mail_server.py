@@ -81,6 +81,8 @@ def _explain(exc: Exception) -> str:
             said = "refused the user or the password of LITEMAAS_SMTP_URL"
         case smtplib.SMTPRecipientsRefused():
             said, code = "refused the recipient", next((code for code, _ in exc.recipients.values()), None)
+        case smtplib.SMTPSenderRefused(smtp_code=530):
+            said = "wants a log-in or TLS first"
         case smtplib.SMTPSenderRefused():
             said = "refused the sender, LITEMAAS_MAIL_FROM"
         case smtplib.SMTPServerDisconnected():

@@ -33,6 +33,7 @@ class Story:
     gateway: httpx2.AsyncClient
     hook: HookServer
     secrets: dict[str, str]
+    webhook: int = 0
 
     async def call(self, key: str, *, model: str = OPEN, tokens: int = 1) -> httpx2.Response:
         """One call of an application, on a connection of its own: whichever worker takes it."""
@@ -102,6 +103,7 @@ async def test_from_the_first_login_to_a_suspension(story: Story) -> None:
     await a_budget_alerts_once(story, key, subscription)
     new_key = await ann_rotates_her_key(story, key)
     await a_suspension_holds(story, new_key, subscription)
+    await every_message_was_sent_once(story)
     await the_audit_log_has_it_all(story)
 
 
@@ -123,7 +125,7 @@ async def the_admin_sets_up_a_model_and_a_webhook(story: Story) -> None:
     await story.admin.do("PATCH", f"/models/{RESTRICTED}", restricted=True)
     made = await story.admin.do("POST", "/webhooks", url=story.hook.url, events=EVENTS)
 
-    story.secrets["webhook"] = made["secret"]
+    story.webhook, story.secrets["webhook"] = made["id"], made["secret"]
 
 
 async def ann_browses(story: Story) -> None:
@@ -264,6 +266,19 @@ async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
 
 async def has_told(story: Story, event: str) -> bool:
     return bool(story.told(event))
+
+
+async def every_message_was_sent_once(story: Story) -> None:
+    """What the receiver got is what the admin sees as sent."""
+
+    async def none_waits() -> bool:
+        return not (await story.admin.see("/admin/deliveries", webhook=story.webhook, status="waiting"))["rows"]
+
+    await until(none_waits, "the end of all deliveries")
+    rows = (await story.admin.see("/admin/deliveries", webhook=story.webhook))["rows"]
+    assert {(row["status"], row["tries"]) for row in rows} == {("delivered", 1)}
+    assert sorted(row["message_id"] for row in rows) == sorted(got.headers["webhook-id"] for got in story.hook.got)
+    assert sorted(row["event"] for row in rows) == sorted([*EVENTS, "limit.threshold_reached"])
 
 
 async def the_audit_log_has_it_all(story: Story) -> None:

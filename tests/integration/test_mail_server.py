@@ -190,9 +190,13 @@ async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificat
         told.append((await state(outbox))[0])
     await send_due(outbox, sender(box, certificate.file))
     told.append((await state(outbox))[0])
+    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as strict:
+        await send_due(outbox, sender(strict, certificate.file, login=""))
+        told.append((await state(outbox))[0])
 
     assert told == [
         "The mail server refused (451).",
         "The mail server takes no log-in of a kind known here; LITEMAAS_SMTP_URL has a user.",
         "The mail server can not be reached: ConnectionRefusedError.",
+        "The mail server wants a log-in or TLS first (530).",
     ]
