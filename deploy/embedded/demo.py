@@ -141,12 +141,12 @@ class Demo:
             "LITEMAAS_LITELLM_URLS": self.litellm.url,
             "LITEMAAS_LITELLM_API_KEY": self.litellm.api_key,
             "LITEMAAS_KEY_PEPPERS": f"1:{secrets.token_hex(32)}",
+            "LITEMAAS_SECRET_KEYS": f"1:{secrets.token_hex(32)}",
             "LITEMAAS_ADMIN_TOKEN": self.admin_token,
             "LITEMAAS_STATE_DIR": str(state),
             "LITEMAAS_GATEWAY_URL": self.gateway.url,
             "LITEMAAS_ADMIN_URL": self.admin.url,
             "LITEMAAS_INITIAL_ADMINS": ADMIN,
-            "LITEMAAS_SECRET_KEYS": f"1:{secrets.token_hex(32)}",
             # Receivers to try webhooks with are on this machine too.
             "LITEMAAS_WEBHOOK_ALLOW_HTTP": "true",
             "LITEMAAS_WEBHOOK_NETWORKS": "127.0.0.0/8",

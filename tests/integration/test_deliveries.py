@@ -16,6 +16,7 @@ from receivers import HookServer
 from test_alerts import explain
 from typer.testing import CliRunner
 
+from admin_api import clock
 from admin_api.cli.app import build_app
 from admin_api.main import create_app
 from admin_api.operations.alerts import raise_alerts
@@ -36,9 +37,13 @@ async def hook() -> AsyncIterator[HookServer]:
 
 
 @pytest.fixture
-async def admin(database: Database) -> AsyncIterator[httpx2.AsyncClient]:
-    """Without keys to sign with it sends nothing by itself, and it looks for alerts only when it starts."""
-    app = create_app(settings_for(database.app_url, secret_keys=None, alert_interval_s=3600))
+async def admin(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
+    """It sends nothing by itself, and looks for alerts only when it starts."""
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(clock, "send_once", nothing)
+    app = create_app(settings_for(database.app_url, alert_interval_s=3600))
     transport = httpx2.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from alerting import AT_ONCE
+from alerting import AT_ONCE, KEYS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -80,7 +80,7 @@ def sender(
 ) -> Sender:
     url = SecretStr(f"{scheme}://{login}127.0.0.1:{box.port}")
     mail = MailServer(url, "LiteMaaS <litemaas@example.com>", ca)
-    return Sender(mail=mail, pauses=PATIENT if patient else AT_ONCE)
+    return Sender(keys=KEYS, mail=mail, pauses=PATIENT if patient else AT_ONCE)
 
 
 async def state(pool: Pool) -> tuple[str | None, int, bool]:
