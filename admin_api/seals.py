@@ -1,10 +1,16 @@
-"""Secrets that must be read back (webhook signing secrets), sealed before they reach the database.
+"""What must be read back or known again as our own, under keys that are not in the database (LITEMAAS_SECRET_KEYS).
 
-AES-256-GCM with a key that is not in the database. What a sealed secret is for and the row it belongs to are bound to
-it as associated data: copied to another row or column it does not open. A sealed secret is one byte string: version of
-the key (2 bytes), nonce (12, random: below 2^32 secrets a key, NIST SP 800-38D 8.3), ciphertext and tag.
+Sealed (AES-256-GCM) is what is stored or handed to a browser and read back: webhooks' signing secrets, providers' keys,
+answers kept for their Idempotency-Key, a login under way. What it is for and the row it belongs to are bound to it as
+associated data: copied to another row or column it does not open. It is one byte string: the version of the key (2
+bytes), a nonce (12, random: below 2^32 seals a key, NIST SP 800-38D 8.3), ciphertext and tag. Signed (HMAC-SHA256) is
+what need not be secret, as the id in a session's cookie.
+
+Each purpose has keys of its own, derived from those of the settings (HKDF, RFC 5869): so the many seals of logins take
+nothing from the count of the few that last, and nothing that was made for one purpose is taken for another.
 """
 
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,15 +19,17 @@ from typing import Final
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 VERSION_BYTES: Final = 2
+# Stands beside the version in what is sealed with a derived key. Without it, the key of the settings was used itself.
+DERIVED: Final = 2**15
 
 
 class SealError(Exception):
-    """A sealed secret that can not be opened; the message says why and what to do, never what is in it."""
+    """Something sealed that can not be opened; the message says why and what to do, never what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretKeys:
-    """The keys secrets are sealed with, by version: the highest seals, all open."""
+    """The keys to seal and sign with, by version: the highest makes new ones, all open and verify."""
 
     keys: Mapping[int, bytes] = field(repr=False)
 
@@ -42,8 +50,8 @@ class SecretKeys:
             raise ValueError("each key is 32 random bytes, as 64 hex digits: openssl rand -hex 32")
         if any(len(set(key)) < 8 for key in keys.values()):
             raise ValueError("a key is not random; make one: openssl rand -hex 32")
-        if not all(0 < version < 2**15 for version in keys):
-            raise ValueError("versions are numbers from 1 to 32767")
+        if not all(0 < version < DERIVED for version in keys):
+            raise ValueError(f"versions are numbers from 1 to {DERIVED - 1}")
         return cls(keys)
 
     @property
@@ -51,41 +59,58 @@ class SecretKeys:
         """The version that seals."""
         return max(self.keys)
 
-    def seal(self, secret: str, *, purpose: str, row: object) -> bytes:
+    def seal(self, secret: bytes, *, purpose: str, row: object) -> bytes:
         """`secret` for this row and purpose only."""
         # Here and not above: it takes long to load, and most commands never seal anything.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         version, nonce = self.newest, secrets.token_bytes(NONCE_BYTES)
-        about = _about(version, purpose, row)
-        sealed = AESGCM(self.keys[version]).encrypt(nonce, secret.encode(), about)
-        return version.to_bytes(VERSION_BYTES) + nonce + sealed
+        sealed = AESGCM(self._derive(version, purpose)).encrypt(nonce, secret, _about(version, purpose, row))
+        return (version | DERIVED).to_bytes(VERSION_BYTES) + nonce + sealed
 
-    def open(self, sealed: bytes, *, purpose: str, row: object) -> str:
+    def open(self, sealed: bytes, *, purpose: str, row: object) -> bytes:
         """What was sealed for this row and purpose; raises SealError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        version = version_of(sealed)
-        key = self.keys.get(version)
-        if key is None:
+        head = int.from_bytes(sealed[:VERSION_BYTES])
+        version = head & ~DERIVED
+        if version not in self.keys:
             raise SealError(
                 f"The secret of {purpose} {row} was sealed under version {version}, which LITEMAAS_SECRET_KEYS does "
                 "not have: add that version again, then run 'litemaas secrets rotate' before it goes."
             )
+        key = self._derive(version, purpose) if head & DERIVED else self.keys[version]
         nonce, rest = sealed[VERSION_BYTES : VERSION_BYTES + NONCE_BYTES], sealed[VERSION_BYTES + NONCE_BYTES :]
         try:
-            return AESGCM(key).decrypt(nonce, rest, _about(version, purpose, row)).decode()
+            return AESGCM(key).decrypt(nonce, rest, _about(version, purpose, row))
         except (InvalidTag, ValueError):
             raise SealError(
                 f"The secret of {purpose} {row} does not open with version {version} of LITEMAAS_SECRET_KEYS: that "
                 "version holds another key than the one it was sealed with, or the row was changed."
             ) from None
 
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether it would be sealed the same way today; else it wants to be sealed anew."""
+        return int.from_bytes(sealed[:VERSION_BYTES]) == self.newest | DERIVED
 
-def version_of(sealed: bytes) -> int:
-    """The version of the key it was sealed with."""
-    return int.from_bytes(sealed[:VERSION_BYTES])
+    def sign(self, text: str, *, purpose: str) -> str:
+        """The signature of `text`, in hex."""
+        return self._signature(self.newest, text, purpose)
+
+    def is_signed(self, text: str, signature: str, *, purpose: str) -> bool:
+        """Whether it was signed here for this purpose, under whatever version."""
+        made = [self._signature(version, text, purpose) for version in self.keys]
+        return any(hmac.compare_digest(one.encode(), signature.encode()) for one in made)
+
+    def _signature(self, version: int, text: str, purpose: str) -> str:
+        return hmac.digest(self._derive(version, purpose), text.encode(), "sha256").hex()
+
+    def _derive(self, version: int, purpose: str) -> bytes:
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"litemaas {purpose}".encode()).derive(self.keys[version])
 
 
 def _about(version: int, purpose: str, row: object) -> bytes:

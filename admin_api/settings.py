@@ -48,7 +48,7 @@ class _Settings(BaseSettings):
         try:
             return cls.model_validate({})
         except ValidationError as exc:
-            raise SettingsError(explain(exc)) from None
+            raise SettingsError(explain(exc, cls)) from None
 
 
 class DatabaseSettings(_Settings):
@@ -123,24 +123,22 @@ class CatalogueSettings(DatabaseSettings):
 
 
 class SecretSettings(DatabaseSettings):
-    """For what keeps secrets that must be read back."""
+    """For what seals secrets that must be read back, and signs cookies."""
 
-    secret_keys: SecretStr | None = Field(
-        default=None,
-        description="1:<64 hex digits>; more versions after commas: the highest seals secrets, all open them",
+    secret_keys: SecretStr = Field(
+        description="1:<64 hex digits>; more versions after commas: the highest seals and signs, all open"
     )
 
     @field_validator("secret_keys")
     @classmethod
-    def _check_secret_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            SecretKeys.parse(value.get_secret_value())
+    def _check_secret_keys(cls, value: SecretStr) -> SecretStr:
+        SecretKeys.parse(value.get_secret_value())
         return value
 
     @property
-    def sealing_keys(self) -> SecretKeys | None:
+    def sealing_keys(self) -> SecretKeys:
         """SECRET_KEYS, parsed."""
-        return None if self.secret_keys is None else SecretKeys.parse(self.secret_keys.get_secret_value())
+        return SecretKeys.parse(self.secret_keys.get_secret_value())
 
 
 class NewsSettings(_Settings):
@@ -234,12 +232,14 @@ class ProgramSettings(_Settings):
     shutdown_grace_s: PositiveInt = Field(default=30, description="how long open answers may take at shutdown")
 
 
-def explain(error: ValidationError) -> str:
-    """One line a setting, without its value: it may be a secret."""
+def explain(error: ValidationError, settings: type[BaseSettings]) -> str:
+    """One line a setting, without its value: it may be a secret. Of one that is missing, what it is."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
-        said = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            said = f"is not set ({settings.model_fields[str(problem['loc'][0])].description})"
         # What several settings must be together has no name of its own.
         lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
     return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

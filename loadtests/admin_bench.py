@@ -258,6 +258,7 @@ def main() -> None:
                     "litellm_urls": "http://127.0.0.1:1",
                     "litellm_api_key": "sk-none",
                     "key_peppers": PEPPERS,
+                    "secret_keys": "1:" + "0123456789abcdef" * 4,
                     "admin_token": TOKEN,
                     "model_sync_interval_s": 0,
                     "log_level": "error",

@@ -9,6 +9,7 @@ from admin_api.main import ROUTERS
 from admin_api.settings import Settings
 
 TOKEN = "0123456789abcdef0123456789abcdef"
+SECRET_KEYS = "1:" + "0123456789abcdef" * 4
 LOGIN = {"authorization": f"Bearer {TOKEN}"}
 NOWHERE = "postgresql://nobody:x@127.0.0.1:1/none"
 ROUTES = [
@@ -26,7 +27,7 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1", **m
             "litellm_urls": litellm_url,
             "litellm_api_key": CatalogueServer.KEY,
             "key_peppers": "1:" + "ab" * 32,
-            "secret_keys": "1:" + "0123456789abcdef" * 4,
+            "secret_keys": SECRET_KEYS,
             "admin_token": TOKEN,
             "model_sync_interval_s": 0,
             "log_level": "error",

@@ -6,7 +6,7 @@ from itertools import cycle
 from pathlib import Path
 
 import httpx2
-from admin_client import TOKEN
+from admin_client import SECRET_KEYS, TOKEN
 from stand_ins import CatalogueServer
 
 from deploy.embedded.processes import free_port
@@ -28,6 +28,7 @@ async def start_admin_apis(
             "LITEMAAS_LITELLM_URLS": litellm_url,
             "LITEMAAS_LITELLM_API_KEY": CatalogueServer.KEY,
             "LITEMAAS_KEY_PEPPERS": "1:" + "ab" * 32,
+            "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
             "LITEMAAS_ADMIN_TOKEN": TOKEN,
             "LITEMAAS_MODEL_SYNC_INTERVAL_S": "0",
             "LITEMAAS_ADMIN_CALLS_PER_MINUTE": "0",

@@ -1,4 +1,4 @@
-"""Webhooks: made, changed, given a new secret; and all secrets sealed anew under the newest key."""
+"""Webhooks: made, changed, given a new secret."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from admin_api.operations.notices import EVENTS
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.receivers import ReceiverRules, check_url
 from admin_api.operations.send import PURPOSE, new_signing_secret
-from admin_api.seals import SecretKeys, version_of
+from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
 from gateway.storage import webhooks as rows
 from gateway.storage.webhooks import Webhook
@@ -31,7 +31,7 @@ class NewWebhook:
 async def create_webhook(
     pool: "Pool",
     actor: Actor,
-    keys: SecretKeys | None,
+    keys: SecretKeys,
     rules: ReceiverRules,
     *,
     url: str,
@@ -39,10 +39,9 @@ async def create_webhook(
     user: str | None = None,
     team: str | None = None,
 ) -> NewWebhook:
-    """Of one account, or of everybody if neither user nor team is named. Raises GatewayError `validation_failed`,
-    `not_found`, or `conflict` where there is no key to seal its secret with."""
+    """Of one account, or of everybody if neither user nor team is named. Raises GatewayError `validation_failed` or
+    `not_found`."""
     require_admin(actor)
-    keys = require_keys(keys)
     check_url(url, rules)
     wanted = _check_events(events)
     if user is not None and team is not None:
@@ -96,10 +95,9 @@ async def update_webhook(
         return await _lock(connection, webhook_id)
 
 
-async def renew_secret(pool: "Pool", actor: Actor, keys: SecretKeys | None, webhook_id: int) -> NewWebhook:
-    """A new signing secret, in force at once. Raises GatewayError `not_found` or `conflict`."""
+async def renew_secret(pool: "Pool", actor: Actor, keys: SecretKeys, webhook_id: int) -> NewWebhook:
+    """A new signing secret, in force at once. Raises GatewayError `not_found`."""
     require_admin(actor)
-    keys = require_keys(keys)
     async with pool.acquire() as connection, connection.transaction():
         await _lock(connection, webhook_id)
         secret = await _give_secret(connection, keys, webhook_id)
@@ -116,40 +114,9 @@ async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int) -> None:
         await note(connection, actor, "webhook.delete", "webhook", webhook_id, old={"url": old.url})
 
 
-async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
-    """Seals every secret that is under an older key anew, under the newest; how many. All or none: raises SealError
-    naming the first that does not open."""
-    require_admin(actor)
-    sealed_anew, after = 0, 0
-    async with pool.acquire() as connection, connection.transaction():
-        while found := await rows.list_webhooks(connection, after_id=after, limit=500):
-            for webhook in found:
-                # One that is changed meanwhile is under the newest key already, so it is read again, locked.
-                current = await rows.lock_webhook(connection, webhook.id)
-                if current is None or version_of(current.secret) == keys.newest:
-                    continue
-                secret = keys.open(current.secret, purpose=PURPOSE, row=current.id)
-                sealed = keys.seal(secret, purpose=PURPOSE, row=current.id)
-                await rows.update_secret(connection, current.id, sealed)
-                sealed_anew += 1
-            after = found[-1].id
-        if sealed_anew:
-            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"sealed_anew": sealed_anew})
-    return sealed_anew
-
-
-def require_keys(keys: SecretKeys | None) -> SecretKeys:
-    """Raises GatewayError `conflict` that says what to set."""
-    if keys is None:
-        raise GatewayError(
-            "conflict", "Secrets can not be kept yet: set LITEMAAS_SECRET_KEYS to 1:<openssl rand -hex 32> first."
-        )
-    return keys
-
-
 async def _give_secret(executor: "Executor", keys: SecretKeys, webhook_id: int) -> str:
     secret = new_signing_secret()
-    await rows.update_secret(executor, webhook_id, keys.seal(secret, purpose=PURPOSE, row=webhook_id))
+    await rows.update_secret(executor, webhook_id, keys.seal(secret.encode(), purpose=PURPOSE, row=webhook_id))
     return secret
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 
-from admin_api.derived_keys import seal, unseal
 from admin_api.identity_providers import IdentityProviders
 from admin_api.operations import sessions
 from admin_api.operations.logins import RoleRules, admit_person
@@ -17,6 +16,7 @@ from admin_api.routes.addresses import address_of
 from admin_api.routes.authenticate import session_cookie, times_of
 from admin_api.routes.call_rates import limit_address
 from admin_api.routes.requests import ERRORS, ID, AppPool, AppSettings, LoggedIn
+from admin_api.seals import SealError
 from admin_api.settings import Settings
 from admin_api.views.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
 from gateway.domain.errors import GatewayError
@@ -24,6 +24,8 @@ from gateway.storage.sessions import Provider
 
 router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
 PURPOSE: Final = "login under way"
+# It is in no row of the database: whoever brings the cookie has it.
+IN_A_BROWSER: Final = "cookie"
 LONGEST_LOGIN_S: Final = 600
 AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Go on there"}}
 
@@ -47,9 +49,10 @@ async def log_in(
     can take it from there."""
     departure = await _providers(request).depart(provider)
     kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + LONGEST_LOGIN_S)}
-    sealed = base64.urlsafe_b64encode(seal(settings.peppers, PURPOSE, json.dumps(kept).encode())).decode()
+    sealed = settings.sealing_keys.seal(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
+    cookie = base64.urlsafe_b64encode(sealed).decode()
     answer = RedirectResponse(departure.url, 302)
-    _set_cookie(answer, settings, _login_cookie(settings), sealed, max_age=LONGEST_LOGIN_S)
+    _set_cookie(answer, settings, _login_cookie(settings), cookie, max_age=LONGEST_LOGIN_S)
     return answer
 
 
@@ -77,6 +80,7 @@ async def come_back(
     cookie = await sessions.open_session(
         pool,
         settings.peppers,
+        settings.sealing_keys,
         user,
         provider=provider,
         times=times_of(settings),
@@ -131,11 +135,11 @@ def _set_cookie(answer: RedirectResponse, settings: Settings, name: str, value: 
 
 def _read_login(cookie: str | None, settings: Settings) -> dict[str, str] | None:
     try:
-        opened = unseal(settings.peppers, PURPOSE, base64.urlsafe_b64decode(cookie or ""))
-    except ValueError:
+        sealed = base64.urlsafe_b64decode(cookie or "")
+        kept: dict[str, str] = json.loads(settings.sealing_keys.open(sealed, purpose=PURPOSE, row=IN_A_BROWSER))
+    except (ValueError, SealError):
         return None
-    kept: dict[str, str] | None = None if opened is None else json.loads(opened)
-    return kept if kept is not None and int(kept["until"]) > time() else None
+    return kept if int(kept["until"]) > time() else None
 
 
 def _own_path(path: str) -> str:

@@ -69,8 +69,15 @@ async def _find_actor(request: Request, credentials: HTTPAuthorizationCredential
     # A login that was sent and is wrong is not made good by a cookie.
     if cookie is not None and "authorization" not in request.headers:
         _refuse_other_sites(request, settings)
-        times = times_of(settings)
-        return await log_in_by_session(pool, settings.peppers, cookie, times, request_id=request_id, ip=ip)
+        return await log_in_by_session(
+            pool,
+            settings.peppers,
+            settings.sealing_keys,
+            cookie,
+            times_of(settings),
+            request_id=request_id,
+            ip=ip,
+        )
     raise refused("Log in at /api/auth/login, or send a personal access token as 'Authorization: Bearer <token>'.")
 
 

@@ -6,13 +6,15 @@ answer leaves the key taken: whether something was made is not known then, and d
 """
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from fastapi import Request, Response
 
-from admin_api.derived_keys import seal, unseal
 from admin_api.operations.checks import invalid
+from admin_api.operations.secrets import ANSWER, row_of_answer
+from admin_api.seals import SealError
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures, idempotency_keys
 from gateway.web.responses import Message, Send
@@ -26,7 +28,6 @@ HEADER: Final = "idempotency-key"
 MOST_CHARACTERS: Final = 200
 # Beyond it, no request is still at work.
 AT_WORK_S: Final = 60.0
-PURPOSE: Final = "idempotent answer"
 
 
 class Replay(Exception):
@@ -64,7 +65,8 @@ class Claim:
         try:
             async with self._pool.acquire() as connection:
                 if 200 <= status < 300:
-                    sealed = seal(self._settings.peppers, PURPOSE, body)
+                    keys = self._settings.sealing_keys
+                    sealed = keys.seal(body, purpose=ANSWER, row=row_of_answer(**whose))
                     await idempotency_keys.update_answer(connection, **whose, status=status, answer=sealed)
                 else:
                     await idempotency_keys.delete_key(connection, **whose)
@@ -91,19 +93,21 @@ async def claim_key(request: Request, caller: str) -> None:
     if is_new:
         request.state.claim = Claim(pool, settings, caller, key)
     else:
-        _answer_again(kept, request_hash, settings)
+        _answer_again(kept, request_hash, settings, row_of_answer(caller=caller, key=key))
 
 
-def _answer_again(kept: idempotency_keys.KeptRequest | None, request_hash: bytes, settings: "Settings") -> None:
+def _answer_again(
+    kept: idempotency_keys.KeptRequest | None, request_hash: bytes, settings: "Settings", row: str
+) -> None:
     if kept is not None and kept.request_hash != request_hash:
         raise GatewayError("idempotency_key_reused", f"Another request came with this {HEADER}: take a new one.")
     if kept is None or (kept.status is None and kept.age_s < AT_WORK_S):
         message = "The first request with this key is at work or has just failed; ask again in a second."
         raise GatewayError("conflict", message, headers={"retry-after": "1"})
-    body = None if kept.answer is None else unseal(settings.peppers, PURPOSE, kept.answer)
-    if kept.status is None or body is None:
-        raise GatewayError(
-            "conflict",
-            "What the first request with this key came to is not known: see what is there, then take a new key.",
-        )
-    raise Replay(kept.status, body)
+    if kept.status is not None and kept.answer is not None:
+        with suppress(SealError):
+            raise Replay(kept.status, settings.sealing_keys.open(kept.answer, purpose=ANSWER, row=row))
+    raise GatewayError(
+        "conflict",
+        "What the first request with this key came to is not known: see what is there, then take a new key.",
+    )

@@ -17,6 +17,16 @@ class KeptRequest:
     age_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """A sealed answer and where it lies."""
+
+    caller: str
+    key: str
+    status: int
+    answer: bytes
+
+
 INSERT: Final = """
 INSERT INTO idempotency_keys (caller, key, request_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING caller
 """
@@ -47,6 +57,17 @@ UPDATE idempotency_keys SET status = $3, answer = $4 WHERE caller = $1 AND key =
 async def update_answer(executor: "Executor", *, caller: str, key: str, status: int, answer: bytes) -> None:
     """Keeps the answer."""
     await executor.execute(UPDATE_ANSWER, caller, key, status, answer)
+
+
+LOCK_ANSWERS: Final = """
+SELECT caller, key, status, answer FROM idempotency_keys
+WHERE (caller, key) > ($1, $2) AND answer IS NOT NULL ORDER BY caller, key LIMIT $3 FOR UPDATE SKIP LOCKED
+"""
+
+
+async def lock_answers(executor: "Executor", *, after: tuple[str, str], limit: int) -> list[KeptAnswer]:
+    """By (caller, key), those after `after`, locked; without those that are just being made or deleted."""
+    return [KeptAnswer(**row) for row in await executor.fetch(LOCK_ANSWERS, *after, limit)]
 
 
 DELETE: Final = """

@@ -82,6 +82,7 @@ async def try_admin_routes(url: str, secrets: dict[str, str], written: Written) 
     """Every route with every login, with secrets in the wrong places; how many calls."""
     about = create_app(Settings.model_validate({"database_url": "postgresql://a:b@c/d", "litellm_urls": "http://x",
         "litellm_api_key": "x", "key_peppers": PLANTED["LITEMAAS_KEY_PEPPERS"],
+        "secret_keys": PLANTED["LITEMAAS_SECRET_KEYS"],
         "admin_token": PLANTED["LITEMAAS_ADMIN_TOKEN"]})).openapi()  # fmt: skip
     routes = [(method, path) for path, methods in about["paths"].items() for method in methods]
     fields = ("name", "email", "models", "url", "amount", "password")

@@ -365,7 +365,7 @@ async def test_the_owner_gets_one_letter_in_his_language(
     mail_box.refuse = 2
     mail = MailServer(SecretStr(mail_box.url), "LiteMaaS <litemaas@example.com>")
 
-    sent = await send_all(pool, Sender(mail=mail, pauses=AT_ONCE))
+    sent = await send_all(pool, Sender(keys=KEYS, mail=mail, pauses=AT_ONCE))
 
     (letter,) = mail_box.letters
     text = letter["Subject"] + letter.get_content()

@@ -160,6 +160,17 @@ async def test_missing_settings_are_named_together() -> None:
     assert "LITEMAAS_LITELLM_URLS: is not set" in done.err
 
 
+async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(terminal: Terminal) -> None:
+    token = {"LITEMAAS_ADMIN_TOKEN": "0123456789abcdef" * 2}
+    missing = await terminal.run("admin-api", "--port", "1", **token)
+    weak = await terminal.run("admin-api", "--port", "1", **token, LITEMAAS_SECRET_KEYS="1:" + "ab" * 32)
+
+    assert (missing.code, weak.code) == (1, 1)
+    assert "  LITEMAAS_SECRET_KEYS: is not set (1:<64 hex digits>" in missing.err
+    assert missing.err.count("LITEMAAS_") == 1
+    assert "a key is not random; make one: openssl rand -hex 32" in weak.err
+
+
 async def test_migrate_needs_the_owners_address(terminal: Terminal) -> None:
     env = {name: value for name, value in terminal.env.items() if "OWNER" not in name}
 

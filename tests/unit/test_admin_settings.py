@@ -9,6 +9,7 @@ GOOD = {
     "LITEMAAS_LITELLM_URLS": "http://one:4000/, https://two:4000",
     "LITEMAAS_LITELLM_API_KEY": "sk-upstream-secret",
     "LITEMAAS_KEY_PEPPERS": "1:" + "0f" * 32,
+    "LITEMAAS_SECRET_KEYS": "1:" + "0123456789abcdef" * 4,
     "LITEMAAS_ADMIN_TOKEN": "0123456789abcdef0123456789abcdef",
 }
 
@@ -31,13 +32,15 @@ def test_everything_missing_is_named_in_one_message(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SettingsError) as caught:
         Settings.from_env()
 
-    assert all(f"{name}: is not set" in str(caught.value) for name in GOOD)
+    assert all(f"{name}: is not set (" in str(caught.value) for name in GOOD)
+    assert "LITEMAAS_SECRET_KEYS: is not set (1:<64 hex digits>" in str(caught.value)
 
 
 def test_what_is_wrong_is_named_without_its_value(environment: pytest.MonkeyPatch) -> None:
     wrong = {
         "LITEMAAS_DATABASE_URL": "mysql://u:hidden1@db/x",
         "LITEMAAS_KEY_PEPPERS": "1:hidden2",
+        "LITEMAAS_SECRET_KEYS": "1:hidden7",
         "LITEMAAS_ADMIN_TOKEN": "hidden3",
         "LITEMAAS_LITELLM_URLS": "hidden4",
         "LITEMAAS_MODEL_SYNC_INTERVAL_S": "hidden5",

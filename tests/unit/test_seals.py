@@ -2,11 +2,15 @@
 
 import pytest
 
-from admin_api.seals import SealError, SecretKeys, version_of
+from admin_api.seals import SealError, SecretKeys
 
 ONE = "1:" + "0123456789abcdef" * 4
 TWO = "2:" + "fedcba9876543210" * 4
-SECRET = "whsec_planted-secret"
+SECRET = b"whsec_planted-secret"
+# Sealed with the first of these keys before keys were derived: `whsec_planted-secret` for webhook 7.
+OF_BEFORE = bytes.fromhex(
+    "0001aabbdef18f11ec5c762767d7692e9b097acd295a8ae0812bc3c66abf45086d8ceb5dab7c6c62a43534479e4d42ef2817"
+)
 
 
 def test_a_secret_comes_back_and_is_not_in_what_is_stored() -> None:
@@ -15,7 +19,7 @@ def test_a_secret_comes_back_and_is_not_in_what_is_stored() -> None:
     sealed = keys.seal(SECRET, purpose="webhook", row=7)
 
     assert keys.open(sealed, purpose="webhook", row=7) == SECRET
-    assert SECRET.encode() not in sealed
+    assert SECRET not in sealed
     assert keys.seal(SECRET, purpose="webhook", row=7) != sealed
 
 
@@ -44,7 +48,8 @@ def test_the_newest_version_seals_and_older_ones_open() -> None:
     sealed = old.seal(SECRET, purpose="webhook", row=7)
 
     assert both.open(sealed, purpose="webhook", row=7) == SECRET
-    assert version_of(both.seal(SECRET, purpose="webhook", row=7)) == 2
+    assert SecretKeys.parse(TWO).open(both.seal(SECRET, purpose="webhook", row=7), purpose="webhook", row=7) == SECRET
+    assert (both.is_newest(sealed), old.is_newest(sealed)) == (False, True)
     with pytest.raises(SealError, match=r"version 1, which LITEMAAS_SECRET_KEYS does not have"):
         SecretKeys.parse(TWO).open(sealed, purpose="webhook", row=7)
 
@@ -55,7 +60,7 @@ def test_a_wrong_key_under_the_right_version_is_said_without_any_secret() -> Non
     with pytest.raises(SealError, match="holds another key") as caught:
         SecretKeys.parse("1" + TWO[1:]).open(sealed, purpose="webhook", row=7)
 
-    assert SECRET not in str(caught.value)
+    assert SECRET.decode() not in str(caught.value)
     assert ONE[2:] not in repr(SecretKeys.parse(ONE))
 
 
@@ -63,3 +68,32 @@ def test_a_wrong_key_under_the_right_version_is_said_without_any_secret() -> Non
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"hex|random|version"):
         SecretKeys.parse(text)
+
+
+def test_what_was_sealed_with_the_key_itself_opens_and_wants_to_be_sealed_anew() -> None:
+    keys = SecretKeys.parse(ONE)
+
+    assert keys.open(OF_BEFORE, purpose="webhook", row=7) == SECRET
+    assert not keys.is_newest(OF_BEFORE)
+    with pytest.raises(SealError):
+        keys.open(OF_BEFORE, purpose="webhook", row=8)
+
+
+def test_a_key_of_one_purpose_opens_nothing_of_another() -> None:
+    # Not only the words beside it: what is sealed for one purpose is under another key.
+    keys = SecretKeys.parse(ONE)
+    derived = {keys._derive(1, purpose) for purpose in ("webhook", "session cookie", "login under way")}
+
+    assert len(derived | {keys.keys[1]}) == 4
+
+
+def test_a_signature_is_for_one_text_and_purpose_and_outlives_its_version() -> None:
+    old, both = SecretKeys.parse(ONE), SecretKeys.parse(f"{ONE},{TWO}")
+    signature = old.sign("lms-1", purpose="session cookie")
+
+    assert both.is_signed("lms-1", signature, purpose="session cookie")
+    assert both.sign("lms-1", purpose="session cookie") != signature
+    wrong = [("lms-2", signature, "session cookie"), ("lms-1", signature, "other"), ("lms-1", "", "session cookie"),
+             ("lms-1", signature[:-1], "session cookie"), ("lms-1", "ü", "session cookie")]  # fmt: skip
+    assert not any(both.is_signed(text, given, purpose=purpose) for text, given, purpose in wrong)
+    assert not SecretKeys.parse(TWO).is_signed("lms-1", signature, purpose="session cookie")
