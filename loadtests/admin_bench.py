@@ -107,6 +107,10 @@ def choices(users: int, keys: int, subscriptions: int) -> Mapping[str, Callable[
         "key": lambda: pick(1, keys),
         "key_id": lambda: pick(1, keys),
         "subscription_id": lambda: pick(1, subscriptions),
+        "limit_id": lambda: pick(1, subscriptions),
+        # There are none: a 404 is measured.
+        "webhook_id": lambda: 1,
+        "provider_key": lambda: "NONE",
         "id": lambda: pick(1, keys),
         "status": lambda: "pending",
         "level": lambda: "key",
@@ -186,12 +190,15 @@ async def own_choices(pool: Pool, user_id: int) -> Mapping[str, Callable[[], obj
     of_user = "SELECT s.id FROM subscriptions s JOIN accounts a ON a.id = s.account_id WHERE a.owner_user_id = $1"
     rows = await pool.fetch(of_user, user_id)
     subscriptions = [row["id"] for row in rows]
+    of_user = "SELECT l.id FROM limits l JOIN accounts a ON a.id = l.account_id WHERE a.owner_user_id = $1"
+    limits = [row["id"] for row in await pool.fetch(of_user, user_id)]
     return {
         "user": lambda: email,
         "team": lambda: pick(teams),
         "key": lambda: pick(keys),
         "key_id": lambda: pick(keys),
         "subscription_id": lambda: pick(subscriptions),
+        "limit_id": lambda: pick(limits),
     }
 
 

@@ -74,6 +74,6 @@ def update(
 ) -> None:
     """Change a team."""
     change = teams.TeamChange(name=name, time_zone=timezone, status=status)
-    row = act(lambda pool: teams.update_team(pool, operator(), team, change))
+    row, _ = act(lambda pool: teams.update_team(pool, operator(), team, change))
     sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."
     show(TeamView.model_validate(row), as_json=as_json, sentence=sentence)

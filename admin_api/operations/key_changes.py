@@ -12,6 +12,7 @@ from admin_api.operations.key_rules import check_expiry
 from admin_api.operations.keys import NewKey, check_models
 from admin_api.operations.lookups import get_key
 from admin_api.operations.saved_settings import read_settings
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
 from gateway.storage import accounts, api_keys
@@ -35,14 +36,15 @@ class KeyChange:
     never_expires: bool = False
 
 
-async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange) -> APIKey:
+async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange, *, as_of: str | None = None) -> APIKey:
     """Models that are new on the key need an active subscription; no models is no access.
 
-    Raises GatewayError `not_found`, `forbidden`, `conflict` for a key that has ended, or `validation_failed`.
+    Raises GatewayError `not_found`, `forbidden`, `conflict` for a key that has ended, `validation_failed`, or
+    `precondition_failed` if the key is not as of `as_of` any more.
     """
     expires_at = check_future("expires_at", change.expires_at)
     async with pool.acquire() as connection, connection.transaction():
-        old = await _lock_active(connection, actor, key_id)
+        old = await _lock_active(connection, actor, key_id, as_of)
         new = replace(
             old,
             name=old.name if change.name is None else check_text("name", change.name, most=MOST_NAME),
@@ -74,18 +76,24 @@ async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange)
 
 
 async def rotate_key(
-    pool: "Pool", actor: Actor, peppers: Peppers, key_id: int, *, grace_s: int = DEFAULT_GRACE_S
+    pool: "Pool",
+    actor: Actor,
+    peppers: Peppers,
+    key_id: int,
+    *,
+    grace_s: int = DEFAULT_GRACE_S,
+    as_of: str | None = None,
 ) -> NewKey:
     """A new secret for the same key, shown once; the old one ends after the grace, at once if it is 0.
 
     Limits and their counters, models and usage are the key's and go on. Raises GatewayError `conflict` for a key that
-    has ended, or while an earlier one is in its grace: with a grace of 0 both end.
+    has ended, or while an earlier one is in its grace: with a grace of 0 both end; or `precondition_failed`.
     """
     if not 0 <= grace_s <= MOST_GRACE_S:
         raise invalid("grace_s", f"grace_s is a number of seconds from 0 to {MOST_GRACE_S}.")
     secret = new_key()
     async with pool.acquire() as connection, connection.transaction():
-        old = await _lock_active(connection, actor, key_id)
+        old = await _lock_active(connection, actor, key_id, as_of)
         now = datetime.now(UTC)
         if grace_s and old.previous_ends_at is not None and old.previous_ends_at > now:
             raise GatewayError(
@@ -108,13 +116,16 @@ async def rotate_key(
     return NewKey(row, secret)
 
 
-async def archive_key(pool: "Pool", actor: Actor, key_id: int, *, archived: bool = True) -> APIKey:
+async def archive_key(
+    pool: "Pool", actor: Actor, key_id: int, *, archived: bool = True, as_of: str | None = None
+) -> APIKey:
     """Takes a key that has ended out of the lists, or puts it back; it stays ended.
 
-    Raises GatewayError `not_found`, `forbidden`, or `conflict` for a key that works.
+    Raises GatewayError `not_found`, `forbidden`, `conflict` for a key that works, or `precondition_failed`.
     """
     async with pool.acquire() as connection, connection.transaction():
         key = await lock_own_key(connection, actor, key_id)
+        check_version(version_of(key), as_of)
         if key.is_active(datetime.now(UTC)):
             raise GatewayError("conflict", f"Key {key_id} works; revoke it before you archive it.")
         if (key.archived_at is not None) == archived:
@@ -125,8 +136,9 @@ async def archive_key(pool: "Pool", actor: Actor, key_id: int, *, archived: bool
         return await get_key(connection, key_id)
 
 
-async def _lock_active(executor: "Executor", actor: Actor, key_id: int) -> APIKey:
+async def _lock_active(executor: "Executor", actor: Actor, key_id: int, as_of: str | None) -> APIKey:
     key = await lock_own_key(executor, actor, key_id)
+    check_version(version_of(key), as_of)
     if not key.is_active(datetime.now(UTC)):
         raise GatewayError("conflict", f"Key {key_id} has ended; make a new one.")
     return key

@@ -12,6 +12,7 @@ from admin_api.operations.key_rules import apply_key_limits, check_expiry, check
 from admin_api.operations.lookups import get_key, get_model, get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.saved_settings import read_settings
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
 from gateway.storage import accounts, api_keys, models, subscriptions
@@ -88,10 +89,12 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish
     return NewKey(row, secret)
 
 
-async def revoke_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
-    """Refused by every gateway within a second; revoking again changes nothing. Raises GatewayError `not_found`."""
+async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | None = None) -> APIKey:
+    """Refused by every gateway within a second; revoking again changes nothing. Raises GatewayError `not_found`, or
+    `precondition_failed` if the key is not as of `as_of` any more."""
     async with pool.acquire() as connection, connection.transaction():
         key = await lock_own_key(connection, actor, key_id)
+        check_version(version_of(key), as_of)
         if await api_keys.update_revoked(connection, key_id):
             key = await get_key(connection, key_id)
             new = {"revoked_at": key.revoked_at}

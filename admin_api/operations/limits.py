@@ -12,6 +12,7 @@ from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limit_words import check_amount, check_burst, check_kind, check_window
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy
 from gateway.domain.windows import WindowKind
@@ -57,20 +58,30 @@ class CheckedWish:
 
 
 async def set_limit(
-    pool: "Pool", actor: Actor, wish: LimitWish, *, level: str, target: str, model: str | None, team: str | None
+    pool: "Pool",
+    actor: Actor,
+    wish: LimitWish,
+    *,
+    level: str,
+    target: str,
+    model: str | None,
+    team: str | None,
+    as_of: str | None = None,
 ) -> LimitRow | None:
     """Makes the limit, changes the one of its kind, or removes it (None) where the amount is unlimited.
 
     `target` is the id that belongs to the level (`admin_api.operations.limit_targets`). Raises GatewayError
-    `validation_failed` or `not_found`.
+    `validation_failed`, `not_found`, or `precondition_failed` if the limit it would replace is not as of `as_of`.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         found = await limit_targets.find_target(connection, level=level, target=target, model=model, team=team)
-        return await apply_limit(connection, actor, found, wish)
+        return await apply_limit(connection, actor, found, wish, as_of=as_of)
 
 
-async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: LimitWish) -> LimitRow | None:
+async def apply_limit(
+    executor: "Executor", actor: Actor, target: Target, wish: LimitWish, *, as_of: str | None = None
+) -> LimitRow | None:
     """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
     checked = check_wish(wish)
     # One change an account at a time: so the audit row's old values are those that were replaced.
@@ -78,11 +89,12 @@ async def apply_limit(executor: "Executor", actor: Actor, target: Target, wish: 
     existing = await limit_rows.find_limits_of_a_kind(
         executor, target, kind=checked.kind, window=checked.window, set_by=checked.set_by, shadow=checked.shadow
     )
+    old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
+    check_version(version_of(old) if old else None, as_of)
     if checked.amount is None:
         for row in existing:
             await remove_limit(executor, actor, row)
         return None
-    old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
     if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
         return old
     limit_id = await limit_rows.upsert_limit(
@@ -146,8 +158,18 @@ async def boost_limit(
     return boosted
 
 
-async def delete_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
-    """Raises GatewayError `not_found`."""
+async def find_limit(pool: "Pool", actor: Actor, limit_id: int) -> LimitRow:
+    """One that the actor finds in his list too; raises GatewayError `not_found`."""
+    viewer = viewer_of(actor)
+    async with pool.acquire() as connection:
+        rows = await limit_rows.list_limits(connection, after_id=limit_id - 1, limit=1, viewer_id=viewer)
+    if not rows or rows[0].id != limit_id:
+        raise GatewayError("not_found", f"There is no limit {limit_id}.")
+    return rows[0]
+
+
+async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
+    """Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
@@ -156,6 +178,7 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
             row = await limit_rows.find_limit(connection, limit_id)
         if row is None:
             raise GatewayError("not_found", f"There is no limit {limit_id}.")
+        check_version(version_of(row), as_of)
         await remove_limit(connection, actor, row)
 
 

@@ -9,6 +9,7 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.checks import check_text, invalid
 from admin_api.operations.lookups import get_model
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.storage import models
 from gateway.storage.models import UNITS, CatalogueFilter, Model, PriceVersion
@@ -77,13 +78,17 @@ async def update_model(
     hidden: bool | None = None,
     enabled: bool | None = None,
     description: str | None = None,
+    as_of: str | None = None,
 ) -> OfferedModel:
-    """Changes what is given; an empty description removes it. No sync undoes it."""
+    """Changes what is given; an empty description removes it. No sync undoes it. Raises GatewayError `not_found`, or
+    `precondition_failed` if model and price are not as of `as_of` any more."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         found = await get_model(connection, name)
         await models.lock_model(connection, found.id)
         old = await get_model(connection, name)
+        price = (await models.current_prices(connection, [old.id])).get(old.id)
+        check_version(version_of(OfferedModel(old, price)), as_of)
         text = old.description
         if description is not None:
             text = check_text("description", description, most=MOST_DESCRIPTION, lines=True) or None
@@ -99,8 +104,8 @@ async def update_model(
             await models.update_model_flags(connection, old.id, **{flag: getattr(new, flag) for flag in FLAGS})
             told = [{flag: getattr(state, flag) for flag in changed} for state in (old, new)]
             await note(connection, actor, "model.update", "model", old.id, old=told[0], new=told[1])
-        prices = await models.current_prices(connection, [old.id])
-    return OfferedModel(new, prices.get(old.id))
+            new = await get_model(connection, name)
+    return OfferedModel(new, price)
 
 
 async def set_price(pool: "Pool", actor: Actor, name: str, units: Mapping[str, Decimal | None]) -> PriceVersion:

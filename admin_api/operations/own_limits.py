@@ -13,6 +13,7 @@ from admin_api.operations.limits import LimitWish, apply_limit, remove_limit
 from admin_api.operations.lookups import parse_id
 from admin_api.operations.pages import MOST_ID
 from admin_api.operations.saved_settings import read_settings
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.storage import limits as limit_rows
 from gateway.storage.limits import LimitRow, Target
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 
 async def set_own_limit(
-    pool: "Pool", actor: Actor, wish: LimitWish, *, level: str, target: str, model: str | None, team: str | None
+    pool: "Pool",
+    actor: Actor,
+    wish: LimitWish,
+    *,
+    level: str,
+    target: str,
+    model: str | None,
+    team: str | None,
+    as_of: str | None = None,
 ) -> LimitRow | None:
     """As `limits.set_limit`, by the owner of the key. Unlimited takes away his own limit only.
 
@@ -35,11 +44,11 @@ async def set_own_limit(
         found = await limit_targets.find_target(connection, level=level, target=target, model=model, team=team)
         if wish.amount is not None and not wish.shadow:
             await _check_lower(connection, found, wish, wish.amount)
-        return await apply_limit(connection, actor, found, replace(wish, set_by="owner"))
+        return await apply_limit(connection, actor, found, replace(wish, set_by="owner"), as_of=as_of)
 
 
-async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
-    """Raises GatewayError `not_found`, or `forbidden` for one that an admin set."""
+async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
+    """Raises GatewayError `not_found`, `forbidden` for one that an admin set, or `precondition_failed`."""
     async with pool.acquire() as connection, connection.transaction():
         row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
         if row is None or row.api_key_id is None:
@@ -50,6 +59,7 @@ async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int) -> None:
             raise GatewayError("forbidden", "This limit was set by an admin.")
         row = await limit_rows.find_limit(connection, limit_id)
         if row is not None:
+            check_version(version_of(row), as_of)
             await remove_limit(connection, actor, row)
 
 

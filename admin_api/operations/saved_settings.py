@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.checks import invalid
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
 from gateway.storage import saved_settings as rows
@@ -83,10 +84,12 @@ async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
         return await read_settings(connection)
 
 
-async def update_settings(pool: "Pool", actor: Actor, values: Mapping[str, Any]) -> SavedSettings:
+async def update_settings(
+    pool: "Pool", actor: Actor, values: Mapping[str, Any], *, as_of: str | None = None
+) -> SavedSettings:
     """Sets the entries that are given, all or none; None is unlimited. Keys and subscriptions there are stay as they
-    are. Raises GatewayError `forbidden`, or `validation_failed` for an entry nobody knows or a default above its
-    ceiling."""
+    are. Raises GatewayError `forbidden`, `validation_failed` for an entry nobody knows or a default above its ceiling,
+    or `precondition_failed` if the settings are not as of `as_of` any more."""
     require_admin(actor)
     for name in values:
         if name not in SavedSettings.model_fields:
@@ -94,6 +97,7 @@ async def update_settings(pool: "Pool", actor: Actor, values: Mapping[str, Any])
     async with pool.acquire() as connection, connection.transaction():
         await rows.lock_settings(connection)
         old = await read_settings(connection)
+        check_version(version_of(old.model_dump()), as_of)
         new = _check(old.model_dump() | dict(values))
         changed = [name for name in values if getattr(old, name) != getattr(new, name)]
         if not changed:

@@ -11,6 +11,7 @@ from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.notices import notify_subscription
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.saved_settings import read_settings
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import (
     NEEDS_REASON,
@@ -80,12 +81,18 @@ async def create_subscription(
 
 
 async def change_subscription(
-    pool: "Pool", actor: Actor, subscription_id: int, action: Action, *, reason: str | None = None
+    pool: "Pool",
+    actor: Actor,
+    subscription_id: int,
+    action: Action,
+    *,
+    reason: str | None = None,
+    as_of: str | None = None,
 ) -> Subscription:
     """Moves it; of two who do so at once, the second sees what the first made of it.
 
-    Raises GatewayError `not_found`, `conflict` naming state and allowed moves, `forbidden`, or `validation_failed`
-    where a reason is missing.
+    Raises GatewayError `not_found`, `conflict` naming state and allowed moves, `forbidden`, `validation_failed` where
+    a reason is missing, or `precondition_failed` if it is not as of `as_of` any more.
     """
     reason = check_reason(reason, required=action in NEEDS_REASON)
     async with pool.acquire() as connection, connection.transaction():
@@ -98,6 +105,7 @@ async def change_subscription(
         if account is None:
             raise RuntimeError("a subscription's account is held by a foreign key")
         party = await party_of(connection, actor, account)
+        check_version(version_of(subscription), as_of)
         return await _move(connection, actor, subscription, action, party, reason=reason, expires_at=None)
 
 

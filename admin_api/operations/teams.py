@@ -8,6 +8,7 @@ from admin_api.operations.actors import Actor, note, party_of, require_admin
 from admin_api.operations.checks import MOST_NAME, check_text, check_time_zone, check_word
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts, api_keys
 from gateway.storage.accounts import ACCOUNT_STATUSES, TEAM_ROLES, Account, AccountStatus, TeamMember, TeamRole
@@ -41,14 +42,19 @@ async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str =
     return team
 
 
-async def update_team(pool: "Pool", actor: Actor, team: str, change: TeamChange) -> Account:
+async def update_team(
+    pool: "Pool", actor: Actor, team: str, change: TeamChange, *, as_of: str | None = None
+) -> tuple[Account, list[TeamMember]]:
     """Windows begin and end in the new time zone from the next call on; what was used in them is counted anew from the
-    ledger. Raises GatewayError `not_found`, `forbidden`, or `conflict` if the name is taken."""
+    ledger. Raises GatewayError `not_found`, `forbidden`, `conflict` if the name is taken, or `precondition_failed` if
+    the team and its members are not as of `as_of` any more."""
     if change.status is not None:
         require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         await _lock_team(connection, actor, team)
         old = await get_seen_account(connection, actor, user=None, team=team)
+        members = await accounts.list_members(connection, old.id)
+        check_version(version_of(old, members), as_of)
         status = None if change.status is None else check_word("status", change.status, ACCOUNT_STATUSES)
         new = replace(
             old,
@@ -58,7 +64,7 @@ async def update_team(pool: "Pool", actor: Actor, team: str, change: TeamChange)
         )
         changed = [field for field in _CHANGEABLE if getattr(old, field) != getattr(new, field)]
         if not changed:
-            return old
+            return old, members
         try:
             await accounts.update_team(connection, old.id, name=new.name, time_zone=new.time_zone, status=new.status)
         except accounts.NameTaken:
@@ -72,7 +78,7 @@ async def update_team(pool: "Pool", actor: Actor, team: str, change: TeamChange)
             old={field: getattr(old, field) for field in changed},
             new={field: getattr(new, field) for field in changed},
         )
-    return new
+    return new, members
 
 
 async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Account]:
@@ -120,13 +126,30 @@ async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: 
         return await _get_member(connection, account, person)
 
 
-async def update_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str) -> TeamMember:
-    """Another role. Raises GatewayError `not_found`, or `conflict` where no owner would be left."""
+async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> TeamMember:
+    """One of a team, by id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not
+    in it and for one there is not: who is in a team shall not learn here who else has an account."""
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        members = await accounts.list_members(connection, account.id)
+    asked = user.strip().lower()
+    for member in members:
+        if asked in (str(member.user_id), member.email):
+            return member
+    raise GatewayError("not_found", f"There is no '{user}' in team '{account.name}'.", param="user")
+
+
+async def update_member(
+    pool: "Pool", actor: Actor, team: str, *, user: str, role: str, as_of: str | None = None
+) -> TeamMember:
+    """Another role. Raises GatewayError `not_found`, `conflict` where no owner would be left, or
+    `precondition_failed`."""
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     async with pool.acquire() as connection, connection.transaction():
         account = await _lock_team(connection, actor, team)
         person = await get_user(connection, user)
         old = await _get_member(connection, account, person)
+        check_version(version_of(old), as_of)
         if old.role == known:
             return old
         await _check_last_owner(connection, actor, account, old)
@@ -144,10 +167,10 @@ async def update_member(pool: "Pool", actor: Actor, team: str, *, user: str, rol
         return replace(old, role=known)
 
 
-async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> list[int]:
+async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_of: str | None = None) -> list[int]:
     """He loses his keys in this team, for good; their ids. Who leaves by himself needs to be no owner.
 
-    Raises GatewayError `not_found` if he is no member, or `conflict` for the last owner.
+    Raises GatewayError `not_found` if he is no member, `conflict` for the last owner, or `precondition_failed`.
     """
     async with pool.acquire() as connection, connection.transaction():
         account = await get_seen_account(connection, actor, user=None, team=team)
@@ -157,6 +180,7 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> 
         if actor.role != "user" or person.id != actor.user_id:
             await party_of(connection, actor, account)
         old = await _get_member(connection, account, person)
+        check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=person.id)
         revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=person.id)

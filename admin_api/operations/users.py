@@ -7,7 +7,7 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.checks import MOST_NAME, check_email, check_text, check_time_zone, check_word
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
-from admin_api.operations.versions import check_version
+from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts
 from gateway.storage.accounts import LOCALES, ROLES, Locale, Role, User, UserStatus
@@ -137,7 +137,7 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
         admins = await accounts.lock_admins(connection)
         found = await get_user(connection, user)
         old = await accounts.lock_user(connection, found.id) or found
-        check_version(old.updated_at, as_of)
+        check_version(version_of(old), as_of)
         new = change.apply_to(old)
         if new == old:
             return old

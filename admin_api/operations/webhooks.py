@@ -11,6 +11,7 @@ from admin_api.operations.notices import EVENTS
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.receivers import ReceiverRules, check_url
 from admin_api.operations.send import PURPOSE, new_signing_secret
+from admin_api.operations.versions import check_version, version_of
 from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
 from gateway.storage import webhooks as rows
@@ -67,6 +68,16 @@ async def list_webhooks(pool: "Pool", actor: Actor, *, limit: int = 100, cursor:
     return page(found, limit, lambda row: row.id)
 
 
+async def find_webhook(pool: "Pool", actor: Actor, webhook_id: int) -> Webhook:
+    """Raises GatewayError `not_found`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        found = await rows.list_webhooks(connection, after_id=webhook_id - 1, limit=1)
+    if not found or found[0].id != webhook_id:
+        raise _is_missing(webhook_id)
+    return found[0]
+
+
 async def update_webhook(
     pool: "Pool",
     actor: Actor,
@@ -76,11 +87,13 @@ async def update_webhook(
     url: str | None = None,
     events: Sequence[str] | None = None,
     enabled: bool | None = None,
+    as_of: str | None = None,
 ) -> Webhook:
-    """Changes what is given. Raises GatewayError `not_found` or `validation_failed`."""
+    """Changes what is given. Raises GatewayError `not_found`, `validation_failed`, or `precondition_failed` if it is
+    not as of `as_of` any more."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        old = await _lock(connection, webhook_id)
+        old = await _lock(connection, webhook_id, as_of)
         new = replace(
             old,
             url=old.url if url is None else check_url(url, rules),
@@ -95,21 +108,23 @@ async def update_webhook(
         return await _lock(connection, webhook_id)
 
 
-async def renew_secret(pool: "Pool", actor: Actor, keys: SecretKeys, webhook_id: int) -> NewWebhook:
-    """A new signing secret, in force at once. Raises GatewayError `not_found`."""
+async def renew_secret(
+    pool: "Pool", actor: Actor, keys: SecretKeys, webhook_id: int, *, as_of: str | None = None
+) -> NewWebhook:
+    """A new signing secret, in force at once. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        await _lock(connection, webhook_id)
+        await _lock(connection, webhook_id, as_of)
         secret = await _give_secret(connection, keys, webhook_id)
         await note(connection, actor, "webhook.renew_secret", "webhook", webhook_id)
         return NewWebhook(await _lock(connection, webhook_id), secret)
 
 
-async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int) -> None:
-    """With what still waits for it. Raises GatewayError `not_found`."""
+async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int, *, as_of: str | None = None) -> None:
+    """With what still waits for it. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        old = await _lock(connection, webhook_id)
+        old = await _lock(connection, webhook_id, as_of)
         await rows.delete_webhook(connection, webhook_id)
         await note(connection, actor, "webhook.delete", "webhook", webhook_id, old={"url": old.url})
 
@@ -120,11 +135,16 @@ async def _give_secret(executor: "Executor", keys: SecretKeys, webhook_id: int) 
     return secret
 
 
-async def _lock(executor: "Executor", webhook_id: int) -> Webhook:
+async def _lock(executor: "Executor", webhook_id: int, as_of: str | None = None) -> Webhook:
     webhook = await rows.lock_webhook(executor, webhook_id) if 0 < webhook_id <= MOST_ID else None
     if webhook is None:
-        raise GatewayError("not_found", f"There is no webhook {webhook_id}.")
+        raise _is_missing(webhook_id)
+    check_version(version_of(webhook), as_of)
     return webhook
+
+
+def _is_missing(webhook_id: int) -> GatewayError:
+    return GatewayError("not_found", f"There is no webhook {webhook_id}.")
 
 
 def _check_events(events: Sequence[str]) -> list[str]:

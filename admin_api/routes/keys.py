@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations import key_changes, keys
@@ -21,8 +21,10 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.keys import KeyView, NewKeyView
 from admin_api.views.shapes import PageView
+from gateway.storage.api_keys import APIKey
 
 router = APIRouter(prefix="/api/v1/api-keys", tags=["keys"], responses=ERRORS)
 Amount = Annotated[int | None, Field(ge=0, le=MOST_AMOUNT, description="A limit of the key; null: unlimited")]
@@ -102,14 +104,16 @@ async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body
     return NewKeyView.of(await keys.create_key(pool, actor, settings.peppers, wish))
 
 
-@router.get("/{key_id}")
-async def show_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+@router.get("/{key_id}", responses=TAGGED)
+async def show_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: ID) -> KeyView:
     """One key, without the key itself."""
-    return KeyView.model_validate(await keys.find_key(pool, actor, key_id))
+    return tagged(response, await keys.find_key(pool, actor, key_id))
 
 
-@router.patch("/{key_id}")
-async def update_key(actor: LoggedIn, pool: AppPool, key_id: ID, body: KeyChange) -> KeyView:
+@router.patch("/{key_id}", responses=TAGGED | CHANGED)
+async def update_key(
+    actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, body: KeyChange, as_of: AsOf
+) -> KeyView:
     """Changes what is given. 409 for a key that has ended."""
     change = key_changes.KeyChange(
         name=body.name,
@@ -118,31 +122,38 @@ async def update_key(actor: LoggedIn, pool: AppPool, key_id: ID, body: KeyChange
         expires_at=body.expires_at,
         never_expires=body.expires_at is None and "expires_at" in body.model_fields_set,
     )
-    return KeyView.model_validate(await key_changes.update_key(pool, actor, key_id, change))
+    return tagged(response, await key_changes.update_key(pool, actor, key_id, change, as_of=as_of))
 
 
-@router.post("/{key_id}/rotate")
+@router.post("/{key_id}/rotate", responses=CHANGED)
 async def rotate_key(
-    actor: LoggedIn, pool: AppPool, settings: AppSettings, key_id: ID, body: Rotation | None = None
+    actor: LoggedIn, pool: AppPool, settings: AppSettings, key_id: ID, as_of: AsOf, body: Rotation | None = None
 ) -> NewKeyView:
     """A new key in place of the old one, shown this once; limits and counters go on. Both work for the grace."""
     grace_s = (body or Rotation()).grace_s
-    return NewKeyView.of(await key_changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s))
+    made = await key_changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s, as_of=as_of)
+    return NewKeyView.of(made)
 
 
-@router.post("/{key_id}/archive")
-async def archive_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+@router.post("/{key_id}/archive", responses=CHANGED)
+async def archive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
     """Takes a key that has ended out of the lists."""
-    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id))
+    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, as_of=as_of))
 
 
-@router.post("/{key_id}/unarchive")
-async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+@router.post("/{key_id}/unarchive", responses=CHANGED)
+async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
     """Puts it back into the lists; it stays ended."""
-    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, archived=False))
+    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, archived=False, as_of=as_of))
 
 
-@router.delete("/{key_id}")
-async def revoke_key(actor: LoggedIn, pool: AppPool, key_id: ID) -> KeyView:
+@router.delete("/{key_id}", responses=TAGGED | CHANGED)
+async def revoke_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, as_of: AsOf) -> KeyView:
     """Ends a key for good, within a second. Doing it again changes nothing."""
-    return KeyView.model_validate(await keys.revoke_key(pool, actor, key_id))
+    return tagged(response, await keys.revoke_key(pool, actor, key_id, as_of=as_of))
+
+
+def tagged(response: Response, row: APIKey) -> KeyView:
+    """With the ETag that If-Match takes."""
+    tag(response, row)
+    return KeyView.model_validate(row)

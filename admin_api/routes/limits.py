@@ -23,6 +23,7 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.explanations import ExplanationView
 from admin_api.views.limits import LimitView, LimitWithStateView, PreviewView
 from admin_api.views.shapes import PageView
@@ -131,21 +132,40 @@ async def list_limits(
     return PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
-@router.put("", response_model=LimitView, responses={204: {"description": "Unlimited: there is no such limit now"}})
-async def set_limit(actor: LoggedIn, pool: AppPool, body: LimitSetting) -> LimitView | Response:
+@router.get("/{limit_id:int}", responses=TAGGED)
+async def show_limit(actor: LoggedIn, pool: AppPool, response: Response, limit_id: ID) -> LimitView:
+    """One limit, of those in your list."""
+    row = await limits.find_limit(pool, actor, limit_id)
+    tag(response, row)
+    return LimitView.of(row)
+
+
+@router.put(
+    "",
+    response_model=LimitView,
+    responses=TAGGED | CHANGED | {204: {"description": "Unlimited: there is no such limit now"}},
+)
+async def set_limit(
+    actor: LoggedIn, pool: AppPool, response: Response, body: LimitSetting, as_of: AsOf
+) -> LimitView | Response:
     """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`. A key's owner sets
-    limits of his own on it, never above an admin's; both hold."""
+    limits of his own on it, never above an admin's; both hold. If-Match is of the limit that it would replace."""
     wish = body.wish(shadow=body.shadow, expires_at=body.expires_at)
     set_limit_as = own_limits.set_own_limit if actor.role == "user" else limits.set_limit
-    row = await set_limit_as(pool, actor, wish, level=body.level, target=str(body.id), model=body.model, team=body.team)
-    return Response(status_code=204) if row is None else LimitView.of(row)
+    row = await set_limit_as(
+        pool, actor, wish, level=body.level, target=str(body.id), model=body.model, team=body.team, as_of=as_of
+    )
+    if row is None:
+        return Response(status_code=204)
+    tag(response, row)
+    return LimitView.of(row)
 
 
-@router.delete("/{limit_id:int}", status_code=204)
-async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID) -> None:
+@router.delete("/{limit_id:int}", status_code=204, responses=CHANGED)
+async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID, as_of: AsOf) -> None:
     """Removes a limit; a key's owner, one he set."""
     delete_limit_as = own_limits.delete_own_limit if actor.role == "user" else limits.delete_limit
-    await delete_limit_as(pool, actor, limit_id)
+    await delete_limit_as(pool, actor, limit_id, as_of=as_of)
 
 
 class BulkWish(Wish):

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from admin_api.operations import models
@@ -12,6 +12,7 @@ from admin_api.operations.litellm_health import look_at_litellm
 from admin_api.operations.model_sync import list_syncs as list_sync_reports
 from admin_api.operations.model_sync import sync_models
 from admin_api.routes.requests import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
 from admin_api.views.shapes import PageView
 from gateway.storage.models import UNITS, CatalogueFilter
@@ -83,14 +84,18 @@ async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncWish 
     return SyncReportView.model_validate(report)
 
 
-@router.get("/{name:path}")
-async def show_model(actor: LoggedIn, pool: AppPool, name: ModelPath) -> ModelView:
+@router.get("/{name:path}", responses=TAGGED)
+async def show_model(actor: LoggedIn, pool: AppPool, response: Response, name: ModelPath) -> ModelView:
     """One model that is offered; admins see all."""
-    return ModelView.of(await models.find_model(pool, actor, name))
+    offered = await models.find_model(pool, actor, name)
+    tag(response, offered)
+    return ModelView.of(offered)
 
 
-@router.patch("/{name:path}")
-async def update_model(actor: Admin, pool: AppPool, name: ModelPath, body: ModelChange) -> ModelView:
+@router.patch("/{name:path}", responses=TAGGED | CHANGED)
+async def update_model(
+    actor: Admin, pool: AppPool, response: Response, name: ModelPath, body: ModelChange, as_of: AsOf
+) -> ModelView:
     """Changes a person's decisions about a model; no sync undoes them."""
     changed = await models.update_model(
         pool,
@@ -100,7 +105,9 @@ async def update_model(actor: Admin, pool: AppPool, name: ModelPath, body: Model
         hidden=body.hidden,
         enabled=body.enabled,
         description=body.description,
+        as_of=as_of,
     )
+    tag(response, changed)
     return ModelView.of(changed)
 
 
@@ -120,7 +127,7 @@ async def show_litellm(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> Lit
 
 @prices_router.get("")
 async def list_prices(
-    actor: Admin,
+    actor: Reader,
     pool: AppPool,
     model: Annotated[str, Query(max_length=255)],
     limit: PageSize = 100,

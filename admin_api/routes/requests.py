@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
@@ -29,10 +29,6 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     429: {"model": ErrorView, "description": "Too many calls a minute; Retry-After tells when the next may come"},
     500: {"model": ErrorView, "description": "A mistake of ours"},
     503: {"model": ErrorView, "description": "The database or LiteLLM does not answer"},
-}
-# Of routes that take If-Match.
-CHANGED: Final[dict[int | str, dict[str, Any]]] = {
-    412: {"model": ErrorView, "description": "It is not what If-Match names any more"},
 }
 
 
@@ -89,7 +85,6 @@ AppCounters = Annotated[Counters, Depends(counters_of)]
 AppLiteLLM = Annotated[LiteLLM, Depends(litellm_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
 ID = Annotated[int, Path(ge=1, le=MOST_ID)]
-IfMatch = Annotated[str | None, Header(max_length=200, description="ETag of the thing as you read it; none: as it is")]
 PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in one page")]
 Cursor = Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")]
 UserQuery = Annotated[str | None, Query(max_length=254, description="E-mail address or id of a user")]

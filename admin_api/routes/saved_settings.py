@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field
 
 from admin_api.operations import saved_settings
@@ -10,6 +10,7 @@ from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import parse_usd
 from admin_api.operations.saved_settings import SavedSettings
 from admin_api.routes.requests import ERRORS, Admin, AppPool, Reader
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.saved_settings import SavedSettingsView
 
 router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
@@ -34,13 +35,21 @@ class SettingsChange(SavedSettings):
         return values
 
 
-@router.get("")
-async def show_settings(actor: Reader, pool: AppPool) -> SavedSettingsView:
+@router.get("", responses=TAGGED)
+async def show_settings(actor: Reader, pool: AppPool, response: Response) -> SavedSettingsView:
     """Defaults and ceilings of keys and subscriptions, and when people are told of their use."""
-    return SavedSettingsView.of(await saved_settings.show_settings(pool, actor))
+    return tagged(response, await saved_settings.show_settings(pool, actor))
 
 
-@router.put("")
-async def update_settings(actor: Admin, pool: AppPool, body: SettingsChange) -> SavedSettingsView:
+@router.put("", responses=TAGGED | CHANGED)
+async def update_settings(
+    actor: Admin, pool: AppPool, response: Response, body: SettingsChange, as_of: AsOf
+) -> SavedSettingsView:
     """Sets the entries that are given. What is there already stays as it is: bulk limits change it."""
-    return SavedSettingsView.of(await saved_settings.update_settings(pool, actor, body.given()))
+    return tagged(response, await saved_settings.update_settings(pool, actor, body.given(), as_of=as_of))
+
+
+def tagged(response: Response, settings: SavedSettings) -> SavedSettingsView:
+    """With the ETag that If-Match takes."""
+    tag(response, settings.model_dump())
+    return SavedSettingsView.of(settings)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations import bulk_decisions, subscriptions
@@ -21,6 +21,7 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
+from admin_api.routes.versions import CHANGED, MOVED, TAGGED, AsOf, tag
 from admin_api.views.shapes import PageView
 from admin_api.views.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
 from gateway.domain.subscriptions import Action, Status
@@ -74,20 +75,31 @@ async def create_subscription(actor: LoggedIn, pool: AppPool, body: NewSubscript
     return SubscriptionView.model_validate(row)
 
 
-@router.get("/{subscription_id}")
-async def show_subscription(actor: LoggedIn, pool: AppPool, subscription_id: ID) -> SubscriptionDetailView:
+@router.get("/{subscription_id}", responses=TAGGED)
+async def show_subscription(
+    actor: LoggedIn, pool: AppPool, response: Response, subscription_id: ID
+) -> SubscriptionDetailView:
     """One subscription and its history."""
-    return SubscriptionDetailView.of(*await subscriptions.find_subscription(pool, actor, subscription_id))
+    row, history = await subscriptions.find_subscription(pool, actor, subscription_id)
+    tag(response, row)
+    return SubscriptionDetailView.of(row, history)
 
 
-@router.post("/{subscription_id}/{move}")
+@router.post("/{subscription_id}/{move}", responses=MOVED | CHANGED)
 async def change_subscription(
-    actor: LoggedIn, pool: AppPool, subscription_id: ID, move: Move, body: Reason | None = None
+    actor: LoggedIn,
+    pool: AppPool,
+    response: Response,
+    subscription_id: ID,
+    move: Move,
+    as_of: AsOf,
+    body: Reason | None = None,
 ) -> SubscriptionView:
     """Moves it to another state; 409 names the state and the moves allowed from it."""
     reason = body.reason if body else None
     action = cast("Action", move.replace("-", "_"))
-    row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason)
+    row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason, as_of=as_of)
+    tag(response, row)
     return SubscriptionView.model_validate(row)
 
 

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from admin_api.operations import teams
 from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.views.shapes import PageView
 from gateway.storage.accounts import AccountStatus, TeamRole
@@ -59,18 +60,23 @@ async def create_team(actor: Admin, pool: AppPool, body: NewTeam) -> TeamView:
     return TeamView.model_validate(await teams.create_team(pool, actor, name=body.name, time_zone=body.time_zone))
 
 
-@router.get("/{team}")
-async def show_team(actor: LoggedIn, pool: AppPool, team: TeamPath) -> TeamDetailView:
+@router.get("/{team}", responses=TAGGED)
+async def show_team(actor: LoggedIn, pool: AppPool, response: Response, team: TeamPath) -> TeamDetailView:
     """One team and its members."""
     account, members = await teams.find_team(pool, actor, team)
+    tag(response, account, members)
     return TeamDetailView.of(account, members)
 
 
-@router.patch("/{team}")
-async def update_team(actor: LoggedIn, pool: AppPool, team: TeamPath, body: TeamChange) -> TeamView:
+@router.patch("/{team}", responses=TAGGED | CHANGED)
+async def update_team(
+    actor: LoggedIn, pool: AppPool, response: Response, team: TeamPath, body: TeamChange, as_of: AsOf
+) -> TeamView:
     """Changes name and time zone, by its owners too."""
     change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status)
-    return TeamView.model_validate(await teams.update_team(pool, actor, team, change))
+    account, members = await teams.update_team(pool, actor, team, change, as_of=as_of)
+    tag(response, account, members)
+    return TeamView.model_validate(account)
 
 
 @router.get("/{team}/members")
@@ -89,20 +95,31 @@ async def add_member(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewMe
     return MemberView.model_validate(member)
 
 
-@router.patch("/{team}/members/{user}")
+@router.get("/{team}/members/{user}", responses=TAGGED)
+async def show_member(actor: LoggedIn, pool: AppPool, response: Response, team: TeamPath, user: UserPath) -> MemberView:
+    """One member of a team."""
+    member = await teams.find_member(pool, actor, team, user=user)
+    tag(response, member)
+    return MemberView.model_validate(member)
+
+
+@router.patch("/{team}/members/{user}", responses=TAGGED | CHANGED)
 async def update_member(
-    actor: LoggedIn, pool: AppPool, team: TeamPath, user: UserPath, body: MemberChange
-) -> MemberView:
-    """Makes a member an owner, or an owner a member."""
-    return MemberView.model_validate(await teams.update_member(pool, actor, team, user=user, role=body.role))
-
-
-@router.delete("/{team}/members/{user}", status_code=204)
-async def remove_member(
     actor: LoggedIn,
     pool: AppPool,
+    response: Response,
     team: TeamPath,
     user: UserPath,
-) -> None:
+    body: MemberChange,
+    as_of: AsOf,
+) -> MemberView:
+    """Makes a member an owner, or an owner a member."""
+    member = await teams.update_member(pool, actor, team, user=user, role=body.role, as_of=as_of)
+    tag(response, member)
+    return MemberView.model_validate(member)
+
+
+@router.delete("/{team}/members/{user}", status_code=204, responses=CHANGED)
+async def remove_member(actor: LoggedIn, pool: AppPool, team: TeamPath, user: UserPath, as_of: AsOf) -> None:
     """Takes a user out of a team, or yourself; the keys he has in it are revoked. The last owner stays."""
-    await teams.remove_member(pool, actor, team, user=user)
+    await teams.remove_member(pool, actor, team, user=user, as_of=as_of)

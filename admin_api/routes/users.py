@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from admin_api.operations import users
-from admin_api.operations.versions import version_of
-from admin_api.routes.requests import CHANGED, ERRORS, Admin, AppPool, Body, Cursor, IfMatch, LoggedIn, PageSize, Reader
+from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.accounts import UserView
 from admin_api.views.shapes import PageView
 from gateway.storage.accounts import Locale, Role, User, UserStatus
@@ -67,30 +67,28 @@ async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
     return UserView.model_validate(user)
 
 
-@router.get("/me")
+@router.get("/me", responses=TAGGED)
 async def show_self(actor: LoggedIn, pool: AppPool, response: Response) -> UserView:
     """Who is logged in; 404 with the admin token, which is nobody's."""
     return tagged(response, await users.find_self(pool, actor))
 
 
-@router.patch("/me", responses=CHANGED)
-async def update_self(
-    actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, if_match: IfMatch = None
-) -> UserView:
+@router.patch("/me", responses=TAGGED | CHANGED)
+async def update_self(actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, as_of: AsOf) -> UserView:
     """Changes one's own name or language."""
-    changed = await users.update_self(pool, actor, name=body.name, locale=body.locale, as_of=if_match)
+    changed = await users.update_self(pool, actor, name=body.name, locale=body.locale, as_of=as_of)
     return tagged(response, changed)
 
 
-@router.get("/{user}")
+@router.get("/{user}", responses=TAGGED)
 async def show_user(actor: Reader, pool: AppPool, response: Response, user: UserPath) -> UserView:
     """One user."""
     return tagged(response, await users.find_user(pool, actor, user))
 
 
-@router.patch("/{user}", responses=CHANGED)
+@router.patch("/{user}", responses=TAGGED | CHANGED)
 async def update_user(
-    actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, if_match: IfMatch = None
+    actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, as_of: AsOf
 ) -> UserView:
     """Changes what is given. A deactivated user's keys, tokens and sessions are refused from the next call on. The last
     active admin stays one. A role given here holds until the next login, which adds what the groups give."""
@@ -103,12 +101,12 @@ async def update_user(
         name=body.name,
         locale=body.locale,
         time_zone=body.time_zone,
-        as_of=if_match,
+        as_of=as_of,
     )
     return tagged(response, changed)
 
 
 def tagged(response: Response, user: User) -> UserView:
     """With the ETag that If-Match takes."""
-    response.headers["etag"] = version_of(user.updated_at)
+    tag(response, user)
     return UserView.model_validate(user)

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from admin_api.operations import webhooks
 from admin_api.operations.notices import Event
 from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.alerts import NewWebhookView, WebhookView
 from admin_api.views.shapes import PageView
 
@@ -58,24 +59,42 @@ async def create_webhook(actor: Admin, pool: AppPool, settings: AppSettings, bod
     return NewWebhookView.of(made)
 
 
-@router.patch("/{webhook_id}")
+@router.get("/{webhook_id}", responses=TAGGED)
+async def show_webhook(actor: Reader, pool: AppPool, response: Response, webhook_id: ID) -> WebhookView:
+    """One webhook, without its secret."""
+    webhook = await webhooks.find_webhook(pool, actor, webhook_id)
+    tag(response, webhook)
+    return WebhookView.model_validate(webhook)
+
+
+@router.patch("/{webhook_id}", responses=TAGGED | CHANGED)
 async def update_webhook(
-    actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, body: WebhookChange
+    actor: Admin,
+    pool: AppPool,
+    settings: AppSettings,
+    response: Response,
+    webhook_id: ID,
+    body: WebhookChange,
+    as_of: AsOf,
 ) -> WebhookView:
     """Changes where it leads and what it hears of."""
     changed = await webhooks.update_webhook(
-        pool, actor, settings.rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled
+        pool, actor, settings.rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled, as_of=as_of
     )
+    tag(response, changed)
     return WebhookView.model_validate(changed)
 
 
-@router.post("/{webhook_id}/secret")
-async def renew_secret(actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID) -> NewWebhookView:
+@router.post("/{webhook_id}/secret", responses=CHANGED)
+async def renew_secret(
+    actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, as_of: AsOf
+) -> NewWebhookView:
     """A new signing secret, in force at once, shown this once."""
-    return NewWebhookView.of(await webhooks.renew_secret(pool, actor, settings.sealing_keys, webhook_id))
+    made = await webhooks.renew_secret(pool, actor, settings.sealing_keys, webhook_id, as_of=as_of)
+    return NewWebhookView.of(made)
 
 
-@router.delete("/{webhook_id}", status_code=204)
-async def delete_webhook(actor: Admin, pool: AppPool, webhook_id: ID) -> None:
+@router.delete("/{webhook_id}", status_code=204, responses=CHANGED)
+async def delete_webhook(actor: Admin, pool: AppPool, webhook_id: ID, as_of: AsOf) -> None:
     """With the messages that still wait for it."""
-    await webhooks.delete_webhook(pool, actor, webhook_id)
+    await webhooks.delete_webhook(pool, actor, webhook_id, as_of=as_of)

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 from admin_client import check_error
-from factories import ADMIN, READER, apply, make_model, make_user, owner_of, seen_model
+from factories import ADMIN, READER, apply, make_model, make_token, make_user, owner_of, seen_model
 from pydantic import SecretStr
 from stand_ins import CatalogueServer
 
@@ -78,6 +78,26 @@ async def test_nothing_about_where_a_model_runs_is_kept_or_shown(
         assert not [word for word in ("inside", "backend", "api_base") if word in answer.text]
     listed = (await admin.get("/api/v1/models")).json()["rows"][0]
     assert (listed["max_input_tokens"], listed["price"], listed["provider"]) == (None, None, None)
+
+
+async def test_the_price_in_force_is_shown_to_all_who_see_the_model_and_its_past_to_readers(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
+    name = await make_model(pool, "team/small")
+    logins = {}
+    for role in ("user", "admin-readonly"):
+        token = await make_token(pool, await make_user(pool, role=role))
+        logins[role] = {"authorization": f"Bearer {token.secret}"}
+    await admin.post("/api/v1/prices", json={"model": name, "input": "0.000005"})
+
+    for login in logins.values():
+        listed = (await admin.get("/api/v1/models", headers=login)).json()["rows"]
+        one = (await admin.get(f"/api/v1/models/{name}", headers=login)).json()
+        assert [row["price"] for row in listed] == [one["price"]]
+        assert (one["price"]["input"], one["price"]["output"], one["price"]["source"]) == ("0.000005", None, "admin")
+    past = {role: await admin.get("/api/v1/prices", params={"model": name}, headers=logins[role]) for role in logins}
+    check_error(past["user"], 403, "forbidden")
+    assert [row["input"] for row in past["admin-readonly"].json()["rows"]] == ["0.000005", "0.000001"]
 
 
 async def test_every_sync_leaves_a_report_also_one_without_an_answer(

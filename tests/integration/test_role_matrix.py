@@ -48,6 +48,12 @@ async def test_the_matrix_names_every_route_and_no_other(admin: httpx2.AsyncClie
     assert all(set(callers.split()) <= set(CALLERS) for callers in MATRIX.values())
 
 
+def test_who_may_only_look_may_look_at_everything() -> None:
+    for route, callers in MATRIX.items():
+        if route.startswith("GET "):
+            assert ("reader" in callers) == ("admin" in callers), route
+
+
 @pytest.fixture
 async def counters(admin_app: FastAPI, redis_url: str) -> AsyncIterator[None]:
     """Limits are looked at in Redis: without one, that is said before whose they are."""

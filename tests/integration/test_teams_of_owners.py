@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from factories import ADMIN, READER, make_team, make_user, owner_of
 
 from admin_api.operations import teams
@@ -80,3 +81,21 @@ async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> 
             "SELECT count(*) FROM team_members WHERE role = 'owner' AND account_id = (SELECT max(id) FROM accounts)"
         )
         assert await pool.fetchval(owners) == 1
+
+
+async def test_a_member_is_shown_to_the_team_and_nobody_else_by_it(pool: Pool) -> None:
+    ann, bob, carol = [await make_user(pool) for _ in range(3)]
+    team = await make_team(pool, ann, bob)
+    asked = [str(bob.id), bob.email, f" {bob.email.upper()} "]
+
+    shown = [await teams.find_member(pool, owner_of(ann), team.name, user=user) for user in asked]
+    words = set()
+    for user in (str(carol.id), carol.email, "9999999", "nobody@example.org"):
+        with pytest.raises(GatewayError) as caught:
+            await teams.find_member(pool, owner_of(ann), team.name, user=user)
+        words.add((caught.value.code, caught.value.message.replace(user, "…")))
+    with pytest.raises(GatewayError, match="no team"):
+        await teams.find_member(pool, owner_of(carol), team.name, user=bob.email)
+
+    assert {member.user_id for member in shown} == {bob.id}
+    assert words == {("not_found", f"There is no '…' in team '{team.name}'.")}
