@@ -23,6 +23,7 @@ GROUPS: Final = {
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",
     "secrets": "admin_api.cli.secrets",
+    "provider-keys": "admin_api.cli.provider_keys",
     "audit": "admin_api.cli.audit",
 }
 

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Final
 
-from admin_api.operations import send
+from admin_api.operations import provider_keys, send
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.seals import SealError, SecretKeys
 from gateway.storage import idempotency_keys, webhooks
+from gateway.storage import provider_keys as provider_key_rows
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -25,7 +26,9 @@ async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
     naming the first that does not open."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        sealed_anew = await _rotate_webhooks(connection, keys) + await _rotate_answers(connection, keys)
+        sealed_anew = 0
+        for rotate in (_rotate_webhooks, _rotate_provider_keys, _rotate_answers):
+            sealed_anew += await rotate(connection, keys)
         if sealed_anew:
             await note(connection, actor, "secrets.rotate", "secrets", "all", new={"sealed_anew": sealed_anew})
     return sealed_anew
@@ -43,6 +46,20 @@ async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
             sealed = keys.seal(secret, purpose=send.PURPOSE, row=current.id)
             await webhooks.update_secret(executor, current.id, sealed)
             count += 1
+        after = found[-1].id
+    return count
+
+
+async def _rotate_provider_keys(executor: "Executor", keys: SecretKeys) -> int:
+    await provider_key_rows.lock_provider_keys(executor)
+    count, after = 0, 0
+    while found := await provider_key_rows.list_provider_keys(executor, after_id=after, limit=AT_ONCE):
+        for row in found:
+            if not keys.is_newest(row.sealed):
+                value = keys.open(row.sealed, purpose=provider_keys.PURPOSE, row=row.name)
+                sealed = keys.seal(value, purpose=provider_keys.PURPOSE, row=row.name)
+                await provider_key_rows.update_sealed(executor, row.name, sealed)
+                count += 1
         after = found[-1].id
     return count
 

@@ -3,12 +3,14 @@
 import json
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.embedded import litellm_venv
 from deploy.embedded.litellm_config import configuration
 from deploy.embedded.part import Part, answers
 from deploy.embedded.processes import Child, bare_environment, free_port
+from deploy.embedded.programs import LITEMAAS
 
 OFFLINE = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks a public server for a list of prices
@@ -23,7 +25,8 @@ class LiteLLM(Part):
     """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start.
 
     `custom_auth` is a Python file whose `authenticate` tells what a key may do, in place of the database. `usage_log`
-    is where it writes what it says of each call, by deploy/litellm_usage_log.py.
+    is where it writes what it says of each call, by deploy/litellm_usage_log.py. With `stored_keys`, the settings that
+    open them, it is started by `litemaas provider-keys exec`; `api_keys` says what the configuration has as a model's.
     """
 
     PATIENCE_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
@@ -37,6 +40,8 @@ class LiteLLM(Part):
         api_key: str | None = None,
         custom_auth: Path | None = None,
         usage_log: Path | None = None,
+        stored_keys: Mapping[str, str] | None = None,
+        api_keys: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
@@ -45,6 +50,8 @@ class LiteLLM(Part):
         self._model_server_url = model_server_url
         self._custom_auth = custom_auth
         self._usage_log = usage_log
+        self._stored_keys = stored_keys
+        self._api_keys = api_keys or {}
 
     def launch(self) -> None:
         python = litellm_venv.install(self.folder / "litellm-install.log")
@@ -52,6 +59,9 @@ class LiteLLM(Part):
         config = self.folder / "litellm.yaml"
         config.touch(mode=0o600)
         wanted = configuration(self._model_server_url, self.api_key)
+        for model in wanted["model_list"]:
+            if key := self._api_keys.get(model["model_name"]):
+                model["litellm_params"]["api_key"] = key
         if self._custom_auth:
             # It looks for the module beside its config file.
             shutil.copy(self._custom_auth, self.folder)
@@ -62,7 +72,11 @@ class LiteLLM(Part):
             wanted["litellm_settings"]["callbacks"] = [f"{LOGGER.stem}.usage_log"]
             env["LITELLM_USAGE_LOG"] = str(self._usage_log.absolute())
         config.write_text(json.dumps(wanted, indent=2) + "\n")
-        argv = [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
+        argv = []
+        if self._stored_keys is not None:
+            argv = [str(LITEMAAS), "provider-keys", "exec", "--"]
+            env |= self._stored_keys
+        argv += [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
         argv += ["--host", "127.0.0.1", "--port", str(self.port)]
         self.child = Child(
             "LiteLLM",

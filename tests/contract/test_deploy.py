@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from admin_api.settings import ProgramSettings
+from admin_api.operations.provider_keys import NAME, PREFIX
+from admin_api.settings import ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway.settings import Settings as GatewaySettings
 from tests.contract.tables import ROOT, metrics_table
@@ -46,7 +47,7 @@ def test_every_setting_that_is_named_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize(("service", "settings"), [("gateway-1", GatewaySettings), ("gateway-2", GatewaySettings),
-                                                   ("admin", AdminSettings)])  # fmt: skip
+                                                   ("admin", AdminSettings), ("litellm", SecretSettings)])  # fmt: skip
 def test_a_service_has_every_setting_it_needs(service: str, settings: Any) -> None:
     required = {f"LITEMAAS_{name.upper()}" for name, field in settings.model_fields.items() if field.is_required()}
 
@@ -59,7 +60,21 @@ def test_no_secret_has_a_default_and_all_of_them_are_made() -> None:
     made = set(re.findall(r"^(\w+)=", (DEPLOY / "make_env.sh").read_text(), re.MULTILINE))
 
     assert needed == made
-    assert set(re.findall(r"\$\{(\w+):-", text)) == {"LITEMAAS_GATEWAY_URL", "LITELLM_IMAGE", "OPENAI_API_KEY"}
+    assert set(re.findall(r"\$\{(\w+):-", text)) == {"LITEMAAS_GATEWAY_URL"}
+
+
+def test_litellm_gets_its_keys_from_where_they_are_kept() -> None:
+    config = yaml.safe_load((DEPLOY / "litellm" / "config.yaml").read_text())
+    keys = {model["litellm_params"]["api_key"] for model in config["model_list"]}
+    stages = re.split(r"^FROM .* AS ", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    litellm = next(stage for stage in stages if stage.startswith("litellm\n"))
+
+    assert keys
+    assert all(re.fullmatch(NAME, key.removeprefix(f"os.environ/{PREFIX}")) for key in keys)
+    assert 'ENTRYPOINT ["litemaas", "provider-keys", "exec", "--", ' in litellm
+    assert COMPOSE["services"]["litellm"]["build"]["target"] == "litellm"
+    # What is built if nobody names a stage.
+    assert stages[-1].startswith("litemaas\n")
 
 
 def test_secrets_that_are_made_are_taken(tmp_path: Path) -> None:

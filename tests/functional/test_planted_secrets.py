@@ -33,6 +33,7 @@ PLANTED = {
     "LITEMAAS_SECRET_KEYS": "1:" + "5e77e45ec4e75678d9a1b2c3f4051627" * 2,
     "LITEMAAS_SMTP_URL": "smtp://someone:planted-3-smtp-password@127.0.0.1:1",
 }
+PROVIDER_KEY = "sk-planted-5-key-of-a-provider-0123456789"
 DATABASE_PASSWORD = "planted-4-database-password"
 # What is searched for: not only the whole, for half a secret is too much.
 NEEDLES = {
@@ -149,11 +150,14 @@ async def test_no_secret_is_in_logs_tables_or_answers(
             wish = {"url": hook.url, "events": ["limit.threshold_reached"], "user": user.email}
             async with http.post(f"{admin_api.url}/api/v1/webhooks", json=wish, headers=login) as made:
                 webhook = await made.json()
+            kept = f"{admin_api.url}/api/v1/admin/provider-keys/DEMO"
+            async with http.put(kept, json={"provider": "demo", "value": PROVIDER_KEY}, headers=login) as put:
+                assert put.status == 201
             limit = {"level": "key", "id": key.row.id, "kind": "requests", "window": "day", "amount": 1}
             async with http.put(f"{admin_api.url}/api/v1/limits", json=limit, headers=login) as put:
                 assert put.status == 200
             secrets = {"admin token": PLANTED["LITEMAAS_ADMIN_TOKEN"], "api key": key.secret, "token": token.secret,
-                       "webhook secret": webhook["secret"]}  # fmt: skip
+                       "webhook secret": webhook["secret"], "provider key": PROVIDER_KEY}  # fmt: skip
             # Keys show their last four digits; what is before them is secret, and so is half of it.
             needles = NEEDLES | {name: secret[8:30] for name, secret in secrets.items() if name != "admin token"}
             written = Written(needles)

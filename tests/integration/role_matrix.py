@@ -7,6 +7,7 @@ things it is tried on are those of `World`: another user's, and a team's with it
 from dataclasses import dataclass
 from typing import Any, Final
 
+from admin_client import SECRET_KEYS
 from factories import (
     ADMIN,
     PEPPERS,
@@ -20,6 +21,8 @@ from factories import (
 
 from admin_api.operations import keys, subscriptions, teams
 from admin_api.operations.limits import LimitWish, set_limit
+from admin_api.operations.provider_keys import put_provider_key
+from admin_api.seals import SecretKeys
 from gateway.storage.accounts import User
 from gateway.storage.postgres import Pool
 
@@ -107,6 +110,10 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/admin/limits/{limit_id}/boost": ADMINS,
     "GET /api/v1/admin/settings": READERS,
     "PUT /api/v1/admin/settings": ADMINS,
+    "GET /api/v1/admin/provider-keys": READERS,
+    "GET /api/v1/admin/provider-keys/{provider_key}": READERS,
+    "PUT /api/v1/admin/provider-keys/{provider_key}": ADMINS,
+    "DELETE /api/v1/admin/provider-keys/{provider_key}": ADMINS,
     # news
     "GET /api/v1/alerts": LOGGED_IN,
     "POST /api/v1/alerts/{alert_id}/acknowledge": OWNERS,
@@ -172,6 +179,7 @@ class World:
             "alert_id": self.ids["alert"],
             "webhook_id": 1,
             "delivery_id": self.ids["delivery"],
+            "provider_key": "OPENAI",
         }
         return path.format(**parts)
 
@@ -215,6 +223,7 @@ class World:
                 "reason": "so",
             },
             "PUT /api/v1/admin/settings": {"key_maximum_rpm": 100},
+            "PUT /api/v1/admin/provider-keys/{provider_key}": {"provider": "openai", "value": "sk-another-0123456789"},
             "POST /api/v1/webhooks": {"url": "https://hooks.example.com", "events": ["subscription.active"]},
             "PATCH /api/v1/webhooks/{webhook_id}": {"enabled": False},
         }.get(route)
@@ -237,6 +246,8 @@ async def make_world(pool: Pool) -> World:
     )
     assert limit is not None
     ids = {"key": key.row.id, "subscription": subscription.id, "limit": limit.id}
+    sealing_keys = SecretKeys.parse(SECRET_KEYS)
+    await put_provider_key(pool, ADMIN, sealing_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
     ids["spare token"] = (await make_token(pool, people["member"])).row.id
     insert = (
         "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "

@@ -203,6 +203,16 @@ async def settings(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wi
     return Wish("", {"key_maximum_rpm": 100})
 
 
+async def new_provider_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    return Wish("OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"})
+
+
+async def old_provider_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+    name, body, _login = await new_provider_key(pool, admin, _)
+    await admin.put(f"/api/v1/admin/provider-keys/{name}", json=body)
+    return Wish(name, None)
+
+
 # What makes each route succeed and change something: values of its path, and its body.
 PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/users"): new_user,
@@ -218,6 +228,8 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/admin/limits/apply"): many_limits,
     ("post", "/api/v1/admin/limits/{limit_id}/boost"): boost,
     ("put", "/api/v1/admin/settings"): settings,
+    ("put", "/api/v1/admin/provider-keys/{provider_key}"): new_provider_key,
+    ("delete", "/api/v1/admin/provider-keys/{provider_key}"): old_provider_key,
     ("post", "/api/v1/users/me/tokens"): own_new_token,
     ("delete", "/api/v1/users/me/tokens/{token_id}"): own_old_token,
     ("post", "/api/v1/users/{user}/tokens"): new_token,

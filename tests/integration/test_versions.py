@@ -97,9 +97,14 @@ async def subscription(admin: httpx2.AsyncClient, pool: Pool) -> Thing:
     return Thing(path, lambda n: {"reason": f"writer {n}"}, "POST", f"{path}/suspend", moves={f"{path}/cancel": {}})
 
 
-THINGS: dict[str, Prepare] = {
-    prepare.__name__: prepare for prepare in (user, team, member, model, key, limit, webhook, settings, subscription)
-}
+async def provider_key(admin: httpx2.AsyncClient, _: Pool) -> Thing:
+    path, wish = "/api/v1/admin/provider-keys/OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"}
+    await admin.put(path, json=wish)
+    return Thing(path, lambda n: wish | {"provider": f"openai {n}"}, "PUT", delete=path)
+
+
+ALL = (user, team, member, model, key, limit, webhook, settings, subscription, provider_key)
+THINGS: dict[str, Prepare] = {prepare.__name__: prepare for prepare in ALL}
 everything = pytest.mark.parametrize("prepare", THINGS.values(), ids=THINGS)
 
 
@@ -203,8 +208,8 @@ async def test_of_many_at_once_with_the_same_tag_exactly_one_wins(
 
 async def forget(pool: Pool) -> None:
     """What the next round would find in its way; the audit log can not be emptied."""
-    tables = "limits, api_key_models, api_keys, subscription_history, subscriptions, model_prices, models, settings"
-    for table in tables.split(", "):
+    tables = "provider_keys limits api_key_models api_keys subscription_history subscriptions model_prices models"
+    for table in (*tables.split(), "settings"):
         await pool.execute(f"DELETE FROM {table}")  # noqa: S608
 
 
@@ -231,7 +236,7 @@ async def test_a_limit_is_not_made_where_one_was_expected(admin: httpx2.AsyncCli
 
 
 async def test_a_deletion_of_what_was_changed_meanwhile_deletes_nothing(admin: httpx2.AsyncClient, pool: Pool) -> None:
-    for prepare in (member, key, limit, webhook):
+    for prepare in (member, key, limit, webhook, provider_key):
         thing = await prepare(admin, pool)
         tag = (await admin.get(thing.read)).headers["etag"]
         changed = await write(admin, thing, 1, None)

@@ -1,0 +1,75 @@
+"""`/api/v1/admin/provider-keys`. A key goes in, and no route gives it out or sends it anywhere."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Response
+from pydantic import Field, SecretStr
+
+from admin_api.operations import provider_keys
+from admin_api.operations.provider_keys import LEAST_VALUE, MOST_PROVIDER, MOST_VALUE, NAME
+from admin_api.routes.requests import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
+from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
+from admin_api.views.provider_keys import ProviderKeyView
+from admin_api.views.shapes import PageView
+
+router = APIRouter(prefix="/api/v1/admin/provider-keys", tags=["provider keys"], responses=ERRORS)
+ProviderKeyPath = Annotated[str, Path(pattern=NAME, description="Name, as OPENAI")]
+MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"model": ProviderKeyView, "description": "It is new"}}
+
+
+class ProviderKeyValue(Body):
+    """The key itself, and whose it is."""
+
+    provider: Annotated[str, Field(min_length=1, max_length=MOST_PROVIDER, description="As openai; for people")]
+    value: Annotated[SecretStr, Field(min_length=LEAST_VALUE, max_length=MOST_VALUE, description="One line of ASCII")]
+
+
+@router.get("")
+async def list_provider_keys(
+    actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[ProviderKeyView]:
+    """By age; never the keys."""
+    page = await provider_keys.list_provider_keys(pool, actor, limit=limit, cursor=cursor)
+    rows = [ProviderKeyView.of(row) for row in page.rows]
+    return PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
+
+
+@router.get("/{provider_key}", responses=TAGGED)
+async def show_provider_key(
+    actor: Reader, pool: AppPool, response: Response, provider_key: ProviderKeyPath
+) -> ProviderKeyView:
+    """One, without the key."""
+    row = await provider_keys.find_provider_key(pool, actor, provider_key)
+    tag(response, row)
+    return ProviderKeyView.of(row)
+
+
+@router.put("/{provider_key}", responses=TAGGED | MADE | CHANGED)
+async def put_provider_key(
+    actor: Admin,
+    pool: AppPool,
+    settings: AppSettings,
+    response: Response,
+    provider_key: ProviderKeyPath,
+    body: ProviderKeyValue,
+    as_of: AsOf,
+) -> ProviderKeyView:
+    """Keeps a key, or another value for it. LiteLLM has it from its next start on. The same again changes nothing."""
+    put = await provider_keys.put_provider_key(
+        pool,
+        actor,
+        settings.sealing_keys,
+        provider_key,
+        provider=body.provider,
+        value=body.value.get_secret_value(),
+        as_of=as_of,
+    )
+    response.status_code = 201 if put.is_new else 200
+    tag(response, put.row)
+    return ProviderKeyView.of(put.row)
+
+
+@router.delete("/{provider_key}", status_code=204, responses=CHANGED)
+async def delete_provider_key(actor: Admin, pool: AppPool, provider_key: ProviderKeyPath, as_of: AsOf) -> None:
+    """LiteLLM goes on with what it has until its next start; at the provider the key is as it was."""
+    await provider_keys.delete_provider_key(pool, actor, provider_key, as_of=as_of)
