@@ -26,6 +26,7 @@ from gateway.storage.counters import HASH_NAME
 from gateway.storage.postgres import Pool
 
 PEPPERS: Final = "1:" + "ab" * 32
+SECRET_KEYS: Final = "1:" + "0123456789abcdef" * 4
 PATIENCE_S: Final = 10.0
 
 
@@ -129,6 +130,7 @@ class House:
             "LITEMAAS_LITELLM_URLS": self.litellm_url,
             "LITEMAAS_LITELLM_API_KEY": self.litellm_key,
             "LITEMAAS_KEY_PEPPERS": PEPPERS,
+            "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
             "LITEMAAS_STATE_DIR": str(self.folder / "state"),
         } | changes
 

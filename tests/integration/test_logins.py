@@ -74,6 +74,29 @@ async def test_a_person_logs_in_becomes_a_user_and_logs_out(
     assert actions == ["user.create", "user.link", "session.open", "session.end", "session.open"]
 
 
+async def test_cookies_are_for_this_host_and_for_https_and_no_script_reads_them(
+    database: Database, lying: LyingProvider
+) -> None:
+    public = "https://litemaas.example.com"
+    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(lying.url)))
+    transport = httpx2.ASGITransport(app=app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=public) as browser:
+        away = await browser.get("/api/auth/login")
+        async with httpx2.AsyncClient() as elsewhere:
+            back = (await elsewhere.get(away.headers["location"])).headers["location"]
+        inside = await browser.get(back)
+        me = await browser.get(ME)
+
+    made = [value for answer in (away, inside) for value in answer.headers.get_list("set-cookie")]
+    assert {value.partition("=")[0] for value in made} == {"__Host-litemaas_login", "__Host-litemaas_session"}
+    assert len(made) == 3  # the last one takes the login's away
+    for value in made:
+        words = set(value.split("; ")[1:])
+        assert {"HttpOnly", "Secure", "SameSite=lax", "Path=/"} <= words
+        assert not [word for word in words if word.lower().startswith("domain")]
+    assert me.status_code == 200
+
+
 async def test_a_role_comes_and_goes_with_the_group(database: Database, provider: OIDCProvider) -> None:
     group_roles = "bosses:admin,look:ers:admin-readonly"
     seen = []

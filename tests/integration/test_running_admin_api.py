@@ -119,6 +119,20 @@ async def test_a_request_sent_to_both_is_made_once(browser: httpx2.AsyncClient, 
     assert await pool_of_both.fetchval("SELECT count(*) FROM accounts WHERE name = 'of both'") == 1
 
 
+async def test_of_two_changes_at_once_with_one_tag_one_wins(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+    token = await make_token(pool_of_both, await make_user(pool_of_both, role="admin"))
+    team = (await browser.post("/api/v1/teams", json={"name": "raced"}, headers=LOGIN)).json()["id"]
+    path, login = f"/api/v1/teams/{team}", {"authorization": f"Bearer {token.secret}"}
+    outcomes = []
+    for n in range(10):
+        tagged = login | {"if-match": (await browser.get(path, headers=login)).headers["etag"]}
+        names = [f"raced {n} {side}" for side in ("left", "right")]
+        answers = await asyncio.gather(*(browser.patch(path, json={"name": name}, headers=tagged) for name in names))
+        outcomes.append(sorted(answer.status_code for answer in answers))
+
+    assert outcomes == [[200, 412]] * 10
+
+
 async def test_the_openapi_document_is_true(
     shared: Database, redis_url: str, catalogue_server: CatalogueServer, tmp_path: Path
 ) -> None:
