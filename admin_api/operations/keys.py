@@ -160,16 +160,17 @@ async def _find_owner(
 
 
 async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:
-    """Whose key it will be; None for a service key."""
+    """Whose key it will be; None for a service key. Of a team, in the words of who asked: an id does not tell its owner
+    an address."""
     if user is None:
         return None
     person = await get_user(executor, user)
     if person.status != "active":
-        raise GatewayError("conflict", f"'{person.email}' is deactivated.")
+        raise GatewayError("conflict", f"'{person.email if account.kind == 'personal' else user}' is deactivated.")
     if account.kind == "personal":
         return person
     if await accounts.find_member(executor, account_id=account.id, user_id=person.id) is None:
-        raise GatewayError("conflict", f"'{person.email}' is not in team '{account.name}'; add him first.")
+        raise GatewayError("conflict", f"'{user}' is not in team '{account.name}'; add him first.")
     return person
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_seen_account, viewer_of
 from admin_api.operations.actors import Actor, note, party_of, require_admin
-from admin_api.operations.checks import MOST_NAME, check_text, check_time_zone, check_word
+from admin_api.operations.checks import MOST_NAME, check_text, check_time_zone, check_word, invalid
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.versions import check_version, version_of
@@ -112,18 +112,23 @@ async def list_members(
 
 
 async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str = "member") -> TeamMember:
-    """Raises GatewayError `conflict` if the user is deactivated or in the team already."""
+    """By e-mail address, or for admins by id: a number that an owner tries would tell him the address behind it.
+
+    Raises GatewayError `conflict` if the user is deactivated or in the team already, or `validation_failed`.
+    """
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
+    if actor.role == "user" and "@" not in user:
+        raise invalid("user", "Name him by his e-mail address.")
     async with pool.acquire() as connection, connection.transaction():
         account = await _lock_team(connection, actor, team)
         person = await get_user(connection, user)
         if person.status != "active":
-            raise GatewayError("conflict", f"'{person.email}' is deactivated.")
+            raise GatewayError("conflict", f"'{user}' is deactivated.")
         if not await accounts.insert_member(connection, account_id=account.id, user_id=person.id, role=known):
-            raise GatewayError("conflict", f"'{person.email}' is in team '{account.name}' already.")
+            raise GatewayError("conflict", f"'{user}' is in team '{account.name}' already.")
         new = {"user_id": person.id, "email": person.email, "role": role}
         await note(connection, actor, "team.add_member", "team", account.id, new=new)
-        return await _get_member(connection, account, person)
+        return await _get_member(connection, account, person, user)
 
 
 async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> TeamMember:
@@ -148,7 +153,7 @@ async def update_member(
     async with pool.acquire() as connection, connection.transaction():
         account = await _lock_team(connection, actor, team)
         person = await get_user(connection, user)
-        old = await _get_member(connection, account, person)
+        old = await _get_member(connection, account, person, user)
         check_version(version_of(old), as_of)
         if old.role == known:
             return old
@@ -179,7 +184,7 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
         person = await get_user(connection, user)
         if actor.role != "user" or person.id != actor.user_id:
             await party_of(connection, actor, account)
-        old = await _get_member(connection, account, person)
+        old = await _get_member(connection, account, person, user)
         check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=person.id)
@@ -198,10 +203,11 @@ async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
     return account
 
 
-async def _get_member(executor: "Executor", account: Account, person: "User") -> TeamMember:
+async def _get_member(executor: "Executor", account: Account, person: "User", asked: str) -> TeamMember:
+    """Raises GatewayError `not_found` in the words of who asked: an id does not tell him an address."""
     member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
     if member is None:
-        raise GatewayError("not_found", f"'{person.email}' is not in team '{account.name}'.")
+        raise GatewayError("not_found", f"'{asked}' is not in team '{account.name}'.")
     return member
 
 

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from factories import ADMIN, READER, make_team, make_user, owner_of
+from factories import ADMIN, PEPPERS, READER, make_team, make_user, owner_of
 
-from admin_api.operations import teams
+from admin_api.operations import keys, teams
 from admin_api.operations.teams import TeamChange
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
@@ -55,6 +55,28 @@ async def test_owners_change_members_see_and_others_see_nothing(pool: Pool) -> N
     assert await code_of(teams.update_team(pool, owner_of(ann), team, TeamChange(name="TAKEN"))) == "conflict"
     assert await code_of(teams.remove_member(pool, owner_of(bob), team, user=bob.email)) == "done"
     assert await code_of(teams.find_team(pool, owner_of(bob), team)) == "not_found"
+
+
+async def test_an_id_tells_an_owner_nobodys_address(pool: Pool) -> None:
+    ann, bob = [await make_user(pool) for _ in range(2)]
+    team = (await make_team(pool)).name
+    await teams.add_member(pool, ADMIN, team, user=ann.email, role="owner")
+    asked: dict[str, Any] = {"user": str(bob.id)}
+
+    told = []
+    for attempt in (
+        teams.add_member(pool, owner_of(ann), team, **asked),
+        teams.update_member(pool, owner_of(ann), team, **asked, role="owner"),
+        teams.remove_member(pool, owner_of(ann), team, **asked),
+        teams.find_member(pool, owner_of(ann), team, **asked),
+        keys.create_key(pool, owner_of(ann), PEPPERS, keys.KeyWish(models=["any"], team=team, **asked)),
+    ):
+        with pytest.raises(GatewayError) as caught:
+            await attempt
+        told.append((caught.value.code, bob.email in caught.value.message))
+
+    assert told == [("validation_failed", False), *[("not_found", False)] * 3, ("conflict", False)]
+    assert (await teams.add_member(pool, ADMIN, team, **asked)).email == bob.email
 
 
 async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> None:
