@@ -192,6 +192,10 @@ class NewsSettings(_Settings):
         return MailServer(self.smtp_url, self.mail_from, self.smtp_ca_file)
 
 
+class WebhookSettings(SecretSettings, NewsSettings):
+    """For commands that make webhooks: what seals their secrets, and where they may lead."""
+
+
 class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings, LoginSettings):
     """The admin API's own."""
 

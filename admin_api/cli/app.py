@@ -19,6 +19,8 @@ GROUPS: Final = {
     "keys": "admin_api.cli.keys",
     "limits": "admin_api.cli.limits",
     "settings": "admin_api.cli.saved_settings",
+    "alerts": "admin_api.cli.alerts",
+    "webhooks": "admin_api.cli.webhooks",
     "deliveries": "admin_api.cli.deliveries",
     "usage": "admin_api.cli.usage",
     "ledger": "admin_api.cli.ledger",

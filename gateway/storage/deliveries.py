@@ -93,10 +93,12 @@ async def insert(
 
 
 # A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.
+# What waits for a webhook that is disabled goes on waiting.
 TAKE_DUE: Final = """
 WITH due AS (
     SELECT id FROM deliveries
     WHERE channel = ANY($1::text[]) AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+      AND (webhook_id IS NULL OR webhook_id IN (SELECT id FROM webhooks WHERE enabled))
     ORDER BY next_try_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + $3::interval FROM due WHERE d.id = due.id

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from admin_client import LOGIN, check_error, settings_for
+from admin_client import LOGIN, SECRET_KEYS, check_error, settings_for
 from alerting import KEYS, RULES, SENDER, limit_key, make_hook, send_all, use
 from conftest import Database
 from factories import make_key
@@ -210,6 +210,62 @@ async def test_each_filter_reads_an_index_and_no_more_than_the_page(pool: Pool, 
         for index, only in asked.items():
             plan = await explain(connection, LIST_DELIVERIES, 2**62, *only, 100)  # type: ignore[arg-type]  # a proxy
             assert index in json.dumps(plan), (index, plan)
+
+
+async def test_what_waits_for_a_disabled_webhook_is_sent_once_it_is_enabled(
+    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+) -> None:
+    await make_hook(pool, hook)
+    await alert(pool)
+    path = "/api/v1/webhooks/1"
+
+    await admin.patch(path, json={"enabled": False})
+    disabled = await send_all(pool, SENDER)
+    (waiting,) = (await admin.get(PATH, params={"webhook": 1})).json()["rows"]
+    await admin.patch(path, json={"enabled": True})
+    enabled = await send_all(pool, SENDER)
+
+    assert (disabled, waiting["status"], waiting["tries"]) == (0, "waiting", 0)
+    assert (enabled, len(hook.accepted)) == (1, 1)
+
+
+async def test_webhooks_and_alerts_by_command(
+    pool: Pool, database: Database, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = {"DATABASE_URL": database.app_url, "SECRET_KEYS": SECRET_KEYS, "WEBHOOK_ALLOW_HTTP": "true"}
+    env["WEBHOOK_NETWORKS"] = "127.0.0.0/8"
+    for name, value in env.items():
+        monkeypatch.setenv(f"LITEMAAS_{name}", value)
+
+    async def run(*command: str) -> Any:
+        done = await asyncio.to_thread(CliRunner().invoke, build_app([command[0]]), command)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout) if "--json" in command else done.stdout
+
+    event = "limit.threshold_reached"
+    made = await run("webhooks", "create", "--url", hook.url, "--event", event, "--json")
+    webhook = str(made["id"])
+    off = await run("webhooks", "update", webhook, "--disable", "--event", event, "--event", "subscription.pending")
+    on = await run("webhooks", "update", webhook, "--enable", "--json")
+    alert_id = await alert(pool)
+    assert await send_all(pool, Sender(keys=KEYS, rules=RULES)) == 1
+    renewed = await run("webhooks", "renew-secret", webhook, "--json")
+    listed = await run("webhooks", "list", "--json")
+    open_ones = await run("alerts", "list", "--open", "--json")
+    seen = await run("alerts", "acknowledge", str(alert_id), "--json")
+    still_open = await run("alerts", "list", "--open", "--json")
+    await run("webhooks", "delete", webhook)
+
+    assert "is disabled" in off
+    assert (on["enabled"], on["events"]) == (True, [event, "subscription.pending"])
+    assert "secret" not in on
+    assert made["secret"] != renewed["secret"]
+    assert [row["id"] for row in listed["rows"]] == [made["id"]]
+    assert "secret" not in listed["rows"][0]
+    assert [row["id"] for row in open_ones["rows"]][:1] == [alert_id]
+    assert seen["acknowledged_by"].startswith("cli:")
+    assert alert_id not in [row["id"] for row in still_open["rows"]]
+    assert await pool.fetchval("SELECT count(*) FROM webhooks") == 0
 
 
 async def test_the_commands_list_and_retry(

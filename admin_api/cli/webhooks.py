@@ -1,0 +1,78 @@
+"""`litemaas webhooks …`"""
+
+from typing import Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.operations import webhooks
+from admin_api.settings import WebhookSettings
+from admin_api.views.alerts import NewWebhookView, WebhookView
+from admin_api.views.shapes import PageView
+
+app = typer.Typer(no_args_is_help=True, help="Addresses of other programs that are told the news.")
+ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
+
+
+@app.command("list")
+def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show webhooks; never their secrets."""
+    page = act(lambda pool: webhooks.list_webhooks(pool, operator(), limit=limit, cursor=cursor))
+    columns = ("id", "account_id", "url", "events", "enabled", "created_by")
+    show_page(PageView[WebhookView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def create(
+    url: Annotated[str, typer.Option(help="https, to a public address unless settings allow more.")],
+    event: Annotated[list[str], typer.Option(help="What it is told of; may be repeated.")],
+    user: Annotated[str | None, typer.Option(help="Only of this user's account.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only of this team.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Make a webhook and show its signing secret, this once."""
+    settings = WebhookSettings.from_env()
+    made = act(
+        lambda pool: webhooks.create_webhook(
+            pool, operator(), settings.sealing_keys, settings.rules, url=url, events=event, user=user, team=team
+        ),
+        settings,
+    )
+    sentence = f"Webhook {made.webhook.id} to {url}. Its signing secret, shown this once: {made.secret}"
+    show(NewWebhookView.of(made), as_json=as_json, sentence=sentence)
+
+
+@app.command()
+def update(
+    webhook: ID,
+    url: Annotated[str | None, typer.Option(help="Where it leads.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="What it is told of, instead; may be repeated.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether it is told anything.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Change what is given."""
+    settings = WebhookSettings.from_env()
+    changed = act(
+        lambda pool: webhooks.update_webhook(
+            pool, operator(), settings.rules, webhook, url=url, events=event, enabled=enabled
+        ),
+        settings,
+    )
+    state = "is told" if changed.enabled else "is disabled; it would be told"
+    sentence = f"Webhook {changed.id} to {changed.url} {state} of {', '.join(changed.events)}."
+    show(WebhookView.model_validate(changed), as_json=as_json, sentence=sentence)
+
+
+@app.command("renew-secret")
+def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
+    """Give it a new signing secret, in force at once, shown this once."""
+    settings = WebhookSettings.from_env()
+    made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.sealing_keys, webhook), settings)
+    show(NewWebhookView.of(made), as_json=as_json, sentence=f"The new signing secret, shown this once: {made.secret}")
+
+
+@app.command()
+def delete(webhook: ID) -> None:
+    """Delete a webhook, with what still waits for it."""
+    act(lambda pool: webhooks.delete_webhook(pool, operator(), webhook))
+    typer.echo(f"Webhook {webhook} is deleted.")
