@@ -4,10 +4,10 @@ settled. A client that hangs up, a cancelled task or a stop of the server do not
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
@@ -58,7 +58,8 @@ class Settlements:
             # Calls are refused from then on; these were already under way. Their leases stay open, so the reaper
             # writes a row for each. A call without a lease has only the log.
             for row, is_leased in ended:
-                log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=asdict(row))
+                told = msgspec.structs.asdict(row)
+                log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=told)
             return
         if is_safe:
             self._waiting.extend(Settlement.of(row) for row, is_leased in ended if is_leased)

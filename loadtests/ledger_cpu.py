@@ -5,7 +5,6 @@ Counted by `process_time` over many real rows, through the real journal, writer 
 `--write` puts it into docs/ledger.md. `--profile` says where it goes."""
 
 import argparse
-import asyncio
 import cProfile
 import pstats
 import sys
@@ -16,6 +15,7 @@ from time import process_time
 from typing import Final
 
 import asyncpg
+import uvloop
 
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.domain.calls import Usage
@@ -132,7 +132,7 @@ async def main() -> None:
             found = {}
             async with new_pool(server.url(APP), size=2) as pool:
                 for size in SIZES:
-                    if asked.profile and size == 10:
+                    if asked.profile and size == 100:
                         profiler.enable()
                     found[size] = await measure_size(pool, folder / str(size), size)
                     profiler.disable()
@@ -153,4 +153,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    # As the gateway does.
+    uvloop.run(main())

@@ -27,6 +27,8 @@ class Price:
     # The same as whole numbers of 1/_units USD, worked out once: whole numbers are exact, and cost a tenth of Decimals.
     _rates: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _units: int = field(init=False, repr=False, compare=False)
+    # Whether a call can be charged at all: some unit has a price, be it 0.
+    is_known: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         zero = Decimal(0)
@@ -47,12 +49,8 @@ class Price:
         digits = max(0, *(-int(rate.as_tuple().exponent) for rate in rates))
         object.__setattr__(self, "_units", 10**digits)
         object.__setattr__(self, "_rates", tuple(int(rate.scaleb(digits)) for rate in rates))
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a call can be charged at all: some unit has a price, be it 0."""
         units = (self.input, self.output, self.per_request, self.image, self.second, self.character, self.query)
-        return any(unit is not None for unit in units)
+        object.__setattr__(self, "is_known", any(unit is not None for unit in units))
 
 
 def cost_nano_usd(price: Price, usage: Usage) -> int:

@@ -1,18 +1,22 @@
 """One row of the ledger, as it goes through the journal into Postgres. Never prompts, answers or secrets.
 
-Plain fields only: the domain knows no serializer. Field names are the columns of usage_logs.
+Field names are the columns of usage_logs. A struct of msgspec, for every call makes one: it is made and encoded in half
+of the time that a dataclass takes.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from gateway.domain.calls import Ending, EstimatedWhy
 
 
-@dataclass(slots=True, kw_only=True)
-class UsageRow:
-    """See migrations/0005 and docs/ledger.md; times in ms where named so, money in nano-USD."""
+class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """See migrations/0005 and docs/ledger.md; times in ms where named so, money in nano-USD.
+
+    What is left out as JSON is NULL in Postgres, so a default is None.
+    """
 
     request_id: UUID
     started_at: datetime
@@ -22,7 +26,7 @@ class UsageRow:
     subscription_id: int
     model_id: int
     model_asked: str
-    model_served: str | None
+    model_served: str | None = None
     endpoint: str
     streamed: bool
     status: int
@@ -34,15 +38,15 @@ class UsageRow:
     reasoning_tokens: int
     cost_nano_usd: int | None
     price_id: int | None
-    litellm_cost_nano_usd: int | None
+    litellm_cost_nano_usd: int | None = None
     counted_requests: int
     counted_tokens: int
     counted_nano_usd: int
-    first_byte_ms: int | None
+    first_byte_ms: int | None = None
     total_ms: int
     estimated: bool
-    estimated_why: EstimatedWhy | None
-    error_code: str | None
+    estimated_why: EstimatedWhy | None = None
+    error_code: str | None = None
 
     @property
     def counted_rate_requests(self) -> int:

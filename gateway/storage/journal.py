@@ -18,7 +18,6 @@ import structlog
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.journal_files import (
-    HEAD,
     Adopted,
     JournalState,
     Piece,
@@ -26,7 +25,6 @@ from gateway.storage.journal_files import (
     adopt,
     encode_row,
     is_same,
-    line_of,
     new_lock,
     write_state,
 )
@@ -109,18 +107,17 @@ class Journal:
         write_state(self._lock, self._state)
 
     def _start_segment(self) -> None:
-        """The head is a trial of the disk, too: an empty file fits on a full one."""
         path = self._folder / f"{self.worker}.{self._number + 1:06d}.log"
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         segment = Segment(path, file)
         try:
-            if os.write(file, HEAD) < len(HEAD):
-                raise OSError("the disk is full")
+            segment.start()
         except OSError:
             segment.remove()
             raise
-        segment.size = segment.offset = len(HEAD)
         self._number += 1
+        if self.segments:
+            self.segments[-1].forget()
         self.segments.append(segment)
         self._is_open = True
 
@@ -136,19 +133,15 @@ class Journal:
         """Raises JournalFull: not all of the rows are in it, and none may be taken to be."""
         if not self.is_taking:
             raise JournalFull
-        data = b"".join([line_of(encode_row(row)) for row in rows])
         segment = self.segments[-1]
+        before = segment.size
         try:
-            written = os.write(segment.file, data)
-            segment.size += written
-            self.size_bytes += written
-            if written < len(data):
-                raise OSError("the disk is full")
+            segment.append([encode_row(row) for row in rows])
         except OSError as exc:
-            # A torn line would swallow the next one, so nothing more is written to this segment.
             self._fail("write", exc)
             raise JournalFull from exc
-        segment.waiting += len(rows)
+        finally:
+            self.size_bytes += segment.size - before
         self._unsynced.add(segment)
         if segment.size >= self._segment_bytes:
             self.open()
@@ -156,8 +149,7 @@ class Journal:
     def give_up(self, segment: Segment, piece: Piece) -> None:
         """Postgres has the piece. A segment that is not written any more goes when nothing waits in it."""
         self.size_bytes -= piece.end - segment.offset
-        segment.offset = piece.end
-        segment.waiting = max(0, segment.waiting - len(piece.rows))
+        segment.give_up(piece)
         self._is_told = False
 
     def drop_finished(self) -> None:

@@ -22,7 +22,13 @@ from gateway.domain.usage_rows import UsageRow
 log = structlog.get_logger(__name__)
 
 READ_BYTES: Final = 128 * 1024
+# Of rows that are still in memory, so many are read at once.
+READ_ROWS: Final = 256
+# So many are kept there; while Postgres is away, the others wait on disk alone.
+MOST_FRESH: Final = 4096
 HEAD: Final = b"# litemaas journal 1\n"
+# A line has so many bytes beside its row.
+LINE_BYTES: Final = 10
 
 _encode = msgspec.json.Encoder().encode
 # Fields it does not know are left out; fields that came later have a default in UsageRow. So workers of two versions
@@ -36,6 +42,10 @@ encode_row: Final = _encode
 def line_of(data: bytes) -> bytes:
     """One line of a segment, of a row as JSON."""
     return b"%08x %s\n" % (zlib.crc32(data), data)
+
+
+def _size_of(rows: Sequence[bytes]) -> int:
+    return sum(map(len, rows)) + LINE_BYTES * len(rows)
 
 
 def check_line(line: bytes) -> bytes | None:
@@ -65,10 +75,11 @@ class Piece:
 class Segment:
     """One file; `offset` is how far its rows are in Postgres, `waiting` how many are not, where that is known.
 
-    Read through a descriptor of its own: a segment that somebody removes meanwhile loses nothing.
+    Read through a descriptor of its own: a segment that somebody removes meanwhile loses nothing. Whoever writes it
+    need not read again what it has just written: the rows behind `_fresh_from` are kept in memory, too.
     """
 
-    __slots__ = ("file", "offset", "path", "size", "waiting")
+    __slots__ = ("_fresh", "_fresh_from", "file", "offset", "path", "size", "waiting")
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -76,13 +87,45 @@ class Segment:
         self.offset = 0
         self.size = 0
         self.waiting = 0
+        self._fresh: list[bytes] = []
+        self._fresh_from: int | None = None
+
+    def start(self) -> None:
+        """Writes the head of a new file, which is a trial of the disk, too: an empty file fits on a full one. Raises
+        OSError."""
+        if os.write(self.file, HEAD) < len(HEAD):
+            raise OSError("the disk is full")
+        self.size = self.offset = self._fresh_from = len(HEAD)
+
+    def append(self, rows: Sequence[bytes]) -> None:
+        """Adds rows as JSON to a segment that was started. Raises OSError: a part of them may be in the file, and
+        nothing more may be added: a torn line would swallow the next one."""
+        data = b"".join([line_of(row) for row in rows]) if len(rows) > 1 else line_of(rows[0])
+        written = os.write(self.file, data)
+        self.size += written
+        if written < len(data):
+            raise OSError("the disk is full")
+        self.waiting += len(rows)
+        self._fresh += rows
+        if len(self._fresh) > MOST_FRESH:
+            self.forget()
+
+    def forget(self) -> None:
+        """Keeps in memory no longer what is on disk anyway."""
+        if self._fresh_from is not None:
+            self._fresh_from += _size_of(self._fresh)
+            self._fresh = []
 
     def read(self) -> Piece:
         """What is whole from `offset` on; `end` is still `offset` when there is nothing."""
-        data = os.pread(self.file, READ_BYTES, self.offset)
+        if self.offset == self._fresh_from:
+            rows = self._fresh[:READ_ROWS]
+            return Piece(self.offset + _size_of(rows), rows)
+        room = READ_BYTES if self._fresh_from is None else min(READ_BYTES, self._fresh_from - self.offset)
+        data = os.pread(self.file, room, self.offset)
         end = data.rfind(b"\n") + 1
         piece = Piece(self.offset + end)
-        if end == 0 and len(data) == READ_BYTES:
+        if end == 0 and data and len(data) == room:
             # No line is that long: blocks that a power loss left unwritten. What follows may be whole.
             log.error("journal_damaged", segment=self.path.name, offset=self.offset)
             piece.end += len(data)
@@ -93,6 +136,14 @@ class Segment:
             elif not line.startswith(b"#"):
                 piece.strange.append(line + b"\n")
         return piece
+
+    def give_up(self, piece: Piece) -> None:
+        """Postgres has what was read last."""
+        if self.offset == self._fresh_from:
+            del self._fresh[: len(piece.rows)]
+            self._fresh_from = piece.end
+        self.offset = piece.end
+        self.waiting = max(0, self.waiting - len(piece.rows))
 
     def remove(self) -> None:
         """Every row of it is in Postgres."""

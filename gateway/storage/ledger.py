@@ -24,7 +24,7 @@ from gateway.storage.rollups import (
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-_COLUMNS: Final = tuple(UsageRow.__dataclass_fields__)
+_COLUMNS: Final = UsageRow.__struct_fields__
 _NAMES: Final = ", ".join(_COLUMNS)
 _TYPES: Final = (
     "request_id uuid, started_at timestamptz, account_id bigint, user_id bigint, api_key_id bigint, "
@@ -65,7 +65,7 @@ CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
 # journal's part is given up on the strength of it.
 WRITE_NEW_ROWS = f"""
 WITH given AS MATERIALIZED (
-    SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES})
+    SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES})
     ORDER BY request_id, estimated_why IS NOT DISTINCT FROM 'reaped'),
 inserted AS (
     INSERT INTO usage_logs ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY request_id
@@ -117,7 +117,8 @@ async def write_rows(pool: "Pool", rows: Sequence[UsageRow]) -> Written:
 
 async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
     """The same for rows as the journal has them, each as JSON: they are read only where an id is there already."""
-    batch = (b"[" + b",".join(lines) + b"]").decode()
+    # As bytes, which are sent as they are.
+    batch = b"[%b]" % b",".join(lines)
     async with pool.acquire() as connection:
         try:
             record = await connection.fetchrow(WRITE_NEW_ROWS, batch)

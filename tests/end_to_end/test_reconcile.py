@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
@@ -84,7 +85,7 @@ async def test_a_row_removed_one_added_and_one_altered_are_found(
     ids = await ask_everything(caller, ledger, house)
     removed, dearer, longer = ids[0], ids[1], ids[2]
     row = (await find_rows(pool, [ids[3]]))[0]
-    added = replace(row, request_id=new_id(row.started_at))
+    added = msgspec.structs.replace(row, request_id=new_id(row.started_at))
     await write_rows(pool, [added])
     await pool.execute("DELETE FROM usage_logs WHERE request_id = $1", removed)
     await pool.execute("UPDATE usage_logs SET cost_nano_usd = cost_nano_usd + 1 WHERE request_id = $1", dearer)

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import redis.asyncio
 from callers import Caller, make_caller
 from gateways import GatewayThread, Ledger, Tallies, until
+from msgspec.structs import replace
 
 from deploy.embedded.valkey import Valkey
 from gateway.domain.ids import milliseconds_of, uuid7

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ import pytest
 import structlog.testing
 from conftest import Database
 from factories import ADMIN
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from usage_rows import TODAY, make_usage_row
 
@@ -28,7 +28,7 @@ from gateway.keep_partitions import PartitionKeeper
 from gateway.settle import Settlements
 from gateway.storage import ledger_writer
 from gateway.storage.journal import Journal, JournalFull
-from gateway.storage.journal_files import line_of, lock_file
+from gateway.storage.journal_files import encode_row, line_of, lock_file
 from gateway.storage.ledger import write_rows
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
@@ -206,6 +206,52 @@ def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.
     journal.drop_finished()
 
     assert len(list(tmp_path.glob("*.log"))) == len(journal.segments) == 1
+    journal.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_come_once_and_in_order_from_memory_and_from_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """While Postgres takes a piece, more rows come, and memory may have to let go of some."""
+    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 9000)
+    monkeypatch.setattr("gateway.storage.journal_files.READ_BYTES", 4000)
+    monkeypatch.setattr("gateway.storage.journal_files.READ_ROWS", 3)
+    monkeypatch.setattr("gateway.storage.journal_files.MOST_FRESH", 8)
+    chance, journal = Random(seed), Journal(tmp_path, most_bytes=2**20)
+    journal.open()
+    given: list[bytes] = []
+    taken: list[bytes] = []
+    came_from_memory = 0
+
+    def append() -> None:
+        count = min(chance.choice([0, 1, 1, 2, 5]), 150 - len(given))
+        rows = some(count, error_code="x" * chance.randrange(50))
+        if rows:
+            journal.append(rows)
+            given.extend(map(encode_row, rows))
+
+    for _ in range(1000):
+        append()
+        segment = next((one for one in journal.segments if one.waiting), None)
+        if segment is None and len(given) == 150:
+            break
+        if segment is None or chance.random() < 0.4:
+            continue
+        piece = segment.read()
+        came_from_memory += segment.offset == segment._fresh_from
+        append()
+        if chance.random() < 0.2:
+            continue  # Postgres did not answer: read again
+        taken += piece.rows
+        journal.give_up(segment, piece)
+        assert sum(len(one._fresh) for one in journal.segments) <= 8
+        journal.drop_finished()
+
+    assert taken == given
+    assert came_from_memory > 0
+    assert journal.size_bytes == sum(len(one._fresh) for one in journal.segments) == 0
     journal.close()
     assert list(tmp_path.iterdir()) == []
 

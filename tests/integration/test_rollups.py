@@ -1,6 +1,5 @@
 """Rollups are what the rows add up to, whatever was written, in whatever batches, and replaced afterwards."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from factories import ADMIN
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from usage_rows import TODAY, empty_ledger, make_usage_row, usage_rows
 
 from admin_api.operations.ledger import verify_ledger
