@@ -25,7 +25,7 @@ HOLDS_WITHIN_S = 1.0
 @pytest.fixture(scope="module")
 async def workers(house: House, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     folder = tmp_path_factory.mktemp("workers")
-    running = Workers(house, folder, LITEMAAS_STATE_DIR=str(folder / "state"))
+    running = Workers(house, folder, LITEMAAS_STATE_DIR=str(folder / "state"), TMPDIR=str(folder))
     try:
         await running.start()
         yield running
@@ -138,6 +138,20 @@ async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers,
         assert total(text, "litemaas_calls_in_flight") == 0
 
 
+async def test_no_scrape_is_lost_to_the_file_of_a_worker_that_was_killed_while_it_made_it(
+    workers: Workers, caller: Caller
+) -> None:
+    (folder,) = folders_of_metrics(Path(workers.program.env["TMPDIR"]))
+    (folder / "counter_4194303.db").touch()
+    (folder / "gauge_livesum_4194303.db").touch()
+
+    with workers.connections() as connections:
+        scraped = [get(connection, "/metrics") for connection in connections.values()]
+
+    assert [said.status for said in scraped] == [200, 200]
+    assert all("litemaas_calls_total{" in said.body.decode() for said in scraped)
+
+
 async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller) -> None:
     def cached() -> float:
         with workers.connections() as connections:
@@ -218,7 +232,7 @@ async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row
 
         await until(all_are_open, "eight open streams")
 
-        assert folders_of_metrics(tmp_path) == 1
+        assert len(folders_of_metrics(tmp_path)) == 1
         os.kill(workers.program.pid, signal.SIGTERM)
         ended = await asyncio.gather(*short)
         cut = await asyncio.gather(*long, return_exceptions=True)
@@ -235,8 +249,8 @@ async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row
     await tallies.all_settled(caller.account_id)
     assert workers.program.child is not None
     assert workers.program.child.exit_code == 0
-    assert folders_of_metrics(tmp_path) == 0
+    assert folders_of_metrics(tmp_path) == []
 
 
-def folders_of_metrics(folder: Path) -> int:
-    return len(list(folder.glob("litemaas-metrics-*")))
+def folders_of_metrics(folder: Path) -> list[Path]:
+    return list(folder.glob("litemaas-metrics-*"))
