@@ -11,7 +11,7 @@ from admin_api.operations.checks import invalid
 from gateway.storage import audit
 from gateway.storage.journal_status import JournalStatus, count_refused, list_journals
 from gateway.storage.ledger_check import LedgerCheck, check_ledger
-from gateway.storage.partitions import Partition, list_partitions, oldest_kept
+from gateway.storage.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
 from gateway.storage.rebuild import rebuild_day
 from gateway.storage.replay import Replay, replay_file
 
@@ -49,16 +49,23 @@ async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck
 
 async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date) -> int:
     """Adds up these UTC days anew, both included; how many. What is done stays done when it is broken off. Raises
-    GatewayError `validation_failed` where there are no rows of a day any more."""
+    GatewayError `validation_failed` where the ledger has no rows of a day: its sums would be lost."""
     require_admin(actor)
+    if last < first:
+        raise invalid("to", "to is no earlier than from.")
+    if (last - first).days >= MOST_DAYS:
+        raise invalid("to", f"A rebuild is of {MOST_DAYS} days at most.")
     async with pool.acquire() as connection:
         kept_from = await oldest_kept(connection)
-    if last < first or (last - first).days >= MOST_DAYS:
-        raise invalid("to", "to is no earlier than from.")
+        months = [month_of(partition) for partition in await list_partitions(connection)]
     if kept_from is not None and first < kept_from.date():
         raise invalid(
             "from", f"The rows before {kept_from:%Y-%m-%d} were dropped; their sums are all there is of them."
         )
+    if not months or first < months[0]:
+        raise invalid("from", f"The ledger has no rows before {months[0] if months else 'its first month'}.")
+    if last >= (after := next_month(months[-1])):
+        raise invalid("to", f"The ledger has no rows from {after} on.")
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     for day in days:
         await rebuild_day(pool, day)
@@ -74,10 +81,13 @@ async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date
 
 
 async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Replay:
-    """Writes the rows of a file. Raises GatewayError `validation_failed` for one that can not be read."""
+    """Writes the rows of a file. Raises GatewayError `validation_failed` for one that can not be read, or written
+    where it is not to be kept as it is."""
     require_admin(actor)
-    if not await asyncio.to_thread(path.is_file):
-        raise invalid("file", f"There is no file {path}.")
+    try:
+        (await asyncio.to_thread(path.open, "rb" if keep else "r+b")).close()
+    except OSError as exc:
+        raise invalid("file", f"{path} can not be {'read' if keep else 'read or changed'}: {exc.strerror}.") from exc
     done = await replay_file(pool, path, keep=keep)
     async with pool.acquire() as connection:
         await audit.insert(
@@ -92,8 +102,11 @@ async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Repla
 
 
 async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerStatus:
-    """What waits in the journals of `state_dir`, and which months the ledger has."""
+    """What waits in the journals of `state_dir`, and which months the ledger has. Raises GatewayError
+    `validation_failed` for a file in its place."""
     require_reader(actor)
+    if await asyncio.to_thread(state_dir.is_file):
+        raise invalid("state_dir", f"{state_dir} is no folder.")
     folder = state_dir / "journal"
     journals = await asyncio.to_thread(list_journals, folder)
     async with pool.acquire() as connection:

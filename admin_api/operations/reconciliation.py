@@ -108,6 +108,8 @@ async def reconcile_ledger(
     for field, moment in (("since", since), ("until", until)):
         if moment is not None and moment.tzinfo is None:
             raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T00:00:00Z.")
+    if since is not None and until is not None and until <= since:
+        raise invalid("until", "until is later than since.")
     reader = _Reader(lines)
     async with pool.acquire() as connection, connection.transaction():
         found = await reconciliation.reconcile(

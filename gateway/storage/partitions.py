@@ -2,7 +2,7 @@
 owner, for the app's role may make and drop no tables."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -87,6 +87,16 @@ def months_before(now: datetime, months: int) -> datetime:
     """The start of the month that many whole months before the current one, in UTC."""
     count = now.year * 12 + now.month - 1 - months
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
+
+
+def month_of(partition: Partition) -> date:
+    """Its first day."""
+    return date(int(partition.name[-6:-2]), int(partition.name[-2:]), 1)
+
+
+def next_month(month: date) -> date:
+    """The first day after it."""
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
 
 
 async def oldest_kept(executor: "Executor") -> datetime | None:
