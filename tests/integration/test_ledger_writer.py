@@ -30,6 +30,7 @@ from gateway.storage import ledger_writer
 from gateway.storage.journal import Journal, JournalFull
 from gateway.storage.journal_files import encode_row, line_of, lock_file
 from gateway.storage.ledger import write_rows
+from gateway.storage.ledger_batches import write_batch
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.postgres import Pool, new_pool
@@ -415,6 +416,28 @@ async def test_reapers_and_replays_that_race_leave_one_real_row_each(
     assert {row["estimated_why"] for row in rows.values()} == {None}
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "reaped before"])
+async def test_of_an_estimate_and_the_real_row_in_one_batch_the_real_one_stays_and_once(
+    site: Site, pool: Pool, is_there: bool
+) -> None:
+    real = some(2)
+    estimates = [
+        replace(row, estimated=True, estimated_why="reaped", ending="upstream_error", completion_tokens=1000)
+        for row in real
+    ]
+    if is_there:
+        await write_rows(pool, estimates)
+
+    done = await write_rows(pool, [real[0], estimates[0], estimates[1], real[1]])
+    again = await write_rows(pool, [*estimates, *(replace(row, completion_tokens=7) for row in real)])
+
+    assert (done.inserted, done.replaced) == ((0, 2) if is_there else (2, 0))
+    assert (again.inserted, again.replaced, set(again.kept)) == (0, 0, ids(real))
+    rows = await site.rows()
+    assert {(row["estimated_why"], row["completion_tokens"]) for row in rows.values()} == {(None, 6)}
+    assert await pool.fetchval("SELECT sum(calls) FROM usage_days") == 2
+
+
 # --- months ---
 
 
@@ -461,6 +484,17 @@ async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site,
     assert await sum_windows(pool, 1, [lifetime]) == [3 * 23_000]
     with pytest.raises(GatewayError, match="were dropped"):
         await upkeep.rebuild_rollups(pool, ADMIN, first=months_ago(6).date(), last=TODAY.date())
+
+
+async def test_as_many_whole_months_as_are_to_be_kept_stay_besides_the_current_one(site: Site, pool: Pool) -> None:
+    kept = [make_usage_row(months_ago(n)) for n in (0, 1, 2, 3)]
+    await write_batch(pool, [encode_row(row) for row in (*kept, make_usage_row(months_ago(4)))])
+
+    dropped = await PartitionKeeper(pool, retention_months=3).look(datetime.now(UTC))
+
+    assert [name[-6:] for name in dropped] == [f"{months_ago(4):%Y%m}"]
+    rows = await pool.fetch("SELECT request_id FROM usage_logs")
+    assert {row["request_id"] for row in rows} == ids(kept)
 
 
 async def test_a_month_is_made_while_somebody_reads_the_ledger(pool: Pool) -> None:
@@ -514,6 +548,39 @@ async def test_rollups_are_added_up_anew_while_rows_come_in(site: Site, pool: Po
     await upkeep.rebuild_rollups(pool, ADMIN, first=days[-1].date(), last=TODAY.date())
 
     assert (await upkeep.verify_ledger(pool, ADMIN, days=5)).differences == ()
+
+
+# A rebuild of a day stops in its midst while somebody has this lock.
+HOLD = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+CREATE TRIGGER hold BEFORE DELETE ON usage_days FOR EACH STATEMENT EXECUTE FUNCTION hold();
+SELECT pg_advisory_lock(4711)
+"""
+
+
+async def test_a_row_that_comes_in_the_midst_of_a_rebuild_waits_and_is_counted_once(
+    site: Site, pool: Pool, database: Database
+) -> None:
+    await write_rows(pool, some(3))
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(HOLD)
+
+    async def waits(count: int, task: "asyncio.Task[Any]") -> None:
+        async with asyncio.timeout(10):
+            while await owner.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") < count:
+                assert not task.done()
+                await asyncio.sleep(0.02)
+
+    rebuilding = asyncio.create_task(upkeep.rebuild_rollups(pool, ADMIN, first=TODAY.date(), last=TODAY.date()))
+    await waits(1, rebuilding)
+    # Of an account, a key and a model that no sum has yet: nothing else would hold it up.
+    writing = asyncio.create_task(write_rows(pool, some(1, account_id=9, user_id=9, api_key_id=9, model_id=9)))
+    await waits(2, writing)
+    await owner.close()
+
+    assert (await rebuilding, (await writing).inserted) == (1, 1)
+    assert len(await site.rows()) == 4
 
 
 async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool, away: Pool, tmp_path: Path) -> None:

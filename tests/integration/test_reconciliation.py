@@ -76,6 +76,34 @@ async def test_costs_differ_by_a_nano_usd_or_not_at_all(pool: Pool, rows: list[U
     assert calls(await reconcile_ledger(pool, ADMIN, lines, tolerance_nano_usd=1)) == {"same": 10}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"prompt_tokens": 12}, {"prompt_tokens": 10}, {"completion_tokens": 7}, {"completion_tokens": 5},
+     {"response_cost": 1}, {"response_cost": None}],
+)  # fmt: skip
+async def test_a_call_that_differs_in_one_number_is_named(
+    pool: Pool, rows: list[UsageRow], changes: dict[str, Any]
+) -> None:
+    found = await reconcile_ledger(pool, ADMIN, [*map(line_of, rows[:9]), line_of(rows[9], **changes)])
+
+    assert calls(found) == {"same": 9, "different": 1}
+    assert [(one.finding, one.request_id) for one in found.findings] == [("different", rows[9].request_id)]
+
+
+async def test_a_call_of_one_side_is_named_by_where_it_is_lacking(pool: Pool, rows: list[UsageRow]) -> None:
+    lost = make_usage_row(AT + timedelta(seconds=5), cost_nano_usd=7)
+
+    found = await reconcile_ledger(pool, ADMIN, map(line_of, [*rows[:4], lost, *rows[5:]]))
+
+    assert calls(found) == {"same": 9, "missing": 1, "extra": 1}
+    assert {one.finding: one.request_id for one in found.findings} == {
+        "missing": lost.request_id, "extra": rows[4].request_id,
+    }  # fmt: skip
+    assert (found.counts["missing"].tokens, found.counts["missing"].litellm_tokens) == (0, 17)
+    assert (found.counts["extra"].tokens, found.counts["extra"].litellm_tokens) == (17, 0)
+    assert not found.agrees
+
+
 async def test_what_never_left_is_not_missed_and_no_price_is_no_difference(pool: Pool) -> None:
     unpriced = make_usage_row(AT, cost_nano_usd=None)
     first, last = make_usage_row(AT - timedelta(seconds=1)), make_usage_row(AT + timedelta(seconds=1))

@@ -1,0 +1,123 @@
+"""What the ledger does by the clock: months made ahead of time, and what is written synced to disk."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+from conftest import Database
+from structlog.testing import capture_logs
+from usage_rows import TODAY, make_usage_row
+
+from gateway.keep_partitions import PartitionKeeper
+from gateway.storage.journal import Journal
+from gateway.storage.ledger import write_rows
+from gateway.storage.partitions import list_partitions
+from gateway.storage.postgres import Pool
+
+
+def month(ahead: int) -> datetime:
+    """The start of the month so many after this one."""
+    count = TODAY.year * 12 + TODAY.month - 1 + ahead
+    return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
+
+
+async def test_a_gateway_makes_three_months_ahead_and_rows_of_them_need_no_other(
+    pool: Pool, database: Database
+) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    for ahead in (0, 1, 2, 3):
+        await owner.execute(f"DROP TABLE usage_logs_{month(ahead):%Y%m}")
+    await owner.close()
+
+    assert await PartitionKeeper(pool, retention_months=0).look(datetime.now(UTC)) == []
+
+    made = [f"usage_logs_{month(ahead):%Y%m}" for ahead in (-1, 0, 1, 2, 3)]
+    assert [partition.name for partition in await list_partitions(pool)] == made  # type: ignore[arg-type]  # a pool will do
+    written = await write_rows(pool, [make_usage_row(month(ahead)) for ahead in (-1, 0, 1, 2, 3)])
+    assert written.inserted == 5
+    with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
+        await write_rows(pool, [make_usage_row(month(4))])
+
+
+@contextmanager
+def seen_syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """Of which file, and how long it was."""
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def see(file: int) -> None:
+        about = os.fstat(file)
+        fsync(file)
+        synced.append((about.st_ino, about.st_size))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", see)
+        yield synced
+
+
+async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.journal.SYNC_S", 0.05)
+    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 20_000)
+    journal = Journal(tmp_path, most_bytes=2**20)
+    journal.open()
+    with seen_syncs(monkeypatch) as synced:
+        keeping = asyncio.create_task(journal.keep())
+
+        async def all_is_safe() -> None:
+            async with asyncio.timeout(10):
+                while not {(os.fstat(s.file).st_ino, s.size) for s in journal.segments if s.waiting} <= set(synced):
+                    await asyncio.sleep(0.01)
+
+        for calls in (1, 5, 70):
+            before = len(synced)
+            for _ in range(calls):
+                # No call waits for it: the loop does not turn between them.
+                journal.append([make_usage_row(TODAY)])
+            assert len(synced) == before
+            await all_is_safe()
+            await asyncio.sleep(0.3)
+            assert len(synced) - before == sum(segment.waiting > 0 for segment in journal.segments)
+        assert len(journal.segments) > 2
+        keeping.cancel()
+    journal.close()
+
+
+async def test_a_file_that_could_not_be_synced_is_written_no_more_and_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.journal.RETRY_S", 0.1)
+    troubles: list[str] = []
+    journal = Journal(tmp_path, most_bytes=2**20, on_trouble=troubles.append)
+    journal.open()
+
+    def fail(_: int) -> None:
+        raise OSError("the disk is broken")
+
+    journal.append([first := make_usage_row(TODAY)])
+    with capture_logs() as logged, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        keeping = asyncio.create_task(journal.keep())
+        async with asyncio.timeout(10):
+            while journal.is_writable:
+                await asyncio.sleep(0.01)
+        assert not journal.is_taking
+    async with asyncio.timeout(10):
+        while not journal.is_taking:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    size = journal.segments[0].size
+    journal.append([make_usage_row(TODAY)])
+
+    assert troubles == ["sync"]
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["journal_not_written"]
+    assert [segment.waiting for segment in journal.segments] == [1, 1]
+    assert os.fstat(journal.segments[0].file).st_size == size
+    assert str(first.request_id).encode() in journal.segments[0].read().rows[0]
+    journal.close()
