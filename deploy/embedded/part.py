@@ -37,6 +37,11 @@ class Part(ABC):
             raise RuntimeError("launch() comes before wait()")
         self.child.wait_until(self.is_ready, self.PATIENCE_S)
 
+    def check(self) -> None:
+        """Raise Ended, with its exit code and last lines, if it has ended by itself."""
+        if self.child:
+            self.child.check()
+
     def start(self) -> Self:
         """Start it and wait. After a `stop()` it comes back on the same port."""
         self.launch()

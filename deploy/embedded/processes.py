@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TETHER = Path(__file__).with_name("tether.py")
+MOST_LINES = 8
+MOST_OF_A_LINE = 300
 
 
 class NotStarted(RuntimeError):
     """A part could not be started. Its message is one sentence for a person."""
+
+
+class Ended(RuntimeError):
+    """A part ended by itself. Its message is one sentence for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,14 @@ class Child:
 
     def last_words(self) -> str:
         return f"its last words are in {self.log}."
+
+    def check(self) -> None:
+        """Raise Ended if it has ended, with its exit code (of a signal: less than 0) and the last lines it said."""
+        code = self.exit_code
+        if code is not None:
+            lines = self.log.read_text(errors="replace").split("\n")[-MOST_LINES - 1 :]
+            said = " | ".join(line.strip()[:MOST_OF_A_LINE] for line in lines if line.strip())
+            raise Ended(f"{self.name} ended with code {code}; last lines: {said or 'none'}")
 
 
 def _tethered(argv: Sequence[str], stop_signal: signal.Signals, account: Account | None) -> list[str]:

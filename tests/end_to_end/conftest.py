@@ -4,6 +4,7 @@ import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -31,22 +32,48 @@ MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
 
 
 @pytest.fixture(scope="package")
-async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    folder = tmp_path_factory.mktemp("end_to_end")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("end_to_end")
+
+
+@pytest.fixture(scope="package")
+def model_server(folder: Path) -> Iterator[ModelServer]:
+    with ModelServer(folder, delay_s=0, tokens_per_s=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def litellm(folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
+    """Launched, and not waited for."""
+    litellm = LiteLLM(folder / "litellm", model_server.url, usage_log=folder / USAGE_LOG)
+    try:
+        litellm.launch()
+        yield litellm
+    finally:
+        litellm.discard()
+
+
+@pytest.fixture(scope="package")
+async def house(
+    postgres: Postgres, template: str, folder: Path, model_server: ModelServer, litellm: LiteLLM
+) -> AsyncIterator[House]:
     await create_database(postgres, "end_to_end", template=template)
     database = Database("end_to_end", postgres.url(APP, "end_to_end"), postgres.url(OWNER, "end_to_end"))
-    with ExitStack() as stack:
-        model_server = stack.enter_context(ModelServer(folder, delay_s=0, tokens_per_s=0))
-        litellm = LiteLLM(folder / "litellm", model_server.url, usage_log=folder / USAGE_LOG)
-        stack.callback(litellm.discard)
-        litellm.launch()
-        # Loading the clients takes seconds, in which LiteLLM comes up.
-        for name in ("openai", "anthropic"):
-            importlib.import_module(name)
-        valkey = stack.enter_context(Valkey(folder / "valkey"))
+    # Loading the clients takes seconds, in which LiteLLM comes up.
+    for name in ("openai", "anthropic"):
+        importlib.import_module(name)
+    with Valkey(folder / "valkey") as valkey:
         litellm.wait()
         yield House(database, valkey, litellm.url, litellm.api_key, model_server, folder)
     await drop_database(postgres, "end_to_end")
+
+
+@pytest.fixture(autouse=True)
+def litellm_lives(house: House, litellm: LiteLLM) -> Iterator[None]:
+    """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
+    litellm.check()
+    yield
+    litellm.check()
 
 
 @pytest.fixture(scope="package")

@@ -79,6 +79,14 @@ async def house(
     await drop_database(postgres, "sdk")
 
 
+@pytest.fixture
+def litellm_lives(house: House, litellm_on_its_way: LiteLLM) -> Iterator[None]:
+    """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
+    litellm_on_its_way.check()
+    yield
+    litellm_on_its_way.check()
+
+
 @pytest.fixture(scope="package")
 async def pool(house: House) -> AsyncIterator[Pool]:
     async with new_pool(house.database.app_url, size=5) as opened:
@@ -112,7 +120,7 @@ def ledger(pool: Pool) -> Ledger:
 
 @pytest.fixture
 async def scene(
-    pool: Pool, tallies: Tallies, gateway: GatewayThread, gateway_without_redis: GatewayThread
+    litellm_lives: None, pool: Pool, tallies: Tallies, gateway: GatewayThread, gateway_without_redis: GatewayThread
 ) -> AsyncIterator[Scene]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
 
