@@ -141,8 +141,11 @@ closed-loop: install
 compare-limits: litellm
 	$(BIN)/python -m loadtests.litellm_limits.compare
 
+# Every GET of the admin API beside ten million calls: about 25 minutes and 25 GB of disk. KEEP=folder keeps the database
+# for the next time; ONLY=/audit asks some; USERS=500 ROWS=100000 for a quick try; WRITE=1 puts it into docs/admin.md.
 admin-bench: install
-	$(BIN)/python -m loadtests.admin_bench --write
+	$(BIN)/python -m loadtests.admin_bench $(if $(USERS),--users $(USERS)) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(KEEP),--keep $(KEEP)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
 
 script-cost: install
 	$(BIN)/python -m loadtests.script_cost

@@ -30,7 +30,8 @@ UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 class Postgres(Part):
     """A cluster made anew in `folder`, with the roles owner and app and an empty database.
 
-    `stop()` and `start()` keep its data, `discard()` does not.
+    `stop()` and `start()` keep its data, `discard()` does not. `keep`: a cluster that is there already is used as it
+    is, with new passwords; its account has to be able to reach the folder.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Postgres(Part):
         port: int | None = None,
         durable: bool = True,
         settings: Mapping[str, str] | None = None,
+        keep: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.port = port or free_port()
@@ -49,6 +51,7 @@ class Postgres(Part):
         self._data = self.folder / "data"
         self._borrowed: Path | None = None
         self._is_made = False
+        self._keep = keep
 
     def url(self, user: str = APP, database: str = DATABASE) -> str:
         return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/{database}"
@@ -57,8 +60,11 @@ class Postgres(Part):
         """Make the cluster, if this is the first start, and run its server."""
         programs = reachable_programs(find_programs(), self._account)
         if not self._is_made:
-            self._make_folder()
-            self._make_cluster(programs)
+            if self._keep and (self._data / "PG_VERSION").exists():
+                self._type(programs, "".join(f"ALTER ROLE {r} PASSWORD '{p}'\n" for r, p in self._passwords.items()))
+            else:
+                self._make_folder()
+                self._make_cluster(programs)
             self._is_made = True
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -102,6 +108,8 @@ class Postgres(Part):
             self._data.mkdir(mode=0o700)
             return
         if not can_reach(self.folder, account):
+            if self._keep:
+                raise NotStarted(f"{account.name} can not reach {self.folder}: keep Postgres's data in another folder.")
             self._borrowed = Path(tempfile.mkdtemp(prefix="litemaas-postgres-data-"))
             os.chown(self._borrowed, account.uid, account.gid)
             self._data = self._borrowed / "data"
@@ -112,16 +120,19 @@ class Postgres(Part):
         initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER, "-E", "UTF8"]
         self._run([*initdb, "--no-locale", "--auth=trust", "--no-sync", "--no-instructions"])
         (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
-        # Roles by the single-user mode: it needs no client, and the door opens with the lock on.
-        single = [str(programs / "postgres"), "--single", "-D", str(self._data)]
         password = self._passwords
-        self._run(
-            [*single, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres"],
+        self._type(
+            programs,
             f"ALTER ROLE {SUPERUSER} PASSWORD '{password[SUPERUSER]}'\n"
             f"CREATE ROLE {OWNER} LOGIN PASSWORD '{password[OWNER]}'\n"
             f"CREATE ROLE {APP} LOGIN PASSWORD '{password[APP]}'\n"
             f"CREATE DATABASE {DATABASE} OWNER {OWNER}\n",
         )
+
+    def _type(self, programs: Path, typed: str) -> None:
+        """Statements, by the single-user mode: it needs no client, and the door opens with the lock on."""
+        single = [str(programs / "postgres"), "--single", "-D", str(self._data)]
+        self._run([*single, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres"], typed)
 
     def _run(self, argv: list[str], typed: str = "") -> None:
         account = self._account
