@@ -124,8 +124,9 @@ async def log_in_by_token(
     role = bounded_role(login.role, login.user_role)
     if role is None:
         raise refused(f"This token's role {login.role} is beyond the user's role {login.user_role}; make a new one.")
-    async with pool.acquire() as connection:
-        await personal_tokens.update_last_used(connection, login.token_id)
+    if not login.is_noted:
+        async with pool.acquire() as connection:
+            await personal_tokens.update_last_used(connection, login.token_id)
     return Actor(
         name=login.email, role=role, user_id=login.user_id, request_id=request_id, ip=ip, until=login.expires_at
     )

@@ -29,12 +29,14 @@ class PersonalToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogin:
-    """What a login by token has to know. The two `is_` are by the database's clock."""
+    """What a login by token has to know. All `is_` are by the database's clock; `is_noted`: used within the minute, as
+    its row tells."""
 
     token_id: int
     role: "Role"
     is_revoked: bool
     is_expired: bool
+    is_noted: bool
     expires_at: datetime
     user_id: int
     email: str
@@ -115,7 +117,8 @@ async def update_revoked(executor: "Executor", token_id: int) -> bool:
 
 FIND_LOGIN: Final = """
 SELECT t.id AS token_id, t.role, t.revoked_at IS NOT NULL AS is_revoked, t.expires_at <= now() AS is_expired,
-       t.expires_at, u.id AS user_id, u.email, u.role AS user_role, u.status AS user_status
+       coalesce(t.last_used_at >= now() - interval '1 minute', false) AS is_noted, t.expires_at,
+       u.id AS user_id, u.email, u.role AS user_role, u.status AS user_status
 FROM personal_tokens t JOIN users u ON u.id = t.user_id WHERE t.digest = ANY($1::bytea[])
 """
 

@@ -28,11 +28,13 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLogin:
-    """What a request by cookie has to know. `is_over`: ended, expired or idle for too long."""
+    """What a request by cookie has to know. `is_over`: ended, expired or idle for too long; `is_noted`: seen within the
+    minute, as its row tells."""
 
     session_id: int
     provider: Provider
     is_over: bool
+    is_noted: bool
     user_id: int
     email: str
     user_role: "Role"
@@ -64,6 +66,7 @@ FIND_LOGIN: Final = """
 SELECT s.id AS session_id, s.provider,
        s.ended_at IS NOT NULL OR s.expires_at <= now()
            OR s.last_seen_at <= now() - make_interval(secs => $2) AS is_over,
+       s.last_seen_at >= now() - interval '1 minute' AS is_noted,
        u.id AS user_id, u.email, u.role AS user_role, u.status AS user_status
 FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.digest = ANY($1::bytea[])
 """

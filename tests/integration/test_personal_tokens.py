@@ -2,10 +2,13 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from admin_client import check_error
+from conftest import Database
 from factories import ADMIN, PEPPERS, make_token, make_user, owner_of
 
 from admin_api.operations import personal_tokens, users
@@ -35,6 +38,32 @@ async def test_a_token_logs_its_user_in_and_is_shown_once(admin: httpx2.AsyncCli
     assert made["token"] not in listed.text
     assert await pool.fetchval("SELECT actor FROM audit_logs WHERE action = 'team.create'") == ann.email
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE new::text LIKE '%' || $1 || '%'", "lmp-") == 0
+
+
+async def test_a_busy_token_asks_once_a_call_and_is_noted_once_a_minute(database: Database, pool: Pool) -> None:
+    made = await make_token(pool, await make_user(pool))
+    asked: list[str] = []
+
+    async def watch(connection: Any) -> None:
+        connection.add_query_logger(lambda record: asked.append(record.query))
+
+    async def use(watched: Pool) -> tuple[int, datetime]:
+        asked.clear()
+        await personal_tokens.log_in_by_token(watched, PEPPERS, made.secret, request_id=None, ip=None)
+        return len(asked), await pool.fetchval("SELECT last_used_at FROM personal_tokens WHERE id = $1", made.row.id)
+
+    async with asyncpg.create_pool(database.app_url, min_size=0, max_size=1, init=watch, reset=keep) as watched:
+        # The first also learns the types of its arguments.
+        first, second, third = [await use(watched) for _ in range(3)]
+        await pool.execute("UPDATE personal_tokens SET last_used_at = now() - interval '61 s'")
+        later = await use(watched)
+
+    assert [number for number, _ in (second, third, later)] == [1, 1, 2]
+    assert first[1] == second[1] == third[1] < later[1]
+
+
+async def keep(_: object) -> None:
+    """As the admin API's own pool: nothing is asked when a connection goes back."""
 
 
 async def test_a_token_that_does_not_work_says_why(admin: httpx2.AsyncClient, pool: Pool) -> None:
