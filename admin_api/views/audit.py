@@ -42,8 +42,8 @@ async def as_json(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[byt
     """One array, an object a line."""
     between = "[\n"
     async for rows in parts:
-        for row in rows:
-            yield (between + json.dumps(_plain(row), ensure_ascii=False)).encode()
+        if rows:
+            yield (between + ",\n".join(json.dumps(_plain(row), ensure_ascii=False) for row in rows)).encode()
             between = ",\n"
     yield b"[]\n" if between == "[\n" else b"\n]\n"
 

@@ -60,9 +60,11 @@ class LimitWithStateView(LimitView):
     def with_state(cls, one: "LimitWithState") -> Self:
         """One row."""
         left: dict[str, Any] = one.left or {}
-        state = {name: left.get(name) for name in ("used", "reserved", "remaining", "resets_at")}
-        fields = LimitView.of(one.row).model_dump()
-        return cls.model_validate(fields | {"model_name": fields["model"]} | state)
+        shown: dict[str, Any] = {name: getattr(one.row, name) for name in one.row.__slots__}
+        shown |= {name: left.get(name) for name in ("used", "reserved", "remaining", "resets_at")}
+        if one.row.kind == "cost":
+            shown |= {"amount_usd": usd_text(one.row.amount), "amount_nano_usd": one.row.amount}
+        return cls.model_validate(shown)
 
 
 class ChangeView(View):
