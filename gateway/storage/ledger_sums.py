@@ -36,12 +36,14 @@ async def sum_windows(executor: "Executor | Pool", account_id: int, questions: S
     """An answer a question, in order; windows asked for several times are read once."""
     totals: dict[tuple[int, int], dict[tuple[Kind, str], int]] = {}
     for window in {(q.start_ms, q.end_ms) for q in questions}:
+        asked = {q.scope for q in questions if (q.start_ms, q.end_ms) == window}
         start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (window[0], min(window[1], 253_402_300_799_000)))
         sums: dict[tuple[Kind, str], int] = {}
         for row in await executor.fetch(SUM_WINDOW, account_id, start, end):
             key, user, model = row["api_key_id"], row["user_id"], row["model_id"]
             for scope in (f"k{key}", f"k{key}m{model}", f"s{row['subscription_id']}", f"u{user}", "t"):
-                for kind, column in _COLUMNS.items():
+                # A team has a row for each of its keys and models, and few of them are asked about.
+                for kind, column in _COLUMNS.items() if scope in asked else ():
                     sums[kind, scope] = sums.get((kind, scope), 0) + row[column]
         totals[window] = sums
     return [totals[q.start_ms, q.end_ms].get((q.kind, q.scope), 0) for q in questions]
