@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.checks import invalid
-from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from gateway.storage import audit
 from gateway.storage.audit import AuditFilter, AuditRow
 
@@ -32,7 +32,7 @@ async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIter
     """All of it, newest first, a part at a time: no connection is held while a slow reader takes one."""
     require_reader(actor)
     _check(only)
-    before = MOST_ID
+    before: int | None = None
     while True:
         async with pool.acquire() as connection:
             rows = await audit.list_audit(connection, before_id=before, limit=ROWS_A_PART, only=only)
@@ -44,7 +44,7 @@ async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIter
 
 async def _list(pool: "Pool", only: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditRow]:
     check_limit(limit)
-    before = parse_id_cursor(cursor, first=MOST_ID)
+    before = None if cursor is None else parse_id_cursor(cursor)
     async with pool.acquire() as connection:
         rows = await audit.list_audit(connection, before_id=before, limit=limit + 1, only=only)
     return page(rows, limit, lambda row: row.id)

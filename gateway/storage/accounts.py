@@ -112,7 +112,8 @@ LIST_USERS: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
-WHERE u.id > $1 AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
+WHERE u.id > $1 AND a.owner_user_id > $1
+  AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
   AND ($4::text IS NULL OR u.role = $4) AND ($5::text IS NULL OR u.status = $5)
 ORDER BY u.id LIMIT $2
 """

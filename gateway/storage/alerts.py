@@ -299,15 +299,24 @@ WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
 ORDER BY id DESC LIMIT $3
 """
 
-# Mine: of my own account and of teams I own, and what is about me or my keys elsewhere.
+# Mine: of my own account and of teams I own, and what is about me or my keys elsewhere. A page of each, however many
+# there are, and of them the newest page.
 LIST_ALERTS_OF_USER: Final = """
 SELECT id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
        forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
 FROM alerts
 WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
-  AND (user_id = $4 OR account_id IN (
-      SELECT a.id FROM accounts a WHERE a.owner_user_id = $4
-      UNION ALL SELECT m.account_id FROM team_members m WHERE m.user_id = $4 AND m.role = 'owner'))
+  AND id = ANY(ARRAY(
+      (SELECT own.id FROM alerts own
+       WHERE own.user_id = $4 AND own.id < $1 AND ($2::boolean IS NULL OR (own.acknowledged_at IS NOT NULL) = $2)
+       ORDER BY own.id DESC LIMIT $3)
+      UNION ALL SELECT theirs.id FROM (
+          SELECT a.id FROM accounts a WHERE a.owner_user_id = $4
+          UNION ALL SELECT m.account_id FROM team_members m WHERE m.user_id = $4 AND m.role = 'owner') AS mine
+      CROSS JOIN LATERAL (
+          SELECT o.id FROM alerts o
+          WHERE o.account_id = mine.id AND o.id < $1 AND ($2::boolean IS NULL OR (o.acknowledged_at IS NOT NULL) = $2)
+          ORDER BY o.id DESC LIMIT $3) AS theirs))
 ORDER BY id DESC LIMIT $3
 """
 

@@ -101,6 +101,7 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
     return APIKey(**row) if row else None
 
 
+# A viewer's are a page of his own and one of each team he owns, however many there are, and of them the first page.
 LIST_KEYS: Final = """
 SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
@@ -110,9 +111,19 @@ SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_em
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
   AND ($4 OR k.archived_at IS NULL)
-  AND ($5::bigint IS NULL OR k.id = ANY(ARRAY(SELECT own.id FROM api_keys own WHERE own.user_id = $5
-       UNION SELECT teams.id FROM team_members t JOIN api_keys teams ON teams.account_id = t.account_id
-       WHERE t.user_id = $5 AND t.role = 'owner')))
+  AND ($5::bigint IS NULL OR CASE WHEN $3::bigint IS NOT NULL
+      THEN k.user_id = $5 OR EXISTS (
+          SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = $5 AND t.role = 'owner')
+      ELSE k.id = ANY(ARRAY(
+      (SELECT own.id FROM api_keys own
+       WHERE own.user_id = $5 AND own.id > $1 AND ($2::bigint IS NULL OR own.account_id = $2)
+         AND ($4 OR own.archived_at IS NULL)
+       ORDER BY own.id LIMIT $6)
+      UNION ALL SELECT theirs.id FROM team_members t CROSS JOIN LATERAL (
+          SELECT o.id FROM api_keys o
+          WHERE o.account_id = t.account_id AND o.id > $1 AND ($4 OR o.archived_at IS NULL)
+          ORDER BY o.id LIMIT $6) AS theirs
+      WHERE t.user_id = $5 AND t.role = 'owner' AND ($2::bigint IS NULL OR t.account_id = $2))) END)
 ORDER BY k.id LIMIT $6
 """
 

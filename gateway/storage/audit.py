@@ -83,16 +83,18 @@ class AuditFilter:
 LIST_AUDIT: Final = """
 SELECT id, at, actor, action, target_kind, target_id, old::text, new::text, request_id, host(ip) AS ip
 FROM audit_logs
-WHERE id < $1 AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR action = $4)
+WHERE ($1::bigint IS NULL OR (at, id) < (SELECT c.at, c.id FROM audit_logs c WHERE c.id = $1))
+  AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR action = $4)
   AND ($5::text IS NULL OR target_kind = $5) AND ($6::text IS NULL OR target_id = $6)
   AND ($7::uuid IS NULL OR request_id = $7) AND ($8::timestamptz IS NULL OR at >= $8)
   AND ($9::timestamptz IS NULL OR at < $9)
-ORDER BY id DESC LIMIT $2
+ORDER BY at DESC, id DESC LIMIT $2
 """
 
 
-async def list_audit(executor: "Executor", *, before_id: int, limit: int, only: AuditFilter) -> list[AuditRow]:
-    """Newest first, `limit` rows at most, those before `before_id`."""
+async def list_audit(executor: "Executor", *, before_id: int | None, limit: int, only: AuditFilter) -> list[AuditRow]:
+    """Newest first, `limit` rows at most, those before the row `before_id`; none if that row is not there any more, for
+    older ones went with it."""
     values = (getattr(only, name) for name in AuditFilter.__slots__)
     rows = await executor.fetch(LIST_AUDIT, before_id, limit, *values)
     return [AuditRow(**(dict(row) | {"old": _from_json(row["old"]), "new": _from_json(row["new"])})) for row in rows]

@@ -162,20 +162,33 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
     return LimitRow(**row) if row else None
 
 
+# A viewer's are a page of each account that he sees, however many limits it has, and of them the first page. An account
+# is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the ids
+# alone, and the planner would go through everybody's, in the hope of meeting this account's soon.
 LIST_LIMITS: Final = """
 SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
        l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
        l.created_at, l.updated_at
 FROM limits l LEFT JOIN models m ON m.id = l.model_id
-WHERE l.id > $1 AND ($2::bigint IS NULL OR l.account_id = $2) AND ($3::text IS NULL OR l.level = $3)
-  AND ($4::bigint IS NULL OR CASE l.level WHEN 'subscription' THEN l.subscription_id WHEN 'user' THEN l.user_id
-       WHEN 'team' THEN l.account_id ELSE l.api_key_id END = $4)
+WHERE l.id > $1 AND ($2::bigint IS NULL OR $5::bigint IS NOT NULL OR l.account_id BETWEEN $2 AND $2)
+  AND ($3::text IS NULL OR l.level = $3)
+  AND ($4::bigint IS NULL OR l.api_key_id = $4 OR l.subscription_id = $4 OR l.user_id = $4
+       OR (l.level = 'team' AND l.account_id = $4))
   AND ($5::bigint IS NULL OR l.id = ANY(ARRAY(
-       SELECT own.id FROM accounts a JOIN limits own ON own.account_id = a.id WHERE a.owner_user_id = $5
-       UNION ALL SELECT theirs.id FROM team_members t JOIN limits theirs ON theirs.account_id = t.account_id
-       WHERE t.user_id = $5 AND (t.role = 'owner' OR theirs.level IN ('subscription', 'team') OR theirs.user_id = $5
-           OR theirs.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5)))))
-ORDER BY l.id LIMIT $6
+      SELECT theirs.id FROM (
+          SELECT a.id AS account_id, true AS sees_all FROM accounts a WHERE a.owner_user_id = $5
+          UNION ALL SELECT t.account_id, t.role = 'owner' FROM team_members t WHERE t.user_id = $5) AS mine
+      CROSS JOIN LATERAL (
+          SELECT o.id FROM limits o
+          WHERE o.account_id BETWEEN mine.account_id AND mine.account_id AND o.id > $1
+            AND ($3::text IS NULL OR o.level = $3)
+            AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
+                 OR (o.level = 'team' AND o.account_id = $4))
+            AND (mine.sees_all OR o.level IN ('subscription', 'team') OR o.user_id = $5
+                 OR o.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))
+          ORDER BY o.account_id, o.id LIMIT $6) AS theirs
+      WHERE $2::bigint IS NULL OR mine.account_id = $2)))
+ORDER BY CASE WHEN $2::bigint IS NULL OR $5::bigint IS NOT NULL THEN 0 ELSE l.account_id END, l.id LIMIT $6
 """
 
 

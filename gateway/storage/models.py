@@ -214,11 +214,14 @@ async def list_prices(executor: "Executor", model_id: int, *, before_id: int, li
 
 
 CURRENT_PRICES: Final = """
-SELECT DISTINCT ON (model_id) id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning,
-       per_request, image, second, character, query
-FROM model_prices
-WHERE effective_at <= clock_timestamp() AND ($1::bigint[] IS NULL OR model_id = ANY($1))
-ORDER BY model_id, effective_at DESC, id DESC
+SELECT p.id, p.model_id, p.effective_at, p.source, p.input, p.output, p.cached_input, p.cache_write, p.reasoning,
+       p.per_request, p.image, p.second, p.character, p.query
+FROM models m CROSS JOIN LATERAL (
+    SELECT id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
+           second, character, query
+    FROM model_prices WHERE model_id = m.id AND effective_at <= clock_timestamp()
+    ORDER BY effective_at DESC, id DESC LIMIT 1) AS p
+WHERE $1::bigint[] IS NULL OR m.id = ANY($1)
 """
 
 

@@ -136,14 +136,21 @@ async def list_history(executor: "Executor", subscription_id: int) -> list[Histo
     return [HistoryRow(**row) for row in await executor.fetch(LIST_HISTORY, subscription_id)]
 
 
+# A viewer's are a page of each account that he sees, and of them the first page.
 LIST_SUBSCRIPTIONS: Final = """
 SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_name, s.status, s.reason, s.expires_at,
        s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id > $1 AND ($2::bigint IS NULL OR s.account_id = $2) AND ($3::text IS NULL OR s.status = $3)
   AND ($4::bigint IS NULL OR s.model_id = $4)
-  AND ($5::bigint IS NULL OR s.account_id = ANY(ARRAY(SELECT id FROM accounts WHERE owner_user_id = $5
-       UNION ALL SELECT account_id FROM team_members WHERE user_id = $5)))
+  AND ($5::bigint IS NULL OR s.id = ANY(ARRAY(
+      SELECT theirs.id FROM (SELECT id FROM accounts WHERE owner_user_id = $5
+                             UNION ALL SELECT account_id FROM team_members WHERE user_id = $5) AS mine
+      CROSS JOIN LATERAL (
+          SELECT o.id FROM subscriptions o
+          WHERE o.account_id = mine.id AND o.id > $1 AND ($2::bigint IS NULL OR o.account_id = $2)
+            AND ($3::text IS NULL OR o.status = $3) AND ($4::bigint IS NULL OR o.model_id = $4)
+          ORDER BY o.id LIMIT $6) AS theirs)))
 ORDER BY s.id LIMIT $6
 """
 

@@ -63,6 +63,25 @@ async def test_pages_lead_through_all_rows_once(admin: httpx2.AsyncClient, pool:
     assert len(set(seen)) == 5
 
 
+async def test_a_row_whose_id_came_late_has_its_place_by_time_in_the_pages(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
+    # As of transactions that took long: the greater the id, the older.
+    await pool.execute(
+        "INSERT INTO audit_logs (at, actor, action, target_kind, target_id)"
+        " SELECT now() - n / 2 * interval '1 s', 'me', 'test', 'test', n::text FROM generate_series(1, 7) AS n"
+    )
+    seen: list[str] = []
+    cursor: str | None = None
+    while cursor is not None or not seen:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        body = (await admin.get(PATH, params=params)).json()
+        seen += [row["target_id"] for row in body["rows"]]
+        cursor = body["next_cursor"]
+
+    assert seen == ["1", "3", "2", "5", "4", "7", "6"]
+
+
 async def test_a_file_holds_every_row_and_no_formula(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO audit_logs (actor, action, target_kind, target_id, new) SELECT 'someone', 'test', 'test', "

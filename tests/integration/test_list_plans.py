@@ -1,0 +1,176 @@
+"""How many rows each list reads for a page: about a page, by whatever it is filtered and wherever its rows lie.
+
+The questions are those of `make admin-bench`, so a list that is new has to be told of there, and is tried here.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+from admin_client import settings_for
+from conftest import Database, create_database, drop_database
+
+from admin_api.main import create_app
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from deploy.embedded.valkey import Valkey
+from loadtests.admin_bench import PEOPLE, log_in
+from loadtests.admin_questions import NoEntry, Question, cursors_of, questions_of, values_of
+from loadtests.admin_rows import make_rows
+
+USERS = 300
+# Who have nothing, so that of users and accounts, too, there are many more than a page.
+MORE_USERS = (
+    "INSERT INTO users (email) SELECT 'more' || n || '@example.org' FROM generate_series(1, 5000) AS n",
+    "INSERT INTO accounts (kind, name, owner_user_id) SELECT 'personal', email, id FROM users WHERE email LIKE 'more%'",
+    "ANALYZE users, accounts",
+)
+PAGE = 10
+TIMES = 3
+# What a page may take of one table: its rows, a page of each account that a user sees, what a filter leaves out within
+# one account, and the few hundred accounts that have something, for their names. All of a table is twice as much
+# at least.
+MOST_READ = 400
+LARGE = (
+    "users",
+    "accounts",
+    "api_keys",
+    "limits",
+    "subscriptions",
+    "audit_logs",
+    "alerts",
+    "deliveries",
+    "personal_tokens",
+    "sessions",
+)
+# Part of a name: no index helps, all names are read.
+BY_PARTS = ("search",)
+# What each question asked, with its arguments.
+Statements = dict[str, list[tuple[str, tuple[Any, ...]]]]
+
+
+@pytest.fixture(scope="module")
+async def filled(postgres: Postgres, template: str) -> AsyncIterator[Database]:
+    await create_database(postgres, "list_plans", template=template)
+    database = Database("list_plans", postgres.url(APP, "list_plans"), postgres.url(OWNER, "list_plans"))
+    await make_rows(database.owner_url, USERS, 0)
+    owner = await asyncpg.connect(database.owner_url)
+    for statement in MORE_USERS:
+        await owner.execute(statement)
+    await owner.close()
+    yield database
+    await drop_database(postgres, "list_plans")
+
+
+@pytest.fixture(scope="module")
+async def statements(filled: Database, valkey: Valkey) -> Statements:
+    """What each list asks Postgres."""
+    seen: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def watch(connection: Any) -> None:
+        connection.add_query_logger(lambda record: seen.append((record.query, record.args)))
+
+    logins = await log_in(filled.app_url)
+    app = create_app(settings_for(filled.app_url, redis_url=valkey.url()))
+    asked: Statements = defaultdict(list)
+    watched = asyncpg.create_pool(filled.app_url, min_size=0, max_size=2, init=watch, reset=keep)
+    async with app.router.lifespan_context(app), watched as pool:
+        values = {who: dict(await values_of(pool, user, is_admin=who == "admin")) for who, user in PEOPLE.items()}
+        lists = [one for one in questions_of(app.openapi(), values["admin"]) if is_list(one)]
+        app.state.pool = pool
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://admin") as http:
+            for question in lists:
+                some = values[question.who] | {"cursor": await cursors_of(pool, str(question.entry.cursor))}
+                for _ in range(TIMES):
+                    url, query = question.ask(some)
+                    seen.clear()
+                    answer = await http.get(url, params=query | {"limit": PAGE}, headers=logins[question.who])
+                    assert answer.status_code == 200, (question, answer.text)
+                    asked[f"{question.who} {question.path} {question.told}"] += seen
+    return asked
+
+
+async def keep(_: object) -> None:
+    """As the admin API's own pool: nothing is asked when a connection goes back."""
+
+
+def is_list(question: Question) -> bool:
+    return question.entry.cursor not in (None, "usage_logs") and not set(question.filters) & set(BY_PARTS)
+
+
+def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "Relation Name" in node:
+        yield node
+    for child in node.get("Plans", ()):
+        yield from scans(child)
+
+
+async def read_of(connection: Any, sql: str, arguments: tuple[Any, ...]) -> dict[str, int]:
+    """Rows that the statement read of each table, whether it took them or not."""
+    (told,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
+    read: dict[str, int] = defaultdict(int)
+    for scan in scans(json.loads(told)[0]["Plan"]):
+        left_out = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
+        read[scan["Relation Name"]] += round((scan["Actual Rows"] + left_out) * scan["Actual Loops"])
+    return read
+
+
+async def find_too_much(database: Database, statements: Statements) -> dict[tuple[str, str], int]:
+    """(question, table) -> rows, where they are too many."""
+    too_much: dict[tuple[str, str], int] = {}
+    # As the admin API's own pool asks; and on few rows reading all of a table may look cheaper.
+    settings = {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off"}
+    connection = await asyncpg.connect(database.app_url, server_settings=settings)
+    for name, asked in statements.items():
+        for sql, arguments in asked:
+            if not sql.lstrip().startswith("SELECT"):
+                continue
+            for table, rows in (await read_of(connection, sql, arguments)).items():
+                if table in LARGE and rows > MOST_READ:
+                    too_much[name, table] = max(rows, too_much.get((name, table), 0))
+    await connection.close()
+    return too_much
+
+
+async def test_no_list_reads_much_more_than_a_page(filled: Database, statements: Statements) -> None:
+    connection = await asyncpg.connect(filled.app_url)
+    sizes = {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in LARGE}  # noqa: S608
+    await connection.close()
+
+    assert await find_too_much(filled, statements) == {}
+    assert len(statements) > 50
+    assert min(sizes.values()) > 2 * MOST_READ
+
+
+async def test_the_few_that_are_shown_are_found_behind_the_many_that_are_not(
+    filled: Database, statements: Statements
+) -> None:
+    owner = await asyncpg.connect(filled.owner_url)
+    await owner.execute("UPDATE api_keys SET archived_at = now() WHERE id < (SELECT max(id) - 200 FROM api_keys)")
+    await owner.execute("UPDATE alerts SET acknowledged_at = NULL WHERE id > 200")
+    await owner.execute("ANALYZE api_keys, alerts")
+    await owner.close()
+    lists = ("admin /api/v1/api-keys ", "admin /api/v1/admin/alerts acknowledged=true")
+
+    assert await find_too_much(filled, {name: statements[name] for name in lists}) == {}
+
+
+async def test_a_get_or_a_filter_without_an_entry_stops_the_bench(filled: Database) -> None:
+    connection = await asyncpg.connect(filled.app_url)
+    values = await values_of(connection, PEOPLE["admin"], is_admin=True)
+    await connection.close()
+    document = create_app(settings_for(filled.app_url)).openapi()
+    assert questions_of(document, values)
+
+    colour = {"name": "colour", "in": "query", "schema": {"type": "string"}}
+    document["paths"]["/api/v1/teams"]["get"]["parameters"].append(colour)
+    with pytest.raises(NoEntry, match="colour"):
+        questions_of(document, values)
+
+    document["paths"]["/api/v1/things"] = {"get": {}}
+    with pytest.raises(NoEntry, match="/api/v1/things"):
+        questions_of(document, values)
