@@ -18,7 +18,8 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.latencies import percentile
 from gateway.domain.usage_pieces import Step, bounds_of_steps
 from gateway.storage import usage_names, usage_questions
-from gateway.storage.usage_questions import Family, GroupedBy, LatencyCounts, Order, UsageSums, family_of
+from gateway.storage.usage_families import OF_EACH, Family, GroupedBy, family_of
+from gateway.storage.usage_questions import LatencyCounts, Order, UsageSums
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -150,7 +151,7 @@ async def measure_latencies(pool: "Pool", actor: Actor, wish: UsageFilter, *, by
         check_word("by", by, BY)
     async with _asked(pool, actor, wish, by) as (executor, scope):
         family = _family(scope, by)
-        if family is usage_questions.EACH:
+        if family in OF_EACH:
             raise _names_nobody(str(by))
         grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
         counts = await usage_questions.count_latencies(executor, scope.selection, family, grouped)
@@ -196,6 +197,7 @@ async def _groups(
 ) -> tuple[list[Group], int, UsageSums]:
     grouped: GroupedBy = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
     most = ALL_MODELS if by == "provider" else limit
+    await executor.execute(usage_questions.IN_ONE_PROCESS)
     found = await usage_questions.sum_by(executor, scope.selection, family, grouped, order=order, limit=most)  # type: ignore[arg-type]
     if by != "provider":
         names = await usage_names.name_all(executor, by, [one for one, _ in found.rows if one != "0"])

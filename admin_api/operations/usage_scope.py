@@ -18,7 +18,7 @@ from gateway.domain.error_classes import ERROR_CLASSES, ErrorClass
 from gateway.domain.errors import GatewayError
 from gateway.domain.usage_pieces import ceiling, floor
 from gateway.storage import accounts, usage_names
-from gateway.storage.usage_questions import Selection
+from gateway.storage.usage_families import Selection
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor

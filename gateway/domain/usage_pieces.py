@@ -1,7 +1,7 @@
-"""Cuts a range of time into pieces that rollups have sums of: months and days in the middle, quarters at the edges.
+"""Cuts a range of time into pieces that rollups have sums of: coarse ones in the middle, quarters at the edges.
 
 A piece may be taken away again: all of May but its first three days is cheaper to read than 28 days. So a question
-costs at most half a month of days and half a day of quarters at each edge, however long its range is.
+reads at each edge no more of a grain than half of what the next coarser one holds, however long its range is.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-Grain = Literal["month", "day", "quarter"]
+Grain = Literal["month", "ten_days", "day", "six_hours", "quarter"]
 Step = Literal["hour", "day", "week", "month"]
 QUARTER: Final = timedelta(minutes=15)
 
@@ -25,20 +25,31 @@ class Piece(NamedTuple):
 
 
 def floor(moment: datetime, grain: Grain) -> datetime:
-    """The last bound of the grain that is not after `moment` (in UTC)."""
+    """The last bound of the grain that is not after `moment` (in UTC). Ten days begin on the 1st, 11th and 21st."""
     if grain == "quarter":
         return moment.replace(minute=moment.minute - moment.minute % 15, second=0, microsecond=0)
+    if grain == "six_hours":
+        return moment.replace(hour=moment.hour - moment.hour % 6, minute=0, second=0, microsecond=0)
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    if grain == "ten_days":
+        return midnight.replace(day=1 + 10 * min((midnight.day - 1) // 10, 2))
     return midnight if grain == "day" else midnight.replace(day=1)
+
+
+# So long after a bound the next one has been reached, and the one after that has not.
+_LENGTHS: Final[dict[Grain, timedelta]] = {
+    "quarter": QUARTER,
+    "six_hours": timedelta(hours=6),
+    "day": timedelta(days=1),
+    "ten_days": timedelta(days=11),
+    "month": timedelta(days=32),
+}
 
 
 def ceiling(moment: datetime, grain: Grain) -> datetime:
     """The first bound of the grain that is not before `moment` (in UTC)."""
     below = floor(moment, grain)
-    if below == moment:
-        return below
-    # 32 days after the first are in the next month.
-    return floor(below + {"quarter": QUARTER, "day": timedelta(days=1), "month": timedelta(days=32)}[grain], grain)
+    return below if below == moment else floor(below + _LENGTHS[grain], grain)
 
 
 def cut(

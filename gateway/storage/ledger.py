@@ -9,17 +9,7 @@ import asyncpg
 import msgspec
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.rollups import (
-    ACCOUNT_DAYS,
-    ACCOUNT_MONTHS,
-    DAYS,
-    EITHER,
-    MODEL_DAYS,
-    MODEL_QUARTER_HOURS,
-    QUARTER_HOURS,
-    add_to,
-    add_to_rollups,
-)
+from gateway.storage.rollups import ROLLUPS, add_to_rollups, parts_of
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -60,9 +50,8 @@ CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
 
 # A whole batch as it stands in the journal, without a look into it: new rows and what they add to the rollups, in one
 # statement. Told back: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
-# before an estimated one. Postgres carries out the parts of a WITH from the last to the first: locks are taken in the
-# order in which add_to_rollups takes them. The commit is waited for also where the database's default is not to: the
-# journal's part is given up on the strength of it.
+# before an estimated one. Locks of rollups are taken in the order in which add_to_rollups takes them. The commit is
+# waited for also where the database's default is not to: the journal's part is given up on the strength of it.
 WRITE_NEW_ROWS = f"""
 WITH given AS MATERIALIZED (
     SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES})
@@ -74,12 +63,7 @@ finest AS MATERIALIZED (SELECT {_AS_SUMS} FROM inserted),
 durable AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'on', true) FROM (VALUES (current_setting('synchronous_commit'))) AS s (set)
     WHERE s.set = 'off'),
-model_quarters AS ({add_to(MODEL_QUARTER_HOURS, "finest")}),
-model_days AS ({add_to(MODEL_DAYS, "finest")}),
-quarters AS ({add_to(QUARTER_HOURS, "finest")}),
-days AS ({add_to(DAYS, "finest")}),
-account_days AS ({add_to(ACCOUNT_DAYS, EITHER)}),
-account_months AS ({add_to(ACCOUNT_MONTHS, EITHER)})
+{parts_of(ROLLUPS)}
 SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM durable) AS made_durable,
     ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known
 """

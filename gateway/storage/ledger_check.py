@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.usage_pieces import Grain, floor
 from gateway.storage.rollups import COUNT_BITS, ROLLUPS, SUMS, Rollup
 
 if TYPE_CHECKING:
@@ -21,35 +22,38 @@ _LATENCIES: Final = (
 _ROWS_SINCE: Final = "request_id >= uuid7_floor($1)"
 
 
-def _grouped(source: str, table: str, grain: str, key: str, since: str, latencies: str) -> str:
-    sums = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+def _grouped(source: str, table: str, key: str, since: str, latencies: str) -> str:
+    sums = ", ".join(f"usage_sum({name}) AS {name}" for name in SUMS)
     return (
-        f"SELECT '{source}' AS source, {grain}, {key}, {sums}, sum({latencies}) AS latencies FROM {table} "
-        f"WHERE {since} GROUP BY {grain}, {key} HAVING sum(calls) <> 0"
+        f"SELECT '{source}' AS source, {key}, {sums}, sum({latencies}) AS latencies FROM {table} "
+        f"WHERE {since} GROUP BY {key} HAVING usage_sum(calls) <> 0"
     )
 
 
+def _grain(rollup: Rollup) -> Grain:
+    """What it is compared by: whole days where its own grain is shorter."""
+    longer: tuple[Grain, ...] = ("month", "ten_days")
+    return next((grain for grain in longer if grain in rollup.key), "day")
+
+
 def _find_differences(rollup: Rollup) -> str:
-    """By the rollup's own key, but by whole days or months: what it says of `day`, and what the rows say."""
+    """By the rollup's own key, but by whole days or more: what it says of `day`, and what the rows say."""
     own = "0::numeric" if not rollup.has_latencies else _LATENCIES
-    grain = "month" if "month" in rollup.key else "day"
-    key = ", ".join(name for name in rollup.key if name not in ("started_at", "day", "month"))
-    rows = "usage_as_sums" if "model" not in rollup.key else (
-        "(SELECT u.*, m.model FROM usage_as_sums AS u CROSS JOIN LATERAL (VALUES (u.model_id), (0)) AS m (model)) AS u"
-    )  # fmt: skip
+    grain = _grain(rollup)
+    key = ", ".join((grain, *(name for name in rollup.key if name not in ("started_at", grain))))
     table, since = rollup.table, f"{grain} >= ($1 AT TIME ZONE 'UTC')::date"
     if grain not in rollup.key:
-        table = f"(SELECT *, (started_at AT TIME ZONE 'UTC')::date AS day FROM {table}) AS quarters"
+        table = f"(SELECT *, (started_at AT TIME ZONE 'UTC')::date AS day FROM {table}) AS parts"
         since = "started_at >= $1"
     names = ", ".join((*SUMS, "latencies"))
+    model = next((name for name in ("model", "model_id") if name in rollup.key), "0::bigint")
     return (
-        f"WITH both_told AS ({_grouped('rows', rows, grain, key, _ROWS_SINCE, own)} UNION ALL "
-        f"{_grouped(rollup.table, table, grain, key, since, own)}) "
-        f"SELECT {grain} AS day, {'account_id' if 'account_id' in rollup.key else '0 AS account_id'}, "
-        f"{'model' if 'model' in rollup.key else 'model_id'} AS model_id, "
-        f"jsonb_object_agg(source, to_jsonb(both_told) - 'source')::text AS told "
-        f"FROM both_told GROUP BY {grain}, {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
-        f"ORDER BY {grain}, {key} LIMIT {MOST_TOLD}"
+        f"WITH both_told AS ({_grouped('rows', rollup.source('usage_as_sums'), key, _ROWS_SINCE, own)} UNION ALL "
+        f"{_grouped(rollup.table, table, key, since, own)}) "
+        f"SELECT {grain} AS day, {'account_id' if 'account_id' in rollup.key else '0::bigint'} AS account_id, "
+        f"{model} AS model_id, jsonb_object_agg(source, to_jsonb(both_told) - 'source')::text AS told "
+        f"FROM both_told GROUP BY {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
+        f"ORDER BY {key} LIMIT {MOST_TOLD}"
     )
 
 
@@ -72,12 +76,11 @@ class LedgerCheck:
 
 
 async def check_ledger(executor: "Executor", since: datetime) -> LedgerCheck:
-    """Rows and rollups from `since` (a start of a UTC day) on, whole months by month. In one transaction of level
-    repeatable read, so that all is of one state."""
+    """Rows and rollups from `since` (a start of a UTC day) on, from the start of its ten days or month where those are
+    summed up. In one transaction of level repeatable read, so that all is of one state."""
     differing = []
     for rollup, find in _FIND.items():
-        month = since if since.day == 1 else since.replace(day=1)
-        differing += await executor.fetch(find, month if "month" in rollup.key else since, timeout=TIMEOUT_S)
+        differing += await executor.fetch(find, floor(since, _grain(rollup)), timeout=TIMEOUT_S)
     counts = await executor.fetchrow(COUNT_ROWS, since, timeout=TIMEOUT_S)
     return LedgerCheck(
         rows=counts["rows"] if counts else 0,

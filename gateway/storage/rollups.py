@@ -1,13 +1,13 @@
 """The sums that usage questions and seeds read instead of rows, added to in the transaction that writes the rows.
 
-migrations/0012 has the tables and what each is for; docs/usage.md says which question reads which.
+migrations/0012 and 0025 have the tables and what each is for; docs/usage.md says which question reads which.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from operator import add
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -48,34 +48,77 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Rollup(NamedTuple):
-    """One table: its key, and each part of the key as the finest sums tell it."""
+    """One table: its key, and each part of it as the finest sums tell it. `of` is what it adds up: `every` of them,
+    `either` (each under its model, and under 0 for all models together), or either of those of `failed` calls."""
 
     table: str
     key: tuple[str, ...]
     told: tuple[str, ...]
     has_latencies: bool
+    of: Literal["every", "either", "failed"] = "every"
+
+    def source(self, finest: str) -> str:
+        """SQL of what it adds up, for a FROM."""
+        if self.of == "every":
+            return finest
+        models = "(VALUES (finest.model_id), (0)) AS m (model)"
+        if self.of == "failed":
+            models = f"(SELECT model FROM {models} WHERE finest.error_class <> 'none') AS m"
+        return f"{finest} AS finest CROSS JOIN LATERAL {models}"
 
 
 _WHO: Final = ("user_id", "api_key_id", "model_id", "ending", "error_class")
 _WHAT: Final = ("model_id", "ending", "error_class")
+_ACCOUNT: Final = ("account_id", "user_id")
+_SIX_HOURS: Final = "date_bin('6 hours', started_at, '2000-01-01Z')"
 _DAY: Final = "(started_at AT TIME ZONE 'UTC')::date"
+_TEN_DAYS: Final = f"usage_ten_days({_DAY})"
 _MONTH: Final = "date_trunc('month', started_at AT TIME ZONE 'UTC')::date"
 _FINEST: Final = ("account_id", "started_at", *_WHO)
 
-QUARTER_HOURS: Final = Rollup("usage_quarter_hours", _FINEST, _FINEST, True)
-DAYS: Final = Rollup("usage_days", ("account_id", "day", *_WHO), ("account_id", _DAY, *_WHO), True)
+ALL_QUARTER_HOURS: Final = Rollup("usage_all_quarter_hours", ("started_at",), ("started_at",), True)
+ALL_DAYS: Final = Rollup("usage_all_days", ("day",), (_DAY,), True)
 MODEL_QUARTER_HOURS: Final = Rollup("usage_model_quarter_hours", ("started_at", *_WHAT), ("started_at", *_WHAT), True)
 MODEL_DAYS: Final = Rollup("usage_model_days", ("day", *_WHAT), (_DAY, *_WHAT), True)
+QUARTER_HOURS: Final = Rollup("usage_quarter_hours", _FINEST, _FINEST, True)
+DAYS: Final = Rollup("usage_days", ("account_id", "day", *_WHO), ("account_id", _DAY, *_WHO), True)
+ACCOUNT_SIX_HOURS: Final = Rollup("usage_account_six_hours", ("started_at", *_ACCOUNT), (_SIX_HOURS, *_ACCOUNT), False)
 ACCOUNT_DAYS: Final = Rollup(
-    "usage_account_days", ("model", "day", "account_id", "user_id"), ("model", _DAY, "account_id", "user_id"), False
+    "usage_account_days", ("model", "day", *_ACCOUNT), ("model", _DAY, *_ACCOUNT), False, "either"
 )
+ACCOUNT_TEN_DAYS: Final = Rollup("usage_account_ten_days", ("ten_days", *_ACCOUNT), (_TEN_DAYS, *_ACCOUNT), False)
 ACCOUNT_MONTHS: Final = Rollup(
-    "usage_account_months",
-    ("model", "month", "account_id", "user_id"),
-    ("model", _MONTH, "account_id", "user_id"),
-    False,
+    "usage_account_months", ("model", "month", *_ACCOUNT), ("model", _MONTH, *_ACCOUNT), False, "either"
 )
-ROLLUPS: Final = (QUARTER_HOURS, DAYS, ACCOUNT_DAYS, ACCOUNT_MONTHS, MODEL_QUARTER_HOURS, MODEL_DAYS)
+FAILED_DAYS: Final = Rollup(
+    "usage_failed_days",
+    ("model", "error_class", "day", *_ACCOUNT, "ending"),
+    ("model", "error_class", _DAY, *_ACCOUNT, "ending"),
+    False,
+    "failed",
+)
+FAILED_MONTHS: Final = Rollup(
+    "usage_failed_months",
+    ("model", "error_class", "month", *_ACCOUNT, "ending"),
+    ("model", "error_class", _MONTH, *_ACCOUNT, "ending"),
+    False,
+    "failed",
+)
+# Every writer changes the few rows of the first ones. Postgres carries out the parts of a WITH from the last to the
+# first: so those are changed last, and locked no longer than the commit takes. Every statement names rollups in this
+# order, and changes the rows of each by their key: writers wait for each other, but never in a circle.
+TOGETHER: Final = (ALL_QUARTER_HOURS, ALL_DAYS, MODEL_QUARTER_HOURS, MODEL_DAYS)
+WITHIN_ACCOUNTS: Final = (
+    QUARTER_HOURS,
+    DAYS,
+    ACCOUNT_SIX_HOURS,
+    ACCOUNT_DAYS,
+    ACCOUNT_TEN_DAYS,
+    ACCOUNT_MONTHS,
+    FAILED_DAYS,
+    FAILED_MONTHS,
+)
+ROLLUPS: Final = (*TOGETHER, *WITHIN_ACCOUNTS)
 
 
 def _merged(array: str) -> str:
@@ -85,26 +128,29 @@ def _merged(array: str) -> str:
     code = f"(e + {half}) >> {one}"
     return (
         "coalesce((SELECT array_agg((c.code << " + one + ") + c.n ORDER BY c.code) FROM ("
-        f"SELECT {code} AS code, sum(e - (({code}) << {one}))::bigint AS n FROM unnest({array}) AS e GROUP BY 1"
+        f"SELECT {code} AS code, usage_sum(e - (({code}) << {one})) AS n FROM unnest({array}) AS e GROUP BY 1"
         ") AS c WHERE c.n <> 0), '{}')"
     )
 
 
-def add_to(rollup: Rollup, source: str) -> str:
-    """SQL that adds what `source` sums up to: rows with the finest key, SUMS and `latencies`."""
+def add_to(rollup: Rollup, finest: str) -> str:
+    """SQL that adds what `finest` sums up to: rows with the finest key, SUMS and `latencies`."""
     names, key = ", ".join(SUMS), ", ".join(rollup.key)
     told = ", ".join(f"{told} AS {name}" for told, name in zip(rollup.told, rollup.key, strict=True))
-    sums = ", ".join(f"sum({name})::bigint AS {name}" for name in SUMS)
+    sums = ", ".join(f"usage_sum({name}) AS {name}" for name in SUMS)
     changes = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in SUMS)
+    added = names
     if rollup.has_latencies:
         names += ", latencies"
         joined = "string_agg(nullif(array_to_string(latencies, ','), ''), ',')"
-        sums += f", joined_arrays({joined}) AS latencies"
+        sums += f", count(*) AS parts, min(latencies) AS one, {joined} AS latencies"
         changes += f", latencies = {_merged('t.latencies || excluded.latencies')}"
-    added = names.replace("latencies", _merged("added.latencies"))
+        # Most sums of a batch are of one call, whose latencies are as they have to be.
+        added += f", CASE WHEN parts = 1 THEN one ELSE {_merged('joined_arrays(added.latencies)')} END"
     return (
         f"INSERT INTO {rollup.table} AS t ({key}, {names}) SELECT {key}, {added} FROM ("
-        f"SELECT {told}, {sums} FROM {source} GROUP BY {', '.join(map(str, range(1, len(rollup.key) + 1)))}) AS added "
+        f"SELECT {told}, {sums} FROM {rollup.source(finest)} "
+        f"GROUP BY {', '.join(map(str, range(1, len(rollup.key) + 1)))}) AS added "
         f"ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {changes}"
     )
 
@@ -115,24 +161,20 @@ def _recordset(rollup: Rollup) -> str:
     return f"jsonb_to_recordset($1::jsonb) AS r ({key}, {' bigint, '.join(SUMS)} bigint, latencies bigint[])"
 
 
-EITHER: Final = "finest CROSS JOIN LATERAL (VALUES (finest.model_id), (0)) AS m (model)"
+def parts_of(rollups: Sequence[Rollup]) -> str:
+    """Parts of a WITH that has `finest`, one for each rollup."""
+    return ", ".join(f"{rollup.table}_added AS ({add_to(rollup, 'finest')})" for rollup in rollups)
 
-# Every writer takes its locks in this order: a table after the other, and in a table by its key.
-ADD_WITHIN_ACCOUNTS: Final = f"""
-WITH finest AS MATERIALIZED (SELECT {", ".join((*_FINEST, *SUMS))}, latencies FROM {_recordset(QUARTER_HOURS)}),
-quarters AS ({add_to(QUARTER_HOURS, "finest")}),
-days AS ({add_to(DAYS, "finest")}),
-account_days AS ({add_to(ACCOUNT_DAYS, EITHER)})
-{add_to(ACCOUNT_MONTHS, EITHER)}
-"""
 
-# Last, for every writer changes these few rows: they are locked no longer than the commit takes.
-ADD_TOGETHER: Final = f"""
-WITH finest AS MATERIALIZED (
-    SELECT {", ".join((*MODEL_QUARTER_HOURS.key, *SUMS))}, latencies FROM {_recordset(MODEL_QUARTER_HOURS)}),
-quarters AS ({add_to(MODEL_QUARTER_HOURS, "finest")})
-{add_to(MODEL_DAYS, "finest")}
-"""
+def _add(finest: Rollup, rollups: Sequence[Rollup]) -> str:
+    """A statement that adds the sums it is given, with the key of `finest`, to all of `rollups`."""
+    given = f"SELECT {', '.join((*finest.key, *SUMS))}, latencies FROM {_recordset(finest)}"
+    *others, last = rollups
+    return f"WITH finest AS MATERIALIZED ({given}), {parts_of(others)} {add_to(last, 'finest')}"
+
+
+ADD_WITHIN_ACCOUNTS: Final = _add(QUARTER_HOURS, WITHIN_ACCOUNTS)
+ADD_TOGETHER: Final = _add(MODEL_QUARTER_HOURS, TOGETHER)
 
 
 _NOTHING: Final = (0,) * len(SUMS)

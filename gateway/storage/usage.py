@@ -93,7 +93,7 @@ SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(estimated_calls), 
        coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
        coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens,
        coalesce(sum(cost_nano_usd), 0)::bigint AS cost_nano_usd
-FROM usage_days
+FROM usage_all_days
 """
 
 

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.domain.usage_pieces import ceiling, floor
-from gateway.storage.usage_questions import SUM_NAMES, WITHIN, Selection, Table, conditions_of
+from gateway.storage.usage_families import WITHIN, Selection, Table, conditions_of
+from gateway.storage.usage_questions import SUM_NAMES
 
 if TYPE_CHECKING:
     import asyncpg

@@ -1,52 +1,30 @@
 """Asks the rollups: sums, sums by time, sums by one thing or another, and latencies. No row of the ledger is read.
 
-A question is cut into pieces (gateway/domain/usage_pieces.py) of the family that is smallest for it: `WITHIN` an
-account, everybody `TOGETHER`, or `EACH` account and user of everybody.
+A question is cut into pieces (gateway/domain/usage_pieces.py) of the family that is smallest for it
+(gateway/storage/usage_families.py).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
-from itertools import pairwise
+from datetime import date, datetime
+from itertools import chain, groupby, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from gateway.domain.calls import Ending
-from gateway.domain.error_classes import ErrorClass
 from gateway.domain.usage_pieces import Grain, Piece, cut
 from gateway.storage.rollups import COUNT_BITS, FIRST_BYTE
+from gateway.storage.usage_families import Family, GroupedBy, Selection, conditions_of
 
 if TYPE_CHECKING:
     import asyncpg
 
     from gateway.storage.postgres import Executor
 
-GroupedBy = Literal["model", "key", "user", "account", "team", "ending", "error_class"]
 Order = Literal["cost", "calls", "tokens"]
 
 
-class Table(NamedTuple):
-    """A rollup, and what it calls time and model. `model` of all models together is 0 in one that has that too."""
-
-    name: str
-    time: str
-    model: str = "model_id"
-
-
-Family = dict[Grain, Table]
-WITHIN: Final[Family] = {
-    "day": Table("usage_days", "day"),
-    "quarter": Table("usage_quarter_hours", "started_at"),
-}
-TOGETHER: Final[Family] = {
-    "day": Table("usage_model_days", "day"),
-    "quarter": Table("usage_model_quarter_hours", "started_at"),
-}
-EACH: Final[Family] = {
-    "month": Table("usage_account_months", "month", "model"),
-    "day": Table("usage_account_days", "day", "model"),
-    "quarter": Table("usage_quarter_hours", "started_at"),
-}
+# Pieces of a kind that have a SELECT each. A range has no more, the steps of a series may have a thousand.
+MOST_SELECTS: Final = 4
 _GROUPS: Final[dict[GroupedBy, str]] = {
     "model": "model_id",
     "key": "api_key_id",
@@ -61,30 +39,6 @@ _ORDERS: Final[dict[Order, str]] = {
     "calls": "calls",
     "tokens": "prompt_tokens + completion_tokens",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which calls: from `start` up to `end`, both in UTC on a quarter of an hour; None does not select.
-
-    `is_open`: no call began after `end` yet.
-    """
-
-    start: datetime
-    end: datetime
-    is_open: bool = False
-    account_ids: Sequence[int] | None = None
-    user_ids: Sequence[int] | None = None
-    key_ids: Sequence[int] | None = None
-    model_ids: Sequence[int] | None = None
-    endings: Sequence[Ending] | None = None
-    error_classes: Sequence[ErrorClass] | None = None
-
-    @property
-    def is_of_failures(self) -> bool:
-        """Whether no completed call can be among them."""
-        by_class = self.error_classes is not None and "none" not in self.error_classes
-        return by_class or (self.endings is not None and "completed" not in self.endings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,107 +98,98 @@ class Question(NamedTuple):
     arguments: list[Any]
 
 
-def family_of(selection: Selection, by: GroupedBy | None = None) -> Family | None:
-    """The smallest that can tell; None: none can at any size, so an account has to be named."""
-    if selection.account_ids is not None:
-        return WITHIN
-    if selection.user_ids is not None or selection.key_ids is not None or by == "key":
-        return None
-    if by not in ("user", "account", "team"):
-        return TOGETHER
-    if selection.endings is None and selection.error_classes is None:
-        return EACH
-    # An index has the failed ones, which are few.
-    return WITHIN if selection.is_of_failures else None
+def _sums(minus: str) -> dict[str, str]:
+    return {name: f"{minus}r.{name}" for name in SUM_NAMES}
 
 
-def conditions_of(selection: Selection, table: Table, by: GroupedBy | None, arguments: list[Any]) -> str:
-    """SQL for what is selected of `r`, beginning with AND; its values are added to `arguments`."""
-    found = []
-    for column, wanted, kind in (
-        ("account_id", selection.account_ids, "bigint"),
-        ("user_id", selection.user_ids, "bigint"),
-        ("api_key_id", selection.key_ids, "bigint"),
-        (table.model, selection.model_ids, "bigint"),
-        ("ending", selection.endings, "text"),
-        ("error_class", selection.error_classes, "text"),
-    ):
-        if wanted is not None:
-            arguments.append(list(wanted))
-            found.append(f"r.{column} = ANY(${len(arguments)}::{kind}[])")
-    if table.model == "model" and selection.model_ids is None:
-        found.append("r.model = 0")
-    if selection.account_ids is None and selection.is_of_failures and table.name == "usage_days":
-        found.append("r.error_class <> 'none'")
-    if by == "team":
-        found.append("r.account_id IN (SELECT id FROM accounts WHERE kind = 'team')")
-    return "".join(f" AND {condition}" for condition in found)
+def _latencies(minus: str) -> dict[str, str]:
+    return {"code": f"e >> {COUNT_BITS}", "calls": f"{minus}(e & {(1 << COUNT_BITS) - 1})"}
 
 
-def _branches(
-    selection: Selection, family: Family, pieces: Sequence[Piece], by: GroupedBy | None, told: str, more: str = ""
+def _rows(
+    selection: Selection,
+    family: Family,
+    pieces: Sequence[Piece],
+    by: GroupedBy | None,
+    told: Callable[[str], dict[str, str]],
+    more: str = "",
 ) -> Question:
-    """The pieces' rows, one branch a grain."""
+    """The pieces' rows, with the columns that `told` makes, negative of those that are taken away again.
+
+    Each piece is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
+    that: joined to them, all of a table may be read, for Postgres guesses that a bound holds for a third of its rows.
+    """
     arguments: list[Any] = []
-    branches = []
-    for grain, table in family.items():
-        own = [piece for piece in pieces if piece.grain == grain]
-        if not own:
-            continue
-        kind = "timestamptz" if grain == "quarter" else "date"
-        begins, ends = [p.start for p in own], [p.end for p in own]
-        bounds = [begins, ends] if grain == "quarter" else [[m.date() for m in begins], [m.date() for m in ends]]
-        arguments += [*bounds, [p.sign for p in own], [p.bucket for p in own]]
-        n = len(arguments)
+    selects = []
+    for (grain, sign), some in groupby(sorted(pieces, key=_kind), key=_kind):
+        own, table = list(some), family[grain]
+        columns = {**told("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
+        inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
         conditions = conditions_of(selection, table, by, arguments)
-        group = f", r.{_GROUPS[by]} AS grp" if by else ""
-        branches.append(
-            f"SELECT p.bucket, p.sign{group}, {told} "
-            f"FROM unnest(${n - 3}::{kind}[], ${n - 2}::{kind}[], ${n - 1}::int[], ${n}::int[]) "
-            f"AS p (start, until, sign, bucket) "
-            f"JOIN {table.name} AS r ON r.{table.time} >= p.start AND r.{table.time} < p.until{conditions}{more}"
+        kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
+        bounds = [_values(piece, kind) for piece in own]
+        if len(own) <= MOST_SELECTS:
+            arguments += chain.from_iterable(bounds)
+            selects += [
+                f"SELECT ${at + 3}::int AS bucket, {inner} FROM {table.name} AS r{more} "
+                f"WHERE r.{table.time} >= ${at + 1}::{kind} AND r.{table.time} < ${at + 2}::{kind}{conditions}"
+                for at in range(n, len(arguments), 3)
+            ]
+            continue
+        arguments += map(list, zip(*bounds, strict=True))
+        selects.append(
+            f"SELECT p.bucket, {', '.join(f'told.{name}' for name in columns)} "
+            f"FROM unnest(${n + 1}::{kind}[], ${n + 2}::{kind}[], ${n + 3}::int[]) AS p (start, until, bucket) "
+            f"CROSS JOIN LATERAL (SELECT {inner} FROM {table.name} AS r{more} "
+            f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS told"
         )
-    return Question(" UNION ALL ".join(branches), arguments)
+    return Question(" UNION ALL ".join(selects), arguments)
 
 
-def _sum_columns(factor: str = "sign * ") -> str:
-    return ", ".join(f"sum({factor}{name})::bigint AS {name}" for name in SUM_NAMES)
+def _values(piece: Piece, kind: str) -> tuple[datetime | date, datetime | date, int]:
+    if kind == "date":
+        return piece.start.date(), piece.end.date(), piece.bucket
+    return piece.start, piece.end, piece.bucket
+
+
+def _kind(piece: Piece) -> tuple[Grain, int]:
+    return piece.grain, piece.sign
+
+
+def _sum_columns() -> str:
+    return ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
 
 
 def ask_sums(selection: Selection, family: Family, pieces: Sequence[Piece]) -> Question:
     """Sums by bucket; a bucket without calls has no line."""
-    told = ", ".join(f"r.{name}" for name in SUM_NAMES)
-    found = _branches(selection, family, pieces, None, told)
+    found = _rows(selection, family, pieces, None, _sums)
     sql = f"SELECT bucket, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY bucket"
     return Question(sql, found.arguments)
 
 
 def ask_groups(selection: Selection, family: Family, by: GroupedBy, order: Order, limit: int) -> Question:
     """The `limit` greatest groups, and one line of all together, whose `grp` is null."""
-    told = ", ".join(f"r.{name}" for name in SUM_NAMES)
-    found = _branches(selection, family, _whole(selection, family), by, told)
+    found = _rows(selection, family, _whole(selection, family), by, _sums)
     names = ", ".join(SUM_NAMES)
     arguments = [*found.arguments, limit]
     sql = (
         f"WITH groups AS MATERIALIZED (SELECT grp, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY grp "
-        f"HAVING sum(sign * calls) <> 0) "
-        f"(SELECT grp::text AS grp, {names}, 1::bigint AS number FROM groups "
-        f"ORDER BY {_ORDERS[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) UNION ALL "
-        f"SELECT NULL, {_sum_columns('')}, count(*) FROM groups"
+        f"HAVING usage_sum(calls) <> 0), greatest AS (SELECT grp, {names} FROM groups "
+        f"ORDER BY {_ORDERS[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) "
+        f"SELECT grp::text AS grp, {names}, 1::bigint AS number FROM greatest UNION ALL "
+        f"SELECT NULL, {_sum_columns()}, count(*) FROM groups"
     )
     return Question(sql, arguments)
 
 
 def ask_latencies(selection: Selection, family: Family, by: GroupedBy | None) -> Question:
     """Calls by group and code of a bucket."""
-    mask = (1 << COUNT_BITS) - 1
-    told = f"e >> {COUNT_BITS} AS code, e & {mask} AS calls"
-    pieces = _whole(selection, family)
-    found = _branches(selection, family, pieces, by, told, " CROSS JOIN LATERAL unnest(r.latencies) AS e")
-    group = "grp::text AS grp" if by else "NULL::text AS grp"
+    elements = " CROSS JOIN LATERAL unnest(r.latencies) AS e"
+    found = _rows(selection, family, _whole(selection, family), by, _latencies, elements)
+    group, key = ("grp::text", "found.grp, code") if by else ("NULL::text", "code")
     sql = (
-        f"SELECT {group}, code, sum(sign * calls)::bigint AS calls FROM ({found.sql}) AS found "
-        f"GROUP BY {'grp, ' if by else ''}code HAVING sum(sign * calls) <> 0"
+        f"SELECT {group} AS grp, code, usage_sum(calls) AS calls FROM ({found.sql}) AS found "
+        f"GROUP BY {key} HAVING usage_sum(calls) <> 0"
     )
     return Question(sql, found.arguments)
 
@@ -297,6 +242,10 @@ async def count_latencies(
 
 # Plans are made for the arguments at hand: a month and a year are not read alike. Compiling one takes longer than it.
 PREPARE: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
+
+
+# Before `sum_by`: processes that share its rows cost half as much again, and are not done sooner.
+IN_ONE_PROCESS: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
 
 
 async def _fetch(executor: "Executor", question: Question) -> "list[asyncpg.Record]":

@@ -19,15 +19,36 @@ from gateway.storage.postgres import Pool
 from gateway.storage.rollups import ROLLUPS, SUMS, quarter_of
 
 TABLES = [rollup.table for rollup in ROLLUPS]
-# Each rollup's key, of one row; the last two have every row under its model and under 0.
+HAS_LATENCIES = {rollup.table: rollup.has_latencies for rollup in ROLLUPS}
+# Each rollup's key, of one row, in plain words; those of BY_MODEL have every row under its model and under 0.
 KEYS = {
+    "usage_all_quarter_hours": lambda r: (quarter_of(r.started_at),),
+    "usage_all_days": lambda r: (r.started_at.date(),),
     "usage_quarter_hours": lambda r: (r.account_id, quarter_of(r.started_at), *who(r)),
     "usage_days": lambda r: (r.account_id, r.started_at.date(), *who(r)),
     "usage_model_quarter_hours": lambda r: (quarter_of(r.started_at), *who(r)[2:]),
     "usage_model_days": lambda r: (r.started_at.date(), *who(r)[2:]),
+    "usage_account_six_hours": lambda r: (six_hours_of(r.started_at), r.account_id, r.user_id or 0),
+    "usage_account_ten_days": lambda r: (ten_days_of(r.started_at.date()), r.account_id, r.user_id or 0),
     "usage_account_days": lambda r: (r.model_id, r.started_at.date(), r.account_id, r.user_id or 0),
     "usage_account_months": lambda r: (r.model_id, r.started_at.date().replace(day=1), r.account_id, r.user_id or 0),
+    "usage_failed_days": lambda r: failed(r, r.started_at.date()),
+    "usage_failed_months": lambda r: failed(r, r.started_at.date().replace(day=1)),
 }
+BY_MODEL = ("usage_account_days", "usage_account_months", "usage_failed_days", "usage_failed_months")
+OF_FAILED = ("usage_failed_days", "usage_failed_months")
+
+
+def six_hours_of(moment: datetime) -> datetime:
+    return moment.replace(hour=moment.hour // 6 * 6, minute=0, second=0, microsecond=0)
+
+
+def ten_days_of(day: date) -> date:
+    return day.replace(day=1 if day.day < 11 else 11 if day.day < 21 else 21)
+
+
+def failed(row: UsageRow, time: date) -> tuple[Any, ...]:
+    return (row.model_id, error_class_of(row), time, row.account_id, row.user_id or 0, row.ending)
 
 
 def who(row: UsageRow) -> tuple[Any, ...]:
@@ -59,14 +80,16 @@ def amounts(row: UsageRow) -> dict[str, int]:
 def added_up(rows: list[UsageRow], table: str) -> dict[tuple[Any, ...], dict[str, int]]:
     sums: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in rows:
+        if table in OF_FAILED and error_class_of(row) == "none":
+            continue
         own = KEYS[table](row)
-        for key in (own, (0, *own[1:])) if "account_" in table else (own,):
+        for key in (own, (0, *own[1:])) if table in BY_MODEL else (own,):
             into = sums.setdefault(key, dict.fromkeys(SUMS, 0))
             for name, amount in amounts(row).items():
                 into[name] += amount
             codes = [] if row.estimated_why == "reaped" else [f"total {bucket_of(row.total_ms)}"]
             codes += [] if row.first_byte_ms is None else [f"first {bucket_of(row.first_byte_ms)}"]
-            for code in codes if "account_" not in table else ():
+            for code in codes if HAS_LATENCIES[table] else ():
                 into[code] = into.get(code, 0) + 1
     return sums
 
@@ -121,7 +144,8 @@ async def test_every_rollup_is_what_the_rows_add_up_to(
     + [(r.table, "latencies") for r in ROLLUPS if r.has_latencies],
 )
 async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, column: str) -> None:
-    await write_rows(pool, [make_usage_row(TODAY), make_usage_row(TODAY, model_id=2)])
+    failed = {"ending": "timeout", "status": 504}
+    await write_rows(pool, [make_usage_row(TODAY), make_usage_row(TODAY, model_id=2, **failed)])
     wrong = "'{1099511627777}'" if column == "latencies" else f"{column} + 1"
     await pool.execute(f"UPDATE {table} SET {column} = {wrong} WHERE ctid = (SELECT min(ctid) FROM {table})")
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from math import ceil
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows
@@ -13,15 +15,24 @@ from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows
 from gateway.domain.calls import ENDINGS
 from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
 from gateway.domain.latencies import RELATIVE_ERROR, percentile
-from gateway.domain.usage_pieces import QUARTER, bounds_of_steps
+from gateway.domain.usage_pieces import QUARTER, bounds_of_steps, cut
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger import write_rows
 from gateway.storage.postgres import Pool
-from gateway.storage.usage_questions import (
+from gateway.storage.usage_families import (
+    ALL,
+    EACH,
+    EACH_BY_MODEL,
+    EACH_FAILED,
+    TOGETHER,
+    Family,
+    GroupedBy,
     Selection,
+    family_of,
+)
+from gateway.storage.usage_questions import (
     UsageSums,
     count_latencies,
-    family_of,
     sum_by,
     sum_by_time,
     sum_up,
@@ -149,13 +160,58 @@ async def test_every_question_is_answered_as_the_rows_are(
     assert asked
 
 
+EVERYBODY: dict[str, tuple[dict[str, Any], GroupedBy | None, Family]] = {
+    "all": ({}, None, ALL),
+    "together": ({"endings": ["completed", "timeout"]}, "ending", TOGETHER),
+    "each": ({}, "user", EACH),
+    "each by model": ({"model_ids": [1, 3]}, "account", EACH_BY_MODEL),
+    "each failed": ({"error_classes": ["timeout", "rate_limited"]}, "user", EACH_FAILED),
+    "each failed, by ending": ({"endings": ["timeout"], "model_ids": [2]}, "account", EACH_FAILED),
+}
+
+
+@pytest.mark.parametrize("kind", EVERYBODY)
+async def test_a_question_about_everybody_counts_the_calls_at_its_edges_once(pool: Pool, kind: str) -> None:
+    """At every bound of a piece there are calls: just before it, on it, just before a bound of quarters after it."""
+    filters, by, family = EVERYBODY[kind]
+    ranges = [
+        (EARLIEST + timedelta(days=3, hours=7, minutes=45), TODAY - timedelta(days=1, hours=4, minutes=15)),
+        (EARLIEST + timedelta(days=23, hours=20, minutes=15), TODAY.replace(day=1) + timedelta(hours=10, minutes=30)),
+    ]
+    pieces = [piece for start, end in ranges for piece in cut(start, end, list(family))]
+    bounds = {bound for piece in pieces for bound in (piece.start, piece.end)}
+    moments = [bound + near for bound in sorted(bounds) for near in (-timedelta(milliseconds=1), timedelta(0), QUARTER)]
+    ways = [{}, {"ending": "timeout", "status": 504}, {"ending": "refused_upstream", "status": 429}]
+    rows = [
+        make_usage_row(moment, account_id=1 + n % 2, user_id=1 + n % 3, model_id=1 + n % 4, **ways[n % 5 % 3])
+        for moment in moments
+        for n in range(30)
+        if EARLIEST <= moment < TODAY + timedelta(days=1)
+    ]
+    await write_rows(pool, rows)
+    assert {piece.grain for piece in pieces} == set(family)
+    assert {piece.sign for piece in pieces} == {1, -1}
+
+    for start, end in ranges:
+        selection = Selection(start=start, end=end, **filters)
+        own = [row for row in rows if is_selected(row, selection)]
+        assert family_of(selection, by) is family
+        assert own
+        if by is None:
+            assert await sum_up(pool, selection, family) == added(own)
+            continue
+        found = await sum_by(pool, selection, family, by, order="calls", limit=100)
+        groups = {str(GROUPS[by](row)) for row in own}
+        assert dict(found.rows) == {g: added([r for r in own if str(GROUPS[by](r)) == g]) for g in groups}
+
+
 async def test_the_greatest_come_first_and_the_rest_is_in_the_total(pool: Pool) -> None:
     at = TODAY - timedelta(hours=5)
     rows = [make_usage_row(at, model_id=model, cost_nano_usd=model * 10) for model in range(1, 6)]
     await write_rows(pool, rows)
     selection = Selection(start=at - timedelta(days=1), end=TODAY, is_open=True)
 
-    found = await sum_by(pool, selection, family_of(selection) or {}, "model", order="cost", limit=2)
+    found = await sum_by(pool, selection, family_of(selection, "model") or {}, "model", order="cost", limit=2)
 
     assert [one for one, _ in found.rows] == ["5", "4"]
     assert (found.total.cost_nano_usd, found.number) == (150, 5)

@@ -259,7 +259,7 @@ async def test_a_large_file_takes_no_more_memory_than_a_small_one(pool: Pool, mo
 async def _paged(pool: Pool) -> AsyncIterator[Any]:
     """By pages of 250 lines, so that few lines are many pages."""
     from gateway.storage import usage_pages
-    from gateway.storage.usage_questions import Selection
+    from gateway.storage.usage_families import Selection
 
     selection = Selection(start=AT - timedelta(days=1), end=AT + timedelta(days=1))
     async for page in usage_exports._named(pool, usage_pages.page_days(pool, selection, size=250), {}):

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.usage_pieces import QUARTER, bounds_of_steps, ceiling, cut, floor
+from gateway.domain.usage_pieces import QUARTER, Grain, bounds_of_steps, ceiling, cut, floor
 
 BEGIN = datetime(2026, 1, 25, tzinfo=UTC)
 MOMENTS = st.integers(0, 100 * 96).map(lambda n: BEGIN + n * QUARTER)
-GRAINS = st.sampled_from([("month", "day", "quarter"), ("day", "quarter"), ("quarter",)])
+ALL_GRAINS: tuple[Grain, ...] = ("month", "ten_days", "day", "six_hours", "quarter")
+GRAINS = st.sampled_from([ALL_GRAINS, ("month", "day", "quarter"), ("day", "quarter"), ("quarter",)])
 
 
 @given(MOMENTS, MOMENTS, GRAINS, st.booleans())
@@ -33,13 +34,35 @@ def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, 
 
 
 @given(MOMENTS, MOMENTS)
-def test_edges_are_at_most_half_a_month_of_days_and_half_a_day_of_quarters(start: datetime, end: datetime) -> None:
-    pieces = cut(start, end, ("month", "day", "quarter"))
+def test_an_edge_has_of_a_grain_no_more_than_half_of_the_next_coarser_one(start: datetime, end: datetime) -> None:
+    pieces = cut(start, end, ALL_GRAINS)
 
-    for grain, most in (("day", timedelta(days=16)), ("quarter", timedelta(hours=12))):
+    # Half of the longest month, ten days that are eleven, and so on; rounded to the grain itself.
+    most = {
+        "ten_days": timedelta(days=21),
+        "day": timedelta(days=6),
+        "six_hours": timedelta(hours=12),
+        "quarter": timedelta(hours=3),
+    }
+    for grain, longest in most.items():
+        coarser = ALL_GRAINS[: ALL_GRAINS.index(grain)]
         edges = [piece.end - piece.start for piece in pieces if piece.grain == grain]
-        if any(piece.grain != grain for piece in pieces):
-            assert sum(edges, timedelta()) <= 2 * most + (timedelta(days=31) if grain == "day" else timedelta(days=1))
+        if any(piece.grain in coarser for piece in pieces):
+            assert all(edge <= longest for edge in edges)
+            assert len(edges) <= 2
+
+
+@pytest.mark.parametrize("month", range(1, 13))
+def test_ten_days_begin_on_three_days_of_a_month(month: int) -> None:
+    moment = datetime(2027, month, 1, 5, 15, tzinfo=UTC)
+    days = [moment + timedelta(days=n) for n in range(40)]
+
+    floors = [floor(day, "ten_days") for day in days]
+
+    assert {one.day for one in floors} == {1, 11, 21}
+    assert all(a <= b and (b - a).days < 11 for a, b in zip(floors, days, strict=True))
+    assert all(ceiling(day, "ten_days") == min(f for f in [*floors, ceiling(days[-1], "month")] if f >= day)
+               for day in days[:30])  # fmt: skip
 
 
 @given(MOMENTS, MOMENTS, st.sampled_from(["hour", "day", "week", "month"]),

@@ -1,0 +1,69 @@
+"""Migration 0025 fills the rollups it makes from those that are there: of months without rows any more as well."""
+
+import shutil
+from dataclasses import astuple
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+from conftest import Database
+from factories import ADMIN
+from test_rollups import added_up, stored
+from usage_rows import EARLIEST, TODAY, make_usage_row
+
+from admin_api.operations.ledger import verify_ledger
+from deploy.embedded.postgres import APP
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.migrate import migrate, migrations_folder
+from gateway.storage.postgres import new_pool
+
+MADE = (
+    "usage_account_six_hours",
+    "usage_account_ten_days",
+    "usage_failed_days",
+    "usage_failed_months",
+    "usage_all_quarter_hours",
+    "usage_all_days",
+)
+
+
+def some_rows() -> list[UsageRow]:
+    """Completed and failed calls of several people and models, over two months."""
+    ways = [
+        {"ending": "completed"},
+        {"ending": "timeout", "status": 504},
+        {"ending": "refused_upstream", "status": 429, "first_byte_ms": None},
+    ]
+    hours = int((TODAY - EARLIEST) / timedelta(hours=1)) + 20
+    return [
+        make_usage_row(
+            EARLIEST + timedelta(hours=hour, minutes=7 * (hour % 8)),
+            account_id=1 + hour % 3, user_id=None if hour % 5 == 0 else 1 + hour % 2, model_id=1 + hour % 4,
+            total_ms=10 * hour, cost_nano_usd=None if hour % 9 == 0 else 1000 * hour, **ways[hour % 7 % 3],
+        )
+        for hour in range(0, hours, 5)
+    ]  # fmt: skip
+
+
+async def test_new_rollups_have_what_the_old_ones_had(empty_database: Database, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(migrations_folder(), before)
+    for path in before.glob("*.sql"):
+        if path.name[:4] >= "0025":
+            path.unlink()
+    rows = some_rows()
+    owner = await asyncpg.connect(empty_database.owner_url)
+    await migrate(owner, app_role=APP, folder=before)
+    names = list(UsageRow.__dataclass_fields__)
+    await owner.copy_records_to_table("usage_logs", records=[astuple(row) for row in rows], columns=names)
+    await owner.execute("SELECT rebuild_usage_rollups('-infinity')")
+    # Its rows were dropped, its sums stay.
+    dropped = f"usage_logs_{EARLIEST:%Y%m}"
+    await owner.execute(f"ALTER TABLE usage_logs DETACH PARTITION {dropped}; DROP TABLE {dropped}")
+
+    await migrate(owner, app_role=APP)
+
+    await owner.close()
+    async with new_pool(empty_database.app_url, size=2) as pool:
+        assert {table: await stored(pool, table) for table in MADE} == {table: added_up(rows, table) for table in MADE}
+        assert (await verify_ledger(pool, ADMIN, days=TODAY.day)).differences == ()
