@@ -123,9 +123,10 @@ litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt
 
-# The tables of docs/usage.md: ten million rows, about 30 minutes and 15 GB of disk. ROWS=100000 for a quick try.
+# The tables of docs/usage.md: ten million rows, about 15 minutes and 20 GB of disk. ROWS=100000 for a quick try;
+# KEEP=folder to keep the database there and use it again.
 usage-bench: install
-	$(BIN)/python -m loadtests.usage_bench $(if $(ROWS),--rows $(ROWS))
+	$(BIN)/python -m loadtests.usage_bench $(if $(ROWS),--rows $(ROWS)) $(if $(KEEP),--keep $(KEEP))
 
 # Beside a running `make demo`.
 overhead: install
