@@ -45,11 +45,11 @@ def make_usage_row(moment: datetime, **changes: Any) -> UsageRow:
 
 
 def moments() -> st.SearchStrategy[datetime]:
-    """Often close to the bounds of quarters, days and months, where mistakes are."""
-    bounds = st.integers(0, 10 * 96).map(lambda n: TODAY - timedelta(days=8) + timedelta(minutes=15 * n))
+    """Before the end of today; often close to the bounds of quarters, days and months, where mistakes are."""
+    bounds = st.integers(0, 9 * 96 - 1).map(lambda n: TODAY - timedelta(days=8) + timedelta(minutes=15 * n))
     near = st.builds(lambda bound, ms: bound + timedelta(milliseconds=ms), bounds, st.integers(-2, 2))
     latest = TODAY + timedelta(days=1)
-    anywhere = st.integers(0, int((latest - EARLIEST).total_seconds() * 1000)).map(
+    anywhere = st.integers(0, int((latest - EARLIEST).total_seconds() * 1000) - 1).map(
         lambda ms: EARLIEST + timedelta(milliseconds=ms)
     )
     return near | anywhere

@@ -1,13 +1,13 @@
 """Migration 0025 fills the rollups it makes from those that are there: of months without rows any more as well."""
 
 import shutil
-from dataclasses import astuple
 from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 from conftest import Database
 from factories import ADMIN
+from msgspec.structs import astuple
 from test_rollups import added_up, stored
 from usage_rows import EARLIEST, TODAY, make_usage_row
 
@@ -54,7 +54,7 @@ async def test_new_rollups_have_what_the_old_ones_had(empty_database: Database, 
     rows = some_rows()
     owner = await asyncpg.connect(empty_database.owner_url)
     await migrate(owner, app_role=APP, folder=before)
-    names = list(UsageRow.__dataclass_fields__)
+    names = list(UsageRow.__struct_fields__)
     await owner.copy_records_to_table("usage_logs", records=[astuple(row) for row in rows], columns=names)
     await owner.execute("SELECT rebuild_usage_rollups('-infinity')")
     # Its rows were dropped, its sums stay.
