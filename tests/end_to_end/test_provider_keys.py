@@ -68,7 +68,7 @@ async def thief() -> AsyncIterator[Address]:
 
 
 @pytest.fixture
-async def litellm(house: House, provider: Address, tmp_path: Path) -> AsyncIterator[LiteLLM]:
+async def own_litellm(house: House, provider: Address, tmp_path: Path) -> AsyncIterator[LiteLLM]:
     settings = {"LITEMAAS_DATABASE_URL": house.database.app_url, "LITEMAAS_SECRET_KEYS": SECRET_KEYS}
     part = LiteLLM(tmp_path / "litellm", provider.url, stored_keys=settings, api_keys={MODEL: REFERENCE})
     yield part
@@ -96,13 +96,13 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     pool: Pool,
     http: aiohttp.ClientSession,
     start_gateway: StartGateway,
-    litellm: LiteLLM,
+    own_litellm: LiteLLM,
     provider: Address,
     thief: Address,
 ) -> None:
     await put(pool, FIRST)
-    await start(litellm)
-    gateway = start_gateway(litellm_urls=litellm.url, litellm_api_key=litellm.api_key)
+    await start(own_litellm)
+    gateway = start_gateway(litellm_urls=own_litellm.url, litellm_api_key=own_litellm.api_key)
     caller = await make_caller(pool, gateway.url, http, (MODEL,))
     login = {"authorization": f"Bearer {caller.key}"}
 
@@ -114,7 +114,7 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     first = await ask(gateway.url, login)
     assert (first[0], provider.key) == (200, FIRST)
     # What opens the keys is not in LiteLLM's hands, whatever a caller may make it tell of its environment.
-    environment = read_environment(litellm.pid)
+    environment = read_environment(own_litellm.pid)
     assert environment[f"PROVIDER_KEY_{NAME}"] == FIRST
     assert not [name for name in environment if name.startswith("LITEMAAS_")]
 
@@ -123,9 +123,9 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     wishes: list[dict[str, object]] = [{field: f"{thief.url}/v1"} for field in fields]
     wishes.append({"api_key": REFERENCE, "api_base": thief.url})
     wishes.append({"user_config": {"model_list": [{"api_base": thief.url}]}})
-    master = {"authorization": f"Bearer {litellm.api_key}"}
+    master = {"authorization": f"Bearer {own_litellm.api_key}"}
     refused = [await ask(gateway.url, login, **wish) for wish in wishes]
-    at_litellm = [await ask(litellm.url, master, **wish) for wish in wishes]
+    at_litellm = [await ask(own_litellm.url, master, **wish) for wish in wishes]
     assert [status for status, _ in refused] == [400] * len(wishes)
     assert thief.calls == []
     # What LiteLLM lets through all the same went where its configuration says.
@@ -135,12 +135,12 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     await put(pool, SECOND)
     before = await ask(gateway.url, login)
     assert (before[0], provider.key) == (200, FIRST)
-    await asyncio.to_thread(litellm.stop)
-    await start(litellm)
+    await asyncio.to_thread(own_litellm.stop)
+    await start(own_litellm)
     after = await ask(gateway.url, login)
     assert (after[0], provider.key) == (200, SECOND)
 
     said = "".join(text for _, text in (first, before, after, *refused, *at_litellm))
     written = "".join(path.read_text(errors="replace") for path in house.folder.rglob("*.log"))
-    written += "".join(path.read_text(errors="replace") for path in litellm.folder.rglob("*") if path.is_file())
+    written += "".join(path.read_text(errors="replace") for path in own_litellm.folder.rglob("*") if path.is_file())
     assert not [key for key in (FIRST, SECOND) if key in said + written]

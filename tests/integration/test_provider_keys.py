@@ -12,7 +12,7 @@ import pytest
 from admin_client import SECRET_KEYS, check_error
 from conftest import Database
 from factories import ADMIN, READER, make_token, make_user
-from test_cli import PROGRAM, Terminal
+from terminals import PROGRAM, Terminal
 
 from admin_api.operations.provider_keys import open_provider_keys
 from admin_api.operations.secrets import rotate_secrets
