@@ -104,6 +104,8 @@ class Segment:
         written = os.write(self.file, data)
         self.size += written
         if written < len(data):
+            # The whole ones of these rows are read from the disk, as by whoever adopts it: memory does not have them.
+            self._fresh, self._fresh_from = [], None
             raise OSError("the disk is full")
         self.waiting += len(rows)
         self._fresh += rows

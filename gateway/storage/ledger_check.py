@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 1800.0
 # Differences told of a rollup, enough to see what is wrong: one that was lost differs in every line.
 MOST_TOLD: Final = 1000
-# A number that is another one when any call is in another bucket; it adds up as counts do.
+# A number that is another one when any call is in another bucket; it adds up as counts do, so it is a whole one: of
+# floating point, a rollup of 35 million calls would differ from its rows by what is rounded.
+_BUCKET: Final = f"((e >> {COUNT_BITS}) + 1)"
 _LATENCIES: Final = (
-    f"coalesce((SELECT sum((e & {(1 << COUNT_BITS) - 1}) * ((e >> {COUNT_BITS}) + 1) ^ 3) "
-    "FROM unnest(latencies) AS e), 0)::numeric"
+    f"coalesce((SELECT sum((e & {(1 << COUNT_BITS) - 1}) * {_BUCKET} * {_BUCKET} * {_BUCKET}) "
+    "FROM unnest(latencies) AS e), 0)"
 )
 _ROWS_SINCE: Final = "request_id >= uuid7_floor($1)"
 

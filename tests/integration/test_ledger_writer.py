@@ -29,7 +29,7 @@ from gateway.settle import Settlements
 from gateway.storage import ledger_writer
 from gateway.storage.journal import Journal, JournalFull
 from gateway.storage.journal_files import encode_row, line_of, lock_file
-from gateway.storage.ledger import write_rows
+from gateway.storage.ledger import write_lines, write_rows
 from gateway.storage.ledger_batches import write_batch
 from gateway.storage.ledger_sums import WindowSum, sum_windows
 from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
@@ -133,6 +133,33 @@ async def test_rows_cut_off_by_a_full_disk_wait_in_memory_with_their_leases_and_
     # Room again: the next one is journaled.
     assert writer.journal.open()
     assert writer.append(some(1))
+
+
+async def test_rows_that_a_full_disk_took_whole_are_found_by_who_adopts_it(site: Site, away: Pool) -> None:
+    """Also where Postgres is away, and the others of their batch are lost with the process."""
+    writer, cut = site.writer(pool=away), some(3)
+    with largest_file(writer.journal.segments[0].size + 1200):
+        assert not writer.append(cut)
+        await writer.close(timeout_s=0.1)
+
+    await site.writer().adopt_all()
+
+    whole = 1200 // len(line_of(encode_row(cut[0])))
+    assert whole == 2
+    assert set(await site.rows()) == ids(cut[:whole])
+
+
+async def test_a_row_of_another_version_that_is_there_already_holds_up_no_other(site: Site) -> None:
+    """Postgres takes it, and so its journal may come twice."""
+    strange, other = some(2)
+    line = encode_row(strange).replace(b'"streamed":true', b'"streamed":"yes"')
+    assert line != encode_row(strange)
+    await write_lines(site.pool, [line])
+
+    written = await write_lines(site.pool, [line, encode_row(other)])
+
+    assert (written.inserted, written.kept) == (1, (strange.request_id,))
+    assert set(await site.rows()) == ids([strange, other])
 
 
 async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_kept(

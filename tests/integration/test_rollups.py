@@ -15,8 +15,9 @@ from gateway.domain.error_classes import error_class_of
 from gateway.domain.latencies import BOUNDS, bucket_of
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger import write_rows
+from gateway.storage.ledger_check import _LATENCIES
 from gateway.storage.postgres import Pool
-from gateway.storage.rollups import ROLLUPS, SUMS, quarter_of
+from gateway.storage.rollups import COUNT_BITS, ROLLUPS, SUMS, quarter_of
 
 TABLES = [rollup.table for rollup in ROLLUPS]
 HAS_LATENCIES = {rollup.table: rollup.has_latencies for rollup in ROLLUPS}
@@ -153,6 +154,14 @@ async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, col
 
     assert len(differences) == 1
     assert table in differences[0][3]
+
+
+async def test_latencies_of_very_many_calls_are_compared_to_the_last_one(pool: Pool) -> None:
+    most, code = 40_000_001, 307
+    told = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
+    whole = await pool.fetchval(told.format(_LATENCIES), [(code << COUNT_BITS) + most])
+
+    assert whole == most * (code + 1) ** 3
 
 
 async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
