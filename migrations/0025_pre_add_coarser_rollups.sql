@@ -4,7 +4,7 @@
 --   usage_failed_days, usage_failed_months            each account's and user's calls that failed
 --   usage_all_quarter_hours, usage_all_days           all calls in one
 -- They are filled from the sums that are there, so months that have no rows any more keep theirs. Writers wait
--- meanwhile, their rows in journals. A gateway of the version before adds to none of these: see CHANGELOG.md.
+-- meanwhile, their rows in journals; readers, as seeds of counters, do not. A gateway of the version before adds to none of these: see CHANGELOG.md.
 
 -- A large installation has hundreds of millions of sums.
 SET LOCAL statement_timeout = '1h';
@@ -91,7 +91,6 @@ DROP TABLE usage_sums;
 
 -- At the edges of a range: of one model, and of those that failed.
 CREATE INDEX usage_quarter_hours_model ON usage_quarter_hours (started_at, model_id);
-DROP INDEX usage_quarter_hours_time;
 CREATE INDEX usage_quarter_hours_failed ON usage_quarter_hours (error_class, started_at) WHERE error_class <> 'none';
 
 CREATE OR REPLACE VIEW usage_as_sums AS

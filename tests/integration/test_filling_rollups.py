@@ -16,6 +16,7 @@ from deploy.embedded.postgres import APP
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.migrate import migrate, migrations_folder
 from gateway.storage.postgres import new_pool
+from gateway.storage.rollups import ROLLUPS
 
 MADE = (
     "usage_account_six_hours",
@@ -45,15 +46,34 @@ def some_rows() -> list[UsageRow]:
     ]  # fmt: skip
 
 
-async def test_new_rollups_have_what_the_old_ones_had(empty_database: Database, tmp_path: Path) -> None:
-    before = tmp_path / "before"
+async def migrated_before(database: Database, folder: Path) -> asyncpg.Connection:
+    """A connection of the owner, when it is the next to be applied."""
+    before = folder / "before"
     shutil.copytree(migrations_folder(), before)
     for path in before.glob("*.sql"):
         if path.name[:4] >= "0025":
             path.unlink()
-    rows = some_rows()
-    owner = await asyncpg.connect(empty_database.owner_url)
+    owner = await asyncpg.connect(database.owner_url)
     await migrate(owner, app_role=APP, folder=before)
+    return owner
+
+
+async def test_sums_can_be_read_while_new_rollups_are_filled(empty_database: Database, tmp_path: Path) -> None:
+    """Counters are made anew from them: calls would wait for that."""
+    owner = await migrated_before(empty_database, tmp_path)
+    (filling,) = migrations_folder().glob("0025_*.sql")
+    async with owner.transaction(), new_pool(empty_database.app_url, size=1) as pool:
+        await owner.execute(filling.read_text())
+        async with pool.acquire() as reader:
+            await reader.execute("SET lock_timeout = '2s'")
+            for table in (rollup.table for rollup in ROLLUPS if rollup.table not in MADE):
+                assert await reader.fetch(f"TABLE {table}") == []
+    await owner.close()
+
+
+async def test_new_rollups_have_what_the_old_ones_had(empty_database: Database, tmp_path: Path) -> None:
+    rows = some_rows()
+    owner = await migrated_before(empty_database, tmp_path)
     names = list(UsageRow.__struct_fields__)
     await owner.copy_records_to_table("usage_logs", records=[astuple(row) for row in rows], columns=names)
     await owner.execute("SELECT rebuild_usage_rollups('-infinity')")
