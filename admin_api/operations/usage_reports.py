@@ -18,7 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.latencies import percentile
 from gateway.domain.usage_pieces import Step, bounds_of_steps
 from gateway.storage import usage_names, usage_questions
-from gateway.storage.usage_families import OF_EACH, Family, GroupedBy, family_of
+from gateway.storage.usage_families import Family, GroupedBy, family_of, family_with_latencies
 from gateway.storage.usage_questions import LatencyCounts, Order, UsageSums
 
 if TYPE_CHECKING:
@@ -146,14 +146,17 @@ async def break_down(
 
 
 async def measure_latencies(pool: "Pool", actor: Actor, wish: UsageFilter, *, by: str | None = None) -> Percentiles:
-    """Raises GatewayError as `resolve` does; by account, user, team or key an account has to be named."""
+    """Raises GatewayError as `resolve` does; by account, user, team or key an account has to be named, or (but for key)
+    no call that was completed be meant."""
     if by is not None:
         check_word("by", by, BY)
     async with _asked(pool, actor, wish, by) as (executor, scope):
-        family = _family(scope, by)
-        if family in OF_EACH:
-            raise _names_nobody(str(by))
         grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
+        family = family_with_latencies(scope.selection, grouped)
+        if family is None and by == "key":
+            raise _names_nobody(by)
+        if family is None:
+            raise invalid("by", f"By {by}: name a team or a user too, or only what failed, by error_class or ending.")
         counts = await usage_questions.count_latencies(executor, scope.selection, family, grouped)
         if by == "provider":
             counts = _by_provider(counts, await usage_names.list_providers(executor))

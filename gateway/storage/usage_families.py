@@ -101,6 +101,14 @@ def family_of(selection: Selection, by: GroupedBy | None = None) -> Family | Non
     return EACH if selection.model_ids is None else EACH_BY_MODEL
 
 
+def family_with_latencies(selection: Selection, by: GroupedBy | None = None) -> Family | None:
+    """As `family_of`, but only one that has latencies. Failed calls are few enough to be read within each account."""
+    family = family_of(selection, by)
+    if family is EACH_FAILED:
+        return WITHIN
+    return None if family in OF_EACH else family
+
+
 def conditions_of(selection: Selection, table: Table, by: GroupedBy | None, arguments: list[Any]) -> str:
     """SQL for what is selected of `r`, beginning with AND; its values are added to `arguments`."""
     found = []

@@ -18,7 +18,7 @@ from gateway.domain.usage_pieces import bounds_of_steps
 from gateway.storage.ledger import write_rows
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.rollups import MODEL_QUARTER_HOURS, QUARTER_HOURS, ROLLUPS, SUMS
-from gateway.storage.usage_families import OF_EACH, Selection, family_of
+from gateway.storage.usage_families import Selection, family_of, family_with_latencies
 from gateway.storage.usage_pages import DAY_KEY, ask_day
 from gateway.storage.usage_questions import (
     PREPARE,
@@ -62,8 +62,8 @@ def questions() -> Iterator[tuple[str, Question]]:
         for by in GROUPS:
             if (family := family_of(selection, by)) is not None:
                 yield f"{name}: by {by}", ask_groups(selection, family, by, "cost", 100)
-                if family not in OF_EACH:
-                    yield f"{name}: latencies by {by}", ask_latencies(selection, family, by)
+            if (family := family_with_latencies(selection, by)) is not None:
+                yield f"{name}: latencies by {by}", ask_latencies(selection, family, by)
         for after in (None, (3, 3, 3, 3, "completed", "none")):
             assert after is None or len(after) == len(DAY_KEY)
             page = ask_day(selection, TODAY.date(), after, 100)

@@ -273,6 +273,9 @@ async def test_routes_tell_the_same(pool: Pool, town: Town, admin: httpx2.AsyncC
     by_user = (await admin.get("/api/v1/usage/breakdown/user", params=team | {"limit": 1})).json()
     latencies = (await admin.get("/api/v1/usage/percentiles", params={"by": "model"})).json()
     file = await admin.get("/api/v1/usage/export", params=team | {"format": "focus"})
+    failed = {"error_class": "timeout"}
+    await write_rows(pool, [make_usage_row(AT, user_id=town.ben.id, ending="timeout", status=504, total_ms=900)])
+    slow = (await admin.get("/api/v1/usage/percentiles", params=failed | {"by": "user"})).json()
 
     assert (summary["calls"], summary["success_share"], summary["cost_usd"]) == (12, 1.0, "0.000276")
     assert summary["total_tokens"] == 12 * 17
@@ -282,6 +285,9 @@ async def test_routes_tell_the_same(pool: Pool, town: Town, admin: httpx2.AsyncC
     assert [row["total_ms"]["calls"] for row in latencies["rows"]] == [12, 3]
     assert latencies["rows"][0]["total_ms"]["p95"] == pytest.approx(400, rel=0.05)
     assert latencies["rows"][0]["first_byte_ms"]["p50"] == pytest.approx(100, rel=0.05)
+    assert [(row["name"], row["total_ms"]["calls"]) for row in slow["rows"]] == [(town.ben.email, 1)]
+    assert slow["rows"][0]["total_ms"]["p95"] == pytest.approx(900, rel=0.05)
+    check_error(await admin.get("/api/v1/usage/percentiles", params={"by": "user"}), 422, "validation_failed")
     assert file.headers["content-type"].startswith("text/csv")
     assert 'filename="usage-' in file.headers["content-disposition"]
     assert file.text.count("\r\n") == 3
