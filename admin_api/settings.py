@@ -166,10 +166,11 @@ class NewsSettings(_Settings):
     @field_validator("smtp_url")
     @classmethod
     def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            url = urlsplit(value.get_secret_value())
-            if url.scheme not in ("smtp", "smtps") or not url.hostname:
-                raise ValueError("an address as smtp://user:password@host:587 or smtps://…")
+        if value is not None and not is_smtp_address(value.get_secret_value()):
+            raise ValueError(
+                "an address as smtp://user:password@host:587 or smtps://…, and nothing behind it; in user and password "
+                "only ASCII, and what is no letter or digit as % and two hex digits, as %2F for /"
+            )
         return value
 
     @field_validator("mail_from")
@@ -234,6 +235,18 @@ class ProgramSettings(_Settings):
     """How `litemaas gateway` and `litemaas admin-api` run their server."""
 
     shutdown_grace_s: PositiveInt = Field(default=30, description="how long open answers may take at shutdown")
+
+
+def is_smtp_address(text: str) -> bool:
+    """Whether it can be read in one way only. A / or # in a password would end the address there, and what is left of
+    the password would be taken for a port, and told in the error about it."""
+    try:
+        url = urlsplit(text)
+        has_place = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    credentials = unquote(url.username or "") + unquote(url.password or "")
+    return has_place and url.path in ("", "/") and not (url.query or url.fragment) and credentials.isascii()
 
 
 def explain(error: ValidationError, settings: type[BaseSettings]) -> str:

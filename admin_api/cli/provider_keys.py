@@ -65,8 +65,8 @@ def exec_(
     """
     settings = SecretSettings.from_env()
     opened = act(lambda pool: provider_keys.open_provider_keys(pool, operator(), settings.sealing_keys), settings)
-    # Not a setting: what is handed on to the other program.
-    around = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}  # noqa: TID251
+    # Not a setting: what is handed on to the other program. Settings are read in whatever case they are written.
+    around = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}  # noqa: TID251
     typer.echo(f"litemaas: {len(opened)} provider keys for {command[0]}: {', '.join(opened) or 'none'}.", err=True)
     try:
         os.execvpe(command[0], command, around | opened)  # noqa: S606  that is what it is for

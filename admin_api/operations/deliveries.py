@@ -39,7 +39,8 @@ async def list_deliveries(
 
 async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> DeliveryReport:
     """One more try now, under the same id: of one that failed, or that waits long for its next try. Raises GatewayError
-    `not_found`, or `conflict` for one that arrived or is tried within a minute by itself."""
+    `not_found`, or `conflict` for one that arrived or is tried within a minute by itself, or whose webhook is
+    disabled."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MOST_ID else None
@@ -47,6 +48,8 @@ async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> Delive
             raise GatewayError("not_found", f"There is no delivery {delivery_id}.")
         if old.status == "delivered":
             raise GatewayError("conflict", "It has arrived already.", details={"status": old.status})
+        if old.is_held:
+            raise GatewayError("conflict", "Its webhook is disabled; enable it first.", details={"status": old.status})
         # Also while somebody is at it: that is known for as long as his lease.
         if old.next_try_at is not None and old.next_try_at <= datetime.now(UTC) + LEASE:
             raise GatewayError("conflict", "It is tried within a minute by itself.", details={"status": old.status})

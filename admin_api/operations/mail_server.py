@@ -29,7 +29,10 @@ class MailServer:
 def hand_over(server: MailServer, letter: EmailMessage, *, timeout_s: float) -> None:
     """Raises MailError. Blocks, as the standard library's client does: a few letters a minute need no other one."""
     url = urlsplit(server.url.get_secret_value())
-    context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+    try:
+        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+    except OSError:
+        raise MailError("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.") from None
     try:
         with _connect(url, context, timeout_s) as connection:
             if url.username is not None:

@@ -36,6 +36,6 @@ def parse_id_cursor(cursor: str | None, *, first: int = 0) -> int:
     """The id in a cursor, `first` for the first page; raises GatewayError `validation_failed`."""
     if cursor is None:
         return first
-    if not (cursor.isascii() and cursor.isdigit() and int(cursor[:20]) <= MOST_ID):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MOST_ID):
         raise invalid("cursor", "This is no cursor of this list; take next_cursor of the page before.")
     return int(cursor)

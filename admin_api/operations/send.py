@@ -94,11 +94,8 @@ async def delete_old(pool: "Pool") -> None:
 
 
 async def _send_one(pool: "Pool", sender: Sender, delivery: Delivery) -> bool:
-    try:
-        async with asyncio.timeout(2 * TRY_S):
-            await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
-    except (SendError, MailError, ReceiverError, SealError, TimeoutError) as exc:
-        error = (str(exc) or "It took too long.")[:MOST_ERROR]
+    error = await _try(sender, delivery)
+    if error is not None:
         pause = sender.pauses[delivery.tries - 1] if delivery.tries <= len(sender.pauses) else None
         log.warning(
             "delivery_failed", delivery=delivery.id, channel=delivery.channel, tries=delivery.tries, cause=error
@@ -109,6 +106,20 @@ async def _send_one(pool: "Pool", sender: Sender, delivery: Delivery) -> bool:
     async with pool.acquire() as connection:
         await deliveries.mark_delivered(connection, delivery.id)
     return True
+
+
+async def _try(sender: Sender, delivery: Delivery) -> str | None:
+    """Why it did not arrive; None if it did."""
+    try:
+        async with asyncio.timeout(2 * TRY_S):
+            await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
+    except (SendError, MailError, ReceiverError, SealError, TimeoutError) as exc:
+        return (str(exc) or "It took too long.")[:MOST_ERROR]
+    except Exception as exc:
+        # A mistake of ours is a failed try too: else it comes again each minute for ever, and nobody is shown why.
+        log.error("delivery_broke", delivery=delivery.id, channel=delivery.channel, exc_info=exc)
+        return "Something went wrong here; the log of the admin API says what."
+    return None
 
 
 async def post_webhook(sender: Sender, delivery: Delivery) -> None:
@@ -136,7 +147,10 @@ async def post_webhook(sender: Sender, delivery: Delivery) -> None:
     place = f"[{address}]" if ":" in address else address
     path = url.path or "/"
     target = f"{url.scheme}://{place}:{port}{path}" + (f"?{url.query}" if url.query else "")
-    verify = ssl.create_default_context(cafile=str(sender.ca_file)) if sender.ca_file else True
+    try:
+        verify = ssl.create_default_context(cafile=str(sender.ca_file)) if sender.ca_file else True
+    except OSError:
+        raise SendError("LITEMAAS_WEBHOOK_CA_FILE can not be read, or holds no certificate.") from None
     async with httpx2.AsyncClient(timeout=TRY_S, verify=verify, trust_env=False, follow_redirects=False) as client:
         try:
             # The certificate is checked against the name, the connection goes to the address that was checked.

@@ -79,7 +79,7 @@ async def log_in_by_session(
         async with pool.acquire() as connection:
             login = await sessions.find_login(connection, peppers.digests(secret), idle_s=times.idle_s)
             if login is not None and not login.is_over and not login.is_noted:
-                await sessions.update_seen(connection, login.session_id)
+                await sessions.update_seen(connection, login.session_id, idle_s=times.idle_s)
     if login is None or login.is_over:
         raise refused("Your session is over; log in again.")
     if login.user_status != "active":

@@ -38,7 +38,7 @@ class Delivery:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
     """What became of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
-    `next_try_at` is None unless it waits."""
+    `next_try_at` is None unless it waits. `is_held`: its webhook is disabled, so it is not tried."""
 
     id: int
     message_id: UUID
@@ -56,6 +56,7 @@ class DeliveryReport:
     delivered_at: datetime | None
     failed_at: datetime | None
     created_at: datetime
+    is_held: bool
 
 
 INSERT_FOR_WEBHOOKS: Final = """
@@ -147,7 +148,8 @@ SELECT d.id, d.message_id, d.channel, d.event, d.alert_id, d.webhook_id, w.url, 
        d.last_error, d.delivered_at, d.gave_up_at AS failed_at, d.created_at,
        CASE WHEN d.delivered_at IS NULL AND d.gave_up_at IS NULL THEN d.next_try_at END AS next_try_at,
        CASE WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN d.gave_up_at IS NOT NULL THEN 'failed'
-            ELSE 'waiting' END AS status
+            ELSE 'waiting' END AS status,
+       w.enabled IS FALSE AS is_held
 FROM deliveries d LEFT JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN users u ON u.id = d.user_id
 WHERE d.id < $1
   AND ($2::text IS NULL OR ($2 = 'delivered' AND d.delivered_at IS NOT NULL)

@@ -130,6 +130,9 @@ async def test_a_page_leads_to_the_next(admin: httpx2.AsyncClient, pool: Pool) -
 
     assert [row["email"] for row in first["rows"] + second["rows"]] == made
     assert second["next_cursor"] is None
+    # 20 digits that are a number, and more behind them.
+    wrong = await admin.get("/api/v1/users", params={"cursor": "0" * 20 + "9" * 20})
+    check_error(wrong, 422, "validation_failed")
 
 
 async def test_a_member_is_added_shown_and_removed(admin: httpx2.AsyncClient, pool: Pool) -> None:

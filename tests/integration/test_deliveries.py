@@ -186,6 +186,27 @@ async def test_who_waits_long_is_tried_now_and_who_is_under_way_is_left_alone(
     assert (waits, long.status_code, sent) == (0, 200, 1)
 
 
+async def test_what_a_disabled_webhook_holds_is_not_said_to_be_tried(
+    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+) -> None:
+    await make_hook(pool, hook)
+    await alert(pool)
+    hook.statuses = [500]
+    await send_all(pool, HASTY)
+    (failed,) = await listed(admin, status="failed")
+    path = f"{PATH}/{failed['id']}/retry"
+    await pool.execute("UPDATE webhooks SET enabled = false")
+    held = await admin.post(path)
+    await pool.execute("UPDATE webhooks SET enabled = true")
+    enabled = await admin.post(path)
+    await send_all(pool, HASTY)
+
+    check_error(held, 409, "conflict")
+    assert "enable it" in held.text
+    assert enabled.status_code == 200
+    assert [got.status for got in hook.got] == [500, 204]
+
+
 async def test_each_filter_reads_an_index_and_no_more_than_the_page(pool: Pool, database: Database) -> None:
     await alert(pool)
     await pool.execute("""

@@ -279,6 +279,22 @@ async def test_sessions_end_by_time_and_a_cookie_that_was_touched_is_none(
         check_error(answer, 401, "not_authenticated")
 
 
+@pytest.mark.parametrize(("idle_s", "pause_s"), [(30, 20), (8 * 3600, 61), (600, 61)])
+async def test_a_session_that_is_used_does_not_idle_out(
+    database: Database, pool: Pool, lying: LyingProvider, idle_s: int, pause_s: int
+) -> None:
+    async with opened(database, **oidc(lying.url, session_idle_s=idle_s)) as new_browser, new_browser() as browser:
+        await log_in(browser)
+        answers = []
+        for _ in range(idle_s // pause_s + 2 if idle_s < 3600 else 3):
+            await pool.execute("UPDATE sessions SET last_seen_at = last_seen_at - make_interval(secs => $1)", pause_s)
+            answers.append((await browser.get(ME)).status_code)
+        noted = await pool.fetchval("SELECT now() - last_seen_at < interval '15 seconds' FROM sessions")
+
+    assert set(answers) == {200}
+    assert noted
+
+
 async def test_a_person_logs_in_at_openshift(database: Database) -> None:
     async with OpenShift() as cluster:
         settings = {

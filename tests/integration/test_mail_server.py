@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from factories import make_user
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from receivers import MailBox
 
 from admin_api.operations.mail_server import MailServer
 from admin_api.operations.send import Sender, send_due
+from admin_api.settings import NewsSettings, explain
 from gateway.storage.postgres import Pool
 
 USER, PASSWORD = "litemaas", "planted p@ssword/0123456789"
@@ -177,6 +178,47 @@ async def test_a_certificate_nobody_vouches_for_is_not_talked_to(
     error, tries, waits = await state(outbox)
     assert "LITEMAAS_SMTP_CA_FILE" in str(error)
     assert (tries, waits) == (1, True)
+
+
+async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Certificate, tmp_path: Path) -> None:
+    async with MailBox(tls=certificate.context) as box:
+        assert await send_due(outbox, sender(box, tmp_path / "none.pem", login="", patient=True)) == 0
+
+    assert await state(outbox) == ("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.", 1, True)
+
+
+async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("admin_api.operations.send.write_letter", lambda *_: 1 / 0)
+    async with MailBox() as box:
+        while not await outbox.fetchval("SELECT gave_up_at IS NOT NULL FROM deliveries"):
+            assert await send_due(outbox, sender(box, None, login="")) == 0
+
+    assert await state(outbox) == (
+        "Something went wrong here; the log of the admin API says what.", len(AT_ONCE) + 1, False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://user:planted/rest@127.0.0.1:587",  # where the password ends, and what is left of it as a port
+        "smtp://user:587/planted@127.0.0.1",
+        "smtp://user:planted#rest@127.0.0.1:587",
+        "smtp://user:planted?rest@127.0.0.1:587",
+        "smtp://user:planted[rest@127.0.0.1:587",
+        "smtp://user:planted\u2100@127.0.0.1:587",
+        "smtp://user:planted%C3%A9@127.0.0.1:587",
+        "smtp://127.0.0.1:587000",
+        "smtp://:587",
+    ],
+)
+def test_an_address_that_could_be_read_in_two_ways_is_refused_at_start(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        NewsSettings.model_validate({"smtp_url": url, "mail_from": "litemaas@example.com"})
+    said = explain(refused.value, NewsSettings)
+
+    assert "LITEMAAS_SMTP_URL: an address as smtp://" in said
+    assert not any(part in said for part in ("planted", "rest"))
 
 
 async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificate) -> None:

@@ -174,13 +174,16 @@ async def test_a_program_gets_the_keys_and_nothing_that_opens_them(
     await put(admin)
     await put(admin, "AZURE_2", OTHER)
 
-    done = await terminal.run("provider-keys", "exec", "--", *TELL, PROVIDER_KEY_OPENAI="an older one")
+    # Settings are read in whatever case they are written.
+    done = await terminal.run(
+        "provider-keys", "exec", "--", *TELL, PROVIDER_KEY_OPENAI="an older one", litemaas_secret_keys=SECRET_KEYS
+    )
 
     seen = done.json()
     assert seen["PROVIDER_KEY_OPENAI"] == VALUE
     assert seen["PROVIDER_KEY_AZURE_2"] == OTHER
     assert seen["OF_THE_PROGRAM"] == "stays"
-    assert not [name for name in seen if name.startswith("LITEMAAS_")]
+    assert not [name for name in seen if name.upper().startswith("LITEMAAS_")]
     assert not any(SECRET_KEYS[2:] in value for value in seen.values())
     assert "2 provider keys" in done.err
     assert "planted" not in done.err
