@@ -27,6 +27,7 @@ from admin_api.operations.receivers import ReceiverRules
 from admin_api.operations.send import Sender
 from admin_api.seals import SecretKeys
 from gateway.domain.keys import Peppers
+from gateway.storage.urls import check_postgres_url, check_redis_url
 
 LEAST_TOKEN_LENGTH: Final = 32
 # 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
@@ -62,8 +63,8 @@ class DatabaseSettings(_Settings):
     @field_validator("database_url", "owner_database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("an address as postgresql://user:password@host:port/database")
+        if value is not None:
+            check_postgres_url(value.get_secret_value())
         return value
 
     @property
@@ -103,6 +104,12 @@ class CounterSettings(DatabaseSettings):
 
     redis_url: SecretStr = Field(description="Redis, for what is left of a limit")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
 
 
 class CatalogueSettings(DatabaseSettings):
@@ -212,6 +219,13 @@ class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings, Log
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
+        return value
 
     @field_validator("admin_token")
     @classmethod

@@ -2,7 +2,9 @@
 
 import pytest
 
-from admin_api.settings import DatabaseSettings, Settings, SettingsError
+from admin_api.settings import CounterSettings, DatabaseSettings, Settings, SettingsError
+from gateway.settings import Settings as GatewaySettings
+from gateway.settings import SettingsError as GatewaySettingsError
 
 GOOD = {
     "LITEMAAS_DATABASE_URL": "postgresql://app:s3cret-password@db:5432/litemaas",
@@ -98,3 +100,53 @@ def test_an_address_without_a_user_can_not_be_given_rights(environment: pytest.M
 
     with pytest.raises(SettingsError, match="names no user"):
         _ = DatabaseSettings.from_env().app_role
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["app:hidden/rest@db", "app:hidden#rest@db", "app:hidden?rest@db", "app:hidden\u2100rest@db", "app:hidden[rest@db"],
+)
+@pytest.mark.parametrize("settings", [CounterSettings, Settings, GatewaySettings])
+def test_a_password_that_ends_the_address_is_not_told(
+    environment: pytest.MonkeyPatch, settings: type[CounterSettings | Settings | GatewaySettings], wrong: str
+) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", f"postgresql://{wrong}:5432/litemaas")
+    environment.setenv("LITEMAAS_REDIS_URL", f"redis://{wrong}:6379/0")
+
+    with pytest.raises((SettingsError, GatewaySettingsError)) as caught:
+        settings.from_env()
+
+    assert "LITEMAAS_DATABASE_URL: an address as postgresql://" in str(caught.value)
+    assert "LITEMAAS_REDIS_URL: an address as redis://" in str(caught.value)
+    assert not any(part in str(caught.value) for part in ("hidden", "rest"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://app@db/litemaas",
+        "postgresql:///litemaas?host=/run/postgresql&user=app",
+        "postgresql://app:s%2Fx@[::1]:5432/litemaas",
+        "postgresql://app:x@one:5432,two,[::1]:5433/litemaas?target_session_attrs=read-write",
+    ],
+)
+def test_every_form_of_an_address_of_postgres_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", url)
+
+    assert DatabaseSettings.from_env().app_role == "app"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://valkey",
+        "rediss://:x@[::1]:6380/0",
+        "redis+sentinel://one:1,two:2/main",
+        "redis+cluster://one",
+        "unix:///run/x",
+    ],
+)
+def test_every_form_of_an_address_of_redis_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("LITEMAAS_REDIS_URL", url)
+
+    assert CounterSettings.from_env().redis_url.get_secret_value() == url
