@@ -278,3 +278,15 @@ def test_a_weak_tag_is_never_the_same() -> None:
     with pytest.raises(GatewayError, match="changed since"):
         check_version(version, f"W/{version}")
     check_version(version, None)
+
+
+@pytest.mark.parametrize("rest", [", " * 400 + "x", " " * 800 + "x", " ," * 400 + '"', '"b"', ', "b" "c"'])
+def test_what_looks_like_tags_for_long_is_refused_soon(rest: str) -> None:
+    """Tried in every way that blanks and commas can be told apart, the first one would take longer than the sun has."""
+    with pytest.raises(GatewayError) as caught:
+        check_version('"a"', f'"a"{rest}')
+    assert caught.value.code == "validation_failed"
+
+
+def test_many_tags_are_read() -> None:
+    check_version('"b"', '"a" , ,' * 400 + '"b", ,')
