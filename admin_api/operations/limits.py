@@ -203,7 +203,13 @@ async def list_limits(
             account = await get_seen_account(connection, actor, user=user, team=team)
         target_id = None
         if target is not None:
-            target_id = await limit_targets.find_target_id(connection, level=known, target=target)
+            try:
+                target_id = await limit_targets.find_target_id(connection, level=known, target=target)
+            except GatewayError as exc:
+                if viewer is None or exc.code != "not_found":
+                    raise
+                # As for one that he may not see: whether somebody has an account is not his to know.
+                return Page([], None)
         rows = await limit_rows.list_limits(
             connection,
             after_id=parse_id_cursor(cursor),

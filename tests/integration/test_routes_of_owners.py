@@ -87,3 +87,26 @@ async def test_an_owner_keeps_his_team(admin: httpx2.AsyncClient, pool: Pool) ->
     check_error(gone, 404, "not_found")
     assert [answer.status_code for answer in (added, raised, moved, left)] == [201, 200, 200, 204]
     assert (moved.json()["name"], moved.json()["time_zone"]) == ("blue", "Europe/Madrid")
+
+
+async def test_a_user_does_not_learn_who_has_an_account(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    """By a filter of a list, or by removing others from his team: all the same, whether there is somebody or not."""
+    ann, bob = await make_user(pool), await make_user(pool)
+    await make_team(pool, name="red")
+    await make_team(pool, name="blue")
+    await admin.post("/api/v1/teams/red/members", json={"user": ann.email})
+    me = {"headers": await login(pool, ann)}
+    people, teams = [bob.email, str(bob.id), "nobody@x.org", "999999"], ["blue", "violet", "999999"]
+
+    by_user = [await admin.get("/api/v1/limits", params={"level": "user", "id": one}, **me) for one in people]
+    by_team = [await admin.get("/api/v1/limits", params={"level": "team", "id": one}, **me) for one in teams]
+    removed = [await admin.delete(f"/api/v1/teams/red/members/{one}", **me) for one in people]
+    of_admin = await admin.get("/api/v1/limits", params={"level": "user", "id": "nobody@x.org"})
+    left = await admin.delete(f"/api/v1/teams/red/members/{ann.email.upper()}", **me)
+
+    assert [answer.json() for answer in by_user + by_team] == [{"rows": [], "next_cursor": None}] * 7
+    for answer in removed:
+        check_error(answer, 403, "forbidden")
+    assert len({answer.json()["error"]["message"] for answer in removed}) == 1
+    check_error(of_admin, 404, "not_found")
+    assert left.status_code == 204
