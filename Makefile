@@ -123,7 +123,7 @@ litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt
 
-# The tables of docs/usage.md: ten million rows, about 15 minutes and 20 GB of disk. ROWS=100000 for a quick try;
+# The tables of docs/usage.md: ten million rows, seven minutes and 20 GB of disk. ROWS=100000 for a quick try;
 # KEEP=folder to keep the database there and use it again.
 usage-bench: install
 	$(BIN)/python -m loadtests.usage_bench $(if $(ROWS),--rows $(ROWS)) $(if $(KEEP),--keep $(KEEP))
