@@ -160,7 +160,7 @@ async def breaker_open(scene: Scene, row: Row, caller: Caller, mark: str) -> Sai
 
 async def silent_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
     there = caller.at(scene.impatient)
-    return await asked(there, row.route, f"Hello? [delay=2] [mark={mark}]", stream=row.is_streamed)
+    return await asked(there, row.route, f"Hello? [delay=6] [mark={mark}]", stream=row.is_streamed)
 
 
 async def silent_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
