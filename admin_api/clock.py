@@ -8,14 +8,13 @@ import structlog
 
 from admin_api.operations.alerts import has_backlog, raise_alerts
 from admin_api.operations.model_sync import SYNC, LiteLLM, delete_old_syncs, sync_models
+from admin_api.operations.outbox import delete_old
 from admin_api.operations.saved_settings import read_thresholds
-from admin_api.operations.send import delete_old, send_due
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
 
 if TYPE_CHECKING:
-    from admin_api.settings import Settings
     from gateway.storage.postgres import Pool
 
 log = structlog.get_logger(__name__)
@@ -23,6 +22,7 @@ log = structlog.get_logger(__name__)
 # The gateway judges expiry at each call by itself; this only brings the state shown to people up to date.
 EXPIRY_INTERVAL_S: Final = 30.0
 SEND_INTERVAL_S: Final = 1.0
+SEND_GRACE_S: Final = 3.0
 CLEANING_INTERVAL_S: Final = 3600.0
 
 
@@ -66,12 +66,6 @@ async def alert_once(pool: "Pool") -> None:
             log.info("alerts_raised", count=raised)
         if raised is None or not await has_backlog(pool):
             return
-
-
-async def send_once(pool: "Pool", settings: "Settings") -> None:
-    """Everything in the outbox that is due, a part at a time."""
-    while await send_due(pool, settings.sender):
-        pass
 
 
 async def clean_once(pool: "Pool") -> None:

@@ -1,6 +1,8 @@
 """Puts the admin API together: `create_app` reads the settings, names the routes, opens and closes the parts."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -11,6 +13,7 @@ from admin_api import clock
 from admin_api.identity_providers import IdentityProviders
 from admin_api.jwt_logins import JWTLogins
 from admin_api.operations.model_sync import LiteLLM
+from admin_api.operations.outbox import THREADS, Outbox
 from admin_api.routes import (
     alerts,
     audit,
@@ -111,16 +114,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         plans_anew=True,
     )
     background = Background()
+    # A slow mail server or name server must not hold what others wait for; the loop's own are six on two cores.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="outside"))
     async with pool:
         app.state.pool = pool
         scripts = await _open_redis(settings)
         app.state.counters = Counters(scripts) if scripts else None
         app.state.call_rates = CallRates(scripts) if scripts else None
         expire = partial(clock.expire_once, pool)
+        outbox = Outbox(pool, settings.sender)
         background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
         for name, work, interval_s in (
             ("alerts", partial(clock.alert_once, pool), settings.alert_interval_s),
-            ("messages", partial(clock.send_once, pool, settings), clock.SEND_INTERVAL_S),
+            ("messages", outbox.send_due, clock.SEND_INTERVAL_S),
             ("cleaning", partial(clock.clean_once, pool), clock.CLEANING_INTERVAL_S),
         ):
             background.start(clock.repeat(name, work, interval_s=interval_s), name)
@@ -131,6 +137,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             await background.stop()
+            await outbox.close(grace_s=clock.SEND_GRACE_S)
             if app.state.counters is not None:
                 await app.state.counters.close()
 

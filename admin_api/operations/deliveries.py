@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.checks import check_word
+from admin_api.operations.outbox import LEASE
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
-from admin_api.operations.send import LEASE
 from gateway.domain.errors import GatewayError
 from gateway.storage import deliveries as rows
 from gateway.storage.deliveries import STATUSES, DeliveryReport, Status

@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox: webhooks, signed as Standard Webhooks says, and e-mails.
+"""One try of a message: as a webhook, signed as Standard Webhooks says, or as an e-mail.
 
 At least once: a row is taken for a time, sent, then marked. Who dies in between leaves it to the next try, under the
 same `webhook-id` (for e-mail: the same Message-ID), by which a receiver tells a repetition.
@@ -24,25 +24,19 @@ from admin_api.operations.letters import write_letter
 from admin_api.operations.mail_server import MailError, MailServer, hand_over
 from admin_api.operations.receivers import ReceiverError, ReceiverRules, resolve
 from admin_api.seals import SealError, SecretKeys
-from gateway.storage import deliveries
-from gateway.storage.deliveries import Channel, Delivery
+from gateway.storage.deliveries import Delivery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.storage.postgres import Pool
 
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "whsec_"
 PURPOSE: Final = "webhook"
 TRY_S: Final = 10.0
-# Longer than a try can take, so that nobody else begins one meanwhile.
-LEASE: Final = timedelta(seconds=60)
-AT_ONCE: Final = 20
 # After each failed try; after the last nothing more. Two days in all.
 PAUSES: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600))
-KEPT: Final = timedelta(days=30)
 MOST_ERROR: Final = 300
 
 
@@ -60,11 +54,6 @@ class Sender:
     ca_file: "Path | None" = None
     pauses: Sequence[timedelta] = PAUSES
 
-    @property
-    def channels(self) -> list[Channel]:
-        """What it can send."""
-        return ["webhook"] if self.mail is None else ["webhook", "email"]
-
 
 def new_signing_secret() -> str:
     """As Standard Webhooks writes one: `whsec_` and 32 random bytes in base64."""
@@ -78,37 +67,7 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
-async def send_due(pool: "Pool", sender: Sender) -> int:
-    """One round over what is due; how many arrived. Any number of replicas may do so at once."""
-    async with pool.acquire() as connection:
-        due = await deliveries.take_due(connection, channels=sender.channels, limit=AT_ONCE, lease=LEASE)
-    if not due:
-        return 0
-    return sum(await asyncio.gather(*(_send_one(pool, sender, delivery) for delivery in due)))
-
-
-async def delete_old(pool: "Pool") -> None:
-    """Forgets messages of long ago."""
-    async with pool.acquire() as connection:
-        await deliveries.delete_old(connection, datetime.now(UTC) - KEPT)
-
-
-async def _send_one(pool: "Pool", sender: Sender, delivery: Delivery) -> bool:
-    error = await _try(sender, delivery)
-    if error is not None:
-        pause = sender.pauses[delivery.tries - 1] if delivery.tries <= len(sender.pauses) else None
-        log.warning(
-            "delivery_failed", delivery=delivery.id, channel=delivery.channel, tries=delivery.tries, cause=error
-        )
-        async with pool.acquire() as connection:
-            await deliveries.mark_failed(connection, delivery.id, error=error, pause=pause)
-        return False
-    async with pool.acquire() as connection:
-        await deliveries.mark_delivered(connection, delivery.id)
-    return True
-
-
-async def _try(sender: Sender, delivery: Delivery) -> str | None:
+async def try_once(sender: Sender, delivery: Delivery) -> str | None:
     """Why it did not arrive; None if it did."""
     try:
         async with asyncio.timeout(2 * TRY_S):

@@ -1,7 +1,7 @@
 """The outbox: news that wait to be sent, one row a receiver; and what became of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -94,15 +94,26 @@ async def insert(
 
 
 # A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.
-# What waits for a webhook that is disabled goes on waiting.
-TAKE_DUE: Final = """
-WITH due AS (
-    SELECT id FROM deliveries
-    WHERE channel = ANY($1::text[]) AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
-      AND (webhook_id IS NULL OR webhook_id IN (SELECT id FROM webhooks WHERE enabled))
-    ORDER BY next_try_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), taken AS (
-    UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + $3::interval FROM due WHERE d.id = due.id
+# Each webhook by an index of its own, so that thousands of rows of one do not stand before those of another. What waits
+# for a webhook that is disabled goes on waiting.
+DUE_WEBHOOKS: Final = """
+SELECT d.id FROM webhooks w
+LEFT JOIN unnest($1::bigint[], $2::integer[]) AS busy (webhook_id, tries) ON busy.webhook_id = w.id
+CROSS JOIN LATERAL (
+    SELECT id, next_try_at FROM deliveries
+    WHERE webhook_id = w.id AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+    ORDER BY next_try_at LIMIT greatest($3 - coalesce(busy.tries, 0), 0) FOR UPDATE SKIP LOCKED
+) d
+WHERE w.enabled ORDER BY d.next_try_at LIMIT $4
+"""
+DUE_MAILS: Final = """
+SELECT id FROM deliveries
+WHERE channel = 'email' AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+TAKE: Final = """
+WITH due AS ({due}), taken AS (
+    UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + ${lease}::interval FROM due WHERE d.id = due.id
     RETURNING d.id, d.message_id, d.channel, d.event, d.payload::text, d.tries, d.created_at, d.webhook_id, d.user_id
 )
 SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at, t.webhook_id, w.url, w.secret,
@@ -110,13 +121,26 @@ SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at,
 FROM taken t LEFT JOIN webhooks w ON w.id = t.webhook_id LEFT JOIN users u ON u.id = t.user_id
 ORDER BY t.id
 """
+TAKE_WEBHOOKS: Final = TAKE.format(due=DUE_WEBHOOKS, lease=5)
+TAKE_MAILS: Final = TAKE.format(due=DUE_MAILS, lease=2)
 
 
-async def take_due(
-    executor: "Executor", *, channels: Sequence[Channel], limit: int, lease: timedelta
+async def take_due_webhooks(
+    executor: "Executor", *, under_way: Mapping[int, int], places_each: int, limit: int, lease: timedelta
 ) -> list[Delivery]:
-    """Those whose time has come, by id; no two callers get the same row within `lease`."""
-    rows = await executor.fetch(TAKE_DUE, list(channels), limit, lease)
+    """Those whose time has come, by id: of one webhook no more than `places_each` less its tries `under_way`, `limit`
+    in all. No two callers get the same row within `lease`."""
+    return _deliveries(
+        await executor.fetch(TAKE_WEBHOOKS, list(under_way), list(under_way.values()), places_each, limit, lease)
+    )
+
+
+async def take_due_mails(executor: "Executor", *, limit: int, lease: timedelta) -> list[Delivery]:
+    """The e-mails whose time has come, by id. No two callers get the same row within `lease`."""
+    return _deliveries(await executor.fetch(TAKE_MAILS, limit, lease))
+
+
+def _deliveries(rows: Iterable[Any]) -> list[Delivery]:
     return [Delivery(**(dict(row) | {"payload": json.loads(row["payload"])})) for row in rows]
 
 

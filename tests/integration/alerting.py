@@ -12,8 +12,9 @@ from admin_api.operations import limits
 from admin_api.operations.alerts import list_alerts
 from admin_api.operations.keys import NewKey
 from admin_api.operations.limits import LimitWish
+from admin_api.operations.outbox import Outbox
 from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import Sender, send_due
+from admin_api.operations.send import Sender
 from admin_api.operations.webhooks import create_webhook
 from admin_api.seals import SecretKeys
 from gateway.domain.ids import uuid7
@@ -66,6 +67,14 @@ async def thresholds_of(pool: Pool) -> list[int]:
 async def make_hook(pool: Pool, hook: HookServer) -> str:
     events = ["limit.threshold_reached", "subscription.denied"]
     return (await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)).secret
+
+
+async def send_due(pool: Pool, sender: Sender) -> int:
+    """One round: a try of each that is due and has a place; how many arrived."""
+    outbox = Outbox(pool, sender)
+    await outbox.begin_due()
+    await outbox.close(grace_s=30)
+    return outbox.arrived
 
 
 async def send_all(pool: Pool, sender: Sender = SENDER) -> int:

@@ -9,18 +9,18 @@ from typing import Any
 import httpx2
 import pytest
 from admin_client import LOGIN, SECRET_KEYS, check_error, settings_for
-from alerting import KEYS, RULES, SENDER, limit_key, make_hook, send_all, use
+from alerting import KEYS, RULES, SENDER, limit_key, make_hook, send_all, send_due, use
 from conftest import Database
 from factories import make_key
 from receivers import HookServer
 from test_alerts import explain
 from typer.testing import CliRunner
 
-from admin_api import clock
 from admin_api.cli.app import build_app
 from admin_api.main import create_app
 from admin_api.operations.alerts import raise_alerts
-from admin_api.operations.send import Sender, send_due
+from admin_api.operations.outbox import Outbox
+from admin_api.operations.send import Sender
 from gateway.storage.deliveries import LIST_DELIVERIES
 from gateway.storage.postgres import Pool
 
@@ -42,7 +42,7 @@ async def admin(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
     async def nothing(*_: object) -> None: ...
 
-    monkeypatch.setattr(clock, "send_once", nothing)
+    monkeypatch.setattr(Outbox, "send_due", nothing)
     app = create_app(settings_for(database.app_url, alert_interval_s=3600))
     transport = httpx2.ASGITransport(app=app)
     async with (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from alerting import AT_ONCE, KEYS
+from alerting import AT_ONCE, KEYS, send_due
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from receivers import MailBox
 
 from admin_api.operations.mail_server import MailServer
-from admin_api.operations.send import Sender, send_due
+from admin_api.operations.send import Sender
 from admin_api.settings import NewsSettings, explain
 from gateway.storage.postgres import Pool
 

@@ -3,10 +3,11 @@
 import httpx2
 import pytest
 from admin_client import SECRET_KEYS, check_error
+from alerting import send_due
 from factories import ADMIN, make_user
 
 from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import Sender, send_due
+from admin_api.operations.send import Sender
 from admin_api.operations.webhooks import create_webhook
 from admin_api.seals import SecretKeys
 from gateway.storage.postgres import Pool

@@ -1,0 +1,246 @@
+"""A receiver that is slow, dead or buried under news holds up nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Self
+
+import pytest
+from admin_client import settings_for
+from alerting import KEYS, RULES
+from conftest import Database
+from factories import ADMIN, make_user
+from gateways import until
+from pydantic import SecretStr
+from receivers import HookServer
+
+from admin_api.main import create_app
+from admin_api.operations import outbox as sending
+from admin_api.operations.mail_server import MailServer
+from admin_api.operations.outbox import PLACES_OF_MAIL, PLACES_OF_WEBHOOK, Outbox
+from admin_api.operations.send import Sender
+from admin_api.operations.webhooks import create_webhook
+from deploy.embedded.processes import free_port
+from gateway.storage.postgres import Pool
+
+HOUR = (timedelta(hours=1),)
+
+
+class Silent:
+    """Takes connections and says nothing until it is told to `hang_up`; counts those open at once."""
+
+    def __init__(self) -> None:
+        self.open = self.most = self.taken = 0
+        self._writers: list[asyncio.StreamWriter] | None = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.hang_up()
+        self._server.close()
+        await self._server.wait_closed()
+
+    def hang_up(self) -> None:
+        """Also on who comes later."""
+        writers, self._writers = self._writers or [], None
+        for writer in writers:
+            writer.close()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        if self._writers is None:
+            writer.close()
+        else:
+            self._writers.append(writer)
+        # Until the other side has enough of it, too.
+        await reader.read()
+        self.open -= 1
+        writer.close()
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Silent]:
+    async with Silent() as server:
+        yield server
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[HookServer]:
+    async with HookServer() as server:
+        yield server
+
+
+async def write_mails(pool: Pool, count: int) -> None:
+    await pool.execute(
+        "INSERT INTO deliveries (channel, user_id, event, payload) "
+        "SELECT 'email', $1, 'subscription.denied', $2 FROM generate_series(1, $3)",
+        (await make_user(pool)).id,
+        '{"model": "small", "account": "ana", "reason": "not now"}',
+        count,
+    )
+
+
+async def write_news(pool: Pool, url: str, count: int) -> None:
+    """To a webhook there."""
+    await create_webhook(pool, ADMIN, KEYS, RULES, url=url, events=["subscription.denied"])
+    await pool.execute(
+        "INSERT INTO deliveries (channel, webhook_id, event, payload) SELECT 'webhook', "
+        "(SELECT max(id) FROM webhooks), 'subscription.denied', '{}' FROM generate_series(1, $1)",
+        count,
+    )
+
+
+def mail_at(port: int) -> MailServer:
+    return MailServer(SecretStr(f"smtp://127.0.0.1:{port}"), "LiteMaaS <litemaas@example.com>", None)
+
+
+def sender(mail_port: int | None = None) -> Sender:
+    return Sender(keys=KEYS, rules=RULES, pauses=HOUR, mail=None if mail_port is None else mail_at(mail_port))
+
+
+async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: Pool, hook: HookServer) -> None:
+    await write_mails(pool, 100)
+    await write_news(pool, hook.url, 1)
+    outbox = Outbox(pool, sender(free_port()))
+
+    await outbox.begin_due()
+    await outbox.close(grace_s=30)
+    first = len(hook.accepted)
+    await outbox.send_due()
+    await outbox.close(grace_s=30)
+
+    assert first == 1
+    # And each of them was tried, though none arrived.
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE channel = 'email' AND tries = 1") == 100
+
+
+async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more_than_its_places(
+    pool: Pool, hook: HookServer, silent: Silent
+) -> None:
+    await write_news(pool, f"http://127.0.0.1:{silent.port}/", 200)
+    await write_news(pool, hook.url, 50)
+    outbox = Outbox(pool, sender())
+
+    await outbox.send_due()
+    arrived, waiting, taken = outbox.arrived, silent.open, silent.taken
+    silent.hang_up()
+    await outbox.close(grace_s=30)
+
+    assert arrived == 50
+    assert (waiting, taken, silent.most) == (PLACES_OF_WEBHOOK,) * 3
+    assert len({got.headers["webhook-id"] for got in hook.accepted}) == len(hook.got) == 50
+
+
+async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_they_end(
+    pool: Pool, hook: HookServer, silent: Silent
+) -> None:
+    await write_news(pool, f"http://127.0.0.1:{silent.port}/", PLACES_OF_WEBHOOK)
+    outbox = Outbox(pool, sender())
+
+    async def send() -> None:
+        while not hook.got:
+            await outbox.send_due()
+
+    async def come_later() -> None:
+        await until(all_wait, "the tries")
+        await write_news(pool, hook.url, 1)
+
+    async def all_wait() -> bool:
+        return silent.open == PLACES_OF_WEBHOOK
+
+    await asyncio.gather(send(), come_later())
+    still_waiting = silent.open
+    silent.hang_up()
+    await outbox.close(grace_s=30)
+
+    assert still_waiting == PLACES_OF_WEBHOOK
+    assert len(hook.accepted) == 1
+
+
+async def test_many_silent_receivers_share_the_places_of_all(
+    pool: Pool, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "PLACES_OF_WEBHOOKS", 10)
+    for _ in range(5):
+        await write_news(pool, f"http://127.0.0.1:{silent.port}/", 10)
+    outbox = Outbox(pool, sender())
+
+    began = [await outbox.begin_due() for _ in range(3)]
+
+    async def all_there() -> bool:
+        return silent.open == 10
+
+    await until(all_there, "the tries")
+    silent.hang_up()
+    await outbox.close(grace_s=30)
+
+    assert began == [10, 0, 0]
+    assert silent.taken == 10
+
+
+async def test_a_silent_mail_server_gets_no_more_than_its_places(pool: Pool, silent: Silent) -> None:
+    await write_mails(pool, 40)
+    outbox = Outbox(pool, sender(silent.port))
+
+    began = [await outbox.begin_due() for _ in range(3)]
+    silent.hang_up()
+    await outbox.close(grace_s=30)
+
+    assert began == [PLACES_OF_MAIL, 0, 0]
+
+
+async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
+    pool: Pool, hook: HookServer, silent: Silent
+) -> None:
+    await write_news(pool, f"http://127.0.0.1:{silent.port}/", 2)
+    outbox = Outbox(pool, sender())
+    await outbox.begin_due()
+    await outbox.close(grace_s=0.2)
+    ids = {row["message_id"] for row in await pool.fetch("SELECT message_id FROM deliveries")}
+    # As if the leases had ended, and the receiver were well again.
+    await pool.execute("UPDATE deliveries SET next_try_at = now()")
+    await pool.execute("UPDATE webhooks SET url = $1", hook.url)
+    again = Outbox(pool, sender())
+    await again.send_due()
+    await again.close(grace_s=30)
+
+    assert again.arrived == 2
+    assert {got.headers["webhook-id"] for got in hook.accepted} == {str(one) for one in ids}
+    assert await pool.fetchval("SELECT max(tries) FROM deliveries") == 2
+
+
+async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: HookServer) -> None:
+    await write_news(pool, hook.url, PLACES_OF_WEBHOOK)
+    outbox = Outbox(pool, sender())
+    await outbox.begin_due()
+    await outbox.close(grace_s=30)
+
+    assert outbox.arrived == len(hook.accepted) == PLACES_OF_WEBHOOK
+
+
+async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
+    database: Database, pool: Pool, hook: HookServer, silent: Silent
+) -> None:
+    """Both take threads of one pool."""
+    await write_mails(pool, 40)
+    await write_news(pool, hook.url.replace("127.0.0.1", "localhost"), 1)
+    settings = settings_for(
+        database.app_url, smtp_url=f"smtp://127.0.0.1:{silent.port}", mail_from="a@example.com",
+        webhook_allow_http=True, webhook_networks="127.0.0.0/8,::1/128",
+    )  # fmt: skip
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+
+        async def has_arrived() -> bool:
+            return len(hook.accepted) == 1
+
+        await until(has_arrived, "the webhook's message")
+        still_talking = silent.open
+        silent.hang_up()
+
+    assert still_talking == PLACES_OF_MAIL
