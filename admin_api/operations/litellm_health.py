@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.model_sync import LiteLLM
+from admin_api.operations.trust import trusted
 from gateway.storage import model_syncs, models
-from gateway.storage.postgres import tls_context
 
 if TYPE_CHECKING:
     from gateway.domain.breaker import Breaker
@@ -67,7 +67,7 @@ async def _ask(litellm: LiteLLM, url: str) -> AddressHealth:
     breaker, reachable, version = litellm.breakers[url], False, None
     if breaker.admits(monotonic()):
         breaker.sent(monotonic())
-        verify = tls_context(litellm.ca_file) or True
+        verify = trusted(litellm.ca_file)
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, trust_env=False) as client:
                 answer = await client.get(f"{url}/health/readiness")

@@ -7,6 +7,8 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from admin_api.operations.trust import trusted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +32,7 @@ def hand_over(server: MailServer, letter: EmailMessage, *, timeout_s: float) -> 
     """Raises MailError. Blocks, as the standard library's client does: a few letters a minute need no other one."""
     url = urlsplit(server.url.get_secret_value())
     try:
-        context = ssl.create_default_context(cafile=str(server.ca_file) if server.ca_file else None)
+        context = trusted(server.ca_file)
     except OSError:
         raise MailError("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.") from None
     try:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.catalogue import Catalogue, CatalogueError, SeenModel, parse_catalogue
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.trust import trusted
 from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
 from gateway.storage import model_syncs, models
 from gateway.storage.model_syncs import ModelSync
 from gateway.storage.models import UNITS, Model, PriceVersion
-from gateway.storage.postgres import tls_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,7 @@ async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
 
     said = []
     headers = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
-    verify = tls_context(litellm.ca_file) or True
+    verify = trusted(litellm.ca_file)
     async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
         for url in litellm.urls:
             breaker = litellm.breakers[url]

@@ -45,9 +45,15 @@ class Outbox:
         self.arrived = 0
 
     async def send_due(self) -> None:
-        """Begins what is due until nothing more is, or all that is waits for a place. Slow tries go on behind."""
-        while await self.begin_due():
-            await asyncio.wait(set(self._tries), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        """Begins what is due, and more whenever a try ends, until nothing is due or only slow tries are under way: they
+        go on behind."""
+        while True:
+            began = await self.begin_due()
+            if not self._tries:
+                return
+            ended, _ = await asyncio.wait(set(self._tries), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if not began and not ended:
+                return
 
     async def begin_due(self) -> int:
         """Begins a try of each message that is due and has a place; how many. Those that came first go first."""

@@ -9,7 +9,6 @@ import base64
 import hmac
 import json
 import secrets
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ import structlog
 from admin_api.operations.letters import write_letter
 from admin_api.operations.mail_server import MailError, MailServer, hand_over
 from admin_api.operations.receivers import ReceiverError, ReceiverRules, resolve
+from admin_api.operations.trust import trusted
 from admin_api.seals import SealError, SecretKeys
 from gateway.storage.deliveries import Delivery
 
@@ -107,7 +107,7 @@ async def post_webhook(sender: Sender, delivery: Delivery) -> None:
     path = url.path or "/"
     target = f"{url.scheme}://{place}:{port}{path}" + (f"?{url.query}" if url.query else "")
     try:
-        verify = ssl.create_default_context(cafile=str(sender.ca_file)) if sender.ca_file else True
+        verify = trusted(sender.ca_file)
     except OSError:
         raise SendError("LITEMAAS_WEBHOOK_CA_FILE can not be read, or holds no certificate.") from None
     async with httpx2.AsyncClient(timeout=TRY_S, verify=verify, trust_env=False, follow_redirects=False) as client:
