@@ -191,8 +191,11 @@ class LedgerWriter:
             return
         # A reaper found the real row: that is what the lease is to be settled with.
         reaped = {row.request_id for row in map(read_row, rows) if row is not None and row.estimated_why == "reaped"}
-        if real := [request_id for request_id in written.kept if request_id in reaped]:
-            await self._on_late(await find_rows(self._pool, real))
+        if known := [request_id for request_id in written.kept if request_id in reaped]:
+            # What was there may be another reaper's estimate: a lease settled with that is open to no real row any more.
+            real = [row for row in await find_rows(self._pool, known) if row.estimated_why != "reaped"]
+            if real:
+                await self._on_late(real)
 
     def _count(self, written: Written, refused: int) -> None:
         self._on_event("batch", 1)

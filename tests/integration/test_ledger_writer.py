@@ -410,6 +410,22 @@ async def test_estimates_of_a_dead_reaper_are_not_settled_as_if_they_were_real(s
     assert ids(site.late) == ids(real)
 
 
+async def test_an_estimate_that_is_there_already_leaves_the_lease_to_the_real_row(site: Site) -> None:
+    """A reaper that died, or lost Redis, before it closed the lease: the next one writes the same estimate again."""
+    writer = site.writer()
+    unknown, known = (
+        make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error") for _ in range(2)
+    )
+    real = replace(known, estimated=False, estimated_why=None, ending="completed", completion_tokens=9)
+    await write_rows(site.pool, [unknown, real])
+
+    await writer.append_safely([unknown, known])
+    await writer.write_all()
+
+    assert site.late == [real]
+    assert len(await site.rows()) == 2
+
+
 @pytest.mark.parametrize("isolation", ["read committed", "serializable"])
 async def test_reapers_and_replays_that_race_leave_one_real_row_each(
     site: Site, database: Database, isolation: str
