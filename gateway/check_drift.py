@@ -1,6 +1,7 @@
 """Compares counters with the ledger now and then, and has those made anew that are wrong."""
 
 import asyncio
+import struct
 from typing import Final
 
 import structlog
@@ -22,6 +23,8 @@ SETTLING_S: Final = 10.0
 LOOKS: Final = 5
 LAG_S: Final = 2.0
 PARTS_AWAY: Final = (RedisUnavailable, ScriptFailed, *POSTGRES_FAILED)
+# What an account's hash raises that is damaged.
+NOT_OURS: Final = (ScriptFailed, struct.error, ValueError)
 
 
 class DriftCheck:
@@ -38,6 +41,9 @@ class DriftCheck:
             try:
                 if await self._counters.claim_round("drift", round(CHECK_S * 900)):
                     await self.check(await self._counters.accounts_with_leases())
+                else:
+                    # The largest of all workers is told: what this one found last is no longer so.
+                    _tell([])
             except PARTS_AWAY as exc:
                 log.warning("drift_not_checked", cause=str(exc))
 
@@ -48,8 +54,7 @@ class DriftCheck:
             await asyncio.sleep(settling_s / (LOOKS - 1))
             looks.append(await self._measure(sorted({account for account, _ in looks[-1]})))
         stood = [drift for key, drift in looks[-1].items() if _stands([look.get(key) for look in looks], settling_s)]
-        for kind in ("requests", "tokens", "cost"):
-            metrics.DRIFT.labels(kind).set(max((d.share for d in stood if d.kind == kind), default=0.0))
+        _tell(stood)
         if stood:
             await raise_epochs(self._pool, {drift.account_id for drift in stood})
         for drift in stood:
@@ -66,10 +71,19 @@ class DriftCheck:
         now_ms = await self._counters.now_ms()
         found = {}
         for account_id in account_ids:
-            for drift in await measure_drift(self._counters, self._pool, account_id, now_ms):
-                if drift.difference:
-                    found[account_id, drift.field] = drift
+            try:
+                drifts = await measure_drift(self._counters, self._pool, account_id, now_ms)
+            except NOT_OURS as exc:
+                # It keeps no other account back.
+                log.error("drift_not_measured", account_id=account_id, cause=str(exc))
+                continue
+            found.update({(account_id, drift.field): drift for drift in drifts if drift.difference})
         return found
+
+
+def _tell(drifts: list[Drift]) -> None:
+    for kind in ("requests", "tokens", "cost"):
+        metrics.DRIFT.labels(kind).set(max((drift.share for drift in drifts if drift.kind == kind), default=0.0))
 
 
 def _stands(looks: list[Drift | None], settling_s: float) -> bool:

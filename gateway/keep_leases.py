@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -45,24 +45,31 @@ class LeaseKeeper:
             await asyncio.sleep(RENEW_S / 4)
             try:
                 await self.renew()
-            except (RedisUnavailable, ScriptFailed) as exc:
+            except RedisUnavailable as exc:
                 log.warning("leases_not_renewed", cause=str(exc), count=len(self._open))
 
     async def renew(self, older_than_s: float = RENEW_S * 0.75) -> None:
-        """Renews what was not for a while; raises RedisUnavailable."""
+        """Renews what was not for a while; raises RedisUnavailable. An account whose hash is damaged keeps no other
+        back."""
         now = monotonic()
         accounts: dict[int, list[Reservation]] = defaultdict(list)
         for reservation, renewed_at in self._open.values():
             if now - renewed_at >= older_than_s:
                 accounts[reservation.record.account_id].append(reservation)
         for account_id, reservations in accounts.items():
-            await self._counters.announce(account_id)
-            lost = await self._counters.renew(account_id, [r.request_id for r in reservations])
-            for reservation in reservations:
-                # It may have ended while we asked.
-                if reservation.request_id not in self._open:
-                    continue
-                self._open[reservation.request_id] = (reservation, now)
-                if reservation.request_id in lost:
-                    metrics.LEASES_LOST.inc()
-                    await self._take_again(reservation)
+            try:
+                await self._renew_account(account_id, reservations, now)
+            except ScriptFailed as exc:
+                log.error("account_not_renewed", account_id=account_id, cause=str(exc), count=len(reservations))
+
+    async def _renew_account(self, account_id: int, reservations: Sequence[Reservation], now: float) -> None:
+        await self._counters.announce(account_id)
+        lost = await self._counters.renew(account_id, [r.request_id for r in reservations])
+        for reservation in reservations:
+            # It may have ended while we asked.
+            if reservation.request_id not in self._open:
+                continue
+            self._open[reservation.request_id] = (reservation, now)
+            if reservation.request_id in lost:
+                metrics.LEASES_LOST.inc()
+                await self._take_again(reservation)

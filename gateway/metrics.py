@@ -114,7 +114,7 @@ LINES_DROPPED: Final = Counter(
 )
 DRIFT: Final = Gauge(
     "litemaas_counter_drift",
-    "Largest difference of a window counter from the ledger at the last look, as a share of its limit",
+    "Largest difference of a window counter from the ledger at the last look, as a share of the larger of the two",
     ["kind"],
     multiprocess_mode="livemax",
     registry=REGISTRY,

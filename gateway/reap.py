@@ -1,6 +1,8 @@
 """Reaps: closes the leases of gateways that died, each with an estimated row in the ledger first."""
 
 import asyncio
+import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,6 +19,8 @@ from gateway.storage.redis import RedisUnavailable, ScriptFailed
 log = structlog.get_logger(__name__)
 
 REAP_S: Final = 10.0
+# What an account's hash raises that is damaged, or holds what this version does not understand.
+NOT_OURS: Final = (ScriptFailed, struct.error, ValueError)
 
 
 class Reaper:
@@ -48,19 +52,33 @@ class Reaper:
             try:
                 if is_round and await self._counters.claim_round("reap", round(REAP_S * 900)):
                     accounts = await self._counters.accounts_with_leases()
-                for account_id in accounts:
-                    await self.reap_account(account_id)
+                await self.reap_accounts(accounts)
                 if is_round:
                     await self._counters.forget_idle_accounts()
             except (RedisUnavailable, ScriptFailed) as exc:
                 log.warning("leases_not_reaped", cause=str(exc))
+
+    async def reap_accounts(self, account_ids: Iterable[int]) -> None:
+        """One whose hash is damaged keeps no other back, and is looked at again. Raises RedisUnavailable."""
+        for account_id in account_ids:
+            try:
+                await self.reap_account(account_id)
+            except NOT_OURS as exc:
+                log.error("account_not_reaped", account_id=account_id, cause=str(exc))
+                await self._counters.announce(account_id)
 
     async def reap_account(self, account_id: int) -> int:
         """How many leases were closed. Raises RedisUnavailable; what was not closed is claimed again after a minute."""
         reaped = 0
         open_leases, claimed = await self._counters.sweep(account_id)
         for lease in claimed:
-            row = estimated_row(account_id, lease)
+            try:
+                row = estimated_row(account_id, lease)
+            except msgspec.MsgspecError as exc:
+                log.error(
+                    "lease_not_understood", account_id=account_id, request_id=str(lease.request_id), cause=str(exc)
+                )
+                continue
             try:
                 await self._ledger.append_safely([row])
             except LedgerUnavailable:

@@ -1,0 +1,167 @@
+"""What Redis holds of one account is damaged: the others' leases are renewed and reaped, and their
+counters healed, all the same."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from time import time
+from types import SimpleNamespace
+from uuid import UUID
+
+import msgspec
+import pytest
+import redis.asyncio
+from structlog.testing import capture_logs
+
+from deploy.embedded.valkey import Valkey
+from gateway import check_drift, metrics
+from gateway.check_drift import DriftCheck
+from gateway.domain.ids import uuid7
+from gateway.keep_leases import LeaseKeeper
+from gateway.reap import Reaper
+from gateway.storage.counter_layout import pack_entries, pack_numbers
+from gateway.storage.counters import HASH_NAME, LEASE_MS, SCRIPTS, Counters, Estimate
+from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.postgres import Pool
+from gateway.storage.redis_urls import connect
+
+NOTE = {"user_id": 1, "api_key_id": 1, "subscription_id": 1, "model_id": 1, "model": "small", "price_id": None}
+NOTE |= {"endpoint": "chat_completions", "streamed": False}
+_numbers = count(91_000)
+
+
+@dataclass
+class Site:
+    """Three accounts, of which the one in the middle is damaged."""
+
+    counters: Counters
+    client: redis.asyncio.Redis
+    ledger: LedgerWriter
+    pool: Pool
+    accounts: list[int] = field(default_factory=lambda: list(islice(_numbers, 3)))
+
+    @property
+    def damaged(self) -> int:
+        return self.accounts[1]
+
+    async def lease(self, account_id: int, note: object = NOTE) -> UUID:
+        """One that has expired; its id."""
+        self.counters.clock_ms = int(time() * 1000) - 2 * LEASE_MS
+        request_id = uuid7(self.counters.clock_ms, account_id.to_bytes(10))
+        taken = await self.counters.reserve(
+            account_id, request_id, pack_entries([]),
+            Estimate(tokens=(10, 0, 10), cost=(0, 0, 0)),
+            start_ms=self.counters.clock_ms, scopes="", note=msgspec.json.encode(note),
+        )  # fmt: skip
+        assert taken.status == "taken"
+        self.counters.clock_ms = None
+        await self.counters.announce(account_id)
+        return request_id
+
+    async def reaped(self) -> list[int]:
+        """Accounts with an estimate in the ledger."""
+        await self.ledger.write_all()
+        sql = "SELECT account_id FROM usage_logs WHERE account_id = ANY($1) AND estimated_why = 'reaped' ORDER BY 1"
+        return [row["account_id"] for row in await self.pool.fetch(sql, self.accounts)]
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+@pytest.fixture
+async def site(valkey: Valkey, pool: Pool, tmp_path: Path) -> AsyncIterator[Site]:
+    async def on_late(_: object) -> None:
+        raise AssertionError("nothing comes late here")
+
+    scripts = connect(valkey.url(), SCRIPTS, timeout_s=2)
+    await scripts.open()
+    ledger = LedgerWriter(pool, tmp_path / "journal", most_bytes=2**20, on_late=on_late)
+    ledger.open()
+    async with redis.asyncio.from_url(valkey.url()) as client:
+        yield Site(Counters(scripts), client, ledger, pool)
+    await ledger.close(5)
+    await scripts.close()
+
+
+@pytest.mark.parametrize("damage", ["another type", "a lease", "an id", "a note"])
+async def test_a_damaged_account_keeps_no_other_from_being_reaped(site: Site, damage: str) -> None:
+    for account_id in site.accounts:
+        await site.lease(account_id, note={} if (account_id, damage) == (site.damaged, "a note") else NOTE)
+    key = HASH_NAME % site.damaged
+    if damage == "another type":
+        await site.client.set(key, "x")
+    elif damage == "a lease":
+        await site.client.hset(key, "l|" + "00" * 16, b"x" * 70)
+    elif damage == "an id":
+        (name,) = [name for name in await site.client.hkeys(key) if name.startswith(b"l|")]
+        await site.client.hset(key, "l|nobody", await site.client.hget(key, name))
+    reaper = Reaper(site.counters, site.ledger)
+
+    with capture_logs() as logged:
+        await reaper.reap_accounts(await site.counters.accounts_with_leases())
+
+    assert await site.reaped() == [site.accounts[0], site.accounts[2]]
+    errors = [line for line in logged if line["log_level"] == "error"]
+    assert [line["account_id"] for line in errors] == [site.damaged]
+    assert site.damaged in await site.counters.accounts_with_leases()
+
+
+async def test_a_damaged_account_keeps_no_other_from_being_renewed(site: Site) -> None:
+    """Else calls under way would be taken for those of a gateway that died."""
+
+    async def take_again(_: object) -> None:
+        raise AssertionError("nothing was lost")
+
+    keeper = LeaseKeeper(site.counters, take_again)
+    for account_id in site.accounts:
+        record = SimpleNamespace(account_id=account_id)
+        keeper.add(SimpleNamespace(record=record, request_id=await site.lease(account_id)))  # type: ignore[arg-type]
+    await site.client.set(HASH_NAME % site.damaged, "x")
+
+    await keeper.renew(older_than_s=0)
+
+    await Reaper(site.counters, site.ledger).reap_accounts(site.accounts)
+    assert await site.reaped() == []
+
+
+@pytest.mark.parametrize("damage", ["another type", "a counter"])
+async def test_a_damaged_account_keeps_no_other_from_being_healed(site: Site, damage: str) -> None:
+    sql = "INSERT INTO accounts (id, kind, name) OVERRIDING SYSTEM VALUE VALUES ($1, 'team', $2)"
+    await site.pool.executemany(sql, [(account_id, f"damaged {account_id}") for account_id in site.accounts])
+    for account_id in site.accounts:
+        counter = pack_numbers(253_402_300_800_000, 7, 0, 1)
+        await site.client.hset(HASH_NAME % account_id, "R|t|lifetime", counter)
+    if damage == "another type":
+        await site.client.set(HASH_NAME % site.damaged, "x")
+    else:
+        await site.client.hset(HASH_NAME % site.damaged, "R|k1|lifetime", b"x")
+
+    try:
+        found = await DriftCheck(site.counters, site.pool).check(site.accounts, settling_s=0.1)
+    finally:
+        await site.pool.execute("DELETE FROM accounts WHERE id = ANY($1)", site.accounts)
+
+    assert [(drift.account_id, drift.counted, drift.ledger) for drift in found] == [
+        (site.accounts[0], 7, 0),
+        (site.accounts[2], 7, 0),
+    ]
+
+
+async def test_a_worker_tells_no_drift_any_more_once_another_makes_the_round(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all workers' figures the largest is told: an old one would hide that the drift was mended."""
+    monkeypatch.setattr(check_drift, "CHECK_S", 0.2)
+    metrics.DRIFT.labels("tokens").set(0.5)
+    assert await site.counters.claim_round("drift", 60_000)
+
+    checking = asyncio.create_task(DriftCheck(site.counters, site.pool).run())
+    async with asyncio.timeout(10):
+        while metrics.REGISTRY.get_sample_value("litemaas_counter_drift", {"kind": "tokens"}) != 0:
+            await asyncio.sleep(0.02)
+    checking.cancel()
