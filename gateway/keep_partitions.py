@@ -9,7 +9,7 @@ import structlog
 
 from gateway.storage.alerts import merge_accounts_to_check
 from gateway.storage.failures import POSTGRES_FAILED
-from gateway.storage.partitions import drop_months, ensure_partitions, months_before
+from gateway.storage.partitions import drop_old_months, ensure_partitions
 from gateway.storage.postgres import Pool
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class PartitionKeeper:
         await merge_accounts_to_check(self._pool)
         if not self._retention_months:
             return []
-        dropped = await drop_months(self._pool, before=months_before(now, self._retention_months), actor=ACTOR)
+        dropped = await drop_old_months(self._pool, kept=self._retention_months, now=now, actor=ACTOR)
         if dropped:
             log.warning("months_dropped", partitions=dropped)
         return dropped

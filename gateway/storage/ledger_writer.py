@@ -192,7 +192,7 @@ class LedgerWriter:
         # A reaper found the real row: that is what the lease is to be settled with.
         reaped = {row.request_id for row in map(read_row, rows) if row is not None and row.estimated_why == "reaped"}
         if known := [request_id for request_id in written.kept if request_id in reaped]:
-            # What was there may be another reaper's estimate: a lease settled with that is open to no real row any more.
+            # What was there may be another reaper's estimate: a lease settled with that takes no real row any more.
             real = [row for row in await find_rows(self._pool, known) if row.estimated_why != "reaped"]
             if real:
                 await self._on_late(real)

@@ -17,6 +17,7 @@ AHEAD: Final = 3
 ENSURE_PARTITIONS: Final = "SELECT ensure_usage_partitions($1)"
 ENSURE_PARTITION: Final = "SELECT ensure_usage_partition($1)"
 DETACH_PARTITION: Final = "SELECT detach_usage_partition($1)"
+POSTGRES_NOW: Final = "SELECT now()"
 DROP_DETACHED: Final = "SELECT drop_detached_usage_partitions()"
 
 OLDEST_KEPT: Final = """
@@ -59,10 +60,12 @@ async def ensure_partition(pool: "Pool", request_id: UUID) -> None:
         raise MonthIsGone(f"the row's month, {moment:%Y-%m}, {why}")
 
 
-async def drop_months(pool: "Pool", *, before: datetime, actor: str) -> list[str]:
-    """Detaches and drops every month that ended by `before`, each with a line in the audit log; their names.
+async def drop_old_months(pool: "Pool", *, kept: int, now: datetime, actor: str) -> list[str]:
+    """Detaches and drops every month but the current one and `kept` before it, each with a line in the audit log; their
+    names. What month it is, Postgres has to agree to: a clock that runs ahead would drop what is to be kept.
 
     Raises what Postgres raises when a month is in use for long: tried again later, what is done stays done."""
+    before = months_before(min(now, await pool.fetchval(POSTGRES_NOW)), kept)
     dropped = []
     while True:
         async with pool.acquire() as connection, connection.transaction():

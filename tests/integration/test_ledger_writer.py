@@ -540,6 +540,17 @@ async def test_as_many_whole_months_as_are_to_be_kept_stay_besides_the_current_o
     assert {row["request_id"] for row in rows} == ids(kept)
 
 
+@pytest.mark.parametrize("ahead", [timedelta(days=40), timedelta(days=400), timedelta(days=36_000)])
+async def test_a_clock_that_runs_ahead_drops_no_month_that_is_to_be_kept(pool: Pool, ahead: timedelta) -> None:
+    kept = [make_usage_row(months_ago(n)) for n in (0, 1, 2)]
+    await write_batch(pool, [encode_row(row) for row in (*kept, make_usage_row(months_ago(4)))])
+
+    dropped = await PartitionKeeper(pool, retention_months=3).look(datetime.now(UTC) + ahead)
+
+    assert [name[-6:] for name in dropped] == [f"{months_ago(4):%Y%m}"]
+    assert {row["request_id"] for row in await pool.fetch("SELECT request_id FROM usage_logs")} == ids(kept)
+
+
 async def test_a_month_is_made_while_somebody_reads_the_ledger(pool: Pool) -> None:
     async with pool.acquire() as reader, reader.transaction():
         await reader.fetch("SELECT count(*) FROM usage_logs")
