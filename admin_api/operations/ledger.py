@@ -13,6 +13,7 @@ from gateway.storage.journal_status import JournalStatus, count_refused, list_jo
 from gateway.storage.ledger_check import LedgerCheck, check_ledger
 from gateway.storage.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
 from gateway.storage.rebuild import rebuild_day
+from gateway.storage.refused_rows import NotTakenOut
 from gateway.storage.replay import Replay, replay_file
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Repla
         (await asyncio.to_thread(path.open, "rb" if keep else "r+b")).close()
     except OSError as exc:
         raise invalid("file", f"{path} can not be {'read' if keep else 'read or changed'}: {exc.strerror}.") from exc
-    done = await replay_file(pool, path, keep=keep)
+    try:
+        done = await replay_file(pool, path, keep=keep)
+    except NotTakenOut as exc:
+        message = f"The rows of {path} are written, but they are still in it, for it can not be changed: {exc}."
+        raise invalid("file", message) from exc
     async with pool.acquire() as connection:
         await audit.insert(
             connection,

@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from gateway.storage.journal_files import check_line, line_of
 from gateway.storage.ledger_batches import write_batch
-from gateway.storage.refused_rows import keep_only
+from gateway.storage.refused_rows import keep_only, read_whole
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -28,8 +28,14 @@ class Replay:
 
 async def replay_file(pool: "Pool", path: Path, *, keep: bool) -> Replay:
     """Rows that are there already change nothing. What is in the ledger is taken out of the file afterwards, unless
-    `keep`. Raises OSError, and what Postgres raises when it does not answer: nothing is taken out then."""
-    data = await asyncio.to_thread(path.read_bytes)
+    `keep`. Raises OSError, NotTakenOut, and what Postgres raises when it does not answer: nothing is taken out then."""
+    # Held open to the end: what another replay puts in its place is another file.
+    with await asyncio.to_thread(path.open, "rb" if keep else "r+b") as file:
+        return await _replay(pool, path, file, keep=keep)
+
+
+async def _replay(pool: "Pool", path: Path, file: IO[bytes], *, keep: bool) -> Replay:
+    data = await asyncio.to_thread(read_whole, file)
     rows: list[bytes] = []
     damaged: list[bytes] = []
     for line in data.splitlines():
@@ -45,7 +51,8 @@ async def replay_file(pool: "Pool", path: Path, *, keep: bool) -> Replay:
         written, replaced, known = written + done.inserted, replaced + done.replaced, known + len(done.kept)
         refused += not_taken
     if not keep:
-        await asyncio.to_thread(keep_only, path, [*(line_of(row) for row, _ in refused), *damaged], seen=len(data))
+        left = [*(line_of(row) for row, _ in refused), *damaged]
+        await asyncio.to_thread(keep_only, path, file, left, seen=len(data))
     return Replay(
         written=written,
         replaced=replaced,

@@ -336,6 +336,66 @@ async def test_rows_postgres_refuses_are_set_aside_and_can_be_replayed(site: Sit
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'ledger.replay'") == 2
 
 
+def refusable(count: int) -> list[UsageRow]:
+    """Each of its own reason, so that none is like another."""
+    return [make_usage_row(TODAY, error_code=f"{n}\0") for n in range(count)]
+
+
+async def test_a_refused_row_that_a_full_disk_cut_off_takes_no_other_with_it(site: Site, pool: Pool) -> None:
+    writer, rows = site.writer(), refusable(3)
+    file = site.folder / REFUSED_FILE
+    set_aside(site.folder, line_of(encode_row(rows[0])))
+    with largest_file(file.stat().st_size + 100), pytest.raises(OSError, match="full"):
+        set_aside(site.folder, line_of(encode_row(rows[1])))
+
+    writer.append([rows[2]])
+    await writer.write_all()
+
+    done = await upkeep.replay(pool, ADMIN, file, keep=False)
+    assert (len(done.refused), done.damaged) == (2, 1)
+    assert [line for line in site.refused if str(rows[2].request_id).encode() in line] != []
+
+
+async def test_of_two_replays_at_once_neither_loses_what_comes_meanwhile(
+    site: Site, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.writer()
+    file = site.folder / REFUSED_FILE
+    for row in (*(good := some(5)), *(bad := refusable(2))):
+        set_aside(site.folder, line_of(encode_row(row)))
+    both_have_read, late = asyncio.Barrier(2), refusable(1)[0]
+
+    async def write_when_both_have_read(*args: Any) -> Any:
+        done = await write_batch(*args)
+        if (await both_have_read.wait()) == 0:
+            async with asyncio.timeout(10):
+                while len(site.refused) > len(bad):
+                    await asyncio.sleep(0.01)
+            set_aside(site.folder, line_of(encode_row(late)))
+        return done
+
+    monkeypatch.setattr("gateway.storage.replay.write_batch", write_when_both_have_read)
+    await asyncio.gather(*(upkeep.replay(pool, ADMIN, file, keep=False) for _ in range(2)))
+
+    assert set(await site.rows()) == ids(good)
+    assert {line_of(encode_row(row)) for row in (*bad, late)} == {line + b"\n" for line in site.refused}
+
+
+async def test_a_file_that_can_not_be_changed_keeps_its_rows_and_that_is_said(site: Site, pool: Pool) -> None:
+    site.writer()
+    file = site.folder / REFUSED_FILE
+    for row in (*(good := some(3)), *refusable(1)):
+        set_aside(site.folder, line_of(encode_row(row)))
+    before = file.read_bytes()
+
+    with largest_file(100), pytest.raises(GatewayError, match=r"written, but they are still in it.*File too large"):
+        await upkeep.replay(pool, ADMIN, file, keep=False)
+
+    assert set(await site.rows()) == ids(good)
+    assert file.read_bytes() == before
+    assert [path.name for path in site.folder.glob("*.new")] == []
+
+
 async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(site: Site) -> None:
     writer, good = site.writer(), some(2)
     (site.folder / REFUSED_FILE).mkdir()
