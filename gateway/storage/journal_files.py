@@ -163,10 +163,17 @@ class Adopted:
     """A journal whose owner is gone; it is ours until `remove` or `leave`."""
 
     def __init__(self, path: Path, lock: int, segments: Sequence[Path]) -> None:
+        """Raises OSError for a segment that can not be opened; the lock is let go then."""
         self.name = path.stem
         self._path = path
         self._lock = lock
-        self._segments = [Segment(p, os.open(p, os.O_RDONLY | os.O_CLOEXEC)) for p in segments]
+        self._segments: list[Segment] = []
+        try:
+            for segment in segments:
+                self._segments.append(Segment(segment, os.open(segment, os.O_RDONLY | os.O_CLOEXEC)))
+        except OSError:
+            self.leave()
+            raise
 
     def pieces(self) -> Iterator[Piece]:
         """Every part of every segment, from the start: what is in Postgres already changes nothing."""
@@ -181,7 +188,7 @@ class Adopted:
     @property
     def size_bytes(self) -> int:
         """What has not been read of it yet."""
-        return sum(os.fstat(segment.file).st_size - segment.offset for segment in self._segments)
+        return sum(os.fstat(segment.file).st_size - segment.offset for segment in self._segments if segment.file >= 0)
 
     def remove(self) -> None:
         """All of it is in Postgres."""
@@ -210,7 +217,11 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         if not is_same(path, lock):
             os.close(lock)
             continue  # its owner has just removed it
-        return Adopted(path, lock, segments_of(folder, worker))
+        try:
+            return Adopted(path, lock, segments_of(folder, worker))
+        except OSError as exc:
+            # Too many open files, say: later, and the others now.
+            log.error("journal_not_readable", worker=worker, cause=str(exc))
     return None
 
 

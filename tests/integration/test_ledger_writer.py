@@ -459,6 +459,53 @@ async def test_a_journal_that_can_not_be_adopted_does_not_keep_others_back(site:
     assert last.bytes_left > 500
 
 
+async def test_a_journal_that_can_not_be_opened_is_adopted_later_and_keeps_no_other_back(site: Site) -> None:
+    """One segment of two, so that the other and the lock are to be let go: by whoever tries it next."""
+    writers = sorted((site.writer() for _ in range(3)), key=lambda writer: writer.journal.worker)
+    rows = [some(1) for _ in writers]
+    for writer, own in zip(writers, rows, strict=True):
+        writer.append(own)
+        die(writer)
+    in_the_way = site.folder / f"{writers[0].journal.worker}.000002.log"
+    in_the_way.symlink_to(in_the_way)
+
+    await (trying := site.writer()).adopt_all()
+    assert set(await site.rows()) == ids([*rows[1], *rows[2]])
+    in_the_way.unlink()
+    await site.writer().adopt_all()
+
+    assert set(await site.rows()) == ids([row for own in rows for row in own])
+    assert [path.name for path in site.folder.glob("*.lock") if path.stem == writers[0].journal.worker] == []
+    assert trying.bytes_left == 0
+
+
+async def test_a_journal_that_can_not_be_removed_does_not_stop_the_adopter(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that became read-only while its journals were written."""
+    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 1)
+    dead, rows = site.writer(), some(3)
+    for row in rows:
+        dead.append([row])
+    die(dead)
+    adopter, removed, unlink = site.writer(), [], Path.unlink
+
+    def unlink_one(path: Path, missing_ok: bool = False) -> None:
+        if removed:
+            raise OSError("read-only file system")
+        removed.append(path)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink_one)
+        await adopter.adopt_all()
+    assert adopter.bytes_left == 0
+    await site.writer().adopt_all()
+
+    assert set(await site.rows()) == ids(rows)
+    assert list(site.folder.glob(f"{dead.journal.worker}*")) == []
+
+
 async def test_estimates_of_a_dead_reaper_are_not_settled_as_if_they_were_real(site: Site) -> None:
     dead = site.writer()
     reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error")
