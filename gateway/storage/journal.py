@@ -8,6 +8,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -107,15 +108,18 @@ class Journal:
         write_state(self._lock, self._state)
 
     def _start_segment(self) -> None:
-        path = self._folder / f"{self.worker}.{self._number + 1:06d}.log"
+        # No number twice: a disk that broke may not let go of the file either.
+        self._number += 1
+        path = self._folder / f"{self.worker}.{self._number:06d}.log"
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         segment = Segment(path, file)
         try:
             segment.start()
         except OSError:
-            segment.remove()
+            with suppress(OSError):
+                segment.remove()
+            segment.close()
             raise
-        self._number += 1
         if self.segments:
             self.segments[-1].forget()
         self.segments.append(segment)
@@ -202,8 +206,12 @@ class Journal:
             try:
                 # A copy: the segment may be given up while it is being synced.
                 file = os.dup(segment.file)
-            except OSError:
-                continue  # given up meanwhile
+            except OSError as exc:
+                if segment.file >= 0:
+                    # Too many open files. It is not given up meanwhile, so it is tried again.
+                    self._unsynced.add(segment)
+                    self.tell_error(f"journal: {exc}")
+                continue
             try:
                 await asyncio.to_thread(os.fsync, file)
             except OSError as exc:

@@ -125,6 +125,9 @@ class LedgerWriter:
 
     async def _keep_writing(self) -> None:
         pause_s = BATCH_S
+        if self.rows_waiting:
+            # Those that were being written when it had to begin again.
+            self._news.set()
         while True:
             await self._news.wait()
             await asyncio.sleep(pause_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -85,6 +86,30 @@ async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_i
             await asyncio.sleep(0.3)
             assert len(synced) - before == sum(segment.waiting > 0 for segment in journal.segments)
         assert len(journal.segments) > 2
+        keeping.cancel()
+    journal.close()
+
+
+async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.journal.SYNC_S", 0.02)
+    journal = Journal(tmp_path, most_bytes=2**20)
+    journal.open()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with seen_syncs(monkeypatch) as synced:
+        keeping = asyncio.create_task(journal.keep())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            journal.append([make_usage_row(TODAY)])
+            await asyncio.sleep(0.2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert synced == []
+        segment = journal.segments[0]
+        async with asyncio.timeout(10):
+            while (os.fstat(segment.file).st_ino, segment.size) not in synced:
+                await asyncio.sleep(0.01)
         keeping.cancel()
     journal.close()
 

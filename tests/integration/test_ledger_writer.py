@@ -187,6 +187,60 @@ async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_k
     assert writer.journal.rows_waiting == 2
 
 
+async def test_a_disk_that_broke_and_keeps_its_file_is_written_again_once_it_is_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system makes a disk read-only when a write to it fails: the file that was made can not be removed then."""
+    writer = site.writer()
+    writer.append(before := some(1))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.storage.journal_files.HEAD", b"x" * 5000)
+        patch.setattr(Path, "unlink", fail)
+        with largest_file(4096):
+            assert not writer.journal.open()
+            open_files = len(os.listdir("/proc/self/fd"))
+            assert not writer.journal.open()
+            assert len(os.listdir("/proc/self/fd")) == open_files
+    assert writer.journal.open()
+    assert writer.append(after := some(1))
+    die(writer)
+    await site.writer().adopt_all()
+
+    assert set(await site.rows()) == ids([*before, *after])
+    assert list(site.folder.glob(f"{writer.journal.worker}*")) == []
+
+
+async def test_what_was_being_written_when_the_writer_began_again_waits_for_no_other_row(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, rows = site.writer(), some(3)
+    is_writing = asyncio.Event()
+
+    async def hang(_: object) -> None:
+        is_writing.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_write", hang)
+        writing = asyncio.create_task(writer.run())
+        writer.append(rows)
+        async with asyncio.timeout(10):
+            await is_writing.wait()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+    writing = asyncio.create_task(writer.run())
+    async with asyncio.timeout(10):
+        while writer.rows_waiting:
+            await asyncio.sleep(0.02)
+    writing.cancel()
+    assert set(await site.rows()) == ids(rows)
+
+
 async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
     writer, rows = site.writer(), some(5)
     writer.append(rows)
