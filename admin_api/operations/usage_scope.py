@@ -81,7 +81,7 @@ async def resolve(executor: "Executor", actor: Actor, wish: UsageFilter, *, now:
         endings=endings or None,
         error_classes=classes or None,
     )
-    zone = check_time_zone(wish.time_zone) if wish.time_zone else whose.zone
+    zone = check_time_zone(wish.time_zone) if wish.time_zone else await _zone_of(executor, wish, whose)
     return Scope(selection=selection, zone=ZoneInfo(zone), sees_people=whose.sees_people)
 
 
@@ -113,7 +113,7 @@ async def _whose(executor: "Executor", actor: Actor, wish: UsageFilter) -> _Whos
             member = await accounts.find_member(executor, account_id=team.id, user_id=actor.user_id)
             is_owner = member is not None and member.role == "owner"
             if wish.user is not None and is_owner:
-                user_id = (await get_user(executor, wish.user)).id
+                user_id = await _team_mate(executor, team, wish.user)
             elif wish.user is not None and user_id != actor.user_id:
                 raise GatewayError("forbidden", "What others of a team used is for its owners to see.")
         return _Whose([team.id], user_id, team.time_zone, is_owner or user_id is not None)
@@ -145,6 +145,25 @@ async def _team_of(executor: "Executor", actor: Actor, reference: str) -> accoun
     if member is None:
         raise GatewayError("not_found", f"There is no team '{reference}'.", param="team")
     return team
+
+
+async def _team_mate(executor: "Executor", team: accounts.Account, reference: str) -> int:
+    """Id of one who is in the team, or was: others are as if they were not, or an owner could find out who has an
+    account."""
+    user = await get_user(executor, reference)
+    is_in = await accounts.find_member(executor, account_id=team.id, user_id=user.id) is not None
+    # Whoever made calls in it had a key of it, and keys stay.
+    if not is_in and team.id not in await usage_names.list_accounts_of_user(executor, user.id):
+        raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
+    return user.id
+
+
+async def _zone_of(executor: "Executor", wish: UsageFilter, whose: _Whose) -> str:
+    """Of the account: where nobody else is named, of the key's."""
+    if wish.key is None or wish.team is not None or wish.user is not None:
+        return whose.zone
+    account = await accounts.find_account(executor, (await get_key(executor, wish.key)).account_id)
+    return account.time_zone if account else whose.zone
 
 
 async def _of_key(executor: "Executor", actor: Actor, whose: _Whose, key_id: int) -> _Whose:

@@ -143,6 +143,22 @@ async def test_of_a_team_members_see_the_whole_and_owners_each_person(pool: Pool
             assert caught.value.code == "forbidden"
 
 
+async def test_an_owner_can_not_find_out_who_has_an_account(pool: Pool, town: Town) -> None:
+    ana, team = town.actor("ana"), str(town.team.id)
+    said = []
+    for reference in (town.cleo.email, "nobody@example.org", str(town.cleo.id), "999999"):
+        with pytest.raises(GatewayError) as caught:
+            await usage_reports.summarize(pool, ana, UsageFilter(team=team, user=reference))
+        said.append((caught.value.code, caught.value.param, caught.value.message.replace(reference, "…")))
+    assert set(said) == {("not_found", "user", "There is no user '…'.")}
+
+    # Who was in the team has used it; who is in it may have used nothing.
+    await teams.remove_member(pool, ADMIN, team, user=town.ben.email)
+    await teams.add_member(pool, ADMIN, team, user=town.cleo.email)
+    assert await calls_of(pool, ana, team=team, user=town.ben.email) == 8
+    assert await calls_of(pool, ana, team=team, user=town.cleo.email) == 0
+
+
 @pytest.mark.parametrize("role", ["program", "user"])
 async def test_nobody_sees_nothing(pool: Pool, role: Any) -> None:
     assert await code_of(pool, Actor(name="nobody", role=role)) == "forbidden"
@@ -161,6 +177,17 @@ async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool
     for series in (own, asked):
         assert sum(point.sums.calls for point in series.points) == 12
         assert [p.end for p in series.points[:-1]] == [p.start for p in series.points[1:]]
+
+
+async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) -> None:
+    await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
+    wish = UsageFilter(key=town.keys["team ben"].id)
+
+    for actor in (ADMIN, town.actor("ben")):
+        series = await usage_reports.trace(pool, actor, wish, step="day")
+        assert series.time_zone == "Asia/Kolkata"
+        assert {(point.start.hour, point.start.minute) for point in series.points[1:]} == {(18, 30)}
+        assert sum(point.sums.calls for point in series.points) == 8
 
 
 async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -> None:
