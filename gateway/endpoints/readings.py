@@ -107,7 +107,7 @@ def estimate_answer(data: bytes) -> float | None:
     """Tokens of what a whole answer says; None where it is of no known form: all of it counts then."""
     try:
         return _estimate_said_in(msgspec.json.decode(data)) or None
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
 
 
@@ -130,7 +130,7 @@ def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
     def decode_or_none(data: bytes) -> Any:
         try:
             return decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
 
     return decode_or_none

@@ -200,7 +200,8 @@ def test_all_a_model_says_is_counted_while_it_passes(delta: dict[str, Any]) -> N
 @pytest.mark.parametrize("odd", [
     b"data: \n\n", b"data: nonsense\n\n", b"data: []\n\n", b"data: {\n\n", b": only a comment\n\n", b"\n\n\n\n",
     b"data: " + b"[" * 5000 + b"\n\n", b"event: ping\n\n", b'data: {"choices":5}\n\n', b"data: \xff\xfe\n\n",
-    b'data: {"choices":[{"delta":null}],"usage":7}\n\n',
+    b'data: {"choices":[{"delta":null}],"usage":7}\n\n', b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
+    b'data: {"model":"\xed\xa0\x80"}\n\n', b'data: {"model":"\\ud800"}\n\n',
 ])  # fmt: skip
 def test_what_can_not_be_read_passes(odd: bytes) -> None:
     meter = StreamMeter(strips_usage=True)
@@ -230,7 +231,10 @@ def test_a_whole_answer_passes_at_once_and_is_read_at_its_end() -> None:
         assert_read(meter)
 
 
-@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'{"usage":5}', b'{"usage":null}', b"{", b"[" * 5000])
+@pytest.mark.parametrize("answer", [
+    b"", b"<html>", b"[]", b'{"usage":5}', b'{"usage":null}', b"{", b"[" * 5000, b'{"model":"\xff"}',
+    b'{"choices":[{"message":{"content":"\xff"}}]}',
+])  # fmt: skip
 def test_a_whole_answer_that_tells_nothing_is_estimated_by_its_length(answer: bytes) -> None:
     meter = AnswerMeter()
 

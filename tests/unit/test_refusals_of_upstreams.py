@@ -102,7 +102,7 @@ async def test_a_providers_spent_quota_is_not_worth_a_retry() -> None:
 
 @pytest.mark.parametrize("content", [
     b"", b"<html>", b"null", b"[]", b'"x"', b'{"detail":"Not Found"}', b'{"error":"a string"}', b'{"error":null}',
-    b"\xff\xfe", b"[" * 5000,
+    b"\xff\xfe", b"[" * 5000, b'{"error":{"message":"\xff"}}',
 ])  # fmt: skip
 async def test_a_body_in_any_other_form_is_told_by_its_status(content: bytes) -> None:
     error = await told(Answer(418, content))
