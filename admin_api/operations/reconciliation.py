@@ -81,7 +81,9 @@ def read_line(line: bytes) -> LoggedCall | None:
     if not all(0 <= number <= MOST_ID for number in (prompt, completion, nano or 0)):
         raise ValueError("a number no call has")
     model = payload.get("model_group") or payload.get("model")
-    return LoggedCall(request_id, payload.get("status") == "success", model and str(model), prompt, completion, nano)
+    # Postgres takes neither NUL nor lone surrogates.
+    name = model and "".join(c if c.isprintable() else "\ufffd" for c in str(model))
+    return LoggedCall(request_id, payload.get("status") == "success", name, prompt, completion, nano)
 
 
 async def reconcile_ledger(

@@ -26,9 +26,11 @@ _ROWS_SINCE: Final = "request_id >= uuid7_floor($1)"
 
 def _grouped(source: str, table: str, key: str, since: str, latencies: str) -> str:
     sums = ", ".join(f"usage_sum({name}) AS {name}" for name in SUMS)
+    # What an estimate had added and its real row took away again leaves nothing but zeros.
+    any_left = " OR ".join([*(f"usage_sum({name}) <> 0" for name in SUMS), f"sum({latencies}) <> 0"])
     return (
         f"SELECT '{source}' AS source, {key}, {sums}, sum({latencies}) AS latencies FROM {table} "
-        f"WHERE {since} GROUP BY {key} HAVING usage_sum(calls) <> 0"
+        f"WHERE {since} GROUP BY {key} HAVING {any_left}"
     )
 
 

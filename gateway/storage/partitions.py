@@ -53,7 +53,10 @@ async def ensure_partitions(pool: "Pool", ahead: int = AHEAD) -> int:
 
 async def ensure_partition(pool: "Pool", request_id: UUID) -> None:
     """Makes the month of this row, be it long ago; raises MonthIsGone."""
-    moment = datetime.fromtimestamp(milliseconds_of(request_id) / 1000, UTC)
+    try:
+        moment = datetime.fromtimestamp(milliseconds_of(request_id) / 1000, UTC)
+    except (ValueError, OverflowError):
+        raise MonthIsGone("the row's id is of no year that there is") from None
     found: str = await pool.fetchval(ENSURE_PARTITION, moment)
     if found != "ready":
         why = "was dropped by retention" if found == "dropped" else "can not be"

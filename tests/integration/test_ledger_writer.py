@@ -23,6 +23,7 @@ from usage_rows import TODAY, make_usage_row
 
 from admin_api.operations import ledger as upkeep
 from gateway.domain.errors import GatewayError
+from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
 from gateway.keep_partitions import PartitionKeeper
 from gateway.settle import Settlements
@@ -658,6 +659,17 @@ async def test_a_row_of_a_month_without_a_partition_gets_one(site: Site) -> None
 
     assert set(await site.rows()) == ids([old, new])
     assert site.refused == []
+
+
+async def test_rows_of_a_time_that_is_nonsense_are_set_aside(site: Site) -> None:
+    writer, good = site.writer(), some(3)
+    odd = [make_usage_row(TODAY, request_id=uuid7(ms, bytes(10))) for ms in (0, 2**47, 2**48 - 1)]
+    writer.append([good[0], odd[0], good[1], *odd[1:], good[2]])
+
+    await writer.write_all()
+
+    assert set(await site.rows()) == ids(good)
+    assert len(site.refused) == 3
 
 
 async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site, pool: Pool) -> None:

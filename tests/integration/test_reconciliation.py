@@ -135,6 +135,16 @@ async def test_a_long_log_is_read_batch_by_batch(
     assert [len(b) for b in reconciliation._batches(read_line(line_of(r)) for r in rows)] == [3, 3, 3, 1]  # type: ignore[misc]
 
 
+async def test_a_name_that_can_not_be_stored_keeps_no_line_back(pool: Pool, rows: list[UsageRow]) -> None:
+    odd = make_usage_row(AT + timedelta(seconds=5))
+    lines = [*map(line_of, rows), line_of(odd, model_group="a\0b"), line_of(odd, model_group="\ud800")]
+
+    found = await reconcile_ledger(pool, ADMIN, lines)
+
+    assert calls(found) == {"same": 10, "missing": 1}
+    assert found.findings[0].model in ("a\ufffdb", "\ufffd")
+
+
 async def test_an_empty_log_says_nothing(pool: Pool, rows: list[UsageRow]) -> None:
     found = await reconcile_ledger(pool, ADMIN, [])
 

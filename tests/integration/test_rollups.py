@@ -156,6 +156,21 @@ async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, col
     assert table in differences[0][3]
 
 
+@pytest.mark.parametrize("table", [rollup.table for rollup in ROLLUPS if "ending" in rollup.key])
+async def test_verify_names_what_a_replaced_estimate_has_left(pool: Pool, table: str) -> None:
+    """Sums of no call that are not 0."""
+    reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error", total_ms=0)
+    await write_rows(pool, [reaped])
+    await write_rows(pool, [replace(reaped, estimated=False, estimated_why=None, ending="completed", total_ms=9)])
+    assert (await verify_ledger(pool, ADMIN, days=31)).differences == ()
+
+    one = f"(SELECT min(ctid) FROM {table} WHERE calls = 0)"
+    await pool.execute(f"UPDATE {table} SET counted_tokens = 5 WHERE ctid = {one}")
+
+    differences = (await verify_ledger(pool, ADMIN, days=31)).differences
+    assert [table in told for *_, told in differences] == [True]
+
+
 async def test_latencies_of_very_many_calls_are_compared_to_the_last_one(pool: Pool) -> None:
     most, code = 40_000_001, 307
     told = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
