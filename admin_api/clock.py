@@ -9,7 +9,6 @@ import structlog
 from admin_api.operations.alerts import has_backlog, raise_alerts
 from admin_api.operations.model_sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.outbox import delete_old
-from admin_api.operations.saved_settings import read_thresholds
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
@@ -58,10 +57,7 @@ async def expire_once(pool: "Pool") -> None:
 async def alert_once(pool: "Pool") -> None:
     """Looks at what was used until less than a pass waits; another replica may be at it."""
     while True:
-        # Anew for each pass: admins may change them at any time.
-        async with pool.acquire() as connection:
-            thresholds = await read_thresholds(connection)
-        raised = await raise_alerts(pool, thresholds)
+        raised = await raise_alerts(pool)
         if raised:
             log.info("alerts_raised", count=raised)
         if raised is None or not await has_backlog(pool):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.notices import notify
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.saved_settings import read_thresholds
 from gateway.domain.errors import GatewayError
 from gateway.domain.windows import window_ms
 from gateway.storage import alerts as rows
@@ -30,14 +31,20 @@ FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
 Thresholds = Mapping[int, datetime | None]
 
 
-async def raise_alerts(pool: "Pool", thresholds: Thresholds, *, now: datetime | None = None) -> int | None:
-    """One pass, over `MOST_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it."""
+async def raise_alerts(
+    pool: "Pool", thresholds: Thresholds | None = None, *, now: datetime | None = None
+) -> int | None:
+    """One pass, over `MOST_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it.
+    `thresholds` are those of the settings, unless given."""
     async with pool.acquire() as connection, connection.transaction():
         if not await rows.try_lock_alerts(connection):
             return None
         at = now or datetime.now(UTC)
         accounts = await rows.take_accounts(connection, MOST_ACCOUNTS)
         accounts |= await rows.list_accounts_with_ended_limits(connection, at - ENDED, at)
+        if thresholds is None:
+            # After the accounts: one that is set by the time of a use is looked at when that use is.
+            thresholds = await read_thresholds(connection)
         return await _check_accounts(connection, accounts, thresholds, at) if accounts else 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,6 +18,7 @@ from admin_api.cli.app import build_app
 from admin_api.clock import alert_once
 from admin_api.operations.alerts import raise_alerts
 from admin_api.operations.saved_settings import read_thresholds, update_settings
+from gateway.storage import alerts
 from gateway.storage.postgres import Pool
 
 PATH = "/api/v1/admin/settings"
@@ -53,6 +55,27 @@ async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
     assert unset == []
     assert told == [[], [40], [], [90]]
     assert none == []
+
+
+async def test_a_threshold_that_is_set_within_a_look_holds_for_the_use_that_follows(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make_key(pool)
+    await limit_key(pool, key, 1000)
+    await set_thresholds(pool, 90)
+    await alert_once(pool)
+    take_accounts = alerts.take_accounts
+
+    async def take_after_a_change_and_a_use(*asked: Any) -> set[int]:
+        monkeypatch.setattr(alerts, "take_accounts", take_accounts)
+        await set_thresholds(pool, 40, 90)
+        await use(pool, key, tokens=500)
+        return await take_accounts(*asked)
+
+    monkeypatch.setattr(alerts, "take_accounts", take_after_a_change_and_a_use)
+    await alert_once(pool)
+
+    assert await thresholds_of(pool) == [40]
 
 
 async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> None:
