@@ -27,6 +27,7 @@ from gateway.storage.journal_files import (
     encode_row,
     is_same,
     new_lock,
+    sync_names,
     write_state,
 )
 
@@ -68,6 +69,8 @@ class Journal:
         self._told_at = 0.0
         # Segments with something that a power loss could take.
         self._unsynced: set[Segment] = set()
+        # Whether the names of all segments are on disk, too: syncing a file does not promise that.
+        self._are_names_synced = True
         self.segments: list[Segment] = []
         # What is not in Postgres yet.
         self.size_bytes = 0
@@ -123,6 +126,7 @@ class Journal:
         if self.segments:
             self.segments[-1].forget()
         self.segments.append(segment)
+        self._are_names_synced = False
         self._is_open = True
 
     def _fail(self, what: Trouble, cause: OSError) -> None:
@@ -219,6 +223,12 @@ class Journal:
                 self._fail("sync", exc)
             finally:
                 os.close(file)
+        if segments and self._is_open and not self._are_names_synced:
+            self._are_names_synced = True
+            try:
+                await asyncio.to_thread(sync_names, self._folder)
+            except OSError as exc:
+                self._fail("sync", exc)
 
     def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""

@@ -5,6 +5,7 @@ lives: no process id is asked, so none can be mistaken for another's. A segment 
 it is the CRC-32 of its JSON, a space, and the JSON.
 """
 
+import errno
 import fcntl
 import os
 import zlib
@@ -242,6 +243,18 @@ def new_lock(folder: Path, worker: str) -> int:
     lock = lock_file(hidden)
     hidden.rename(folder / f"{worker}.lock")
     return lock
+
+
+def sync_names(folder: Path) -> None:
+    """What files there are in it, safe on disk when this returns, where the file system can say so; raises OSError."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(file)
 
 
 def lock_file(path: Path) -> int:
