@@ -68,7 +68,7 @@ async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_i
     monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 20_000)
     journal = Journal(tmp_path, most_bytes=2**20)
     journal.open()
-    folder = tmp_path.stat().st_ino
+    folder = os.stat(tmp_path).st_ino
     with seen_syncs(monkeypatch) as synced:
         keeping = asyncio.create_task(journal.keep())
 
