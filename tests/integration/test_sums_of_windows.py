@@ -1,0 +1,77 @@
+"""What counters are seeded from: the same as the rows add up to, and read by the day where a window is long."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+from usage_rows import TODAY, make_usage_row
+
+from gateway.domain.windows import window_ms
+from gateway.storage.ledger import write_rows
+from gateway.storage.ledger_sums import SUM_WINDOW, WindowSum, _parts, sum_windows
+from gateway.storage.postgres import Pool
+from gateway.storage.rollups import DAYS, QUARTER_HOURS, SUMS
+
+QUARTER = timedelta(minutes=15)
+MIDNIGHT = TODAY - timedelta(days=2)
+
+
+# In quarters from a midnight.
+SPANS = [
+    (-300, 300), (-96, 96), (-97, 95), (-95, 97), (0, 96), (0, 1), (-1, 0), (-1, 1), (1, 95), (-191, -1), (5, 5),
+]  # fmt: skip
+
+
+async def test_every_quarter_of_a_window_counts_once(pool: Pool) -> None:
+    """A call in each, on its first and its last millisecond by turns; windows begin and end around a midnight."""
+    rows = [
+        make_usage_row(
+            MIDNIGHT + n * QUARTER + (n % 2) * (QUARTER - timedelta(milliseconds=1)),
+            counted_tokens=pow(3, n + 310, 997),
+        )
+        for n in range(-310, 190)
+    ]
+    await write_rows(pool, rows)
+    wrong = []
+    for zone, (first, last) in product(("UTC", "Asia/Kathmandu", "America/St_Johns"), SPANS):
+        day_ms = window_ms("day", zone, round(MIDNIGHT.timestamp() * 1000))[0]
+        start, end = (datetime.fromtimestamp(day_ms / 1000, UTC) + n * QUARTER for n in (first, last))
+        bounds = [round(moment.timestamp() * 1000) for moment in (start, end)]
+        (told,) = await sum_windows(pool, 1, [WindowSum("tokens", "k1", *bounds)])
+        if told != sum(row.counted_tokens for row in rows if start <= row.started_at < end):
+            wrong.append((zone, first, last))
+
+    assert wrong == []
+
+
+FILL = """
+INSERT INTO {table} ({key}, {sums}, latencies)
+SELECT {values}, {ones}, '{{}}' FROM generate_series(0, {last}) AS q CROSS JOIN generate_series(1, 3) AS n
+"""
+
+
+async def test_a_long_window_is_read_by_the_day(pool: Pool) -> None:
+    begin, days = f"'{TODAY - timedelta(days=90):%Y-%m-%d}Z'::timestamptz", 90
+    sums = ", ".join(SUMS)
+    for rollup, at, each, count in (
+        (QUARTER_HOURS, f"{begin} + q * interval '15 minutes'", 1, days * 96),
+        (DAYS, f"({begin} AT TIME ZONE 'UTC')::date + q", 96, days),
+    ):
+        values = {"account_id": "1", "started_at": at, "day": at, "user_id": "n", "api_key_id": "n", "model_id": "n"}
+        told = ", ".join(values.get(name, "'completed'") for name in rollup.key)
+        ones = ", ".join(str(each) for _ in SUMS)
+        about = {"table": rollup.table, "key": ", ".join(rollup.key), "sums": sums, "values": told, "ones": ones}
+        await pool.execute(FILL.format(**about, last=count - 1))
+    start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    (plan,) = await pool.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOW}", 1, *_parts(start, end))  # type: ignore[misc]
+    asked = [WindowSum("requests", "t", 0, 253_402_300_800_000)]
+
+    assert await sum_windows(pool, 1, asked) == [3 * days * 96]
+    assert _rows_read(json.loads(plan)[0]["Plan"]) == 3 * days
+
+
+def _rows_read(node: dict[str, Any]) -> int:
+    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name", "").startswith("usage_") else 0
+    return round(own) + sum(_rows_read(child) for child in node.get("Plans", ()))
