@@ -72,6 +72,10 @@ class RefusalCounts:
         rows = [refusal._asdict() | {"count": count} for refusal, count in counts.items()]
         try:
             await self._pool.execute(ADD_REFUSALS, msgspec.json.encode(rows).decode())
+        except asyncio.CancelledError:
+            # The app stops, and writes once more.
+            self._counts.update(counts)
+            raise
         except POSTGRES_FAILED as exc:
             # An unknown outcome may count some twice: refusals are a statistic, the ledger is not touched by it.
             self._counts.update(counts)

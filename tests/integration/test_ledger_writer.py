@@ -777,6 +777,16 @@ async def test_rollups_are_added_up_anew_while_rows_come_in(site: Site, pool: Po
     assert (await upkeep.verify_ledger(pool, ADMIN, days=5)).differences == ()
 
 
+class Held:
+    """A connection in the place of a pool, so that what is written stays open."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def acquire(self) -> Any:
+        return contextlib.nullcontext(self._connection)
+
+
 # A rebuild of a day stops in its midst while somebody has this lock.
 HOLD = """
 CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -784,6 +794,29 @@ CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
 CREATE TRIGGER hold BEFORE DELETE ON usage_days FOR EACH STATEMENT EXECUTE FUNCTION hold();
 SELECT pg_advisory_lock(4711)
 """
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_a_rebuild_that_waited_for_a_writer_has_its_rows(
+    site: Site, pool: Pool, database: Database, isolation: str
+) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(f"ALTER DATABASE {database.name} SET default_transaction_isolation = '{isolation}'")
+    await write_rows(pool, some(3))
+    async with new_pool(database.app_url, size=2) as strict, strict.acquire() as writer:
+        begun = writer.transaction(isolation="read_committed")
+        await begun.start()
+        await write_rows(Held(writer), some(2))  # type: ignore[arg-type]  # as much of a pool as is used
+        rebuilding = asyncio.create_task(upkeep.rebuild_rollups(strict, ADMIN, first=TODAY.date(), last=TODAY.date()))
+        async with asyncio.timeout(10):
+            while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                assert not rebuilding.done()
+                await asyncio.sleep(0.02)
+        await begun.commit()
+        assert await rebuilding == 1
+    await owner.close()
+
+    assert len(await site.rows()) == 5
 
 
 async def test_a_row_that_comes_in_the_midst_of_a_rebuild_waits_and_is_counted_once(
