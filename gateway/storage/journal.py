@@ -165,17 +165,18 @@ class Journal:
         for segment in list(self.segments):
             if segment is self.segments[-1] and self._is_open:
                 break
-            if segment.waiting == 0 and segment.read().end == segment.offset:
-                try:
-                    segment.remove()
-                except OSError as exc:
-                    # A read-only folder: later, or by whoever adopts it. Its rows are in Postgres.
-                    self.tell_error(f"journal: {exc}")
-                    break
-                self.segments.remove(segment)
-                # A torn line at its end was never part of anything.
-                self.size_bytes -= segment.size - segment.offset
-                self._unsynced.discard(segment)
+            try:
+                if segment.waiting or segment.read().end > segment.offset:
+                    continue
+                segment.remove()
+            except OSError as exc:
+                # A read-only folder, a disk that fails: later, or by whoever adopts it. Its rows are in Postgres.
+                self.tell_error(f"journal: {exc}")
+                continue
+            self.segments.remove(segment)
+            # A torn line at its end was never part of anything.
+            self.size_bytes -= segment.size - segment.offset
+            self._unsynced.discard(segment)
 
     def _tell_offsets(self) -> None:
         self._is_told, self._told_at = True, monotonic()

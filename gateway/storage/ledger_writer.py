@@ -61,6 +61,8 @@ class LedgerWriter:
         self._news = asyncio.Event()
         self._is_postgres_there = True
         self._oldest_at: float | None = None
+        # Segments that the disk failed to read last.
+        self._unread: set[Segment] = set()
         # Journals of workers that are gone, which could not be written yet.
         self.bytes_left = 0
 
@@ -159,7 +161,12 @@ class LedgerWriter:
                 self._set_strange_aside(piece.strange)
                 self.journal.give_up(segment, piece)
         self.journal.drop_finished()
-        self._oldest_at = began if self.rows_waiting else None
+        self._unread.intersection_update(self.journal.segments)
+        if self._unread:
+            # Their rows are as old as they were, and wait for no other row.
+            asyncio.get_running_loop().call_later(LONGEST_PAUSE_S, self._news.set)
+        else:
+            self._oldest_at = began if self.rows_waiting else None
 
     def _read(self, segment: Segment) -> Piece | None:
         """What is new in it; a disk that fails to read is no failure of Postgres, nor of the other segments."""
@@ -168,7 +175,9 @@ class LedgerWriter:
         except OSError as exc:
             log.error("journal_not_read", segment=segment.path.name, cause=str(exc))
             self.journal.tell_error(f"journal: {exc}")
+            self._unread.add(segment)
             return None
+        self._unread.discard(segment)
         return piece if piece.end > segment.offset else None
 
     async def _write_direct(self) -> None:

@@ -19,7 +19,7 @@ async def rebuild_day(pool: "Pool", day: date) -> None:
     """One UTC day of every rollup, and its month where a rollup has no days. Writers wait, and add to it afterwards."""
     for tried in range(1, TRIES + 1):
         try:
-            # Also where the database has a stricter default: what a writer commits while it is waited for is to be seen.
+            # Also where the database's default is stricter: what a writer commits while it is waited for is to be seen.
             async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
                 await connection.execute(REBUILD_DAY, day, timeout=TIMEOUT_S)
         except MEETS:

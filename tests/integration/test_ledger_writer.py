@@ -29,7 +29,7 @@ from gateway.keep_partitions import PartitionKeeper
 from gateway.settle import Settlements
 from gateway.storage import ledger_writer
 from gateway.storage.journal import Journal, JournalFull
-from gateway.storage.journal_files import encode_row, line_of, lock_file
+from gateway.storage.journal_files import Piece, Segment, encode_row, line_of, lock_file
 from gateway.storage.ledger import write_lines, write_rows
 from gateway.storage.ledger_batches import write_batch
 from gateway.storage.ledger_sums import WindowSum, sum_windows
@@ -242,6 +242,42 @@ async def test_what_was_being_written_when_the_writer_began_again_waits_for_no_o
     assert set(await site.rows()) == ids(rows)
 
 
+async def test_rows_that_the_disk_fails_to_read_are_told_as_waiting_and_read_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "LONGEST_PAUSE_S", 0.2)
+    writer, old = site.writer(), some(2)
+    writer.append(old)
+    unreadable, read = writer.journal.segments[0], Segment.read
+
+    def fail(segment: Segment) -> Piece:
+        if segment is unreadable:
+            raise OSError("input/output error")
+        return read(segment)
+
+    writing = asyncio.create_task(writer.run())
+    with monkeypatch.context() as patch, capture_logs():
+        patch.setattr(Segment, "read", fail)
+        assert writer.journal.open()
+        writer.append(new := some(1))
+        async with asyncio.timeout(10):
+            while len(await site.rows()) < 1:
+                await asyncio.sleep(0.05)
+        before = writer.waiting_s
+        writer.append(newer := some(1))
+        async with asyncio.timeout(10):
+            while len(await site.rows()) < 2:
+                await asyncio.sleep(0.05)
+        assert writer.waiting_s > before
+        assert set(await site.rows()) == ids([*new, *newer])
+    async with asyncio.timeout(10):
+        while writer.rows_waiting:
+            await asyncio.sleep(0.02)
+    writing.cancel()
+    assert set(await site.rows()) == ids([*old, *new, *newer])
+    assert writer.waiting_s == 0
+
+
 async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
     writer, rows = site.writer(), some(5)
     writer.append(rows)
@@ -291,6 +327,39 @@ def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.
     assert len(list(tmp_path.glob("*.log"))) == len(journal.segments) == 1
     journal.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_segment_that_can_not_be_read_or_removed_stays_and_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, most_bytes=2**20)
+    for row in some(4):
+        journal.open()
+        journal.append([row])
+    for segment in journal.segments[:-1]:
+        journal.give_up(segment, segment.read())
+    first, second, *others = journal.segments
+    read, remove = Segment.read, Segment.remove
+
+    def fail_to_read(segment: Segment) -> Piece:
+        if segment is first:
+            raise OSError("input/output error")
+        return read(segment)
+
+    def fail_to_remove(segment: Segment) -> None:
+        if segment is second:
+            raise OSError("read-only file system")
+        remove(segment)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "read", fail_to_read)
+        patch.setattr(Segment, "remove", fail_to_remove)
+        journal.drop_finished()
+
+    assert journal.segments == [first, second, others[-1]]
+    journal.drop_finished()
+    assert journal.segments == others[-1:]
+    journal.close()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -538,10 +607,10 @@ async def test_a_journal_that_can_not_be_removed_does_not_stop_the_adopter(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that became read-only while its journals were written."""
-    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 1)
     dead, rows = site.writer(), some(3)
     for row in rows:
         dead.append([row])
+        dead.journal.open()
     die(dead)
     adopter, removed, unlink = site.writer(), [], Path.unlink
 
