@@ -177,7 +177,8 @@ class Adopted:
             raise
 
     def pieces(self) -> Iterator[Piece]:
-        """Every part of every segment, from the start: what is in Postgres already changes nothing."""
+        """Every part of every segment, from the start: what is in Postgres already changes nothing. A segment goes when
+        the next one is asked for, so that where Postgres fails time and again, there is less to do each time."""
         for segment in self._segments:
             while (piece := segment.read()).end > segment.offset:
                 yield piece
@@ -185,6 +186,8 @@ class Adopted:
             if torn := os.fstat(segment.file).st_size - segment.offset:
                 # Its process died while it wrote: the lease was not settled, so the reaper accounts for the call.
                 log.warning("journal_line_torn", segment=segment.path.name, bytes=torn)
+            with suppress(OSError):
+                segment.remove()
 
     @property
     def size_bytes(self) -> int:

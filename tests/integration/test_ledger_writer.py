@@ -603,6 +603,33 @@ async def test_a_journal_that_can_not_be_opened_is_adopted_later_and_keeps_no_ot
     assert trying.bytes_left == 0
 
 
+async def test_a_journal_is_adopted_bit_by_bit_where_postgres_fails_time_and_again(site: Site) -> None:
+    dead, rows = site.writer(), some(4)
+    for row in rows:
+        dead.append([row])
+        dead.journal.open()
+    die(dead)
+    adopter, left = site.writer(), []
+    write, taken = adopter._write, 0
+
+    async def fail_every_third_time(piece: Sequence[bytes]) -> None:
+        nonlocal taken
+        taken += 1
+        if taken % 3 == 0:
+            raise ConnectionError
+        await write(piece)
+
+    adopter._write = fail_every_third_time  # type: ignore[method-assign]
+    for _ in range(3):
+        await adopter.adopt_all()
+        left.append(adopter.bytes_left)
+
+    assert left[0] > left[1] > left[2] == 0
+    assert set(await site.rows()) == ids(rows)
+    assert len(site.late) == 4
+    assert list(site.folder.glob(f"{dead.journal.worker}*")) == []
+
+
 async def test_a_journal_that_can_not_be_removed_does_not_stop_the_adopter(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
