@@ -69,6 +69,11 @@ SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM durabl
     ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known
 """
 
+# As in WRITE_NEW_ROWS, which has it in itself.
+WAIT_FOR_COMMIT = """
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
 LOCK_ESTIMATED = f"""
 SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[]) AND estimated_why = 'reaped'
 ORDER BY request_id FOR UPDATE
@@ -128,6 +133,7 @@ async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Se
     removed = [UsageRow(**dict(r)) for r in await connection.fetch(LOCK_ESTIMATED, list(late))]
     replacing = [late[row.request_id] for row in removed]
     if replacing:
+        await connection.execute(WAIT_FOR_COMMIT)
         await connection.execute(REPLACE_ROWS, _encode(replacing).decode())
         await add_to_rollups(connection, replacing, removed)
     return {row.request_id for row in removed}
