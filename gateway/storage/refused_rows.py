@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from gateway.storage.journal_files import is_same
+from gateway.storage.journal_files import is_same, sync_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ def set_aside(folder: Path, line: bytes) -> None:
             if os.write(file, data) < len(data):
                 raise OSError("the disk is full")
             os.fsync(file)
+            if about.st_size == 0:
+                sync_names(folder)
             return
         finally:
             os.close(file)
@@ -80,6 +82,7 @@ def _replace(path: Path, data: bytes) -> None:
             new.flush()
             os.fsync(new.fileno())
         hidden.rename(path)
+        sync_names(path.parent)
     except OSError:
         with suppress(OSError):
             hidden.unlink()

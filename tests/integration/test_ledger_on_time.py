@@ -19,6 +19,7 @@ from gateway.storage.journal import Journal
 from gateway.storage.ledger import write_rows
 from gateway.storage.partitions import list_partitions
 from gateway.storage.postgres import Pool
+from gateway.storage.refused_rows import REFUSED_FILE, keep_only, set_aside
 
 
 def month(ahead: int) -> datetime:
@@ -93,6 +94,19 @@ async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_i
         assert len(journal.segments) > 2
         keeping.cancel()
     journal.close()
+
+
+def test_a_refused_row_is_on_disk_with_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, folder = tmp_path / REFUSED_FILE, tmp_path.stat().st_ino
+    with seen_syncs(monkeypatch) as synced:
+        set_aside(tmp_path, b"one\n")
+        set_aside(tmp_path, b"other\n")
+        first = file.stat().st_ino
+        with file.open("r+b") as opened:
+            keep_only(file, opened, [b"other\n"], seen=10)
+
+    assert [inode for inode, _ in synced] == [first, folder, first, file.stat().st_ino, folder]
+    assert file.read_bytes() == b"other\n"
 
 
 async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_later(
