@@ -8,6 +8,7 @@ it is the CRC-32 of its JSON, a space, and the JSON.
 import errno
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ READ_ROWS: Final = 256
 # So many are kept there; while Postgres is away, the others wait on disk alone.
 MOST_FRESH: Final = 4096
 HEAD: Final = b"# litemaas journal 1\n"
+# A journal without a lock is left alone until it was not written for so long.
+COPIED_S: Final = 5.0
 # A line has so many bytes beside its row.
 LINE_BYTES: Final = 10
 
@@ -214,6 +217,8 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         if worker in but:
             continue
         path = folder / f"{worker}.lock"
+        if not path.exists() and _is_being_written(segments_of(folder, worker)):
+            continue
         try:
             lock = lock_file(path)
         except OSError:
@@ -227,6 +232,17 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
             # Too many open files, say: later, and the others now.
             log.error("journal_not_readable", worker=worker, cause=str(exc))
     return None
+
+
+def _is_being_written(segments: Sequence[Path]) -> bool:
+    """Whether somebody who holds no lock may still be at it: a journal that is copied here from another disk. To remove
+    it would lose what was not read yet."""
+    now = time.time()
+    for segment in segments:
+        with suppress(FileNotFoundError):
+            if 0 <= now - segment.stat().st_mtime < COPIED_S:
+                return True
+    return False
 
 
 def journals_in(folder: Path) -> list[str]:

@@ -423,6 +423,7 @@ async def test_a_journal_with_damage_in_it_gives_up_every_whole_row_and_keeps_th
     parts = [lines[0], damaged, lines[2], line_of(msgspec.json.encode(older)), line_of(msgspec.json.encode(newer))]
     # Blocks that were never written, and a line that a crash tore.
     found.write_bytes(b"".join(parts) + b"\0" * 300_000 + b"\n" + lines[3] + lines[3][:50])
+    os.utime(found, (0, 0))
     writer = site.writer()
 
     await writer.adopt_all()
@@ -601,6 +602,31 @@ async def test_a_journal_that_can_not_be_opened_is_adopted_later_and_keeps_no_ot
     assert set(await site.rows()) == ids([row for own in rows for row in own])
     assert [path.name for path in site.folder.glob("*.lock") if path.stem == writers[0].journal.worker] == []
     assert trying.bytes_left == 0
+
+
+async def test_a_journal_that_is_still_copied_into_the_folder_loses_nothing(site: Site) -> None:
+    """From another disk, as `mv` does it: bit by bit, and without a lock."""
+    dead, rows = site.writer(), some(10)
+    dead.append(rows)
+    (segment,) = dead.journal.segments
+    data = segment.path.read_bytes()
+    die(dead)
+    for path in site.folder.glob(f"{dead.journal.worker}*"):
+        path.unlink()
+    adopter, found = site.writer(), site.folder / "found.000001.log"
+
+    with found.open("wb") as file:
+        for part in (data[:2000], data[2000:]):
+            file.write(part)
+            file.flush()
+            await adopter.adopt_all()
+            assert await site.rows() == {}
+    made_at = found.stat().st_mtime - 60
+    os.utime(found, (made_at, made_at))
+    await adopter.adopt_all()
+
+    assert set(await site.rows()) == ids(rows)
+    assert not found.exists()
 
 
 async def test_a_journal_is_adopted_bit_by_bit_where_postgres_fails_time_and_again(site: Site) -> None:
