@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor
-from admin_api.operations.lookups import get_account, get_key
+from admin_api.operations.lookups import get_account, get_key, get_model
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts, api_keys
+from gateway.storage import accounts, api_keys, models
 
 if TYPE_CHECKING:
     from gateway.storage.accounts import Account
     from gateway.storage.api_keys import APIKey
+    from gateway.storage.models import Model
     from gateway.storage.postgres import Executor
 
 
@@ -41,6 +42,16 @@ async def get_seen_account(executor: "Executor", actor: Actor, *, user: str | No
     if team is not None:
         raise GatewayError("not_found", f"There is no team '{team}'.", param="team")
     raise GatewayError("not_found", f"There is no user '{user}'.", param="user")
+
+
+async def get_seen_model(executor: "Executor", actor: Actor, name: str) -> "Model":
+    """By its exact name. Raises GatewayError `not_found` in the same words for one that is not there and for a hidden
+    one that none of his accounts has a subscription to."""
+    viewer = viewer_of(actor)
+    model = await get_model(executor, name)
+    if viewer is None or not model.hidden or await models.is_subscribed(executor, model.id, user_id=viewer):
+        return model
+    raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
 
 
 async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":

@@ -58,7 +58,7 @@ async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange,
             settings = await read_settings(connection)
             check_expiry(settings, new.expires_at, by_owner=actor.role == "user", is_new=False)
         if new.models != old.models:
-            await _set_models(connection, old, new.models)
+            await _set_models(connection, actor, old, new.models)
         await api_keys.update_key(
             connection, key_id, name=new.name, allowed_ips=new.allowed_ips, expires_at=new.expires_at
         )
@@ -144,12 +144,12 @@ async def _lock_active(executor: "Executor", actor: Actor, key_id: int, as_of: s
     return key
 
 
-async def _set_models(executor: "Executor", key: APIKey, names: Sequence[str]) -> None:
+async def _set_models(executor: "Executor", actor: Actor, key: APIKey, names: Sequence[str]) -> None:
     account = await accounts.find_account(executor, key.account_id)
     if account is None:
         raise RuntimeError("a key's account is held by a foreign key")
     kept = set(key.models) & set(names)
     added = [name for name in names if name not in kept]
-    found = await check_models(executor, account, added) if added else []
+    found = await check_models(executor, actor, account, added) if added else []
     await api_keys.keep_key_models(executor, key.id, sorted(kept))
     await api_keys.insert_key_models(executor, key.id, [model.id for model in found])

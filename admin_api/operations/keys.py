@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from admin_api.operations.access import get_own_key, get_seen_account, lock_own_key, viewer_of
+from admin_api.operations.access import get_own_key, get_seen_account, get_seen_model, lock_own_key, viewer_of
 from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import MOST_NAME, check_future, check_networks, check_text, invalid
 from admin_api.operations.key_rules import apply_key_limits, check_expiry, check_room
-from admin_api.operations.lookups import get_key, get_model, get_user
+from admin_api.operations.lookups import get_key, get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.saved_settings import read_settings
 from admin_api.operations.versions import check_version, version_of
@@ -68,7 +68,7 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish
         if by_owner:
             # Under the account's lock, so that of many at once none is one too many.
             await check_room(connection, account, settings)
-        granted = await check_models(connection, account, wish.models)
+        granted = await check_models(connection, actor, account, wish.models)
         key_id = await api_keys.insert_key(
             connection,
             account_id=account.id,
@@ -174,12 +174,14 @@ async def _find_person(executor: "Executor", account: accounts.Account, user: st
     return person
 
 
-async def check_models(executor: "Executor", account: accounts.Account, names: Sequence[str]) -> list[models.Model]:
+async def check_models(
+    executor: "Executor", actor: Actor, account: accounts.Account, names: Sequence[str]
+) -> list[models.Model]:
     """The models asked for, each with an active subscription. One that ends meanwhile does no harm: the gateway judges
     at each call."""
     if not names:
         raise invalid("models", "Name one model or more: a key without models has no access.")
-    found = [await get_model(executor, name) for name in dict.fromkeys(names)]
+    found = [await get_seen_model(executor, actor, name) for name in dict.fromkeys(names)]
     statuses = await subscriptions.list_statuses(executor, account.id, [model.id for model in found])
     for model in found:
         status = statuses.get(model.id)

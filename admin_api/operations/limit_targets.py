@@ -11,8 +11,10 @@
 
 from typing import TYPE_CHECKING
 
+from admin_api.operations.access import get_seen_model
+from admin_api.operations.actors import Actor
 from admin_api.operations.checks import invalid
-from admin_api.operations.lookups import get_key, get_model, get_team, get_user, parse_id
+from admin_api.operations.lookups import get_key, get_team, get_user, parse_id
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS, Level
 from gateway.storage import accounts, subscriptions
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 
-async def find_target(executor: "Executor", *, level: str, target: str, model: str | None, team: str | None) -> Target:
+async def find_target(
+    executor: "Executor", actor: Actor, *, level: str, target: str, model: str | None, team: str | None
+) -> Target:
     """Raises GatewayError `not_found`, or `validation_failed` where the level does not take what is given."""
     if (level == "key_model") != (model is not None):
         raise invalid("model", "A model belongs to level key_model, and only to it.")
@@ -32,7 +36,7 @@ async def find_target(executor: "Executor", *, level: str, target: str, model: s
         key = await get_key(executor, parse_id("id", target))
         if model is None:
             return Target(account_id=key.account_id, level="key", api_key_id=key.id)
-        found = await get_model(executor, model)
+        found = await get_seen_model(executor, actor, model)
         return Target(account_id=key.account_id, level="key_model", api_key_id=key.id, model_id=found.id)
     if level == "subscription":
         number = parse_id("id", target)

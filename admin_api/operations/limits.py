@@ -75,7 +75,7 @@ async def set_limit(
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        found = await limit_targets.find_target(connection, level=level, target=target, model=model, team=team)
+        found = await limit_targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
         return await apply_limit(connection, actor, found, wish, as_of=as_of)
 
 

@@ -41,7 +41,7 @@ async def set_own_limit(
         raise GatewayError("forbidden", "Owners set limits on their keys; the others are set by admins.")
     async with pool.acquire() as connection, connection.transaction():
         await lock_own_key(connection, actor, parse_id("id", target))
-        found = await limit_targets.find_target(connection, level=level, target=target, model=model, team=team)
+        found = await limit_targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
         if wish.amount is not None and not wish.shadow:
             await _check_lower(connection, found, wish, wish.amount)
         return await apply_limit(connection, actor, found, replace(wish, set_by="owner"), as_of=as_of)

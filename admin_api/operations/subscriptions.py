@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
-from admin_api.operations.access import get_seen_account, is_seen, viewer_of
+from admin_api.operations.access import get_seen_account, get_seen_model, is_seen, viewer_of
 from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limits import LimitWish, apply_limit
@@ -158,7 +158,7 @@ async def list_subscriptions(
             if account is not None and account != named:
                 raise invalid("account", "account and the user or team are two accounts.")
             account_id = named
-        about = None if model is None else await get_model(connection, model)
+        about = None if model is None else await get_seen_model(connection, actor, model)
         found = await rows.list_subscriptions(
             connection,
             after_id=parse_id_cursor(cursor),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from admin_api.operations.access import viewer_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.checks import check_text, check_time_zone, check_word, invalid
 from admin_api.operations.lookups import get_key, get_team, get_user
@@ -77,7 +78,7 @@ async def resolve(executor: "Executor", actor: Actor, wish: UsageFilter, *, now:
         account_ids=whose.account_ids,
         user_ids=None if whose.user_id is None else [whose.user_id],
         key_ids=None if wish.key is None else [wish.key],
-        model_ids=await _models(executor, wish),
+        model_ids=await _models(executor, actor, wish, whose),
         endings=endings or None,
         error_classes=classes or None,
     )
@@ -177,7 +178,7 @@ async def _of_key(executor: "Executor", actor: Actor, whose: _Whose, key_id: int
     return _Whose(account_ids, whose.user_id, whose.zone, whose.sees_people or is_his)
 
 
-async def _models(executor: "Executor", wish: UsageFilter) -> list[int] | None:
+async def _models(executor: "Executor", actor: Actor, wish: UsageFilter, whose: _Whose) -> list[int] | None:
     if not wish.models and wish.provider is None:
         return None
     if len(wish.models) > MOST_WORDS:
@@ -185,7 +186,11 @@ async def _models(executor: "Executor", wish: UsageFilter) -> list[int] | None:
     ids = None
     if wish.models:
         names = [check_text("model", name, most=255) for name in wish.models]
-        found = await usage_names.find_models(executor, names)
+        viewer, seen = viewer_of(actor), None
+        if viewer is not None:
+            # A hidden model is as if it were not, but to who may have calls of it.
+            seen = [*(whose.account_ids or ()), *await usage_names.list_accounts_of_user(executor, viewer)]
+        found = await usage_names.find_models(executor, names, account_ids=seen)
         for name in names:
             if name not in found:
                 raise GatewayError("not_found", f"There is no model '{name}'.", param="model")

@@ -61,6 +61,18 @@ async def find_model(executor: "Executor", *, model_id: int | None = None, name:
     return Model(**row) if row else None
 
 
+IS_SUBSCRIBED: Final = """
+SELECT EXISTS (SELECT FROM subscriptions WHERE model_id = $1 AND account_id IN (
+    SELECT id FROM accounts WHERE owner_user_id = $2 UNION ALL SELECT account_id FROM team_members WHERE user_id = $2))
+"""
+
+
+async def is_subscribed(executor: "Executor", model_id: int, *, user_id: int) -> bool:
+    """Whether his personal account or a team he is in has a subscription to it, in whatever state."""
+    found: bool = await executor.fetchval(IS_SUBSCRIBED, model_id, user_id)
+    return found
+
+
 LIST_CATALOGUE: Final = """
 SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
        restricted, hidden, enabled, listed, created_at, updated_at

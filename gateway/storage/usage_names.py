@@ -29,13 +29,19 @@ async def list_models_of_provider(executor: "Executor", provider: str) -> list[i
 
 
 FIND_MODELS: Final = """
-SELECT id, name FROM models WHERE name = ANY($1::text[])
+SELECT m.id, m.name FROM models m
+WHERE m.name = ANY($1::text[]) AND ($2::bigint[] IS NULL OR NOT m.hidden OR EXISTS (
+    SELECT FROM subscriptions s WHERE s.model_id = m.id AND s.account_id = ANY($2)))
 """
 
 
-async def find_models(executor: "Executor", names: Sequence[str]) -> dict[str, int]:
-    """Ids of those that exist."""
-    return {row["name"]: row["id"] for row in await executor.fetch(FIND_MODELS, list(names))}
+async def find_models(
+    executor: "Executor", names: Sequence[str], *, account_ids: Sequence[int] | None
+) -> dict[str, int]:
+    """Ids of those that exist; of hidden ones only those that one of these accounts has a subscription to. None: all
+    that exist."""
+    accounts = None if account_ids is None else list(account_ids)
+    return {row["name"]: row["id"] for row in await executor.fetch(FIND_MODELS, list(names), accounts)}
 
 
 LIST_PROVIDERS: Final = """
