@@ -1,10 +1,11 @@
 """The audit log, for those who may read it: filtered, and whole for a file. Nobody can change it here."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, require_reader
-from admin_api.operations.checks import invalid
+from admin_api.operations.checks import check_moment, invalid
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from gateway.storage import audit
 from gateway.storage.audit import AuditFilter, AuditRow
@@ -31,7 +32,7 @@ async def list_activity(pool: "Pool", actor: Actor, *, limit: int = 100, cursor:
 async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
     """All of it, newest first, a part at a time: no connection is held while a slow reader takes one."""
     require_reader(actor)
-    _check(only)
+    only = _check(only)
     before: int | None = None
     while True:
         async with pool.acquire() as connection:
@@ -56,6 +57,8 @@ def _check(only: AuditFilter) -> AuditFilter:
         # Postgres takes neither NUL nor lone surrogates, so no row has them.
         if value is not None and not value.isprintable():
             raise invalid(name, f"{name} holds characters that can not be shown.")
-    if only.since is not None and only.until is not None and only.since >= only.until:
+    since = None if only.since is None else check_moment("since", only.since)
+    until = None if only.until is None else check_moment("until", only.until)
+    if since is not None and until is not None and since >= until:
         raise invalid("until", "until is later than since.")
-    return only
+    return replace(only, since=since, until=until)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 from zoneinfo import available_timezones
 
@@ -13,6 +13,8 @@ from gateway.domain.errors import GatewayError
 MOST_NAME: Final = 200
 MOST_REASON: Final = 1000
 MOST_ADDRESSES: Final = 100
+# ::ffff:0:0/96 is IPv4.
+MAPPED_BITS: Final = 96
 
 
 def invalid(field: str, message: str) -> GatewayError:
@@ -70,22 +72,43 @@ def _time_zones() -> set[str]:
     return {name for name in available_timezones() if "/" in name or name == "UTC"}
 
 
-def check_future(field: str, value: datetime | None, now: datetime | None = None) -> datetime | None:
-    """A moment still to come, in UTC; one without a zone is refused."""
-    if value is None:
-        return None
+def check_moment(field: str, value: datetime) -> datetime:
+    """In UTC; one without a zone is refused, and one that UTC has no year for."""
     if value.tzinfo is None:
         raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T12:00:00Z.")
-    if value <= (now or datetime.now(UTC)):
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise invalid(field, f"{field} is a time from the year 1 to 9999 in UTC.") from None
+
+
+def check_future(field: str, value: datetime | None, now: datetime | None = None) -> datetime | None:
+    """A moment still to come, in UTC."""
+    if value is None:
+        return None
+    moment = check_moment(field, value)
+    if moment <= (now or datetime.now(UTC)):
         raise invalid(field, f"{field} is over already.")
-    return value.astimezone(UTC)
+    return moment
 
 
 def check_networks(values: Sequence[str]) -> list[str]:
-    """Addresses and networks, in CIDR form."""
+    """Addresses and networks, in CIDR form; IPv4 in IPv6's clothes as what it is, for so callers are seen."""
     if len(values) > MOST_ADDRESSES:
         raise invalid("allowed_ips", f"allowed_ips has {MOST_ADDRESSES} entries at most.")
     try:
-        return [str(ip_network(value.strip())) for value in values]
+        return [str(_network(value.strip())) for value in values]
     except ValueError as exc:
         raise invalid("allowed_ips", f"allowed_ips holds addresses or networks, as 10.0.0.0/8: {exc}.") from None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text)
+    if isinstance(network, IPv4Network):
+        return network
+    if network.network_address.scope_id is not None:
+        raise ValueError(f"{text!r} names an interface of one machine")
+    mapped = network.network_address.ipv4_mapped
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return IPv4Network((int(mapped), network.prefixlen - MAPPED_BITS))

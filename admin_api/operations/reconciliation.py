@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, require_reader
-from admin_api.operations.checks import invalid
+from admin_api.operations.checks import check_moment, invalid
 from admin_api.operations.pages import MOST_ID
 from gateway.storage import reconciliation
 from gateway.storage.reconciliation import Finding, FindingCount, LoggedCall
@@ -107,9 +107,8 @@ async def reconcile_ledger(
         raise invalid("limit", f"limit is a number from 0 to {MOST_LISTED}.")
     if not 0 <= tolerance_nano_usd <= MOST_ID:
         raise invalid("tolerance_nano_usd", "A tolerance is 0 or more nano-USD.")
-    for field, moment in (("since", since), ("until", until)):
-        if moment is not None and moment.tzinfo is None:
-            raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T00:00:00Z.")
+    since = None if since is None else check_moment("since", since)
+    until = None if until is None else check_moment("until", until)
     if since is not None and until is not None and until <= since:
         raise invalid("until", "until is later than since.")
     reader = _Reader(lines)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from admin_api.operations.access import viewer_of
 from admin_api.operations.actors import Actor
-from admin_api.operations.checks import check_text, check_time_zone, check_word, invalid
+from admin_api.operations.checks import check_moment, check_text, check_time_zone, check_word, invalid
 from admin_api.operations.lookups import get_key, get_team, get_user
 from gateway.domain.calls import ENDINGS, Ending
 from gateway.domain.error_classes import ERROR_CLASSES, ErrorClass
@@ -61,6 +61,8 @@ class _Whose:
     user_id: int | None
     zone: str
     sees_people: bool = True
+    # Of the one account that is named.
+    sees_all_keys: bool = False
 
 
 async def resolve(executor: "Executor", actor: Actor, wish: UsageFilter, *, now: datetime) -> Scope:
@@ -88,11 +90,10 @@ async def resolve(executor: "Executor", actor: Actor, wish: UsageFilter, *, now:
 
 def _range(wish: UsageFilter, now: datetime) -> tuple[datetime, datetime]:
     """On quarters of an hour, wider than asked rather than narrower."""
-    for field, moment in (("since", wish.since), ("until", wish.until)):
-        if moment is not None and moment.tzinfo is None:
-            raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T00:00:00Z.")
-    until = (wish.until or now).astimezone(UTC)
-    since = (wish.since or until - DEFAULT_RANGE).astimezone(UTC)
+    until = check_moment("until", wish.until or now)
+    if until < EARLIEST:
+        raise invalid("until", f"until is not before {EARLIEST:%Y}.")
+    since = check_moment("since", wish.since or until - DEFAULT_RANGE)
     if not EARLIEST <= since < until:
         raise invalid("since", f"since is before until, and not before {EARLIEST:%Y}.")
     if until - since > LONGEST_RANGE or until > now + LONGEST_RANGE:
@@ -117,7 +118,7 @@ async def _whose(executor: "Executor", actor: Actor, wish: UsageFilter) -> _Whos
                 user_id = await _team_mate(executor, team, wish.user)
             elif wish.user is not None and user_id != actor.user_id:
                 raise GatewayError("forbidden", "What others of a team used is for its owners to see.")
-        return _Whose([team.id], user_id, team.time_zone, is_owner or user_id is not None)
+        return _Whose([team.id], user_id, team.time_zone, is_owner or user_id is not None, is_owner)
     if user_id is None and sees_all:
         return _Whose(None, None, "UTC")
     if not sees_all:
@@ -171,11 +172,11 @@ async def _of_key(executor: "Executor", actor: Actor, whose: _Whose, key_id: int
     key = await get_key(executor, key_id)
     sees_all = actor.role in ("admin", "admin-readonly")
     is_his = key.user_id is not None and key.user_id == actor.user_id
-    owns_team = whose.sees_people and whose.account_ids is not None and key.account_id in whose.account_ids
-    if not (sees_all or is_his or (owns_team and whose.user_id is None)):
+    owns_team = whose.sees_all_keys and whose.account_ids is not None and key.account_id in whose.account_ids
+    if not (sees_all or is_his or owns_team):
         raise GatewayError("not_found", f"There is no key {key_id}.")
     account_ids = [key.account_id] if whose.account_ids is None else whose.account_ids
-    return _Whose(account_ids, whose.user_id, whose.zone, whose.sees_people or is_his)
+    return _Whose(account_ids, whose.user_id, whose.zone, whose.sees_people or is_his, whose.sees_all_keys)
 
 
 async def _models(executor: "Executor", actor: Actor, wish: UsageFilter, whose: _Whose) -> list[int] | None:

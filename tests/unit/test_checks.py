@@ -65,7 +65,10 @@ def test_a_moment_to_come_is_brought_to_utc() -> None:
     assert check_future("expires_at", moment, NOW) == datetime(2026, 11, 22, 23, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("moment", [NOW, NOW - timedelta(seconds=1), datetime(2030, 1, 1)])
+LAST = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2)))
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW - timedelta(seconds=1), datetime(2030, 1, 1), LAST])
 def test_a_moment_that_is_over_or_has_no_zone_is_refused(moment: datetime) -> None:
     with pytest.raises(GatewayError):
         check_future("expires_at", moment, NOW)
@@ -75,7 +78,12 @@ def test_addresses_become_networks() -> None:
     assert check_networks(["10.0.0.1", "2001:db8::/32"]) == ["10.0.0.1/32", "2001:db8::/32"]
 
 
-@pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0", "x", ""])
+def test_ipv4_in_the_clothes_of_ipv6_is_told_as_callers_are_seen() -> None:
+    mapped = ["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "::/0"]
+    assert check_networks(mapped) == ["10.0.0.1/32", "10.0.0.0/8", "0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0", "x", "", "fe80::1%eth0", "fe80::%eth0/64"])
 def test_what_is_no_network_is_refused(network: str) -> None:
     with pytest.raises(GatewayError):
         check_networks([network])
