@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor
+from admin_api.operations.checks import invalid
 from admin_api.operations.lookups import get_account, get_key, get_model
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts, api_keys, models
@@ -42,6 +43,13 @@ async def get_seen_account(executor: "Executor", actor: Actor, *, user: str | No
     if team is not None:
         raise GatewayError("not_found", f"There is no team '{team}'.", param="team")
     raise GatewayError("not_found", f"There is no user '{user}'.", param="user")
+
+
+async def get_one_account(executor: "Executor", actor: Actor, *, user: str | None, team: str | None) -> "Account":
+    """The same, where a user and a team would be two accounts: raises GatewayError `validation_failed` for both."""
+    if user is not None and team is not None:
+        raise invalid("team", "A user and a team are two accounts: name one of them.")
+    return await get_seen_account(executor, actor, user=user, team=team)
 
 
 async def get_seen_model(executor: "Executor", actor: Actor, name: str) -> "Model":

@@ -87,13 +87,16 @@ async def rotate_key(
     """A new secret for the same key, shown once; the old one ends after the grace, at once if it is 0.
 
     Limits and their counters, models and usage are the key's and go on. Raises GatewayError `conflict` for a key that
-    has ended, or while an earlier one is in its grace: with a grace of 0 both end; or `precondition_failed`.
+    has ended, or while an earlier one is in its grace: with a grace of 0 both end; `forbidden` for a member's key to
+    the owners of his team, as nobody else is to see it; or `precondition_failed`.
     """
     if not 0 <= grace_s <= MOST_GRACE_S:
         raise invalid("grace_s", f"grace_s is a number of seconds from 0 to {MOST_GRACE_S}.")
     secret = new_key()
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock_active(connection, actor, key_id, as_of)
+        if actor.role == "user" and old.user_id not in (None, actor.user_id):
+            raise GatewayError("forbidden", "A member rotates his own keys: nobody else is to see them. Revoke it.")
         now = datetime.now(UTC)
         if grace_s and old.previous_ends_at is not None and old.previous_ends_at > now:
             raise GatewayError(

@@ -151,12 +151,12 @@ async def _find_owner(
     user = wish.user
     if account.owner_user_id is not None:
         user = str(account.owner_user_id)
-    person = await _find_person(executor, account, user)
-    if actor.role != "user" or person is None:
+    # Before the look-up: whether somebody has an account is not a member's to know.
+    if actor.role != "user" or user is None:
         await party_of(executor, actor, account)
-    elif person.id != actor.user_id:
+    elif user.strip().lower() not in (str(actor.user_id), actor.name):
         raise GatewayError("forbidden", "A member makes his own keys: nobody else is to see them.")
-    return account, person
+    return account, await _find_person(executor, account, user)
 
 
 async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from admin_api.operations.access import get_seen_account
+from admin_api.operations.access import get_one_account
 from admin_api.operations.actors import Actor
 from admin_api.operations.checks import invalid
 from admin_api.operations.limits import list_limits
@@ -51,7 +51,7 @@ async def list_limit_states(
     if limit > MOST_STATES:
         raise invalid("limit", f"limit is {MOST_STATES} at most here.")
     async with pool.acquire() as connection:
-        account = await get_seen_account(connection, actor, user=user, team=team)
+        account = await get_one_account(connection, actor, user=user, team=team)
     named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
     found = await list_limits(pool, actor, limit=limit, cursor=cursor, **named)
     async with pool.acquire() as connection:

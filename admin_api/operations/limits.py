@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from admin_api.operations import limit_targets
-from admin_api.operations.access import get_seen_account, viewer_of
+from admin_api.operations.access import get_one_account, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limit_words import check_amount, check_burst, check_kind, check_window
@@ -200,7 +200,7 @@ async def list_limits(
     async with pool.acquire() as connection:
         account = None
         if user is not None or team is not None:
-            account = await get_seen_account(connection, actor, user=user, team=team)
+            account = await get_one_account(connection, actor, user=user, team=team)
         target_id = None
         if target is not None:
             try:

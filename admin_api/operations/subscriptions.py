@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
-from admin_api.operations.access import get_seen_account, get_seen_model, is_seen, viewer_of
+from admin_api.operations.access import get_one_account, get_seen_model, is_seen, viewer_of
 from admin_api.operations.actors import Actor, note, party_of
 from admin_api.operations.checks import check_future, check_reason, check_word, invalid
 from admin_api.operations.limits import LimitWish, apply_limit
@@ -53,10 +53,8 @@ async def create_subscription(
     `conflict` if there is one in another state, or the model is not offered.
     """
     expires_at = check_future("expires_at", expires_at)
-    if user is not None and team is not None:
-        raise invalid("team", "A subscription belongs to a user or to a team, not to both.")
     async with pool.acquire() as connection, connection.transaction():
-        account = await get_seen_account(connection, actor, user=user, team=team)
+        account = await get_one_account(connection, actor, user=user, team=team)
         party = await party_of(connection, actor, account)
         offered = await get_model(connection, model)
         if offered.hidden and actor.role == "user":
@@ -154,7 +152,7 @@ async def list_subscriptions(
     async with pool.acquire() as connection:
         account_id = account
         if user is not None or team is not None:
-            named = (await get_seen_account(connection, actor, user=user, team=team)).id
+            named = (await get_one_account(connection, actor, user=user, team=team)).id
             if account is not None and account != named:
                 raise invalid("account", "account and the user or team are two accounts.")
             account_id = named

@@ -94,7 +94,7 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/api-keys": "member admin",
     "GET /api/v1/api-keys/{key_id}": IN_TEAM,
     "PATCH /api/v1/api-keys/{key_id}": HOLDERS,
-    "POST /api/v1/api-keys/{key_id}/rotate": HOLDERS,
+    "POST /api/v1/api-keys/{key_id}/rotate": "member admin",
     "POST /api/v1/api-keys/{key_id}/archive": HOLDERS,
     "POST /api/v1/api-keys/{key_id}/unarchive": HOLDERS,
     "DELETE /api/v1/api-keys/{key_id}": HOLDERS,

@@ -75,7 +75,7 @@ async def test_an_id_tells_an_owner_nobodys_address(pool: Pool) -> None:
             await attempt
         told.append((caught.value.code, bob.email in caught.value.message))
 
-    assert told == [("validation_failed", False), *[("not_found", False)] * 3, ("conflict", False)]
+    assert told == [("validation_failed", False), *[("not_found", False)] * 3, ("forbidden", False)]
     assert (await teams.add_member(pool, ADMIN, team, **asked)).email == bob.email
 
 

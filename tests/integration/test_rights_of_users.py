@@ -1,0 +1,152 @@
+"""What users may not do or find out by ways that look harmless: keys and usage of others in a team, filters that do not
+fit together, times beyond the calendar."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from admin_client import check_error
+from factories import ADMIN, make_model, make_subscription, make_team, make_user
+from test_routes_of_owners import login
+
+from admin_api.operations import explanations, subscriptions, teams
+from admin_api.operations.limit_states import list_limit_states
+from gateway.domain.errors import GatewayError
+from gateway.storage.accounts import User
+from gateway.storage.counters import Counters
+from gateway.storage.postgres import Pool
+
+FAR = ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"]
+
+COUNTS = """
+SELECT (SELECT count(*) FROM limits) AS limits, (SELECT count(*) FROM api_keys) AS keys,
+       (SELECT count(*) FROM subscriptions) AS subscriptions
+"""
+
+
+@pytest.fixture
+async def counters(redis_url: str) -> AsyncIterator[Counters]:
+    async with explanations.open_counters(redis_url, ca_file=None) as opened:
+        yield opened
+
+
+async def make_red_team(pool: Pool) -> tuple[User, User]:
+    """A team with a subscription; its owner and a member."""
+    owner, member = await make_user(pool), await make_user(pool)
+    await make_team(pool, member, name="red")
+    await teams.add_member(pool, ADMIN, "red", user=owner.email, role="owner")
+    await subscriptions.create_subscription(pool, ADMIN, model=await make_model(pool), team="red")
+    return owner, member
+
+
+async def test_a_key_of_a_member_is_shown_to_nobody_else_in_his_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    owner, member = await make_red_team(pool)
+    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    wish = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()
+    service = (await admin.post("/api/v1/api-keys", json=wish, **hers)).json()
+    path = f"/api/v1/api-keys/{of_member['id']}/rotate"
+
+    for grace in ({"grace_s": 0}, {}):
+        check_error(await admin.post(path, json=grace, **hers), 403, "forbidden")
+    kept = await pool.fetchval("SELECT last_four FROM api_keys WHERE id = $1", of_member["id"])
+    done = [
+        await admin.post(path, **his),
+        await admin.post(f"/api/v1/api-keys/{service['id']}/rotate", **hers),
+        await admin.delete(f"/api/v1/api-keys/{of_member['id']}", **hers),
+    ]
+
+    assert kept == of_member["last_four"]
+    assert [answer.status_code for answer in done] == [200, 200, 200]
+
+
+async def test_a_member_does_not_learn_who_has_an_account_by_making_keys(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    owner, member = await make_red_team(pool)
+    stranger = await make_user(pool)
+    me = {"headers": await login(pool, member)}
+    wish = {"models": ["small"], "team": "red"}
+    people = [owner.email, stranger.email, str(stranger.id), "nobody@x.org", "999999"]
+
+    answers = [await admin.post("/api/v1/api-keys", json=wish | {"user": one}, **me) for one in people]
+
+    for answer in answers:
+        check_error(answer, 403, "forbidden")
+    assert len({answer.json()["error"]["message"] for answer in answers}) == 1
+    own = [await admin.post("/api/v1/api-keys", json=wish | {"user": m}, **me) for m in (member.email, str(member.id))]
+    assert [answer.status_code for answer in own] == [201, 201]
+
+
+async def test_a_user_and_a_team_are_two_accounts(admin: httpx2.AsyncClient, pool: Pool, counters: Counters) -> None:
+    """A filter that is not heeded would show more than was asked for."""
+    owner, member = await make_red_team(pool)
+    me = {"headers": await login(pool, owner)}
+
+    for user in (member.email, "nobody@x.org"):
+        for path in ("subscriptions", "limits"):
+            for who in ({}, me):
+                answer = await admin.get(f"/api/v1/{path}", params={"user": user, "team": "red"}, **who)
+                check_error(answer, 422, "validation_failed")
+        with pytest.raises(GatewayError, match="two accounts"):
+            await list_limit_states(pool, counters, ADMIN, user=user, team="red")
+    both = {"model": "small", "user": owner.email, "team": "red"}
+    check_error(await admin.post("/api/v1/subscriptions", json=both), 422, "validation_failed")
+
+
+async def test_an_owner_asks_for_a_key_of_a_member_with_every_filter(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    owner, member = await make_red_team(pool)
+    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    wish = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()["id"]
+    service = (await admin.post("/api/v1/api-keys", json=wish, **hers)).json()["id"]
+
+    async def ask(me: dict[str, Any], **only: Any) -> int:
+        return (await admin.get("/api/v1/usage/summary", params={"team": "red"} | only, **me)).status_code
+
+    assert [await ask(hers, key=of_member), await ask(hers, key=of_member, user=member.email)] == [200, 200]
+    assert [await ask(hers, key=service, user=owner.email), await ask(hers, key=service)] == [200, 200]
+    assert [await ask(his, key=of_member, user=member.email), await ask(his, key=service)] == [200, 404]
+    assert await ask(his, key=service, user=member.email) == 404
+
+
+@pytest.mark.parametrize("moment", FAR)
+async def test_a_time_that_no_calendar_has_is_a_wrong_field(admin: httpx2.AsyncClient, pool: Pool, moment: str) -> None:
+    ann = await make_user(pool)
+    await make_subscription(pool, ann, await make_model(pool))
+    await make_model(pool, "large")
+    limit = {"level": "user", "id": str(ann.id), "kind": "rpm", "amount": 1}
+    lasting = (await admin.put("/api/v1/limits", json=limit)).json()["id"]
+    key = (await admin.post("/api/v1/api-keys", json={"models": ["small"], "user": ann.email})).json()["id"]
+    rows = await pool.fetchrow(COUNTS)
+
+    ends = {"expires_at": moment}
+    wish = {"models": ["small"], "user": ann.email}
+    boost = {"amount": 5, "reason": "x"}
+    answers = [
+        await admin.post("/api/v1/api-keys", json=wish | ends),
+        await admin.patch(f"/api/v1/api-keys/{key}", json=ends),
+        await admin.post("/api/v1/subscriptions", json={"model": "large", "user": ann.email} | ends),
+        await admin.put("/api/v1/limits", json=limit | ends),
+        await admin.post(f"/api/v1/admin/limits/{lasting}/boost", json=boost | ends),
+        *[
+            await admin.get(f"/api/v1/{path}", params={field: moment})
+            for path in ("usage/summary", "usage/series", "usage/export", "admin/audit", "admin/audit/export")
+            for field in ("since", "until")
+        ],
+    ]
+
+    for answer in answers:
+        check_error(answer, 422, "validation_failed")
+    assert rows == await pool.fetchrow(COUNTS)
+
+
+async def test_an_address_of_one_machine_is_a_wrong_field(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    ann = await make_user(pool)
+    await make_subscription(pool, ann, await make_model(pool))
+    wish = {"models": ["small"], "user": ann.email}
+
+    scoped = await admin.post("/api/v1/api-keys", json=wish | {"allowed_ips": ["fe80::1%eth0"]})
+    mapped = await admin.post("/api/v1/api-keys", json=wish | {"allowed_ips": ["::ffff:10.0.0.0/104"]})
+
+    assert check_error(scoped, 422, "validation_failed")["fields"] != []
+    assert mapped.json()["allowed_ips"] == ["10.0.0.0/8"]
