@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from admin_api.operations.checks import invalid
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.ids import RequestIds
+from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limit_views import view_limit
 from gateway.domain.limits import MAX_AMOUNT
+from gateway.domain.plans import make_plan
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.refusals import decisive, refusal
 from gateway.storage.counters import SCRIPTS, Counters, Estimate
@@ -71,22 +73,24 @@ async def explain_limits(
     if reason is not None:
         return Explanation(allowed=False, code=reason[0], message=reason[1], limits=())
     grant = record.grants.get(model)
-    if grant is None:
+    if grant is None or grant.is_over(datetime.now(UTC)):
         message = f"Key {key_id} may not use '{model}': it is not on the key, or its subscription is not active."
         return Explanation(allowed=False, code="model_not_found", message=message, limits=())
     return await _explain(pool, counters, record, grant, tokens)
 
 
 async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: Grant, tokens: int) -> Explanation:
-    if grant.price is None and any(limit.kind == "cost" for limit in grant.limits):
+    ids = RequestIds()
+    ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
+    request_id = ids.new()
+    plan = make_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_id))
+    if plan.has_cost and (grant.price is None or not grant.price.is_known):
         message = "The model has no price, so it can not be used under a cost limit."
         return Explanation(allowed=False, code="model_has_no_price", message=message, limits=())
     cost = 0 if grant.price is None else cost_nano_usd(grant.price, Usage(prompt_tokens=tokens))
     estimate = Estimate(tokens=(tokens, 0, tokens), cost=(cost, 0, cost))
-    ids = RequestIds()
-    ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
     state = LimitState(counters, Seeder(counters, pool))
-    taken, now_ms = await state.look(record, grant, ids.new(), estimate)
+    taken, now_ms = await state.look(record, grant, request_id, estimate)
     limits = [view_limit(t, now_ms) | {"requested": t.want, "would_refuse": t.refuses} for t in taken]
     if not any(t.refuses and not t.limit.shadow for t in taken):
         return Explanation(allowed=True, code=None, message=None, limits=limits)

@@ -1,0 +1,155 @@
+"""What `GET /limits/explain` says is what the gateway does: the same call, explained and made."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from callers import Caller, MakeCaller
+from factories import ADMIN
+from gateways import House, until
+
+from admin_api.operations import explanations, keys, models, subscriptions, users
+
+Arrange = Callable[[Caller], Awaitable[object]]
+SOON = timedelta(seconds=1)
+
+
+async def nothing(caller: Caller) -> None:
+    """A call like any other."""
+
+
+async def revoke(caller: Caller) -> None:
+    await keys.revoke_key(caller.pool, ADMIN, caller.key_id)
+
+
+async def expire_key(caller: Caller) -> None:
+    await caller.pool.execute("UPDATE api_keys SET expires_at = now() WHERE id = $1", caller.key_id)
+
+
+async def deactivate(caller: Caller) -> None:
+    await users.update_user(caller.pool, ADMIN, caller.email, status="deactivated")
+
+
+async def suspend_account(caller: Caller) -> None:
+    await caller.pool.execute("UPDATE accounts SET status = 'suspended' WHERE id = $1", caller.account_id)
+
+
+async def suspend(caller: Caller) -> None:
+    (row,) = (await subscriptions.list_subscriptions(caller.pool, ADMIN, account=caller.account_id)).rows
+    await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "suspend", reason="misuse")
+
+
+async def end_subscription(caller: Caller) -> None:
+    """Its time is over, and the clock, which moves it, has not been there yet."""
+    await caller.pool.execute("UPDATE subscriptions SET expires_at = now() WHERE account_id = $1", caller.account_id)
+
+
+async def spend(caller: Caller) -> None:
+    await caller.limit("cost", 0, window="month")
+
+
+async def spend_shadow(caller: Caller) -> None:
+    await caller.limit("cost", 0, window="month", shadow=True)
+
+
+async def stop_requests(caller: Caller) -> None:
+    await caller.limit("rpm", 0)
+
+
+async def stop_the_model(caller: Caller) -> None:
+    await caller.limit("requests", 0, window="lifetime", level="key_model", model="demo-chat")
+
+
+async def stop_large_calls(caller: Caller) -> None:
+    await caller.limit("tpm", 1)
+
+
+async def stop_all_at_once(caller: Caller) -> None:
+    await caller.limit("concurrency", 0)
+
+
+async def lift_for_a_while(caller: Caller) -> None:
+    await caller.limit("requests", 0, window="day")
+    await caller.limit("requests", 5, window="day", expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+
+async def lower_for_a_while(caller: Caller) -> None:
+    await caller.limit("requests", 5, window="day")
+    await caller.limit("requests", 0, window="day", expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+
+CASES: dict[str, tuple[Arrange, str | None]] = {
+    "nothing": (nothing, None),
+    "revoke": (revoke, "invalid_api_key"),
+    "expire_key": (expire_key, "api_key_expired"),
+    "deactivate": (deactivate, "account_suspended"),
+    "suspend_account": (suspend_account, "account_suspended"),
+    "suspend": (suspend, "model_not_found"),
+    "end_subscription": (end_subscription, "model_not_found"),
+    "spend": (spend, "insufficient_quota"),
+    "spend_shadow": (spend_shadow, None),
+    "stop_requests": (stop_requests, "insufficient_quota"),
+    "stop_the_model": (stop_the_model, "insufficient_quota"),
+    "stop_large_calls": (stop_large_calls, "request_exceeds_limit"),
+    "stop_all_at_once": (stop_all_at_once, "insufficient_quota"),
+    "lift_for_a_while": (lift_for_a_while, None),
+    "lower_for_a_while": (lower_for_a_while, "insufficient_quota"),
+}
+
+
+async def codes(caller: Caller, house: House, model: str) -> tuple[str | None, str | None]:
+    """(explained, done); None: let in."""
+    async with explanations.open_counters(house.valkey.url(), ca_file=None) as counters:
+        told = await explanations.explain_limits(
+            caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
+        )
+    said = await caller.chat("Hello [tokens=100]", model=model)
+    return (None if told.allowed else told.code), (None if said.status == 200 else said.code)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_what_is_explained_is_what_is_done(make: MakeCaller, house: House, name: str) -> None:
+    arrange, code = CASES[name]
+    caller = await make()
+
+    await arrange(caller)
+
+    async def gateway_has_heard() -> bool:
+        return (await codes(caller, house, "demo-chat"))[1] == code
+
+    await until(gateway_has_heard, f"{code} from the gateway")
+    assert await codes(caller, house, "demo-chat") == (code, code)
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("priced", [False, True])
+async def test_a_cost_limit_needs_a_price_that_can_be_charged(
+    make: MakeCaller, house: House, shadow: bool, priced: bool
+) -> None:
+    """A version of a price may have nothing but a unit that comes only with others: then no call can be charged."""
+    model = "demo-unpriced"
+    caller = await make(model)
+    await caller.limit("cost", 10**9, window="month", shadow=shadow)
+    if priced:
+        await models.set_price(caller.pool, ADMIN, model, {"cached_input": Decimal("0.000001")})
+    expected = None if shadow else "model_has_no_price"
+
+    try:
+        assert await codes(caller, house, model) == (expected, expected)
+    finally:
+        await caller.pool.execute(
+            "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
+        )
+
+
+async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, house: House) -> None:
+    caller = await make()
+    await caller.limit("requests", 0, window="day")
+    await caller.limit("requests", 5, window="day", expires_at=datetime.now(UTC) + SOON)
+
+    async def both_refuse() -> bool:
+        return await codes(caller, house, "demo-chat") == ("insufficient_quota", "insufficient_quota")
+
+    assert await codes(caller, house, "demo-chat") == (None, None)
+    await until(both_refuse, "the lasting limit again")
