@@ -61,6 +61,8 @@ def parse_catalogue(text: str | bytes) -> Catalogue:
         answer = json.loads(text, parse_float=Decimal, parse_constant=lambda _: None)
     except ValueError as exc:
         raise CatalogueError(f"it is no JSON: {exc}") from None
+    except RecursionError:
+        raise CatalogueError("it is nested too deeply") from None
     entries = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(entries, list):
         raise CatalogueError("it has no list 'data'")
@@ -69,7 +71,8 @@ def parse_catalogue(text: str | bytes) -> Catalogue:
     for entry in entries:
         name = entry.get("model_name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not _is_callable(name):
-            skipped[str(name)[:MOST_NAME]] = None
+            # Postgres takes neither NUL nor lone surrogates, and a report is kept there.
+            skipped["".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(name)[:MOST_NAME])] = None
             continue
         info = entry.get("model_info")
         deployments.setdefault(name, []).append(info if isinstance(info, dict) else {})

@@ -205,6 +205,10 @@ async def _apply_price(
         return
     if current is not None and _is_same_price(current, seen.units):
         return
+    if current is None or current.source != "admin":
+        # Looked at again, under its lock: a person may have set one since the sync began.
+        await models.lock_model(executor, model_id)
+        current = (await models.current_prices(executor, [model_id])).get(model_id)
     if current is not None and current.source == "admin":
         # A person's decision; a sync never changes it.
         report.kept_admin_prices.append(seen.name)

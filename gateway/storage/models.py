@@ -243,10 +243,11 @@ async def current_prices(executor: "Executor", model_ids: Sequence[int] | None =
     return {row["model_id"]: _price_version(dict(row)) for row in rows}
 
 
+# Not now(), when the transaction began: of two that wait for each other the last one counts.
 INSERT_PRICE: Final = """
 INSERT INTO model_prices (model_id, source, input, output, cached_input, cache_write, reasoning, per_request, image,
-                          second, character, query)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                          second, character, query, effective_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
 RETURNING id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
           second, character, query
 """
@@ -255,7 +256,8 @@ RETURNING id, model_id, effective_at, source, input, output, cached_input, cache
 async def insert_price(
     executor: "Executor", model_id: int, *, source: PriceSource, units: dict[str, Decimal | None]
 ) -> PriceVersion:
-    """A new version, in force at once; `units` maps names of UNITS to USD for one, absent ones are not known."""
+    """A new version of a model that is locked, in force at once; `units` maps names of UNITS to USD for one, absent
+    ones are not known."""
     row = await executor.fetchrow(INSERT_PRICE, model_id, source, *(units.get(unit) for unit in UNITS))
     if row is None:
         raise RuntimeError("INSERT … RETURNING returned nothing")

@@ -244,3 +244,74 @@ async def test_who_may_only_look_starts_no_sync(pool: Pool, catalogue_server: Ca
         await sync_models(pool, READER, litellm(catalogue_server.url))
 
     assert caught.value.code == "forbidden"
+
+
+async def test_of_two_prices_the_one_that_was_set_last_counts(pool: Pool) -> None:
+    """Also where its transaction began before the other's, and waited for it."""
+    await apply(pool, seen_model("small"))
+    model_id = (await find(pool, "small")).id
+    prices: list[dict[str, Decimal | None]] = [{"input": Decimal(1)}, {"input": Decimal(2)}]
+    async with pool.acquire() as one, pool.acquire() as two, one.transaction():
+        await one.execute("SELECT 1")
+        async with two.transaction():
+            await model_rows.lock_model(two, model_id)
+            await model_rows.insert_price(two, model_id, source="admin", units=prices[0])
+        await model_rows.lock_model(one, model_id)
+        await model_rows.insert_price(one, model_id, source="admin", units=prices[1])
+
+    offered = await models.find_model(pool, READER, "small")
+
+    assert offered.price is not None
+    assert offered.price.price.input == Decimal(2)
+
+
+async def test_a_price_that_a_person_sets_while_a_sync_runs_stays(pool: Pool) -> None:
+    await apply(pool, seen_model("first"), seen_model("small", units=PRICED))
+    first, dearer = await find(pool, "first"), {"input": Decimal("0.000009")}
+    async with pool.acquire() as connection, connection.transaction():
+        # The sync has read all prices, and waits here.
+        await model_rows.lock_model(connection, first.id)
+        syncing = asyncio.create_task(apply(pool, seen_model("first", mode="x"), seen_model("small", units=dearer)))
+        await until_one_waits(pool)
+        await models.set_price(pool, ADMIN, "small", {"input": Decimal(5)})
+    report = await syncing
+
+    offered = await models.find_model(pool, READER, "small")
+    assert offered.price is not None
+    assert (offered.price.source, offered.price.price.input) == ("admin", Decimal(5))
+    assert (report.priced, report.kept_admin_prices) == ([], ["small"])
+
+
+async def until_one_waits(pool: Pool) -> None:
+    """For a lock that another connection has."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while not await pool.fetchval(waiting):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800", "a,b\\u0000"])
+async def test_a_name_that_no_database_takes_is_told_and_stops_no_sync(
+    pool: Pool, catalogue_server: CatalogueServer, name: str
+) -> None:
+    catalogue_server.answer(f'{{"data":[{{"model_name":"{name}"}},{{"model_name":"small"}}]}}')
+
+    report = await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+
+    assert report is not None
+    assert (report.added, len(report.skipped)) == (["small"], 1)
+    kept = await pool.fetchval("SELECT report ->> 'skipped' FROM model_syncs")
+    assert "\ufffd" in kept
+
+
+async def test_an_answer_without_a_bottom_changes_nothing_and_is_an_error(
+    pool: Pool, catalogue_server: CatalogueServer
+) -> None:
+    await apply(pool, seen_model("small"))
+    catalogue_server.answer('{"data":' + "[" * 200_000)
+
+    with pytest.raises(GatewayError, match="nested too deeply") as caught:
+        await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+
+    assert caught.value.code == "upstream_error"
+    assert await listed(pool) == {"small"}
