@@ -1,7 +1,7 @@
 """One limit set on many targets: looked at first, then done exactly as it was seen, or not at all."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from hmac import compare_digest
@@ -116,6 +116,11 @@ def _has_it(target: BulkTarget, wish: CheckedWish) -> bool:
     )
 
 
+def _told(place: Mapping[str, Any], limit: BulkTarget | CheckedWish) -> dict[str, Any]:
+    """What an audit row says: all that a change of many can change."""
+    return {**place, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
+
+
 async def _write(
     executor: "Executor", actor: Actor, level: Level, wish: CheckedWish, targets: Sequence[BulkTarget]
 ) -> None:
@@ -147,8 +152,8 @@ async def _write(
     about: dict[str, Any] = {"level": level, "kind": wish.kind, "window": wish.window}
     for target, limit_id in zip(targets, limit_ids, strict=True):
         place = {**about, "account_id": target.account_id, "target": target.label}
-        old = None if target.limit_id is None else place | {"amount": target.amount, "burst": target.burst}
-        new = None if wish.amount is None else place | {"amount": wish.amount, "burst": wish.burst}
+        old = None if target.limit_id is None else _told(place, target)
+        new = None if wish.amount is None else _told(place, wish)
         notes.append((str(limit_id), old, new))
     await audit.insert_many(
         executor,

@@ -134,9 +134,10 @@ async def archive_key(
         if (key.archived_at is not None) == archived:
             return key
         await api_keys.update_archived(connection, key_id, archived=archived)
-        verb = "archive" if archived else "unarchive"
-        await note(connection, actor, f"key.{verb}", "key", key_id, old={"archived_at": key.archived_at})
-        return await get_key(connection, key_id)
+        verb, old = "archive" if archived else "unarchive", {"archived_at": key.archived_at}
+        key = await get_key(connection, key_id)
+        await note(connection, actor, f"key.{verb}", "key", key_id, old=old, new={"archived_at": key.archived_at})
+        return key
 
 
 async def _lock_active(executor: "Executor", actor: Actor, key_id: int, as_of: str | None) -> APIKey:

@@ -126,9 +126,7 @@ async def boost_limit(
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
-        if row is None:
-            raise GatewayError("not_found", f"There is no limit {limit_id}.")
+        row = await _lock_limit(connection, limit_id)
         if is_usd and row.kind != "cost":
             raise invalid("amount_usd", "amount_usd is for kind cost.")
         if row.expires_at is not None:
@@ -172,14 +170,20 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str 
     """Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
-        if row is not None:
-            await accounts.lock_account(connection, row.account_id)
-            row = await limit_rows.find_limit(connection, limit_id)
-        if row is None:
-            raise GatewayError("not_found", f"There is no limit {limit_id}.")
+        row = await _lock_limit(connection, limit_id)
         check_version(version_of(row), as_of)
         await remove_limit(connection, actor, row)
+
+
+async def _lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
+    """As it is once its account is locked; raises GatewayError `not_found`."""
+    row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MOST_ID else None
+    if row is not None:
+        await accounts.lock_account(executor, row.account_id)
+        row = await limit_rows.find_limit(executor, limit_id)
+    if row is None:
+        raise GatewayError("not_found", f"There is no limit {limit_id}.")
+    return row
 
 
 async def list_limits(

@@ -243,15 +243,11 @@ async def _move(
     await rows.insert_history(
         executor, row.id, from_status=row.status, to_status=target, actor=actor.name, reason=reason
     )
-    await note(
-        executor,
-        actor,
-        f"subscription.{action}",
-        "subscription",
-        row.id,
-        old={"status": row.status},
-        new={"status": target, "reason": reason},
-    )
+    old: dict[str, object] = {"status": row.status}
+    new: dict[str, object] = {"status": target, "reason": reason}
+    if expires_at != row.expires_at:
+        old["expires_at"], new["expires_at"] = row.expires_at, expires_at
+    await note(executor, actor, f"subscription.{action}", "subscription", row.id, old=old, new=new)
     moved = await _get(executor, row.id)
     await notify_subscription(executor, moved, actor)
     return moved

@@ -1,0 +1,104 @@
+"""What audit rows tell: the values that were there and those that are there now, of all that a change changed."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from factories import ADMIN, make_key, make_model, make_subscription, make_user, owner_of
+
+from admin_api.operations import key_changes, keys, limits, subscriptions
+from admin_api.operations.limits import LimitWish
+from gateway.domain.errors import GatewayError
+from gateway.storage import accounts
+from gateway.storage.postgres import Pool
+
+
+async def told(pool: Pool, action: str) -> tuple[Any, Any]:
+    """Old and new of the last row of this action."""
+    row = await pool.fetchrow(
+        "SELECT old::text AS old, new::text AS new FROM audit_logs WHERE action = $1 ORDER BY id DESC LIMIT 1", action
+    )
+    assert row is not None
+    return json.loads(row["old"] or "null"), json.loads(row["new"] or "null")
+
+
+async def test_a_change_of_many_tells_all_that_it_changed(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    subscription = await make_subscription(pool, user, await make_model(pool))
+    wish = {"level": "subscription", "kind": "tokens", "window": "month", "amount": 1_000_000}
+    stricter = wish | {"reserve": "maximum", "reason": "no overshoot"}
+
+    preview = (await admin.post("/api/v1/admin/limits/preview", json=stricter)).json()
+    applied = await admin.post("/api/v1/admin/limits/apply", json=stricter | {"token": preview["token"]})
+
+    assert (preview["changes"], applied.status_code) == (1, 200)
+    old, new = await told(pool, "limit.set")
+    place = {"level": "subscription", "kind": "tokens", "window": "month", "account_id": user.account_id}
+    place |= {"target": f"{user.email} {subscription.model_name}", "amount": 1_000_000}
+    assert {name: old[name] for name in place} == {name: new[name] for name in place} == place
+    assert (old["reserve"], old["reason"]) == ("expected", None)
+    assert (new["reserve"], new["reason"]) == ("maximum", "no overshoot")
+
+
+async def test_an_archived_key_and_one_put_back_tell_since_when(pool: Pool) -> None:
+    key = (await make_key(pool)).row
+    await keys.revoke_key(pool, ADMIN, key.id)
+
+    archived = await key_changes.archive_key(pool, ADMIN, key.id)
+    assert archived.archived_at is not None
+    since = {"archived_at": archived.archived_at.isoformat()}
+    put_away = await told(pool, "key.archive")
+    await key_changes.archive_key(pool, ADMIN, key.id, archived=False)
+
+    assert [{k: str(v).replace(" ", "T") for k, v in one.items()} for one in put_away] == [
+        {"archived_at": "None"},
+        since,
+    ]
+    back = await told(pool, "key.unarchive")
+    assert (set(back[0]), back[1]) == ({"archived_at"}, {"archived_at": None})
+
+
+async def test_who_comes_back_for_another_time_has_it_told(pool: Pool) -> None:
+    user = await make_user(pool)
+    await make_subscription(pool, user, await make_model(pool))
+    soon = datetime.now(UTC) + timedelta(days=1)
+    row = (await subscriptions.list_subscriptions(pool, owner_of(user))).rows[0]
+    await subscriptions.change_subscription(pool, owner_of(user), row.id, "cancel")
+    assert "expires_at" not in (await told(pool, "subscription.cancel"))[1]
+
+    await subscriptions.create_subscription(pool, owner_of(user), model="small", expires_at=soon)
+
+    old, new = await told(pool, "subscription.renew")
+    assert (old["status"], new["status"], old["expires_at"]) == ("cancelled", "active", None)
+    assert datetime.fromisoformat(new["expires_at"]) == soon
+
+
+@pytest.mark.parametrize("meanwhile", ["changed", "removed"])
+async def test_a_boost_is_of_the_limit_as_it_is_when_its_turn_comes(pool: Pool, meanwhile: str) -> None:
+    """Another admin's change, which it waited for, is not undone by it for a while."""
+    user = await make_user(pool)
+    place = {"level": "user", "target": user.email, "model": None, "team": None}
+    lasting = await limits.set_limit(pool, ADMIN, LimitWish(kind="tpm", amount=100), **place)
+    assert lasting is not None
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    async with pool.acquire() as connection, connection.transaction():
+        await accounts.lock_account(connection, user.account_id)
+        boosting = asyncio.create_task(
+            limits.boost_limit(pool, ADMIN, lasting.id, amount=200, expires_at=soon, reason="demo day")
+        )
+        await asyncio.sleep(0.2)
+        if meanwhile == "removed":
+            await connection.execute("DELETE FROM limits WHERE id = $1", lasting.id)
+        else:
+            await connection.execute("UPDATE limits SET reserve = 'maximum' WHERE id = $1", lasting.id)
+
+    if meanwhile == "removed":
+        with pytest.raises(GatewayError) as caught:
+            await boosting
+        assert caught.value.code == "not_found"
+        assert await pool.fetchval("SELECT count(*) FROM limits") == 0
+    else:
+        assert (await boosting).reserve == "maximum"
