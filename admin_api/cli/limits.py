@@ -86,8 +86,8 @@ def list_(
         )
     )
     view = PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    ids = ("account_id", "api_key_id", "model", "subscription_id", "user_id")
-    columns = ("id", "level", *ids, "kind", "window", "amount", "amount_usd", "burst", "shadow", "expires_at")
+    names = ("account_name", "user_email", "api_key_id", "key_name", "key_last_four", "subscription_id", "model")
+    columns = ("id", "level", *names, "kind", "window", "amount", "amount_usd", "burst", "shadow", "expires_at")
     show_page(view, as_json=as_json, columns=columns)
 
 

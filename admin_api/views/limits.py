@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 
 class LimitView(View):
-    """A limit. `amount` is a count, for kind cost whole nano-USD, which are then told as money too."""
+    """A limit. `amount` is a count, for kind cost whole nano-USD, which are then told as money too. `user_email` is of
+    who has the limit, or of whose key it is on."""
 
     id: int
     account_id: int
+    account_name: str
     level: Level
     api_key_id: int | None
-    model: str | None = Field(validation_alias="model_name")
+    key_name: str | None
+    key_last_four: str | None
+    model: str | None = Field(validation_alias="model_name", description="Of a key × model, or of the subscription")
     subscription_id: int | None
     user_id: int | None
+    user_email: str | None
     kind: Kind
     window: WindowKind | None
     amount: int

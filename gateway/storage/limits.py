@@ -27,16 +27,21 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRow:
-    """One limit. `amount` is a count, for kind cost whole nano-USD."""
+    """One limit, with the names people know its target by: the key's, the model's of a key × model or subscription, the
+    user's whose it is or whose key it is on. `amount` is a count, for kind cost whole nano-USD."""
 
     id: int
     account_id: int
+    account_name: str
     level: Level
     api_key_id: int | None
+    key_name: str | None
+    key_last_four: str | None
     model_id: int | None
     model_name: str | None
     subscription_id: int | None
     user_id: int | None
+    user_email: str | None
     kind: Kind
     window: WindowKind | None
     amount: int
@@ -117,10 +122,14 @@ async def upsert_limits(
 
 
 FIND_LIMITS_OF_A_KIND: Final = """
-SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
-       l.created_at, l.updated_at
-FROM limits l LEFT JOIN models m ON m.id = l.model_id
+SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
+       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
+       l.expires_at, l.reason, l.created_at, l.updated_at
+FROM limits l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
+     LEFT JOIN subscriptions s ON s.id = l.subscription_id
+     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
+     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
 WHERE l.account_id = $1 AND l.level = $2 AND l.api_key_id IS NOT DISTINCT FROM $3
   AND l.model_id IS NOT DISTINCT FROM $4 AND l.subscription_id IS NOT DISTINCT FROM $5
   AND l.user_id IS NOT DISTINCT FROM $6 AND l.kind = $7 AND l.window_kind IS NOT DISTINCT FROM $8
@@ -149,10 +158,15 @@ async def find_limits_of_a_kind(
 
 
 FIND_LIMIT: Final = """
-SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
-       l.created_at, l.updated_at
-FROM limits l LEFT JOIN models m ON m.id = l.model_id WHERE l.id = $1
+SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
+       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
+       l.expires_at, l.reason, l.created_at, l.updated_at
+FROM limits l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
+     LEFT JOIN subscriptions s ON s.id = l.subscription_id
+     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
+     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+WHERE l.id = $1
 """
 
 
@@ -164,31 +178,41 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
 
 # A viewer's are a page of each account that he sees, however many limits it has, and of them the first page. An account
 # is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the ids
-# alone, and the planner would go through everybody's, in the hope of meeting this account's soon.
+# alone, and the planner would go through everybody's, in the hope of meeting this account's soon. Names are looked up
+# for the page alone.
 LIST_LIMITS: Final = """
-SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason,
-       l.created_at, l.updated_at
-FROM limits l LEFT JOIN models m ON m.id = l.model_id
-WHERE l.id > $1 AND ($2::bigint IS NULL OR $5::bigint IS NOT NULL OR l.account_id BETWEEN $2 AND $2)
-  AND ($3::text IS NULL OR l.level = $3)
-  AND ($4::bigint IS NULL OR l.api_key_id = $4 OR l.subscription_id = $4 OR l.user_id = $4
-       OR (l.level = 'team' AND l.account_id = $4))
-  AND ($5::bigint IS NULL OR l.id = ANY(ARRAY(
-      SELECT theirs.id FROM (
-          SELECT a.id AS account_id, true AS sees_all FROM accounts a WHERE a.owner_user_id = $5
-          UNION ALL SELECT t.account_id, t.role = 'owner' FROM team_members t WHERE t.user_id = $5) AS mine
-      CROSS JOIN LATERAL (
-          SELECT o.id FROM limits o
-          WHERE o.account_id BETWEEN mine.account_id AND mine.account_id AND o.id > $1
-            AND ($3::text IS NULL OR o.level = $3)
-            AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
-                 OR (o.level = 'team' AND o.account_id = $4))
-            AND (mine.sees_all OR o.level IN ('subscription', 'team') OR o.user_id = $5
-                 OR o.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))
-          ORDER BY o.account_id, o.id LIMIT $6) AS theirs
-      WHERE $2::bigint IS NULL OR mine.account_id = $2)))
-ORDER BY CASE WHEN $2::bigint IS NULL OR $5::bigint IS NOT NULL THEN 0 ELSE l.account_id END, l.id LIMIT $6
+SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
+       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
+       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
+       l.expires_at, l.reason, l.created_at, l.updated_at
+FROM (
+    SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, l.subscription_id, l.user_id, l.kind, l.window_kind,
+           l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason, l.created_at, l.updated_at
+    FROM limits l
+    WHERE l.id > $1 AND ($2::bigint IS NULL OR $5::bigint IS NOT NULL OR l.account_id BETWEEN $2 AND $2)
+      AND ($3::text IS NULL OR l.level = $3)
+      AND ($4::bigint IS NULL OR l.api_key_id = $4 OR l.subscription_id = $4 OR l.user_id = $4
+           OR (l.level = 'team' AND l.account_id = $4))
+      AND ($5::bigint IS NULL OR l.id = ANY(ARRAY(
+          SELECT theirs.id FROM (
+              SELECT a.id AS account_id, true AS sees_all FROM accounts a WHERE a.owner_user_id = $5
+              UNION ALL SELECT t.account_id, t.role = 'owner' FROM team_members t WHERE t.user_id = $5) AS mine
+          CROSS JOIN LATERAL (
+              SELECT o.id FROM limits o
+              WHERE o.account_id BETWEEN mine.account_id AND mine.account_id AND o.id > $1
+                AND ($3::text IS NULL OR o.level = $3)
+                AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
+                     OR (o.level = 'team' AND o.account_id = $4))
+                AND (mine.sees_all OR o.level IN ('subscription', 'team') OR o.user_id = $5
+                     OR o.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))
+              ORDER BY o.account_id, o.id LIMIT $6) AS theirs
+          WHERE $2::bigint IS NULL OR mine.account_id = $2)))
+    ORDER BY CASE WHEN $2::bigint IS NULL OR $5::bigint IS NOT NULL THEN 0 ELSE l.account_id END, l.id LIMIT $6
+) AS l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
+     LEFT JOIN subscriptions s ON s.id = l.subscription_id
+     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
+     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+ORDER BY l.id
 """
 
 

@@ -1,0 +1,96 @@
+"""A limit tells by name what it is on, to who may see it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_user, owner_of
+from test_routes_of_owners import login
+
+from admin_api.operations import explanations, keys, limits, subscriptions, teams
+from admin_api.operations.limit_states import list_limit_states
+from admin_api.operations.limits import LimitWish
+from admin_api.views.limits import LimitWithStateView
+from gateway.storage.accounts import User
+from gateway.storage.counters import Counters
+from gateway.storage.postgres import Pool
+
+NAMES = ("account_name", "user_email", "key_name", "key_last_four", "model")
+
+
+@pytest.fixture
+async def counters(redis_url: str) -> AsyncIterator[Counters]:
+    async with explanations.open_counters(redis_url, ca_file=None) as opened:
+        yield opened
+
+
+def names_of(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """By level, of limits on requests a minute; of the subscription, of tokens."""
+    kinds = {"subscription": "tokens"}
+    return {
+        row["level"]: tuple(row[name] for name in NAMES)
+        for row in rows
+        if row["kind"] == kinds.get(row["level"], "rpm")
+    }
+
+
+async def set_all(pool: Pool, owner: User, member: User) -> tuple[str, str]:
+    """A team with a limit at each level, of a member and his key; the ends of his key and of the service key."""
+    await make_team(pool, member, name="red")
+    await teams.add_member(pool, ADMIN, "red", user=owner.email, role="owner")
+    model = await make_model(pool, "acme/small")
+    await subscriptions.create_subscription(pool, ADMIN, model=model, team="red")
+    made = [
+        await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=[model], team="red", **about))
+        for about in ({"user": member.email, "name": "app", "rpm": 5}, {"name": "robot", "tpm": 5})
+    ]
+    place: dict[str, Any] = {"model": None, "team": None}
+    for level, target, more in (
+        ("key_model", str(made[0].row.id), {"model": model}),
+        ("user", member.email, {"team": "red"}),
+        ("team", "red", {}),
+    ):
+        wish = LimitWish(kind="rpm", amount=7)
+        await limits.set_limit(pool, ADMIN, wish, level=level, target=target, **(place | more))
+    return made[0].row.last_four, made[1].row.last_four
+
+
+async def test_a_limit_tells_what_it_is_on_by_name(admin: httpx2.AsyncClient, pool: Pool, counters: Counters) -> None:
+    owner, member = await make_user(pool), await make_user(pool)
+    own, service = await set_all(pool, owner, member)
+    expected = {
+        "key": ("red", member.email, "app", own, None),
+        "key_model": ("red", member.email, "app", own, "acme/small"),
+        "subscription": ("red", None, None, None, "acme/small"),
+        "user": ("red", member.email, None, None, None),
+        "team": ("red", None, None, None, None),
+    }
+
+    for who in (None, owner, member):
+        headers = await login(pool, who) if who else {}
+        listed = (await admin.get("/api/v1/limits", params={"team": "red"}, headers=headers)).json()["rows"]
+        assert names_of(listed) == expected
+        for row in listed:
+            assert (await admin.get(f"/api/v1/limits/{row['id']}", headers=headers)).json() == row
+        robots = [(row["key_name"], row["key_last_four"], row["user_email"]) for row in listed if row["kind"] == "tpm"]
+        # A member sees nothing of other keys of his team.
+        assert robots == ([] if who is member else [("robot", service, None)])
+    states = await list_limit_states(pool, counters, owner_of(member), team="red")
+    assert names_of([LimitWithStateView.with_state(one).model_dump() for one in states.rows]) == expected
+
+
+async def test_a_limit_that_is_set_answers_with_its_names(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    row = await make_subscription(pool, user, await make_model(pool))
+    wish = {"level": "subscription", "id": row.id, "kind": "rpm", "amount": 3}
+
+    answer = await admin.put("/api/v1/limits", json=wish)
+    page = (await admin.get("/api/v1/limits", params={"level": "subscription", "id": row.id, "limit": 2})).json()
+    rest = (
+        await admin.get("/api/v1/limits", params={"level": "subscription", "id": row.id, "cursor": page["next_cursor"]})
+    ).json()
+
+    assert (answer.json()["account_name"], answer.json()["model"]) == (user.email, "small")
+    assert [one["kind"] for one in page["rows"] + rest["rows"]] == ["requests", "tokens", "rpm"]
+    assert answer.headers["etag"] == (await admin.get(f"/api/v1/limits/{answer.json()['id']}")).headers["etag"]
