@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations import bulk_limits, explanations, limit_states, limits, own_limits
-from admin_api.operations.checks import invalid
+from admin_api.operations.checks import check_text, invalid
 from admin_api.operations.limit_words import parse_decimal, parse_usd
 from admin_api.operations.pages import MOST_ID
 from admin_api.routes.requests import (
@@ -151,9 +151,10 @@ async def set_limit(
     """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`. A key's owner sets
     limits of his own on it, never above an admin's; both hold. If-Match is of the limit that it would replace."""
     wish = body.wish(shadow=body.shadow, expires_at=body.expires_at)
+    target = check_text("id", str(body.id), most=254)
     set_limit_as = own_limits.set_own_limit if actor.role == "user" else limits.set_limit
     row = await set_limit_as(
-        pool, actor, wish, level=body.level, target=str(body.id), model=body.model, team=body.team, as_of=as_of
+        pool, actor, wish, level=body.level, target=target, model=body.model, team=body.team, as_of=as_of
     )
     if row is None:
         return Response(status_code=204)

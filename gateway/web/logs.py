@@ -1,5 +1,6 @@
 """Logs: one JSON line an event on standard error, times in UTC. Secrets are never given to it."""
 
+import json
 import logging
 import sys
 from contextlib import suppress
@@ -17,7 +18,7 @@ def configure_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_encode),
+            structlog.processors.JSONRenderer(serializer=encode_log),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.BytesLoggerFactory(_Unfailing(sys.stderr.buffer)),  # type: ignore[arg-type]  # as much of a file as it uses
@@ -41,5 +42,10 @@ class _Unfailing:
             self._file.flush()
 
 
-def _encode(event: object, **_: object) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+def encode_log(event: object, **_: object) -> bytes:
+    """One line, whatever is in it."""
+    try:
+        return msgspec.json.encode(event, enc_hook=str)
+    except UnicodeEncodeError:
+        # Half a character, which somebody sent: JSON can write it as \ud800, UTF-8 can not.
+        return json.dumps(event, default=str).encode()

@@ -1,8 +1,10 @@
 """What users may not do or find out by ways that look harmless: keys and usage of others in a team, filters that do not
 fit together, times beyond the calendar."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -16,6 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.storage.accounts import User
 from gateway.storage.counters import Counters
 from gateway.storage.postgres import Pool
+from gateway.web.logs import encode_log
 
 FAR = ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"]
 
@@ -150,3 +153,20 @@ async def test_an_address_of_one_machine_is_a_wrong_field(admin: httpx2.AsyncCli
 
     assert check_error(scoped, 422, "validation_failed")["fields"] != []
     assert mapped.json()["allowed_ips"] == ["10.0.0.0/8"]
+
+
+@pytest.mark.parametrize("target", ["\ud800", "a\0b", "x" * 300])
+@pytest.mark.parametrize("level", ["user", "team", "key", "subscription"])
+async def test_what_no_text_is_as_an_id_is_a_wrong_field(admin: httpx2.AsyncClient, level: str, target: str) -> None:
+    body = json.dumps({"level": level, "id": target, "kind": "rpm", "amount": 5})
+
+    answer = await admin.put("/api/v1/limits", content=body, headers={"content-type": "application/json"})
+
+    check_error(answer, 422, "validation_failed")
+    assert len(answer.content) < 1000
+
+
+def test_half_a_character_is_logged_and_does_not_fail() -> None:
+    line = encode_log({"event": "unexpected_error", "told": "\ud800", "id": UUID(int=7)})
+
+    assert json.loads(line) == {"event": "unexpected_error", "told": "\ud800", "id": str(UUID(int=7))}
