@@ -9,6 +9,8 @@ from admin_api.views.shapes import usd_text
 
 DEFAULT_LOCALE: Final = "en"
 
+# Between thousands, and before decimals. A blank that does not break suits both who write 1.000 and who write 1 000.
+MARKS: Final[Mapping[str, tuple[str, str]]] = {"en": (",", "."), "es": ("\u00a0", ","), "fr": ("\u00a0", ",")}
 # What is counted and the window it is counted in, as part of a sentence.
 KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {"requests": "requests", "tokens": "tokens", "cost": "USD"},
@@ -57,6 +59,8 @@ LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
         "reached": "The limit is reached: calls are refused with 429 until it begins anew.",
         "reset": "It begins anew on {end}.",
         "todo": "To go on, use less until then, or ask an administrator for a higher limit.",
+        "reached for good": "The limit is reached: calls are refused with 429, and it does not begin anew.",
+        "todo for good": "To go on, ask an administrator for a higher limit.",
     },
     "es": {
         "subject": "Se ha alcanzado el {threshold} % de un límite: {what}",
@@ -65,6 +69,8 @@ LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
         "reached": "El límite se ha alcanzado: las llamadas se rechazan con 429 hasta que empiece de nuevo.",
         "reset": "Empieza de nuevo el {end}.",
         "todo": "Para seguir, use menos hasta entonces o pida a un administrador un límite más alto.",
+        "reached for good": "El límite se ha alcanzado: las llamadas se rechazan con 429, y no empieza de nuevo.",
+        "todo for good": "Para seguir, pida a un administrador un límite más alto.",
     },
     "fr": {
         "subject": "{threshold} % d'une limite atteints : {what}",
@@ -73,6 +79,8 @@ LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
         "reached": "La limite est atteinte : les appels sont refusés avec 429 jusqu'à ce qu'elle recommence.",
         "reset": "Elle recommence le {end}.",
         "todo": "Pour continuer, consommez moins d'ici là ou demandez une limite plus haute à un administrateur.",
+        "reached for good": "La limite est atteinte : les appels sont refusés avec 429, et elle ne recommence pas.",
+        "todo for good": "Pour continuer, demandez une limite plus haute à un administrateur.",
     },
 }
 # Status -> (subject, sentence, what to do).
@@ -175,8 +183,8 @@ def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
     figures = {
         "what": what,
         "threshold": data["threshold_percent"],
-        "used": _amount(used, data["kind"]),
-        "limit": _amount(limit, data["kind"]),
+        "used": _amount(used, data["kind"], language),
+        "limit": _amount(limit, data["kind"], language),
         "kind": KINDS[language][data["kind"]],
         "window": WINDOWS[language][data["window"]],
         "percent": used * 100 // limit,
@@ -184,18 +192,23 @@ def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
         "end": _moment(data["window_end"], data["time_zone"]),
     }
     lines = [texts["used"]]
+    # A lifetime has no end after which it would begin anew.
+    ends = "" if data["window_end"] else " for good"
     if used >= limit:
-        lines.append(texts["reached"])
+        lines.append(texts["reached" + ends])
     elif data["forecast_at"]:
         lines.append(texts["forecast"])
     if data["window_end"]:
         lines.append(texts["reset"])
-    lines.append(texts["todo"])
+    lines.append(texts["todo" + ends])
     return one_line(texts["subject"].format(**figures)), "\n\n".join(line.format(**figures) for line in lines) + "\n"
 
 
-def _amount(number: int, kind: str) -> str:
-    return usd_text(number) if kind == "cost" else f"{number:,}"
+def _amount(number: int, kind: str, language: str) -> str:
+    """As the language writes numbers: 1,000 is a thousand to some and one to others."""
+    whole, _, parts = (usd_text(number) if kind == "cost" else str(number)).partition(".")
+    between, before = MARKS[language]
+    return f"{int(whole):,}".replace(",", between) + (before + parts if parts else "")
 
 
 def _moment(text: str | None, time_zone: str) -> str | None:

@@ -358,9 +358,9 @@ async def test_a_redirect_is_not_followed(pool: Pool, hook: HookServer) -> None:
 @pytest.mark.parametrize(
     ("locale", "words"),
     [
-        (None, ("80 % of a limit reached", "begins anew", "ask an administrator")),
-        ("es", ("Se ha alcanzado el 80 %", "Empieza de nuevo", "pida a un administrador")),
-        ("fr", ("80 % d'une limite atteints", "recommence", "demandez une limite plus haute")),
+        (None, ("80 % of a limit reached", "800 of 1,000", "begins anew", "ask an administrator")),
+        ("es", ("Se ha alcanzado el 80 %", "800 de 1\u00a0000", "Empieza de nuevo", "pida a un administrador")),
+        ("fr", ("80 % d'une limite atteints", "800 sur 1\u00a0000", "recommence", "demandez une limite plus haute")),
     ],
 )
 async def test_the_owner_gets_one_letter_in_his_language(
@@ -382,8 +382,6 @@ async def test_the_owner_gets_one_letter_in_his_language(
     text = letter["Subject"] + letter.get_content()
     assert sent == 1
     assert all(word in text for word in words), text
-    assert "800" in text
-    assert "1,000" in text
     assert letter["To"].endswith("@example.org")
 
 
