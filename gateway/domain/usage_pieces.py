@@ -92,9 +92,10 @@ def bounds_of_steps(start: datetime, end: datetime, step: Step, zone: ZoneInfo, 
     moment = start
     while moment < end:
         if step == "hour":
-            # Hours of the clock that counts: one that a change of summer time repeats is two.
-            offset = start.astimezone(zone).replace(tzinfo=None) - local if moment == start else timedelta(0)
-            moment += timedelta(hours=1) - offset
+            # Hours of the clock that counts: one that a change of summer time repeats is two. Where summer time is half
+            # an hour (Australia/Lord_Howe) the hour of the change is one and a half.
+            moment += timedelta(minutes=60 - moment.astimezone(zone).minute)
+            moment += timedelta(minutes=-moment.astimezone(zone).minute % 60)
         else:
             local = _next_step(local, step)
             moment = local.replace(tzinfo=zone).astimezone(utc)

@@ -66,7 +66,8 @@ def test_ten_days_begin_on_three_days_of_a_month(month: int) -> None:
 
 
 @given(MOMENTS, MOMENTS, st.sampled_from(["hour", "day", "week", "month"]),
-       st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/St_Johns", "Pacific/Chatham"]))  # fmt: skip
+       st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/St_Johns", "Pacific/Chatham",
+                        "Australia/Lord_Howe"]))  # fmt: skip
 def test_steps_follow_each_other_from_start_to_end(start: datetime, end: datetime, step: str, zone: str) -> None:
     if start >= end:
         return
@@ -94,6 +95,20 @@ def test_days_of_a_zone_have_23_and_25_hours_when_its_clocks_change() -> None:
         hours = bounds_of_steps(start, end, "hour", madrid, most=30)
         assert len(hours or []) - 1 == (end - start) // timedelta(hours=1)
     assert lengths == {29: [timedelta(hours=23)], 25: [timedelta(hours=25)]}
+
+
+@pytest.mark.parametrize(("month", "day"), [(4, 5), (10, 4)])
+def test_hours_stay_on_the_clock_where_summer_time_is_half_an_hour(month: int, day: int) -> None:
+    zone = ZoneInfo("Australia/Lord_Howe")
+    start = datetime(2026, month, day - 1, 12, 30, tzinfo=zone).astimezone(UTC)
+    end = datetime(2026, month, day + 1, 12, 15, tzinfo=zone).astimezone(UTC)
+
+    bounds = bounds_of_steps(start, end, "hour", zone, most=100)
+
+    assert bounds is not None
+    assert {bound.astimezone(zone).minute for bound in bounds[1:-1]} == {0}
+    lengths = Counter(b - a for a, b in pairwise(bounds[1:-1]))
+    assert {length: n for length, n in lengths.items() if length != timedelta(hours=1)} == {timedelta(minutes=90): 1}
 
 
 @pytest.mark.parametrize(("step", "most", "is_some"), [("hour", 24, True), ("hour", 23, False), ("day", 1, True)])
