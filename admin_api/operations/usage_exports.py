@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from admin_api.operations.access import viewer_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.checks import check_word, invalid
 from admin_api.operations.usage_scope import UsageFilter, resolve
@@ -51,14 +52,15 @@ async def export_usage(
         providers = await usage_names.list_providers(connection)
     selection = scope.selection
     pages = usage_pages.page_calls if detail == "calls" else usage_pages.page_days
-    named = _named(pool, pages(pool, selection), providers)
+    named = _named(pool, pages(pool, selection), providers, shows_served=viewer_of(actor) is None)
     return Export(file_format, detail, selection.start, selection.end, named)  # type: ignore[arg-type]  # checked words
 
 
 async def _named(
-    pool: "Pool", pages: AsyncIterator[list[Any]], providers: Mapping[str, str | None]
+    pool: "Pool", pages: AsyncIterator[list[Any]], providers: Mapping[str, str | None], *, shows_served: bool
 ) -> AsyncIterator[list[Line]]:
-    """Each page with names beside the ids."""
+    """Each page with names beside the ids. What LiteLLM said that it served may be a backend's name, which is no user's
+    to know: empty unless `shows_served`."""
     async for rows in pages:
         names = {}
         async with pool.acquire() as connection:
@@ -70,6 +72,8 @@ async def _named(
         for row in rows:
             line: Line = dict(row)
             line["user_id"] = row["user_id"] or None
+            if not shows_served and "model_served" in line:
+                line["model_served"] = None
             for column, known in names.items():
                 line[column.removesuffix("_id")] = known.get(str(row[column]))
             line["model"] = models.get(str(row["model_id"]))

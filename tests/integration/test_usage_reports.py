@@ -289,8 +289,32 @@ async def _paged(pool: Pool) -> AsyncIterator[Any]:
     from gateway.storage.usage_families import Selection
 
     selection = Selection(start=AT - timedelta(days=1), end=AT + timedelta(days=1))
-    async for page in usage_exports._named(pool, usage_pages.page_days(pool, selection, size=250), {}):
+    pages = usage_pages.page_days(pool, selection, size=250)
+    async for page in usage_exports._named(pool, pages, {}, shows_served=True):
         yield page
+
+
+async def test_what_litellm_served_is_told_to_no_user(pool: Pool, town: Town) -> None:
+    """It may be the name of a backend, or of another model that it fell back to."""
+    key = town.keys["team ben"]
+    about = {"account_id": key.account_id, "user_id": key.user_id, "api_key_id": key.id}
+    await write_rows(pool, [make_usage_row(AT, model_served="azure/backend-7", **about)])
+    team = {"team": str(town.team.id)}
+
+    served = {}
+    for name, actor, wish in (
+        ("admin", ADMIN, team),
+        ("reader", READER, team),
+        ("owner", town.actor("ana"), team),
+        ("user", town.actor("ben"), {}),
+    ):
+        for file_format in ("csv", "json"):
+            file = await read(pool, actor, file_format, "calls", **wish)
+            served[name, file_format] = file.count("azure/backend-7")
+            assert "model_served" in file
+
+    assert {name for (name, _), n in served.items() if n == 1} == {"admin", "reader"}
+    assert {name for (name, _), n in served.items() if n == 0} == {"owner", "user"}
 
 
 async def test_routes_tell_the_same(pool: Pool, town: Town, admin: httpx2.AsyncClient) -> None:
