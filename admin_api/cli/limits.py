@@ -184,5 +184,5 @@ def set_many(
         typer.echo(view.model_dump_json())
         return
     if view.rows:
-        typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount")))
+        typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount", "boost_amount")))
     typer.echo(told)

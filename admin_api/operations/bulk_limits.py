@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_TARGETS: Final = 10_000
 MOST_USERS: Final = 1000
+# The id of a limit, what it was and what it is, for the audit log.
+Note = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 BULK_LEVELS: Final = ("user", "team", "subscription", "key")
 
 
@@ -107,7 +109,8 @@ async def _look(executor: "Executor", filter_: Filter, wish: LimitWish) -> tuple
 
 def _has_it(target: BulkTarget, wish: CheckedWish) -> bool:
     if wish.amount is None:
-        return target.limit_id is None
+        # A boost that went on would be a limit still.
+        return target.limit_id is None and target.boost_id is None
     return (target.amount, target.burst, target.reserve, target.reason) == (
         wish.amount,
         wish.burst,
@@ -121,13 +124,26 @@ def _told(place: Mapping[str, Any], limit: BulkTarget | CheckedWish) -> dict[str
     return {**place, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
 
 
+def _removals(targets: Sequence[BulkTarget], places: Sequence[Mapping[str, Any]]) -> list[Note]:
+    """Of each target its lasting limit, and what stands in for it: that would go on as a limit."""
+    notes: list[Note] = []
+    for target, place in zip(targets, places, strict=True):
+        if target.limit_id is not None:
+            notes.append((str(target.limit_id), _told(place, target), None))
+        if target.boost_id is not None:
+            boost = {"amount": target.boost_amount, "expires_at": target.boost_expires_at}
+            notes.append((str(target.boost_id), {**place, **boost}, None))
+    return notes
+
+
 async def _write(
     executor: "Executor", actor: Actor, level: Level, wish: CheckedWish, targets: Sequence[BulkTarget]
 ) -> None:
-    notes = []
+    about: dict[str, Any] = {"level": level, "kind": wish.kind, "window": wish.window}
+    places = [{**about, "account_id": target.account_id, "target": target.label} for target in targets]
     if wish.amount is None:
-        limit_ids = [target.limit_id for target in targets if target.limit_id is not None]
-        await limit_rows.delete_limits(executor, limit_ids)
+        notes = _removals(targets, places)
+        await limit_rows.delete_limits(executor, [int(limit_id) for limit_id, _, _ in notes])
     else:
         wanted = [
             Target(
@@ -149,12 +165,10 @@ async def _write(
             reserve=wish.reserve,
             reason=wish.reason,
         )
-    about: dict[str, Any] = {"level": level, "kind": wish.kind, "window": wish.window}
-    for target, limit_id in zip(targets, limit_ids, strict=True):
-        place = {**about, "account_id": target.account_id, "target": target.label}
-        old = None if target.limit_id is None else _told(place, target)
-        new = None if wish.amount is None else _told(place, wish)
-        notes.append((str(limit_id), old, new))
+        notes = [
+            (str(limit_id), None if target.limit_id is None else _told(place, target), _told(place, wish))
+            for target, place, limit_id in zip(targets, places, limit_ids, strict=True)
+        ]
     await audit.insert_many(
         executor,
         actor=actor.name,

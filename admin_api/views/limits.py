@@ -73,7 +73,7 @@ class LimitWithStateView(LimitView):
 
 
 class ChangeView(View):
-    """One target: what it has now (null: no limit)."""
+    """One target: what it has now (null: no limit), and what stands in for that for a while (null: nothing)."""
 
     account_id: int
     api_key_id: int | None
@@ -82,6 +82,7 @@ class ChangeView(View):
     label: str
     limit_id: int | None
     amount: int | None
+    boost_amount: int | None
 
 
 class PreviewView(View):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkTarget:
-    """One target and, if it has one, its lasting limit set by an admin; `label` is what people know it by."""
+    """One target and, if it has them, its lasting limit set by an admin and the one that stands in for it until
+    `boost_expires_at`; `label` is what people know it by."""
 
     account_id: int
     api_key_id: int | None
@@ -26,6 +28,9 @@ class BulkTarget:
     burst: Decimal | None
     reserve: ReserveMode | None
     reason: str | None
+    boost_id: int | None
+    boost_amount: int | None
+    boost_expires_at: datetime | None
 
 
 # All filters that are given must fit. Ended keys and subscriptions are no targets.
@@ -56,12 +61,17 @@ WITH targets AS (
       AND ($6::bigint IS NULL OR EXISTS (SELECT FROM api_key_models km WHERE km.api_key_id = k.id AND km.model_id = $6))
 )
 SELECT t.account_id, t.api_key_id, t.subscription_id, t.user_id, t.label, l.id AS limit_id, l.amount, l.burst,
-       l.reserve, l.reason
+       l.reserve, l.reason, b.id AS boost_id, b.amount AS boost_amount, b.expires_at AS boost_expires_at
 FROM targets t LEFT JOIN limits l ON l.account_id = t.account_id AND l.level = $1 AND l.kind = $2
     AND coalesce(l.window_kind, '') = coalesce($3::text, '') AND coalesce(l.api_key_id, 0) = coalesce(t.api_key_id, 0)
     AND coalesce(l.subscription_id, 0) = coalesce(t.subscription_id, 0)
     AND coalesce(l.user_id, 0) = coalesce(t.user_id, 0) AND l.set_by = 'admin' AND NOT l.shadow
     AND l.expires_at IS NULL
+LEFT JOIN limits b ON b.account_id = t.account_id AND b.level = $1 AND b.kind = $2
+    AND coalesce(b.window_kind, '') = coalesce($3::text, '') AND coalesce(b.api_key_id, 0) = coalesce(t.api_key_id, 0)
+    AND coalesce(b.subscription_id, 0) = coalesce(t.subscription_id, 0)
+    AND coalesce(b.user_id, 0) = coalesce(t.user_id, 0) AND b.set_by = 'admin' AND NOT b.shadow
+    AND b.expires_at > now()
 ORDER BY t.account_id, t.api_key_id, t.subscription_id, t.user_id LIMIT $7
 """
 

@@ -102,3 +102,41 @@ async def test_a_boost_is_of_the_limit_as_it_is_when_its_turn_comes(pool: Pool, 
         assert await pool.fetchval("SELECT count(*) FROM limits") == 0
     else:
         assert (await boosting).reserve == "maximum"
+
+
+async def test_what_is_unlimited_for_many_has_no_boost_left(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    """As when one limit is lifted: a boost that went on would be a limit still."""
+    users = [await make_user(pool) for _ in range(3)]
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for user, amount, boost in zip(users, (100, None, 100), (200, 300, None), strict=True):
+        place = {"level": "user", "target": user.email, "model": None, "team": None}
+        if amount is not None:
+            await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=amount), **place)
+        if boost is not None:
+            await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=boost, expires_at=soon), **place)
+    wish = {"level": "user", "kind": "rpm", "amount": "unlimited"}
+
+    preview = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
+    applied = await admin.post("/api/v1/admin/limits/apply", json=wish | {"token": preview["token"]})
+
+    assert [(row["amount"], row["boost_amount"]) for row in preview["rows"]] == [(100, 200), (None, 300), (100, None)]
+    assert (applied.status_code, await pool.fetchval("SELECT count(*) FROM limits")) == (200, 0)
+    gone = await pool.fetch("SELECT old ->> 'amount' AS amount FROM audit_logs WHERE action = 'limit.delete'")
+    assert sorted(row["amount"] for row in gone) == ["100", "100", "200", "300"]
+    again = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
+    assert (again["changes"], again["unchanged"]) == (0, 3)
+
+
+async def test_a_boost_since_the_preview_is_a_change(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    user = await make_user(pool)
+    place = {"level": "user", "target": user.email, "model": None, "team": None}
+    lasting = await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=100), **place)
+    assert lasting is not None
+    wish = {"level": "user", "kind": "rpm", "amount": "unlimited"}
+    preview = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
+
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    await limits.boost_limit(pool, ADMIN, lasting.id, amount=200, expires_at=soon, reason="demo day")
+    applied = await admin.post("/api/v1/admin/limits/apply", json=wish | {"token": preview["token"]})
+
+    assert (applied.status_code, await pool.fetchval("SELECT count(*) FROM limits")) == (409, 2)
