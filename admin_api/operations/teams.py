@@ -22,7 +22,8 @@ _CHANGEABLE: Final = ("name", "time_zone", "status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamChange:
-    """What shall be different; None stays as it is. `status` is for admins."""
+    """What shall be different; None stays as it is. `status` and `time_zone` are for admins: with another zone begin
+    other windows, so that whoever may choose it has a day's limit twice."""
 
     name: str | None = None
     time_zone: str | None = None
@@ -48,7 +49,7 @@ async def update_team(
     """Windows begin and end in the new time zone from the next call on; what was used in them is counted anew from the
     ledger. Raises GatewayError `not_found`, `forbidden`, `conflict` if the name is taken, or `precondition_failed` if
     the team and its members are not as of `as_of` any more."""
-    if change.status is not None:
+    if change.status is not None or change.time_zone is not None:
         require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         await _lock_team(connection, actor, team)

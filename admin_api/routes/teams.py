@@ -32,7 +32,7 @@ class NewMember(Body):
 
 
 class TeamChange(Body):
-    """What is left out stays as it is; `status` is for admins."""
+    """What is left out stays as it is; `status` and `time_zone` are for admins."""
 
     name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     time_zone: Annotated[str | None, Field(max_length=64, description="IANA name")] = None

@@ -211,7 +211,7 @@ class World:
             "POST /api/v1/subscriptions/{subscription_id}/{move}": {"reason": "so"},
             "POST /api/v1/api-keys": {"team": self.team, "user": member, "models": [self.model]},
             "PUT /api/v1/limits": limit,
-            "PATCH /api/v1/teams/{team}": {"time_zone": "Europe/Paris"},
+            "PATCH /api/v1/teams/{team}": {"name": self.team},
             "PATCH /api/v1/teams/{team}/members/{user}": {"role": "member"},
             "POST /api/v1/admin/subscriptions/{decision}": {"subscription_ids": [self.ids["subscription"]]},
             "PATCH /api/v1/api-keys/{key_id}": {"name": "new"},

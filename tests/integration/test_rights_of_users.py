@@ -3,6 +3,7 @@ fit together, times beyond the calendar."""
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +12,14 @@ import pytest
 from admin_client import check_error
 from factories import ADMIN, make_model, make_subscription, make_team, make_user
 from test_routes_of_owners import login
+from usage_rows import make_usage_row
 
 from admin_api.operations import explanations, subscriptions, teams
 from admin_api.operations.limit_states import list_limit_states
 from gateway.domain.errors import GatewayError
 from gateway.storage.accounts import User
 from gateway.storage.counters import Counters
+from gateway.storage.ledger import write_rows
 from gateway.storage.postgres import Pool
 from gateway.web.logs import encode_log
 
@@ -170,3 +173,31 @@ def test_half_a_character_is_logged_and_does_not_fail() -> None:
     line = encode_log({"event": "unexpected_error", "told": "\ud800", "id": UUID(int=7)})
 
     assert json.loads(line) == {"event": "unexpected_error", "told": "\ud800", "id": str(UUID(int=7))}
+
+
+async def test_no_owner_has_a_day_twice_by_another_time_zone(
+    admin: httpx2.AsyncClient, pool: Pool, counters: Counters
+) -> None:
+    """A day's limit is spent an hour ago; where it has just been midnight, a day of its own has begun."""
+    owner, member = await make_red_team(pool)
+    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    wish = {"models": ["small"], "team": "red", "user": member.email}
+    key = (await admin.post("/api/v1/api-keys", json=wish, **his)).json()
+    limit = {"level": "team", "id": "red", "kind": "requests", "window": "day", "amount": 1}
+    await admin.put("/api/v1/limits", json=limit)
+    now = datetime.now(UTC)
+    noon, midnight = [f"Etc/GMT{(now.hour - hour + 11) % 24 - 11:+d}" for hour in (12, 0)]
+    await admin.patch("/api/v1/teams/red", json={"time_zone": noon})
+    about = {"account_id": key["account_id"], "user_id": member.id, "api_key_id": key["id"]}
+    await write_rows(pool, [make_usage_row(now - timedelta(minutes=61), **about)])
+
+    async def is_let_in() -> bool:
+        told = await explanations.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
+        return told.allowed
+
+    assert not await is_let_in()
+    for me in (hers, his):
+        check_error(await admin.patch("/api/v1/teams/red", json={"time_zone": midnight}, **me), 403, "forbidden")
+    assert not await is_let_in()
+    moved = await admin.patch("/api/v1/teams/red", json={"time_zone": midnight})
+    assert (moved.status_code, await is_let_in()) == (200, True)

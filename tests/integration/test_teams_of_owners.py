@@ -23,27 +23,28 @@ async def code_of(attempt: Any) -> str:
 
 async def test_owners_change_members_see_and_others_see_nothing(pool: Pool) -> None:
     ann, bob, carol, dave = [await make_user(pool) for _ in range(4)]
-    team = (await make_team(pool, bob)).name
+    team = str((await make_team(pool, bob)).id)
     await make_team(pool)
     await teams.add_member(pool, ADMIN, team, user=ann.email, role="owner")
 
     done = []
     for actor in (owner_of(dave), owner_of(bob), READER, owner_of(ann)):
-        change = teams.update_team(pool, actor, team, TeamChange(time_zone="Asia/Tokyo"))
+        change = teams.update_team(pool, actor, team, TeamChange(name="search"))
         add = teams.add_member(pool, actor, team, user=carol.email)
         rise = teams.update_member(pool, actor, team, user=carol.email, role="owner")
         look = teams.find_team(pool, actor, team)
         suspend = teams.update_team(pool, actor, team, TeamChange(status="suspended"))
-        done.append([await code_of(attempt) for attempt in (change, add, rise, look, suspend)])
+        move = teams.update_team(pool, actor, team, TeamChange(time_zone="Asia/Tokyo"))
+        done.append([await code_of(attempt) for attempt in (change, add, rise, look, suspend, move)])
 
     assert done == [
-        ["not_found"] * 4 + ["forbidden"],
-        ["forbidden"] * 3 + ["done", "forbidden"],
-        ["forbidden"] * 3 + ["done", "forbidden"],
-        ["done"] * 4 + ["forbidden"],
+        ["not_found"] * 4 + ["forbidden"] * 2,
+        ["forbidden"] * 3 + ["done"] + ["forbidden"] * 2,
+        ["forbidden"] * 3 + ["done"] + ["forbidden"] * 2,
+        ["done"] * 4 + ["forbidden"] * 2,
     ]
     account, members = await teams.find_team(pool, owner_of(bob), team)
-    assert (account.time_zone, account.status) == ("Asia/Tokyo", "active")
+    assert (account.name, account.time_zone, account.status) == ("search", "UTC", "active")
     assert {member.email: member.role for member in members} == {
         ann.email: "owner",
         bob.email: "member",
