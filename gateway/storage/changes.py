@@ -28,6 +28,8 @@ HEARTBEAT_S: Final = 1.0
 # Two heartbeats may be late before the listening connection counts as deaf.
 DEAF_AFTER_S: Final = 2.5
 RECONNECT_S: Final = 0.25
+# While Postgres is away: once it is back, a change that nobody hears yet is to hold within a second.
+AWAY_S: Final = 0.5
 NEVER: Final = float("-inf")
 NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
 
@@ -82,7 +84,7 @@ class Changes:
                     connection.terminate()
             self._heard_at = NEVER
             self._judge()
-            await asyncio.sleep(HEARTBEAT_S if connection is None else RECONNECT_S)
+            await asyncio.sleep(AWAY_S if connection is None else RECONNECT_S)
 
     async def _until_deaf(self, ended: asyncio.Event) -> None:
         connected_at = monotonic()

@@ -101,3 +101,20 @@ async def test_without_postgres_it_is_away_and_not_deaf(forgotten: Forgotten) ->
         await asyncio.sleep(HEARTBEAT_S * 1.5)
 
         assert (changes.hearing, forgotten) == (Hearing.AWAY, [])
+
+
+async def test_a_postgres_that_is_back_is_found_before_a_second_is_over(pool: Pool, forgotten: Forgotten) -> None:
+    """What changes the moment it is back is heard of only by who looks again soon: twice a heartbeat."""
+    tries = 0
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, hearing(pool, f"postgresql://x:y@127.0.0.1:{port}/x", forgotten):
+        await asyncio.sleep(HEARTBEAT_S * 3.2)
+
+    assert tries >= 5
