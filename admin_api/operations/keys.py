@@ -126,8 +126,7 @@ async def list_keys(
         account = await get_seen_account(connection, actor, user=None, team=team) if team is not None else None
         person = None
         if user is not None:
-            account_of_user = await get_seen_account(connection, actor, user=user, team=None)
-            person = account_of_user.owner_user_id
+            person = await _find_holder(connection, actor, account, user)
         rows = await api_keys.list_keys(
             connection,
             after_id=parse_id_cursor(cursor),
@@ -138,6 +137,22 @@ async def list_keys(
             viewer_id=viewer,
         )
     return page(rows, limit, lambda row: row.id)
+
+
+async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Account | None, user: str) -> int | None:
+    """The id of whose keys are meant: a member's of the team that is named and the actor owns, or the actor's own.
+    Raises GatewayError `not_found`, also for who is there and not his to see."""
+    if account is not None and actor.role == "user":
+        members = {member.user_id: member for member in await accounts.list_members(executor, account.id)}
+        asker = members.get(actor.user_id or 0)
+        for member in members.values():
+            if (
+                asker is not None
+                and asker.role == "owner"
+                and user.strip().lower() in (str(member.user_id), member.email)
+            ):
+                return member.user_id
+    return (await get_seen_account(executor, actor, user=user, team=None)).owner_user_id
 
 
 async def _find_owner(

@@ -201,3 +201,26 @@ async def test_no_owner_has_a_day_twice_by_another_time_zone(
     assert not await is_let_in()
     moved = await admin.patch("/api/v1/teams/red", json={"time_zone": midnight})
     assert (moved.status_code, await is_let_in()) == (200, True)
+
+
+async def test_an_owner_lists_the_keys_of_one_member(admin: httpx2.AsyncClient, pool: Pool) -> None:
+    owner, member = await make_red_team(pool)
+    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    wish = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()["id"]
+    await admin.post("/api/v1/api-keys", json=wish, **hers)
+    await make_subscription(pool, member, "small")
+    await admin.post("/api/v1/api-keys", json={"models": ["small"]}, **his)
+
+    async def ask(me: dict[str, Any], **only: str) -> list[int] | int:
+        answer = await admin.get("/api/v1/api-keys", params={"team": "red"} | only, **me)
+        return [row["id"] for row in answer.json()["rows"]] if answer.is_success else answer.status_code
+
+    for name in (member.email.upper(), str(member.id)):
+        assert await ask(hers, user=name) == [of_member]
+        assert await ask(his, user=name) == [of_member]
+    # His own are not hers to see, and hers not his; nor who else has an account.
+    stranger = await make_user(pool)
+    assert (await admin.get("/api/v1/api-keys", params={"user": member.email}, **hers)).status_code == 404
+    assert [await ask(hers, user=one) for one in (stranger.email, "nobody@x.org")] == [404, 404]
+    assert [await ask(his, user=one) for one in (owner.email, "nobody@x.org")] == [404, 404]
