@@ -26,6 +26,8 @@ LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
 KEEP_MS: Final = 7 * 24 * 3600 * 1000
 MOST_CLAIMED: Final = 500
+# Of nano-USD, in an estimate: more than any limit, and still a whole number in what the script answers.
+MOST_COST: Final = 2**53
 
 Mode = Literal["take", "force", "look"]
 _encode = msgspec.msgpack.Encoder().encode
@@ -156,7 +158,9 @@ class Counters:
             self._clock,
             request_id.hex,
             mode,
-            pack_numbers(LEASE_MS, start_ms, *estimate.tokens, *estimate.cost, limits.counters),
+            pack_numbers(
+                LEASE_MS, start_ms, *estimate.tokens, *(min(n, MOST_COST) for n in estimate.cost), limits.counters
+            ),
             scopes,
             note,
             limits.fields,

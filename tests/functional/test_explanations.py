@@ -10,6 +10,7 @@ from factories import ADMIN
 from gateways import House, until
 
 from admin_api.operations import explanations, keys, models, subscriptions, users
+from gateway.domain.limits import MAX_AMOUNT
 
 Arrange = Callable[[Caller], Awaitable[object]]
 SOON = timedelta(seconds=1)
@@ -153,3 +154,31 @@ async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, house: Ho
 
     assert await codes(caller, house, "demo-chat") == (None, None)
     await until(both_refuse, "the lasting limit again")
+
+
+@pytest.mark.parametrize("amount", [10**9, MAX_AMOUNT])
+async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
+    make: MakeCaller, house: House, amount: int
+) -> None:
+    """A price that somebody mistyped: the whole of it is more than a counter can hold, and than a limit can be."""
+    model, prompt = "demo-unpriced", "word " * 40_000
+    caller = await make(model)
+    await caller.unlimit_subscriptions()
+    await caller.limit("cost", amount, window="month")
+    await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
+    try:
+        async with explanations.open_counters(house.valkey.url(), ca_file=None) as counters:
+            told = [
+                await explanations.explain_limits(
+                    caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
+                )
+                for tokens in (10_000, 10**9, explanations.MOST_TOKENS)
+            ]
+        said = await caller.chat(prompt, model=model)
+    finally:
+        await caller.pool.execute(
+            "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
+        )
+
+    assert [one.code for one in told] == ["request_exceeds_limit"] * 3
+    assert (said.status, said.code) == (400, "request_exceeds_limit")
