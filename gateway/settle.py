@@ -31,11 +31,14 @@ class Settlements:
         self._counters = counters
         self._ledger = ledger
         self._ended: list[tuple[UsageRow, bool]] = []
+        # Not tried yet; how many are under way; and what Redis did not take, to be tried again.
+        self._fresh: list[Settlement] = []
+        self._under_way = 0
         self._waiting: deque[Settlement] = deque(maxlen=MOST_WAITING)
-        self._news = asyncio.Event()
+        self._news, self._failure = asyncio.Event(), asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ended) + len(self._waiting)
+        return len(self._ended) + len(self._fresh) + self._under_way + len(self._waiting)
 
     def close_call(self, row: UsageRow, *, is_leased: bool) -> None:
         """The call has ended. Its row is journaled within this tick of the loop, its lease settled after."""
@@ -45,8 +48,7 @@ class Settlements:
 
     def free(self, account_id: int, request_id: UUID) -> None:
         """A reservation whose outcome is unknown, or that was never used: gives all of it back."""
-        self._waiting.append(Settlement.of_nothing(account_id, request_id))
-        self._news.set()
+        self._settle_soon([Settlement.of_nothing(account_id, request_id)])
 
     def _journal(self) -> None:
         ended, self._ended = self._ended, []
@@ -62,43 +64,83 @@ class Settlements:
                 log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=told)
             return
         if is_safe:
-            self._waiting.extend(Settlement.of(row) for row, is_leased in ended if is_leased)
-            self._news.set()
+            self._settle_soon([Settlement.of(row) for row, is_leased in ended if is_leased])
+
+    def _settle_soon(self, settlements: Sequence[Settlement]) -> None:
+        self._fresh.extend(settlements)
+        self._news.set()
 
     async def run(self) -> None:
-        """Settles what waits, until cancelled."""
+        """Settles what waits, until cancelled.
+
+        What is new goes out at once, neither behind answers that are awaited nor behind what Redis failed to take: a
+        caller who has his answer and asks again would find his own call still under way.
+        """
+        async with asyncio.TaskGroup() as tries:
+            tries.create_task(self._keep_retrying())
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                fresh, self._fresh = self._fresh, []
+                if not self._counters.is_connected:
+                    self._put_back(fresh)
+                    continue
+                for settlement in fresh:
+                    tries.create_task(self._try(settlement))
+
+    async def _keep_retrying(self) -> None:
+        if self._waiting:
+            self._failure.set()
         while True:
-            await self._news.wait()
-            self._news.clear()
-            if not await self._settle_waiting():
-                await asyncio.sleep(RETRY_S)
-                self._news.set()
+            await self._failure.wait()
+            await asyncio.sleep(RETRY_S)
+            self._failure.clear()
+            await self._settle_waiting()
+
+    async def _try(self, settlement: Settlement) -> bool:
+        """Whether Redis answered. What has no answer is tried again: by its id it counts once."""
+        self._under_way += 1
+        try:
+            await self._counters.settle(settlement)
+        except (RedisUnavailable, asyncio.CancelledError) as exc:
+            self._put_back([settlement])
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            return False
+        except Exception as exc:  # a mistake of ours, or another's value under our name, must not stop the others
+            log.error("settlement_failed", cause=str(exc))
+        finally:
+            self._under_way -= 1
+        return True
+
+    def _put_back(self, settlements: Sequence[Settlement]) -> None:
+        self._waiting.extend(settlements)
+        if settlements:
+            self._failure.set()
 
     async def _settle_waiting(self) -> bool:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            results = await asyncio.gather(*map(self._counters.settle, batch), return_exceptions=True)
-            failed = [s for s, result in zip(batch, results, strict=True) if isinstance(result, RedisUnavailable)]
-            for result in results:
-                if isinstance(result, BaseException) and not isinstance(result, RedisUnavailable):
-                    log.error("settlement_failed", cause=str(result))
-            if failed:
-                # An unknown outcome is settled again: by its id it counts once.
-                self._waiting.extendleft(reversed(failed))
+            if not all(await asyncio.gather(*map(self._try, batch))):
                 return False
         return True
 
     async def settle_late(self, rows: Sequence[UsageRow]) -> None:
         """Rows of a journal whose gateway died before it settled, or that no journal took: by their ids, once."""
-        self._waiting.extend(map(Settlement.of, rows))
-        self._news.set()
+        self._settle_soon([Settlement.of(row) for row in rows])
 
     async def drain(self, timeout_s: float) -> None:
         """At shutdown: everything that ended is journaled, and settled as far as Redis answers in time."""
         self._journal()
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._settle_waiting():
+                while not await self._settle_all():
                     await asyncio.sleep(RETRY_S)
         except TimeoutError:
-            log.warning("settlements_left_to_the_reaper", count=len(self._waiting))
+            log.warning("settlements_left_to_the_reaper", count=len(self))
+
+    async def _settle_all(self) -> bool:
+        fresh, self._fresh = self._fresh, []
+        self._put_back(fresh)
+        # What is under way ends by itself, or comes back.
+        return await self._settle_waiting() and not self._under_way

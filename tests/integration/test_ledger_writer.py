@@ -1004,11 +1004,11 @@ async def test_a_lease_is_settled_only_when_its_row_is_safe(site: Site) -> None:
     with largest_file(1):
         settlements.close_call(direct := some(1)[0], is_leased=True)
         await asyncio.sleep(0)
-        await settlements._settle_waiting()
+        await settlements.drain(5)
         assert settled == []
         assert await site.rows() == {}
         await writer.write_all()
-    await settlements._settle_waiting()
+    await settlements.drain(5)
 
     assert settled == [direct.request_id]
     assert set(await site.rows()) == {direct.request_id}
