@@ -15,6 +15,8 @@ from gateway.storage.accounts import Role, User
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
+# As in the schema's CHECK.
+MOST_SUBJECT: Final = 500
 STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
@@ -88,34 +90,39 @@ async def find_known(pool: "Pool", person: Person) -> User | None:
 
 
 async def _find_known(executor: "Executor", person: Person) -> User | None:
+    _check_subject(person.subject)
     user_id = await sessions.find_identity(executor, issuer=person.issuer, subject=person.subject)
     return None if user_id is None else await accounts.find_user(executor, user_id=user_id)
 
 
 async def _link(executor: "Executor", person: Person, request_id: UUID | None, ip: str | None) -> User:
-    """By the verified address; made if nobody has it."""
+    """By the verified address; made if nobody has it. Each is noted by whoever did it: of two first logins at once one
+    makes the user, and one links him."""
     if not person.email or not person.is_email_verified:
         raise GatewayError("forbidden", "The identity provider gives no verified e-mail address of you; ask an admin.")
     email = check_email(person.email)
     user = await accounts.find_user(executor, email=email)
-    is_new = user is None
+    made = None
     if user is None:
         made = await accounts.insert_user(executor, email=email, name=_shown_name(person), role="user", time_zone="UTC")
-        # Two first logins at once: the other one made him.
         user = made or await accounts.find_user(executor, email=email)
     if user is None:
         raise RuntimeError("a user who was there is not there any more")
     actor = Actor(name=user.email, role="program", user_id=user.id, request_id=request_id, ip=ip)
-    if is_new:
+    if made is not None:
         await note(executor, actor, "user.create", "user", user.id, new={"email": email, "issuer": person.issuer})
     issuer, subject = person.issuer, person.subject
-    if not await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
-        known = await sessions.find_identity(executor, issuer=issuer, subject=subject)
-        if known != user.id:
-            raise GatewayError("forbidden", f"'{email}' is somebody else at this identity provider; ask an admin.")
-    new = {"issuer": issuer, "subject": subject}
-    await note(executor, actor, "user.link", "user", user.id, new=new)
+    if await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
+        await note(executor, actor, "user.link", "user", user.id, new={"issuer": issuer, "subject": subject})
+    elif await sessions.find_identity(executor, issuer=issuer, subject=subject) != user.id:
+        raise GatewayError("forbidden", f"'{email}' is somebody else at this identity provider; ask an admin.")
     return user
+
+
+def _check_subject(subject: str) -> None:
+    """OpenID Connect gives a subject 255 characters at most; Postgres takes neither NUL nor lone surrogates."""
+    if not 1 <= len(subject) <= MOST_SUBJECT or not subject.isprintable():
+        raise GatewayError("forbidden", "The identity provider names you by what is no name; ask its admins.")
 
 
 def _shown_name(person: Person) -> str:

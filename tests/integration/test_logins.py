@@ -2,14 +2,14 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
 import jwt
 import pytest
 from admin_client import check_error, settings_for
+from browsers import CSRF, ME, bearer, oidc, opened
 from conftest import Database
 from factories import ADMIN, make_user
 from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, OIDCProvider, OpenShift, SigningKey, log_in
@@ -17,10 +17,6 @@ from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, OIDCProvi
 from admin_api.main import create_app
 from admin_api.operations import users
 from gateway.storage.postgres import Pool
-
-ME = "/api/v1/users/me"
-CSRF = {"x-litemaas-csrf": "1"}
-Opened = AbstractAsyncContextManager[Callable[[], httpx2.AsyncClient]]
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +29,6 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OIDCProvider]
 async def lying() -> AsyncIterator[LyingProvider]:
     async with LyingProvider() as server:
         yield server
-
-
-@asynccontextmanager
-async def opened(database: Database, **settings: Any) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
-    """The admin API with these settings; makes browsers."""
-    app = create_app(settings_for(database.app_url, admin_url=ADMIN_URL, **settings))
-    transport = httpx2.ASGITransport(app=app)
-    async with app.router.lifespan_context(app):
-        yield lambda: httpx2.AsyncClient(transport=transport, base_url=ADMIN_URL)
-
-
-def oidc(url: str, **more: Any) -> dict[str, Any]:
-    about = {"oidc_issuer": url, "oidc_client_id": "litemaas", "oidc_client_secret": PLANTED_SECRET}
-    return about | more
 
 
 async def test_a_person_logs_in_becomes_a_user_and_logs_out(
@@ -321,10 +303,6 @@ async def test_a_person_logs_in_at_openshift(database: Database) -> None:
 async def test_a_provider_that_is_away_is_said_to_be(database: Database) -> None:
     async with opened(database, **oidc("http://127.0.0.1:1")) as new_browser, new_browser() as browser:
         check_error(await browser.get("/api/auth/login"), 503, "upstream_unavailable")
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 async def test_a_jwt_of_the_provider_is_a_login(database: Database, pool: Pool, lying: LyingProvider) -> None:

@@ -1,0 +1,33 @@
+"""The admin API with an identity provider, and browsers in front of it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx2
+from admin_client import settings_for
+from conftest import Database
+from identity_servers import ADMIN_URL, PLANTED_SECRET
+
+from admin_api.main import create_app
+
+ME: Final = "/api/v1/users/me"
+CSRF: Final = {"x-litemaas-csrf": "1"}
+
+
+@asynccontextmanager
+async def opened(database: Database, **settings: Any) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
+    """The admin API with these settings; makes browsers."""
+    app = create_app(settings_for(database.app_url, admin_url=ADMIN_URL, **settings))
+    transport = httpx2.ASGITransport(app=app)
+    async with app.router.lifespan_context(app):
+        yield lambda: httpx2.AsyncClient(transport=transport, base_url=ADMIN_URL)
+
+
+def oidc(url: str, **more: Any) -> dict[str, Any]:
+    about = {"oidc_issuer": url, "oidc_client_id": "litemaas", "oidc_client_secret": PLANTED_SECRET}
+    return about | more
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}

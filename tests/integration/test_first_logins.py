@@ -1,0 +1,57 @@
+"""People whom nobody knew before: several logins at once, and names that are none."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from admin_client import check_error
+from browsers import ME, bearer, oidc, opened
+from conftest import Database
+from identity_servers import LyingProvider, log_in
+
+from gateway.storage.postgres import Pool
+
+AT_ONCE = 6
+
+
+@pytest.fixture
+async def lying() -> AsyncIterator[LyingProvider]:
+    async with LyingProvider() as server:
+        yield server
+
+
+async def actions(pool: Pool) -> Counter[str]:
+    rows = await pool.fetch("SELECT action FROM audit_logs")
+    return Counter(row["action"] for row in rows)
+
+
+async def test_of_first_logins_at_once_one_makes_the_user_and_the_audit_log_says_so(
+    database: Database, pool: Pool, lying: LyingProvider
+) -> None:
+    people = 5
+    async with opened(database, **oidc(lying.url)) as new_browser:
+        for person in range(people):
+            lying.claims = {"sub": f"p{person}", "email": f"p{person}@example.org"}
+            answers = await asyncio.gather(*(log_in(new_browser()) for _ in range(AT_ONCE)))
+            assert [answer.status_code for answer in answers] == [302] * AT_ONCE
+
+    assert await pool.fetchval("SELECT count(*) FROM users") == people
+    assert await actions(pool) == {"user.create": people, "user.link": people, "session.open": people * AT_ONCE}
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 501, "a\x00b", "\ud800"])
+async def test_a_subject_that_can_not_be_kept_is_refused(
+    database: Database, pool: Pool, lying: LyingProvider, subject: str
+) -> None:
+    lying.claims = {"sub": subject}
+    settings = oidc(lying.url, jwt_audience="litemaas-api")
+    async with opened(database, **settings) as new_browser, new_browser() as browser:
+        token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", sub=subject))
+        answers: list[httpx2.Response] = [await log_in(browser), await browser.get(ME, headers=bearer(token))]
+
+    assert [answer.status_code for answer in answers] == [403, 403], [answer.text for answer in answers]
+    for answer in answers:
+        check_error(answer, 403, "forbidden")
+    assert await pool.fetchval("SELECT count(*) FROM users") == 0
