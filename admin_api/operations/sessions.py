@@ -9,7 +9,7 @@ from admin_api.operations.personal_tokens import refused
 from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, is_well_formed, new_key
-from gateway.storage import sessions
+from gateway.storage import accounts, sessions
 from gateway.storage.accounts import User
 from gateway.storage.sessions import Provider, Session
 
@@ -42,10 +42,14 @@ async def open_session(
     ip: str | None,
     user_agent: str | None,
 ) -> str:
-    """The cookie's value: the id and its signature. Only the id's digest is stored."""
+    """The cookie's value: the id and its signature. Only the id's digest is stored. Raises GatewayError `forbidden` for
+    one who was deactivated since he was admitted: his sessions were ended, and this one would be missed."""
     secret = new_key(ID_PREFIX)
     agent = "".join(c for c in user_agent or "" if c.isprintable())[:MOST_AGENT]
     async with pool.acquire() as connection, connection.transaction():
+        current = await accounts.lock_user(connection, user.id)
+        if current is None or current.status != "active":
+            raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
         session_id = await sessions.insert_session(
             connection,
             user_id=user.id,

@@ -9,7 +9,7 @@ from admin_api.operations.lookups import get_user
 from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.versions import check_version, version_of
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts
+from gateway.storage import accounts, sessions
 from gateway.storage.accounts import LOCALES, ROLES, Locale, Role, User, UserStatus
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ async def update_user(
     time_zone: str | None = None,
     as_of: str | None = None,
 ) -> User:
-    """Changes what is given. A deactivated user's keys, tokens and sessions are refused from the next call on.
+    """Changes what is given. A deactivated user's keys and tokens are refused from the next call on, his sessions end.
 
     Raises GatewayError `conflict` rather than leave no active admin, also when two remove each other at once, and
     `precondition_failed` if the user is not as of `as_of` any more.
@@ -144,7 +144,15 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
         if admins == [old.id] and (new.role, new.status) != ("admin", "active"):
             raise GatewayError("conflict", f"'{old.email}' is the last active admin; make another one first.")
         await write_user(connection, actor, old, new)
+        if new.status == "deactivated" != old.status:
+            await _end_sessions(connection, actor, old.id)
         return await get_user(connection, str(old.id))
+
+
+async def _end_sessions(executor: "Executor", actor: Actor, user_id: int) -> None:
+    """For good: who is let in again logs in again. Whoever has a stolen cookie does not come back with him."""
+    for session_id in await sessions.end_sessions(executor, user_id):
+        await note(executor, actor, "session.end", "session", session_id, new={"user_id": user_id})
 
 
 async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -> None:

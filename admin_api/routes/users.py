@@ -90,8 +90,8 @@ async def show_user(actor: Reader, pool: AppPool, response: Response, user: User
 async def update_user(
     actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, as_of: AsOf
 ) -> UserView:
-    """Changes what is given. A deactivated user's keys, tokens and sessions are refused from the next call on. The last
-    active admin stays one. A role given here holds until the next login, which adds what the groups give."""
+    """Changes what is given. A deactivated user's keys and tokens are refused from the next call on, until he is active
+    again; his sessions end. The last active admin stays one. A role given here holds until the next login, which adds what the groups give."""
     changed = await users.update_user(
         pool,
         actor,
