@@ -98,19 +98,20 @@ class IdentityProviders:
             return None
         try:
             metadata = await client.load_server_metadata()
-        except httpx2.HTTPError:
+        except (httpx2.HTTPError, ValueError, TypeError):
+            # Away, or not itself: the session has ended here in any case.
             return None
         if "end_session_endpoint" not in metadata:
             return None
         made: str = (await client.create_logout_url(client_id=self._settings.oidc_client_id))["url"]
-        return f"{made}{'&' if '?' in made else '?'}client_id={self._settings.oidc_client_id}"
+        return made
 
     async def _read_id_token(self, client: StarletteOAuth2App, token: Any, nonce: str) -> Person:
         metadata = await client.load_server_metadata()
         offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
         metadata["id_token_signing_alg_values_supported"] = [one for one in offered if one in ALGORITHMS]
         expected = {
-            "iss": {"essential": True, "value": self._settings.oidc_issuer},
+            "iss": {"essential": True, "values": list(self._settings.issuer_names)},
             "aud": {"essential": True, "values": [self._settings.oidc_client_id]},
         }
         claims = await client.parse_id_token(token, nonce=nonce, claims_options=expected)
@@ -166,7 +167,7 @@ class _explained:
     async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
         if isinstance(exc, httpx2.HTTPError):
             raise GatewayError("upstream_unavailable", "The identity provider does not answer; try again.") from exc
-        if isinstance(exc, AuthlibBaseError | JoseError | KeyError | ValueError):
+        if isinstance(exc, AuthlibBaseError | JoseError | KeyError | ValueError | TypeError | AttributeError):
             raise GatewayError("login_failed", "The identity provider's answer is not valid; log in again.") from exc
 
 

@@ -61,7 +61,7 @@ class JWTLogins:
                 key=key,
                 algorithms=list(ALGORITHMS),
                 audience=self._settings.jwt_audience,
-                issuer=self._settings.oidc_issuer,
+                issuer=self._settings.issuer_names,
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
@@ -72,11 +72,11 @@ class JWTLogins:
         return claims
 
     async def _find_key(self, kid: str) -> jwt.PyJWK:
-        age_s = monotonic() - self._asked_at
-        if age_s > KEEP_S or (kid not in self._keys and age_s > ASK_AGAIN_S):
+        # While somebody asks, a key that is known is taken as it is; only who has none waits for the answer.
+        if self._must_ask(kid) and not (kid in self._keys and self._lock.locked()):
             async with self._lock:
                 # Whoever waited here finds what the first one got.
-                if monotonic() - self._asked_at >= min(age_s, ASK_AGAIN_S):
+                if self._must_ask(kid):
                     await self._ask()
         if not self._keys:
             raise GatewayError("upstream_unavailable", "The identity provider's keys can not be had; try again.")
@@ -84,19 +84,25 @@ class JWTLogins:
             raise jwt.InvalidKeyError("the provider has no such key")
         return self._keys[kid]
 
+    def _must_ask(self, kid: str) -> bool:
+        age_s = monotonic() - self._asked_at
+        return age_s > KEEP_S or (kid not in self._keys and age_s > ASK_AGAIN_S)
+
     async def _ask(self) -> None:
         ca_file = self._settings.login_ca_file
         verify: Any = ssl.create_default_context(cafile=ca_file) if ca_file else True
-        self._asked_at = monotonic()
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify) as http:
                 where = f"{self._settings.oidc_issuer}/.well-known/openid-configuration"
                 metadata = (await http.get(where)).raise_for_status().json()
                 published = (await http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+            self._keys = {str(one.get("kid") or ""): key for one in published if (key := _public_key(one)) is not None}
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             # The keys known so far stay good: a provider that is away stops nobody who holds a token.
             return
-        self._keys = {str(one.get("kid") or ""): key for one in published if (key := _public_key(one)) is not None}
+        finally:
+            # At the end: a provider that is slow to fail is not asked by each who waited for it.
+            self._asked_at = monotonic()
 
 
 def _public_key(one: dict[str, Any]) -> jwt.PyJWK | None:
@@ -105,5 +111,5 @@ def _public_key(one: dict[str, Any]) -> jwt.PyJWK | None:
         return None
     try:
         return jwt.PyJWK.from_dict(one)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, ValueError, TypeError):
         return None

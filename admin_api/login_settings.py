@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.storage.accounts import ROLES, Role
 from gateway.web.addresses import parse_networks
 
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 ADDRESS: Final = "an https:// address, or http:// on this machine"
 
 
@@ -66,6 +67,8 @@ class LoginSettings(BaseSettings):
         parts = urlsplit(value)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
             raise ValueError(ADDRESS)
+        if not parts.hostname or parts.port == 0:
+            raise ValueError(ADDRESS)
         return value.rstrip("/")
 
     @field_validator("group_roles", mode="before")
@@ -111,6 +114,21 @@ class LoginSettings(BaseSettings):
             if getattr(self, setting) is not None and missing:
                 raise ValueError(f"LITEMAAS_{setting.upper()} needs {', '.join(missing)} too")
         return self
+
+    @property
+    def issuer_names(self) -> tuple[str, ...]:
+        """What tokens may say of who made them: a / at the end is part of some providers' names, and not of others'."""
+        return () if self.oidc_issuer is None else (self.oidc_issuer, f"{self.oidc_issuer}/")
+
+    @property
+    def own_origin(self) -> str | None:
+        """ADMIN_URL's, as browsers write it: small letters, no port that goes without saying, no path."""
+        if self.admin_url is None:
+            return None
+        parts = urlsplit(self.admin_url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+        return f"{parts.scheme}://{host}{port}"
 
     @property
     def is_secure(self) -> bool:

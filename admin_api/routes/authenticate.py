@@ -98,7 +98,7 @@ def _refuse_other_sites(request: Request, settings: Settings) -> None:
         return
     origin = request.headers.get("origin")
     is_allowed = origin is not None and origin.lower() in settings.cors_origins
-    own = {settings.admin_url, f"{request.url.scheme}://{request.headers.get('host', '')}"}
+    own = {settings.own_origin, f"{request.url.scheme}://{request.headers.get('host', '')}"}
     is_foreign = (origin is not None and origin not in own and not is_allowed) or (
         request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_allowed
     )

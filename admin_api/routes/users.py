@@ -91,7 +91,8 @@ async def update_user(
     actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, as_of: AsOf
 ) -> UserView:
     """Changes what is given. A deactivated user's keys and tokens are refused from the next call on, until he is active
-    again; his sessions end. The last active admin stays one. A role given here holds until the next login, which adds what the groups give."""
+    again; his sessions end. The last active admin stays one. A role given here holds until the next login, which adds
+    what the groups give."""
     changed = await users.update_user(
         pool,
         actor,

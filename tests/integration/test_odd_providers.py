@@ -1,0 +1,160 @@
+"""Identity providers and proxies as they are found: names with a / at the end, keys asked for at once, no answer."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import pytest
+from admin_client import check_error, settings_for
+from browsers import CSRF, ME, bearer, oidc, opened
+from conftest import Database
+from identity_servers import LyingProvider, log_in
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from admin_api.main import create_app
+
+AT_ONCE = 8
+
+
+@pytest.fixture
+async def lying() -> AsyncIterator[LyingProvider]:
+    async with LyingProvider() as server:
+        yield server
+
+
+@pytest.mark.parametrize("configured", ["", "/"])
+@pytest.mark.parametrize("told", ["", "/"])
+async def test_a_provider_may_have_a_slash_at_the_end_of_its_name(
+    database: Database, lying: LyingProvider, configured: str, told: str
+) -> None:
+    lying.claims = {"iss": lying.url + told}
+    settings = oidc(lying.url + configured, jwt_audience="litemaas-api")
+    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", iss=lying.url + told))
+    async with opened(database, **settings) as new_browser, new_browser() as browser:
+        back = await log_in(browser)
+        by_token = await new_browser().get(ME, headers=bearer(token))
+
+    assert (back.status_code, by_token.status_code) == (302, 200), (back.text, by_token.text)
+
+
+class Unwell(LyingProvider):
+    """Answers, but says nothing that could be read."""
+
+    answer: Response = PlainTextResponse("<html>Back soon</html>")
+
+    async def _discovery(self, _: Request) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize("answer", [PlainTextResponse("<html>Back soon</html>"), JSONResponse([1])])
+async def test_one_logs_out_here_whatever_the_provider_says(
+    database: Database, lying: LyingProvider, answer: Response
+) -> None:
+    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as browser:
+        await log_in(browser)
+        cookies = dict(browser.cookies)
+    # Another replica, which has not yet read what the provider publishes.
+    async with Unwell() as provider, opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+        provider.answer = answer
+        browser.cookies.update(cookies)
+        out = await browser.post("/api/auth/logout", headers=CSRF)
+        after = await browser.get(ME)
+        away = await browser.get("/api/auth/login")
+
+    assert (out.status_code, out.json()) == (200, {"logout_url": None})
+    check_error(after, 401, "not_authenticated")
+    check_error(away, 400, "login_failed")
+
+
+class WithEnd(LyingProvider):
+    """Has a place to end its own session."""
+
+    async def _discovery(self, request: Request) -> JSONResponse:
+        told = json.loads(bytes((await super()._discovery(request)).body))
+        return JSONResponse(told | {"end_session_endpoint": f"{self.url}/end?a=b"})
+
+
+async def test_where_to_log_out_at_the_provider_says_everything_once(database: Database) -> None:
+    async with WithEnd() as provider, opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+        await log_in(browser)
+        url = (await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"]
+
+    # A parameter that comes twice makes a request invalid (RFC 6749, 3.1).
+    assert parse_qsl(urlsplit(url).query) == [("a", "b"), ("client_id", "litemaas")]
+
+
+async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(
+    database: Database, lying: LyingProvider
+) -> None:
+    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api"))
+    settings = oidc(lying.url, jwt_audience="litemaas-api")
+    async with opened(database, **settings) as new_browser, new_browser() as client:
+        answers = await asyncio.gather(*(client.get(ME, headers=bearer(token)) for _ in range(AT_ONCE)))
+
+    assert [answer.status_code for answer in answers] == [200] * AT_ONCE
+    assert lying.jwks_asked == 1
+
+
+async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nobody_with_a_known_key(
+    database: Database, lying: LyingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, hung = oidc(lying.url, jwt_audience="litemaas-api"), 0
+    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api"))
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal hung
+        hung += 1
+        await reader.read()
+        writer.close()
+
+    async def ask(client: httpx2.AsyncClient) -> list[int]:
+        answers = await asyncio.gather(*(client.get(ME, headers=bearer(token)) for _ in range(AT_ONCE)))
+        return [answer.status_code for answer in answers]
+
+    async with opened(database, **settings) as open_old, open_old() as old:
+        await ask(old)
+        await lying.__aexit__(None, None, None)
+        # Longer than it has to pass between two questions.
+        monkeypatch.setattr("admin_api.jwt_logins.TIMEOUT_S", 0.6)
+        monkeypatch.setattr("admin_api.jwt_logins.ASK_AGAIN_S", 0.4)
+        async with await asyncio.start_server(hang, "127.0.0.1", int(lying.url.rpartition(":")[2])):
+            async with opened(database, **settings) as open_new, open_new() as new:
+                without_keys, asked_by_new = await ask(new), hung
+            monkeypatch.setattr("admin_api.jwt_logins.KEEP_S", 0.5)
+            await asyncio.sleep(0.6)
+            with_keys, asked_by_old = await ask(old), hung - asked_by_new
+
+    assert without_keys == [503] * AT_ONCE
+    assert with_keys == [200] * AT_ONCE
+    assert (asked_by_new, asked_by_old) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "public", ["https://Portal.Example.com", "https://portal.example.com:443", "https://portal.example.com/litemaas"]
+)
+async def test_the_address_of_the_settings_is_known_as_browsers_write_it(
+    database: Database, lying: LyingProvider, public: str
+) -> None:
+    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(lying.url)))
+    transport, origin = httpx2.ASGITransport(app=app), "https://portal.example.com"
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=origin) as browser:
+        away = await browser.get("/api/auth/login")
+        async with httpx2.AsyncClient() as elsewhere:
+            back = (await elsewhere.get(away.headers["location"])).headers["location"]
+        await browser.get(f"/api/auth/callback?{urlsplit(back).query}")
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    # TLS ends at a proxy: what arrives here came by http.
+    plain = httpx2.AsyncClient(transport=transport, base_url="http://portal.example.com")
+
+    async def change(page: str) -> int:
+        headers = CSRF | {"origin": page, "cookie": cookie}
+        return (await plain.patch(ME, json={"name": "x"}, headers=headers)).status_code
+
+    async with app.router.lifespan_context(app), plain:
+        statuses = [await change(page) for page in (origin, "https://example.com", f"{origin}:444", f"{origin}.evil")]
+
+    assert statuses == [200, 403, 403, 403]
