@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # Signatures only the provider can make: neither `none` nor one made with a shared secret.
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TIMEOUT_S: Final = 10.0
+# Of the last year that a time here can have.
+MOST_SECONDS: Final = 253_000_000_000
 OPENSHIFT_USER: Final = "/apis/user.openshift.io/v1/users/~"
 
 
@@ -140,6 +143,7 @@ class IdentityProviders:
             is_email_verified=True,
             name=str(user.get("fullName") or name),
             groups=[str(group) for group in user.get("groups") or []],
+            told_at=datetime.now(UTC),
         )
 
 
@@ -155,7 +159,14 @@ def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
         is_email_verified=verified is True,
         name=str(claims.get("name") or ""),
         groups=[str(group) for group in groups] if isinstance(groups, list) else None,
+        told_at=_moment(claims.get("iat")),
     )
+
+
+def _moment(seconds: Any) -> datetime | None:
+    """Of a claim that was checked not to lie ahead; None for what is no time."""
+    is_time = isinstance(seconds, int | float) and 0 <= seconds <= MOST_SECONDS
+    return datetime.fromtimestamp(seconds, UTC) if is_time else None
 
 
 class _explained:

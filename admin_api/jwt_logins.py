@@ -10,7 +10,7 @@ import jwt
 
 from admin_api.identity_providers import ALGORITHMS, TIMEOUT_S, person_of
 from admin_api.operations.actors import Actor
-from admin_api.operations.logins import RoleRules, admit_person, find_known, has_role_changed
+from admin_api.operations.logins import RoleRules, admit_person, find_known
 from admin_api.operations.personal_tokens import refused
 from gateway.domain.errors import GatewayError
 
@@ -45,9 +45,8 @@ class JWTLogins:
         claims = await self._verify(token)
         person = person_of(claims, self._settings)
         rules = RoleRules(group_roles=self._settings.group_roles, initial_admins=self._settings.initial_admins)
-        user = await find_known(pool, person)
-        # Without the claim a token says nothing of groups, and what the last login said holds.
-        if user is None or (person.groups is not None and has_role_changed(user, person, rules)):
+        user = await find_known(pool, person, rules)
+        if user is None:
             user = await admit_person(pool, person, rules, request_id=request_id, ip=ip)
         if user.status != "active":
             raise refused("The user of this token is deactivated; ask an admin.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from admin_api.operations.users import write_user
 from gateway.domain.errors import GatewayError
 from gateway.storage import accounts, sessions
 from gateway.storage.accounts import Role, User
+from gateway.storage.sessions import Identity
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -22,7 +24,7 @@ STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Who it is, as the provider says. `groups` None: it does not tell any."""
+    """Who it is, as the provider said at `told_at` (None: it does not say when). `groups` None: it tells none."""
 
     issuer: str
     subject: str
@@ -30,6 +32,7 @@ class Person:
     is_email_verified: bool
     name: str
     groups: Sequence[str] | None
+    told_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +66,17 @@ async def admit_person(
     choose his address at some provider could become anybody.
     """
     async with pool.acquire() as connection, connection.transaction():
-        user = await _find_known(connection, person)
+        known = await _find_identity(connection, person)
+        user_id = known.user_id if known else (await _link(connection, person, request_id, ip)).id
+        user = await accounts.lock_user(connection, user_id)
         if user is None:
-            user = await _link(connection, person, request_id, ip)
-        user = await accounts.lock_user(connection, user.id) or user
+            raise RuntimeError("a user who was there is not there any more")
         if user.status != "active":
             raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
-        new = rules.apply(user, person)
+        # Under the user's lock. What was said before the last word gives back no group that went since.
+        issuer, subject = person.issuer, person.subject
+        is_last_word = await sessions.update_told(connection, issuer=issuer, subject=subject, at=person.told_at)
+        new = rules.apply(user, person) if is_last_word else user
         if not new.name and person.name:
             new = replace(new, name=_shown_name(person))
         if new != user:
@@ -78,21 +85,28 @@ async def admit_person(
         return new
 
 
-def has_role_changed(user: User, person: Person, rules: RoleRules) -> bool:
-    """Whether what the provider says now would make something else of him."""
-    return rules.apply(user, person) != user
-
-
-async def find_known(pool: "Pool", person: Person) -> User | None:
-    """The user this person is; None before the first login."""
+async def find_known(pool: "Pool", person: Person, rules: RoleRules) -> User | None:
+    """The user this person is; None before the first login, and where what the provider says now is news."""
     async with pool.acquire() as connection:
-        return await _find_known(connection, person)
+        known = await _find_identity(connection, person)
+        user = None if known is None else await accounts.find_user(connection, user_id=known.user_id)
+    if known is None or user is None or user.status != "active":
+        return user
+    # Without the claim nothing is said of groups, and what the last login said holds.
+    is_news = person.groups is not None and (
+        _is_later(person.told_at, known.groups_told_at)
+        or (person.told_at == known.groups_told_at and rules.apply(user, person) != user)
+    )
+    return None if is_news else user
 
 
-async def _find_known(executor: "Executor", person: Person) -> User | None:
+def _is_later(told_at: datetime | None, known_at: datetime | None) -> bool:
+    return told_at is not None and (known_at is None or told_at > known_at)
+
+
+async def _find_identity(executor: "Executor", person: Person) -> Identity | None:
     _check_subject(person.subject)
-    user_id = await sessions.find_identity(executor, issuer=person.issuer, subject=person.subject)
-    return None if user_id is None else await accounts.find_user(executor, user_id=user_id)
+    return await sessions.find_identity(executor, issuer=person.issuer, subject=person.subject)
 
 
 async def _link(executor: "Executor", person: Person, request_id: UUID | None, ip: str | None) -> User:
@@ -114,7 +128,9 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     issuer, subject = person.issuer, person.subject
     if await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
         await note(executor, actor, "user.link", "user", user.id, new={"issuer": issuer, "subject": subject})
-    elif await sessions.find_identity(executor, issuer=issuer, subject=subject) != user.id:
+        return user
+    known = await sessions.find_identity(executor, issuer=issuer, subject=subject)
+    if known is None or known.user_id != user.id:
         raise GatewayError("forbidden", f"'{email}' is somebody else at this identity provider; ask an admin.")
     return user
 

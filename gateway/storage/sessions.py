@@ -123,15 +123,35 @@ async def delete_old(executor: "Executor") -> None:
     await executor.execute(DELETE_OLD)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which user a person at a provider is. `groups_told_at`: when the provider said what groups count now; None: it
+    never said when."""
+
+    user_id: int
+    groups_told_at: datetime | None
+
+
 FIND_IDENTITY: Final = """
-SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2
+SELECT user_id, groups_told_at FROM identities WHERE issuer = $1 AND subject = $2
 """
 
 
-async def find_identity(executor: "Executor", *, issuer: str, subject: str) -> int | None:
-    """The id of the user who is this person there."""
-    user_id: int | None = await executor.fetchval(FIND_IDENTITY, issuer, subject)
-    return user_id
+async def find_identity(executor: "Executor", *, issuer: str, subject: str) -> Identity | None:
+    """None: nobody knows this person."""
+    row = await executor.fetchrow(FIND_IDENTITY, issuer, subject)
+    return Identity(**row) if row else None
+
+
+UPDATE_TOLD: Final = """
+UPDATE identities SET groups_told_at = $3
+WHERE issuer = $1 AND subject = $2 AND (groups_told_at IS NULL OR groups_told_at <= $3) RETURNING user_id
+"""
+
+
+async def update_told(executor: "Executor", *, issuer: str, subject: str, at: datetime | None) -> bool:
+    """Keeps when the provider spoke of groups; False if it has spoken of them later."""
+    return await executor.fetchval(UPDATE_TOLD, issuer, subject, at) is not None
 
 
 INSERT_IDENTITY: Final = """

@@ -1,0 +1,95 @@
+"""A role goes with its group: what the provider said before gives none back."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from admin_client import check_error
+from browsers import ME, bearer, oidc, opened
+from conftest import Database
+from factories import ADMIN, make_token
+from identity_servers import LyingProvider, log_in
+
+from admin_api.operations import users
+from gateway.storage.postgres import Pool
+
+ANN = "ann@example.org"
+
+
+@pytest.fixture
+async def lying() -> AsyncIterator[LyingProvider]:
+    async with LyingProvider() as server:
+        yield server
+
+
+def token(lying: LyingProvider, age_s: int, **claims: Any) -> dict[str, str]:
+    """Signed so many seconds ago, and good for as long as an hour."""
+    now = int(time.time())
+    claims = lying.all_claims(aud="litemaas-api", iat=now - age_s, exp=now - age_s + 3600) | claims
+    return bearer(lying.keys[0].sign({name: value for name, value in claims.items() if value is not None}))
+
+
+def settings(lying: LyingProvider) -> dict[str, Any]:
+    return oidc(lying.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
+
+
+async def test_a_token_that_outlives_its_group_gives_no_role_back(
+    database: Database, pool: Pool, lying: LyingProvider
+) -> None:
+    old, new = token(lying, 100, groups=["bosses"]), token(lying, 50, groups=[])
+    newest = token(lying, 10, groups=["bosses"])
+    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+        roles = [(await client.get(ME, headers=login)).json()["role"] for login in (old, old, new, new, old)]
+        own = await make_token(pool, await users.find_user(pool, ADMIN, ANN), role="user")
+        forbidden = await client.get("/api/v1/users", headers=bearer(own.secret))
+        back = (await client.get(ME, headers=newest)).json()["role"]
+
+    assert roles == ["admin", "admin", "user", "user", "user"]
+    check_error(forbidden, 403, "forbidden")
+    assert back == "admin"
+    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'user.update'") == 3
+
+
+async def test_a_login_in_a_browser_is_newer_than_a_token_made_before(
+    database: Database, pool: Pool, lying: LyingProvider
+) -> None:
+    old = token(lying, 100, groups=["bosses"])
+    lying.claims = {"groups": []}
+    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+        before = (await client.get(ME, headers=old)).json()["role"]
+        await log_in(client)
+        after = [(await client.get(ME)).json()["role"], (await new_browser().get(ME, headers=old)).json()["role"]]
+
+    assert (before, after) == ("admin", ["user", "user"])
+
+
+async def test_new_tokens_that_say_the_same_change_nothing(
+    database: Database, pool: Pool, lying: LyingProvider
+) -> None:
+    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+        for age_s in (40, 30, 20, 30):
+            assert (await client.get(ME, headers=token(lying, age_s, groups=[]))).status_code == 200
+    seen = await pool.fetchval("SELECT round(extract(epoch FROM now() - groups_told_at) / 10) FROM identities")
+
+    assert int(seen) == 2
+    assert await pool.fetch("SELECT action FROM audit_logs ORDER BY id") == [("user.create",), ("user.link",)]
+
+
+async def test_a_token_that_does_not_say_when_it_was_made_takes_back_nothing_that_was_said_later(
+    database: Database, lying: LyingProvider
+) -> None:
+    undated, dated = token(lying, 0, iat=None, groups=["bosses"]), token(lying, 50, groups=[])
+    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+        roles = [(await client.get(ME, headers=login)).json()["role"] for login in (undated, dated, undated)]
+
+    assert roles == ["admin", "user", "user"]
+
+
+async def test_a_new_token_of_who_is_deactivated_is_no_login(
+    database: Database, pool: Pool, lying: LyingProvider
+) -> None:
+    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+        await client.get(ME, headers=token(lying, 20, groups=[]))
+        await users.update_user(pool, ADMIN, ANN, status="deactivated")
+        check_error(await client.get(ME, headers=token(lying, 10, groups=["bosses"])), 401, "not_authenticated")
