@@ -94,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.identity_providers = IdentityProviders(settings)
     app.state.jwt_logins = JWTLogins(settings)
-    app.state.routes = [route for router in ROUTERS for route in router.routes]
+    app.state.routes = [route for router in (*ROUTERS, docs.router) for route in router.routes]
     envelope.install(app, is_secure=settings.is_secure, cors_origins=settings.cors_origins)
     for router in (*ROUTERS, docs.router):
         app.include_router(router)

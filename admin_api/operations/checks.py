@@ -44,7 +44,8 @@ def check_word(field: str, value: str, words: Sequence[str]) -> str:
 
 def check_email(value: str) -> str:
     """In lower case. Only its form: whether it receives mail is for the identity provider to know."""
-    email = check_text("email", value, least=3, most=254).lower()
+    # Again in lower case: some letters are two then.
+    email = check_text("email", check_text("email", value, least=3, most=254).lower(), least=3, most=254)
     name, at, host = email.rpartition("@")
     if not (at and name and host) or any(c.isspace() for c in email):
         raise invalid("email", "email has the form name@host.")

@@ -16,6 +16,8 @@ from admin_api.operations.checks import invalid
 
 MOST_URL: Final = 2000
 RESOLVE_S: Final = 5.0
+# All of IPv6 that is given out to the public; Python counts site-local addresses (fec0::/10) and ::/96 as global.
+PUBLIC_IPV6: Final = ip_network("2000::/3")
 # NAT64 and Teredo carry an IPv4 address inside, which a translator on the way may take for one of its own network.
 TRANSLATED: Final = tuple(ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32"))
 
@@ -56,7 +58,8 @@ def check_address(address: IPv4Address | IPv6Address, rules: ReceiverRules) -> N
     if any(plain in network or address in network for network in rules.networks):
         return
     is_translated = any(address in network for network in TRANSLATED)
-    if is_translated or not plain.is_global or plain.is_multicast or not address.is_global:
+    is_given_out = plain.version == 4 or plain in PUBLIC_IPV6
+    if is_translated or not is_given_out or not plain.is_global or plain.is_multicast or not address.is_global:
         raise ReceiverError(
             "The address is a private one, which webhooks may not call unless LITEMAAS_WEBHOOK_NETWORKS allows it."
         )

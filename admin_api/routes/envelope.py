@@ -204,6 +204,11 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
     elif isinstance(exc.__cause__, GatewayError):
         # FastAPI wraps what reading the body raised.
         error = exc.__cause__
+    elif isinstance(exc.__cause__, RecursionError | ValueError):
+        message = (
+            "The request body can not be read: it is no UTF-8, nested too deeply, or holds a number of too many digits."
+        )
+        error = GatewayError("invalid_json", message)
     elif exc.status_code < 500:
         error = GatewayError("invalid_request", str(exc.detail), headers=exc.headers)
     else:
@@ -216,7 +221,8 @@ def _allow(request: Request) -> dict[str, str]:
     matches too, as `/models/{name}` does `/models/sync`."""
     routes: list[Any] = request.app.state.routes
     path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
-    methods: set[str] = set().union(*(route.methods for route in routes if route.path == path))
+    # The document's own route is FastAPI's, which stands in no router of ours.
+    methods: set[str] = set().union(*(route.methods for route in routes if route.path == path)) or {"GET"}
     return {"allow": ", ".join(sorted(methods))}
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.model_sync import LiteLLM
@@ -31,11 +31,23 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     503: {"model": ErrorView, "description": "The database or LiteLLM does not answer"},
 }
 
+# More than any body of ours has.
+MOST_FIELDS: Final = 200
+
+
+def bound_fields(value: Any) -> Any:
+    """Each field that nobody knows is an error of its own, and a body has room for a hundred thousand: seconds in which
+    nobody else is answered."""
+    if isinstance(value, dict) and len(value) > MOST_FIELDS:
+        raise ValueError(f"{MOST_FIELDS} fields at most")
+    return value
+
 
 class Body(BaseModel):
     """A request's body: a field nobody knows is an error, not silence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _bound_fields = model_validator(mode="before")(bound_fields)
 
 
 async def allow_admin(actor: Annotated[Actor, Depends(authenticate)]) -> Actor:

@@ -3,13 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from admin_api.operations import saved_settings
 from admin_api.operations.checks import invalid
 from admin_api.operations.limit_words import parse_usd
 from admin_api.operations.saved_settings import SavedSettings
-from admin_api.routes.requests import ERRORS, Admin, AppPool, Reader
+from admin_api.routes.requests import ERRORS, Admin, AppPool, Reader, bound_fields
 from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
 from admin_api.views.saved_settings import SavedSettingsView
 
@@ -20,6 +20,7 @@ class SettingsChange(SavedSettings):
     """Entries to be set, as GET shows them; those left out stay. null is none, or unlimited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    _bound_fields = model_validator(mode="before")(bound_fields)
 
     key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
     key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None

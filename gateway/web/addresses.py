@@ -17,11 +17,14 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 @lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
-    """None for what is no address; an IPv4 address in IPv6's clothes is the IPv4 one."""
+    """None for what is no address; an IPv4 address in IPv6's clothes is the IPv4 one. Without a zone (`%eth0`): that is
+    an interface of the machine that wrote it, may be any text, and is nothing that Postgres keeps."""
     try:
         address = ip_address(text.strip().strip("[]"))
     except ValueError:
         return None
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        address = IPv6Address(int(address))
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 

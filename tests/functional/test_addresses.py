@@ -58,6 +58,8 @@ async def test_a_trusted_proxy_tells_where_a_call_comes_from(make: MakeCaller, s
         ("10.0.0.1", "", "10.0.0.1"),
         ("192.0.2.9", "203.0.113.5", "192.0.2.9"),
         ("::ffff:10.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("10.0.0.1", "fe80::1%eth0", "fe80::1"),
+        ("10.0.0.1", "2001:db8::1%<any text>", "2001:db8::1"),
     ],
 )
 def test_addresses_are_read_from_the_right_for_as_long_as_they_are_trusted(

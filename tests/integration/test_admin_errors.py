@@ -1,7 +1,10 @@
 """Around every request of the admin API: login, request ids, one shape of errors, health."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
+from time import perf_counter
 from uuid import UUID
 
 import asyncpg
@@ -9,9 +12,15 @@ import httpx2
 import pytest
 from admin_client import LOGIN, NOWHERE, ROUTES, TOKEN, check_error, settings_for
 from conftest import Database
+from factories import make_user
 
 from admin_api.main import create_app
+from gateway.storage.postgres import Pool
 
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+    "AND application_name = 'litemaas-admin'"
+)
 # For those who have no login yet; the matrix of roles knows of each.
 OPEN = ("/health", "/metrics", "/docs", "/api/auth/providers", "/api/auth/login", "/api/auth/callback")
 
@@ -58,11 +67,36 @@ async def test_a_wrong_method_is_told_all_the_right_ones(admin: httpx2.AsyncClie
     assert answer.headers["allow"] == "GET, POST"
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/metrics", "/openapi.json", "/health/live"])
+async def test_what_is_beside_the_api_tells_its_methods_too(admin: httpx2.AsyncClient, path: str) -> None:
+    assert (await admin.delete(path)).headers["allow"] == "GET"
+
+
 async def test_wrong_fields_are_named_each(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/api/v1/users", json={"role": "king", "surprise": 1})
 
     details = check_error(answer, 422, "validation_failed")
     assert {field["field"] for field in details["fields"]} == {"email", "role", "surprise"}
+
+
+async def test_a_body_of_very_many_fields_takes_no_longer_than_one_of_its_size(admin: httpx2.AsyncClient) -> None:
+    many = json.dumps({f"k{number}": 1 for number in range(60_000)})
+    one = json.dumps({"name": "x" * (len(many) - 12)})
+    spent: dict[str, list[float]] = {many: [], one: []}
+    for _ in range(3):
+        for path, method in (("/api/v1/users", "POST"), ("/api/v1/admin/settings", "PUT")):
+            for content in (many, one):
+                begun = perf_counter()
+                answer = await admin.request(
+                    method, path, content=content, headers={"content-type": "application/json"}
+                )
+                spent[content].append(perf_counter() - begun)
+                fields = check_error(answer, 422, "validation_failed")["fields"]
+                assert isinstance(fields, list)
+                assert len(fields) <= 3
+
+    # It was 100 times as long.
+    assert min(spent[many]) < 20 * min(spent[one])
 
 
 async def test_what_an_operation_finds_wrong_has_the_same_shape(admin: httpx2.AsyncClient) -> None:
@@ -73,13 +107,15 @@ async def test_what_an_operation_finds_wrong_has_the_same_shape(admin: httpx2.As
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"email":', b"\xff\xfe", b'{"email": "\\ud800@x.org"}', b'{"\\ud800": 1}', b"[" * 9]
-)
+    "body", [b'{"email":', b"\xff\xfe", b'{"email": "\\ud800@x.org"}', b'{"\\ud800": 1}', b"[" * 9,
+     b"[" * 100_000 + b"]" * 100_000, b'{"email": ' + b"9" * 5000 + b"}"]
+)  # fmt: skip
 async def test_a_body_that_can_not_be_read_is_the_callers_mistake(admin: httpx2.AsyncClient, body: bytes) -> None:
     answer = await admin.post("/api/v1/users", content=body, headers={"content-type": "application/json"})
 
-    assert answer.status_code in (400, 422), answer.text
-    check_error(answer, answer.status_code, answer.json()["error"]["code"])
+    code = answer.json()["error"]["code"]
+    assert (answer.status_code, code) in ((400, "invalid_json"), (422, "validation_failed")), answer.text
+    check_error(answer, answer.status_code, code)
 
 
 @pytest.mark.parametrize("is_declared", [True, False])
@@ -113,6 +149,32 @@ async def test_without_postgres_it_starts_says_so_and_answers_503() -> None:
 
 async def test_with_postgres_it_is_ready(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get("/health/ready")).json() == {"status": "ready", "parts": {"postgres": True}}
+
+
+async def test_while_all_connections_are_busy_it_is_not_ready_and_says_so_in_time(
+    database: Database, pool: Pool
+) -> None:
+    user = await make_user(pool)
+    app = create_app(settings_for(database.app_url, admin_pool_size=2))
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
+    ):
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM users FOR UPDATE")
+            path = f"/api/v1/users/{user.id}"
+            waiting = [asyncio.create_task(admin.patch(path, json={"name": name})) for name in "abc"]
+            async with asyncio.timeout(20):
+                while await pool.fetchval(WAITING) < 2:
+                    await asyncio.sleep(0.05)
+                busy = await admin.get("/health/ready")
+        done = await asyncio.gather(*waiting)
+        after = await admin.get("/health/ready")
+
+    assert (busy.status_code, busy.json()["parts"]) == (503, {"postgres": False})
+    assert [answer.status_code for answer in done] == [200] * 3
+    assert after.status_code == 200
 
 
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database, admin: httpx2.AsyncClient) -> None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import httpx2
 import pytest
-from admin_client import check_error
+from admin_client import LOGIN, check_error, settings_for
 from conftest import Database
 from factories import ADMIN, READER, make_user, owner_of
 
+from admin_api.main import create_app
 from admin_api.operations import teams
 from admin_api.operations.audit import ROWS_A_PART, list_activity, list_audit
 from gateway.domain.errors import GatewayError
@@ -191,3 +192,19 @@ async def test_the_owner_may_let_old_rows_go_and_no_young_ones(database: Databas
     await owner.close()
     assert pruned == 1
     assert [tuple(row) for row in rows] == [("2", "test", "me"), ("all", "audit.prune", "ana")]
+
+
+async def test_a_change_is_noted_from_wherever_a_proxy_says_it_came(database: Database, pool: Pool) -> None:
+    app = create_app(settings_for(database.app_url, trusted_proxies="127.0.0.1"))
+    transport = httpx2.ASGITransport(app=app, client=("127.0.0.1", 5))
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
+    ):
+        for number, told in enumerate(("2001:db8::1%eth0", "fe80::1%'; --", "nonsense", "192.0.2.1")):
+            asked = {"email": f"u{number}@example.org"}
+            answer = await admin.post("/api/v1/users", json=asked, headers={"x-forwarded-for": told})
+            assert answer.status_code == 201, answer.text
+
+    noted = [row["ip"] for row in await pool.fetch("SELECT host(ip) AS ip FROM audit_logs ORDER BY id")]
+    assert noted == ["2001:db8::1", "fe80::1", "127.0.0.1", "192.0.2.1"]

@@ -22,7 +22,8 @@ def test_an_address_is_kept_in_lower_case() -> None:
 
 
 @pytest.mark.parametrize(
-    "email", ["", "ann", "@x", "ann@", "a b@x.org", "a\x00@x.org", "a" * 250 + "@x.org", "\ud800@x"]
+    "email",
+    ["", "ann", "@x", "ann@", "a b@x.org", "a\x00@x.org", "a" * 250 + "@x.org", "İ" * 200 + "@x.org", "\ud800@x"],
 )
 def test_what_is_no_address_is_refused_by_its_field(email: str) -> None:
     with pytest.raises(GatewayError) as caught:

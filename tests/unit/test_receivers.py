@@ -21,7 +21,8 @@ STRICT = ReceiverRules()
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254",
      "100.64.0.1", "0.0.0.0", "224.0.0.1",
      "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-     "2002:7f00:1::", "64:ff9b:1::1", "64:ff9b::a9fe:a9fe", "::"],
+     "2002:7f00:1::", "64:ff9b:1::1", "64:ff9b::a9fe:a9fe", "::",
+     "fec0::1", "::10.0.0.1", "5f00::1", "4000::1"],
 )  # fmt: skip
 def test_addresses_of_this_machine_and_network_are_refused(address: str) -> None:
     with pytest.raises(ReceiverError, match="LITEMAAS_WEBHOOK_NETWORKS"):
