@@ -26,6 +26,7 @@ FIRST_RECONNECT_S = 0.05
 LONGEST_RECONNECT_S = 1.0
 # To log in and load the scripts: a server that hangs must not be waited for without end.
 LEAST_CONNECT_S = 2.0
+CANCEL_AGAIN_S = 0.5
 
 # What a script or command raises that the server refused.
 ScriptFailed = RedisError
@@ -112,9 +113,13 @@ class RedisLink:
         await self._first_try.wait()
 
     async def close(self) -> None:
-        if self._task is not None:
+        if self._task is None:
+            return
+        # Until it is heard: connecting may swallow it, where the server answers at the same moment.
+        while not self._task.done():
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait((self._task,), timeout=CANCEL_AGAIN_S)
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def run(self, script: Script, key: str, *args: Argument, asking: bool = False) -> Any:
         try:

@@ -131,6 +131,24 @@ async def test_a_server_that_hangs_does_not_keep_a_gateway_from_starting(server:
     await scripts.close()
 
 
+async def test_it_closes_whenever_the_server_answers_again(server: Valkey) -> None:
+    closed = 0
+    for tenths_ms in range(0, 40, 2):
+        scripts = connect(server.url(), SCRIPTS, timeout_s=1)
+        with hanging(server):
+            opening = asyncio.create_task(scripts.open())
+            # Logs in, and has no answer yet.
+            await asyncio.sleep(0.03)
+        await asyncio.sleep(tenths_ms / 10_000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await scripts.close()
+                closed += 1
+        opening.cancel()
+
+    assert closed == 20
+
+
 async def test_scripts_that_were_flushed_are_sent_whole(server: Valkey) -> None:
     async with opened([server], server.url(), gateways=1) as place:
         bench = place.new_account()
