@@ -44,6 +44,8 @@ from gateway.storage.redis_urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
+# Longer than this nobody waits for a connection to Postgres: he is told to come again.
+POOL_WAIT_S: Final = 10.0
 ROUTERS: Final = (
     auth.router,
     # Before the users': `me` is no user's name.
@@ -112,6 +114,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ca_file=settings.database_ca_file,
         name="litemaas-admin",
         plans_anew=True,
+        wait_s=POOL_WAIT_S,
     )
     background = Background()
     # A slow mail server or name server must not hold what others wait for; the loop's own are six on two cores.

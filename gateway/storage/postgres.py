@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
@@ -31,6 +31,28 @@ async def _keep(_: object) -> None:
     anything for longer than its transaction."""
 
 
+class BoundedPool(asyncpg.Pool):
+    """Lends a connection within `wait_s`, or raises TimeoutError: behind a Postgres that hangs everybody would wait for
+    everybody before him."""
+
+    def __init__(self, url: str, *, wait_s: float | None, **settings: Any) -> None:
+        # Beside `settings`, what asyncpg.create_pool fills in.
+        super().__init__(
+            url,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300.0,
+            loop=None,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            **settings,
+        )
+        self.wait_s = wait_s
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """As asyncpg's; `timeout` instead of `wait_s`."""
+        return super().acquire(timeout=self.wait_s if timeout is None else timeout)
+
+
 def new_pool(
     url: str,
     *,
@@ -39,19 +61,21 @@ def new_pool(
     ca_file: Path | None = None,
     name: str = "litemaas",
     plans_anew: bool = False,
+    wait_s: float | None = None,
 ) -> "Pool":
     """A pool that has not connected yet: the program starts while Postgres is away, and says so in readiness.
 
     `await pool` connects it. PgBouncer in transaction mode can not keep prepared statements: no cache then.
     `plans_anew` is for lists whose filters may be absent: each call is planned for the filters it has, where one plan
-    for all of them would read whole tables.
+    for all of them would read whole tables. `wait_s` is the longest anybody waits for a connection; None: without end.
     """
     settings = {"application_name": name}
     if plans_anew and not behind_pgbouncer:
         # Without a cache every statement is planned anew, and PgBouncer refuses parameters it does not know.
         settings["plan_cache_mode"] = "force_custom_plan"
-    pool: Pool = asyncpg.create_pool(
+    pool: Pool = BoundedPool(
         url,
+        wait_s=wait_s,
         min_size=0,
         max_size=size,
         timeout=5,

@@ -177,6 +177,33 @@ async def test_while_all_connections_are_busy_it_is_not_ready_and_says_so_in_tim
     assert after.status_code == 200
 
 
+async def test_nobody_waits_without_end_for_a_connection(
+    database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("admin_api.main.POOL_WAIT_S", 0.5)
+    user = await make_user(pool)
+    app = create_app(settings_for(database.app_url, admin_pool_size=2))
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
+    ):
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM users FOR UPDATE")
+            path = f"/api/v1/users/{user.id}"
+            asked = [asyncio.create_task(admin.patch(path, json={"name": name})) for name in "abcde"]
+            async with asyncio.timeout(20):
+                while sum(one.done() for one in asked) < 3:
+                    await asyncio.sleep(0.05)
+        answers = await asyncio.gather(*asked)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
+    for answer in answers:
+        if answer.status_code == 503:
+            check_error(answer, 503, "database_unavailable")
+            assert answer.headers["retry-after"] == "5"
+
+
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database, admin: httpx2.AsyncClient) -> None:
     # A schema that the code does not expect, as after a wrong deployment.
     owner = await asyncpg.connect(database.owner_url)
