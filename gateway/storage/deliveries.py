@@ -59,10 +59,12 @@ class DeliveryReport:
     is_held: bool
 
 
+# Waits for one that is just being deleted, and leaves it out then.
 INSERT_FOR_WEBHOOKS: Final = """
 INSERT INTO deliveries (channel, webhook_id, event, payload, alert_id)
 SELECT 'webhook', id, $1, $2::jsonb, $4 FROM webhooks
 WHERE enabled AND $1 = ANY(events) AND (account_id IS NULL OR account_id = $3)
+FOR KEY SHARE
 """
 
 # Whose it is; if that is nobody in particular, the owner of the account or the owners of the team. Nobody is told of

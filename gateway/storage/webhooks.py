@@ -59,9 +59,10 @@ async def update_webhook(
     await executor.execute(UPDATE_WEBHOOK, webhook_id, url, list(events), enabled)
 
 
+# Messages for it go on being written meanwhile, each of which names it.
 LOCK_WEBHOOK: Final = """
 SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
-FROM webhooks WHERE id = $1 FOR UPDATE
+FROM webhooks WHERE id = $1 FOR NO KEY UPDATE
 """
 
 

@@ -1,0 +1,74 @@
+"""Changes that meet: neither waits for the other in a circle, which Postgres would end by failing one of them."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import asyncpg
+from admin_client import SECRET_KEYS
+from factories import ADMIN, PEPPERS, make_model, make_subscription, make_user, owner_of
+
+from admin_api.operations import keys, subscriptions, users
+from admin_api.operations.receivers import ReceiverRules
+from admin_api.operations.webhooks import create_webhook, delete_webhook
+from admin_api.seals import SecretKeys
+from gateway.domain.errors import GatewayError
+from gateway.storage import webhooks
+from gateway.storage.postgres import Pool
+
+KEYS = SecretKeys.parse(SECRET_KEYS)
+ROUNDS = 15
+EVENTS = ["subscription.suspended", "subscription.active"]
+
+
+def outcomes(done: list[Any]) -> Counter[str]:
+    """How each ended. What failed leaves a state that the next may not be for, so refusals are counted too."""
+    for one in done:
+        if isinstance(one, BaseException) and not isinstance(one, asyncpg.PostgresError | GatewayError):
+            raise one
+    return Counter(type(one).__name__ if isinstance(one, BaseException) else "done" for one in done)
+
+
+async def test_a_user_is_changed_while_he_makes_keys(pool: Pool) -> None:
+    user = await make_user(pool)
+    await make_subscription(pool, user, await make_model(pool))
+    wish = keys.KeyWish(models=["small"], user=user.email)
+    seen: Counter[str] = Counter()
+    for number in range(ROUNDS):
+        zone = ("Europe/Madrid", "Asia/Tokyo")[number % 2]
+        work = [users.update_user(pool, ADMIN, user.email, time_zone=zone)]
+        work += [keys.create_key(pool, owner_of(user), PEPPERS, wish) for _ in range(4)]  # type: ignore[list-item]
+        seen += outcomes(await asyncio.gather(*work, return_exceptions=True))
+        await pool.execute("UPDATE api_keys SET revoked_at = now()")
+
+    assert seen == {"done": 5 * ROUNDS}
+
+
+async def test_news_are_written_while_secrets_are_rotated(pool: Pool) -> None:
+    row = await make_subscription(pool, await make_user(pool), await make_model(pool))
+    url = "https://hooks.example.com/"
+    made = await create_webhook(pool, ADMIN, KEYS, ReceiverRules(), url=url, events=EVENTS)
+    async with pool.acquire() as connection, connection.transaction():
+        # As a rotation has it, until the last secret is sealed anew.
+        await webhooks.lock_webhook(connection, made.webhook.id)
+        async with asyncio.timeout(10):
+            await subscriptions.change_subscription(pool, ADMIN, row.id, "suspend", reason="because")
+
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE event = 'subscription.suspended'") == 2
+
+
+async def test_a_webhook_is_deleted_while_news_are_written(pool: Pool) -> None:
+    owner = await make_user(pool)
+    row = await make_subscription(pool, owner, await make_model(pool))
+    seen: Counter[str] = Counter()
+    for number in range(2 * ROUNDS):
+        made = await create_webhook(pool, ADMIN, KEYS, ReceiverRules(), url="https://hooks.example.com/", events=EVENTS)
+        work: list[Any] = [
+            delete_webhook(pool, ADMIN, made.webhook.id),
+            subscriptions.change_subscription(
+                pool, ADMIN, row.id, ("suspend", "reactivate")[number % 2], reason="because"
+            ),
+        ]
+        seen += outcomes(await asyncio.gather(*work, return_exceptions=True))
+
+    assert seen == {"done": 4 * ROUNDS}
