@@ -86,6 +86,9 @@ class Envelope:
         except Exception as exc:
             if has_begun:
                 raise
+            claim: Claim | None = scope["state"].get("claim")
+            if claim is not None and not isinstance(exc, GatewayError):
+                claim.is_outcome_known = failures.was_refused(exc)
             await send_error(send_with_id, _error_of(exc, scope), str(request_id), "plain")
         finally:
             _count(scope, status, perf_counter() - started)

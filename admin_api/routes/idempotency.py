@@ -2,7 +2,8 @@
 
 Kept for 24 hours is an answer of 2xx, sealed (AES-256-GCM), for it may show a key that was just made. Any other answer
 lets the key go: nothing was made, and it may be tried again. A program that dies between the work and keeping its
-answer leaves the key taken: whether something was made is not known then, and doing it again would be worse.
+answer leaves the key taken, and so does a connection to Postgres that breaks under the work, and a mistake of ours:
+whether something was made is not known then, and doing it again would be worse.
 """
 
 import hashlib
@@ -50,6 +51,7 @@ class Claim:
         self._pool, self._settings = pool, settings
         self._caller, self._key = caller, key
         self._held: list[Message] = []
+        self.is_outcome_known = True
 
     async def pass_on(self, message: Message, send: Send) -> None:
         """Holds back until the answer is whole."""
@@ -61,6 +63,8 @@ class Claim:
                 await send(one)
 
     async def _keep(self, status: int, body: bytes) -> None:
+        if not self.is_outcome_known:
+            return
         whose = {"caller": self._caller, "key": self._key}
         try:
             async with self._pool.acquire() as connection:

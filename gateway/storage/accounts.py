@@ -132,8 +132,8 @@ async def list_users(
     return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
 
 
-# Not FOR UPDATE, which waits for whoever makes a row that names the user, as a key: he has the account locked, and would
-# wait in turn for one who has the user and wants the account.
+# Not FOR UPDATE, which waits for whoever makes a row that names the user, as a key: he has the account locked, and
+# would wait in turn for one who has the user and wants the account.
 LOCK_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at

@@ -19,6 +19,12 @@ UNAVAILABLE = (
 )
 
 
+def was_refused(error: BaseException) -> bool:
+    """Whether Postgres itself said no, so that the transaction came to nothing. A connection that breaks at its end may
+    have carried it out."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE)
+
+
 def explain(error: BaseException) -> str | None:
     """A sentence for people if Postgres is not to be had or not ready; None: the error is something else."""
     if isinstance(error, asyncpg.UndefinedTableError):

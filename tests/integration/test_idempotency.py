@@ -1,12 +1,15 @@
 """A POST that is sent again with the same Idempotency-Key makes nothing twice."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from admin_client import check_error
+from admin_client import LOGIN, check_error, settings_for
+from conftest import Database
 from factories import make_token, make_user
 
+from admin_api.main import create_app
 from gateway.storage.postgres import Pool
 
 TEAMS = "/api/v1/teams"
@@ -114,3 +117,57 @@ async def test_a_key_that_is_none_is_refused(admin: httpx2.AsyncClient, key: str
     check_error(
         await admin.post(TEAMS, json={"name": "red"}, headers={"idempotency-key": key}), 422, "validation_failed"
     )
+
+
+class LosesCommits:
+    """Stands before Postgres. The first COMMIT after a statement with these words is carried out, and the connection
+    breaks before the answer."""
+
+    def __init__(self, port: int, words: bytes) -> None:
+        self._port, self._words = port, words
+        self.lost = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        answers = asyncio.create_task(self._hand_back(from_server, writer))
+        has_come = False
+        while data := await reader.read(65536):
+            has_come = has_come or self._words in data
+            if has_come and not self.lost and b"COMMIT" in data:
+                self.lost += 1
+                answers.cancel()
+                await asyncio.wait((answers,))
+                to_server.write(data)
+                # It was carried out when the server says something.
+                await from_server.read(1)
+                writer.close()
+                break
+            to_server.write(data)
+        to_server.close()
+
+    async def _hand_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+
+async def test_what_may_have_been_made_is_not_made_again(database: Database, pool: Pool) -> None:
+    user, there = await make_user(pool), urlsplit(database.app_url)
+    asked = {"json": {"name": "ci"}, "headers": LOGIN | {"idempotency-key": "k"}}
+    between = LosesCommits(there.port or 5432, b"INSERT INTO personal_tokens")
+    async with await asyncio.start_server(between, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = there._replace(netloc=f"{there.username}:{there.password}@127.0.0.1:{port}").geturl()
+        app = create_app(settings_for(url))
+        transport = httpx2.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://admin") as admin,
+        ):
+            lost = await admin.post(f"/api/v1/users/{user.id}/tokens", **asked)
+            again = await admin.post(f"/api/v1/users/{user.id}/tokens", **asked)
+
+    assert between.lost == 1
+    check_error(lost, 503, "database_unavailable")
+    check_error(again, 409, "conflict")
+    assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1
