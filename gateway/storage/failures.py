@@ -5,7 +5,7 @@ import asyncpg
 # Whatever keeps a statement from being carried out: for work in the background, that is tried again later anyway.
 POSTGRES_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
-# An address that answers nobody, a wrong password, a server that starts or stops.
+# An address that answers nobody, a wrong password, a server that starts or stops, one that is a replica now or full.
 UNAVAILABLE = (
     OSError,
     TimeoutError,
@@ -14,7 +14,9 @@ UNAVAILABLE = (
     asyncpg.AdminShutdownError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.TooManyConnectionsError,
+    # Too many connections, no memory, no room on the disk.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
 )
 
@@ -22,7 +24,8 @@ UNAVAILABLE = (
 def was_refused(error: BaseException) -> bool:
     """Whether Postgres itself said no, so that the transaction came to nothing. A connection that breaks at its end may
     have carried it out."""
-    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE)
+    is_no = isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.ReadOnlySQLTransactionError)
+    return is_no or (isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE))
 
 
 def explain(error: BaseException) -> str | None:

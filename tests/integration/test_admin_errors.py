@@ -204,6 +204,26 @@ async def test_nobody_waits_without_end_for_a_connection(
             assert answer.headers["retry-after"] == "5"
 
 
+async def test_a_postgres_that_takes_no_changes_is_said_to_be_away_and_is_read(database: Database, pool: Pool) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    # As one that lost its part as the primary to another.
+    await owner.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    await owner.close()
+    app = create_app(settings_for(database.app_url))
+    transport = httpx2.ASGITransport(app=app)
+    key = {"idempotency-key": "k"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
+    ):
+        read = await admin.get("/api/v1/users")
+        changes = [await admin.post("/api/v1/teams", json={"name": "red"}, headers=more) for more in ({}, key)]
+
+    assert read.status_code == 200
+    for answer in changes:
+        check_error(answer, 503, "database_unavailable")
+
+
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database, admin: httpx2.AsyncClient) -> None:
     # A schema that the code does not expect, as after a wrong deployment.
     owner = await asyncpg.connect(database.owner_url)
