@@ -1,5 +1,6 @@
 """Teams: accounts that several users share. Owners keep the members; members see them; an admin does all."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -14,7 +15,6 @@ from gateway.storage import accounts, api_keys
 from gateway.storage.accounts import ACCOUNT_STATUSES, TEAM_ROLES, Account, AccountStatus, TeamMember, TeamRole
 
 if TYPE_CHECKING:
-    from gateway.storage.accounts import User
     from gateway.storage.postgres import Executor, Pool
 
 _CHANGEABLE: Final = ("name", "time_zone", "status")
@@ -129,7 +129,7 @@ async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: 
             raise GatewayError("conflict", f"'{user}' is in team '{account.name}' already.")
         new = {"user_id": person.id, "email": person.email, "role": role}
         await note(connection, actor, "team.add_member", "team", account.id, new=new)
-        return await _get_member(connection, account, person, user)
+        return await _get_member(connection, account, user)
 
 
 async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> TeamMember:
@@ -137,12 +137,7 @@ async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> Te
     in it and for one there is not: who is in a team shall not learn here who else has an account."""
     async with pool.acquire() as connection:
         account = await get_seen_account(connection, actor, user=None, team=team)
-        members = await accounts.list_members(connection, account.id)
-    asked = user.strip().lower()
-    for member in members:
-        if asked in (str(member.user_id), member.email):
-            return member
-    raise GatewayError("not_found", f"There is no '{user}' in team '{account.name}'.", param="user")
+        return await _get_member(connection, account, user)
 
 
 async def update_member(
@@ -153,14 +148,13 @@ async def update_member(
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     async with pool.acquire() as connection, connection.transaction():
         account = await _lock_team(connection, actor, team)
-        person = await get_user(connection, user)
-        old = await _get_member(connection, account, person, user)
+        old = await _get_member(connection, account, user)
         check_version(version_of(old), as_of)
         if old.role == known:
             return old
         await _check_last_owner(connection, actor, account, old)
-        await accounts.update_member(connection, account_id=account.id, user_id=person.id, role=known)
-        about = {"user_id": person.id, "email": person.email}
+        await accounts.update_member(connection, account_id=account.id, user_id=old.user_id, role=known)
+        about = {"user_id": old.user_id, "email": old.email}
         await note(
             connection,
             actor,
@@ -185,13 +179,12 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
         if actor.role != "user" or user.strip().lower() not in (str(actor.user_id), actor.name):
             # Before the look-up: whether somebody has an account is not a member's to know.
             await party_of(connection, actor, account)
-        person = await get_user(connection, user)
-        old = await _get_member(connection, account, person, user)
+        old = await _get_member(connection, account, user)
         check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
-        role = await accounts.delete_member(connection, account_id=account.id, user_id=person.id)
-        revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=person.id)
-        told = {"user_id": person.id, "email": person.email, "role": role, "revoked_keys": revoked}
+        role = await accounts.delete_member(connection, account_id=account.id, user_id=old.user_id)
+        revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
+        told = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
         await note(connection, actor, "team.remove_member", "team", account.id, old=told)
     return revoked
 
@@ -205,11 +198,15 @@ async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
     return account
 
 
-async def _get_member(executor: "Executor", account: Account, person: "User", asked: str) -> TeamMember:
-    """Raises GatewayError `not_found` in the words of who asked: an id does not tell him an address."""
-    member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
+async def _get_member(executor: "Executor", account: Account, asked: str) -> TeamMember:
+    """By id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not in the team and
+    for one there is not: its owners learn here neither who has an account nor how many there are."""
+    member = None
+    with suppress(GatewayError):
+        person = await get_user(executor, asked)
+        member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
     if member is None:
-        raise GatewayError("not_found", f"'{asked}' is not in team '{account.name}'.")
+        raise GatewayError("not_found", f"There is no '{asked}' in team '{account.name}'.", param="user")
     return member
 
 

@@ -106,6 +106,25 @@ async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> 
         assert await pool.fetchval(owners) == 1
 
 
+async def test_an_owner_learns_of_nobody_who_is_not_in_his_team(pool: Pool) -> None:
+    ann, bob = [await make_user(pool) for _ in range(2)]
+    team = await make_team(pool)
+    await teams.add_member(pool, ADMIN, team.name, user=ann.email, role="owner")
+    owner, words = owner_of(ann), set()
+
+    for user in (str(bob.id), bob.email, "9999999", "nobody@example.org"):
+        for attempt in (
+            teams.update_member(pool, owner, team.name, user=user, role="owner"),
+            teams.remove_member(pool, owner, team.name, user=user),
+            teams.find_member(pool, owner, team.name, user=user),
+        ):
+            with pytest.raises(GatewayError) as caught:
+                await attempt
+            words.add((caught.value.code, caught.value.message.replace(f"'{user}'", "'…'")))
+
+    assert words == {("not_found", f"There is no '…' in team '{team.name}'.")}
+
+
 async def test_a_member_is_shown_to_the_team_and_nobody_else_by_it(pool: Pool) -> None:
     ann, bob, carol = [await make_user(pool) for _ in range(3)]
     team = await make_team(pool, ann, bob)
