@@ -36,7 +36,7 @@ def _parse_list(value: str) -> list[Any]:
 def _parse(value: str) -> Any:
     try:
         return None if value == "none" else json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         # What is wrong with it, the operation says.
         return value
 

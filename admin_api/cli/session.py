@@ -4,7 +4,7 @@ import asyncio
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -76,12 +76,14 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
 
 
 def parse_moment(option: str, text: str | None) -> datetime | None:
-    """An ISO time with its zone; raises GatewayError `validation_failed`."""
+    """An ISO time with its zone; raises GatewayError `validation_failed`, also for one that UTC has no year for."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise invalid(option, f"{option} is a time as 2027-01-31T12:00:00Z.") from None
     return moment
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.checks import check_word
+from admin_api.operations.checks import check_word, invalid
 from admin_api.operations.outbox import LEASE
 from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
 from gateway.domain.errors import GatewayError
@@ -29,6 +29,9 @@ async def list_deliveries(
     require_reader(actor)
     check_limit(limit)
     before = parse_id_cursor(cursor, first=MOST_ID)
+    for name, number in (("webhook", webhook), ("alert", alert)):
+        if number is not None and not 0 < number <= MOST_ID:
+            raise invalid(name, f"{name} is the id of one: a number from 1 on.")
     wanted = None if status is None else cast("Status", check_word("status", status, STATUSES))
     async with pool.acquire() as connection:
         found = await rows.list_deliveries(

@@ -89,6 +89,27 @@ async def test_usage_is_told_in_tables_in_json_and_in_files(terminal: Terminal, 
     assert json.loads(reconciled.out)["counts"]["different"]["calls"] == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("deliveries", "list", "--webhook", "9" * 20),
+        ("deliveries", "list", "--alert", "-1"),
+        ("tokens", "create", "--user", "ann@example.org", "--expires-at", "9999-12-31T23:59:59-14:00"),
+        ("audit", "prune", "--before", "0001-01-01T00:00:00+14:00"),
+        ("settings", "set", "key_maximum_rpm", "[" * 5000),
+    ],
+)
+async def test_what_nothing_can_be_is_said_to_be_wrong(
+    terminal: Terminal, pool: Pool, command: tuple[str, ...]
+) -> None:
+    await make_user(pool, "ann@example.org")
+
+    done = await terminal.run(*command)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith(" (validation_failed)\n")
+
+
 async def test_a_user_that_exists_is_a_conflict_in_one_sentence(terminal: Terminal, pool: Pool) -> None:
     user = await make_user(pool)
 
