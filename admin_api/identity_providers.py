@@ -94,9 +94,9 @@ class IdentityProviders:
                 return name, await self._ask_openshift(client, token)
             return name, await self._read_id_token(client, token, state["nonce"])
 
-    async def logout_url(self, provider: Provider) -> str | None:
-        """Where to end the session at the provider too, if it has such a place."""
-        client = self._clients.get(provider)
+    async def logout_url(self, provider: Provider | None) -> str | None:
+        """Where to end the session at the provider too, if it has such a place; OpenShift has none."""
+        client = self._clients.get("oidc")
         if provider != "oidc" or client is None:
             return None
         try:

@@ -9,6 +9,7 @@ from uuid import UUID
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import Party
 from gateway.storage import accounts, audit
+from gateway.storage.sessions import Provider
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -20,7 +21,7 @@ ActorRole = Literal["admin", "admin-readonly", "user", "program"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs;
-    `until` is when the token ends that he came with, `session_id` the session."""
+    `until` is when the token ends that he came with, `session_id` the session, `provider` where that was opened."""
 
     name: str
     role: ActorRole
@@ -29,6 +30,7 @@ class Actor:
     ip: str | None = None
     until: datetime | None = None
     session_id: int | None = None
+    provider: Provider | None = None
 
 
 def require_admin(actor: Actor) -> None:

@@ -95,6 +95,7 @@ async def log_in_by_session(
         request_id=request_id,
         ip=ip,
         session_id=login.session_id,
+        provider=login.provider,
     )
 
 

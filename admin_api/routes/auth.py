@@ -97,7 +97,7 @@ async def come_back(
 async def log_out(request: Request, actor: LoggedIn, pool: AppPool) -> LogoutView:
     """Ends the session one came with. `logout_url`: where to end the one at the identity provider too."""
     await sessions.end_sessions(pool, actor)
-    return LogoutView(logout_url=await _providers(request).logout_url("oidc"))
+    return LogoutView(logout_url=await _providers(request).logout_url(actor.provider))
 
 
 @router.get("/sessions")

@@ -11,11 +11,13 @@ import pytest
 from admin_client import check_error, settings_for
 from browsers import CSRF, ME, bearer, oidc, opened
 from conftest import Database
-from identity_servers import LyingProvider, log_in
+from factories import make_token, make_user
+from identity_servers import PLANTED_SECRET, LyingProvider, OpenShift, log_in
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from admin_api.main import create_app
+from gateway.storage.postgres import Pool
 
 AT_ONCE = 8
 
@@ -85,6 +87,25 @@ async def test_where_to_log_out_at_the_provider_says_everything_once(database: D
 
     # A parameter that comes twice makes a request invalid (RFC 6749, 3.1).
     assert parse_qsl(urlsplit(url).query) == [("a", "b"), ("client_id", "litemaas")]
+
+
+async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database, pool: Pool) -> None:
+    async with WithEnd() as provider, OpenShift() as cluster:
+        beside = {
+            "openshift_url": cluster.url,
+            "openshift_api_url": cluster.url,
+            "openshift_client_id": "litemaas",
+            "openshift_client_secret": PLANTED_SECRET,
+        }
+        async with opened(database, **oidc(provider.url), **beside) as new_browser, new_browser() as browser:
+            told = []
+            for name in ("oidc", "openshift"):
+                assert (await log_in(browser, provider=name)).status_code == 302
+                told.append((await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"])
+            token = await make_token(pool, await make_user(pool))
+            told.append((await browser.post("/api/auth/logout", headers=bearer(token.secret))).json()["logout_url"])
+
+    assert told == [f"{provider.url}/end?a=b&client_id=litemaas", None, None]
 
 
 async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(
