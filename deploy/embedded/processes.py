@@ -118,8 +118,7 @@ def _tethered(argv: Sequence[str], stop_signal: signal.Signals, account: Account
 def free_port() -> int:
     """A loopback port nobody listens on now. Another program may take it before its user does.
 
-    From below the ports that systems give to outgoing connections: one of those might take it, and Valkey's cluster
-    needs the port 10,000 higher too.
+    From below the ports that systems give to outgoing connections: one of those might take it.
     """
     chance = secrets.SystemRandom()
     while True:

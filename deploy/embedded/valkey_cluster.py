@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import redis
 
-from deploy.embedded.processes import NotStarted
+from deploy.embedded.processes import NotStarted, free_port
 from deploy.embedded.valkey import Valkey
 
 SLOTS = 16_384
@@ -23,13 +23,22 @@ class ValkeyCluster:
     def __init__(self, folder: Path, *, size: int = 3) -> None:
         self._folder = folder
         self._password = secrets.token_hex(16)
+        # Where they talk to each other. By itself that is 10,000 above its other port, where an outgoing connection of
+        # any program may be.
+        self._bus_ports: dict[Valkey, int] = {}
         self.nodes = [self._node(str(n)) for n in range(size)]
 
     def _node(self, name: str) -> Valkey:
-        node = Valkey(self._folder / name, arguments=("--cluster-enabled", "yes", "--cluster-node-timeout", "2000"))
+        bus_port = free_port()
+        settings = {"--cluster-enabled": "yes", "--cluster-node-timeout": "2000", "--cluster-port": str(bus_port)}
         # They log in to each other.
-        node.password = self._password
+        arguments = [part for setting in settings.items() for part in setting]
+        node = Valkey(self._folder / name, password=self._password, arguments=arguments)
+        self._bus_ports[node] = bus_port
         return node
+
+    def _meet(self, client: redis.Redis, other: Valkey) -> None:
+        _say(client, "MEET", "127.0.0.1", other.port, self._bus_ports[other])
 
     @property
     def url(self) -> str:
@@ -48,7 +57,7 @@ class ValkeyCluster:
                 first, end = n * SLOTS // len(clients), (n + 1) * SLOTS // len(clients)
                 _say(client, "SET-CONFIG-EPOCH", n + 1)
                 _say(client, "ADDSLOTSRANGE", first, end - 1)
-                _say(client, "MEET", "127.0.0.1", self.nodes[0].port)
+                self._meet(client, self.nodes[0])
             self._wait(lambda: all(map(self._is_complete, clients)))
         finally:
             for client in clients:
@@ -60,7 +69,7 @@ class ValkeyCluster:
         """One more node, for a while; it has all that the primary has when this returns."""
         with self._node("replica") as node:
             with redis.Redis.from_url(node.url()) as replica, redis.Redis.from_url(primary.url()) as client:
-                _say(replica, "MEET", "127.0.0.1", primary.port)
+                self._meet(replica, primary)
                 primary_id = _say(client, "MYID").decode()
                 self._wait(lambda: primary_id.encode() in _say(replica, "NODES", NEVER_DECODE=True))
                 self._wait(lambda: _does(lambda: _say(replica, "REPLICATE", primary_id)))

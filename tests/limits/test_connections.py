@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,6 +190,17 @@ async def test_a_wrong_password_is_no_connection(server: Valkey) -> None:
 
 
 # --- A cluster. ---
+
+
+def test_a_cluster_starts_beside_outgoing_connections_on_high_ports(tmp_path: Path) -> None:
+    cluster = ValkeyCluster(tmp_path)
+    with ExitStack() as stack:
+        for node in cluster.nodes:
+            # What a node takes where nothing is said: a port as any program's outgoing connections have them.
+            with suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", node.port + 10_000)))
+        with cluster:
+            assert all(node.is_ready() for node in cluster.nodes)
 
 
 async def test_each_primary_of_a_cluster_tells_its_run(cluster: ValkeyCluster) -> None:
