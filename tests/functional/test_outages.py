@@ -30,8 +30,8 @@ def redis_server(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("outages"), durable=False) as server:
+async def postgres_server(quick_folder: Path) -> AsyncIterator[Postgres]:
+    with Postgres(quick_folder / "outages", durable=False) as server:
         owner = await asyncpg.connect(server.url(OWNER))
         await migrate(owner, app_role=APP)
         await owner.close()
