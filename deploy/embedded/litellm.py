@@ -17,6 +17,10 @@ OFFLINE = {
     "LITELLM_MODE": "PRODUCTION",  # else it reads any .env file above its own
     "LITELLM_LOG": "ERROR",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONFAULTHANDLER": "1",  # where it was, if it crashes: into its log
+    # Its streams set a context variable when they are collected as garbage. Up to Python 3.11 that may happen within
+    # the setting of another one, whose memory is free then: a hundred calls at once ended three of four processes.
+    "PYTHON_GC_THRESHOLD": "100000,50,50",
 }
 LOGGER = Path(__file__).parents[1] / "litellm_usage_log.py"
 
