@@ -1,6 +1,6 @@
-"""The real parts every test may use: Postgres with a fresh database a test, and Valkey, empty at each start.
+"""The real parts every test may use: Postgres with a fresh database a test, Valkey, empty at each start, and LiteLLM.
 
-Both are started once a run, by the launchers of `make demo`.
+Each is started once a process, when a test needs it first, by the launchers of `make demo`.
 """
 
 import secrets
@@ -15,8 +15,11 @@ import asyncpg
 import httpx2
 import pytest
 import redis.asyncio
+from sharing import InOneProcess
 from stand_ins import CatalogueServer
 
+from deploy.embedded.litellm import LiteLLM
+from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, SUPERUSER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.storage.migrate import migrate
@@ -24,11 +27,19 @@ from gateway.storage.postgres import Pool, new_pool
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 TEMPLATE = "litemaas_template"
+USAGE_LOG = "litellm-usage.jsonl"
 # A file system in memory, and what must be free there for it to be used.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  a folder of one's own is made in it
 ROOM_BYTES = 4 * 1024**3
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Scheduling | None":
+    return InOneProcess(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,25 @@ async def redis_url(valkey: Valkey) -> str:
     async with redis.asyncio.from_url(valkey.url()) as client:
         await client.flushall()
     return valkey.url()
+
+
+@pytest.fixture(scope="session")
+def model_server(parts_folder: Path) -> Iterator[ModelServer]:
+    """The one behind LiteLLM."""
+    with ModelServer(parts_folder / "models", delay_s=0, tokens_per_s=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def litellm(parts_folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
+    """Launched, and not waited for. What it says of each call is in its folder, by USAGE_LOG."""
+    folder = parts_folder / "litellm"
+    litellm = LiteLLM(folder, model_server.url, usage_log=folder / USAGE_LOG)
+    try:
+        litellm.launch()
+        yield litellm
+    finally:
+        litellm.discard()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import redis.asyncio
 from callers import Caller, MakeCaller, make_caller
-from conftest import Database, create_database, drop_database
+from conftest import USAGE_LOG, Database, create_database, drop_database
 from factories import ADMIN
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
 from pydantic import SecretStr
@@ -26,8 +26,6 @@ from gateway.storage.drift import Drift, measure_drift
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis_urls import connect
 
-# What LiteLLM says of each call, in the house's folder.
-USAGE_LOG = "litellm-usage.jsonl"
 MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
 
 
@@ -37,20 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def model_server(folder: Path) -> Iterator[ModelServer]:
-    with ModelServer(folder, delay_s=0, tokens_per_s=0) as server:
-        yield server
-
-
-@pytest.fixture(scope="package")
-def litellm(folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
-    """Launched, and not waited for."""
-    litellm = LiteLLM(folder / "litellm", model_server.url, usage_log=folder / USAGE_LOG)
-    try:
-        litellm.launch()
-        yield litellm
-    finally:
-        litellm.discard()
+def usage_log(litellm: LiteLLM, house: House) -> Path:
+    """What LiteLLM says of each call."""
+    return litellm.folder / USAGE_LOG
 
 
 @pytest.fixture(scope="package")
@@ -69,8 +56,13 @@ async def house(
 
 
 @pytest.fixture(autouse=True)
-def litellm_lives(house: House, litellm: LiteLLM) -> Iterator[None]:
+def litellm_lives(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
+    if "house" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("house")
+    litellm: LiteLLM = request.getfixturevalue("litellm")
     litellm.check()
     yield
     litellm.check()

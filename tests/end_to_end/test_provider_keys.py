@@ -96,6 +96,7 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     pool: Pool,
     http: aiohttp.ClientSession,
     start_gateway: StartGateway,
+    litellm: LiteLLM,
     own_litellm: LiteLLM,
     provider: Address,
     thief: Address,
@@ -141,6 +142,8 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     assert (after[0], provider.key) == (200, SECOND)
 
     said = "".join(text for _, text in (first, before, after, *refused, *at_litellm))
-    written = "".join(path.read_text(errors="replace") for path in house.folder.rglob("*.log"))
+    folders = (house.folder, house.model_server.folder, litellm.folder)
+    logs = [path for folder in folders for path in folder.rglob("*.log")]
+    written = "".join(path.read_text(errors="replace") for path in logs)
     written += "".join(path.read_text(errors="replace") for path in own_litellm.folder.rglob("*") if path.is_file())
     assert not [key for key in (FIRST, SECOND) if key in said + written]

@@ -13,14 +13,13 @@ import msgspec
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import House, Ledger, until
+from gateways import Ledger, until
 from usage_rows import new_id
 
 from admin_api.operations.reconciliation import Reconciled, reconcile_ledger
 from admin_api.operations.usage_reports import measure_latencies, summarize
 from admin_api.operations.usage_scope import UsageFilter
 from end_to_end.asking import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, asked, opened
-from end_to_end.conftest import USAGE_LOG
 from gateway.storage.ledger import find_rows, write_rows
 from gateway.storage.postgres import Pool
 
@@ -28,30 +27,33 @@ Reconcile = Callable[..., Awaitable[Reconciled]]
 
 
 @pytest.fixture
-async def reconcile(house: House, pool: Pool) -> Reconcile:
+async def reconcile(usage_log: Path, pool: Pool) -> Reconcile:
     """Compares with LiteLLM's log of this test's calls."""
     began = datetime.now(UTC)
     # Ids are made by Redis's clock, as the gateway last saw it: on a busy machine that is some ms behind.
     await asyncio.sleep(0.2)
 
     async def compare(log: Path | None = None, **more: object) -> Reconciled:
-        with (log or house.folder / USAGE_LOG).open("rb") as lines:
+        with (log or usage_log).open("rb") as lines:
             return await reconcile_ledger(pool, ADMIN, lines, since=began, until=datetime.now(UTC), **more)  # type: ignore[arg-type]
 
     return compare
 
 
-async def logged(house: House, ids: list[UUID]) -> None:
+async def logged(usage_log: Path, ids: list[UUID]) -> None:
     """LiteLLM writes its line after the answer."""
 
-    async def are_there() -> bool:
-        text = (house.folder / USAGE_LOG).read_text()
+    def tells_all() -> bool:
+        text = usage_log.read_text()
         return all(str(one) in text for one in ids)
+
+    async def are_there() -> bool:
+        return tells_all()
 
     await until(are_there, "LiteLLM's lines")
 
 
-async def ask_everything(caller: Caller, ledger: Ledger, house: House) -> list[UUID]:
+async def ask_everything(caller: Caller, ledger: Ledger, usage_log: Path) -> list[UUID]:
     """Calls of every kind; their ids."""
     for route in (CHAT, COMPLETIONS, RESPONSES, MESSAGES, EMBEDDINGS):
         assert (await asked(caller, route, "Hello")).status == 200
@@ -59,7 +61,7 @@ async def ask_everything(caller: Caller, ledger: Ledger, house: House) -> list[U
         assert (await asked(caller, route, "Hello again", stream=True)).status == 200
     assert (await asked(caller, replace(CHAT, model="fault-429"), "No")).status == 429
     ids = [row["request_id"] for row in await ledger.rows(caller.account_id, 10)]
-    await logged(house, ids)
+    await logged(usage_log, ids)
     return ids
 
 
@@ -69,9 +71,9 @@ async def caller(make: MakeCaller) -> Caller:
 
 
 async def test_ledger_and_litellm_agree_on_every_call_to_the_nano_usd(
-    caller: Caller, ledger: Ledger, house: House, reconcile: Reconcile
+    caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile
 ) -> None:
-    await ask_everything(caller, ledger, house)
+    await ask_everything(caller, ledger, usage_log)
 
     found = await reconcile()
 
@@ -83,9 +85,9 @@ async def test_ledger_and_litellm_agree_on_every_call_to_the_nano_usd(
 
 
 async def test_a_row_removed_one_added_and_one_altered_are_found(
-    caller: Caller, ledger: Ledger, house: House, reconcile: Reconcile, pool: Pool
+    caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile, pool: Pool
 ) -> None:
-    ids = await ask_everything(caller, ledger, house)
+    ids = await ask_everything(caller, ledger, usage_log)
     removed, dearer, longer = ids[0], ids[1], ids[2]
     row = (await find_rows(pool, [ids[3]]))[0]
     added = msgspec.structs.replace(row, request_id=new_id(row.started_at))
@@ -109,14 +111,14 @@ async def test_a_row_removed_one_added_and_one_altered_are_found(
 
 
 async def test_a_hang_up_is_an_estimate_and_can_be_set_apart(
-    caller: Caller, ledger: Ledger, house: House, reconcile: Reconcile
+    caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile
 ) -> None:
     async with opened(caller, CHAT, "Long [tokens=400] [delay=0.05]", stream=True) as answer:
         await answer.content.readany()
     row = await ledger.row(caller.account_id)
     await asked(caller, CHAT, "Hello")
     ids = [one["request_id"] for one in await ledger.rows(caller.account_id, 2)]
-    await logged(house, ids[1:])
+    await logged(usage_log, ids[1:])
 
     found = await reconcile(skip_estimated=True)
 
@@ -140,9 +142,11 @@ async def test_a_call_is_in_the_sums_within_seconds(caller: Caller, pool: Pool) 
     assert (latency.calls, latency.first_byte_calls) == (1, 1)
 
 
-def test_the_log_has_no_prompt_no_answer_and_no_key(house: House) -> None:
-    lines = (house.folder / USAGE_LOG).read_text().splitlines()
+async def test_the_log_has_no_prompt_no_answer_and_no_key(caller: Caller, ledger: Ledger, usage_log: Path) -> None:
+    await ask_everything(caller, ledger, usage_log)
 
-    assert lines
+    with usage_log.open() as log:
+        lines = log.readlines()
+    assert len(lines) >= 10
     assert not re.search(r"Hello|sk-", "".join(lines))
     assert all(set(json.loads(line)) >= {"litellm_call_id", "response_cost"} for line in lines)

@@ -32,24 +32,7 @@ NOBODY = "redis://127.0.0.1:1"
 
 
 @pytest.fixture(scope="package")
-def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
-    with ModelServer(tmp_path_factory.mktemp("sdk_model"), delay_s=0, tokens_per_s=0) as server:
-        yield server
-
-
-@pytest.fixture(scope="package")
-def litellm_on_its_way(model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
-    """Launched, and not waited for."""
-    litellm = LiteLLM(tmp_path_factory.mktemp("sdk_litellm"), model_server.url)
-    try:
-        litellm.launch()
-        yield litellm
-    finally:
-        litellm.discard()
-
-
-@pytest.fixture(scope="package")
-async def clients(litellm_on_its_way: LiteLLM, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Clients"]:
+async def clients(litellm: LiteLLM, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Clients"]:
     # Loading takes seconds, in which LiteLLM comes up.
     from sdk.clients import Clients
 
@@ -61,7 +44,7 @@ async def clients(litellm_on_its_way: LiteLLM, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="package")
 async def house(
     clients: "Clients",
-    litellm_on_its_way: LiteLLM,
+    litellm: LiteLLM,
     model_server: ModelServer,
     postgres: Postgres,
     template: str,
@@ -70,7 +53,6 @@ async def house(
     folder = tmp_path_factory.mktemp("sdk")
     await create_database(postgres, "sdk", template=template)
     database = Database("sdk", postgres.url(APP, "sdk"), postgres.url(OWNER, "sdk"))
-    litellm = litellm_on_its_way
     with Valkey(folder / "valkey") as valkey:
         litellm.wait()
         async with new_pool(database.app_url, size=2) as pool:
@@ -80,11 +62,11 @@ async def house(
 
 
 @pytest.fixture
-def litellm_lives(house: House, litellm_on_its_way: LiteLLM) -> Iterator[None]:
+def litellm_lives(house: House, litellm: LiteLLM) -> Iterator[None]:
     """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
-    litellm_on_its_way.check()
+    litellm.check()
     yield
-    litellm_on_its_way.check()
+    litellm.check()
 
 
 @pytest.fixture(scope="package")
