@@ -6,17 +6,19 @@ Each is started once a process, when a test needs it first, by the launchers of 
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx2
 import pytest
 import redis.asyncio
+import structlog
 from sharing import InOneProcess
 from stand_ins import CatalogueServer
+from structlog.testing import capture_logs
 
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
@@ -142,6 +144,16 @@ def litellm(parts_folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
         yield litellm
     finally:
         litellm.discard()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged at any level: a gateway that ran in this process before may have left a bound."""
+    bounded = structlog.get_config()
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**bounded)
 
 
 @pytest.fixture

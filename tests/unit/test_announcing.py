@@ -1,9 +1,8 @@
 """An account that has leases is named in the reapers' index, and named again if that failed."""
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import Any
-
-from structlog.testing import capture_logs
 
 from gateway.admit import Admission
 from gateway.domain.ids import RequestIds
@@ -24,7 +23,9 @@ class Index:
         self.named.append(account_id)
 
 
-async def test_an_account_that_could_not_be_named_is_named_by_its_next_call_and_nothing_is_logged() -> None:
+async def test_an_account_that_could_not_be_named_is_named_by_its_next_call_and_nothing_is_logged(
+    logged: list[MutableMapping[str, Any]],
+) -> None:
     index, background = Index(), Background()
     unused: Any = None
     admission = Admission(
@@ -37,10 +38,9 @@ async def test_an_account_that_could_not_be_named_is_named_by_its_next_call_and_
         allows_without_redis=False,
         clock=lambda: 1000.0,
     )
-    with capture_logs() as logs:
-        for is_away in (True, False, False):
-            index.is_away = is_away
-            admission._announce(7)
-            await asyncio.sleep(0.01)
+    for is_away in (True, False, False):
+        index.is_away = is_away
+        admission._announce(7)
+        await asyncio.sleep(0.01)
 
-    assert (index.named, logs) == ([7], [])
+    assert (index.named, logged) == ([7], [])

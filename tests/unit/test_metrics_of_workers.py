@@ -2,14 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client.mmap_dict import MmapedDict
-from structlog.testing import capture_logs
 
 from gateway.metrics import scrape
 
@@ -44,16 +42,6 @@ def test_a_damaged_file_takes_nothing_from_the_others(tmp_path: Path, damage: by
     text = scrape(str(tmp_path)).decode()
 
     assert 'litemaas_calls_total{endpoint="embeddings"} 7.0' in text
-
-
-@pytest.fixture
-def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged at any level: a gateway that ran in this process before may have left a bound."""
-    bounded = structlog.get_config()
-    structlog.reset_defaults()
-    with capture_logs() as lines:
-        yield lines
-    structlog.configure(**bounded)
 
 
 def test_a_damaged_file_is_told_of_once(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
