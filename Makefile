@@ -35,10 +35,12 @@ help:
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
 
-# In two processes, a file in one of them: many tests wait for what real programs do. In order, for the last ones are
-# quick: by number of tests, files with a few long ones would come last and one process would wait.
-test: lint litellm
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile --no-loadscope-reorder)
+# In three processes on two cores, a file in one of them (tests/sharing.py): many tests wait for what real programs do.
+# In order, for the last ones are quick: by number of tests, files with a few long ones would come last and the other
+# processes would wait.
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint litellm
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 lint: install
 	$(BIN)/ruff format --check
