@@ -84,6 +84,19 @@ class GatewayThread:
         """As `stop`, without holding up the loop of the test."""
         await asyncio.to_thread(self.stop)
 
+    async def has_heard(self, pool: Pool) -> None:
+        """Returns once it knows of every change that was made in this database before."""
+        changes = self.apps[0].parts.changes
+        # What is told later is heard later. Two, for the first that is heard may be a heartbeat of before.
+        for _ in range(2):
+            heard_at = changes._heard_at
+
+            async def is_heard(heard_at: float = heard_at) -> bool:
+                return changes._heard_at > heard_at
+
+            await pool.execute("SELECT pg_notify($1, '')", changes._channel)
+            await until(is_heard, "the gateway to hear of changes")
+
     def __enter__(self) -> Self:
         return self.start()
 

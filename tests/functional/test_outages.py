@@ -18,6 +18,7 @@ from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies,
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import new_key
+from gateway.storage.changes import Hearing
 from gateway.storage.counters import HASH_NAME
 from gateway.storage.migrate import migrate
 from gateway.storage.postgres import Pool, new_pool
@@ -205,9 +206,9 @@ async def chat_with(key: str, gateway: GatewayThread, http: aiohttp.ClientSessio
         return Said(answer.status, answer.headers.copy(), await answer.read())
 
 
-async def become_known(caller: Caller) -> Said:
-    """The first call, after the news of the key's own making, heard within a second: they end what is known of it."""
-    await asyncio.sleep(1)
+async def become_known(caller: Caller, gateway: GatewayThread, pool: Pool) -> Said:
+    """The first call, behind the news of the key's own making: they end what is known of it."""
+    await gateway.has_heard(pool)
     first = await caller.chat()
     assert first.status == 200
     return first
@@ -220,7 +221,10 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
     gateway = start_gateway(**own_house)
     known = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     unseen = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
-    first = await become_known(known)
+    first = await become_known(known, gateway, own_pool)
+
+    async def knows_it() -> bool:
+        return gateway.apps[0].parts.changes.hearing is Hearing.AWAY
 
     try:
         await asyncio.to_thread(postgres_server.stop)
@@ -228,8 +232,7 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
         unknown = [await unseen.chat(), await chat_with(new_key(), gateway, http)]
         readiness = await ready(known)
         await assert_lives(known)
-        # Long enough for the gateway to know that Postgres is away.
-        await asyncio.sleep(4)
+        await until(knows_it, "the gateway to know that Postgres is away")
         answers += [await known.chat() for _ in range(5)]
         unknown += [await unseen.chat(), await chat_with(new_key(), gateway, http)]
     finally:
@@ -291,7 +294,7 @@ async def test_a_full_journal_without_postgres_refuses_calls(
 ) -> None:  # fmt: skip
     gateway = start_gateway(**own_house, journal_max_bytes=3000)
     caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
-    await become_known(caller)
+    await become_known(caller, gateway, own_pool)
     try:
         await asyncio.to_thread(postgres_server.stop)
         answers = []

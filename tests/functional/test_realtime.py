@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import Ledger, StartGateway, Tallies, UnhandledErrors, until
+from gateways import GatewayThread, Ledger, StartGateway, Tallies, UnhandledErrors, until
 from talking import MODEL, talking
 
 from admin_api.operations import keys, users
 from deploy.embedded.processes import free_port
+from gateway.session import CHECK_S
 
 OTHER = "sk-lm-" + "0" * 49
 
@@ -128,12 +129,14 @@ async def test_upstreams_that_can_not_be_asked(
         await tallies.all_settled(who.account_id)
 
 
-async def test_redis_and_addresses_are_asked_first(caller: Caller, start_gateway: StartGateway) -> None:
+async def test_redis_and_addresses_are_asked_first(
+    caller: Caller, gateway: GatewayThread, start_gateway: StartGateway
+) -> None:
     without_redis = caller.at(start_gateway(redis_url=f"redis://127.0.0.1:{free_port()}").url)
     assert (await refused(without_redis))[:2] == (503, "limits_unavailable")
 
     await caller.pool.execute("UPDATE api_keys SET allowed_ips = '{192.0.2.0/24}' WHERE id = $1", caller.key_id)
-    await asyncio.sleep(0.3)
+    await gateway.has_heard(caller.pool)
     forged = caller.authorization | {
         "x-forwarded-for": "192.0.2.1",
         "x-real-ip": "192.0.2.1",
@@ -342,11 +345,15 @@ async def test_a_spent_window_ends_the_session(
     assert (await refused(caller))[:2] == (429, "insufficient_quota")
 
 
-async def test_a_limit_set_while_the_session_lasts_holds_for_its_next_response(caller: Caller) -> None:
+async def test_a_limit_set_while_the_session_lasts_holds_for_its_next_response(
+    caller: Caller, gateway: GatewayThread
+) -> None:
     async with talking(caller) as talk:
         await talk.ask("Hello [tokens=60]")
         await caller.limit("tokens", 0, window="day")
-        await asyncio.sleep(0.6)
+        await gateway.has_heard(caller.pool)
+        # The session looks again by itself.
+        await asyncio.sleep(3 * CHECK_S)
         await talk.say("response.create")
         *_, last = await talk.hear_all()
 
