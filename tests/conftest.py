@@ -3,6 +3,7 @@
 Each is started once a process, when a test needs it first, by the launchers of `make demo`.
 """
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -68,11 +69,19 @@ def quick_folder(parts_folder: Path) -> Iterator[Path]:
     if not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < ROOM_BYTES:
         yield parts_folder
         return
-    with tempfile.TemporaryDirectory(prefix="litemaas-tests-", dir=IN_MEMORY) as name:
+    remove_left_behind()
+    with tempfile.TemporaryDirectory(prefix=f"litemaas-tests-{os.getpid()}-", dir=IN_MEMORY) as name:
         folder = Path(name)
         # Where we are root, Postgres is not.
         folder.chmod(0o755)
         yield folder
+
+
+def remove_left_behind() -> None:
+    """Folders in memory of processes that were killed, which could not."""
+    for folder in IN_MEMORY.glob("litemaas-tests-*-*"):
+        if not Path("/proc", folder.name.split("-")[2]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
