@@ -170,7 +170,7 @@ WRONG = {
     "replay {folder}": "{folder} can not be read or changed: Is a directory. (validation_failed)",
     "status --state-dir {file}": "{file} is no folder. (validation_failed)",
     "reconcile --litellm-log {file} --since yesterday": "since is a time as 2027-01-31T12:00:00Z. (validation_failed)",
-    "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, as in 2027-01-31T00:00:00Z. ",
+    "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, as in 2027-01-31T12:00:00Z. ",
     "reconcile --litellm-log {file} --since 2027-02-01T00:00:00Z --until 2027-01-01T00:00:00Z":
         "until is later than since. (validation_failed)",
     "reconcile --litellm-log {file} --limit -1": "limit is a number from 0 to 100000. (validation_failed)",
