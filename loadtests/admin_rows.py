@@ -46,6 +46,7 @@ COUNTED: Final = (
     "deliveries",
     "personal_tokens",
     "sessions",
+    "identities",
     "webhooks",
     "model_syncs",
 )
@@ -122,6 +123,9 @@ TRACES: Final = (
     " 'bench' FROM generate_series(1, {users}) AS u, generate_series(1, 3) AS n",
     "INSERT INTO sessions (user_id, digest, provider, ip, user_agent, expires_at)"
     " SELECT u, sha256((u || ' session ' || n)::bytea), 'oidc', '192.0.2.1', 'Mozilla/5.0', now() + interval '1 day'"
+    " FROM generate_series(1, {users}) AS u, generate_series(1, 3) AS n",
+    "INSERT INTO identities (issuer, subject, user_id)"
+    " SELECT 'https://sso' || n || '.example.org', 'person ' || u, u"
     " FROM generate_series(1, {users}) AS u, generate_series(1, 3) AS n",
     "INSERT INTO model_syncs (at, actor, report) SELECT now() - n * interval '5 minutes', 'sync', jsonb_build_object("
     "'seen', {models}, 'problem', NULL, 'added', '[]'::jsonb, 'changed', '[]'::jsonb, 'returned', '[]'::jsonb,"

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import users
+from admin_api.operations import identities, users
 from admin_api.views.accounts import UserView
+from admin_api.views.identities import IdentityView
 from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
@@ -62,3 +63,23 @@ def activate(user: Email, as_json: AsJSON = False) -> None:
     """Let a deactivated user back in."""
     changed = act(lambda pool: users.update_user(pool, operator(), user, status="active"))
     show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is active.")
+
+
+@app.command("identities")
+def list_identities(user: Email, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """Show who a user is at identity providers."""
+    page = act(lambda pool: identities.list_identities(pool, operator(), user, limit=limit, cursor=cursor))
+    columns = ("id", "issuer", "subject", "created_at", "groups_told_at")
+    show_page(PageView[IdentityView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def unlink(
+    user: Email,
+    identity: Annotated[int, typer.Argument(metavar="ID", help="Id of the identity.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Let a user who was made anew at an identity provider log in; whoever has his verified address there is him."""
+    gone = act(lambda pool: identities.unlink_identity(pool, operator(), user, identity))
+    sentence = f"{user} is no longer {gone.subject} of {gone.issuer}; the next login with the address is linked."
+    show(IdentityView.model_validate(gone), as_json=as_json, sentence=sentence)

@@ -127,11 +127,21 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
         await note(executor, actor, "user.create", "user", user.id, new={"email": email, "issuer": person.issuer})
     issuer, subject = person.issuer, person.subject
     if await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
+        # Only now: an unlinking under way was waited for.
+        unlinked_at = await sessions.find_unlinked(executor, user.id)
+        if unlinked_at is not None and (person.told_at is None or person.told_at < unlinked_at):
+            raise GatewayError(
+                "forbidden", f"'{email}' was unlinked after the identity provider said who you are; log in there again."
+            )
         await note(executor, actor, "user.link", "user", user.id, new={"issuer": issuer, "subject": subject})
         return user
     known = await sessions.find_identity(executor, issuer=issuer, subject=subject)
     if known is None or known.user_id != user.id:
-        raise GatewayError("forbidden", f"'{email}' is somebody else at this identity provider; ask an admin.")
+        raise GatewayError(
+            "forbidden",
+            f"'{email}' is somebody else at this identity provider; if you were made anew there, ask an admin to "
+            "unlink who you were.",
+        )
     return user
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, note
+from admin_api.operations.logins import Person
 from admin_api.operations.personal_tokens import refused
 from admin_api.seals import SecretKeys
 from gateway.domain.errors import GatewayError
@@ -14,7 +15,7 @@ from gateway.storage.accounts import User
 from gateway.storage.sessions import Provider, Session
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    from gateway.storage.postgres import Executor, Pool
 
 # Of a session's id, which has a key's form.
 ID_PREFIX: Final = "lms-"
@@ -36,6 +37,7 @@ async def open_session(
     keys: SecretKeys,
     user: User,
     *,
+    person: Person | None = None,
     provider: Provider,
     times: SessionTimes,
     request_id: UUID | None,
@@ -43,13 +45,16 @@ async def open_session(
     user_agent: str | None,
 ) -> str:
     """The cookie's value: the id and its signature. Only the id's digest is stored. Raises GatewayError `forbidden` for
-    one who was deactivated since he was admitted: his sessions were ended, and this one would be missed."""
+    one who was deactivated, or as `person` unlinked, since he was admitted: his sessions were ended, and this one would
+    be missed."""
     secret = new_key(ID_PREFIX)
     agent = "".join(c for c in user_agent or "" if c.isprintable())[:MOST_AGENT]
     async with pool.acquire() as connection, connection.transaction():
         current = await accounts.lock_user(connection, user.id)
         if current is None or current.status != "active":
             raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
+        if person is not None and not await _is_linked(connection, person, user):
+            raise GatewayError("forbidden", f"You were unlinked from '{user.email}' just now; log in again.")
         session_id = await sessions.insert_session(
             connection,
             user_id=user.id,
@@ -64,6 +69,11 @@ async def open_session(
         await note(connection, actor, "session.open", "session", session_id, new=new)
         await sessions.delete_old(connection)
     return f"{secret}.{keys.sign(secret, purpose=PURPOSE)}"
+
+
+async def _is_linked(executor: "Executor", person: Person, user: User) -> bool:
+    known = await sessions.find_identity(executor, issuer=person.issuer, subject=person.subject)
+    return known is not None and known.user_id == user.id
 
 
 async def log_in_by_session(

@@ -141,15 +141,20 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
         new = change.apply_to(old)
         if new == old:
             return old
-        if admins == [old.id] and (new.role, new.status) != ("admin", "active"):
-            raise GatewayError("conflict", f"'{old.email}' is the last active admin; make another one first.")
+        check_admin_stays(admins, new)
         await write_user(connection, actor, old, new)
         if new.status == "deactivated" != old.status:
-            await _end_sessions(connection, actor, old.id)
+            await end_sessions_of(connection, actor, old.id)
         return await get_user(connection, str(old.id))
 
 
-async def _end_sessions(executor: "Executor", actor: Actor, user_id: int) -> None:
+def check_admin_stays(admins: list[int], new: User) -> None:
+    """`admins` are the ids of all active ones, locked; raises GatewayError `conflict` if `new` would leave none."""
+    if admins == [new.id] and (new.role, new.status) != ("admin", "active"):
+        raise GatewayError("conflict", f"'{new.email}' is the last active admin; make another one first.")
+
+
+async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> None:
     """For good: who is let in again logs in again. Whoever has a stolen cookie does not come back with him."""
     for session_id in await sessions.end_sessions(executor, user_id):
         await note(executor, actor, "session.end", "session", session_id, new={"user_id": user_id})

@@ -82,6 +82,7 @@ async def come_back(
         settings.peppers,
         settings.sealing_keys,
         user,
+        person=person,
         provider=provider,
         times=times_of(settings),
         user_agent=request.headers.get("user-agent"),

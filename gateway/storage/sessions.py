@@ -128,12 +128,16 @@ class Identity:
     """Which user a person at a provider is. `groups_told_at`: when the provider said what groups count now; None: it
     never said when."""
 
+    id: int
     user_id: int
+    issuer: str
+    subject: str
+    created_at: datetime
     groups_told_at: datetime | None
 
 
 FIND_IDENTITY: Final = """
-SELECT user_id, groups_told_at FROM identities WHERE issuer = $1 AND subject = $2
+SELECT id, user_id, issuer, subject, created_at, groups_told_at FROM identities WHERE issuer = $1 AND subject = $2
 """
 
 
@@ -141,6 +145,50 @@ async def find_identity(executor: "Executor", *, issuer: str, subject: str) -> I
     """None: nobody knows this person."""
     row = await executor.fetchrow(FIND_IDENTITY, issuer, subject)
     return Identity(**row) if row else None
+
+
+LIST_IDENTITIES: Final = """
+SELECT id, user_id, issuer, subject, created_at, groups_told_at FROM identities
+WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""
+
+
+async def list_identities(executor: "Executor", *, user_id: int, after_id: int, limit: int) -> list[Identity]:
+    """The user's, by id."""
+    return [Identity(**row) for row in await executor.fetch(LIST_IDENTITIES, user_id, after_id, limit)]
+
+
+DELETE_IDENTITY: Final = """
+DELETE FROM identities WHERE user_id = $1 AND id = $2
+RETURNING id, user_id, issuer, subject, created_at, groups_told_at
+"""
+
+
+async def delete_identity(executor: "Executor", *, user_id: int, identity_id: int) -> Identity | None:
+    """What was there; None if the user has none of this id, also where it is somebody else's."""
+    row = await executor.fetchrow(DELETE_IDENTITY, user_id, identity_id)
+    return Identity(**row) if row else None
+
+
+UPDATE_UNLINKED: Final = """
+UPDATE users SET unlinked_at = date_trunc('second', clock_timestamp()) WHERE id = $1
+"""
+
+
+async def update_unlinked(executor: "Executor", user_id: int) -> None:
+    """Keeps when it was, in whole seconds, as tokens tell when they were made."""
+    await executor.execute(UPDATE_UNLINKED, user_id)
+
+
+FIND_UNLINKED: Final = """
+SELECT unlinked_at FROM users WHERE id = $1
+"""
+
+
+async def find_unlinked(executor: "Executor", user_id: int) -> datetime | None:
+    """When the user was last unlinked from who he was; None: never."""
+    moment: datetime | None = await executor.fetchval(FIND_UNLINKED, user_id)
+    return moment
 
 
 UPDATE_TOLD: Final = """

@@ -63,6 +63,8 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/users/{user}/tokens": READERS,
     "POST /api/v1/users/{user}/tokens": ADMINS,
     "DELETE /api/v1/users/{user}/tokens/{token_id}": ADMINS,
+    "GET /api/v1/users/{user}/identities": READERS,
+    "DELETE /api/v1/users/{user}/identities/{identity_id}": ADMINS,
     "GET /api/v1/users/me/activity": LOGGED_IN,
     # teams
     "GET /api/v1/teams": LOGGED_IN,
@@ -174,6 +176,7 @@ class World:
             "limit_id": self.ids["limit"],
             "move": "cancel",
             "session_id": 1,
+            "identity_id": self.ids["identity"],
             "by": "model",
             "decision": "approve",
             "alert_id": self.ids["alert"],
@@ -249,6 +252,8 @@ async def make_world(pool: Pool) -> World:
     sealing_keys = SecretKeys.parse(SECRET_KEYS)
     await put_provider_key(pool, ADMIN, sealing_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
     ids["spare token"] = (await make_token(pool, people["member"])).row.id
+    link = "INSERT INTO identities (issuer, subject, user_id) VALUES ('https://sso', 'm', $1) RETURNING id"
+    ids["identity"] = await pool.fetchval(link, people["member"].id)
     insert = (
         "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
         "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"

@@ -149,6 +149,12 @@ async def old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> W
     return Wish(f"{user.id} {(await make_token(pool, user)).row.id}", None)
 
 
+async def old_identity(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+    user = await make_user(pool)
+    link = "INSERT INTO identities (issuer, subject, user_id) VALUES ('https://sso', 'ann', $1) RETURNING id"
+    return Wish(f"{user.id} {await pool.fetchval(link, user.id)}", None)
+
+
 async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
     return Wish("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
 
@@ -234,6 +240,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("delete", "/api/v1/users/me/tokens/{token_id}"): own_old_token,
     ("post", "/api/v1/users/{user}/tokens"): new_token,
     ("delete", "/api/v1/users/{user}/tokens/{token_id}"): old_token,
+    ("delete", "/api/v1/users/{user}/identities/{identity_id}"): old_identity,
     ("post", "/api/v1/teams"): new_team,
     ("post", "/api/v1/teams/{team}/members"): new_member,
     ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,

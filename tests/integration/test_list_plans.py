@@ -45,6 +45,7 @@ LARGE = (
     "deliveries",
     "personal_tokens",
     "sessions",
+    "identities",
 )
 # Part of a name: no index helps, all names are read.
 BY_PARTS = ("search",)

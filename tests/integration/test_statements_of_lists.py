@@ -38,6 +38,8 @@ SEEDS = (
     "INSERT INTO personal_tokens (user_id, name, role, digest, pepper_version, last_four, expires_at, created_by)"
     " SELECT {ann}, '', 'user', sha256(n::text::bytea), 1, 'abcd', now() + interval '1 day', 'seed'"
     " FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO identities (issuer, subject, user_id)"
+    " SELECT 'https://seed' || n, 'ann', {ann} FROM generate_series({first}, {last}) AS n",
     "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, threshold, used, amount,"
     " about) SELECT {account}, {ann}, 'key', 'seed' || n, 'tokens', 'day', now(), 80, 8, 10, '{{}}'"
     " FROM generate_series({first}, {last}) AS n",

@@ -31,6 +31,7 @@ WITHOUT = {
     "DELETE /api/auth/sessions/{session_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/me/tokens/{token_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/{user}/tokens/{token_id}": "there is nothing of it to change but its end",
+    "DELETE /api/v1/users/{user}/identities/{identity_id}": "there is nothing of it to change but its end",
 }
 
 
