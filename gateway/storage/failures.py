@@ -2,8 +2,10 @@
 
 import asyncpg
 
+# InternalClientError is among them: a server that crashes says so to idle connections, and asyncpg calls it a mistake
+# of its own if one is used before it closes.
 # Whatever keeps a statement from being carried out: for work in the background, that is tried again later anyway.
-POSTGRES_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+POSTGRES_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # An address that answers nobody, a wrong password, a server that starts or stops, one that is a replica now or full.
 UNAVAILABLE = (
@@ -18,6 +20,7 @@ UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 
 

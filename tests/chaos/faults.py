@@ -79,13 +79,14 @@ class Run:
             self.line.details.append(f"failed: {failed}")
 
     async def calls_pass(self) -> None:
-        """Until a call of this account is answered again."""
+        """Until calls of this account are answered again, by every worker: each has a breaker of its own."""
 
         async def passes() -> bool:
             try:
-                return (await self.caller.chat(f"Hello [tokens=1] [mark={self.prefix}.probe]")).status == 200
+                said = await self.caller.chats(20, f"Hello [tokens=1] [mark={self.prefix}.probe]")
             except (aiohttp.ClientError, TimeoutError):
                 return False
+            return all(one.status == 200 for one in said)
 
         await wait_for(passes, "calls to pass again", 90)
 
