@@ -26,6 +26,10 @@ def configure_logs(level: str) -> None:
     )
 
 
+# What a full disk raises, and a file that somebody closed.
+NOT_WRITTEN = (OSError, ValueError)
+
+
 class _Unfailing:
     """Where the log is a file on a full disk: what is said of that must not be one more thing that fails."""
 
@@ -33,12 +37,12 @@ class _Unfailing:
         self._file = file
 
     def write(self, line: bytes) -> int:
-        with suppress(OSError):
+        with suppress(*NOT_WRITTEN):
             self._file.write(line)
         return len(line)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(*NOT_WRITTEN):
             self._file.flush()
 
 
