@@ -9,18 +9,17 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from admin_api import clock
-from admin_api.identity_providers import IdentityProviders
-from admin_api.jwt_logins import JWTLogins
-from admin_api.operations.model_sync import LiteLLM
-from admin_api.operations.outbox import THREADS, Outbox
+from admin_api import scheduler
+from admin_api.identity.identity_providers import IdentityProviders
+from admin_api.identity.jwt_logins import JWTLogins
+from admin_api.operations.models.sync import LiteLLM
+from admin_api.operations.notifications.outbox import THREADS, Outbox
 from admin_api.routes import (
     alerts,
     audit,
     auth,
     deliveries,
     docs,
-    envelope,
     health,
     identities,
     keys,
@@ -28,7 +27,7 @@ from admin_api.routes import (
     models,
     personal_tokens,
     provider_keys,
-    saved_settings,
+    runtime_settings,
     subscriptions,
     teams,
     usage,
@@ -37,11 +36,12 @@ from admin_api.routes import (
 )
 from admin_api.routes.description import describe
 from admin_api.settings import Settings, SettingsError
-from gateway.storage.call_rates import CALL_RATE, CallRates
-from gateway.storage.counters import SCRIPTS, Counters
+from admin_api.storage.call_rates import CALL_RATE, CallRates
+from admin_api.web import envelope
+from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
-from gateway.storage.redis import Scripts
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.link import Scripts
+from gateway.storage.redis.urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
@@ -63,7 +63,7 @@ ROUTERS: Final = (
     keys.router,
     limits.router,
     limits.admin_router,
-    saved_settings.router,
+    runtime_settings.router,
     provider_keys.router,
     usage.router,
     alerts.router,
@@ -126,23 +126,25 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         scripts = await _open_redis(settings)
         app.state.counters = Counters(scripts) if scripts else None
         app.state.call_rates = CallRates(scripts) if scripts else None
-        expire = partial(clock.expire_once, pool)
+        expire = partial(scheduler.expire_once, pool)
         outbox = Outbox(pool, settings.sender)
-        background.start(clock.repeat("expiry", expire, interval_s=clock.EXPIRY_INTERVAL_S), "expiry")
+        background.start(scheduler.repeat("expiry", expire, interval_s=scheduler.EXPIRY_INTERVAL_S), "expiry")
         for name, work, interval_s in (
-            ("alerts", partial(clock.alert_once, pool), settings.alert_interval_s),
-            ("messages", outbox.send_due, clock.SEND_INTERVAL_S),
-            ("cleaning", partial(clock.clean_once, pool), clock.CLEANING_INTERVAL_S),
+            ("alerts", partial(scheduler.alert_once, pool), settings.alert_interval_s),
+            ("messages", outbox.send_due, scheduler.SEND_INTERVAL_S),
+            ("cleaning", partial(scheduler.clean_once, pool), scheduler.CLEANING_INTERVAL_S),
         ):
-            background.start(clock.repeat(name, work, interval_s=interval_s), name)
+            background.start(scheduler.repeat(name, work, interval_s=interval_s), name)
         if settings.model_sync_interval_s:
-            sync = partial(clock.sync_once, pool, app.state.litellm)
-            background.start(clock.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync")
+            sync = partial(scheduler.sync_once, pool, app.state.litellm)
+            background.start(
+                scheduler.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync"
+            )
         try:
             yield
         finally:
             await background.stop()
-            await outbox.close(grace_s=clock.SEND_GRACE_S)
+            await outbox.close(grace_s=scheduler.SEND_GRACE_S)
             if app.state.counters is not None:
                 await app.state.counters.close()
 

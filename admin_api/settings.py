@@ -21,11 +21,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings
-from admin_api.operations.mail_server import MailServer
-from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import Sender
-from admin_api.seals import SecretKeys
+from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.smtp import MailServer
+from admin_api.operations.notifications.webhook_urls import ReceiverRules
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
 

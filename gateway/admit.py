@@ -18,15 +18,15 @@ from gateway.domain.estimates import CompletionHistory, PromptRatio, expected_co
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import BUCKET_KINDS
-from gateway.domain.plans import Plan, make_plan
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
-from gateway.domain.turns import Turns
+from gateway.domain.reservation_plan import Plan, make_plan
+from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
-from gateway.storage.counter_layout import PackedLimits, pack_entries
-from gateway.storage.counters import Counters, Estimate, ReserveReply
-from gateway.storage.redis import NotRun, RedisUnavailable, ScriptFailed
+from gateway.storage.counters.layout import PackedLimits, pack_entries
+from gateway.storage.counters.scripts import Counters, Estimate, ReserveReply
+from gateway.storage.redis.link import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
 
 log = structlog.get_logger(__name__)

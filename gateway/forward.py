@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.readings import sane_cost
+from gateway.endpoints.usage_parsing import sane_cost
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 
 # Passed on as they are; every other header of the caller stays here, for LiteLLM takes credentials from many.

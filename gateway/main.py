@@ -15,17 +15,17 @@ from gateway.access_log import OTHER, Line
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
-from gateway.endpoints.catalogue import ENDPOINTS, Endpoint
 from gateway.endpoints.listing import view_model, view_models
 from gateway.endpoints.realtime import PATH as SESSION_PATH
-from gateway.parts import Parts
+from gateway.endpoints.registry import ENDPOINTS, Endpoint
 from gateway.proxy import Head, Proxy, refuse_model_in_query
-from gateway.realtime import Realtime
+from gateway.realtime.serve import Realtime
 from gateway.settings import Settings, SettingsError
 from gateway.web.errors import send_error
 from gateway.web.logs import configure_logs
 from gateway.web.responses import Receive, Scope, Send, send_json
 from gateway.web.websockets import refuse_upgrade
+from gateway.worker import Parts
 
 log = structlog.get_logger(__name__)
 

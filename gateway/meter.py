@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.chat_events import read_chat_event
-from gateway.endpoints.readings import Reader, estimate_answer, read_answer
+from gateway.endpoints.usage_parsing import Reader, estimate_answer, read_answer
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 LARGEST_EVENT: Final = 1024 * 1024

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from gateway.domain.errors import CODES
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger_writer import Event
+from gateway.storage.ledger.writer import Event
 
 log = structlog.get_logger(__name__)
 

@@ -19,22 +19,22 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
-from gateway.endpoints.catalogue import Endpoint
+from gateway.endpoints.registry import Endpoint
 from gateway.endpoints.requests import Call
 from gateway.forward import PASSED_HEADERS, cost_in_header, error_of, read_refusal, upstream_headers
-from gateway.keep_leases import LeaseKeeper
 from gateway.record import Outcome, make_row
 from gateway.relay import Relay
 from gateway.settle import Settlements
 from gateway.storage.key_cache import KeyCache
-from gateway.storage.ledger_writer import LedgerWriter
-from gateway.storage.refusals import RefusalCounts
+from gateway.storage.ledger.writer import LedgerWriter
+from gateway.storage.refusal_counts import RefusalCounts
+from gateway.tasks.renew_leases import LeaseKeeper
 from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import Network, client_address
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
+from gateway.web.disconnects import interrupt_on_hang_up
 from gateway.web.errors import identity, send_error
-from gateway.web.hang_ups import interrupt_on_hang_up
 from gateway.web.responses import RawHeaders, Receive, Scope, Send
 from gateway.web.uploads import read_upload
 

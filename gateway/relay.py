@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.catalogue import Endpoint
+from gateway.endpoints.registry import Endpoint
 from gateway.forward import error_of
 from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent

@@ -11,9 +11,9 @@ import msgspec
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.counters import Counters, Settlement
-from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.counters.scripts import Counters, Settlement
+from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
+from gateway.storage.redis.link import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -22,17 +22,17 @@ from typing import Any, Final
 import asyncpg
 import httpx2
 
-from admin_api.operations import personal_tokens, sessions
+from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor
 from admin_api.operations.lookups import get_user
-from admin_api.operations.sessions import SessionTimes
-from admin_api.seals import SecretKeys
+from admin_api.operations.people import personal_tokens, sessions
+from admin_api.operations.people.sessions import SessionTimes
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import Peppers
-from gateway.storage.migrate import migrate
 from gateway.storage.postgres import new_pool
 from loadtests.admin_questions import NoEntry, Question, Who, cursors_of, questions_of, values_of
 from loadtests.admin_rows import make_rows

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP
-from gateway.storage.migrate import migrate
 from loadtests.usage_bench import DAYS
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import Final
 import asyncpg
 import uvloop
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.domain.calls import Usage
 from gateway.domain.grants import Grant, KeyRecord
@@ -25,8 +26,7 @@ from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
-from gateway.storage.ledger_writer import LedgerWriter
-from gateway.storage.migrate import migrate
+from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool, new_pool
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "ledger.md"

@@ -18,12 +18,12 @@ from deploy.embedded.valkey import Valkey
 from gateway.domain.grants import Grant
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import Kind, Level, Limit
-from gateway.domain.plans import make_plan
+from gateway.domain.reservation_plan import make_plan
 from gateway.domain.windows import WindowKind
-from gateway.storage.counter_layout import pack_entries
-from gateway.storage.counters import SCRIPTS, Counters, Estimate, SeedEntry, Settlement
-from gateway.storage.redis import Scripts
-from gateway.storage.redis_urls import connect
+from gateway.storage.counters.layout import pack_entries
+from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate, SeedEntry, Settlement
+from gateway.storage.redis.link import Scripts
+from gateway.storage.redis.urls import connect
 
 AMPLE: Final = 10**11
 SCOPES: Final[dict[Level, str]] = {"key": "k1", "key_model": "k1m1", "subscription": "s1", "user": "u1", "team": "t"}

@@ -19,14 +19,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from admin_api.operations import usage_reports
 from admin_api.operations.actors import Actor
-from admin_api.operations.usage_scope import UsageFilter
+from admin_api.operations.usage import reports
+from admin_api.operations.usage.scope import UsageFilter
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
-from gateway.storage.ledger_check import check_ledger
-from gateway.storage.migrate import migrate
+from gateway.storage.ledger.rollups import ROLLUPS
+from gateway.storage.ledger.verify import check_ledger
 from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.rollups import ROLLUPS
 from loadtests.usage_bench_fill import fill
 from loadtests.usage_bench_writer import WriterBench
 
@@ -145,16 +145,16 @@ class Bench:
             return UsageFilter(**self.some_range(), error_classes=["timeout", "rate_limited"])
 
         def by(what: str) -> Ask:
-            return lambda wish: usage_reports.break_down(pool, ADMIN, wish, by=what)
+            return lambda wish: reports.break_down(pool, ADMIN, wish, by=what)
 
         def steps(step: str) -> Ask:
-            return lambda wish: usage_reports.trace(pool, ADMIN, wish, step=step)
+            return lambda wish: reports.trace(pool, ADMIN, wish, step=step)
 
         def latencies(what: str | None = None) -> Ask:
-            return lambda wish: usage_reports.measure_latencies(pool, ADMIN, wish, by=what)
+            return lambda wish: reports.measure_latencies(pool, ADMIN, wish, by=what)
 
         largest = ["team 1"]
-        summary: Ask = lambda wish: usage_reports.summarize(pool, ADMIN, wish)  # noqa: E731  beside its likes
+        summary: Ask = lambda wish: reports.summarize(pool, ADMIN, wish)  # noqa: E731  beside its likes
         return [
             ("everybody: summary", everybody, summary),
             ("everybody: series by day", everybody, steps("day")),

@@ -14,8 +14,8 @@ import asyncpg
 from deploy.embedded.postgres import OWNER, Postgres
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger import write_rows
-from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.ledger.rows import write_rows
+from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool
 
 WRITER_HEAD: Final = (

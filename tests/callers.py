@@ -12,8 +12,9 @@ from typing import Any, Final
 import aiohttp
 from factories import ADMIN, PEPPERS, make_subscription, make_user
 
-from admin_api.operations import keys, limits
-from admin_api.operations.limits import LimitWish
+from admin_api.operations.keys import keys
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
 from gateway.storage.postgres import Pool
 
 CHAT: Final = "/v1/chat/completions"

@@ -21,11 +21,11 @@ from sharing import InOneProcess
 from stand_ins import CatalogueServer
 from structlog.testing import capture_logs
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, SUPERUSER, Postgres
 from deploy.embedded.valkey import Valkey
-from gateway.storage.migrate import migrate
 from gateway.storage.postgres import Pool, new_pool
 
 if TYPE_CHECKING:

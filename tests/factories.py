@@ -4,15 +4,18 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from admin_api.operations import keys, models, personal_tokens, subscriptions, teams, users
+from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.catalogue import Catalogue, SeenModel
-from admin_api.operations.model_sync import SyncReport, apply_catalogue
+from admin_api.operations.keys import keys
+from admin_api.operations.models import models
+from admin_api.operations.models.litellm_info import Catalogue, SeenModel
+from admin_api.operations.models.sync import SyncReport, apply_catalogue
+from admin_api.operations.people import personal_tokens, teams, users
+from admin_api.storage import models as model_rows
+from admin_api.storage.accounts import Account, User
+from admin_api.storage.subscriptions import Subscription
 from gateway.domain.keys import Peppers
-from gateway.storage import models as model_rows
-from gateway.storage.accounts import Account, User
 from gateway.storage.postgres import Pool
-from gateway.storage.subscriptions import Subscription
 
 ADMIN = Actor(name="test", role="admin")
 READER = Actor(name="reader", role="admin-readonly")

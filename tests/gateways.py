@@ -21,8 +21,8 @@ from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.valkey import Valkey
 from gateway.main import Gateway, create_app
 from gateway.settings import Settings
-from gateway.storage.counter_layout import read_counter, read_lease
-from gateway.storage.counters import HASH_NAME
+from gateway.storage.counters.layout import read_counter, read_lease
+from gateway.storage.counters.scripts import HASH_NAME
 from gateway.storage.postgres import Pool
 
 PEPPERS: Final = "1:" + "ab" * 32

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from gateway.domain.calls import ENDINGS
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger.rollups import ROLLUPS
 from gateway.storage.postgres import Pool
-from gateway.storage.rollups import ROLLUPS
 
 # In the partitions of this month and the one before.
 TODAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

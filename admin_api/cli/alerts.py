@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import alerts
-from admin_api.views.alerts import AlertView
-from admin_api.views.shapes import PageView
+from admin_api.operations.notifications import alerts
+from admin_api.schemas.alerts import AlertView
+from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Limits of windows whose use reached a threshold.")
 

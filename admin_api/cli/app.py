@@ -18,7 +18,7 @@ GROUPS: Final = {
     "subscriptions": "admin_api.cli.subscriptions",
     "keys": "admin_api.cli.keys",
     "limits": "admin_api.cli.limits",
-    "settings": "admin_api.cli.saved_settings",
+    "settings": "admin_api.cli.runtime_settings",
     "alerts": "admin_api.cli.alerts",
     "webhooks": "admin_api.cli.webhooks",
     "deliveries": "admin_api.cli.deliveries",

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from admin_api.cli.session import AsJSON, operator, parse_moment
-from admin_api.operations.checks import invalid
+from admin_api.operations.validation import invalid
 from admin_api.settings import DatabaseSettings, SettingsError
 from gateway.storage import audit
 from gateway.storage.postgres import connect

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import deliveries
-from admin_api.views.deliveries import DeliveryView
-from admin_api.views.shapes import PageView
+from admin_api.operations.notifications import deliveries
+from admin_api.schemas.deliveries import DeliveryView
+from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="News to webhooks and by e-mail, and what became of them.")
 

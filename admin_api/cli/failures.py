@@ -1,10 +1,10 @@
 """What a person at a terminal reads when something went wrong."""
 
-from admin_api.seals import SealError
+from admin_api.encryption import SealError
 from admin_api.settings import SettingsError
+from admin_api.storage.migrate import MigrationError
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
-from gateway.storage.migrate import MigrationError
 
 
 def explain(error: BaseException) -> str:

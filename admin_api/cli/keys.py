@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
-from admin_api.operations import key_changes, keys
-from admin_api.operations.limit_words import parse_usd
+from admin_api.operations.keys import changes, keys
+from admin_api.operations.limits.parsing import parse_usd
+from admin_api.schemas.keys import KeyView, NewKeyView
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import KeySettings
-from admin_api.views.keys import KeyView, NewKeyView
-from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
@@ -73,12 +73,12 @@ def list_(
 @app.command()
 def rotate(
     key: KeyID,
-    grace_s: Annotated[int, typer.Option(help="How long the old one works, in seconds.")] = key_changes.DEFAULT_GRACE_S,
+    grace_s: Annotated[int, typer.Option(help="How long the old one works, in seconds.")] = changes.DEFAULT_GRACE_S,
     as_json: AsJSON = False,
 ) -> None:
     """Make a new key in place of the old one and show it, this once; limits and models go on."""
     settings = KeySettings.from_env()
-    made = act(lambda pool: key_changes.rotate_key(pool, operator(), settings.peppers, key, grace_s=grace_s), settings)
+    made = act(lambda pool: changes.rotate_key(pool, operator(), settings.peppers, key, grace_s=grace_s), settings)
     until = made.row.previous_ends_at
     end = "The old one has ended." if until is None else f"The old one works until {until.isoformat()}."
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown. {end}"
@@ -88,7 +88,7 @@ def rotate(
 @app.command()
 def archive(key: KeyID, as_json: AsJSON = False) -> None:
     """Take a key that has ended out of the lists."""
-    row = act(lambda pool: key_changes.archive_key(pool, operator(), key))
+    row = act(lambda pool: changes.archive_key(pool, operator(), key))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is archived.")
 
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
-from admin_api.operations import ledger
-from admin_api.operations.checks import invalid
-from admin_api.operations.ledger import verify_ledger
-from admin_api.operations.reconciliation import reconcile_ledger
-from admin_api.views.explanations import DifferenceView, LedgerCheckView
-from admin_api.views.ledger import LedgerStatusView, RebuildView, ReplayView
-from admin_api.views.reconciliation import ReconciliationView
+from admin_api.operations.maintenance import ledger
+from admin_api.operations.maintenance.ledger import verify_ledger
+from admin_api.operations.maintenance.reconciliation import reconcile_ledger
+from admin_api.operations.validation import invalid
+from admin_api.schemas.explanations import DifferenceView, LedgerCheckView
+from admin_api.schemas.ledger import LedgerStatusView, RebuildView, ReplayView
+from admin_api.schemas.reconciliation import ReconciliationView
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
 

@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
-from admin_api.operations import bulk_limits, explanations, limits
-from admin_api.operations.checks import invalid
-from admin_api.operations.limit_words import check_kind, parse_amount, parse_decimal
+from admin_api.operations.limits import bulk, limits
+from admin_api.operations.limits import explain as explanations
+from admin_api.operations.limits.parsing import check_kind, parse_amount, parse_decimal
+from admin_api.operations.validation import invalid
+from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
+from admin_api.schemas.limits import LimitView, PreviewView
+from admin_api.schemas.shapes import PageView, View
 from admin_api.settings import CounterSettings
-from admin_api.views.explanations import DriftView, ExplanationView, RepairView
-from admin_api.views.limits import LimitView, PreviewView
-from admin_api.views.shapes import PageView, View
 
 if TYPE_CHECKING:
-    from gateway.storage.drift import Drift
+    from gateway.storage.counters.drift import Drift
     from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
@@ -172,12 +173,12 @@ def set_many(
 ) -> None:
     """Show what one limit on many targets would change; with the preview's --token, do exactly that."""
     wish = limits.LimitWish(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
-    filter_ = bulk_limits.Filter(level=level, users=user or None, team=team, model=model)
+    filter_ = bulk.Filter(level=level, users=user or None, team=team, model=model)
     if token is None:
-        preview = act(lambda pool: bulk_limits.preview_limits(pool, operator(), filter_, wish))
+        preview = act(lambda pool: bulk.preview_limits(pool, operator(), filter_, wish))
         told = f"{len(preview.targets)} would change. To do it, add: --token {preview.token}"
     else:
-        preview = act(lambda pool: bulk_limits.apply_limits(pool, operator(), filter_, wish, token))
+        preview = act(lambda pool: bulk.apply_limits(pool, operator(), filter_, wish, token))
         told = f"{len(preview.targets)} changed."
     view = PreviewView.of(preview)
     if as_json:

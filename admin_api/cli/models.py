@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import models
-from admin_api.operations.model_sync import LiteLLM, sync_models
+from admin_api.operations.models import models
+from admin_api.operations.models.sync import LiteLLM, sync_models
+from admin_api.schemas.models import ModelView, SyncReportView
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import CatalogueSettings
-from admin_api.views.models import ModelView, SyncReportView
-from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Models as LiteLLM serves them.")
 

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
-from admin_api.operations import personal_tokens
+from admin_api.operations.people import personal_tokens
+from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import KeySettings
-from admin_api.views.personal_tokens import NewPersonalTokenView, PersonalTokenView
-from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Personal access tokens: logins of machines to the admin API.")
 User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import models
-from admin_api.operations.limit_words import parse_decimal
-from admin_api.views.models import PriceView
-from admin_api.views.shapes import PageView
-from gateway.storage.models import UNITS
+from admin_api.operations.limits.parsing import parse_decimal
+from admin_api.operations.models import models
+from admin_api.schemas.models import PriceView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.models import UNITS
 
 app = typer.Typer(no_args_is_help=True, help="What models cost.")
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]

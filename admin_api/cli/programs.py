@@ -37,8 +37,8 @@ def migrate(
     import asyncio
 
     from admin_api.settings import DatabaseSettings, SettingsError
-    from gateway.storage.migrate import MigrationError
-    from gateway.storage.migrate import migrate as apply
+    from admin_api.storage.migrate import MigrationError
+    from admin_api.storage.migrate import migrate as apply
     from gateway.storage.postgres import connect
 
     settings = DatabaseSettings.from_env()

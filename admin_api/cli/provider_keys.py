@@ -7,11 +7,11 @@ from typing import Annotated, Final
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import provider_keys
-from admin_api.operations.checks import invalid
+from admin_api.operations.models import provider_keys
+from admin_api.operations.validation import invalid
+from admin_api.schemas.provider_keys import ProviderKeyView
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import SecretSettings
-from admin_api.views.provider_keys import ProviderKeyView
-from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Keys of providers, kept sealed for LiteLLM.")
 Name = Annotated[str, typer.Argument(help="Name, as OPENAI.")]

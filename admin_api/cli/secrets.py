@@ -3,7 +3,7 @@
 import typer
 
 from admin_api.cli.session import AsJSON, act, operator
-from admin_api.operations.secrets import rotate_secrets
+from admin_api.operations.maintenance.secrets import rotate_secrets
 from admin_api.settings import SecretSettings
 
 app = typer.Typer(no_args_is_help=True, help="Secrets that are kept sealed in the database.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from admin_api.operations.actors import Actor
-from admin_api.operations.checks import invalid
+from admin_api.operations.validation import invalid
 from admin_api.settings import DatabaseSettings
 from gateway.storage.postgres import new_pool
 

@@ -6,8 +6,8 @@ import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations import subscriptions
-from admin_api.views.shapes import PageView
-from admin_api.views.subscriptions import SubscriptionView
+from admin_api.schemas.shapes import PageView
+from admin_api.schemas.subscriptions import SubscriptionView
 from gateway.domain.subscriptions import Action
 
 app = typer.Typer(no_args_is_help=True, help="Who may use which model.")

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import teams
-from admin_api.views.accounts import MemberView, TeamView
-from admin_api.views.shapes import PageView
+from admin_api.operations.people import teams
+from admin_api.schemas.accounts import MemberView, TeamView
+from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
 Team = Annotated[str, typer.Argument(help="Name or id of the team.")]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show_page, table
-from admin_api.operations import usage, usage_exports, usage_reports
-from admin_api.operations.usage_scope import UsageFilter
-from admin_api.views import usage_files
-from admin_api.views.usage import UsageView
-from admin_api.views.usage_reports import (
+from admin_api.operations.usage import calls, exports, reports
+from admin_api.operations.usage.scope import UsageFilter
+from admin_api.schemas import usage_files
+from admin_api.schemas.usage import UsageView
+from admin_api.schemas.usage_reports import (
     UsageBreakdownView,
     UsagePercentilesView,
     UsageSeriesView,
@@ -48,7 +48,7 @@ def show_(
     as_json: AsJSON = False,
 ) -> None:
     """Show calls, newest first, and the totals of all of them."""
-    view = UsageView.of(act(lambda pool: usage.show_usage(pool, operator(), key_id=key, limit=limit, cursor=cursor)))
+    view = UsageView.of(act(lambda pool: calls.show_usage(pool, operator(), key_id=key, limit=limit, cursor=cursor)))
     show_page(view, as_json=as_json, columns=COLUMNS)
     if not as_json:
         totals = view.totals
@@ -113,7 +113,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 @_filtered
 def summary(wish: UsageFilter, as_json: AsJSON = False) -> None:
     """All of it in one."""
-    view = UsageSummaryView.from_summary(act(lambda pool: usage_reports.summarize(pool, operator(), wish)))
+    view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), wish)))
     _show(view.model_dump_json(), [view.model_dump(mode="json")], SUMS, as_json=as_json)
 
 
@@ -125,7 +125,7 @@ def series(
     as_json: AsJSON = False,
 ) -> None:
     """The same by hours, days, weeks or months."""
-    view = UsageSeriesView.of(act(lambda pool: usage_reports.trace(pool, operator(), wish, step=step)))
+    view = UsageSeriesView.of(act(lambda pool: reports.trace(pool, operator(), wish, step=step)))
     points = [point.model_dump(mode="json") for point in view.points]
     _show(view.model_dump_json(), points, ("start", *SUMS), as_json=as_json)
 
@@ -140,7 +140,7 @@ def breakdown(
     as_json: AsJSON = False,
 ) -> None:
     """The same by one thing or another."""
-    found = act(lambda pool: usage_reports.break_down(pool, operator(), wish, by=by, order=order, limit=limit))
+    found = act(lambda pool: reports.break_down(pool, operator(), wish, by=by, order=order, limit=limit))
     view = UsageBreakdownView.of(found)
     rows = [group.model_dump(mode="json") for group in view.groups]
     rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
@@ -155,7 +155,7 @@ def percentiles(
     as_json: AsJSON = False,
 ) -> None:
     """Percentiles of latency, in ms, within 5 %."""
-    view = UsagePercentilesView.of(act(lambda pool: usage_reports.measure_latencies(pool, operator(), wish, by=by)))
+    view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), wish, by=by)))
     rows = [
         {"name": row.name or row.id or "all", "of": of} | told.model_dump(mode="json")
         for row in view.rows
@@ -174,7 +174,7 @@ def export(
     """Write a file to stdout, of any size."""
 
     async def write(pool: "Pool") -> None:
-        found = await usage_exports.export_usage(pool, operator(), wish, file_format=file_format, detail=detail)
+        found = await exports.export_usage(pool, operator(), wish, file_format=file_format, detail=detail)
         async for part in usage_files.parts_of(found):
             sys.stdout.buffer.write(part)
 

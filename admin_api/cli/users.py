@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import identities, users
-from admin_api.views.accounts import UserView
-from admin_api.views.identities import IdentityView
-from admin_api.views.shapes import PageView
+from admin_api.operations.people import identities, users
+from admin_api.schemas.accounts import UserView
+from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations import webhooks
+from admin_api.operations.notifications import webhooks
+from admin_api.schemas.alerts import NewWebhookView, WebhookView
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import WebhookSettings
-from admin_api.views.alerts import NewWebhookView, WebhookView
-from admin_api.views.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Addresses of other programs that are told the news.")
 ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]

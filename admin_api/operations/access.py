@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor
-from admin_api.operations.checks import invalid
 from admin_api.operations.lookups import get_account, get_key, get_model
+from admin_api.operations.validation import invalid
+from admin_api.storage import accounts, api_keys, models
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts, api_keys, models
 
 if TYPE_CHECKING:
-    from gateway.storage.accounts import Account
-    from gateway.storage.api_keys import APIKey
-    from gateway.storage.models import Model
+    from admin_api.storage.accounts import Account
+    from admin_api.storage.api_keys import APIKey
+    from admin_api.storage.models import Model
     from gateway.storage.postgres import Executor
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from admin_api.storage import accounts
+from admin_api.storage.sessions import Provider
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import Party
-from gateway.storage import accounts, audit
-from gateway.storage.sessions import Provider
+from gateway.storage import audit
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, require_reader
-from admin_api.operations.checks import check_moment, invalid
-from admin_api.operations.pages import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.validation import check_moment, invalid
 from gateway.storage import audit
 from gateway.storage.audit import AuditFilter, AuditRow
 

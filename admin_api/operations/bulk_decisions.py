@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from admin_api.operations.actors import Actor, require_admin
-from admin_api.operations.checks import check_reason, invalid
 from admin_api.operations.subscriptions import change_subscription
+from admin_api.operations.validation import check_reason, invalid
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import NEEDS_REASON, Status
 

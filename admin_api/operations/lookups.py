@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from admin_api.operations.checks import invalid
-from admin_api.operations.pages import MOST_ID
+from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.validation import invalid
+from admin_api.storage import accounts, api_keys, models
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts, api_keys, models
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_one_account, get_seen_model, is_seen, viewer_of
 from admin_api.operations.actors import Actor, note, party_of
-from admin_api.operations.checks import check_future, check_reason, check_word, invalid
-from admin_api.operations.limits import LimitWish, apply_limit
+from admin_api.operations.limits.limits import LimitWish, apply_limit
 from admin_api.operations.lookups import get_model, get_user
-from admin_api.operations.notices import notify_subscription
-from admin_api.operations.pages import MOST_ID, Page, check_limit, page, parse_id_cursor
-from admin_api.operations.saved_settings import read_settings
-from admin_api.operations.versions import check_version, version_of
+from admin_api.operations.notifications.events import notify_subscription
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.runtime_settings import read_settings
+from admin_api.operations.validation import check_future, check_reason, check_word, invalid
+from admin_api.storage import accounts
+from admin_api.storage import subscriptions as rows
+from admin_api.storage.limits import Target
+from admin_api.storage.subscriptions import HistoryRow, Subscription
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import (
     NEEDS_REASON,
@@ -23,13 +27,9 @@ from gateway.domain.subscriptions import (
     first_status,
     target_of,
 )
-from gateway.storage import accounts
-from gateway.storage import subscriptions as rows
-from gateway.storage.limits import Target
-from gateway.storage.subscriptions import HistoryRow, Subscription
 
 if TYPE_CHECKING:
-    from gateway.storage.models import Model
+    from admin_api.storage.models import Model
     from gateway.storage.postgres import Executor, Pool
 
 # So that one pass of the clock ends; the next goes on where it stopped.

@@ -9,18 +9,18 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 
-from admin_api.identity_providers import IdentityProviders
-from admin_api.operations import sessions
-from admin_api.operations.logins import RoleRules, admit_person
-from admin_api.routes.addresses import address_of
-from admin_api.routes.authenticate import session_cookie, times_of
-from admin_api.routes.call_rates import limit_address
-from admin_api.routes.requests import ERRORS, ID, AppPool, AppSettings, LoggedIn
-from admin_api.seals import SealError
+from admin_api.encryption import SealError
+from admin_api.identity.identity_providers import IdentityProviders
+from admin_api.operations.people import sessions
+from admin_api.operations.people.logins import RoleRules, admit_person
+from admin_api.schemas.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
 from admin_api.settings import Settings
-from admin_api.views.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
+from admin_api.storage.sessions import Provider
+from admin_api.web.addresses import address_of
+from admin_api.web.authenticate import session_cookie, times_of
+from admin_api.web.call_rates import limit_address
+from admin_api.web.dependencies import ERRORS, ID, AppPool, AppSettings, LoggedIn
 from gateway.domain.errors import GatewayError
-from gateway.storage.sessions import Provider
 
 router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
 PURPOSE: Final = "login under way"

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from admin_api.operations import deliveries
-from admin_api.operations.pages import MOST_ID
-from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, Cursor, PageSize, Reader
-from admin_api.views.deliveries import DeliveryView
-from admin_api.views.shapes import PageView
-from gateway.storage.deliveries import Status
+from admin_api.operations.notifications import deliveries
+from admin_api.operations.pagination import MOST_ID
+from admin_api.schemas.deliveries import DeliveryView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.deliveries import Status
+from admin_api.web.dependencies import ERRORS, ID, Admin, AppPool, Cursor, PageSize, Reader
 
 router = APIRouter(prefix="/api/v1/admin/deliveries", tags=["alerts"], responses=ERRORS)
 

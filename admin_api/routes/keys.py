@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import key_changes, keys
-from admin_api.operations.checks import invalid
-from admin_api.operations.limit_words import parse_usd
-from admin_api.routes.requests import (
+from admin_api.operations.keys import changes, keys
+from admin_api.operations.limits.parsing import parse_usd
+from admin_api.operations.validation import invalid
+from admin_api.schemas.keys import KeyView, NewKeyView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.api_keys import APIKey
+from admin_api.web.dependencies import (
     ERRORS,
     ID,
     MOST_AMOUNT,
@@ -21,10 +24,7 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.keys import KeyView, NewKeyView
-from admin_api.views.shapes import PageView
-from gateway.storage.api_keys import APIKey
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/api-keys", tags=["keys"], responses=ERRORS)
 Amount = Annotated[int | None, Field(ge=0, le=MOST_AMOUNT, description="A limit of the key; null: unlimited")]
@@ -66,9 +66,9 @@ class KeyChange(Body):
 class Rotation(Body):
     """How long the old key goes on working."""
 
-    grace_s: Annotated[
-        int, Field(ge=0, le=key_changes.MOST_GRACE_S, description="Seconds; 0 ends the old key at once")
-    ] = key_changes.DEFAULT_GRACE_S
+    grace_s: Annotated[int, Field(ge=0, le=changes.MOST_GRACE_S, description="Seconds; 0 ends the old key at once")] = (
+        changes.DEFAULT_GRACE_S
+    )
 
 
 @router.get("")
@@ -115,14 +115,14 @@ async def update_key(
     actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, body: KeyChange, as_of: AsOf
 ) -> KeyView:
     """Changes what is given. 409 for a key that has ended."""
-    change = key_changes.KeyChange(
+    change = changes.KeyChange(
         name=body.name,
         models=body.models,
         allowed_ips=body.allowed_ips,
         expires_at=body.expires_at,
         never_expires=body.expires_at is None and "expires_at" in body.model_fields_set,
     )
-    return tagged(response, await key_changes.update_key(pool, actor, key_id, change, as_of=as_of))
+    return tagged(response, await changes.update_key(pool, actor, key_id, change, as_of=as_of))
 
 
 @router.post("/{key_id}/rotate", responses=CHANGED)
@@ -131,20 +131,20 @@ async def rotate_key(
 ) -> NewKeyView:
     """A new key in place of the old one, shown this once; limits and counters go on. Both work for the grace."""
     grace_s = (body or Rotation()).grace_s
-    made = await key_changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s, as_of=as_of)
+    made = await changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s, as_of=as_of)
     return NewKeyView.of(made)
 
 
 @router.post("/{key_id}/archive", responses=CHANGED)
 async def archive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
     """Takes a key that has ended out of the lists."""
-    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, as_of=as_of))
+    return KeyView.model_validate(await changes.archive_key(pool, actor, key_id, as_of=as_of))
 
 
 @router.post("/{key_id}/unarchive", responses=CHANGED)
 async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
     """Puts it back into the lists; it stays ended."""
-    return KeyView.model_validate(await key_changes.archive_key(pool, actor, key_id, archived=False, as_of=as_of))
+    return KeyView.model_validate(await changes.archive_key(pool, actor, key_id, archived=False, as_of=as_of))
 
 
 @router.delete("/{key_id}", responses=TAGGED | CHANGED)

@@ -5,11 +5,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import bulk_limits, explanations, limit_states, limits, own_limits
-from admin_api.operations.checks import check_text, invalid
-from admin_api.operations.limit_words import parse_decimal, parse_usd
-from admin_api.operations.pages import MOST_ID
-from admin_api.routes.requests import (
+from admin_api.operations.keys import owner_limits
+from admin_api.operations.limits import bulk, explain, limits, states
+from admin_api.operations.limits.parsing import parse_decimal, parse_usd
+from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.validation import check_text, invalid
+from admin_api.schemas.explanations import ExplanationView
+from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
+from admin_api.schemas.shapes import PageView
+from admin_api.web.dependencies import (
     ERRORS,
     ID,
     MOST_AMOUNT,
@@ -23,10 +27,7 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.explanations import ExplanationView
-from admin_api.views.limits import LimitView, LimitWithStateView, PreviewView
-from admin_api.views.shapes import PageView
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 from gateway.domain.limits import Kind, Level, ReserveMode
 from gateway.domain.windows import WindowKind
 
@@ -41,10 +42,10 @@ async def explain_limits(
     counters: AppCounters,
     key: Annotated[int, Query(ge=1, le=MOST_ID, description="Id of the key")],
     model: Annotated[str, Query(max_length=255, description="Name of the model")],
-    tokens: Annotated[int, Query(ge=0, le=explanations.MOST_TOKENS, description="Prompt and completion together")] = 0,
+    tokens: Annotated[int, Query(ge=0, le=explain.MOST_TOKENS, description="Prompt and completion together")] = 0,
 ) -> ExplanationView:
     """What would happen to such a call now and why, limit by limit; takes nothing."""
-    told = await explanations.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
+    told = await explain.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
     return ExplanationView.model_validate(told)
 
 
@@ -55,11 +56,11 @@ async def list_limit_states(
     counters: AppCounters,
     user: UserQuery = None,
     team: TeamQuery = None,
-    limit: Annotated[int, Query(ge=1, le=limit_states.MOST_STATES, description="Most rows in one page")] = 100,
+    limit: Annotated[int, Query(ge=1, le=states.MOST_STATES, description="Most rows in one page")] = 100,
     cursor: Cursor = None,
 ) -> PageView[LimitWithStateView]:
     """The limits of one account, your own if none is named, and what is left of each now."""
-    page = await limit_states.list_limit_states(pool, counters, actor, user=user, team=team, limit=limit, cursor=cursor)
+    page = await states.list_limit_states(pool, counters, actor, user=user, team=team, limit=limit, cursor=cursor)
     rows = [LimitWithStateView.with_state(one) for one in page.rows]
     return PageView[LimitWithStateView](rows=rows, next_cursor=page.next_cursor)
 
@@ -152,7 +153,7 @@ async def set_limit(
     limits of his own on it, never above an admin's; both hold. If-Match is of the limit that it would replace."""
     wish = body.wish(shadow=body.shadow, expires_at=body.expires_at)
     target = check_text("id", str(body.id), most=254)
-    set_limit_as = own_limits.set_own_limit if actor.role == "user" else limits.set_limit
+    set_limit_as = owner_limits.set_own_limit if actor.role == "user" else limits.set_limit
     row = await set_limit_as(
         pool, actor, wish, level=body.level, target=target, model=body.model, team=body.team, as_of=as_of
     )
@@ -165,7 +166,7 @@ async def set_limit(
 @router.delete("/{limit_id:int}", status_code=204, responses=CHANGED)
 async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID, as_of: AsOf) -> None:
     """Removes a limit; a key's owner, one he set."""
-    delete_limit_as = own_limits.delete_own_limit if actor.role == "user" else limits.delete_limit
+    delete_limit_as = owner_limits.delete_own_limit if actor.role == "user" else limits.delete_limit
     await delete_limit_as(pool, actor, limit_id, as_of=as_of)
 
 
@@ -179,9 +180,9 @@ class BulkWish(Wish):
     team: Annotated[str | None, Field(max_length=254, description="Name or id; at level user, its members")] = None
     model: Annotated[str | None, Field(max_length=255, description="Levels subscription and key")] = None
 
-    def filter(self) -> bulk_limits.Filter:
+    def filter(self) -> bulk.Filter:
         """Which targets."""
-        return bulk_limits.Filter(level=self.level, users=self.users, team=self.team, model=self.model)
+        return bulk.Filter(level=self.level, users=self.users, team=self.team, model=self.model)
 
 
 class BulkApply(BulkWish):
@@ -200,13 +201,13 @@ class Boost(Amount):
 @admin_router.post("/preview")
 async def preview_limits(actor: Admin, pool: AppPool, body: BulkWish) -> PreviewView:
     """What such a change would change; changes nothing. Its `token` is for apply."""
-    return PreviewView.of(await bulk_limits.preview_limits(pool, actor, body.filter(), body.wish()))
+    return PreviewView.of(await bulk.preview_limits(pool, actor, body.filter(), body.wish()))
 
 
 @admin_router.post("/apply")
 async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewView:
     """Does exactly what the preview with this token showed; 409 if it would be something else by now."""
-    done = await bulk_limits.apply_limits(pool, actor, body.filter(), body.wish(), body.token)
+    done = await bulk.apply_limits(pool, actor, body.filter(), body.wish(), body.token)
     return PreviewView.of(done)
 
 

@@ -6,16 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from admin_api.operations import models
-from admin_api.operations.limit_words import parse_decimal
-from admin_api.operations.litellm_health import look_at_litellm
-from admin_api.operations.model_sync import list_syncs as list_sync_reports
-from admin_api.operations.model_sync import sync_models
-from admin_api.routes.requests import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
-from admin_api.views.shapes import PageView
-from gateway.storage.models import UNITS, CatalogueFilter
+from admin_api.operations.limits.parsing import parse_decimal
+from admin_api.operations.models import models
+from admin_api.operations.models.litellm_health import look_at_litellm
+from admin_api.operations.models.sync import list_syncs as list_sync_reports
+from admin_api.operations.models.sync import sync_models
+from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.models import UNITS, CatalogueFilter
+from admin_api.web.dependencies import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)

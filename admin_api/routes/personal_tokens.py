@@ -5,8 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, Field
 
-from admin_api.operations import personal_tokens
-from admin_api.routes.requests import (
+from admin_api.operations.people import personal_tokens
+from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.accounts import Role
+from admin_api.web.dependencies import (
     ERRORS,
     ID,
     Admin,
@@ -18,9 +21,6 @@ from admin_api.routes.requests import (
     PageSize,
     Reader,
 )
-from admin_api.views.personal_tokens import NewPersonalTokenView, PersonalTokenView
-from admin_api.views.shapes import PageView
-from gateway.storage.accounts import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["personal access tokens"], responses=ERRORS)
 UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Response
 from pydantic import Field, SecretStr
 
-from admin_api.operations import provider_keys
-from admin_api.operations.provider_keys import LEAST_VALUE, MOST_PROVIDER, MOST_VALUE, NAME
-from admin_api.routes.requests import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.provider_keys import ProviderKeyView
-from admin_api.views.shapes import PageView
+from admin_api.operations.models import provider_keys
+from admin_api.operations.models.provider_keys import LEAST_VALUE, MOST_PROVIDER, MOST_VALUE, NAME
+from admin_api.schemas.provider_keys import ProviderKeyView
+from admin_api.schemas.shapes import PageView
+from admin_api.web.dependencies import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/admin/provider-keys", tags=["provider keys"], responses=ERRORS)
 ProviderKeyPath = Annotated[str, Path(pattern=NAME, description="Name, as OPENAI")]

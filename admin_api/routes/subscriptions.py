@@ -7,8 +7,10 @@ from pydantic import AwareDatetime, Field
 
 from admin_api.operations import bulk_decisions, subscriptions
 from admin_api.operations.bulk_decisions import MOST_DECISIONS, Decision
-from admin_api.operations.pages import MOST_ID
-from admin_api.routes.requests import (
+from admin_api.operations.pagination import MOST_ID
+from admin_api.schemas.shapes import PageView
+from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
+from admin_api.web.dependencies import (
     ERRORS,
     ID,
     Admin,
@@ -21,9 +23,7 @@ from admin_api.routes.requests import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.routes.versions import CHANGED, MOVED, TAGGED, AsOf, tag
-from admin_api.views.shapes import PageView
-from admin_api.views.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
+from admin_api.web.etags import CHANGED, MOVED, TAGGED, AsOf, tag
 from gateway.domain.subscriptions import Action, Status
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], responses=ERRORS)

@@ -7,24 +7,24 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from admin_api.operations import usage, usage_exports, usage_reports
-from admin_api.operations.pages import MOST_ID
-from admin_api.operations.usage_exports import Detail, Format
-from admin_api.operations.usage_reports import By
-from admin_api.operations.usage_scope import MOST_WORDS, UsageFilter
-from admin_api.routes.requests import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
-from admin_api.views import usage_files
-from admin_api.views.usage import UsageView
-from admin_api.views.usage_reports import (
+from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.usage import calls, exports, reports
+from admin_api.operations.usage.exports import Detail, Format
+from admin_api.operations.usage.reports import By
+from admin_api.operations.usage.scope import MOST_WORDS, UsageFilter
+from admin_api.schemas import usage_files
+from admin_api.schemas.usage import UsageView
+from admin_api.schemas.usage_reports import (
     UsageBreakdownView,
     UsagePercentilesView,
     UsageSeriesView,
     UsageSummaryView,
 )
+from admin_api.storage.usage.queries import Order
+from admin_api.web.dependencies import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
 from gateway.domain.calls import Ending
 from gateway.domain.error_classes import ErrorClass
-from gateway.domain.usage_pieces import Step
-from gateway.storage.usage_questions import Order
+from gateway.domain.rollup_ranges import Step
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"], responses=ERRORS)
 FILES: dict[int | str, dict[str, Any]] = {
@@ -102,19 +102,19 @@ async def show_usage(
     cursor: Cursor = None,
 ) -> UsageView:
     """Calls, newest first, and the totals of all of them."""
-    return UsageView.of(await usage.show_usage(pool, actor, key_id=key, limit=limit, cursor=cursor))
+    return UsageView.of(await calls.show_usage(pool, actor, key_id=key, limit=limit, cursor=cursor))
 
 
 @router.get("/summary")
 async def summarize(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
     """All of it in one: calls, tokens, cost, success, latency."""
-    return UsageSummaryView.from_summary(await usage_reports.summarize(pool, actor, query.as_wish()))
+    return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_wish()))
 
 
 @router.get("/series")
 async def trace(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
     """The same by hours, days, weeks or months."""
-    return UsageSeriesView.of(await usage_reports.trace(pool, actor, query.as_wish(), step=query.step))
+    return UsageSeriesView.of(await reports.trace(pool, actor, query.as_wish(), step=query.step))
 
 
 @router.get("/breakdown/{by}")
@@ -122,7 +122,7 @@ async def break_down(
     actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
     """The same by model, provider, key, user, account, team, ending or class of error."""
-    found = await usage_reports.break_down(pool, actor, query.as_wish(), by=by, order=query.order, limit=query.limit)
+    found = await reports.break_down(pool, actor, query.as_wish(), by=by, order=query.order, limit=query.limit)
     return UsageBreakdownView.of(found)
 
 
@@ -131,16 +131,14 @@ async def measure_latencies(
     actor: LoggedIn, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
 ) -> UsagePercentilesView:
     """Percentiles of the whole call and of its first byte, within 5 %."""
-    found = await usage_reports.measure_latencies(pool, actor, query.as_wish(), by=query.by)
+    found = await reports.measure_latencies(pool, actor, query.as_wish(), by=query.by)
     return UsagePercentilesView.of(found)
 
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
 async def export_usage(actor: LoggedIn, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """A file, sent as it is read, of any size."""
-    export = await usage_exports.export_usage(
-        pool, actor, query.as_wish(), file_format=query.format, detail=query.detail
-    )
+    export = await exports.export_usage(pool, actor, query.as_wish(), file_format=query.format, detail=query.detail)
     return StreamingResponse(
         usage_files.parts_of(export),
         media_type=usage_files.MEDIA_TYPES[export.file_format],

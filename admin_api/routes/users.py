@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from admin_api.operations import users
-from admin_api.routes.requests import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.accounts import UserView
-from admin_api.views.shapes import PageView
-from gateway.storage.accounts import Locale, Role, User, UserStatus
+from admin_api.operations.people import users
+from admin_api.schemas.accounts import UserView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.accounts import Locale, Role, User, UserStatus
+from admin_api.web.dependencies import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
 UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]

@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from admin_api.operations import webhooks
-from admin_api.operations.notices import Event
-from admin_api.routes.requests import ERRORS, ID, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
-from admin_api.routes.versions import CHANGED, TAGGED, AsOf, tag
-from admin_api.views.alerts import NewWebhookView, WebhookView
-from admin_api.views.shapes import PageView
+from admin_api.operations.notifications import webhooks
+from admin_api.operations.notifications.events import Event
+from admin_api.schemas.alerts import NewWebhookView, WebhookView
+from admin_api.schemas.shapes import PageView
+from admin_api.web.dependencies import ERRORS, ID, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], responses=ERRORS)
 URL = Annotated[str, Field(max_length=2000, description="https, to a public address unless settings allow more")]

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import Limit
-from gateway.domain.plans import Entry, Plan
+from gateway.domain.reservation_plan import Entry, Plan
 
 CONCURRENCY_WAIT_S: Final = 1.0
 # A window full of reservations frees up as calls end.

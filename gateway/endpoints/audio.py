@@ -11,8 +11,8 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import refuse_parameters
-from gateway.endpoints.readings import Reading, ToldUsage, decoder
 from gateway.endpoints.requests import Call, check_model_name
+from gateway.endpoints.usage_parsing import Reading, ToldUsage, decoder
 from gateway.web.uploads import FormBody, Upload
 
 # LiteLLM takes a form's field of these names for what steers it, whatever is inside.

@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.domain.estimates import estimate_text
-from gateway.endpoints.readings import Reading, ToldUsage, decoder, estimate_said
+from gateway.endpoints.usage_parsing import Reading, ToldUsage, decoder, estimate_said
 
 
 class _Delta(msgspec.Struct):

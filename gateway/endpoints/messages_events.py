@@ -6,7 +6,7 @@ both. So the reader remembers, and each stream has one of its own.
 
 import msgspec
 
-from gateway.endpoints.readings import Reader, Reading, ToldUsage, decoder, estimate_said
+from gateway.endpoints.usage_parsing import Reader, Reading, ToldUsage, decoder, estimate_said
 
 
 class _Message(msgspec.Struct):

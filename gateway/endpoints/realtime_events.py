@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.calls import Usage
-from gateway.endpoints.readings import Details, ToldUsage, decoder, estimate_said, told_usage
+from gateway.endpoints.usage_parsing import Details, ToldUsage, decoder, estimate_said, told_usage
 
 HEARD: Final = "conversation.item.input_audio_transcription.completed"
 # 24 kHz PCM16, of which models make a token for 50 ms.

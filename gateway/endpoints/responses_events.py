@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.endpoints.readings import Reading, ToldUsage, decoder, estimate_said
+from gateway.endpoints.usage_parsing import Reading, ToldUsage, decoder, estimate_said
 
 # Their answer is whole, so its usage is final: also one that was cut short by max_output_tokens.
 LAST_EVENTS: Final = ("response.completed", "response.incomplete")

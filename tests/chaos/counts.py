@@ -13,13 +13,13 @@ from gateways import Tallies
 
 from chaos.load import Load
 from chaos.site import Site, wait_for
-from gateway.reap import Reaper
 from gateway.settle import Settlements
-from gateway.storage.counters import LEASE_MS, SCRIPTS, Counters
-from gateway.storage.drift import measure_drift
-from gateway.storage.ledger_check import check_ledger
-from gateway.storage.ledger_writer import LedgerWriter
-from gateway.storage.redis_urls import connect
+from gateway.storage.counters.drift import measure_drift
+from gateway.storage.counters.scripts import LEASE_MS, SCRIPTS, Counters
+from gateway.storage.ledger.verify import check_ledger
+from gateway.storage.ledger.writer import LedgerWriter
+from gateway.storage.redis.urls import connect
+from gateway.tasks.reap_leases import Reaper
 
 # Calls refused by a part that is away never reached the model.
 NOT_FORWARDED: Final = ("unreachable", "refused_upstream")

@@ -19,7 +19,7 @@ from chaos.counts import Line, ModelBooks, compare, reap_now, settle_down
 from chaos.load import Load
 from chaos.site import Disk, Site, copy_segments, wait_for
 from deploy.embedded.postgres import OWNER
-from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.ledger.writer import LedgerWriter
 
 chance = SystemRandom()
 

@@ -21,11 +21,11 @@ from factories import make_model
 from gateways import House
 from workers import Workers
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, DATABASE, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
-from gateway.storage.migrate import migrate
 from gateway.storage.postgres import Pool, new_pool
 
 MODEL: Final = "demo-chat"

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from gateway.endpoints.catalogue import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,5 +42,5 @@ def test_the_wheel_carries_scripts_lists_and_migrations(tmp_path: Path) -> None:
 
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
 
-    assert {"gateway/storage/lua/reserve.lua", "gateway/endpoints/litellm_parameters.txt"} <= names
+    assert {"gateway/storage/counters/lua/reserve.lua", "gateway/endpoints/litellm_parameters.txt"} <= names
     assert {f"litemaas_migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")} <= names

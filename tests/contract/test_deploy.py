@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from admin_api.operations.provider_keys import NAME, PREFIX
+from admin_api.operations.models.provider_keys import NAME, PREFIX
 from admin_api.settings import ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway.settings import Settings as GatewaySettings

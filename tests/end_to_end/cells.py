@@ -11,7 +11,7 @@ from gateways import Books, Ledger, until
 
 from end_to_end.asking import AT_ONCE, CLAUDE, IMAGES, STREAMING, TRANSLATIONS, Route, asked, opened, tokens
 from end_to_end.conftest import MeasureDrift
-from gateway.storage.drift import Drift
+from gateway.storage.counters.drift import Drift
 from gateway.storage.postgres import Pool
 
 # A hang-up comes after so many events of 150; without it the stream takes fifteen seconds.

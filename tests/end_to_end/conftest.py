@@ -15,16 +15,16 @@ from factories import ADMIN
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
 from pydantic import SecretStr
 
-from admin_api.operations import model_sync
-from admin_api.operations.model_sync import SyncReport
+from admin_api.operations.models import sync
+from admin_api.operations.models.sync import SyncReport
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
-from gateway.storage.counters import SCRIPTS, Counters
-from gateway.storage.drift import Drift, measure_drift
+from gateway.storage.counters.drift import Drift, measure_drift
+from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.urls import connect
 
 MeasureDrift = Callable[[Caller], Awaitable[list[Drift]]]
 
@@ -77,8 +77,8 @@ async def pool(house: House) -> AsyncIterator[Pool]:
 @pytest.fixture(scope="package")
 async def synced(house: House, pool: Pool) -> SyncReport:
     """Models and prices, from LiteLLM itself."""
-    there = model_sync.LiteLLM(urls=[house.litellm_url], api_key=SecretStr(house.litellm_key))
-    report = await model_sync.sync_models(pool, ADMIN, there)
+    there = sync.LiteLLM(urls=[house.litellm_url], api_key=SecretStr(house.litellm_key))
+    report = await sync.sync_models(pool, ADMIN, there)
     assert report is not None
     return report
 

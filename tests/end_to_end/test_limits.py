@@ -9,7 +9,7 @@ from callers import Caller, new_mark
 from gateways import Books, Ledger, Tallies
 
 from end_to_end.conftest import MeasureDrift
-from gateway.storage.counter_layout import read_lease
+from gateway.storage.counters.layout import read_lease
 
 if TYPE_CHECKING:
     import openai

@@ -8,7 +8,7 @@ import pytest
 from callers import Caller, MakeCaller, new_mark
 from gateways import Books, House, Ledger
 
-from admin_api.operations.model_sync import SyncReport
+from admin_api.operations.models.sync import SyncReport
 from end_to_end.asking import CHAT, MESSAGES, RESPONSES, Route, assert_as_billed, opened
 from end_to_end.conftest import MeasureDrift
 from gateway.storage.postgres import Pool

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from admin_api.operations.provider_keys import put_provider_key
-from admin_api.seals import SecretKeys
+from admin_api.encryption import SecretKeys
+from admin_api.operations.models.provider_keys import put_provider_key
 from deploy.embedded.litellm import LiteLLM
 from gateway.storage.postgres import Pool
 

@@ -16,11 +16,11 @@ from factories import ADMIN
 from gateways import Ledger, until
 from usage_rows import new_id
 
-from admin_api.operations.reconciliation import Reconciled, reconcile_ledger
-from admin_api.operations.usage_reports import measure_latencies, summarize
-from admin_api.operations.usage_scope import UsageFilter
+from admin_api.operations.maintenance.reconciliation import Reconciled, reconcile_ledger
+from admin_api.operations.usage.reports import measure_latencies, summarize
+from admin_api.operations.usage.scope import UsageFilter
 from end_to_end.asking import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, asked, opened
-from gateway.storage.ledger import find_rows, write_rows
+from gateway.storage.ledger.rows import find_rows, write_rows
 from gateway.storage.postgres import Pool
 
 Reconcile = Callable[..., Awaitable[Reconciled]]

@@ -27,7 +27,7 @@ from end_to_end.asking import (
     tokens,
 )
 from end_to_end.conftest import MeasureDrift
-from gateway.endpoints.catalogue import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS
 
 WHOLE_AND_STREAMED: Final = [*((r, s) for r in STREAMING for s in (False, True)), *((r, False) for r in AT_ONCE)]
 

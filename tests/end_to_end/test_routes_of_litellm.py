@@ -11,8 +11,8 @@ from callers import Caller
 from gateways import House, StartGateway
 from recording_upstream import RecordingUpstream
 
-from gateway.endpoints.catalogue import ENDPOINTS
 from gateway.endpoints.realtime import PATH as SESSION_PATH
+from gateway.endpoints.registry import ENDPOINTS
 
 pytestmark = pytest.mark.timeout(300)
 FORWARDED = {path for e in ENDPOINTS for path in (e.path, e.path.removeprefix("/v1"))}

@@ -11,7 +11,8 @@ from callers import CHAT, Caller, Said, ask_verbatim, chat_body, make_caller
 from factories import ADMIN
 from gateways import Books, GatewayThread, Tallies
 
-from admin_api.operations import keys, users
+from admin_api.operations.keys import keys
+from admin_api.operations.people import users
 from gateway.domain.errors import CODES
 from gateway.domain.keys import new_key
 from gateway.storage.postgres import Pool

@@ -8,8 +8,10 @@ from callers import Caller, MakeCaller, Said
 from factories import ADMIN, PEPPERS, make_team
 from gateways import Tallies, until
 
-from admin_api.operations import key_changes, keys, subscriptions, teams, users
+from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
+from admin_api.operations.keys import changes, keys
+from admin_api.operations.people import teams, users
 from gateway.domain.errors import GatewayError
 
 
@@ -55,14 +57,14 @@ async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
     owner = Actor(name=old.email, role="user", user_id=old.user_id)
     assert (await old.chat()).status == 200
 
-    made = await key_changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=3600)
+    made = await changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=3600)
     new = replace(old, key=made.secret)
     assert [(await caller.chat()).status for caller in (new, old, new)] == [200, 200, 200]
     # The fifth of four, with whichever key. Until the fourth is settled it would be told to come back.
     await tallies.all_settled(old.account_id)
     assert [(await caller.chat()).code for caller in (old, new)] == ["insufficient_quota"] * 2
 
-    last = replace(old, key=(await key_changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=0)).secret)
+    last = replace(old, key=(await changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=0)).secret)
     await old.limit("requests", 100, window="day")
     await answers_soon(last, lambda said: said.status == 200)
     for ended in (old, new):

@@ -16,16 +16,17 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from deploy.embedded.valkey import Valkey
-from gateway import check_drift, metrics
-from gateway.check_drift import DriftCheck
+from gateway import metrics
 from gateway.domain.ids import uuid7
-from gateway.keep_leases import LeaseKeeper
-from gateway.reap import Reaper
-from gateway.storage.counter_layout import pack_entries, pack_numbers
-from gateway.storage.counters import HASH_NAME, LEASE_MS, SCRIPTS, Counters, Estimate
-from gateway.storage.ledger_writer import LedgerWriter
+from gateway.storage.counters.layout import pack_entries, pack_numbers
+from gateway.storage.counters.scripts import HASH_NAME, LEASE_MS, SCRIPTS, Counters, Estimate
+from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.urls import connect
+from gateway.tasks import check_drift
+from gateway.tasks.check_drift import DriftCheck
+from gateway.tasks.reap_leases import Reaper
+from gateway.tasks.renew_leases import LeaseKeeper
 
 NOTE = {"user_id": 1, "api_key_id": 1, "subscription_id": 1, "model_id": 1, "model": "small", "price_id": None}
 NOTE |= {"endpoint": "chat_completions", "streamed": False}

@@ -9,7 +9,11 @@ from callers import Caller, MakeCaller
 from factories import ADMIN
 from gateways import House, until
 
-from admin_api.operations import explanations, keys, models, subscriptions, users
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits import explain
+from admin_api.operations.models import models
+from admin_api.operations.people import users
 from gateway.domain.limits import MAX_AMOUNT
 
 Arrange = Callable[[Caller], Awaitable[object]]
@@ -101,10 +105,8 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 
 async def codes(caller: Caller, house: House, model: str) -> tuple[str | None, str | None]:
     """(explained, done); None: let in."""
-    async with explanations.open_counters(house.valkey.url(), ca_file=None) as counters:
-        told = await explanations.explain_limits(
-            caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
-        )
+    async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
+        told = await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100)
     said = await caller.chat("Hello [tokens=100]", model=model)
     return (None if told.allowed else told.code), (None if said.status == 200 else said.code)
 
@@ -167,12 +169,12 @@ async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
     await caller.limit("cost", amount, window="month")
     await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
     try:
-        async with explanations.open_counters(house.valkey.url(), ca_file=None) as counters:
+        async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
             told = [
-                await explanations.explain_limits(
+                await explain.explain_limits(
                     caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
                 )
-                for tokens in (10_000, 10**9, explanations.MOST_TOKENS)
+                for tokens in (10_000, 10**9, explain.MOST_TOKENS)
             ]
         said = await caller.chat(prompt, model=model)
     finally:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording_upstream import RecordingUpstream
 
-from gateway.endpoints.catalogue import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS
 
 REQUESTS = int(os.environ.get("LITEMAAS_TEST_REQUESTS", "300"))
 ANSWER = json.dumps({"id": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()

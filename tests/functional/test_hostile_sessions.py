@@ -14,7 +14,7 @@ from callers import Caller, MakeCaller
 from gateways import GatewayThread, House, Ledger, StartGateway, Tallies, until
 from talking import MODEL, talking
 
-from gateway import session
+from gateway.realtime import session
 
 KEY = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = (b"connection: Upgrade", b"upgrade: websocket", b"sec-websocket-version: 13", KEY)

@@ -5,7 +5,7 @@ from callers import MakeCaller
 from gateways import Ledger, StartGateway
 
 from gateway.metrics import LEDGER_BATCHES
-from gateway.storage import journal
+from gateway.storage.ledger import journal
 
 
 async def test_a_file_that_is_full_while_it_is_written_is_no_error(

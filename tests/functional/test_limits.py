@@ -10,7 +10,7 @@ from factories import ADMIN, make_model
 from gateways import Books, GatewayThread, Ledger, Tallies, until
 
 from admin_api.operations import subscriptions
-from gateway.storage.counter_layout import read_lease
+from gateway.storage.counters.layout import read_lease
 
 
 def statuses(answers: list[Said]) -> Counter[int]:

@@ -19,18 +19,18 @@ from msgspec.structs import replace
 
 from deploy.embedded.valkey import Valkey
 from gateway.domain.ids import milliseconds_of, uuid7
-from gateway.domain.plans import make_plan
+from gateway.domain.reservation_plan import make_plan
 from gateway.domain.windows import window_ms
-from gateway.reap import estimated_row
-from gateway.storage.counter_layout import Lease, pack_entries, pack_numbers
-from gateway.storage.counters import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
-from gateway.storage.drift import Drift, measure_drift
-from gateway.storage.epochs import raise_epochs
+from gateway.storage.counters.drift import Drift, measure_drift
+from gateway.storage.counters.epochs import raise_epochs
+from gateway.storage.counters.layout import Lease, pack_entries, pack_numbers
+from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
+from gateway.storage.counters.seeding import Seeder
 from gateway.storage.key_records import find_key_record_by_id
-from gateway.storage.ledger import write_rows
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
-from gateway.storage.redis_urls import connect
-from gateway.storage.seeding import Seeder
+from gateway.storage.redis.urls import connect
+from gateway.tasks.reap_leases import estimated_row
 
 CALLERS = 8
 

@@ -15,12 +15,12 @@ from callers import Caller, Said, make_caller
 from factories import make_model
 from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import new_key
 from gateway.storage.changes import Hearing
-from gateway.storage.counters import HASH_NAME
-from gateway.storage.migrate import migrate
+from gateway.storage.counters.scripts import HASH_NAME
 from gateway.storage.postgres import Pool, new_pool
 
 

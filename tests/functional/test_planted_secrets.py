@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from receivers import HookServer
 
 from admin_api.main import create_app
-from admin_api.operations.model_sync import LiteLLM
+from admin_api.operations.models.sync import LiteLLM
 from admin_api.settings import Settings
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program

@@ -11,9 +11,10 @@ from factories import ADMIN
 from gateways import GatewayThread, Ledger, StartGateway, Tallies, UnhandledErrors, until
 from talking import MODEL, talking
 
-from admin_api.operations import keys, users
+from admin_api.operations.keys import keys
+from admin_api.operations.people import users
 from deploy.embedded.processes import free_port
-from gateway.session import CHECK_S
+from gateway.realtime.session import CHECK_S
 
 OTHER = "sk-lm-" + "0" * 49
 

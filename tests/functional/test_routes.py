@@ -6,7 +6,7 @@ import pytest
 from callers import Caller, chat_body
 from gateways import GatewayThread
 
-from gateway.endpoints.catalogue import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS
 
 # Alive, ready, and counts without a name in them: for whoever can reach the port.
 OPEN = ("/health/live", "/health/ready", "/metrics")

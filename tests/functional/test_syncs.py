@@ -10,7 +10,7 @@ from factories import ADMIN
 from pydantic import SecretStr
 from stand_ins import CatalogueServer
 
-from admin_api.operations.model_sync import LiteLLM, SyncReport, sync_models
+from admin_api.operations.models.sync import LiteLLM, SyncReport, sync_models
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

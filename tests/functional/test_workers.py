@@ -16,7 +16,10 @@ from factories import ADMIN
 from gateways import House, Ledger, Tallies, until
 from workers import Workers, ask, ask_each, get
 
-from admin_api.operations import keys, models, subscriptions, users
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.models import models
+from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
 
 HOLDS_WITHIN_S = 1.0

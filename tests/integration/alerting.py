@@ -8,18 +8,18 @@ from typing import Any
 from factories import ADMIN, READER
 from receivers import HookServer
 
-from admin_api.operations import limits
-from admin_api.operations.alerts import list_alerts
-from admin_api.operations.keys import NewKey
-from admin_api.operations.limits import LimitWish
-from admin_api.operations.outbox import Outbox
-from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import Sender
-from admin_api.operations.webhooks import create_webhook
-from admin_api.seals import SecretKeys
+from admin_api.encryption import SecretKeys
+from admin_api.operations.keys.keys import NewKey
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.notifications.alerts import list_alerts
+from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.outbox import Outbox
+from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger import write_rows
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)

@@ -19,11 +19,13 @@ from factories import (
     make_user,
 )
 
-from admin_api.operations import keys, subscriptions, teams
-from admin_api.operations.limits import LimitWish, set_limit
-from admin_api.operations.provider_keys import put_provider_key
-from admin_api.seals import SecretKeys
-from gateway.storage.accounts import User
+from admin_api.encryption import SecretKeys
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits.limits import LimitWish, set_limit
+from admin_api.operations.models.provider_keys import put_provider_key
+from admin_api.operations.people import teams
+from admin_api.storage.accounts import User
 from gateway.storage.postgres import Pool
 
 # `nobody` has no login; `user` has nothing to do with what is asked for; `reader` is an admin-readonly.

@@ -15,10 +15,10 @@ from receivers import HookServer
 from typer.testing import CliRunner
 
 from admin_api.cli.app import build_app
-from admin_api.clock import alert_once
-from admin_api.operations.alerts import raise_alerts
-from admin_api.operations.saved_settings import read_thresholds, update_settings
-from gateway.storage import alerts
+from admin_api.operations.notifications.alerts import raise_alerts
+from admin_api.operations.runtime_settings import read_thresholds, update_settings
+from admin_api.scheduler import alert_once
+from admin_api.storage import alerts
 from gateway.storage.postgres import Pool
 
 PATH = "/api/v1/admin/settings"

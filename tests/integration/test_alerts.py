@@ -26,19 +26,26 @@ from factories import ADMIN, READER, make_key, make_model, make_subscription, ma
 from pydantic import SecretStr
 from receivers import HookServer, MailBox
 
-from admin_api.clock import alert_once
-from admin_api.operations import limits
 from admin_api.operations.actors import Actor
-from admin_api.operations.alerts import MOST_ACCOUNTS, acknowledge_alert, forecast, list_alerts, raise_alerts
-from admin_api.operations.limits import LimitWish
-from admin_api.operations.mail_server import MailServer
-from admin_api.operations.send import Sender, signature
-from admin_api.operations.webhooks import create_webhook
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.notifications.alerts import (
+    MOST_ACCOUNTS,
+    acknowledge_alert,
+    forecast,
+    list_alerts,
+    raise_alerts,
+)
+from admin_api.operations.notifications.channels import Sender, signature
+from admin_api.operations.notifications.smtp import MailServer
+from admin_api.operations.notifications.webhooks import create_webhook
+from admin_api.scheduler import alert_once
+from admin_api.storage import deliveries
+from admin_api.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS, sum_windows
 from gateway.domain.errors import GatewayError
 from gateway.domain.windows import WINDOW_KINDS, window_ms
-from gateway.storage import deliveries, ledger_sums
-from gateway.storage.alerts import LIST_WINDOW_LIMITS, SUM_WINDOWS, sum_windows
-from gateway.storage.ledger_sums import WindowSum
+from gateway.storage.ledger import sums
+from gateway.storage.ledger.sums import WindowSum
 from gateway.storage.postgres import Pool
 
 
@@ -120,7 +127,8 @@ async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
     )
     from factories import PEPPERS
 
-    from admin_api.operations import keys, subscriptions
+    from admin_api.operations import subscriptions
+    from admin_api.operations.keys import keys
 
     model = await make_model(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
@@ -226,7 +234,7 @@ async def test_days_and_quarters_add_up_to_what_counters_are_seeded_from(pool: P
         async with pool.acquire() as connection:
             (told,) = await sum_windows(connection, [(key.row.account_id, start, end)])
             question = WindowSum("tokens", "t", start_ms, end_ms)
-            (seeded,) = await ledger_sums.sum_windows(connection, key.row.account_id, [question])
+            (seeded,) = await sums.sum_windows(connection, key.row.account_id, [question])
         assert told.get(("tokens", "t"), 0) == seeded, (zone, kind)
 
 

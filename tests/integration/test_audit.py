@@ -13,8 +13,8 @@ from conftest import Database
 from factories import ADMIN, READER, make_user, owner_of
 
 from admin_api.main import create_app
-from admin_api.operations import teams
 from admin_api.operations.audit import ROWS_A_PART, list_activity, list_audit
+from admin_api.operations.people import teams
 from gateway.domain.errors import GatewayError
 from gateway.storage.audit import AuditFilter
 from gateway.storage.postgres import Pool

@@ -9,10 +9,12 @@ import httpx2
 import pytest
 from factories import ADMIN, make_key, make_model, make_subscription, make_user, owner_of
 
-from admin_api.operations import key_changes, keys, limits, subscriptions
-from admin_api.operations.limits import LimitWish
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import changes, keys
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.storage import accounts
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts
 from gateway.storage.postgres import Pool
 
 
@@ -47,11 +49,11 @@ async def test_an_archived_key_and_one_put_back_tell_since_when(pool: Pool) -> N
     key = (await make_key(pool)).row
     await keys.revoke_key(pool, ADMIN, key.id)
 
-    archived = await key_changes.archive_key(pool, ADMIN, key.id)
+    archived = await changes.archive_key(pool, ADMIN, key.id)
     assert archived.archived_at is not None
     since = {"archived_at": archived.archived_at.isoformat()}
     put_away = await told(pool, "key.archive")
-    await key_changes.archive_key(pool, ADMIN, key.id, archived=False)
+    await changes.archive_key(pool, ADMIN, key.id, archived=False)
 
     assert [{k: str(v).replace(" ", "T") for k, v in one.items()} for one in put_away] == [
         {"archived_at": "None"},

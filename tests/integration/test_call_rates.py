@@ -13,9 +13,9 @@ from conftest import Database
 from factories import make_token, make_user
 
 from admin_api.main import create_app
-from gateway.storage.call_rates import CALL_RATE, CallRates
+from admin_api.storage.call_rates import CALL_RATE, CallRates
 from gateway.storage.postgres import Pool
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.urls import connect
 
 ME = "/api/v1/users/me"
 

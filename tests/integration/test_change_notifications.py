@@ -9,7 +9,11 @@ import pytest
 from conftest import Database
 from factories import ADMIN, apply, make_key, make_model, make_team, make_user, seen_model
 
-from admin_api.operations import keys, limits, models, subscriptions, teams, users
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits import limits
+from admin_api.operations.models import models
+from admin_api.operations.people import teams, users
 from gateway.storage.postgres import Pool
 
 

@@ -8,12 +8,14 @@ import asyncpg
 from admin_client import SECRET_KEYS
 from factories import ADMIN, PEPPERS, make_model, make_subscription, make_user, owner_of
 
-from admin_api.operations import keys, subscriptions, users
-from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.webhooks import create_webhook, delete_webhook
-from admin_api.seals import SecretKeys
+from admin_api.encryption import SecretKeys
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhooks import create_webhook, delete_webhook
+from admin_api.operations.people import users
+from admin_api.storage import webhooks
 from gateway.domain.errors import GatewayError
-from gateway.storage import webhooks
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse(SECRET_KEYS)

@@ -12,7 +12,7 @@ from stand_ins import CatalogueServer
 from terminals import Terminal
 from usage_rows import TODAY, make_usage_row
 
-from gateway.storage.ledger import write_rows
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.storage.postgres import Pool
-from gateway.storage.refusals import RefusalCounts
+from gateway.storage.refusal_counts import RefusalCounts
 
 
 async def test_a_stop_in_the_midst_of_writing_loses_none(pool: Pool) -> None:

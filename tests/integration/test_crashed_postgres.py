@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 from usage_rows import TODAY, make_usage_row
 
+from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
-from gateway.storage.ledger import write_rows
-from gateway.storage.migrate import migrate
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import new_pool
 
 # A commit that nobody waits for stays in memory for seconds.

@@ -10,9 +10,9 @@ from conftest import Database
 from factories import ADMIN, PEPPERS, make_token
 from identity_servers import LyingProvider, log_in
 
-from admin_api.operations import users
-from admin_api.operations.sessions import SessionTimes, open_session
-from admin_api.seals import SecretKeys
+from admin_api.encryption import SecretKeys
+from admin_api.operations.people import users
+from admin_api.operations.people.sessions import SessionTimes, open_session
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from factories import ADMIN, make_key
 
-from admin_api.operations import limits
-from admin_api.operations.limits import LimitWish
-from gateway.storage.epochs import meet_run, raise_epochs
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
+from gateway.storage.counters.epochs import meet_run, raise_epochs
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.postgres import Pool
 

@@ -11,12 +11,12 @@ from msgspec.structs import astuple
 from test_rollups import added_up, stored
 from usage_rows import EARLIEST, TODAY, make_usage_row
 
-from admin_api.operations.ledger import verify_ledger
+from admin_api.operations.maintenance.ledger import verify_ledger
+from admin_api.storage.migrate import migrate, migrations_folder
 from deploy.embedded.postgres import APP
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.migrate import migrate, migrations_folder
+from gateway.storage.ledger.rollups import ROLLUPS
 from gateway.storage.postgres import new_pool
-from gateway.storage.rollups import ROLLUPS
 
 MADE = (
     "usage_account_six_hours",

@@ -11,7 +11,7 @@ from conftest import Database
 from factories import ADMIN, make_token
 from identity_servers import LyingProvider, log_in
 
-from admin_api.operations import users
+from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
 
 ANN = "ann@example.org"

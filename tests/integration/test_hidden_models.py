@@ -8,7 +8,8 @@ import httpx2
 from factories import ADMIN, make_model, make_subscription, make_team, make_user
 from test_routes_of_owners import login
 
-from admin_api.operations import models, subscriptions
+from admin_api.operations import subscriptions
+from admin_api.operations.models import models
 from gateway.storage.postgres import Pool
 
 Told = dict[str, tuple[int, str]]

@@ -8,12 +8,15 @@ from typing import Any
 import httpx2
 from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 
-from admin_api.operations import key_changes, keys, limits, saved_settings, subscriptions, teams
+from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.key_changes import KeyChange
-from admin_api.operations.keys import KeyWish, NewKey
+from admin_api.operations.keys import changes, keys
+from admin_api.operations.keys.changes import KeyChange
+from admin_api.operations.keys.keys import KeyWish, NewKey
+from admin_api.operations.limits import limits
+from admin_api.operations.people import teams
+from admin_api.storage.accounts import User
 from gateway.domain.errors import GatewayError
-from gateway.storage.accounts import User
 from gateway.storage.key_records import find_key_record
 from gateway.storage.postgres import Pool
 
@@ -50,7 +53,7 @@ async def test_a_rotated_key_is_the_same_key_with_two_secrets_until_the_grace_is
     owner = await make_owner(pool)
     old = await create(pool, owner_of(owner), name="app", rpm=7)
 
-    new = await key_changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id, grace_s=3600)
+    new = await changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id, grace_s=3600)
 
     # One row: whatever counts by the key goes on counting, so a rotation is no way around a limit.
     first, second = [await find_key_record(pool, PEPPERS.digests(secret)) for secret in (old.secret, new.secret)]
@@ -69,11 +72,11 @@ async def test_a_rotated_key_is_the_same_key_with_two_secrets_until_the_grace_is
 
 async def test_a_second_rotation_waits_for_the_grace_or_ends_all_before_it(pool: Pool) -> None:
     made = await make_key(pool)
-    one = await key_changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id)
+    one = await changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id)
 
-    again = key_changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id, grace_s=60)
+    again = changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id, grace_s=60)
     assert await code_of(again) == "conflict"
-    two = await key_changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id, grace_s=0)
+    two = await changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id, grace_s=0)
 
     assert await ends_of(pool, made.secret, one.secret, two.secret) == ["unknown", "unknown", None]
     assert two.row.previous_ends_at is None
@@ -83,13 +86,13 @@ async def test_a_grace_gives_an_expiring_key_no_more_time_and_ends_with_a_revoca
     owner = await make_owner(pool)
     soon = datetime.now(UTC) + timedelta(minutes=5)
     old = await create(pool, owner_of(owner), expires_at=soon)
-    new = await key_changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id)
+    new = await changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id)
 
     assert await ends_of(pool, old.secret, new.secret) == [soon, soon]
     await keys.revoke_key(pool, owner_of(owner), old.row.id)
     records = [await find_key_record(pool, PEPPERS.digests(secret)) for secret in (old.secret, new.secret)]
     assert [record is not None and record.is_revoked for record in records] == [True, True]
-    rotated = key_changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id)
+    rotated = changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id)
     assert await code_of(rotated) == "conflict"
 
 
@@ -126,7 +129,7 @@ async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> N
     ]
     change = KeyChange(name="other")
     may = {
-        (actor.name, row.id): await code_of(key_changes.update_key(pool, actor, row.id, change))
+        (actor.name, row.id): await code_of(changes.update_key(pool, actor, row.id, change))
         for actor in (owner_of(ann), owner_of(bob), owner_of(carol), READER)
         for row in (own, member, service)
     }
@@ -138,7 +141,7 @@ async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> N
     ]
     await teams.remove_member(pool, ADMIN, team.name, user=ann.email)
     # He sees what he had, and it is no longer his to change.
-    assert await code_of(key_changes.rotate_key(pool, owner_of(ann), PEPPERS, member.id)) == "forbidden"
+    assert await code_of(changes.rotate_key(pool, owner_of(ann), PEPPERS, member.id)) == "forbidden"
 
 
 async def test_a_key_changes_in_what_is_given_and_tells_it(pool: Pool) -> None:
@@ -150,14 +153,14 @@ async def test_a_key_changes_in_what_is_given_and_tells_it(pool: Pool) -> None:
     # What it has it keeps, also while the subscription is suspended.
     await pool.execute("UPDATE subscriptions SET status = 'suspended' WHERE model_id = (SELECT min(id) FROM models)")
 
-    changed = await key_changes.update_key(pool, actor, row.id, KeyChange(name="b", models=["small"]))
-    same = await key_changes.update_key(pool, actor, row.id, KeyChange(name="b"))
-    none = await key_changes.update_key(pool, actor, row.id, KeyChange(models=[], allowed_ips=[]))
+    changed = await changes.update_key(pool, actor, row.id, KeyChange(name="b", models=["small"]))
+    same = await changes.update_key(pool, actor, row.id, KeyChange(name="b"))
+    none = await changes.update_key(pool, actor, row.id, KeyChange(models=[], allowed_ips=[]))
 
     assert replace(changed, updated_at=row.updated_at) == replace(row, name="b", models=["small"])
     assert same == changed
     assert (none.models, none.allowed_ips) == ([], [])
-    pending = key_changes.update_key(pool, actor, row.id, KeyChange(models=["pending"]))
+    pending = changes.update_key(pool, actor, row.id, KeyChange(models=["pending"]))
     assert await code_of(pending) == "conflict"
     told = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'key.update' ORDER BY id")
     assert [tuple(entry) for entry in told] == [
@@ -170,21 +173,21 @@ async def test_only_a_key_that_has_ended_is_archived_and_it_stays_ended(pool: Po
     owner = await make_owner(pool)
     actor = owner_of(owner)
     row = (await create(pool, actor)).row
-    assert await code_of(key_changes.archive_key(pool, actor, row.id)) == "conflict"
+    assert await code_of(changes.archive_key(pool, actor, row.id)) == "conflict"
     await keys.revoke_key(pool, actor, row.id)
 
-    await key_changes.archive_key(pool, actor, row.id)
+    await changes.archive_key(pool, actor, row.id)
 
     assert (await keys.list_keys(pool, actor)).rows == []
     assert [found.id for found in (await keys.list_keys(pool, actor, archived=True)).rows] == [row.id]
-    back = await key_changes.archive_key(pool, actor, row.id, archived=False)
+    back = await changes.archive_key(pool, actor, row.id, archived=False)
     assert (back.archived_at, back.is_active(datetime.now(UTC))) == (None, False)
-    assert await code_of(key_changes.update_key(pool, actor, row.id, KeyChange(name="x"))) == "conflict"
+    assert await code_of(changes.update_key(pool, actor, row.id, KeyChange(name="x"))) == "conflict"
 
 
 async def test_of_fifty_keys_made_at_once_as_many_are_made_as_an_account_may_have(pool: Pool) -> None:
     owner = await make_owner(pool)
-    await saved_settings.update_settings(pool, ADMIN, {"user_maximum_keys": 4})
+    await runtime_settings.update_settings(pool, ADMIN, {"user_maximum_keys": 4})
     ended = (await create(pool, owner_of(owner))).row
     await keys.revoke_key(pool, owner_of(owner), ended.id)
 
@@ -198,7 +201,7 @@ async def test_of_fifty_keys_made_at_once_as_many_are_made_as_an_account_may_hav
 
 async def test_neither_leaving_out_nor_removing_a_limit_passes_a_ceiling(pool: Pool) -> None:
     owner = await make_owner(pool)
-    await saved_settings.update_settings(
+    await runtime_settings.update_settings(
         pool,
         ADMIN,
         {"key_maximum_rpm": 60, "key_default_rpm": 20, "key_maximum_tpm": 1000, "key_maximum_monthly_cost_nano_usd": 5}
@@ -224,11 +227,11 @@ async def test_neither_leaving_out_nor_removing_a_limit_passes_a_ceiling(pool: P
         create(pool, owner_of(owner), rpm=61),
         create(pool, owner_of(owner), monthly_cost_nano_usd=6),
         create(pool, owner_of(owner), expires_at=far),
-        key_changes.update_key(pool, owner_of(owner), left_out.id, KeyChange(expires_at=far)),
-        key_changes.update_key(pool, owner_of(owner), left_out.id, KeyChange(never_expires=True)),
+        changes.update_key(pool, owner_of(owner), left_out.id, KeyChange(expires_at=far)),
+        changes.update_key(pool, owner_of(owner), left_out.id, KeyChange(never_expires=True)),
     ):
         assert await code_of(attempt) == "validation_failed"
-    assert (await key_changes.update_key(pool, ADMIN, left_out.id, KeyChange(never_expires=True))).expires_at is None
+    assert (await changes.update_key(pool, ADMIN, left_out.id, KeyChange(never_expires=True))).expires_at is None
 
 
 async def test_settings_are_typed_told_in_both_units_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:

@@ -14,12 +14,12 @@ from conftest import Database
 from structlog.testing import capture_logs
 from usage_rows import TODAY, make_usage_row
 
-from gateway.keep_partitions import PartitionKeeper
-from gateway.storage.journal import Journal
-from gateway.storage.ledger import write_rows
-from gateway.storage.partitions import list_partitions
+from gateway.storage.ledger.journal import Journal
+from gateway.storage.ledger.partitions import list_partitions
+from gateway.storage.ledger.rejected_rows import REFUSED_FILE, keep_only, set_aside
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
-from gateway.storage.refused_rows import REFUSED_FILE, keep_only, set_aside
+from gateway.tasks.maintain_partitions import PartitionKeeper
 
 
 def month(ahead: int) -> datetime:
@@ -65,8 +65,8 @@ def seen_syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]
 async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.journal.SYNC_S", 0.05)
-    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 20_000)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SYNC_S", 0.05)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 20_000)
     journal = Journal(tmp_path, most_bytes=2**20)
     journal.open()
     folder = os.stat(tmp_path).st_ino
@@ -112,7 +112,7 @@ def test_a_refused_row_is_on_disk_with_the_name_of_its_file(tmp_path: Path, monk
 async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.journal.SYNC_S", 0.02)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SYNC_S", 0.02)
     journal = Journal(tmp_path, most_bytes=2**20)
     journal.open()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -136,7 +136,7 @@ async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_l
 async def test_a_file_that_could_not_be_synced_is_written_no_more_and_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.journal.RETRY_S", 0.1)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.RETRY_S", 0.1)
     troubles: list[str] = []
     journal = Journal(tmp_path, most_bytes=2**20, on_trouble=troubles.append)
     journal.open()

@@ -21,21 +21,21 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 from usage_rows import TODAY, make_usage_row
 
-from admin_api.operations import ledger as upkeep
+from admin_api.operations.maintenance import ledger as upkeep
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.keep_partitions import PartitionKeeper
 from gateway.settle import Settlements
-from gateway.storage import ledger_writer
-from gateway.storage.journal import Journal, JournalFull
-from gateway.storage.journal_files import Piece, Segment, encode_row, line_of, lock_file
-from gateway.storage.ledger import write_lines, write_rows
-from gateway.storage.ledger_batches import write_batch
-from gateway.storage.ledger_sums import WindowSum, sum_windows
-from gateway.storage.ledger_writer import LedgerUnavailable, LedgerWriter
+from gateway.storage.ledger import writer as ledger_writer
+from gateway.storage.ledger.batches import write_batch
+from gateway.storage.ledger.journal import Journal, JournalFull
+from gateway.storage.ledger.journal_files import Piece, Segment, encode_row, line_of, lock_file
+from gateway.storage.ledger.rejected_rows import REFUSED_FILE, set_aside
+from gateway.storage.ledger.rows import write_lines, write_rows
+from gateway.storage.ledger.sums import WindowSum, sum_windows
+from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.refused_rows import REFUSED_FILE, set_aside
+from gateway.tasks.maintain_partitions import PartitionKeeper
 
 
 class Site:
@@ -199,7 +199,7 @@ async def test_a_disk_that_broke_and_keeps_its_file_is_written_again_once_it_is_
         raise OSError("read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.storage.journal_files.HEAD", b"x" * 5000)
+        patch.setattr("gateway.storage.ledger.rows.journal_files.HEAD", b"x" * 5000)
         patch.setattr(Path, "unlink", fail)
         with largest_file(4096):
             assert not writer.journal.open()
@@ -313,7 +313,7 @@ def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path:
 
 
 def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 1000)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 1000)
     journal = Journal(tmp_path, most_bytes=64_000)
     journal.open()
     for _ in range(9):
@@ -367,10 +367,10 @@ def test_rows_come_once_and_in_order_from_memory_and_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """While Postgres takes a piece, more rows come, and memory may have to let go of some."""
-    monkeypatch.setattr("gateway.storage.journal.SEGMENT_BYTES", 9000)
-    monkeypatch.setattr("gateway.storage.journal_files.READ_BYTES", 4000)
-    monkeypatch.setattr("gateway.storage.journal_files.READ_ROWS", 3)
-    monkeypatch.setattr("gateway.storage.journal_files.MOST_FRESH", 8)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 9000)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.READ_BYTES", 4000)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.READ_ROWS", 3)
+    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.MOST_FRESH", 8)
     chance, journal = Random(seed), Journal(tmp_path, most_bytes=2**20)
     journal.open()
     given: list[bytes] = []
@@ -499,7 +499,7 @@ async def test_of_two_replays_at_once_neither_loses_what_comes_meanwhile(
             set_aside(site.folder, line_of(encode_row(late)))
         return done
 
-    monkeypatch.setattr("gateway.storage.replay.write_batch", write_when_both_have_read)
+    monkeypatch.setattr("gateway.storage.ledger.replay.write_batch", write_when_both_have_read)
     await asyncio.gather(*(upkeep.replay(pool, ADMIN, file, keep=False) for _ in range(2)))
 
     assert set(await site.rows()) == ids(good)

@@ -8,13 +8,16 @@ import httpx2
 import pytest
 from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 
-from admin_api.operations import bulk_limits, explanations, keys, limits, own_limits, saved_settings, subscriptions
+from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.bulk_limits import Filter
-from admin_api.operations.limit_states import list_limit_states
-from admin_api.operations.limits import LimitWish
+from admin_api.operations.keys import keys, owner_limits
+from admin_api.operations.limits import bulk, limits
+from admin_api.operations.limits import explain as explanations
+from admin_api.operations.limits.bulk import Filter
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.states import list_limit_states
 from gateway.domain.errors import GatewayError
-from gateway.storage.counters import Counters
+from gateway.storage.counters.scripts import Counters
 from gateway.storage.postgres import Pool
 
 
@@ -36,7 +39,7 @@ async def code_of(attempt: Any) -> str:
 async def set_own(pool: Pool, actor: Actor, target: int, amount: int | None, **about: Any) -> Any:
     place = {"level": "key", "model": None, "team": None} | {n: about.pop(n) for n in ("level", "model") if n in about}
     wish = LimitWish(**({"kind": "rpm", "amount": amount} | about))
-    return await own_limits.set_own_limit(pool, actor, wish, target=str(target), **place)
+    return await owner_limits.set_own_limit(pool, actor, wish, target=str(target), **place)
 
 
 async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> None:
@@ -46,7 +49,7 @@ async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> No
     owner, stranger = owner_of(user), owner_of(await make_user(pool))
     place = {"level": "key", "target": str(key.id), "model": None, "team": None}
     by_admin = await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=60), **place)
-    await saved_settings.update_settings(pool, ADMIN, {"key_maximum_tpm": 500})
+    await runtime_settings.update_settings(pool, ADMIN, {"key_maximum_tpm": 500})
     assert by_admin is not None
 
     own = await set_own(pool, owner, key.id, 10)
@@ -60,8 +63,8 @@ async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> No
             set_own(pool, owner, key.id, 1, level="subscription"),
             set_own(pool, stranger, key.id, 1),
             set_own(pool, READER, key.id, 1),
-            own_limits.delete_own_limit(pool, owner, by_admin.id),
-            own_limits.delete_own_limit(pool, stranger, own.id),
+            owner_limits.delete_own_limit(pool, owner, by_admin.id),
+            owner_limits.delete_own_limit(pool, stranger, own.id),
         )
     ]
 
@@ -192,7 +195,7 @@ async def test_targets_are_those_of_the_level_that_fit_every_filter(pool: Pool) 
     wish = LimitWish(kind="rpm", amount=5)
 
     async def labels(level: str, **filters: Any) -> list[str]:
-        found = await bulk_limits.preview_limits(pool, ADMIN, Filter(level=level, **filters), wish)
+        found = await bulk.preview_limits(pool, ADMIN, Filter(level=level, **filters), wish)
         return [target.label for target in found.targets]
 
     assert await labels("user") == [ann.email, bob.email]
@@ -202,7 +205,5 @@ async def test_targets_are_those_of_the_level_that_fit_every_filter(pool: Pool) 
     assert await labels("key") == await labels("key", model=model) == [f"{ann.email} {kept.name}"]
     assert await labels("key", users=[bob.email]) == []
     for actor in (READER, owner_of(ann)):
-        assert await code_of(bulk_limits.preview_limits(pool, actor, Filter(level="user"), wish)) == "forbidden"
-    assert (
-        await code_of(bulk_limits.preview_limits(pool, ADMIN, Filter(level="key_model"), wish)) == "validation_failed"
-    )
+        assert await code_of(bulk.preview_limits(pool, actor, Filter(level="user"), wish)) == "forbidden"
+    assert await code_of(bulk.preview_limits(pool, ADMIN, Filter(level="key_model"), wish)) == "validation_failed"

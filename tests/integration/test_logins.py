@@ -15,7 +15,7 @@ from factories import ADMIN, make_user
 from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, OIDCProvider, OpenShift, SigningKey, log_in
 
 from admin_api.main import create_app
-from admin_api.operations import users
+from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
 
 
@@ -344,8 +344,8 @@ async def test_without_an_audience_no_jwt_is_taken(database: Database, lying: Ly
 async def test_a_new_key_of_the_provider_is_found_and_the_old_ones_outlive_its_absence(
     database: Database, lying: LyingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("admin_api.jwt_logins.ASK_AGAIN_S", 0.0)
-    monkeypatch.setattr("admin_api.jwt_logins.TIMEOUT_S", 2.0)
+    monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr("admin_api.identity.jwt_logins.TIMEOUT_S", 2.0)
     settings = oidc(lying.url, jwt_audience="litemaas-api")
     claims = lying.all_claims(aud="litemaas-api")
     async with opened(database, **settings) as new_browser, new_browser() as client:

@@ -19,8 +19,8 @@ from factories import make_user
 from pydantic import SecretStr, ValidationError
 from receivers import MailBox
 
-from admin_api.operations.mail_server import MailServer
-from admin_api.operations.send import Sender
+from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.smtp import MailServer
 from admin_api.settings import NewsSettings, explain
 from gateway.storage.postgres import Pool
 
@@ -188,7 +188,7 @@ async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Ce
 
 
 async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("admin_api.operations.send.write_letter", lambda *_: 1 / 0)
+    monkeypatch.setattr("admin_api.operations.notifications.channels.write_letter", lambda *_: 1 / 0)
     async with MailBox() as box:
         while not await outbox.fetchval("SELECT gave_up_at IS NOT NULL FROM deliveries"):
             assert await send_due(outbox, sender(box, None, login="")) == 0

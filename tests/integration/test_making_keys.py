@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 
-from admin_api.operations import keys, limits, subscriptions, teams
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits import limits
+from admin_api.operations.people import teams
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import is_well_formed
 from gateway.storage.key_records import find_key_record

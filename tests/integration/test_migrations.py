@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
+from admin_api.storage.migrate import MigrationError, migrate, migrations_folder, read_migrations
 from deploy.embedded.postgres import APP
-from gateway.storage.migrate import MigrationError, migrate, migrations_folder, read_migrations
 
 
 async def run(database: Database, folder: Path | None = None, phase: str | None = None) -> list[str]:

@@ -8,11 +8,11 @@ from factories import ADMIN, READER, apply, seen_model
 from pydantic import SecretStr
 from stand_ins import CatalogueServer
 
-from admin_api.operations import models
-from admin_api.operations.model_sync import LiteLLM, sync_models
+from admin_api.operations.models import models
+from admin_api.operations.models.sync import LiteLLM, sync_models
+from admin_api.storage import models as model_rows
+from admin_api.storage.models import Model
 from gateway.domain.errors import GatewayError
-from gateway.storage import models as model_rows
-from gateway.storage.models import Model
 from gateway.storage.postgres import Pool
 
 PRICED = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}

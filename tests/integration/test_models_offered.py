@@ -7,12 +7,12 @@ from factories import ADMIN, READER, apply, make_model, make_token, make_user, o
 from pydantic import SecretStr
 from stand_ins import CatalogueServer
 
-from admin_api.operations import models
-from admin_api.operations.litellm_health import look_at_litellm
-from admin_api.operations.model_sync import LiteLLM, list_syncs, sync_models
+from admin_api.operations.models import models
+from admin_api.operations.models.litellm_health import look_at_litellm
+from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
+from admin_api.storage.models import CatalogueFilter
 from gateway.domain.breaker import FAILURES_TO_OPEN
 from gateway.domain.errors import GatewayError
-from gateway.storage.models import CatalogueFilter
 from gateway.storage.postgres import Pool
 
 INSIDE = "http://inside.example:9000"

@@ -8,12 +8,15 @@ import pytest
 from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_user, owner_of
 from test_routes_of_owners import login
 
-from admin_api.operations import explanations, keys, limits, subscriptions, teams
-from admin_api.operations.limit_states import list_limit_states
-from admin_api.operations.limits import LimitWish
-from admin_api.views.limits import LimitWithStateView
-from gateway.storage.accounts import User
-from gateway.storage.counters import Counters
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits import explain, limits
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.states import list_limit_states
+from admin_api.operations.people import teams
+from admin_api.schemas.limits import LimitWithStateView
+from admin_api.storage.accounts import User
+from gateway.storage.counters.scripts import Counters
 from gateway.storage.postgres import Pool
 
 NAMES = ("account_name", "user_email", "key_name", "key_last_four", "model")
@@ -21,7 +24,7 @@ NAMES = ("account_name", "user_email", "key_name", "key_last_four", "model")
 
 @pytest.fixture
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
-    async with explanations.open_counters(redis_url, ca_file=None) as opened:
+    async with explain.open_counters(redis_url, ca_file=None) as opened:
         yield opened
 
 

@@ -140,12 +140,12 @@ async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nob
         await ask(old)
         await lying.__aexit__(None, None, None)
         # Longer than it has to pass between two questions.
-        monkeypatch.setattr("admin_api.jwt_logins.TIMEOUT_S", 0.6)
-        monkeypatch.setattr("admin_api.jwt_logins.ASK_AGAIN_S", 0.4)
+        monkeypatch.setattr("admin_api.identity.jwt_logins.TIMEOUT_S", 0.6)
+        monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.4)
         async with await asyncio.start_server(hang, "127.0.0.1", int(lying.url.rpartition(":")[2])):
             async with opened(database, **settings) as open_new, open_new() as new:
                 without_keys, asked_by_new = await ask(new), hung
-            monkeypatch.setattr("admin_api.jwt_logins.KEEP_S", 0.5)
+            monkeypatch.setattr("admin_api.identity.jwt_logins.KEEP_S", 0.5)
             await asyncio.sleep(0.6)
             with_keys, asked_by_old = await ask(old), hung - asked_by_new
 

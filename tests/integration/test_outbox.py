@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from receivers import HookServer
 
 from admin_api.main import create_app
-from admin_api.operations import outbox as sending
-from admin_api.operations.mail_server import MailServer
-from admin_api.operations.outbox import PLACES_OF_MAIL, PLACES_OF_WEBHOOK, Outbox
-from admin_api.operations.send import Sender
-from admin_api.operations.webhooks import create_webhook
+from admin_api.operations.notifications import outbox as sending
+from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.outbox import PLACES_OF_MAIL, PLACES_OF_WEBHOOK, Outbox
+from admin_api.operations.notifications.smtp import MailServer
+from admin_api.operations.notifications.webhooks import create_webhook
 from deploy.embedded.processes import free_port
 from gateway.storage.postgres import Pool
 

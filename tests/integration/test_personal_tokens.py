@@ -11,8 +11,8 @@ from admin_client import check_error
 from conftest import Database
 from factories import ADMIN, PEPPERS, make_token, make_user, owner_of
 
-from admin_api.operations import personal_tokens, users
 from admin_api.operations.actors import Actor
+from admin_api.operations.people import personal_tokens, users
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX, is_well_formed, new_key
 from gateway.storage.postgres import Pool

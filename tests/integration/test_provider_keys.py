@@ -14,9 +14,9 @@ from conftest import Database
 from factories import ADMIN, READER, make_token, make_user
 from terminals import PROGRAM, Terminal
 
-from admin_api.operations.provider_keys import open_provider_keys
-from admin_api.operations.secrets import rotate_secrets
-from admin_api.seals import SealError, SecretKeys
+from admin_api.encryption import SealError, SecretKeys
+from admin_api.operations.maintenance.secrets import rotate_secrets
+from admin_api.operations.models.provider_keys import open_provider_keys
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

@@ -6,11 +6,11 @@ from uuid import UUID
 import pytest
 from factories import ADMIN, READER, make_key
 
-from admin_api.operations import usage
-from admin_api.views.usage import UsageView
+from admin_api.operations.usage import calls
+from admin_api.schemas.usage import UsageView
+from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
-from gateway.storage.api_keys import APIKey
 from gateway.storage.postgres import Pool
 
 INSERT_ROW = """
@@ -41,7 +41,7 @@ async def test_a_keys_rows_come_newest_first_with_the_totals_of_all_pages(pool: 
 
     seen, cursor = [], None
     while True:
-        page = await usage.show_usage(pool, READER, key_id=key.id, limit=2, cursor=cursor)
+        page = await calls.show_usage(pool, READER, key_id=key.id, limit=2, cursor=cursor)
         assert (page.totals.calls, page.totals.prompt_tokens, page.totals.cost_nano_usd) == (5, 55, 115_000)
         seen += [row.request_id for row in page.rows]
         if (cursor := page.next_cursor) is None:
@@ -56,8 +56,8 @@ async def test_another_keys_rows_are_not_among_them_but_among_everybodys(pool: P
     await write_rows(pool, other, [2])
     await pool.execute(INSERT_SUMS)
 
-    own = await usage.show_usage(pool, READER, key_id=one.id)
-    everybodys = await usage.show_usage(pool, READER)
+    own = await calls.show_usage(pool, READER, key_id=one.id)
+    everybodys = await calls.show_usage(pool, READER)
 
     assert [row.cost_nano_usd for row in own.rows] == [1]
     assert own.totals.cost_nano_usd == 1
@@ -70,7 +70,7 @@ async def test_money_is_shown_exactly_and_unknown_is_not_zero(pool: Pool) -> Non
     await write_rows(pool, key, [23_000, None], estimated=True)
     await pool.execute(INSERT_SUMS)
 
-    view = UsageView.of(await usage.show_usage(pool, READER, key_id=key.id))
+    view = UsageView.of(await calls.show_usage(pool, READER, key_id=key.id))
 
     assert [(row.cost_usd, row.cost_nano_usd) for row in view.rows] == [(None, None), ("0.000023", 23_000)]
     assert [(row.estimated, row.estimated_why) for row in view.rows] == [(True, "hung_up")] * 2
@@ -80,7 +80,7 @@ async def test_money_is_shown_exactly_and_unknown_is_not_zero(pool: Pool) -> Non
 async def test_a_key_without_calls_has_totals_of_zero(pool: Pool) -> None:
     key = (await make_key(pool)).row
 
-    page = await usage.show_usage(pool, READER, key_id=key.id)
+    page = await calls.show_usage(pool, READER, key_id=key.id)
 
     assert (list(page.rows), page.totals.calls, page.next_cursor) == ([], 0, None)
 
@@ -91,6 +91,6 @@ async def test_a_key_without_calls_has_totals_of_zero(pool: Pool) -> None:
 )
 async def test_what_can_not_be_shown_is_an_error(pool: Pool, arguments: dict[str, object], code: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        await usage.show_usage(pool, ADMIN, **arguments)
+        await calls.show_usage(pool, ADMIN, **arguments)
 
     assert caught.value.code == code

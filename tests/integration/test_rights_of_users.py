@@ -14,12 +14,14 @@ from factories import ADMIN, make_model, make_subscription, make_team, make_user
 from test_routes_of_owners import login
 from usage_rows import make_usage_row
 
-from admin_api.operations import explanations, subscriptions, teams
-from admin_api.operations.limit_states import list_limit_states
+from admin_api.operations import subscriptions
+from admin_api.operations.limits import explain
+from admin_api.operations.limits.states import list_limit_states
+from admin_api.operations.people import teams
+from admin_api.storage.accounts import User
 from gateway.domain.errors import GatewayError
-from gateway.storage.accounts import User
-from gateway.storage.counters import Counters
-from gateway.storage.ledger import write_rows
+from gateway.storage.counters.scripts import Counters
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 from gateway.web.logs import encode_log
 
@@ -33,7 +35,7 @@ SELECT (SELECT count(*) FROM limits) AS limits, (SELECT count(*) FROM api_keys) 
 
 @pytest.fixture
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
-    async with explanations.open_counters(redis_url, ca_file=None) as opened:
+    async with explain.open_counters(redis_url, ca_file=None) as opened:
         yield opened
 
 
@@ -192,7 +194,7 @@ async def test_no_owner_has_a_day_twice_by_another_time_zone(
     await write_rows(pool, [make_usage_row(now - timedelta(minutes=61), **about)])
 
     async def is_let_in() -> bool:
-        told = await explanations.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
+        told = await explain.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
         return told.allowed
 
     assert not await is_let_in()

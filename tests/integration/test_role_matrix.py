@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from role_matrix import ANSWERS, CALLERS, MATRIX, make_world
 
-from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.urls import connect
 
 # First what looks, last what deletes.
 ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")

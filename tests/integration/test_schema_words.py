@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
+from admin_api.storage import accounts, deliveries, models, sessions
 from gateway.domain import calls, limits, subscriptions, windows
-from gateway.storage import accounts, deliveries, models, sessions
 
 WORDS = {
     ("users", "role"): accounts.ROLES,

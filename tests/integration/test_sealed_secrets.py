@@ -13,12 +13,12 @@ from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
 from typer.testing import CliRunner
 
 from admin_api.cli.app import build_app
+from admin_api.encryption import SealError, SecretKeys
 from admin_api.main import create_app
-from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.secrets import rotate_secrets
-from admin_api.operations.send import PURPOSE
-from admin_api.operations.webhooks import create_webhook
-from admin_api.seals import SealError, SecretKeys
+from admin_api.operations.maintenance.secrets import rotate_secrets
+from admin_api.operations.notifications.channels import PURPOSE
+from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.storage.postgres import Pool
 
 ONE, TWO = SECRET_KEYS, "2:" + "fedcba9876543210" * 4

@@ -8,11 +8,11 @@ from decimal import Decimal
 import pytest
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user
 
-from admin_api.operations import limits
-from admin_api.operations.limits import LimitWish
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.limits import LimitWish
+from admin_api.storage.limits import LimitRow
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS
-from gateway.storage.limits import LimitRow
 from gateway.storage.postgres import Pool
 
 RPM = LimitWish(kind="rpm", amount=5)

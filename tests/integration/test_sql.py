@@ -9,7 +9,7 @@ import pytest
 from conftest import Database
 
 import gateway.storage
-from gateway.storage import reconciliation
+from admin_api.storage import reconciliation
 
 IS_STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|MERGE)\s", re.IGNORECASE)
 

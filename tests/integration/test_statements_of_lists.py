@@ -11,9 +11,9 @@ from conftest import Database
 from factories import make_team, make_token, make_user
 from fastapi import FastAPI
 
-from gateway.storage.counters import SCRIPTS, Counters
+from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.urls import connect
 
 # Rows of each kind, as many as it takes until there are so many.
 SEEDS = (

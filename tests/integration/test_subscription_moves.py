@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from factories import ADMIN, READER, make_model, make_subscription, make_team, make_user, owner_of
 
-from admin_api.operations import limits, models, subscriptions
+from admin_api.operations import subscriptions
+from admin_api.operations.limits import limits
+from admin_api.operations.models import models
+from admin_api.storage.subscriptions import Subscription
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
-from gateway.storage.subscriptions import Subscription
 
 
 async def make_pending(pool: Pool) -> Subscription:

@@ -9,9 +9,10 @@ import httpx2
 import pytest
 from factories import ADMIN, READER, make_model, make_subscription, make_team, make_user, owner_of
 
-from admin_api.operations import subscriptions, teams
+from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
 from admin_api.operations.bulk_decisions import decide_subscriptions
+from admin_api.operations.people import teams
 from admin_api.routes.subscriptions import Move
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import STATUSES

@@ -8,10 +8,10 @@ from typing import Any
 from usage_rows import TODAY, make_usage_row
 
 from gateway.domain.windows import window_ms
-from gateway.storage.ledger import write_rows
-from gateway.storage.ledger_sums import SUM_WINDOW, WindowSum, _parts, sum_windows
+from gateway.storage.ledger.rollups import DAYS, QUARTER_HOURS, SUMS
+from gateway.storage.ledger.rows import write_rows
+from gateway.storage.ledger.sums import SUM_WINDOW, WindowSum, _parts, sum_windows
 from gateway.storage.postgres import Pool
-from gateway.storage.rollups import DAYS, QUARTER_HOURS, SUMS
 
 QUARTER = timedelta(minutes=15)
 MIDNIGHT = TODAY - timedelta(days=2)

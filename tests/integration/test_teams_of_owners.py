@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from factories import ADMIN, PEPPERS, READER, make_team, make_user, owner_of
 
-from admin_api.operations import keys, teams
-from admin_api.operations.teams import TeamChange
+from admin_api.operations.keys import keys
+from admin_api.operations.people import teams
+from admin_api.operations.people.teams import TeamChange
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_mail_server import Certificate
 
-from admin_api.operations.trust import trusted
+from admin_api.tls import trusted
 
 
 def test_the_systems_are_read_once() -> None:

@@ -14,13 +14,13 @@ from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscri
 from identity_servers import PLANTED_SECRET, LyingProvider, OpenShift, log_in
 from terminals import Terminal
 
-from admin_api.operations import identities, users
-from admin_api.operations.logins import Person, RoleRules, admit_person
-from admin_api.operations.sessions import SessionTimes, open_session
+from admin_api.encryption import SecretKeys
+from admin_api.operations.people import identities, users
+from admin_api.operations.people.logins import Person, RoleRules, admit_person
+from admin_api.operations.people.sessions import SessionTimes, open_session
 from admin_api.routes import auth
-from admin_api.seals import SecretKeys
+from admin_api.storage.accounts import User
 from gateway.domain.errors import GatewayError
-from gateway.storage.accounts import User
 from gateway.storage.postgres import Pool
 
 ANN = "ann@example.org"

@@ -13,14 +13,8 @@ import pytest
 from conftest import Database, create_database, drop_database
 from usage_rows import TODAY, make_usage_row
 
-from deploy.embedded.postgres import APP, OWNER, Postgres
-from gateway.domain.usage_pieces import bounds_of_steps
-from gateway.storage.ledger import write_rows
-from gateway.storage.postgres import Pool, new_pool
-from gateway.storage.rollups import MODEL_QUARTER_HOURS, QUARTER_HOURS, ROLLUPS, SUMS
-from gateway.storage.usage_families import Selection, family_of, family_with_latencies
-from gateway.storage.usage_pages import DAY_KEY, ask_day
-from gateway.storage.usage_questions import (
+from admin_api.storage.usage.exports import DAY_KEY, ask_day
+from admin_api.storage.usage.queries import (
     PREPARE,
     Question,
     ask_groups,
@@ -28,6 +22,12 @@ from gateway.storage.usage_questions import (
     ask_sums,
     cut_buckets,
 )
+from admin_api.storage.usage.rollup_tables import Selection, family_of, family_with_latencies
+from deploy.embedded.postgres import APP, OWNER, Postgres
+from gateway.domain.rollup_ranges import bounds_of_steps
+from gateway.storage.ledger.rollups import MODEL_QUARTER_HOURS, QUARTER_HOURS, ROLLUPS, SUMS
+from gateway.storage.ledger.rows import write_rows
+from gateway.storage.postgres import Pool, new_pool
 
 RANGE = Selection(start=TODAY - timedelta(days=77, hours=5), end=TODAY - timedelta(hours=7, minutes=15))
 WHOSE: dict[str, dict[str, Any]] = {

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows
 
-from gateway.domain.calls import ENDINGS
-from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
-from gateway.domain.latencies import RELATIVE_ERROR, percentile
-from gateway.domain.usage_pieces import QUARTER, bounds_of_steps, cut
-from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger import write_rows
-from gateway.storage.postgres import Pool
-from gateway.storage.usage_families import (
+from admin_api.storage.usage.queries import (
+    UsageSums,
+    count_latencies,
+    sum_by,
+    sum_by_time,
+    sum_up,
+)
+from admin_api.storage.usage.rollup_tables import (
     ALL,
     EACH,
     EACH_BY_MODEL,
@@ -30,13 +30,13 @@ from gateway.storage.usage_families import (
     Selection,
     family_of,
 )
-from gateway.storage.usage_questions import (
-    UsageSums,
-    count_latencies,
-    sum_by,
-    sum_by_time,
-    sum_up,
-)
+from gateway.domain.calls import ENDINGS
+from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
+from gateway.domain.latencies import RELATIVE_ERROR, percentile
+from gateway.domain.rollup_ranges import QUARTER, bounds_of_steps, cut
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger.rows import write_rows
+from gateway.storage.postgres import Pool
 
 GROUPS: dict[str, Callable[[UsageRow], object]] = {
     "model": lambda row: row.model_id,

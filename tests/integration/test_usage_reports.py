@@ -15,15 +15,18 @@ from admin_client import check_error
 from factories import ADMIN, PEPPERS, READER, make_model, make_subscription, make_team, make_user, owner_of
 from usage_rows import TODAY, make_usage_row
 
-from admin_api.operations import keys, subscriptions, teams, usage_exports, usage_reports
+from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.usage_scope import UsageFilter
-from admin_api.views import usage_files
-from admin_api.views.focus import FOCUS_COLUMNS
+from admin_api.operations.keys import keys
+from admin_api.operations.people import teams
+from admin_api.operations.usage import exports, reports
+from admin_api.operations.usage.scope import UsageFilter
+from admin_api.schemas import usage_files
+from admin_api.schemas.focus import FOCUS_COLUMNS
+from admin_api.storage.accounts import Account, User
+from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
-from gateway.storage.accounts import Account, User
-from gateway.storage.api_keys import APIKey
-from gateway.storage.ledger import write_rows
+from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 AT = TODAY - timedelta(days=1) + timedelta(hours=12)
@@ -71,20 +74,18 @@ async def town(pool: Pool) -> Town:
 
 
 async def calls_of(pool: Pool, actor: Actor, **wish: Any) -> int:
-    return (await usage_reports.summarize(pool, actor, UsageFilter(**wish))).sums.calls
+    return (await reports.summarize(pool, actor, UsageFilter(**wish))).sums.calls
 
 
 async def groups_of(pool: Pool, actor: Actor, by: str, **wish: Any) -> dict[str | None, int]:
-    found = await usage_reports.break_down(pool, actor, UsageFilter(**wish), by=by)
+    found = await reports.break_down(pool, actor, UsageFilter(**wish), by=by)
     return {group.name: group.sums.calls for group in found.groups}
 
 
 async def code_of(pool: Pool, actor: Actor, by: str | None = None, **wish: Any) -> str:
     wanted = UsageFilter(**wish)
     with pytest.raises(GatewayError) as caught:
-        await (
-            usage_reports.break_down(pool, actor, wanted, by=by) if by else usage_reports.summarize(pool, actor, wanted)
-        )
+        await (reports.break_down(pool, actor, wanted, by=by) if by else reports.summarize(pool, actor, wanted))
     return caught.value.code
 
 
@@ -135,11 +136,11 @@ async def test_of_a_team_members_see_the_whole_and_owners_each_person(pool: Pool
     assert await code_of(pool, cleo, team=team) == "not_found"
     for actor, wish, code in ((ben, UsageFilter(team=team), "forbidden"), (cleo, UsageFilter(team=team), "not_found")):
         with pytest.raises(GatewayError) as caught:
-            await usage_exports.export_usage(pool, actor, wish, file_format="csv")
+            await exports.export_usage(pool, actor, wish, file_format="csv")
         assert caught.value.code == code
         if actor is ben:
             with pytest.raises(GatewayError) as caught:
-                await usage_reports.measure_latencies(pool, actor, wish, by="key")
+                await reports.measure_latencies(pool, actor, wish, by="key")
             assert caught.value.code == "forbidden"
 
 
@@ -148,7 +149,7 @@ async def test_an_owner_can_not_find_out_who_has_an_account(pool: Pool, town: To
     said = []
     for reference in (town.cleo.email, "nobody@example.org", str(town.cleo.id), "999999"):
         with pytest.raises(GatewayError) as caught:
-            await usage_reports.summarize(pool, ana, UsageFilter(team=team, user=reference))
+            await reports.summarize(pool, ana, UsageFilter(team=team, user=reference))
         said.append((caught.value.code, caught.value.param, caught.value.message.replace(reference, "…")))
     assert set(said) == {("not_found", "user", "There is no user '…'.")}
 
@@ -168,8 +169,8 @@ async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool
     await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
     wish = UsageFilter(team=str(town.team.id), since=AT - timedelta(days=2), until=AT + timedelta(hours=1))
 
-    own = await usage_reports.trace(pool, ADMIN, wish, step="day")
-    asked = await usage_reports.trace(pool, ADMIN, replace(wish, time_zone="America/New_York"), step="day")
+    own = await reports.trace(pool, ADMIN, wish, step="day")
+    asked = await reports.trace(pool, ADMIN, replace(wish, time_zone="America/New_York"), step="day")
 
     assert own.time_zone == "Asia/Kolkata"
     assert {(p.start.hour, p.start.minute) for p in own.points[1:]} == {(18, 30)}
@@ -184,7 +185,7 @@ async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) ->
     wish = UsageFilter(key=town.keys["team ben"].id)
 
     for actor in (ADMIN, town.actor("ben")):
-        series = await usage_reports.trace(pool, actor, wish, step="day")
+        series = await reports.trace(pool, actor, wish, step="day")
         assert series.time_zone == "Asia/Kolkata"
         assert {(point.start.hour, point.start.minute) for point in series.points[1:]} == {(18, 30)}
         assert sum(point.sums.calls for point in series.points) == 8
@@ -193,7 +194,7 @@ async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) ->
 async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -> None:
     wish = UsageFilter(since=AT + timedelta(minutes=1), until=AT + timedelta(minutes=2))
 
-    found = await usage_reports.summarize(pool, ADMIN, wish)
+    found = await reports.summarize(pool, ADMIN, wish)
 
     assert (found.since, found.until) == (AT, AT + timedelta(minutes=15))
     assert found.sums.calls == 15
@@ -222,7 +223,7 @@ async def test_what_can_not_be_told_is_an_error(pool: Pool, wish: dict[str, Any]
 
 
 async def read(pool: Pool, actor: Actor, file_format: str, detail: str = "days", **wish: Any) -> str:
-    export = await usage_exports.export_usage(pool, actor, UsageFilter(**wish), file_format=file_format, detail=detail)
+    export = await exports.export_usage(pool, actor, UsageFilter(**wish), file_format=file_format, detail=detail)
     return b"".join([part async for part in usage_files.parts_of(export)]).decode()
 
 
@@ -271,7 +272,7 @@ async def test_a_large_file_takes_no_more_memory_than_a_small_one(pool: Pool, mo
     for keys_of_day in (1_000, 4_000):
         rows = [make_usage_row(AT, api_key_id=n, account_id=1 + n % 7) for n in range(1, keys_of_day + 1)]
         await write_rows(pool, rows)
-        export = await usage_exports.export_usage(pool, ADMIN, UsageFilter(), file_format="json")
+        export = await exports.export_usage(pool, ADMIN, UsageFilter(), file_format="json")
         export = replace(export, pages=_paged(pool))
         tracemalloc.start()
         size = 0
@@ -285,12 +286,12 @@ async def test_a_large_file_takes_no_more_memory_than_a_small_one(pool: Pool, mo
 
 async def _paged(pool: Pool) -> AsyncIterator[Any]:
     """By pages of 250 lines, so that few lines are many pages."""
-    from gateway.storage import usage_pages
-    from gateway.storage.usage_families import Selection
+    from admin_api.storage.usage import exports
+    from admin_api.storage.usage.rollup_tables import Selection
 
     selection = Selection(start=AT - timedelta(days=1), end=AT + timedelta(days=1))
-    pages = usage_pages.page_days(pool, selection, size=250)
-    async for page in usage_exports._named(pool, pages, {}, shows_served=True):
+    pages = exports.page_days(pool, selection, size=250)
+    async for page in exports._named(pool, pages, {}, shows_served=True):
         yield page
 
 

@@ -8,9 +8,11 @@ import pytest
 from admin_client import check_error
 from factories import ADMIN, PEPPERS, READER, make_model, make_team, make_token, make_user, owner_of
 
-from admin_api.operations import keys, subscriptions, teams, users
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.people import teams, users
+from admin_api.storage import accounts
 from gateway.domain.errors import GatewayError
-from gateway.storage import accounts
 from gateway.storage.postgres import Pool
 
 

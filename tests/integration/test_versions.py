@@ -12,7 +12,7 @@ from conftest import Database
 from factories import make_key, make_model, make_subscription, make_team, make_user
 from fastapi import FastAPI
 
-from admin_api.operations.versions import check_version, version_of
+from admin_api.operations.preconditions import check_version, version_of
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool, new_pool
 

@@ -6,10 +6,10 @@ from admin_client import SECRET_KEYS, check_error
 from alerting import send_due
 from factories import ADMIN, make_user
 
-from admin_api.operations.receivers import ReceiverRules
-from admin_api.operations.send import Sender
-from admin_api.operations.webhooks import create_webhook
-from admin_api.seals import SecretKeys
+from admin_api.encryption import SecretKeys
+from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse(SECRET_KEYS)

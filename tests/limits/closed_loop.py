@@ -27,11 +27,11 @@ from gateway.domain.calls import Usage
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.limits import Limit
-from gateway.domain.turns import Turns
+from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
-from gateway.storage.counters import SCRIPTS, Counters, Settlement
-from gateway.storage.redis import Scripts
-from gateway.storage.redis_urls import connect
+from gateway.storage.counters.scripts import SCRIPTS, Counters, Settlement
+from gateway.storage.redis.link import Scripts
+from gateway.storage.redis.urls import connect
 from gateway.web.background import Background
 
 START_MS: Final = 1_778_673_600_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
 
-from gateway.domain.plans import Entry
-from gateway.storage import counter_layout as layout
-from gateway.storage.counters import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
+from gateway.domain.reservation_plan import Entry
+from gateway.storage.counters import layout
+from gateway.storage.counters.scripts import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
 
 # A bucket is counted in these: an amount a minute is then a whole number of them a millisecond.
 UNITS = 60_000

@@ -19,9 +19,9 @@ from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway.domain.grants import Grant
 from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.limits import WINDOWED_KINDS, Kind, Level, Limit
-from gateway.domain.plans import Plan, make_plan
-from gateway.storage.counter_layout import Lease, pack_entries, read_counter, read_lease
-from gateway.storage.counters import (
+from gateway.domain.reservation_plan import Plan, make_plan
+from gateway.storage.counters.layout import Lease, pack_entries, read_counter, read_lease
+from gateway.storage.counters.scripts import (
     HASH_NAME,
     SCRIPTS,
     Counters,
@@ -31,8 +31,8 @@ from gateway.storage.counters import (
     SeedEntry,
     Settlement,
 )
-from gateway.storage.redis import Argument, Script, Scripts
-from gateway.storage.redis_urls import connect
+from gateway.storage.redis.link import Argument, Script, Scripts
+from gateway.storage.redis.urls import connect
 
 T = TypeVar("T")
 

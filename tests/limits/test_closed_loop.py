@@ -9,7 +9,7 @@ import pytest
 from closed_loop import FIVE_TIMES, FOUR_GATEWAYS, SLOW, Load, Run, scripts_of, simulate
 
 from deploy.embedded.valkey import Valkey
-from gateway.storage.redis import Scripts
+from gateway.storage.redis.link import Scripts
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -16,9 +16,9 @@ from redis.crc import key_slot
 
 from deploy.embedded.valkey import Valkey
 from deploy.embedded.valkey_cluster import ValkeyCluster
-from gateway.storage.counters import HASH_NAME, SCRIPTS, Counters
-from gateway.storage.redis import RedisUnavailable, Scripts
-from gateway.storage.redis_urls import connect
+from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
+from gateway.storage.redis.link import RedisUnavailable, Scripts
+from gateway.storage.redis.urls import connect
 
 T = TypeVar("T")
 TEN = (10, 0, 10)

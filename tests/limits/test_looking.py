@@ -6,9 +6,9 @@ import pytest
 from places import Bench, Place, grant_of, limit_of, opened, started
 
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.plans import Plan
+from gateway.domain.reservation_plan import Plan
 from gateway.domain.windows import window_ms
-from gateway.storage.limit_state import LimitState
+from gateway.storage.counters.state import LimitState
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,8 @@ from gateway.domain.limits import (
 )
 from gateway.domain.refusals import decisive, pair, refusal
 from gateway.domain.windows import window_ms
-from gateway.storage.counters import SeedEntry, Settlement
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.counters.scripts import SeedEntry, Settlement
+from gateway.storage.redis.link import RedisUnavailable
 
 TEN = (4, 6, 30)
 

@@ -30,10 +30,10 @@ from places import SERVERS, PlainScripts, drive, grant_of, limit_of, read_accoun
 
 from gateway.domain.ids import uuid7
 from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
-from gateway.domain.plans import Plan, make_plan
+from gateway.domain.reservation_plan import Plan, make_plan
 from gateway.domain.windows import WINDOW_KINDS, window_ms
-from gateway.storage.counter_layout import pack_entries
-from gateway.storage.counters import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
+from gateway.storage.counters.layout import pack_entries
+from gateway.storage.counters.scripts import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
 
 ACCOUNT = 7
 HASH = HASH_NAME % ACCOUNT

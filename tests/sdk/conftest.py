@@ -12,8 +12,8 @@ from factories import ADMIN
 from gateways import GatewayThread, House, Ledger, Tallies
 from pydantic import SecretStr
 
-from admin_api.operations.model_sync import LiteLLM as Source
-from admin_api.operations.model_sync import sync_models
+from admin_api.operations.models.sync import LiteLLM as Source
+from admin_api.operations.models.sync import sync_models
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, Postgres

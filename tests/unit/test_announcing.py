@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.admit import Admission
 from gateway.domain.ids import RequestIds
-from gateway.storage.redis import RedisUnavailable
+from gateway.storage.redis.link import RedisUnavailable
 from gateway.web.background import Background
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from admin_api.operations.catalogue import CatalogueError, SeenModel, parse_catalogue
+from admin_api.operations.models.litellm_info import CatalogueError, SeenModel, parse_catalogue
 
 
 def entry(name: object = "small", **info: object) -> dict[str, object]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from admin_api.operations.checks import (
+from admin_api.operations.validation import (
     check_email,
     check_future,
     check_networks,

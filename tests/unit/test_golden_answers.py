@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from gateway.domain.calls import Usage
-from gateway.endpoints.catalogue import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS
 from gateway.meter import AnswerMeter, StreamMeter
 
 BY_NAME: Final = {endpoint.name: endpoint for endpoint in ENDPOINTS}

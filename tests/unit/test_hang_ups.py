@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.web.hang_ups import WATCH_AFTER_S, interrupt_on_hang_up
+from gateway.web.disconnects import WATCH_AFTER_S, interrupt_on_hang_up
 
 
 class Connection:

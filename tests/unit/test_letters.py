@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from admin_api.operations.letters import LIMIT, write_letter
+from admin_api.operations.notifications.email_texts import LIMIT, write_letter
 
 DATA: dict[str, Any] = {
     "account": "red",

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from admin_api.operations.limit_words import (
+from admin_api.operations.limits.parsing import (
     check_amount,
     check_burst,
     check_kind,

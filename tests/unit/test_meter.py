@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.messages_events import new_messages_reader
-from gateway.endpoints.readings import read_anthropic_answer, read_ranking
 from gateway.endpoints.responses_events import read_responses_event
+from gateway.endpoints.usage_parsing import read_anthropic_answer, read_ranking
 from gateway.meter import LARGEST_EVENT, AnswerMeter, StreamMeter
 
 DONE: Final = b"data: [DONE]\n\n"

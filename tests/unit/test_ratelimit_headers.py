@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 
 from gateway.domain.limits import Kind, Level, Limit
-from gateway.domain.plans import Entry
 from gateway.domain.ratelimit_headers import duration, ratelimit_headers
 from gateway.domain.refusals import Taken
+from gateway.domain.reservation_plan import Entry
 from gateway.domain.windows import WindowKind
 
 NOW_MS = 1_780_000_000_000

@@ -4,9 +4,23 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from admin_api.operations.letters import KINDS, LEVELS, LIMIT, REASON, SUBSCRIPTIONS, WINDOWS, write_letter
-from admin_api.operations.receivers import ReceiverError, ReceiverRules, check_address, check_url, resolve
-from admin_api.operations.send import signature
+from admin_api.operations.notifications.channels import signature
+from admin_api.operations.notifications.email_texts import (
+    KINDS,
+    LEVELS,
+    LIMIT,
+    REASON,
+    SUBSCRIPTIONS,
+    WINDOWS,
+    write_letter,
+)
+from admin_api.operations.notifications.webhook_urls import (
+    ReceiverError,
+    ReceiverRules,
+    check_address,
+    check_url,
+    resolve,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS as LEVEL_WORDS
 from gateway.domain.limits import WINDOWED_KINDS

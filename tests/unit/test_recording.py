@@ -15,7 +15,7 @@ from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
-from gateway.storage.counters import Settlement
+from gateway.storage.counters.scripts import Settlement
 
 REQUEST_ID: Final[UUID] = uuid7(1_800_000_000_123, b"0123456789")
 # 1 and 2 USD a million tokens.

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import KINDS, LEVELS, WINDOWED_KINDS, Kind, Level, Limit
-from gateway.domain.plans import Entry
 from gateway.domain.refusals import Taken, decisive, refusal
+from gateway.domain.reservation_plan import Entry
 from gateway.domain.windows import LIFETIME_MS, WindowKind
 
 RESETS = "2026-06-01T00:00:00Z"

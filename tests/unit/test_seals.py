@@ -2,7 +2,7 @@
 
 import pytest
 
-from admin_api.seals import SealError, SecretKeys
+from admin_api.encryption import SealError, SecretKeys
 
 ONE = "1:" + "0123456789abcdef" * 4
 TWO = "2:" + "fedcba9876543210" * 4

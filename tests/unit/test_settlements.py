@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from gateway.settle import Settlements
-from gateway.storage.counters import Settlement
-from gateway.storage.redis import NotRun, RedisUnavailable
+from gateway.storage.counters.scripts import Settlement
+from gateway.storage.redis.link import NotRun, RedisUnavailable
 
 ONE, TWO, THREE = (UUID(int=n) for n in (1, 2, 3))
 

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from admin_api.views.models import ModelView
-from admin_api.views.shapes import decimal_text, usd_text
+from admin_api.schemas.models import ModelView
+from admin_api.schemas.shapes import decimal_text, usd_text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.usage_pieces import QUARTER, Grain, bounds_of_steps, ceiling, cut, floor
+from gateway.domain.rollup_ranges import QUARTER, Grain, bounds_of_steps, ceiling, cut, floor
 
 BEGIN = datetime(2026, 1, 25, tzinfo=UTC)
 MOMENTS = st.integers(0, 100 * 96).map(lambda n: BEGIN + n * QUARTER)

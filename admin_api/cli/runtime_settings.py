@@ -1,0 +1,51 @@
+"""`litemaas settings …`"""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from admin_api.cli.session import AsJSON, act, operator
+from admin_api.operations import runtime_settings
+from admin_api.schemas.runtime_settings import SavedSettingsView
+
+app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; when people are told.")
+
+
+@app.command("show")
+def show_(as_json: AsJSON = False) -> None:
+    """Show all of them."""
+    _tell(act(lambda pool: runtime_settings.show_settings(pool, operator())), as_json=as_json)
+
+
+@app.command("set")
+def set_(
+    name: Annotated[str, typer.Argument(help="As `settings show` names it.")],
+    value: Annotated[str, typer.Argument(help="A number, numbers with commas between, or `none`.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Set one of them; keys and subscriptions there are stay as they are."""
+    given = _parse_list(value) if name == "alert_thresholds" else _parse(value)
+    _tell(act(lambda pool: runtime_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+
+
+def _parse_list(value: str) -> list[Any]:
+    return [] if value in ("none", "") else [_parse(part) for part in value.split(",")]
+
+
+def _parse(value: str) -> Any:
+    try:
+        return None if value == "none" else json.loads(value)
+    except (ValueError, RecursionError):
+        # What is wrong with it, the operation says.
+        return value
+
+
+def _tell(settings: runtime_settings.SavedSettings, *, as_json: bool) -> None:
+    view = SavedSettingsView.of(settings)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    for name, value in view.model_dump().items():
+        shown = ",".join(map(str, value)) if isinstance(value, list) else value
+        typer.echo(f"{name}  {'none' if shown in (None, '') else shown}")

@@ -1,0 +1,186 @@
+"""Logins at OpenID Connect providers and at OpenShift, by Authlib: where to send a browser, and who came back."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
+from joserfc.errors import JoseError
+
+from admin_api.operations.people.logins import Person
+from admin_api.storage.sessions import Provider
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from admin_api.settings import Settings
+
+# Signatures only the provider can make: neither `none` nor one made with a shared secret.
+ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+TIMEOUT_S: Final = 10.0
+# Of the last year that a time here can have.
+MOST_SECONDS: Final = 253_000_000_000
+OPENSHIFT_USER: Final = "/apis/user.openshift.io/v1/users/~"
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Where the browser goes, and what has to be known when it comes back."""
+
+    url: str
+    state: dict[str, str]
+
+
+class IdentityProviders:
+    """Those that are set up. What they publish is read at the first login and kept."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._settings = settings
+        oauth = OAuth()
+        verify: Any = ssl.create_default_context(cafile=settings.login_ca_file) if settings.login_ca_file else True
+        self._http: dict[str, Any] = {"timeout": TIMEOUT_S, "verify": verify, "code_challenge_method": "S256"}
+        self._clients: dict[Provider, StarletteOAuth2App] = {}
+        if settings.oidc_issuer is not None:
+            self._clients["oidc"] = oauth.register(
+                "oidc",
+                client_id=settings.oidc_client_id,
+                client_secret=_text(settings.oidc_client_secret),
+                server_metadata_url=f"{settings.oidc_issuer}/.well-known/openid-configuration",
+                client_kwargs=self._http | {"scope": settings.oidc_scopes},
+            )
+        if settings.openshift_url is not None:
+            self._clients["openshift"] = oauth.register(
+                "openshift",
+                client_id=settings.openshift_client_id,
+                client_secret=_text(settings.openshift_client_secret),
+                server_metadata_url=f"{settings.openshift_url}/.well-known/oauth-authorization-server",
+                client_kwargs=self._http | {"scope": "user:info"},
+            )
+
+    @property
+    def names(self) -> tuple[Provider, ...]:
+        """Of those one can log in at."""
+        return tuple(self._clients)
+
+    @property
+    def _callback(self) -> str:
+        return f"{self._settings.admin_url}/api/auth/callback"
+
+    def _client(self, provider: Provider | None) -> tuple[Provider, StarletteOAuth2App]:
+        name = provider or next(iter(self._clients), None)
+        if name is None or name not in self._clients:
+            raise GatewayError("not_found", "No such identity provider is set up: see LITEMAAS_OIDC_ISSUER.")
+        return name, self._clients[name]
+
+    async def depart(self, provider: Provider | None) -> Departure:
+        """To the provider (the first one if none is named), with PKCE and, for OIDC, a nonce."""
+        name, client = self._client(provider)
+        async with _explained():
+            made = await client.create_authorization_url(self._callback)
+        kept = {key: made[key] for key in ("state", "nonce", "code_verifier") if key in made}
+        return Departure(made["url"], kept | {"provider": name})
+
+    async def arrive(self, state: Mapping[str, str], code: str) -> tuple[Provider, Person]:
+        """Who came back. Raises GatewayError `login_failed`, or `upstream_unavailable` when nobody answers there."""
+        name, client = self._client("openshift" if state["provider"] == "openshift" else "oidc")
+        async with _explained():
+            token = await client.fetch_access_token(
+                redirect_uri=self._callback, code=code, code_verifier=state["code_verifier"]
+            )
+            if name == "openshift":
+                return name, await self._ask_openshift(client, token)
+            return name, await self._read_id_token(client, token, state["nonce"])
+
+    async def logout_url(self, provider: Provider | None) -> str | None:
+        """Where to end the session at the provider too, if it has such a place; OpenShift has none."""
+        client = self._clients.get("oidc")
+        if provider != "oidc" or client is None:
+            return None
+        try:
+            metadata = await client.load_server_metadata()
+        except (httpx2.HTTPError, ValueError, TypeError):
+            # Away, or not itself: the session has ended here in any case.
+            return None
+        if "end_session_endpoint" not in metadata:
+            return None
+        made: str = (await client.create_logout_url(client_id=self._settings.oidc_client_id))["url"]
+        return made
+
+    async def _read_id_token(self, client: StarletteOAuth2App, token: Any, nonce: str) -> Person:
+        metadata = await client.load_server_metadata()
+        offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
+        metadata["id_token_signing_alg_values_supported"] = [one for one in offered if one in ALGORITHMS]
+        expected = {
+            "iss": {"essential": True, "values": list(self._settings.issuer_names)},
+            "aud": {"essential": True, "values": [self._settings.oidc_client_id]},
+        }
+        claims = await client.parse_id_token(token, nonce=nonce, claims_options=expected)
+        if claims is None:
+            raise GatewayError("login_failed", "The identity provider sent no ID token; is 'openid' in OIDC_SCOPES?")
+        claims = dict(claims)
+        wanted = {"email", self._settings.oidc_groups_claim}
+        if not wanted <= set(claims) and "userinfo_endpoint" in metadata:
+            more = await client.userinfo(token=token)
+            # It is not signed: only what it says of the same person counts.
+            if more.get("sub") == claims["sub"]:
+                claims = {**more, **claims}
+        return person_of(claims, self._settings)
+
+    async def _ask_openshift(self, client: StarletteOAuth2App, token: Any) -> Person:
+        answer = await client.get(f"{self._settings.openshift_api_url}{OPENSHIFT_USER}", token=token)
+        if answer.status_code != 200:
+            raise GatewayError("login_failed", "OpenShift does not tell who you are; log in again.")
+        user = answer.json()
+        name = str(user["metadata"]["name"])
+        return Person(
+            issuer=str(self._settings.openshift_url),
+            subject=str(user["metadata"].get("uid") or name),
+            email=name if "@" in name else f"{name}@{self._settings.openshift_email_domain}",
+            # A name is unique in the cluster, and its admins decide who gets it.
+            is_email_verified=True,
+            name=str(user.get("fullName") or name),
+            groups=[str(group) for group in user.get("groups") or []],
+            told_at=datetime.now(UTC),
+        )
+
+
+def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
+    """From verified claims of an ID token or another JWT of the same issuer."""
+    groups = claims.get(settings.oidc_groups_claim)
+    email = claims.get("email")
+    verified = claims.get("email_verified", settings.oidc_trust_emails)
+    return Person(
+        issuer=str(settings.oidc_issuer),
+        subject=str(claims["sub"]),
+        email=email if isinstance(email, str) else None,
+        is_email_verified=verified is True,
+        name=str(claims.get("name") or ""),
+        groups=[str(group) for group in groups] if isinstance(groups, list) else None,
+        told_at=_moment(claims.get("iat")),
+    )
+
+
+def _moment(seconds: Any) -> datetime | None:
+    """Of a claim that was checked not to lie ahead; None for what is no time."""
+    is_time = isinstance(seconds, int | float) and 0 <= seconds <= MOST_SECONDS
+    return datetime.fromtimestamp(seconds, UTC) if is_time else None
+
+
+class _explained:
+    """Turns what Authlib and the network raise into an answer; what a provider said may be in the log, not in it."""
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, httpx2.HTTPError):
+            raise GatewayError("upstream_unavailable", "The identity provider does not answer; try again.") from exc
+        if isinstance(exc, AuthlibBaseError | JoseError | KeyError | ValueError | TypeError | AttributeError):
+            raise GatewayError("login_failed", "The identity provider's answer is not valid; log in again.") from exc
+
+
+def _text(secret: Any) -> str | None:
+    return None if secret is None else secret.get_secret_value()

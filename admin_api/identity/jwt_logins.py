@@ -1,0 +1,114 @@
+"""JWTs of the identity provider as bearer tokens: verified with its published keys, which are kept and renewed."""
+
+import asyncio
+import ssl
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+import jwt
+
+from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S, person_of
+from admin_api.operations.actors import Actor
+from admin_api.operations.people.logins import RoleRules, admit_person, find_known
+from admin_api.operations.people.personal_tokens import refused
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from admin_api.settings import Settings
+    from gateway.storage.postgres import Pool
+
+LEEWAY_S: Final = 30
+KEEP_S: Final = 3600.0
+# A token with a key nobody knows may make us ask again this often, not more.
+ASK_AGAIN_S: Final = 10.0
+
+
+class JWTLogins:
+    """Asks the provider for its keys at the first token, each hour, and when a token names a key not seen yet."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._settings = settings
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked_at = -KEEP_S
+        self._lock = asyncio.Lock()
+
+    @property
+    def are_allowed(self) -> bool:
+        """Only with an audience: a token made for somebody else is none of ours."""
+        return self._settings.jwt_audience is not None
+
+    async def log_in(self, pool: "Pool", token: str, *, request_id: "UUID | None", ip: str | None) -> Actor:
+        """Raises GatewayError `not_authenticated`; `upstream_unavailable` while the keys can not be had."""
+        claims = await self._verify(token)
+        person = person_of(claims, self._settings)
+        rules = RoleRules(group_roles=self._settings.group_roles, initial_admins=self._settings.initial_admins)
+        user = await find_known(pool, person, rules)
+        if user is None:
+            user = await admit_person(pool, person, rules, request_id=request_id, ip=ip)
+        if user.status != "active":
+            raise refused("The user of this token is deactivated; ask an admin.")
+        return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip)
+
+    async def _verify(self, token: str) -> dict[str, Any]:
+        try:
+            key = await self._find_key(str(jwt.get_unverified_header(token).get("kid") or ""))
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key=key,
+                algorithms=list(ALGORITHMS),
+                audience=self._settings.jwt_audience,
+                issuer=self._settings.issuer_names,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise refused("This token is expired; get a new one from the identity provider.") from None
+        except jwt.PyJWTError as exc:
+            raise refused(f"This token is not valid here: {type(exc).__name__}.") from None
+        return claims
+
+    async def _find_key(self, kid: str) -> jwt.PyJWK:
+        # While somebody asks, a key that is known is taken as it is; only who has none waits for the answer.
+        if self._must_ask(kid) and not (kid in self._keys and self._lock.locked()):
+            async with self._lock:
+                # Whoever waited here finds what the first one got.
+                if self._must_ask(kid):
+                    await self._ask()
+        if not self._keys:
+            raise GatewayError("upstream_unavailable", "The identity provider's keys can not be had; try again.")
+        if kid not in self._keys:
+            raise jwt.InvalidKeyError("the provider has no such key")
+        return self._keys[kid]
+
+    def _must_ask(self, kid: str) -> bool:
+        age_s = monotonic() - self._asked_at
+        return age_s > KEEP_S or (kid not in self._keys and age_s > ASK_AGAIN_S)
+
+    async def _ask(self) -> None:
+        ca_file = self._settings.login_ca_file
+        verify: Any = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        try:
+            async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify) as http:
+                where = f"{self._settings.oidc_issuer}/.well-known/openid-configuration"
+                metadata = (await http.get(where)).raise_for_status().json()
+                published = (await http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
+            self._keys = {str(one.get("kid") or ""): key for one in published if (key := _public_key(one)) is not None}
+        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            # The keys known so far stay good: a provider that is away stops nobody who holds a token.
+            return
+        finally:
+            # At the end: a provider that is slow to fail is not asked by each who waited for it.
+            self._asked_at = monotonic()
+
+
+def _public_key(one: dict[str, Any]) -> jwt.PyJWK | None:
+    """None for a shared secret, a key to encrypt with, and what we can not read."""
+    if one.get("kty") not in ("RSA", "EC", "OKP") or one.get("use", "sig") != "sig":
+        return None
+    try:
+        return jwt.PyJWK.from_dict(one)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None

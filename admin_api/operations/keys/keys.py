@@ -1,0 +1,218 @@
+"""API keys: made (the only moment anyone sees one), found, listed, revoked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from admin_api.operations.access import get_own_key, get_seen_account, get_seen_model, lock_own_key, viewer_of
+from admin_api.operations.actors import Actor, note, party_of
+from admin_api.operations.keys.rules import apply_key_limits, check_expiry, check_room
+from admin_api.operations.lookups import get_key, get_user
+from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.runtime_settings import read_settings
+from admin_api.operations.validation import MOST_NAME, check_future, check_networks, check_text, invalid
+from admin_api.storage import accounts, api_keys, models, subscriptions
+from admin_api.storage.api_keys import APIKey
+from admin_api.storage.limits import Target
+from gateway.domain.errors import GatewayError
+from gateway.domain.keys import Peppers, new_key
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWish:
+    """A key to be made: a user's in his personal account (the actor's own if nobody is named), a team's service key,
+    or, with both, a member's in the team. `rpm` and what follows are limits at level key; None is the default."""
+
+    models: Sequence[str]
+    user: str | None = None
+    team: str | None = None
+    name: str = ""
+    allowed_ips: Sequence[str] = ()
+    expires_at: datetime | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    monthly_cost_nano_usd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key and what is stored of it. The key itself is shown once and stored nowhere."""
+
+    row: APIKey
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"NewKey(row={self.row!r}, secret='…')"
+
+
+async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish) -> NewKey:
+    """Makes a key with its models and limits, or nothing of it.
+
+    Raises GatewayError `conflict` for a model without an active subscription, or where the account has as many keys as
+    it may, saying what to do; `validation_failed` for an owner's wish above a ceiling; `forbidden`.
+    """
+    name = check_text("name", wish.name, most=MOST_NAME)
+    networks = check_networks(wish.allowed_ips)
+    expires_at = check_future("expires_at", wish.expires_at)
+    secret = new_key()
+    by_owner = actor.role == "user"
+    async with pool.acquire() as connection, connection.transaction():
+        account, person = await _find_owner(connection, actor, wish)
+        settings = await read_settings(connection)
+        if by_owner:
+            # Under the account's lock, so that of many at once none is one too many.
+            await check_room(connection, account, settings)
+        granted = await check_models(connection, actor, account, wish.models)
+        key_id = await api_keys.insert_key(
+            connection,
+            account_id=account.id,
+            user_id=person.id if person else None,
+            name=name,
+            digest=peppers.digest(secret, peppers.newest),
+            pepper_version=peppers.newest,
+            last_four=secret[-4:],
+            allowed_ips=networks,
+            expires_at=check_expiry(settings, expires_at, by_owner=by_owner, is_new=True),
+            created_by=actor.name,
+        )
+        await api_keys.insert_key_models(connection, key_id, [model.id for model in granted])
+        target = Target(account_id=account.id, level="key", api_key_id=key_id)
+        await apply_key_limits(connection, actor, target, settings, wish, by_owner=by_owner)
+        row = await get_key(connection, key_id)
+        await note(connection, actor, "key.create", "key", key_id, new=told(row))
+    return NewKey(row, secret)
+
+
+async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | None = None) -> APIKey:
+    """Refused by every gateway within a second; revoking again changes nothing. Raises GatewayError `not_found`, or
+    `precondition_failed` if the key is not as of `as_of` any more."""
+    async with pool.acquire() as connection, connection.transaction():
+        key = await lock_own_key(connection, actor, key_id)
+        check_version(version_of(key), as_of)
+        if await api_keys.update_revoked(connection, key_id):
+            key = await get_key(connection, key_id)
+            new = {"revoked_at": key.revoked_at}
+            await note(connection, actor, "key.revoke", "key", key_id, old={"revoked_at": None}, new=new)
+    return key
+
+
+async def find_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
+    """Raises GatewayError `not_found`, also for one the actor may not see."""
+    async with pool.acquire() as connection:
+        return await get_own_key(connection, actor, key_id)
+
+
+async def list_keys(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    user: str | None = None,
+    team: str | None = None,
+    archived: bool = False,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[APIKey]:
+    """By id, revoked ones too: all that the actor may see, a team's, or a user's in all his accounts. Archived ones
+    only if they are asked for."""
+    viewer = viewer_of(actor)
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team) if team is not None else None
+        person = None
+        if user is not None:
+            person = await _find_holder(connection, actor, account, user)
+        rows = await api_keys.list_keys(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            account_id=account.id if account else None,
+            user_id=person,
+            archived=archived,
+            viewer_id=viewer,
+        )
+    return page(rows, limit, lambda row: row.id)
+
+
+async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Account | None, user: str) -> int | None:
+    """The id of whose keys are meant: a member's of the team that is named and the actor owns, or the actor's own.
+    Raises GatewayError `not_found`, also for who is there and not his to see."""
+    if account is not None and actor.role == "user":
+        members = {member.user_id: member for member in await accounts.list_members(executor, account.id)}
+        asker = members.get(actor.user_id or 0)
+        for member in members.values():
+            if (
+                asker is not None
+                and asker.role == "owner"
+                and user.strip().lower() in (str(member.user_id), member.email)
+            ):
+                return member.user_id
+    return (await get_seen_account(executor, actor, user=user, team=None)).owner_user_id
+
+
+async def _find_owner(
+    executor: "Executor", actor: Actor, wish: KeyWish
+) -> tuple[accounts.Account, accounts.User | None]:
+    """Whose account the key will be in, locked, and whose key; nobody's is a service key. Raises GatewayError
+    `forbidden` unless it is the actor's own, or he owns the team, or is an admin."""
+    account = await get_seen_account(executor, actor, user=wish.user, team=wish.team)
+    # A member who is leaving and his new key come one after the other.
+    await accounts.lock_account(executor, account.id)
+    user = wish.user
+    if account.owner_user_id is not None:
+        user = str(account.owner_user_id)
+    # Before the look-up: whether somebody has an account is not a member's to know.
+    if actor.role != "user" or user is None:
+        await party_of(executor, actor, account)
+    elif user.strip().lower() not in (str(actor.user_id), actor.name):
+        raise GatewayError("forbidden", "A member makes his own keys: nobody else is to see them.")
+    return account, await _find_person(executor, account, user)
+
+
+async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:
+    """Whose key it will be; None for a service key. Of a team, in the words of who asked: an id does not tell its owner
+    an address."""
+    if user is None:
+        return None
+    person = await get_user(executor, user)
+    if person.status != "active":
+        raise GatewayError("conflict", f"'{person.email if account.kind == 'personal' else user}' is deactivated.")
+    if account.kind == "personal":
+        return person
+    if await accounts.find_member(executor, account_id=account.id, user_id=person.id) is None:
+        raise GatewayError("conflict", f"'{user}' is not in team '{account.name}'; add him first.")
+    return person
+
+
+async def check_models(
+    executor: "Executor", actor: Actor, account: accounts.Account, names: Sequence[str]
+) -> list[models.Model]:
+    """The models asked for, each with an active subscription. One that ends meanwhile does no harm: the gateway judges
+    at each call."""
+    if not names:
+        raise invalid("models", "Name one model or more: a key without models has no access.")
+    found = [await get_seen_model(executor, actor, name) for name in dict.fromkeys(names)]
+    statuses = await subscriptions.list_statuses(executor, account.id, [model.id for model in found])
+    for model in found:
+        status = statuses.get(model.id)
+        if status == "active":
+            continue
+        if status is None:
+            advice = f"'{account.name}' has no subscription to '{model.name}': subscribe to it first."
+        elif status == "pending":
+            advice = f"The subscription of '{account.name}' to '{model.name}' waits for an admin to approve it."
+        else:
+            advice = f"The subscription of '{account.name}' to '{model.name}' is {status}; it has to be active."
+        raise GatewayError("conflict", advice, param="models", details={"model": model.name, "status": status})
+    return found
+
+
+def told(row: APIKey) -> dict[str, object]:
+    """What an audit row says of a key."""
+    names = ("account_id", "user_id", "name", "last_four", "models", "allowed_ips", "expires_at")
+    return {name: getattr(row, name) for name in names}

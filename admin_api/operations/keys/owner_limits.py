@@ -1,0 +1,77 @@
+"""Limits that owners set on their own keys: beside an admin's, never in its place, and never above it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from admin_api.operations.access import get_own_key, lock_own_key
+from admin_api.operations.actors import Actor
+from admin_api.operations.keys.rules import ceiling_of
+from admin_api.operations.limits import targets
+from admin_api.operations.limits.limits import LimitWish, apply_limit, remove_limit
+from admin_api.operations.limits.parsing import check_kind, check_window
+from admin_api.operations.lookups import parse_id
+from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.runtime_settings import read_settings
+from admin_api.operations.validation import invalid
+from admin_api.storage import limits as limit_rows
+from admin_api.storage.limits import LimitRow, Target
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+
+async def set_own_limit(
+    pool: "Pool",
+    actor: Actor,
+    wish: LimitWish,
+    *,
+    level: str,
+    target: str,
+    model: str | None,
+    team: str | None,
+    as_of: str | None = None,
+) -> LimitRow | None:
+    """As `limits.set_limit`, by the owner of the key. Unlimited takes away his own limit only.
+
+    Raises GatewayError `forbidden` at other levels, `validation_failed` for more than an admin's limit or ceiling.
+    """
+    if level not in ("key", "key_model"):
+        raise GatewayError("forbidden", "Owners set limits on their keys; the others are set by admins.")
+    async with pool.acquire() as connection, connection.transaction():
+        await lock_own_key(connection, actor, parse_id("id", target))
+        found = await targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
+        if wish.amount is not None and not wish.shadow:
+            await _check_lower(connection, found, wish, wish.amount)
+        return await apply_limit(connection, actor, found, replace(wish, set_by="owner"), as_of=as_of)
+
+
+async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
+    """Raises GatewayError `not_found`, `forbidden` for one that an admin set, or `precondition_failed`."""
+    async with pool.acquire() as connection, connection.transaction():
+        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
+        if row is None or row.api_key_id is None:
+            raise GatewayError("not_found", f"You have set no limit {limit_id}.")
+        await get_own_key(connection, actor, row.api_key_id)
+        await lock_own_key(connection, actor, row.api_key_id)
+        if row.set_by != "owner":
+            raise GatewayError("forbidden", "This limit was set by an admin.")
+        row = await limit_rows.find_limit(connection, limit_id)
+        if row is not None:
+            check_version(version_of(row), as_of)
+            await remove_limit(connection, actor, row)
+
+
+async def _check_lower(executor: "Executor", target: Target, wish: LimitWish, amount: int) -> None:
+    kind = check_kind(wish.kind)
+    window = check_window(kind, wish.window)
+    of_admins = await limit_rows.find_limits_of_a_kind(
+        executor, target, kind=kind, window=window, set_by="admin", shadow=False
+    )
+    amounts = [row.amount for row in of_admins if row.expires_at is None]
+    ceiling = ceiling_of(await read_settings(executor), kind, window) if target.level == "key" else None
+    if ceiling is not None and not amounts:
+        amounts.append(ceiling)
+    if amounts and amount > min(amounts):
+        raise invalid("amount", f"amount is {min(amounts)} at most, which an admin has set; you may lower it.")

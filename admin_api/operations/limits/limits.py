@@ -1,0 +1,270 @@
+"""Limits: set, removed and listed, at any level. No row is no limit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+from admin_api.operations.access import get_one_account, viewer_of
+from admin_api.operations.actors import Actor, note, require_admin
+from admin_api.operations.limits import targets
+from admin_api.operations.limits.parsing import check_amount, check_burst, check_kind, check_window
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.validation import check_future, check_reason, check_word, invalid
+from admin_api.storage import accounts
+from admin_api.storage import limits as limit_rows
+from admin_api.storage.limits import LimitRow, Target
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy
+from gateway.domain.windows import WindowKind
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+RESERVE_MODES: Final = get_args(ReserveMode)
+_SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitWish:
+    """A limit to be set. `amount` None is unlimited; for kind cost it is in whole nano-USD."""
+
+    kind: str
+    amount: int | None
+    window: str | None = None
+    burst: Decimal = Decimal(1)
+    reserve: ReserveMode = "expected"
+    shadow: bool = False
+    set_by: SetBy = "admin"
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedWish:
+    """A wish in the words of the limits table."""
+
+    kind: Kind
+    amount: int | None
+    window: WindowKind | None
+    burst: Decimal
+    reserve: ReserveMode
+    shadow: bool
+    set_by: SetBy
+    expires_at: datetime | None
+    reason: str | None
+
+
+async def set_limit(
+    pool: "Pool",
+    actor: Actor,
+    wish: LimitWish,
+    *,
+    level: str,
+    target: str,
+    model: str | None,
+    team: str | None,
+    as_of: str | None = None,
+) -> LimitRow | None:
+    """Makes the limit, changes the one of its kind, or removes it (None) where the amount is unlimited.
+
+    `target` is the id that belongs to the level (`admin_api.operations.limits.limits.targets`). Raises GatewayError
+    `validation_failed`, `not_found`, or `precondition_failed` if the limit it would replace is not as of `as_of`.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
+        return await apply_limit(connection, actor, found, wish, as_of=as_of)
+
+
+async def apply_limit(
+    executor: "Executor", actor: Actor, target: Target, wish: LimitWish, *, as_of: str | None = None
+) -> LimitRow | None:
+    """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
+    checked = check_wish(wish)
+    # One change an account at a time: so the audit row's old values are those that were replaced.
+    await accounts.lock_account(executor, target.account_id)
+    existing = await limit_rows.find_limits_of_a_kind(
+        executor, target, kind=checked.kind, window=checked.window, set_by=checked.set_by, shadow=checked.shadow
+    )
+    old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
+    check_version(version_of(old) if old else None, as_of)
+    if checked.amount is None:
+        for row in existing:
+            await remove_limit(executor, actor, row)
+        return None
+    if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
+        return old
+    limit_id = await limit_rows.upsert_limit(
+        executor,
+        target,
+        kind=checked.kind,
+        window=checked.window,
+        amount=checked.amount,
+        burst=checked.burst,
+        reserve=checked.reserve,
+        shadow=checked.shadow,
+        set_by=checked.set_by,
+        expires_at=checked.expires_at,
+        reason=checked.reason,
+    )
+    new = await limit_rows.find_limit(executor, limit_id)
+    if new is None:
+        raise RuntimeError("a limit upserted in this transaction is not there")
+    await note(executor, actor, "limit.set", "limit", limit_id, old=told(old), new=told(new))
+    return new
+
+
+async def boost_limit(
+    pool: "Pool", actor: Actor, limit_id: int, *, amount: int, expires_at: datetime, reason: str, is_usd: bool = False
+) -> LimitRow:
+    """Another amount for a while: a temporary limit stands in for the lasting one, which comes back by itself.
+
+    Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        row = await _lock_limit(connection, limit_id)
+        if is_usd and row.kind != "cost":
+            raise invalid("amount_usd", "amount_usd is for kind cost.")
+        if row.expires_at is not None:
+            raise GatewayError("conflict", f"Limit {limit_id} is temporary itself; set it anew.")
+        target = Target(
+            account_id=row.account_id,
+            level=row.level,
+            api_key_id=row.api_key_id,
+            model_id=row.model_id,
+            subscription_id=row.subscription_id,
+            user_id=row.user_id,
+        )
+        wish = LimitWish(
+            kind=row.kind,
+            amount=amount,
+            window=row.window,
+            burst=row.burst,
+            reserve=row.reserve,
+            shadow=row.shadow,
+            set_by=row.set_by,
+            expires_at=expires_at,
+            reason=check_reason(reason, required=True),
+        )
+        boosted = await apply_limit(connection, actor, target, wish)
+    if boosted is None:
+        raise RuntimeError("a limit with an amount is never removed")
+    return boosted
+
+
+async def find_limit(pool: "Pool", actor: Actor, limit_id: int) -> LimitRow:
+    """One that the actor finds in his list too; raises GatewayError `not_found`."""
+    viewer = viewer_of(actor)
+    async with pool.acquire() as connection:
+        rows = await limit_rows.list_limits(connection, after_id=limit_id - 1, limit=1, viewer_id=viewer)
+    if not rows or rows[0].id != limit_id:
+        raise GatewayError("not_found", f"There is no limit {limit_id}.")
+    return rows[0]
+
+
+async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
+    """Raises GatewayError `not_found` or `precondition_failed`."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        row = await _lock_limit(connection, limit_id)
+        check_version(version_of(row), as_of)
+        await remove_limit(connection, actor, row)
+
+
+async def _lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
+    """As it is once its account is locked; raises GatewayError `not_found`."""
+    row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MOST_ID else None
+    if row is not None:
+        await accounts.lock_account(executor, row.account_id)
+        row = await limit_rows.find_limit(executor, limit_id)
+    if row is None:
+        raise GatewayError("not_found", f"There is no limit {limit_id}.")
+    return row
+
+
+async def list_limits(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    level: str | None = None,
+    target: str | None = None,
+    user: str | None = None,
+    team: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[LimitRow]:
+    """By id: all that the actor may see, or those of one account, level or target."""
+    viewer = viewer_of(actor)
+    check_limit(limit)
+    known = None if level is None else check_level(level)
+    async with pool.acquire() as connection:
+        account = None
+        if user is not None or team is not None:
+            account = await get_one_account(connection, actor, user=user, team=team)
+        target_id = None
+        if target is not None:
+            try:
+                target_id = await targets.find_target_id(connection, level=known, target=target)
+            except GatewayError as exc:
+                if viewer is None or exc.code != "not_found":
+                    raise
+                # As for one that he may not see: whether somebody has an account is not his to know.
+                return Page([], None)
+        rows = await limit_rows.list_limits(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            account_id=account.id if account else None,
+            level=known,
+            target_id=target_id,
+            viewer_id=viewer,
+        )
+    return page(rows, limit, lambda row: row.id)
+
+
+def check_level(level: str) -> Level:
+    """Raises GatewayError `validation_failed`."""
+    return cast("Level", check_word("level", level, LEVELS))
+
+
+def check_reserve(reserve: str) -> ReserveMode:
+    """Raises GatewayError `validation_failed`."""
+    return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))
+
+
+def check_wish(wish: LimitWish) -> CheckedWish:
+    """Raises GatewayError `validation_failed`."""
+    kind = check_kind(wish.kind)
+    if wish.amount is None and wish.expires_at is not None:
+        raise invalid("expires_at", "Unlimited can not expire: it is the absence of a limit.")
+    return CheckedWish(
+        kind=kind,
+        amount=None if wish.amount is None else check_amount(kind, wish.amount, wish.burst),
+        window=check_window(kind, wish.window),
+        burst=check_burst(kind, wish.burst),
+        reserve=wish.reserve,
+        shadow=wish.shadow,
+        set_by=wish.set_by,
+        expires_at=check_future("expires_at", wish.expires_at),
+        reason=check_reason(wish.reason),
+    )
+
+
+async def remove_limit(executor: "Executor", actor: Actor, row: LimitRow) -> None:
+    """In the caller's transaction, with its audit row."""
+    await limit_rows.delete_limit(executor, row.id)
+    await note(executor, actor, "limit.delete", "limit", row.id, old=told(row))
+
+
+def told(row: LimitRow | None) -> Mapping[str, Any] | None:
+    """What an audit row says of a limit: what is set, and what it is."""
+    if row is None:
+        return None
+    ids = ("api_key_id", "model_id", "subscription_id", "user_id")
+    told = {name: getattr(row, name) for name in ("account_id", "level", *ids, "kind", "window", "shadow", "set_by")}
+    told |= {name: getattr(row, name) for name in _SETTABLE}
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,0 +1,83 @@
+"""Kinds, windows and amounts of a limit, as people write them."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Final, cast
+
+from admin_api.operations.validation import check_word, invalid
+from gateway.domain.limits import BUCKET_KINDS, KINDS, MAX_AMOUNT, MAX_BUCKET_CAPACITY, WINDOWED_KINDS, Kind
+from gateway.domain.prices import NANO_USD
+from gateway.domain.windows import WINDOW_KINDS, WindowKind
+
+UNLIMITED: Final = "unlimited"
+MOST_BURST: Final = 1000
+# The column is numeric(8, 3).
+BURST_STEP: Final = Decimal("0.001")
+MOST_DIGITS: Final = 40
+
+
+def check_kind(kind: str) -> Kind:
+    """Raises GatewayError `validation_failed`."""
+    return cast("Kind", check_word("kind", kind, KINDS))
+
+
+def check_window(kind: Kind, window: str | None) -> WindowKind | None:
+    """The window that kind needs, or none; raises GatewayError `validation_failed`."""
+    if kind not in WINDOWED_KINDS:
+        if window is not None:
+            raise invalid("window", f"A limit of kind {kind} has no window.")
+        return None
+    if window is None:
+        raise invalid("window", f"A limit of kind {kind} needs a window, one of {', '.join(WINDOW_KINDS)}.")
+    return cast("WindowKind", check_word("window", window, WINDOW_KINDS))
+
+
+def parse_amount(kind: Kind, text: str) -> int | None:
+    """A whole number, for kind cost a decimal number of USD (returned in nano-USD), or `unlimited` (None)."""
+    if text.strip().lower() == UNLIMITED:
+        return None
+    if kind == "cost":
+        return parse_usd("amount", text)
+    number = text.strip()
+    if not (number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS):
+        raise invalid("amount", "amount is a whole number from 0, or 'unlimited'.")
+    return int(number)
+
+
+def parse_usd(field: str, text: str) -> int:
+    """USD as a decimal number, exactly, in nano-USD; raises GatewayError `validation_failed`."""
+    usd = parse_decimal(field, text)
+    nano = usd * NANO_USD
+    if nano != nano.to_integral_value():
+        raise invalid(field, f"{field} has 9 decimal places at most: one nano-USD is the smallest amount.")
+    return int(nano)
+
+
+def parse_decimal(field: str, text: str) -> Decimal:
+    """A decimal number from 0; raises GatewayError `validation_failed`."""
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        raise invalid(field, f"{field} is a decimal number, as 0.45.") from None
+    # More digits than these are a mistake or an attack, and would not be exact.
+    if not number.is_finite() or number < 0 or abs(number.adjusted()) > 20 or len(number.as_tuple().digits) > 28:
+        raise invalid(field, f"{field} is a decimal number from 0, as 0.45.")
+    return number
+
+
+def check_amount(kind: Kind, amount: int, burst: Decimal) -> int:
+    """Whether the counters can hold it; raises GatewayError `validation_failed`."""
+    if not 0 <= amount <= MAX_AMOUNT:
+        unit = " nano-USD" if kind == "cost" else ""
+        raise invalid("amount", f"amount is from 0 to {MAX_AMOUNT}{unit}.")
+    if kind in BUCKET_KINDS and amount * burst > MAX_BUCKET_CAPACITY:
+        raise invalid("amount", f"amount x burst of kind {kind} is {MAX_BUCKET_CAPACITY} at most.")
+    return amount
+
+
+def check_burst(kind: Kind, burst: Decimal) -> Decimal:
+    """A factor from 1, for kinds that refill; raises GatewayError `validation_failed`."""
+    if not burst.is_finite() or not 1 <= burst <= MOST_BURST or burst != burst.quantize(BURST_STEP):
+        raise invalid("burst", f"burst is a factor from 1 to {MOST_BURST} with 3 decimal places at most.")
+    if kind not in BUCKET_KINDS and burst != 1:
+        raise invalid("burst", f"A limit of kind {kind} has no burst: only {' and '.join(BUCKET_KINDS)} refill.")
+    return burst

@@ -1,0 +1,124 @@
+"""The limits of one account and what is left of each: reads Redis, takes nothing."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from admin_api.operations.access import get_one_account
+from admin_api.operations.actors import Actor
+from admin_api.operations.limits.limits import list_limits
+from admin_api.operations.pagination import Page
+from admin_api.operations.validation import invalid
+from admin_api.storage import limits as limit_rows
+from admin_api.storage.limits import Epochs, LimitRow
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.ids import RequestIds
+from gateway.domain.limit_views import view_limit
+from gateway.domain.limits import TEAM_SCOPE, Limit, key_model_scope, key_scope, subscription_scope, user_scope
+from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.state import LimitState
+
+if TYPE_CHECKING:
+    from gateway.storage.counters.scripts import Counters
+    from gateway.storage.postgres import Pool
+
+MOST_STATES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWithState:
+    """A limit; `left` is None for one that a temporary limit stands in for, or that is over."""
+
+    row: LimitRow
+    left: dict[str, Any] | None
+
+
+async def list_limit_states(
+    pool: "Pool",
+    counters: "Counters",
+    actor: Actor,
+    *,
+    user: str | None = None,
+    team: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[LimitWithState]:
+    """By id, of one account: the user's personal one, the team's, or the actor's own. One look for a page.
+
+    Raises GatewayError `not_found`, `validation_failed`; RedisUnavailable.
+    """
+    if limit > MOST_STATES:
+        raise invalid("limit", f"limit is {MOST_STATES} at most here.")
+    async with pool.acquire() as connection:
+        account = await get_one_account(connection, actor, user=user, team=team)
+    named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
+    found = await list_limits(pool, actor, limit=limit, cursor=cursor, **named)
+    async with pool.acquire() as connection:
+        epochs = await limit_rows.list_epochs(connection, account.id, [row.id for row in found.rows])
+    if epochs is None:
+        return Page([LimitWithState(row, None) for row in found.rows], found.next_cursor)
+    left = await _look(pool, counters, account.id, found.rows, epochs)
+    return Page([LimitWithState(row, left.get(row.id)) for row in found.rows], found.next_cursor)
+
+
+async def _look(
+    pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow], epochs: Epochs
+) -> dict[int, dict[str, Any]]:
+    """What is left, by the limit's id. All rows as if one call had to pass them."""
+    limits = tuple(_limit(row, epochs.limits[row.id]) for row in rows if row.id in epochs.limits)
+    grant = Grant(
+        model_id=0,
+        model_name="",
+        owned_by="",
+        max_output_tokens=None,
+        subscription_id=0,
+        subscription_expires_at=None,
+        price=None,
+        limits=limits,
+        scopes="",
+    )
+    record = KeyRecord(
+        key_id=0,
+        account_id=account_id,
+        user_id=None,
+        time_zone=epochs.time_zone,
+        epoch=epochs.account,
+        is_account_active=True,
+        is_user_active=True,
+        is_revoked=False,
+        expires_at=None,
+        allowed_ips=(),
+        grants={},
+    )
+    ids = RequestIds()
+    ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
+    taken, now_ms = await LimitState(counters, Seeder(counters, pool)).look(record, grant, ids.new())
+    return {one.limit.id: view_limit(one, now_ms) for one in taken}
+
+
+def _limit(row: LimitRow, epoch: int) -> Limit:
+    return Limit(
+        id=row.id,
+        level=row.level,
+        scope=_scope(row),
+        kind=row.kind,
+        window=row.window,
+        amount=row.amount,
+        burst=row.burst,
+        reserve=row.reserve,
+        shadow=row.shadow,
+        set_by=row.set_by,
+        expires_at=row.expires_at,
+        epoch=epoch,
+    )
+
+
+def _scope(row: LimitRow) -> str:
+    if row.api_key_id is not None and row.model_id is not None:
+        return key_model_scope(row.api_key_id, row.model_id)
+    if row.api_key_id is not None:
+        return key_scope(row.api_key_id)
+    if row.subscription_id is not None:
+        return subscription_scope(row.subscription_id)
+    return TEAM_SCOPE if row.user_id is None else user_scope(row.user_id)

@@ -1,0 +1,123 @@
+"""The ledger's upkeep: does it agree with its rollups, what waits, what was refused, how far back it goes."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from admin_api.operations.actors import Actor, require_admin, require_reader
+from admin_api.operations.validation import invalid
+from gateway.storage import audit
+from gateway.storage.ledger.journal_status import JournalStatus, count_refused, list_journals
+from gateway.storage.ledger.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
+from gateway.storage.ledger.rebuild import rebuild_day
+from gateway.storage.ledger.rejected_rows import NotTakenOut
+from gateway.storage.ledger.replay import Replay, replay_file
+from gateway.storage.ledger.verify import LedgerCheck, check_ledger
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+MOST_DAYS = 36_500
+# Summing up all rows of a large ledger takes longer than a page may.
+TIMEOUT = "SET LOCAL statement_timeout = '30min'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStatus:
+    """`journals` and `refused` are those of this machine's folder; `kept_from`: rows before that were dropped."""
+
+    journals: tuple[JournalStatus, ...]
+    refused: int
+    partitions: tuple[Partition, ...]
+    kept_from: datetime | None
+
+
+async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck:
+    """The last `days` UTC days, today included, but none whose rows were dropped. Raises GatewayError
+    `validation_failed`."""
+    require_reader(actor)
+    if not 1 <= days <= MOST_DAYS:
+        raise invalid("days", f"days is a number from 1 to {MOST_DAYS}.")
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(TIMEOUT)
+        kept_from = await oldest_kept(connection)
+        return await check_ledger(connection, max(since, kept_from) if kept_from else since)
+
+
+async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date) -> int:
+    """Adds up these UTC days anew, both included; how many. What is done stays done when it is broken off. Raises
+    GatewayError `validation_failed` where the ledger has no rows of a day: its sums would be lost."""
+    require_admin(actor)
+    if last < first:
+        raise invalid("to", "to is no earlier than from.")
+    if (last - first).days >= MOST_DAYS:
+        raise invalid("to", f"A rebuild is of {MOST_DAYS} days at most.")
+    async with pool.acquire() as connection:
+        kept_from = await oldest_kept(connection)
+        months = [month_of(partition) for partition in await list_partitions(connection)]
+    if kept_from is not None and first < kept_from.date():
+        raise invalid(
+            "from", f"The rows before {kept_from:%Y-%m-%d} were dropped; their sums are all there is of them."
+        )
+    if not months or first < months[0]:
+        raise invalid("from", f"The ledger has no rows before {months[0] if months else 'its first month'}.")
+    if last >= (after := next_month(months[-1])):
+        raise invalid("to", f"The ledger has no rows from {after} on.")
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    for day in days:
+        await rebuild_day(pool, day)
+    async with pool.acquire() as connection:
+        await audit.insert(
+            connection,
+            actor=actor.name,
+            action="ledger.rebuild_rollups",
+            target_kind="ledger",
+            target_id=f"{first}/{last}",
+        )
+    return len(days)
+
+
+async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Replay:
+    """Writes the rows of a file. Raises GatewayError `validation_failed` for one that can not be read, or written
+    where it is not to be kept as it is."""
+    require_admin(actor)
+    try:
+        (await asyncio.to_thread(path.open, "rb" if keep else "r+b")).close()
+    except OSError as exc:
+        raise invalid("file", f"{path} can not be {'read' if keep else 'read or changed'}: {exc.strerror}.") from exc
+    try:
+        done = await replay_file(pool, path, keep=keep)
+    except NotTakenOut as exc:
+        message = f"The rows of {path} are written, but they are still in it, for it can not be changed: {exc}."
+        raise invalid("file", message) from exc
+    async with pool.acquire() as connection:
+        await audit.insert(
+            connection,
+            actor=actor.name,
+            action="ledger.replay",
+            target_kind="ledger",
+            target_id=path.name,
+            new={"written": done.written, "replaced": done.replaced, "known": done.known, "refused": len(done.refused)},
+        )
+    return done
+
+
+async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerStatus:
+    """What waits in the journals of `state_dir`, and which months the ledger has. Raises GatewayError
+    `validation_failed` for a file in its place."""
+    require_reader(actor)
+    if await asyncio.to_thread(state_dir.is_file):
+        raise invalid("state_dir", f"{state_dir} is no folder.")
+    folder = state_dir / "journal"
+    journals = await asyncio.to_thread(list_journals, folder)
+    async with pool.acquire() as connection:
+        return LedgerStatus(
+            journals=tuple(journals),
+            refused=await asyncio.to_thread(count_refused, folder),
+            partitions=tuple(await list_partitions(connection)),
+            kept_from=await oldest_kept(connection),
+        )

@@ -1,0 +1,132 @@
+"""Whether the ledger says what LiteLLM says: its log of calls, joined by request id."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from admin_api.operations.actors import Actor, require_reader
+from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.validation import check_moment, invalid
+from admin_api.storage import reconciliation
+from admin_api.storage.reconciliation import Finding, FindingCount, LoggedCall
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+MOST_LISTED: Final = 100_000
+# Ours; LiteLLM's own ids are of version 4, and of calls that no gateway made.
+ID_VERSION: Final = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """`counts` by finding: same, different, missing, extra, and estimated where those are set apart. `foreign` lines
+    are of calls no gateway made, `unreadable` ones of nothing."""
+
+    counts: dict[str, FindingCount]
+    findings: list[Finding]
+    lines: int
+    foreign: int
+    unreadable: int
+    repeated: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing is missing, extra or different, and every line could be read."""
+        return not self.unreadable and not {"missing", "extra", "different"} & self.counts.keys()
+
+
+class _Reader:
+    """Reads lines once and counts what is none of ours."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = lines
+        self.lines = self.foreign = self.unreadable = 0
+
+    def __iter__(self) -> Iterator[LoggedCall]:
+        for line in self._lines:
+            if not line.strip():
+                continue
+            self.lines += 1
+            try:
+                call = read_line(line)
+            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+                self.unreadable += 1
+                continue
+            if call is None:
+                self.foreign += 1
+            else:
+                yield call
+
+
+def read_line(line: bytes) -> LoggedCall | None:
+    """A StandardLoggingPayload of LiteLLM as JSON; None for a call that no gateway made. Raises ValueError and its
+    like for what is none."""
+    payload: dict[str, Any] = json.loads(line)
+    told = payload["litellm_call_id"]
+    try:
+        request_id = UUID(told)
+    except (ValueError, AttributeError, TypeError):
+        return None
+    if request_id.version != ID_VERSION:
+        return None
+    cost = payload.get("response_cost")
+    # As written: a float's digits are what LiteLLM computed, its binary tail is not.
+    nano = None if cost is None else int((Decimal(str(cost)) * 10**9).to_integral_value())
+    prompt, completion = (int(payload.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    if not all(0 <= number <= MOST_ID for number in (prompt, completion, nano or 0)):
+        raise ValueError("a number no call has")
+    model = payload.get("model_group") or payload.get("model")
+    # Postgres takes neither NUL nor lone surrogates.
+    name = model and "".join(c if c.isprintable() else "\ufffd" for c in str(model))
+    return LoggedCall(request_id, payload.get("status") == "success", name, prompt, completion, nano)
+
+
+async def reconcile_ledger(
+    pool: "Pool",
+    actor: Actor,
+    lines: Iterable[bytes],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    tolerance_nano_usd: int = 0,
+    skip_estimated: bool = False,
+    limit: int = 100,
+) -> Reconciled:
+    """Of the time from the log's first call to its last, unless said otherwise. Costs may differ by the tolerance.
+
+    `skip_estimated` sets apart rows that are estimates and so differ: of callers who hung up, of gateways that died.
+    `limit` is how many findings are named; all are counted. Raises GatewayError `validation_failed`.
+    """
+    require_reader(actor)
+    if not 0 <= limit <= MOST_LISTED:
+        raise invalid("limit", f"limit is a number from 0 to {MOST_LISTED}.")
+    if not 0 <= tolerance_nano_usd <= MOST_ID:
+        raise invalid("tolerance_nano_usd", "A tolerance is 0 or more nano-USD.")
+    since = None if since is None else check_moment("since", since)
+    until = None if until is None else check_moment("until", until)
+    if since is not None and until is not None and until <= since:
+        raise invalid("until", "until is later than since.")
+    reader = _Reader(lines)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await reconciliation.reconcile(
+            connection,
+            reader,
+            since=since,
+            until=until,
+            tolerance_nano_usd=tolerance_nano_usd,
+            skip_estimated=skip_estimated,
+            limit=limit,
+        )
+    return Reconciled(
+        counts={count.finding: count for count in found.counts},
+        findings=found.findings,
+        lines=reader.lines,
+        foreign=reader.foreign,
+        unreadable=reader.unreadable,
+        repeated=found.repeated,
+    )

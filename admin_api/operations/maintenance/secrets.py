@@ -1,0 +1,85 @@
+"""All that lies sealed in the database, sealed anew under the newest key, so that older keys may go."""
+
+from typing import TYPE_CHECKING, Final
+
+from admin_api.encryption import SealError, SecretKeys
+from admin_api.operations.actors import Actor, note, require_admin
+from admin_api.operations.models import provider_keys
+from admin_api.operations.notifications import channels
+from admin_api.storage import idempotency_keys, webhooks
+from admin_api.storage import provider_keys as provider_key_rows
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+# Of an answer kept for its Idempotency-Key.
+ANSWER: Final = "idempotent answer"
+AT_ONCE: Final = 200
+
+
+def row_of_answer(*, caller: str, key: str) -> str:
+    """What such an answer is bound to: nobody gets another caller's."""
+    return f"{caller} {key}"
+
+
+async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
+    """Seals every secret that is under an older key anew, under the newest; how many. All or none: raises SealError
+    naming the first that does not open."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        sealed_anew = 0
+        for rotate in (_rotate_webhooks, _rotate_provider_keys, _rotate_answers):
+            sealed_anew += await rotate(connection, keys)
+        if sealed_anew:
+            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"sealed_anew": sealed_anew})
+    return sealed_anew
+
+
+async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
+    count, after = 0, 0
+    while found := await webhooks.list_webhooks(executor, after_id=after, limit=AT_ONCE):
+        for webhook in found:
+            # One that is changed meanwhile is under the newest key already, so it is read again, locked.
+            current = await webhooks.lock_webhook(executor, webhook.id)
+            if current is None or keys.is_newest(current.secret):
+                continue
+            secret = keys.open(current.secret, purpose=channels.PURPOSE, row=current.id)
+            sealed = keys.seal(secret, purpose=channels.PURPOSE, row=current.id)
+            await webhooks.update_secret(executor, current.id, sealed)
+            count += 1
+        after = found[-1].id
+    return count
+
+
+async def _rotate_provider_keys(executor: "Executor", keys: SecretKeys) -> int:
+    await provider_key_rows.lock_provider_keys(executor)
+    count, after = 0, 0
+    while found := await provider_key_rows.list_provider_keys(executor, after_id=after, limit=AT_ONCE):
+        for row in found:
+            if not keys.is_newest(row.sealed):
+                value = keys.open(row.sealed, purpose=provider_keys.PURPOSE, row=row.name)
+                sealed = keys.seal(value, purpose=provider_keys.PURPOSE, row=row.name)
+                await provider_key_rows.update_sealed(executor, row.name, sealed)
+                count += 1
+        after = found[-1].id
+    return count
+
+
+async def _rotate_answers(executor: "Executor", keys: SecretKeys) -> int:
+    """One that does not open is left: it is of no use, and gone within a day."""
+    count, after = 0, ("", "")
+    while found := await idempotency_keys.lock_answers(executor, after=after, limit=AT_ONCE):
+        for kept in found:
+            row = row_of_answer(caller=kept.caller, key=kept.key)
+            try:
+                answer = None if keys.is_newest(kept.answer) else keys.open(kept.answer, purpose=ANSWER, row=row)
+            except SealError:
+                continue
+            if answer is not None:
+                sealed = keys.seal(answer, purpose=ANSWER, row=row)
+                await idempotency_keys.update_answer(
+                    executor, caller=kept.caller, key=kept.key, status=kept.status, answer=sealed
+                )
+                count += 1
+        after = (found[-1].caller, found[-1].key)
+    return count

@@ -1,0 +1,176 @@
+"""Reads LiteLLM's answer to `GET /model/info`: pure, no I/O. What it does not say stays None, which is not 0."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from admin_api.storage.models import UNITS
+
+MOST_NAME: Final = 255
+MOST_TOKENS: Final = 2**53 - 1
+# USD for one unit; beyond these a figure is a mistake.
+MOST_USD: Final = Decimal(1_000_000)
+FEWEST_DIGITS: Final = -30
+# Our unit <- LiteLLM's fields, the first that is set.
+PRICE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "input": ("input_cost_per_token",),
+    "output": ("output_cost_per_token",),
+    "cached_input": ("cache_read_input_token_cost",),
+    "cache_write": ("cache_creation_input_token_cost",),
+    "reasoning": ("output_cost_per_reasoning_token",),
+    "per_request": ("input_cost_per_request",),
+    "image": ("output_cost_per_image",),
+    "second": ("input_cost_per_second", "output_cost_per_second", "cost_per_second"),
+    "character": ("input_cost_per_character", "output_cost_per_character"),
+    "query": ("input_cost_per_query",),
+}
+
+
+class CatalogueError(Exception):
+    """An answer that is no list of models; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenModel:
+    """One name in LiteLLM's list, all its deployments together. `units` is empty if LiteLLM tells no price."""
+
+    name: str
+    provider: str | None
+    mode: str | None
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    capabilities: tuple[str, ...]
+    deployments: int
+    units: Mapping[str, Decimal]
+    do_prices_differ: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What LiteLLM serves; `skipped` are names that no caller could use (wildcards, with commas, too long)."""
+
+    models: tuple[SeenModel, ...]
+    skipped: tuple[str, ...]
+
+
+def parse_catalogue(text: str | bytes) -> Catalogue:
+    """Raises CatalogueError. Prices are taken from the digits of the JSON text, not from floats."""
+    try:
+        answer = json.loads(text, parse_float=Decimal, parse_constant=lambda _: None)
+    except ValueError as exc:
+        raise CatalogueError(f"it is no JSON: {exc}") from None
+    except RecursionError:
+        raise CatalogueError("it is nested too deeply") from None
+    entries = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(entries, list):
+        raise CatalogueError("it has no list 'data'")
+    deployments: dict[str, list[Mapping[str, Any]]] = {}
+    skipped: dict[str, None] = {}
+    for entry in entries:
+        name = entry.get("model_name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not _is_callable(name):
+            # Postgres takes neither NUL nor lone surrogates, and a report is kept there.
+            skipped["".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(name)[:MOST_NAME])] = None
+            continue
+        info = entry.get("model_info")
+        deployments.setdefault(name, []).append(info if isinstance(info, dict) else {})
+    models = tuple(_merge(name, infos) for name, infos in deployments.items())
+    return Catalogue(models, tuple(skipped))
+
+
+def _is_callable(name: str) -> bool:
+    # A comma would be several models to LiteLLM, an asterisk is a pattern.
+    return 0 < len(name) <= MOST_NAME and name.isprintable() and name == name.strip() and not set(",*") & set(name)
+
+
+def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
+    """One model of all deployments of a name: what every one can do, and per unit the dearest price, because
+    LiteLLM may choose any of them and a budget must hold."""
+    prices = [_units(info) for info in infos]
+    known = [units for units in prices if units]
+    dearest = {unit: max(units[unit] for units in known if unit in units) for unit in UNITS if _is_in(unit, known)}
+    return SeenModel(
+        name=name,
+        provider=_first_text(infos, "litellm_provider", most=100),
+        mode=_first_text(infos, "mode", most=50),
+        max_input_tokens=_least_tokens(infos, "max_input_tokens"),
+        max_output_tokens=_least_tokens(infos, "max_output_tokens"),
+        capabilities=_common_capabilities(infos),
+        deployments=len(infos),
+        units=dearest,
+        do_prices_differ=any(units != prices[0] for units in prices),
+    )
+
+
+def _units(info: Mapping[str, Any]) -> dict[str, Decimal]:
+    """The price of one deployment. LiteLLM also tells zeros for what it does not know: only those that somebody
+    configured (`pricing_overrides`) count where nothing costs anything."""
+    overrides = info.get("pricing_overrides")
+    configured = set(overrides) if isinstance(overrides, list) and all(isinstance(o, str) for o in overrides) else set()
+    units: dict[str, Decimal] = {}
+    is_configured = False
+    for unit, fields in PRICE_FIELDS.items():
+        for field in fields:
+            usd = _usd(info.get(field))
+            if usd is not None:
+                units[unit] = usd
+                is_configured = is_configured or field in configured
+                break
+    if info.get("mode") == "image_generation":
+        _add_image_tokens(info, units)
+    return units if is_configured or any(units.values()) else {}
+
+
+def _add_image_tokens(info: Mapping[str, Any], units: dict[str, Decimal]) -> None:
+    # All that an image model puts out are image tokens, which LiteLLM prices apart and calls the others 0.
+    image_token = _usd(info.get("output_cost_per_image_token"))
+    if image_token is not None and not units.get("output"):
+        units["output"] = image_token
+    per_image = _usd(info.get("input_cost_per_image"))
+    if per_image is not None:
+        units.setdefault("image", per_image)
+
+
+def _usd(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    try:
+        usd = Decimal(value)
+    except InvalidOperation:
+        return None
+    if not usd.is_finite() or not 0 <= usd <= MOST_USD or (usd and usd.adjusted() < FEWEST_DIGITS):
+        return None
+    return usd
+
+
+def _is_in(unit: str, prices: Sequence[Mapping[str, Decimal]]) -> bool:
+    return any(unit in units for units in prices)
+
+
+def _first_text(infos: Sequence[Mapping[str, Any]], field: str, *, most: int) -> str | None:
+    for info in infos:
+        value = info.get(field)
+        if isinstance(value, str) and 0 < len(value) <= most and value.isprintable():
+            return value
+    return None
+
+
+def _least_tokens(infos: Sequence[Mapping[str, Any]], field: str) -> int | None:
+    told = [_tokens(info.get(field)) for info in infos]
+    return min((tokens for tokens in told if tokens is not None), default=None)
+
+
+def _tokens(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _common_capabilities(infos: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    each = [
+        {key.removeprefix("supports_") for key, value in info.items() if key.startswith("supports_") and value is True}
+        for info in infos
+    ]
+    return tuple(sorted(word for word in set.intersection(*each) if word.isprintable() and len(word) <= MOST_NAME))

@@ -1,0 +1,155 @@
+"""Models as they are offered, and the versions of their prices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.lookups import get_model
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.validation import check_text, invalid
+from admin_api.storage import models
+from admin_api.storage.models import UNITS, CatalogueFilter, Model, PriceVersion
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+MOST_DESCRIPTION: Final = 4000
+MOST_USD: Final = Decimal(1_000_000)
+SEE_EVERYTHING: Final = ("admin", "admin-readonly")
+EVERYTHING: Final = CatalogueFilter()
+FLAGS: Final = ("restricted", "hidden", "enabled", "description")
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """A model and the price in force; None: no price is known."""
+
+    model: Model
+    price: PriceVersion | None
+
+
+async def list_models(
+    pool: "Pool",
+    actor: Actor,
+    only: CatalogueFilter = EVERYTHING,
+    *,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[OfferedModel]:
+    """By id; for admins and readers hidden, disabled and unlisted ones too."""
+    check_limit(limit)
+    for name in CatalogueFilter.__slots__:
+        # Postgres takes neither NUL nor lone surrogates, so nothing there has such a name.
+        if not (getattr(only, name) or "").isprintable():
+            raise invalid(name, f"{name} holds characters that can not be shown.")
+    async with pool.acquire() as connection:
+        rows = await models.list_catalogue(
+            connection,
+            after_id=parse_id_cursor(cursor),
+            limit=limit + 1,
+            everything=actor.role in SEE_EVERYTHING,
+            only=only,
+        )
+        prices = await models.current_prices(connection, [model.id for model in rows])
+    return page([OfferedModel(model, prices.get(model.id)) for model in rows], limit, lambda row: row.model.id)
+
+
+async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:
+    """By its exact name; raises GatewayError `not_found`, also for one that is not offered to the actor."""
+    async with pool.acquire() as connection:
+        model = await get_model(connection, name)
+        is_offered = model.enabled and model.listed and not model.hidden
+        if not is_offered and actor.role not in SEE_EVERYTHING:
+            raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
+        prices = await models.current_prices(connection, [model.id])
+    return OfferedModel(model, prices.get(model.id))
+
+
+async def update_model(
+    pool: "Pool",
+    actor: Actor,
+    name: str,
+    *,
+    restricted: bool | None = None,
+    hidden: bool | None = None,
+    enabled: bool | None = None,
+    description: str | None = None,
+    as_of: str | None = None,
+) -> OfferedModel:
+    """Changes what is given; an empty description removes it. No sync undoes it. Raises GatewayError `not_found`, or
+    `precondition_failed` if model and price are not as of `as_of` any more."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await get_model(connection, name)
+        await models.lock_model(connection, found.id)
+        old = await get_model(connection, name)
+        price = (await models.current_prices(connection, [old.id])).get(old.id)
+        check_version(version_of(OfferedModel(old, price)), as_of)
+        text = old.description
+        if description is not None:
+            text = check_text("description", description, most=MOST_DESCRIPTION, lines=True) or None
+        new = replace(
+            old,
+            restricted=old.restricted if restricted is None else restricted,
+            hidden=old.hidden if hidden is None else hidden,
+            enabled=old.enabled if enabled is None else enabled,
+            description=text,
+        )
+        changed = [flag for flag in FLAGS if getattr(old, flag) != getattr(new, flag)]
+        if changed:
+            await models.update_model_flags(connection, old.id, **{flag: getattr(new, flag) for flag in FLAGS})
+            told = [{flag: getattr(state, flag) for flag in changed} for state in (old, new)]
+            await note(connection, actor, "model.update", "model", old.id, old=told[0], new=told[1])
+            new = await get_model(connection, name)
+    return OfferedModel(new, price)
+
+
+async def set_price(pool: "Pool", actor: Actor, name: str, units: Mapping[str, Decimal | None]) -> PriceVersion:
+    """A new version, in force at once: what is not named in `units` (USD for one) is not known from now on.
+
+    The same price again makes no version. Raises GatewayError `validation_failed` or `not_found`.
+    """
+    require_admin(actor)
+    wanted = {unit: _check_usd(unit, units.get(unit)) for unit in UNITS}
+    if not any(usd is not None for usd in wanted.values()):
+        raise invalid("input", "Name the price of one unit at least; 0 is a price, too.")
+    async with pool.acquire() as connection, connection.transaction():
+        model = await get_model(connection, name)
+        await models.lock_model(connection, model.id)
+        old = (await models.current_prices(connection, [model.id])).get(model.id)
+        is_same = old is not None and all(getattr(old.price, unit) == wanted[unit] for unit in UNITS)
+        if old is not None and old.source == "admin" and is_same:
+            return old
+        new = await models.insert_price(connection, model.id, source="admin", units=wanted)
+        await note(connection, actor, "price.set", "model", model.id, old=_told(old), new=_told(new))
+    return new
+
+
+async def list_prices(
+    pool: "Pool", actor: Actor, name: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[PriceVersion]:
+    """All versions of a model, newest first."""
+    require_reader(actor)
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    async with pool.acquire() as connection:
+        model = await get_model(connection, name)
+        rows = await models.list_prices(connection, model.id, before_id=before, limit=limit + 1)
+    return page(rows, limit, lambda row: row.price.id)
+
+
+def _check_usd(unit: str, usd: Decimal | None) -> Decimal | None:
+    if usd is not None and not (usd.is_finite() and 0 <= usd <= MOST_USD and abs(usd.adjusted()) <= 30):
+        raise invalid(unit, f"{unit} is a price in USD for one, from 0 to {MOST_USD}.")
+    return usd
+
+
+def _told(version: PriceVersion | None) -> dict[str, object] | None:
+    if version is None:
+        return None
+    units = {unit: getattr(version.price, unit) for unit in UNITS}
+    return {"source": version.source} | {unit: usd for unit, usd in units.items() if usd is not None}

@@ -1,0 +1,245 @@
+"""Brings the models up to date with what LiteLLM serves. A bad answer takes nothing away: it is reported."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from admin_api.operations.actors import Actor, note, require_reader
+from admin_api.operations.models.litellm_info import Catalogue, CatalogueError, SeenModel, parse_catalogue
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.storage import model_syncs, models
+from admin_api.storage.model_syncs import ModelSync
+from admin_api.storage.models import UNITS, Model, PriceVersion
+from admin_api.tls import trusted
+from gateway.domain.breaker import Breaker
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from gateway.storage.postgres import Executor, Pool
+
+TIMEOUT_S: Final = 30.0
+KEPT: Final = timedelta(days=30)
+SYNC: Final = Actor(name="model sync", role="program")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiteLLM:
+    """Where to ask, one address after the other until one answers."""
+
+    urls: Sequence[str]
+    api_key: "SecretStr"
+    ca_file: "Path | None" = None
+    # By address, for as long as the program runs: an address that fails is left alone for a while.
+    breakers: Mapping[str, Breaker] = field(default_factory=lambda: defaultdict(Breaker), repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class SyncReport:
+    """What a sync did, by model name. `problem` says what was not done, and why; None: all is well."""
+
+    seen: int = 0
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+    priced: list[str] = field(default_factory=list)
+    kept_admin_prices: list[str] = field(default_factory=list)
+    without_price: list[str] = field(default_factory=list)
+    differing_prices: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+
+async def sync_models(
+    pool: "Pool", actor: Actor, litellm: LiteLLM, *, accept_missing: bool = False, wait: bool = True
+) -> SyncReport | None:
+    """Asks LiteLLM and applies its answer in one transaction, one sync at a time; None if `wait` is False and
+    another is at it.
+
+    An empty answer changes nothing; one that lacks half of the listed models or more unlists none of them, unless
+    `accept_missing`: both are a `problem` in the report. No answer raises GatewayError `upstream_unavailable` or
+    `upstream_error`.
+    """
+    if actor.role not in ("admin", "program"):
+        raise GatewayError("forbidden", "This is for admins only.")
+    try:
+        catalogue = await fetch_catalogue(litellm)
+    except GatewayError as exc:
+        async with pool.acquire() as connection:
+            await model_syncs.insert_sync(connection, actor=actor.name, problem=exc.message, report=None)
+        raise
+    async with pool.acquire() as connection, connection.transaction():
+        if wait:
+            await models.lock_sync(connection)
+        elif not await models.try_lock_sync(connection):
+            return None
+        report = await apply_catalogue(connection, actor, catalogue, accept_missing=accept_missing)
+        await model_syncs.insert_sync(connection, actor=actor.name, problem=report.problem, report=asdict(report))
+        return report
+
+
+async def list_syncs(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ModelSync]:
+    """Newest first, of the last month."""
+    require_reader(actor)
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    async with pool.acquire() as connection:
+        found = await model_syncs.list_syncs(connection, before_id=before, limit=limit + 1)
+    return page(found, limit, lambda row: row.id)
+
+
+async def delete_old_syncs(pool: "Pool") -> None:
+    """Forgets reports of long ago."""
+    async with pool.acquire() as connection:
+        await model_syncs.delete_old_syncs(connection, datetime.now(UTC) - KEPT)
+
+
+async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
+    """Of the first address that gives a good answer."""
+    # Here and not above: it takes longer to load than all the rest of a command.
+    import httpx2
+
+    said = []
+    headers = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
+    verify = trusted(litellm.ca_file)
+    async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
+        for url in litellm.urls:
+            breaker = litellm.breakers[url]
+            if not breaker.admits(monotonic()):
+                said.append(("upstream_unavailable", f"{url}: failed too often, left alone for some seconds"))
+                continue
+            breaker.sent(monotonic())
+            try:
+                answer = await client.get(f"{url}/model/info")
+            except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+                breaker.failed(monotonic())
+                said.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
+                continue
+            # A refusal is an answer: it says nothing against the address.
+            if answer.status_code >= 500:
+                breaker.failed(monotonic())
+            else:
+                breaker.served()
+            if answer.status_code != 200:
+                said.append(("upstream_error", f"{url}: status {answer.status_code}"))
+                continue
+            try:
+                return parse_catalogue(answer.content)
+            except CatalogueError as exc:
+                said.append(("upstream_error", f"{url}: {exc}"))
+    reasons = "; ".join(reason for _, reason in said)
+    raise GatewayError(said[-1][0], f"LiteLLM gave no list of models, so nothing was changed ({reasons}).")
+
+
+async def apply_catalogue(
+    executor: "Executor", actor: Actor, catalogue: Catalogue, *, accept_missing: bool = False
+) -> SyncReport:
+    """Within the caller's transaction; see `sync_models`."""
+    report = SyncReport(seen=len(catalogue.models), skipped=list(catalogue.skipped))
+    known = {model.name: model for model in await models.list_all_models(executor)}
+    if not catalogue.models:
+        report.problem = "LiteLLM's list of models is empty, so nothing was changed."
+        return report
+    prices = await models.current_prices(executor)
+    for seen in catalogue.models:
+        model_id = await _apply_model(executor, seen, known.get(seen.name), report)
+        await _apply_price(executor, seen, model_id, prices.get(model_id), report)
+    await _unlist_missing(executor, catalogue, known, report, accept_missing=accept_missing)
+    # A sync that changes nothing leaves no trace: it comes every few minutes.
+    told = ("added", "changed", "returned", "unlisted", "priced")
+    new = {name: getattr(report, name) for name in told if getattr(report, name)}
+    if new:
+        await note(executor, actor, "models.sync", "models", "all", new=new)
+    return report
+
+
+async def _apply_model(executor: "Executor", seen: SeenModel, known: Model | None, report: SyncReport) -> int:
+    if known is None:
+        report.added.append(seen.name)
+        return await models.insert_model(
+            executor,
+            name=seen.name,
+            provider=seen.provider,
+            mode=seen.mode,
+            max_input_tokens=seen.max_input_tokens,
+            max_output_tokens=seen.max_output_tokens,
+            capabilities=seen.capabilities,
+            deployments=seen.deployments,
+        )
+    names = ("provider", "mode", "max_input_tokens", "max_output_tokens", "deployments")
+    is_same = all(getattr(seen, name) == getattr(known, name) for name in names)
+    if is_same and list(seen.capabilities) == known.capabilities and known.listed:
+        return known.id
+    (report.changed if known.listed else report.returned).append(seen.name)
+    await models.update_seen_model(
+        executor,
+        known.id,
+        provider=seen.provider,
+        mode=seen.mode,
+        max_input_tokens=seen.max_input_tokens,
+        max_output_tokens=seen.max_output_tokens,
+        capabilities=seen.capabilities,
+        deployments=seen.deployments,
+    )
+    return known.id
+
+
+async def _apply_price(
+    executor: "Executor", seen: SeenModel, model_id: int, current: PriceVersion | None, report: SyncReport
+) -> None:
+    if seen.do_prices_differ:
+        report.differing_prices.append(seen.name)
+    if not seen.units:
+        # LiteLLM says nothing: an older price stays, for it is not known to be wrong.
+        if current is None:
+            report.without_price.append(seen.name)
+        return
+    if current is not None and _is_same_price(current, seen.units):
+        return
+    if current is None or current.source != "admin":
+        # Looked at again, under its lock: a person may have set one since the sync began.
+        await models.lock_model(executor, model_id)
+        current = (await models.current_prices(executor, [model_id])).get(model_id)
+    if current is not None and current.source == "admin":
+        # A person's decision; a sync never changes it.
+        report.kept_admin_prices.append(seen.name)
+        return
+    await models.insert_price(executor, model_id, source="litellm", units=dict(seen.units))
+    report.priced.append(seen.name)
+
+
+async def _unlist_missing(
+    executor: "Executor",
+    catalogue: Catalogue,
+    known: Mapping[str, Model],
+    report: SyncReport,
+    *,
+    accept_missing: bool,
+) -> None:
+    names = {seen.name for seen in catalogue.models}
+    listed = [model for model in known.values() if model.listed]
+    missing = [model for model in listed if model.name not in names]
+    if not missing:
+        return
+    if len(missing) * 2 >= len(listed) and not accept_missing:
+        report.missing = [model.name for model in missing]
+        report.problem = (
+            f"{len(missing)} of {len(listed)} models are suddenly missing from LiteLLM's list, so none was unlisted; "
+            "if this is meant, sync again and accept it."
+        )
+        return
+    await models.update_unlisted_models(executor, [model.id for model in missing])
+    report.unlisted = [model.name for model in missing]
+
+
+def _is_same_price(current: PriceVersion, units: Mapping[str, Decimal]) -> bool:
+    return all(getattr(current.price, unit) == units.get(unit) for unit in UNITS)

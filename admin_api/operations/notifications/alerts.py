@@ -1,0 +1,235 @@
+"""Raises an alert when the use of a window reaches a share of its limit, and shows alerts.
+
+From rollups, never from Redis. A pass looks only at accounts whose use or limits changed, which the ledger's batches
+leave behind in `accounts_to_check`: a hundred thousand limits that nobody uses cost nothing. Taking them, the alerts
+and their messages are one transaction: a pass that dies leaves all of it to the next one, on whatever replica.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from admin_api.operations.actors import Actor, note, require_reader
+from admin_api.operations.notifications.events import notify
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.runtime_settings import read_thresholds
+from admin_api.storage import alerts as rows
+from admin_api.storage.alerts import Alert, Crossing, Window, WindowLimit
+from gateway.domain.errors import GatewayError
+from gateway.domain.windows import window_ms
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+MOST_ACCOUNTS: Final = 500
+# Calls of a window that has just ended may come into the ledger after it.
+LATE: Final = timedelta(minutes=2)
+# How far back a pass looks for limits that ended: longer than replicas are away.
+ENDED: Final = timedelta(minutes=10)
+FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# Percent -> from when on it counts; None: it always did.
+Thresholds = Mapping[int, datetime | None]
+
+
+async def raise_alerts(
+    pool: "Pool", thresholds: Thresholds | None = None, *, now: datetime | None = None
+) -> int | None:
+    """One pass, over `MOST_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it.
+    `thresholds` are those of the settings, unless given."""
+    async with pool.acquire() as connection, connection.transaction():
+        if not await rows.try_lock_alerts(connection):
+            return None
+        at = now or datetime.now(UTC)
+        accounts = await rows.take_accounts(connection, MOST_ACCOUNTS)
+        accounts |= await rows.list_accounts_with_ended_limits(connection, at - ENDED, at)
+        if thresholds is None:
+            # After the accounts: one that is set by the time of a use is looked at when that use is.
+            thresholds = await read_thresholds(connection)
+        return await _check_accounts(connection, accounts, thresholds, at) if accounts else 0
+
+
+async def has_backlog(pool: "Pool") -> bool:
+    """Whether another whole pass waits: then it should not wait for its time."""
+    async with pool.acquire() as connection:
+        return await rows.count_accounts_to_check(connection, MOST_ACCOUNTS) >= MOST_ACCOUNTS
+
+
+async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Thresholds, at: datetime) -> int:
+    limits = in_force(await rows.list_window_limits(executor, accounts, at))
+    places = [(limit, window) for limit in limits for window in _windows(limit, at)]
+    windows = sorted({window for _, window in places})
+    sums = dict(zip(windows, await rows.sum_windows(executor, windows), strict=True)) if windows else {}
+    standing = await rows.list_open_crossings(executor, accounts, at - LATE)
+    # Also those that are set no more: they were told of, and may be set again.
+    known = sorted({*thresholds, *(crossing.threshold for crossing in standing)})
+    raised, cleared = 0, []
+    for limit, window in places:
+        used = sums[window].get((limit.kind, limit.scope), 0)
+        crossings = {threshold: _crossing(limit, window, threshold) for threshold in known}
+        reached = {t for t in known if limit.amount > 0 and used * 100 >= t * limit.amount}
+        stands = {t for t in known if crossings[t] in standing}
+        new = sorted(t for t in reached - stands if t in thresholds and _counts(thresholds[t], window))
+        cleared += [standing[crossings[t]] for t in stands - reached]
+        for threshold in new:
+            # Of several at once the highest says it all; one that is set below what was told of already adds nothing.
+            is_told = threshold == max({*new, *(stands & reached)})
+            raised += await _raise(executor, limit, window, crossings[threshold], used, at, is_told=is_told)
+    if cleared:
+        await rows.update_cleared(executor, cleared)
+    return raised
+
+
+def _counts(since: datetime | None, window: Window) -> bool:
+    """Whether a threshold that is there since then counts in this window: not if it was over by then."""
+    return since is None or since < window[2]
+
+
+def in_force(limits: Iterable[WindowLimit]) -> list[WindowLimit]:
+    """A limit that will end goes before the lasting one of its place, and of an admin's and an owner's the lower
+    holds: one limit a counter."""
+    placed: dict[tuple[object, ...], WindowLimit] = {}
+    for limit in sorted(limits, key=lambda one: one.is_passing):
+        placed[limit.account_id, limit.scope, limit.kind, limit.window, limit.set_by] = limit
+    counters: dict[tuple[object, ...], WindowLimit] = {}
+    for limit in placed.values():
+        counter = (limit.account_id, limit.scope, limit.kind, limit.window)
+        if counter not in counters or limit.amount < counters[counter].amount:
+            counters[counter] = limit
+    return list(counters.values())
+
+
+def forecast(start: datetime, end: datetime, at: datetime, *, used: int, amount: int) -> datetime | None:
+    """When `amount` is reached if the window goes on at its mean pace so far; None: not before its end."""
+    passed = (min(at, end) - start).total_seconds()
+    if used <= 0 or passed <= 0 or used >= amount:
+        return at if used >= amount else None
+    # In whole seconds, and no further than dates go.
+    left = min(passed * (amount - used) / used, (FAR - at).total_seconds() - 1)
+    reached = at + timedelta(seconds=round(left))
+    return reached if reached < end else None
+
+
+def _windows(limit: WindowLimit, at: datetime) -> set[Window]:
+    """The window of now, and the one of a moment ago."""
+    found = set()
+    for moment in (at, at - LATE):
+        start, end = window_ms(limit.window, limit.time_zone, round(moment.timestamp() * 1000))
+        bounds = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start, min(end, round(FAR.timestamp() * 1000))))
+        found.add((limit.account_id, *bounds))
+    return found  # type: ignore[return-value]  # two bounds
+
+
+def _crossing(limit: WindowLimit, window: Window, threshold: int) -> Crossing:
+    return Crossing(
+        account_id=limit.account_id,
+        scope=limit.scope,
+        kind=limit.kind,
+        window=limit.window,
+        window_start=window[1],
+        threshold=threshold,
+    )
+
+
+async def _raise(
+    executor: "Executor",
+    limit: WindowLimit,
+    window: Window,
+    crossing: Crossing,
+    used: int,
+    at: datetime,
+    *,
+    is_told: bool,
+) -> int:
+    _, start, end = window
+    # A lifetime began with the account.
+    began = limit.account_created_at if limit.window == "lifetime" else start
+    forecast_at = forecast(began, end, at, used=used, amount=limit.amount)
+    about = {
+        "account": limit.account_name,
+        "user": limit.user_email,
+        "key_id": limit.api_key_id,
+        "key": limit.key_name,
+        "key_last_four": limit.key_last_four,
+        "model": limit.model_name,
+        "time_zone": limit.time_zone,
+    }
+    alert_id = await rows.insert_alert(
+        executor,
+        crossing,
+        user_id=limit.user_id,
+        level=limit.level,
+        window_end=None if limit.window == "lifetime" else end,
+        used=used,
+        amount=limit.amount,
+        forecast_at=forecast_at,
+        about=about,
+    )
+    if alert_id is None:
+        return 0
+    if is_told:
+        data = about | {
+            "alert_id": alert_id,
+            "account_id": limit.account_id,
+            "level": limit.level,
+            "kind": limit.kind,
+            "window": limit.window,
+            "window_start": start.isoformat(),
+            "window_end": None if limit.window == "lifetime" else end.isoformat(),
+            "threshold_percent": crossing.threshold,
+            "used": used,
+            "limit": limit.amount,
+            "forecast_at": forecast_at.isoformat() if forecast_at else None,
+        }
+        account_id, user_id = limit.account_id, limit.user_id
+        await notify(
+            executor, "limit.threshold_reached", data, account_id=account_id, user_id=user_id, alert_id=alert_id
+        )
+    return 1
+
+
+async def list_alerts(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    everybody: bool = False,
+    acknowledged: bool | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[Alert]:
+    """Newest first: the actor's own, or everybody's for who may look at them."""
+    if everybody:
+        require_reader(actor)
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    if not everybody and actor.user_id is None:
+        return Page([], None)
+    user_id = None if everybody else actor.user_id
+    async with pool.acquire() as connection:
+        found = await rows.list_alerts(
+            connection, before_id=before, limit=limit + 1, acknowledged=acknowledged, user_id=user_id
+        )
+    return page(found, limit, lambda row: row.id)
+
+
+async def acknowledge_alert(pool: "Pool", actor: Actor, alert_id: int) -> Alert:
+    """Says that somebody has seen it; again changes nothing. Raises GatewayError `not_found` also for somebody
+    else's: whether it exists is not his to know."""
+    is_admin = actor.role == "admin"
+    if not is_admin and (actor.user_id is None or actor.role != "user"):
+        raise GatewayError("forbidden", "This is for admins and for those whom the alert concerns.")
+    async with pool.acquire() as connection, connection.transaction():
+        user_id = None if is_admin else actor.user_id
+        if await _find(connection, alert_id, user_id) is None:
+            raise GatewayError("not_found", f"There is no alert {alert_id}.")
+        if await rows.acknowledge(connection, alert_id, actor.name):
+            await note(connection, actor, "alert.acknowledge", "alert", alert_id)
+        alert = await _find(connection, alert_id, user_id)
+    if alert is None:
+        raise RuntimeError("an alert is never deleted")
+    return alert
+
+
+async def _find(executor: "Executor", alert_id: int, user_id: int | None) -> Alert | None:
+    before = min(alert_id, MOST_ID - 1) + 1
+    found = await rows.list_alerts(executor, before_id=before, limit=1, acknowledged=None, user_id=user_id)
+    return found[0] if found and found[0].id == alert_id else None

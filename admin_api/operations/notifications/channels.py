@@ -1,0 +1,137 @@
+"""One try of a message: as a webhook, signed as Standard Webhooks says, or as an e-mail.
+
+At least once: a row is taken for a time, sent, then marked. Who dies in between leaves it to the next try, under the
+same `webhook-id` (for e-mail: the same Message-ID), by which a receiver tells a repetition.
+"""
+
+import asyncio
+import base64
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from admin_api.encryption import SealError, SecretKeys
+from admin_api.operations.notifications.email_texts import write_letter
+from admin_api.operations.notifications.smtp import MailError, MailServer, hand_over
+from admin_api.operations.notifications.webhook_urls import ReceiverError, ReceiverRules, resolve
+from admin_api.storage.deliveries import Delivery
+from admin_api.tls import trusted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = "whsec_"
+PURPOSE: Final = "webhook"
+TRY_S: Final = 10.0
+# After each failed try; after the last nothing more. Two days in all.
+PAUSES: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600))
+MOST_ERROR: Final = 300
+
+
+class SendError(Exception):
+    """A try that failed; the message is for people and holds nothing that the receiver said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """How to send; `keys` open what webhooks are signed with. Without a mail server e-mails wait."""
+
+    keys: SecretKeys
+    mail: MailServer | None = None
+    rules: ReceiverRules = field(default_factory=ReceiverRules)
+    ca_file: "Path | None" = None
+    pauses: Sequence[timedelta] = PAUSES
+
+
+def new_signing_secret() -> str:
+    """As Standard Webhooks writes one: `whsec_` and 32 random bytes in base64."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """HMAC-SHA256 over `id.timestamp.body` (github.com/standard-webhooks, version 1)."""
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+async def try_once(sender: Sender, delivery: Delivery) -> str | None:
+    """Why it did not arrive; None if it did."""
+    try:
+        async with asyncio.timeout(2 * TRY_S):
+            await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
+    except (SendError, MailError, ReceiverError, SealError, TimeoutError) as exc:
+        return (str(exc) or "It took too long.")[:MOST_ERROR]
+    except Exception as exc:
+        # A mistake of ours is a failed try too: else it comes again each minute for ever, and nobody is shown why.
+        log.error("delivery_broke", delivery=delivery.id, channel=delivery.channel, exc_info=exc)
+        return "Something went wrong here; the log of the admin API says what."
+    return None
+
+
+async def post_webhook(sender: Sender, delivery: Delivery) -> None:
+    """One try; raises SendError, ReceiverError or SealError. A redirect is a failure: it would lead past the check."""
+    # Here and not above: it takes longer to load than all the rest of a command.
+    import httpx2
+
+    if delivery.secret is None or delivery.url is None:
+        raise SendError("There is no webhook any more.")
+    secret = sender.keys.open(delivery.secret, purpose=PURPOSE, row=delivery.webhook_id).decode()
+    url, timestamp = urlsplit(delivery.url), round(datetime.now(UTC).timestamp())
+    message = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": delivery.payload}
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    host = url.hostname or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    address = await resolve(host, port, sender.rules)
+    headers = {
+        "host": url.netloc,
+        "content-type": "application/json",
+        "user-agent": "LiteMaaS",
+        "webhook-id": str(delivery.message_id),
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(secret, str(delivery.message_id), timestamp, body),
+    }
+    place = f"[{address}]" if ":" in address else address
+    path = url.path or "/"
+    target = f"{url.scheme}://{place}:{port}{path}" + (f"?{url.query}" if url.query else "")
+    try:
+        verify = trusted(sender.ca_file)
+    except OSError:
+        raise SendError("LITEMAAS_WEBHOOK_CA_FILE can not be read, or holds no certificate.") from None
+    async with httpx2.AsyncClient(timeout=TRY_S, verify=verify, trust_env=False, follow_redirects=False) as client:
+        try:
+            # The certificate is checked against the name, the connection goes to the address that was checked.
+            request = client.build_request("POST", target, content=body, headers=headers)
+            request.extensions["sni_hostname"] = host
+            answer = await client.send(request, stream=True)
+            await answer.aclose()
+        except httpx2.HTTPError as exc:
+            raise SendError(f"The receiver did not answer: {type(exc).__name__}.") from None
+    if not 200 <= answer.status_code < 300:
+        raise SendError(f"The receiver answered with status {answer.status_code}.")
+
+
+async def _post_mail(sender: Sender, delivery: Delivery) -> None:
+    if sender.mail is None or delivery.email is None:
+        raise SendError("There is no mail server.")
+    subject, text = write_letter(delivery.event, delivery.payload, delivery.locale)
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = sender.mail.sender, delivery.email, subject
+    letter["Date"] = format_datetime(delivery.created_at)
+    domain = sender.mail.sender.rpartition("@")[2].strip(">") or "localhost"
+    letter["Message-ID"] = f"<{delivery.message_id}@{domain}>"
+    letter["Auto-Submitted"] = "auto-generated"
+    letter.set_content(text)
+    await asyncio.to_thread(hand_over, sender.mail, letter, timeout_s=TRY_S)

@@ -1,0 +1,65 @@
+"""What became of the news that were sent: shown to admins, who may have one tried again."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.notifications.outbox import LEASE
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.validation import check_word, invalid
+from admin_api.storage import deliveries as rows
+from admin_api.storage.deliveries import STATUSES, DeliveryReport, Status
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+
+async def list_deliveries(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    status: str | None = None,
+    webhook: int | None = None,
+    alert: int | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[DeliveryReport]:
+    """Newest first; `webhook` and `alert` are ids. All that is given must hold."""
+    require_reader(actor)
+    check_limit(limit)
+    before = parse_id_cursor(cursor, first=MOST_ID)
+    for name, number in (("webhook", webhook), ("alert", alert)):
+        if number is not None and not 0 < number <= MOST_ID:
+            raise invalid(name, f"{name} is the id of one: a number from 1 on.")
+    wanted = None if status is None else cast("Status", check_word("status", status, STATUSES))
+    async with pool.acquire() as connection:
+        found = await rows.list_deliveries(
+            connection, before_id=before, limit=limit + 1, status=wanted, webhook_id=webhook, alert_id=alert
+        )
+    return page(found, limit, lambda row: row.id)
+
+
+async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> DeliveryReport:
+    """One more try now, under the same id: of one that failed, or that waits long for its next try. Raises GatewayError
+    `not_found`, or `conflict` for one that arrived or is tried within a minute by itself, or whose webhook is
+    disabled."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MOST_ID else None
+        if old is None:
+            raise GatewayError("not_found", f"There is no delivery {delivery_id}.")
+        if old.status == "delivered":
+            raise GatewayError("conflict", "It has arrived already.", details={"status": old.status})
+        if old.is_held:
+            raise GatewayError("conflict", "Its webhook is disabled; enable it first.", details={"status": old.status})
+        # Also while somebody is at it: that is known for as long as his lease.
+        if old.next_try_at is not None and old.next_try_at <= datetime.now(UTC) + LEASE:
+            raise GatewayError("conflict", "It is tried within a minute by itself.", details={"status": old.status})
+        await rows.mark_due(connection, old.id)
+        told = {"status": old.status, "tries": old.tries}
+        await note(connection, actor, "delivery.retry", "delivery", old.id, old=told, new={"status": "waiting"})
+        new = await rows.lock_delivery(connection, old.id)
+    if new is None:
+        raise RuntimeError("a delivery that was locked is gone")
+    return new

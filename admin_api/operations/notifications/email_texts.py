@@ -1,0 +1,222 @@
+"""E-mails in the reader's language: what happened, when it ends, what to do. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from admin_api.schemas.shapes import usd_text
+
+DEFAULT_LOCALE: Final = "en"
+
+# Between thousands, and before decimals. A blank that does not break suits both who write 1.000 and who write 1 000.
+MARKS: Final[Mapping[str, tuple[str, str]]] = {"en": (",", "."), "es": ("\u00a0", ","), "fr": ("\u00a0", ",")}
+# What is counted and the window it is counted in, as part of a sentence.
+KINDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {"requests": "requests", "tokens": "tokens", "cost": "USD"},
+    "es": {"requests": "peticiones", "tokens": "tokens", "cost": "USD"},
+    "fr": {"requests": "requêtes", "tokens": "jetons", "cost": "USD"},
+}
+WINDOWS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {"day": "today", "week": "this week", "month": "this month", "year": "this year", "lifetime": "in all"},
+    "es": {"day": "hoy", "week": "esta semana", "month": "este mes", "year": "este año", "lifetime": "en total"},
+    "fr": {
+        "day": "aujourd'hui",
+        "week": "cette semaine",
+        "month": "ce mois-ci",
+        "year": "cette année",
+        "lifetime": "au total",
+    },
+}
+LEVELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {
+        "key": "key {key}",
+        "key_model": "key {key} with model {model}",
+        "subscription": "the subscription of {account} to {model}",
+        "user": "{user} in {account}",
+        "team": "{account}",
+    },
+    "es": {
+        "key": "la clave {key}",
+        "key_model": "la clave {key} con el modelo {model}",
+        "subscription": "la suscripción de {account} a {model}",
+        "user": "{user} en {account}",
+        "team": "{account}",
+    },
+    "fr": {
+        "key": "la clé {key}",
+        "key_model": "la clé {key} avec le modèle {model}",
+        "subscription": "l'abonnement de {account} à {model}",
+        "user": "{user} dans {account}",
+        "team": "{account}",
+    },
+}
+LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {
+        "subject": "{threshold} % of a limit reached: {what}",
+        "used": "For {what}, {used} of {limit} {kind} have been used {window} ({percent} %).",
+        "forecast": "At this pace the limit will be reached on {forecast}.",
+        "reached": "The limit is reached: calls are refused with 429 until it begins anew.",
+        "reset": "It begins anew on {end}.",
+        "todo": "To go on, use less until then, or ask an administrator for a higher limit.",
+        "reached for good": "The limit is reached: calls are refused with 429, and it does not begin anew.",
+        "todo for good": "To go on, ask an administrator for a higher limit.",
+    },
+    "es": {
+        "subject": "Se ha alcanzado el {threshold} % de un límite: {what}",
+        "used": "Para {what} se han usado {used} de {limit} {kind} {window} ({percent} %).",
+        "forecast": "A este ritmo, el límite se alcanzará el {forecast}.",
+        "reached": "El límite se ha alcanzado: las llamadas se rechazan con 429 hasta que empiece de nuevo.",
+        "reset": "Empieza de nuevo el {end}.",
+        "todo": "Para seguir, use menos hasta entonces o pida a un administrador un límite más alto.",
+        "reached for good": "El límite se ha alcanzado: las llamadas se rechazan con 429, y no empieza de nuevo.",
+        "todo for good": "Para seguir, pida a un administrador un límite más alto.",
+    },
+    "fr": {
+        "subject": "{threshold} % d'une limite atteints : {what}",
+        "used": "Pour {what}, {used} sur {limit} {kind} ont été utilisés {window} ({percent} %).",
+        "forecast": "À ce rythme, la limite sera atteinte le {forecast}.",
+        "reached": "La limite est atteinte : les appels sont refusés avec 429 jusqu'à ce qu'elle recommence.",
+        "reset": "Elle recommence le {end}.",
+        "todo": "Pour continuer, consommez moins d'ici là ou demandez une limite plus haute à un administrateur.",
+        "reached for good": "La limite est atteinte : les appels sont refusés avec 429, et elle ne recommence pas.",
+        "todo for good": "Pour continuer, demandez une limite plus haute à un administrateur.",
+    },
+}
+# Status -> (subject, sentence, what to do).
+SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
+    "en": {
+        "pending": ("Access requested: {model}", "{account} has asked for {model}.", "An administrator will decide."),
+        "active": (
+            "Access granted: {model}",
+            "{account} may use {model}.",
+            "Make an API key for it, or go on using one.",
+        ),
+        "denied": ("Access denied: {model}", "{account} may not use {model}.", "You may ask for a review."),
+        "suspended": (
+            "Access suspended: {model}",
+            "{account} can not use {model} for the time being: calls are refused.",
+            "An administrator can say when it will be given back.",
+        ),
+        "cancelled": (
+            "Subscription cancelled: {model}",
+            "{account} no longer uses {model}.",
+            "Subscribe again at any time.",
+        ),
+        "expired": (
+            "Subscription over: {model}",
+            "The time of {account} with {model} is over.",
+            "Subscribe again to go on.",
+        ),
+    },
+    "es": {
+        "pending": ("Acceso solicitado: {model}", "{account} ha solicitado {model}.", "Un administrador decidirá."),
+        "active": (
+            "Acceso concedido: {model}",
+            "{account} puede usar {model}.",
+            "Cree una clave de API o siga usando la suya.",
+        ),
+        "denied": ("Acceso denegado: {model}", "{account} no puede usar {model}.", "Puede pedir una revisión."),
+        "suspended": (
+            "Acceso suspendido: {model}",
+            "{account} no puede usar {model} por el momento: las llamadas se rechazan.",
+            "Un administrador puede decir cuándo se devolverá.",
+        ),
+        "cancelled": ("Suscripción cancelada: {model}", "{account} ya no usa {model}.", "Puede suscribirse de nuevo."),
+        "expired": (
+            "Suscripción terminada: {model}",
+            "El tiempo de {account} con {model} ha terminado.",
+            "Suscríbase de nuevo para seguir.",
+        ),
+    },
+    "fr": {
+        "pending": ("Accès demandé : {model}", "{account} a demandé {model}.", "Un administrateur décidera."),
+        "active": (
+            "Accès accordé : {model}",
+            "{account} peut utiliser {model}.",
+            "Créez une clé d'API ou gardez la vôtre.",
+        ),
+        "denied": (
+            "Accès refusé : {model}",
+            "{account} ne peut pas utiliser {model}.",
+            "Vous pouvez demander un réexamen.",
+        ),
+        "suspended": (
+            "Accès suspendu : {model}",
+            "{account} ne peut pas utiliser {model} pour l'instant : les appels sont refusés.",
+            "Un administrateur peut dire quand il sera rendu.",
+        ),
+        "cancelled": (
+            "Abonnement résilié : {model}",
+            "{account} n'utilise plus {model}.",
+            "Vous pouvez vous réabonner.",
+        ),
+        "expired": (
+            "Abonnement terminé : {model}",
+            "Le temps de {account} avec {model} est terminé.",
+            "Abonnez-vous à nouveau pour continuer.",
+        ),
+    },
+}
+REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
+
+
+def write_letter(event: str, data: Mapping[str, Any], locale: str | None) -> tuple[str, str]:
+    """Subject (one line) and text of an event's e-mail; English for a language that is not ours."""
+    language = locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
+    if event == "limit.threshold_reached":
+        return _about_limit(data, language)
+    subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
+    names = {"model": data["model"], "account": data["account"]}
+    lines = [sentence.format(**names)]
+    if data.get("reason"):
+        lines.append(REASON[language].format(reason=data["reason"]))
+    return one_line(subject.format(**names)), "\n\n".join([*lines, todo]) + "\n"
+
+
+def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
+    texts = LIMIT[language]
+    key = data["key"] or f"…{data['key_last_four']}"
+    names = {"key": key, "model": data["model"], "account": data["account"], "user": data["user"]}
+    what = LEVELS[language][data["level"]].format(**names)
+    used, limit = data["used"], data["limit"]
+    figures = {
+        "what": what,
+        "threshold": data["threshold_percent"],
+        "used": _amount(used, data["kind"], language),
+        "limit": _amount(limit, data["kind"], language),
+        "kind": KINDS[language][data["kind"]],
+        "window": WINDOWS[language][data["window"]],
+        "percent": used * 100 // limit,
+        "forecast": _moment(data["forecast_at"], data["time_zone"]),
+        "end": _moment(data["window_end"], data["time_zone"]),
+    }
+    lines = [texts["used"]]
+    # A lifetime has no end after which it would begin anew.
+    ends = "" if data["window_end"] else " for good"
+    if used >= limit:
+        lines.append(texts["reached" + ends])
+    elif data["forecast_at"]:
+        lines.append(texts["forecast"])
+    if data["window_end"]:
+        lines.append(texts["reset"])
+    lines.append(texts["todo" + ends])
+    return one_line(texts["subject"].format(**figures)), "\n\n".join(line.format(**figures) for line in lines) + "\n"
+
+
+def _amount(number: int, kind: str, language: str) -> str:
+    """As the language writes numbers: 1,000 is a thousand to some and one to others."""
+    whole, _, parts = (usd_text(number) if kind == "cost" else str(number)).partition(".")
+    between, before = MARKS[language]
+    return f"{int(whole):,}".replace(",", between) + (before + parts if parts else "")
+
+
+def _moment(text: str | None, time_zone: str) -> str | None:
+    if text is None:
+        return None
+    return datetime.fromisoformat(text).astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M") + f" ({time_zone})"
+
+
+def one_line(text: str) -> str:
+    """For a header: a name with a line break in it must not begin another one."""
+    return " ".join(text.split())

@@ -1,0 +1,62 @@
+"""News to whom they concern: written into the outbox in the transaction of what they tell of."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from admin_api.operations.actors import Actor
+from admin_api.storage import deliveries
+
+if TYPE_CHECKING:
+    from admin_api.storage.subscriptions import Subscription
+    from gateway.storage.postgres import Executor
+
+Event = Literal[
+    "limit.threshold_reached",
+    "subscription.pending",
+    "subscription.active",
+    "subscription.denied",
+    "subscription.suspended",
+    "subscription.cancelled",
+    "subscription.expired",
+]
+EVENTS: Final = get_args(Event)
+
+
+async def notify(
+    executor: "Executor",
+    event: Event,
+    data: Mapping[str, Any],
+    *,
+    account_id: int,
+    user_id: int | None = None,
+    by_user_id: int | None = None,
+    alert_id: int | None = None,
+) -> None:
+    """A message for each webhook that wants `event` and an e-mail for each person it concerns: `user_id`, or the
+    owners of the account, but not `by_user_id`, who did it. `alert_id` is of the alert it tells of. No secrets in
+    `data`: receivers and the database keep it. Lost with the transaction."""
+    await deliveries.insert(
+        executor,
+        event=event,
+        payload=data,
+        account_id=account_id,
+        user_id=user_id,
+        by_user_id=by_user_id,
+        alert_id=alert_id,
+    )
+
+
+async def notify_subscription(executor: "Executor", row: "Subscription", actor: Actor) -> None:
+    """Of the state that a subscription came to."""
+    event: Event = f"subscription.{row.status}"  # type: ignore[assignment]  # every status has an event
+    data = {
+        "subscription_id": row.id,
+        "account_id": row.account_id,
+        "account": row.account_name,
+        "model": row.model_name,
+        "status": row.status,
+        "reason": row.reason,
+        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "by": actor.name,
+    }
+    await notify(executor, event, data, account_id=row.account_id, by_user_id=actor.user_id)

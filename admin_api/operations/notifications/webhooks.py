@@ -1,0 +1,153 @@
+"""Webhooks: made, changed, given a new secret."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from admin_api.encryption import SecretKeys
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.lookups import get_account
+from admin_api.operations.notifications.channels import PURPOSE, new_signing_secret
+from admin_api.operations.notifications.events import EVENTS
+from admin_api.operations.notifications.webhook_urls import ReceiverRules, check_url
+from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.validation import check_word, invalid
+from admin_api.storage import webhooks as rows
+from admin_api.storage.webhooks import Webhook
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """`secret` is shown this once."""
+
+    webhook: Webhook
+    secret: str
+
+
+async def create_webhook(
+    pool: "Pool",
+    actor: Actor,
+    keys: SecretKeys,
+    rules: ReceiverRules,
+    *,
+    url: str,
+    events: Sequence[str],
+    user: str | None = None,
+    team: str | None = None,
+) -> NewWebhook:
+    """Of one account, or of everybody if neither user nor team is named. Raises GatewayError `validation_failed` or
+    `not_found`."""
+    require_admin(actor)
+    check_url(url, rules)
+    wanted = _check_events(events)
+    if user is not None and team is not None:
+        raise invalid("team", "A webhook is of a user's account or of a team's, not of both.")
+    async with pool.acquire() as connection, connection.transaction():
+        account = await get_account(connection, user=user, team=team) if user or team else None
+        webhook_id = await rows.insert_webhook(
+            connection, account_id=account.id if account else None, url=url, events=wanted, created_by=actor.name
+        )
+        secret = await _give_secret(connection, keys, webhook_id)
+        new = {"url": url, "events": wanted, "account_id": account.id if account else None}
+        await note(connection, actor, "webhook.create", "webhook", webhook_id, new=new)
+        return NewWebhook(await _lock(connection, webhook_id), secret)
+
+
+async def list_webhooks(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Webhook]:
+    """By id."""
+    require_reader(actor)
+    check_limit(limit)
+    after = parse_id_cursor(cursor)
+    async with pool.acquire() as connection:
+        found = await rows.list_webhooks(connection, after_id=after, limit=limit + 1)
+    return page(found, limit, lambda row: row.id)
+
+
+async def find_webhook(pool: "Pool", actor: Actor, webhook_id: int) -> Webhook:
+    """Raises GatewayError `not_found`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        found = await rows.list_webhooks(connection, after_id=webhook_id - 1, limit=1)
+    if not found or found[0].id != webhook_id:
+        raise _is_missing(webhook_id)
+    return found[0]
+
+
+async def update_webhook(
+    pool: "Pool",
+    actor: Actor,
+    rules: ReceiverRules,
+    webhook_id: int,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    enabled: bool | None = None,
+    as_of: str | None = None,
+) -> Webhook:
+    """Changes what is given. Raises GatewayError `not_found`, `validation_failed`, or `precondition_failed` if it is
+    not as of `as_of` any more."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        old = await _lock(connection, webhook_id, as_of)
+        new = replace(
+            old,
+            url=old.url if url is None else check_url(url, rules),
+            events=old.events if events is None else _check_events(events),
+            enabled=old.enabled if enabled is None else enabled,
+        )
+        changed = [name for name in ("url", "events", "enabled") if getattr(old, name) != getattr(new, name)]
+        if changed:
+            await rows.update_webhook(connection, old.id, url=new.url, events=new.events, enabled=new.enabled)
+            told = [{name: getattr(state, name) for name in changed} for state in (old, new)]
+            await note(connection, actor, "webhook.update", "webhook", old.id, old=told[0], new=told[1])
+        return await _lock(connection, webhook_id)
+
+
+async def renew_secret(
+    pool: "Pool", actor: Actor, keys: SecretKeys, webhook_id: int, *, as_of: str | None = None
+) -> NewWebhook:
+    """A new signing secret, in force at once. Raises GatewayError `not_found` or `precondition_failed`."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        await _lock(connection, webhook_id, as_of)
+        secret = await _give_secret(connection, keys, webhook_id)
+        await note(connection, actor, "webhook.renew_secret", "webhook", webhook_id)
+        return NewWebhook(await _lock(connection, webhook_id), secret)
+
+
+async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int, *, as_of: str | None = None) -> None:
+    """With what still waits for it. Raises GatewayError `not_found` or `precondition_failed`."""
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        old = await _lock(connection, webhook_id, as_of)
+        await rows.delete_webhook(connection, webhook_id)
+        await note(connection, actor, "webhook.delete", "webhook", webhook_id, old={"url": old.url})
+
+
+async def _give_secret(executor: "Executor", keys: SecretKeys, webhook_id: int) -> str:
+    secret = new_signing_secret()
+    await rows.update_secret(executor, webhook_id, keys.seal(secret.encode(), purpose=PURPOSE, row=webhook_id))
+    return secret
+
+
+async def _lock(executor: "Executor", webhook_id: int, as_of: str | None = None) -> Webhook:
+    webhook = await rows.lock_webhook(executor, webhook_id) if 0 < webhook_id <= MOST_ID else None
+    if webhook is None:
+        raise _is_missing(webhook_id)
+    check_version(version_of(webhook), as_of)
+    return webhook
+
+
+def _is_missing(webhook_id: int) -> GatewayError:
+    return GatewayError("not_found", f"There is no webhook {webhook_id}.")
+
+
+def _check_events(events: Sequence[str]) -> list[str]:
+    if not events:
+        raise invalid("events", f"Name one event at least: {', '.join(EVENTS)}.")
+    return sorted({check_word("events", event, EVENTS) for event in events})

@@ -1,0 +1,223 @@
+"""Teams: accounts that several users share. Owners keep the members; members see them; an admin does all."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, cast
+
+from admin_api.operations.access import get_seen_account, viewer_of
+from admin_api.operations.actors import Actor, note, party_of, require_admin
+from admin_api.operations.lookups import get_user
+from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.validation import MOST_NAME, check_text, check_time_zone, check_word, invalid
+from admin_api.storage import accounts, api_keys
+from admin_api.storage.accounts import ACCOUNT_STATUSES, TEAM_ROLES, Account, AccountStatus, TeamMember, TeamRole
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+_CHANGEABLE: Final = ("name", "time_zone", "status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamChange:
+    """What shall be different; None stays as it is. `status` and `time_zone` are for admins: with another zone begin
+    other windows, so that whoever may choose it has a day's limit twice."""
+
+    name: str | None = None
+    time_zone: str | None = None
+    status: str | None = None
+
+
+async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str = "UTC") -> Account:
+    """A team without members; raises GatewayError `conflict` if the name is taken, in whatever case."""
+    require_admin(actor)
+    name = check_text("name", name, least=1, most=MOST_NAME)
+    zone = check_time_zone(time_zone)
+    async with pool.acquire() as connection, connection.transaction():
+        team = await accounts.insert_team(connection, name=name, time_zone=zone)
+        if team is None:
+            raise _is_taken(name)
+        await note(connection, actor, "team.create", "team", team.id, new={"name": name, "time_zone": zone})
+    return team
+
+
+async def update_team(
+    pool: "Pool", actor: Actor, team: str, change: TeamChange, *, as_of: str | None = None
+) -> tuple[Account, list[TeamMember]]:
+    """Windows begin and end in the new time zone from the next call on; what was used in them is counted anew from the
+    ledger. Raises GatewayError `not_found`, `forbidden`, `conflict` if the name is taken, or `precondition_failed` if
+    the team and its members are not as of `as_of` any more."""
+    if change.status is not None or change.time_zone is not None:
+        require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        await _lock_team(connection, actor, team)
+        old = await get_seen_account(connection, actor, user=None, team=team)
+        members = await accounts.list_members(connection, old.id)
+        check_version(version_of(old, members), as_of)
+        status = None if change.status is None else check_word("status", change.status, ACCOUNT_STATUSES)
+        new = replace(
+            old,
+            name=old.name if change.name is None else check_text("name", change.name, least=1, most=MOST_NAME),
+            time_zone=old.time_zone if change.time_zone is None else check_time_zone(change.time_zone),
+            status=old.status if status is None else cast("AccountStatus", status),
+        )
+        changed = [field for field in _CHANGEABLE if getattr(old, field) != getattr(new, field)]
+        if not changed:
+            return old, members
+        try:
+            await accounts.update_team(connection, old.id, name=new.name, time_zone=new.time_zone, status=new.status)
+        except accounts.NameTaken:
+            raise _is_taken(new.name) from None
+        await note(
+            connection,
+            actor,
+            "team.update",
+            "team",
+            old.id,
+            old={field: getattr(old, field) for field in changed},
+            new={field: getattr(new, field) for field in changed},
+        )
+    return new, members
+
+
+async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Account]:
+    """By id: those the actor is in, or all."""
+    viewer = viewer_of(actor)
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        rows = await accounts.list_teams(
+            connection, after_id=parse_id_cursor(cursor), limit=limit + 1, viewer_id=viewer
+        )
+    return page(rows, limit, lambda team: team.id)
+
+
+async def find_team(pool: "Pool", actor: Actor, team: str) -> tuple[Account, list[TeamMember]]:
+    """By id or name, with its members; raises GatewayError `not_found`."""
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        return account, await accounts.list_members(connection, account.id)
+
+
+async def list_members(
+    pool: "Pool", actor: Actor, team: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[TeamMember]:
+    """By user id; raises GatewayError `not_found`."""
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        after = parse_id_cursor(cursor)
+        rows = await accounts.list_members(connection, account.id, after_id=after, limit=limit + 1)
+    return page(rows, limit, lambda member: member.user_id)
+
+
+async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str = "member") -> TeamMember:
+    """By e-mail address, or for admins by id: a number that an owner tries would tell him the address behind it.
+
+    Raises GatewayError `conflict` if the user is deactivated or in the team already, or `validation_failed`.
+    """
+    known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
+    if actor.role == "user" and "@" not in user:
+        raise invalid("user", "Name him by his e-mail address.")
+    async with pool.acquire() as connection, connection.transaction():
+        account = await _lock_team(connection, actor, team)
+        person = await get_user(connection, user)
+        if person.status != "active":
+            raise GatewayError("conflict", f"'{user}' is deactivated.")
+        if not await accounts.insert_member(connection, account_id=account.id, user_id=person.id, role=known):
+            raise GatewayError("conflict", f"'{user}' is in team '{account.name}' already.")
+        new = {"user_id": person.id, "email": person.email, "role": role}
+        await note(connection, actor, "team.add_member", "team", account.id, new=new)
+        return await _get_member(connection, account, user)
+
+
+async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> TeamMember:
+    """One of a team, by id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not
+    in it and for one there is not: who is in a team shall not learn here who else has an account."""
+    async with pool.acquire() as connection:
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        return await _get_member(connection, account, user)
+
+
+async def update_member(
+    pool: "Pool", actor: Actor, team: str, *, user: str, role: str, as_of: str | None = None
+) -> TeamMember:
+    """Another role. Raises GatewayError `not_found`, `conflict` where no owner would be left, or
+    `precondition_failed`."""
+    known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
+    async with pool.acquire() as connection, connection.transaction():
+        account = await _lock_team(connection, actor, team)
+        old = await _get_member(connection, account, user)
+        check_version(version_of(old), as_of)
+        if old.role == known:
+            return old
+        await _check_last_owner(connection, actor, account, old)
+        await accounts.update_member(connection, account_id=account.id, user_id=old.user_id, role=known)
+        about = {"user_id": old.user_id, "email": old.email}
+        await note(
+            connection,
+            actor,
+            "team.update_member",
+            "team",
+            account.id,
+            old=about | {"role": old.role},
+            new=about | {"role": known},
+        )
+        return replace(old, role=known)
+
+
+async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_of: str | None = None) -> list[int]:
+    """He loses his keys in this team, for good; their ids. Who leaves by himself needs to be no owner.
+
+    Raises GatewayError `not_found` if he is no member, `conflict` for the last owner, or `precondition_failed`.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        account = await get_seen_account(connection, actor, user=None, team=team)
+        # Before the keys: a key that is being made for him waits here, or is found below.
+        await accounts.lock_account(connection, account.id)
+        if actor.role != "user" or user.strip().lower() not in (str(actor.user_id), actor.name):
+            # Before the look-up: whether somebody has an account is not a member's to know.
+            await party_of(connection, actor, account)
+        old = await _get_member(connection, account, user)
+        check_version(version_of(old), as_of)
+        await _check_last_owner(connection, actor, account, old)
+        role = await accounts.delete_member(connection, account_id=account.id, user_id=old.user_id)
+        revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
+        told = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
+        await note(connection, actor, "team.remove_member", "team", account.id, old=told)
+    return revoked
+
+
+async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
+    """The team, to be changed by an owner or an admin: one at a time, so that two owners can not remove each other."""
+    account = await get_seen_account(executor, actor, user=None, team=team)
+    await accounts.lock_account(executor, account.id)
+    # Judged under the lock: who was removed while waiting is no owner any more.
+    await party_of(executor, actor, account)
+    return account
+
+
+async def _get_member(executor: "Executor", account: Account, asked: str) -> TeamMember:
+    """By id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not in the team and
+    for one there is not: its owners learn here neither who has an account nor how many there are."""
+    member = None
+    with suppress(GatewayError):
+        person = await get_user(executor, asked)
+        member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
+    if member is None:
+        raise GatewayError("not_found", f"There is no '{asked}' in team '{account.name}'.", param="user")
+    return member
+
+
+async def _check_last_owner(executor: "Executor", actor: Actor, account: Account, member: TeamMember) -> None:
+    """For who is about to be an owner no longer. An admin may leave a team to himself, as it was when he made it."""
+    if actor.role == "admin" or member.role != "owner":
+        return
+    if await accounts.count_owners(executor, account.id) == 1:
+        message = f"'{member.email}' is the last owner of team '{account.name}'; make another one first."
+        raise GatewayError("conflict", message)
+
+
+def _is_taken(name: str) -> GatewayError:
+    return GatewayError("conflict", f"There is a team '{name}' already.", param="name")

@@ -1,0 +1,142 @@
+"""Settings that admins change at run time: what a new key or subscription starts with, what owners may not pass, and
+when people are told of their use."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.preconditions import check_version, version_of
+from admin_api.operations.validation import invalid
+from admin_api.storage import runtime_settings as rows
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+MOST_DAYS: Final = 3650
+MOST_KEYS: Final = 100_000
+# As in the schema's CHECK.
+MOST_THRESHOLD: Final = 1000
+MOST_THRESHOLDS: Final = 10
+# From when on each threshold counts that was not there from the beginning; beside the settings, and none of them.
+THRESHOLDS_SINCE: Final = "alert_thresholds_since"
+Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
+Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
+Days = Annotated[int | None, Field(ge=1, le=MOST_DAYS)]
+Keys = Annotated[int | None, Field(ge=0, le=MOST_KEYS)]
+Threshold = Annotated[int, Field(ge=1, le=MOST_THRESHOLD)]
+Thresholds = Annotated[
+    list[Threshold],
+    Field(max_length=MOST_THRESHOLDS, description="Percent of a window's limit that raise an alert; empty: none do"),
+    AfterValidator(lambda values: sorted(set(values))),
+]
+
+
+class SavedSettings(BaseModel):
+    """All entries. None is no default, no ceiling, unlimited.
+
+    A ceiling (`maximum`) binds owners, not admins; a default fills in what is left out. Costs are in nano-USD a month.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key_default_rpm: Rate = None
+    key_default_tpm: Rate = None
+    key_default_concurrency: Count = None
+    key_default_monthly_cost_nano_usd: Count = None
+    key_default_expiry_days: Days = None
+    key_maximum_rpm: Rate = None
+    key_maximum_tpm: Rate = None
+    key_maximum_concurrency: Count = None
+    key_maximum_monthly_cost_nano_usd: Count = None
+    key_maximum_expiry_days: Days = None
+    # Keys that work, of a personal account and of a team; ended ones do not count.
+    user_maximum_keys: Keys = 10
+    team_maximum_keys: Keys = 100
+    subscription_default_monthly_requests: Count = 10_000
+    subscription_default_monthly_tokens: Count = 1_000_000
+    alert_thresholds: Thresholds = [50, 80, 100]
+
+
+async def read_settings(executor: "Executor") -> SavedSettings:
+    """As they are now; entries this version does not know are left alone."""
+    return SavedSettings.model_validate(await rows.list_settings(executor))
+
+
+async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
+    """Percent -> from when on it counts, None if it always did. Windows that were over by then know nothing of it."""
+    saved = await rows.list_settings(executor)
+    since = saved.get(THRESHOLDS_SINCE, {})
+    return {
+        threshold: datetime.fromisoformat(since[str(threshold)]) if str(threshold) in since else None
+        for threshold in SavedSettings.model_validate(saved).alert_thresholds
+    }
+
+
+async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
+    """For whoever may see everything; raises GatewayError `forbidden`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        return await read_settings(connection)
+
+
+async def update_settings(
+    pool: "Pool", actor: Actor, values: Mapping[str, Any], *, as_of: str | None = None
+) -> SavedSettings:
+    """Sets the entries that are given, all or none; None is unlimited. Keys and subscriptions there are stay as they
+    are. Raises GatewayError `forbidden`, `validation_failed` for an entry nobody knows or a default above its ceiling,
+    or `precondition_failed` if the settings are not as of `as_of` any more."""
+    require_admin(actor)
+    for name in values:
+        if name not in SavedSettings.model_fields:
+            raise invalid(name[:100], f"There is no setting '{name[:100]}'.")
+    async with pool.acquire() as connection, connection.transaction():
+        await rows.lock_settings(connection)
+        old = await read_settings(connection)
+        check_version(version_of(old.model_dump()), as_of)
+        new = _check(old.model_dump() | dict(values))
+        changed = [name for name in values if getattr(old, name) != getattr(new, name)]
+        if not changed:
+            return new
+        written = {name: getattr(new, name) for name in changed}
+        if "alert_thresholds" in changed:
+            written[THRESHOLDS_SINCE] = await _thresholds_since(connection, new.alert_thresholds)
+        await rows.upsert_settings(connection, written)
+        await note(
+            connection,
+            actor,
+            "settings.update",
+            "settings",
+            "settings",
+            old={name: getattr(old, name) for name in changed},
+            new={name: getattr(new, name) for name in changed},
+        )
+    return new
+
+
+async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict[str, str]:
+    """Of those kept what was, of new ones now."""
+    known, now = await read_thresholds(executor), datetime.now(UTC)
+    since = {threshold: known.get(threshold, now) for threshold in thresholds}
+    return {str(threshold): moment.isoformat() for threshold, moment in since.items() if moment is not None}
+
+
+def _check(values: Mapping[str, Any]) -> SavedSettings:
+    try:
+        # Strict: neither "5" nor true is a number here.
+        new = SavedSettings.model_validate(values, strict=True)
+    except ValueError as exc:
+        problems: list[dict[str, Any]] = getattr(exc, "errors", list)()
+        fields = [{"field": str(problem["loc"][0]), "message": str(problem["msg"])} for problem in problems]
+        told = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+        raise GatewayError("validation_failed", f"{told}.", details={"fields": fields}) from None
+    for name in SavedSettings.model_fields:
+        if name.startswith("key_default_"):
+            most, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
+            if most is not None and value is not None and value > most:
+                raise invalid(name, f"{name} is above {name.replace('default', 'maximum')}, {most}.")
+    return new

@@ -1,0 +1,52 @@
+"""What was used: rows of the ledger, newest first, and their totals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from admin_api.operations.actors import Actor, require_reader
+from admin_api.operations.lookups import get_key
+from admin_api.operations.pagination import check_limit, page
+from admin_api.operations.validation import invalid
+from admin_api.storage.usage import calls
+from admin_api.storage.usage.calls import UsageRow, UsageTotals
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePage:
+    """One page of rows, and the totals of all pages."""
+
+    rows: Sequence[UsageRow]
+    totals: UsageTotals
+    next_cursor: str | None
+
+
+async def show_usage(
+    pool: "Pool", actor: Actor, *, key_id: int | None = None, limit: int = 100, cursor: str | None = None
+) -> UsagePage:
+    """Of one key, or of everybody; raises GatewayError `not_found` for a key that never was."""
+    require_reader(actor)
+    check_limit(limit)
+    before = _parse_cursor(cursor)
+    # One snapshot, so that totals and rows agree.
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        if key_id is None:
+            rows = await calls.list_usage(connection, before=before, limit=limit + 1)
+            totals = await calls.sum_usage(connection)
+        else:
+            key = await get_key(connection, key_id)
+            rows = await calls.list_usage_of_key(connection, key_id, before=before, limit=limit + 1)
+            totals = await calls.sum_usage_of_key(connection, account_id=key.account_id, key_id=key_id)
+    shown = page(rows, limit, lambda row: row.request_id)
+    return UsagePage(shown.rows, totals, shown.next_cursor)
+
+
+def _parse_cursor(cursor: str | None) -> UUID | None:
+    try:
+        return None if cursor is None else UUID(cursor)
+    except ValueError:
+        raise invalid("cursor", "This is no cursor of this list; take next_cursor of the page before.") from None

@@ -1,0 +1,83 @@
+"""Usage as files: which lines, checked before the first is read, and read a page at a time."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from admin_api.operations.access import viewer_of
+from admin_api.operations.actors import Actor
+from admin_api.operations.usage.scope import UsageFilter, resolve
+from admin_api.operations.validation import check_word, invalid
+from admin_api.storage.usage import exports
+from admin_api.storage.usage import names as usage_names
+from gateway.domain.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+Format = Literal["csv", "json", "focus"]
+Detail = Literal["days", "calls"]
+FORMATS: Final = get_args(Format)
+DETAILS: Final = get_args(Detail)
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was asked for, and its pages: each a list of lines, by column. Money is in nano-USD."""
+
+    file_format: Format
+    detail: Detail
+    since: datetime
+    until: datetime
+    pages: AsyncIterator[list[Line]]
+
+
+async def export_usage(
+    pool: "Pool", actor: Actor, wish: UsageFilter, *, file_format: str, detail: str = "days"
+) -> Export:
+    """`days`: sums by UTC day, from the rollups; `calls`: rows of the ledger, as long as it keeps them.
+
+    All is checked before the first page: raises GatewayError as `resolve` does, `forbidden` for a member who asks for
+    all of a team, `validation_failed` for a form that does not exist.
+    """
+    check_word("format", file_format, FORMATS)
+    check_word("detail", detail, DETAILS)
+    if file_format == "focus" and detail == "calls":
+        raise invalid("detail", "FOCUS is a form of days.")
+    async with pool.acquire() as connection:
+        scope = await resolve(connection, actor, wish, now=datetime.now(UTC))
+        if not scope.sees_people:
+            raise GatewayError("forbidden", "Who used what in a team is for its owners to export.")
+        providers = await usage_names.list_providers(connection)
+    selection = scope.selection
+    pages = exports.page_calls if detail == "calls" else exports.page_days
+    named = _named(pool, pages(pool, selection), providers, shows_served=viewer_of(actor) is None)
+    return Export(file_format, detail, selection.start, selection.end, named)  # type: ignore[arg-type]  # checked words
+
+
+async def _named(
+    pool: "Pool", pages: AsyncIterator[list[Any]], providers: Mapping[str, str | None], *, shows_served: bool
+) -> AsyncIterator[list[Line]]:
+    """Each page with names beside the ids. What LiteLLM said that it served may be a backend's name, which is no user's
+    to know: empty unless `shows_served`."""
+    async for rows in pages:
+        names = {}
+        async with pool.acquire() as connection:
+            for kind, column in (("account", "account_id"), ("user", "user_id"), ("key", "api_key_id")):
+                ids = {str(row[column]) for row in rows if row[column]}
+                names[column] = await usage_names.name_all(connection, kind, sorted(ids))
+            models = await usage_names.name_all(connection, "model", sorted({str(row["model_id"]) for row in rows}))
+        page = []
+        for row in rows:
+            line: Line = dict(row)
+            line["user_id"] = row["user_id"] or None
+            if not shows_served and "model_served" in line:
+                line["model_served"] = None
+            for column, known in names.items():
+                line[column.removesuffix("_id")] = known.get(str(row[column]))
+            line["model"] = models.get(str(row["model_id"]))
+            line["provider"] = providers.get(str(row["model_id"]))
+            page.append(line)
+        yield page

@@ -1,0 +1,56 @@
+"""`/api/v1/admin/settings`"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import ConfigDict, Field, model_validator
+
+from admin_api.operations import runtime_settings
+from admin_api.operations.limits.parsing import parse_usd
+from admin_api.operations.runtime_settings import SavedSettings
+from admin_api.operations.validation import invalid
+from admin_api.schemas.runtime_settings import SavedSettingsView
+from admin_api.web.dependencies import ERRORS, Admin, AppPool, Reader, bound_fields
+from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+
+router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
+
+
+class SettingsChange(SavedSettings):
+    """Entries to be set, as GET shows them; those left out stay. null is none, or unlimited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    _bound_fields = model_validator(mode="before")(bound_fields)
+
+    key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+    key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+
+    def given(self) -> dict[str, Any]:
+        """What is to be set, costs in nano-USD; one given in both units must be one amount."""
+        values = self.model_dump(include=self.model_fields_set)
+        for name in [name for name in values if name.endswith("_cost_usd")]:
+            usd = values.pop(name)
+            nano = None if usd is None else parse_usd(name, usd)
+            if values.setdefault(name.replace("_usd", "_nano_usd"), nano) != nano:
+                raise invalid(name, f"{name} and the same in nano-USD are two amounts; give one.")
+        return values
+
+
+@router.get("", responses=TAGGED)
+async def show_settings(actor: Reader, pool: AppPool, response: Response) -> SavedSettingsView:
+    """Defaults and ceilings of keys and subscriptions, and when people are told of their use."""
+    return tagged(response, await runtime_settings.show_settings(pool, actor))
+
+
+@router.put("", responses=TAGGED | CHANGED)
+async def update_settings(
+    actor: Admin, pool: AppPool, response: Response, body: SettingsChange, as_of: AsOf
+) -> SavedSettingsView:
+    """Sets the entries that are given. What is there already stays as it is: bulk limits change it."""
+    return tagged(response, await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of))
+
+
+def tagged(response: Response, settings: SavedSettings) -> SavedSettingsView:
+    """With the ETag that If-Match takes."""
+    tag(response, settings.model_dump())
+    return SavedSettingsView.of(settings)

@@ -1,0 +1,62 @@
+"""Users, teams and their members, as shown."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from admin_api.schemas.shapes import View
+from admin_api.storage.accounts import AccountStatus, Locale, Role, TeamRole, UserStatus
+
+if TYPE_CHECKING:
+    from admin_api.storage.accounts import Account, TeamMember
+
+
+class UserView(View):
+    """A user; `account_id` is the personal account. `role` counts: the stronger of `assigned_role`, which a person
+    gave, and `group_role`, which the identity provider's groups gave at the last login. `locale` null: the browser's.
+    """
+
+    id: int
+    email: str
+    name: str
+    role: Role
+    assigned_role: Role
+    group_role: Role | None
+    status: UserStatus
+    locale: Locale | None
+    time_zone: str
+    account_id: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class TeamView(View):
+    """A team; its id is that of its account."""
+
+    id: int
+    name: str
+    time_zone: str
+    status: AccountStatus
+    created_at: datetime
+
+
+class MemberView(View):
+    """A user in a team."""
+
+    user_id: int
+    email: str
+    name: str
+    role: TeamRole
+    joined_at: datetime
+
+
+class TeamDetailView(TeamView):
+    """A team and its members."""
+
+    members: list[MemberView]
+
+    @classmethod
+    def of(cls, team: "Account", members: "Sequence[TeamMember]") -> Self:
+        """The team with these members."""
+        shown = [MemberView.model_validate(member) for member in members]
+        return cls(**TeamView.model_validate(team).model_dump(), members=shown)

@@ -1,0 +1,75 @@
+"""Alerts and webhooks, as shown: never a webhook's secret."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from admin_api.schemas.shapes import View, usd_text
+from gateway.domain.limits import Kind, Level
+from gateway.domain.windows import WindowKind
+
+if TYPE_CHECKING:
+    from admin_api.operations.notifications.webhooks import NewWebhook
+    from admin_api.storage.alerts import Alert
+
+
+class AlertView(View):
+    """A window limit that reached `threshold_percent`. For kind cost `used` and `limit` are nano-USD; `forecast_at`:
+    when the limit is reached at the pace so far, null: not within the window. `about` has names as they were then."""
+
+    id: int
+    account_id: int
+    user_id: int | None
+    level: Level
+    kind: Kind
+    window: WindowKind
+    window_start: datetime
+    window_end: datetime | None
+    threshold_percent: int
+    used: int
+    limit: int
+    used_usd: str | None
+    limit_usd: str | None
+    forecast_at: datetime | None
+    about: dict[str, Any]
+    created_at: datetime
+    cleared_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+
+    @classmethod
+    def of(cls, alert: "Alert") -> Self:
+        """One alert."""
+        is_cost = alert.kind == "cost"
+        other = {
+            "threshold_percent": alert.threshold,
+            "limit": alert.amount,
+            "used_usd": usd_text(alert.used) if is_cost else None,
+            "limit_usd": usd_text(alert.amount) if is_cost else None,
+        }
+        fields = {name: getattr(alert, name) for name in cls.model_fields if name not in other}
+        return cls(**fields, **other)
+
+
+class WebhookView(View):
+    """Where news go; account_id null: of everybody."""
+
+    id: int
+    account_id: int | None
+    url: str
+    events: list[str]
+    enabled: bool
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class NewWebhookView(WebhookView):
+    """With its signing secret, this once."""
+
+    secret: str
+
+    @classmethod
+    def of(cls, made: "NewWebhook") -> Self:
+        """One that was made, or given a new secret."""
+        fields = {name: getattr(made.webhook, name) for name in WebhookView.model_fields}
+        return cls(**fields, secret=made.secret)

@@ -1,0 +1,62 @@
+"""Audit rows, as shown and as files."""
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from admin_api.schemas.csv_cells import cell
+from admin_api.schemas.shapes import View
+from gateway.storage.audit import AuditRow
+
+FileFormat = Literal["csv", "json"]
+
+
+class AuditView(View):
+    """One change: who did what to what, from where; `old` and `new` hold what changed, never a secret."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target_kind: str
+    target_id: str
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+    request_id: UUID | None
+    ip: str | None
+
+
+async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
+    """With a header line; a cell is never a formula."""
+    names = list(AuditView.model_fields)
+    yield _lines([names])
+    async for rows in parts:
+        yield _lines([_cell(value) for value in _plain(row).values()] for row in rows)
+
+
+async def as_json(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
+    """One array, an object a line."""
+    between = "[\n"
+    async for rows in parts:
+        if rows:
+            yield (between + ",\n".join(json.dumps(_plain(row), ensure_ascii=False) for row in rows)).encode()
+            between = ",\n"
+    yield b"[]\n" if between == "[\n" else b"\n]\n"
+
+
+def _plain(row: AuditRow) -> dict[str, Any]:
+    return AuditView.model_validate(row).model_dump(mode="json")
+
+
+def _cell(value: Any) -> Any:
+    return cell(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)
+
+
+def _lines(rows: Any) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,29 @@
+"""Deliveries of news, as shown: never what is signed with."""
+
+from datetime import datetime
+from uuid import UUID
+
+from admin_api.schemas.shapes import View
+from admin_api.storage.deliveries import Channel, Status
+
+
+class DeliveryView(View):
+    """One message to one receiver. `status` waiting: for its first try, or for the next one at `next_try_at`; failed:
+    after the last one. `message_id` is what the receiver sees as webhook-id or in the Message-ID."""
+
+    id: int
+    message_id: UUID
+    channel: Channel
+    status: Status
+    event: str
+    alert_id: int | None
+    webhook_id: int | None
+    url: str | None
+    user_id: int | None
+    email: str | None
+    tries: int
+    last_error: str | None
+    next_try_at: datetime | None
+    delivered_at: datetime | None
+    failed_at: datetime | None
+    created_at: datetime

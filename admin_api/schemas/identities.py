@@ -1,0 +1,17 @@
+"""Who a user is at identity providers, as shown."""
+
+from datetime import datetime
+
+from admin_api.schemas.shapes import View
+
+
+class IdentityView(View):
+    """The person `subject` of `issuer`, linked at `created_at`. `groups_told_at`: when the provider said what groups
+    count now; null: it never said when."""
+
+    id: int
+    user_id: int
+    issuer: str
+    subject: str
+    created_at: datetime
+    groups_told_at: datetime | None

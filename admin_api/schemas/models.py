@@ -1,0 +1,116 @@
+"""Models, their prices and what a sync did, as shown."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import field_validator
+
+from admin_api.operations.models.litellm_health import BreakerState
+from admin_api.schemas.shapes import DecimalText, View
+from admin_api.storage.models import UNITS, PriceSource
+
+if TYPE_CHECKING:
+    from admin_api.operations.models.models import OfferedModel
+    from admin_api.storage.models import PriceVersion
+
+
+class PriceView(View):
+    """USD for one unit; null: not known, which is not 0."""
+
+    id: int
+    effective_at: datetime
+    source: PriceSource
+    input: DecimalText | None = None
+    output: DecimalText | None = None
+    cached_input: DecimalText | None = None
+    cache_write: DecimalText | None = None
+    reasoning: DecimalText | None = None
+    per_request: DecimalText | None = None
+    image: DecimalText | None = None
+    second: DecimalText | None = None
+    character: DecimalText | None = None
+    query: DecimalText | None = None
+
+    @classmethod
+    def of(cls, version: "PriceVersion") -> Self:
+        """One version."""
+        units: dict[str, Any] = {unit: getattr(version.price, unit) for unit in UNITS}
+        return cls(id=version.price.id, effective_at=version.effective_at, source=version.source, **units)
+
+
+class ModelView(View):
+    """A model as users see it, without where it runs."""
+
+    id: int
+    name: str
+    provider: str | None
+    mode: str | None
+    description: str | None
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    capabilities: list[str]
+    deployments: int
+    restricted: bool
+    hidden: bool
+    enabled: bool
+    listed: bool
+    price: PriceView | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, offered: "OfferedModel") -> Self:
+        """A model with its price in force."""
+        fields = {name: getattr(offered.model, name) for name in cls.model_fields if name != "price"}
+        return cls(**fields, price=PriceView.of(offered.price) if offered.price else None)
+
+
+class SyncReportView(View):
+    """What a model sync did, by model name; `problem` says what it did not do, and why."""
+
+    seen: int
+    added: list[str]
+    changed: list[str]
+    returned: list[str]
+    unlisted: list[str]
+    priced: list[str]
+    kept_admin_prices: list[str]
+    without_price: list[str]
+    differing_prices: list[str]
+    skipped: list[str]
+    missing: list[str]
+    problem: str | None
+
+
+class ModelSyncView(View):
+    """One sync. `problem` null: all is well; `report` null: LiteLLM gave no answer that could be read."""
+
+    id: int
+    at: datetime
+    actor: str
+    problem: str | None
+    report: SyncReportView | None
+
+    @field_validator("report", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return SyncReportView.model_validate(value) if isinstance(value, dict) else value
+
+
+class AddressHealthView(View):
+    """One address of LiteLLM; version null: it does not tell."""
+
+    address: str
+    reachable: bool
+    version: str | None
+    breaker: BreakerState
+
+
+class LiteLLMHealthView(View):
+    """`synced_at`: when its list of models was last read; `models`: how many it listed then."""
+
+    reachable: bool
+    addresses: list[AddressHealthView]
+    synced_at: datetime | None
+    sync_tried_at: datetime | None
+    models: int

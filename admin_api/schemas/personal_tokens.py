@@ -1,0 +1,37 @@
+"""Personal access tokens, as shown: the token itself only once."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from admin_api.schemas.shapes import View
+from admin_api.storage.accounts import Role
+
+if TYPE_CHECKING:
+    from admin_api.operations.people.personal_tokens import NewToken
+
+
+class PersonalTokenView(View):
+    """All but the token itself. `last_used_at` is right to the minute."""
+
+    id: int
+    user_id: int
+    user_email: str
+    name: str
+    role: Role
+    last_four: str
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    created_by: str
+    created_at: datetime
+
+
+class NewPersonalTokenView(PersonalTokenView):
+    """A token just made; `token` is shown this once."""
+
+    token: str
+
+    @classmethod
+    def of(cls, made: "NewToken") -> Self:
+        """With the secret."""
+        return cls(**PersonalTokenView.model_validate(made.row).model_dump(), token=made.secret)

@@ -1,0 +1,39 @@
+"""Settings that admins change at run time, as shown."""
+
+from typing import TYPE_CHECKING, Self
+
+from admin_api.schemas.shapes import View, usd_text
+
+if TYPE_CHECKING:
+    from admin_api.operations.runtime_settings import SavedSettings
+
+
+class SavedSettingsView(View):
+    """All of them; null is none, or unlimited. `alert_thresholds` are in percent of a window's limit."""
+
+    key_default_rpm: int | None
+    key_default_tpm: int | None
+    key_default_concurrency: int | None
+    key_default_monthly_cost_nano_usd: int | None
+    key_default_monthly_cost_usd: str | None = None
+    key_default_expiry_days: int | None
+    key_maximum_rpm: int | None
+    key_maximum_tpm: int | None
+    key_maximum_concurrency: int | None
+    key_maximum_monthly_cost_nano_usd: int | None
+    key_maximum_monthly_cost_usd: str | None = None
+    key_maximum_expiry_days: int | None
+    user_maximum_keys: int | None
+    team_maximum_keys: int | None
+    subscription_default_monthly_requests: int | None
+    subscription_default_monthly_tokens: int | None
+    alert_thresholds: list[int]
+
+    @classmethod
+    def of(cls, settings: "SavedSettings") -> Self:
+        """Costs in USD too."""
+        values = settings.model_dump()
+        for name, value in settings.model_dump().items():
+            if name.endswith("_nano_usd") and value is not None:
+                values[name.replace("_nano_usd", "_usd")] = usd_text(value)
+        return cls(**values)

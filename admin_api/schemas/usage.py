@@ -1,0 +1,91 @@
+"""What was used, as shown."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+from admin_api.schemas.shapes import View, usd_text
+from gateway.domain.calls import Ending, EstimatedWhy
+
+if TYPE_CHECKING:
+    from admin_api.operations.usage.calls import UsagePage
+    from admin_api.storage.usage.calls import UsageRow, UsageTotals
+
+
+class UsageRowView(View):
+    """One forwarded call. A cost of null: the model had no price."""
+
+    request_id: UUID
+    started_at: datetime
+    account_id: int
+    user_id: int | None
+    api_key_id: int
+    subscription_id: int
+    model_asked: str
+    model_served: str | None
+    endpoint: str
+    streamed: bool
+    status: int
+    ending: Ending
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_usd: str | None = None
+    cost_nano_usd: int | None
+    litellm_cost_usd: str | None = None
+    litellm_cost_nano_usd: int | None
+    first_byte_ms: int | None
+    total_ms: int
+    estimated: bool
+    estimated_why: EstimatedWhy | None
+    error_code: str | None
+
+    @classmethod
+    def of(cls, row: "UsageRow") -> Self:
+        """One row of the ledger."""
+        costs = {"cost_usd": row.cost_nano_usd, "litellm_cost_usd": row.litellm_cost_nano_usd}
+        told = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
+        return cls.model_validate(row).model_copy(update=told)
+
+
+class UsageTotalsView(View):
+    """Sums over all pages."""
+
+    calls: int
+    estimated_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    cost_usd: str
+    cost_nano_usd: int
+
+    @classmethod
+    def of(cls, totals: "UsageTotals") -> Self:
+        """With the sums of the sums."""
+        return cls(
+            calls=totals.calls,
+            estimated_calls=totals.estimated_calls,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            total_tokens=totals.prompt_tokens + totals.completion_tokens,
+            cached_tokens=totals.cached_tokens,
+            cost_usd=usd_text(totals.cost_nano_usd),
+            cost_nano_usd=totals.cost_nano_usd,
+        )
+
+
+class UsageView(View):
+    """Rows, newest first, and the totals of all pages."""
+
+    rows: list[UsageRowView]
+    totals: UsageTotalsView
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, usage: "UsagePage") -> Self:
+        """One page."""
+        rows = [UsageRowView.of(row) for row in usage.rows]
+        return cls(rows=rows, totals=UsageTotalsView.of(usage.totals), next_cursor=usage.next_cursor)

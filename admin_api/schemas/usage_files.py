@@ -1,0 +1,83 @@
+"""Usage as a file: CSV, JSON, or FOCUS (the FinOps Foundation's form of cost and usage data), part by part.
+
+No more than a page of lines is held, whatever the size of the file. Text that a spreadsheet would take for a formula
+begins with an apostrophe (OWASP, "CSV Injection").
+"""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from admin_api.schemas.csv_cells import cell
+from admin_api.schemas.focus import FOCUS_COLUMNS, focus_line
+from admin_api.schemas.shapes import usd_text
+from admin_api.storage.usage.queries import SUM_NAMES
+
+if TYPE_CHECKING:
+    from admin_api.operations.usage.exports import Export, Line
+
+MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application/json", "focus": "text/csv"}
+_ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
+
+_WHO: Final = ("account_id", "account", "user_id", "user", "api_key_id", "api_key")
+DAY_COLUMNS: Final = (
+    "day", *_WHO, "model", "provider", "ending", "error_class",
+    *(name for name in SUM_NAMES if name != "cost_nano_usd"), "cost_usd", "cost_nano_usd",
+)  # fmt: skip
+CALL_COLUMNS: Final = (
+    "request_id", "started_at", *_WHO, "model", "provider", "model_served", "endpoint", "streamed", "status", "ending",
+    "error_code", "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+    "cost_usd", "cost_nano_usd", "litellm_cost_usd", "litellm_cost_nano_usd", "first_byte_ms", "total_ms", "estimated",
+    "estimated_why",
+)  # fmt: skip
+
+
+def name_of(export: "Export") -> str:
+    """Of its file."""
+    return f"usage-{export.since:%Y%m%d}-{export.until:%Y%m%d}.{_ENDS[export.file_format]}"
+
+
+def parts_of(export: "Export") -> AsyncIterator[bytes]:
+    """The file."""
+    columns = CALL_COLUMNS if export.detail == "calls" else DAY_COLUMNS
+    pages = _with_usd(export.pages)
+    if export.file_format == "json":
+        return _as_json(pages, columns)
+    if export.file_format == "focus":
+        return _as_csv(pages, FOCUS_COLUMNS, focus_line)
+    return _as_csv(pages, columns, lambda line: line)
+
+
+async def _with_usd(pages: "AsyncIterator[list[Line]]") -> "AsyncIterator[list[Line]]":
+    async for page in pages:
+        for line in page:
+            for nano in ("cost_nano_usd", "litellm_cost_nano_usd"):
+                cost = line.get(nano)
+                line[nano.replace("_nano_usd", "_usd")] = None if cost is None else usd_text(cost)
+        yield page
+
+
+async def _as_csv(
+    pages: "AsyncIterator[list[Line]]", columns: tuple[str, ...], make: "Callable[[Line], Line]"
+) -> AsyncIterator[bytes]:
+    yield (",".join(columns) + "\r\n").encode()
+    async for page in pages:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        for line in page:
+            made = make(line)
+            writer.writerow([cell(made.get(column)) for column in columns])
+        yield text.getvalue().encode()
+
+
+async def _as_json(pages: "AsyncIterator[list[Line]]", columns: tuple[str, ...]) -> AsyncIterator[bytes]:
+    """One array of objects."""
+    begin = b"["
+    async for page in pages:
+        lines = (msgspec.json.encode({column: line.get(column) for column in columns}) for line in page)
+        yield begin + b",\n".join(lines)
+        begin = b",\n"
+    yield b"[]\n" if begin == b"[" else b"]\n"

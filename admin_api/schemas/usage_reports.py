@@ -1,0 +1,172 @@
+"""Usage added up, as shown."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field
+
+from admin_api.operations.usage.reports import SHARES, By
+from admin_api.schemas.shapes import View, usd_text
+from gateway.domain.rollup_ranges import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from admin_api.operations.usage.reports import Breakdown, Latency, Percentiles, Series, Summary
+    from admin_api.storage.usage.queries import UsageSums
+
+
+class UsageSumsView(View):
+    """What some calls add up to."""
+
+    calls: int
+    completed_calls: int
+    hung_up_calls: int = Field(description="The caller left before the end")
+    estimated_calls: int = Field(description="Nobody told their usage: it is estimated")
+    unpriced_calls: int = Field(description="Their model had no price; they add nothing to the cost")
+    success_share: float | None = Field(description="completed_calls of those the caller did not leave; null: none")
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int = Field(description="Among prompt_tokens")
+    cache_write_tokens: int = Field(description="Among prompt_tokens")
+    reasoning_tokens: int = Field(description="Among completion_tokens")
+    cost_usd: str
+    cost_nano_usd: int
+    mean_total_ms: float | None
+    mean_first_byte_ms: float | None
+
+    @classmethod
+    def of(cls, sums: "UsageSums") -> Self:
+        """With what follows from the sums."""
+        stayed = sums.calls - sums.hung_up_calls
+        return cls(
+            **{name: getattr(sums, name) for name in cls.model_fields if hasattr(sums, name)},
+            success_share=round(sums.completed_calls / stayed, 6) if stayed else None,
+            total_tokens=sums.prompt_tokens + sums.completion_tokens,
+            cost_usd=usd_text(sums.cost_nano_usd),
+            mean_total_ms=round(sums.total_ms / sums.timed_calls, 1) if sums.timed_calls else None,
+            mean_first_byte_ms=round(sums.first_byte_ms / sums.first_byte_calls, 1) if sums.first_byte_calls else None,
+        )
+
+
+class RangeView(View):
+    """The range an answer is of: what was asked for, widened to quarters of an hour."""
+
+    since: datetime
+    until: datetime
+    time_zone: str
+
+
+class UsageSummaryView(RangeView, UsageSumsView):
+    """All of it in one."""
+
+    @classmethod
+    def from_summary(cls, summary: "Summary") -> Self:
+        """One answer."""
+        return cls(**UsageSumsView.of(summary.sums).model_dump(), **_range(summary))
+
+
+class UsagePointView(UsageSumsView):
+    """One step, from start up to end."""
+
+    start: datetime
+    end: datetime
+
+
+class UsageSeriesView(RangeView):
+    """Every step of the range, those without calls too."""
+
+    step: Step
+    points: list[UsagePointView]
+
+    @classmethod
+    def of(cls, series: "Series") -> Self:
+        """One answer."""
+        points = [
+            UsagePointView(start=p.start, end=p.end, **UsageSumsView.of(p.sums).model_dump()) for p in series.points
+        ]
+        return cls(step=series.step, points=points, **_range(series))
+
+
+class UsageGroupView(UsageSumsView):
+    """One group. `id` is null for calls that have none (no user, no provider known); `name` where it is gone."""
+
+    id: str | None
+    name: str | None
+
+
+class UsageBreakdownView(RangeView):
+    """The greatest groups, all others as one, and everything together."""
+
+    by: By
+    groups: list[UsageGroupView]
+    number_of_groups: int
+    others: UsageSumsView
+    total: UsageSumsView
+
+    @classmethod
+    def of(cls, breakdown: "Breakdown") -> Self:
+        """One answer."""
+        groups = [
+            UsageGroupView(id=g.id, name=g.name, **UsageSumsView.of(g.sums).model_dump()) for g in breakdown.groups
+        ]
+        return cls(
+            by=breakdown.by,
+            groups=groups,
+            number_of_groups=breakdown.number_of_groups,
+            others=UsageSumsView.of(breakdown.others),
+            total=UsageSumsView.of(breakdown.total),
+            **_range(breakdown),
+        )
+
+
+class PercentilesView(View):
+    """Milliseconds that half, 90, 95 and 99 % of the calls did not exceed, within 5 %; null: no call had one."""
+
+    calls: int
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, calls: int, shares: "Sequence[float | None]") -> Self:
+        """In the order of SHARES."""
+        told = {f"p{round(share * 100)}": ms for share, ms in zip(SHARES, shares, strict=True)}
+        return cls(calls=calls, **{name: None if ms is None else round(ms, 1) for name, ms in told.items()})
+
+
+class LatencyView(View):
+    """One group, or all."""
+
+    id: str | None
+    name: str | None
+    total_ms: PercentilesView
+    first_byte_ms: PercentilesView
+
+    @classmethod
+    def of(cls, row: "Latency") -> Self:
+        """One group."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            total_ms=PercentilesView.of(row.calls, row.total_ms),
+            first_byte_ms=PercentilesView.of(row.first_byte_calls, row.first_byte_ms),
+        )
+
+
+class UsagePercentilesView(RangeView):
+    """Groups by number of calls; a single row without `by`."""
+
+    by: By | None
+    rows: list[LatencyView]
+
+    @classmethod
+    def of(cls, percentiles: "Percentiles") -> Self:
+        """One answer."""
+        return cls(by=percentiles.by, rows=[LatencyView.of(row) for row in percentiles.rows], **_range(percentiles))
+
+
+def _range(told: "Summary | Series | Breakdown | Percentiles") -> dict[str, object]:
+    return {"since": told.since, "until": told.until, "time_zone": told.time_zone}

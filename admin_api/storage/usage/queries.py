@@ -1,0 +1,258 @@
+"""Asks the rollups: sums, sums by time, sums by one thing or another, and latencies. No row of the ledger is read.
+
+A question is cut into pieces (gateway/domain/rollup_ranges.py) of the family that is smallest for it
+(admin_api/storage/usage/rollup_tables.py).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from itertools import chain, groupby, pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from admin_api.storage.usage.rollup_tables import Family, GroupedBy, Selection, conditions_of
+from gateway.domain.rollup_ranges import Grain, Piece, cut
+from gateway.storage.ledger.rollups import COUNT_BITS, FIRST_BYTE
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from gateway.storage.postgres import Executor
+
+Order = Literal["cost", "calls", "tokens"]
+
+
+# Pieces of a kind that have a SELECT each. A range has no more, the steps of a series may have a thousand.
+MOST_SELECTS: Final = 4
+_GROUPS: Final[dict[GroupedBy, str]] = {
+    "model": "model_id",
+    "key": "api_key_id",
+    "user": "user_id",
+    "account": "account_id",
+    "team": "account_id",
+    "ending": "ending",
+    "error_class": "error_class",
+}
+_ORDERS: Final[dict[Order, str]] = {
+    "cost": "cost_nano_usd",
+    "calls": "calls",
+    "tokens": "prompt_tokens + completion_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSums:
+    """What some calls add up to; tokens as in a row of the ledger, money in nano-USD, times in ms."""
+
+    calls: int = 0
+    completed_calls: int = 0
+    hung_up_calls: int = 0
+    estimated_calls: int = 0
+    unpriced_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nano_usd: int = 0
+    timed_calls: int = 0
+    total_ms: int = 0
+    first_byte_calls: int = 0
+    first_byte_ms: int = 0
+
+    def __sub__(self, other: "UsageSums") -> "UsageSums":
+        return UsageSums(**{name: getattr(self, name) - getattr(other, name) for name in SUM_NAMES})
+
+    def __add__(self, other: "UsageSums") -> "UsageSums":
+        return UsageSums(**{name: getattr(self, name) + getattr(other, name) for name in SUM_NAMES})
+
+
+SUM_NAMES: Final = tuple(field.name for field in fields(UsageSums))
+
+
+class Groups(NamedTuple):
+    """The greatest groups, the sums of all, and how many there are."""
+
+    rows: list[tuple[Any, UsageSums]]
+    total: UsageSums
+    number: int
+
+
+class LatencyCounts(NamedTuple):
+    """Calls by bucket, of the whole call and of its first byte."""
+
+    total: Counter[int]
+    first_byte: Counter[int]
+
+    @classmethod
+    def none(cls) -> "LatencyCounts":
+        """Of no call yet."""
+        return cls(Counter(), Counter())
+
+
+class Question(NamedTuple):
+    """A statement and its arguments."""
+
+    sql: str
+    arguments: list[Any]
+
+
+def _sums(minus: str) -> dict[str, str]:
+    return {name: f"{minus}r.{name}" for name in SUM_NAMES}
+
+
+def _latencies(minus: str) -> dict[str, str]:
+    return {"code": f"e >> {COUNT_BITS}", "calls": f"{minus}(e & {(1 << COUNT_BITS) - 1})"}
+
+
+def _rows(
+    selection: Selection,
+    family: Family,
+    pieces: Sequence[Piece],
+    by: GroupedBy | None,
+    told: Callable[[str], dict[str, str]],
+    more: str = "",
+) -> Question:
+    """The pieces' rows, with the columns that `told` makes, negative of those that are taken away again.
+
+    Each piece is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
+    that: joined to them, all of a table may be read, for Postgres guesses that a bound holds for a third of its rows.
+    """
+    arguments: list[Any] = []
+    selects = []
+    for (grain, sign), some in groupby(sorted(pieces, key=_kind), key=_kind):
+        own, table = list(some), family[grain]
+        columns = {**told("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
+        inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
+        conditions = conditions_of(selection, table, by, arguments)
+        kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
+        bounds = [_values(piece, kind) for piece in own]
+        if len(own) <= MOST_SELECTS:
+            arguments += chain.from_iterable(bounds)
+            selects += [
+                f"SELECT ${at + 3}::int AS bucket, {inner} FROM {table.name} AS r{more} "
+                f"WHERE r.{table.time} >= ${at + 1}::{kind} AND r.{table.time} < ${at + 2}::{kind}{conditions}"
+                for at in range(n, len(arguments), 3)
+            ]
+            continue
+        arguments += map(list, zip(*bounds, strict=True))
+        selects.append(
+            f"SELECT p.bucket, {', '.join(f'told.{name}' for name in columns)} "
+            f"FROM unnest(${n + 1}::{kind}[], ${n + 2}::{kind}[], ${n + 3}::int[]) AS p (start, until, bucket) "
+            f"CROSS JOIN LATERAL (SELECT {inner} FROM {table.name} AS r{more} "
+            f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS told"
+        )
+    return Question(" UNION ALL ".join(selects), arguments)
+
+
+def _values(piece: Piece, kind: str) -> tuple[datetime | date, datetime | date, int]:
+    if kind == "date":
+        return piece.start.date(), piece.end.date(), piece.bucket
+    return piece.start, piece.end, piece.bucket
+
+
+def _kind(piece: Piece) -> tuple[Grain, int]:
+    return piece.grain, piece.sign
+
+
+def _sum_columns() -> str:
+    return ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
+
+
+def ask_sums(selection: Selection, family: Family, pieces: Sequence[Piece]) -> Question:
+    """Sums by bucket; a bucket without calls has no line."""
+    found = _rows(selection, family, pieces, None, _sums)
+    sql = f"SELECT bucket, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY bucket"
+    return Question(sql, found.arguments)
+
+
+def ask_groups(selection: Selection, family: Family, by: GroupedBy, order: Order, limit: int) -> Question:
+    """The `limit` greatest groups, and one line of all together, whose `grp` is null."""
+    found = _rows(selection, family, _whole(selection, family), by, _sums)
+    names = ", ".join(SUM_NAMES)
+    arguments = [*found.arguments, limit]
+    sql = (
+        f"WITH groups AS MATERIALIZED (SELECT grp, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY grp "
+        f"HAVING usage_sum(calls) <> 0), greatest AS (SELECT grp, {names} FROM groups "
+        f"ORDER BY {_ORDERS[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) "
+        f"SELECT grp::text AS grp, {names}, 1::bigint AS number FROM greatest UNION ALL "
+        f"SELECT NULL, {_sum_columns()}, count(*) FROM groups"
+    )
+    return Question(sql, arguments)
+
+
+def ask_latencies(selection: Selection, family: Family, by: GroupedBy | None) -> Question:
+    """Calls by group and code of a bucket."""
+    elements = " CROSS JOIN LATERAL unnest(r.latencies) AS e"
+    found = _rows(selection, family, _whole(selection, family), by, _latencies, elements)
+    group, key = ("grp::text", "found.grp, code") if by else ("NULL::text", "code")
+    sql = (
+        f"SELECT {group} AS grp, code, usage_sum(calls) AS calls FROM ({found.sql}) AS found "
+        f"GROUP BY {key} HAVING usage_sum(calls) <> 0"
+    )
+    return Question(sql, found.arguments)
+
+
+def _whole(selection: Selection, family: Family) -> list[Piece]:
+    return cut(selection.start, selection.end, list(family), is_open=selection.is_open)
+
+
+def cut_buckets(selection: Selection, family: Family, bounds: Sequence[datetime]) -> list[Piece]:
+    """The pieces of every bucket between two bounds."""
+    pieces = []
+    for bucket, (start, end) in enumerate(pairwise(bounds)):
+        pieces += cut(start, end, list(family), bucket=bucket, is_open=selection.is_open and end == selection.end)
+    return pieces
+
+
+async def sum_up(executor: "Executor", selection: Selection, family: Family) -> UsageSums:
+    """All of it."""
+    rows = await _fetch(executor, ask_sums(selection, family, _whole(selection, family)))
+    return _sums_of(rows[0]) if rows else UsageSums()
+
+
+async def sum_by_time(
+    executor: "Executor", selection: Selection, family: Family, bounds: Sequence[datetime]
+) -> list[UsageSums]:
+    """A sum for each two neighbouring bounds, of which the first is the selection's start and the last its end."""
+    rows = await _fetch(executor, ask_sums(selection, family, cut_buckets(selection, family, bounds)))
+    sums = {row["bucket"]: _sums_of(row) for row in rows}
+    return [sums.get(bucket, UsageSums()) for bucket in range(len(bounds) - 1)]
+
+
+async def sum_by(
+    executor: "Executor", selection: Selection, family: Family, by: GroupedBy, *, order: Order, limit: int
+) -> Groups:
+    """The greatest groups first. A group is named by its id or word, as text; "0" is nobody."""
+    *rows, total = await _fetch(executor, ask_groups(selection, family, by, order, limit))
+    return Groups([(row["grp"], _sums_of(row)) for row in rows], _sums_of(total), total["number"])
+
+
+async def count_latencies(
+    executor: "Executor", selection: Selection, family: Family, by: GroupedBy | None = None
+) -> dict[str | None, LatencyCounts]:
+    """By group; by None without one."""
+    counts: defaultdict[str | None, LatencyCounts] = defaultdict(LatencyCounts.none)
+    for row in await _fetch(executor, ask_latencies(selection, family, by)):
+        measure, bucket = divmod(row["code"], FIRST_BYTE)
+        counts[row["grp"]][measure][bucket] += row["calls"]
+    return dict(counts)
+
+
+# Plans are made for the arguments at hand: a month and a year are not read alike. Compiling one takes longer than it.
+PREPARE: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
+
+
+# Before `sum_by`: processes that share its rows cost half as much again, and are not done sooner.
+IN_ONE_PROCESS: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
+
+
+async def _fetch(executor: "Executor", question: Question) -> "list[asyncpg.Record]":
+    if not question.sql or " FROM () " in question.sql:
+        return []
+    return await executor.fetch(question.sql, *question.arguments)
+
+
+def _sums_of(row: "asyncpg.Record") -> UsageSums:
+    return UsageSums(**{name: row[name] or 0 for name in SUM_NAMES})

@@ -1,0 +1,236 @@
+"""Around every request of the admin API: its id, the largest body, and errors in one shape, whatever raised them."""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+
+from admin_api import metrics
+from admin_api.web.idempotency import Claim, Replay
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RequestIds
+from gateway.storage import failures
+from gateway.web.errors import error_body, send_error
+from gateway.web.responses import Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+MOST_BODY_BYTES: Final = 1024 * 1024
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# An API's answer is no page: it may load nothing, stand in no frame, and lie in no cache (keys are shown in some).
+SAFETY: Final = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+STRICT: Final = {"strict-transport-security": "max-age=31536000"}
+# What a wrong field may tell; never what was sent, which may be a secret.
+MOST_FIELDS: Final = 50
+EXPOSED: Final = ("x-request-id", "etag", "retry-after", *(f"x-ratelimit-{n}" for n in ("limit", "remaining", "reset")))
+
+
+class ErrorDetail(BaseModel):
+    """`code` is a stable word; `details` may name fields, states, what is allowed."""
+
+    code: str
+    message: str
+    request_id: str
+    details: dict[str, Any]
+
+
+class ErrorView(BaseModel):
+    """Every error of this API."""
+
+    error: ErrorDetail
+
+
+class Envelope:
+    """Gives each request an id of our own, never the caller's, and answers for what nobody else caught. Adds the
+    headers that keep a browser from doing what nobody meant."""
+
+    def __init__(self, app: Any, *, is_secure: bool) -> None:
+        self._app = app
+        self._ids = RequestIds()
+        self._safety = SAFETY | (STRICT if is_secure else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._ids.new()
+        scope.setdefault("state", {})["request_id"] = request_id
+        has_begun, started, status = False, perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal has_begun, status
+            if message["type"] == "http.response.start" and not has_begun:
+                has_begun, status = True, message["status"]
+                message["headers"] = self._add_headers(message.get("headers", []), scope, str(request_id))
+            claim: Claim | None = scope["state"].get("claim")
+            await (send(message) if claim is None else claim.pass_on(message, send))
+
+        try:
+            if _declared_bytes(scope) > MOST_BODY_BYTES:
+                raise _too_large()
+            await self._app(scope, _bounded(receive), send_with_id)
+        except Exception as exc:
+            if has_begun:
+                raise
+            claim: Claim | None = scope["state"].get("claim")
+            if claim is not None and not isinstance(exc, GatewayError):
+                claim.is_outcome_known = failures.was_refused(exc)
+            await send_error(send_with_id, _error_of(exc, scope), str(request_id), "plain")
+        finally:
+            _count(scope, status, perf_counter() - started)
+
+    def _add_headers(
+        self, given: list[tuple[bytes, bytes]], scope: Scope, request_id: str
+    ) -> list[tuple[bytes, bytes]]:
+        """A route's own headers win, as the page of Swagger UI's."""
+        own = {"x-request-id": request_id} | scope["state"].get("rate_headers", {}) | self._safety
+        there = {name.lower() for name, _ in given}
+        added = [(name.encode(), value.encode()) for name, value in own.items()]
+        return [*given, *((name, value) for name, value in added if name not in there)]
+
+
+def install(app: FastAPI, *, is_secure: bool = True, cors_origins: Sequence[str] = ()) -> None:
+    """Adds the envelope, CORS where it is set up, and the handlers that make every error one shape."""
+    app.add_middleware(Envelope, is_secure=is_secure)
+    if cors_origins:
+        # Outermost: also an error can be read by the page that asked.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "if-match", "idempotency-key", "x-litemaas-csrf"],
+            expose_headers=EXPOSED,
+        )
+    app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(Replay, _answer_replay)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    # Whatever word a caller puts there instead of a method.
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    metrics.REQUESTS.labels(method, route, str(status)).inc()
+    metrics.DURATION.labels(method, route).observe(seconds)
+
+
+def _too_large() -> GatewayError:
+    return GatewayError("request_too_large", f"The request body is larger than {MOST_BODY_BYTES} bytes.")
+
+
+def _bounded(receive: Receive) -> Receive:
+    size = 0
+
+    async def receive_some() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MOST_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return receive_some
+
+
+def _declared_bytes(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _error_of(exc: Exception, scope: Scope) -> GatewayError:
+    """What the caller is told of a failure: the cause is for the log."""
+    if isinstance(exc, GatewayError):
+        return exc
+    if failures.explain(exc) is not None:
+        log.warning("postgres_unavailable", path=scope["path"], cause=str(exc) or type(exc).__name__)
+        message = "The database does not answer at this moment. Try again in a few seconds."
+        return GatewayError("database_unavailable", message, headers={"retry-after": "5"})
+    log.error("unexpected_error", path=scope["path"], request_id=str(scope["state"]["request_id"]), exc_info=exc)
+    return GatewayError("internal_error", "Something went wrong here; the log knows it by this request_id.")
+
+
+async def _answer_gateway_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, GatewayError):
+        raise exc
+    body = error_body(exc, str(request.state.request_id), "plain")
+    return JSONResponse(body, exc.status, headers=exc.headers)
+
+
+async def _answer_replay(_: Request, exc: Exception) -> Response:
+    if not isinstance(exc, Replay):
+        raise exc
+    return exc.response()
+
+
+async def _answer_validation_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, RequestValidationError):
+        raise exc
+    problems = exc.errors()
+    if problems and problems[0]["type"] == "json_invalid":
+        return await _answer_gateway_error(request, GatewayError("invalid_json", "The request body is no valid JSON."))
+    fields = [
+        {"field": _field_name(problem["loc"]), "message": str(problem["msg"]).removeprefix("Value error, ")}
+        for problem in problems[:MOST_FIELDS]
+    ]
+    told = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+    return await _answer_gateway_error(
+        request, GatewayError("validation_failed", f"The request is not valid. {told}.", details={"fields": fields})
+    )
+
+
+async def _answer_http_exception(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HTTPException):
+        raise exc
+    path = request.url.path[:200]
+    if exc.status_code == 404:
+        error = GatewayError("not_found", f"There is no {request.method} {path} here.")
+    elif exc.status_code == 405:
+        error = GatewayError("method_not_allowed", f"{path} does not take {request.method}.", headers=_allow(request))
+    elif isinstance(exc.__cause__, GatewayError):
+        # FastAPI wraps what reading the body raised.
+        error = exc.__cause__
+    elif isinstance(exc.__cause__, RecursionError | ValueError):
+        message = (
+            "The request body can not be read: it is no UTF-8, nested too deeply, or holds a number of too many digits."
+        )
+        error = GatewayError("invalid_json", message)
+    elif exc.status_code < 500:
+        error = GatewayError("invalid_request", str(exc.detail), headers=exc.headers)
+    else:
+        raise exc
+    return await _answer_gateway_error(request, error)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """All methods of the path: each is a route of its own, which knows only itself. Not those of a wider path that
+    matches too, as `/models/{name}` does `/models/sync`."""
+    routes: list[Any] = request.app.state.routes
+    path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
+    # The document's own route is FastAPI's, which stands in no router of ours.
+    methods: set[str] = set().union(*(route.methods for route in routes if route.path == path)) or {"GET"}
+    return {"allow": ", ".join(sorted(methods))}
+
+
+def _field_name(location: Sequence[Any]) -> str:
+    """`name` rather than `body.name`; the place itself where there is nothing below it."""
+    name = ".".join(str(part) for part in location[1:]) or str(location[0])
+    # A name that the caller made up may hold what can not be sent back.
+    return name.encode(errors="replace").decode()

@@ -1,0 +1,118 @@
+"""`Idempotency-Key` on every POST with a login: asked again, it answers what it answered and makes nothing twice.
+
+Kept for 24 hours is an answer of 2xx, sealed (AES-256-GCM), for it may show a key that was just made. Any other answer
+lets the key go: nothing was made, and it may be tried again. A program that dies between the work and keeping its
+answer leaves the key taken, and so does a connection to Postgres that breaks under the work, and a mistake of ours:
+whether something was made is not known then, and doing it again would be worse.
+"""
+
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from fastapi import Request, Response
+
+from admin_api.encryption import SealError
+from admin_api.operations.maintenance.secrets import ANSWER, row_of_answer
+from admin_api.operations.validation import invalid
+from admin_api.storage import idempotency_keys
+from gateway.domain.errors import GatewayError
+from gateway.storage import failures
+from gateway.web.responses import Message, Send
+
+if TYPE_CHECKING:
+    from admin_api.settings import Settings
+    from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+HEADER: Final = "idempotency-key"
+MOST_CHARACTERS: Final = 200
+# Beyond it, no request is still at work.
+AT_WORK_S: Final = 60.0
+
+
+class Replay(Exception):
+    """The answer that is kept, in place of the work."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status)
+        self.status, self.body = status, body
+
+    def response(self) -> Response:
+        """As it was, and that it is not new."""
+        headers = {"idempotent-replayed": "true"}
+        return Response(self.body, self.status, headers, "application/json" if self.body else None)
+
+
+class Claim:
+    """A key taken by this request. The answer passes through, and is kept before anybody sees it."""
+
+    def __init__(self, pool: "Pool", settings: "Settings", caller: str, key: str) -> None:
+        self._pool, self._settings = pool, settings
+        self._caller, self._key = caller, key
+        self._held: list[Message] = []
+        self.is_outcome_known = True
+
+    async def pass_on(self, message: Message, send: Send) -> None:
+        """Holds back until the answer is whole."""
+        self._held.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            held, self._held = self._held, []
+            await self._keep(held[0]["status"], b"".join(part.get("body", b"") for part in held))
+            for one in held:
+                await send(one)
+
+    async def _keep(self, status: int, body: bytes) -> None:
+        if not self.is_outcome_known:
+            return
+        whose = {"caller": self._caller, "key": self._key}
+        try:
+            async with self._pool.acquire() as connection:
+                if 200 <= status < 300:
+                    keys = self._settings.sealing_keys
+                    sealed = keys.seal(body, purpose=ANSWER, row=row_of_answer(**whose))
+                    await idempotency_keys.update_answer(connection, **whose, status=status, answer=sealed)
+                else:
+                    await idempotency_keys.delete_key(connection, **whose)
+        except failures.POSTGRES_FAILED as exc:
+            log.warning("answer_not_kept", cause=str(exc) or type(exc).__name__)
+
+
+async def claim_key(request: Request, caller: str) -> None:
+    """Takes the key, if the request has one. Raises Replay; GatewayError `idempotency_key_reused` for another request
+    with the same key, `conflict` while the first is at work or its outcome is not known."""
+    key = request.headers.get(HEADER)
+    if key is None or request.method != "POST":
+        return
+    if not 1 <= len(key) <= MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
+        raise invalid(HEADER, f"{HEADER} has 1 to {MOST_CHARACTERS} printable ASCII characters, as a UUID.")
+    settings: Settings = request.app.state.settings
+    pool: Pool = request.app.state.pool
+    asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
+    request_hash = hashlib.sha256(asked).digest()
+    async with pool.acquire() as connection:
+        await idempotency_keys.delete_old(connection)
+        is_new = await idempotency_keys.insert_key(connection, caller=caller, key=key, request_hash=request_hash)
+        kept = None if is_new else await idempotency_keys.find_key(connection, caller=caller, key=key)
+    if is_new:
+        request.state.claim = Claim(pool, settings, caller, key)
+    else:
+        _answer_again(kept, request_hash, settings, row_of_answer(caller=caller, key=key))
+
+
+def _answer_again(
+    kept: idempotency_keys.KeptRequest | None, request_hash: bytes, settings: "Settings", row: str
+) -> None:
+    if kept is not None and kept.request_hash != request_hash:
+        raise GatewayError("idempotency_key_reused", f"Another request came with this {HEADER}: take a new one.")
+    if kept is None or (kept.status is None and kept.age_s < AT_WORK_S):
+        message = "The first request with this key is at work or has just failed; ask again in a second."
+        raise GatewayError("conflict", message, headers={"retry-after": "1"})
+    if kept.status is not None and kept.answer is not None:
+        with suppress(SealError):
+            raise Replay(kept.status, settings.sealing_keys.open(kept.answer, purpose=ANSWER, row=row))
+    raise GatewayError(
+        "conflict",
+        "What the first request with this key came to is not known: see what is there, then take a new key.",
+    )

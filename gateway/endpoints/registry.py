@@ -1,0 +1,83 @@
+"""The endpoints that are forwarded, each a declaration: what differs between them and nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.endpoints.audio import parse_audio, read_transcript
+from gateway.endpoints.chat import parse_chat
+from gateway.endpoints.chat_events import read_chat_event
+from gateway.endpoints.media import parse_images, parse_speech
+from gateway.endpoints.messages import parse_count, parse_messages
+from gateway.endpoints.messages_events import new_messages_reader
+from gateway.endpoints.requests import Call
+from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.responses_events import read_responses_event
+from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
+from gateway.endpoints.usage_parsing import Reader, Reading, read_answer, read_anthropic_answer, read_ranking
+from gateway.web.errors import ErrorShape
+from gateway.web.uploads import Upload
+
+
+def _chat_reader() -> Reader:
+    return read_chat_event
+
+
+def _responses_reader() -> Reader:
+    return read_responses_event
+
+
+def _parse_nothing(_: bytes) -> Call:
+    # Never reached: an endpoint with `parse_upload` is given a form. A mistake in the table must not pass for a call.
+    raise NotImplementedError("this endpoint takes a form")
+
+
+def _read_nothing(_: bytes) -> Reading | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint takes JSON (`parse`), or a form with a file (`parse_upload`).
+
+    `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, for nothing of
+    what a caller writes into his path or query is sent on. `new_event_reader` gives each stream a reader of its own."""
+
+    name: str
+    path: str
+    parse: Callable[[bytes], Call] = _parse_nothing
+    parse_upload: Callable[[Upload], Call] | None = None
+    read_answer: Reader = read_answer
+    new_event_reader: Callable[[], Reader] = _chat_reader
+    error_shape: ErrorShape = "openai"
+
+
+ENDPOINTS: Final = (
+    Endpoint(name="chat_completions", path="/v1/chat/completions", parse=parse_chat),
+    Endpoint(name="completions", path="/v1/completions", parse=parse_completion),
+    Endpoint(name="responses", path="/v1/responses", parse=parse_responses, new_event_reader=_responses_reader),
+    Endpoint(
+        name="messages",
+        path="/v1/messages",
+        parse=parse_messages,
+        read_answer=read_anthropic_answer,
+        new_event_reader=new_messages_reader,
+        error_shape="anthropic",
+    ),
+    Endpoint(
+        name="count_tokens",
+        path="/v1/messages/count_tokens",
+        parse=parse_count,
+        read_answer=_read_nothing,
+        error_shape="anthropic",
+    ),
+    Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
+    Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
+    Endpoint(name="rerank", path="/v1/rerank", parse=parse_ranking, read_answer=read_ranking),
+    Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
+    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
+    Endpoint(
+        name="transcriptions", path="/v1/audio/transcriptions", parse_upload=parse_audio, read_answer=read_transcript
+    ),
+    Endpoint(name="translations", path="/v1/audio/translations", parse_upload=parse_audio, read_answer=read_transcript),
+)

@@ -1,0 +1,115 @@
+"""Step 2 again, for a call that goes on: may this session have another response? And what it has used is charged as it
+goes, so that other calls, and whoever finds its lease, know."""
+
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from gateway.admit import Reservation
+from gateway.domain.calls import Usage
+from gateway.domain.errors import GatewayError
+from gateway.domain.estimates import FIRST_COMPLETION
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.limits import Limit
+from gateway.domain.prices import Price, cost_nano_usd
+from gateway.domain.refusals import Taken, decisive, refusal
+from gateway.storage.counters.scripts import Counters, Estimate
+from gateway.storage.counters.state import LimitState
+from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
+
+log = structlog.get_logger(__name__)
+
+UNITS_A_TOKEN: Final = 60_000
+
+
+class Permits:
+    """One session's account with its limits. A response takes what the last one used; the first, a usual answer."""
+
+    def __init__(
+        self, counters: Counters, state: LimitState, reservation: Reservation, *, allows_without_redis: bool
+    ) -> None:
+        self._counters = counters
+        self._state = state
+        self._reservation = reservation
+        self._allows_without_redis = allows_without_redis
+        self.next_response = Usage(completion_tokens=FIRST_COMPLETION)
+        self.used = Usage()
+        # What the lease holds: never less than before.
+        self._held_tokens = reservation.prompt_tokens + reservation.completion_tokens
+        self._held_nano_usd = reservation.nano_usd
+
+    async def refuse(self, record: KeyRecord, grant: Grant) -> GatewayError | None:
+        """Why the session may have no other response now: `insufficient_quota` for a window that is spent, which ends
+        it; `rate_limit_exceeded`, `limits_unavailable` where it may try again."""
+        try:
+            taken, _ = await self._state.look(record, grant, self._reservation.request_id)
+        except (RedisUnavailable, ScriptFailed) as exc:
+            if self._allows_without_redis:
+                return None
+            log.warning("session_limits_unknown", cause=str(exc))
+            message = "Limits can not be checked at this moment, so the response is refused. Try again."
+            return GatewayError("limits_unavailable", message)
+        refusing = [own for one in taken if (own := self._own_view(one)) is not None and own.refuses]
+        if not refusing:
+            return None
+        by = decisive(refusing)
+        return refusal(by, by.wait_s())
+
+    def _own_view(self, taken: Taken) -> Taken | None:
+        """A limit without what this session itself has reserved and not used; None: it is none of tokens or cost."""
+        limit = taken.limit
+        if limit.shadow or limit.kind not in ("tpm", "tokens", "cost"):
+            return None
+        if limit.kind == "cost":
+            if self._cost(Usage(prompt_tokens=1, completion_tokens=1)) == 0:
+                return None
+            own, used = self._held_nano_usd, self._cost(self.used)
+        else:
+            own, used = self._held_tokens, self.used.total_tokens
+        left = taken.left + max(0, own - used) * (UNITS_A_TOKEN if limit.kind == "tpm" else 1)
+        # What it has used is used, though it stands under reserved as long as the session lasts.
+        return replace(taken, left=left, held=max(0, taken.held - own), want=1)
+
+    async def reserve(self, grant: Grant) -> None:
+        """Takes the next response's estimate, whatever is left: that there is something has been looked at."""
+        most = _half_of_smallest_bucket(grant.limits)
+        tokens = self.next_response.total_tokens
+        ahead = self.next_response
+        if most is not None and tokens > most:
+            ahead = Usage(completion_tokens=most)
+        await self._charge(self.used + ahead)
+
+    async def charge(self, usage: Usage) -> None:
+        """One response, or a transcription, is told: it is used."""
+        self.used = self.used + usage
+        if usage.completion_tokens:
+            self.next_response = usage
+        await self._charge(self.used)
+
+    async def _charge(self, usage: Usage) -> None:
+        tokens, nano_usd = usage.total_tokens, self._cost(usage)
+        if tokens <= self._held_tokens and nano_usd <= self._held_nano_usd:
+            return
+        self._held_tokens, self._held_nano_usd = max(tokens, self._held_tokens), max(nano_usd, self._held_nano_usd)
+        tokens, nano_usd = self._held_tokens, self._held_nano_usd
+        # Should Redis lose the lease, this much is taken again.
+        self._reservation.estimate = Estimate(tokens=(tokens, 0, tokens), cost=(nano_usd, 0, nano_usd))
+        if not self._reservation.is_leased:
+            return
+        record = self._reservation.record
+        try:
+            await self._counters.charge(
+                record.account_id, self._reservation.request_id, tokens=tokens, nano_usd=nano_usd
+            )
+        except (RedisUnavailable, ScriptFailed) as exc:
+            # The next one is cumulative, and the end settles all.
+            log.warning("session_not_charged", cause=str(exc))
+
+    def _cost(self, usage: Usage) -> int:
+        price: Price | None = self._reservation.grant.price
+        return 0 if price is None or not price.is_known else cost_nano_usd(price, usage)
+
+
+def _half_of_smallest_bucket(limits: tuple[Limit, ...]) -> int | None:
+    return min((limit.capacity // 2 for limit in limits if limit.kind == "tpm" and not limit.shadow), default=None)

@@ -1,0 +1,80 @@
+"""What lies in a folder of journals, for people: read beside the workers that write there."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.domain.ids import milliseconds_of
+from gateway.storage.ledger.journal_files import Segment, journals_in, lock_file, read_row, read_state, segments_of
+from gateway.storage.ledger.rejected_rows import REFUSED_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStatus:
+    """One worker's journal. `oldest` is when the first call that waits had started; `rows` wait for Postgres, by what
+    the worker said a second ago at most."""
+
+    worker: str
+    is_alive: bool
+    pid: int | None
+    host: str | None
+    rows: int
+    bytes: int
+    oldest: datetime | None
+    error: str | None
+    error_at: str | None
+
+
+def list_journals(folder: Path) -> list[JournalStatus]:
+    """Every journal; raises OSError when the folder can not be read."""
+    return [_status(folder, worker) for worker in journals_in(folder)]
+
+
+def count_refused(folder: Path) -> int:
+    """Rows that were set aside."""
+    try:
+        return (folder / REFUSED_FILE).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def _status(folder: Path, worker: str) -> JournalStatus:
+    state = read_state(folder / f"{worker}.lock")
+    rows = size = 0
+    oldest: datetime | None = None
+    for path in segments_of(folder, worker):
+        try:
+            segment = Segment(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            continue  # given up meanwhile
+        segment.offset = (state.offsets if state else {}).get(path.name, 0)
+        while (piece := segment.read()).end > segment.offset:
+            rows += len(piece.rows)
+            size += piece.end - segment.offset
+            segment.offset = piece.end
+            first = read_row(piece.rows[0]) if piece.rows and oldest is None else None
+            if first is not None:
+                oldest = datetime.fromtimestamp(milliseconds_of(first.request_id) / 1000, UTC)
+        segment.close()
+    return JournalStatus(
+        worker=worker,
+        is_alive=_is_locked(folder / f"{worker}.lock"),
+        pid=state.pid if state else None,
+        host=state.host if state else None,
+        rows=rows,
+        bytes=size,
+        oldest=oldest,
+        error=state.error if state else None,
+        error_at=state.error_at if state else None,
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        os.close(lock_file(path))
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,144 @@
+"""Writes batches of usage rows into Postgres: every row once, rollups in the same transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger.journal_files import read_row
+from gateway.storage.ledger.rollups import ROLLUPS, add_to_rollups, parts_of
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Executor, Pool
+
+_COLUMNS: Final = UsageRow.__struct_fields__
+_NAMES: Final = ", ".join(_COLUMNS)
+_TYPES: Final = (
+    "request_id uuid, started_at timestamptz, account_id bigint, user_id bigint, api_key_id bigint, "
+    "subscription_id bigint, model_id bigint, model_asked text, model_served text, endpoint text, streamed boolean, "
+    "status smallint, ending text, prompt_tokens bigint, completion_tokens bigint, cached_tokens bigint, "
+    "cache_write_tokens bigint, reasoning_tokens bigint, cost_nano_usd bigint, price_id bigint, "
+    "litellm_cost_nano_usd bigint, counted_requests smallint, counted_tokens bigint, counted_nano_usd bigint, "
+    "first_byte_ms integer, total_ms integer, estimated boolean, estimated_why text, error_code text"
+)
+
+# The row as what it adds to the rollups: the text of the view usage_as_sums, for rows that are not to be read again.
+_AS_SUMS: Final = """
+account_id, coalesce(user_id, 0) AS user_id, api_key_id, model_id, ending,
+error_class(ending, status, error_code, estimated_why) AS error_class,
+date_bin('15 minutes', started_at, '2000-01-01Z') AS started_at,
+1::bigint AS calls,
+(ending = 'completed')::integer::bigint AS completed_calls,
+(ending = 'client_disconnected')::integer::bigint AS hung_up_calls,
+estimated::integer::bigint AS estimated_calls,
+(cost_nano_usd IS NULL)::integer::bigint AS unpriced_calls,
+prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
+coalesce(cost_nano_usd, 0) AS cost_nano_usd,
+counted_requests::bigint AS counted_requests, counted_tokens, counted_nano_usd,
+(estimated_why IS DISTINCT FROM 'reaped')::integer::bigint AS timed_calls,
+total_ms::bigint AS total_ms,
+(first_byte_ms IS NOT NULL)::integer::bigint AS first_byte_calls,
+coalesce(first_byte_ms, 0)::bigint AS first_byte_ms,
+CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
+    THEN ARRAY[(latency_bucket(total_ms)::bigint << 40) + 1] ELSE '{}' END
+|| CASE WHEN first_byte_ms IS NOT NULL
+    THEN ARRAY[((256 + latency_bucket(first_byte_ms))::bigint << 40) + 1] ELSE '{}' END AS latencies
+"""
+
+# A whole batch as it stands in the journal, without a look into it: new rows and what they add to the rollups, in one
+# statement. Told back: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
+# before an estimated one. Locks of rollups are taken in the order in which add_to_rollups takes them. The commit is
+# waited for also where the database's default is not to: the journal's part is given up on the strength of it.
+WRITE_NEW_ROWS = f"""
+WITH given AS MATERIALIZED (
+    SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES})
+    ORDER BY request_id, estimated_why IS NOT DISTINCT FROM 'reaped'),
+inserted AS (
+    INSERT INTO usage_logs ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY request_id
+    ON CONFLICT DO NOTHING RETURNING {_NAMES}),
+finest AS MATERIALIZED (SELECT {_AS_SUMS} FROM inserted),
+durable AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'on', true) FROM (VALUES (current_setting('synchronous_commit'))) AS s (set)
+    WHERE s.set = 'off'),
+{parts_of(ROLLUPS)}
+SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM durable) AS made_durable,
+    ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known
+"""
+
+# As in WRITE_NEW_ROWS, which has it in itself.
+WAIT_FOR_COMMIT = """
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+LOCK_ESTIMATED = f"""
+SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[]) AND estimated_why = 'reaped'
+ORDER BY request_id FOR UPDATE
+"""
+
+REPLACE_ROWS = f"""
+UPDATE usage_logs u SET ({_NAMES}) = ROW (r.{", r.".join(_COLUMNS)})
+FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES}) WHERE u.request_id = r.request_id
+"""
+
+FIND_ROWS = f"SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[])"
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a batch did. `kept` are ids that a real row had already: nothing changed."""
+
+    inserted: int
+    replaced: int
+    kept: tuple[UUID, ...]
+
+
+async def write_rows(pool: "Pool", rows: Sequence[UsageRow]) -> Written:
+    """New rows in one transaction, replaced estimates in another. Of an id twice in the batch, a real row goes before
+    an estimated one."""
+    return await write_lines(pool, [_encode(row) for row in rows])
+
+
+async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
+    """The same for rows as the journal has them, each as JSON: they are read only where an id is there already."""
+    # As bytes, which are sent as they are.
+    batch = b"[%b]" % b",".join(lines)
+    async with pool.acquire() as connection:
+        try:
+            record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+        except asyncpg.SerializationError:
+            # The database has a stricter default, under which batches that meet fail.
+            async with connection.transaction(isolation="read_committed"):
+                record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+        inserted, known = record["inserted"], set(record["known"])  # type: ignore[index]  # always one record
+        replaced: set[UUID] = set()
+        if known:
+            async with connection.transaction(isolation="read_committed"):
+                replaced = await _replace_estimates(connection, known, lines)
+    return Written(inserted=inserted, replaced=len(replaced), kept=tuple(known - replaced))
+
+
+async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Sequence[bytes]) -> set[UUID]:
+    """Of the ids that were there, those whose reaped estimate a real row replaces: in the ledger and the rollups."""
+    # One that this version does not understand replaces nothing, and holds up nobody.
+    rows = [row for row in map(read_row, lines) if row is not None]
+    late = {row.request_id: row for row in rows if row.request_id in known and row.estimated_why != "reaped"}
+    if not late:
+        return set()
+    removed = [UsageRow(**dict(r)) for r in await connection.fetch(LOCK_ESTIMATED, list(late))]
+    replacing = [late[row.request_id] for row in removed]
+    if replacing:
+        await connection.execute(WAIT_FOR_COMMIT)
+        await connection.execute(REPLACE_ROWS, _encode(replacing).decode())
+        await add_to_rollups(connection, replacing, removed)
+    return {row.request_id for row in removed}
+
+
+async def find_rows(executor: "Executor | Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:
+    """The rows with these ids."""
+    return [UsageRow(**dict(record)) for record in await executor.fetch(FIND_ROWS, list(request_ids))]

@@ -1,0 +1,290 @@
+"""Takes usage rows from the journal into Postgres, in batches, behind the calls' backs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Literal
+
+import structlog
+
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.ledger import rejected_rows
+from gateway.storage.ledger.batches import write_batch
+from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
+from gateway.storage.ledger.journal_files import Adopted, Piece, Segment, encode_row, line_of, read_row
+from gateway.storage.ledger.rows import Written, find_rows
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+
+BATCH_S: Final = 0.1
+ADOPT_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 5.0
+# Rows that wait in memory while the journal can not be written. Their leases stay open meanwhile.
+MOST_WAITING: Final = 10_000
+
+# What happened to rows, batches and the disk, as metrics name it.
+Event = Literal["written", "replaced", "known", "refused", "direct", "batch", "batch_failed", "write", "sync"]
+
+
+class LedgerUnavailable(Exception):
+    """No place is left where a row would be safe."""
+
+
+class LedgerWriter:
+    """`append` is what a call does; the rest are tasks of the app.
+
+    `on_late(rows)` is called with rows that are in Postgres and whose leases may still be open or hold an estimate:
+    those that no journal took, those of adopted journals, and the real ones that a reaper found when it came to write
+    an estimate. `on_event(what, how_often)` counts.
+    """
+
+    def __init__(
+        self,
+        pool: "Pool",
+        folder: Path,
+        *,
+        most_bytes: int,
+        on_late: Callable[[Sequence[UsageRow]], Awaitable[None]],
+        on_event: Callable[[Event, int], None] = lambda *_: None,
+    ) -> None:
+        self._pool = pool
+        self._folder = folder
+        self._on_late = on_late
+        self._on_event = on_event
+        self.journal = Journal(folder, most_bytes=most_bytes, on_trouble=self._count_trouble)
+        self._direct: list[UsageRow] = []
+        self._news = asyncio.Event()
+        self._is_postgres_there = True
+        self._oldest_at: float | None = None
+        # Segments that the disk failed to read last.
+        self._unread: set[Segment] = set()
+        # Journals of workers that are gone, which could not be written yet.
+        self.bytes_left = 0
+
+    def _count_trouble(self, trouble: Trouble) -> None:
+        self._on_event(trouble, 1)
+
+    def open(self) -> None:
+        """Opens the journal; without one, rows go straight to Postgres, and the disk is tried again."""
+        self.journal.open()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether a row written now would be safe: in the journal, or at once in Postgres."""
+        return self.journal.is_taking or (self._is_postgres_there and len(self._direct) < MOST_WAITING)
+
+    @property
+    def rows_waiting(self) -> int:
+        """Rows that are not in Postgres yet."""
+        return self.journal.rows_waiting + len(self._direct)
+
+    @property
+    def waiting_s(self) -> float:
+        """Since when rows are waiting to be written."""
+        return 0.0 if self._oldest_at is None else monotonic() - self._oldest_at
+
+    def append(self, rows: Sequence[UsageRow]) -> bool:
+        """True: the rows are in the journal, and their leases may be settled. False: they wait in memory for Postgres;
+        `on_late` has them when they are there, and until then their open leases keep them from being lost. Raises
+        LedgerUnavailable when there is no room in memory either."""
+        if self._oldest_at is None:
+            self._oldest_at = monotonic()
+        self._news.set()
+        try:
+            self.journal.append(rows)
+        except JournalFull:
+            if len(self._direct) + len(rows) > MOST_WAITING:
+                raise LedgerUnavailable from None
+            self._direct.extend(rows)
+            self._on_event("direct", len(rows))
+            return False
+        return True
+
+    async def append_safely(self, rows: Sequence[UsageRow]) -> None:
+        """As `append`, but returns only when they are in the journal or in Postgres; raises LedgerUnavailable."""
+        try:
+            self.journal.append(rows)
+        except JournalFull:
+            try:
+                await self._write([encode_row(row) for row in rows])
+            except POSTGRES_FAILED as exc:
+                raise LedgerUnavailable from exc
+        else:
+            self._oldest_at = self._oldest_at or monotonic()
+            self._news.set()
+
+    async def run(self) -> None:
+        """Writes, syncs and adopts until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_writing())
+            group.create_task(self.journal.keep())
+            group.create_task(self._keep_adopting())
+
+    async def _keep_writing(self) -> None:
+        pause_s = BATCH_S
+        if self.rows_waiting:
+            # Those that were being written when it had to begin again.
+            self._news.set()
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(pause_s)
+            self._news.clear()
+            try:
+                await self.write_all()
+                if not self.journal.is_writable:
+                    # Rows are accepted on the strength of Postgres alone, so ask it also when none wait.
+                    await self._pool.fetchval("SELECT 1")
+                    self._news.set()
+                pause_s = BATCH_S
+                self._is_postgres_there = True
+            except POSTGRES_FAILED as exc:
+                self._on_event("batch_failed", 1)
+                self._is_postgres_there = False
+                self._news.set()
+                log.warning("ledger_not_written", cause=_said(exc), rows_waiting=self.rows_waiting)
+                self.journal.tell_error(f"Postgres: {_said(exc)}")
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def write_all(self) -> None:
+        """Everything that waits now. Raises what Postgres raises; nothing is lost then."""
+        began = monotonic()
+        if self._direct:
+            await self._write_direct()
+        for segment in list(self.journal.segments):
+            while (piece := self._read(segment)) is not None:
+                await self._write(piece.rows)
+                self._set_strange_aside(piece.strange)
+                self.journal.give_up(segment, piece)
+        self.journal.drop_finished()
+        self._unread.intersection_update(self.journal.segments)
+        if self._unread:
+            # Their rows are as old as they were, and wait for no other row.
+            asyncio.get_running_loop().call_later(LONGEST_PAUSE_S, self._news.set)
+        else:
+            self._oldest_at = began if self.rows_waiting else None
+
+    def _read(self, segment: Segment) -> Piece | None:
+        """What is new in it; a disk that fails to read is no failure of Postgres, nor of the other segments."""
+        try:
+            piece = segment.read()
+        except OSError as exc:
+            log.error("journal_not_read", segment=segment.path.name, cause=str(exc))
+            self.journal.tell_error(f"journal: {exc}")
+            self._unread.add(segment)
+            return None
+        self._unread.discard(segment)
+        return piece if piece.end > segment.offset else None
+
+    async def _write_direct(self) -> None:
+        rows = list(self._direct)
+        try:
+            self.journal.append(rows)
+        except JournalFull:
+            await self._write([encode_row(row) for row in rows])
+        del self._direct[: len(rows)]
+        await self._on_late(rows)
+
+    async def _write(self, rows: Sequence[bytes]) -> None:
+        if not rows:
+            return
+        written, refused = await write_batch(self._pool, rows)
+        for data, cause in refused:
+            log.error("usage_row_refused", row=data.decode("utf-8", "replace"), cause=cause)
+            self._set_aside(line_of(data))
+        if refused:
+            self.journal.tell_error(f"Postgres refused a row: {refused[0][1]}")
+        self._count(written, len(refused))
+        if not written.kept:
+            return
+        # A reaper found the real row: that is what the lease is to be settled with.
+        reaped = {row.request_id for row in map(read_row, rows) if row is not None and row.estimated_why == "reaped"}
+        if known := [request_id for request_id in written.kept if request_id in reaped]:
+            # What was there may be another reaper's estimate: a lease settled with that takes no real row any more.
+            real = [row for row in await find_rows(self._pool, known) if row.estimated_why != "reaped"]
+            if real:
+                await self._on_late(real)
+
+    def _count(self, written: Written, refused: int) -> None:
+        self._on_event("batch", 1)
+        counts: tuple[tuple[Event, int], ...] = (
+            ("written", written.inserted),
+            ("replaced", written.replaced),
+            ("known", len(written.kept)),
+            ("refused", refused),
+        )
+        for what, count in counts:
+            if count:
+                self._on_event(what, count)
+
+    def _set_strange_aside(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            log.error("journal_line_not_understood", bytes=len(line))
+            self._on_event("refused", 1)
+            self._set_aside(line)
+
+    def _set_aside(self, line: bytes) -> None:
+        try:
+            rejected_rows.set_aside(self._folder, line)
+        except OSError as exc:
+            # The last place where it can be found again. Rows hold no prompts, answers or secrets.
+            log.error("usage_row_not_set_aside", cause=str(exc), line=line.decode("utf-8", "replace"))
+
+    async def _keep_adopting(self) -> None:
+        while True:
+            await self.adopt_all()
+            await asyncio.sleep(ADOPT_S)
+
+    async def adopt_all(self) -> None:
+        """Writes the journals of all workers that are gone; one that can not be written does not keep others back."""
+        tried: frozenset[str] = frozenset()
+        left = 0
+        while (adopted := self._adopt(tried)) is not None:
+            tried |= {adopted.name}
+            try:
+                await self._write_adopted(adopted)
+            except BaseException as exc:
+                left += adopted.size_bytes
+                adopted.leave()
+                if not isinstance(exc, POSTGRES_FAILED):
+                    raise
+                log.warning("journal_not_adopted", worker=adopted.name, cause=_said(exc))
+        self.bytes_left = left
+
+    def _adopt(self, tried: frozenset[str]) -> Adopted | None:
+        try:
+            return self.journal.adopt(but=tried)
+        except OSError as exc:
+            log.error("journal_not_readable", folder=str(self._folder), cause=str(exc))
+            return None
+
+    async def _write_adopted(self, adopted: Adopted) -> None:
+        rows = 0
+        for piece in adopted.pieces():
+            await self._write(piece.rows)
+            self._set_strange_aside(piece.strange)
+            # Another reaper closes the leases of estimates: a real row may still come for them.
+            found = [row for row in map(read_row, piece.rows) if row is not None]
+            await self._on_late([row for row in found if row.estimated_why != "reaped"])
+            rows += len(piece.rows)
+        adopted.remove()
+        log.warning("journal_adopted", worker=adopted.name, rows=rows)
+
+    async def close(self, timeout_s: float) -> None:
+        """Writes what waits, for as long as `timeout_s`; the journal keeps the rest."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.write_all()
+        except POSTGRES_FAILED as exc:
+            log.warning("ledger_not_written", cause=_said(exc), rows_waiting=self.rows_waiting)
+            if self._direct:
+                log.error("usage_rows_left_to_the_reaper", count=len(self._direct))
+        self.journal.close()
+
+
+def _said(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,119 @@
+"""Redis Cluster behind the same seam as a single server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisError
+
+from gateway.storage.redis.link import Address, Argument, NotRun, RedisLink, RedisUnavailable, Script
+
+log = structlog.get_logger(__name__)
+
+# A cluster's map is asked for anew after this, and when a node sends us elsewhere or is away.
+LEARN_S: Final = 10.0
+LEARN_PAUSE_S: Final = 1.0
+MOST_REDIRECTS: Final = 5
+
+
+class ClusterScripts:
+    """Redis Cluster: a link to each primary. A call for a key that is elsewhere has not run, and is sent there; no
+    other is sent twice."""
+
+    def __init__(self, addresses: Sequence[Address], new_link: Callable[[Address, bool], RedisLink]) -> None:
+        self._addresses = addresses
+        self._new_link = new_link
+        self._links: dict[Address, RedisLink] = {}
+        self._owners: dict[int, Address] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        # While one primary is away, the accounts of the others are served.
+        return any(link.is_connected for link in self._links.values())
+
+    async def open(self) -> None:
+        await self._learn()
+        self._task = asyncio.get_running_loop().create_task(self._keep_learning(), name="redis-cluster")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+
+    async def run(self, script: Script, key: str, *args: Argument) -> Any:
+        return await self._at_owner(key, lambda link, asking: link.run(script, key, *args, asking=asking))
+
+    async def command(self, *args: Argument) -> Any:
+        """Its key, if it has one, comes first."""
+        key = args[1] if len(args) > 1 else ""
+        return await self._at_owner(str(key), lambda link, asking: link.command(*args, asking=asking))
+
+    async def _at_owner(self, key: str, call: Callable[[RedisLink, bool], Awaitable[Any]]) -> Any:
+        slot, asking = key_slot(key.encode()), False
+        address = self._owners.get(slot)
+        for _ in range(MOST_REDIRECTS):
+            if address is None:
+                break
+            try:
+                return await call(await self._link_to(address), asking)
+            except AskError as elsewhere:
+                address, asking = (elsewhere.host or address[0], int(elsewhere.port)), True
+                if isinstance(elsewhere, MovedError):
+                    self._owners[slot], asking = address, False
+                    self._news.set()
+            except RedisUnavailable:
+                # A replica may take this primary's place.
+                self._news.set()
+                raise
+        self._news.set()
+        raise NotRun("no node of the cluster answers for this key")
+
+    async def _link_to(self, address: Address) -> RedisLink:
+        link = self._links.get(address)
+        if link is None:
+            link = self._links[address] = self._new_link(address, True)
+        if not link.is_connected:
+            await link.open()
+        return link
+
+    async def _keep_learning(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LEARN_S)
+            self._news.clear()
+            await self._learn()
+            await asyncio.sleep(LEARN_PAUSE_S)
+
+    async def _learn(self) -> None:
+        for address in [*self._links, *self._addresses]:
+            known = self._links.get(address)
+            link = known or self._new_link(address, False)
+            try:
+                await link.open()
+                ranges = await link.command("CLUSTER", "SLOTS")
+            except (RedisUnavailable, RedisError) as exc:
+                log.warning("redis_cluster_node_away", address=f"{address[0]}:{address[1]}", cause=str(exc))
+                continue
+            finally:
+                if known is None:
+                    await link.close()
+            owners = {}
+            for first, last, primary, *_ in ranges:
+                # A node that does not know its own name leaves it out.
+                owner = (primary[0].decode() if primary[0] else address[0], int(primary[1]))
+                owners.update(dict.fromkeys(range(first, last + 1), owner))
+            if owners:
+                await self._use(owners)
+                return
+
+    async def _use(self, owners: dict[int, Address]) -> None:
+        self._owners = owners
+        primaries = set(owners.values())
+        gone = [self._links.pop(address) for address in set(self._links) - primaries]
+        await asyncio.gather(*(link.close() for link in gone), *map(self._link_to, primaries))

@@ -1,0 +1,50 @@
+"""Makes the ledger's months ahead of time, drops those that are older than they are to be kept, and keeps small what
+the ledger leaves for the alerts of an admin API, which may not run."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from admin_api.storage.alerts import merge_accounts_to_check
+from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.ledger.partitions import drop_old_months, ensure_partitions
+from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+
+# Three months are made ahead: once a day would do.
+LOOK_S: Final = 3600.0
+RETRY_S: Final = 60.0
+ACTOR: Final = "gateway:retention"
+
+
+class PartitionKeeper:
+    """Every worker looks; the database lets one at a time do it. `retention_months` of 0: nothing is dropped."""
+
+    def __init__(self, pool: Pool, *, retention_months: int) -> None:
+        self._pool = pool
+        self._retention_months = retention_months
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.look(datetime.now(UTC))
+            except POSTGRES_FAILED as exc:
+                log.warning("partitions_not_kept", cause=str(exc) or type(exc).__name__)
+                await asyncio.sleep(RETRY_S)
+            else:
+                await asyncio.sleep(LOOK_S)
+
+    async def look(self, now: datetime) -> list[str]:
+        """The names of the months that were dropped."""
+        await ensure_partitions(self._pool)
+        await merge_accounts_to_check(self._pool)
+        if not self._retention_months:
+            return []
+        dropped = await drop_old_months(self._pool, kept=self._retention_months, now=now, actor=ACTOR)
+        if dropped:
+            log.warning("months_dropped", partitions=dropped)
+        return dropped

@@ -1,0 +1,144 @@
+"""Reaps: closes the leases of gateways that died, each with an estimated row in the ledger first."""
+
+import asyncio
+import struct
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from gateway import metrics
+from gateway.domain.usage_rows import UsageRow
+from gateway.storage.counters.layout import Lease
+from gateway.storage.counters.scripts import Counters
+from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
+from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
+
+log = structlog.get_logger(__name__)
+
+REAP_S: Final = 10.0
+# What an account's hash raises that is damaged, or holds what this version does not understand.
+NOT_OURS: Final = (ScriptFailed, struct.error, ValueError)
+
+
+class Reaper:
+    """Looks after the accounts that have leases; of all gateways one at a time makes the round."""
+
+    def __init__(self, counters: Counters, ledger: LedgerWriter) -> None:
+        self._counters = counters
+        self._ledger = ledger
+        self._due: set[int] = set()
+        self._news = asyncio.Event()
+
+    def sweep_due(self, account_id: int) -> None:
+        """A reserve saw that leases of this account have expired: do not wait for the round."""
+        self._due.add(account_id)
+        self._news.set()
+
+    async def run(self) -> None:
+        """A round each REAP_S, and single accounts when told, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(REAP_S):
+                    await self._news.wait()
+                accounts = list(self._due)
+                is_round = False
+            except TimeoutError:
+                accounts, is_round = [], True
+            self._news.clear()
+            self._due.clear()
+            try:
+                if is_round and await self._counters.claim_round("reap", round(REAP_S * 900)):
+                    accounts = await self._counters.accounts_with_leases()
+                await self.reap_accounts(accounts)
+                if is_round:
+                    await self._counters.forget_idle_accounts()
+            except (RedisUnavailable, ScriptFailed) as exc:
+                log.warning("leases_not_reaped", cause=str(exc))
+
+    async def reap_accounts(self, account_ids: Iterable[int]) -> None:
+        """One whose hash is damaged keeps no other back, and is looked at again. Raises RedisUnavailable."""
+        for account_id in account_ids:
+            try:
+                await self.reap_account(account_id)
+            except NOT_OURS as exc:
+                log.error("account_not_reaped", account_id=account_id, cause=str(exc))
+                await self._counters.announce(account_id)
+
+    async def reap_account(self, account_id: int) -> int:
+        """How many leases were closed. Raises RedisUnavailable; what was not closed is claimed again after a minute."""
+        reaped = 0
+        open_leases, claimed = await self._counters.sweep(account_id)
+        for lease in claimed:
+            try:
+                row = estimated_row(account_id, lease)
+            except msgspec.MsgspecError as exc:
+                log.error(
+                    "lease_not_understood", account_id=account_id, request_id=str(lease.request_id), cause=str(exc)
+                )
+                continue
+            try:
+                await self._ledger.append_safely([row])
+            except LedgerUnavailable:
+                break
+            if await self._counters.reap(account_id, lease.request_id):
+                reaped += 1
+                metrics.REAPED.inc()
+                log.info("lease_reaped", account_id=account_id, request_id=str(lease.request_id))
+        if open_leases > reaped:
+            await self._counters.announce(account_id)
+        return reaped
+
+
+class _Note(msgspec.Struct):
+    """What admit.py left in the lease."""
+
+    user_id: int | None
+    api_key_id: int
+    subscription_id: int
+    model_id: int
+    model: str
+    price_id: int | None
+    endpoint: str
+    streamed: bool
+
+
+_decode_note: Any = msgspec.json.Decoder(_Note).decode
+
+
+def estimated_row(account_id: int, lease: Lease) -> UsageRow:
+    """What is written of a call whose gateway died: the lease's estimate, whole."""
+    note: _Note = _decode_note(lease.note)
+    return UsageRow(
+        request_id=lease.request_id,
+        started_at=datetime.fromtimestamp((lease.request_id.int >> 80) / 1000, UTC),
+        account_id=account_id,
+        user_id=note.user_id,
+        api_key_id=note.api_key_id,
+        subscription_id=note.subscription_id,
+        model_id=note.model_id,
+        model_asked=note.model,
+        model_served=None,
+        endpoint=note.endpoint,
+        streamed=note.streamed,
+        status=499,
+        ending="upstream_error",
+        prompt_tokens=lease.prompt_tokens,
+        completion_tokens=lease.completion_tokens,
+        cached_tokens=0,
+        cache_write_tokens=0,
+        reasoning_tokens=0,
+        cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
+        price_id=note.price_id,
+        litellm_cost_nano_usd=None,
+        counted_requests=1,
+        counted_tokens=lease.prompt_tokens + lease.completion_tokens,
+        counted_nano_usd=lease.nano_usd,
+        first_byte_ms=None,
+        total_ms=0,
+        estimated=True,
+        estimated_why="reaped",
+        error_code=None,
+    )

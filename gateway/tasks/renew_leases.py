@@ -1,0 +1,75 @@
+"""Keeps the leases of living calls valid, and takes again those that Redis lost."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from gateway import metrics
+from gateway.admit import Reservation
+from gateway.storage.counters.scripts import Counters
+from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
+
+log = structlog.get_logger(__name__)
+
+# A third of a lease's 60 s: two renewals may fail.
+RENEW_S: Final = 20.0
+
+
+class LeaseKeeper:
+    """Knows this worker's open leases. `take_again(reservation)` reserves unconditionally."""
+
+    def __init__(self, counters: Counters, take_again: Callable[[Reservation], Awaitable[None]]) -> None:
+        self._counters = counters
+        self._take_again = take_again
+        self._open: dict[UUID, tuple[Reservation, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, reservation: Reservation) -> None:
+        """A call that is under way."""
+        self._open[reservation.request_id] = (reservation, monotonic())
+
+    def remove(self, request_id: UUID) -> None:
+        """It has ended."""
+        self._open.pop(request_id, None)
+
+    async def run(self) -> None:
+        """Renews in batches, an account at a time, until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S / 4)
+            try:
+                await self.renew()
+            except RedisUnavailable as exc:
+                log.warning("leases_not_renewed", cause=str(exc), count=len(self._open))
+
+    async def renew(self, older_than_s: float = RENEW_S * 0.75) -> None:
+        """Renews what was not for a while; raises RedisUnavailable. An account whose hash is damaged keeps no other
+        back."""
+        now = monotonic()
+        accounts: dict[int, list[Reservation]] = defaultdict(list)
+        for reservation, renewed_at in self._open.values():
+            if now - renewed_at >= older_than_s:
+                accounts[reservation.record.account_id].append(reservation)
+        for account_id, reservations in accounts.items():
+            try:
+                await self._renew_account(account_id, reservations, now)
+            except ScriptFailed as exc:
+                log.error("account_not_renewed", account_id=account_id, cause=str(exc), count=len(reservations))
+
+    async def _renew_account(self, account_id: int, reservations: Sequence[Reservation], now: float) -> None:
+        await self._counters.announce(account_id)
+        lost = await self._counters.renew(account_id, [r.request_id for r in reservations])
+        for reservation in reservations:
+            # It may have ended while we asked.
+            if reservation.request_id not in self._open:
+                continue
+            self._open[reservation.request_id] = (reservation, now)
+            if reservation.request_id in lost:
+                metrics.LEASES_LOST.inc()
+                await self._take_again(reservation)

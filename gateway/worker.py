@@ -1,0 +1,267 @@
+"""The parts of one worker: made, opened and drained in one place."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from gateway import metrics
+from gateway.access_log import AccessLog
+from gateway.admit import Admission
+from gateway.domain.grants import KeyRecord
+from gateway.domain.ids import RequestIds
+from gateway.domain.keys import Peppers
+from gateway.limit_report import LimitView
+from gateway.proxy import Proxy
+from gateway.realtime.serve import Realtime
+from gateway.realtime.session import Bounds
+from gateway.settings import Settings
+from gateway.settle import Settlements
+from gateway.storage.changes import Changes
+from gateway.storage.counters.epochs import meet_run, raise_epochs
+from gateway.storage.counters.scripts import SCRIPTS, Counters
+from gateway.storage.counters.seeding import Seeder
+from gateway.storage.counters.state import LimitState
+from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.key_cache import KeyCache
+from gateway.storage.key_records import find_key_record
+from gateway.storage.ledger.writer import LedgerWriter
+from gateway.storage.postgres import new_pool
+from gateway.storage.redis import link, urls
+from gateway.storage.refusal_counts import RefusalCounts
+from gateway.tasks.check_drift import DriftCheck
+from gateway.tasks.maintain_partitions import PartitionKeeper
+from gateway.tasks.reap_leases import Reaper
+from gateway.tasks.renew_leases import LeaseKeeper
+from gateway.upstream.client import Patience, Upstream
+from gateway.upstream.pool import UpstreamPool
+from gateway.web.addresses import parse_networks
+from gateway.web.background import Background
+from gateway.web.bodies import BodyBudget
+
+log = structlog.get_logger(__name__)
+
+CLOCK_S: Final = 5.0
+MEASURE_S: Final = 1.0
+
+
+class Parts:
+    """Everything a worker holds. `open` returns while Postgres or Redis are away: readiness tells."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.background = Background()
+        self.ids = RequestIds()
+        url = settings.database_url.get_secret_value()
+        self.pool = new_pool(
+            url,
+            size=settings.database_pool_size,
+            behind_pgbouncer=settings.pgbouncer,
+            ca_file=settings.database_ca_file,
+            name="litemaas-gateway",
+        )
+        listen_url = settings.listen_database_url or settings.database_url
+        self.changes = Changes(
+            self.pool, listen_url.get_secret_value(), self._forget, ca_file=settings.database_ca_file
+        )
+        self.keys = KeyCache(
+            self._load_key,
+            hearing=lambda: self.changes.hearing,
+            last_contact=lambda: self.changes.last_contact,
+            grace_s=settings.keys_grace_s,
+        )
+        self.scripts = urls.connect(
+            settings.redis_url.get_secret_value(),
+            SCRIPTS,
+            timeout_s=settings.redis_timeout_s,
+            ca_file=settings.redis_ca_file,
+            on_connect=self._meet_redis,
+        )
+        self.counters = Counters(self.scripts)
+        self.ledger = LedgerWriter(
+            self.pool,
+            settings.state_dir / "journal",
+            most_bytes=settings.journal_max_bytes,
+            on_late=lambda rows: self.settlements.settle_late(rows),
+            on_event=metrics.count_ledger_event,
+        )
+        self.settlements = Settlements(self.counters, self.ledger)
+        self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
+        self.reaper = Reaper(self.counters, self.ledger)
+        self.admission = Admission(
+            self.counters,
+            self.ids,
+            seed=self.seeder.seed,
+            sweep_due=self.reaper.sweep_due,
+            free=self.settlements.free,
+            background=self.background,
+            allows_without_redis=settings.when_limits_unavailable == "allow",
+        )
+        self.refusals = RefusalCounts(self.pool)
+        self.partitions = PartitionKeeper(self.pool, retention_months=settings.usage_retention_months)
+        self.leases = LeaseKeeper(self.counters, self.admission.take_again)
+        self.limit_state = LimitState(self.counters, self.seeder)
+        self.limits = LimitView(self.limit_state, self.ids)
+        self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
+        self.trusted_proxies = parse_networks(settings.trusted_proxies)
+        self.access_log = AccessLog(is_on=settings.access_log, trusted_proxies=self.trusted_proxies)
+        self.drift = DriftCheck(self.counters, self.pool)
+
+    def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
+        self.keys.forget(letter, ids)
+
+    async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
+        digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
+        return await find_key_record(self.pool, digests)
+
+    async def _meet_redis(self, run_id: str) -> None:
+        try:
+            async with asyncio.timeout(2):
+                is_new = await meet_run(self.pool, run_id)
+                if unmetered := tuple(self.admission.unmetered):
+                    await raise_epochs(self.pool, unmetered)
+                    self.admission.unmetered.difference_update(unmetered)
+        except POSTGRES_FAILED as exc:
+            # Counters of an old snapshot may be trusted until Postgres is back.
+            log.warning("redis_run_not_recorded", cause=str(exc))
+            self.background.start(self._meet_redis_later(run_id), "meet-redis")
+            return
+        self.keys.forget("*", ())
+        log.info("redis_connected", run_id=run_id, is_new_run=is_new)
+        self.background.start(self._check_eviction(), "check-eviction")
+
+    async def _check_eviction(self) -> None:
+        await asyncio.sleep(1)
+        try:
+            policy = await self.counters.eviction_policy()
+        except (link.RedisUnavailable, link.ScriptFailed) as exc:
+            log.warning("redis_eviction_policy_unknown", cause=str(exc))
+            return
+        if policy and policy != "noeviction":
+            # Also volatile-*: our keys have a time to live, and are needed until then.
+            log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
+
+    async def _meet_redis_later(self, run_id: str) -> None:
+        await asyncio.sleep(1)
+        await self._meet_redis(run_id)
+
+    async def open(self) -> Proxy:
+        """Starts everything and returns what forwards calls."""
+        settings = self.settings
+        await self.pool
+        self.ledger.open()
+        await self.scripts.open()
+        self.access_log.start()
+        patience = Patience(
+            connect_s=settings.connect_timeout_s,
+            first_byte_s=settings.first_byte_timeout_s,
+            idle_s=settings.idle_timeout_s,
+        )
+        key, ca_file = settings.litellm_api_key.get_secret_value(), settings.litellm_ca_file
+        connections = settings.upstream_connections
+        self.upstream = UpstreamPool(
+            [
+                Upstream(url, api_key=key, patience=patience, connections=connections, ca_file=ca_file)
+                for url in settings.litellm_urls
+            ]
+        )
+        for name, work in (
+            ("changes", self.changes.run),
+            ("ledger", self.ledger.run),
+            ("partitions", self.partitions.run),
+            ("settlements", self.settlements.run),
+            ("leases", self.leases.run),
+            ("reaper", self.reaper.run),
+            ("drift", self.drift.run),
+            ("refusals", self.refusals.run),
+            ("clock", self._keep_clock),
+            ("metrics", self._keep_measured),
+        ):
+            self.background.keep(work, name)
+        return Proxy(
+            ids=self.ids,
+            peppers=Peppers.parse(settings.key_peppers.get_secret_value()),
+            keys=self.keys,
+            admission=self.admission,
+            upstream=self.upstream,
+            settlements=self.settlements,
+            leases=self.leases,
+            ledger=self.ledger,
+            refusals=self.refusals,
+            trusted_proxies=self.trusted_proxies,
+            access_log=self.access_log,
+            bodies=self.bodies,
+            max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+            upload_folder=settings.state_dir / "uploads",
+        )
+
+    def new_realtime(self, proxy: Proxy) -> Realtime:
+        """What serves realtime sessions."""
+        return Realtime(
+            proxy=proxy,
+            counters=self.counters,
+            state=self.limit_state,
+            bounds=Bounds(session_s=self.settings.session_max_s, silence_s=self.settings.idle_timeout_s),
+            allows_without_redis=self.settings.when_limits_unavailable == "allow",
+        )
+
+    async def _keep_clock(self) -> None:
+        # Request ids carry Redis's time: it decides which window a call is in, for all gateways alike.
+        while True:
+            try:
+                before = self.ids.new().int >> 80
+                now_ms = await self.counters.now_ms()
+                after = self.ids.new().int >> 80
+                self.ids.offset_ms += now_ms - (before + after) // 2
+            except link.RedisUnavailable:
+                pass  # said by the link; the last known offset stays
+            await asyncio.sleep(CLOCK_S)
+
+    async def _keep_measured(self) -> None:
+        # Not only when scraped: one worker answers for all, by what each last wrote.
+        while True:
+            self.measure()
+            await asyncio.sleep(MEASURE_S)
+
+    async def close(self) -> None:
+        """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""
+        timeout_s = self.settings.drain_timeout_s
+        await self.settlements.drain(timeout_s / 2)
+        await self.background.stop()
+        await self.settlements.drain(timeout_s / 4)
+        await self.refusals.write()
+        await self.ledger.close(timeout_s / 4)
+        # Rows that no journal took are settled only now that Postgres has them.
+        await self.settlements.drain(timeout_s / 4)
+        await self.upstream.close()
+        await asyncio.to_thread(self.access_log.close)
+        await self.scripts.close()
+        try:
+            async with asyncio.timeout(2):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def check(self) -> dict[str, bool]:
+        """What readiness looks at: a part that is away, by name."""
+        try:
+            await self.pool.fetchval("SELECT 1", timeout=1)
+            is_postgres_there = True
+        except POSTGRES_FAILED:
+            is_postgres_there = False
+        return {
+            "postgres": is_postgres_there,
+            "redis": self.scripts.is_connected,
+            "ledger": self.ledger.is_accepting,
+        }
+
+    def measure(self) -> None:
+        """Sets the gauges that are looked up rather than counted."""
+        metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal.size_bytes)
+        metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not self.ledger.journal.is_writable)
+        metrics.LEDGER_LEFT_BYTES.set(self.ledger.bytes_left)
+        metrics.LEDGER_ROWS_WAITING.set(self.ledger.rows_waiting)
+        metrics.LEDGER_WAITING.set(self.ledger.waiting_s)
+        metrics.SETTLEMENTS_WAITING.set(len(self.settlements))
+        metrics.CACHED_KEYS.set(len(self.keys))
