@@ -23,7 +23,7 @@ VERSION_BYTES: Final = 2
 DERIVED: Final = 2**15
 
 
-class SealError(Exception):
+class EncryptionError(Exception):
     """Something sealed that can not be opened; the message says why and what to do, never what is in it."""
 
 
@@ -59,40 +59,40 @@ class SecretKeys:
         """The version that seals."""
         return max(self.keys)
 
-    def seal(self, secret: bytes, *, purpose: str, row: object) -> bytes:
+    def encrypt(self, secret: bytes, *, purpose: str, row: object) -> bytes:
         """`secret` for this row and purpose only."""
         # Here and not above: it takes long to load, and most commands never seal anything.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         version, nonce = self.newest, secrets.token_bytes(NONCE_BYTES)
-        sealed = AESGCM(self._derive(version, purpose)).encrypt(nonce, secret, _about(version, purpose, row))
-        return (version | DERIVED).to_bytes(VERSION_BYTES) + nonce + sealed
+        encrypted = AESGCM(self._derive(version, purpose)).encrypt(nonce, secret, _about(version, purpose, row))
+        return (version | DERIVED).to_bytes(VERSION_BYTES) + nonce + encrypted
 
-    def open(self, sealed: bytes, *, purpose: str, row: object) -> bytes:
-        """What was sealed for this row and purpose; raises SealError."""
+    def decrypt(self, encrypted: bytes, *, purpose: str, row: object) -> bytes:
+        """What was sealed for this row and purpose; raises EncryptionError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        head = int.from_bytes(sealed[:VERSION_BYTES])
+        head = int.from_bytes(encrypted[:VERSION_BYTES])
         version = head & ~DERIVED
         if version not in self.keys:
-            raise SealError(
+            raise EncryptionError(
                 f"The secret of {purpose} {row} was sealed under version {version}, which LITEMAAS_SECRET_KEYS does "
                 "not have: add that version again, then run 'litemaas secrets rotate' before it goes."
             )
         key = self._derive(version, purpose) if head & DERIVED else self.keys[version]
-        nonce, rest = sealed[VERSION_BYTES : VERSION_BYTES + NONCE_BYTES], sealed[VERSION_BYTES + NONCE_BYTES :]
+        nonce, rest = encrypted[VERSION_BYTES : VERSION_BYTES + NONCE_BYTES], encrypted[VERSION_BYTES + NONCE_BYTES :]
         try:
             return AESGCM(key).decrypt(nonce, rest, _about(version, purpose, row))
         except (InvalidTag, ValueError):
-            raise SealError(
+            raise EncryptionError(
                 f"The secret of {purpose} {row} does not open with version {version} of LITEMAAS_SECRET_KEYS: that "
                 "version holds another key than the one it was sealed with, or the row was changed."
             ) from None
 
-    def is_newest(self, sealed: bytes) -> bool:
+    def is_newest(self, encrypted: bytes) -> bool:
         """Whether it would be sealed the same way today; else it wants to be sealed anew."""
-        return int.from_bytes(sealed[:VERSION_BYTES]) == self.newest | DERIVED
+        return int.from_bytes(encrypted[:VERSION_BYTES]) == self.newest | DERIVED
 
     def sign(self, text: str, *, purpose: str) -> str:
         """The signature of `text`, in hex."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from admin_api.storage.accounts import ROLES, Role
+from gateway.domain.roles import ROLES, Role
 from gateway.web.addresses import parse_networks
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}

@@ -115,7 +115,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         behind_pgbouncer=settings.pgbouncer,
         ca_file=settings.database_ca_file,
         name="litemaas-admin",
-        plans_anew=True,
+        replans=True,
         wait_s=POOL_WAIT_S,
     )
     background = Background()

@@ -25,13 +25,13 @@ from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.smtp import MailServer
-from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
 
-LEAST_TOKEN_LENGTH: Final = 32
+MIN_TOKEN_LENGTH: Final = 32
 # 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
-LEAST_DIFFERENT_CHARACTERS: Final = 8
+MIN_DIFFERENT_CHARACTERS: Final = 8
 # What examples and templates put where a secret belongs.
 KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
 
@@ -112,7 +112,7 @@ class CounterSettings(DatabaseSettings):
         return value
 
 
-class CatalogueSettings(DatabaseSettings):
+class LiteLLMSettings(DatabaseSettings):
     """For commands that ask LiteLLM what it serves."""
 
     litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, commas between")
@@ -143,12 +143,12 @@ class SecretSettings(DatabaseSettings):
         return value
 
     @property
-    def sealing_keys(self) -> SecretKeys:
+    def encryption_keys(self) -> SecretKeys:
         """SECRET_KEYS, parsed."""
         return SecretKeys.parse(self.secret_keys.get_secret_value())
 
 
-class NewsSettings(_Settings):
+class NotificationSettings(_Settings):
     """When people are told, and how it reaches them."""
 
     alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between looks at what was used")
@@ -188,9 +188,9 @@ class NewsSettings(_Settings):
         return value
 
     @property
-    def rules(self) -> ReceiverRules:
+    def rules(self) -> WebhookURLRules:
         """Where webhooks may lead."""
-        return ReceiverRules(self.webhook_allow_http, self.webhook_networks)
+        return WebhookURLRules(self.webhook_allow_http, self.webhook_networks)
 
     @property
     def mail_server(self) -> MailServer | None:
@@ -200,17 +200,17 @@ class NewsSettings(_Settings):
         return MailServer(self.smtp_url, self.mail_from, self.smtp_ca_file)
 
 
-class WebhookSettings(SecretSettings, NewsSettings):
+class WebhookSettings(SecretSettings, NotificationSettings):
     """For commands that make webhooks: what seals their secrets, and where they may lead."""
 
 
-class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings, LoginSettings):
+class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSettings, LoginSettings):
     """The admin API's own."""
 
     @property
     def sender(self) -> Sender:
         """How news are sent."""
-        return Sender(keys=self.sealing_keys, mail=self.mail_server, rules=self.rules, ca_file=self.webhook_ca_file)
+        return Sender(keys=self.encryption_keys, mail=self.mail_server, rules=self.rules, ca_file=self.webhook_ca_file)
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")
@@ -231,9 +231,9 @@ class Settings(KeySettings, CatalogueSettings, SecretSettings, NewsSettings, Log
     @classmethod
     def _check_admin_token(cls, value: SecretStr) -> SecretStr:
         token = value.get_secret_value()
-        if len(token) < LEAST_TOKEN_LENGTH or not token.isascii():
-            raise ValueError(f"{LEAST_TOKEN_LENGTH} random ASCII characters or more")
-        if len(set(token)) < LEAST_DIFFERENT_CHARACTERS or any(word in token.lower() for word in KNOWN_DEFAULTS):
+        if len(token) < MIN_TOKEN_LENGTH or not token.isascii():
+            raise ValueError(f"{MIN_TOKEN_LENGTH} random ASCII characters or more")
+        if len(set(token)) < MIN_DIFFERENT_CHARACTERS or any(word in token.lower() for word in KNOWN_DEFAULTS):
             raise ValueError("looks like a default from an example; make a random one: openssl rand -hex 32")
         return value
 

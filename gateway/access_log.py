@@ -25,7 +25,7 @@ WRITE_S: Final = 0.1
 # What a pipe takes as a whole: other workers write to the same one.
 AT_ONCE: Final = 4096
 # Lines that wait for an output that takes nothing; more are dropped and counted.
-MOST_WAITING: Final = 100_000
+MAX_WAITING: Final = 100_000
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET"})
 OTHER: Final = "other"
 
@@ -94,8 +94,8 @@ class AccessLog:
         peer = scope["client"][0] if scope.get("client") else ""
         client = _peer(peer)
         if self._trusted:
-            told = client_address(peer, scope["headers"], self._trusted)
-            client = None if told is None else str(told)
+            reported = client_address(peer, scope["headers"], self._trusted)
+            client = None if reported is None else str(reported)
         return Line(time(), method if method in METHODS else OTHER, path, client)
 
     def end(self, line: Line) -> None:
@@ -103,7 +103,7 @@ class AccessLog:
         began_at: Any = line.timestamp
         # A clock that was set back makes no call end before it began.
         line.total_ms = max(0, round((time() - began_at) * 1000))
-        if len(self._lines) < MOST_WAITING:
+        if len(self._lines) < MAX_WAITING:
             self._lines.append(line)
         else:
             metrics.LINES_DROPPED.inc()

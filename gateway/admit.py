@@ -21,7 +21,7 @@ from gateway.domain.limits import BUCKET_KINDS
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
-from gateway.domain.reservation_plan import Plan, make_plan
+from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
 from gateway.storage.counters.layout import PackedLimits, pack_entries
@@ -32,12 +32,12 @@ from gateway.web.background import Background
 log = structlog.get_logger(__name__)
 
 # A seed answers all but a race with another loss; a late window needs one new id.
-MOST_TRIES: Final = 5
+MAX_TRIES: Final = 5
 # Before a concurrency limit refuses, it is asked once more.
 SLOT_WAIT_S: Final = 0.05
 # Reapers forget an account that nobody names for ten minutes.
 ANNOUNCE_S: Final = 60.0
-MOST_HISTORIES: Final = 50_000
+MAX_HISTORIES: Final = 50_000
 # What a model may answer at most where nobody says.
 UNKNOWN_MAXIMUM: Final = 4096
 
@@ -75,8 +75,8 @@ class LimitExceeded(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _PackedPlan:
-    plan: Plan
+class _PackedReservation:
+    plan: ReservationPlan
     packed: PackedLimits
 
 
@@ -88,7 +88,7 @@ class Admission:
         counters: Counters,
         ids: RequestIds,
         *,
-        seed: Callable[[KeyRecord, Plan, tuple[int, ...]], Awaitable[None]],
+        seed: Callable[[KeyRecord, ReservationPlan, tuple[int, ...]], Awaitable[None]],
         sweep_due: Callable[[int], None],
         free: Callable[[int, UUID], None],
         background: Background,
@@ -108,7 +108,7 @@ class Admission:
         self._announced: dict[int, float] = {}
         self._allows_without_redis = allows_without_redis
         self._clock = clock
-        self._plans: WeakKeyDictionary[Grant, _PackedPlan] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
         self._ratios: dict[int, PromptRatio] = {}
         self._histories: dict[tuple[int, int], CompletionHistory] = {}
 
@@ -153,7 +153,7 @@ class Admission:
         request_id = reservation.request_id
         self._announce(record.account_id)
         has_waited = False
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             start_ms = milliseconds_of(request_id)
             plan = self._plan(grant, record, start_ms)
             try:
@@ -198,7 +198,7 @@ class Admission:
     def _announce(self, account_id: int) -> None:
         now = self._clock()
         if now - self._announced.get(account_id, -ANNOUNCE_S) >= ANNOUNCE_S:
-            if len(self._announced) >= MOST_HISTORIES:
+            if len(self._announced) >= MAX_HISTORIES:
                 self._announced.clear()
             self._announced[account_id] = now
             # In the same write as the reserve that follows; the caller does not wait for it.
@@ -216,7 +216,7 @@ class Admission:
         are left out. Raises RedisUnavailable."""
         record, grant = reservation.record, reservation.grant
         now_ms = milliseconds_of(self._ids.new())
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             plan = self._plan(grant, record, now_ms)
             start_ms = milliseconds_of(reservation.request_id)
             entries = [e for e in plan.plan.entries if e.b == 0 or e.a <= start_ms < e.b]
@@ -258,20 +258,20 @@ class Admission:
             if t.limit.shadow and t.refuses:
                 metrics.SHADOW_REFUSALS.labels(t.limit.level, t.limit.kind).inc()
 
-    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int) -> _PackedPlan:
+    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int) -> _PackedReservation:
         known = self._plans.get(grant)
         if known is None or not known.plan.from_ms <= at_ms < known.plan.until_ms:
-            plan = make_plan(grant, record.time_zone, record.epoch, at_ms)
-            known = self._plans[grant] = _PackedPlan(plan, pack_entries(plan.entries))
+            plan = make_reservation_plan(grant, record.time_zone, record.epoch, at_ms)
+            known = self._plans[grant] = _PackedReservation(plan, pack_entries(plan.entries))
         return known
 
-    def _estimate(self, record: KeyRecord, grant: Grant, call: Call, plan: Plan) -> Estimate:
+    def _estimate(self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan) -> Estimate:
         ratio = self._ratios.get(grant.model_id)
         prompt = round(call.prompt_tokens * (ratio.value if ratio else 1.0))
         history = self._histories.get((record.key_id, grant.model_id))
         completion = expected_completion(history, call.maximum, call.choices)
-        if plan.most_completion is not None:
-            completion = min(completion, plan.most_completion)
+        if plan.max_completion is not None:
+            completion = min(completion, plan.max_completion)
         maximum = 0
         if plan.has_maximum:
             one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
@@ -285,21 +285,21 @@ class Admission:
             prompt_only = 0
             if plan.has_cost:
                 prompt_only = cost_nano_usd(grant.price, replace(units, completion_tokens=0))
-            most = 0
+            upper_bound = 0
             if plan.has_maximum:
                 longest = units
                 if not call.counts_no_tokens:
                     answer = maximum - call.prompt_bytes
                     longest = replace(units, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
-                most = cost_nano_usd(grant.price, longest)
-            cost = (prompt_only, whole - prompt_only, most)
+                upper_bound = cost_nano_usd(grant.price, longest)
+            cost = (prompt_only, whole - prompt_only, upper_bound)
         return Estimate(tokens=(prompt, completion, maximum), cost=cost)
 
     def learn(self, reservation: Reservation, usage: Usage) -> None:
         """Takes what a completed call really used into the next estimates."""
         model_id = reservation.grant.model_id
         self._ratios.setdefault(model_id, PromptRatio()).learn(reservation.raw_prompt_tokens, usage.prompt_tokens)
-        if len(self._histories) >= MOST_HISTORIES:
+        if len(self._histories) >= MAX_HISTORIES:
             self._histories.pop(next(iter(self._histories)))
         key = (reservation.record.key_id, model_id)
         history = self._histories.setdefault(key, CompletionHistory())

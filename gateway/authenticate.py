@@ -17,19 +17,19 @@ def read_key(authorization: list[bytes], others: list[bytes]) -> str:
 
     Raises `missing_api_key`, `conflicting_api_keys` or `invalid_api_key`.
     """
-    told = set()
+    reported = set()
     for value in authorization:
         scheme, _, secret = value.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer":
             raise GatewayError("invalid_api_key", f"This authorization scheme is not supported. {HOW_TO_SEND}")
-        told.add(secret.strip())
-    told.update(value.decode("latin-1").strip() for value in others)
-    told.discard("")
-    if not told:
+        reported.add(secret.strip())
+    reported.update(value.decode("latin-1").strip() for value in others)
+    reported.discard("")
+    if not reported:
         raise GatewayError("missing_api_key", f"No API key was sent. {HOW_TO_SEND}")
-    if len(told) > 1:
+    if len(reported) > 1:
         raise GatewayError("conflicting_api_keys", "The request carries different API keys; send one.")
-    key = told.pop()
+    key = reported.pop()
     if not is_well_formed(key):
         raise GatewayError("invalid_api_key", "This is not a key of this gateway, or it has a typo. Check it.")
     return key

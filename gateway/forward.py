@@ -21,8 +21,8 @@ PASSED_HEADERS: Final = {
     b"openai-beta": "openai-beta",
     b"traceparent": "traceparent",
 }
-LARGEST_ERROR: Final = 64 * 1024
-MOST_DIGITS: Final = 12
+MAX_ERROR: Final = 64 * 1024
+MAX_DIGITS: Final = 12
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 # LiteLLM's own key was refused, or its upstream's: neither is the caller's doing.
 STATUSES_OF_OURS: Final = {401: 502, 403: 502, 408: 504}
@@ -59,25 +59,27 @@ async def read_refusal(answer: Answer) -> GatewayError:
     to try again."""
     body = b""
     try:
-        while len(body) < LARGEST_ERROR and (chunk := await answer.read()):
+        while len(body) < MAX_ERROR and (chunk := await answer.read()):
             body += chunk
     except (UpstreamBroken, UpstreamSilent):
         pass  # what came says enough: the status is known
-    told = _told(body)
-    error = GatewayError("upstream_error", str(told.get("message") or f"The model server answered {answer.status}."))
+    reported = _reported(body)
+    error = GatewayError(
+        "upstream_error", str(reported.get("message") or f"The model server answered {answer.status}.")
+    )
     # A redirect is followed by nobody: it means that the address is wrong.
     error.status = 502 if answer.status < 400 else STATUSES_OF_OURS.get(answer.status, answer.status)
     if error.status == answer.status:
-        error.type = str(told.get("type") or error.type)
+        error.type = str(reported.get("type") or error.type)
     else:
         # Its words may speak of a key that is not the caller's.
         error.message = f"The model server refused the gateway's request ({answer.status})."
         if answer.status == 408:
             error = GatewayError("upstream_timeout", "The model did not answer in time.")
-    code = told.get("code")
+    code = reported.get("code")
     if isinstance(code, str) and code and not code.isdigit() and error.status < 500:
         error.code = code
-    if isinstance(param := told.get("param"), str):
+    if isinstance(param := reported.get("param"), str):
         error.param = param
     error.headers.update(_retry_headers(answer.headers, error))
     return error
@@ -86,32 +88,32 @@ async def read_refusal(answer: Answer) -> GatewayError:
 def _retry_headers(headers: Mapping[str, str], error: GatewayError) -> dict[str, str]:
     """What SDKs go by, from LiteLLM or, under another name, from the provider behind it. `retry-after` is in whole
     seconds, rounded up: fractions, which some providers send, are told in `retry-after-ms`."""
-    told = {}
+    reported = {}
 
     def find(name: str) -> str:
         return headers.get(name) or headers.get(f"llm_provider-{name}") or ""
 
     if (wait_s := _count(find("retry-after"))) is not None:
-        told["retry-after"] = str(math.ceil(wait_s))
+        reported["retry-after"] = str(math.ceil(wait_s))
         if wait_s % 1:
-            told["retry-after-ms"] = str(math.ceil(wait_s * 1000))
+            reported["retry-after-ms"] = str(math.ceil(wait_s * 1000))
     if (wait_ms := _count(find("retry-after-ms"))) is not None:
-        told["retry-after-ms"] = str(math.ceil(wait_ms))
+        reported["retry-after-ms"] = str(math.ceil(wait_ms))
     should_retry = find("x-should-retry").lower()
     if should_retry in ("true", "false"):
-        told["x-should-retry"] = should_retry
+        reported["x-should-retry"] = should_retry
     elif error.code == "insufficient_quota":
         # Providers leave it to the code, which SDKs do not look at.
-        told["x-should-retry"] = "false"
-    return told
+        reported["x-should-retry"] = "false"
+    return reported
 
 
 def _count(text: str) -> float | None:
     """A number that is not negative and at most as long as a person would write it; dates are none."""
-    return float(text) if len(text) <= MOST_DIGITS and _NUMBER.fullmatch(text) else None
+    return float(text) if len(text) <= MAX_DIGITS and _NUMBER.fullmatch(text) else None
 
 
-def _told(body: bytes) -> dict[str, Any]:
+def _reported(body: bytes) -> dict[str, Any]:
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -6,19 +6,19 @@ from typing import Any
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
-from gateway.domain.limit_views import view_limit
+from gateway.domain.limit_json import limit_json
 from gateway.storage.counters.state import LimitState
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 
-class LimitView:
+class LimitReport:
     """Answers from the counters as they are."""
 
     def __init__(self, state: LimitState, ids: RequestIds) -> None:
         self._state = state
         self._ids = ids
 
-    async def view(self, record: KeyRecord) -> dict[str, Any]:
+    async def report(self, record: KeyRecord) -> dict[str, Any]:
         """All limits of all models of the key, each once; `models` names those it is for, None: all.
 
         Raises `limits_unavailable`."""
@@ -39,5 +39,5 @@ class LimitView:
         data = []
         for t in taken:
             only = models[t.limit.id] if t.limit.level in ("key_model", "subscription") else None
-            data.append(view_limit(t, now_ms) | {"models": only})
+            data.append(limit_json(t, now_ms) | {"models": only})
         return {"object": "list", "data": data}

@@ -15,7 +15,7 @@ from gateway.access_log import OTHER, Line
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
-from gateway.endpoints.listing import view_model, view_models
+from gateway.endpoints.listing import model_report, models_report
 from gateway.endpoints.realtime import PATH as SESSION_PATH
 from gateway.endpoints.registry import ENDPOINTS, Endpoint
 from gateway.proxy import Head, Proxy, refuse_model_in_query
@@ -25,7 +25,7 @@ from gateway.web.errors import send_error
 from gateway.web.logs import configure_logs
 from gateway.web.responses import Receive, Scope, Send, send_json
 from gateway.web.websockets import refuse_upgrade
-from gateway.worker import Parts
+from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +49,11 @@ class Gateway:
     """Routes by exact path: an allow-list. Health, metrics and the lifespan are Starlette's."""
 
     def __init__(self, settings: Settings) -> None:
-        self.parts = Parts(settings)
+        self.worker = Worker(settings)
         self._proxy: Proxy | None = None
         self._realtime: Realtime | None = None
         # Read by BoundedWebSocket.
-        self.largest_message = settings.max_message_bytes
+        self.max_message = settings.max_message_bytes
         self._multiprocess_folder = settings.prometheus_multiproc_dir
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in ENDPOINTS:
@@ -73,12 +73,12 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self._proxy = await self.parts.open()
-        self._realtime = self.parts.new_realtime(self._proxy)
+        self._proxy = await self.worker.open()
+        self._realtime = self.worker.new_realtime(self._proxy)
         try:
             yield
         finally:
-            await self.parts.close()
+            await self.worker.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,8 +97,8 @@ class Gateway:
         if scope["path"] in SESSION_PATHS and self._realtime is not None:
             await self._realtime.serve(scope, receive, send)
             return
-        request_id = str(self.parts.ids.new())
-        line = self.parts.access_log.begin("WEBSOCKET", OTHER, scope)
+        request_id = str(self.worker.ids.new())
+        line = self.worker.access_log.begin("WEBSOCKET", OTHER, scope)
         await receive()  # websocket.connect
         error = GatewayError("not_found", f"There is no WebSocket {scope['path'][:200]} here.")
         if self._realtime is None:
@@ -107,15 +107,15 @@ class Gateway:
         if line is not None:
             line.request_id = request_id
             line.refused(error.status, error.code)
-            self.parts.access_log.end(line)
+            self.worker.access_log.end(line)
         await refuse_upgrade(scope, send, error, request_id)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
-        request_id = self.parts.ids.new()
+        request_id = self.worker.ids.new()
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if _model_of(path) else None)
-        line = self.parts.access_log.begin(scope["method"], self._route_of(path), scope)
+        line = self.worker.access_log.begin(scope["method"], self._route_of(path), scope)
         try:
             if path in SESSION_PATHS:
                 message = f"{path} is a WebSocket: ask for the upgrade."
@@ -142,7 +142,7 @@ class Gateway:
         finally:
             if line is not None:
                 line.request_id = str(request_id)
-                self.parts.access_log.end(line)
+                self.worker.access_log.end(line)
 
     def _route_of(self, path: str) -> str:
         """The route's own constant for the access log: a path may hold what a caller wrote."""
@@ -151,13 +151,13 @@ class Gateway:
         return "/v1/models/{model}" if _model_of(path) else OTHER
 
     async def _list_models(self, record: KeyRecord, _: Scope) -> object:
-        return view_models(record)
+        return models_report(record)
 
     async def _show_model(self, record: KeyRecord, scope: Scope) -> object:
-        return view_model(find_grant(record, _model_of(scope["path"])))
+        return model_report(find_grant(record, _model_of(scope["path"])))
 
     async def _list_limits(self, record: KeyRecord, _: Scope) -> object:
-        return await self.parts.limits.view(record)
+        return await self.worker.limits.report(record)
 
     async def _authenticate(self, scope: Scope, line: Line | None) -> KeyRecord:
         if self._proxy is None:
@@ -168,13 +168,13 @@ class Gateway:
         return JSONResponse({"status": "alive"})
 
     async def _ready(self, _: Request) -> Response:
-        parts = await self.parts.check()
+        parts = await self.worker.check()
         is_ready = all(parts.values())
         body = {"status": "ready" if is_ready else "not ready", "parts": parts}
         return JSONResponse(body, 200 if is_ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
-        self.parts.measure()
+        self.worker.measure()
         return Response(metrics.scrape(self._multiprocess_folder), media_type=PROMETHEUS_TYPE)
 
 

@@ -13,9 +13,9 @@ from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.usage_parsing import Reader, estimate_answer, read_answer
 
 # An event larger than this passes unread: it is not held back, nor looked into.
-LARGEST_EVENT: Final = 1024 * 1024
+MAX_EVENT: Final = 1024 * 1024
 # A whole answer larger than this is passed on all the same, and charged by the estimate.
-LARGEST_ANSWER: Final = 64 * 1024 * 1024
+MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class Meter(Protocol):
@@ -60,16 +60,16 @@ class AnswerMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
-        if self._size <= LARGEST_ANSWER:
+        if self._size <= MAX_ANSWER:
             self._parts.append(chunk)
         return chunk
 
     def finish(self) -> bytes:
-        if self._size <= LARGEST_ANSWER:
+        if self._size <= MAX_ANSWER:
             whole = b"".join(self._parts)
             if (reading := self._read(whole)) is not None:
                 self.usage, self.cost_usd, self.model = reading.usage, reading.cost_usd, reading.model
-            if self.usage is None and self._size <= LARGEST_EVENT:
+            if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
         return b""
 
@@ -124,7 +124,7 @@ class StreamMeter:
         return self.feed(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 
     def _hold(self, rest: bytes, passes: bytes) -> bytes:
-        if self._passes_unread or len(rest) > LARGEST_EVENT:
+        if self._passes_unread or len(rest) > MAX_EVENT:
             # All of it, but for a newline that may be the first half of the event's end.
             end = len(rest) - rest.endswith(b"\n")
             self._passes_unread, self._held = True, rest[end:]

@@ -33,7 +33,7 @@ from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnre
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import Network, client_address
 from gateway.web.bodies import BodyBudget, ClientLeft, read_body
-from gateway.web.disconnects import interrupt_on_hang_up
+from gateway.web.disconnects import interrupt_on_disconnect
 from gateway.web.errors import identity, send_error
 from gateway.web.responses import RawHeaders, Receive, Scope, Send
 from gateway.web.uploads import read_upload
@@ -41,7 +41,7 @@ from gateway.web.uploads import read_upload
 log = structlog.get_logger(__name__)
 
 # Nobody escapes a name this often; without a bound a long one would keep the worker busy for minutes.
-MOST_UNQUOTES: Final = 5
+MAX_UNQUOTES: Final = 5
 UPSTREAM_FAILURES: Final = (UpstreamUnreachable, UpstreamBroken, UpstreamSilent)
 
 
@@ -142,8 +142,8 @@ class Proxy:
             if endpoint.parse_upload is None:
                 yield endpoint.parse(await read_body(receive, head.content_length, self.max_body_bytes, held))
                 return
-            size, most = head.content_length, self.max_upload_bytes
-            upload = await read_upload(receive, head.content_type, size, most, held, self.upload_folder)
+            size, upper_bound = head.content_length, self.max_upload_bytes
+            upload = await read_upload(receive, head.content_type, size, upper_bound, held, self.upload_folder)
             try:
                 yield endpoint.parse_upload(upload)
             finally:
@@ -196,21 +196,21 @@ class Proxy:
         """From the reservation on, however it ends, exactly one row is recorded and the lease settled."""
         record, request_id = reservation.record, str(reservation.request_id)
         relay = Relay(send)
-        status, told_cost, refusal = 499, None, None
+        status, reported_cost, refusal = 499, None, None
         answers = [*reservation.headers, *identity(request_id, endpoint.error_shape)]
         to_upstream = upstream_headers(head.passed, request_id, f"account-{record.account_id}")
         metrics.IN_FLIGHT.inc()
         if reservation.is_leased:
             self.leases.add(reservation)
         try:
-            with interrupt_on_hang_up(receive):
+            with interrupt_on_disconnect(receive):
                 async with self.upstream.open(endpoint.path, to_upstream, call.body) as answer:
                     status = answer.status
                     if status >= 300:
                         relay.ending = "refused_upstream"
                         refusal = await read_refusal(answer)
                     else:
-                        told_cost = cost_in_header(answer.headers)
+                        reported_cost = cost_in_header(answer.headers)
                         strips_usage = not call.wants_usage
                         await relay.carry(answer, answers, endpoint, request_id, strips_usage=strips_usage)
         except UPSTREAM_FAILURES as failure:
@@ -229,7 +229,7 @@ class Proxy:
             if refusal is not None:
                 status = refusal.status
                 relay.error_code = refusal.code
-            self._close(endpoint, call, reservation, relay, status, started_at, told_cost, line)
+            self._close(endpoint, call, reservation, relay, status, started_at, reported_cost, line)
         if refusal is not None:
             raise refusal
 
@@ -241,7 +241,7 @@ class Proxy:
         relay: Relay,
         status: int,
         started_at: float,
-        told_cost: float | None,
+        reported_cost: float | None,
         line: Line | None,
     ) -> None:
         first, meter = relay.first_byte_at, relay.meter
@@ -249,7 +249,7 @@ class Proxy:
             ending=relay.ending,
             status=status,
             usage=meter.usage,
-            cost_usd=told_cost if meter.cost_usd is None else meter.cost_usd,
+            cost_usd=reported_cost if meter.cost_usd is None else meter.cost_usd,
             model_served=meter.model,
             passed_tokens=0 if meter.usage or call.counts_no_tokens or call.maximum == 0 else meter.passed_tokens,
             has_passed=relay.has_passed,
@@ -259,8 +259,8 @@ class Proxy:
         )
         estimate, _ = call.expected_units(reservation.grant.price)
         if not call.counts_no_tokens:
-            told = {"prompt_tokens": reservation.prompt_tokens, "completion_tokens": reservation.completion_tokens}
-            estimate = replace(estimate, **told)
+            reported = {"prompt_tokens": reservation.prompt_tokens, "completion_tokens": reservation.completion_tokens}
+            estimate = replace(estimate, **reported)
         row = make_row(
             reservation.request_id,
             reservation.record,
@@ -292,7 +292,7 @@ def refuse_model_in_query(query: bytes) -> None:
 
 def _unquote(name: bytes) -> bytes | None:
     """Until nothing changes, for a proxy on the way may unquote once more; None: it is escaped too often."""
-    for _ in range(MOST_UNQUOTES):
+    for _ in range(MAX_UNQUOTES):
         plain = unquote_to_bytes(name.replace(b"+", b" "))
         if plain == name:
             return name

@@ -14,7 +14,7 @@ from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
 
 NANO: Final = 1_000_000_000
-LONGEST_TOLD: Final = 255
+MAX_REPORTED: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def make_row(
         subscription_id=grant.subscription_id,
         model_id=grant.model_id,
         model_asked=grant.model_name,
-        model_served=_told(outcome.model_served),
+        model_served=_reported(outcome.model_served),
         endpoint=endpoint,
         streamed=call.is_streamed,
         status=outcome.status,
@@ -82,27 +82,29 @@ def make_row(
         total_ms=outcome.total_ms,
         estimated=why is not None,
         estimated_why=why,
-        error_code=_told(outcome.error_code),
+        error_code=_reported(outcome.error_code),
     )
 
 
-def _told(text: str | None) -> str | None:
+def _reported(text: str | None) -> str | None:
     """What the upstream says of itself, as Postgres takes it: no NUL, not longer than a name."""
-    return None if text is None else text.replace("\0", "")[:LONGEST_TOLD]
+    return None if text is None else text.replace("\0", "")[:MAX_REPORTED]
 
 
 def _charged(call: Call, outcome: Outcome, estimate: Usage, price: Price | None) -> tuple[Usage, EstimatedWhy | None]:
     if outcome.ending in ("refused_upstream", "unreachable") or (call.is_free and outcome.ending == "completed"):
         return Usage(), None
     units, is_guess = call.expected_units(price)
-    told = outcome.usage
-    if told is not None and is_guess and told.total_tokens == 0 and told.audio_ms:
+    reported = outcome.usage
+    if reported is not None and is_guess and reported.total_tokens == 0 and reported.audio_ms:
         # LiteLLM tells how long a sound is where the model told nothing; this model is priced by tokens.
-        return tokens_of_sound(told.audio_ms), "no_usage"
-    if told is not None:
+        return tokens_of_sound(reported.audio_ms), "no_usage"
+    if reported is not None:
         if not (units.images or units.characters or units.queries):
-            return told, outcome.usage_why
-        return replace(told, images=units.images, characters=units.characters, queries=units.queries), outcome.usage_why
+            return reported, outcome.usage_why
+        return replace(
+            reported, images=units.images, characters=units.characters, queries=units.queries
+        ), outcome.usage_why
     passed = replace(estimate, completion_tokens=outcome.passed_tokens)
     if outcome.ending == "completed":
         # Told by nobody, but known from the request.

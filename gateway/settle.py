@@ -18,7 +18,7 @@ from gateway.storage.redis.link import RedisUnavailable
 log = structlog.get_logger(__name__)
 
 # Settlements that wait for Redis. Older ones are dropped: their leases are reaped, and their rows are in the ledger.
-MOST_WAITING: Final = 200_000
+MAX_WAITING: Final = 200_000
 RETRY_S: Final = 0.2
 # Scripts sent at once: Redis runs them one by one anyway.
 BATCH: Final = 256
@@ -34,7 +34,7 @@ class Settlements:
         # Not tried yet; how many are under way; and what Redis did not take, to be tried again.
         self._fresh: list[Settlement] = []
         self._under_way = 0
-        self._waiting: deque[Settlement] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[Settlement] = deque(maxlen=MAX_WAITING)
         self._news, self._failure = asyncio.Event(), asyncio.Event()
 
     def __len__(self) -> int:
@@ -60,8 +60,8 @@ class Settlements:
             # Calls are refused from then on; these were already under way. Their leases stay open, so the reaper
             # writes a row for each. A call without a lease has only the log.
             for row, is_leased in ended:
-                told = msgspec.structs.asdict(row)
-                log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=told)
+                reported = msgspec.structs.asdict(row)
+                log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=reported)
             return
         if is_safe:
             self._settle_soon([Settlement.of(row) for row, is_leased in ended if is_leased])

@@ -11,14 +11,14 @@ from gateway.admit import Admission
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
-from gateway.limit_report import LimitView
+from gateway.limit_report import LimitReport
 from gateway.proxy import Proxy
 from gateway.realtime.serve import Realtime
 from gateway.realtime.session import Bounds
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
-from gateway.storage.counters.epochs import meet_run, raise_epochs
+from gateway.storage.counters.epochs import raise_epochs, record_redis_run
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
@@ -33,7 +33,7 @@ from gateway.tasks.check_drift import DriftCheck
 from gateway.tasks.maintain_partitions import PartitionKeeper
 from gateway.tasks.reap_leases import Reaper
 from gateway.tasks.renew_leases import LeaseKeeper
-from gateway.upstream.client import Patience, Upstream
+from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import parse_networks
 from gateway.web.background import Background
@@ -45,7 +45,7 @@ CLOCK_S: Final = 5.0
 MEASURE_S: Final = 1.0
 
 
-class Parts:
+class Worker:
     """Everything a worker holds. `open` returns while Postgres or Redis are away: readiness tells."""
 
     def __init__(self, settings: Settings) -> None:
@@ -62,11 +62,11 @@ class Parts:
         )
         listen_url = settings.listen_database_url or settings.database_url
         self.changes = Changes(
-            self.pool, listen_url.get_secret_value(), self._forget, ca_file=settings.database_ca_file
+            self.pool, listen_url.get_secret_value(), self._invalidate, ca_file=settings.database_ca_file
         )
         self.keys = KeyCache(
             self._load_key,
-            hearing=lambda: self.changes.hearing,
+            listening=lambda: self.changes.listening,
             last_contact=lambda: self.changes.last_contact,
             grace_s=settings.keys_grace_s,
         )
@@ -75,13 +75,13 @@ class Parts:
             SCRIPTS,
             timeout_s=settings.redis_timeout_s,
             ca_file=settings.redis_ca_file,
-            on_connect=self._meet_redis,
+            on_connect=self._record_redis_run,
         )
         self.counters = Counters(self.scripts)
         self.ledger = LedgerWriter(
             self.pool,
             settings.state_dir / "journal",
-            most_bytes=settings.journal_max_bytes,
+            max_bytes=settings.journal_max_bytes,
             on_late=lambda rows: self.settlements.settle_late(rows),
             on_event=metrics.count_ledger_event,
         )
@@ -101,32 +101,32 @@ class Parts:
         self.partitions = PartitionKeeper(self.pool, retention_months=settings.usage_retention_months)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limit_state = LimitState(self.counters, self.seeder)
-        self.limits = LimitView(self.limit_state, self.ids)
+        self.limits = LimitReport(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
         self.trusted_proxies = parse_networks(settings.trusted_proxies)
         self.access_log = AccessLog(is_on=settings.access_log, trusted_proxies=self.trusted_proxies)
         self.drift = DriftCheck(self.counters, self.pool)
 
-    def _forget(self, letter: str, ids: tuple[int, ...]) -> None:
-        self.keys.forget(letter, ids)
+    def _invalidate(self, code: str, ids: tuple[int, ...]) -> None:
+        self.keys.invalidate(code, ids)
 
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
         digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
         return await find_key_record(self.pool, digests)
 
-    async def _meet_redis(self, run_id: str) -> None:
+    async def _record_redis_run(self, run_id: str) -> None:
         try:
             async with asyncio.timeout(2):
-                is_new = await meet_run(self.pool, run_id)
+                is_new = await record_redis_run(self.pool, run_id)
                 if unmetered := tuple(self.admission.unmetered):
                     await raise_epochs(self.pool, unmetered)
                     self.admission.unmetered.difference_update(unmetered)
         except POSTGRES_FAILED as exc:
             # Counters of an old snapshot may be trusted until Postgres is back.
             log.warning("redis_run_not_recorded", cause=str(exc))
-            self.background.start(self._meet_redis_later(run_id), "meet-redis")
+            self.background.start(self._record_redis_run_later(run_id), "meet-redis")
             return
-        self.keys.forget("*", ())
+        self.keys.invalidate("*", ())
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self.background.start(self._check_eviction(), "check-eviction")
 
@@ -141,9 +141,9 @@ class Parts:
             # Also volatile-*: our keys have a time to live, and are needed until then.
             log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
 
-    async def _meet_redis_later(self, run_id: str) -> None:
+    async def _record_redis_run_later(self, run_id: str) -> None:
         await asyncio.sleep(1)
-        await self._meet_redis(run_id)
+        await self._record_redis_run(run_id)
 
     async def open(self) -> Proxy:
         """Starts everything and returns what forwards calls."""
@@ -152,7 +152,7 @@ class Parts:
         self.ledger.open()
         await self.scripts.open()
         self.access_log.start()
-        patience = Patience(
+        timeouts = Timeouts(
             connect_s=settings.connect_timeout_s,
             first_byte_s=settings.first_byte_timeout_s,
             idle_s=settings.idle_timeout_s,
@@ -161,7 +161,7 @@ class Parts:
         connections = settings.upstream_connections
         self.upstream = UpstreamPool(
             [
-                Upstream(url, api_key=key, patience=patience, connections=connections, ca_file=ca_file)
+                Upstream(url, api_key=key, timeouts=timeouts, connections=connections, ca_file=ca_file)
                 for url in settings.litellm_urls
             ]
         )

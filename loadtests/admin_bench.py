@@ -1,7 +1,7 @@
 """How long every GET of the admin API takes beside 10,000 users, 1,000,000 keys and 10,000,000 calls.
 
 `make admin-bench` starts a Postgres, a Valkey and the admin API, makes the rows (loadtests/admin_rows.py), asks all
-that loadtests/admin_questions.py knows, other ids each time, and prints p50, p95 and the admin API's own processor
+that loadtests/admin_queries.py knows, other ids each time, and prints p50, p95 and the admin API's own processor
 time. `--write` puts the tables into docs/admin.md.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import asyncpg
 import httpx2
+from loadtests.admin_queries import NoEntry, Query, Who, cursors_of, queries_of, values_of
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor
@@ -34,7 +35,6 @@ from deploy.embedded.programs import Program
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import Peppers
 from gateway.storage.postgres import new_pool
-from loadtests.admin_questions import NoEntry, Question, Who, cursors_of, questions_of, values_of
 from loadtests.admin_rows import make_rows
 from loadtests.usage_bench import SETTINGS
 
@@ -49,7 +49,7 @@ WARM_UP: Final = 5
 CALLS: Final = 100
 FEWEST_CALLS: Final = 20
 ENOUGH_S: Final = 3.0
-MOST_S: Final = 40.0
+MAX_S: Final = 40.0
 EXPORT_S: Final = 5.0
 
 
@@ -61,7 +61,7 @@ class WrongAnswer(Exception):
 class Asked:
     """One line of the table; times in ms. `cpu_ms` is the admin API's own, a call."""
 
-    question: Question
+    question: Query
     calls: int
     p50_ms: float
     p95_ms: float
@@ -72,7 +72,7 @@ class Asked:
 class Exported:
     """One line of the other one: until the first byte, and rows and megabytes a second from there on."""
 
-    question: Question
+    question: Query
     first_byte_ms: float
     rows: int
     seconds: float
@@ -98,7 +98,7 @@ class Bench:
         document: Mapping[str, Any] = answer.json()
         return document
 
-    async def ask(self, question: Question, values: Mapping[str, Any]) -> Asked:
+    async def ask(self, question: Query, values: Mapping[str, Any]) -> Asked:
         """One call after another."""
         http, took = self._http[question.who], list[float]()
         begun, cpu = time.perf_counter(), 0.0
@@ -106,7 +106,7 @@ class Bench:
             if len(took) == WARM_UP:
                 cpu = _cpu_s(self._pid)
             seconds, asked = time.perf_counter() - begun, len(took) - WARM_UP
-            if (asked >= FEWEST_CALLS and seconds > ENOUGH_S) or (asked > 0 and seconds > MOST_S):
+            if (asked >= FEWEST_CALLS and seconds > ENOUGH_S) or (asked > 0 and seconds > MAX_S):
                 break
             url, query = question.ask(values)
             sent = time.perf_counter()
@@ -116,7 +116,7 @@ class Bench:
         cpu, took = _cpu_s(self._pid) - cpu, sorted(took[WARM_UP:])
         return Asked(question, len(took), took[len(took) // 2], took[len(took) * 95 // 100], cpu * 1000 / len(took))
 
-    async def read(self, question: Question, values: Mapping[str, Any]) -> Exported:
+    async def read(self, question: Query, values: Mapping[str, Any]) -> Exported:
         """A file, from its beginning, no longer than `EXPORT_S`."""
         url, query = question.ask(values)
         sent, size, rows, first = time.perf_counter(), 0, 0, 0.0
@@ -132,10 +132,10 @@ class Bench:
         return Exported(question, (first - sent) * 1000, rows, time.perf_counter() - first, size / 1e6)
 
 
-def _check(answer: httpx2.Response, question: Question) -> None:
+def _check(answer: httpx2.Response, question: Query) -> None:
     if answer.status_code != question.entry.status:
-        told = answer.text[:300] if answer.is_closed else ""
-        raise WrongAnswer(f"{question.who} GET {answer.url} was answered {answer.status_code}: {told}")
+        reported = answer.text[:300] if answer.is_closed else ""
+        raise WrongAnswer(f"{question.who} GET {answer.url} was answered {answer.status_code}: {reported}")
 
 
 def _cpu_s(pid: int | None) -> float:
@@ -146,8 +146,8 @@ def _cpu_s(pid: int | None) -> float:
 @contextmanager
 def filled_postgres(folder: Path, users: int, calls: int) -> Iterator[tuple[Postgres, dict[str, int]]]:
     """With the rows: made now, or by an earlier run in the same folder. How many there are of each."""
-    told = folder / "made.json"
-    made = json.loads(told.read_text()) if told.exists() else None
+    reported = folder / "made.json"
+    made = json.loads(reported.read_text()) if reported.exists() else None
     if made is not None and (made["users"], made["calls"]) != (users, calls):
         raise SystemExit(f"{folder} holds {made['users']} users and {made['calls']} calls: ask for those.")
     # Not whole: an earlier run was interrupted.
@@ -161,7 +161,7 @@ def filled_postgres(folder: Path, users: int, calls: int) -> Iterator[tuple[Post
         if made is None:
             made = {"users": users, "calls": calls}
             made["counts"] = asyncio.run(make_rows(postgres.url(OWNER), users, calls))
-            told.write_text(json.dumps(made))
+            reported.write_text(json.dumps(made))
         else:
             asyncio.run(_migrate(postgres.url(OWNER)))
         yield postgres, made["counts"]
@@ -206,8 +206,8 @@ async def measure(program: Program, url: str, only: str) -> tuple[list[Asked], l
     connection = await asyncpg.connect(url)
     values = {who: await values_of(connection, user, is_admin=who == "admin") for who, user in PEOPLE.items()}
     asked, exported = [], []
-    for question in questions_of(await bench.document(), values["admin"]):
-        name = f"{question.who} {question.path} {question.told}".strip()
+    for question in queries_of(await bench.document(), values["admin"]):
+        name = f"{question.who} {question.path} {question.reported}".strip()
         if not re.search(only, name):
             continue
         some = dict(values[question.who])
@@ -229,11 +229,11 @@ async def measure(program: Program, url: str, only: str) -> tuple[list[Asked], l
 
 def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping[str, int]) -> str:
     """As Markdown, the slowest first; those that miss their aim in bold."""
-    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    reported = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
     late = sum(one.p95_ms > one.question.entry.aim_ms for one in asked)
     beside = (
-        f"{told}. Pages of 100; calls one after another, on {os.cpu_count()} cores; load over the last 1, 5 and 15 "
+        f"{reported}. Pages of 100; calls one after another, on {os.cpu_count()} cores; load over the last 1, 5 and 15 "
         f"minutes: {load}. {late} of {len(asked)} questions miss their aim (**bold**)."
     )
     lines = [
@@ -245,7 +245,7 @@ def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping
     for one in sorted(asked, key=lambda one: -one.p95_ms / one.question.entry.aim_ms):
         what, aim = one.question, one.question.entry.aim_ms
         p95 = f"**{one.p95_ms:.1f}**" if one.p95_ms > aim else f"{one.p95_ms:.1f}"
-        whom = (what.who, f"`{what.path}`", what.told or "–", str(one.calls))
+        whom = (what.who, f"`{what.path}`", what.reported or "–", str(one.calls))
         lines.append(f"| {' | '.join((*whom, f'{one.p50_ms:.1f}', p95, str(aim), f'{one.cpu_ms:.1f}'))} |")
     lines += [
         "",
@@ -257,7 +257,7 @@ def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping
     for file in exported:
         q, seconds = file.question, max(file.seconds, 0.001)
         lines.append(
-            f"| {q.who} | `{q.path}` | {q.told or '–'} | {file.first_byte_ms:.0f} | {file.rows:,} |"
+            f"| {q.who} | `{q.path}` | {q.reported or '–'} | {file.first_byte_ms:.0f} | {file.rows:,} |"
             f" {file.rows / seconds:,.0f} | {file.megabytes / seconds:.1f} |"
         )
     return "\n".join(lines)
@@ -301,11 +301,11 @@ def main() -> None:
                     asked, exported = asyncio.run(measure(program, postgres.url(APP), chosen.only))
             except (NoEntry, WrongAnswer) as error:
                 raise SystemExit(str(error)) from None
-    told = tables(asked, exported, counts)
-    print(told)
+    reported = tables(asked, exported, counts)
+    print(reported)
     if chosen.write:
         marks = re.compile(r"(<!-- admin-bench -->\n).*?(<!-- /admin-bench -->)", re.DOTALL)
-        PAGE.write_text(marks.sub(lambda match: f"{match[1]}{told}\n{match[2]}", PAGE.read_text()))
+        PAGE.write_text(marks.sub(lambda match: f"{match[1]}{reported}\n{match[2]}", PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ async def measure_size(pool: Pool, folder: Path, size: int) -> dict[str, float]:
     async def nobody(_: object) -> None:
         return None
 
-    writer = LedgerWriter(pool, folder, most_bytes=2**30, on_late=nobody)
+    writer = LedgerWriter(pool, folder, max_bytes=2**30, on_late=nobody)
     writer.open()
     for _ in range(PASSES):
         rows = make_rows(ROWS)

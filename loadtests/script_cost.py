@@ -18,7 +18,7 @@ from deploy.embedded.valkey import Valkey
 from gateway.domain.grants import Grant
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import Kind, Level, Limit
-from gateway.domain.reservation_plan import make_plan
+from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.domain.windows import WindowKind
 from gateway.storage.counters.layout import pack_entries
 from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate, SeedEntry, Settlement
@@ -68,7 +68,7 @@ class Account:
             limits=rows,
             scopes=" ".join(SCOPES.values()),
         )
-        self._plan = make_plan(grant, "Europe/Madrid", 1, milliseconds_of(ids.new()))
+        self._plan = make_reservation_plan(grant, "Europe/Madrid", 1, milliseconds_of(ids.new()))
         self._entries = pack_entries(self._plan.entries)
 
     async def reserve(self, request_id: UUID) -> str:
@@ -112,8 +112,8 @@ async def server_us(
     await scripts.command("CONFIG", "RESETSTAT")
     if set(await asyncio.gather(*map(ask, batch))) != {expected}:
         raise SystemExit(f"not all were answered {expected}")
-    told = (await scripts.command("INFO", "commandstats")).decode()
-    (line,) = (line for line in told.splitlines() if line.startswith("cmdstat_evalsha:"))
+    reported = (await scripts.command("INFO", "commandstats")).decode()
+    (line,) = (line for line in reported.splitlines() if line.startswith("cmdstat_evalsha:"))
     return float(line.partition("usec=")[2].partition(",")[0]) / len(batch)
 
 

@@ -41,7 +41,7 @@ SETTINGS: Final = {
     "max_wal_size": "8GB",
     "max_parallel_workers_per_gather": "1",
 }
-QUESTIONS_HEAD: Final = ("| question | runs | p50 ms | p95 ms | max ms |", "|---|---|---|---|---|")
+QUERIES_HEAD: Final = ("| question | runs | p50 ms | p95 ms | max ms |", "|---|---|---|---|---|")
 TABLES_HEAD: Final = (
     "| table | rows | bytes a row, indexes included | GB | GB at ten times the calls, at most |",
     "|---|---|---|---|---|",
@@ -107,13 +107,13 @@ class Bench:
         return row
 
     async def ask_all(self, pool: Pool) -> None:
-        self.lines += QUESTIONS_HEAD
-        for name, wish_of, ask in self.questions(pool):
+        self.lines += QUERIES_HEAD
+        for name, filter_of, ask in self.queries(pool):
             taken = []
             for _ in range(self.runs):
-                wish = await wish_of()
+                query = await filter_of()
                 began = time.perf_counter()
-                await ask(wish)
+                await ask(query)
                 taken.append((time.perf_counter() - began) * 1000)
             taken.sort()
             self.loads.append(os.getloadavg()[0])
@@ -122,7 +122,7 @@ class Bench:
             line = f"| {name} | {len(taken)} | {_at(taken, 0.5):.0f} | {_at(taken, 0.95):.0f} | {taken[-1]:.0f} |"
             self.tell(line)
 
-    def questions(self, pool: Pool) -> list[tuple[str, Callable[[], Awaitable[UsageFilter]], Ask]]:
+    def queries(self, pool: Pool) -> list[tuple[str, Callable[[], Awaitable[UsageFilter]], Ask]]:
         async def everybody(longest: int = DAYS, **more: Any) -> UsageFilter:
             return UsageFilter(**self.some_range(longest), **more)
 
@@ -145,16 +145,16 @@ class Bench:
             return UsageFilter(**self.some_range(), error_classes=["timeout", "rate_limited"])
 
         def by(what: str) -> Ask:
-            return lambda wish: reports.break_down(pool, ADMIN, wish, by=what)
+            return lambda query: reports.break_down(pool, ADMIN, query, by=what)
 
         def steps(step: str) -> Ask:
-            return lambda wish: reports.trace(pool, ADMIN, wish, step=step)
+            return lambda query: reports.trace(pool, ADMIN, query, step=step)
 
         def latencies(what: str | None = None) -> Ask:
-            return lambda wish: reports.measure_latencies(pool, ADMIN, wish, by=what)
+            return lambda query: reports.measure_latencies(pool, ADMIN, query, by=what)
 
         largest = ["team 1"]
-        summary: Ask = lambda wish: reports.summarize(pool, ADMIN, wish)  # noqa: E731  beside its likes
+        summary: Ask = lambda query: reports.summarize(pool, ADMIN, query)  # noqa: E731  beside its likes
         return [
             ("everybody: summary", everybody, summary),
             ("everybody: series by day", everybody, steps("day")),
@@ -198,7 +198,7 @@ class Bench:
             tenfold = 10.0
             if rollup is not None:
                 # How often calls share a sum is read off a sixteenth of them. Growth slows further: a bound.
-                key = ", ".join(name if name != "model" else "model_id" for name in rollup.told)
+                key = ", ".join(name if name != "model" else "model_id" for name in rollup.reported)
                 failed = "error_class <> 'none' AND " if rollup.of == "failed" else ""
                 sample = f"SELECT 1 FROM usage_as_sums WHERE {failed}right(request_id::text, 1) = '7' GROUP BY {key}"
                 few = await pool.fetchval(f"SELECT count(*) FROM ({sample}) AS found", timeout=1200)

@@ -45,7 +45,7 @@ class WriterBench:
         for rate, number in ((200, 2_000), (1_000, 10_000), (None, 30_000)):
             began_ms = int(time.time() * 1000)
             rows = [self.some_row(began_ms + n // 100, n, keys) for n in range(number)]
-            writer = LedgerWriter(self.pool, folder / f"journal-{rate}", most_bytes=2**30, on_late=nothing)
+            writer = LedgerWriter(self.pool, folder / f"journal-{rate}", max_bytes=2**30, on_late=nothing)
             writer.open()
             wall, own, there = time.monotonic(), time.process_time(), _cpu_of_group(self.postgres.pid)
             running = asyncio.ensure_future(writer.run())
@@ -61,9 +61,9 @@ class WriterBench:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await writer.close(10)
-            told = "as fast as it can" if rate is None else f"{rate} a second"
+            reported = "as fast as it can" if rate is None else f"{rate} a second"
             cpu = [f"{seconds / number * 1e6:.0f} µs" for seconds in (own, there)]
-            self.tell(f"| {told} | {number} | {number / wall:.0f} | {cpu[0]} | {cpu[1]} |")
+            self.tell(f"| {reported} | {number} | {number / wall:.0f} | {cpu[0]} | {cpu[1]} |")
 
     async def weigh_trigger(self) -> None:
         """What it costs to note whose alerts are due: Postgres's processor time with the trigger and without."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import httpx2
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from admin_api.main import ROUTERS
 from admin_api.settings import Settings
@@ -25,7 +25,7 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1", **m
         {
             "database_url": database_url,
             "litellm_urls": litellm_url,
-            "litellm_api_key": CatalogueServer.KEY,
+            "litellm_api_key": LiteLLMInfoServer.KEY,
             "key_peppers": "1:" + "ab" * 32,
             "secret_keys": SECRET_KEYS,
             "admin_token": TOKEN,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 from admin_client import SECRET_KEYS, TOKEN
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
@@ -26,7 +26,7 @@ async def start_admin_apis(
             "LITEMAAS_DATABASE_URL": database_url,
             "LITEMAAS_REDIS_URL": redis_url,
             "LITEMAAS_LITELLM_URLS": litellm_url,
-            "LITEMAAS_LITELLM_API_KEY": CatalogueServer.KEY,
+            "LITEMAAS_LITELLM_API_KEY": LiteLLMInfoServer.KEY,
             "LITEMAAS_KEY_PEPPERS": "1:" + "ab" * 32,
             "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
             "LITEMAAS_ADMIN_TOKEN": TOKEN,

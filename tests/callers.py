@@ -14,7 +14,7 @@ from factories import ADMIN, PEPPERS, make_subscription, make_user
 
 from admin_api.operations.keys import keys
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from gateway.storage.postgres import Pool
 
 CHAT: Final = "/v1/chat/completions"
@@ -78,7 +78,7 @@ class Caller:
         """Sets a limit on the key, unless `level` and `target` say otherwise."""
         place = {"level": "key", "target": str(self.key_id), "model": None, "team": None}
         place |= {name: about.pop(name) for name in list(about) if name in place}
-        await limits.set_limit(self.pool, ADMIN, LimitWish(kind=kind, amount=amount, **about), **place)
+        await limits.set_limit(self.pool, ADMIN, LimitInput(kind=kind, amount=amount, **about), **place)
 
     async def unlimit_subscriptions(self) -> None:
         """Without the limits a new subscription has."""
@@ -122,12 +122,14 @@ def new_mark() -> str:
     return f"m{next(_marks)}"
 
 
-async def make_caller(pool: Pool, url: str, http: aiohttp.ClientSession, models: Sequence[str], **wish: Any) -> Caller:
+async def make_caller(
+    pool: Pool, url: str, http: aiohttp.ClientSession, models: Sequence[str], **options: Any
+) -> Caller:
     """A user with subscriptions to these models and a key for all of them."""
     user = await make_user(pool)
     for model in models:
         await make_subscription(pool, user, model)
-    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=models, user=user.email, **wish))
+    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=models, user=user.email, **options))
     return Caller(
         url=url,
         key=made.secret,

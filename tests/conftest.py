@@ -18,7 +18,7 @@ import pytest
 import redis.asyncio
 import structlog
 from sharing import InOneProcess
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 from structlog.testing import capture_logs
 
 from admin_api.storage.migrate import migrate
@@ -166,19 +166,19 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 @pytest.fixture
-async def catalogue_server() -> AsyncIterator[CatalogueServer]:
-    async with CatalogueServer() as server:
+async def litellm_info_server() -> AsyncIterator[LiteLLMInfoServer]:
+    async with LiteLLMInfoServer() as server:
         yield server
 
 
 @pytest.fixture
-async def admin_app(database: Database, catalogue_server: CatalogueServer) -> AsyncIterator["FastAPI"]:
+async def admin_app(database: Database, litellm_info_server: LiteLLMInfoServer) -> AsyncIterator["FastAPI"]:
     # Loaded late: it takes a second, and most tests need none of it.
     from admin_client import settings_for
 
     from admin_api.main import create_app
 
-    made = create_app(settings_for(database.app_url, catalogue_server.url))
+    made = create_app(settings_for(database.app_url, litellm_info_server.url))
     async with made.router.lifespan_context(made):
         yield made
 

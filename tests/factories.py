@@ -9,7 +9,7 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.keys import keys
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_info import Catalogue, SeenModel
-from admin_api.operations.models.sync import SyncReport, apply_catalogue
+from admin_api.operations.models.sync import SyncReport, apply_model_info
 from admin_api.operations.people import personal_tokens, teams, users
 from admin_api.storage import models as model_rows
 from admin_api.storage.accounts import Account, User
@@ -43,7 +43,7 @@ async def apply(pool: Pool, *seen: SeenModel, accept_missing: bool = False) -> S
     """A sync that saw these models."""
     async with pool.acquire() as connection, connection.transaction():
         await model_rows.lock_sync(connection)
-        return await apply_catalogue(connection, ADMIN, Catalogue(seen, ()), accept_missing=accept_missing)
+        return await apply_model_info(connection, ADMIN, Catalogue(seen, ()), accept_missing=accept_missing)
 
 
 async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", restricted: bool = False) -> str:
@@ -86,7 +86,7 @@ async def make_key(pool: Pool, user: User | None = None, model: str = "small") -
     if user is None:
         user = await make_user(pool)
         await make_subscription(pool, user, await make_model(pool, model))
-    return await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=[model], user=user.email))
+    return await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=[model], user=user.email))
 
 
 async def make_token(pool: Pool, user: User, *, role: str | None = None) -> personal_tokens.NewToken:

@@ -27,7 +27,7 @@ from gateway.storage.postgres import Pool
 
 PEPPERS: Final = "1:" + "ab" * 32
 SECRET_KEYS: Final = "1:" + "0123456789abcdef" * 4
-PATIENCE_S: Final = 10.0
+TIMEOUT_S: Final = 10.0
 
 
 class GatewayThread:
@@ -63,7 +63,7 @@ class GatewayThread:
 
     def start(self) -> Self:
         self._thread.start()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not self._server.started:
             assert self._thread.is_alive(), "the gateway ended at its start"
             assert time.monotonic() < deadline, "the gateway did not start"
@@ -86,7 +86,7 @@ class GatewayThread:
 
     async def has_heard(self, pool: Pool) -> None:
         """Returns once it knows of every change that was made in this database before."""
-        changes = self.apps[0].parts.changes
+        changes = self.apps[0].worker.changes
         # What is told later is heard later. Two, for the first that is heard may be a heartbeat of before.
         for _ in range(2):
             heard_at = changes._heard_at
@@ -248,11 +248,11 @@ class Tallies:
 
 
 async def until(
-    condition: Callable[[], Awaitable[bool]], what: str, *, patience_s: float = PATIENCE_S, pause_s: float = 0.02
+    condition: Callable[[], Awaitable[bool]], what: str, *, timeout_s: float = TIMEOUT_S, pause_s: float = 0.02
 ) -> float:
     """Waits for something that happens by itself; how long it took."""
     began = time.monotonic()
     while not await condition():
-        assert time.monotonic() - began < patience_s, f"waited {patience_s} s for {what}"
+        assert time.monotonic() - began < timeout_s, f"waited {timeout_s} s for {what}"
         await asyncio.sleep(pause_s)
     return time.monotonic() - began

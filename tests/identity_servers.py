@@ -39,8 +39,8 @@ class SigningKey:
         self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def jwk(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
-        return told | {"kid": self.kid, "use": "sig", "alg": "RS256"}
+        reported: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
+        return reported | {"kid": self.kid, "use": "sig", "alg": "RS256"}
 
     def sign(self, claims: dict[str, Any], **header: Any) -> str:
         return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid} | header)
@@ -72,9 +72,9 @@ class LyingProvider(LoopbackServer):
 
     async def _discovery(self, _: Request) -> JSONResponse:
         names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
-        told: dict[str, Any] = {name: f"{self.url}/{path}" for name, path in names.items()}
-        told["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
-        return JSONResponse(told | {"issuer": self.url})
+        reported: dict[str, Any] = {name: f"{self.url}/{path}" for name, path in names.items()}
+        reported["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
+        return JSONResponse(reported | {"issuer": self.url})
 
     async def _authorize(self, request: Request) -> RedirectResponse:
         code = secrets.token_hex(8)
@@ -142,8 +142,8 @@ class OpenShift(LoopbackServer):
             return JSONResponse({"error": "invalid_grant"}, 400)
         token = f"sha256~{secrets.token_hex(8)}"
         self._tokens.add(token)
-        told = {"access_token": token, "expires_in": 86400, "scope": "user:info", "token_type": "Bearer"}
-        return JSONResponse(told)
+        reported = {"access_token": token, "expires_in": 86400, "scope": "user:info", "token_type": "Bearer"}
+        return JSONResponse(reported)
 
     async def _whoami(self, request: Request) -> JSONResponse:
         if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:

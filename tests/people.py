@@ -23,8 +23,8 @@ class Person:
         assert form.url.path == "/oauth2/authorize"
         me = await self.browser.post(form.url, data={"sub": self.email})
         assert me.status_code == 200, me.text
-        told: dict[str, Any] = me.json()
-        return told
+        reported: dict[str, Any] = me.json()
+        return reported
 
     async def see(self, path: str, **query: Any) -> Any:
         answer = await self.browser.get(f"/api/v1{path}", params=query)

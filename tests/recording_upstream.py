@@ -26,8 +26,8 @@ class RecordingUpstream:
     ) -> None:
         """A whole answer of a known length."""
         # It closes after each answer, and must say so: else the next call may be sent on what is being closed.
-        told = (f"content-type: {kind}", f"content-length: {len(body)}", "connection: close")
-        head = [f"HTTP/1.1 {status}", *told, *headers, "", ""]
+        reported = (f"content-type: {kind}", f"content-length: {len(body)}", "connection: close")
+        head = [f"HTTP/1.1 {status}", *reported, *headers, "", ""]
         self.answer_verbatim(["\r\n".join(head).encode() + body])
 
     def stream(self, pieces: Sequence[bytes], *, pause_s: float = 0.002, is_whole: bool = True) -> None:

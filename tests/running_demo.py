@@ -15,7 +15,7 @@ from deploy.embedded.state import STATE
 class RunningDemo(Part):
     """Ready when it serves; `state` is what it tells other programs of itself."""
 
-    PATIENCE_S = 180.0  # LiteLLM's imports, on a busy machine
+    TIMEOUT_S = 180.0  # LiteLLM's imports, on a busy machine
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "demo"
@@ -36,10 +36,10 @@ class RunningDemo(Part):
 
     @property
     def state(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self._folder / STATE).read_text())
-        return told
+        reported: dict[str, Any] = json.loads((self._folder / STATE).read_text())
+        return reported
 
     def stop(self) -> None:
         # It stops seven programs, one after another.
         if self.child:
-            self.child.stop(patience_s=60.0)
+            self.child.stop(timeout_s=60.0)

@@ -34,7 +34,7 @@ class LoopbackServer:
         await self._task
 
 
-class CatalogueServer(LoopbackServer):
+class LiteLLMInfoServer(LoopbackServer):
     """LiteLLM's `GET /model/info`, over a socket: answers what it was last told to."""
 
     KEY: Final = "sk-the-key-of-litellm"

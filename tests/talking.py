@@ -9,7 +9,7 @@ import aiohttp
 from callers import Caller
 
 MODEL: Final = "demo-realtime"
-PATIENCE_S: Final = 10.0
+TIMEOUT_S: Final = 10.0
 
 
 class Talk:
@@ -33,7 +33,7 @@ class Talk:
 
     async def hear(self) -> dict[str, Any] | None:
         """The next event; None: the session is over."""
-        message = await self.socket.receive(timeout=PATIENCE_S)
+        message = await self.socket.receive(timeout=TIMEOUT_S)
         if message.type is aiohttp.WSMsgType.TEXT:
             event: dict[str, Any] = json.loads(message.data)
             return event

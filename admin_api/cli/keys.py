@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Make a key and show it, this once. With --team alone it is a service key of the team."""
     settings = KeySettings.from_env()
-    wish = keys.KeyWish(
+    input_ = keys.KeyInput(
         models=model,
         user=user,
         team=team,
@@ -46,7 +46,7 @@ def create(
         concurrency=concurrency,
         monthly_cost_nano_usd=None if monthly_cost is None else parse_usd("monthly_cost", monthly_cost),
     )
-    made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, wish), settings)
+    made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, input_), settings)
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown."
     show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
 

@@ -50,7 +50,7 @@ def set_(
     as_json: AsJSON = False,
 ) -> None:
     """Set a limit, or change the one of its kind; 'unlimited' removes it."""
-    wish = limits.LimitWish(
+    input_ = limits.LimitInput(
         kind=kind,
         amount=parse_amount(check_kind(kind), amount),
         window=window,
@@ -60,14 +60,16 @@ def set_(
         expires_at=parse_moment("expires_at", expires_at),
         reason=reason,
     )
-    row = act(lambda pool: limits.set_limit(pool, operator(), wish, level=level, target=target, model=model, team=team))
+    row = act(
+        lambda pool: limits.set_limit(pool, operator(), input_, level=level, target=target, model=model, team=team)
+    )
     if row is None:
         show(UnlimitedView(), as_json=as_json, sentence=f"{kind} is unlimited at this {level}.")
         return
     view = LimitView.of(row)
-    told = f"{view.amount_usd} USD" if view.amount_usd else str(view.amount)
+    reported = f"{view.amount_usd} USD" if view.amount_usd else str(view.amount)
     per = f" a {view.window}" if view.window else ""
-    show(view, as_json=as_json, sentence=f"Limit {row.id}: {told} {kind}{per} at {level} {target}.")
+    show(view, as_json=as_json, sentence=f"Limit {row.id}: {reported} {kind}{per} at {level} {target}.")
 
 
 @app.command("list")
@@ -114,14 +116,14 @@ def explain(
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
             return await explanations.explain_limits(pool, counters, operator(), key_id=key, model=model, tokens=tokens)
 
-    told = act(work, settings)
+    reported = act(work, settings)
     if as_json:
-        typer.echo(ExplanationView.model_validate(told).model_dump_json())
+        typer.echo(ExplanationView.model_validate(reported).model_dump_json())
         return
-    typer.echo("It would be let in." if told.allowed else f"{told.code}: {told.message}")
+    typer.echo("It would be let in." if reported.allowed else f"{reported.code}: {reported.message}")
     columns = ("level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse")
-    if told.limits:
-        typer.echo(table(told.limits, columns))
+    if reported.limits:
+        typer.echo(table(reported.limits, columns))
 
 
 @app.command()
@@ -172,18 +174,18 @@ def set_many(
     as_json: AsJSON = False,
 ) -> None:
     """Show what one limit on many targets would change; with the preview's --token, do exactly that."""
-    wish = limits.LimitWish(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
+    input_ = limits.LimitInput(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
     filter_ = bulk.Filter(level=level, users=user or None, team=team, model=model)
     if token is None:
-        preview = act(lambda pool: bulk.preview_limits(pool, operator(), filter_, wish))
-        told = f"{len(preview.targets)} would change. To do it, add: --token {preview.token}"
+        preview = act(lambda pool: bulk.preview_limits(pool, operator(), filter_, input_))
+        reported = f"{len(preview.targets)} would change. To do it, add: --token {preview.token}"
     else:
-        preview = act(lambda pool: bulk.apply_limits(pool, operator(), filter_, wish, token))
-        told = f"{len(preview.targets)} changed."
+        preview = act(lambda pool: bulk.apply_limits(pool, operator(), filter_, input_, token))
+        reported = f"{len(preview.targets)} changed."
     view = PreviewView.of(preview)
     if as_json:
         typer.echo(view.model_dump_json())
         return
     if view.rows:
         typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount", "boost_amount")))
-    typer.echo(told)
+    typer.echo(reported)

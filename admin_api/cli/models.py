@@ -9,7 +9,7 @@ from admin_api.operations.models import models
 from admin_api.operations.models.sync import LiteLLM, sync_models
 from admin_api.schemas.models import ModelView, SyncReportView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import CatalogueSettings
+from admin_api.settings import LiteLLMSettings
 
 app = typer.Typer(no_args_is_help=True, help="Models as LiteLLM serves them.")
 
@@ -22,15 +22,15 @@ def sync(
     as_json: AsJSON = False,
 ) -> None:
     """Read LiteLLM's list of models and prices. Exit code 1 if something was not done."""
-    settings = CatalogueSettings.from_env()
+    settings = LiteLLMSettings.from_env()
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     report = act(lambda pool: sync_models(pool, operator(), litellm, accept_missing=accept_missing), settings)
     if report is None:
         raise RuntimeError("a sync that waits always ends with a report")
     changes = ("added", "changed", "returned", "unlisted", "priced", "without_price", "skipped")
-    told = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
+    reported = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
     view = SyncReportView.model_validate(report)
-    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(told) or 'nothing changed'}.")
+    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(reported) or 'nothing changed'}.")
     if report.problem:
         typer.echo(f"litemaas: {report.problem}", err=True)
         raise typer.Exit(1)

@@ -32,8 +32,8 @@ def set_(
     as_json: AsJSON = False,
 ) -> None:
     """Set a model's price: a new version, in force at once. A unit left out is not known from then on."""
-    told = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
-    given = {unit: text for unit, text in zip(UNITS, told, strict=True) if text is not None}
+    reported = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
+    given = {unit: text for unit, text in zip(UNITS, reported, strict=True) if text is not None}
     units = {unit: parse_decimal(unit, text) for unit, text in given.items()}
     version = act(lambda pool: models.set_price(pool, operator(), model, units))
     show(PriceView.of(version), as_json=as_json, sentence=f"Price {version.price.id} of {model} is in force.")

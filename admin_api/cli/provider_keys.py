@@ -39,7 +39,7 @@ def put(
     value = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else _first_line(sys.stdin.read())
     done = act(
         lambda pool: provider_keys.put_provider_key(
-            pool, operator(), settings.sealing_keys, name, provider=provider, value=value
+            pool, operator(), settings.encryption_keys, name, provider=provider, value=value
         ),
         settings,
     )
@@ -64,7 +64,7 @@ def exec_(
     The program takes the place of this one, so it gets all signals. If a key does not open, nothing is started.
     """
     settings = SecretSettings.from_env()
-    opened = act(lambda pool: provider_keys.open_provider_keys(pool, operator(), settings.sealing_keys), settings)
+    opened = act(lambda pool: provider_keys.open_provider_keys(pool, operator(), settings.encryption_keys), settings)
     # Not a setting: what is handed on to the other program. Settings are read in whatever case they are written.
     around = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}  # noqa: TID251
     typer.echo(f"litemaas: {len(opened)} provider keys for {command[0]}: {', '.join(opened) or 'none'}.", err=True)

@@ -7,7 +7,7 @@ import typer
 
 from admin_api.cli.session import AsJSON, act, operator
 from admin_api.operations import runtime_settings
-from admin_api.schemas.runtime_settings import SavedSettingsView
+from admin_api.schemas.runtime_settings import RuntimeSettingsView
 
 app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; when people are told.")
 
@@ -41,8 +41,8 @@ def _parse(value: str) -> Any:
         return value
 
 
-def _tell(settings: runtime_settings.SavedSettings, *, as_json: bool) -> None:
-    view = SavedSettingsView.of(settings)
+def _tell(settings: runtime_settings.RuntimeSettings, *, as_json: bool) -> None:
+    view = RuntimeSettingsView.of(settings)
     if as_json:
         typer.echo(view.model_dump_json())
         return

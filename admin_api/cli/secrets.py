@@ -18,6 +18,8 @@ def group() -> None:
 def rotate(as_json: AsJSON = False) -> None:
     """Seal all secrets anew under the newest of LITEMAAS_SECRET_KEYS; then older keys may go."""
     settings = SecretSettings.from_env()
-    keys = settings.sealing_keys
+    keys = settings.encryption_keys
     count = act(lambda pool: rotate_secrets(pool, operator(), keys), settings)
-    typer.echo(f'{{"sealed_anew":{count}}}' if as_json else f"{count} secrets sealed anew under version {keys.newest}.")
+    typer.echo(
+        f'{{"encrypted_again":{count}}}' if as_json else f"{count} secrets sealed anew under version {keys.newest}."
+    )

@@ -98,10 +98,10 @@ def _filter(
 def _filtered(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of `_filter`, from which its parameter `wish` is made."""
     filters = signature(_filter).parameters
-    own = [p for p in signature(command).parameters.values() if p.name != "wish"]
+    own = [p for p in signature(command).parameters.values() if p.name != "query"]
 
     def run(**given: Any) -> None:
-        command(wish=_filter(**{name: given.pop(name) for name in filters}), **given)
+        command(query=_filter(**{name: given.pop(name) for name in filters}), **given)
 
     kinds = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *filters.values())]
     run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # as typer reads it
@@ -111,21 +111,21 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command("summary")
 @_filtered
-def summary(wish: UsageFilter, as_json: AsJSON = False) -> None:
+def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
     """All of it in one."""
-    view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), wish)))
+    view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
     _show(view.model_dump_json(), [view.model_dump(mode="json")], SUMS, as_json=as_json)
 
 
 @app.command("series")
 @_filtered
 def series(
-    wish: UsageFilter,
+    query: UsageFilter,
     step: Annotated[str, typer.Option(help="hour, day, week or month.")] = "day",
     as_json: AsJSON = False,
 ) -> None:
     """The same by hours, days, weeks or months."""
-    view = UsageSeriesView.of(act(lambda pool: reports.trace(pool, operator(), wish, step=step)))
+    view = UsageSeriesView.of(act(lambda pool: reports.read_series(pool, operator(), query, step=step)))
     points = [point.model_dump(mode="json") for point in view.points]
     _show(view.model_dump_json(), points, ("start", *SUMS), as_json=as_json)
 
@@ -133,14 +133,14 @@ def series(
 @app.command("breakdown")
 @_filtered
 def breakdown(
-    wish: UsageFilter,
+    query: UsageFilter,
     by: Annotated[str, typer.Argument(help="model, provider, key, user, account, team, ending or error_class.")],
     order: Annotated[str, typer.Option(help="Greatest first, by cost, calls or tokens.")] = "cost",
     limit: PageSize = 100,
     as_json: AsJSON = False,
 ) -> None:
     """The same by one thing or another."""
-    found = act(lambda pool: reports.break_down(pool, operator(), wish, by=by, order=order, limit=limit))
+    found = act(lambda pool: reports.break_down(pool, operator(), query, by=by, order=order, limit=limit))
     view = UsageBreakdownView.of(found)
     rows = [group.model_dump(mode="json") for group in view.groups]
     rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
@@ -150,16 +150,16 @@ def breakdown(
 @app.command("percentiles")
 @_filtered
 def percentiles(
-    wish: UsageFilter,
+    query: UsageFilter,
     by: Annotated[str | None, typer.Option(help="model, provider, key, user, account, team, ending …")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Percentiles of latency, in ms, within 5 %."""
-    view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), wish, by=by)))
+    view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), query, by=by)))
     rows = [
-        {"name": row.name or row.id or "all", "of": of} | told.model_dump(mode="json")
+        {"name": row.name or row.id or "all", "of": of} | reported.model_dump(mode="json")
         for row in view.rows
-        for of, told in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
+        for of, reported in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
     ]
     _show(view.model_dump_json(), rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
 
@@ -167,14 +167,14 @@ def percentiles(
 @app.command("export")
 @_filtered
 def export(
-    wish: UsageFilter,
+    query: UsageFilter,
     file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",
     detail: Annotated[str, typer.Option(help="days: sums by UTC day; calls: single calls.")] = "days",
 ) -> None:
     """Write a file to stdout, of any size."""
 
     async def write(pool: "Pool") -> None:
-        found = await exports.export_usage(pool, operator(), wish, file_format=file_format, detail=detail)
+        found = await exports.export_usage(pool, operator(), query, file_format=file_format, detail=detail)
         async for part in usage_files.parts_of(found):
             sys.stdout.buffer.write(part)
 

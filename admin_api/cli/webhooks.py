@@ -34,7 +34,7 @@ def create(
     settings = WebhookSettings.from_env()
     made = act(
         lambda pool: webhooks.create_webhook(
-            pool, operator(), settings.sealing_keys, settings.rules, url=url, events=event, user=user, team=team
+            pool, operator(), settings.encryption_keys, settings.rules, url=url, events=event, user=user, team=team
         ),
         settings,
     )
@@ -67,7 +67,7 @@ def update(
 def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
     """Give it a new signing secret, in force at once, shown this once."""
     settings = WebhookSettings.from_env()
-    made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.sealing_keys, webhook), settings)
+    made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.encryption_keys, webhook), settings)
     show(NewWebhookView.of(made), as_json=as_json, sentence=f"The new signing secret, shown this once: {made.secret}")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TIMEOUT_S: Final = 10.0
 # Of the last year that a time here can have.
-MOST_SECONDS: Final = 253_000_000_000
+MAX_SECONDS: Final = 253_000_000_000
 OPENSHIFT_USER: Final = "/apis/user.openshift.io/v1/users/~"
 
 
@@ -165,7 +165,7 @@ def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
 
 def _moment(seconds: Any) -> datetime | None:
     """Of a claim that was checked not to lie ahead; None for what is no time."""
-    is_time = isinstance(seconds, int | float) and 0 <= seconds <= MOST_SECONDS
+    is_time = isinstance(seconds, int | float) and 0 <= seconds <= MAX_SECONDS
     return datetime.fromtimestamp(seconds, UTC) if is_time else None
 
 

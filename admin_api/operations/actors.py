@@ -51,7 +51,7 @@ async def party_of(executor: "Executor", actor: Actor, account: accounts.Account
     if actor.role == "admin":
         return "admin"
     if actor.role == "program":
-        return "clock"
+        return "system"
     if actor.role == "user" and actor.user_id is not None:
         if account.owner_user_id == actor.user_id:
             return "owner"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 Decision = Literal["approve", "deny"]
-MOST_DECISIONS: Final = 500
+MAX_DECISIONS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ async def decide_subscriptions(
     """
     require_admin(actor)
     reason = check_reason(reason, required=decision in NEEDS_REASON)
-    if not 1 <= len(subscription_ids) <= MOST_DECISIONS:
-        raise invalid("subscription_ids", f"Name 1 to {MOST_DECISIONS} subscriptions.")
+    if not 1 <= len(subscription_ids) <= MAX_DECISIONS:
+        raise invalid("subscription_ids", f"Name 1 to {MAX_DECISIONS} subscriptions.")
     decided = []
     for subscription_id in dict.fromkeys(subscription_ids):
         try:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import invalid
 from admin_api.storage import accounts, api_keys, models
 from gateway.domain.errors import GatewayError
@@ -47,7 +47,7 @@ async def get_model(executor: "Executor", name: str) -> models.Model:
 
 async def get_key(executor: "Executor", key_id: int) -> api_keys.APIKey:
     """By id; raises GatewayError `not_found`."""
-    key = await api_keys.find_key(executor, key_id) if 0 < key_id <= MOST_ID else None
+    key = await api_keys.find_key(executor, key_id) if 0 < key_id <= MAX_ID else None
     if key is None:
         raise GatewayError("not_found", f"There is no key {key_id}.")
     return key
@@ -77,7 +77,7 @@ def parse_id(field: str, value: str) -> int:
 
 def _as_id(reference: str) -> int | None:
     text = reference.strip()
-    if text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MOST_ID:
+    if text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MAX_ID:
         return int(text)
     return None
 

@@ -7,8 +7,8 @@ from typing import Final, Generic, TypeVar
 from admin_api.operations.validation import invalid
 
 T = TypeVar("T")
-MOST_ROWS: Final = 1000
-MOST_ID: Final = 2**63 - 1
+MAX_ROWS: Final = 1000
+MAX_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ def page(rows: Sequence[T], limit: int, cursor_of: Callable[[T], object]) -> Pag
 
 def check_limit(limit: int) -> int:
     """The size of a page; raises GatewayError `validation_failed`."""
-    if not 1 <= limit <= MOST_ROWS:
-        raise invalid("limit", f"limit is a number from 1 to {MOST_ROWS}.")
+    if not 1 <= limit <= MAX_ROWS:
+        raise invalid("limit", f"limit is a number from 1 to {MAX_ROWS}.")
     return limit
 
 
@@ -36,6 +36,6 @@ def parse_id_cursor(cursor: str | None, *, first: int = 0) -> int:
     """The id in a cursor, `first` for the first page; raises GatewayError `validation_failed`."""
     if cursor is None:
         return first
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MOST_ID):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MAX_ID):
         raise invalid("cursor", "This is no cursor of this list; take next_cursor of the page before.")
     return int(cursor)

@@ -17,26 +17,26 @@ from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-MOST_DAYS: Final = 3650
-MOST_KEYS: Final = 100_000
+MAX_DAYS: Final = 3650
+MAX_KEYS: Final = 100_000
 # As in the schema's CHECK.
-MOST_THRESHOLD: Final = 1000
-MOST_THRESHOLDS: Final = 10
+MAX_THRESHOLD: Final = 1000
+MAX_THRESHOLDS: Final = 10
 # From when on each threshold counts that was not there from the beginning; beside the settings, and none of them.
 THRESHOLDS_SINCE: Final = "alert_thresholds_since"
 Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
 Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
-Days = Annotated[int | None, Field(ge=1, le=MOST_DAYS)]
-Keys = Annotated[int | None, Field(ge=0, le=MOST_KEYS)]
-Threshold = Annotated[int, Field(ge=1, le=MOST_THRESHOLD)]
+Days = Annotated[int | None, Field(ge=1, le=MAX_DAYS)]
+Keys = Annotated[int | None, Field(ge=0, le=MAX_KEYS)]
+Threshold = Annotated[int, Field(ge=1, le=MAX_THRESHOLD)]
 Thresholds = Annotated[
     list[Threshold],
-    Field(max_length=MOST_THRESHOLDS, description="Percent of a window's limit that raise an alert; empty: none do"),
+    Field(max_length=MAX_THRESHOLDS, description="Percent of a window's limit that raise an alert; empty: none do"),
     AfterValidator(lambda values: sorted(set(values))),
 ]
 
 
-class SavedSettings(BaseModel):
+class RuntimeSettings(BaseModel):
     """All entries. None is no default, no ceiling, unlimited.
 
     A ceiling (`maximum`) binds owners, not admins; a default fills in what is left out. Costs are in nano-USD a month.
@@ -62,9 +62,9 @@ class SavedSettings(BaseModel):
     alert_thresholds: Thresholds = [50, 80, 100]
 
 
-async def read_settings(executor: "Executor") -> SavedSettings:
+async def read_settings(executor: "Executor") -> RuntimeSettings:
     """As they are now; entries this version does not know are left alone."""
-    return SavedSettings.model_validate(await rows.list_settings(executor))
+    return RuntimeSettings.model_validate(await rows.list_settings(executor))
 
 
 async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
@@ -73,11 +73,11 @@ async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
     since = saved.get(THRESHOLDS_SINCE, {})
     return {
         threshold: datetime.fromisoformat(since[str(threshold)]) if str(threshold) in since else None
-        for threshold in SavedSettings.model_validate(saved).alert_thresholds
+        for threshold in RuntimeSettings.model_validate(saved).alert_thresholds
     }
 
 
-async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
+async def show_settings(pool: "Pool", actor: Actor) -> RuntimeSettings:
     """For whoever may see everything; raises GatewayError `forbidden`."""
     require_reader(actor)
     async with pool.acquire() as connection:
@@ -86,13 +86,13 @@ async def show_settings(pool: "Pool", actor: Actor) -> SavedSettings:
 
 async def update_settings(
     pool: "Pool", actor: Actor, values: Mapping[str, Any], *, as_of: str | None = None
-) -> SavedSettings:
+) -> RuntimeSettings:
     """Sets the entries that are given, all or none; None is unlimited. Keys and subscriptions there are stay as they
     are. Raises GatewayError `forbidden`, `validation_failed` for an entry nobody knows or a default above its ceiling,
     or `precondition_failed` if the settings are not as of `as_of` any more."""
     require_admin(actor)
     for name in values:
-        if name not in SavedSettings.model_fields:
+        if name not in RuntimeSettings.model_fields:
             raise invalid(name[:100], f"There is no setting '{name[:100]}'.")
     async with pool.acquire() as connection, connection.transaction():
         await rows.lock_settings(connection)
@@ -125,18 +125,18 @@ async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict
     return {str(threshold): moment.isoformat() for threshold, moment in since.items() if moment is not None}
 
 
-def _check(values: Mapping[str, Any]) -> SavedSettings:
+def _check(values: Mapping[str, Any]) -> RuntimeSettings:
     try:
         # Strict: neither "5" nor true is a number here.
-        new = SavedSettings.model_validate(values, strict=True)
+        new = RuntimeSettings.model_validate(values, strict=True)
     except ValueError as exc:
         problems: list[dict[str, Any]] = getattr(exc, "errors", list)()
         fields = [{"field": str(problem["loc"][0]), "message": str(problem["msg"])} for problem in problems]
-        told = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
-        raise GatewayError("validation_failed", f"{told}.", details={"fields": fields}) from None
-    for name in SavedSettings.model_fields:
+        reported = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+        raise GatewayError("validation_failed", f"{reported}.", details={"fields": fields}) from None
+    for name in RuntimeSettings.model_fields:
         if name.startswith("key_default_"):
-            most, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
-            if most is not None and value is not None and value > most:
-                raise invalid(name, f"{name} is above {name.replace('default', 'maximum')}, {most}.")
+            maximum, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
+            if maximum is not None and value is not None and value > maximum:
+                raise invalid(name, f"{name} is above {name.replace('default', 'maximum')}, {maximum}.")
     return new

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_one_account, get_seen_model, is_seen, viewer_of
 from admin_api.operations.actors import Actor, note, party_of
-from admin_api.operations.limits.limits import LimitWish, apply_limit
+from admin_api.operations.limits.limits import LimitInput, apply_limit
 from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.notifications.events import notify_subscription
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import check_future, check_reason, check_word, invalid
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 # So that one pass of the clock ends; the next goes on where it stopped.
-MOST_DUE: Final = 500
-CLOCK: Final = Actor(name="clock", role="program")
+MAX_DUE: Final = 500
+SYSTEM: Final = Actor(name="system", role="program")
 
 
 async def create_subscription(
@@ -95,7 +95,7 @@ async def change_subscription(
     reason = check_reason(reason, required=action in NEEDS_REASON)
     async with pool.acquire() as connection, connection.transaction():
         subscription = None
-        if 0 < subscription_id <= MOST_ID:
+        if 0 < subscription_id <= MAX_ID:
             subscription = await rows.lock_subscription(connection, subscription_id=subscription_id)
         if subscription is None or not await is_seen(connection, actor, subscription.account_id):
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
@@ -112,14 +112,14 @@ async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int
     now = now or datetime.now(UTC)
     ended = 0
     async with pool.acquire() as connection:
-        for subscription_id in await rows.list_due(connection, now=now, limit=MOST_DUE):
+        for subscription_id in await rows.list_due(connection, now=now, limit=MAX_DUE):
             async with connection.transaction():
                 row = await rows.lock_subscription(connection, subscription_id=subscription_id)
                 # Another replica may have been here, or a person given it more time.
                 is_due = row is not None and row.expires_at is not None and row.expires_at <= now
                 if row is None or not is_due or row.status not in ("active", "suspended"):
                     continue
-                await _move(connection, CLOCK, row, "expire", "clock", reason=None, expires_at=row.expires_at)
+                await _move(connection, SYSTEM, row, "expire", "system", reason=None, expires_at=row.expires_at)
                 ended += 1
     return ended
 
@@ -127,7 +127,7 @@ async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int
 async def find_subscription(pool: "Pool", actor: Actor, subscription_id: int) -> tuple[Subscription, list[HistoryRow]]:
     """With its history, oldest first; raises GatewayError `not_found`."""
     async with pool.acquire() as connection:
-        row = await rows.find_subscription(connection, subscription_id) if 0 < subscription_id <= MOST_ID else None
+        row = await rows.find_subscription(connection, subscription_id) if 0 < subscription_id <= MAX_ID else None
         if row is None or not await is_seen(connection, actor, row.account_id):
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
         return row, await rows.list_history(connection, subscription_id)
@@ -201,7 +201,7 @@ async def _begin(executor: "Executor", actor: Actor, subscription_id: int) -> Su
         ("tokens", settings.subscription_default_monthly_tokens),
     ):
         if amount is not None:
-            await apply_limit(executor, actor, target, LimitWish(kind=kind, window="month", amount=amount))
+            await apply_limit(executor, actor, target, LimitInput(kind=kind, window="month", amount=amount))
     new = {"account_id": row.account_id, "model": row.model_name, "status": row.status, "expires_at": row.expires_at}
     await note(executor, actor, "subscription.create", "subscription", row.id, new=new)
     await notify_subscription(executor, row, actor)

@@ -10,9 +10,9 @@ from zoneinfo import available_timezones
 from gateway.domain.errors import GatewayError
 
 # As in the schema's CHECKs.
-MOST_NAME: Final = 200
-MOST_REASON: Final = 1000
-MOST_ADDRESSES: Final = 100
+MAX_NAME: Final = 200
+MAX_REASON: Final = 1000
+MAX_ADDRESSES: Final = 100
 # ::ffff:0:0/96 is IPv4.
 MAPPED_BITS: Final = 96
 
@@ -24,11 +24,11 @@ def invalid(field: str, message: str) -> GatewayError:
     )
 
 
-def check_text(field: str, value: str, *, most: int, least: int = 0, lines: bool = False) -> str:
+def check_text(field: str, value: str, *, maximum: int, least: int = 0, lines: bool = False) -> str:
     """`value` without blanks around it; raises GatewayError `validation_failed`. `lines` lets it have several."""
     text = value.strip()
-    if not least <= len(text) <= most:
-        raise invalid(field, f"{field} has {least} to {most} characters.")
+    if not least <= len(text) <= maximum:
+        raise invalid(field, f"{field} has {least} to {maximum} characters.")
     # Postgres takes neither NUL nor lone surrogates; no other control character is of use in a name.
     if not (" ".join(text.split()) if lines else text).isprintable():
         raise invalid(field, f"{field} holds characters that can not be shown.")
@@ -45,7 +45,7 @@ def check_word(field: str, value: str, words: Sequence[str]) -> str:
 def check_email(value: str) -> str:
     """In lower case. Only its form: whether it receives mail is for the identity provider to know."""
     # Again in lower case: some letters are two then.
-    email = check_text("email", check_text("email", value, least=3, most=254).lower(), least=3, most=254)
+    email = check_text("email", check_text("email", value, least=3, maximum=254).lower(), least=3, maximum=254)
     name, at, host = email.rpartition("@")
     if not (at and name and host) or any(c.isspace() for c in email):
         raise invalid("email", "email has the form name@host.")
@@ -54,7 +54,7 @@ def check_email(value: str) -> str:
 
 def check_reason(value: str | None, *, required: bool = False) -> str | None:
     """None if empty; raises GatewayError `validation_failed` if it is required then."""
-    reason = check_text("reason", value or "", most=MOST_REASON, lines=True) or None
+    reason = check_text("reason", value or "", maximum=MAX_REASON, lines=True) or None
     if required and reason is None:
         raise invalid("reason", "A reason is needed: the user will read it.")
     return reason
@@ -95,8 +95,8 @@ def check_future(field: str, value: datetime | None, now: datetime | None = None
 
 def check_networks(values: Sequence[str]) -> list[str]:
     """Addresses and networks, in CIDR form; IPv4 in IPv6's clothes as what it is, for so callers are seen."""
-    if len(values) > MOST_ADDRESSES:
-        raise invalid("allowed_ips", f"allowed_ips has {MOST_ADDRESSES} entries at most.")
+    if len(values) > MAX_ADDRESSES:
+        raise invalid("allowed_ips", f"allowed_ips has {MAX_ADDRESSES} entries at most.")
     try:
         return [str(_network(value.strip())) for value in values]
     except ValueError as exc:

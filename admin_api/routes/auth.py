@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 
-from admin_api.encryption import SealError
+from admin_api.encryption import EncryptionError
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.operations.people import sessions
 from admin_api.operations.people.logins import RoleRules, admit_person
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
 PURPOSE: Final = "login under way"
 # It is in no row of the database: whoever brings the cookie has it.
 IN_A_BROWSER: Final = "cookie"
-LONGEST_LOGIN_S: Final = 600
+MAX_LOGIN_S: Final = 600
 AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Go on there"}}
 
 
@@ -48,11 +48,11 @@ async def log_in(
     """Sends the browser to the identity provider. What it has to bring back is sealed in a cookie, so that any replica
     can take it from there."""
     departure = await _providers(request).depart(provider)
-    kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + LONGEST_LOGIN_S)}
-    sealed = settings.sealing_keys.seal(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
-    cookie = base64.urlsafe_b64encode(sealed).decode()
+    kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + MAX_LOGIN_S)}
+    encrypted = settings.encryption_keys.encrypt(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
+    cookie = base64.urlsafe_b64encode(encrypted).decode()
     answer = RedirectResponse(departure.url, 302)
-    _set_cookie(answer, settings, _login_cookie(settings), cookie, max_age=LONGEST_LOGIN_S)
+    _set_cookie(answer, settings, _login_cookie(settings), cookie, max_age=MAX_LOGIN_S)
     return answer
 
 
@@ -80,7 +80,7 @@ async def come_back(
     cookie = await sessions.open_session(
         pool,
         settings.peppers,
-        settings.sealing_keys,
+        settings.encryption_keys,
         user,
         person=person,
         provider=provider,
@@ -136,9 +136,11 @@ def _set_cookie(answer: RedirectResponse, settings: Settings, name: str, value: 
 
 def _read_login(cookie: str | None, settings: Settings) -> dict[str, str] | None:
     try:
-        sealed = base64.urlsafe_b64decode(cookie or "")
-        kept: dict[str, str] = json.loads(settings.sealing_keys.open(sealed, purpose=PURPOSE, row=IN_A_BROWSER))
-    except (ValueError, SealError):
+        encrypted = base64.urlsafe_b64decode(cookie or "")
+        kept: dict[str, str] = json.loads(
+            settings.encryption_keys.decrypt(encrypted, purpose=PURPOSE, row=IN_A_BROWSER)
+        )
+    except (ValueError, EncryptionError):
         return None
     return kept if int(kept["until"]) > time() else None
 

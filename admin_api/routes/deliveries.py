@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from admin_api.operations.notifications import deliveries
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.deliveries import Status
@@ -19,8 +19,8 @@ async def list_deliveries(
     actor: Reader,
     pool: AppPool,
     status: Annotated[Status | None, Query()] = None,
-    webhook: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of a webhook")] = None,
-    alert: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of an alert")] = None,
+    webhook: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Id of a webhook")] = None,
+    alert: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Id of an alert")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[DeliveryView]:

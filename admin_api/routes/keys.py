@@ -14,7 +14,6 @@ from admin_api.storage.api_keys import APIKey
 from admin_api.web.dependencies import (
     ERRORS,
     ID,
-    MOST_AMOUNT,
     AppPool,
     AppSettings,
     Body,
@@ -25,9 +24,10 @@ from admin_api.web.dependencies import (
     UserQuery,
 )
 from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from gateway.domain.limits import MAX_AMOUNT
 
 router = APIRouter(prefix="/api/v1/api-keys", tags=["keys"], responses=ERRORS)
-Amount = Annotated[int | None, Field(ge=0, le=MOST_AMOUNT, description="A limit of the key; null: unlimited")]
+Amount = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT, description="A limit of the key; null: unlimited")]
 
 
 class NewKey(Body):
@@ -66,7 +66,7 @@ class KeyChange(Body):
 class Rotation(Body):
     """How long the old key goes on working."""
 
-    grace_s: Annotated[int, Field(ge=0, le=changes.MOST_GRACE_S, description="Seconds; 0 ends the old key at once")] = (
+    grace_s: Annotated[int, Field(ge=0, le=changes.MAX_GRACE_S, description="Seconds; 0 ends the old key at once")] = (
         changes.DEFAULT_GRACE_S
     )
 
@@ -89,7 +89,7 @@ async def list_keys(
 @router.post("", status_code=201)
 async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewKey) -> NewKeyView:
     """Makes a key and shows it, this once: your own, unless a team or, by an admin, a user is named."""
-    wish = keys.KeyWish(
+    input_ = keys.KeyInput(
         models=body.models,
         user=body.user,
         team=body.team,
@@ -101,7 +101,7 @@ async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body
         concurrency=body.concurrency,
         monthly_cost_nano_usd=body.monthly_cost(),
     )
-    return NewKeyView.of(await keys.create_key(pool, actor, settings.peppers, wish))
+    return NewKeyView.of(await keys.create_key(pool, actor, settings.peppers, input_))
 
 
 @router.get("/{key_id}", responses=TAGGED)

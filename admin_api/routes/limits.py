@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 from admin_api.operations.keys import owner_limits
 from admin_api.operations.limits import bulk, explain, limits, states
 from admin_api.operations.limits.parsing import parse_decimal, parse_usd
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import check_text, invalid
 from admin_api.schemas.explanations import ExplanationView
 from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
@@ -16,7 +16,6 @@ from admin_api.schemas.shapes import PageView
 from admin_api.web.dependencies import (
     ERRORS,
     ID,
-    MOST_AMOUNT,
     Admin,
     AppCounters,
     AppPool,
@@ -28,7 +27,7 @@ from admin_api.web.dependencies import (
     UserQuery,
 )
 from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
-from gateway.domain.limits import Kind, Level, ReserveMode
+from gateway.domain.limits import MAX_AMOUNT, Kind, Level, ReserveMode
 from gateway.domain.windows import WindowKind
 
 router = APIRouter(prefix="/api/v1/limits", tags=["limits"], responses=ERRORS)
@@ -40,13 +39,13 @@ async def explain_limits(
     actor: LoggedIn,
     pool: AppPool,
     counters: AppCounters,
-    key: Annotated[int, Query(ge=1, le=MOST_ID, description="Id of the key")],
+    key: Annotated[int, Query(ge=1, le=MAX_ID, description="Id of the key")],
     model: Annotated[str, Query(max_length=255, description="Name of the model")],
-    tokens: Annotated[int, Query(ge=0, le=explain.MOST_TOKENS, description="Prompt and completion together")] = 0,
+    tokens: Annotated[int, Query(ge=0, le=explain.MAX_TOKENS, description="Prompt and completion together")] = 0,
 ) -> ExplanationView:
     """What would happen to such a call now and why, limit by limit; takes nothing."""
-    told = await explain.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
-    return ExplanationView.model_validate(told)
+    reported = await explain.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
+    return ExplanationView.model_validate(reported)
 
 
 @router.get("/state")
@@ -56,7 +55,7 @@ async def list_limit_states(
     counters: AppCounters,
     user: UserQuery = None,
     team: TeamQuery = None,
-    limit: Annotated[int, Query(ge=1, le=states.MOST_STATES, description="Most rows in one page")] = 100,
+    limit: Annotated[int, Query(ge=1, le=states.MAX_STATES, description="Most rows in one page")] = 100,
     cursor: Cursor = None,
 ) -> PageView[LimitWithStateView]:
     """The limits of one account, your own if none is named, and what is left of each now."""
@@ -68,7 +67,7 @@ async def list_limit_states(
 class Amount(Body):
     """How much. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
 
-    amount: Annotated[int, Field(ge=0, le=MOST_AMOUNT)] | Literal["unlimited"] | None = None
+    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | Literal["unlimited"] | None = None
     amount_usd: Annotated[str | None, Field(max_length=64, description="Kind cost, as 0.45")] = None
 
     def of_kind(self, kind: str) -> int | None:
@@ -82,7 +81,7 @@ class Amount(Body):
         return None if self.amount == "unlimited" else self.amount
 
 
-class Wish(Amount):
+class LimitBody(Amount):
     """A limit of a kind, on whatever it is set."""
 
     kind: Kind
@@ -91,9 +90,9 @@ class Wish(Amount):
     reserve: ReserveMode = "expected"
     reason: Annotated[str | None, Field(max_length=1000)] = None
 
-    def wish(self, **more: Any) -> limits.LimitWish:
+    def input_(self, **more: Any) -> limits.LimitInput:
         """As the operations take it."""
-        return limits.LimitWish(
+        return limits.LimitInput(
             kind=self.kind,
             amount=self.of_kind(self.kind),
             window=self.window,
@@ -104,7 +103,7 @@ class Wish(Amount):
         )
 
 
-class LimitSetting(Wish):
+class LimitSetting(LimitBody):
     """A limit as it shall be."""
 
     level: Level
@@ -151,11 +150,11 @@ async def set_limit(
 ) -> LimitView | Response:
     """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`. A key's owner sets
     limits of his own on it, never above an admin's; both hold. If-Match is of the limit that it would replace."""
-    wish = body.wish(shadow=body.shadow, expires_at=body.expires_at)
-    target = check_text("id", str(body.id), most=254)
+    input_ = body.input_(shadow=body.shadow, expires_at=body.expires_at)
+    target = check_text("id", str(body.id), maximum=254)
     set_limit_as = owner_limits.set_own_limit if actor.role == "user" else limits.set_limit
     row = await set_limit_as(
-        pool, actor, wish, level=body.level, target=target, model=body.model, team=body.team, as_of=as_of
+        pool, actor, input_, level=body.level, target=target, model=body.model, team=body.team, as_of=as_of
     )
     if row is None:
         return Response(status_code=204)
@@ -170,7 +169,7 @@ async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID, as_of: AsOf
     await delete_limit_as(pool, actor, limit_id, as_of=as_of)
 
 
-class BulkWish(Wish):
+class BulkInput(LimitBody):
     """One limit for all targets of a level that fit every filter given. Kept as an admin's lasting limits."""
 
     level: Literal["user", "team", "subscription", "key"]
@@ -185,7 +184,7 @@ class BulkWish(Wish):
         return bulk.Filter(level=self.level, users=self.users, team=self.team, model=self.model)
 
 
-class BulkApply(BulkWish):
+class BulkApply(BulkInput):
     """The same as in the preview, and its token."""
 
     token: Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f]*$")]
@@ -199,15 +198,15 @@ class Boost(Amount):
 
 
 @admin_router.post("/preview")
-async def preview_limits(actor: Admin, pool: AppPool, body: BulkWish) -> PreviewView:
+async def preview_limits(actor: Admin, pool: AppPool, body: BulkInput) -> PreviewView:
     """What such a change would change; changes nothing. Its `token` is for apply."""
-    return PreviewView.of(await bulk.preview_limits(pool, actor, body.filter(), body.wish()))
+    return PreviewView.of(await bulk.preview_limits(pool, actor, body.filter(), body.input_()))
 
 
 @admin_router.post("/apply")
 async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewView:
     """Does exactly what the preview with this token showed; 409 if it would be something else by now."""
-    done = await bulk.apply_limits(pool, actor, body.filter(), body.wish(), body.token)
+    done = await bulk.apply_limits(pool, actor, body.filter(), body.input_(), body.token)
     return PreviewView.of(done)
 
 

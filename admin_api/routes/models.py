@@ -33,7 +33,7 @@ class ModelChange(Body):
     description: Annotated[str | None, Field(max_length=4000, description="Empty removes it")] = None
 
 
-class SyncWish(Body):
+class SyncInput(Body):
     """How to sync."""
 
     accept_missing: Annotated[bool, Field(description="Unlist models even if half of them are gone")] = False
@@ -56,8 +56,8 @@ class NewPrice(Body):
 
     def units(self) -> dict[str, Decimal | None]:
         """By name of the unit."""
-        told = {unit: getattr(self, unit) for unit in UNITS}
-        return {unit: None if text is None else parse_decimal(unit, text) for unit, text in told.items()}
+        reported = {unit: getattr(self, unit) for unit in UNITS}
+        return {unit: None if text is None else parse_decimal(unit, text) for unit, text in reported.items()}
 
 
 @router.get("")
@@ -78,7 +78,7 @@ async def list_models(
 
 
 @router.post("/sync")
-async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncWish | None = None) -> SyncReportView:
+async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncInput | None = None) -> SyncReportView:
     """Reads LiteLLM's list of models. A bad answer takes nothing away: see `problem`."""
     report = await sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
     return SyncReportView.model_validate(report)

@@ -8,7 +8,6 @@ from pydantic import AwareDatetime, Field
 from admin_api.operations.people import personal_tokens
 from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.accounts import Role
 from admin_api.web.dependencies import (
     ERRORS,
     ID,
@@ -21,6 +20,7 @@ from admin_api.web.dependencies import (
     PageSize,
     Reader,
 )
+from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["personal access tokens"], responses=ERRORS)
 UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field, SecretStr
 
 from admin_api.operations.models import provider_keys
-from admin_api.operations.models.provider_keys import LEAST_VALUE, MOST_PROVIDER, MOST_VALUE, NAME
+from admin_api.operations.models.provider_keys import LEAST_VALUE, MAX_PROVIDER, MAX_VALUE, NAME
 from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
 from admin_api.web.dependencies import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
@@ -20,8 +20,8 @@ MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"model": ProviderKeyView, 
 class ProviderKeyValue(Body):
     """The key itself, and whose it is."""
 
-    provider: Annotated[str, Field(min_length=1, max_length=MOST_PROVIDER, description="As openai; for people")]
-    value: Annotated[SecretStr, Field(min_length=LEAST_VALUE, max_length=MOST_VALUE, description="One line of ASCII")]
+    provider: Annotated[str, Field(min_length=1, max_length=MAX_PROVIDER, description="As openai; for people")]
+    value: Annotated[SecretStr, Field(min_length=LEAST_VALUE, max_length=MAX_VALUE, description="One line of ASCII")]
 
 
 @router.get("")
@@ -58,7 +58,7 @@ async def put_provider_key(
     put = await provider_keys.put_provider_key(
         pool,
         actor,
-        settings.sealing_keys,
+        settings.encryption_keys,
         provider_key,
         provider=body.provider,
         value=body.value.get_secret_value(),

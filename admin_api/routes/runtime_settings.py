@@ -7,16 +7,16 @@ from pydantic import ConfigDict, Field, model_validator
 
 from admin_api.operations import runtime_settings
 from admin_api.operations.limits.parsing import parse_usd
-from admin_api.operations.runtime_settings import SavedSettings
+from admin_api.operations.runtime_settings import RuntimeSettings
 from admin_api.operations.validation import invalid
-from admin_api.schemas.runtime_settings import SavedSettingsView
+from admin_api.schemas.runtime_settings import RuntimeSettingsView
 from admin_api.web.dependencies import ERRORS, Admin, AppPool, Reader, bound_fields
 from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
 
 router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
 
 
-class SettingsChange(SavedSettings):
+class SettingsChange(RuntimeSettings):
     """Entries to be set, as GET shows them; those left out stay. null is none, or unlimited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -37,7 +37,7 @@ class SettingsChange(SavedSettings):
 
 
 @router.get("", responses=TAGGED)
-async def show_settings(actor: Reader, pool: AppPool, response: Response) -> SavedSettingsView:
+async def show_settings(actor: Reader, pool: AppPool, response: Response) -> RuntimeSettingsView:
     """Defaults and ceilings of keys and subscriptions, and when people are told of their use."""
     return tagged(response, await runtime_settings.show_settings(pool, actor))
 
@@ -45,12 +45,12 @@ async def show_settings(actor: Reader, pool: AppPool, response: Response) -> Sav
 @router.put("", responses=TAGGED | CHANGED)
 async def update_settings(
     actor: Admin, pool: AppPool, response: Response, body: SettingsChange, as_of: AsOf
-) -> SavedSettingsView:
+) -> RuntimeSettingsView:
     """Sets the entries that are given. What is there already stays as it is: bulk limits change it."""
     return tagged(response, await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of))
 
 
-def tagged(response: Response, settings: SavedSettings) -> SavedSettingsView:
+def tagged(response: Response, settings: RuntimeSettings) -> RuntimeSettingsView:
     """With the ETag that If-Match takes."""
     tag(response, settings.model_dump())
-    return SavedSettingsView.of(settings)
+    return RuntimeSettingsView.of(settings)

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations import bulk_decisions, subscriptions
-from admin_api.operations.bulk_decisions import MOST_DECISIONS, Decision
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decision
+from admin_api.operations.pagination import MAX_ID
 from admin_api.schemas.shapes import PageView
 from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
 from admin_api.web.dependencies import (
@@ -51,7 +51,7 @@ class Reason(Body):
 async def list_subscriptions(
     actor: LoggedIn,
     pool: AppPool,
-    account: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Id of an account")] = None,
+    account: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Id of an account")] = None,
     user: UserQuery = None,
     team: TeamQuery = None,
     model: ModelQuery = None,
@@ -107,7 +107,7 @@ class Decisions(Body):
     """Which ones, and why; to deny needs a reason, and the users will read it."""
 
     subscription_ids: Annotated[
-        list[Annotated[int, Field(ge=1, le=MOST_ID)]], Field(min_length=1, max_length=MOST_DECISIONS)
+        list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(min_length=1, max_length=MAX_DECISIONS)
     ]
     reason: Annotated[str | None, Field(max_length=1000)] = None
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.exports import Detail, Format
 from admin_api.operations.usage.reports import By
-from admin_api.operations.usage.scope import MOST_WORDS, UsageFilter
+from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
 from admin_api.schemas import usage_files
 from admin_api.schemas.usage import UsageView
 from admin_api.schemas.usage_reports import (
@@ -45,13 +45,13 @@ class Filters(BaseModel):
     time_zone: str | None = Field(None, max_length=64, description="IANA name; of the account, if left out")
     user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
     team: str | None = Field(None, max_length=254, description="Name or id of a team")
-    key: int | None = Field(None, ge=1, le=MOST_ID, description="Id of a key")
-    model: list[str] = Field([], max_length=MOST_WORDS, description="Name of a model; may be repeated")
+    key: int | None = Field(None, ge=1, le=MAX_ID, description="Id of a key")
+    model: list[str] = Field([], max_length=MAX_WORDS, description="Name of a model; may be repeated")
     provider: str | None = Field(None, max_length=100, description="Provider of the models")
-    ending: list[Ending] = Field([], max_length=MOST_WORDS, description="May be repeated")
-    error_class: list[ErrorClass] = Field([], max_length=MOST_WORDS, description="May be repeated")
+    ending: list[Ending] = Field([], max_length=MAX_WORDS, description="May be repeated")
+    error_class: list[ErrorClass] = Field([], max_length=MAX_WORDS, description="May be repeated")
 
-    def as_wish(self) -> UsageFilter:
+    def as_filter(self) -> UsageFilter:
         """As operations take it."""
         return UsageFilter(
             since=self.since,
@@ -97,7 +97,7 @@ class ExportQuery(Filters):
 async def show_usage(
     actor: Reader,
     pool: AppPool,
-    key: Annotated[int | None, Query(ge=1, le=MOST_ID, description="Only of this key, by id")] = None,
+    key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only of this key, by id")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> UsageView:
@@ -108,13 +108,13 @@ async def show_usage(
 @router.get("/summary")
 async def summarize(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
     """All of it in one: calls, tokens, cost, success, latency."""
-    return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_wish()))
+    return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_filter()))
 
 
 @router.get("/series")
 async def trace(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
     """The same by hours, days, weeks or months."""
-    return UsageSeriesView.of(await reports.trace(pool, actor, query.as_wish(), step=query.step))
+    return UsageSeriesView.of(await reports.read_series(pool, actor, query.as_filter(), step=query.step))
 
 
 @router.get("/breakdown/{by}")
@@ -122,7 +122,7 @@ async def break_down(
     actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
     """The same by model, provider, key, user, account, team, ending or class of error."""
-    found = await reports.break_down(pool, actor, query.as_wish(), by=by, order=query.order, limit=query.limit)
+    found = await reports.break_down(pool, actor, query.as_filter(), by=by, order=query.order, limit=query.limit)
     return UsageBreakdownView.of(found)
 
 
@@ -131,14 +131,14 @@ async def measure_latencies(
     actor: LoggedIn, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
 ) -> UsagePercentilesView:
     """Percentiles of the whole call and of its first byte, within 5 %."""
-    found = await reports.measure_latencies(pool, actor, query.as_wish(), by=query.by)
+    found = await reports.measure_latencies(pool, actor, query.as_filter(), by=query.by)
     return UsagePercentilesView.of(found)
 
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
 async def export_usage(actor: LoggedIn, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """A file, sent as it is read, of any size."""
-    export = await exports.export_usage(pool, actor, query.as_wish(), file_format=query.format, detail=query.detail)
+    export = await exports.export_usage(pool, actor, query.as_filter(), file_format=query.format, detail=query.detail)
     return StreamingResponse(
         usage_files.parts_of(export),
         media_type=usage_files.MEDIA_TYPES[export.file_format],

@@ -8,9 +8,10 @@ from pydantic import Field
 from admin_api.operations.people import users
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.accounts import Locale, Role, User, UserStatus
+from admin_api.storage.accounts import Locale, User, UserStatus
 from admin_api.web.dependencies import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
 UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]

@@ -49,7 +49,7 @@ async def create_webhook(actor: Admin, pool: AppPool, settings: AppSettings, bod
     made = await webhooks.create_webhook(
         pool,
         actor,
-        settings.sealing_keys,
+        settings.encryption_keys,
         settings.rules,
         url=body.url,
         events=body.events,
@@ -90,7 +90,7 @@ async def renew_secret(
     actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, as_of: AsOf
 ) -> NewWebhookView:
     """A new signing secret, in force at once, shown this once."""
-    made = await webhooks.renew_secret(pool, actor, settings.sealing_keys, webhook_id, as_of=as_of)
+    made = await webhooks.renew_secret(pool, actor, settings.encryption_keys, webhook_id, as_of=as_of)
     return NewWebhookView.of(made)
 
 

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from admin_api.schemas.shapes import View, usd_text
+from admin_api.schemas.shapes import View
 from gateway.domain.limits import Kind, Level
+from gateway.domain.money import usd_text
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ class DifferenceView(View):
     day: str
     account_id: int
     model_id: int
-    told: str
+    reported: str
 
 
 class LedgerCheckView(View):

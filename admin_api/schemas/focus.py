@@ -10,7 +10,7 @@ import json
 from datetime import date, timedelta
 from typing import Any, Final
 
-from admin_api.schemas.shapes import usd_text
+from gateway.domain.money import usd_text
 
 ISSUER: Final = "LiteMaaS"
 FOCUS_COLUMNS: Final = (

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
-from admin_api.schemas.shapes import DecimalText, View, usd_text
+from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
+from gateway.domain.money import usd_text
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from admin_api.schemas.shapes import View
-from admin_api.storage.accounts import Role
+from gateway.domain.roles import Role
 
 if TYPE_CHECKING:
     from admin_api.operations.people.personal_tokens import NewToken

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from admin_api.schemas.shapes import View, usd_text
+from admin_api.schemas.shapes import View
+from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.maintenance.reconciliation import Reconciled
@@ -55,9 +56,9 @@ class FindingView(View):
     @classmethod
     def of(cls, finding: "Finding") -> Self:
         """With the costs in USD."""
-        told = {name: getattr(finding, name) for name in cls.model_fields if hasattr(finding, name)}
+        reported = {name: getattr(finding, name) for name in cls.model_fields if hasattr(finding, name)}
         costs = {"cost_usd": finding.cost_nano_usd, "litellm_cost_usd": finding.litellm_cost_nano_usd}
-        return cls(**told, **{name: usd_text(nano) for name, nano in costs.items()})
+        return cls(**reported, **{name: usd_text(nano) for name, nano in costs.items()})
 
 
 class ReconciliationView(View):

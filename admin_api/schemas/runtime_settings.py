@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Self
 
-from admin_api.schemas.shapes import View, usd_text
+from admin_api.schemas.shapes import View
+from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
-    from admin_api.operations.runtime_settings import SavedSettings
+    from admin_api.operations.runtime_settings import RuntimeSettings
 
 
-class SavedSettingsView(View):
+class RuntimeSettingsView(View):
     """All of them; null is none, or unlimited. `alert_thresholds` are in percent of a window's limit."""
 
     key_default_rpm: int | None
@@ -30,7 +31,7 @@ class SavedSettingsView(View):
     alert_thresholds: list[int]
 
     @classmethod
-    def of(cls, settings: "SavedSettings") -> Self:
+    def of(cls, settings: "RuntimeSettings") -> Self:
         """Costs in USD too."""
         values = settings.model_dump()
         for name, value in settings.model_dump().items():

@@ -9,18 +9,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from gateway.domain.money import decimal_text
+
 T = TypeVar("T")
-
-
-def decimal_text(number: Decimal) -> str:
-    """Without an exponent and without zeros at the end: `0.000001`, `10`."""
-    text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def usd_text(nano_usd: int) -> str:
-    """Whole nano-USD as USD, exactly."""
-    return decimal_text(Decimal(nano_usd).scaleb(-9))
 
 
 def _as_text(value: Any) -> Any:

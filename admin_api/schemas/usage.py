@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from admin_api.schemas.shapes import View, usd_text
+from admin_api.schemas.shapes import View
 from gateway.domain.calls import Ending, EstimatedWhy
+from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.usage.calls import UsagePage
@@ -46,8 +47,8 @@ class UsageRowView(View):
     def of(cls, row: "UsageRow") -> Self:
         """One row of the ledger."""
         costs = {"cost_usd": row.cost_nano_usd, "litellm_cost_usd": row.litellm_cost_nano_usd}
-        told = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
-        return cls.model_validate(row).model_copy(update=told)
+        reported = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
+        return cls.model_validate(row).model_copy(update=reported)
 
 
 class UsageTotalsView(View):

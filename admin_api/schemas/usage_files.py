@@ -13,8 +13,8 @@ import msgspec
 
 from admin_api.schemas.csv_cells import cell
 from admin_api.schemas.focus import FOCUS_COLUMNS, focus_line
-from admin_api.schemas.shapes import usd_text
 from admin_api.storage.usage.queries import SUM_NAMES
+from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.usage.exports import Export, Line

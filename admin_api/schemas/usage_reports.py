@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field
 
 from admin_api.operations.usage.reports import SHARES, By
-from admin_api.schemas.shapes import View, usd_text
+from admin_api.schemas.shapes import View
+from gateway.domain.money import usd_text
 from gateway.domain.rollup_ranges import Step
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ class PercentilesView(View):
     @classmethod
     def of(cls, calls: int, shares: "Sequence[float | None]") -> Self:
         """In the order of SHARES."""
-        told = {f"p{round(share * 100)}": ms for share, ms in zip(SHARES, shares, strict=True)}
-        return cls(calls=calls, **{name: None if ms is None else round(ms, 1) for name, ms in told.items()})
+        reported = {f"p{round(share * 100)}": ms for share, ms in zip(SHARES, shares, strict=True)}
+        return cls(calls=calls, **{name: None if ms is None else round(ms, 1) for name, ms in reported.items()})
 
 
 class LatencyView(View):
@@ -168,5 +169,5 @@ class UsagePercentilesView(RangeView):
         return cls(by=percentiles.by, rows=[LatencyView.of(row) for row in percentiles.rows], **_range(percentiles))
 
 
-def _range(told: "Summary | Series | Breakdown | Percentiles") -> dict[str, object]:
-    return {"since": told.since, "until": told.until, "time_zone": told.time_zone}
+def _range(reported: "Summary | Series | Breakdown | Percentiles") -> dict[str, object]:
+    return {"since": reported.since, "until": reported.until, "time_zone": reported.time_zone}

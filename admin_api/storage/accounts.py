@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import asyncpg
 
+from gateway.domain.roles import Role, TeamRole
+
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-Role = Literal["admin", "admin-readonly", "user"]
 UserStatus = Literal["active", "deactivated"]
 Locale = Literal["en", "es", "fr"]
 AccountKind = Literal["personal", "team"]
 AccountStatus = Literal["active", "suspended"]
-TeamRole = Literal["owner", "member"]
-ROLES: Final = get_args(Role)
 USER_STATUSES: Final = get_args(UserStatus)
 LOCALES: Final = get_args(Locale)
 ACCOUNT_KINDS: Final = get_args(AccountKind)
 ACCOUNT_STATUSES: Final = get_args(AccountStatus)
-TEAM_ROLES: Final = get_args(TeamRole)
 
 
 class NameTaken(Exception):

@@ -19,10 +19,7 @@ from gateway.domain.limits import (
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Executor, Pool
-
-# One pass at a time, whichever replica. "lmalrt"
-ALERTS_LOCK: Final = 0x6C6D_616C_7274
+    from gateway.storage.postgres import Executor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,53 +91,6 @@ class Alert:
     cleared_at: datetime | None
     acknowledged_at: datetime | None
     acknowledged_by: str | None
-
-
-TRY_LOCK_ALERTS: Final = """
-SELECT pg_try_advisory_xact_lock($1)
-"""
-
-
-async def try_lock_alerts(executor: "Executor") -> bool:
-    """Until the transaction ends; False if another replica is at it."""
-    return bool(await executor.fetchval(TRY_LOCK_ALERTS, ALERTS_LOCK))
-
-
-# Rows that are committed, and so are the sums of what made them. Rows being appended meanwhile stay for the next pass.
-TAKE_ACCOUNTS: Final = """
-WITH due AS (SELECT DISTINCT account_id FROM (SELECT account_id FROM accounts_to_check LIMIT 20000) AS r LIMIT $1)
-DELETE FROM accounts_to_check c USING due WHERE c.account_id = due.account_id RETURNING c.account_id
-"""
-
-
-async def take_accounts(executor: "Executor", limit: int) -> set[int]:
-    """Whose use or limits changed; put back if the transaction is rolled back."""
-    return {row["account_id"] for row in await executor.fetch(TAKE_ACCOUNTS, limit)}
-
-
-COUNT_ACCOUNTS: Final = """
-SELECT count(*) FROM (SELECT DISTINCT account_id FROM accounts_to_check LIMIT $1) AS a
-"""
-
-
-async def count_accounts_to_check(executor: "Executor", most: int) -> int:
-    """No more than `most` are counted."""
-    count: int = await executor.fetchval(COUNT_ACCOUNTS, most)
-    return count
-
-
-MERGE_ACCOUNTS: Final = """
-DELETE FROM accounts_to_check c USING (SELECT account_id, min(ctid) AS kept FROM accounts_to_check GROUP BY 1) AS k
-WHERE c.account_id = k.account_id AND c.ctid <> k.kept
-"""
-
-
-async def merge_accounts_to_check(pool: "Pool") -> None:
-    """Leaves one row an account: without an admin API nobody takes them, and every batch of the ledger adds some. Not
-    during a pass, which would take the row that is kept and not see what the other one told."""
-    async with pool.acquire() as connection, connection.transaction():
-        if await try_lock_alerts(connection):
-            await connection.execute(MERGE_ACCOUNTS)
 
 
 LIST_ENDED_LIMITS: Final = """

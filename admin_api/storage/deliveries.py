@@ -134,12 +134,12 @@ TAKE_MAILS: Final = _take(DUE_MAILS, lease=2)
 
 
 async def take_due_webhooks(
-    executor: "Executor", *, under_way: Mapping[int, int], places_each: int, limit: int, lease: timedelta
+    executor: "Executor", *, under_way: Mapping[int, int], max_in_flight_each: int, limit: int, lease: timedelta
 ) -> list[Delivery]:
-    """Those whose time has come, by id: of one webhook no more than `places_each` less its tries `under_way`, `limit`
+    """Due deliveries, by id: of one webhook no more than `max_in_flight_each` less its tries `under_way`, `limit`
     in all. No two callers get the same row within `lease`."""
     return _deliveries(
-        await executor.fetch(TAKE_WEBHOOKS, list(under_way), list(under_way.values()), places_each, limit, lease)
+        await executor.fetch(TAKE_WEBHOOKS, list(under_way), list(under_way.values()), max_in_flight_each, limit, lease)
     )
 
 

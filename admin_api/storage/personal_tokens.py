@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.roles import Role
+
 if TYPE_CHECKING:
-    from admin_api.storage.accounts import Role, UserStatus
+    from admin_api.storage.accounts import UserStatus
     from gateway.storage.postgres import Executor
 
 

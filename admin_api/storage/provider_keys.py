@@ -15,7 +15,7 @@ class ProviderKey:
     id: int
     name: str
     provider: str
-    sealed: bytes = field(repr=False)
+    encrypted: bytes = field(repr=False)
     last_four: str
     created_by: str
     created_at: datetime
@@ -32,7 +32,7 @@ async def lock_provider_keys(executor: "Executor") -> None:
 
 
 FIND_PROVIDER_KEY: Final = """
-SELECT id, name, provider, sealed, last_four, created_by, created_at, updated_by, updated_at
+SELECT id, name, provider, sealed AS encrypted, last_four, created_by, created_at, updated_by, updated_at
 FROM provider_keys WHERE name = $1
 """
 
@@ -44,7 +44,7 @@ async def find_provider_key(executor: "Executor", name: str) -> ProviderKey | No
 
 
 LIST_PROVIDER_KEYS: Final = """
-SELECT id, name, provider, sealed, last_four, created_by, created_at, updated_by, updated_at
+SELECT id, name, provider, sealed AS encrypted, last_four, created_by, created_at, updated_by, updated_at
 FROM provider_keys WHERE id > $1 ORDER BY id LIMIT $2
 """
 
@@ -58,28 +58,28 @@ UPSERT_PROVIDER_KEY: Final = """
 INSERT INTO provider_keys (name, provider, sealed, last_four, created_by, updated_by) VALUES ($1, $2, $3, $4, $5, $5)
 ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, sealed = excluded.sealed,
     last_four = excluded.last_four, updated_by = excluded.updated_by, updated_at = now()
-RETURNING id, name, provider, sealed, last_four, created_by, created_at, updated_by, updated_at
+RETURNING id, name, provider, sealed AS encrypted, last_four, created_by, created_at, updated_by, updated_at
 """
 
 
 async def upsert_provider_key(
-    executor: "Executor", *, name: str, provider: str, sealed: bytes, last_four: str, by: str
+    executor: "Executor", *, name: str, provider: str, encrypted: bytes, last_four: str, by: str
 ) -> ProviderKey:
     """A new one, or another value for the one of that name."""
-    row = await executor.fetchrow(UPSERT_PROVIDER_KEY, name, provider, sealed, last_four, by)
+    row = await executor.fetchrow(UPSERT_PROVIDER_KEY, name, provider, encrypted, last_four, by)
     if row is None:
         raise RuntimeError("an upsert returned no row")
     return ProviderKey(**row)
 
 
-REPLACE_SEALED: Final = """
+REPLACE_ENCRYPTED: Final = """
 UPDATE provider_keys SET sealed = $2 WHERE name = $1
 """
 
 
-async def update_sealed(executor: "Executor", name: str, sealed: bytes) -> None:
+async def update_encrypted(executor: "Executor", name: str, encrypted: bytes) -> None:
     """The same value, sealed anew: nobody changed it."""
-    await executor.execute(REPLACE_SEALED, name, sealed)
+    await executor.execute(REPLACE_ENCRYPTED, name, encrypted)
 
 
 DELETE_PROVIDER_KEY: Final = """

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from gateway.domain.roles import Role
+
 if TYPE_CHECKING:
-    from admin_api.storage.accounts import Role, UserStatus
+    from admin_api.storage.accounts import UserStatus
     from gateway.storage.postgres import Executor
 
 Provider = Literal["oidc", "openshift"]
@@ -191,15 +193,15 @@ async def find_unlinked(executor: "Executor", user_id: int) -> datetime | None:
     return moment
 
 
-UPDATE_TOLD: Final = """
+UPDATE_REPORTED: Final = """
 UPDATE identities SET groups_told_at = $3
 WHERE issuer = $1 AND subject = $2 AND (groups_told_at IS NULL OR groups_told_at <= $3) RETURNING user_id
 """
 
 
-async def update_told(executor: "Executor", *, issuer: str, subject: str, at: datetime | None) -> bool:
+async def update_reported(executor: "Executor", *, issuer: str, subject: str, at: datetime | None) -> bool:
     """Keeps when the provider spoke of groups; False if it has spoken of them later."""
-    return await executor.fetchval(UPDATE_TOLD, issuer, subject, at) is not None
+    return await executor.fetchval(UPDATE_REPORTED, issuer, subject, at) is not None
 
 
 INSERT_IDENTITY: Final = """

@@ -37,14 +37,14 @@ async def insert_webhook(
     return webhook_id
 
 
-REPLACE_SEALED: Final = """
+REPLACE_ENCRYPTED: Final = """
 UPDATE webhooks SET secret = $2, updated_at = now() WHERE id = $1
 """
 
 
 async def update_secret(executor: "Executor", webhook_id: int, secret: bytes) -> None:
     """`secret` is sealed."""
-    await executor.execute(REPLACE_SEALED, webhook_id, secret)
+    await executor.execute(REPLACE_ENCRYPTED, webhook_id, secret)
 
 
 UPDATE_WEBHOOK: Final = """

@@ -72,7 +72,7 @@ async def _find_actor(request: Request, credentials: HTTPAuthorizationCredential
         return await log_in_by_session(
             pool,
             settings.peppers,
-            settings.sealing_keys,
+            settings.encryption_keys,
             cookie,
             times_of(settings),
             request_id=request_id,

@@ -7,12 +7,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.models.sync import LiteLLM
-from admin_api.operations.pagination import MOST_ID, MOST_ROWS
+from admin_api.operations.pagination import MAX_ID, MAX_ROWS
 from admin_api.settings import Settings
 from admin_api.web.authenticate import authenticate
 from admin_api.web.envelope import ErrorView
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import MAX_AMOUNT
 from gateway.storage.counters.scripts import Counters
 
 if TYPE_CHECKING:
@@ -32,14 +31,14 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 # More than any body of ours has.
-MOST_FIELDS: Final = 200
+MAX_FIELDS: Final = 200
 
 
 def bound_fields(value: Any) -> Any:
     """Each field that nobody knows is an error of its own, and a body has room for a hundred thousand: seconds in which
     nobody else is answered."""
-    if isinstance(value, dict) and len(value) > MOST_FIELDS:
-        raise ValueError(f"{MOST_FIELDS} fields at most")
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        raise ValueError(f"{MAX_FIELDS} fields at most")
     return value
 
 
@@ -96,10 +95,9 @@ AppPool = Annotated[Any, Depends(pool_of)]
 AppCounters = Annotated[Counters, Depends(counters_of)]
 AppLiteLLM = Annotated[LiteLLM, Depends(litellm_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
-ID = Annotated[int, Path(ge=1, le=MOST_ID)]
-PageSize = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows in one page")]
+ID = Annotated[int, Path(ge=1, le=MAX_ID)]
+PageSize = Annotated[int, Query(ge=1, le=MAX_ROWS, description="Most rows in one page")]
 Cursor = Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")]
 UserQuery = Annotated[str | None, Query(max_length=254, description="E-mail address or id of a user")]
 TeamQuery = Annotated[str | None, Query(max_length=254, description="Name or id of a team")]
 ModelQuery = Annotated[str | None, Query(max_length=255, description="Name of a model")]
-MOST_AMOUNT: Final = MAX_AMOUNT

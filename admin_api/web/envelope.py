@@ -23,7 +23,7 @@ from gateway.web.responses import Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
-MOST_BODY_BYTES: Final = 1024 * 1024
+MAX_BODY_BYTES: Final = 1024 * 1024
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # An API's answer is no page: it may load nothing, stand in no frame, and lie in no cache (keys are shown in some).
 SAFETY: Final = {
@@ -35,7 +35,7 @@ SAFETY: Final = {
 }
 STRICT: Final = {"strict-transport-security": "max-age=31536000"}
 # What a wrong field may tell; never what was sent, which may be a secret.
-MOST_FIELDS: Final = 50
+MAX_FIELDS: Final = 50
 EXPOSED: Final = ("x-request-id", "etag", "retry-after", *(f"x-ratelimit-{n}" for n in ("limit", "remaining", "reset")))
 
 
@@ -80,7 +80,7 @@ class Envelope:
             await (send(message) if claim is None else claim.pass_on(message, send))
 
         try:
-            if _declared_bytes(scope) > MOST_BODY_BYTES:
+            if _declared_bytes(scope) > MAX_BODY_BYTES:
                 raise _too_large()
             await self._app(scope, _bounded(receive), send_with_id)
         except Exception as exc:
@@ -131,7 +131,7 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _too_large() -> GatewayError:
-    return GatewayError("request_too_large", f"The request body is larger than {MOST_BODY_BYTES} bytes.")
+    return GatewayError("request_too_large", f"The request body is larger than {MAX_BODY_BYTES} bytes.")
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -141,7 +141,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MOST_BODY_BYTES:
+        if size > MAX_BODY_BYTES:
             raise _too_large()
         return message
 
@@ -188,11 +188,11 @@ async def _answer_validation_error(request: Request, exc: Exception) -> Response
         return await _answer_gateway_error(request, GatewayError("invalid_json", "The request body is no valid JSON."))
     fields = [
         {"field": _field_name(problem["loc"]), "message": str(problem["msg"]).removeprefix("Value error, ")}
-        for problem in problems[:MOST_FIELDS]
+        for problem in problems[:MAX_FIELDS]
     ]
-    told = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+    reported = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
     return await _answer_gateway_error(
-        request, GatewayError("validation_failed", f"The request is not valid. {told}.", details={"fields": fields})
+        request, GatewayError("validation_failed", f"The request is not valid. {reported}.", details={"fields": fields})
     )
 
 

@@ -8,7 +8,7 @@ from admin_api.operations.preconditions import version_of
 from admin_api.web.envelope import ErrorView
 
 HEADER: Final = "if-match"
-MOST_CHARACTERS: Final = 1000
+MAX_CHARACTERS: Final = 1000
 # Of routes that show one thing.
 TAGGED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -38,7 +38,7 @@ async def as_of(
     request: Request,
     if_match: Annotated[
         str | None,
-        Header(max_length=MOST_CHARACTERS, description="ETag of the thing as you read it, or *; none: as it is"),
+        Header(max_length=MAX_CHARACTERS, description="ETag of the thing as you read it, or *; none: as it is"),
     ] = None,
 ) -> str | None:
     """If-Match; of several lines of it, all (RFC 9110, 5.3)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from fastapi import Request, Response
 
-from admin_api.encryption import SealError
+from admin_api.encryption import EncryptionError
 from admin_api.operations.maintenance.secrets import ANSWER, row_of_answer
 from admin_api.operations.validation import invalid
 from admin_api.storage import idempotency_keys
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 HEADER: Final = "idempotency-key"
-MOST_CHARACTERS: Final = 200
+MAX_CHARACTERS: Final = 200
 # Beyond it, no request is still at work.
 AT_WORK_S: Final = 60.0
 
@@ -70,9 +70,9 @@ class Claim:
         try:
             async with self._pool.acquire() as connection:
                 if 200 <= status < 300:
-                    keys = self._settings.sealing_keys
-                    sealed = keys.seal(body, purpose=ANSWER, row=row_of_answer(**whose))
-                    await idempotency_keys.update_answer(connection, **whose, status=status, answer=sealed)
+                    keys = self._settings.encryption_keys
+                    encrypted = keys.encrypt(body, purpose=ANSWER, row=row_of_answer(**whose))
+                    await idempotency_keys.update_answer(connection, **whose, status=status, answer=encrypted)
                 else:
                     await idempotency_keys.delete_key(connection, **whose)
         except failures.POSTGRES_FAILED as exc:
@@ -85,8 +85,8 @@ async def claim_key(request: Request, caller: str) -> None:
     key = request.headers.get(HEADER)
     if key is None or request.method != "POST":
         return
-    if not 1 <= len(key) <= MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
-        raise invalid(HEADER, f"{HEADER} has 1 to {MOST_CHARACTERS} printable ASCII characters, as a UUID.")
+    if not 1 <= len(key) <= MAX_CHARACTERS or not (key.isascii() and key.isprintable()):
+        raise invalid(HEADER, f"{HEADER} has 1 to {MAX_CHARACTERS} printable ASCII characters, as a UUID.")
     settings: Settings = request.app.state.settings
     pool: Pool = request.app.state.pool
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
@@ -110,8 +110,8 @@ def _answer_again(
         message = "The first request with this key is at work or has just failed; ask again in a second."
         raise GatewayError("conflict", message, headers={"retry-after": "1"})
     if kept.status is not None and kept.answer is not None:
-        with suppress(SealError):
-            raise Replay(kept.status, settings.sealing_keys.open(kept.answer, purpose=ANSWER, row=row))
+        with suppress(EncryptionError):
+            raise Replay(kept.status, settings.encryption_keys.decrypt(kept.answer, purpose=ANSWER, row=row))
     raise GatewayError(
         "conflict",
         "What the first request with this key came to is not known: see what is there, then take a new key.",

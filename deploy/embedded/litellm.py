@@ -33,7 +33,7 @@ class LiteLLM(Part):
     open them, it is started by `litemaas provider-keys exec`; `api_keys` says what the configuration has as a model's.
     """
 
-    PATIENCE_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
+    TIMEOUT_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ class Part(ABC):
     A kind of part makes its child in `launch` and tells in `is_ready` whether it can be used.
     """
 
-    PATIENCE_S = 30.0
+    TIMEOUT_S = 30.0
 
     child: Child | None = None
 
@@ -35,7 +35,7 @@ class Part(ABC):
         """Return when it can be used; raise NotStarted if it ends before, or takes too long."""
         if self.child is None:
             raise RuntimeError("launch() comes before wait()")
-        self.child.wait_until(self.is_ready, self.PATIENCE_S)
+        self.child.wait_until(self.is_ready, self.TIMEOUT_S)
 
     def check(self) -> None:
         """Raise Ended, with its exit code and last lines, if it has ended by itself."""

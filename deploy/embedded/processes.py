@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TETHER = Path(__file__).with_name("tether.py")
-MOST_LINES = 8
-MOST_OF_A_LINE = 300
+MAX_LINES = 8
+MAX_OF_A_LINE = 300
 
 
 class NotStarted(RuntimeError):
@@ -74,19 +74,19 @@ class Child:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
-    def stop(self, patience_s: float = 15.0) -> None:
+    def stop(self, timeout_s: float = 15.0) -> None:
         """Ask it to end, and end its whole group if it will not. May be called twice."""
         if self.exit_code is None:
             self._process.send_signal(self.stop_signal)
             try:
-                self._process.wait(patience_s)
+                self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait()
 
-    def wait_until(self, is_ready: Callable[[], bool], patience_s: float) -> None:
+    def wait_until(self, is_ready: Callable[[], bool], timeout_s: float) -> None:
         """Return once `is_ready`; raise NotStarted if the child ends first or patience does."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while True:
             code = self.exit_code
             if code is not None:
@@ -94,7 +94,7 @@ class Child:
             if is_ready():
                 return
             if time.monotonic() > deadline:
-                raise NotStarted(f"{self.name} was not ready within {patience_s:.0f} s; {self.last_words()}")
+                raise NotStarted(f"{self.name} was not ready within {timeout_s:.0f} s; {self.last_words()}")
             time.sleep(0.02)
 
     def last_words(self) -> str:
@@ -104,8 +104,8 @@ class Child:
         """Raise Ended if it has ended, with its exit code (of a signal: less than 0) and the last lines it said."""
         code = self.exit_code
         if code is not None:
-            lines = self.log.read_text(errors="replace").split("\n")[-MOST_LINES - 1 :]
-            said = " | ".join(line.strip()[:MOST_OF_A_LINE] for line in lines if line.strip())
+            lines = self.log.read_text(errors="replace").split("\n")[-MAX_LINES - 1 :]
+            said = " | ".join(line.strip()[:MAX_OF_A_LINE] for line in lines if line.strip())
             raise Ended(f"{self.name} ended with code {code}; last lines: {said or 'none'}")
 
 

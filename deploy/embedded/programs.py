@@ -12,13 +12,13 @@ from deploy.embedded.processes import Child, NotStarted, bare_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LITEMAAS = Path(sys.executable).with_name("litemaas")
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class Program(Part):
     """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` says so."""
 
-    PATIENCE_S = PATIENCE_S
+    TIMEOUT_S = TIMEOUT_S
 
     def __init__(self, folder: Path, name: str, port: int, *arguments: str) -> None:
         self.port = port
@@ -57,10 +57,10 @@ class CommandLine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE_S,
+                timeout=TIMEOUT_S,
             )
         except subprocess.TimeoutExpired:
-            raise NotStarted(f"`litemaas {arguments[0]}` took longer than {PATIENCE_S:.0f} s.") from None
+            raise NotStarted(f"`litemaas {arguments[0]}` took longer than {TIMEOUT_S:.0f} s.") from None
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
             raise NotStarted(f"`litemaas {' '.join(arguments[:2])}` failed: {said}")

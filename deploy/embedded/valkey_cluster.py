@@ -14,7 +14,7 @@ from deploy.embedded.processes import NotStarted, free_port
 from deploy.embedded.valkey import Valkey
 
 SLOTS = 16_384
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 class ValkeyCluster:
@@ -78,10 +78,10 @@ class ValkeyCluster:
 
     @staticmethod
     def _wait(is_done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not is_done():
             if time.monotonic() > deadline:
-                raise NotStarted(f"The Valkey cluster was not ready within {PATIENCE_S:.0f} s.")
+                raise NotStarted(f"The Valkey cluster was not ready within {TIMEOUT_S:.0f} s.")
             time.sleep(0.05)
 
     def _is_complete(self, client: redis.Redis) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 # So many in a row: a single one may be chance.
 FAILURES_TO_OPEN: Final = 5
 FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 30.0
+MAX_PAUSE_S: Final = 30.0
 
 
 class Breaker:
@@ -31,7 +31,7 @@ class Breaker:
     def sent(self, now_s: float) -> None:
         """A call was sent: while open, it is the only one until it has ended or a pause is over."""
         if self.is_open:
-            self._probe_until = now_s + LONGEST_PAUSE_S
+            self._probe_until = now_s + MAX_PAUSE_S
 
     def served(self) -> None:
         """The address answered, whatever it said."""
@@ -45,4 +45,4 @@ class Breaker:
         self._probe_until = 0.0
         if self.is_open:
             self._open_until = now_s + self._pause_s
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)

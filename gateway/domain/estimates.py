@@ -51,22 +51,22 @@ def estimate_text(text: bytes) -> float:
 class PromptRatio:
     """How a model's own count compares with the estimate: a mean over about the last hundred calls, by tokens."""
 
-    __slots__ = ("_estimated", "_told")
+    __slots__ = ("_estimated", "_reported")
 
     def __init__(self) -> None:
         # As if a few calls had been right: the first ones can not swing it.
-        self._estimated = self._told = 500.0
+        self._estimated = self._reported = 500.0
 
-    def learn(self, estimated: float, told: int) -> None:
+    def learn(self, estimated: float, reported: int) -> None:
         """`estimated` before the ratio."""
-        if estimated > 0 and told > 0:
+        if estimated > 0 and reported > 0:
             self._estimated = self._estimated * 0.99 + estimated
-            self._told = self._told * 0.99 + told
+            self._reported = self._reported * 0.99 + reported
 
     @property
     def value(self) -> float:
         """Between a quarter and four: beyond that something else is wrong."""
-        return min(4.0, max(0.25, self._told / self._estimated))
+        return min(4.0, max(0.25, self._reported / self._estimated))
 
 
 class CompletionHistory:

@@ -15,12 +15,12 @@ from typing import Final
 
 # The promise: a percentile told is within this share of the call's at that rank.
 RELATIVE_ERROR: Final = 0.05
-MOST_MS: Final = 2**31 - 1
+MAX_MS: Final = 2**31 - 1
 
 
 def _bounds() -> tuple[int, ...]:
     bounds = [0, 1]
-    while (following := bounds[-1] * 21 // 19 + 1) <= MOST_MS:
+    while (following := bounds[-1] * 21 // 19 + 1) <= MAX_MS:
         bounds.append(following)
     return tuple(bounds)
 
@@ -29,14 +29,14 @@ BOUNDS: Final = _bounds()
 
 
 def bucket_of(ms: int) -> int:
-    """Its number, from 0; what is longer than MOST_MS is not told apart."""
+    """Its number, from 0; what is longer than MAX_MS is not told apart."""
     return bisect_right(BOUNDS, ms) - 1
 
 
 def middle_of(bucket: int) -> float:
     """The value that is nearest to all in the bucket, in ms."""
     lowest = BOUNDS[bucket]
-    highest = BOUNDS[bucket + 1] - 1 if bucket + 1 < len(BOUNDS) else MOST_MS
+    highest = BOUNDS[bucket + 1] - 1 if bucket + 1 < len(BOUNDS) else MAX_MS
     return float(Fraction(2 * lowest * highest, lowest + highest)) if highest else 0.0
 
 

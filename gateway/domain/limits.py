@@ -22,7 +22,7 @@ MAX_AMOUNT: Final = 2**53 - 1
 # A bucket is counted in 1/60000 units, in Lua's doubles.
 MAX_BUCKET_CAPACITY: Final = 100_000_000_000
 # The letter a counter's field starts with; the scripts tell kinds by it.
-LETTERS: Final[dict[Kind, str]] = {
+KIND_CODES: Final[dict[Kind, str]] = {
     "rpm": "r",
     "tpm": "t",
     "concurrency": "c",
@@ -63,7 +63,7 @@ class Limit:
         last: str = self.window or ""
         if self.kind in BUCKET_KINDS:
             last = self.set_by + ("-shadow" if self.shadow else "") + ("-passing" if self.expires_at else "")
-        return f"{LETTERS[self.kind]}|{self.scope}" + (f"|{last}" if last else "")
+        return f"{KIND_CODES[self.kind]}|{self.scope}" + (f"|{last}" if last else "")
 
 
 def key_scope(key_id: int) -> str:

@@ -10,14 +10,14 @@ from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import Limit
-from gateway.domain.reservation_plan import Entry, Plan
+from gateway.domain.reservation_plan import Entry, ReservationPlan
 
 CONCURRENCY_WAIT_S: Final = 1.0
 # A window full of reservations frees up as calls end.
 RESERVED_WAIT_S: Final = 1.0
 # Told to wait longer, OpenAI's Node SDK asks again at once, its Python SDK sleeps up to two minutes and Anthropic's
 # for weeks; so beyond a minute all are told to leave it to the caller.
-LONGEST_SDK_WAIT_S: Final = 60.0
+MAX_SDK_WAIT_S: Final = 60.0
 
 _LEVEL_WORDS: Final = {
     "key": "this API key",
@@ -77,7 +77,7 @@ class Taken:
         return CONCURRENCY_WAIT_S if self.limit.kind == "concurrency" else RESERVED_WAIT_S
 
 
-def pair(plan: Plan, takings: tuple[tuple[int, int, int], ...]) -> list[Taken]:
+def pair(plan: ReservationPlan, takings: tuple[tuple[int, int, int], ...]) -> list[Taken]:
     """The script's numbers beside their limits."""
     return [
         Taken(limit=limit, entry=entry, left=left, held=held, want=want)
@@ -121,18 +121,18 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
             "insufficient_quota", f"{says} It allows nothing.", headers={"x-should-retry": "false"}, details=details
         )
     headers = {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
-    if wait_s > LONGEST_SDK_WAIT_S:
+    if wait_s > MAX_SDK_WAIT_S:
         headers["x-should-retry"] = "false"
     message = f"{says} Try again in {wait_s:.1f} s."
     return GatewayError("rate_limit_exceeded", message, headers=headers, details=details)
 
 
 def _never_fits(t: Taken) -> GatewayError:
-    most, unit = _amount(t, t.limit.capacity), _KIND_WORDS[t.limit.kind]
+    maximum, unit = _amount(t, t.limit.capacity), _KIND_WORDS[t.limit.kind]
     return GatewayError(
         "request_exceeds_limit",
         f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {_LEVEL_WORDS[t.limit.level]} "
-        f"has a limit of {most}. Send a shorter prompt or a lower max_tokens.",
+        f"has a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
         headers={"x-should-retry": "false"},
         details={"limit": {"level": t.limit.level, "kind": t.limit.kind, "limit": t.limit.amount, "requested": t.want}},
     )

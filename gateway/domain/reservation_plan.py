@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReservationPlan:
     """`limits[n]` is laid out as `entries[n]`. Good for calls that start in [from_ms, until_ms)."""
 
     limits: tuple[Limit, ...]
@@ -32,12 +32,12 @@ class Plan:
     from_ms: int
     until_ms: int
     # The completion part of an estimate never takes more than half of the smallest TPM bucket.
-    most_completion: int | None
+    max_completion: int | None
     has_cost: bool
     has_maximum: bool
 
 
-def make_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) -> Plan:
+def make_reservation_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) -> ReservationPlan:
     """The limits in force at `at_ms`, with the windows that moment is in; `epoch` is the account's."""
     in_force = [limit for limit in grant.limits if limit.expires_at is None or at_ms < _ms(limit.expires_at)]
     passing = {_place(limit) for limit in in_force if limit.expires_at is not None}
@@ -60,12 +60,12 @@ def make_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) -> Plan:
         is_shadow, is_maximum = int(limit.shadow), int(limit.reserve == "maximum")
         entries.append(Entry(limit.field, limit.amount, a, b, is_shadow, is_maximum, epochs[limit.field]))
     tpm = [limit.capacity for limit in limits if limit.kind == "tpm" and not limit.shadow]
-    return Plan(
+    return ReservationPlan(
         limits=limits,
         entries=tuple(entries),
         from_ms=from_ms,
         until_ms=until_ms,
-        most_completion=min(tpm) // 2 if tpm else None,
+        max_completion=min(tpm) // 2 if tpm else None,
         has_cost=any(limit.kind == "cost" and not limit.shadow for limit in limits),
         has_maximum=any(limit.reserve == "maximum" for limit in limits),
     )

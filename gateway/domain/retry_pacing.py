@@ -11,9 +11,9 @@ from typing import Final
 
 # The rate of admissions is that of the last 15 to 30 s.
 HALF_S: Final = 15.0
-LONGEST_S: Final = 60.0
+MAX_S: Final = 60.0
 SPREAD: Final = 0.1
-MOST_LIMITS: Final = 50_000
+MAX_LIMITS: Final = 50_000
 
 
 class _Clock:
@@ -41,7 +41,7 @@ class Turns:
         """A call took from this limit."""
         clock = self._clocks.get(limit_id)
         if clock is None:
-            if len(self._clocks) >= MOST_LIMITS:
+            if len(self._clocks) >= MAX_LIMITS:
                 self._clocks.clear()
             clock = self._clocks[limit_id] = _Clock(now_s)
         clock.turn_over(now_s)
@@ -50,7 +50,7 @@ class Turns:
     def wait_s(self, limit_id: int, now_s: float, least_s: float, alone_s: float) -> float:
         """Seconds for one refused caller, at least `least_s`. `alone_s` is what one call takes of the limit in time:
         the step where nothing was admitted lately."""
-        if least_s >= LONGEST_S:
+        if least_s >= MAX_S:
             return least_s
         clock = self._clocks.get(limit_id)
         if clock is None:
@@ -58,6 +58,6 @@ class Turns:
         clock.turn_over(now_s)
         count = clock.now + clock.before
         step_s = (now_s - clock.half_at + (HALF_S if clock.before else 0.0)) / count if count else alone_s
-        turn_at = min(max(clock.next_at, now_s + least_s), now_s + LONGEST_S)
-        clock.next_at = turn_at + min(step_s, LONGEST_S)
-        return max(least_s, min((turn_at - now_s) * self._spread(1 - SPREAD, 1 + SPREAD), LONGEST_S))
+        turn_at = min(max(clock.next_at, now_s + least_s), now_s + MAX_S)
+        clock.next_at = turn_at + min(step_s, MAX_S)
+        return max(least_s, min((turn_at - now_s) * self._spread(1 - SPREAD, 1 + SPREAD), MAX_S))

@@ -14,7 +14,7 @@ Step = Literal["hour", "day", "week", "month"]
 QUARTER: Final = timedelta(minutes=15)
 
 
-class Piece(NamedTuple):
+class Range(NamedTuple):
     """Sums of `grain` from `start` up to `end` (in UTC, on bounds of the grain) count `sign` times for `bucket`."""
 
     grain: Grain
@@ -54,28 +54,28 @@ def ceiling(moment: datetime, grain: Grain) -> datetime:
 
 def cut(
     start: datetime, end: datetime, grains: Sequence[Grain], *, bucket: int = 0, sign: int = 1, is_open: bool = False
-) -> list[Piece]:
+) -> list[Range]:
     """From `start` up to `end`, both in UTC and on a quarter of an hour; `grains` from coarse to fine.
 
     `is_open`: nothing has happened after `end` yet, so that a grain may reach over it.
     """
     grain, *finer = grains
     if not finer:
-        return [Piece(grain, start, end, sign, bucket)] if start < end else []
+        return [Range(grain, start, end, sign, bucket)] if start < end else []
     first = _nearest(start, grain)
     last = ceiling(end, grain) if is_open else _nearest(end, grain)
     if first >= last:
         return cut(start, end, finer, bucket=bucket, sign=sign, is_open=is_open)
-    pieces = [Piece(grain, first, last, sign, bucket)]
+    ranges = [Range(grain, first, last, sign, bucket)]
     if start < first:
-        pieces += cut(start, first, finer, bucket=bucket, sign=sign)
+        ranges += cut(start, first, finer, bucket=bucket, sign=sign)
     else:
-        pieces += cut(first, start, finer, bucket=bucket, sign=-sign)
+        ranges += cut(first, start, finer, bucket=bucket, sign=-sign)
     if last < end:
-        pieces += cut(last, end, finer, bucket=bucket, sign=sign)
+        ranges += cut(last, end, finer, bucket=bucket, sign=sign)
     elif not is_open:
-        pieces += cut(end, last, finer, bucket=bucket, sign=-sign)
-    return pieces
+        ranges += cut(end, last, finer, bucket=bucket, sign=-sign)
+    return ranges
 
 
 def _nearest(moment: datetime, grain: Grain) -> datetime:
@@ -83,7 +83,9 @@ def _nearest(moment: datetime, grain: Grain) -> datetime:
     return below if moment - below <= above - moment else above
 
 
-def bounds_of_steps(start: datetime, end: datetime, step: Step, zone: ZoneInfo, *, most: int) -> list[datetime] | None:
+def bounds_of_steps(
+    start: datetime, end: datetime, step: Step, zone: ZoneInfo, *, maximum: int
+) -> list[datetime] | None:
     """Bounds of the buckets from `start` up to `end`, in UTC: the first is `start`, the last `end`, those between are
     on hours, days, weeks (from Monday) or months of the time zone. None for more than `most` buckets."""
     utc = start.tzinfo
@@ -102,7 +104,7 @@ def bounds_of_steps(start: datetime, end: datetime, step: Step, zone: ZoneInfo, 
         # A day that a zone has skipped is no bucket.
         if moment > bounds[-1]:
             bounds.append(min(moment, end))
-        if len(bounds) > most + 1:
+        if len(bounds) > maximum + 1:
             return None
     return bounds
 

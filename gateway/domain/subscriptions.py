@@ -8,14 +8,14 @@ Status = Literal["pending", "active", "denied", "suspended", "cancelled", "expir
 Action = Literal["approve", "deny", "request_review", "suspend", "reactivate", "cancel", "expire", "renew"]
 # The owner is the user of a personal account, or an owner of the team. An admin may also do what an owner may do,
 # on his behalf; the clock is the program itself.
-Party = Literal["owner", "admin", "clock"]
+Party = Literal["owner", "admin", "system"]
 STATUSES: Final = get_args(Status)
 ACTIONS: Final = get_args(Action)
 PARTIES: Final = get_args(Party)
 
 _OWNER: Final[tuple[Party, ...]] = ("owner", "admin")
 _ADMIN: Final[tuple[Party, ...]] = ("admin",)
-_CLOCK: Final[tuple[Party, ...]] = ("clock",)
+_SYSTEM: Final[tuple[Party, ...]] = ("system",)
 # Not while suspended: cancelling and coming back would be a way around it.
 _CANCELLABLE: Final[tuple[Status, ...]] = ("active", "pending", "denied")
 # action -> (from, to, by whom). `renew` may also end in pending: see `target_of`.
@@ -26,7 +26,7 @@ MOVES: Final[dict[Action, tuple[tuple[Status, ...], Status, tuple[Party, ...]]]]
     "suspend": (("active",), "suspended", _ADMIN),
     "reactivate": (("suspended",), "active", _ADMIN),
     "cancel": (_CANCELLABLE, "cancelled", _OWNER),
-    "expire": (("active", "suspended"), "expired", _CLOCK),
+    "expire": (("active", "suspended"), "expired", _SYSTEM),
     "renew": (("cancelled", "expired"), "active", _OWNER),
 }
 # What an admin takes from a user, he explains.

@@ -12,15 +12,15 @@ from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import refuse_parameters
 from gateway.endpoints.requests import Call, check_model_name
-from gateway.endpoints.usage_parsing import Reading, ToldUsage, decoder
+from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder
 from gateway.web.uploads import FormBody, Upload
 
 # LiteLLM takes a form's field of these names for what steers it, whatever is inside.
 STEERING: Final = frozenset({"metadata", "litellm_metadata", "extra_body", "extra_headers", "extra_query"})
-LONGEST_AUDIO_S: Final = 10**7
+MAX_AUDIO_S: Final = 10**7
 # 64 kbit/s; and about ten tokens a second is what models that count tokens make of sound.
 USUAL_BYTES_A_SECOND: Final = 8000
-MOST_BYTES_A_SECOND: Final = 384_000
+MAX_BYTES_A_SECOND: Final = 384_000
 MS_A_TOKEN: Final = 100
 # Of the text: people say two or three words a second.
 MS_A_TOKEN_OF_TEXT: Final = 300
@@ -80,11 +80,11 @@ def guess_ms(begins_with: bytes, size: int) -> int:
     a_second = USUAL_BYTES_A_SECOND
     if begins_with[:4] == b"RIFF" and begins_with[8:16] == b"WAVEfmt " and len(begins_with) >= 32:
         # No sound has more: a header that lies must not make it short.
-        a_second = min(int.from_bytes(begins_with[28:32], "little") or a_second, MOST_BYTES_A_SECOND)
+        a_second = min(int.from_bytes(begins_with[28:32], "little") or a_second, MAX_BYTES_A_SECOND)
     return max(1, size * 1000 // a_second)
 
 
-class _Usage(ToldUsage):
+class _Usage(ReportedUsage):
     seconds: float | None = None
 
 
@@ -97,20 +97,20 @@ class _Transcript(msgspec.Struct):
 _decode_transcript = decoder(_Transcript)
 
 
-def read_transcript(data: bytes) -> Reading | None:
+def read_transcript(data: bytes) -> ParsedUsage | None:
     """A whole answer in JSON: tokens or seconds. The other formats tell nothing."""
     transcript: _Transcript | None = _decode_transcript(data)
     if transcript is None:
         return None
-    return Reading(usage=_usage_of(transcript), cost_usd=transcript.usage.cost_usd if transcript.usage else None)
+    return ParsedUsage(usage=_usage_of(transcript), cost_usd=transcript.usage.cost_usd if transcript.usage else None)
 
 
 def _usage_of(transcript: _Transcript) -> Usage | None:
     if transcript.usage is not None and (usage := transcript.usage.read()) is not None:
         return usage
-    told = transcript.usage.seconds if transcript.usage else None
+    reported = transcript.usage.seconds if transcript.usage else None
     try:
-        seconds = float(transcript.duration if told is None else told)
+        seconds = float(transcript.duration if reported is None else reported)
     except (TypeError, ValueError):
         return None
-    return Usage(audio_ms=round(seconds * 1000)) if 0 < seconds <= LONGEST_AUDIO_S else None
+    return Usage(audio_ms=round(seconds * 1000)) if 0 < seconds <= MAX_AUDIO_S else None

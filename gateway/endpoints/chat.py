@@ -7,7 +7,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.prompts import Attachments, Messages, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
-    MOST_CHOICES,
+    MAX_CHOICES,
     Call,
     check_fields,
     decode_fields,
@@ -35,7 +35,7 @@ def parse_chat(body: bytes) -> Call:
     prompt_tokens = estimate_messages(messages, found) + estimate_raw(fields.get("tools"))
     prompt_tokens += estimate_raw(fields.get("response_format")) + estimate_raw(fields.get("functions"))
     maximum = read_maximum(fields, MAXIMUM_FIELDS)
-    choices = read_count(fields, "n", MOST_CHOICES) or 1
+    choices = read_count(fields, "n", MAX_CHOICES) or 1
     wants_usage = ask_for_usage(fields, is_streamed=is_streamed)
     return Call(
         model=model,

@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.domain.estimates import estimate_text
-from gateway.endpoints.usage_parsing import Reading, ToldUsage, decoder, estimate_said
+from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder, estimate_said
 
 
 class _Delta(msgspec.Struct):
@@ -21,7 +21,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
-    usage: ToldUsage | None = None
+    usage: ReportedUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
     model: str | None = None
 
@@ -29,15 +29,15 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = decoder(_Chunk)
 
 
-def read_chat_event(data: bytes) -> Reading | None:
+def read_chat_event(data: bytes) -> ParsedUsage | None:
     """The usage is told by a chunk whose `usage` has a total above 0, never by empty choices: LiteLLM 1.106 puts one
     there, 1.109 none."""
     chunk: _Chunk | None = _decode_chunk(data)
     if chunk is None:
         return None
     if bytes(chunk.error) not in (b"", b"null"):
-        return Reading(is_error=True, says_something=True)
-    reading = Reading(model=chunk.model)
+        return ParsedUsage(is_error=True, says_something=True)
+    reading = ParsedUsage(model=chunk.model)
     for choice in chunk.choices:
         _count(choice, reading)
     if chunk.usage is not None and (usage := chunk.usage.read()) is not None:
@@ -45,7 +45,7 @@ def read_chat_event(data: bytes) -> Reading | None:
     return reading
 
 
-def _count(choice: _Choice, reading: Reading) -> None:
+def _count(choice: _Choice, reading: ParsedUsage) -> None:
     delta = choice.delta
     for text in (delta.content, delta.reasoning_content, delta.refusal, choice.text):
         if text:

@@ -9,13 +9,13 @@ from gateway.domain.grants import Grant, KeyRecord
 CREATED = 1677610602
 
 
-def view_model(grant: Grant) -> dict[str, Any]:
+def model_report(grant: Grant) -> dict[str, Any]:
     """One model in OpenAI's shape."""
     return {"id": grant.model_name, "object": "model", "created": CREATED, "owned_by": grant.owned_by}
 
 
-def view_models(record: KeyRecord) -> dict[str, Any]:
+def models_report(record: KeyRecord) -> dict[str, Any]:
     """What this key may call, by name."""
     now = datetime.now(UTC)
     grants = sorted(record.grants.values(), key=lambda grant: grant.model_name)
-    return {"object": "list", "data": [view_model(grant) for grant in grants if not grant.is_over(now)]}
+    return {"object": "list", "data": [model_report(grant) for grant in grants if not grant.is_over(now)]}

@@ -7,7 +7,7 @@ from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.requests import (
-    MOST_CHOICES,
+    MAX_CHOICES,
     Call,
     check_fields,
     decode_fields,
@@ -33,7 +33,7 @@ def parse_images(body: bytes) -> Call:
     prompt = read(fields, "prompt", str | None, "a text")
     if not prompt:
         raise GatewayError("invalid_request", "'prompt' is missing; say what the image shows.", param="prompt")
-    count = read_count(fields, "n", MOST_CHOICES) or 1
+    count = read_count(fields, "n", MAX_CHOICES) or 1
     refuse_stream(fields)
     return _media_call(model, encode_fields(fields), Usage(images=count), "image", prompt, TOKENS_PER_IMAGE * count)
 

@@ -6,11 +6,11 @@ both. So the reader remembers, and each stream has one of its own.
 
 import msgspec
 
-from gateway.endpoints.usage_parsing import Reader, Reading, ToldUsage, decoder, estimate_said
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, decoder, estimate_said
 
 
 class _Message(msgspec.Struct):
-    usage: ToldUsage | None = None
+    usage: ReportedUsage | None = None
     model: str | None = None
 
 
@@ -24,7 +24,7 @@ class _Event(msgspec.Struct):
     type: str = ""
     message: _Message | None = None
     delta: _Delta | None = None
-    usage: ToldUsage | None = None
+    usage: ReportedUsage | None = None
 
 
 _decode_event = decoder(_Event)
@@ -33,28 +33,28 @@ _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_c
 
 def new_messages_reader() -> Reader:
     """For one stream."""
-    so_far = ToldUsage()
+    so_far = ReportedUsage()
 
-    def read(data: bytes) -> Reading | None:
+    def read(data: bytes) -> ParsedUsage | None:
         event: _Event | None = _decode_event(data)
         if event is None:
             return None
         if event.type == "error":
-            return Reading(is_error=True)
+            return ParsedUsage(is_error=True)
         if event.type == "message_start" and event.message is not None:
             _remember(so_far, event.message.usage)
-            return Reading(model=event.message.model)
+            return ParsedUsage(model=event.message.model)
         if event.type == "message_delta":
             _remember(so_far, event.usage)
-            return Reading(usage=so_far.read_anthropic(), cost_usd=event.usage.cost_usd if event.usage else None)
+            return ParsedUsage(usage=so_far.read_anthropic(), cost_usd=event.usage.cost_usd if event.usage else None)
         delta = event.delta
         text = (delta.text or delta.thinking or delta.partial_json) if delta else None
-        return Reading(said_tokens=estimate_said(text)) if text else Reading()
+        return ParsedUsage(said_tokens=estimate_said(text)) if text else ParsedUsage()
 
     return read
 
 
-def _remember(so_far: ToldUsage, told: ToldUsage | None) -> None:
+def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:
     # Cumulative, and some events leave out or zero what an earlier one told.
-    for name in _COUNTED if told is not None else ():
-        setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(told, name) or 0))
+    for name in _COUNTED if reported is not None else ():
+        setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(reported, name) or 0))

@@ -98,7 +98,7 @@ def _estimate_parts(parts: list[msgspec.Raw], texts: list[str], found: Attachmen
 
 
 def take_out_attachments(value: Any) -> tuple[Any, int]:
-    """What is left of a value, and how many attachments there were in it. Bodies are at most MOST_DEPTH deep."""
+    """What is left of a value, and how many attachments there were in it. Bodies are at most MAX_DEPTH deep."""
     if isinstance(value, str):
         is_data = value.startswith("data:") and ";base64," in value[:200]
         return ("", 1) if is_data else (value, 0)

@@ -51,7 +51,7 @@ def upstream_query(model: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Subprotocols:
     """The subprotocols a caller offers: a browser can send its key nowhere else."""
 
     keys: tuple[str, ...]
@@ -59,13 +59,13 @@ class Offer:
     chosen: str | None
 
     @classmethod
-    def read(cls, offered: Sequence[str]) -> "Offer":
+    def read(cls, offered: Sequence[str]) -> "Subprotocols":
         """Raises `invalid_request` where protocols are offered and `realtime` is none of them: a browser closes a
         connection that chose nothing, and a key must not be sent back."""
         keys = tuple(one[len(KEY_PROTOCOL) :] for one in offered if one.startswith(KEY_PROTOCOL))
         if offered and SUBPROTOCOL not in offered:
             raise GatewayError(
-                "invalid_request", f"Offer the subprotocol '{SUBPROTOCOL}' too; it is the one spoken here."
+                "invalid_request", f"Subprotocols the subprotocol '{SUBPROTOCOL}' too; it is the one spoken here."
             )
         return cls(keys, BETA_PROTOCOL in offered, SUBPROTOCOL if offered else None)
 
@@ -132,7 +132,7 @@ def _check_session(fields: Fields, model: str, may_call: Callable[[str], bool]) 
         if named is not None and named != model and not (isinstance(named, str) and may_call(named)):
             message = f"The model '{str(named)[:100]}' does not exist or this API key may not use it."
             raise GatewayError("model_not_found", message, param="session.audio.input.transcription.model")
-    fields["session"] = _anew(session)
+    fields["session"] = _rewrite(session)
 
 
 def _check_response(fields: Fields, model: str) -> None:
@@ -141,7 +141,7 @@ def _check_response(fields: Fields, model: str) -> None:
         return
     check_fields(response)
     _check_same_model(response, model)
-    fields["response"] = _anew(response)
+    fields["response"] = _rewrite(response)
 
 
 def _check_same_model(fields: Fields, model: str) -> None:
@@ -151,7 +151,7 @@ def _check_same_model(fields: Fields, model: str) -> None:
         raise GatewayError("parameter_not_allowed", message, param="model")
 
 
-def _anew(fields: Fields) -> msgspec.Raw:
+def _rewrite(fields: Fields) -> msgspec.Raw:
     """Decoded and written again, so that a key that stands in it twice, at any depth, is sent as it was checked."""
     return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(msgspec.json.encode(fields))))
 

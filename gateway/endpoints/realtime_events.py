@@ -6,15 +6,15 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.calls import Usage
-from gateway.endpoints.usage_parsing import Details, ToldUsage, decoder, estimate_said, told_usage
+from gateway.endpoints.usage_parsing import Details, ReportedUsage, decoder, estimate_said, reported_usage
 
 HEARD: Final = "conversation.item.input_audio_transcription.completed"
 # 24 kHz PCM16, of which models make a token for 50 ms.
 SOUND_BYTES_A_TOKEN: Final = 2400
-LONGEST_AUDIO_S: Final = 10**7
+MAX_AUDIO_S: Final = 10**7
 
 
-class _Usage(ToldUsage):
+class _Usage(ReportedUsage):
     # In the singular here.
     input_token_details: Details | None = None
     output_token_details: Details | None = None
@@ -71,7 +71,7 @@ def read_server_event(message: str) -> ServerEvent:
 def _read(usage: _Usage) -> Usage | None:
     """Text, sound and pictures together: prices are by the token, whatever it is made of."""
     taken, given = usage.input_token_details, usage.output_token_details
-    return told_usage(
+    return reported_usage(
         prompt_tokens=usage.input_tokens or 0,
         completion_tokens=usage.output_tokens or 0,
         cached_tokens=(taken.cached_tokens or 0) if taken else 0,
@@ -81,9 +81,9 @@ def _read(usage: _Usage) -> Usage | None:
 
 
 def _read_heard(usage: _Usage) -> Usage | None:
-    if (told := _read(usage)) is not None:
-        return told
+    if (reported := _read(usage)) is not None:
+        return reported
     seconds = usage.seconds
-    if seconds is not None and 0 < seconds <= LONGEST_AUDIO_S:
+    if seconds is not None and 0 < seconds <= MAX_AUDIO_S:
         return Usage(audio_ms=round(seconds * 1000))
     return None

@@ -14,7 +14,7 @@ from gateway.endpoints.requests import Call
 from gateway.endpoints.responses import parse_responses
 from gateway.endpoints.responses_events import read_responses_event
 from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
-from gateway.endpoints.usage_parsing import Reader, Reading, read_answer, read_anthropic_answer, read_ranking
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, read_answer, read_anthropic_answer, read_ranking
 from gateway.web.errors import ErrorShape
 from gateway.web.uploads import Upload
 
@@ -32,7 +32,7 @@ def _parse_nothing(_: bytes) -> Call:
     raise NotImplementedError("this endpoint takes a form")
 
 
-def _read_nothing(_: bytes) -> Reading | None:
+def _read_nothing(_: bytes) -> ParsedUsage | None:
     return None
 
 

@@ -15,13 +15,13 @@ from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_meta
 from gateway.upstream.client import Body
 
 # LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
-MOST_DEPTH: Final = 100
-MOST_CHOICES: Final = 128
+MAX_DEPTH: Final = 100
+MAX_CHOICES: Final = 128
 # A body above this is not copied as a whole.
 LARGE: Final = 1024 * 1024
-PIECE: Final = 128 * 1024
-MOST_TOKENS: Final = 100_000_000
-LONGEST_MODEL_NAME: Final = 255
+CHUNK_BYTES: Final = 128 * 1024
+MAX_TOKENS: Final = 100_000_000
+MAX_MODEL_NAME: Final = 255
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 
 # What may be a number that no float holds; in a text it is no number.
@@ -83,7 +83,7 @@ def decode_fields(body: bytes) -> Fields:
         raise _too_deep() from None
     except msgspec.DecodeError as exc:
         raise GatewayError("invalid_json", f"The request body is not valid JSON: {exc}.") from None
-    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _depth(body) > MOST_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise _too_deep()
     if _LONG_NUMBER.search(body) and _has_endless_number(body):
         raise GatewayError("invalid_json", "The request body has a number that is too large to be one.")
@@ -108,7 +108,7 @@ def _has_endless_number(body: bytes) -> bool:
 
 
 def _too_deep() -> GatewayError:
-    return GatewayError("invalid_request", f"The request body is nested deeper than {MOST_DEPTH} levels.")
+    return GatewayError("invalid_request", f"The request body is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _depth(body: bytes) -> int:
@@ -143,11 +143,11 @@ class LargeBody:
         self._parts.append(memoryview(b"}"))
         self.size = sum(map(len, self._parts))
 
-    async def pieces(self) -> AsyncIterator[memoryview]:
+    async def chunks(self) -> AsyncIterator[memoryview]:
         """What is sent at once is copied: so never much of it."""
         for part in self._parts:
-            for start in range(0, len(part), PIECE):
-                yield part[start : start + PIECE]
+            for start in range(0, len(part), CHUNK_BYTES):
+                yield part[start : start + CHUNK_BYTES]
 
 
 def check_fields(fields: Fields) -> None:
@@ -195,8 +195,8 @@ def check_model_name(model: str) -> str:
         raise GatewayError("invalid_request", "'model' is missing; name the model to call.", param="model")
     if "," in model:
         raise GatewayError("invalid_request", "'model' must name one model; commas are not allowed.", param="model")
-    if len(model) > LONGEST_MODEL_NAME:
-        message = f"'model' must be at most {LONGEST_MODEL_NAME} characters long."
+    if len(model) > MAX_MODEL_NAME:
+        message = f"'model' must be at most {MAX_MODEL_NAME} characters long."
         raise GatewayError("invalid_request", message, param="model")
     return model
 
@@ -213,15 +213,15 @@ def refuse_stream(fields: Fields) -> None:
         raise GatewayError("parameter_not_allowed", message, param="stream")
 
 
-def read_count(fields: Fields, name: str, most: int) -> int | None:
+def read_count(fields: Fields, name: str, upper_bound: int) -> int | None:
     """A whole number from 1 to `most`; None if absent or null."""
-    count = read(fields, name, int | None, f"a whole number from 1 to {most}")
-    if count is not None and not 1 <= count <= most:
-        raise GatewayError("invalid_request", f"'{name}' must be a whole number from 1 to {most}.", param=name)
+    count = read(fields, name, int | None, f"a whole number from 1 to {upper_bound}")
+    if count is not None and not 1 <= count <= upper_bound:
+        raise GatewayError("invalid_request", f"'{name}' must be a whole number from 1 to {upper_bound}.", param=name)
     return None if count is None else int(count)
 
 
 def read_maximum(fields: Fields, names: tuple[str, ...]) -> int | None:
     """The call's bound on its completion: the least of the fields that set one."""
-    told = [count for name in names if (count := read_count(fields, name, MOST_TOKENS)) is not None]
-    return min(told, default=None)
+    reported = [count for name in names if (count := read_count(fields, name, MAX_TOKENS)) is not None]
+    return min(reported, default=None)

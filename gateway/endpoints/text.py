@@ -10,7 +10,7 @@ from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, estimate_text
 from gateway.endpoints.chat import ask_for_usage
 from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments
 from gateway.endpoints.requests import (
-    MOST_CHOICES,
+    MAX_CHOICES,
     Call,
     Fields,
     check_fields,
@@ -35,7 +35,7 @@ def parse_completion(body: bytes) -> Call:
     check_fields(fields)
     is_streamed = read_stream(fields)
     prompts, tokens = estimate_input(fields, "prompt")
-    choices = max(read_count(fields, "n", MOST_CHOICES) or 1, read_count(fields, "best_of", MOST_CHOICES) or 1)
+    choices = max(read_count(fields, "n", MAX_CHOICES) or 1, read_count(fields, "best_of", MAX_CHOICES) or 1)
     wants_usage = ask_for_usage(fields, is_streamed=is_streamed)
     return Call(
         model=model,
@@ -45,7 +45,7 @@ def parse_completion(body: bytes) -> Call:
         prompt_tokens=tokens,
         prompt_bytes=len(body),
         maximum=read_maximum(fields, ("max_tokens",)),
-        choices=min(MOST_CHOICES, choices * prompts),
+        choices=min(MAX_CHOICES, choices * prompts),
     )
 
 

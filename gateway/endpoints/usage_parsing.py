@@ -10,12 +10,12 @@ from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 
 # Beyond these an upstream tells nonsense, which must not reach counters or the ledger.
-MOST_TOKENS: Final = 10**9
-MOST_USD: Final = 1e6
+MAX_TOKENS: Final = 10**9
+MAX_USD: Final = 1e6
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedUsage:
     """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final where it is told;
     `is_error`: the model server says that it failed."""
 
@@ -28,7 +28,7 @@ class Reading:
 
 
 # From the JSON of an event or an answer; None: nothing is to be read in it. Never raises.
-Reader = Callable[[bytes], Reading | None]
+Reader = Callable[[bytes], ParsedUsage | None]
 
 
 class Details(msgspec.Struct):
@@ -39,7 +39,7 @@ class Details(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
-class ToldUsage(msgspec.Struct):
+class ReportedUsage(msgspec.Struct):
     """`usage` of OpenAI's and Anthropic's endpoints: chat says prompt and completion, the others input and output."""
 
     prompt_tokens: int | None = None
@@ -68,7 +68,7 @@ class ToldUsage(msgspec.Struct):
         completion = self.completion_tokens or self.output_tokens or 0
         taken = self.prompt_tokens_details or self.input_tokens_details
         given = self.completion_tokens_details or self.output_tokens_details
-        return told_usage(
+        return reported_usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
             cached_tokens=(taken.cached_tokens or 0) if taken else 0,
@@ -80,21 +80,21 @@ class ToldUsage(msgspec.Struct):
         """Anthropic's convention: input excludes what was read from and written to the cache."""
         cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
         prompt, completion = (self.input_tokens or 0) + cached + written, self.output_tokens or 0
-        return told_usage(
+        return reported_usage(
             prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, cache_write_tokens=written
         )
 
 
-def told_usage(**counts: int) -> Usage | None:
+def reported_usage(**counts: int) -> Usage | None:
     """None where nothing is told, or nonsense: the estimate is better then."""
     if counts["prompt_tokens"] + counts["completion_tokens"] <= 0:
         return None
-    return Usage(**counts) if all(0 <= count <= MOST_TOKENS for count in counts.values()) else None
+    return Usage(**counts) if all(0 <= count <= MAX_TOKENS for count in counts.values()) else None
 
 
 def sane_cost(usd: Any) -> float | None:
     """An amount that can be; None for all else."""
-    return float(usd) if isinstance(usd, int | float) and 0 <= usd <= MOST_USD else None
+    return float(usd) if isinstance(usd, int | float) and 0 <= usd <= MAX_USD else None
 
 
 # Where the answers of all endpoints have what was said; in the rest are names and numbers.
@@ -142,28 +142,32 @@ def estimate_said(text: str) -> float:
 
 
 class _Answer(msgspec.Struct):
-    usage: ToldUsage | None = None
+    usage: ReportedUsage | None = None
     model: str | None = None
 
 
 _decode_answer = decoder(_Answer)
 
 
-def read_answer(data: bytes) -> Reading | None:
+def read_answer(data: bytes) -> ParsedUsage | None:
     """A whole answer of OpenAI's endpoints."""
     answer: _Answer | None = _decode_answer(data)
     if answer is None:
         return None
-    told = answer.usage
-    return Reading(usage=told.read() if told else None, cost_usd=told.cost_usd if told else None, model=answer.model)
+    reported = answer.usage
+    return ParsedUsage(
+        usage=reported.read() if reported else None,
+        cost_usd=reported.cost_usd if reported else None,
+        model=answer.model,
+    )
 
 
-def read_anthropic_answer(data: bytes) -> Reading | None:
+def read_anthropic_answer(data: bytes) -> ParsedUsage | None:
     """A whole answer of Anthropic's endpoint."""
     answer: _Answer | None = _decode_answer(data)
     if answer is None:
         return None
-    return Reading(usage=answer.usage.read_anthropic() if answer.usage else None, model=answer.model)
+    return ParsedUsage(usage=answer.usage.read_anthropic() if answer.usage else None, model=answer.model)
 
 
 class _Counts(msgspec.Struct):
@@ -179,22 +183,22 @@ class _Meta(msgspec.Struct):
 
 class _Ranking(msgspec.Struct):
     meta: _Meta | None = None
-    usage: ToldUsage | None = None
+    usage: ReportedUsage | None = None
 
 
 _decode_ranking = decoder(_Ranking)
 
 
-def read_ranking(data: bytes) -> Reading | None:
+def read_ranking(data: bytes) -> ParsedUsage | None:
     """A rerank answer tells its tokens under `meta`; some providers put the input under output."""
     ranking: _Ranking | None = _decode_ranking(data)
     if ranking is None:
         return None
     if ranking.usage is not None and (usage := ranking.usage.read()) is not None:
-        return Reading(usage=usage)
+        return ParsedUsage(usage=usage)
     counts = [c for c in (ranking.meta.tokens, ranking.meta.billed_units) if c] if ranking.meta else []
     for count in counts:
         total = count.total_tokens or (count.input_tokens or 0) + (count.output_tokens or 0)
-        if (usage := told_usage(prompt_tokens=total, completion_tokens=0)) is not None:
-            return Reading(usage=usage)
-    return Reading()
+        if (usage := reported_usage(prompt_tokens=total, completion_tokens=0)) is not None:
+            return ParsedUsage(usage=usage)
+    return ParsedUsage()

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 UNITS_A_TOKEN: Final = 60_000
 
 
-class Permits:
+class SessionQuota:
     """One session's account with its limits. A response takes what the last one used; the first, a usual answer."""
 
     def __init__(
@@ -73,11 +73,11 @@ class Permits:
 
     async def reserve(self, grant: Grant) -> None:
         """Takes the next response's estimate, whatever is left: that there is something has been looked at."""
-        most = _half_of_smallest_bucket(grant.limits)
+        maximum = _half_of_smallest_bucket(grant.limits)
         tokens = self.next_response.total_tokens
         ahead = self.next_response
-        if most is not None and tokens > most:
-            ahead = Usage(completion_tokens=most)
+        if maximum is not None and tokens > maximum:
+            ahead = Usage(completion_tokens=maximum)
         await self._charge(self.used + ahead)
 
     async def charge(self, usage: Usage) -> None:

@@ -15,10 +15,10 @@ from gateway.authenticate import find_grant
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.endpoints.realtime import MODE, NAME, PATH, Offer, new_call, read_query, upstream_query
+from gateway.endpoints.realtime import MODE, NAME, PATH, Subprotocols, new_call, read_query, upstream_query
 from gateway.forward import error_of, upstream_headers
 from gateway.proxy import UPSTREAM_FAILURES, Head, Proxy
-from gateway.realtime.limits import Permits
+from gateway.realtime.limits import SessionQuota
 from gateway.realtime.session import Bounds, Session
 from gateway.record import Outcome, make_row
 from gateway.storage.counters.scripts import Counters
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 SWITCHING: Final = 101
 # A session's model sends sound of a second or less at a time.
-LARGEST_UPSTREAM_MESSAGE: Final = 16 * 1024 * 1024
+MAX_UPSTREAM_MESSAGE: Final = 16 * 1024 * 1024
 ENDINGS_OF_FAILURES: Final[dict[type[Exception], Ending]] = {
     UpstreamUnreachable: "unreachable",
     UpstreamSilent: "timeout",
@@ -59,18 +59,20 @@ class Realtime:
         await receive()  # websocket.connect
         try:
             head = Head.read(scope["headers"])
-            offer = Offer.read(scope["subprotocols"])
-            head.other_keys += [key.encode("latin-1", "replace") for key in offer.keys]
+            subprotocols = Subprotocols.read(scope["subprotocols"])
+            head.other_keys += [key.encode("latin-1", "replace") for key in subprotocols.keys]
             model = read_query(scope["query_string"])
             record, grant = await self._stand(head, scope, model, line)
             proxy.check_ledger()
             reservation = await proxy.admission.admit(request_id, record, grant, new_call(model), NAME)
             request_id, headers, is_forwarded = reservation.request_id, reservation.headers, True
 
-            async def standing() -> tuple[KeyRecord, Grant]:
+            async def current_access() -> tuple[KeyRecord, Grant]:
                 return await self._stand(head, scope, model)
 
-            await self._converse(reservation, head, offer, standing, started_at, line, scope, receive, send)
+            await self._converse(
+                reservation, head, subprotocols, current_access, started_at, line, scope, receive, send
+            )
         except LimitExceeded as refused:
             proxy.count_refusal(refused, line)
             await refuse_upgrade(scope, send, refused.error, str(request_id), refused.headers)
@@ -106,8 +108,8 @@ class Realtime:
         self,
         reservation: Reservation,
         head: Head,
-        offer: Offer,
-        standing: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
+        subprotocols: Subprotocols,
+        current_access: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
         started_at: float,
         line: Line | None,
         scope: Scope,
@@ -117,7 +119,7 @@ class Realtime:
         """From the reservation on, however it ends, exactly one row is recorded and the lease settled."""
         record, grant, request_id = reservation.record, reservation.grant, str(reservation.request_id)
         passed = dict(head.passed)
-        if offer.is_beta:
+        if subprotocols.is_beta:
             passed["openai-beta"] = "realtime=v1"
         to_upstream = upstream_headers(passed, request_id, f"account-{record.account_id}")
         closing = _Closing(self.proxy, reservation, started_at, line)
@@ -127,10 +129,10 @@ class Realtime:
             self.proxy.leases.add(reservation)
         try:
             async with self.proxy.upstream.converse(
-                PATH, upstream_query(grant.model_name), to_upstream, most_bytes=LARGEST_UPSTREAM_MESSAGE
+                PATH, upstream_query(grant.model_name), to_upstream, max_bytes=MAX_UPSTREAM_MESSAGE
             ) as upstream:
-                await accept(send, offer.chosen, [*reservation.headers, (b"x-request-id", request_id.encode())])
-                session = self._new_session(reservation, standing, scope, receive, send, upstream)
+                await accept(send, subprotocols.chosen, [*reservation.headers, (b"x-request-id", request_id.encode())])
+                session = self._new_session(reservation, current_access, scope, receive, send, upstream)
                 try:
                     await session.run()
                 except asyncio.CancelledError:
@@ -160,22 +162,22 @@ class Realtime:
     def _new_session(
         self,
         reservation: Reservation,
-        standing: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
+        current_access: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
         scope: Scope,
         receive: Receive,
         send: Send,
         upstream: Conversation,
     ) -> Session:
-        permits = Permits(self.counters, self.state, reservation, allows_without_redis=self.allows_without_redis)
+        quota = SessionQuota(self.counters, self.state, reservation, allows_without_redis=self.allows_without_redis)
         return Session(
             receive,
             send,
             upstream,
             request_id=reservation.request_id,
             model=reservation.grant.model_name,
-            permits=permits,
+            quota=quota,
             caller=(reservation.record, reservation.grant),
-            standing=standing,
+            current_access=current_access,
             # Absent where another server than ours runs the application: then it is never told.
             stopping=scope.get("extensions", {}).get(STOPPING) or asyncio.Event(),
             bounds=self.bounds,

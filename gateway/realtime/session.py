@@ -15,7 +15,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.endpoints.realtime import read_client_event
 from gateway.endpoints.realtime_events import ServerEvent, read_server_event
-from gateway.realtime.limits import Permits
+from gateway.realtime.limits import SessionQuota
 from gateway.upstream.client import BROKEN, Conversation, Goodbye, UpstreamBroken
 from gateway.web.responses import Receive, Send
 from gateway.web.websockets import close, error_event
@@ -62,9 +62,9 @@ class Session:
         *,
         request_id: UUID,
         model: str,
-        permits: Permits,
+        quota: SessionQuota,
         caller: tuple[KeyRecord, Grant],
-        standing: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
+        current_access: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
         stopping: asyncio.Event,
         bounds: Bounds,
     ) -> None:
@@ -73,8 +73,8 @@ class Session:
         self._upstream = upstream
         self._id = str(request_id)
         self._model = model
-        self._permits = permits
-        self._standing = standing
+        self._quota = quota
+        self._current_access = current_access
         self._stopping = stopping
         self._bounds = bounds
         self._began_at = self._heard_at = monotonic()
@@ -118,7 +118,7 @@ class Session:
 
     def usage(self) -> tuple[Usage, EstimatedWhy | None]:
         """All that was used; why a part of it is estimated, if one is."""
-        used, why = self._permits.used, self._why
+        used, why = self._quota.used, self._why
         for said in [*self._running.values(), *[0.0] * self._asked]:
             if said or self.end.is_callers:
                 used, why = used + self._guess(said), self.end.why
@@ -126,7 +126,7 @@ class Session:
 
     def _guess(self, said: float) -> Usage:
         """Of a response that told nothing. Nothing came of it yet: what one usually says, else aborting is free."""
-        completion = round(said) or self._permits.next_response.completion_tokens
+        completion = round(said) or self._quota.next_response.completion_tokens
         return Usage(prompt_tokens=round(self._said_before), completion_tokens=completion)
 
     async def say_goodbye(self) -> None:
@@ -183,8 +183,8 @@ class Session:
     async def _refuse(self) -> GatewayError | None:
         """Looks whether there is anything left; if so, takes the next response's estimate."""
         record, grant = self._caller
-        if (refused := await self._permits.refuse(record, grant)) is None:
-            await self._permits.reserve(grant)
+        if (refused := await self._quota.refuse(record, grant)) is None:
+            await self._quota.reserve(grant)
         return refused
 
     async def _from_upstream(self) -> End:
@@ -222,7 +222,7 @@ class Session:
             await self._finish(event)
             refused = await self._spent()
         elif event.usage is not None:
-            await self._permits.charge(event.usage)
+            await self._quota.charge(event.usage)
         if refused is None:
             return None
         if refused.code == "insufficient_quota":
@@ -239,11 +239,11 @@ class Session:
             usage, self._why = Usage(prompt_tokens=round(self._said_before), completion_tokens=round(said)), "no_usage"
         if usage is not None:
             self._said_before = float(usage.total_tokens)
-            await self._permits.charge(usage)
+            await self._quota.charge(usage)
 
     async def _spent(self) -> GatewayError | None:
         """Only what ends the session: a debt is told to who asks for the next response."""
-        refused = await self._permits.refuse(*self._caller)
+        refused = await self._quota.refuse(*self._caller)
         return refused if refused is not None and refused.code == "insufficient_quota" else None
 
     def _upstream_left(self, goodbye: Goodbye) -> End:
@@ -266,7 +266,7 @@ class Session:
                 silent = GatewayError("upstream_timeout", "The model did not answer in time.")
                 return End("timeout", FAILED, silent, is_callers=False)
             try:
-                self._caller = await self._standing()
+                self._caller = await self._current_access()
             except GatewayError as error:
                 # With Postgres away nobody can say that he may not.
                 if error.code != "keys_unavailable":

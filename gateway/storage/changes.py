@@ -34,7 +34,7 @@ NEVER: Final = float("-inf")
 NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
 
 
-class Hearing(Enum):
+class Listening(Enum):
     """What is known of changes now."""
 
     GOOD = "good"  # every change is heard
@@ -46,15 +46,20 @@ class Changes:
     """Calls `forget(letter, ids)` for each change heard; `forget('*', ())` when some may have been missed."""
 
     def __init__(
-        self, pool: "Pool", listen_url: str, forget: Callable[[str, tuple[int, ...]], None], *, ca_file: "Path | None"
+        self,
+        pool: "Pool",
+        listen_url: str,
+        invalidate: Callable[[str, tuple[int, ...]], None],
+        *,
+        ca_file: "Path | None",
     ) -> None:
         self._pool = pool
         self._url = listen_url
         self._ca_file = ca_file
-        self._forget = forget
+        self._invalidate = invalidate
         self._channel = f"litemaas_heartbeat_{secrets.token_hex(8)}"
         self._heard_at = self._answered_at = NEVER
-        self.hearing = Hearing.AWAY
+        self.listening = Listening.AWAY
         self.last_contact = monotonic()
 
     async def run(self) -> None:
@@ -73,7 +78,7 @@ class Changes:
                 await connection.add_listener("litemaas_changes", self._on_change)
                 await connection.add_listener(self._channel, self._on_heartbeat)
                 # What happened while nobody listened is not known.
-                self._forget("*", ())
+                self._invalidate("*", ())
                 # Not in a second, but now it shall be known that changes arrive.
                 await self._send_beat()
                 await self._until_deaf(ended)
@@ -92,7 +97,7 @@ class Changes:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await ended.wait()
-            if self.hearing is Hearing.DEAF and monotonic() - connected_at > DEAF_AFTER_S:
+            if self.listening is Listening.DEAF and monotonic() - connected_at > DEAF_AFTER_S:
                 return
 
     async def _beat(self) -> None:
@@ -110,24 +115,24 @@ class Changes:
 
     def _judge(self) -> None:
         now = monotonic()
-        before = self.hearing
+        before = self.listening
         if now - self._heard_at < DEAF_AFTER_S:
-            self.hearing = Hearing.GOOD
+            self.listening = Listening.GOOD
         elif now - self._answered_at < DEAF_AFTER_S:
-            self.hearing = Hearing.DEAF
+            self.listening = Listening.DEAF
         else:
-            self.hearing = Hearing.AWAY
-        if self.hearing is not before:
-            log.info("hearing_changed", hearing=self.hearing.value)
+            self.listening = Listening.AWAY
+        if self.listening is not before:
+            log.info("hearing_changed", listening=self.listening.value)
             # Something may have been missed. While Postgres is away, what is known stays in use.
-            if self.hearing is Hearing.DEAF:
-                self._forget("*", ())
+            if self.listening is Listening.DEAF:
+                self._invalidate("*", ())
 
     def _on_heartbeat(self, *_: object) -> None:
         self._heard_at = self.last_contact = monotonic()
-        if self.hearing is not Hearing.GOOD:
+        if self.listening is not Listening.GOOD:
             self._judge()
 
     def _on_change(self, _connection: object, _pid: object, _channel: object, payload: object) -> None:
-        letter, _, ids = str(payload).partition(":")
-        self._forget(letter, tuple(int(i) for i in ids.split(",") if i))
+        code, _, ids = str(payload).partition(":")
+        self._invalidate(code, tuple(int(i) for i in ids.split(",") if i))

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from gateway.domain.grants import KeyRecord
-from gateway.storage.changes import Hearing
+from gateway.storage.changes import Listening
 from gateway.storage.failures import POSTGRES_FAILED
 
 # Behind the notifications, in case one is ever lost.
@@ -15,8 +15,8 @@ TTL_S: Final = 30.0
 # While notifications do not arrive, Postgres is asked anew: a change shall hold within a second all the same.
 DEAF_TTL_S: Final = 0.8
 UNKNOWN_TTL_S: Final = 2.0
-MOST_RECORDS: Final = 100_000
-MOST_UNKNOWN: Final = 10_000
+MAX_RECORDS: Final = 100_000
+MAX_UNKNOWN: Final = 10_000
 NEVER: Final = float("-inf")
 # A model that was disabled is in no record of those who may use it again.
 MAY_CONCERN_ALL: Final = ("*", "m")
@@ -44,14 +44,14 @@ class KeyCache:
         self,
         load: Callable[[bytes], Awaitable[KeyRecord | None]],
         *,
-        hearing: Callable[[], Hearing],
+        listening: Callable[[], Listening],
         last_contact: Callable[[], float],
         grace_s: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._clock = clock
         self._load = load
-        self._hearing = hearing
+        self._listening = listening
         self._last_contact = last_contact
         self._grace_s = grace_s
         self._entries: dict[bytes, _Entry] = {}
@@ -68,10 +68,10 @@ class KeyCache:
         entry = self._entries.get(digest)
         if entry is None:
             return None
-        hearing = self._hearing()
-        if hearing is Hearing.AWAY:
+        listening = self._listening()
+        if listening is Listening.AWAY:
             return entry.record if self._clock() - self._last_contact() < self._grace_s else None
-        ttl_s = TTL_S if hearing is Hearing.GOOD else DEAF_TTL_S
+        ttl_s = TTL_S if listening is Listening.GOOD else DEAF_TTL_S
         return entry.record if self._clock() - entry.loaded_at < ttl_s else None
 
     async def find(self, digest: bytes) -> KeyRecord | None:
@@ -103,37 +103,37 @@ class KeyCache:
             del self._missed[digest]
         if record is None:
             self._entries.pop(digest, None)
-            if len(self._unknown) >= MOST_UNKNOWN:
+            if len(self._unknown) >= MAX_UNKNOWN:
                 self._unknown.clear()
             if not missed:
                 self._unknown[digest] = self._clock() + UNKNOWN_TTL_S
-        elif not any(letter in MAY_CONCERN_ALL or _concerns(record, letter, ids) for letter, ids in missed):
-            if len(self._entries) >= MOST_RECORDS:
+        elif not any(code in MAY_CONCERN_ALL or _concerns(record, code, ids) for code, ids in missed):
+            if len(self._entries) >= MAX_RECORDS:
                 # The oldest first: a dict keeps the order of insertion.
                 self._entries.pop(next(iter(self._entries)))
             self._entries[digest] = _Entry(record, self._clock())
         return record
 
-    def forget(self, letter: str, ids: tuple[int, ...]) -> None:
+    def invalidate(self, code: str, ids: tuple[int, ...]) -> None:
         """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models. '*', some changes may have been
         missed: nothing is used without asking Postgres, unless Postgres does not answer."""
         for missed in self._missed.values():
-            missed.append((letter, ids))
+            missed.append((code, ids))
         self._unknown.clear()
-        gone = [digest for digest, entry in self._entries.items() if _concerns(entry.record, letter, ids)]
+        gone = [digest for digest, entry in self._entries.items() if _concerns(entry.record, code, ids)]
         for digest in gone:
             del self._entries[digest]
-        if letter in MAY_CONCERN_ALL:
+        if code in MAY_CONCERN_ALL:
             # Asked for anew before they are used again; but what was missed is often that Postgres went away.
             for entry in self._entries.values():
                 entry.loaded_at = NEVER
 
 
-def _concerns(record: KeyRecord, letter: str, ids: tuple[int, ...]) -> bool:
-    if letter == "a":
+def _concerns(record: KeyRecord, code: str, ids: tuple[int, ...]) -> bool:
+    if code == "a":
         return record.account_id in ids
-    if letter == "u":
+    if code == "u":
         return record.user_id in ids
-    if letter == "k":
+    if code == "k":
         return record.key_id in ids
-    return letter == "m" and any(grant.model_id in ids for grant in record.grants.values())
+    return code == "m" and any(grant.model_id in ids for grant in record.grants.values())

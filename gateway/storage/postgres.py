@@ -60,17 +60,17 @@ def new_pool(
     behind_pgbouncer: bool = False,
     ca_file: Path | None = None,
     name: str = "litemaas",
-    plans_anew: bool = False,
+    replans: bool = False,
     wait_s: float | None = None,
 ) -> "Pool":
     """A pool that has not connected yet: the program starts while Postgres is away, and says so in readiness.
 
     `await pool` connects it. PgBouncer in transaction mode can not keep prepared statements: no cache then.
-    `plans_anew` is for lists whose filters may be absent: each call is planned for the filters it has, where one plan
+    `replans` is for lists whose filters may be absent: each call is planned for the filters it has, where one plan
     for all of them would read whole tables. `wait_s` is the longest anybody waits for a connection; None: without end.
     """
     settings = {"application_name": name}
-    if plans_anew and not behind_pgbouncer:
+    if replans and not behind_pgbouncer:
         # Without a cache every statement is planned anew, and PgBouncer refuses parameters it does not know.
         settings["plan_cache_mode"] = "force_custom_plan"
     pool: Pool = BoundedPool(

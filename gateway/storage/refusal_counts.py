@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 WRITE_S: Final = 5.0
 # Beyond this many different ones, further kinds are dropped until Postgres has taken these.
-MOST_KINDS: Final = 100_000
+MAX_KINDS: Final = 100_000
 
 ADD_REFUSALS = """
 INSERT INTO refusals (hour, account_id, user_id, api_key_id, model_id, limit_id, code, count)
@@ -55,7 +55,7 @@ class RefusalCounts:
         """One refused call."""
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         refusal = Refusal(hour, account_id, user_id or 0, api_key_id, model_id, limit_id, code)
-        if refusal in self._counts or len(self._counts) < MOST_KINDS:
+        if refusal in self._counts or len(self._counts) < MAX_KINDS:
             self._counts[refusal] += 1
 
     async def run(self) -> None:

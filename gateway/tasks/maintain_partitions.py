@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from admin_api.storage.alerts import merge_accounts_to_check
+from gateway.storage.accounts_to_check import merge_accounts_to_check
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.partitions import drop_old_months, ensure_partitions
 from gateway.storage.postgres import Pool

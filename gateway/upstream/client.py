@@ -45,7 +45,7 @@ class UpstreamRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """Seconds to wait: for a connection, for the answer's head, for each next piece of it."""
 
     connect_s: float
@@ -59,7 +59,7 @@ class Stored(Protocol):
     content_type: str
     size: int
 
-    def pieces(self) -> AsyncIterator[bytes | memoryview]:
+    def chunks(self) -> AsyncIterator[bytes | memoryview]:
         """`size` bytes in all."""
         ...
 
@@ -165,12 +165,12 @@ class Upstream:
     """LiteLLM at one address. Made inside a running loop; `close()` at the end."""
 
     def __init__(
-        self, url: str, *, api_key: str, patience: Patience, connections: int, ca_file: Path | None = None
+        self, url: str, *, api_key: str, timeouts: Timeouts, connections: int, ca_file: Path | None = None
     ) -> None:
         self.url = url
         self._urls: dict[str, URL] = {}
         self._api_key = api_key
-        self._patience = patience
+        self._timeouts = timeouts
         tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -182,7 +182,7 @@ class Upstream:
             ),
             read_bufsize=RECEIVED_AT_ONCE,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience.connect_s),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept"),
         )
@@ -196,10 +196,10 @@ class Upstream:
         if isinstance(body, bytes):
             data = body
         else:
-            data = body.pieces()
+            data = body.chunks()
             own |= {"content-type": body.content_type, "content-length": str(body.size)}
         try:
-            async with asyncio.timeout(self._patience.first_byte_s):
+            async with asyncio.timeout(self._timeouts.first_byte_s):
                 response = await self._session.post(
                     self._url(path), data=data, headers={**headers, **own}, allow_redirects=False
                 )
@@ -209,21 +209,21 @@ class Upstream:
             raise UpstreamSilent("no answer in the set time") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
-        return Answer(response, self._patience.idle_s)
+        return Answer(response, self._timeouts.idle_s)
 
-    async def connect(self, path: str, query: str, headers: Mapping[str, str], *, most_bytes: int) -> Conversation:
+    async def connect(self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int) -> Conversation:
         """Opens a WebSocket; `query` is encoded already. It must be closed.
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent, UpstreamRefused."""
         own = {"authorization": f"Bearer {self._api_key}"}
         try:
-            async with asyncio.timeout(min(HANDSHAKE_S, self._patience.first_byte_s)):
+            async with asyncio.timeout(min(HANDSHAKE_S, self._timeouts.first_byte_s)):
                 socket = await self._session.ws_connect(
                     URL(f"{self.url}{path}?{query}", encoded=True),
                     headers={**headers, **own},
                     heartbeat=HEARTBEAT_S,
                     autoclose=False,
-                    max_msg_size=most_bytes,
+                    max_msg_size=max_bytes,
                     timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_S),
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:

@@ -54,12 +54,12 @@ class UpstreamPool:
 
     @asynccontextmanager
     async def converse(
-        self, path: str, query: str, headers: Mapping[str, str], *, most_bytes: int
+        self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int
     ) -> AsyncIterator[Conversation]:
         """As Upstream.connect, at an address chosen as for a call."""
 
         async def connect(upstream: Upstream) -> Conversation:
-            return await upstream.connect(path, query, headers, most_bytes=most_bytes)
+            return await upstream.connect(path, query, headers, max_bytes=max_bytes)
 
         async with self._open(connect) as conversation:
             try:

@@ -17,8 +17,8 @@ class ClientLeft(Exception):
 class BodyBudget:
     """Bytes of request bodies that a worker holds at once."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.held_bytes = 0
 
     @contextmanager
@@ -42,17 +42,17 @@ class HeldBody:
 
     def take(self, size: int) -> None:
         """Raises `overloaded` when the worker holds too much already."""
-        if self._budget.held_bytes + size > self._budget.most_bytes:
+        if self._budget.held_bytes + size > self._budget.max_bytes:
             message = "The gateway holds too many large requests at this moment. Try again in a second."
             raise GatewayError("overloaded", message, headers={"retry-after": "1"})
         self._budget.held_bytes += size
         self.size += size
 
 
-async def read_body(receive: Receive, declared: int | None, most_bytes: int, held: HeldBody) -> bytes:
+async def read_body(receive: Receive, declared: int | None, max_bytes: int, held: HeldBody) -> bytes:
     """The whole body. Raises `request_too_large`, `overloaded`, or ClientLeft."""
-    too_large = GatewayError("request_too_large", f"The request body is larger than {most_bytes} bytes.")
-    if declared is not None and declared > most_bytes:
+    too_large = GatewayError("request_too_large", f"The request body is larger than {max_bytes} bytes.")
+    if declared is not None and declared > max_bytes:
         raise too_large
     chunks: list[bytes] = []
     # A large body grows in one place: a list of its pieces and their sum would be two of it.
@@ -65,7 +65,7 @@ async def read_body(receive: Receive, declared: int | None, most_bytes: int, hel
         chunk: bytes = message.get("body", b"")
         if chunk:
             size += len(chunk)
-            if size > most_bytes:
+            if size > max_bytes:
                 raise too_large
             held.take(len(chunk))
             if large is not None:

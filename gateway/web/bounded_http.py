@@ -7,15 +7,15 @@ from typing import Any, Final
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-LARGEST_HEAD: Final = 64 * 1024
-MOST_FIELDS: Final = 100
+MAX_HEAD: Final = 64 * 1024
+MAX_FIELDS: Final = 100
 # A head must be whole within this, and between two pieces of a body no more may pass.
 HEAD_S: Final = 30.0
 BODY_IDLE_S: Final = 60.0
 # How long a caller who has his answer may go on sending the rest of his body.
 LINGER_S: Final = 10.0
 _TOO_SLOW: Final = "The request did not arrive in time."
-_TOO_LARGE: Final = f"The request's head is larger than {LARGEST_HEAD} bytes or has more than {MOST_FIELDS} fields."
+_TOO_LARGE: Final = f"The request's head is larger than {MAX_HEAD} bytes or has more than {MAX_FIELDS} fields."
 
 
 class HeadTooLarge(Exception):
@@ -70,7 +70,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = self._head_bytes + len(data) if self._is_in_head else 0
         super().data_received(data)
         if self._is_in_head:
-            if self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+            if self._head_bytes > MAX_HEAD and not self.transport.is_closing():
                 self._refuse(431, _TOO_LARGE)
         elif self._timer is None and self._is_body_missing():
             self._await_body()
@@ -101,7 +101,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         headers = self.headers
         size = len(self.url) + sum([len(name) + len(value) for name, value in headers])
-        if len(headers) > MOST_FIELDS or size > LARGEST_HEAD:
+        if len(headers) > MAX_FIELDS or size > MAX_HEAD:
             raise HeadTooLarge
         self._is_in_head = False
         self._head_bytes = 0
@@ -120,7 +120,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         headers: Any = self.headers or []
-        if len(headers) > MOST_FIELDS or sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+        if len(headers) > MAX_FIELDS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD:
             self._refuse(431, _TOO_LARGE)
         else:
             super().send_400_response(msg)

@@ -12,7 +12,7 @@ from websockets.exceptions import SecurityError
 from websockets.server import ServerProtocol
 
 # Where the application names no bound: what LiteLLM's own server takes.
-LARGEST_MESSAGE: Final = 16 * 1024 * 1024
+MAX_MESSAGE: Final = 16 * 1024 * 1024
 # After this a connection that is closed is broken: a caller who reads nothing would keep it for ever.
 LINGER_S: Final = 10.0
 # How long the other side's close frame is waited for.
@@ -29,13 +29,13 @@ _log.addFilter(lambda record: not record.msg.startswith("Invalid UTF-8"))
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """An application finds an `asyncio.Event` under STOPPING in its scope's extensions: set when the server stops.
 
-    Its attribute `largest_message`, if it has one, bounds a message in bytes."""
+    Its attribute `max_message`, if it has one, bounds a message in bytes."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger = _log
         self.close_timeout = GOODBYE_S
-        largest = getattr(self.app, "largest_message", LARGEST_MESSAGE)
+        largest = getattr(self.app, "max_message", MAX_MESSAGE)
         # No compression: each connection would hold its tables, and a small message may become a large one.
         self.conn = ServerProtocol(extensions=[], max_size=largest, logger=_log)
         self._stopping = asyncio.Event()

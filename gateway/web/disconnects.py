@@ -11,7 +11,7 @@ from gateway.web.responses import Receive
 WATCH_AFTER_S: Final = 0.02
 
 
-class HangUp:
+class DisconnectWatch:
     """Whether the caller left while it was watched."""
 
     __slots__ = ("happened",)
@@ -21,7 +21,7 @@ class HangUp:
 
 
 @contextmanager
-def interrupt_on_hang_up(receive: Receive) -> Iterator[HangUp]:
+def interrupt_on_disconnect(receive: Receive) -> Iterator[DisconnectWatch]:
     """Ends its block early, without an exception, when the caller leaves: then `happened` is true.
 
     The block is cancelled where it waits, so what it opened must be closed by its own context managers.
@@ -29,7 +29,7 @@ def interrupt_on_hang_up(receive: Receive) -> Iterator[HangUp]:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  for mypy: this runs in one
-    hang_up = HangUp()
+    hang_up = DisconnectWatch()
     watch: asyncio.Task[None] | None = None
 
     async def wait() -> None:

@@ -18,12 +18,12 @@ from gateway.web.bodies import ClientLeft, HeldBody
 from gateway.web.responses import Receive
 
 # A file up to this is kept in memory; a piece of it is what is read and written at once.
-LARGEST_IN_MEMORY: Final = 1024 * 1024
-PIECE: Final = 256 * 1024
-MOST_PARTS: Final = 64
-LARGEST_FIELD: Final = 64 * 1024
-LONGEST_NAME: Final = 200
-LONGEST_FILE_NAME: Final = 255
+MAX_IN_MEMORY: Final = 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+MAX_PARTS: Final = 64
+MAX_FIELD: Final = 64 * 1024
+MAX_NAME: Final = 200
+MAX_FILE_NAME: Final = 255
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
@@ -45,13 +45,13 @@ class Upload:
 
 
 async def read_upload(
-    receive: Receive, content_type: bytes, declared: int | None, most_bytes: int, held: HeldBody, folder: Path
+    receive: Receive, content_type: bytes, declared: int | None, max_bytes: int, held: HeldBody, folder: Path
 ) -> Upload:
     """The whole form, its file called `file`. The caller closes it.
 
     Raises GatewayError `unsupported_media_type`, `request_too_large`, `invalid_request`, `overloaded`; ClientLeft."""
-    too_large = GatewayError("request_too_large", f"The upload is larger than {most_bytes} bytes.")
-    if declared is not None and declared > most_bytes:
+    too_large = GatewayError("request_too_large", f"The upload is larger than {max_bytes} bytes.")
+    if declared is not None and declared > max_bytes:
         raise too_large
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
@@ -60,7 +60,7 @@ async def read_upload(
         raise GatewayError("unsupported_media_type", message)
     upload = Upload(_open(folder))
     try:
-        await _receive(receive, _Parts(upload, boundary), most_bytes, held, too_large)
+        await _receive(receive, _Parts(upload, boundary), max_bytes, held, too_large)
     except BaseException:
         upload.close()
         raise
@@ -70,7 +70,7 @@ async def read_upload(
 def _open(folder: Path) -> "tempfile.SpooledTemporaryFile[bytes]":
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.SpooledTemporaryFile(LARGEST_IN_MEMORY, dir=str(folder))
+        return tempfile.SpooledTemporaryFile(MAX_IN_MEMORY, dir=str(folder))
     except OSError as exc:
         raise _not_stored() from exc
 
@@ -80,7 +80,7 @@ def _not_stored() -> GatewayError:
     return GatewayError("overloaded", message, headers={"retry-after": "5"})
 
 
-async def _receive(receive: Receive, parts: "_Parts", most_bytes: int, held: HeldBody, too_large: GatewayError) -> None:
+async def _receive(receive: Receive, parts: "_Parts", max_bytes: int, held: HeldBody, too_large: GatewayError) -> None:
     size = 0
     while True:
         message = await receive()
@@ -89,7 +89,7 @@ async def _receive(receive: Receive, parts: "_Parts", most_bytes: int, held: Hel
         chunk: bytes = message.get("body", b"")
         if chunk:
             size += len(chunk)
-            if size > most_bytes:
+            if size > max_bytes:
                 raise too_large
             held.take(len(chunk))
             await parts.feed(chunk)
@@ -131,7 +131,7 @@ class _Parts:
             self._parser.write(chunk)
         except FormParserError as exc:
             raise _broken(str(exc)) from None
-        if self._pending_size >= PIECE:
+        if self._pending_size >= CHUNK_BYTES:
             await self._write()
 
     async def finish(self) -> None:
@@ -153,8 +153,8 @@ class _Parts:
 
     def _begin(self) -> None:
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise GatewayError("invalid_request", f"The form has more than {MOST_PARTS} parts.")
+        if self._parts > MAX_PARTS:
+            raise GatewayError("invalid_request", f"The form has more than {MAX_PARTS} parts.")
         self._headers: dict[bytes, bytes] = {}
         self._header_name = self._header_value = b""
         self._value = b""
@@ -178,7 +178,7 @@ class _Parts:
         kind, options = parse_options_header(self._headers.get(b"content-disposition"))
         if kind != b"form-data" or b"name" not in options:
             raise _broken("a part has no name")
-        self._name = _text(options[b"name"], "A field's name", LONGEST_NAME)
+        self._name = _text(options[b"name"], "A field's name", MAX_NAME)
         file_name = options.get(b"filename")
         self._is_file = file_name is not None
         if file_name is None:
@@ -187,10 +187,10 @@ class _Parts:
             raise GatewayError("invalid_request", "Only 'file' may be a file.", param=self._name)
         if self._upload.file_name is not None:
             raise GatewayError("invalid_request", "Send one file.", param="file")
-        self._upload.file_name = _text(file_name, "The file's name", LONGEST_FILE_NAME) or "file"
-        told = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
-        if _MEDIA_TYPE.fullmatch(told):
-            self._upload.file_type = told
+        self._upload.file_name = _text(file_name, "The file's name", MAX_FILE_NAME) or "file"
+        reported = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
+        if _MEDIA_TYPE.fullmatch(reported):
+            self._upload.file_type = reported
 
     def _read_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
@@ -198,13 +198,13 @@ class _Parts:
             self._pending_size += end - start
             return
         self._value += data[start:end]
-        if len(self._value) > LARGEST_FIELD:
-            message = f"The field '{self._name}' is larger than {LARGEST_FIELD} bytes."
+        if len(self._value) > MAX_FIELD:
+            message = f"The field '{self._name}' is larger than {MAX_FIELD} bytes."
             raise GatewayError("invalid_request", message, param=self._name)
 
     def _end(self) -> None:
         if not self._is_file:
-            self._upload.fields.append((self._name, _text(self._value, f"The field '{self._name}'", LARGEST_FIELD)))
+            self._upload.fields.append((self._name, _text(self._value, f"The field '{self._name}'", MAX_FIELD)))
 
     def _end_all(self) -> None:
         self._is_whole = True
@@ -239,12 +239,12 @@ class FormBody:
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self.size = len(self._head) + upload.file_size + len(self._tail)
 
-    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
+    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
         """From the beginning, as often as it is asked for."""
         yield self._head
         file = self._upload.file
         await asyncio.to_thread(file.seek, 0)
-        while piece := await asyncio.to_thread(file.read, PIECE):
+        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece
         yield self._tail
 

@@ -11,7 +11,7 @@ from gateway.web.responses import JSON_TYPE, RawHeaders, Scope, Send
 
 # The close code of a connection whose application may not answer by HTTP, and the longest reason a close frame holds.
 POLICY: Final = 1008
-LONGEST_REASON: Final = 123
+MAX_REASON: Final = 123
 DENIAL: Final = "websocket.http.response"
 
 
@@ -37,7 +37,7 @@ async def accept(send: Send, subprotocol: str | None, headers: Iterable[tuple[by
 
 async def close(send: Send, code: int, reason: str) -> None:
     """Says goodbye; `reason` is cut to what a frame holds."""
-    fits = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+    fits = reason.encode()[:MAX_REASON].decode(errors="ignore")
     await send({"type": "websocket.close", "code": code, "reason": fits})
 
 

@@ -29,7 +29,7 @@ SMALL_LIMIT, AT_ONCE = 180, 30
 LIMIT, CLIENTS = 6_000, 24
 COMPLETION_MEAN, PROMPT_TOKENS, TOKENS_PER_S = 60.0, 20, 10
 MAXIMUM: Final = 512
-HANG_UPS: Final = 0.05
+DISCONNECTS: Final = 0.05
 WORDS: Final = (
     "what",
     "does",
@@ -85,8 +85,8 @@ async def ask(
     async with http.post(f"{door.url}/v1/chat/completions", json=what, headers=headers) as answer:
         if answer.status == 429:
             count.refused += 1
-            told_ms = answer.headers.get("retry-after-ms")
-            return int(told_ms) / 1000 if told_ms else float(answer.headers["retry-after"])
+            stated_ms = answer.headers.get("retry-after-ms")
+            return int(stated_ms) / 1000 if stated_ms else float(answer.headers["retry-after"])
         if answer.status != 200:
             count.failed += 1
             return 1.0
@@ -105,7 +105,7 @@ async def call_until(http: aiohttp.ClientSession, door: Door, count: Count, ends
     while time.monotonic() < ends:
         tokens = max(1, round(chance.lognormvariate(math.log(COMPLETION_MEAN) - 0.5, 1.0)))
         rate = max(TOKENS_PER_S, tokens / 60)
-        leave = chance.random() * tokens / rate if chance.random() < HANG_UPS else None
+        leave = chance.random() * tokens / rate if chance.random() < DISCONNECTS else None
         what = body(door, PROMPT_TOKENS, tokens, rate=rate)
         while (wait_s := await ask(http, door, what, count, leave)) is not None:
             await asyncio.sleep(wait_s)

@@ -122,7 +122,7 @@ async def reap_now(site: Site, account_id: int) -> int:
         await settlements.settle_late(rows)
         await settlements.drain(5)
 
-    ledger = LedgerWriter(site.pool, site.folder / "reaper" / "journal", most_bytes=2**20, on_late=settle)
+    ledger = LedgerWriter(site.pool, site.folder / "reaper" / "journal", max_bytes=2**20, on_late=settle)
     settlements = Settlements(counters, ledger)
     ledger.open()
     reaped = await Reaper(counters, ledger).reap_account(account_id)

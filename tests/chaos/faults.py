@@ -245,7 +245,7 @@ async def reaper_and_replay_race(run: Run) -> None:
 
     async def replay() -> None:
         await asyncio.sleep(chance.random() * 0.05)
-        found = LedgerWriter(run.site.pool, place, most_bytes=2**20, on_late=_nothing)
+        found = LedgerWriter(run.site.pool, place, max_bytes=2**20, on_late=_nothing)
         found.open()
         await found.adopt_all()
         await found.close(5)
@@ -288,11 +288,11 @@ async def _without_disk(run: Run, break_: Callable[[], None], mend: Callable[[],
 
     await wait_for(is_refused, "503 ledger_unavailable", 20)
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         async with run.site.http.get(run.site.workers.url + "/metrics") as answer:
             return "litemaas_ledger_journals_without_disk 2.0" in await answer.text()
 
-    await wait_for(is_told, "the metrics to tell", 30)
+    await wait_for(is_reported, "the metrics to tell", 30)
     run.site.kill_worker()
     await asyncio.to_thread(run.site.postgres.start)
     await asyncio.to_thread(mend)

@@ -179,12 +179,12 @@ class Disk:
             self._journal.unlink()
             self._aside.rename(self._journal)
 
-    def _bound(self, most_bytes: int | None) -> None:
+    def _bound(self, max_bytes: int | None) -> None:
         import resource
 
         for pid in self._site.workers.pids:
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            soft = resource.RLIM_INFINITY if most_bytes is None else most_bytes
+            soft = resource.RLIM_INFINITY if max_bytes is None else max_bytes
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
@@ -207,10 +207,10 @@ def copy_segments(site: Site, place: Path) -> int:
     return copied
 
 
-async def wait_for(condition: Callable[[], Any], what: str, patience_s: float = 60.0) -> None:
+async def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> None:
     """Until the awaited condition is true."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while not await condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {patience_s:.0f} s for {what}")
+            raise TimeoutError(f"waited {timeout_s:.0f} s for {what}")
         await asyncio.sleep(0.1)

@@ -136,9 +136,9 @@ async def ended(books: Books, mark: str) -> dict[str, Any]:
     return await books.call(mark=mark)
 
 
-async def hung_up(books: Books, mark: str, hung_up_at: float) -> dict[str, Any]:
+async def hung_up(books: Books, mark: str, disconnected_at: float) -> dict[str, Any]:
     """The same of a call whose caller has left, which the model server has to see soon."""
     billed = await ended(books, mark)
     assert billed["ending"] == "hung_up"
-    assert billed["ended_at"] - hung_up_at < CANCELLED_WITHIN_S
+    assert billed["ended_at"] - disconnected_at < CANCELLED_WITHIN_S
     return billed

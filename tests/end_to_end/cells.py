@@ -60,7 +60,7 @@ class Scene:
     """Gateways in front of one LiteLLM: a usual one, and one for each way in which an upstream fails it."""
 
     usual: str
-    impatient: str  # waits a second for the first byte
+    short_timeouts: str  # waits a second for the first byte
     listless: str  # waits a second for each next byte
     lost: str  # nobody listens at any of its addresses
     shut: str  # its breaker is open
@@ -159,7 +159,7 @@ async def breaker_open(scene: Scene, row: Row, caller: Caller, mark: str) -> Sai
 
 
 async def silent_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
-    there = caller.at(scene.impatient)
+    there = caller.at(scene.short_timeouts)
     return await asked(there, row.route, f"Hello? [delay=6] [mark={mark}]", stream=row.is_streamed)
 
 
@@ -229,6 +229,6 @@ async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
     async def is_over() -> bool:
         return not await scene.books.calls(mark=mark, ending="running")
 
-    await until(is_over, "the end at the model server", patience_s=60)
+    await until(is_over, "the end at the model server", timeout_s=60)
     seen.billed = await scene.books.calls(mark=mark)
     return seen

@@ -121,8 +121,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
     """Makes callers of the gateway, each an account of its own, with a counter of every kind that never refuses."""
 
-    async def make_one(*models: str, **wish: object) -> Caller:
-        caller = await make_caller(pool, gateway.url, http, models or ("demo-chat",), **wish)
+    async def make_one(*models: str, **fields: object) -> Caller:
+        caller = await make_caller(pool, gateway.url, http, models or ("demo-chat",), **fields)
         for kind in ("requests", "tokens", "cost"):
             if kind != "cost" or "demo-unpriced" not in models:
                 await caller.limit(kind, 10**12, window="lifetime")

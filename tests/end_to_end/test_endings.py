@@ -111,10 +111,10 @@ async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_p
     async with opened(caller, CHAT, f"Go on [tokens=500] [rate=50] [mark={mark}]", stream=True) as answer:
         for _ in range(20):
             await answer.content.readuntil(b"\n\n")
-        hung_up_at = time.time()
+        disconnected_at = time.time()
 
     row = await ledger.row(caller.account_id)
-    billed = await hung_up(books, mark, hung_up_at)
+    billed = await hung_up(books, mark, disconnected_at)
     assert (row["ending"], row["status"], row["estimated_why"]) == ("client_disconnected", 200, "hung_up")
     assert 18 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
     assert await drift(caller) == []

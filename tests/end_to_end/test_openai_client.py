@@ -79,14 +79,14 @@ async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_
 
     row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-    told = [chunk.usage for chunk in chunks if chunk.usage is not None]
+    reported = [chunk.usage for chunk in chunks if chunk.usage is not None]
     assert len(text.split()) == 15
     assert {chunk.model for chunk in chunks} == {model}
     assert [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason] == ["stop"]
     if options == {"include_usage": True}:
-        assert [(u.prompt_tokens, u.completion_tokens) for u in told] == [(billed["prompt_tokens"], 15)]
+        assert [(u.prompt_tokens, u.completion_tokens) for u in reported] == [(billed["prompt_tokens"], 15)]
     else:
-        assert told == []
+        assert reported == []
     assert row["streamed"] is True
     assert_as_billed(row, billed)
 
@@ -159,12 +159,12 @@ async def test_a_completion_is_charged_what_the_model_billed(
         text = "".join(choice.text or "" for part in parts for choice in part.choices)
         return text, [part.usage for part in parts if part.usage is not None]
 
-    text, told = await asyncio.to_thread(ask)
+    text, reported = await asyncio.to_thread(ask)
 
     row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
     assert len(text.split()) == 11
     # LiteLLM 1.106 puts zeros into every chunk of a stream that was not asked for usage.
-    assert [(u.prompt_tokens, u.completion_tokens) for u in told if u.total_tokens] == (
+    assert [(u.prompt_tokens, u.completion_tokens) for u in reported if u.total_tokens] == (
         [] if stream else [(billed["prompt_tokens"], 11)]
     )
     assert (row["endpoint"], row["streamed"]) == ("completions", stream)

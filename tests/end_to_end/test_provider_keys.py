@@ -121,13 +121,13 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
 
     # A caller who names an address, or asks for the key by its name, is refused: by the gateway, and by LiteLLM too.
     fields = ("api_base", "base_url", "aws_bedrock_runtime_endpoint")
-    wishes: list[dict[str, object]] = [{field: f"{thief.url}/v1"} for field in fields]
-    wishes.append({"api_key": REFERENCE, "api_base": thief.url})
-    wishes.append({"user_config": {"model_list": [{"api_base": thief.url}]}})
+    bodies: list[dict[str, object]] = [{field: f"{thief.url}/v1"} for field in fields]
+    bodies.append({"api_key": REFERENCE, "api_base": thief.url})
+    bodies.append({"user_config": {"model_list": [{"api_base": thief.url}]}})
     master = {"authorization": f"Bearer {own_litellm.api_key}"}
-    refused = [await ask(gateway.url, login, **wish) for wish in wishes]
-    at_litellm = [await ask(own_litellm.url, master, **wish) for wish in wishes]
-    assert [status for status, _ in refused] == [400] * len(wishes)
+    refused = [await ask(gateway.url, login, **options) for options in bodies]
+    at_litellm = [await ask(own_litellm.url, master, **options) for options in bodies]
+    assert [status for status, _ in refused] == [400] * len(bodies)
     assert thief.calls == []
     # What LiteLLM lets through all the same went where its configuration says.
     assert {key for path, key in provider.calls if path.endswith("/chat/completions")} == {f"Bearer {FIRST}"}

@@ -31,13 +31,13 @@ async def test_a_session_is_charged_what_was_billed_in_one_row(
         second = await talk.ask("And again [tokens=5]")
 
     row, billed = await ledger.row(caller.account_id), await ended(books, mark)
-    told = [event["response"]["usage"] for event in (first, second)]
+    reported = [event["response"]["usage"] for event in (first, second)]
     assert (row["endpoint"], row["streamed"], row["model_asked"]) == ("realtime", True, MODEL)
     assert (row["ending"], row["status"], row["estimated"], row["error_code"]) == ("completed", 101, False, None)
     assert billed["ending"] == "complete"
     assert tokens(row) == tokens(billed)
-    assert row["completion_tokens"] == 22 == sum(usage["output_tokens"] for usage in told)
-    assert row["prompt_tokens"] == sum(usage["input_tokens"] for usage in told)
+    assert row["completion_tokens"] == 22 == sum(usage["output_tokens"] for usage in reported)
+    assert row["prompt_tokens"] == sum(usage["input_tokens"] for usage in reported)
     assert (row["counted_requests"], row["counted_tokens"]) == (1, row["prompt_tokens"] + 22)
     # At 1 and 2 USD a million tokens; cached ones have no price of their own.
     assert row["cost_nano_usd"] == row["counted_nano_usd"] == 1000 * row["prompt_tokens"] + 2000 * 22
@@ -125,9 +125,9 @@ async def test_leaving_within_a_response_is_charged_what_passed_and_reaches_the_
         await talk.say("response.create")
         for _ in range(20):
             await talk.hear_until("response.output_text.delta")
-        hung_up_at = time.time()
+        disconnected_at = time.time()
 
-    row, billed = await ledger.row(caller.account_id), await hung_up(books, mark, hung_up_at)
+    row, billed = await ledger.row(caller.account_id), await hung_up(books, mark, disconnected_at)
     assert (row["ending"], row["status"], row["estimated_why"]) == ("client_disconnected", 101, "hung_up")
     assert billed["completion_tokens"] >= 30
     assert 28 <= row["completion_tokens"] < 3 * billed["completion_tokens"]

@@ -99,8 +99,8 @@ async def test_a_row_removed_one_added_and_one_altered_are_found(
     found = await reconcile()
     tolerant = await reconcile(tolerance_nano_usd=1)
 
-    told = {finding.request_id: finding.finding for finding in found.findings}
-    assert told == {removed: "missing", added.request_id: "extra", dearer: "different", longer: "different"}
+    reported = {finding.request_id: finding.finding for finding in found.findings}
+    assert reported == {removed: "missing", added.request_id: "extra", dearer: "different", longer: "different"}
     assert {name: count.calls for name, count in found.counts.items()} == {
         "same": 7, "missing": 1, "extra": 1, "different": 2,
     }  # fmt: skip
@@ -129,16 +129,16 @@ async def test_a_hang_up_is_an_estimate_and_can_be_set_apart(
 
 async def test_a_call_is_in_the_sums_within_seconds(caller: Caller, pool: Pool) -> None:
     assert (await asked(caller, CHAT, "Hello")).status == 200
-    wish = UsageFilter(user=caller.email)
+    fields = UsageFilter(user=caller.email)
 
     async def is_counted() -> bool:
-        return (await summarize(pool, ADMIN, wish)).sums.calls == 1
+        return (await summarize(pool, ADMIN, fields)).sums.calls == 1
 
     await until(is_counted, "the call in the sums")
-    sums = (await summarize(pool, ADMIN, wish)).sums
+    sums = (await summarize(pool, ADMIN, fields)).sums
     assert sums.prompt_tokens > 0
     assert sums.cost_nano_usd > 0
-    (latency,) = (await measure_latencies(pool, ADMIN, wish)).rows
+    (latency,) = (await measure_latencies(pool, ADMIN, fields)).rows
     assert (latency.calls, latency.first_byte_calls) == (1, 1)
 
 

@@ -94,10 +94,10 @@ async def test_a_models_cache_is_charged_at_its_own_prices(
 
     row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
     events = [json.loads(data) for data in data_of(said.body)] if stream else [{"message": said.json}]
-    told = events[0]["message"]["usage"]
+    reported = events[0]["message"]["usage"]
     # As Anthropic tells it: beside each other; as the ledger has it: one within the other.
-    assert (told["cache_read_input_tokens"], told["cache_creation_input_tokens"]) == (4, 3)
-    assert told["input_tokens"] == billed["prompt_tokens"] - 7 == row["prompt_tokens"] - 7
+    assert (reported["cache_read_input_tokens"], reported["cache_creation_input_tokens"]) == (4, 3)
+    assert reported["input_tokens"] == billed["prompt_tokens"] - 7 == row["prompt_tokens"] - 7
     assert_as_billed(row, billed, tells_cost=not stream)
     fresh = billed["prompt_tokens"] - 7
     assert row["cost_nano_usd"] == 1000 * fresh + 100 * 4 + 1250 * 3 + 2000 * 7

@@ -12,8 +12,8 @@ from typing import Any, Final
 import httpx2
 import pytest
 from people import Person
-from receivers import Got, HookServer
 from running_demo import RunningDemo
+from webhook_receivers import Got, HookServer
 
 OPEN, RESTRICTED = "demo-chat", "demo-chat-large"
 ADMIN, ANN = "admin@example.com", "ann@example.com"
@@ -21,7 +21,7 @@ EVENTS: Final = ["limit.threshold_reached", "subscription.pending", "subscriptio
 GRACE_S: Final = 3
 # What is promised: usage is told within 5 s, and a gateway hears of a change within one.
 FRESH_S, HEARD_S = 5.0, 1.0
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -44,18 +44,18 @@ class Story:
 
     async def used(self, *, calls: int) -> dict[str, Any]:
         """What Ann is told she used, once it is so many calls."""
-        told: dict[str, Any] = {}
+        reported: dict[str, Any] = {}
 
-        async def is_told() -> bool:
-            nonlocal told
-            told = await self.ann.see("/usage/summary")
-            return bool(told["calls"] >= calls)
+        async def is_reported() -> bool:
+            nonlocal reported
+            reported = await self.ann.see("/usage/summary")
+            return bool(reported["calls"] >= calls)
 
-        await until(is_told, f"usage of {calls} calls", FRESH_S)
-        assert told["calls"] == calls
-        return told
+        await until(is_reported, f"usage of {calls} calls", FRESH_S)
+        assert reported["calls"] == calls
+        return reported
 
-    def told(self, event: str) -> list[dict[str, Any]]:
+    def reported(self, event: str) -> list[dict[str, Any]]:
         """What the receiver took of this kind."""
         messages = [json.loads(got.body) for got in self.hook.accepted]
         return [message["data"] for message in messages if message["type"] == event]
@@ -70,7 +70,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.fixture
 async def story(demo: dict[str, Any]) -> AsyncIterator[Story]:
     def open_client(url: str) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=url, follow_redirects=True, timeout=PATIENCE_S, trust_env=False)
+        return httpx2.AsyncClient(base_url=url, follow_redirects=True, timeout=TIMEOUT_S, trust_env=False)
 
     secrets = {
         name: demo["env"][f"LITEMAAS_{name}"].rpartition(":")[2]
@@ -86,11 +86,11 @@ async def story(demo: dict[str, Any]) -> AsyncIterator[Story]:
 
 
 async def until(
-    is_it: Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S, *, pause_s: float = 0.1
+    is_it: Callable[[], Awaitable[bool]], what: str, timeout_s: float = TIMEOUT_S, *, pause_s: float = 0.1
 ) -> None:
     began = time.monotonic()
     while not await is_it():
-        assert time.monotonic() - began < patience_s, f"waited {patience_s} s for {what}"
+        assert time.monotonic() - began < timeout_s, f"waited {timeout_s} s for {what}"
         await asyncio.sleep(pause_s)
 
 
@@ -187,14 +187,14 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     assert (await story.call(key["key"], tokens=2000)).status_code == 200
     once = (await story.used(calls=2))["cost_nano_usd"]
     budget = (before + 2 * (once - before)) * 100 // 85
-    wish = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount": budget}
-    await story.admin.do("PUT", "/limits", **wish)
+    fields = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount": budget}
+    await story.admin.do("PUT", "/limits", **fields)
 
     assert (await story.call(key["key"], tokens=2000)).status_code == 200
     used = await story.used(calls=3)
-    await until(lambda: are_told(story, 1), "the alert")
+    await until(lambda: are_reported(story, 1), "the alert")
 
-    (alert,) = story.told("limit.threshold_reached")
+    (alert,) = story.reported("limit.threshold_reached")
     assert (alert["user"], alert["key_id"], alert["kind"], alert["window"]) == (ANN, key["id"], "cost", "month")
     assert (alert["threshold_percent"], alert["limit"]) == (80, budget)
     assert alert["used"] == used["cost_nano_usd"]
@@ -204,10 +204,12 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     assert (await story.call(key["key"])).status_code == 200
     tokens = (await story.used(calls=4))["total_tokens"]
     of_open = tokens * 100 // 85
-    wish = {"level": "subscription", "id": subscription, "kind": "tokens", "window": "lifetime", "amount": of_open}
-    await story.admin.do("PUT", "/limits", **wish)
-    await until(lambda: are_told(story, 2), "the alert of the second limit")
-    kinds = [(told["kind"], told["threshold_percent"]) for told in story.told("limit.threshold_reached")]
+    fields = {"level": "subscription", "id": subscription, "kind": "tokens", "window": "lifetime", "amount": of_open}
+    await story.admin.do("PUT", "/limits", **fields)
+    await until(lambda: are_reported(story, 2), "the alert of the second limit")
+    kinds = [
+        (reported["kind"], reported["threshold_percent"]) for reported in story.reported("limit.threshold_reached")
+    ]
     assert kinds == [("cost", 80), ("tokens", 80)]
     rows = (await story.ann.see("/alerts"))["rows"]
     assert [row["cleared_at"] for row in rows] == [None] * 4
@@ -216,8 +218,8 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     ]  # fmt: skip
 
 
-async def are_told(story: Story, count: int) -> bool:
-    return len(story.told("limit.threshold_reached")) >= count
+async def are_reported(story: Story, count: int) -> bool:
+    return len(story.reported("limit.threshold_reached")) >= count
 
 
 def is_signed(got: Got, secret: str) -> bool:
@@ -265,11 +267,13 @@ async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
     assert (await story.call(key)).status_code == 404
     assert (await story.call(key, model=RESTRICTED)).status_code == 200
     await until(lambda: has_told(story, "subscription.suspended"), "the news of the suspension")
-    assert [told["reason"] for told in story.told("subscription.suspended")] == ["A look at the bill first."]
+    assert [reported["reason"] for reported in story.reported("subscription.suspended")] == [
+        "A look at the bill first."
+    ]
 
 
 async def has_told(story: Story, event: str) -> bool:
-    return bool(story.told(event))
+    return bool(story.reported(event))
 
 
 async def every_message_was_sent_once(story: Story) -> None:

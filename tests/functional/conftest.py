@@ -85,8 +85,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
     """Makes callers of the gateway, each an account of its own."""
 
-    async def make_one(*models: str, **wish: Any) -> Caller:
-        return await make_caller(pool, gateway.url, http, models or ("demo-chat",), **wish)
+    async def make_one(*models: str, **fields: Any) -> Caller:
+        return await make_caller(pool, gateway.url, http, models or ("demo-chat",), **fields)
 
     return make_one
 

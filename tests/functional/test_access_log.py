@@ -28,7 +28,7 @@ class Lines:
 
     def __init__(self, gateway: GatewayThread) -> None:
         self._out = io.BytesIO()
-        gateway.apps[0].parts.access_log._out = self._out
+        gateway.apps[0].worker.access_log._out = self._out
 
     async def next(self, count: int = 1) -> list[dict[str, Any]]:
         """All lines, once there are so many."""
@@ -107,8 +107,8 @@ async def test_every_kind_of_answer_has_one_line(caller: Caller, lines: Lines) -
     await caller.get("/health/live")
     await caller.get("/metrics")
 
-    told = [tuple(line[name] for name in ("method", "path", "status", "code")) for line in await lines.next(13)]
-    assert sorted(told, key=str) == sorted(
+    reported = [tuple(line[name] for name in ("method", "path", "status", "code")) for line in await lines.next(13)]
+    assert sorted(reported, key=str) == sorted(
         [
             ("POST", CHAT, 401, "invalid_api_key"),
             ("POST", CHAT, 404, "model_not_found"),
@@ -151,7 +151,7 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
     gateway = start_gateway(access_log=True)
     reading, writing = socket.socketpair()
     writing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
-    out = gateway.apps[0].parts.access_log._out = writing.makefile("wb")
+    out = gateway.apps[0].worker.access_log._out = writing.makefile("wb")
 
     said = await (await make()).at(gateway.url).chats(60, "Hello [tokens=1]")
 
@@ -164,7 +164,7 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
 
 
 def test_lines_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.access_log.MOST_WAITING", 3)
+    monkeypatch.setattr("gateway.access_log.MAX_WAITING", 3)
     out = io.BytesIO()
     log = AccessLog(is_on=True, trusted_proxies=(), out=out)
 

@@ -17,7 +17,7 @@ from gateway.domain.errors import CODES
 from gateway.domain.keys import new_key
 from gateway.storage.postgres import Pool
 
-LARGEST_BODY: Final = 256 * 1024
+MAX_BODY: Final = 256 * 1024
 # One letter changed, so that its checksum is wrong.
 TYPO: Final = "(typo)"
 REVOKED, EXPIRED, INACTIVE, OTHERS = "(revoked)", "(expired)", "(inactive)", "(another caller's)"
@@ -127,7 +127,7 @@ CASES: Final = {
     "null": raw("invalid_request", b"null"),
     "150 levels deep": raw("invalid_request", nested(150)),
     "100,000 levels deep": raw("invalid_request", nested(100_000)),
-    "too large": sent("request_too_large", None, messages=[{"role": "user", "content": "x" * LARGEST_BODY}]),
+    "too large": sent("request_too_large", None, messages=[{"role": "user", "content": "x" * MAX_BODY}]),
     "too large, and wrong about it": Case(
         code="request_too_large",
         headers=(("authorization", f"Bearer {OWN}"), ("content-length", "99999999999")),

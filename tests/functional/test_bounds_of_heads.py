@@ -11,13 +11,13 @@ import pytest
 from callers import Caller, chat_body
 from gateways import GatewayThread, House, Tallies
 
-from gateway.web.bounded_http import HEAD_S, LARGEST_HEAD, MOST_FIELDS, BoundedHttp
+from gateway.web.bounded_http import HEAD_S, MAX_FIELDS, MAX_HEAD, BoundedHttp
 
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient(house: House) -> Iterator[GatewayThread]:
+def short_timeouts(house: House) -> Iterator[GatewayThread]:
     """A worker that waits half a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BoundedHttp, "head_s", 0.5)
@@ -26,9 +26,9 @@ def impatient(house: House) -> Iterator[GatewayThread]:
             yield gateway
 
 
-def say(gateway: GatewayThread, *pieces: bytes, pause_s: float = 0.0, patience_s: float = 10) -> bytes:
+def say(gateway: GatewayThread, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 10) -> bytes:
     """Everything that is answered until the gateway closes; b'' if it is nothing."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=patience_s) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=timeout_s) as connection:
         answer = b""
         try:
             for piece in pieces:
@@ -50,7 +50,7 @@ def closing(*fields: bytes) -> bytes:
 
 
 def test_as_many_fields_as_are_allowed_pass_and_one_more_does_not(gateway: GatewayThread) -> None:
-    allowed = [b"x-%d: y" % n for n in range(MOST_FIELDS - 2)]
+    allowed = [b"x-%d: y" % n for n in range(MAX_FIELDS - 2)]
 
     assert status(say(gateway, closing(*allowed))) == 200
     refused = say(gateway, closing(*allowed, b"one: more"))
@@ -59,9 +59,9 @@ def test_as_many_fields_as_are_allowed_pass_and_one_more_does_not(gateway: Gatew
 
 
 def test_so_many_bytes_pass_and_more_do_not(gateway: GatewayThread) -> None:
-    assert status(say(gateway, closing(b"x: " + b"y" * (LARGEST_HEAD - 200)))) == 200
+    assert status(say(gateway, closing(b"x: " + b"y" * (MAX_HEAD - 200)))) == 200
     assert status(say(gateway, closing(*(b"x-%d: " % n + b"y" * 8000 for n in range(9))))) == 431
-    assert status(say(gateway, closing(b"x: " + b"y" * LARGEST_HEAD))) == 431
+    assert status(say(gateway, closing(b"x: " + b"y" * MAX_HEAD))) == 431
 
 
 @pytest.mark.parametrize("endless", [b"GET /" + b"a" * 1000, LIVE + b"x: " + b"y" * 1000, LIVE + b"x" * 1000])
@@ -72,20 +72,20 @@ def test_a_head_without_an_end_is_not_kept(endless: bytes, gateway: GatewayThrea
     assert answer == b"" or status(answer) in (400, 431)
 
 
-def test_a_head_that_dribbles_in_is_not_waited_for(impatient: GatewayThread) -> None:
+def test_a_head_that_dribbles_in_is_not_waited_for(short_timeouts: GatewayThread) -> None:
     began = time.monotonic()
-    answer = say(impatient, *(LIVE[n : n + 1] for n in range(len(LIVE))), pause_s=0.05)
+    answer = say(short_timeouts, *(LIVE[n : n + 1] for n in range(len(LIVE))), pause_s=0.05)
 
     assert answer == b"" or status(answer) == 408
     assert time.monotonic() - began < HEAD_S / 2
 
 
-def test_who_says_nothing_is_sent_away(impatient: GatewayThread) -> None:
-    assert say(impatient) == b""
+def test_who_says_nothing_is_sent_away(short_timeouts: GatewayThread) -> None:
+    assert say(short_timeouts) == b""
 
 
-def test_the_second_request_of_a_connection_has_its_own_time(impatient: GatewayThread) -> None:
-    answer = say(impatient, LIVE + b"\r\n", LIVE + b"\r\n", LIVE + b"\r\n", LIVE[:20], pause_s=0.3)
+def test_the_second_request_of_a_connection_has_its_own_time(short_timeouts: GatewayThread) -> None:
+    answer = say(short_timeouts, LIVE + b"\r\n", LIVE + b"\r\n", LIVE + b"\r\n", LIVE[:20], pause_s=0.3)
 
     assert answer.count(b"HTTP/1.1 200 OK") == 3
     assert answer.count(b"HTTP/1.1 408") <= 1
@@ -98,26 +98,26 @@ def chat(caller: Caller) -> tuple[bytes, bytes]:
 
 
 async def test_a_body_that_stops_coming_is_not_waited_for(
-    impatient: GatewayThread, caller: Caller, tallies: Tallies
+    short_timeouts: GatewayThread, caller: Caller, tallies: Tallies
 ) -> None:
     head, body = chat(caller)
 
-    assert await asyncio.to_thread(say, impatient, head, body[:20]) == b""
+    assert await asyncio.to_thread(say, short_timeouts, head, body[:20]) == b""
     assert await tallies.open_leases(caller.account_id) == []
-    assert impatient.apps[0].parts.bodies.held_bytes == 0
+    assert short_timeouts.apps[0].worker.bodies.held_bytes == 0
 
 
-async def test_an_answer_is_waited_for_longer_than_a_request(impatient: GatewayThread, caller: Caller) -> None:
-    said = await caller.at(impatient.url).chat("Hello [tokens=1] [delay=1.5]")
+async def test_an_answer_is_waited_for_longer_than_a_request(short_timeouts: GatewayThread, caller: Caller) -> None:
+    said = await caller.at(short_timeouts.url).chat("Hello [tokens=1] [delay=1.5]")
 
     assert said.status == 200
 
 
-async def test_a_body_that_keeps_coming_is_waited_for(impatient: GatewayThread, caller: Caller) -> None:
+async def test_a_body_that_keeps_coming_is_waited_for(short_timeouts: GatewayThread, caller: Caller) -> None:
     head, body = chat(caller)
     pieces = [body[n : n + 10] for n in range(0, len(body), 10)]
 
-    answer = await asyncio.to_thread(say, impatient, head, *pieces, pause_s=0.2)
+    answer = await asyncio.to_thread(say, short_timeouts, head, *pieces, pause_s=0.2)
 
     assert status(answer) == 200
 

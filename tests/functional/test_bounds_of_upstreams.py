@@ -55,7 +55,7 @@ async def test_bodies_in_flight_are_bounded_together(
     there, mark = caller.at(gateway.url), new_mark()
     prompt = f"[tokens=1] [delay=2] [mark={mark}] " + "x" * 300_000
 
-    budget = gateway.apps[0].parts.bodies
+    budget = gateway.apps[0].worker.bodies
     held = []
     for number in range(1, 4):
         held.append(asyncio.ensure_future(there.chat(prompt)))

@@ -76,9 +76,9 @@ async def test_the_keys_of_who_leaves_or_is_deactivated_stop(make: MakeCaller) -
     user = await users.find_user(caller.pool, ADMIN, caller.email)
     team = await make_team(caller.pool, user)
     await subscriptions.create_subscription(caller.pool, ADMIN, model="demo-chat", team=team.name)
-    wish = keys.KeyWish(models=["demo-chat"], team=team.name, user=user.email)
+    fields = keys.KeyInput(models=["demo-chat"], team=team.name, user=user.email)
     actor = Actor(name=user.email, role="user", user_id=user.id)
-    in_team = replace(caller, key=(await keys.create_key(caller.pool, actor, PEPPERS, wish)).secret)
+    in_team = replace(caller, key=(await keys.create_key(caller.pool, actor, PEPPERS, fields)).secret)
     assert [(await one.chat()).status for one in (caller, in_team)] == [200, 200]
 
     await teams.remove_member(caller.pool, actor, team.name, user=user.email)

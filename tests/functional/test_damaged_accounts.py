@@ -81,7 +81,7 @@ async def site(valkey: Valkey, pool: Pool, tmp_path: Path) -> AsyncIterator[Site
 
     scripts = connect(valkey.url(), SCRIPTS, timeout_s=2)
     await scripts.open()
-    ledger = LedgerWriter(pool, tmp_path / "journal", most_bytes=2**20, on_late=on_late)
+    ledger = LedgerWriter(pool, tmp_path / "journal", max_bytes=2**20, on_late=on_late)
     ledger.open()
     async with redis.asyncio.from_url(valkey.url()) as client:
         yield Site(Counters(scripts), client, ledger, pool)

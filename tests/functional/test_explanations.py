@@ -106,9 +106,11 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 async def codes(caller: Caller, house: House, model: str) -> tuple[str | None, str | None]:
     """(explained, done); None: let in."""
     async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
-        told = await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100)
+        reported = await explain.explain_limits(
+            caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
+        )
     said = await caller.chat("Hello [tokens=100]", model=model)
-    return (None if told.allowed else told.code), (None if said.status == 200 else said.code)
+    return (None if reported.allowed else reported.code), (None if said.status == 200 else said.code)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -170,11 +172,11 @@ async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
     await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
     try:
         async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
-            told = [
+            reported = [
                 await explain.explain_limits(
                     caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
                 )
-                for tokens in (10_000, 10**9, explain.MOST_TOKENS)
+                for tokens in (10_000, 10**9, explain.MAX_TOKENS)
             ]
         said = await caller.chat(prompt, model=model)
     finally:
@@ -182,5 +184,5 @@ async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 
-    assert [one.code for one in told] == ["request_exceeds_limit"] * 3
+    assert [one.code for one in reported] == ["request_exceeds_limit"] * 3
     assert (said.status, said.code) == (400, "request_exceeds_limit")

@@ -70,7 +70,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     tmp_path: Path,
 ) -> None:
     process, url = killed
-    await until(lambda: _is_ready(http, url), "the gateway", patience_s=30)
+    await until(lambda: _is_ready(http, url), "the gateway", timeout_s=30)
     caller = await make_caller(pool, url, http, ("demo-chat",))
     await caller.limit("concurrency", STREAMS)
     await caller.limit("requests", 1000, window="day")
@@ -101,7 +101,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
 
         state_dir = tmp_path / "survivor"
         start_gateway(redis_url=valkey.url(), state_dir=state_dir)
-        await until(lambda: _has_leases(tallies, caller, 0), "the slots", patience_s=REAPED_WITHIN_S, pause_s=0.5)
+        await until(lambda: _has_leases(tallies, caller, 0), "the slots", timeout_s=REAPED_WITHIN_S, pause_s=0.5)
         assert (await tallies.counter(caller.account_id, f"c|k{caller.key_id}"))[0] == 0
         await until(lambda: _has_rows(pool, caller, STREAMS, 0), "the estimates")
         await _assert_reaped_as_charged(usage, talker, pool, tallies)
@@ -113,7 +113,7 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
 
         for found in (tmp_path / "found later").iterdir():
             shutil.move(found, state_dir / "journal" / found.name)
-        await until(lambda: _has_rows(pool, caller, STREAMS - 10, 10), "the journal", patience_s=15)
+        await until(lambda: _has_rows(pool, caller, STREAMS - 10, 10), "the journal", timeout_s=15)
         await until(lambda: _counts(tallies, pool, caller, tokens), "the counters to follow")
 
     rows = await pool.fetch("SELECT ending, estimated_why FROM usage_logs WHERE account_id = $1", caller.account_id)
@@ -136,7 +136,7 @@ async def _begin_to_talk(caller: Caller) -> tuple[Talk, dict[str, Any]]:
 
 async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, tallies: Tallies) -> None:
     """What was told before the gateway died, and the estimate of the response that was under way: as much again."""
-    await until(lambda: _has_leases(tallies, caller, 0), "the session's slot", patience_s=REAPED_WITHIN_S, pause_s=0.5)
+    await until(lambda: _has_leases(tallies, caller, 0), "the session's slot", timeout_s=REAPED_WITHIN_S, pause_s=0.5)
     await until(lambda: _has_rows(pool, caller, 1, 0), "the session's row")
     row = await pool.fetchrow("SELECT * FROM usage_logs WHERE account_id = $1", caller.account_id)
     assert row is not None

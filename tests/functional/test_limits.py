@@ -118,15 +118,15 @@ async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(cal
     assert (second.status, second.code) == (429, "insufficient_quota")
     assert second.headers["x-should-retry"] == "false"
     assert "retry-after" not in second.headers
-    told = second.error["limit"]
-    assert (told["level"], told["kind"], told["window"], told["limit"], told["used"]) == (
+    reported = second.error["limit"]
+    assert (reported["level"], reported["kind"], reported["window"], reported["limit"], reported["used"]) == (
         "key",
         "requests",
         "day",
         7,
         7,
     )
-    assert told["resets_at"].endswith("T00:00:00Z")
+    assert reported["resets_at"].endswith("T00:00:00Z")
     assert "The gateway (not the model)" in second.error["message"]
 
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from deploy.embedded.valkey import Valkey
 from gateway.domain.ids import milliseconds_of, uuid7
-from gateway.domain.reservation_plan import make_plan
+from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.domain.windows import window_ms
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import raise_epochs
@@ -174,7 +174,7 @@ async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, 
     assert record is not None
     grant = record.grants["demo-chat"]
     request_ids = [uuid7(int(time() * 1000), n.to_bytes(10)) for n in range(2)]
-    plan = make_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_ids[0]))
+    plan = make_reservation_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_ids[0]))
     every = tuple(n for n, entry in enumerate(plan.entries) if entry.field[0] not in "rt")
     note = msgspec.json.encode(
         {"user_id": record.user_id, "api_key_id": record.key_id, "subscription_id": grant.subscription_id}
@@ -200,7 +200,7 @@ async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, 
     await raise_epochs(pool, [record.account_id])
     again = await find_key_record_by_id(pool, caller.key_id)
     assert again is not None
-    plan = make_plan(again.grants["demo-chat"], again.time_zone, again.epoch, start_ms)
+    plan = make_reservation_plan(again.grants["demo-chat"], again.time_zone, again.epoch, start_ms)
     await seeder.seed(again, plan, every)
 
     async with redis.asyncio.from_url(valkey.url()) as client:
@@ -228,7 +228,7 @@ async def test_drift_is_found_said_and_mended(
         assert (ends, used, reserved) == (end, 5, 0)
         await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, 3, 0, epoch))
 
-        check = gateways[0].apps[0].parts.drift
+        check = gateways[0].apps[0].worker.drift
         found = await asyncio.wrap_future(
             asyncio.run_coroutine_threadsafe(check.check([caller.account_id], settling_s=0.2), _loop_of(gateways[0]))
         )
@@ -245,7 +245,7 @@ async def test_rows_on_their_way_are_no_drift_and_drift_is_found_under_load(
 ) -> None:
     """A counter made anew under load loses what is on its way: not for nothing, then, but real drift must not stay."""
     await caller.limit("requests", 1_000_000, window="month")
-    check = gateways[0].apps[0].parts.drift
+    check = gateways[0].apps[0].worker.drift
     field = f"R|k{caller.key_id}|month"
 
     async def found() -> set[str]:

@@ -102,7 +102,7 @@ async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memor
         async def all_are_open() -> bool:
             return len(upstream.requests) == SLOW_READERS + 20
 
-        await until(all_are_open, "all streams to be open", patience_s=170)
+        await until(all_are_open, "all streams to be open", timeout_s=170)
         await asyncio.sleep(2)
         grown = peak_bytes(workers) - before
     finally:

@@ -19,7 +19,7 @@ from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import new_key
-from gateway.storage.changes import Hearing
+from gateway.storage.changes import Listening
 from gateway.storage.counters.scripts import HASH_NAME
 from gateway.storage.postgres import Pool, new_pool
 
@@ -224,7 +224,7 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
     first = await become_known(known, gateway, own_pool)
 
     async def knows_it() -> bool:
-        return gateway.apps[0].parts.changes.hearing is Hearing.AWAY
+        return gateway.apps[0].worker.changes.listening is Listening.AWAY
 
     try:
         await asyncio.to_thread(postgres_server.stop)
@@ -243,7 +243,7 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
         assert (said.status, said.code) == (503, "keys_unavailable")
         assert int(said.headers["retry-after"]) >= 1
     assert readiness == (503, {"postgres": False, "redis": True, "ledger": True})
-    await until(lambda: is_ready(known), "Postgres to be met again", patience_s=20)
+    await until(lambda: is_ready(known), "Postgres to be met again", timeout_s=20)
     rows = await Ledger(own_pool).rows(known.account_id, 26)
     assert {str(row["request_id"]) for row in rows} == {said.request_id for said in [first, *answers]}
     assert (await unseen.chat()).status == 200
@@ -268,7 +268,7 @@ async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
     async def is_refused() -> bool:
         return (await caller.chat()).status == 401
 
-    assert await until(is_refused, "the revoked key to be refused", patience_s=5) < 1
+    assert await until(is_refused, "the revoked key to be refused", timeout_s=5) < 1
 
 
 async def test_a_gateway_that_starts_without_postgres_waits_for_it(
@@ -284,7 +284,7 @@ async def test_a_gateway_that_starts_without_postgres_waits_for_it(
     finally:
         await asyncio.to_thread(postgres_server.start)
 
-    await until(lambda: is_ready(there), "Postgres to be met", patience_s=20)
+    await until(lambda: is_ready(there), "Postgres to be met", timeout_s=20)
     assert (await there.chat()).status == 200
 
 
@@ -307,7 +307,7 @@ async def test_a_full_journal_without_postgres_refuses_calls(
 
     assert (answers[-1].status, answers[-1].code) == (503, "ledger_unavailable")
     assert readiness[1]["ledger"] is False
-    await until(lambda: is_ready(caller), "Postgres to be met again", patience_s=20)
+    await until(lambda: is_ready(caller), "Postgres to be met again", timeout_s=20)
     # Nothing of what was answered is missing.
     assert len(await Ledger(own_pool).rows(caller.account_id, len(answers))) == len(answers)
 

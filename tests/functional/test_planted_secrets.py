@@ -16,7 +16,7 @@ from callers import chat_body
 from factories import ADMIN, make_key, make_subscription, make_token, make_user
 from gateways import House, until
 from pydantic import SecretStr
-from receivers import HookServer
+from webhook_receivers import HookServer
 
 from admin_api.main import create_app
 from admin_api.operations.models.sync import LiteLLM
@@ -147,8 +147,8 @@ async def test_no_secret_is_in_logs_tables_or_answers(
             await asyncio.to_thread(program.wait)
         async with HookServer() as hook:
             login = {"authorization": f"Bearer {PLANTED['LITEMAAS_ADMIN_TOKEN']}"}
-            wish = {"url": hook.url, "events": ["limit.threshold_reached"], "user": user.email}
-            async with http.post(f"{admin_api.url}/api/v1/webhooks", json=wish, headers=login) as made:
+            options = {"url": hook.url, "events": ["limit.threshold_reached"], "user": user.email}
+            async with http.post(f"{admin_api.url}/api/v1/webhooks", json=options, headers=login) as made:
                 webhook = await made.json()
             kept = f"{admin_api.url}/api/v1/admin/provider-keys/DEMO"
             async with http.put(kept, json={"provider": "demo", "value": PROVIDER_KEY}, headers=login) as put:
@@ -168,7 +168,7 @@ async def test_no_secret_is_in_logs_tables_or_answers(
             async def is_sent() -> bool:
                 return bool(hook.got)
 
-            await until(is_sent, "the alert", patience_s=30)
+            await until(is_sent, "the alert", timeout_s=30)
             for got in hook.got:
                 written.search("a webhook's message", json.dumps(got.headers) + got.body.decode())
     finally:
@@ -198,7 +198,7 @@ def test_settings_and_their_errors_show_no_secret() -> None:
     litellm = LiteLLM(urls=["http://x"], api_key=SecretStr(PLANTED["LITEMAAS_LITELLM_API_KEY"]))
     written = Written(NEEDLES | {"database password": DATABASE_PASSWORD})
 
-    for thing in (settings, settings.sender, settings.sealing_keys, settings.peppers, litellm, ADMIN):
+    for thing in (settings, settings.sender, settings.encryption_keys, settings.peppers, litellm, ADMIN):
         written.search(type(thing).__name__, repr(thing) + str(thing))
     for name in about:
         for bad in (about[name] + "x", about[name][:-1], "\x00" + about[name], [about[name]]):

@@ -147,8 +147,8 @@ async def test_redis_and_addresses_are_asked_first(
     behind = caller.at(start_gateway(trusted_proxies="127.0.0.1").url)
     async with talking(behind, headers=caller.authorization | {"x-forwarded-for": "9.9.9.9, 192.0.2.1"}) as talk:
         await talk.hear_until("session.created")
-    told = caller.authorization | {"x-forwarded-for": "192.0.2.1, 9.9.9.9"}
-    assert (await refused(behind, headers=told))[:2] == (403, "ip_not_allowed")
+    reported = caller.authorization | {"x-forwarded-for": "192.0.2.1, 9.9.9.9"}
+    assert (await refused(behind, headers=reported))[:2] == (403, "ip_not_allowed")
 
 
 async def test_other_paths_have_no_websocket_and_this_one_nothing_else(caller: Caller) -> None:
@@ -213,10 +213,10 @@ async def test_what_may_not_be_said_is_refused_and_the_session_goes_on(
         await talk.hear_until("session.created")
         await talk.socket.send_json(event | {"event_id": "mine"})
 
-        told = await talk.hear()
+        reported = await talk.hear()
 
-        assert told is not None
-        assert (told["type"], told["error"]["code"], told["error"]["event_id"]) == ("error", code, "mine")
+        assert reported is not None
+        assert (reported["type"], reported["error"]["code"], reported["error"]["event_id"]) == ("error", code, "mine")
         assert (await talk.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
@@ -244,10 +244,10 @@ async def test_what_is_no_event_is_refused_and_the_session_goes_on(text: str, ca
         await talk.hear_until("session.created")
         await talk.socket.send_str(text)
 
-        told = await talk.hear()
+        reported = await talk.hear()
 
-        assert told is not None
-        assert told["error"]["code"] in ("invalid_json", "invalid_request")
+        assert reported is not None
+        assert reported["error"]["code"] in ("invalid_json", "invalid_request")
         assert (await talk.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
@@ -368,9 +368,9 @@ async def test_a_bucket_in_debt_refuses_a_response_and_not_the_session(caller: C
     async with talking(caller) as talk:
         await talk.ask("Hello [tokens=604]")
         await talk.say("response.create", event_id="too early")
-        told = (await talk.hear_until("error", "response.done"))["error"]
-        assert (told["code"], told["event_id"]) == ("rate_limit_exceeded", "too early")
-        assert told["limit"]["kind"] == "tpm"
+        reported = (await talk.hear_until("error", "response.done"))["error"]
+        assert (reported["code"], reported["event_id"]) == ("rate_limit_exceeded", "too early")
+        assert reported["limit"]["kind"] == "tpm"
 
         async def is_let_in() -> bool:
             await talk.say("response.create")
@@ -424,7 +424,7 @@ async def test_a_lease_that_redis_lost_is_taken_again_as_charged(
         await talk.ask("Hello [tokens=2000]")
         held = await tallies.open_leases(caller.account_id)
         await tallies._client.delete(f"lm1:{{{caller.account_id}}}")
-        renewing = asyncio.run_coroutine_threadsafe(app.parts.leases.renew(0), gateway.loop)
+        renewing = asyncio.run_coroutine_threadsafe(app.worker.leases.renew(0), gateway.loop)
         await asyncio.wrap_future(renewing)
         assert await tallies.open_leases(caller.account_id) == held
         field = f"T|s{await _subscription(caller)}|month"

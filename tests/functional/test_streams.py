@@ -13,7 +13,7 @@ OF_THE_CALL = re.compile(rb'"id":"[^"]*"|"created":\d+')
 SHAPES = ["[usage=empty]", "[usage=delta]"]
 
 
-def told(events: list[Any]) -> list[dict[str, Any]]:
+def reported(events: list[Any]) -> list[dict[str, Any]]:
     """Events that tell a usage."""
     return [event for event in events if event != "[DONE]" and event.get("usage")]
 
@@ -42,7 +42,7 @@ async def test_a_stream_asked_with_usage_passes_byte_for_byte(
     direct = await ask_directly(house, caller, prompt, model=model, stream=True)
     assert said.headers["content-type"] == "text/event-stream"
     assert comparable(said.body) == comparable(direct)
-    assert len(told(said.events)) == 1
+    assert len(reported(said.events)) == 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -58,10 +58,10 @@ async def test_a_stream_asked_without_usage_lacks_just_that_chunk(
 
     direct = Said(200, {}, await ask_directly(house, caller, prompt, model=model, stream=True))
     parts = direct.body.split(b"\n\n")
-    (usage,) = [n for n, event in enumerate(direct.events) if event in told(direct.events)]
+    (usage,) = [n for n, event in enumerate(direct.events) if event in reported(direct.events)]
     expected = b"\n\n".join(parts[:usage] + parts[usage + 1 :])
     assert comparable(said.body) == comparable(expected)
-    assert told(said.events) == []
+    assert reported(said.events) == []
     assert said.events[-1] == "[DONE]"
 
 

@@ -8,7 +8,7 @@ import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
 from pydantic import SecretStr
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models.sync import LiteLLM, SyncReport, sync_models
 from gateway.domain.errors import GatewayError
@@ -20,19 +20,19 @@ Entry = dict[str, Any]
 class Served:
     """LiteLLM's list, as the database has it now; `sync` sends a changed one."""
 
-    def __init__(self, pool: Pool, server: CatalogueServer, entries: list[Entry]) -> None:
+    def __init__(self, pool: Pool, server: LiteLLMInfoServer, entries: list[Entry]) -> None:
         self._pool, self._server, self.entries = pool, server, entries
 
     async def sync(self, entries: list[Entry], *, accept_missing: bool = False) -> SyncReport:
         self._server.answer(json.dumps({"data": entries}))
-        asked = LiteLLM(urls=[self._server.url], api_key=SecretStr(CatalogueServer.KEY))
+        asked = LiteLLM(urls=[self._server.url], api_key=SecretStr(LiteLLMInfoServer.KEY))
         report = await sync_models(self._pool, ADMIN, asked, accept_missing=accept_missing)
         assert report is not None
         return report
 
     async def fail(self) -> None:
         self._server.answer("broken", status=500)
-        asked = LiteLLM(urls=[self._server.url], api_key=SecretStr(CatalogueServer.KEY))
+        asked = LiteLLM(urls=[self._server.url], api_key=SecretStr(LiteLLMInfoServer.KEY))
         with pytest.raises(GatewayError):
             await sync_models(self._pool, ADMIN, asked)
 
@@ -41,7 +41,7 @@ class Served:
 
 
 @pytest.fixture
-async def served(pool: Pool, catalogue_server: CatalogueServer) -> AsyncIterator[Served]:
+async def served(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> AsyncIterator[Served]:
     rows = await pool.fetch("SELECT * FROM models WHERE listed ORDER BY id")
     entries = [
         {
@@ -55,9 +55,9 @@ async def served(pool: Pool, catalogue_server: CatalogueServer) -> AsyncIterator
         }
         for row in rows
     ]
-    yield Served(pool, catalogue_server, entries)
+    yield Served(pool, litellm_info_server, entries)
     # As it was, for the tests after this one.
-    await Served(pool, catalogue_server, entries).sync(entries, accept_missing=True)
+    await Served(pool, litellm_info_server, entries).sync(entries, accept_missing=True)
 
 
 async def works(caller: Caller) -> bool:

@@ -135,7 +135,7 @@ async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers,
             counted = total(get(one, "/metrics").body.decode(), "litemaas_calls_total")
             return counted - total(before, "litemaas_calls_total") >= 7
 
-        await until(are_counted, "all calls to be counted", patience_s=5)
+        await until(are_counted, "all calls to be counted", timeout_s=5)
         scraped = [get(connection, "/metrics").body.decode() for connection in (one, other)]
 
     for text in scraped:
@@ -172,7 +172,7 @@ async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller)
     async def both_are_seen() -> bool:
         return await asyncio.to_thread(cached) == before + 2
 
-    await until(both_are_seen, "the gauges of both workers", patience_s=5)
+    await until(both_are_seen, "the gauges of both workers", timeout_s=5)
 
 
 async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_once(
@@ -195,7 +195,7 @@ async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_
         return len(workers.pids) == 2 and victim not in workers.pids
 
     rows = await ledger.rows(caller.account_id, 5)
-    await until(is_replaced, "the supervisor to start another worker", patience_s=20)
+    await until(is_replaced, "the supervisor to start another worker", timeout_s=20)
     assert {str(row["request_id"]) for row in rows} == {said.request_id for said in answers}
     assert {row["ending"] for row in rows} == {"completed"}
     # The other one went on.

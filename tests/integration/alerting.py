@@ -6,16 +6,16 @@ from itertools import count
 from typing import Any
 
 from factories import ADMIN, READER
-from receivers import HookServer
+from webhook_receivers import HookServer
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.keys.keys import NewKey
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.notifications.alerts import list_alerts
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import Outbox
-from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
@@ -24,7 +24,7 @@ from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)
 THRESHOLDS = dict.fromkeys((50, 80, 100))
-RULES = ReceiverRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
+RULES = WebhookURLRules(allow_http=True, networks=(ip_network("127.0.0.0/8"),))
 AT_ONCE = tuple(timedelta(0) for _ in range(8))
 SENDER = Sender(keys=KEYS, rules=RULES, pauses=AT_ONCE)
 _numbers = count(1)
@@ -53,9 +53,9 @@ async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None =
     await write_rows(pool, [UsageRow(**(about | changes))])
 
 
-async def limit_key(pool: Pool, key: NewKey, amount: int | None, *, kind: str = "tokens", **wish: Any) -> None:
+async def limit_key(pool: Pool, key: NewKey, amount: int | None, *, kind: str = "tokens", **fields: Any) -> None:
     """A limit of the key by the month."""
-    about = LimitWish(kind=kind, amount=amount, window=wish.pop("window", "month"), **wish)
+    about = LimitInput(kind=kind, amount=amount, window=fields.pop("window", "month"), **fields)
     await limits.set_limit(pool, ADMIN, about, level="key", target=str(key.row.id), model=None, team=None)
 
 

@@ -22,7 +22,7 @@ from factories import (
 from admin_api.encryption import SecretKeys
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
-from admin_api.operations.limits.limits import LimitWish, set_limit
+from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.models.provider_keys import put_provider_key
 from admin_api.operations.people import teams
 from admin_api.storage.accounts import User
@@ -243,16 +243,16 @@ async def make_world(pool: Pool) -> World:
     model = await make_model(pool, "team/small")
     await make_subscription(pool, people["user"], model)
     subscription = await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
-    wish = keys.KeyWish(models=[model], team=team.name, user=people["member"].email)
-    key = await keys.create_key(pool, ADMIN, PEPPERS, wish)
+    fields = keys.KeyInput(models=[model], team=team.name, user=people["member"].email)
+    key = await keys.create_key(pool, ADMIN, PEPPERS, fields)
     tokens = {name: await make_token(pool, person) for name, person in people.items()}
     limit = await set_limit(
-        pool, ADMIN, LimitWish(kind="tpm", amount=5), level="key", target=str(key.row.id), model=None, team=None
+        pool, ADMIN, LimitInput(kind="tpm", amount=5), level="key", target=str(key.row.id), model=None, team=None
     )
     assert limit is not None
     ids = {"key": key.row.id, "subscription": subscription.id, "limit": limit.id}
-    sealing_keys = SecretKeys.parse(SECRET_KEYS)
-    await put_provider_key(pool, ADMIN, sealing_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
+    encryption_keys = SecretKeys.parse(SECRET_KEYS)
+    await put_provider_key(pool, ADMIN, encryption_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
     ids["spare token"] = (await make_token(pool, people["member"])).row.id
     link = "INSERT INTO identities (issuer, subject, user_id) VALUES ('https://sso', 'm', $1) RETURNING id"
     ids["identity"] = await pool.fetchval(link, people["member"].id)

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from admin_client import check_error
 from factories import make_model, make_subscription, make_user
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from gateway.storage.postgres import Pool
 
@@ -89,9 +89,9 @@ async def test_an_audit_row_names_the_request_and_where_it_came_from(admin: http
 
 
 async def test_models_are_synced_and_shown_without_where_they_run(
-    admin: httpx2.AsyncClient, catalogue_server: CatalogueServer
+    admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer(
+    litellm_info_server.answer(
         '{"data":[{"model_name":"team/small","litellm_params":{"model":"openai/hidden","api_base":"http://hidden"},'
         '"model_info":{"id":"hidden","key":"openai/hidden","input_cost_per_token":1e-6}}]}'
     )
@@ -105,8 +105,10 @@ async def test_models_are_synced_and_shown_without_where_they_run(
     assert "hidden" not in listed.text.replace('"hidden":false', "")
 
 
-async def test_a_sync_without_litellm_says_so(admin: httpx2.AsyncClient, catalogue_server: CatalogueServer) -> None:
-    catalogue_server.answer("down", status=500)
+async def test_a_sync_without_litellm_says_so(
+    admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
+) -> None:
+    litellm_info_server.answer("down", status=500)
 
     check_error(await admin.post("/api/v1/models/sync"), 502, "upstream_error")
 

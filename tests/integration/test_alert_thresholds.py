@@ -11,14 +11,14 @@ from admin_client import check_error
 from alerting import THRESHOLDS, limit_key, make_hook, send_all, thresholds_of, use
 from conftest import Database
 from factories import ADMIN, make_key
-from receivers import HookServer
 from typer.testing import CliRunner
+from webhook_receivers import HookServer
 
 from admin_api.cli.app import build_app
 from admin_api.operations.notifications.alerts import raise_alerts
 from admin_api.operations.runtime_settings import read_thresholds, update_settings
 from admin_api.scheduler import alert_once
-from admin_api.storage import alerts
+from gateway.storage import accounts_to_check
 from gateway.storage.postgres import Pool
 
 PATH = "/api/v1/admin/settings"
@@ -44,16 +44,16 @@ async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
         await use(pool, key, tokens=300)
         unset = await look(pool, hook)
         await set_thresholds(pool, 40, 90)
-        told = []
+        reported = []
         for tokens in (50, 50, 150, 350):  # 35, 40, 55, 90 %
             await use(pool, key, tokens=tokens)
-            told.append(await look(pool, hook))
+            reported.append(await look(pool, hook))
         await set_thresholds(pool)
         await use(pool, key, tokens=100)
         none = await look(pool, hook)
 
     assert unset == []
-    assert told == [[], [40], [], [90]]
+    assert reported == [[], [40], [], [90]]
     assert none == []
 
 
@@ -64,15 +64,15 @@ async def test_a_threshold_that_is_set_within_a_look_holds_for_the_use_that_foll
     await limit_key(pool, key, 1000)
     await set_thresholds(pool, 90)
     await alert_once(pool)
-    take_accounts = alerts.take_accounts
+    take_accounts = accounts_to_check.take_accounts
 
     async def take_after_a_change_and_a_use(*asked: Any) -> set[int]:
-        monkeypatch.setattr(alerts, "take_accounts", take_accounts)
+        monkeypatch.setattr(accounts_to_check, "take_accounts", take_accounts)
         await set_thresholds(pool, 40, 90)
         await use(pool, key, tokens=500)
         return await take_accounts(*asked)
 
-    monkeypatch.setattr(alerts, "take_accounts", take_after_a_change_and_a_use)
+    monkeypatch.setattr(accounts_to_check, "take_accounts", take_after_a_change_and_a_use)
     await alert_once(pool)
 
     assert await thresholds_of(pool) == [40]
@@ -84,16 +84,16 @@ async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> No
         key = await make_key(pool)
         await limit_key(pool, key, 1000)
         await use(pool, key, tokens=850)
-        told = [await look(pool, hook)]
+        reported = [await look(pool, hook)]
         for thresholds in ((50, 80, 90), (60, 70, 80, 90), (50, 90), (50, 80, 90, 100), (95,)):
             await set_thresholds(pool, *thresholds)
             await use(pool, key, tokens=1)
-            told.append(await look(pool, hook))
+            reported.append(await look(pool, hook))
         await use(pool, key, tokens=100)
-        told.append(await look(pool, hook))
+        reported.append(await look(pool, hook))
 
     # Nothing but what was reached anew; 60 and 70 are kept, and say no more than the 80 that was told.
-    assert told == [[80], [], [], [], [], [], [95]]
+    assert reported == [[80], [], [], [], [], [], [95]]
     assert await thresholds_of(pool) == [50, 60, 70, 80, 95]
 
 
@@ -103,15 +103,15 @@ async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Po
         key = await make_key(pool)
         await limit_key(pool, key, 1000)
         await use(pool, key, tokens=850)
-        told = [await look(pool, hook)]
+        reported = [await look(pool, hook)]
         await set_thresholds(pool, 100)
         await limit_key(pool, key, 2000)
-        told.append(await look(pool, hook))
+        reported.append(await look(pool, hook))
         await set_thresholds(pool, 80, 100)
         await use(pool, key, tokens=800)
-        told.append(await look(pool, hook))
+        reported.append(await look(pool, hook))
 
-    assert told == [[80], [], [80]]
+    assert reported == [[80], [], [80]]
 
 
 async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None:
@@ -121,12 +121,12 @@ async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None
         key = await make_key(pool)
         await limit_key(pool, key, 100)
         await use(pool, key, tokens=90)
-        told = [await look(pool, hook)]
+        reported = [await look(pool, hook)]
         await set_thresholds(pool, 75)
         await limit_key(pool, key, 1, kind="requests")
-        told.append(await look(pool, hook))
+        reported.append(await look(pool, hook))
 
-    assert told == [[80], [75]]
+    assert reported == [[80], [75]]
 
 
 async def test_a_window_that_was_over_knows_nothing_of_a_new_threshold_and_still_all_of_the_kept(pool: Pool) -> None:

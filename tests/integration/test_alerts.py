@@ -24,13 +24,13 @@ from alerting import (
 from conftest import Database
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
 from pydantic import SecretStr
-from receivers import HookServer, MailBox
+from webhook_receivers import HookServer, MailBox
 
 from admin_api.operations.actors import Actor
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.notifications.alerts import (
-    MOST_ACCOUNTS,
+    MAX_ACCOUNTS,
     acknowledge_alert,
     forecast,
     list_alerts,
@@ -92,11 +92,11 @@ async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
 
 async def test_a_backlog_is_worked_off_without_a_pause(pool: Pool) -> None:
     """As after a night without an admin API, or where very many accounts are busy."""
-    await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MOST_ACCOUNTS + 1)
+    await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MAX_ACCOUNTS + 1)
 
     await alert_once(pool)
 
-    assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") < MOST_ACCOUNTS
+    assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") < MAX_ACCOUNTS
 
 
 async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
@@ -107,9 +107,9 @@ async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
     for level, target in (("key", key.row.id), ("key_model", key.row.id), ("subscription", subscription),
                           ("user", user.id)):  # fmt: skip
         for kind in ("requests", "tokens", "cost"):
-            wish = LimitWish(kind=kind, amount=1, window="day")
+            fields = LimitInput(kind=kind, amount=1, window="day")
             name = model if level == "key_model" else None
-            await limits.set_limit(pool, ADMIN, wish, level=level, target=str(target), model=name, team=None)
+            await limits.set_limit(pool, ADMIN, fields, level=level, target=str(target), model=name, team=None)
 
     await use(pool, key, tokens=1, counted_nano_usd=1)
 
@@ -132,9 +132,9 @@ async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
 
     model = await make_model(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
-    wish = keys.KeyWish(models=[model], user=member.email, team=team.name)
-    key = await keys.create_key(pool, ADMIN, PEPPERS, wish)
-    about = LimitWish(kind="tokens", amount=10, window="day")
+    fields = keys.KeyInput(models=[model], user=member.email, team=team.name)
+    key = await keys.create_key(pool, ADMIN, PEPPERS, fields)
+    about = LimitInput(kind="tokens", amount=10, window="day")
     await limits.set_limit(pool, ADMIN, about, level="team", target=str(team.id), model=None, team=None)
     await limits.set_limit(pool, ADMIN, about, level="user", target=str(member.id), model=None, team=team.name)
 
@@ -232,10 +232,10 @@ async def test_days_and_quarters_add_up_to_what_counters_are_seeded_from(pool: P
         start_ms, end_ms = window_ms(kind, zone, round(now.timestamp() * 1000))
         start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, min(end_ms, 253_370_764_800_000)))
         async with pool.acquire() as connection:
-            (told,) = await sum_windows(connection, [(key.row.account_id, start, end)])
+            (reported,) = await sum_windows(connection, [(key.row.account_id, start, end)])
             question = WindowSum("tokens", "t", start_ms, end_ms)
             (seeded,) = await sums.sum_windows(connection, key.row.account_id, [question])
-        assert told.get(("tokens", "t"), 0) == seeded, (zone, kind)
+        assert reported.get(("tokens", "t"), 0) == seeded, (zone, kind)
 
 
 async def test_shadow_limits_alert_nobody(pool: Pool) -> None:
@@ -469,8 +469,8 @@ async def test_whom_it_concerns_hears_of_each_move_of_a_subscription(
     mail = MailServer(SecretStr(mail_box.url), "litemaas@example.com")
     await send_all(pool, Sender(keys=KEYS, rules=RULES, mail=mail, pauses=AT_ONCE))
 
-    told = sorted((json.loads(got.body)["type"], json.loads(got.body)["data"]["reason"]) for got in hook.got)
-    assert told == [("subscription.denied", "not now"), ("subscription.pending", None)]
+    reported = sorted((json.loads(got.body)["type"], json.loads(got.body)["data"]["reason"]) for got in hook.got)
+    assert reported == [("subscription.denied", "not now"), ("subscription.pending", None)]
     # He knows what he did himself.
     assert [letter["Subject"] for letter in mail_box.letters] == ["Access denied: small"]
     assert "not now" in "".join(letter.get_content() for letter in mail_box.letters)

@@ -201,9 +201,9 @@ async def test_a_change_is_noted_from_wherever_a_proxy_says_it_came(database: Da
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as admin,
     ):
-        for number, told in enumerate(("2001:db8::1%eth0", "fe80::1%'; --", "nonsense", "192.0.2.1")):
+        for number, reported in enumerate(("2001:db8::1%eth0", "fe80::1%'; --", "nonsense", "192.0.2.1")):
             asked = {"email": f"u{number}@example.org"}
-            answer = await admin.post("/api/v1/users", json=asked, headers={"x-forwarded-for": told})
+            answer = await admin.post("/api/v1/users", json=asked, headers={"x-forwarded-for": reported})
             assert answer.status_code == 201, answer.text
 
     noted = [row["ip"] for row in await pool.fetch("SELECT host(ip) AS ip FROM audit_logs ORDER BY id")]

@@ -12,13 +12,13 @@ from factories import ADMIN, make_key, make_model, make_subscription, make_user,
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.storage import accounts
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 
 
-async def told(pool: Pool, action: str) -> tuple[Any, Any]:
+async def reported(pool: Pool, action: str) -> tuple[Any, Any]:
     """Old and new of the last row of this action."""
     row = await pool.fetchrow(
         "SELECT old::text AS old, new::text AS new FROM audit_logs WHERE action = $1 ORDER BY id DESC LIMIT 1", action
@@ -30,14 +30,14 @@ async def told(pool: Pool, action: str) -> tuple[Any, Any]:
 async def test_a_change_of_many_tells_all_that_it_changed(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     subscription = await make_subscription(pool, user, await make_model(pool))
-    wish = {"level": "subscription", "kind": "tokens", "window": "month", "amount": 1_000_000}
-    stricter = wish | {"reserve": "maximum", "reason": "no overshoot"}
+    fields = {"level": "subscription", "kind": "tokens", "window": "month", "amount": 1_000_000}
+    stricter = fields | {"reserve": "maximum", "reason": "no overshoot"}
 
     preview = (await admin.post("/api/v1/admin/limits/preview", json=stricter)).json()
     applied = await admin.post("/api/v1/admin/limits/apply", json=stricter | {"token": preview["token"]})
 
     assert (preview["changes"], applied.status_code) == (1, 200)
-    old, new = await told(pool, "limit.set")
+    old, new = await reported(pool, "limit.set")
     place = {"level": "subscription", "kind": "tokens", "window": "month", "account_id": user.account_id}
     place |= {"target": f"{user.email} {subscription.model_name}", "amount": 1_000_000}
     assert {name: old[name] for name in place} == {name: new[name] for name in place} == place
@@ -52,14 +52,14 @@ async def test_an_archived_key_and_one_put_back_tell_since_when(pool: Pool) -> N
     archived = await changes.archive_key(pool, ADMIN, key.id)
     assert archived.archived_at is not None
     since = {"archived_at": archived.archived_at.isoformat()}
-    put_away = await told(pool, "key.archive")
+    put_away = await reported(pool, "key.archive")
     await changes.archive_key(pool, ADMIN, key.id, archived=False)
 
     assert [{k: str(v).replace(" ", "T") for k, v in one.items()} for one in put_away] == [
         {"archived_at": "None"},
         since,
     ]
-    back = await told(pool, "key.unarchive")
+    back = await reported(pool, "key.unarchive")
     assert (set(back[0]), back[1]) == ({"archived_at"}, {"archived_at": None})
 
 
@@ -69,11 +69,11 @@ async def test_who_comes_back_for_another_time_has_it_told(pool: Pool) -> None:
     soon = datetime.now(UTC) + timedelta(days=1)
     row = (await subscriptions.list_subscriptions(pool, owner_of(user))).rows[0]
     await subscriptions.change_subscription(pool, owner_of(user), row.id, "cancel")
-    assert "expires_at" not in (await told(pool, "subscription.cancel"))[1]
+    assert "expires_at" not in (await reported(pool, "subscription.cancel"))[1]
 
     await subscriptions.create_subscription(pool, owner_of(user), model="small", expires_at=soon)
 
-    old, new = await told(pool, "subscription.renew")
+    old, new = await reported(pool, "subscription.renew")
     assert (old["status"], new["status"], old["expires_at"]) == ("cancelled", "active", None)
     assert datetime.fromisoformat(new["expires_at"]) == soon
 
@@ -83,7 +83,7 @@ async def test_a_boost_is_of_the_limit_as_it_is_when_its_turn_comes(pool: Pool, 
     """Another admin's change, which it waited for, is not undone by it for a while."""
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
-    lasting = await limits.set_limit(pool, ADMIN, LimitWish(kind="tpm", amount=100), **place)
+    lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=100), **place)
     assert lasting is not None
     soon = datetime.now(UTC) + timedelta(hours=1)
     async with pool.acquire() as connection, connection.transaction():
@@ -113,32 +113,32 @@ async def test_what_is_unlimited_for_many_has_no_boost_left(admin: httpx2.AsyncC
     for user, amount, boost in zip(users, (100, None, 100), (200, 300, None), strict=True):
         place = {"level": "user", "target": user.email, "model": None, "team": None}
         if amount is not None:
-            await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=amount), **place)
+            await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=amount), **place)
         if boost is not None:
-            await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=boost, expires_at=soon), **place)
-    wish = {"level": "user", "kind": "rpm", "amount": "unlimited"}
+            await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=boost, expires_at=soon), **place)
+    fields = {"level": "user", "kind": "rpm", "amount": "unlimited"}
 
-    preview = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
-    applied = await admin.post("/api/v1/admin/limits/apply", json=wish | {"token": preview["token"]})
+    preview = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()
+    applied = await admin.post("/api/v1/admin/limits/apply", json=fields | {"token": preview["token"]})
 
     assert [(row["amount"], row["boost_amount"]) for row in preview["rows"]] == [(100, 200), (None, 300), (100, None)]
     assert (applied.status_code, await pool.fetchval("SELECT count(*) FROM limits")) == (200, 0)
     gone = await pool.fetch("SELECT old ->> 'amount' AS amount FROM audit_logs WHERE action = 'limit.delete'")
     assert sorted(row["amount"] for row in gone) == ["100", "100", "200", "300"]
-    again = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
+    again = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()
     assert (again["changes"], again["unchanged"]) == (0, 3)
 
 
 async def test_a_boost_since_the_preview_is_a_change(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
-    lasting = await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=100), **place)
+    lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=100), **place)
     assert lasting is not None
-    wish = {"level": "user", "kind": "rpm", "amount": "unlimited"}
-    preview = (await admin.post("/api/v1/admin/limits/preview", json=wish)).json()
+    fields = {"level": "user", "kind": "rpm", "amount": "unlimited"}
+    preview = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()
 
     soon = datetime.now(UTC) + timedelta(hours=1)
     await limits.boost_limit(pool, ADMIN, lasting.id, amount=200, expires_at=soon, reason="demo day")
-    applied = await admin.post("/api/v1/admin/limits/apply", json=wish | {"token": preview["token"]})
+    applied = await admin.post("/api/v1/admin/limits/apply", json=fields | {"token": preview["token"]})
 
     assert (applied.status_code, await pool.fetchval("SELECT count(*) FROM limits")) == (409, 2)

@@ -86,11 +86,11 @@ async def test_who_has_no_login_is_counted_by_an_address_he_can_not_forge(databa
         forged = [await client.get(ME, headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(5)]
         login = await client.get("/api/auth/providers")
     async with replicas(database, **settings, trusted_proxies="127.0.0.1") as (client,):
-        told = [await client.get(ME, headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(5)]
+        reported = [await client.get(ME, headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(5)]
 
     assert [answer.status_code for answer in forged] == [401] * 3 + [429] * 2
     assert login.status_code == 429
-    assert [answer.status_code for answer in told] == [401] * 5
+    assert [answer.status_code for answer in reported] == [401] * 5
 
 
 async def test_without_redis_nobody_is_refused(database: Database) -> None:

@@ -76,11 +76,11 @@ async def test_a_suspended_subscription_is_told_by_its_account(pool: Pool, ears:
 
 async def test_a_limit_is_told_and_the_same_limit_again_is_not(pool: Pool, ears: Ears) -> None:
     made = await make_key(pool)
-    wish = limits.LimitWish(kind="rpm", amount=5)
+    fields = limits.LimitInput(kind="rpm", amount=5)
     await ears.drain()
 
     for expected in ({f"a:{made.row.account_id}"}, set()):
-        await limits.set_limit(pool, ADMIN, wish, level="key", target=str(made.row.id), model=None, team=None)
+        await limits.set_limit(pool, ADMIN, fields, level="key", target=str(made.row.id), model=None, team=None)
 
         assert await ears.drain() == expected
 

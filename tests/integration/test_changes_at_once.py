@@ -11,7 +11,7 @@ from factories import ADMIN, PEPPERS, make_model, make_subscription, make_user, 
 from admin_api.encryption import SecretKeys
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
-from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.notifications.webhooks import create_webhook, delete_webhook
 from admin_api.operations.people import users
 from admin_api.storage import webhooks
@@ -34,12 +34,12 @@ def outcomes(done: list[Any]) -> Counter[str]:
 async def test_a_user_is_changed_while_he_makes_keys(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
-    wish = keys.KeyWish(models=["small"], user=user.email)
+    fields = keys.KeyInput(models=["small"], user=user.email)
     seen: Counter[str] = Counter()
     for number in range(ROUNDS):
         zone = ("Europe/Madrid", "Asia/Tokyo")[number % 2]
         work = [users.update_user(pool, ADMIN, user.email, time_zone=zone)]
-        work += [keys.create_key(pool, owner_of(user), PEPPERS, wish) for _ in range(4)]  # type: ignore[list-item]
+        work += [keys.create_key(pool, owner_of(user), PEPPERS, fields) for _ in range(4)]  # type: ignore[list-item]
         seen += outcomes(await asyncio.gather(*work, return_exceptions=True))
         await pool.execute("UPDATE api_keys SET revoked_at = now()")
 
@@ -49,7 +49,7 @@ async def test_a_user_is_changed_while_he_makes_keys(pool: Pool) -> None:
 async def test_news_are_written_while_secrets_are_rotated(pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool))
     url = "https://hooks.example.com/"
-    made = await create_webhook(pool, ADMIN, KEYS, ReceiverRules(), url=url, events=EVENTS)
+    made = await create_webhook(pool, ADMIN, KEYS, WebhookURLRules(), url=url, events=EVENTS)
     async with pool.acquire() as connection, connection.transaction():
         # As a rotation has it, until the last secret is sealed anew.
         await webhooks.lock_webhook(connection, made.webhook.id)
@@ -64,7 +64,9 @@ async def test_a_webhook_is_deleted_while_news_are_written(pool: Pool) -> None:
     row = await make_subscription(pool, owner, await make_model(pool))
     seen: Counter[str] = Counter()
     for number in range(2 * ROUNDS):
-        made = await create_webhook(pool, ADMIN, KEYS, ReceiverRules(), url="https://hooks.example.com/", events=EVENTS)
+        made = await create_webhook(
+            pool, ADMIN, KEYS, WebhookURLRules(), url="https://hooks.example.com/", events=EVENTS
+        )
         work: list[Any] = [
             delete_webhook(pool, ADMIN, made.webhook.id),
             subscriptions.change_subscription(

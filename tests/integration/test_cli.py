@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Database
 from factories import make_model, make_subscription, make_user
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 from terminals import Terminal
 from usage_rows import TODAY, make_usage_row
 
@@ -17,22 +17,22 @@ from gateway.storage.postgres import Pool
 
 
 @pytest.fixture
-async def terminal(database: Database, catalogue_server: CatalogueServer) -> Terminal:
+async def terminal(database: Database, litellm_info_server: LiteLLMInfoServer) -> Terminal:
     return Terminal(
         {
             "LITEMAAS_DATABASE_URL": database.app_url,
             "LITEMAAS_OWNER_DATABASE_URL": database.owner_url,
-            "LITEMAAS_LITELLM_URLS": catalogue_server.url,
-            "LITEMAAS_LITELLM_API_KEY": CatalogueServer.KEY,
+            "LITEMAAS_LITELLM_URLS": litellm_info_server.url,
+            "LITEMAAS_LITELLM_API_KEY": LiteLLMInfoServer.KEY,
             "LITEMAAS_KEY_PEPPERS": "1:" + "ab" * 32,
         }
     )
 
 
 async def test_a_key_is_made_from_nothing_with_six_commands(
-    terminal: Terminal, catalogue_server: CatalogueServer
+    terminal: Terminal, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
+    litellm_info_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
 
     migrated = (await terminal.run("migrate", "--json")).json()
     synced = (await terminal.run("models", "sync", "--json")).json()
@@ -201,10 +201,10 @@ async def test_states_are_moved_by_command_and_a_wrong_move_is_told(terminal: Te
 
 
 async def test_a_sync_with_a_problem_reports_it_and_fails(
-    terminal: Terminal, pool: Pool, catalogue_server: CatalogueServer
+    terminal: Terminal, pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     await make_model(pool)
-    catalogue_server.answer('{"data":[]}')
+    litellm_info_server.answer('{"data":[]}')
 
     done = await terminal.run("models", "sync", "--json")
 

@@ -58,7 +58,7 @@ async def test_sums_that_differ_are_verified_rebuilt_and_verified(
     await pool.execute("UPDATE usage_days SET completion_tokens = completion_tokens + 1")
 
     differing = await terminal.run("ledger", "verify")
-    told = await terminal.run("ledger", "verify", "--json")
+    reported = await terminal.run("ledger", "verify", "--json")
     rebuilt = await terminal.run("ledger", "rebuild-rollups", "--from", DAY, "--to", DAY)
     after = (await terminal.run("ledger", "verify", "--json")).json()
 
@@ -68,8 +68,8 @@ async def test_sums_that_differ_are_verified_rebuilt_and_verified(
     assert (differing.code, differing.err) == (1, "")
     assert differing.out.splitlines()[0] == "3 rows, 0 of them reaped; 1 differences to the rollups."
     assert differing.out.splitlines()[1].startswith(f"{DAY} account 1 model 1: ")
-    assert told.code == 1
-    (difference,) = json.loads(told.out)["differences"]
+    assert reported.code == 1
+    (difference,) = json.loads(reported.out)["differences"]
     assert (difference["day"], difference["account_id"], difference["model_id"]) == (DAY, 1, 1)
     assert (rebuilt.code, rebuilt.out) == (0, "1 days were added up anew.\n")
     assert after["agrees"]
@@ -84,21 +84,21 @@ async def test_a_rebuild_goes_to_today_unless_said_otherwise(terminal: Terminal,
 async def test_status_tells_of_journals_months_and_what_was_refused(
     terminal: Terminal, pool: Pool, tmp_path: Path
 ) -> None:
-    journal = Journal(tmp_path / "journal", most_bytes=2**20)
+    journal = Journal(tmp_path / "journal", max_bytes=2**20)
     assert journal.open()
     journal.append([make_usage_row(TODAY)])
     (tmp_path / "journal" / "refused.log").write_bytes(b"something\n")
 
     said = await terminal.run("ledger", "status", "--state-dir", str(tmp_path))
-    told = (await terminal.run("ledger", "status", "--json", LITEMAAS_STATE_DIR=str(tmp_path))).json()
+    reported = (await terminal.run("ledger", "status", "--json", LITEMAAS_STATE_DIR=str(tmp_path))).json()
 
     assert (said.code, said.err) == (0, "")
     assert journal.worker in said.out
     assert "1 rows wait; 1 were refused by Postgres and set aside." in said.out
     assert f"usage_logs_{TODAY:%Y%m}" in said.out
-    assert [(one["worker"], one["alive"], one["rows"]) for one in told["journals"]] == [(journal.worker, True, 1)]
-    assert (told["rows_waiting"], told["refused"], told["kept_from"]) == (1, 1, None)
-    assert len(told["partitions"]) == 5
+    assert [(one["worker"], one["alive"], one["rows"]) for one in reported["journals"]] == [(journal.worker, True, 1)]
+    assert (reported["rows_waiting"], reported["refused"], reported["kept_from"]) == (1, 1, None)
+    assert len(reported["partitions"]) == 5
     journal.close()
 
 
@@ -119,8 +119,14 @@ async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
 
     said = "1 rows written, 0 estimates replaced, 1 were there already; 1 refused, 1 lines are no rows."
     assert (kept.code, kept.err, kept.out.splitlines()[0]) == (1, "", said)
-    told = json.loads(done.out)
-    assert (done.code, told["written"], told["known"], len(told["refused"]), told["damaged"]) == (1, 0, 2, 1, 1)
+    reported = json.loads(done.out)
+    assert (done.code, reported["written"], reported["known"], len(reported["refused"]), reported["damaged"]) == (
+        1,
+        0,
+        2,
+        1,
+        1,
+    )
     assert left == line_of(encode_row(bad)) + b"no row\n"
     assert agreeing.code == 0
     assert not file.exists()

@@ -120,12 +120,12 @@ async def test_a_call_is_explained_and_nothing_is_taken(run: Run, team: dict[str
     # The first makes the counters, and says so in the log, not among its output.
     fits = await run(f"{explain} 800", in_child=True)
     refused = await run(f"{explain} 1200")
-    told = await run(f"{explain} 800", as_json=False)
+    reported = await run(f"{explain} 800", as_json=False)
 
     assert (fits["allowed"], fits["code"]) == (True, None)
     assert (refused["allowed"], refused["code"]) == (False, "request_exceeds_limit")
     assert [row["kind"] for row in refused["limits"] if row["would_refuse"]] == ["tokens"]
-    assert told.startswith("It would be let in.\n")
+    assert reported.startswith("It would be let in.\n")
     assert [row["used"] + row["reserved"] for row in refused["limits"]] == [0] * len(refused["limits"])
     async with redis.asyncio.from_url(redis_url) as client:
         assert [name async for name in client.scan_iter("*") if b"l|" in b"".join(await client.hkeys(name))] == []

@@ -12,9 +12,9 @@ from admin_client import LOGIN, SECRET_KEYS, check_error, settings_for
 from alerting import KEYS, RULES, SENDER, limit_key, make_hook, send_all, send_due, use
 from conftest import Database
 from factories import make_key
-from receivers import HookServer
 from test_alerts import explain
 from typer.testing import CliRunner
+from webhook_receivers import HookServer
 
 from admin_api.cli.app import build_app
 from admin_api.main import create_app

@@ -51,10 +51,10 @@ async def test_a_connection_that_was_told_its_end_is_a_postgres_that_is_away(dat
             ended = await through.fetchval("SELECT pg_backend_pid()")
             await pool.execute("SELECT pg_terminate_backend($1)", ended)
 
-            async def is_told() -> bool:
+            async def is_reported() -> bool:
                 return between.ended == 1
 
-            await until(is_told, "the end of the connection")
+            await until(is_reported, "the end of the connection")
             with pytest.raises(failures.POSTGRES_FAILED) as raised:
                 await through.fetchval("SELECT 1")
             between.close()

@@ -9,12 +9,12 @@ import pytest
 from factories import ADMIN, make_key
 
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
-from gateway.storage.counters.epochs import meet_run, raise_epochs
+from admin_api.operations.limits.limits import LimitInput
+from gateway.storage.counters.epochs import raise_epochs, record_redis_run
 from gateway.storage.key_records import find_key_record_by_id
 from gateway.storage.postgres import Pool
 
-DAILY = LimitWish(kind="cost", window="day", amount=100)
+DAILY = LimitInput(kind="cost", window="day", amount=100)
 WEEKLY = replace(DAILY, window="week")
 DAY, WEEK = "C|k{}|day", "C|k{}|week"
 IN_AN_HOUR = datetime.now(UTC) + timedelta(hours=1)
@@ -28,8 +28,8 @@ class Key:
     key_id: int
     account_id: int
 
-    async def set(self, wish: LimitWish) -> None:
-        await limits.set_limit(self.pool, ADMIN, wish, level="key", target=str(self.key_id), model=None, team=None)
+    async def set(self, fields: LimitInput) -> None:
+        await limits.set_limit(self.pool, ADMIN, fields, level="key", target=str(self.key_id), model=None, team=None)
 
     async def expire(self, *, set_by: str = "admin") -> None:
         """As time does."""
@@ -88,7 +88,7 @@ async def test_a_limit_that_comes_back_has_missed_calls(key: Key) -> None:
 
 
 @pytest.mark.parametrize("other", [replace(DAILY, set_by="owner"), replace(DAILY, shadow=True)])
-async def test_a_limit_beside_one_that_kept_the_counter_needs_no_seed(key: Key, other: LimitWish) -> None:
+async def test_a_limit_beside_one_that_kept_the_counter_needs_no_seed(key: Key, other: LimitInput) -> None:
     await key.set(DAILY)
     before = await key.epochs()
 
@@ -150,18 +150,18 @@ async def repair(key: Key) -> None:
     await raise_epochs(key.pool, [key.account_id])
 
 
-async def meet_another_redis(key: Key) -> None:
+async def record_another_redis(key: Key) -> None:
     run_id = uuid4().hex
-    assert await meet_run(key.pool, run_id)
-    assert not await meet_run(key.pool, run_id)
+    assert await record_redis_run(key.pool, run_id)
+    assert not await record_redis_run(key.pool, run_id)
 
 
-@pytest.mark.parametrize("event", [move, repair, meet_another_redis])
+@pytest.mark.parametrize("event", [move, repair, record_another_redis])
 async def test_what_concerns_all_counters_has_all_of_them_made_anew(
     key: Key, event: Callable[[Key], Awaitable[None]]
 ) -> None:
-    for wish in (DAILY, WEEKLY, replace(DAILY, set_by="owner")):
-        await key.set(wish)
+    for fields in (DAILY, WEEKLY, replace(DAILY, set_by="owner")):
+        await key.set(fields)
     for _ in range(3):
         before = await key.epochs()
         await event(key)

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from admin_client import settings_for
 from factories import make_key, make_model, make_subscription, make_token, make_user
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from admin_api.main import create_app
 from gateway.storage.postgres import Pool
@@ -22,7 +22,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
 }
 
 
-class Wish(NamedTuple):
+class LimitBody(NamedTuple):
     """Values of the path, the body, and the token of who asks if it is not the admin's."""
 
     values: str
@@ -30,193 +30,193 @@ class Wish(NamedTuple):
     login: str | None = None
 
 
-Prepare = Callable[[Pool, httpx2.AsyncClient, CatalogueServer], Awaitable[Wish]]
+Prepare = Callable[[Pool, httpx2.AsyncClient, LiteLLMInfoServer], Awaitable[LimitBody]]
 
 
-async def new_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"email": "new@example.org"})
+async def new_user(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"email": "new@example.org"})
 
 
-async def change_user(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish(str((await make_user(pool)).id), {"role": "admin-readonly"})
+async def change_user(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_user(pool)).id), {"role": "admin-readonly"})
 
 
-async def new_team(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"name": "red"})
+async def new_team(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"name": "red"})
 
 
-async def new_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def new_member(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     await admin.post("/api/v1/teams", json={"name": "red"})
-    return Wish("red", {"user": (await make_user(pool)).email})
+    return LimitBody("red", {"user": (await make_user(pool)).email})
 
 
-async def old_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def old_member(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     path, body, _login = await new_member(pool, admin, _)
     await admin.post(f"/api/v1/teams/{path}/members", json=body)
     assert body is not None
-    return Wish(f"red {body['user']}", None)
+    return LimitBody(f"red {body['user']}", None)
 
 
-async def sync(_: Pool, __: httpx2.AsyncClient, litellm: CatalogueServer) -> Wish:
+async def sync(_: Pool, __: httpx2.AsyncClient, litellm: LiteLLMInfoServer) -> LimitBody:
     litellm.answer('{"data":[{"model_name":"a"}]}')
-    return Wish("", None)
+    return LimitBody("", None)
 
 
-async def change_model(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish(await make_model(pool, "team/small"), {"restricted": True})
+async def change_model(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(await make_model(pool, "team/small"), {"restricted": True})
 
 
-async def new_price(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"model": await make_model(pool), "input": "1"})
+async def new_price(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"model": await make_model(pool), "input": "1"})
 
 
-async def new_subscription(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"user": (await make_user(pool)).email, "model": await make_model(pool)})
+async def new_subscription(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"user": (await make_user(pool)).email, "model": await make_model(pool)})
 
 
-async def suspend(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def suspend(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user, model = await make_user(pool), await make_model(pool)
-    return Wish(f"{(await make_subscription(pool, user, model)).id} suspend", {"reason": "because"})
+    return LimitBody(f"{(await make_subscription(pool, user, model)).id} suspend", {"reason": "because"})
 
 
-async def new_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def new_key(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user, model = await make_user(pool), await make_model(pool)
     await make_subscription(pool, user, model)
-    return Wish("", {"user": user.email, "models": [model]})
+    return LimitBody("", {"user": user.email, "models": [model]})
 
 
-async def old_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish(str((await make_key(pool)).row.id), None)
+async def old_key(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_key(pool)).row.id), None)
 
 
-async def new_limit(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def new_limit(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     key = (await make_key(pool)).row.id
-    return Wish("", {"level": "key", "id": key, "kind": "requests", "window": "day", "amount": 7})
+    return LimitBody("", {"level": "key", "id": key, "kind": "requests", "window": "day", "amount": 7})
 
 
-async def old_limit(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def old_limit(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     _path, body, _login = await new_limit(pool, admin, _)
-    return Wish(str((await admin.put("/api/v1/limits", json=body)).json()["id"]), None)
+    return LimitBody(str((await admin.put("/api/v1/limits", json=body)).json()["id"]), None)
 
 
-async def new_webhook(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"url": "https://hooks.example.com", "events": ["subscription.active"]})
+async def new_webhook(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"url": "https://hooks.example.com", "events": ["subscription.active"]})
 
 
-async def old_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def old_webhook(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     _path, body, _login = await new_webhook(pool, admin, _)
-    return Wish(str((await admin.post("/api/v1/webhooks", json=body)).json()["id"]), None)
+    return LimitBody(str((await admin.post("/api/v1/webhooks", json=body)).json()["id"]), None)
 
 
-async def change_webhook(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    return Wish((await old_webhook(pool, admin, _))[0], {"enabled": False})
+async def change_webhook(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody((await old_webhook(pool, admin, _))[0], {"enabled": False})
 
 
-async def alert(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def alert(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
     insert = (
         "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
         "about) VALUES ($1, 'team', 't', 'tokens', 'day', now(), 80, 8, 10, '{}') RETURNING id"
     )
-    return Wish(str(await pool.fetchval(insert, user.account_id)), None)
+    return LimitBody(str(await pool.fetchval(insert, user.account_id)), None)
 
 
-async def failed_delivery(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def failed_delivery(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     insert = (
         "INSERT INTO deliveries (channel, user_id, event, payload, gave_up_at) "
         "VALUES ('email', $1, 'subscription.denied', '{}', now()) RETURNING id"
     )
-    return Wish(str(await pool.fetchval(insert, (await make_user(pool)).id)), None)
+    return LimitBody(str(await pool.fetchval(insert, (await make_user(pool)).id)), None)
 
 
-async def own_new_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def own_new_token(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
-    return Wish("", {"name": "ci"}, (await make_token(pool, user)).secret)
+    return LimitBody("", {"name": "ci"}, (await make_token(pool, user)).secret)
 
 
-async def own_old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def own_old_token(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
     old = await make_token(pool, user)
-    return Wish(str(old.row.id), None, (await make_token(pool, user)).secret)
+    return LimitBody(str(old.row.id), None, (await make_token(pool, user)).secret)
 
 
-async def new_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish(str((await make_user(pool)).id), {"name": "ci"})
+async def new_token(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_user(pool)).id), {"name": "ci"})
 
 
-async def old_token(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def old_token(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
-    return Wish(f"{user.id} {(await make_token(pool, user)).row.id}", None)
+    return LimitBody(f"{user.id} {(await make_token(pool, user)).row.id}", None)
 
 
-async def old_identity(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
+async def old_identity(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
     link = "INSERT INTO identities (issuer, subject, user_id) VALUES ('https://sso', 'ann', $1) RETURNING id"
-    return Wish(f"{user.id} {await pool.fetchval(link, user.id)}", None)
+    return LimitBody(f"{user.id} {await pool.fetchval(link, user.id)}", None)
 
 
-async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
+async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
 
 
-async def change_team(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def change_team(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     await admin.post("/api/v1/teams", json={"name": "red"})
-    return Wish("red", {"time_zone": "Europe/Paris"})
+    return LimitBody("red", {"time_zone": "Europe/Paris"})
 
 
-async def change_member(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
-    return Wish((await old_member(pool, admin, _)).values, {"role": "owner"})
+async def change_member(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody((await old_member(pool, admin, _)).values, {"role": "owner"})
 
 
-async def approve(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def approve(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     user, model = await make_user(pool), await make_model(pool)
     await admin.patch(f"/api/v1/models/{model}", json={"restricted": True})
     login = {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
     asked = (await admin.post("/api/v1/subscriptions", json={"model": model}, headers=login)).json()
     assert asked["status"] == "pending"
-    return Wish("approve", {"subscription_ids": [asked["id"]]})
+    return LimitBody("approve", {"subscription_ids": [asked["id"]]})
 
 
-async def change_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish(str((await make_key(pool)).row.id), {"name": "new"})
+async def change_key(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_key(pool)).row.id), {"name": "new"})
 
 
-async def archived_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def archived_key(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     key = (await ended_key(pool, admin, _)).values
     await admin.post(f"/api/v1/api-keys/{key}/archive")
-    return Wish(key, None)
+    return LimitBody(key, None)
 
 
-async def ended_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def ended_key(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     key = str((await make_key(pool)).row.id)
     await admin.delete(f"/api/v1/api-keys/{key}")
-    return Wish(key, None)
+    return LimitBody(key, None)
 
 
-async def many_limits(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def many_limits(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     await make_key(pool)
     body = {"level": "key", "kind": "rpm", "amount": 5}
     seen = (await admin.post("/api/v1/admin/limits/preview", json=body)).json()
-    return Wish("", body | {"token": seen["token"]})
+    return LimitBody("", body | {"token": seen["token"]})
 
 
-async def boost(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def boost(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     limit = (await old_limit(pool, admin, _)).values
-    return Wish(limit, {"amount": 9, "expires_at": "2099-01-01T00:00:00Z", "reason": "so"})
+    return LimitBody(limit, {"amount": 9, "expires_at": "2099-01-01T00:00:00Z", "reason": "so"})
 
 
-async def settings(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("", {"key_maximum_rpm": 100})
+async def settings(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"key_maximum_rpm": 100})
 
 
-async def new_provider_key(pool: Pool, _: httpx2.AsyncClient, __: CatalogueServer) -> Wish:
-    return Wish("OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"})
+async def new_provider_key(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"})
 
 
-async def old_provider_key(pool: Pool, admin: httpx2.AsyncClient, _: CatalogueServer) -> Wish:
+async def old_provider_key(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     name, body, _login = await new_provider_key(pool, admin, _)
     await admin.put(f"/api/v1/admin/provider-keys/{name}", json=body)
-    return Wish(name, None)
+    return LimitBody(name, None)
 
 
 # What makes each route succeed and change something: values of its path, and its body.
@@ -277,10 +277,10 @@ def test_every_changing_route_is_tried_or_has_a_reason() -> None:
 
 @pytest.mark.parametrize("route", sorted(PREPARED), ids=lambda route: " ".join(route))
 async def test_a_change_leaves_an_audit_row_that_names_its_request(
-    route: tuple[str, str], admin: httpx2.AsyncClient, pool: Pool, catalogue_server: CatalogueServer
+    route: tuple[str, str], admin: httpx2.AsyncClient, pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     method, path = route
-    values, body, login = await PREPARED[route](pool, admin, catalogue_server)
+    values, body, login = await PREPARED[route](pool, admin, litellm_info_server)
     parts = iter(values.split(" "))
     filled = "/".join(next(parts) if part.startswith("{") else part for part in path.split("/"))
 

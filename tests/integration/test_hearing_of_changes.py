@@ -11,14 +11,14 @@ import pytest
 from conftest import Database
 
 from deploy.embedded.postgres import SUPERUSER, Postgres
-from gateway.storage.changes import DEAF_AFTER_S, HEARTBEAT_S, Changes, Hearing
+from gateway.storage.changes import DEAF_AFTER_S, HEARTBEAT_S, Changes, Listening
 from gateway.storage.postgres import Pool
 
 Forgotten = list[tuple[str, tuple[int, ...]]]
 
 
 @asynccontextmanager
-async def hearing(pool: Pool, listen_url: str, forgotten: Forgotten) -> AsyncIterator[Changes]:
+async def listening(pool: Pool, listen_url: str, forgotten: Forgotten) -> AsyncIterator[Changes]:
     changes = Changes(pool, listen_url, lambda letter, ids: forgotten.append((letter, ids)), ca_file=None)
     task = asyncio.ensure_future(changes.run())
     try:
@@ -28,11 +28,11 @@ async def hearing(pool: Pool, listen_url: str, forgotten: Forgotten) -> AsyncIte
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def becomes(changes: Changes, state: Hearing, patience_s: float) -> float:
+async def becomes(changes: Changes, state: Listening, timeout_s: float) -> float:
     """How long it took."""
     began = monotonic()
-    while changes.hearing is not state:
-        assert monotonic() - began < patience_s, f"{changes.hearing} after {patience_s} s"
+    while changes.listening is not state:
+        assert monotonic() - began < timeout_s, f"{changes.listening} after {timeout_s} s"
         await asyncio.sleep(0.01)
     return monotonic() - began
 
@@ -45,8 +45,8 @@ def forgotten() -> Forgotten:
 async def test_changes_are_heard_as_soon_as_there_is_a_connection(
     pool: Pool, database: Database, forgotten: Forgotten
 ) -> None:
-    async with hearing(pool, database.app_url, forgotten) as changes:
-        await becomes(changes, Hearing.GOOD, 2.0)
+    async with listening(pool, database.app_url, forgotten) as changes:
+        await becomes(changes, Listening.GOOD, 2.0)
         # What changed before nobody heard.
         assert forgotten[0] == ("*", ())
         forgotten.clear()
@@ -59,14 +59,14 @@ async def test_changes_are_heard_as_soon_as_there_is_a_connection(
         assert forgotten == [("k", (5, 6))]
         # It stays so: a heartbeat a second is enough.
         await asyncio.sleep(HEARTBEAT_S * 2.2)
-        assert (changes.hearing, forgotten) == (Hearing.GOOD, [("k", (5, 6))])
+        assert (changes.listening, forgotten) == (Listening.GOOD, [("k", (5, 6))])
 
 
 async def test_a_connection_that_ends_is_known_at_once_and_made_anew(
     pool: Pool, database: Database, postgres: Postgres, forgotten: Forgotten
 ) -> None:
-    async with hearing(pool, database.app_url, forgotten) as changes:
-        await becomes(changes, Hearing.GOOD, 2.0)
+    async with listening(pool, database.app_url, forgotten) as changes:
+        await becomes(changes, Listening.GOOD, 2.0)
         forgotten.clear()
         admin = await asyncpg.connect(postgres.url(SUPERUSER, "postgres"))
         sql = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -74,9 +74,9 @@ async def test_a_connection_that_ends_is_known_at_once_and_made_anew(
         await admin.execute(sql, database.name)
         await admin.close()
 
-        assert await becomes(changes, Hearing.DEAF, 1.0) < 0.5
+        assert await becomes(changes, Listening.DEAF, 1.0) < 0.5
         assert forgotten == [("*", ())]
-        await becomes(changes, Hearing.GOOD, 2.0)
+        await becomes(changes, Listening.GOOD, 2.0)
         # Also what changed in between.
         assert forgotten == [("*", ()), ("*", ())]
 
@@ -85,24 +85,24 @@ async def test_heartbeats_that_are_swallowed_on_their_way_are_missed(
     pool: Pool, empty_database: Database, forgotten: Forgotten
 ) -> None:
     # Notifications stay within a database: as behind a pooler, LISTEN is answered and nothing ever comes.
-    async with hearing(pool, empty_database.app_url, forgotten) as changes:
-        await becomes(changes, Hearing.DEAF, DEAF_AFTER_S + 3)
+    async with listening(pool, empty_database.app_url, forgotten) as changes:
+        await becomes(changes, Listening.DEAF, DEAF_AFTER_S + 3)
         assert ("*", ()) in forgotten
         await asyncio.sleep(DEAF_AFTER_S + 1)
-        assert changes.hearing is Hearing.DEAF
+        assert changes.listening is Listening.DEAF
 
 
 async def test_a_listening_address_where_nobody_answers_makes_it_deaf(pool: Pool, forgotten: Forgotten) -> None:
-    async with hearing(pool, "postgresql://x:y@127.0.0.1:1/x", forgotten) as changes:
-        await becomes(changes, Hearing.DEAF, DEAF_AFTER_S + 3)
+    async with listening(pool, "postgresql://x:y@127.0.0.1:1/x", forgotten) as changes:
+        await becomes(changes, Listening.DEAF, DEAF_AFTER_S + 3)
 
 
 async def test_without_postgres_it_is_away_and_not_deaf(forgotten: Forgotten) -> None:
     url = "postgresql://x:y@127.0.0.1:1/x"
-    async with asyncpg.create_pool(url, min_size=0) as nowhere, hearing(nowhere, url, forgotten) as changes:
+    async with asyncpg.create_pool(url, min_size=0) as nowhere, listening(nowhere, url, forgotten) as changes:
         await asyncio.sleep(HEARTBEAT_S * 1.5)
 
-        assert (changes.hearing, forgotten) == (Hearing.AWAY, [])
+        assert (changes.listening, forgotten) == (Listening.AWAY, [])
 
 
 async def test_a_postgres_that_is_back_is_found_before_a_second_is_over(pool: Pool, forgotten: Forgotten) -> None:
@@ -116,7 +116,7 @@ async def test_a_postgres_that_is_back_is_found_before_a_second_is_over(pool: Po
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, hearing(pool, f"postgresql://x:y@127.0.0.1:{port}/x", forgotten):
+    async with server, listening(pool, f"postgresql://x:y@127.0.0.1:{port}/x", forgotten):
         await asyncio.sleep(HEARTBEAT_S * 3.2)
 
     assert tries >= 5

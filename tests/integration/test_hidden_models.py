@@ -12,10 +12,10 @@ from admin_api.operations import subscriptions
 from admin_api.operations.models import models
 from gateway.storage.postgres import Pool
 
-Told = dict[str, tuple[int, str]]
+Reported = dict[str, tuple[int, str]]
 
 
-async def ask_all(admin: httpx2.AsyncClient, me: Mapping[str, Any], key_id: int, model: str) -> Told:
+async def ask_all(admin: httpx2.AsyncClient, me: Mapping[str, Any], key_id: int, model: str) -> Reported:
     """What each route that takes the name of a model answers, without the name and the ids that differ each time."""
     key_model = {"level": "key_model", "id": key_id, "model": model, "kind": "rpm", "amount": 1}
     usage = "/api/v1/usage"
@@ -65,12 +65,12 @@ async def test_who_has_a_hidden_model_may_name_it(admin: httpx2.AsyncClient, poo
     made = await admin.post("/api/v1/api-keys", json={"models": ["secret"]}, **mine)
     await models.update_model(pool, ADMIN, "secret", hidden=True)
 
-    told = await ask_all(admin, mine, made.json()["id"], "secret")
+    reported = await ask_all(admin, mine, made.json()["id"], "secret")
     listed = await admin.get("/api/v1/subscriptions", params={"model": "secret"}, **his)
     of_team = await admin.post("/api/v1/api-keys", json={"models": ["secret"], "team": "red", "user": bob.email}, **his)
     summed = await admin.get("/api/v1/usage/summary", params={"model": "secret", "team": "red"}, **his)
 
     not_offered = {"model": 404, "price": 403, "subscribe": 404}
-    assert {name: status for name, (status, _) in told.items() if status >= 300} == not_offered
+    assert {name: status for name, (status, _) in reported.items() if status >= 300} == not_offered
     assert [row["account_name"] for row in listed.json()["rows"]] == ["red"]
     assert (of_team.status_code, summed.status_code) == (201, 200)

@@ -12,7 +12,7 @@ from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.keys.changes import KeyChange
-from admin_api.operations.keys.keys import KeyWish, NewKey
+from admin_api.operations.keys.keys import KeyInput, NewKey
 from admin_api.operations.limits import limits
 from admin_api.operations.people import teams
 from admin_api.storage.accounts import User
@@ -30,8 +30,8 @@ async def make_owner(pool: Pool) -> User:
     return user
 
 
-async def create(pool: Pool, actor: Actor, **wish: Any) -> NewKey:
-    return await keys.create_key(pool, actor, PEPPERS, KeyWish(**({"models": ["small"]} | wish)))
+async def create(pool: Pool, actor: Actor, **fields: Any) -> NewKey:
+    return await keys.create_key(pool, actor, PEPPERS, KeyInput(**({"models": ["small"]} | fields)))
 
 
 async def code_of(attempt: Any) -> str:
@@ -108,7 +108,7 @@ async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> N
 
     assert (own.account_id, member.account_id, member.user_id) == (ann.account_id, team.id, ann.id)
     assert (service.account_id, service.user_id) == (team.id, None)
-    for actor, wish, code in (
+    for actor, fields, code in (
         (owner_of(ann), {"team": team.name}, "forbidden"),
         (owner_of(bob), {"team": team.name, "user": ann.email}, "forbidden"),
         (owner_of(carol), {"team": team.name, "user": carol.email}, "not_found"),
@@ -116,7 +116,7 @@ async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> N
         (owner_of(carol), {}, "conflict"),
         (READER, {"user": ann.email}, "forbidden"),
     ):
-        assert await code_of(create(pool, actor, **wish)) == code, wish
+        assert await code_of(create(pool, actor, **fields)) == code, fields
     seen = {
         actor.name: [row.id for row in (await keys.list_keys(pool, actor)).rows]
         for actor in (owner_of(ann), owner_of(bob), owner_of(carol), READER)
@@ -162,8 +162,8 @@ async def test_a_key_changes_in_what_is_given_and_tells_it(pool: Pool) -> None:
     assert (none.models, none.allowed_ips) == ([], [])
     pending = changes.update_key(pool, actor, row.id, KeyChange(models=["pending"]))
     assert await code_of(pending) == "conflict"
-    told = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'key.update' ORDER BY id")
-    assert [tuple(entry) for entry in told] == [
+    reported = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'key.update' ORDER BY id")
+    assert [tuple(entry) for entry in reported] == [
         ('{"name": "app", "models": ["large", "small"]}', '{"name": "b", "models": ["small"]}'),
         ('{"models": ["small"], "allowed_ips": ["10.0.0.0/8"]}', '{"models": [], "allowed_ips": []}'),
     ]
@@ -214,11 +214,11 @@ async def test_neither_leaving_out_nor_removing_a_limit_passes_a_ceiling(pool: P
 
     ceilings = {("rpm", "admin", 60), ("tpm", "admin", 1000), ("cost", "admin", 5)}
     left_out = (await create(pool, owner_of(owner))).row
-    wished = (await create(pool, owner_of(owner), rpm=60, tpm=10)).row
+    requested = (await create(pool, owner_of(owner), rpm=60, tpm=10)).row
     by_admin = (await create(pool, ADMIN, user=owner.email, tpm=5000)).row
 
     assert await holding(left_out.id) == ceilings | {("rpm", "owner", 20)}
-    assert await holding(wished.id) == ceilings | {("tpm", "owner", 10)}
+    assert await holding(requested.id) == ceilings | {("tpm", "owner", 10)}
     assert await holding(by_admin.id) == {("rpm", "admin", 20), ("tpm", "admin", 5000)}
     days = [(row.expires_at - datetime.now(UTC)).days for row in (left_out, by_admin) if row.expires_at]
     assert days == [6, 6]
@@ -251,7 +251,7 @@ async def test_settings_are_typed_told_in_both_units_and_audited(admin: httpx2.A
     row = await make_subscription(pool, await make_user(pool), await make_model(pool))
     found = (await limits.list_limits(pool, READER, level="subscription", target=str(row.id))).rows
     assert {limit.kind: limit.amount for limit in found} == {"requests": 10_000, "tokens": 7}
-    told = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'settings.update'")
-    assert len(told) == 1
-    assert '"subscription_default_monthly_tokens": 1000000' in told[0]["old"]
-    assert '"subscription_default_monthly_tokens": 7' in told[0]["new"]
+    reported = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE action = 'settings.update'")
+    assert len(reported) == 1
+    assert '"subscription_default_monthly_tokens": 1000000' in reported[0]["old"]
+    assert '"subscription_default_monthly_tokens": 7' in reported[0]["new"]

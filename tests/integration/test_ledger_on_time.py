@@ -65,9 +65,9 @@ def seen_syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]
 async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SYNC_S", 0.05)
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 20_000)
-    journal = Journal(tmp_path, most_bytes=2**20)
+    monkeypatch.setattr("gateway.storage.ledger.journal.SYNC_S", 0.05)
+    monkeypatch.setattr("gateway.storage.ledger.journal.SEGMENT_BYTES", 20_000)
+    journal = Journal(tmp_path, max_bytes=2**20)
     journal.open()
     folder = os.stat(tmp_path).st_ino
     with seen_syncs(monkeypatch) as synced:
@@ -112,8 +112,8 @@ def test_a_refused_row_is_on_disk_with_the_name_of_its_file(tmp_path: Path, monk
 async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SYNC_S", 0.02)
-    journal = Journal(tmp_path, most_bytes=2**20)
+    monkeypatch.setattr("gateway.storage.ledger.journal.SYNC_S", 0.02)
+    journal = Journal(tmp_path, max_bytes=2**20)
     journal.open()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with seen_syncs(monkeypatch) as synced:
@@ -136,9 +136,9 @@ async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_l
 async def test_a_file_that_could_not_be_synced_is_written_no_more_and_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.RETRY_S", 0.1)
+    monkeypatch.setattr("gateway.storage.ledger.journal.RETRY_S", 0.1)
     troubles: list[str] = []
-    journal = Journal(tmp_path, most_bytes=2**20, on_trouble=troubles.append)
+    journal = Journal(tmp_path, max_bytes=2**20, on_trouble=troubles.append)
     journal.open()
 
     def fail(_: int) -> None:

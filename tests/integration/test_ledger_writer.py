@@ -29,7 +29,7 @@ from gateway.settle import Settlements
 from gateway.storage.ledger import writer as ledger_writer
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull
-from gateway.storage.ledger.journal_files import Piece, Segment, encode_row, line_of, lock_file
+from gateway.storage.ledger.journal_files import Chunk, Segment, encode_row, line_of, lock_file
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, set_aside
 from gateway.storage.ledger.rows import write_lines, write_rows
 from gateway.storage.ledger.sums import WindowSum, sum_windows
@@ -47,7 +47,7 @@ class Site:
         self.late: list[UsageRow] = []
         self.events: dict[str, int] = {}
 
-    def writer(self, *, most_bytes: int = 2**30, pool: "Pool | None" = None) -> LedgerWriter:
+    def writer(self, *, max_bytes: int = 2**30, pool: "Pool | None" = None) -> LedgerWriter:
         """Opened, but without its tasks."""
 
         async def on_late(rows: Sequence[UsageRow]) -> None:
@@ -56,7 +56,7 @@ class Site:
         def on_event(what: str, times: int) -> None:
             self.events[what] = self.events.get(what, 0) + times
 
-        made = LedgerWriter(pool or self.pool, self.folder, most_bytes=most_bytes, on_late=on_late, on_event=on_event)
+        made = LedgerWriter(pool or self.pool, self.folder, max_bytes=max_bytes, on_late=on_late, on_event=on_event)
         made.open()
         return made
 
@@ -166,7 +166,7 @@ async def test_a_row_of_another_version_that_is_there_already_holds_up_no_other(
 async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_kept(
     site: Site, away: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_writer, "MOST_WAITING", 3)
+    monkeypatch.setattr(ledger_writer, "MAX_WAITING", 3)
     monkeypatch.setattr(ledger_writer, "BATCH_S", 0.01)
     writer, under_way = site.writer(pool=away), some(2)
     task = asyncio.create_task(writer._keep_writing())
@@ -199,7 +199,7 @@ async def test_a_disk_that_broke_and_keeps_its_file_is_written_again_once_it_is_
         raise OSError("read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.storage.ledger.rows.journal_files.HEAD", b"x" * 5000)
+        patch.setattr("gateway.storage.ledger.journal_files.HEAD", b"x" * 5000)
         patch.setattr(Path, "unlink", fail)
         with largest_file(4096):
             assert not writer.journal.open()
@@ -245,12 +245,12 @@ async def test_what_was_being_written_when_the_writer_began_again_waits_for_no_o
 async def test_rows_that_the_disk_fails_to_read_are_told_as_waiting_and_read_later(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_writer, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(ledger_writer, "MAX_PAUSE_S", 0.2)
     writer, old = site.writer(), some(2)
     writer.append(old)
     unreadable, read = writer.journal.segments[0], Segment.read
 
-    def fail(segment: Segment) -> Piece:
+    def fail(segment: Segment) -> Chunk:
         if segment is unreadable:
             raise OSError("input/output error")
         return read(segment)
@@ -296,7 +296,7 @@ async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
 
 
 def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, most_bytes=3000)
+    journal = Journal(tmp_path, max_bytes=3000)
     journal.open()
     for _ in range(50):
         journal.append(some(2))
@@ -313,8 +313,8 @@ def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path:
 
 
 def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 1000)
-    journal = Journal(tmp_path, most_bytes=64_000)
+    monkeypatch.setattr("gateway.storage.ledger.journal.SEGMENT_BYTES", 1000)
+    journal = Journal(tmp_path, max_bytes=64_000)
     journal.open()
     for _ in range(9):
         journal.append(some(1))
@@ -332,7 +332,7 @@ def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.
 def test_a_segment_that_can_not_be_read_or_removed_stays_and_keeps_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path, most_bytes=2**20)
+    journal = Journal(tmp_path, max_bytes=2**20)
     for row in some(4):
         journal.open()
         journal.append([row])
@@ -341,7 +341,7 @@ def test_a_segment_that_can_not_be_read_or_removed_stays_and_keeps_no_other(
     first, second, *others = journal.segments
     read, remove = Segment.read, Segment.remove
 
-    def fail_to_read(segment: Segment) -> Piece:
+    def fail_to_read(segment: Segment) -> Chunk:
         if segment is first:
             raise OSError("input/output error")
         return read(segment)
@@ -367,11 +367,11 @@ def test_rows_come_once_and_in_order_from_memory_and_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """While Postgres takes a piece, more rows come, and memory may have to let go of some."""
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal.SEGMENT_BYTES", 9000)
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.READ_BYTES", 4000)
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.READ_ROWS", 3)
-    monkeypatch.setattr("gateway.storage.ledger.rows.journal_files.MOST_FRESH", 8)
-    chance, journal = Random(seed), Journal(tmp_path, most_bytes=2**20)
+    monkeypatch.setattr("gateway.storage.ledger.journal.SEGMENT_BYTES", 9000)
+    monkeypatch.setattr("gateway.storage.ledger.journal_files.READ_BYTES", 4000)
+    monkeypatch.setattr("gateway.storage.ledger.journal_files.READ_ROWS", 3)
+    monkeypatch.setattr("gateway.storage.ledger.journal_files.MAX_FRESH", 8)
+    chance, journal = Random(seed), Journal(tmp_path, max_bytes=2**20)
     journal.open()
     given: list[bytes] = []
     taken: list[bytes] = []
@@ -979,10 +979,10 @@ async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool,
 
     status = await upkeep.ledger_status(pool, ADMIN, tmp_path)
 
-    told = {journal.worker: journal for journal in status.journals}
-    assert {(j.rows, j.is_alive) for j in told.values()} == {(2, True), (4, False), (1, True)}
-    assert told[cut_off.journal.worker].error == "Postgres: away"
-    assert told[dead.journal.worker].oldest is not None
+    reported = {journal.worker: journal for journal in status.journals}
+    assert {(j.rows, j.is_alive) for j in reported.values()} == {(2, True), (4, False), (1, True)}
+    assert reported[cut_off.journal.worker].error == "Postgres: away"
+    assert reported[dead.journal.worker].oldest is not None
     assert status.refused == 1
     assert len(status.partitions) == 5
     # It took nobody's lock.

@@ -14,7 +14,7 @@ from admin_api.operations.keys import keys, owner_limits
 from admin_api.operations.limits import bulk, limits
 from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.bulk import Filter
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.states import list_limit_states
 from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
@@ -38,8 +38,8 @@ async def code_of(attempt: Any) -> str:
 
 async def set_own(pool: Pool, actor: Actor, target: int, amount: int | None, **about: Any) -> Any:
     place = {"level": "key", "model": None, "team": None} | {n: about.pop(n) for n in ("level", "model") if n in about}
-    wish = LimitWish(**({"kind": "rpm", "amount": amount} | about))
-    return await owner_limits.set_own_limit(pool, actor, wish, target=str(target), **place)
+    fields = LimitInput(**({"kind": "rpm", "amount": amount} | about))
+    return await owner_limits.set_own_limit(pool, actor, fields, target=str(target), **place)
 
 
 async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> None:
@@ -48,7 +48,7 @@ async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> No
     key = (await make_key(pool, user)).row
     owner, stranger = owner_of(user), owner_of(await make_user(pool))
     place = {"level": "key", "target": str(key.id), "model": None, "team": None}
-    by_admin = await limits.set_limit(pool, ADMIN, LimitWish(kind="rpm", amount=60), **place)
+    by_admin = await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=60), **place)
     await runtime_settings.update_settings(pool, ADMIN, {"key_maximum_tpm": 500})
     assert by_admin is not None
 
@@ -93,10 +93,10 @@ async def test_a_member_sees_the_teams_limits_and_his_own(pool: Pool) -> None:
     team = await make_team(pool, ann, bob)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
     for user in (ann, bob):
-        wish = keys.KeyWish(models=[model], team=team.name, user=user.email, rpm=user.id)
-        key = (await keys.create_key(pool, ADMIN, PEPPERS, wish)).row
+        fields = keys.KeyInput(models=[model], team=team.name, user=user.email, rpm=user.id)
+        key = (await keys.create_key(pool, ADMIN, PEPPERS, fields)).row
         place = {"level": "user", "target": user.email, "model": None, "team": team.name}
-        await limits.set_limit(pool, ADMIN, LimitWish(kind="tpm", amount=user.id), **place)
+        await limits.set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=user.id), **place)
         assert key.account_id == team.id
 
     seen = (await limits.list_limits(pool, owner_of(ann), team=team.name)).rows
@@ -114,7 +114,7 @@ async def test_a_boost_stands_in_for_a_limit_and_what_is_left_is_told(pool: Pool
     owner = Actor(name="owner", role="user", user_id=key.user_id)
     stranger = owner_of(await make_user(pool))
     place = {"level": "key", "target": str(key.id), "model": None, "team": None}
-    budget = LimitWish(kind="cost", amount=0, window="month")
+    budget = LimitInput(kind="cost", amount=0, window="month")
     lasting = await limits.set_limit(pool, ADMIN, budget, **place)
     assert lasting is not None
 
@@ -152,33 +152,42 @@ async def test_many_limits_change_exactly_as_the_preview_said_or_not_at_all(
         await make_subscription(pool, user, small)
     await make_subscription(pool, users[0], large)
     path = "/api/v1/admin/limits"
-    wish = {"level": "subscription", "model": small, "kind": "tokens", "window": "month", "amount": 5, "reason": "less"}
+    fields = {
+        "level": "subscription",
+        "model": small,
+        "kind": "tokens",
+        "window": "month",
+        "amount": 5,
+        "reason": "less",
+    }
 
     async def amounts() -> list[int]:
         rows = await pool.fetch("SELECT amount FROM limits WHERE kind = 'tokens' ORDER BY subscription_id")
         return [row["amount"] for row in rows]
 
-    preview = (await admin.post(f"{path}/preview", json=wish)).json()
+    preview = (await admin.post(f"{path}/preview", json=fields)).json()
     assert (preview["changes"], preview["unchanged"]) == (3, 0)
     assert [row["amount"] for row in preview["rows"]] == [1_000_000] * 3
     assert await amounts() == [1_000_000] * 4
     await make_subscription(pool, await make_user(pool), small)
-    stale = await admin.post(f"{path}/apply", json=wish | {"token": preview["token"]})
+    stale = await admin.post(f"{path}/apply", json=fields | {"token": preview["token"]})
     assert stale.status_code == 409
     assert await amounts() == [1_000_000] * 5
 
-    preview = (await admin.post(f"{path}/preview", json=wish)).json()
-    other = await admin.post(f"{path}/apply", json=wish | {"amount": 6, "token": preview["token"]})
+    preview = (await admin.post(f"{path}/preview", json=fields)).json()
+    other = await admin.post(f"{path}/apply", json=fields | {"amount": 6, "token": preview["token"]})
     assert other.status_code == 409
-    done = await admin.post(f"{path}/apply", json=wish | {"token": preview["token"]})
+    done = await admin.post(f"{path}/apply", json=fields | {"token": preview["token"]})
 
     assert (done.status_code, done.json()) == (200, preview)
     assert await amounts() == [5, 5, 5, 1_000_000, 5]
-    told = await pool.fetch("SELECT new ->> 'amount' AS n, old ->> 'amount' AS o FROM audit_logs WHERE new ? 'target'")
-    assert [tuple(row) for row in told] == [("5", "1000000")] * 4
-    again = (await admin.post(f"{path}/preview", json=wish)).json()
+    reported = await pool.fetch(
+        "SELECT new ->> 'amount' AS n, old ->> 'amount' AS o FROM audit_logs WHERE new ? 'target'"
+    )
+    assert [tuple(row) for row in reported] == [("5", "1000000")] * 4
+    again = (await admin.post(f"{path}/preview", json=fields)).json()
     assert (again["changes"], again["unchanged"]) == (0, 4)
-    lifted = wish | {"amount": "unlimited", "users": [users[0].email, str(users[1].id)]}
+    lifted = fields | {"amount": "unlimited", "users": [users[0].email, str(users[1].id)]}
     preview = (await admin.post(f"{path}/preview", json=lifted)).json()
     await admin.post(f"{path}/apply", json=lifted | {"token": preview["token"]})
     assert await amounts() == [5, 1_000_000, 5]
@@ -192,10 +201,10 @@ async def test_targets_are_those_of_the_level_that_fit_every_filter(pool: Pool) 
     await make_subscription(pool, ann, model)
     kept, ended = [(await make_key(pool, ann)).row for _ in range(2)]
     await keys.revoke_key(pool, ADMIN, ended.id)
-    wish = LimitWish(kind="rpm", amount=5)
+    fields = LimitInput(kind="rpm", amount=5)
 
     async def labels(level: str, **filters: Any) -> list[str]:
-        found = await bulk.preview_limits(pool, ADMIN, Filter(level=level, **filters), wish)
+        found = await bulk.preview_limits(pool, ADMIN, Filter(level=level, **filters), fields)
         return [target.label for target in found.targets]
 
     assert await labels("user") == [ann.email, bob.email]
@@ -205,5 +214,5 @@ async def test_targets_are_those_of_the_level_that_fit_every_filter(pool: Pool) 
     assert await labels("key") == await labels("key", model=model) == [f"{ann.email} {kept.name}"]
     assert await labels("key", users=[bob.email]) == []
     for actor in (READER, owner_of(ann)):
-        assert await code_of(bulk.preview_limits(pool, actor, Filter(level="user"), wish)) == "forbidden"
-    assert await code_of(bulk.preview_limits(pool, ADMIN, Filter(level="key_model"), wish)) == "validation_failed"
+        assert await code_of(bulk.preview_limits(pool, actor, Filter(level="user"), fields)) == "forbidden"
+    assert await code_of(bulk.preview_limits(pool, ADMIN, Filter(level="key_model"), fields)) == "validation_failed"

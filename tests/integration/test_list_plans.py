@@ -18,7 +18,7 @@ from admin_api.main import create_app
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from loadtests.admin_bench import PEOPLE, log_in
-from loadtests.admin_questions import NoEntry, Question, cursors_of, questions_of, values_of
+from loadtests.admin_queries import NoEntry, Query, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
 
 USERS = 300
@@ -33,7 +33,7 @@ TIMES = 3
 # What a page may take of one table: its rows, a page of each account that a user sees, what a filter leaves out within
 # one account, and the few hundred accounts that have something, for their names. All of a table is twice as much
 # at least.
-MOST_READ = 400
+MAX_READ = 400
 LARGE = (
     "users",
     "accounts",
@@ -89,7 +89,7 @@ async def statements(filled: Database, valkey: Valkey) -> Statements:
     watched = asyncpg.create_pool(filled.app_url, min_size=0, max_size=2, init=watch, reset=keep)
     async with app.router.lifespan_context(app), watched as pool:
         values = {who: dict(await values_of(pool, user, is_admin=who == "admin")) for who, user in PEOPLE.items()}
-        lists = [one for one in questions_of(app.openapi(), values["admin"]) if is_list(one)]
+        lists = [one for one in queries_of(app.openapi(), values["admin"]) if is_list(one)]
         app.state.pool = pool
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://admin") as http:
@@ -100,7 +100,7 @@ async def statements(filled: Database, valkey: Valkey) -> Statements:
                     seen.clear()
                     answer = await http.get(url, params=query | {"limit": PAGE}, headers=logins[question.who])
                     assert answer.status_code == 200, (question, answer.text)
-                    asked[f"{question.who} {question.path} {question.told}"] += seen
+                    asked[f"{question.who} {question.path} {question.reported}"] += seen
     return asked
 
 
@@ -108,7 +108,7 @@ async def keep(_: object) -> None:
     """As the admin API's own pool: nothing is asked when a connection goes back."""
 
 
-def is_list(question: Question) -> bool:
+def is_list(question: Query) -> bool:
     return question.entry.cursor not in (None, "usage_logs") and not set(question.filters) & set(BY_PARTS)
 
 
@@ -121,9 +121,9 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def read_of(connection: Any, sql: str, arguments: tuple[Any, ...]) -> dict[str, int]:
     """Rows that the statement read of each table, whether it took them or not."""
-    (told,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
+    (reported,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
     read: dict[str, int] = defaultdict(int)
-    for scan in scans(json.loads(told)[0]["Plan"]):
+    for scan in scans(json.loads(reported)[0]["Plan"]):
         left_out = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
         read[scan["Relation Name"]] += round((scan["Actual Rows"] + left_out) * scan["Actual Loops"])
     return read
@@ -140,7 +140,7 @@ async def find_too_much(database: Database, statements: Statements) -> dict[tupl
             if not sql.lstrip().startswith("SELECT"):
                 continue
             for table, rows in (await read_of(connection, sql, arguments)).items():
-                if table in LARGE and rows > MOST_READ:
+                if table in LARGE and rows > MAX_READ:
                     too_much[name, table] = max(rows, too_much.get((name, table), 0))
     await connection.close()
     return too_much
@@ -153,7 +153,7 @@ async def test_no_list_reads_much_more_than_a_page(filled: Database, statements:
 
     assert await find_too_much(filled, statements) == {}
     assert len(statements) > 50
-    assert min(sizes.values()) > 2 * MOST_READ
+    assert min(sizes.values()) > 2 * MAX_READ
 
 
 async def test_the_few_that_are_shown_are_found_behind_the_many_that_are_not(
@@ -174,13 +174,13 @@ async def test_a_get_or_a_filter_without_an_entry_stops_the_bench(filled: Databa
     values = await values_of(connection, PEOPLE["admin"], is_admin=True)
     await connection.close()
     document = create_app(settings_for(filled.app_url)).openapi()
-    assert questions_of(document, values)
+    assert queries_of(document, values)
 
     colour = {"name": "colour", "in": "query", "schema": {"type": "string"}}
     document["paths"]["/api/v1/teams"]["get"]["parameters"].append(colour)
     with pytest.raises(NoEntry, match="colour"):
-        questions_of(document, values)
+        queries_of(document, values)
 
     document["paths"]["/api/v1/things"] = {"get": {}}
     with pytest.raises(NoEntry, match="/api/v1/things"):
-        questions_of(document, values)
+        queries_of(document, values)

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from factories import make_user
 from pydantic import SecretStr, ValidationError
-from receivers import MailBox
+from webhook_receivers import MailBox
 
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.smtp import MailServer
-from admin_api.settings import NewsSettings, explain
+from admin_api.settings import NotificationSettings, explain
 from gateway.storage.postgres import Pool
 
 USER, PASSWORD = "litemaas", "planted p@ssword/0123456789"
@@ -128,13 +128,13 @@ async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
     async with MailBox(tls=certificate.context, login=(USER, "another")) as box:
         with no_password_in_clear(box):
             sent = await send_due(outbox, sender(box, certificate.file, patient=True))
-        told = await state(outbox)
+        reported = await state(outbox)
         box.login = (USER, PASSWORD)
         await outbox.execute("UPDATE deliveries SET next_try_at = now()")
         again = await send_due(outbox, sender(box, certificate.file))
 
     assert (sent, again) == (0, 1)
-    assert told == ("The mail server refused the user or the password of LITEMAAS_SMTP_URL (535).", 1, True)
+    assert reported == ("The mail server refused the user or the password of LITEMAAS_SMTP_URL (535).", 1, True)
     assert len(box.letters) == 1
 
 
@@ -143,13 +143,13 @@ async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, ce
         box.refuses_starttls = True
         with no_password_in_clear(box):
             sent = await send_due(outbox, sender(box, certificate.file, patient=True))
-        told = await state(outbox)
+        reported = await state(outbox)
         box.refuses_starttls = False
         await outbox.execute("UPDATE deliveries SET next_try_at = now()")
         again = await send_due(outbox, sender(box, certificate.file))
 
     assert (sent, again) == (0, 1)
-    assert told == ("The mail server refused STARTTLS, which it offers (454).", 1, True)
+    assert reported == ("The mail server refused STARTTLS, which it offers (454).", 1, True)
 
 
 @pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
@@ -188,7 +188,7 @@ async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Ce
 
 
 async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("admin_api.operations.notifications.channels.write_letter", lambda *_: 1 / 0)
+    monkeypatch.setattr("admin_api.operations.notifications.channels.write_email", lambda *_: 1 / 0)
     async with MailBox() as box:
         while not await outbox.fetchval("SELECT gave_up_at IS NOT NULL FROM deliveries"):
             assert await send_due(outbox, sender(box, None, login="")) == 0
@@ -214,29 +214,29 @@ async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypa
 )
 def test_an_address_that_could_be_read_in_two_ways_is_refused_at_start(url: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        NewsSettings.model_validate({"smtp_url": url, "mail_from": "litemaas@example.com"})
-    said = explain(refused.value, NewsSettings)
+        NotificationSettings.model_validate({"smtp_url": url, "mail_from": "litemaas@example.com"})
+    said = explain(refused.value, NotificationSettings)
 
     assert "LITEMAAS_SMTP_URL: an address as smtp://" in said
     assert not any(part in said for part in ("planted", "rest"))
 
 
 async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificate) -> None:
-    told = []
+    reported = []
     async with MailBox(tls=certificate.context) as box:
         box.refuse = 1
         await send_due(outbox, sender(box, certificate.file, login=""))
-        told.append((await state(outbox))[0])
+        reported.append((await state(outbox))[0])
         # It wants no log-in, and so takes none.
         await send_due(outbox, sender(box, certificate.file))
-        told.append((await state(outbox))[0])
+        reported.append((await state(outbox))[0])
     await send_due(outbox, sender(box, certificate.file))
-    told.append((await state(outbox))[0])
+    reported.append((await state(outbox))[0])
     async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as strict:
         await send_due(outbox, sender(strict, certificate.file, login=""))
-        told.append((await state(outbox))[0])
+        reported.append((await state(outbox))[0])
 
-    assert told == [
+    assert reported == [
         "The mail server refused (451).",
         "The mail server takes no log-in of a kind known here; LITEMAAS_SMTP_URL has a user.",
         "The mail server can not be reached: ConnectionRefusedError.",

@@ -42,9 +42,9 @@ async def test_the_key_itself_is_nowhere_in_the_database(pool: Pool) -> None:
 async def test_limits_of_a_new_key_are_set_with_it(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
-    wish = keys.KeyWish(models=["small"], user=user.email, rpm=5, tpm=1000, concurrency=0)
+    fields = keys.KeyInput(models=["small"], user=user.email, rpm=5, tpm=1000, concurrency=0)
 
-    made = await keys.create_key(pool, ADMIN, PEPPERS, wish)
+    made = await keys.create_key(pool, ADMIN, PEPPERS, fields)
 
     found = (await limits.list_limits(pool, READER, level="key", target=str(made.row.id))).rows
     assert {limit.kind: limit.amount for limit in found} == {"rpm": 5, "tpm": 1000, "concurrency": 0}
@@ -55,7 +55,7 @@ async def test_a_limit_that_can_not_be_leaves_no_key_behind(pool: Pool) -> None:
     await make_subscription(pool, user, await make_model(pool))
 
     with pytest.raises(GatewayError):
-        await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=["small"], user=user.email, rpm=-1))
+        await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=["small"], user=user.email, rpm=-1))
 
     assert await pool.fetchval("SELECT count(*) FROM api_keys") == 0
 
@@ -80,7 +80,7 @@ async def test_a_key_names_models_that_exist(pool: Pool) -> None:
 
     for models, code in ((["none"], "not_found"), ([], "validation_failed")):
         with pytest.raises(GatewayError) as caught:
-            await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=models, user=user.email))
+            await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=models, user=user.email))
         assert caught.value.code == code
 
 
@@ -88,7 +88,7 @@ async def test_a_model_named_twice_is_one_model(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
 
-    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=["small", "small"], user=user.email))
+    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=["small", "small"], user=user.email))
 
     assert made.row.models == ["small"]
 
@@ -97,7 +97,7 @@ async def test_a_service_key_is_the_teams_and_nobodys(pool: Pool) -> None:
     team = await make_team(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=await make_model(pool), team=team.name)
 
-    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=["small"], team=str(team.id)))
+    made = await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=["small"], team=str(team.id)))
 
     assert (made.row.account_id, made.row.user_id) == (team.id, None)
 
@@ -105,10 +105,10 @@ async def test_a_service_key_is_the_teams_and_nobodys(pool: Pool) -> None:
 async def test_a_key_in_a_team_is_for_its_members_only(pool: Pool) -> None:
     team, stranger = await make_team(pool), await make_user(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=await make_model(pool), team=team.name)
-    wish = keys.KeyWish(models=["small"], team=team.name, user=stranger.email)
+    fields = keys.KeyInput(models=["small"], team=team.name, user=stranger.email)
 
     with pytest.raises(GatewayError, match="not in team") as caught:
-        await keys.create_key(pool, ADMIN, PEPPERS, wish)
+        await keys.create_key(pool, ADMIN, PEPPERS, fields)
 
     assert caught.value.code == "conflict"
 
@@ -117,12 +117,12 @@ async def test_no_key_is_left_to_a_member_who_leaves_while_it_is_made(pool: Pool
     model, user = await make_model(pool), await make_user(pool)
     team = await make_team(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
-    wish = keys.KeyWish(models=[model], team=team.name, user=user.email)
+    fields = keys.KeyInput(models=[model], team=team.name, user=user.email)
 
     for _ in range(10):
         await teams.add_member(pool, ADMIN, team.name, user=user.email)
         await asyncio.gather(
-            keys.create_key(pool, ADMIN, PEPPERS, wish),
+            keys.create_key(pool, ADMIN, PEPPERS, fields),
             teams.remove_member(pool, ADMIN, team.name, user=user.email),
             return_exceptions=True,
         )
@@ -133,11 +133,11 @@ async def test_no_key_is_left_to_a_member_who_leaves_while_it_is_made(pool: Pool
 async def test_an_owner_makes_his_own_keys_and_nobody_elses(pool: Pool) -> None:
     user, other = await make_user(pool), await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
-    wish = keys.KeyWish(models=["small"], user=user.email)
+    fields = keys.KeyInput(models=["small"], user=user.email)
 
-    made = await keys.create_key(pool, owner_of(user), PEPPERS, wish)
+    made = await keys.create_key(pool, owner_of(user), PEPPERS, fields)
     with pytest.raises(GatewayError) as caught:
-        await keys.create_key(pool, owner_of(other), PEPPERS, wish)
+        await keys.create_key(pool, owner_of(other), PEPPERS, fields)
 
     assert made.row.created_by == user.email
     assert caught.value.code == "not_found"
@@ -165,8 +165,8 @@ async def test_addresses_and_an_end_are_stored_with_the_key(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     end = datetime.now(UTC) + timedelta(days=1)
-    wish = keys.KeyWish(models=["small"], user=user.email, allowed_ips=["10.1.2.3"], expires_at=end)
+    fields = keys.KeyInput(models=["small"], user=user.email, allowed_ips=["10.1.2.3"], expires_at=end)
 
-    made = await keys.create_key(pool, ADMIN, PEPPERS, wish)
+    made = await keys.create_key(pool, ADMIN, PEPPERS, fields)
 
     assert (made.row.allowed_ips, made.row.expires_at) == (["10.1.2.3/32"], end)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from factories import ADMIN, READER, apply, seen_model
 from pydantic import SecretStr
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models import models
 from admin_api.operations.models.sync import LiteLLM, sync_models
@@ -19,7 +19,7 @@ PRICED = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
 
 
 def litellm(*urls: str) -> LiteLLM:
-    return LiteLLM(urls=urls, api_key=SecretStr(CatalogueServer.KEY))
+    return LiteLLM(urls=urls, api_key=SecretStr(LiteLLMInfoServer.KEY))
 
 
 async def find(pool: Pool, name: str) -> Model:
@@ -36,14 +36,14 @@ async def listed(pool: Pool) -> set[str]:
 
 
 async def test_models_come_with_slashes_in_names_and_prices_to_the_last_digit(
-    pool: Pool, catalogue_server: CatalogueServer
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer(
+    litellm_info_server.answer(
         '{"data":[{"model_name":"team/small","litellm_params":{"api_base":"http://inside"},"model_info":'
         '{"mode":"chat","input_cost_per_token":1.5e-07,"output_cost_per_token":6e-07}}]}'
     )
 
-    report = await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+    report = await sync_models(pool, ADMIN, litellm(litellm_info_server.url))
 
     offered = await models.find_model(pool, READER, "team/small")
     assert report is not None
@@ -62,13 +62,13 @@ async def test_models_come_with_slashes_in_names_and_prices_to_the_last_digit(
     ],
 )
 async def test_a_failed_answer_changes_nothing_and_is_an_error(
-    pool: Pool, catalogue_server: CatalogueServer, status: int, body: str, code: str
+    pool: Pool, litellm_info_server: LiteLLMInfoServer, status: int, body: str, code: str
 ) -> None:
     await apply(pool, seen_model("small"))
-    catalogue_server.answer(body, status=status)
+    litellm_info_server.answer(body, status=status)
 
     with pytest.raises(GatewayError, match="nothing was changed") as caught:
-        await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+        await sync_models(pool, ADMIN, litellm(litellm_info_server.url))
 
     assert caught.value.code == code
     assert await listed(pool) == {"small"}
@@ -79,15 +79,15 @@ async def test_nobody_at_the_address_is_an_error_without_the_key_in_it(pool: Poo
         await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", "http://"))
 
     assert caught.value.code == "upstream_unavailable"
-    assert CatalogueServer.KEY not in caught.value.message
+    assert LiteLLMInfoServer.KEY not in caught.value.message
 
 
 async def test_the_next_address_is_asked_when_one_does_not_answer(
-    pool: Pool, catalogue_server: CatalogueServer
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"small"}]}')
+    litellm_info_server.answer('{"data":[{"model_name":"small"}]}')
 
-    report = await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", catalogue_server.url))
+    report = await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", litellm_info_server.url))
 
     assert report is not None
     assert report.added == ["small"]
@@ -208,25 +208,27 @@ async def test_what_is_no_price_can_not_be_set(pool: Pool, usd: Decimal | None) 
     assert caught.value.code == "validation_failed"
 
 
-async def test_five_syncs_at_once_add_each_model_and_price_once(pool: Pool, catalogue_server: CatalogueServer) -> None:
-    catalogue_server.answer(
+async def test_five_syncs_at_once_add_each_model_and_price_once(
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
+) -> None:
+    litellm_info_server.answer(
         '{"data":[{"model_name":"a","model_info":{"input_cost_per_token":1e-6}},{"model_name":"b"}]}'
     )
 
-    reports = await asyncio.gather(*(sync_models(pool, ADMIN, litellm(catalogue_server.url)) for _ in range(5)))
+    reports = await asyncio.gather(*(sync_models(pool, ADMIN, litellm(litellm_info_server.url)) for _ in range(5)))
 
     assert sorted(len(report.added) for report in reports if report) == [0, 0, 0, 0, 2]
     assert await price_ids(pool, "a") == [1]
 
 
 async def test_the_timers_sync_gives_way_to_one_that_is_under_way(
-    pool: Pool, catalogue_server: CatalogueServer
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"a"}]}')
+    litellm_info_server.answer('{"data":[{"model_name":"a"}]}')
     async with pool.acquire() as connection, connection.transaction():
         await model_rows.lock_sync(connection)
 
-        report = await sync_models(pool, ADMIN, litellm(catalogue_server.url), wait=False)
+        report = await sync_models(pool, ADMIN, litellm(litellm_info_server.url), wait=False)
 
     assert report is None
     assert await listed(pool) == set()
@@ -239,9 +241,9 @@ async def test_a_sync_is_audited_when_it_changed_something(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'models.sync'") == 1
 
 
-async def test_who_may_only_look_starts_no_sync(pool: Pool, catalogue_server: CatalogueServer) -> None:
+async def test_who_may_only_look_starts_no_sync(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> None:
     with pytest.raises(GatewayError) as caught:
-        await sync_models(pool, READER, litellm(catalogue_server.url))
+        await sync_models(pool, READER, litellm(litellm_info_server.url))
 
     assert caught.value.code == "forbidden"
 
@@ -292,11 +294,11 @@ async def until_one_waits(pool: Pool) -> None:
 
 @pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800", "a,b\\u0000"])
 async def test_a_name_that_no_database_takes_is_told_and_stops_no_sync(
-    pool: Pool, catalogue_server: CatalogueServer, name: str
+    pool: Pool, litellm_info_server: LiteLLMInfoServer, name: str
 ) -> None:
-    catalogue_server.answer(f'{{"data":[{{"model_name":"{name}"}},{{"model_name":"small"}}]}}')
+    litellm_info_server.answer(f'{{"data":[{{"model_name":"{name}"}},{{"model_name":"small"}}]}}')
 
-    report = await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+    report = await sync_models(pool, ADMIN, litellm(litellm_info_server.url))
 
     assert report is not None
     assert (report.added, len(report.skipped)) == (["small"], 1)
@@ -305,13 +307,13 @@ async def test_a_name_that_no_database_takes_is_told_and_stops_no_sync(
 
 
 async def test_an_answer_without_a_bottom_changes_nothing_and_is_an_error(
-    pool: Pool, catalogue_server: CatalogueServer
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     await apply(pool, seen_model("small"))
-    catalogue_server.answer('{"data":' + "[" * 200_000)
+    litellm_info_server.answer('{"data":' + "[" * 200_000)
 
     with pytest.raises(GatewayError, match="nested too deeply") as caught:
-        await sync_models(pool, ADMIN, litellm(catalogue_server.url))
+        await sync_models(pool, ADMIN, litellm(litellm_info_server.url))
 
     assert caught.value.code == "upstream_error"
     assert await listed(pool) == {"small"}

@@ -5,7 +5,7 @@ import pytest
 from admin_client import check_error
 from factories import ADMIN, READER, apply, make_model, make_token, make_user, owner_of, seen_model
 from pydantic import SecretStr
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import look_at_litellm
@@ -19,7 +19,7 @@ INSIDE = "http://inside.example:9000"
 
 
 def litellm(*urls: str) -> LiteLLM:
-    return LiteLLM(urls=urls, api_key=SecretStr(CatalogueServer.KEY))
+    return LiteLLM(urls=urls, api_key=SecretStr(LiteLLMInfoServer.KEY))
 
 
 async def names(pool: Pool, actor: object, **only: str) -> list[str]:
@@ -61,9 +61,9 @@ async def test_filters_combine_and_search_takes_no_pattern(pool: Pool) -> None:
 
 
 async def test_nothing_about_where_a_model_runs_is_kept_or_shown(
-    admin: httpx2.AsyncClient, pool: Pool, catalogue_server: CatalogueServer
+    admin: httpx2.AsyncClient, pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer(
+    litellm_info_server.answer(
         f'{{"data":[{{"model_name":"team/small","litellm_params":{{"model":"openai/backend-name","api_base":"{INSIDE}"}},'
         f'"model_info":{{"id":"backend-id","api_base":"{INSIDE}","mode":"chat"}}}}]}}'
     )
@@ -101,13 +101,13 @@ async def test_the_price_in_force_is_shown_to_all_who_see_the_model_and_its_past
 
 
 async def test_every_sync_leaves_a_report_also_one_without_an_answer(
-    admin: httpx2.AsyncClient, catalogue_server: CatalogueServer
+    admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"a"},{"model_name":"b"}]}')
+    litellm_info_server.answer('{"data":[{"model_name":"a"},{"model_name":"b"}]}')
     await admin.post("/api/v1/models/sync")
-    catalogue_server.answer('{"data":[]}')
+    litellm_info_server.answer('{"data":[]}')
     await admin.post("/api/v1/models/sync")
-    catalogue_server.answer("broken", status=500)
+    litellm_info_server.answer("broken", status=500)
     check_error(await admin.post("/api/v1/models/sync"), 502, "upstream_error")
 
     rows = (await admin.get("/api/v1/admin/models/syncs")).json()["rows"]
@@ -120,10 +120,10 @@ async def test_every_sync_leaves_a_report_also_one_without_an_answer(
 
 
 async def test_an_address_that_fails_is_left_alone_and_asked_again_later(
-    pool: Pool, catalogue_server: CatalogueServer
+    pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
-    catalogue_server.answer("broken", status=500)
-    asked = litellm(catalogue_server.url)
+    litellm_info_server.answer("broken", status=500)
+    asked = litellm(litellm_info_server.url)
     for _ in range(FAILURES_TO_OPEN + 3):
         with pytest.raises(GatewayError):
             await sync_models(pool, ADMIN, asked)
@@ -135,9 +135,9 @@ async def test_an_address_that_fails_is_left_alone_and_asked_again_later(
     assert (health.addresses[0].breaker, health.addresses[0].reachable) == ("open", False)
 
 
-async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, catalogue_server: CatalogueServer) -> None:
-    catalogue_server.answer('{"error":{}}', status=401)
-    asked = litellm(catalogue_server.url)
+async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> None:
+    litellm_info_server.answer('{"error":{}}', status=401)
+    asked = litellm(litellm_info_server.url)
     for _ in range(2 * FAILURES_TO_OPEN):
         with pytest.raises(GatewayError):
             await sync_models(pool, ADMIN, asked)
@@ -145,8 +145,8 @@ async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, catalogue_serv
     assert (await look_at_litellm(pool, READER, asked)).addresses[0].breaker == "closed"
 
 
-async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, catalogue_server: CatalogueServer) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"a"}]}')
+async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer) -> None:
+    litellm_info_server.answer('{"data":[{"model_name":"a"}]}')
     await admin.post("/api/v1/models/sync")
 
     health = (await admin.get("/api/v1/admin/health/litellm")).json()
@@ -154,7 +154,7 @@ async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, catalogue
     assert (health["reachable"], health["models"]) == (True, 1)
     assert health["synced_at"] == health["sync_tried_at"] is not None
     assert health["addresses"] == [
-        {"address": catalogue_server.url, "reachable": True, "version": None, "breaker": "closed"}
+        {"address": litellm_info_server.url, "reachable": True, "version": None, "breaker": "closed"}
     ]
 
 

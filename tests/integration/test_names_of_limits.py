@@ -11,7 +11,7 @@ from test_routes_of_owners import login
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits import explain, limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.states import list_limit_states
 from admin_api.operations.people import teams
 from admin_api.schemas.limits import LimitWithStateView
@@ -45,7 +45,7 @@ async def set_all(pool: Pool, owner: User, member: User) -> tuple[str, str]:
     model = await make_model(pool, "acme/small")
     await subscriptions.create_subscription(pool, ADMIN, model=model, team="red")
     made = [
-        await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyWish(models=[model], team="red", **about))
+        await keys.create_key(pool, ADMIN, PEPPERS, keys.KeyInput(models=[model], team="red", **about))
         for about in ({"user": member.email, "name": "app", "rpm": 5}, {"name": "robot", "tpm": 5})
     ]
     place: dict[str, Any] = {"model": None, "team": None}
@@ -54,8 +54,8 @@ async def set_all(pool: Pool, owner: User, member: User) -> tuple[str, str]:
         ("user", member.email, {"team": "red"}),
         ("team", "red", {}),
     ):
-        wish = LimitWish(kind="rpm", amount=7)
-        await limits.set_limit(pool, ADMIN, wish, level=level, target=target, **(place | more))
+        fields = LimitInput(kind="rpm", amount=7)
+        await limits.set_limit(pool, ADMIN, fields, level=level, target=target, **(place | more))
     return made[0].row.last_four, made[1].row.last_four
 
 
@@ -86,9 +86,9 @@ async def test_a_limit_tells_what_it_is_on_by_name(admin: httpx2.AsyncClient, po
 async def test_a_limit_that_is_set_answers_with_its_names(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     row = await make_subscription(pool, user, await make_model(pool))
-    wish = {"level": "subscription", "id": row.id, "kind": "rpm", "amount": 3}
+    fields = {"level": "subscription", "id": row.id, "kind": "rpm", "amount": 3}
 
-    answer = await admin.put("/api/v1/limits", json=wish)
+    answer = await admin.put("/api/v1/limits", json=fields)
     page = (await admin.get("/api/v1/limits", params={"level": "subscription", "id": row.id, "limit": 2})).json()
     rest = (
         await admin.get("/api/v1/limits", params={"level": "subscription", "id": row.id, "cursor": page["next_cursor"]})

@@ -29,13 +29,13 @@ async def lying() -> AsyncIterator[LyingProvider]:
 
 
 @pytest.mark.parametrize("configured", ["", "/"])
-@pytest.mark.parametrize("told", ["", "/"])
+@pytest.mark.parametrize("reported", ["", "/"])
 async def test_a_provider_may_have_a_slash_at_the_end_of_its_name(
-    database: Database, lying: LyingProvider, configured: str, told: str
+    database: Database, lying: LyingProvider, configured: str, reported: str
 ) -> None:
-    lying.claims = {"iss": lying.url + told}
+    lying.claims = {"iss": lying.url + reported}
     settings = oidc(lying.url + configured, jwt_audience="litemaas-api")
-    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", iss=lying.url + told))
+    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", iss=lying.url + reported))
     async with opened(database, **settings) as new_browser, new_browser() as browser:
         back = await log_in(browser)
         by_token = await new_browser().get(ME, headers=bearer(token))
@@ -76,8 +76,8 @@ class WithEnd(LyingProvider):
     """Has a place to end its own session."""
 
     async def _discovery(self, request: Request) -> JSONResponse:
-        told = json.loads(bytes((await super()._discovery(request)).body))
-        return JSONResponse(told | {"end_session_endpoint": f"{self.url}/end?a=b"})
+        reported = json.loads(bytes((await super()._discovery(request)).body))
+        return JSONResponse(reported | {"end_session_endpoint": f"{self.url}/end?a=b"})
 
 
 async def test_where_to_log_out_at_the_provider_says_everything_once(database: Database) -> None:
@@ -98,14 +98,14 @@ async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database
             "openshift_client_secret": PLANTED_SECRET,
         }
         async with opened(database, **oidc(provider.url), **beside) as new_browser, new_browser() as browser:
-            told = []
+            reported = []
             for name in ("oidc", "openshift"):
                 assert (await log_in(browser, provider=name)).status_code == 302
-                told.append((await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"])
+                reported.append((await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"])
             token = await make_token(pool, await make_user(pool))
-            told.append((await browser.post("/api/auth/logout", headers=bearer(token.secret))).json()["logout_url"])
+            reported.append((await browser.post("/api/auth/logout", headers=bearer(token.secret))).json()["logout_url"])
 
-    assert told == [f"{provider.url}/end?a=b&client_id=litemaas", None, None]
+    assert reported == [f"{provider.url}/end?a=b&client_id=litemaas", None, None]
 
 
 async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(

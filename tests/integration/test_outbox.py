@@ -13,12 +13,12 @@ from conftest import Database
 from factories import ADMIN, make_user
 from gateways import until
 from pydantic import SecretStr
-from receivers import HookServer
+from webhook_receivers import HookServer
 
 from admin_api.main import create_app
 from admin_api.operations.notifications import outbox as sending
 from admin_api.operations.notifications.channels import Sender
-from admin_api.operations.notifications.outbox import PLACES_OF_MAIL, PLACES_OF_WEBHOOK, Outbox
+from admin_api.operations.notifications.outbox import MAX_IN_FLIGHT_EMAILS, MAX_IN_FLIGHT_PER_WEBHOOK, Outbox
 from admin_api.operations.notifications.smtp import MailServer
 from admin_api.operations.notifications.webhooks import create_webhook
 from deploy.embedded.processes import free_port
@@ -31,7 +31,7 @@ class Silent:
     """Takes connections and says nothing until it is told to `hang_up`; counts those open at once."""
 
     def __init__(self) -> None:
-        self.open = self.most = self.taken = 0
+        self.open = self.maximum = self.taken = 0
         self._writers: list[asyncio.StreamWriter] | None = []
 
     async def __aenter__(self) -> Self:
@@ -53,7 +53,7 @@ class Silent:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken += 1
         self.open += 1
-        self.most = max(self.most, self.open)
+        self.maximum = max(self.maximum, self.open)
         if self._writers is None:
             writer.close()
         else:
@@ -86,7 +86,7 @@ async def write_mails(pool: Pool, count: int) -> None:
     )
 
 
-async def write_news(pool: Pool, url: str, count: int) -> None:
+async def write_notifications(pool: Pool, url: str, count: int) -> None:
     """To a webhook there."""
     await create_webhook(pool, ADMIN, KEYS, RULES, url=url, events=["subscription.denied"])
     await pool.execute(
@@ -113,7 +113,7 @@ async def send_until(outbox: Outbox, arrived: int) -> None:
 
 async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: Pool, hook: HookServer) -> None:
     await write_mails(pool, 100)
-    await write_news(pool, hook.url, 1)
+    await write_notifications(pool, hook.url, 1)
     outbox = Outbox(pool, sender(free_port()))
 
     await outbox.begin_due()
@@ -134,7 +134,7 @@ async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
 ) -> None:
     """Twenty milliseconds of a processor each, in which the admin API answers nobody."""
     await write_mails(pool, 20)
-    await write_news(pool, hook.url, 20)
+    await write_notifications(pool, hook.url, 20)
     outbox, read = Outbox(pool, sender(free_port())), []
 
     def load(self: ssl.SSLContext, *_: object, **__: object) -> None:
@@ -152,8 +152,8 @@ async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
 async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more_than_its_places(
     pool: Pool, hook: HookServer, silent: Silent
 ) -> None:
-    await write_news(pool, f"http://127.0.0.1:{silent.port}/", 200)
-    await write_news(pool, hook.url, 50)
+    await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 200)
+    await write_notifications(pool, hook.url, 50)
     outbox = Outbox(pool, sender())
 
     await send_until(outbox, 50)
@@ -162,14 +162,14 @@ async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more
     await outbox.close(grace_s=30)
 
     assert arrived == 50
-    assert (waiting, taken, silent.most) == (PLACES_OF_WEBHOOK,) * 3
+    assert (waiting, taken, silent.maximum) == (MAX_IN_FLIGHT_PER_WEBHOOK,) * 3
     assert len({got.headers["webhook-id"] for got in hook.accepted}) == len(hook.got) == 50
 
 
 async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_they_end(
     pool: Pool, hook: HookServer, silent: Silent
 ) -> None:
-    await write_news(pool, f"http://127.0.0.1:{silent.port}/", PLACES_OF_WEBHOOK)
+    await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
 
     async def send() -> None:
@@ -178,26 +178,26 @@ async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_the
 
     async def come_later() -> None:
         await until(all_wait, "the tries")
-        await write_news(pool, hook.url, 1)
+        await write_notifications(pool, hook.url, 1)
 
     async def all_wait() -> bool:
-        return silent.open == PLACES_OF_WEBHOOK
+        return silent.open == MAX_IN_FLIGHT_PER_WEBHOOK
 
     await asyncio.gather(send(), come_later())
     still_waiting = silent.open
     silent.hang_up()
     await outbox.close(grace_s=30)
 
-    assert still_waiting == PLACES_OF_WEBHOOK
+    assert still_waiting == MAX_IN_FLIGHT_PER_WEBHOOK
     assert len(hook.accepted) == 1
 
 
 async def test_many_silent_receivers_share_the_places_of_all(
     pool: Pool, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "PLACES_OF_WEBHOOKS", 10)
+    monkeypatch.setattr(sending, "MAX_IN_FLIGHT", 10)
     for _ in range(5):
-        await write_news(pool, f"http://127.0.0.1:{silent.port}/", 10)
+        await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 10)
     outbox = Outbox(pool, sender())
 
     began = [await outbox.begin_due() for _ in range(3)]
@@ -221,13 +221,13 @@ async def test_a_silent_mail_server_gets_no_more_than_its_places(pool: Pool, sil
     silent.hang_up()
     await outbox.close(grace_s=30)
 
-    assert began == [PLACES_OF_MAIL, 0, 0]
+    assert began == [MAX_IN_FLIGHT_EMAILS, 0, 0]
 
 
 async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
     pool: Pool, hook: HookServer, silent: Silent
 ) -> None:
-    await write_news(pool, f"http://127.0.0.1:{silent.port}/", 2)
+    await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 2)
     outbox = Outbox(pool, sender())
     await outbox.begin_due()
     await outbox.close(grace_s=0.2)
@@ -245,12 +245,12 @@ async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
 
 
 async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: HookServer) -> None:
-    await write_news(pool, hook.url, PLACES_OF_WEBHOOK)
+    await write_notifications(pool, hook.url, MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
     await outbox.begin_due()
     await outbox.close(grace_s=30)
 
-    assert outbox.arrived == len(hook.accepted) == PLACES_OF_WEBHOOK
+    assert outbox.arrived == len(hook.accepted) == MAX_IN_FLIGHT_PER_WEBHOOK
 
 
 async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
@@ -266,16 +266,16 @@ async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
     async with app.router.lifespan_context(app):
 
         async def all_talk() -> bool:
-            return silent.open == PLACES_OF_MAIL
+            return silent.open == MAX_IN_FLIGHT_EMAILS
 
         async def has_arrived() -> bool:
             return len(hook.accepted) == 1
 
         await until(all_talk, "the mail server's places")
-        await write_news(pool, hook.url.replace("127.0.0.1", "localhost"), 1)
+        await write_notifications(pool, hook.url.replace("127.0.0.1", "localhost"), 1)
         await until(has_arrived, "the webhook's message")
         tried = silent.taken
         silent.hang_up()
 
     # It did not come when the first of them were given up.
-    assert tried == PLACES_OF_MAIL
+    assert tried == MAX_IN_FLIGHT_EMAILS

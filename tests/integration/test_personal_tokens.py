@@ -176,7 +176,7 @@ async def test_the_number_of_active_tokens_holds_also_at_once(pool: Pool) -> Non
         *(personal_tokens.create_token(pool, ann, PEPPERS) for _ in range(60)), return_exceptions=True
     )
 
-    assert sum(isinstance(one, personal_tokens.NewToken) for one in done) == personal_tokens.MOST_ACTIVE
+    assert sum(isinstance(one, personal_tokens.NewToken) for one in done) == personal_tokens.MAX_ACTIVE
     assert {one.code for one in done if isinstance(one, GatewayError)} == {"conflict"}
 
 

@@ -14,7 +14,7 @@ from conftest import Database
 from factories import ADMIN, READER, make_token, make_user
 from terminals import PROGRAM, Terminal
 
-from admin_api.encryption import SealError, SecretKeys
+from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.maintenance.secrets import rotate_secrets
 from admin_api.operations.models.provider_keys import open_provider_keys
 from gateway.domain.errors import GatewayError
@@ -64,13 +64,13 @@ async def test_it_is_kept_sealed_and_never_told(admin: httpx2.AsyncClient, pool:
         for form in (value[:-4], value[:-4].encode().hex()):
             assert form not in said + written
     audit = await pool.fetch("SELECT action, old::text, new::text FROM audit_logs ORDER BY id")
-    told = [
+    reported = [
         (row["action"], json.loads(row["old"] or "null"), json.loads(row["new"] or "null"))
         for row in audit
         if row["action"].startswith("provider_key")
     ]
     first, second = ({"provider": "openai", "last_four": value[-4:]} for value in (VALUE, OTHER))
-    assert told == [("provider_key.put", None, first), ("provider_key.put", first, second)]
+    assert reported == [("provider_key.put", None, first), ("provider_key.put", first, second)]
 
 
 async def test_one_is_replaced_and_forgotten_as_it_was_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
@@ -151,7 +151,7 @@ async def test_a_key_moved_to_another_name_does_not_open(admin: httpx2.AsyncClie
     await put(admin)
     await pool.execute("UPDATE provider_keys SET name = 'OTHER'")
 
-    with pytest.raises(SealError, match="provider key OTHER"):
+    with pytest.raises(EncryptionError, match="provider key OTHER"):
         await open_provider_keys(pool, ADMIN, KEYS)
     # One that does not open may be replaced.
     assert (await put(admin, "OTHER")).status_code == 200
@@ -164,7 +164,7 @@ async def test_it_is_sealed_anew_with_the_others(admin: httpx2.AsyncClient, pool
 
     assert await rotate_secrets(pool, ADMIN, SecretKeys.parse(f"{SECRET_KEYS},{two}")) == 1
     assert await open_provider_keys(pool, ADMIN, SecretKeys.parse(two)) == {"PROVIDER_KEY_OPENAI": VALUE}
-    with pytest.raises(SealError, match="version 2"):
+    with pytest.raises(EncryptionError, match="version 2"):
         await open_provider_keys(pool, ADMIN, KEYS)
 
 

@@ -51,9 +51,9 @@ async def make_red_team(pool: Pool) -> tuple[User, User]:
 async def test_a_key_of_a_member_is_shown_to_nobody_else_in_his_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
-    wish = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()
-    service = (await admin.post("/api/v1/api-keys", json=wish, **hers)).json()
+    fields = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()
+    service = (await admin.post("/api/v1/api-keys", json=fields, **hers)).json()
     path = f"/api/v1/api-keys/{of_member['id']}/rotate"
 
     for grace in ({"grace_s": 0}, {}):
@@ -73,15 +73,17 @@ async def test_a_member_does_not_learn_who_has_an_account_by_making_keys(admin: 
     owner, member = await make_red_team(pool)
     stranger = await make_user(pool)
     me = {"headers": await login(pool, member)}
-    wish = {"models": ["small"], "team": "red"}
+    fields = {"models": ["small"], "team": "red"}
     people = [owner.email, stranger.email, str(stranger.id), "nobody@x.org", "999999"]
 
-    answers = [await admin.post("/api/v1/api-keys", json=wish | {"user": one}, **me) for one in people]
+    answers = [await admin.post("/api/v1/api-keys", json=fields | {"user": one}, **me) for one in people]
 
     for answer in answers:
         check_error(answer, 403, "forbidden")
     assert len({answer.json()["error"]["message"] for answer in answers}) == 1
-    own = [await admin.post("/api/v1/api-keys", json=wish | {"user": m}, **me) for m in (member.email, str(member.id))]
+    own = [
+        await admin.post("/api/v1/api-keys", json=fields | {"user": m}, **me) for m in (member.email, str(member.id))
+    ]
     assert [answer.status_code for answer in own] == [201, 201]
 
 
@@ -104,9 +106,9 @@ async def test_a_user_and_a_team_are_two_accounts(admin: httpx2.AsyncClient, poo
 async def test_an_owner_asks_for_a_key_of_a_member_with_every_filter(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
-    wish = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()["id"]
-    service = (await admin.post("/api/v1/api-keys", json=wish, **hers)).json()["id"]
+    fields = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()["id"]
+    service = (await admin.post("/api/v1/api-keys", json=fields, **hers)).json()["id"]
 
     async def ask(me: dict[str, Any], **only: Any) -> int:
         return (await admin.get("/api/v1/usage/summary", params={"team": "red"} | only, **me)).status_code
@@ -128,10 +130,10 @@ async def test_a_time_that_no_calendar_has_is_a_wrong_field(admin: httpx2.AsyncC
     rows = await pool.fetchrow(COUNTS)
 
     ends = {"expires_at": moment}
-    wish = {"models": ["small"], "user": ann.email}
+    fields = {"models": ["small"], "user": ann.email}
     boost = {"amount": 5, "reason": "x"}
     answers = [
-        await admin.post("/api/v1/api-keys", json=wish | ends),
+        await admin.post("/api/v1/api-keys", json=fields | ends),
         await admin.patch(f"/api/v1/api-keys/{key}", json=ends),
         await admin.post("/api/v1/subscriptions", json={"model": "large", "user": ann.email} | ends),
         await admin.put("/api/v1/limits", json=limit | ends),
@@ -151,10 +153,10 @@ async def test_a_time_that_no_calendar_has_is_a_wrong_field(admin: httpx2.AsyncC
 async def test_an_address_of_one_machine_is_a_wrong_field(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool)
     await make_subscription(pool, ann, await make_model(pool))
-    wish = {"models": ["small"], "user": ann.email}
+    fields = {"models": ["small"], "user": ann.email}
 
-    scoped = await admin.post("/api/v1/api-keys", json=wish | {"allowed_ips": ["fe80::1%eth0"]})
-    mapped = await admin.post("/api/v1/api-keys", json=wish | {"allowed_ips": ["::ffff:10.0.0.0/104"]})
+    scoped = await admin.post("/api/v1/api-keys", json=fields | {"allowed_ips": ["fe80::1%eth0"]})
+    mapped = await admin.post("/api/v1/api-keys", json=fields | {"allowed_ips": ["::ffff:10.0.0.0/104"]})
 
     assert check_error(scoped, 422, "validation_failed")["fields"] != []
     assert mapped.json()["allowed_ips"] == ["10.0.0.0/8"]
@@ -183,8 +185,8 @@ async def test_no_owner_has_a_day_twice_by_another_time_zone(
     """A day's limit is spent an hour ago; where it has just been midnight, a day of its own has begun."""
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
-    wish = {"models": ["small"], "team": "red", "user": member.email}
-    key = (await admin.post("/api/v1/api-keys", json=wish, **his)).json()
+    fields = {"models": ["small"], "team": "red", "user": member.email}
+    key = (await admin.post("/api/v1/api-keys", json=fields, **his)).json()
     limit = {"level": "team", "id": "red", "kind": "requests", "window": "day", "amount": 1}
     await admin.put("/api/v1/limits", json=limit)
     now = datetime.now(UTC)
@@ -194,8 +196,8 @@ async def test_no_owner_has_a_day_twice_by_another_time_zone(
     await write_rows(pool, [make_usage_row(now - timedelta(minutes=61), **about)])
 
     async def is_let_in() -> bool:
-        told = await explain.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
-        return told.allowed
+        reported = await explain.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
+        return reported.allowed
 
     assert not await is_let_in()
     for me in (hers, his):
@@ -208,9 +210,9 @@ async def test_no_owner_has_a_day_twice_by_another_time_zone(
 async def test_an_owner_lists_the_keys_of_one_member(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
-    wish = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=wish | {"user": member.email}, **his)).json()["id"]
-    await admin.post("/api/v1/api-keys", json=wish, **hers)
+    fields = {"models": ["small"], "team": "red"}
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()["id"]
+    await admin.post("/api/v1/api-keys", json=fields, **hers)
     await make_subscription(pool, member, "small")
     await admin.post("/api/v1/api-keys", json={"models": ["small"]}, **his)
 

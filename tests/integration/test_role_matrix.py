@@ -28,12 +28,12 @@ async def list_routes(admin: httpx2.AsyncClient) -> list[str]:
 
 
 async def read_everything(pool: Pool) -> dict[str, list[str]]:
-    told = {}
+    reported = {}
     for row in await pool.fetch(TABLES):
         asked = f"SELECT to_jsonb(t) - 'last_used_at' - 'last_seen_at' AS row FROM {row['relname']} t"  # noqa: S608
         rows = await pool.fetch(asked)
-        told[row["relname"]] = sorted(str(found["row"]) for found in rows)
-    return told
+        reported[row["relname"]] = sorted(str(found["row"]) for found in rows)
+    return reported
 
 
 async def test_the_matrix_names_every_route_and_no_other(admin: httpx2.AsyncClient) -> None:

@@ -100,12 +100,12 @@ async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]
     rollup = next(rollup for rollup in ROLLUPS if rollup.table == table)
     sums = {}
     for record in await pool.fetch(f"SELECT * FROM {table}"):
-        told = {name: record[name] for name in SUMS}
+        reported = {name: record[name] for name in SUMS}
         for element in record.get("latencies", ()):
             measure, bucket = divmod(element >> 40, 256)
-            told[f"{('total', 'first')[measure]} {bucket}"] = element & (2**40 - 1)
-        if any(told.values()):
-            sums[tuple(record[name] for name in rollup.key)] = told
+            reported[f"{('total', 'first')[measure]} {bucket}"] = element & (2**40 - 1)
+        if any(reported.values()):
+            sums[tuple(record[name] for name in rollup.key)] = reported
     return sums
 
 
@@ -168,15 +168,15 @@ async def test_verify_names_what_a_replaced_estimate_has_left(pool: Pool, table:
     await pool.execute(f"UPDATE {table} SET counted_tokens = 5 WHERE ctid = {one}")
 
     differences = (await verify_ledger(pool, ADMIN, days=31)).differences
-    assert [table in told for *_, told in differences] == [True]
+    assert [table in reported for *_, reported in differences] == [True]
 
 
 async def test_latencies_of_very_many_calls_are_compared_to_the_last_one(pool: Pool) -> None:
-    most, code = 40_000_001, 307
-    told = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
-    whole = await pool.fetchval(told.format(_LATENCIES), [(code << COUNT_BITS) + most])
+    maximum, code = 40_000_001, 307
+    reported = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
+    whole = await pool.fetchval(reported.format(_LATENCIES), [(code << COUNT_BITS) + maximum])
 
-    assert whole == most * (code + 1) ** 3
+    assert whole == maximum * (code + 1) ** 3
 
 
 async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
@@ -195,6 +195,6 @@ async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
 async def test_postgres_and_python_have_the_same_buckets(pool: Pool) -> None:
     edges = sorted({ms for bound in BOUNDS for ms in (bound - 1, bound, bound + 1) if 0 <= ms < 2**31})
 
-    told = await pool.fetch("SELECT ms, latency_bucket(ms) AS bucket FROM unnest($1::integer[]) AS ms", edges)
+    reported = await pool.fetch("SELECT ms, latency_bucket(ms) AS bucket FROM unnest($1::integer[]) AS ms", edges)
 
-    assert {row["ms"]: row["bucket"] for row in told} == {ms: bucket_of(ms) for ms in edges}
+    assert {row["ms"]: row["bucket"] for row in reported} == {ms: bucket_of(ms) for ms in edges}

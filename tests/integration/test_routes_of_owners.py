@@ -48,13 +48,13 @@ async def test_what_is_for_admins_is_for_admins(admin: httpx2.AsyncClient, pool:
     ann = await make_user(pool)
     reader = {"headers": await login(pool, await make_user(pool, role="admin-readonly"))}
     me = {"headers": await login(pool, ann)}
-    wish = {"level": "user", "kind": "rpm", "amount": 5}
+    fields = {"level": "user", "kind": "rpm", "amount": 5}
     boost = {"amount": 5, "expires_at": "2099-01-31T12:00:00Z", "reason": "x"}
     for_admins = (
         ("POST", "/api/v1/admin/subscriptions/approve", {"subscription_ids": [1]}),
         ("PUT", "/api/v1/admin/settings", {"key_maximum_rpm": None}),
-        ("POST", "/api/v1/admin/limits/preview", wish),
-        ("POST", "/api/v1/admin/limits/apply", wish | {"token": "0" * 64}),
+        ("POST", "/api/v1/admin/limits/preview", fields),
+        ("POST", "/api/v1/admin/limits/apply", fields | {"token": "0" * 64}),
         ("POST", "/api/v1/admin/limits/1/boost", boost),
         ("POST", "/api/v1/teams", {"name": "red"}),
     )

@@ -16,7 +16,7 @@ from admin_programs import InTurn, start_admin_apis
 from conftest import Database, create_database, drop_database
 from factories import make_token, make_user
 from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
-from stand_ins import CatalogueServer
+from stand_ins import LiteLLMInfoServer
 
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.programs import Program
@@ -134,11 +134,11 @@ async def test_of_two_changes_at_once_with_one_tag_one_wins(browser: httpx2.Asyn
 
 
 async def test_the_openapi_document_is_true(
-    shared: Database, redis_url: str, catalogue_server: CatalogueServer, tmp_path: Path
+    shared: Database, redis_url: str, litellm_info_server: LiteLLMInfoServer, tmp_path: Path
 ) -> None:
-    catalogue_server.answer('{"data":[{"model_name":"team/small","model_info":{"input_cost_per_token":1e-6}}]}')
+    litellm_info_server.answer('{"data":[{"model_name":"team/small","model_info":{"input_cost_per_token":1e-6}}]}')
     (program,) = await start_admin_apis(
-        tmp_path, count=1, database_url=shared.app_url, redis_url=redis_url, litellm_url=catalogue_server.url
+        tmp_path, count=1, database_url=shared.app_url, redis_url=redis_url, litellm_url=litellm_info_server.url
     )
     command = [Path(sys.executable).with_name("schemathesis"), "run", f"{program.url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {TOKEN}", "--phases", "coverage,fuzzing"]

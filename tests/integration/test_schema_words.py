@@ -8,19 +8,19 @@ import pytest
 from conftest import Database
 
 from admin_api.storage import accounts, deliveries, models, sessions
-from gateway.domain import calls, limits, subscriptions, windows
+from gateway.domain import calls, limits, roles, subscriptions, windows
 
 WORDS = {
-    ("users", "role"): accounts.ROLES,
+    ("users", "role"): roles.ROLES,
     ("users", "status"): accounts.USER_STATUSES,
-    ("users", "assigned_role"): accounts.ROLES,
-    ("users", "group_role"): accounts.ROLES,
+    ("users", "assigned_role"): roles.ROLES,
+    ("users", "group_role"): roles.ROLES,
     ("users", "locale"): accounts.LOCALES,
     ("sessions", "provider"): sessions.PROVIDERS,
-    ("personal_tokens", "role"): accounts.ROLES,
+    ("personal_tokens", "role"): roles.ROLES,
     ("accounts", "kind"): accounts.ACCOUNT_KINDS,
     ("accounts", "status"): accounts.ACCOUNT_STATUSES,
-    ("team_members", "role"): accounts.TEAM_ROLES,
+    ("team_members", "role"): roles.TEAM_ROLES,
     ("model_prices", "source"): models.PRICE_SOURCES,
     ("subscriptions", "status"): subscriptions.STATUSES,
     ("limits", "level"): limits.LEVELS,

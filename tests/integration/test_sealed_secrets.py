@@ -13,11 +13,11 @@ from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
 from typer.testing import CliRunner
 
 from admin_api.cli.app import build_app
-from admin_api.encryption import SealError, SecretKeys
+from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.main import create_app
 from admin_api.operations.maintenance.secrets import rotate_secrets
 from admin_api.operations.notifications.channels import PURPOSE
-from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.storage.postgres import Pool
 
@@ -27,13 +27,13 @@ ME = "/api/v1/users/me"
 
 
 async def make(pool: Pool, keys: SecretKeys = OLD) -> str:
-    wish: dict[str, Any] = {"url": "https://hooks.example.com/x", "events": ["subscription.denied"]}
-    return (await create_webhook(pool, ADMIN, keys, ReceiverRules(), **wish)).secret
+    fields: dict[str, Any] = {"url": "https://hooks.example.com/x", "events": ["subscription.denied"]}
+    return (await create_webhook(pool, ADMIN, keys, WebhookURLRules(), **fields)).secret
 
 
 async def open_all(pool: Pool, keys: SecretKeys) -> list[str]:
     rows = await pool.fetch("SELECT id, secret FROM webhooks ORDER BY id")
-    return [keys.open(row["secret"], purpose=PURPOSE, row=row["id"]).decode() for row in rows]
+    return [keys.decrypt(row["secret"], purpose=PURPOSE, row=row["id"]).decode() for row in rows]
 
 
 async def run_command(database: Database, secret_keys: str, patch: pytest.MonkeyPatch, *arguments: str) -> Any:
@@ -83,7 +83,7 @@ async def test_rotation_seals_all_anew_and_the_old_key_may_go(pool: Pool) -> Non
 async def test_rotation_with_a_wrong_key_changes_nothing(pool: Pool) -> None:
     made = [await make(pool), await make(pool)]
 
-    with pytest.raises(SealError, match="version 1"):
+    with pytest.raises(EncryptionError, match="version 1"):
         await rotate_secrets(pool, ADMIN, NEW)
 
     assert await open_all(pool, OLD) == made
@@ -112,7 +112,7 @@ async def test_kept_answers_are_sealed_anew_too(
         ):
             again.append(await http.post(path, json={}, headers=LOGIN | key))
 
-    assert rotated == {"sealed_anew": 1}
+    assert rotated == {"encrypted_again": 1}
     assert again[0].json() == made.json()
     check_error(again[1], 409, "conflict")
     assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1

@@ -9,17 +9,17 @@ import pytest
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user
 
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitWish
+from admin_api.operations.limits.limits import LimitInput
 from admin_api.storage.limits import LimitRow
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS
 from gateway.storage.postgres import Pool
 
-RPM = LimitWish(kind="rpm", amount=5)
+RPM = LimitInput(kind="rpm", amount=5)
 
 
-async def set_on_key(pool: Pool, key_id: int, wish: LimitWish) -> LimitRow | None:
-    return await limits.set_limit(pool, ADMIN, wish, level="key", target=str(key_id), model=None, team=None)
+async def set_on_key(pool: Pool, key_id: int, fields: LimitInput) -> LimitRow | None:
+    return await limits.set_limit(pool, ADMIN, fields, level="key", target=str(key_id), model=None, team=None)
 
 
 async def test_setting_again_changes_the_same_row(pool: Pool) -> None:
@@ -51,8 +51,8 @@ async def test_however_many_set_it_at_once_there_is_one_row_and_it_is_the_last_o
 
 async def test_kinds_windows_shadows_and_temporary_limits_are_rows_of_their_own(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
-    tokens = LimitWish(kind="tokens", amount=1, window="day")
-    wishes = [
+    tokens = LimitInput(kind="tokens", amount=1, window="day")
+    bodies = [
         RPM,
         replace(RPM, shadow=True),
         replace(RPM, expires_at=datetime.now(UTC) + timedelta(days=1), reason="launch"),
@@ -61,9 +61,9 @@ async def test_kinds_windows_shadows_and_temporary_limits_are_rows_of_their_own(
         replace(tokens, window="month"),
     ]
 
-    ids = {row.id for wish in wishes if (row := await set_on_key(pool, key_id, wish))}
+    ids = {row.id for fields in bodies if (row := await set_on_key(pool, key_id, fields))}
 
-    assert len(ids) == len(wishes)
+    assert len(ids) == len(bodies)
 
 
 async def test_unlimited_removes_the_lasting_and_the_temporary_limit(pool: Pool) -> None:

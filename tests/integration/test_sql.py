@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from conftest import Database
 
+import admin_api.storage
 import gateway.storage
 from admin_api.storage import reconciliation
 
@@ -16,11 +17,12 @@ IS_STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|MERGE)\s", re.I
 
 def find_statements() -> dict[str, str]:
     statements: dict[str, str] = {}
-    for info in pkgutil.iter_modules(gateway.storage.__path__, "gateway.storage."):
-        module = import_module(info.name)
-        for name, value in vars(module).items():
-            if name.isupper() and isinstance(value, str) and IS_STATEMENT.match(value):
-                statements[f"{info.name.rsplit('.', 1)[1]}.{name}"] = value
+    for package in (gateway.storage, admin_api.storage):
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = import_module(info.name)
+            for name, value in vars(module).items():
+                if name.isupper() and isinstance(value, str) and IS_STATEMENT.match(value):
+                    statements[f"{info.name}.{name}"] = value
     return statements
 
 
@@ -28,8 +30,8 @@ STATEMENTS = find_statements()
 
 
 def test_the_search_finds_the_statements() -> None:
-    assert "limits.UPSERT_LIMIT" in STATEMENTS
-    assert "key_records.FIND_KEY_RECORD" in STATEMENTS
+    assert "admin_api.storage.limits.UPSERT_LIMIT" in STATEMENTS
+    assert "gateway.storage.key_records.FIND_KEY_RECORD" in STATEMENTS
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))

@@ -191,7 +191,7 @@ async def test_the_clock_ends_what_is_over_once_however_many_replicas_look(pool:
 
     now, history = await subscriptions.find_subscription(pool, READER, row.id)
     assert (early, sum(ended), now.status) == (0, 1, "expired")
-    assert [entry.actor for entry in history] == ["test", "clock"]
+    assert [entry.actor for entry in history] == ["test", "system"]
 
 
 async def test_an_expired_one_that_is_renewed_does_not_end_at_once_again(pool: Pool) -> None:

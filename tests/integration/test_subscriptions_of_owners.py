@@ -137,7 +137,7 @@ async def test_a_user_subscribes_himself_and_a_member_not_his_team(pool: Pool) -
     made = [await subscriptions.create_subscription(pool, owner_of(ann), model=m) for m in (open_model, restricted)]
 
     assert [(row.account_id, row.status) for row in made] == [(ann.account_id, "active"), (ann.account_id, "pending")]
-    for actor, wish, code in (
+    for actor, fields, code in (
         (owner_of(ann), {"model": "hidden"}, "not_found"),
         (owner_of(ann), {"model": open_model, "team": team.name}, "forbidden"),
         (owner_of(bob), {"model": open_model, "team": team.name}, "not_found"),
@@ -146,8 +146,8 @@ async def test_a_user_subscribes_himself_and_a_member_not_his_team(pool: Pool) -
         (owner_of(ann), {"model": open_model}, "conflict"),
     ):
         with pytest.raises(GatewayError) as caught:
-            await subscriptions.create_subscription(pool, actor, **wish)
-        assert caught.value.code == code, wish
+            await subscriptions.create_subscription(pool, actor, **fields)
+        assert caught.value.code == code, fields
     assert caught.value.details == {"id": made[0].id, "status": "active", "allowed": ["cancel"]}
 
 
@@ -182,8 +182,8 @@ async def test_many_are_decided_each_for_itself(pool: Pool, admin: httpx2.AsyncC
 
     body = answer.json()
     assert (answer.status_code, body["successful"], body["failed"]) == (200, 2, 2)
-    told = [(row["id"], row["status"], row["error"] and row["error"]["code"]) for row in body["rows"]]
-    assert told == [
+    reported = [(row["id"], row["status"], row["error"] and row["error"]["code"]) for row in body["rows"]]
+    assert reported == [
         (ids[0], "active", None),
         (ids[1], "active", None),
         (ids[2], "active", "conflict"),

@@ -38,8 +38,8 @@ async def test_every_quarter_of_a_window_counts_once(pool: Pool) -> None:
         day_ms = window_ms("day", zone, round(MIDNIGHT.timestamp() * 1000))[0]
         start, end = (datetime.fromtimestamp(day_ms / 1000, UTC) + n * QUARTER for n in (first, last))
         bounds = [round(moment.timestamp() * 1000) for moment in (start, end)]
-        (told,) = await sum_windows(pool, 1, [WindowSum("tokens", "k1", *bounds)])
-        if told != sum(row.counted_tokens for row in rows if start <= row.started_at < end):
+        (reported,) = await sum_windows(pool, 1, [WindowSum("tokens", "k1", *bounds)])
+        if reported != sum(row.counted_tokens for row in rows if start <= row.started_at < end):
             wrong.append((zone, first, last))
 
     assert wrong == []
@@ -59,9 +59,9 @@ async def test_a_long_window_is_read_by_the_day(pool: Pool) -> None:
         (DAYS, f"({begin} AT TIME ZONE 'UTC')::date + q", 96, days),
     ):
         values = {"account_id": "1", "started_at": at, "day": at, "user_id": "n", "api_key_id": "n", "model_id": "n"}
-        told = ", ".join(values.get(name, "'completed'") for name in rollup.key)
+        reported = ", ".join(values.get(name, "'completed'") for name in rollup.key)
         ones = ", ".join(str(each) for _ in SUMS)
-        about = {"table": rollup.table, "key": ", ".join(rollup.key), "sums": sums, "values": told, "ones": ones}
+        about = {"table": rollup.table, "key": ", ".join(rollup.key), "sums": sums, "values": reported, "ones": ones}
         await pool.execute(FILL.format(**about, last=count - 1))
     start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 

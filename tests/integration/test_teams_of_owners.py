@@ -65,19 +65,19 @@ async def test_an_id_tells_an_owner_nobodys_address(pool: Pool) -> None:
     await teams.add_member(pool, ADMIN, team, user=ann.email, role="owner")
     asked: dict[str, Any] = {"user": str(bob.id)}
 
-    told = []
+    reported = []
     for attempt in (
         teams.add_member(pool, owner_of(ann), team, **asked),
         teams.update_member(pool, owner_of(ann), team, **asked, role="owner"),
         teams.remove_member(pool, owner_of(ann), team, **asked),
         teams.find_member(pool, owner_of(ann), team, **asked),
-        keys.create_key(pool, owner_of(ann), PEPPERS, keys.KeyWish(models=["any"], team=team, **asked)),
+        keys.create_key(pool, owner_of(ann), PEPPERS, keys.KeyInput(models=["any"], team=team, **asked)),
     ):
         with pytest.raises(GatewayError) as caught:
             await attempt
-        told.append((caught.value.code, bob.email in caught.value.message))
+        reported.append((caught.value.code, bob.email in caught.value.message))
 
-    assert told == [("validation_failed", False), *[("not_found", False)] * 3, ("forbidden", False)]
+    assert reported == [("validation_failed", False), *[("not_found", False)] * 3, ("forbidden", False)]
     assert (await teams.add_member(pool, ADMIN, team, **asked)).email == bob.email
 
 

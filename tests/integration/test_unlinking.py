@@ -97,8 +97,8 @@ async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_
     assert inside.json()["id"] == was["id"]
     rows = await pool.fetch("SELECT user_id, subject FROM identities")
     assert [tuple(row) for row in rows] == [(was["id"], "ann-2")]
-    told = "SELECT target_id, old->>'issuer', old->>'subject' FROM audit_logs WHERE action = 'user.unlink'"
-    assert [tuple(row) for row in await pool.fetch(told)] == [(str(was["id"]), lying.url, "ann")]
+    reported = "SELECT target_id, old->>'issuer', old->>'subject' FROM audit_logs WHERE action = 'user.unlink'"
+    assert [tuple(row) for row in await pool.fetch(reported)] == [(str(was["id"]), lying.url, "ann")]
 
 
 async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Database, pool: Pool) -> None:

@@ -16,13 +16,13 @@ from usage_rows import TODAY, make_usage_row
 from admin_api.storage.usage.exports import DAY_KEY, ask_day
 from admin_api.storage.usage.queries import (
     PREPARE,
-    Question,
+    Query,
     ask_groups,
     ask_latencies,
     ask_sums,
     cut_buckets,
 )
-from admin_api.storage.usage.rollup_tables import Selection, family_of, family_with_latencies
+from admin_api.storage.usage.rollup_tables import Selection, tables_for, tables_with_latencies
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.domain.rollup_ranges import bounds_of_steps
 from gateway.storage.ledger.rollups import MODEL_QUARTER_HOURS, QUARTER_HOURS, ROLLUPS, SUMS
@@ -46,31 +46,31 @@ GROUPS = ("model", "key", "user", "account", "team", "ending", "error_class")
 TABLES = {rollup.table for rollup in ROLLUPS}
 
 
-def questions() -> Iterator[tuple[str, Question]]:
+def questions() -> Iterator[tuple[str, Query]]:
     for (who, whose), (what, filters) in product(WHOSE.items(), FILTERS.items()):
         selection = replace(RANGE, **whose, **filters)
         name = f"{who}, {what}"
-        if (family := family_of(selection)) is not None:
-            bounds = bounds_of_steps(selection.start, selection.end, "day", ZoneInfo("Asia/Kolkata"), most=200)
+        if (tables := tables_for(selection)) is not None:
+            bounds = bounds_of_steps(selection.start, selection.end, "day", ZoneInfo("Asia/Kolkata"), maximum=200)
             assert bounds is not None
             yield (
                 f"{name}: summary",
-                ask_sums(selection, family, cut_buckets(selection, family, bounds[:1] + bounds[-1:])),
+                ask_sums(selection, tables, cut_buckets(selection, tables, bounds[:1] + bounds[-1:])),
             )
-            yield f"{name}: series", ask_sums(selection, family, cut_buckets(selection, family, bounds))
-            yield f"{name}: latencies", ask_latencies(selection, family, None)
+            yield f"{name}: series", ask_sums(selection, tables, cut_buckets(selection, tables, bounds))
+            yield f"{name}: latencies", ask_latencies(selection, tables, None)
         for by in GROUPS:
-            if (family := family_of(selection, by)) is not None:
-                yield f"{name}: by {by}", ask_groups(selection, family, by, "cost", 100)
-            if (family := family_with_latencies(selection, by)) is not None:
-                yield f"{name}: latencies by {by}", ask_latencies(selection, family, by)
+            if (tables := tables_for(selection, by)) is not None:
+                yield f"{name}: by {by}", ask_groups(selection, tables, by, "cost", 100)
+            if (tables := tables_with_latencies(selection, by)) is not None:
+                yield f"{name}: latencies by {by}", ask_latencies(selection, tables, by)
         for after in (None, (3, 3, 3, 3, "completed", "none")):
             assert after is None or len(after) == len(DAY_KEY)
             page = ask_day(selection, TODAY.date(), after, 100)
-            yield f"{name}: export after {after}", Question(page.sql, page.arguments)
+            yield f"{name}: export after {after}", Query(page.sql, page.arguments)
 
 
-QUESTIONS = dict(questions())
+QUERIES = dict(questions())
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +121,13 @@ async def large(postgres: Postgres, template: str) -> Any:
     await drop_database(postgres, name)
 
 
-async def plan_of(pool: Pool, question: Question, *, by_index: bool = True) -> dict[str, Any]:
+async def plan_of(pool: Pool, query: Query, *, by_index: bool = True) -> dict[str, Any]:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(PREPARE)
         # Not by chance: on few rows reading all of a table may look cheaper.
         await connection.execute(f"SET LOCAL enable_seqscan = {'off' if by_index else 'on'}")
-        (told,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {question.sql}", *question.arguments)
-    plan: dict[str, Any] = json.loads(told)[0]["Plan"]
+        (reported,) = await connection.fetchrow(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.arguments)
+    plan: dict[str, Any] = json.loads(reported)[0]["Plan"]
     return plan
 
 
@@ -139,15 +139,15 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_there_are_questions_of_every_kind_and_of_every_rollup() -> None:
-    assert len(QUESTIONS) > 150
-    asked = " ".join(question.sql for question in QUESTIONS.values())
+    assert len(QUERIES) > 150
+    asked = " ".join(query.sql for query in QUERIES.values())
     assert {table for table in TABLES if f"{table} AS r" in asked} == TABLES
 
 
 async def test_every_question_reads_rollups_by_an_index_and_no_row_of_the_ledger(filled: Pool) -> None:
     wrong = {}
-    for name, question in QUESTIONS.items():
-        found = list(scans(await plan_of(filled, question)))
+    for name, query in QUERIES.items():
+        found = list(scans(await plan_of(filled, query)))
         assert found
         for scan in found:
             table, kind = scan.get("Relation Name", ""), scan["Node Type"]
@@ -161,8 +161,8 @@ async def test_every_question_reads_rollups_by_an_index_and_no_row_of_the_ledger
 async def test_postgres_never_chooses_to_read_all_of_a_large_rollup(large: Pool) -> None:
     """It did where pieces were joined: the bounds of a piece were guessed to hold for a ninth of the table."""
     wrong = {}
-    for name, question in QUESTIONS.items():
-        for scan in scans(await plan_of(large, question, by_index=False)):
+    for name, query in QUERIES.items():
+        for scan in scans(await plan_of(large, query, by_index=False)):
             table = scan.get("Relation Name", "")
             if table in ("usage_model_quarter_hours", "usage_quarter_hours") and scan["Node Type"] == "Seq Scan":
                 wrong[name] = table

@@ -25,10 +25,10 @@ from admin_api.storage.usage.rollup_tables import (
     EACH_BY_MODEL,
     EACH_FAILED,
     TOGETHER,
-    Family,
     GroupedBy,
+    RollupTables,
     Selection,
-    family_of,
+    tables_for,
 )
 from gateway.domain.calls import ENDINGS
 from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
@@ -112,9 +112,9 @@ def exact_percentile(latencies: list[int], share: float) -> int | None:
 def check_percentiles(counts: dict, latencies: list[int]) -> None:
     assert sum(counts.values()) == len(latencies)
     for share in (0.5, 0.9, 0.99):
-        told, exact = percentile(counts, share), exact_percentile(latencies, share)
-        assert (told is None) == (exact is None)
-        assert told is None or exact is None or abs(told - exact) <= (RELATIVE_ERROR + 1e-9) * exact
+        reported, exact = percentile(counts, share), exact_percentile(latencies, share)
+        assert (reported is None) == (exact is None)
+        assert reported is None or exact is None or abs(reported - exact) <= (RELATIVE_ERROR + 1e-9) * exact
 
 
 @settings(
@@ -137,21 +137,21 @@ async def test_every_question_is_answered_as_the_rows_are(
     asked = 0
     for selection in wanted:
         own = [row for row in rows if is_selected(row, selection)]
-        family = family_of(selection)
-        if family is not None:
+        tables = tables_for(selection)
+        if tables is not None:
             asked += 1
-            assert await sum_up(pool, selection, family) == added(own)
-            bounds = bounds_of_steps(selection.start, selection.end, step, ZoneInfo(zone), most=100)
+            assert await sum_up(pool, selection, tables) == added(own)
+            bounds = bounds_of_steps(selection.start, selection.end, step, ZoneInfo(zone), maximum=100)
             assert bounds is not None
-            by_time = await sum_by_time(pool, selection, family, bounds)
+            by_time = await sum_by_time(pool, selection, tables, bounds)
             assert by_time == [added([r for r in own if a <= r.started_at < b]) for a, b in pairwise(bounds)]
-            counts = (await count_latencies(pool, selection, family)).get(None)
+            counts = (await count_latencies(pool, selection, tables)).get(None)
             if counts:
                 check_percentiles(counts.total, [r.total_ms for r in own if r.estimated_why != "reaped"])
                 check_percentiles(counts.first_byte, [r.first_byte_ms for r in own if r.first_byte_ms is not None])
         for by, group_of in GROUPS.items():
-            if (family := family_of(selection, by)) is not None:
-                found = await sum_by(pool, selection, family, by, order="calls", limit=1000)
+            if (tables := tables_for(selection, by)) is not None:
+                found = await sum_by(pool, selection, tables, by, order="calls", limit=1000)
                 groups = {str(group_of(row)) for row in own}
                 expected = {g: added([r for r in own if str(group_of(r)) == g]) for g in groups}
                 assert dict(found.rows) == expected
@@ -160,7 +160,7 @@ async def test_every_question_is_answered_as_the_rows_are(
     assert asked
 
 
-EVERYBODY: dict[str, tuple[dict[str, Any], GroupedBy | None, Family]] = {
+EVERYBODY: dict[str, tuple[dict[str, Any], GroupedBy | None, RollupTables]] = {
     "all": ({}, None, ALL),
     "together": ({"endings": ["completed", "timeout"]}, "ending", TOGETHER),
     "each": ({}, "user", EACH),
@@ -173,13 +173,13 @@ EVERYBODY: dict[str, tuple[dict[str, Any], GroupedBy | None, Family]] = {
 @pytest.mark.parametrize("kind", EVERYBODY)
 async def test_a_question_about_everybody_counts_the_calls_at_its_edges_once(pool: Pool, kind: str) -> None:
     """At every bound of a piece there are calls: just before it, on it, just before a bound of quarters after it."""
-    filters, by, family = EVERYBODY[kind]
+    filters, by, tables = EVERYBODY[kind]
     ranges = [
         (EARLIEST + timedelta(days=3, hours=7, minutes=45), TODAY - timedelta(days=1, hours=4, minutes=15)),
         (EARLIEST + timedelta(days=23, hours=20, minutes=15), TODAY.replace(day=1) + timedelta(hours=10, minutes=30)),
     ]
-    pieces = [piece for start, end in ranges for piece in cut(start, end, list(family))]
-    bounds = {bound for piece in pieces for bound in (piece.start, piece.end)}
+    pieces = [range_ for start, end in ranges for range_ in cut(start, end, list(tables))]
+    bounds = {bound for range_ in pieces for bound in (range_.start, range_.end)}
     moments = [bound + near for bound in sorted(bounds) for near in (-timedelta(milliseconds=1), timedelta(0), QUARTER)]
     ways = [{}, {"ending": "timeout", "status": 504}, {"ending": "refused_upstream", "status": 429}]
     rows = [
@@ -189,18 +189,18 @@ async def test_a_question_about_everybody_counts_the_calls_at_its_edges_once(poo
         if EARLIEST <= moment < TODAY + timedelta(days=1)
     ]
     await write_rows(pool, rows)
-    assert {piece.grain for piece in pieces} == set(family)
-    assert {piece.sign for piece in pieces} == {1, -1}
+    assert {range_.grain for range_ in pieces} == set(tables)
+    assert {range_.sign for range_ in pieces} == {1, -1}
 
     for start, end in ranges:
         selection = Selection(start=start, end=end, **filters)
         own = [row for row in rows if is_selected(row, selection)]
-        assert family_of(selection, by) is family
+        assert tables_for(selection, by) is tables
         assert own
         if by is None:
-            assert await sum_up(pool, selection, family) == added(own)
+            assert await sum_up(pool, selection, tables) == added(own)
             continue
-        found = await sum_by(pool, selection, family, by, order="calls", limit=100)
+        found = await sum_by(pool, selection, tables, by, order="calls", limit=100)
         groups = {str(GROUPS[by](row)) for row in own}
         assert dict(found.rows) == {g: added([r for r in own if str(GROUPS[by](r)) == g]) for g in groups}
 
@@ -211,7 +211,7 @@ async def test_the_greatest_come_first_and_the_rest_is_in_the_total(pool: Pool) 
     await write_rows(pool, rows)
     selection = Selection(start=at - timedelta(days=1), end=TODAY, is_open=True)
 
-    found = await sum_by(pool, selection, family_of(selection, "model") or {}, "model", order="cost", limit=2)
+    found = await sum_by(pool, selection, tables_for(selection, "model") or {}, "model", order="cost", limit=2)
 
     assert [one for one, _ in found.rows] == ["5", "4"]
     assert (found.total.cost_nano_usd, found.number) == (150, 5)

@@ -57,12 +57,12 @@ async def town(pool: Pool) -> Town:
     made = {}
     for user in (ana, ben):
         await make_subscription(pool, user, "small")
-        wish = keys.KeyWish(models=["small"], user=user.email)
-        made[user.email.split("@")[0]] = (await keys.create_key(pool, ADMIN, PEPPERS, wish)).row
+        query = keys.KeyInput(models=["small"], user=user.email)
+        made[user.email.split("@")[0]] = (await keys.create_key(pool, ADMIN, PEPPERS, query)).row
     await subscriptions.create_subscription(pool, ADMIN, model="vendor/large", team=str(team.id))
     for user in (ana, ben):
-        wish = keys.KeyWish(models=["vendor/large"], user=user.email, team=str(team.id))
-        made[f"team {user.email.split('@')[0]}"] = (await keys.create_key(pool, ADMIN, PEPPERS, wish)).row
+        query = keys.KeyInput(models=["vendor/large"], user=user.email, team=str(team.id))
+        made[f"team {user.email.split('@')[0]}"] = (await keys.create_key(pool, ADMIN, PEPPERS, query)).row
     models = {row["name"]: row["id"] for row in await pool.fetch("SELECT id, name FROM models")}
     rows = []
     for calls, key in zip((1, 2, 4, 8), made.values(), strict=True):
@@ -73,17 +73,17 @@ async def town(pool: Pool) -> Town:
     return Town(ana, ben, cleo, team, made)
 
 
-async def calls_of(pool: Pool, actor: Actor, **wish: Any) -> int:
-    return (await reports.summarize(pool, actor, UsageFilter(**wish))).sums.calls
+async def calls_of(pool: Pool, actor: Actor, **query: Any) -> int:
+    return (await reports.summarize(pool, actor, UsageFilter(**query))).sums.calls
 
 
-async def groups_of(pool: Pool, actor: Actor, by: str, **wish: Any) -> dict[str | None, int]:
-    found = await reports.break_down(pool, actor, UsageFilter(**wish), by=by)
+async def groups_of(pool: Pool, actor: Actor, by: str, **query: Any) -> dict[str | None, int]:
+    found = await reports.break_down(pool, actor, UsageFilter(**query), by=by)
     return {group.name: group.sums.calls for group in found.groups}
 
 
-async def code_of(pool: Pool, actor: Actor, by: str | None = None, **wish: Any) -> str:
-    wanted = UsageFilter(**wish)
+async def code_of(pool: Pool, actor: Actor, by: str | None = None, **query: Any) -> str:
+    wanted = UsageFilter(**query)
     with pytest.raises(GatewayError) as caught:
         await (reports.break_down(pool, actor, wanted, by=by) if by else reports.summarize(pool, actor, wanted))
     return caught.value.code
@@ -134,13 +134,13 @@ async def test_of_a_team_members_see_the_whole_and_owners_each_person(pool: Pool
     assert await calls_of(pool, ana, team=team, key=town.keys["team ben"].id) == 8
     assert await code_of(pool, ana, team=team, key=town.keys["ben"].id) == "not_found"
     assert await code_of(pool, cleo, team=team) == "not_found"
-    for actor, wish, code in ((ben, UsageFilter(team=team), "forbidden"), (cleo, UsageFilter(team=team), "not_found")):
+    for actor, query, code in ((ben, UsageFilter(team=team), "forbidden"), (cleo, UsageFilter(team=team), "not_found")):
         with pytest.raises(GatewayError) as caught:
-            await exports.export_usage(pool, actor, wish, file_format="csv")
+            await exports.export_usage(pool, actor, query, file_format="csv")
         assert caught.value.code == code
         if actor is ben:
             with pytest.raises(GatewayError) as caught:
-                await reports.measure_latencies(pool, actor, wish, by="key")
+                await reports.measure_latencies(pool, actor, query, by="key")
             assert caught.value.code == "forbidden"
 
 
@@ -167,10 +167,10 @@ async def test_nobody_sees_nothing(pool: Pool, role: Any) -> None:
 
 async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool, town: Town) -> None:
     await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
-    wish = UsageFilter(team=str(town.team.id), since=AT - timedelta(days=2), until=AT + timedelta(hours=1))
+    query = UsageFilter(team=str(town.team.id), since=AT - timedelta(days=2), until=AT + timedelta(hours=1))
 
-    own = await reports.trace(pool, ADMIN, wish, step="day")
-    asked = await reports.trace(pool, ADMIN, replace(wish, time_zone="America/New_York"), step="day")
+    own = await reports.read_series(pool, ADMIN, query, step="day")
+    asked = await reports.read_series(pool, ADMIN, replace(query, time_zone="America/New_York"), step="day")
 
     assert own.time_zone == "Asia/Kolkata"
     assert {(p.start.hour, p.start.minute) for p in own.points[1:]} == {(18, 30)}
@@ -182,26 +182,26 @@ async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool
 
 async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) -> None:
     await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
-    wish = UsageFilter(key=town.keys["team ben"].id)
+    query = UsageFilter(key=town.keys["team ben"].id)
 
     for actor in (ADMIN, town.actor("ben")):
-        series = await reports.trace(pool, actor, wish, step="day")
+        series = await reports.read_series(pool, actor, query, step="day")
         assert series.time_zone == "Asia/Kolkata"
         assert {(point.start.hour, point.start.minute) for point in series.points[1:]} == {(18, 30)}
         assert sum(point.sums.calls for point in series.points) == 8
 
 
 async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -> None:
-    wish = UsageFilter(since=AT + timedelta(minutes=1), until=AT + timedelta(minutes=2))
+    query = UsageFilter(since=AT + timedelta(minutes=1), until=AT + timedelta(minutes=2))
 
-    found = await reports.summarize(pool, ADMIN, wish)
+    found = await reports.summarize(pool, ADMIN, query)
 
     assert (found.since, found.until) == (AT, AT + timedelta(minutes=15))
     assert found.sums.calls == 15
 
 
 @pytest.mark.parametrize(
-    ("wish", "by", "code"),
+    ("query", "by", "code"),
     [
         ({"since": AT, "until": AT}, None, "validation_failed"),
         ({"since": AT.replace(tzinfo=None)}, None, "validation_failed"),
@@ -218,12 +218,12 @@ async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -
         ({}, "colour", "validation_failed"),
     ],
 )
-async def test_what_can_not_be_told_is_an_error(pool: Pool, wish: dict[str, Any], by: str | None, code: str) -> None:
-    assert await code_of(pool, ADMIN, by, **wish) == code
+async def test_what_can_not_be_told_is_an_error(pool: Pool, query: dict[str, Any], by: str | None, code: str) -> None:
+    assert await code_of(pool, ADMIN, by, **query) == code
 
 
-async def read(pool: Pool, actor: Actor, file_format: str, detail: str = "days", **wish: Any) -> str:
-    export = await exports.export_usage(pool, actor, UsageFilter(**wish), file_format=file_format, detail=detail)
+async def read(pool: Pool, actor: Actor, file_format: str, detail: str = "days", **query: Any) -> str:
+    export = await exports.export_usage(pool, actor, UsageFilter(**query), file_format=file_format, detail=detail)
     return b"".join([part async for part in usage_files.parts_of(export)]).decode()
 
 
@@ -303,14 +303,14 @@ async def test_what_litellm_served_is_told_to_no_user(pool: Pool, town: Town) ->
     team = {"team": str(town.team.id)}
 
     served = {}
-    for name, actor, wish in (
+    for name, actor, query in (
         ("admin", ADMIN, team),
         ("reader", READER, team),
         ("owner", town.actor("ana"), team),
         ("user", town.actor("ben"), {}),
     ):
         for file_format in ("csv", "json"):
-            file = await read(pool, actor, file_format, "calls", **wish)
+            file = await read(pool, actor, file_format, "calls", **query)
             served[name, file_format] = file.count("azure/backend-7")
             assert "model_served" in file
 

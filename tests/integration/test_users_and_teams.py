@@ -141,13 +141,13 @@ async def test_a_member_who_leaves_loses_his_keys_in_the_team_and_no_others(pool
     team = await make_team(pool, ann, bob)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
     await subscriptions.create_subscription(pool, ADMIN, model=model, user=ann.email)
-    wishes = [
-        keys.KeyWish(models=[model], user=ann.email, team=team.name),
-        keys.KeyWish(models=[model], user=bob.email, team=team.name),
-        keys.KeyWish(models=[model], user=ann.email),
-        keys.KeyWish(models=[model], team=team.name),
+    bodies = [
+        keys.KeyInput(models=[model], user=ann.email, team=team.name),
+        keys.KeyInput(models=[model], user=bob.email, team=team.name),
+        keys.KeyInput(models=[model], user=ann.email),
+        keys.KeyInput(models=[model], team=team.name),
     ]
-    made = [(await keys.create_key(pool, ADMIN, PEPPERS, wish)).row.id for wish in wishes]
+    made = [(await keys.create_key(pool, ADMIN, PEPPERS, fields)).row.id for fields in bodies]
 
     revoked = await teams.remove_member(pool, ADMIN, team.name, user=ann.email)
 

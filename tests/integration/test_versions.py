@@ -76,14 +76,14 @@ async def key(_: httpx2.AsyncClient, pool: Pool) -> Thing:
 
 
 async def limit(admin: httpx2.AsyncClient, pool: Pool) -> Thing:
-    wish = {"level": "key", "id": (await make_key(pool)).row.id, "kind": "rpm", "amount": 1000}
-    path = f"/api/v1/limits/{(await admin.put('/api/v1/limits', json=wish)).json()['id']}"
-    return Thing(path, lambda n: wish | {"amount": n + 1}, "PUT", "/api/v1/limits", delete=path)
+    fields = {"level": "key", "id": (await make_key(pool)).row.id, "kind": "rpm", "amount": 1000}
+    path = f"/api/v1/limits/{(await admin.put('/api/v1/limits', json=fields)).json()['id']}"
+    return Thing(path, lambda n: fields | {"amount": n + 1}, "PUT", "/api/v1/limits", delete=path)
 
 
 async def webhook(admin: httpx2.AsyncClient, _: Pool) -> Thing:
-    wish = {"url": "https://hooks.example.com", "events": ["subscription.active"]}
-    path = f"/api/v1/webhooks/{(await admin.post('/api/v1/webhooks', json=wish)).json()['id']}"
+    fields = {"url": "https://hooks.example.com", "events": ["subscription.active"]}
+    path = f"/api/v1/webhooks/{(await admin.post('/api/v1/webhooks', json=fields)).json()['id']}"
     moves = {f"{path}/secret": {}}
     return Thing(path, lambda n: {"url": f"https://hooks.example.com/{n}"}, delete=path, moves=moves)
 
@@ -99,9 +99,9 @@ async def subscription(admin: httpx2.AsyncClient, pool: Pool) -> Thing:
 
 
 async def provider_key(admin: httpx2.AsyncClient, _: Pool) -> Thing:
-    path, wish = "/api/v1/admin/provider-keys/OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"}
-    await admin.put(path, json=wish)
-    return Thing(path, lambda n: wish | {"provider": f"openai {n}"}, "PUT", delete=path)
+    path, fields = "/api/v1/admin/provider-keys/OPENAI", {"provider": "openai", "value": "sk-0123456789abcdef"}
+    await admin.put(path, json=fields)
+    return Thing(path, lambda n: fields | {"provider": f"openai {n}"}, "PUT", delete=path)
 
 
 ALL = (user, team, member, model, key, limit, webhook, settings, subscription, provider_key)
@@ -124,7 +124,7 @@ async def count_changes(pool: Pool) -> int:
 
 def test_every_change_of_a_thing_takes_if_match(admin_app: FastAPI) -> None:
     paths = admin_app.openapi()["paths"]
-    taking, told, shown, without = set(), set(), set(), set()
+    taking, reported, shown, without = set(), set(), set(), set()
     for path, methods in paths.items():
         for method, about in methods.items():
             route = f"{method.upper()} {path}"
@@ -133,13 +133,13 @@ def test_every_change_of_a_thing_takes_if_match(admin_app: FastAPI) -> None:
             elif method in ("patch", "put", "delete"):
                 without.add(route)
             if "412" in about["responses"]:
-                told.add(route)
+                reported.add(route)
             if method == "get" and "ETag" in about["responses"].get("200", {}).get("headers", {}):
                 shown.add(path)
 
     assert without == set(WITHOUT)
     assert {route.removeprefix("POST ") for route in taking if route.startswith("POST")} == MOVES
-    assert taking == told
+    assert taking == reported
     # Whatever can be changed so can be read with its ETag: at its own place, or, a limit, at that of its id.
     changed = {route.split(" ")[1] for route in taking} - MOVES
     assert changed - {"/api/v1/limits"} <= shown
@@ -227,9 +227,9 @@ async def test_what_is_no_tag_is_a_clear_error(admin: httpx2.AsyncClient, pool: 
 
 
 async def test_a_limit_is_not_made_where_one_was_expected(admin: httpx2.AsyncClient, pool: Pool) -> None:
-    wish = {"level": "key", "id": (await make_key(pool)).row.id, "kind": "rpm", "amount": 5}
-    refused = [await admin.put("/api/v1/limits", json=wish, headers={"if-match": tag}) for tag in ("*", '"x"')]
-    removed = await admin.put("/api/v1/limits", json=wish | {"amount": "unlimited"}, headers={"if-match": "*"})
+    fields = {"level": "key", "id": (await make_key(pool)).row.id, "kind": "rpm", "amount": 5}
+    refused = [await admin.put("/api/v1/limits", json=fields, headers={"if-match": tag}) for tag in ("*", '"x"')]
+    removed = await admin.put("/api/v1/limits", json=fields | {"amount": "unlimited"}, headers={"if-match": "*"})
 
     for answer in (*refused, removed):
         check_error(answer, 412, "precondition_failed")

@@ -8,17 +8,17 @@ from factories import ADMIN, make_user
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.notifications.channels import Sender
-from admin_api.operations.notifications.webhook_urls import ReceiverRules
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse(SECRET_KEYS)
-WISH = {"url": "https://hooks.example.com/x", "events": ["limit.threshold_reached"]}
+INPUT = {"url": "https://hooks.example.com/x", "events": ["limit.threshold_reached"]}
 
 
 async def test_the_secret_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
-    made = await admin.post("/api/v1/webhooks", json=WISH | {"user": user.email})
+    made = await admin.post("/api/v1/webhooks", json=INPUT | {"user": user.email})
     body = made.json()
     path = f"/api/v1/webhooks/{body['id']}"
 
@@ -39,17 +39,17 @@ async def test_the_secret_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -
 
 
 @pytest.mark.parametrize(
-    "wish",
-    [WISH | {"url": "http://hooks.example.com"}, WISH | {"events": []}, WISH | {"events": ["nothing"]},
-     WISH | {"user": "1", "team": "1"}],
+    "fields",
+    [INPUT | {"url": "http://hooks.example.com"}, INPUT | {"events": []}, INPUT | {"events": ["nothing"]},
+     INPUT | {"user": "1", "team": "1"}],
 )  # fmt: skip
-async def test_a_wrong_wish_is_refused(admin: httpx2.AsyncClient, wish: dict[str, object]) -> None:
-    check_error(await admin.post("/api/v1/webhooks", json=wish), 422, "validation_failed")
+async def test_a_wrong_wish_is_refused(admin: httpx2.AsyncClient, fields: dict[str, object]) -> None:
+    check_error(await admin.post("/api/v1/webhooks", json=fields), 422, "validation_failed")
 
 
 async def test_a_message_to_a_private_address_is_not_sent(pool: Pool) -> None:
-    wish = {"url": "https://localhost:1/x", "events": ["subscription.denied"]}
-    await create_webhook(pool, ADMIN, KEYS, ReceiverRules(), **wish)  # type: ignore[arg-type]  # a wish
+    fields = {"url": "https://localhost:1/x", "events": ["subscription.denied"]}
+    await create_webhook(pool, ADMIN, KEYS, WebhookURLRules(), **fields)  # type: ignore[arg-type]  # a wish
     await pool.execute(
         "INSERT INTO deliveries (channel, webhook_id, event, payload) SELECT 'webhook', id, 'x', '{}' FROM webhooks"
     )

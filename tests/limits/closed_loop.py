@@ -38,7 +38,7 @@ START_MS: Final = 1_778_673_600_000
 MINUTE_MS: Final = 60_000
 # The first minute spends what a full bucket holds, and teaches.
 FROM_MINUTE, MINUTES = 1, 11
-HANG_UPS: Final = 0.05
+DISCONNECTS: Final = 0.05
 # A guess of the prompt's tokens is this far off, in parts of what they are.
 GUESS: Final = (0.4, 1.5)
 STRETCHES: Final = (1, 2, 3, 5, 10)
@@ -146,7 +146,7 @@ def _under_way(calls: list[Admitted], amounts: list[int]) -> list[int]:
     return sums
 
 
-class ToldExactly(Turns):
+class ExactEstimates(Turns):
     """Everyone is told the same moment: when the call would fit if nobody else came."""
 
     def wait_s(self, limit_id: int, now_s: float, least_s: float, alone_s: float) -> float:
@@ -200,7 +200,7 @@ class Simulation:
         async def seed(record: KeyRecord, plan: object, missing: Sequence[int]) -> None:
             raise AssertionError("a bucket needs no seed")
 
-        turns = ToldExactly if "turns" in self.load.without else Turns
+        turns = ExactEstimates if "turns" in self.load.without else Turns
         return Admission(
             self._counters,
             self._ids,
@@ -257,7 +257,7 @@ class Simulation:
             return
         self.run.waits_s.append((self.now_ms - since_ms) / 1000)
         length_s = min(60.0, max(1.0, usage.completion_tokens / self.load.tokens_per_s))
-        hangs_up = self._chance.random() < HANG_UPS
+        hangs_up = self._chance.random() < DISCONNECTS
         if hangs_up:
             share = self._chance.random()
             length_s *= share
@@ -272,8 +272,8 @@ class Simulation:
         self._at(end_ms, end)
 
     def _come_back(self, refused: LimitExceeded, call: Call, usage: Usage, since_ms: int) -> None:
-        told = refused.error.headers.get("retry-after-ms")
-        if told is None:
+        reported = refused.error.headers.get("retry-after-ms")
+        if reported is None:
             self.run.never_fit += 1
             self._at(self.now_ms + 1000, self._new_call)
             return
@@ -282,7 +282,7 @@ class Simulation:
         async def again() -> None:
             await self._ask(call, usage, since_ms)
 
-        self._at(self.now_ms + int(told), again)
+        self._at(self.now_ms + int(reported), again)
 
     async def _settle(self, gateway: Admission, reservation: Reservation, usage: Usage, *, learns: bool) -> None:
         tokens = usage.total_tokens

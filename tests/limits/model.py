@@ -17,10 +17,10 @@ UNITS = 60_000
 LEASE_MS = 60_000
 CLAIM_MS = 60_000
 KEEP_MS = 7 * 24 * 3600 * 1000
-MOST_SKEW_MS = 5_000
+MAX_SKEW_MS = 5_000
 
 Kind = Literal["rpm", "tpm", "concurrency", "requests", "tokens", "cost"]
-KIND_OF_LETTER: dict[str, Kind] = {
+KIND_OF_CODE: dict[str, Kind] = {
     "r": "rpm",
     "t": "tpm",
     "c": "concurrency",
@@ -31,7 +31,7 @@ KIND_OF_LETTER: dict[str, Kind] = {
 
 
 def kind_of(name: str) -> Kind:
-    return KIND_OF_LETTER[name[0]]
+    return KIND_OF_CODE[name[0]]
 
 
 def scope_of(name: str) -> str:
@@ -129,7 +129,7 @@ class Account:
         """Takes from all limits or from none. Whether a sweep is due is left to the test."""
         if mode != "look" and request_id in self.leases:
             return ReserveReply("repeated", now, False)
-        if mode == "take" and abs(start_ms - now) > MOST_SKEW_MS:
+        if mode == "take" and abs(start_ms - now) > MAX_SKEW_MS:
             return ReserveReply("clock_skew", now, False)
         looks = [self._look(now, e, estimate, start_ms) for e in entries]
         if mode != "force" and "late" in looks:
@@ -419,9 +419,9 @@ def _want(entry: Entry, estimate: Estimate, room: int | None = None) -> int:
     kind = kind_of(entry.field)
     if kind not in ("tpm", "tokens", "cost"):
         return 1
-    prompt, completion, most = estimate.cost if kind == "cost" else estimate.tokens
+    prompt, completion, upper_bound = estimate.cost if kind == "cost" else estimate.tokens
     if entry.maximum:
-        return most
+        return upper_bound
     if room is None or prompt + completion == 0:
         return prompt + completion
     return max(1, prompt + min(completion, max(0, room - prompt)))

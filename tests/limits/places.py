@@ -19,7 +19,7 @@ from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway.domain.grants import Grant
 from gateway.domain.ids import milliseconds_of, uuid7
 from gateway.domain.limits import WINDOWED_KINDS, Kind, Level, Limit
-from gateway.domain.reservation_plan import Plan, make_plan
+from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.storage.counters.layout import Lease, pack_entries, read_counter, read_lease
 from gateway.storage.counters.scripts import (
     HASH_NAME,
@@ -187,8 +187,8 @@ class Bench:
     def new_id(self, start_ms: int | None = None) -> UUID:
         return uuid7(self.now if start_ms is None else start_ms, next(self._numbers).to_bytes(10))
 
-    def plan(self, limits: Sequence[Limit], at_ms: int | None = None) -> Plan:
-        return make_plan(
+    def plan(self, limits: Sequence[Limit], at_ms: int | None = None) -> ReservationPlan:
+        return make_reservation_plan(
             grant_of(limits, self.scopes), self.time_zone, self.epoch, self.now if at_ms is None else at_ms
         )
 

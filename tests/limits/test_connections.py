@@ -82,8 +82,8 @@ async def until_connected(scripts: Scripts) -> None:
             await asyncio.sleep(0.01)
 
 
-async def until_answered(ask: Callable[[], Awaitable[T]], *, patience_s: float = 10) -> T:
-    async with asyncio.timeout(patience_s):
+async def until_answered(ask: Callable[[], Awaitable[T]], *, wait_s: float = 10) -> T:
+    async with asyncio.timeout(wait_s):
         while True:
             with suppress(RedisUnavailable):
                 return await ask()
@@ -164,10 +164,10 @@ async def test_scripts_that_were_flushed_are_sent_whole(server: Valkey) -> None:
 async def test_each_run_of_a_server_is_told(server: Valkey) -> None:
     runs: list[str] = []
 
-    async def told(run_id: str) -> None:
+    async def reported(run_id: str) -> None:
         runs.append(run_id)
 
-    scripts = connect(server.url(), SCRIPTS, timeout_s=1, on_connect=told)
+    scripts = connect(server.url(), SCRIPTS, timeout_s=1, on_connect=reported)
     await scripts.open()
     server.stop()
     server.start()
@@ -206,10 +206,10 @@ def test_a_cluster_starts_beside_outgoing_connections_on_high_ports(tmp_path: Pa
 async def test_each_primary_of_a_cluster_tells_its_run(cluster: ValkeyCluster) -> None:
     runs: list[str] = []
 
-    async def told(run_id: str) -> None:
+    async def reported(run_id: str) -> None:
         runs.append(run_id)
 
-    scripts = connect(cluster.url, SCRIPTS, timeout_s=1, on_connect=told)
+    scripts = connect(cluster.url, SCRIPTS, timeout_s=1, on_connect=reported)
     await scripts.open()
     await scripts.close()
 
@@ -301,15 +301,15 @@ async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluste
     await bench.seed(limit)
     source = owner_of(cluster, bench.account)
     target = next(node for node in cluster.nodes if node is not source)
-    open_calls, most, is_moving = 0, 0, True
+    open_calls, maximum, is_moving = 0, 0, True
 
     async def caller(gateway: int) -> None:
-        nonlocal open_calls, most
+        nonlocal open_calls, maximum
         while is_moving:
             request_id = bench.new_id()
             if (await bench.ask(limit, request_id=request_id, gateway=gateway)).status == "taken":
                 open_calls += 1
-                most = max(most, open_calls)
+                maximum = max(maximum, open_calls)
                 await asyncio.sleep(0.001)
                 open_calls -= 1
                 assert await bench.settle(request_id, gateway=gateway)
@@ -319,7 +319,7 @@ async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluste
     is_moving = False
     await asyncio.gather(*callers)
 
-    assert most == 5
+    assert maximum == 5
     assert await bench.left(limit) == 5
 
 
@@ -366,11 +366,11 @@ async def test_a_primary_that_hangs_stops_its_own_accounts_only_and_nothing_runs
 async def test_a_primary_that_comes_back_empty_is_used_again_and_told_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
-    async def told(run_id: str) -> None:
+    async def reported(run_id: str) -> None:
         runs.append(run_id)
 
     with ValkeyCluster(tmp_path) as cluster:
-        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=told)
+        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=reported)
         await scripts.open()
         bench = Place(cluster.nodes, [scripts]).new_account()
         limit = limit_of("requests", 100)
@@ -391,11 +391,11 @@ async def test_a_primary_that_comes_back_empty_is_used_again_and_told_as_a_new_r
 async def test_a_replica_that_takes_over_is_found_and_told_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
-    async def told(run_id: str) -> None:
+    async def reported(run_id: str) -> None:
         runs.append(run_id)
 
     with ValkeyCluster(tmp_path) as cluster:
-        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=told)
+        scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=reported)
         await scripts.open()
         bench = Place(cluster.nodes, [scripts]).new_account()
         limit = limit_of("requests", 100)
@@ -403,7 +403,7 @@ async def test_a_replica_that_takes_over_is_found_and_told_as_a_new_run(tmp_path
         primary = owner_of(cluster, bench.account)
         with cluster.replica_of(primary):
             primary.stop()
-            left = await until_answered(lambda: bench.left(limit), patience_s=30)
+            left = await until_answered(lambda: bench.left(limit), wait_s=30)
             taken = await until_answered(lambda: bench.ask(limit))
         await scripts.close()
 

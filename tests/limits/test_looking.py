@@ -6,7 +6,7 @@ import pytest
 from places import Bench, Place, grant_of, limit_of, opened, started
 
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.reservation_plan import Plan
+from gateway.domain.reservation_plan import ReservationPlan
 from gateway.domain.windows import window_ms
 from gateway.storage.counters.state import LimitState
 
@@ -55,5 +55,5 @@ def record(bench: Bench, grant: Grant) -> KeyRecord:
 class Unasked:
     """Seeds nothing: no counter is missing."""
 
-    async def seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
+    async def seed(self, record: KeyRecord, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
         raise AssertionError(f"asked for {indexes}")

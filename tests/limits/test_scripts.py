@@ -437,22 +437,22 @@ async def test_reaping_frees_the_slot_and_leaves_the_estimate_charged(bench: Ben
 
 async def test_what_a_reaped_call_is_charged_is_what_its_row_says(bench: Bench) -> None:
     """However much was reserved: what there was room for, or the most there could be."""
-    cut, most = limit_of("tokens", 30), limit_of("cost", 1000, "user", reserve="maximum")
+    cut, upper_bound = limit_of("tokens", 30), limit_of("cost", 1000, "user", reserve="maximum")
     rate = limit_of("tpm", 60_000, reserve="maximum")
-    await bench.take(cut, most, rate, tokens=(10, 500, 900), cost=(10, 70, 900))
-    assert [await bench.left(limit) for limit in (cut, most, rate)] == [0, 100, 59_100]
+    await bench.take(cut, upper_bound, rate, tokens=(10, 500, 900), cost=(10, 70, 900))
+    assert [await bench.left(limit) for limit in (cut, upper_bound, rate)] == [0, 100, 59_100]
     (request_id,) = (await bench.state())[0].leases
     bench.now += LEASE_MS
     await bench.take(rate, tokens=(0, 0, 50_000))
     (lease,) = (await bench.counters.sweep(bench.account))[1]
     await bench.counters.reap(bench.account, request_id)
 
-    used = [await bench.counter(limit) for limit in (cut, most)]
+    used = [await bench.counter(limit) for limit in (cut, upper_bound)]
     assert [c.used for c in used if isinstance(c, Window)] == [510, 80]
     assert (lease.prompt_tokens + lease.completion_tokens, lease.nano_usd) == (510, 80)
     assert await bench.left(rate) == 10_390
     await bench.settle(request_id, tokens=20, cost=20)
-    assert [await bench.left(limit) for limit in (cut, most, rate)] == [10, 980, 10_880]
+    assert [await bench.left(limit) for limit in (cut, upper_bound, rate)] == [10, 980, 10_880]
 
 
 async def test_what_arrives_after_it_was_given_back_takes_nothing(bench: Bench) -> None:
@@ -691,7 +691,7 @@ async def test_no_slot_leaks_whatever_way_calls_end(bench: Bench, seed: int) -> 
     chance = random.Random(seed)
     slots = [limit_of("concurrency", 30, level) for level in LEVELS]
     open_calls: list[UUID] = []
-    most = 0
+    upper_bound = 0
     for _ in range(60):
         ids = [bench.new_id() for _ in range(4)]
         calls = [
@@ -699,7 +699,7 @@ async def test_no_slot_leaks_whatever_way_calls_end(bench: Bench, seed: int) -> 
             for n, i in enumerate(ids)
         ]
         open_calls += [i for i, reply in zip(ids, await asyncio.gather(*calls), strict=True) if reply.status == "taken"]
-        most = max(most, 30 - await bench.left(slots[0]))
+        upper_bound = max(upper_bound, 30 - await bench.left(slots[0]))
         bench.now += chance.randrange(0, 4_000)
         for request_id in [i for i in open_calls if chance.random() < 0.3]:
             open_calls.remove(request_id)
@@ -715,7 +715,7 @@ async def test_no_slot_leaks_whatever_way_calls_end(bench: Bench, seed: int) -> 
     bench.now += 75_000
     await bench.sweep_and_reap()
 
-    assert 5 < most <= 30
+    assert 5 < upper_bound <= 30
     assert [await bench.left(limit) for limit in slots] == [30] * 5
 
 
@@ -799,10 +799,10 @@ async def test_of_five_calls_of_130_tokens_a_key_of_100_a_minute_admits_one_and_
 ) -> None:
     limit = limit_of("tpm", 100)
     prompt, completion = 30, 100
-    most = bench.plan([limit]).most_completion
-    assert most is not None
+    upper_bound = bench.plan([limit]).max_completion
+    assert upper_bound is not None
     ids = [bench.new_id() for _ in range(5)]
-    tokens = (prompt, min(completion, most), 0)
+    tokens = (prompt, min(completion, upper_bound), 0)
     replies = await asyncio.gather(*(bench.reserve(limit, request_id=i, tokens=tokens) for i in ids))
     admitted = [i for i, reply in zip(ids, replies, strict=True) if reply.status == "taken"]
 
@@ -894,13 +894,13 @@ async def test_what_is_used_is_never_more_than_the_limit_and_what_calls_in_fligh
         nonlocal used, beyond
         for _ in range(12):
             prompt, completion = chance.randrange(1, 60), chance.randrange(1, 200)
-            most = prompt + 400
-            size = (prompt, completion, most)
+            upper_bound = prompt + 400
+            size = (prompt, completion, upper_bound)
             request_id = bench.new_id()
             reply = await bench.reserve(limit, gateway=gateway, request_id=request_id, tokens=size, cost=size)
             if reply.status == "taken":
                 await asyncio.sleep(chance.random() / 1000)
-                really = min(most, prompt + round(chance.lognormvariate(4.5, 1)))
+                really = min(upper_bound, prompt + round(chance.lognormvariate(4.5, 1)))
                 await bench.settle(request_id, tokens=really, cost=really, gateway=gateway)
                 used += really
                 beyond += max(0, really - reply.takings[0].want)

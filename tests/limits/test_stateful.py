@@ -30,7 +30,7 @@ from places import SERVERS, PlainScripts, drive, grant_of, limit_of, read_accoun
 
 from gateway.domain.ids import uuid7
 from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
-from gateway.domain.reservation_plan import Plan, make_plan
+from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage.counters.layout import pack_entries
 from gateway.storage.counters.scripts import HASH_NAME, Counters, Estimate, Mode, SeedEntry, Settlement
@@ -159,9 +159,11 @@ def shares_counter(one: Limit, other: Limit) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in ("scope", "kind", "window"))
 
 
-def plan_of(record: Record, scopes: tuple[str, ...], at_ms: int) -> Plan:
+def plan_of(record: Record, scopes: tuple[str, ...], at_ms: int) -> ReservationPlan:
     limits = [replace(one, epoch=one.epoch + record.runs) for one in record.limits if one.scope in scopes]
-    return make_plan(grant_of(limits, " ".join(scopes)), record.time_zone, record.epoch + record.runs, at_ms)
+    return make_reservation_plan(
+        grant_of(limits, " ".join(scopes)), record.time_zone, record.epoch + record.runs, at_ms
+    )
 
 
 ENDS: dict[str, Any] = {

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sdk.calls import RETRIES, Asked, Seen
 from sdk.node_program import NodeProgram
 
-PATIENCE_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 
 Ask = Callable[[Asked], Seen]
 
@@ -23,9 +23,7 @@ Ask = Callable[[Asked], Seen]
 def ask_openai(asked: Asked) -> Seen:
     """`create`, whole or streamed."""
     messages: Any = [{"role": "user", "content": asked.prompt}]
-    with openai.OpenAI(
-        base_url=f"{asked.url}/v1", api_key=asked.key, max_retries=RETRIES, timeout=PATIENCE_S
-    ) as client:
+    with openai.OpenAI(base_url=f"{asked.url}/v1", api_key=asked.key, max_retries=RETRIES, timeout=TIMEOUT_S) as client:
         calls = client.chat.completions
         try:
             if not asked.stream:
@@ -65,7 +63,7 @@ def ask_langchain(asked: Asked) -> Seen:
 @contextmanager
 def new_chat_model(asked: Asked) -> Iterator[langchain_openai.ChatOpenAI]:
     """LangChain's model for this call."""
-    with openai.DefaultHttpxClient(timeout=PATIENCE_S) as http:
+    with openai.DefaultHttpxClient(timeout=TIMEOUT_S) as http:
         yield langchain_openai.ChatOpenAI(
             base_url=f"{asked.url}/v1",
             api_key=SecretStr(asked.key),
@@ -80,7 +78,7 @@ def new_chat_model(asked: Asked) -> Iterator[langchain_openai.ChatOpenAI]:
 def ask_anthropic(asked: Asked) -> Seen:
     """`messages.create`, or `messages.stream`."""
     messages: Any = [{"role": "user", "content": asked.prompt}]
-    with anthropic.Anthropic(base_url=asked.url, api_key=asked.key, max_retries=RETRIES, timeout=PATIENCE_S) as client:
+    with anthropic.Anthropic(base_url=asked.url, api_key=asked.key, max_retries=RETRIES, timeout=TIMEOUT_S) as client:
         try:
             if asked.stream:
                 with client.messages.stream(

@@ -60,11 +60,11 @@ class NodeProgram:
     def __init__(self, home: Path) -> None:
         self._environment = bare_environment(home)
 
-    async def ask(self, wish: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, fields: dict[str, Any]) -> dict[str, Any]:
         """One call, made with `maxRetries: 2`; what the caller saw of it."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(wish).encode() + b"\n")
+        self._process.stdin.write(json.dumps(fields).encode() + b"\n")
         async with asyncio.timeout(ANSWERING_S):
             line = await self._process.stdout.readline()
         assert line, "the program ended"

@@ -72,8 +72,8 @@ async def short_wait(scene: Scene) -> AsyncIterator[Asked]:
 
 
 async def has_heard_of(caller: Caller, tokens_per_minute: int) -> bool:
-    told = (await caller.get("/v1/limits")).json["data"]
-    return ("tpm", tokens_per_minute) in [(limit["kind"], limit["limit"]) for limit in told]
+    reported = (await caller.get("/v1/limits")).json["data"]
+    return ("tpm", tokens_per_minute) in [(limit["kind"], limit["limit"]) for limit in reported]
 
 
 @asynccontextmanager

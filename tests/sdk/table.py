@@ -38,9 +38,9 @@ def read_report(report: Path) -> dict[tuple[str, str], str]:
     """The cells by row and column, in the order in which they were counted."""
     cells = {}
     for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by our own pytest
-        told = {prop.get("name", ""): prop.get("value", "") for prop in case.iter("property")}
-        if told.keys() >= set(PROPERTIES):
-            cells[told["row"], told["column"]] = told["cell"]
+        reported = {prop.get("name", ""): prop.get("value", "") for prop in case.iter("property")}
+        if reported.keys() >= set(PROPERTIES):
+            cells[reported["row"], reported["column"]] = reported["cell"]
     return cells
 
 

@@ -30,15 +30,15 @@ async def test_an_sdk_tries_again_only_where_that_may_help_and_waits_as_told(
     record_property("row", refusal.row)
     record_property("column", sdk.title)
     record_property("cell", cell(wire.tries, seen.error))
-    assert wire.tries == refusal.tries, (seen, wire.told_s)
+    assert wire.tries == refusal.tries, (seen, wire.stated_s)
     if refusal.is_answered:
         assert (seen.error, bool(seen.text)) == (None, True)
     else:
         assert (seen.error, seen.status, seen.code) == (sdk.errors[refusal.status], refusal.status, refusal.code)
     if refusal.wait_s is None:
-        assert wire.told_s == []
+        assert wire.stated_s == []
     else:
-        least, most = refusal.wait_s
-        assert len(wire.told_s) == wire.tries - refusal.is_answered
-        assert all(least <= told <= most for told in wire.told_s), wire.told_s
-    assert all(pause >= told - EARLY_S for pause, told in zip(wire.pauses_s, wire.told_s, strict=False))
+        least, maximum = refusal.wait_s
+        assert len(wire.stated_s) == wire.tries - refusal.is_answered
+        assert all(least <= reported <= maximum for reported in wire.stated_s), wire.stated_s
+    assert all(pause >= reported - EARLY_S for pause, reported in zip(wire.pauses_s, wire.stated_s, strict=False))

@@ -19,10 +19,10 @@ class Wire:
         self.url = ""
         # Since the last `clear()`: when each request was whole here, and the waits its callers were told.
         self.arrivals: list[float] = []
-        self.told_s: list[float] = []
+        self.stated_s: list[float] = []
 
     def clear(self) -> None:
-        self.arrivals, self.told_s = [], []
+        self.arrivals, self.stated_s = [], []
 
     @property
     def tries(self) -> int:
@@ -75,7 +75,7 @@ class Wire:
             while piece := await reader.read(2**16):
                 # The gateway writes the head of an answer at once, and a piece this large holds all of it.
                 if waits := {bool(in_ms): int(wait) for in_ms, wait in _WAIT.findall(piece)}:
-                    self.told_s.append(waits[True] / 1000 if True in waits else waits[False])
+                    self.stated_s.append(waits[True] / 1000 if True in waits else waits[False])
                 writer.write(piece)
                 await writer.drain()
         except ConnectionError:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from admin_api.operations.models.litellm_info import CatalogueError, SeenModel, parse_catalogue
+from admin_api.operations.models.litellm_info import ModelInfoError, SeenModel, parse_model_info
 
 
 def entry(name: object = "small", **info: object) -> dict[str, object]:
@@ -17,7 +17,7 @@ def entry(name: object = "small", **info: object) -> dict[str, object]:
 
 
 def parse(*entries: object) -> tuple[SeenModel, ...]:
-    return parse_catalogue(json.dumps({"data": entries})).models
+    return parse_model_info(json.dumps({"data": entries})).models
 
 
 def test_a_configured_model_is_read_whole() -> None:
@@ -60,7 +60,7 @@ def test_missing_data_stays_missing() -> None:
 def test_a_price_keeps_the_digits_of_the_text() -> None:
     text = '{"data":[{"model_name":"m","model_info":{"input_cost_per_token":4.9999999999999996e-05,"x":1}}]}'
 
-    (model,) = parse_catalogue(text).models
+    (model,) = parse_model_info(text).models
 
     assert model.units == {"input": Decimal("0.000049999999999999996")}
 
@@ -121,7 +121,7 @@ def test_deployments_of_one_name_are_one_model_with_what_all_of_them_can_do() ->
 
 @pytest.mark.parametrize("name", ["openai/*", "a,b", "", " small", "x" * 256, "a\nb", None, 7])
 def test_names_that_no_caller_could_use_are_skipped_and_told(name: object) -> None:
-    catalogue = parse_catalogue(json.dumps({"data": [entry(name), entry("small")]}))
+    catalogue = parse_model_info(json.dumps({"data": [entry(name), entry("small")]}))
 
     assert [model.name for model in catalogue.models] == ["small"]
     assert catalogue.skipped == (str(name)[:255],)
@@ -135,8 +135,8 @@ def test_an_entry_without_information_is_still_a_model() -> None:
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"data":{}}', '{"data":null}', "<html>", '{"data":['])
 def test_an_answer_that_is_no_list_of_models_is_an_error(text: str) -> None:
-    with pytest.raises(CatalogueError):
-        parse_catalogue(text)
+    with pytest.raises(ModelInfoError):
+        parse_model_info(text)
 
 
 def test_an_empty_list_is_an_answer() -> None:
@@ -144,6 +144,6 @@ def test_an_empty_list_is_an_answer() -> None:
 
 
 def test_numbers_without_end_are_no_numbers_of_tokens() -> None:
-    (model,) = parse_catalogue('{"data":[{"model_name":"m","model_info":{"max_input_tokens":1e999999}}]}').models
+    (model,) = parse_model_info('{"data":[{"model_name":"m","model_info":{"max_input_tokens":1e999999}}]}').models
 
     assert model.max_input_tokens is None

@@ -36,7 +36,7 @@ def test_what_is_no_address_is_refused_by_its_field(email: str) -> None:
 @pytest.mark.parametrize("text", ["a\x00b", "a\nb", "\x1b[31m", "a\ud800"])
 def test_a_name_holds_only_what_can_be_shown(text: str) -> None:
     with pytest.raises(GatewayError):
-        check_text("name", text, most=200)
+        check_text("name", text, maximum=200)
 
 
 def test_a_reason_may_have_lines() -> None:

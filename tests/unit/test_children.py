@@ -24,10 +24,10 @@ def run(folder: Path, script: str) -> Child:
 def test_a_child_that_ended_tells_its_code_and_its_last_lines(tmp_path: Path) -> None:
     child = ended(run(tmp_path, "seq 1 30; echo; echo out of memory >&2; exit 7"))
 
-    with pytest.raises(Ended) as told:
+    with pytest.raises(Ended) as reported:
         child.check()
 
-    assert str(told.value) == "LiteLLM ended with code 7; last lines: 25 | 26 | 27 | 28 | 29 | 30 | out of memory"
+    assert str(reported.value) == "LiteLLM ended with code 7; last lines: 25 | 26 | 27 | 28 | 29 | 30 | out of memory"
 
 
 def test_a_child_that_was_killed_tells_the_signal(tmp_path: Path) -> None:

@@ -28,16 +28,16 @@ TEXT: Final = (
     b'data: {"id":"cmpl-1","object":"text_completion","created":1795375047,"model":"up",'
     b'"choices":[{"finish_reason":"stop","index":0}]}\n\n'
 )
-TOLD: Final = (
+REPORTED: Final = (
     b'"usage":{"completion_tokens":6,"prompt_tokens":11,"total_tokens":17,'
     b'"completion_tokens_details":{"reasoning_tokens":0,"text_tokens":6},"cost":0.000023}'
 )
 # The usage chunk of 1.106, whose choice is empty, and of 1.109, which has none.
 CHUNKS: Final = {
-    "1.106": b'data: {"id":"chatcmpl-1",' + CHUNK + b',"choices":[{"index":0,"delta":{}}],' + TOLD + b"}\n\n",
-    "1.109": b'data: {"id":"chatcmpl-1",' + CHUNK + b',"choices":[],' + TOLD + b"}\n\n",
+    "1.106": b'data: {"id":"chatcmpl-1",' + CHUNK + b',"choices":[{"index":0,"delta":{}}],' + REPORTED + b"}\n\n",
+    "1.109": b'data: {"id":"chatcmpl-1",' + CHUNK + b',"choices":[],' + REPORTED + b"}\n\n",
     "1.106, text": b'data: {"id":"cmpl-1","object":"text_completion","created":1795375047,"model":"up",'
-    b'"choices":[{"index":0}],' + TOLD + b"}\n\n",
+    b'"choices":[{"index":0}],' + REPORTED + b"}\n\n",
 }
 DONE: Final = b"data: [DONE]\n\n"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.web.disconnects import WATCH_AFTER_S, interrupt_on_hang_up
+from gateway.web.disconnects import WATCH_AFTER_S, interrupt_on_disconnect
 
 
 class Connection:
@@ -35,7 +35,7 @@ async def test_the_block_ends_early_and_what_follows_runs(connection: Connection
     asyncio.get_running_loop().call_later(0.05, connection.leave)
     closed = []
 
-    with interrupt_on_hang_up(connection.receive) as hang_up:
+    with interrupt_on_disconnect(connection.receive) as hang_up:
         try:
             await asyncio.sleep(10)
         finally:
@@ -53,7 +53,7 @@ async def test_the_block_ends_early_and_what_follows_runs(connection: Connection
 async def test_a_caller_who_left_before_the_watch_is_noticed_by_it(connection: Connection) -> None:
     connection.leave()
 
-    with interrupt_on_hang_up(connection.receive) as hang_up:
+    with interrupt_on_disconnect(connection.receive) as hang_up:
         async with asyncio.timeout(1):
             await asyncio.sleep(10)
 
@@ -62,7 +62,7 @@ async def test_a_caller_who_left_before_the_watch_is_noticed_by_it(connection: C
 
 async def test_work_that_ends_by_itself_is_not_disturbed(connection: Connection) -> None:
     for pause_s in (0, WATCH_AFTER_S / 2, WATCH_AFTER_S * 3):
-        with interrupt_on_hang_up(connection.receive) as hang_up:
+        with interrupt_on_disconnect(connection.receive) as hang_up:
             await asyncio.sleep(pause_s)
         await asyncio.sleep(WATCH_AFTER_S * 2)
 
@@ -72,7 +72,7 @@ async def test_work_that_ends_by_itself_is_not_disturbed(connection: Connection)
 
 async def test_a_failure_of_the_work_comes_through(connection: Connection) -> None:
     async def fail() -> None:
-        with interrupt_on_hang_up(connection.receive):
+        with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 2)
             raise ZeroDivisionError
 
@@ -85,7 +85,7 @@ async def test_a_failure_of_the_work_comes_through(connection: Connection) -> No
 
 async def test_a_stop_by_someone_else_comes_through(connection: Connection) -> None:
     async def work() -> None:
-        with interrupt_on_hang_up(connection.receive):
+        with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(10)
 
     task = asyncio.ensure_future(work())
@@ -98,7 +98,7 @@ async def test_a_stop_by_someone_else_comes_through(connection: Connection) -> N
 
 async def test_a_stop_comes_through_also_when_the_caller_leaves_at_the_same_time(connection: Connection) -> None:
     async def work() -> None:
-        with interrupt_on_hang_up(connection.receive):
+        with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(10)
 
     task = asyncio.ensure_future(work())
@@ -120,7 +120,7 @@ async def test_work_that_ends_in_the_moment_the_caller_leaves_leaves_no_cancella
     assert task is not None
     for delay in range(6):
         connection = Connection()
-        with interrupt_on_hang_up(connection.receive):
+        with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 1.5)
             connection.leave()
             for _ in range(delay):

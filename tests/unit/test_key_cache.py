@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.storage.changes import Hearing
+from gateway.storage.changes import Listening
 from gateway.storage.key_cache import KeyCache, KeysUnavailable
 
 GRANT = Grant(
@@ -30,7 +30,7 @@ class Source:
         self.reads = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.hearing = Hearing.GOOD
+        self.listening = Listening.GOOD
         self.now_s = self.last_contact = 1000.0
 
     async def load(self, _: bytes) -> KeyRecord | None:
@@ -44,7 +44,7 @@ class Source:
     def cache(self, *, grace_s: float = 900.0) -> KeyCache:
         return KeyCache(
             self.load,
-            hearing=lambda: self.hearing,
+            listening=lambda: self.listening,
             last_contact=lambda: self.last_contact,
             grace_s=grace_s,
             clock=lambda: self.now_s,
@@ -96,7 +96,7 @@ async def test_a_record_that_changed_while_it_was_read_is_not_kept(source: Sourc
     await source.is_asked()
 
     source.record = replace(RECORD, is_revoked=True)
-    cache.forget("k", (1,))
+    cache.invalidate("k", (1,))
     source.gate.set()
     await asked
 
@@ -110,24 +110,24 @@ async def test_a_change_that_does_not_concern_it_does_not_keep_a_record_from_bei
     asked = asyncio.ensure_future(cache.find(DIGEST))
     await source.is_asked()
 
-    for letter, ids in (("a", (11,)), ("u", (21,)), ("k", (2, 3))):
-        cache.forget(letter, ids)
+    for code, ids in (("a", (11,)), ("u", (21,)), ("k", (2, 3))):
+        cache.invalidate(code, ids)
     source.gate.set()
     await asked
 
     assert cache.peek(DIGEST) is RECORD
 
 
-@pytest.mark.parametrize(("letter", "ids"), [("a", (10,)), ("u", (20,)), ("m", (30,)), ("m", (31,)), ("*", ())])
+@pytest.mark.parametrize(("code", "ids"), [("a", (10,)), ("u", (20,)), ("m", (30,)), ("m", (31,)), ("*", ())])
 async def test_whatever_may_concern_it_keeps_a_record_from_being_kept(
-    letter: str, ids: tuple[int, ...], source: Source
+    code: str, ids: tuple[int, ...], source: Source
 ) -> None:
     cache = source.cache()
     source.gate.clear()
     asked = asyncio.ensure_future(cache.find(DIGEST))
     await source.is_asked()
 
-    cache.forget(letter, ids)
+    cache.invalidate(code, ids)
     source.gate.set()
     await asked
 
@@ -142,7 +142,7 @@ async def test_a_key_that_was_made_while_it_was_looked_for_is_found_at_once(sour
     await source.is_asked()
 
     source.record = RECORD
-    cache.forget("k", (1,))
+    cache.invalidate("k", (1,))
     source.gate.set()
 
     assert await asked is None
@@ -156,12 +156,12 @@ async def test_an_unknown_key_is_not_asked_for_again_at_once(source: Source) -> 
     found = [await cache.find(DIGEST) for _ in range(5)]
 
     assert (found, source.reads) == ([None] * 5, 1)
-    cache.forget("k", (7,))
+    cache.invalidate("k", (7,))
     source.record = RECORD
     assert await cache.find(DIGEST) is RECORD
 
 
-@pytest.mark.parametrize(("letter", "ids", "is_forgotten"), [
+@pytest.mark.parametrize(("code", "ids", "is_forgotten"), [
     ("a", (9, 10), True), ("a", (1, 20, 30), False),
     ("u", (20,), True), ("u", (10,), False),
     ("k", (1,), True), ("k", (2,), False),
@@ -169,12 +169,12 @@ async def test_an_unknown_key_is_not_asked_for_again_at_once(source: Source) -> 
     ("*", (), True),
 ])  # fmt: skip
 async def test_a_change_drops_what_it_concerns(
-    letter: str, ids: tuple[int, ...], is_forgotten: bool, source: Source
+    code: str, ids: tuple[int, ...], is_forgotten: bool, source: Source
 ) -> None:
     cache = source.cache()
     await cache.find(DIGEST)
 
-    cache.forget(letter, ids)
+    cache.invalidate(code, ids)
 
     assert (cache.peek(DIGEST) is None) == is_forgotten
     await cache.find(DIGEST)
@@ -198,7 +198,7 @@ async def test_an_unknown_key_while_postgres_is_away_is_not_taken_for_unknown(
 async def test_with_postgres_away_what_is_known_goes_on_for_its_grace(source: Source) -> None:
     cache = source.cache(grace_s=100)
     await cache.find(DIGEST)
-    source.failure, source.hearing = OSError("away"), Hearing.AWAY
+    source.failure, source.listening = OSError("away"), Listening.AWAY
 
     assert cache.peek(DIGEST) is RECORD
     source.last_contact -= 101
@@ -211,8 +211,8 @@ async def test_what_may_have_been_missed_is_asked_for_anew_but_used_if_postgres_
     cache = source.cache()
     await cache.find(DIGEST)
     # The listening connection was the first to break: that Postgres is away shows only now.
-    source.hearing = Hearing.DEAF
-    cache.forget("*", ())
+    source.listening = Listening.DEAF
+    cache.invalidate("*", ())
     source.failure = OSError("away")
 
     assert cache.peek(DIGEST) is None
@@ -224,7 +224,7 @@ async def test_what_may_have_been_missed_is_asked_for_anew_but_used_if_postgres_
 async def test_what_is_known_to_have_changed_is_not_used_even_if_postgres_is_away(source: Source) -> None:
     cache = source.cache()
     await cache.find(DIGEST)
-    cache.forget("k", (1,))
+    cache.invalidate("k", (1,))
     source.failure = OSError("away")
 
     with pytest.raises(KeysUnavailable):
@@ -239,15 +239,15 @@ async def test_a_mistake_of_ours_is_not_taken_for_an_outage(source: Source) -> N
         await cache.find(DIGEST)
 
 
-@pytest.mark.parametrize(("hearing", "age_s", "is_kept"), [
-    (Hearing.GOOD, 29, True), (Hearing.GOOD, 31, False), (Hearing.DEAF, 0.7, True), (Hearing.DEAF, 0.9, False),
+@pytest.mark.parametrize(("listening", "age_s", "is_kept"), [
+    (Listening.GOOD, 29, True), (Listening.GOOD, 31, False), (Listening.DEAF, 0.7, True), (Listening.DEAF, 0.9, False),
 ])  # fmt: skip
 async def test_a_record_is_read_again_after_a_while_and_sooner_while_no_changes_are_heard(
-    hearing: Hearing, age_s: float, is_kept: bool, source: Source
+    listening: Listening, age_s: float, is_kept: bool, source: Source
 ) -> None:
     cache = source.cache()
     await cache.find(DIGEST)
-    source.hearing = hearing
+    source.listening = listening
 
     source.now_s += age_s
 

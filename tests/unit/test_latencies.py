@@ -6,11 +6,11 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.latencies import BOUNDS, MOST_MS, RELATIVE_ERROR, bucket_of, middle_of, percentile
+from gateway.domain.latencies import BOUNDS, MAX_MS, RELATIVE_ERROR, bucket_of, middle_of, percentile
 
 # Of the float told, not of the buckets.
 ROUNDING = 1e-12
-LATENCIES = st.integers(0, 50) | st.integers(0, 600_000) | st.integers(0, MOST_MS)
+LATENCIES = st.integers(0, 50) | st.integers(0, 600_000) | st.integers(0, MAX_MS)
 SHARES = st.sampled_from([0, 0.01, 0.5, 0.9, 0.95, 0.99, 1]) | st.integers(0, 1000).map(lambda n: n / 1000)
 
 
@@ -21,11 +21,11 @@ def nearest_rank(latencies: list[int], share: float) -> int:
 
 @given(st.lists(LATENCIES, min_size=1, max_size=60), SHARES)
 def test_a_percentile_is_within_its_bound(latencies: list[int], share: float) -> None:
-    told = percentile(Counter(map(bucket_of, latencies)), share)
+    reported = percentile(Counter(map(bucket_of, latencies)), share)
 
     exact = nearest_rank(latencies, share)
-    assert told is not None
-    assert abs(told - exact) <= (RELATIVE_ERROR + ROUNDING) * exact
+    assert reported is not None
+    assert abs(reported - exact) <= (RELATIVE_ERROR + ROUNDING) * exact
 
 
 @given(st.lists(LATENCIES, max_size=30), st.lists(LATENCIES, max_size=30), SHARES)
@@ -37,11 +37,11 @@ def test_added_buckets_tell_what_all_calls_together_would(one: list[int], other:
 
 def test_every_bucket_keeps_the_bound_at_both_ends_and_could_not_be_wider() -> None:
     for bucket, lowest in enumerate(BOUNDS):
-        following = BOUNDS[bucket + 1] if bucket + 1 < len(BOUNDS) else MOST_MS + 1
+        following = BOUNDS[bucket + 1] if bucket + 1 < len(BOUNDS) else MAX_MS + 1
         middle = middle_of(bucket)
         for edge in (lowest, following - 1):
             assert abs(middle - edge) <= (RELATIVE_ERROR + ROUNDING) * edge
-        if following <= MOST_MS and lowest:
+        if following <= MAX_MS and lowest:
             assert (following - lowest) / (following + lowest) > RELATIVE_ERROR
 
 

@@ -13,10 +13,10 @@ from gateway.domain.estimates import estimate_text
 from gateway.endpoints.messages_events import new_messages_reader
 from gateway.endpoints.responses_events import read_responses_event
 from gateway.endpoints.usage_parsing import read_anthropic_answer, read_ranking
-from gateway.meter import LARGEST_EVENT, AnswerMeter, StreamMeter
+from gateway.meter import MAX_EVENT, AnswerMeter, StreamMeter
 
 DONE: Final = b"data: [DONE]\n\n"
-TOLD: Final = {
+REPORTED: Final = {
     "prompt_tokens": 11,
     "completion_tokens": 6,
     "total_tokens": 17,
@@ -45,8 +45,8 @@ BEFORE: Final = b"".join([
     event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]),
 ])  # fmt: skip
 # As LiteLLM 1.106 writes it, and as 1.109 and OpenAI do.
-WITH_CHOICE: Final = event(choices=[{"index": 0, "delta": {}}], usage=TOLD)
-WITHOUT_CHOICE: Final = event(choices=[], usage=TOLD)
+WITH_CHOICE: Final = event(choices=[{"index": 0, "delta": {}}], usage=REPORTED)
+WITHOUT_CHOICE: Final = event(choices=[], usage=REPORTED)
 SHAPES: Final = {"with a choice": WITH_CHOICE, "without one": WITHOUT_CHOICE}
 
 
@@ -106,21 +106,21 @@ def test_events_pass_as_soon_as_they_are_whole() -> None:
 
 
 def test_an_event_too_large_passes_unread_and_is_not_held_back() -> None:
-    large = says("x" * LARGEST_EVENT)
+    large = says("x" * MAX_EVENT)
     meter = StreamMeter(strips_usage=True)
 
-    assert meter.feed(large[: LARGEST_EVENT + 10]) == large[: LARGEST_EVENT + 10]
-    assert meter.feed(large[LARGEST_EVENT + 10 :]) == large[LARGEST_EVENT + 10 :]
+    assert meter.feed(large[: MAX_EVENT + 10]) == large[: MAX_EVENT + 10]
+    assert meter.feed(large[MAX_EVENT + 10 :]) == large[MAX_EVENT + 10 :]
     assert meter.passed_tokens == 0
 
 
 def test_what_follows_an_event_too_large_is_read_again_wherever_it_is_cut() -> None:
-    large, rest = says("x" * (2 * LARGEST_EVENT)), WITHOUT_CHOICE + DONE
+    large, rest = says("x" * (2 * MAX_EVENT)), WITHOUT_CHOICE + DONE
     for first in range(len(large) - 4, len(large) + 5):
         stream = large + rest
         meter = StreamMeter(strips_usage=True)
 
-        passed = run(meter, [stream[: LARGEST_EVENT + 9], stream[LARGEST_EVENT + 9 : first], stream[first:]])
+        passed = run(meter, [stream[: MAX_EVENT + 9], stream[MAX_EVENT + 9 : first], stream[first:]])
 
         assert passed == large + DONE
         assert_read(meter)
@@ -135,11 +135,11 @@ def test_a_stream_without_its_last_empty_line_is_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("last", [
-    event(choices=[], usage=TOLD)[:-2] + b"\nid: 7\n\n",
-    b"id: 7\nevent: message\n" + event(choices=[], usage=TOLD),
-    b": a comment\n" + event(choices=[], usage=TOLD),
-    event(choices=[], usage=TOLD).replace(b"data: ", b"data:"),
-    b'data: {"model":"up","choices":[],\ndata: "usage":' + msgspec.json.encode(TOLD) + b"}\n\n",
+    event(choices=[], usage=REPORTED)[:-2] + b"\nid: 7\n\n",
+    b"id: 7\nevent: message\n" + event(choices=[], usage=REPORTED),
+    b": a comment\n" + event(choices=[], usage=REPORTED),
+    event(choices=[], usage=REPORTED).replace(b"data: ", b"data:"),
+    b'data: {"model":"up","choices":[],\ndata: "usage":' + msgspec.json.encode(REPORTED) + b"}\n\n",
 ], ids=["fields behind", "fields before", "a comment", "no space", "two lines"])  # fmt: skip
 def test_usage_is_found_whatever_else_is_in_its_event(last: bytes) -> None:
     meter = StreamMeter(strips_usage=True)
@@ -151,7 +151,7 @@ def test_usage_is_found_whatever_else_is_in_its_event(last: bytes) -> None:
 def test_usage_in_a_chunk_that_says_something_stays_and_the_last_one_counts() -> None:
     # vLLM's continuous_usage_stats, and Groq.
     first = says("a", usage={"prompt_tokens": 11, "completion_tokens": 1})
-    stream = first + event(choices=[{"delta": {}, "finish_reason": "stop"}], usage=TOLD) + DONE
+    stream = first + event(choices=[{"delta": {}, "finish_reason": "stop"}], usage=REPORTED) + DONE
     meter = StreamMeter(strips_usage=True)
 
     assert run(meter, [stream]) == stream
@@ -178,7 +178,7 @@ def test_an_error_event_is_seen_and_passes() -> None:
 def test_an_error_that_is_null_is_none() -> None:
     meter = StreamMeter(strips_usage=True)
 
-    run(meter, [says("a", error=None) + event(choices=[], error=None, usage=TOLD)])
+    run(meter, [says("a", error=None) + event(choices=[], error=None, usage=REPORTED)])
 
     assert_read(meter)
 
@@ -221,7 +221,7 @@ def test_nothing_is_lost_or_added_whatever_comes(pieces: list[bytes]) -> None:
 
 
 def test_a_whole_answer_passes_at_once_and_is_read_at_its_end() -> None:
-    answer = msgspec.json.encode({"model": "up", "choices": [], "usage": TOLD})
+    answer = msgspec.json.encode({"model": "up", "choices": [], "usage": REPORTED})
     for pieces in [*halves(answer), each_byte(answer)]:
         meter = AnswerMeter()
 
@@ -274,12 +274,12 @@ def test_a_call_of_a_tool_counts_as_said() -> None:
 
 
 def test_a_responses_stream_tells_its_usage_in_its_last_event() -> None:
-    told = {"input_tokens": 11, "output_tokens": 6, "input_tokens_details": {"cached_tokens": 4},
+    reported = {"input_tokens": 11, "output_tokens": 6, "input_tokens_details": {"cached_tokens": 4},
             "output_tokens_details": {"reasoning_tokens": 2}, "cost": 0.000023}  # fmt: skip
     stream = b"".join([
         event(type="response.created", response={"model": "up", "usage": None}),
         event(type="response.output_text.delta", delta="naïve "),
-        event(type="response.completed", response={"model": "up", "usage": told}),
+        event(type="response.completed", response={"model": "up", "usage": reported}),
         DONE,
     ])  # fmt: skip
     for pieces in halves(stream):
@@ -327,10 +327,10 @@ def test_a_messages_stream_that_fails_is_no_success() -> None:
 
 
 def test_a_whole_message_tells_its_input_without_what_was_cached() -> None:
-    told = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 6}
+    reported = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 6}
     meter = AnswerMeter(read_anthropic_answer)
 
-    run(meter, [msgspec.json.encode({"model": "up", "usage": told})])
+    run(meter, [msgspec.json.encode({"model": "up", "usage": reported})])
 
     assert meter.usage == Usage(prompt_tokens=10, completion_tokens=6, cached_tokens=3, cache_write_tokens=2)
 

@@ -56,21 +56,21 @@ def test_a_window_tells_when_it_ends() -> None:
 
 
 def test_a_refused_call_has_taken_nothing() -> None:
-    told = headers(taken("tpm", 60, 20, want=50), is_admitted=False)
+    reported = headers(taken("tpm", 60, 20, want=50), is_admitted=False)
 
-    assert (told["remaining-tokens"], told["reset-tokens"]) == ("20", "40s")
+    assert (reported["remaining-tokens"], reported["reset-tokens"]) == ("20", "40s")
 
 
 def test_the_limit_with_least_remaining_is_told_of_each_family() -> None:
-    told = headers(
+    reported = headers(
         taken("rpm", 60, 50),
         taken("requests", 10_000, 30, level="team"),
         taken("tpm", 1000, 900, want=100),
         taken("tokens", 10**6, 5000, want=100, level="subscription"),
     )
 
-    assert (told["limit-requests"], told["remaining-requests"]) == ("10000", "29")
-    assert (told["limit-tokens"], told["remaining-tokens"]) == ("1000", "800")
+    assert (reported["limit-requests"], reported["remaining-requests"]) == ("10000", "29")
+    assert (reported["limit-tokens"], reported["remaining-tokens"]) == ("1000", "800")
 
 
 def test_of_equals_the_one_that_resets_later_is_told() -> None:
@@ -96,15 +96,19 @@ def test_nothing_is_told_of_a_family_without_a_limit() -> None:
 
 
 def test_a_debt_is_nothing_remaining_and_a_later_reset() -> None:
-    told = headers(taken("tpm", 60, -30, want=10), is_admitted=False)
+    reported = headers(taken("tpm", 60, -30, want=10), is_admitted=False)
 
-    assert (told["remaining-tokens"], told["reset-tokens"]) == ("0", "1m30s")
+    assert (reported["remaining-tokens"], reported["reset-tokens"]) == ("0", "1m30s")
 
 
 def test_a_burst_is_remaining_too() -> None:
-    told = headers(taken("rpm", 60, 120, burst=2))
+    reported = headers(taken("rpm", 60, 120, burst=2))
 
-    assert (told["limit-requests"], told["remaining-requests"], told["reset-requests"]) == ("60", "119", "1s")
+    assert (reported["limit-requests"], reported["remaining-requests"], reported["reset-requests"]) == (
+        "60",
+        "119",
+        "1s",
+    )
 
 
 def test_a_limit_of_nothing_has_no_reset_to_wait_for() -> None:

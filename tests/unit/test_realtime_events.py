@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.realtime import Offer, read_client_event, read_query, upstream_query
+from gateway.endpoints.realtime import Subprotocols, read_client_event, read_query, upstream_query
 from gateway.endpoints.realtime_events import read_server_event
 
 
@@ -115,9 +115,9 @@ def test_a_query_names_one_model_and_is_written_anew() -> None:
 
 
 def test_no_key_is_chosen_as_a_subprotocol() -> None:
-    offer = Offer.read(["openai-insecure-api-key.sk-1", "realtime", "openai-beta.realtime-v1"])
+    offer = Subprotocols.read(["openai-insecure-api-key.sk-1", "realtime", "openai-beta.realtime-v1"])
 
     assert (offer.keys, offer.chosen, offer.is_beta) == (("sk-1",), "realtime", True)
-    assert Offer.read([]).chosen is None
+    assert Subprotocols.read([]).chosen is None
     with pytest.raises(GatewayError):
-        Offer.read(["openai-insecure-api-key.sk-1"])
+        Subprotocols.read(["openai-insecure-api-key.sk-1"])

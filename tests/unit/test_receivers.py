@@ -12,11 +12,11 @@ from admin_api.operations.notifications.email_texts import (
     REASON,
     SUBSCRIPTIONS,
     WINDOWS,
-    write_letter,
+    write_email,
 )
 from admin_api.operations.notifications.webhook_urls import (
-    ReceiverError,
-    ReceiverRules,
+    WebhookURLError,
+    WebhookURLRules,
     check_address,
     check_url,
     resolve,
@@ -27,7 +27,7 @@ from gateway.domain.limits import WINDOWED_KINDS
 from gateway.domain.subscriptions import STATUSES
 from gateway.domain.windows import WINDOW_KINDS
 
-STRICT = ReceiverRules()
+STRICT = WebhookURLRules()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ STRICT = ReceiverRules()
      "fec0::1", "::10.0.0.1", "5f00::1", "4000::1"],
 )  # fmt: skip
 def test_addresses_of_this_machine_and_network_are_refused(address: str) -> None:
-    with pytest.raises(ReceiverError, match="LITEMAAS_WEBHOOK_NETWORKS"):
+    with pytest.raises(WebhookURLError, match="LITEMAAS_WEBHOOK_NETWORKS"):
         check_address(ip_address(address), STRICT)
 
 
@@ -49,17 +49,17 @@ def test_public_addresses_are_allowed(address: str) -> None:
 
 
 def test_a_network_that_settings_allow_is_allowed_and_no_other() -> None:
-    rules = ReceiverRules(networks=(ip_network("10.0.0.0/8"),))
+    rules = WebhookURLRules(networks=(ip_network("10.0.0.0/8"),))
 
     check_address(ip_address("10.1.2.3"), rules)
     check_address(ip_address("::ffff:10.1.2.3"), rules)
-    with pytest.raises(ReceiverError):
+    with pytest.raises(WebhookURLError):
         check_address(ip_address("192.168.0.1"), rules)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0x7f000001", "2130706433", "127.1"])
 async def test_a_name_is_judged_by_what_it_resolves_to(host: str) -> None:
-    with pytest.raises(ReceiverError):
+    with pytest.raises(WebhookURLError):
         await resolve(host, 443, STRICT)
 
 
@@ -100,7 +100,7 @@ def test_every_language_has_every_word() -> None:
 def test_a_subscription_letter_names_what_and_why(locale: str | None, status: str) -> None:
     data = {"model": "team/small", "account": "red\nBcc: x", "reason": "because so"}
 
-    subject, text = write_letter(f"subscription.{status}", data, locale)
+    subject, text = write_email(f"subscription.{status}", data, locale)
 
     assert "team/small" in subject
     assert "because so" in text
@@ -115,7 +115,7 @@ def test_a_letter_about_money_is_in_usd_and_in_the_accounts_time() -> None:
         "time_zone": "Europe/Madrid",
     }  # fmt: skip
 
-    subject, text = write_letter("limit.threshold_reached", data, "en")
+    subject, text = write_email("limit.threshold_reached", data, "en")
 
     assert "…wxyz" in subject
     assert "8 of 10 USD have been used this month (80 %)" in text

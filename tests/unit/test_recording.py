@@ -33,7 +33,7 @@ CALL: Final = Call(
     choices=1,
 )  # fmt: skip
 ESTIMATE: Final = Usage(prompt_tokens=10, completion_tokens=100)
-TOLD: Final = Usage(prompt_tokens=11, completion_tokens=6)
+REPORTED: Final = Usage(prompt_tokens=11, completion_tokens=6)
 NOTHING: Final = (0, 0, 0)
 
 
@@ -63,15 +63,15 @@ def charged(row: UsageRow) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize(("ending", "usage", "passed", "expected", "why"), [
-    ("completed", TOLD, 5, (11, 6, 1), None),
+    ("completed", REPORTED, 5, (11, 6, 1), None),
     ("completed", None, 5, (10, 5, 1), "no_usage"),
     ("completed", None, 0, (10, 0, 1), "no_usage"),
     ("client_disconnected", None, 5, (10, 5, 1), "hung_up"),
     ("client_disconnected", None, 0, (10, 100, 1), "hung_up"),
-    ("client_disconnected", TOLD, 5, (11, 6, 1), None),
+    ("client_disconnected", REPORTED, 5, (11, 6, 1), None),
     ("upstream_error", None, 5, (10, 5, 1), "cut_off"),
     ("upstream_error", None, 0, (0, 0, 1), "cut_off"),
-    ("upstream_error", TOLD, 5, (11, 6, 1), None),
+    ("upstream_error", REPORTED, 5, (11, 6, 1), None),
     ("timeout", None, 5, (10, 5, 1), "cut_off"),
     ("timeout", None, 0, (0, 0, 1), "cut_off"),
     ("refused_upstream", None, 0, NOTHING, None),
@@ -96,7 +96,7 @@ def test_only_a_call_that_never_left_gives_its_request_a_minute_back() -> None:
 
 @pytest.mark.parametrize("price", [None, Price(id=8)])
 def test_without_a_price_the_cost_is_not_known_rather_than_nothing(price: Price | None) -> None:
-    row = row_of("completed", usage=TOLD, grant=replace(GRANT, price=price))
+    row = row_of("completed", usage=REPORTED, grant=replace(GRANT, price=price))
 
     assert (row.cost_nano_usd, row.counted_nano_usd) == (None, 0)
     assert row.price_id == (price.id if price else None)
@@ -105,7 +105,7 @@ def test_without_a_price_the_cost_is_not_known_rather_than_nothing(price: Price 
 def test_a_price_of_zero_is_a_price() -> None:
     free = Price(id=9, input=Decimal(0), output=Decimal(0))
 
-    assert row_of("completed", usage=TOLD, grant=replace(GRANT, price=free)).cost_nano_usd == 0
+    assert row_of("completed", usage=REPORTED, grant=replace(GRANT, price=free)).cost_nano_usd == 0
 
 
 def test_a_price_for_the_call_is_not_charged_for_what_was_refused_or_broke_before_its_first_byte() -> None:
@@ -114,7 +114,7 @@ def test_a_price_for_the_call_is_not_charged_for_what_was_refused_or_broke_befor
     costs = [row_of(ending, grant=grant).cost_nano_usd for ending in ("refused_upstream", "unreachable", "timeout")]
 
     assert costs == [0, 0, 0]
-    assert row_of("completed", usage=TOLD, grant=grant).cost_nano_usd == 500_000_000
+    assert row_of("completed", usage=REPORTED, grant=grant).cost_nano_usd == 500_000_000
 
 
 def test_a_free_call_counts_as_a_request_and_nothing_else() -> None:
@@ -156,10 +156,10 @@ def test_who_leaves_while_media_come_pays_the_whole_estimate(passed: int) -> Non
 def test_a_sound_that_is_told_in_seconds_is_turned_into_tokens_where_those_have_the_price() -> None:
     call = replace(CALL, units=Usage(audio_ms=9000), counts_no_tokens=True, unit="second", guess=tokens_of_sound(9000))
     by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
-    told = Usage(audio_ms=6000)
+    reported = Usage(audio_ms=6000)
 
-    guessed = row_of("completed", usage=told, call=call)
-    known = row_of("completed", usage=told, call=call, grant=by_second)
+    guessed = row_of("completed", usage=reported, call=call)
+    known = row_of("completed", usage=reported, call=call, grant=by_second)
 
     assert (charged(guessed), guessed.estimated_why) == ((60, 20, 1), "no_usage")
     assert (charged(known), known.cost_nano_usd, known.estimated) == ((0, 0, 1), 6_000_000, False)
@@ -167,11 +167,11 @@ def test_a_sound_that_is_told_in_seconds_is_turned_into_tokens_where_those_have_
 
 @pytest.mark.parametrize(("usd", "nano_usd"), [(0.000023, 23_000), (4.9999999999999996e-05, 50_000), (None, None)])
 def test_litellms_own_cost_is_kept_in_nano_usd(usd: float | None, nano_usd: int | None) -> None:
-    assert row_of("completed", usage=TOLD, cost_usd=usd).litellm_cost_nano_usd == nano_usd
+    assert row_of("completed", usage=REPORTED, cost_usd=usd).litellm_cost_nano_usd == nano_usd
 
 
 def test_what_an_upstream_says_of_itself_fits_into_the_ledger() -> None:
-    row = row_of("completed", usage=TOLD, model_served="a\0b" + "c" * 1000, error_code="x\0y")
+    row = row_of("completed", usage=REPORTED, model_served="a\0b" + "c" * 1000, error_code="x\0y")
 
     assert row.model_served is not None
     assert row.model_served.startswith("abc")
@@ -180,7 +180,7 @@ def test_what_an_upstream_says_of_itself_fits_into_the_ledger() -> None:
 
 
 def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
-    row = row_of("completed", usage=TOLD)
+    row = row_of("completed", usage=REPORTED)
 
     assert (row.request_id, row.started_at.timestamp()) == (REQUEST_ID, pytest.approx(1_800_000_000.123))
     ids = (row.account_id, row.user_id, row.api_key_id, row.subscription_id, row.model_id, row.price_id)
@@ -191,7 +191,7 @@ def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
 
 @pytest.mark.parametrize("ending", ["completed", "refused_upstream", "unreachable", "client_disconnected", "timeout"])
 def test_limits_are_charged_just_what_the_row_says(ending: Ending) -> None:
-    row = row_of(ending, usage=TOLD if ending == "completed" else None, passed=5)
+    row = row_of(ending, usage=REPORTED if ending == "completed" else None, passed=5)
 
     settlement = Settlement.of(row)
 

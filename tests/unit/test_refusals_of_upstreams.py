@@ -28,7 +28,7 @@ class Answer:
         return piece
 
 
-async def told(answer: Answer) -> GatewayError:
+async def reported(answer: Answer) -> GatewayError:
     return await read_refusal(answer)  # type: ignore[arg-type]  # as much of an answer as is read
 
 
@@ -39,7 +39,7 @@ def body(**error: Any) -> bytes:
 async def test_status_message_type_code_and_field_are_the_upstreams() -> None:
     answer = body(message="too long", type="bad", code="context_length_exceeded", param="messages")
 
-    error = await told(Answer(400, answer))
+    error = await reported(Answer(400, answer))
 
     assert (error.status, error.message, error.type) == (400, "too long", "bad")
     assert (error.code, error.param) == ("context_length_exceeded", "messages")
@@ -47,21 +47,21 @@ async def test_status_message_type_code_and_field_are_the_upstreams() -> None:
 
 @pytest.mark.parametrize("code", ["400", "", None, 400, ["x"]])
 async def test_a_code_that_is_no_word_is_ours(code: Any) -> None:
-    assert (await told(Answer(400, body(message="x", code=code)))).code == "upstream_error"
+    assert (await reported(Answer(400, body(message="x", code=code)))).code == "upstream_error"
 
 
 @pytest.mark.parametrize(("status", "ours"), [(401, 502), (403, 502), (301, 502), (204, 502)])
 async def test_what_is_not_the_callers_doing_says_nothing_of_it(status: int, ours: int) -> None:
     secret = body(message="Incorrect API key sk-secret", type="auth", code="invalid_api_key")
 
-    error = await told(Answer(status, secret))
+    error = await reported(Answer(status, secret))
 
     assert (error.status, error.code, error.type) == (ours, "upstream_error", "upstream_error")
     assert "sk-secret" not in error.message
 
 
 async def test_litellms_408_is_a_timeout() -> None:
-    error = await told(Answer(408, body(message="x")))
+    error = await reported(Answer(408, body(message="x")))
 
     assert (error.status, error.code) == (504, "upstream_timeout")
 
@@ -90,14 +90,14 @@ async def test_when_to_retry_passes_in_numbers(header: dict[str, str], sent: dic
     answer = Answer(429, body(message="x"))
     answer.headers.update(header)
 
-    assert (await told(answer)).headers == sent
+    assert (await reported(answer)).headers == sent
 
 
 async def test_a_providers_spent_quota_is_not_worth_a_retry() -> None:
     spent = body(message="You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
 
-    assert (await told(Answer(429, spent))).headers == {"x-should-retry": "false"}
-    assert (await told(Answer(429, spent, x_should_retry="true"))).headers == {"x-should-retry": "true"}
+    assert (await reported(Answer(429, spent))).headers == {"x-should-retry": "false"}
+    assert (await reported(Answer(429, spent, x_should_retry="true"))).headers == {"x-should-retry": "true"}
 
 
 @pytest.mark.parametrize("content", [
@@ -105,14 +105,14 @@ async def test_a_providers_spent_quota_is_not_worth_a_retry() -> None:
     b"\xff\xfe", b"[" * 5000, b'{"error":{"message":"\xff"}}',
 ])  # fmt: skip
 async def test_a_body_in_any_other_form_is_told_by_its_status(content: bytes) -> None:
-    error = await told(Answer(418, content))
+    error = await reported(Answer(418, content))
 
     assert (error.status, error.code, error.message) == (418, "upstream_error", "The model server answered 418.")
 
 
 @pytest.mark.parametrize("failure", [UpstreamBroken("x"), UpstreamSilent("x")])
 async def test_a_body_that_breaks_off_is_told_by_its_status(failure: Exception) -> None:
-    error = await told(Answer(503, b'{"error":', failure))
+    error = await reported(Answer(503, b'{"error":', failure))
 
     assert (error.status, error.code) == (503, "upstream_error")
 
@@ -120,7 +120,7 @@ async def test_a_body_that_breaks_off_is_told_by_its_status(failure: Exception) 
 async def test_a_body_without_end_is_not_read_to_its_end() -> None:
     answer = Answer(500, *[b"x" * 10_000] * 1000)
 
-    await told(answer)
+    await reported(answer)
 
     assert answer.read_bytes < 100_000
 
@@ -158,7 +158,7 @@ def test_our_own_headers_replace_the_callers() -> None:
     ("inf", None), ("-1", None), ("1e300", None),
 ])  # fmt: skip
 def test_a_cost_in_a_header_is_an_amount_or_nothing(value: str, cost: float | None) -> None:
-    told_cost = cost_in_header(CIMultiDict({"x-litellm-response-cost": value}))
+    reported_cost = cost_in_header(CIMultiDict({"x-litellm-response-cost": value}))
 
-    assert told_cost == (None if cost is None else pytest.approx(cost))
+    assert reported_cost == (None if cost is None else pytest.approx(cost))
     assert cost_in_header({}) is None

@@ -18,7 +18,7 @@ from gateway.endpoints.media import parse_images, parse_speech
 from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.parameters import LITELLM_METADATA, LITELLM_PARAMETERS
 from gateway.endpoints.requests import (
-    MOST_DEPTH,
+    MAX_DEPTH,
     Call,
     LargeBody,
     check_fields,
@@ -92,7 +92,7 @@ def test_a_large_body_is_written_anew_like_any_other() -> None:
     assert isinstance(written, LargeBody)
 
     async def sent() -> bytes:
-        return b"".join([bytes(piece) async for piece in written.pieces()])
+        return b"".join([bytes(piece) async for piece in written.chunks()])
 
     once, again = asyncio.run(sent()), asyncio.run(sent())
     assert once == again == b'{"a":[2],"b":"' + b"x" * 2_000_000 + b'"}'
@@ -108,7 +108,7 @@ def test_bytes_that_are_no_text_are_found_wherever_pieces_of_a_large_body_meet()
 
 
 def test_depth_is_counted_outside_of_strings_only() -> None:
-    deep = b"[" * (MOST_DEPTH - 1) + b"]" * (MOST_DEPTH - 1)
+    deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
 
     assert decode_fields(b'{"x":' + deep + b"}")
     assert decode_fields(json.dumps({"x": "[{" * 500 + '\\"[' * 50}).encode())

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from admin_api.schemas.models import ModelView
-from admin_api.schemas.shapes import decimal_text, usd_text
+from gateway.domain.money import decimal_text, usd_text
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ TABLE: dict[tuple[str, str], tuple[str, set[str]]] = {
     ("active", "cancelled"): ("cancel", OWNERS),
     ("pending", "cancelled"): ("cancel", OWNERS),
     ("denied", "cancelled"): ("cancel", OWNERS),
-    ("active", "expired"): ("expire", {"clock"}),
-    ("suspended", "expired"): ("expire", {"clock"}),
+    ("active", "expired"): ("expire", {"system"}),
+    ("suspended", "expired"): ("expire", {"system"}),
     ("cancelled", "pending"): ("renew", OWNERS),
     ("expired", "pending"): ("renew", OWNERS),
 }
@@ -68,7 +68,7 @@ def test_a_move_that_a_state_does_not_have_is_a_conflict_that_names_state_and_mo
 
 def test_a_move_of_somebody_else_is_forbidden() -> None:
     assert find_target("pending", "approve", "owner") == "forbidden"
-    assert find_target("active", "cancel", "clock") == "forbidden"
+    assert find_target("active", "cancel", "system") == "forbidden"
 
 
 def test_a_suspended_subscription_can_not_be_cancelled() -> None:

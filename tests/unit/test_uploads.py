@@ -14,7 +14,7 @@ from gateway.domain.errors import GatewayError
 from gateway.endpoints.audio import guess_ms, parse_audio, read_transcript
 from gateway.upstream.client import Stored
 from gateway.web.bodies import BodyBudget, ClientLeft
-from gateway.web.uploads import LARGEST_IN_MEMORY, Upload, read_upload
+from gateway.web.uploads import MAX_IN_MEMORY, Upload, read_upload
 
 TYPE = b"multipart/form-data; boundary=xYzZY"
 FILE = b'name="file"; filename="a.wav"\r\nContent-Type: audio/wav'
@@ -45,14 +45,14 @@ def closed() -> Iterator[None]:
         opened.pop().close()
 
 
-async def read(folder: Path, *chunks: bytes, most: int = 10**9, kind: bytes = TYPE, leaves: bool = False) -> Upload:
+async def read(folder: Path, *chunks: bytes, maximum: int = 10**9, kind: bytes = TYPE, leaves: bool = False) -> Upload:
     with BodyBudget(10**9).hold() as held:
-        opened.append(await read_upload(receiving(*chunks, leaves=leaves), kind, None, most, held, folder))
+        opened.append(await read_upload(receiving(*chunks, leaves=leaves), kind, None, maximum, held, folder))
     return opened[-1]
 
 
 async def sent(body: Stored) -> bytes:
-    return b"".join([piece async for piece in body.pieces()])
+    return b"".join([piece async for piece in body.chunks()])
 
 
 async def refused(folder: Path, *chunks: bytes, **about: Any) -> GatewayError:
@@ -82,7 +82,7 @@ async def test_fields_and_file_are_read_in_whatever_pieces_they_come(tmp_path: P
 
 
 async def test_what_is_written_anew_reads_as_the_same_form_as_often_as_it_is_asked_for(tmp_path: Path) -> None:
-    sound = random.Random(3).randbytes(LARGEST_IN_MEMORY * 2)  # no secret
+    sound = random.Random(3).randbytes(MAX_IN_MEMORY * 2)  # no secret
     upload = await read(tmp_path, form(MODEL, (FILE, sound), (b'name="prompt"', b"a\r\n--xYzZ")))
     call = parse_audio(upload)
     assert not isinstance(call.body, bytes)
@@ -180,19 +180,19 @@ async def test_what_is_no_form_is_told_what_to_send(kind: bytes, tmp_path: Path)
 
 
 async def test_too_large_is_known_before_all_of_it_has_come(tmp_path: Path) -> None:
-    assert (await refused(tmp_path, form(MODEL, (FILE, b"x" * 500)), most=300)).code == "request_too_large"
+    assert (await refused(tmp_path, form(MODEL, (FILE, b"x" * 500)), maximum=300)).code == "request_too_large"
     with BodyBudget(10**9).hold() as held, pytest.raises(GatewayError) as caught:
         await read_upload(receiving(), TYPE, 301, 300, held, tmp_path)
     assert caught.value.code == "request_too_large"
 
 
 async def test_nothing_stays_on_disk_nor_in_the_budget_however_it_ends(tmp_path: Path) -> None:
-    budget = BodyBudget(LARGEST_IN_MEMORY * 3)
-    large = b"x" * LARGEST_IN_MEMORY * 2
+    budget = BodyBudget(MAX_IN_MEMORY * 3)
+    large = b"x" * MAX_IN_MEMORY * 2
     for chunks, leaves, ends_in in (
         ((form(MODEL, (FILE, large)),), False, None),
         ((form(MODEL, (FILE, large), end=b""),), True, ClientLeft),
-        ((form(MODEL, (FILE, large)), b"y" * LARGEST_IN_MEMORY * 2), False, GatewayError),
+        ((form(MODEL, (FILE, large)), b"y" * MAX_IN_MEMORY * 2), False, GatewayError),
     ):
         with budget.hold() as held:
             reading = read_upload(receiving(*chunks, leaves=leaves), TYPE, None, 10**9, held, tmp_path)

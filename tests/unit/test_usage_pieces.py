@@ -19,15 +19,15 @@ GRAINS = st.sampled_from([ALL_GRAINS, ("month", "day", "quarter"), ("day", "quar
 
 @given(MOMENTS, MOMENTS, GRAINS, st.booleans())
 def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, grains: tuple, is_open: bool) -> None:
-    pieces = cut(start, end, grains, is_open=is_open)
+    ranges = cut(start, end, grains, is_open=is_open)
 
     counts: Counter[datetime] = Counter()
-    for piece in pieces:
-        assert floor(piece.start, piece.grain) == piece.start
-        assert floor(piece.end, piece.grain) == piece.end
-        quarters = (piece.end - piece.start) // QUARTER
+    for range_ in ranges:
+        assert floor(range_.start, range_.grain) == range_.start
+        assert floor(range_.end, range_.grain) == range_.end
+        quarters = (range_.end - range_.start) // QUARTER
         for n in range(quarters):
-            counts[piece.start + n * QUARTER] += piece.sign
+            counts[range_.start + n * QUARTER] += range_.sign
     inside = {moment for moment, n in counts.items() if n and (not is_open or moment < end)}
     assert inside == {start + n * QUARTER for n in range(max(0, (end - start) // QUARTER))}
     assert all(counts[moment] == 1 for moment in inside)
@@ -35,19 +35,19 @@ def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, 
 
 @given(MOMENTS, MOMENTS)
 def test_an_edge_has_of_a_grain_no_more_than_half_of_the_next_coarser_one(start: datetime, end: datetime) -> None:
-    pieces = cut(start, end, ALL_GRAINS)
+    ranges = cut(start, end, ALL_GRAINS)
 
     # Half of the longest month, ten days that are eleven, and so on; rounded to the grain itself.
-    most = {
+    maximum = {
         "ten_days": timedelta(days=21),
         "day": timedelta(days=6),
         "six_hours": timedelta(hours=12),
         "quarter": timedelta(hours=3),
     }
-    for grain, longest in most.items():
+    for grain, longest in maximum.items():
         coarser = ALL_GRAINS[: ALL_GRAINS.index(grain)]
-        edges = [piece.end - piece.start for piece in pieces if piece.grain == grain]
-        if any(piece.grain in coarser for piece in pieces):
+        edges = [range_.end - range_.start for range_ in ranges if range_.grain == grain]
+        if any(range_.grain in coarser for range_ in ranges):
             assert all(edge <= longest for edge in edges)
             assert len(edges) <= 2
 
@@ -71,7 +71,7 @@ def test_ten_days_begin_on_three_days_of_a_month(month: int) -> None:
 def test_steps_follow_each_other_from_start_to_end(start: datetime, end: datetime, step: str, zone: str) -> None:
     if start >= end:
         return
-    bounds = bounds_of_steps(start, end, step, ZoneInfo(zone), most=10_000)
+    bounds = bounds_of_steps(start, end, step, ZoneInfo(zone), maximum=10_000)
 
     assert bounds is not None
     assert (bounds[0], bounds[-1]) == (start, end)
@@ -90,9 +90,9 @@ def test_days_of_a_zone_have_23_and_25_hours_when_its_clocks_change() -> None:
     for month, day in ((3, 29), (10, 25)):
         start = datetime(2026, month, day, tzinfo=madrid).astimezone(UTC)
         end = datetime(2026, month, day + 1, tzinfo=madrid).astimezone(UTC)
-        bounds = bounds_of_steps(start, end, "day", madrid, most=10)
+        bounds = bounds_of_steps(start, end, "day", madrid, maximum=10)
         lengths[day] = [b - a for a, b in pairwise(bounds or [])]
-        hours = bounds_of_steps(start, end, "hour", madrid, most=30)
+        hours = bounds_of_steps(start, end, "hour", madrid, maximum=30)
         assert len(hours or []) - 1 == (end - start) // timedelta(hours=1)
     assert lengths == {29: [timedelta(hours=23)], 25: [timedelta(hours=25)]}
 
@@ -103,7 +103,7 @@ def test_hours_stay_on_the_clock_where_summer_time_is_half_an_hour(month: int, d
     start = datetime(2026, month, day - 1, 12, 30, tzinfo=zone).astimezone(UTC)
     end = datetime(2026, month, day + 1, 12, 15, tzinfo=zone).astimezone(UTC)
 
-    bounds = bounds_of_steps(start, end, "hour", zone, most=100)
+    bounds = bounds_of_steps(start, end, "hour", zone, maximum=100)
 
     assert bounds is not None
     assert {bound.astimezone(zone).minute for bound in bounds[1:-1]} == {0}
@@ -111,8 +111,8 @@ def test_hours_stay_on_the_clock_where_summer_time_is_half_an_hour(month: int, d
     assert {length: n for length, n in lengths.items() if length != timedelta(hours=1)} == {timedelta(minutes=90): 1}
 
 
-@pytest.mark.parametrize(("step", "most", "is_some"), [("hour", 24, True), ("hour", 23, False), ("day", 1, True)])
-def test_more_steps_than_wanted_are_none(step: str, most: int, is_some: bool) -> None:
-    bounds = bounds_of_steps(BEGIN, BEGIN + timedelta(days=1), step, ZoneInfo("UTC"), most=most)
+@pytest.mark.parametrize(("step", "maximum", "is_some"), [("hour", 24, True), ("hour", 23, False), ("day", 1, True)])
+def test_more_steps_than_wanted_are_none(step: str, maximum: int, is_some: bool) -> None:
+    bounds = bounds_of_steps(BEGIN, BEGIN + timedelta(days=1), step, ZoneInfo("UTC"), maximum=maximum)
 
     assert (bounds is not None) == is_some

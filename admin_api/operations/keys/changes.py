@@ -12,7 +12,7 @@ from admin_api.operations.keys.rules import check_expiry
 from admin_api.operations.lookups import get_key
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import MOST_NAME, check_future, check_networks, check_text, invalid
+from admin_api.operations.validation import MAX_NAME, check_future, check_networks, check_text, invalid
 from admin_api.storage import accounts, api_keys
 from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 DEFAULT_GRACE_S: Final = 24 * 3600
-MOST_GRACE_S: Final = 30 * 24 * 3600
+MAX_GRACE_S: Final = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange,
         old = await _lock_active(connection, actor, key_id, as_of)
         new = replace(
             old,
-            name=old.name if change.name is None else check_text("name", change.name, most=MOST_NAME),
+            name=old.name if change.name is None else check_text("name", change.name, maximum=MAX_NAME),
             allowed_ips=old.allowed_ips if change.allowed_ips is None else check_networks(change.allowed_ips),
             models=old.models if change.models is None else sorted(set(change.models)),
             expires_at=None if change.never_expires else expires_at or old.expires_at,
@@ -90,8 +90,8 @@ async def rotate_key(
     has ended, or while an earlier one is in its grace: with a grace of 0 both end; `forbidden` for a member's key to
     the owners of his team, as nobody else is to see it; or `precondition_failed`.
     """
-    if not 0 <= grace_s <= MOST_GRACE_S:
-        raise invalid("grace_s", f"grace_s is a number of seconds from 0 to {MOST_GRACE_S}.")
+    if not 0 <= grace_s <= MAX_GRACE_S:
+        raise invalid("grace_s", f"grace_s is a number of seconds from 0 to {MAX_GRACE_S}.")
     secret = new_key()
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock_active(connection, actor, key_id, as_of)

@@ -12,7 +12,7 @@ from admin_api.operations.lookups import get_key, get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import MOST_NAME, check_future, check_networks, check_text, invalid
+from admin_api.operations.validation import MAX_NAME, check_future, check_networks, check_text, invalid
 from admin_api.storage import accounts, api_keys, models, subscriptions
 from admin_api.storage.api_keys import APIKey
 from admin_api.storage.limits import Target
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyWish:
+class KeyInput:
     """A key to be made: a user's in his personal account (the actor's own if nobody is named), a team's service key,
     or, with both, a member's in the team. `rpm` and what follows are limits at level key; None is the default."""
 
@@ -51,24 +51,24 @@ class NewKey:
         return f"NewKey(row={self.row!r}, secret='…')"
 
 
-async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish) -> NewKey:
+async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyInput) -> NewKey:
     """Makes a key with its models and limits, or nothing of it.
 
     Raises GatewayError `conflict` for a model without an active subscription, or where the account has as many keys as
     it may, saying what to do; `validation_failed` for an owner's wish above a ceiling; `forbidden`.
     """
-    name = check_text("name", wish.name, most=MOST_NAME)
-    networks = check_networks(wish.allowed_ips)
-    expires_at = check_future("expires_at", wish.expires_at)
+    name = check_text("name", input_.name, maximum=MAX_NAME)
+    networks = check_networks(input_.allowed_ips)
+    expires_at = check_future("expires_at", input_.expires_at)
     secret = new_key()
     by_owner = actor.role == "user"
     async with pool.acquire() as connection, connection.transaction():
-        account, person = await _find_owner(connection, actor, wish)
+        account, person = await _find_owner(connection, actor, input_)
         settings = await read_settings(connection)
         if by_owner:
             # Under the account's lock, so that of many at once none is one too many.
             await check_room(connection, account, settings)
-        granted = await check_models(connection, actor, account, wish.models)
+        granted = await check_models(connection, actor, account, input_.models)
         key_id = await api_keys.insert_key(
             connection,
             account_id=account.id,
@@ -83,9 +83,9 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, wish: KeyWish
         )
         await api_keys.insert_key_models(connection, key_id, [model.id for model in granted])
         target = Target(account_id=account.id, level="key", api_key_id=key_id)
-        await apply_key_limits(connection, actor, target, settings, wish, by_owner=by_owner)
+        await apply_key_limits(connection, actor, target, settings, input_, by_owner=by_owner)
         row = await get_key(connection, key_id)
-        await note(connection, actor, "key.create", "key", key_id, new=told(row))
+        await note(connection, actor, "key.create", "key", key_id, new=audit_fields(row))
     return NewKey(row, secret)
 
 
@@ -156,14 +156,14 @@ async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Acc
 
 
 async def _find_owner(
-    executor: "Executor", actor: Actor, wish: KeyWish
+    executor: "Executor", actor: Actor, input_: KeyInput
 ) -> tuple[accounts.Account, accounts.User | None]:
     """Whose account the key will be in, locked, and whose key; nobody's is a service key. Raises GatewayError
     `forbidden` unless it is the actor's own, or he owns the team, or is an admin."""
-    account = await get_seen_account(executor, actor, user=wish.user, team=wish.team)
+    account = await get_seen_account(executor, actor, user=input_.user, team=input_.team)
     # A member who is leaving and his new key come one after the other.
     await accounts.lock_account(executor, account.id)
-    user = wish.user
+    user = input_.user
     if account.owner_user_id is not None:
         user = str(account.owner_user_id)
     # Before the look-up: whether somebody has an account is not a member's to know.
@@ -212,7 +212,7 @@ async def check_models(
     return found
 
 
-def told(row: APIKey) -> dict[str, object]:
+def audit_fields(row: APIKey) -> dict[str, object]:
     """What an audit row says of a key."""
     names = ("account_id", "user_id", "name", "last_four", "models", "allowed_ips", "expires_at")
     return {name: getattr(row, name) for name in names}

@@ -7,10 +7,10 @@ from admin_api.operations.access import get_own_key, lock_own_key
 from admin_api.operations.actors import Actor
 from admin_api.operations.keys.rules import ceiling_of
 from admin_api.operations.limits import targets
-from admin_api.operations.limits.limits import LimitWish, apply_limit, remove_limit
+from admin_api.operations.limits.limits import LimitInput, apply_limit, remove_limit
 from admin_api.operations.limits.parsing import check_kind, check_window
 from admin_api.operations.lookups import parse_id
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import invalid
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def set_own_limit(
     pool: "Pool",
     actor: Actor,
-    wish: LimitWish,
+    input_: LimitInput,
     *,
     level: str,
     target: str,
@@ -42,15 +42,15 @@ async def set_own_limit(
     async with pool.acquire() as connection, connection.transaction():
         await lock_own_key(connection, actor, parse_id("id", target))
         found = await targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
-        if wish.amount is not None and not wish.shadow:
-            await _check_lower(connection, found, wish, wish.amount)
-        return await apply_limit(connection, actor, found, replace(wish, set_by="owner"), as_of=as_of)
+        if input_.amount is not None and not input_.shadow:
+            await _check_lower(connection, found, input_, input_.amount)
+        return await apply_limit(connection, actor, found, replace(input_, set_by="owner"), as_of=as_of)
 
 
 async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
     """Raises GatewayError `not_found`, `forbidden` for one that an admin set, or `precondition_failed`."""
     async with pool.acquire() as connection, connection.transaction():
-        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MOST_ID else None
+        row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MAX_ID else None
         if row is None or row.api_key_id is None:
             raise GatewayError("not_found", f"You have set no limit {limit_id}.")
         await get_own_key(connection, actor, row.api_key_id)
@@ -63,9 +63,9 @@ async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: 
             await remove_limit(connection, actor, row)
 
 
-async def _check_lower(executor: "Executor", target: Target, wish: LimitWish, amount: int) -> None:
-    kind = check_kind(wish.kind)
-    window = check_window(kind, wish.window)
+async def _check_lower(executor: "Executor", target: Target, input_: LimitInput, amount: int) -> None:
+    kind = check_kind(input_.kind)
+    window = check_window(kind, input_.window)
     of_admins = await limit_rows.find_limits_of_a_kind(
         executor, target, kind=kind, window=window, set_by="admin", shadow=False
     )

@@ -1,7 +1,7 @@
-"""What a key may have: defaults for what is left out, ceilings for what owners wish.
+"""What a key may have: defaults for what is left out, ceilings for what owners ask for.
 
-An owner's key gets each ceiling as an admin's limit, and what its owner wished as a limit of the owner's: both hold, so
-neither leaving a value out nor removing his own later takes anybody past the ceiling.
+An owner's key gets each ceiling as an admin's limit, and what its owner requested as a limit of the owner's. Both hold,
+so neither leaving a value out nor removing their own limit later takes anybody past the ceiling.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from admin_api.operations.actors import Actor
-from admin_api.operations.limits.limits import LimitWish, apply_limit
-from admin_api.operations.runtime_settings import SavedSettings
+from admin_api.operations.limits.limits import LimitInput, apply_limit
+from admin_api.operations.runtime_settings import RuntimeSettings
 from admin_api.operations.validation import invalid
 from admin_api.storage import api_keys
 from gateway.domain.errors import GatewayError
@@ -28,7 +28,7 @@ class Ruled(NamedTuple):
 
     kind: Kind
     window: WindowKind | None
-    field: str  # of KeyWish, and the end of the settings' names
+    field: str  # of KeyInput, and the end of the settings' names
 
 
 RULED: Final = (
@@ -39,60 +39,60 @@ RULED: Final = (
 )
 
 
-def ceiling_of(settings: SavedSettings, kind: Kind, window: WindowKind | None) -> int | None:
+def ceiling_of(settings: RuntimeSettings, kind: Kind, window: WindowKind | None) -> int | None:
     """The most an owner may set; None where there is no ceiling."""
     for ruled in RULED:
         if (ruled.kind, ruled.window) == (kind, window):
-            most: int | None = getattr(settings, f"key_maximum_{ruled.field}")
-            return most
+            maximum: int | None = getattr(settings, f"key_maximum_{ruled.field}")
+            return maximum
     return None
 
 
-def limits_of(settings: SavedSettings, wish: object, *, by_owner: bool) -> Iterator[LimitWish]:
+def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> Iterator[LimitInput]:
     """The limits a new key begins with; `wish` has a field for each of RULED. Raises GatewayError
     `validation_failed` for a wish above its ceiling."""
     for kind, window, field in RULED:
-        wished, most = getattr(wish, field), getattr(settings, f"key_maximum_{field}")
-        amount = getattr(settings, f"key_default_{field}") if wished is None else wished
+        requested, maximum = getattr(input_, field), getattr(settings, f"key_maximum_{field}")
+        amount = getattr(settings, f"key_default_{field}") if requested is None else requested
         if not by_owner:
-            most = None
-        if most is not None:
-            if amount is not None and amount > most:
-                raise invalid(field, f"{field} is {most} at most; ask an admin for more.")
-            yield LimitWish(kind=kind, window=window, amount=most, reason="ceiling of this deployment")
-        if amount is not None and amount != most:
-            yield LimitWish(kind=kind, window=window, amount=amount, set_by="owner" if by_owner else "admin")
+            maximum = None
+        if maximum is not None:
+            if amount is not None and amount > maximum:
+                raise invalid(field, f"{field} is {maximum} at most; ask an admin for more.")
+            yield LimitInput(kind=kind, window=window, amount=maximum, reason="ceiling of this deployment")
+        if amount is not None and amount != maximum:
+            yield LimitInput(kind=kind, window=window, amount=amount, set_by="owner" if by_owner else "admin")
 
 
 async def apply_key_limits(
-    executor: "Executor", actor: Actor, target: "Target", settings: SavedSettings, wish: object, *, by_owner: bool
+    executor: "Executor", actor: Actor, target: "Target", settings: RuntimeSettings, input_: object, *, by_owner: bool
 ) -> None:
     """Sets what `limits_of` says, in the caller's transaction."""
-    for limit in limits_of(settings, wish, by_owner=by_owner):
+    for limit in limits_of(settings, input_, by_owner=by_owner):
         await apply_limit(executor, actor, target, limit)
 
 
 def check_expiry(
-    settings: SavedSettings, expires_at: datetime | None, *, by_owner: bool, is_new: bool
+    settings: RuntimeSettings, expires_at: datetime | None, *, by_owner: bool, is_new: bool
 ) -> datetime | None:
     """When the key ends; a new one without a time gets the default. Raises GatewayError `validation_failed` for an
     owner's time beyond the ceiling, or none where there is one."""
     now = datetime.now(UTC)
-    most = settings.key_maximum_expiry_days if by_owner else None
+    maximum = settings.key_maximum_expiry_days if by_owner else None
     if expires_at is None and is_new:
-        days = settings.key_default_expiry_days or most
+        days = settings.key_default_expiry_days or maximum
         return None if days is None else now + timedelta(days=days)
-    if most is not None and (expires_at is None or expires_at > now + timedelta(days=most)):
-        raise invalid("expires_at", f"expires_at is {most} days from now at most.")
+    if maximum is not None and (expires_at is None or expires_at > now + timedelta(days=maximum)):
+        raise invalid("expires_at", f"expires_at is {maximum} days from now at most.")
     return expires_at
 
 
-async def check_room(executor: "Executor", account: "Account", settings: SavedSettings) -> None:
+async def check_room(executor: "Executor", account: "Account", settings: RuntimeSettings) -> None:
     """Whether the account, which is locked, may have one more key. Raises GatewayError `conflict`."""
-    most = settings.user_maximum_keys if account.kind == "personal" else settings.team_maximum_keys
-    if most is None:
+    maximum = settings.user_maximum_keys if account.kind == "personal" else settings.team_maximum_keys
+    if maximum is None:
         return
     active = await api_keys.count_active_keys(executor, account.id)
-    if active >= most:
-        message = f"'{account.name}' has {active} keys that work, and may have {most}: revoke one first."
-        raise GatewayError("conflict", message, details={"active_keys": active, "maximum_keys": most})
+    if active >= maximum:
+        message = f"'{account.name}' has {active} keys that work, and may have {maximum}: revoke one first."
+        raise GatewayError("conflict", message, details={"active_keys": active, "maximum_keys": maximum})

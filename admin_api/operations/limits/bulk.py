@@ -8,7 +8,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.actors import Actor, require_admin
-from admin_api.operations.limits.limits import CheckedWish, LimitWish, check_level, check_wish
+from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, check_level, validate_limit
 from admin_api.operations.lookups import get_model, get_team, get_user
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import accounts
@@ -23,8 +23,8 @@ from gateway.storage import audit
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-MOST_TARGETS: Final = 10_000
-MOST_USERS: Final = 1000
+MAX_TARGETS: Final = 10_000
+MAX_USERS: Final = 1000
 # The id of a limit, what it was and what it is, for the audit log.
 Note = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 BULK_LEVELS: Final = ("user", "team", "subscription", "key")
@@ -51,24 +51,24 @@ class Preview:
     token: str
 
 
-async def preview_limits(pool: "Pool", actor: Actor, filter_: Filter, wish: LimitWish) -> Preview:
+async def preview_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: LimitInput) -> Preview:
     """Changes nothing. Raises GatewayError `validation_failed`, `not_found`."""
     require_admin(actor)
     async with pool.acquire() as connection:
-        return (await _look(connection, filter_, wish))[1]
+        return (await _look(connection, filter_, input_))[1]
 
 
-async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, wish: LimitWish, token: str) -> Preview:
+async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: LimitInput, token: str) -> Preview:
     """What the preview with this token showed, in one transaction, an audit row for each limit.
 
     Raises GatewayError `conflict` if it would be something else by now.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        _, seen = await _look(connection, filter_, wish)
+        _, seen = await _look(connection, filter_, input_)
         await accounts.lock_accounts(connection, sorted({target.account_id for target in seen.targets}))
         # Again, under the locks of all whom it concerns.
-        checked, now = await _look(connection, filter_, wish)
+        checked, now = await _look(connection, filter_, input_)
         if not compare_digest(now.token.encode(), token.encode()):
             message = "Since the preview something has changed; look at the preview again."
             raise GatewayError("conflict", message, details={"changes": len(now.targets)})
@@ -76,8 +76,8 @@ async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, wish: LimitW
     return now
 
 
-async def _look(executor: "Executor", filter_: Filter, wish: LimitWish) -> tuple[CheckedWish, Preview]:
-    checked = check_wish(wish)
+async def _look(executor: "Executor", filter_: Filter, input_: LimitInput) -> tuple[ValidLimitInput, Preview]:
+    checked = validate_limit(input_)
     level = check_level(check_word("level", filter_.level, BULK_LEVELS))
     if checked.expires_at is not None or checked.shadow:
         raise invalid("expires_at", "Many limits at once are lasting ones that refuse.")
@@ -85,8 +85,8 @@ async def _look(executor: "Executor", filter_: Filter, wish: LimitWish) -> tuple
         raise invalid("model", "A model is for levels subscription and key.")
     if filter_.users is not None and level == "team":
         raise invalid("users", "Level team has no users.")
-    if filter_.users is not None and len(filter_.users) > MOST_USERS:
-        raise invalid("users", f"users has {MOST_USERS} entries at most.")
+    if filter_.users is not None and len(filter_.users) > MAX_USERS:
+        raise invalid("users", f"users has {MAX_USERS} entries at most.")
     team = None if filter_.team is None else await get_team(executor, filter_.team)
     model = None if filter_.model is None else await get_model(executor, filter_.model)
     users = None if filter_.users is None else [(await get_user(executor, user)).id for user in filter_.users]
@@ -98,29 +98,29 @@ async def _look(executor: "Executor", filter_: Filter, wish: LimitWish) -> tuple
         user_ids=users,
         team_id=team.id if team else None,
         model_id=model.id if model else None,
-        limit=MOST_TARGETS + 1,
+        limit=MAX_TARGETS + 1,
     )
-    if len(found) > MOST_TARGETS:
-        raise invalid("level", f"These are more than {MOST_TARGETS} targets: narrow the filter.")
+    if len(found) > MAX_TARGETS:
+        raise invalid("level", f"These are more than {MAX_TARGETS} targets: narrow the filter.")
     changing = [target for target in found if not _has_it(target, checked)]
     text = json.dumps([level, asdict(checked), [asdict(target) for target in changing]], default=str)
     token = sha256(text.encode()).hexdigest()
     return checked, Preview(amount=checked.amount, targets=changing, unchanged=len(found) - len(changing), token=token)
 
 
-def _has_it(target: BulkTarget, wish: CheckedWish) -> bool:
-    if wish.amount is None:
+def _has_it(target: BulkTarget, input_: ValidLimitInput) -> bool:
+    if input_.amount is None:
         # A boost that went on would be a limit still.
         return target.limit_id is None and target.boost_id is None
     return (target.amount, target.burst, target.reserve, target.reason) == (
-        wish.amount,
-        wish.burst,
-        wish.reserve,
-        wish.reason,
+        input_.amount,
+        input_.burst,
+        input_.reserve,
+        input_.reason,
     )
 
 
-def _told(place: Mapping[str, Any], limit: BulkTarget | CheckedWish) -> dict[str, Any]:
+def _audit_fields(place: Mapping[str, Any], limit: BulkTarget | ValidLimitInput) -> dict[str, Any]:
     """What an audit row says: all that a change of many can change."""
     return {**place, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
 
@@ -130,7 +130,7 @@ def _removals(targets: Sequence[BulkTarget], places: Sequence[Mapping[str, Any]]
     notes: list[Note] = []
     for target, place in zip(targets, places, strict=True):
         if target.limit_id is not None:
-            notes.append((str(target.limit_id), _told(place, target), None))
+            notes.append((str(target.limit_id), _audit_fields(place, target), None))
         if target.boost_id is not None:
             boost = {"amount": target.boost_amount, "expires_at": target.boost_expires_at}
             notes.append((str(target.boost_id), {**place, **boost}, None))
@@ -138,11 +138,11 @@ def _removals(targets: Sequence[BulkTarget], places: Sequence[Mapping[str, Any]]
 
 
 async def _write(
-    executor: "Executor", actor: Actor, level: Level, wish: CheckedWish, targets: Sequence[BulkTarget]
+    executor: "Executor", actor: Actor, level: Level, input_: ValidLimitInput, targets: Sequence[BulkTarget]
 ) -> None:
-    about: dict[str, Any] = {"level": level, "kind": wish.kind, "window": wish.window}
+    about: dict[str, Any] = {"level": level, "kind": input_.kind, "window": input_.window}
     places = [{**about, "account_id": target.account_id, "target": target.label} for target in targets]
-    if wish.amount is None:
+    if input_.amount is None:
         notes = _removals(targets, places)
         await limit_rows.delete_limits(executor, [int(limit_id) for limit_id, _, _ in notes])
     else:
@@ -159,21 +159,25 @@ async def _write(
         limit_ids = await limit_rows.upsert_limits(
             executor,
             wanted,
-            kind=wish.kind,
-            window=wish.window,
-            amount=wish.amount,
-            burst=wish.burst,
-            reserve=wish.reserve,
-            reason=wish.reason,
+            kind=input_.kind,
+            window=input_.window,
+            amount=input_.amount,
+            burst=input_.burst,
+            reserve=input_.reserve,
+            reason=input_.reason,
         )
         notes = [
-            (str(limit_id), None if target.limit_id is None else _told(place, target), _told(place, wish))
+            (
+                str(limit_id),
+                None if target.limit_id is None else _audit_fields(place, target),
+                _audit_fields(place, input_),
+            )
             for target, place, limit_id in zip(targets, places, limit_ids, strict=True)
         ]
     await audit.insert_many(
         executor,
         actor=actor.name,
-        action="limit.delete" if wish.amount is None else "limit.set",
+        action="limit.delete" if input_.amount is None else "limit.set",
         target_kind="limit",
         changes=notes,
         request_id=actor.request_id,

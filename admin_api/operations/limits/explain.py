@@ -15,11 +15,11 @@ from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
-from gateway.domain.limit_views import view_limit
+from gateway.domain.limit_json import limit_json
 from gateway.domain.limits import MAX_AMOUNT
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.refusals import decisive, refusal
-from gateway.domain.reservation_plan import make_plan
+from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import list_account_ids, raise_epochs
 from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate
@@ -31,7 +31,7 @@ from gateway.storage.redis.urls import connect
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-MOST_TOKENS = MAX_AMOUNT // 1000
+MAX_TOKENS = MAX_AMOUNT // 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,8 @@ async def explain_limits(
 ) -> Explanation:
     """A call of so many tokens by this key to this model; for the key's owner too. Raises GatewayError `not_found`,
     `validation_failed`."""
-    if not 0 <= tokens <= MOST_TOKENS:
-        raise invalid("tokens", f"tokens is a number from 0 to {MOST_TOKENS}.")
+    if not 0 <= tokens <= MAX_TOKENS:
+        raise invalid("tokens", f"tokens is a number from 0 to {MAX_TOKENS}.")
     async with pool.acquire() as connection:
         await get_own_key(connection, actor, key_id)
         record = await find_key_record_by_id(connection, key_id)
@@ -83,7 +83,7 @@ async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: G
     ids = RequestIds()
     ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
     request_id = ids.new()
-    plan = make_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_id))
+    plan = make_reservation_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_id))
     if plan.has_cost and (grant.price is None or not grant.price.is_known):
         message = "The model has no price, so it can not be used under a cost limit."
         return Explanation(allowed=False, code="model_has_no_price", message=message, limits=())
@@ -91,7 +91,7 @@ async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: G
     estimate = Estimate(tokens=(tokens, 0, tokens), cost=(cost, 0, cost))
     state = LimitState(counters, Seeder(counters, pool))
     taken, now_ms = await state.look(record, grant, request_id, estimate)
-    limits = [view_limit(t, now_ms) | {"requested": t.want, "would_refuse": t.refuses} for t in taken]
+    limits = [limit_json(t, now_ms) | {"requested": t.want, "would_refuse": t.refuses} for t in taken]
     if not any(t.refuses and not t.limit.shadow for t in taken):
         return Explanation(allowed=True, code=None, message=None, limits=limits)
     by = decisive(taken)

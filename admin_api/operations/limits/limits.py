@@ -10,7 +10,7 @@ from admin_api.operations.access import get_one_account, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.limits import targets
 from admin_api.operations.limits.parsing import check_amount, check_burst, check_kind, check_window
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_future, check_reason, check_word, invalid
 from admin_api.storage import accounts
@@ -28,7 +28,7 @@ _SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitWish:
+class LimitInput:
     """A limit to be set. `amount` None is unlimited; for kind cost it is in whole nano-USD."""
 
     kind: str
@@ -43,7 +43,7 @@ class LimitWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedWish:
+class ValidLimitInput:
     """A wish in the words of the limits table."""
 
     kind: Kind
@@ -60,7 +60,7 @@ class CheckedWish:
 async def set_limit(
     pool: "Pool",
     actor: Actor,
-    wish: LimitWish,
+    input_: LimitInput,
     *,
     level: str,
     target: str,
@@ -76,14 +76,14 @@ async def set_limit(
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         found = await targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
-        return await apply_limit(connection, actor, found, wish, as_of=as_of)
+        return await apply_limit(connection, actor, found, input_, as_of=as_of)
 
 
 async def apply_limit(
-    executor: "Executor", actor: Actor, target: Target, wish: LimitWish, *, as_of: str | None = None
+    executor: "Executor", actor: Actor, target: Target, input_: LimitInput, *, as_of: str | None = None
 ) -> LimitRow | None:
     """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
-    checked = check_wish(wish)
+    checked = validate_limit(input_)
     # One change an account at a time: so the audit row's old values are those that were replaced.
     await accounts.lock_account(executor, target.account_id)
     existing = await limit_rows.find_limits_of_a_kind(
@@ -113,7 +113,7 @@ async def apply_limit(
     new = await limit_rows.find_limit(executor, limit_id)
     if new is None:
         raise RuntimeError("a limit upserted in this transaction is not there")
-    await note(executor, actor, "limit.set", "limit", limit_id, old=told(old), new=told(new))
+    await note(executor, actor, "limit.set", "limit", limit_id, old=audit_fields(old), new=audit_fields(new))
     return new
 
 
@@ -139,7 +139,7 @@ async def boost_limit(
             subscription_id=row.subscription_id,
             user_id=row.user_id,
         )
-        wish = LimitWish(
+        input_ = LimitInput(
             kind=row.kind,
             amount=amount,
             window=row.window,
@@ -150,7 +150,7 @@ async def boost_limit(
             expires_at=expires_at,
             reason=check_reason(reason, required=True),
         )
-        boosted = await apply_limit(connection, actor, target, wish)
+        boosted = await apply_limit(connection, actor, target, input_)
     if boosted is None:
         raise RuntimeError("a limit with an amount is never removed")
     return boosted
@@ -177,7 +177,7 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str 
 
 async def _lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
     """As it is once its account is locked; raises GatewayError `not_found`."""
-    row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MOST_ID else None
+    row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MAX_ID else None
     if row is not None:
         await accounts.lock_account(executor, row.account_id)
         row = await limit_rows.find_limit(executor, limit_id)
@@ -236,35 +236,37 @@ def check_reserve(reserve: str) -> ReserveMode:
     return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))
 
 
-def check_wish(wish: LimitWish) -> CheckedWish:
+def validate_limit(input_: LimitInput) -> ValidLimitInput:
     """Raises GatewayError `validation_failed`."""
-    kind = check_kind(wish.kind)
-    if wish.amount is None and wish.expires_at is not None:
+    kind = check_kind(input_.kind)
+    if input_.amount is None and input_.expires_at is not None:
         raise invalid("expires_at", "Unlimited can not expire: it is the absence of a limit.")
-    return CheckedWish(
+    return ValidLimitInput(
         kind=kind,
-        amount=None if wish.amount is None else check_amount(kind, wish.amount, wish.burst),
-        window=check_window(kind, wish.window),
-        burst=check_burst(kind, wish.burst),
-        reserve=wish.reserve,
-        shadow=wish.shadow,
-        set_by=wish.set_by,
-        expires_at=check_future("expires_at", wish.expires_at),
-        reason=check_reason(wish.reason),
+        amount=None if input_.amount is None else check_amount(kind, input_.amount, input_.burst),
+        window=check_window(kind, input_.window),
+        burst=check_burst(kind, input_.burst),
+        reserve=input_.reserve,
+        shadow=input_.shadow,
+        set_by=input_.set_by,
+        expires_at=check_future("expires_at", input_.expires_at),
+        reason=check_reason(input_.reason),
     )
 
 
 async def remove_limit(executor: "Executor", actor: Actor, row: LimitRow) -> None:
     """In the caller's transaction, with its audit row."""
     await limit_rows.delete_limit(executor, row.id)
-    await note(executor, actor, "limit.delete", "limit", row.id, old=told(row))
+    await note(executor, actor, "limit.delete", "limit", row.id, old=audit_fields(row))
 
 
-def told(row: LimitRow | None) -> Mapping[str, Any] | None:
+def audit_fields(row: LimitRow | None) -> Mapping[str, Any] | None:
     """What an audit row says of a limit: what is set, and what it is."""
     if row is None:
         return None
     ids = ("api_key_id", "model_id", "subscription_id", "user_id")
-    told = {name: getattr(row, name) for name in ("account_id", "level", *ids, "kind", "window", "shadow", "set_by")}
-    told |= {name: getattr(row, name) for name in _SETTABLE}
-    return {name: value for name, value in told.items() if value is not None}
+    reported = {
+        name: getattr(row, name) for name in ("account_id", "level", *ids, "kind", "window", "shadow", "set_by")
+    }
+    reported |= {name: getattr(row, name) for name in _SETTABLE}
+    return {name: value for name, value in reported.items() if value is not None}

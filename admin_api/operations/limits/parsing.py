@@ -9,10 +9,10 @@ from gateway.domain.prices import NANO_USD
 from gateway.domain.windows import WINDOW_KINDS, WindowKind
 
 UNLIMITED: Final = "unlimited"
-MOST_BURST: Final = 1000
+MAX_BURST: Final = 1000
 # The column is numeric(8, 3).
 BURST_STEP: Final = Decimal("0.001")
-MOST_DIGITS: Final = 40
+MAX_DIGITS: Final = 40
 
 
 def check_kind(kind: str) -> Kind:
@@ -38,7 +38,7 @@ def parse_amount(kind: Kind, text: str) -> int | None:
     if kind == "cost":
         return parse_usd("amount", text)
     number = text.strip()
-    if not (number.isascii() and number.isdigit() and len(number) <= MOST_DIGITS):
+    if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
         raise invalid("amount", "amount is a whole number from 0, or 'unlimited'.")
     return int(number)
 
@@ -76,8 +76,8 @@ def check_amount(kind: Kind, amount: int, burst: Decimal) -> int:
 
 def check_burst(kind: Kind, burst: Decimal) -> Decimal:
     """A factor from 1, for kinds that refill; raises GatewayError `validation_failed`."""
-    if not burst.is_finite() or not 1 <= burst <= MOST_BURST or burst != burst.quantize(BURST_STEP):
-        raise invalid("burst", f"burst is a factor from 1 to {MOST_BURST} with 3 decimal places at most.")
+    if not burst.is_finite() or not 1 <= burst <= MAX_BURST or burst != burst.quantize(BURST_STEP):
+        raise invalid("burst", f"burst is a factor from 1 to {MAX_BURST} with 3 decimal places at most.")
     if kind not in BUCKET_KINDS and burst != 1:
         raise invalid("burst", f"A limit of kind {kind} has no burst: only {' and '.join(BUCKET_KINDS)} refill.")
     return burst

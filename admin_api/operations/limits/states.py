@@ -14,7 +14,7 @@ from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import Epochs, LimitRow
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds
-from gateway.domain.limit_views import view_limit
+from gateway.domain.limit_json import limit_json
 from gateway.domain.limits import TEAM_SCOPE, Limit, key_model_scope, key_scope, subscription_scope, user_scope
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.storage.counters.scripts import Counters
     from gateway.storage.postgres import Pool
 
-MOST_STATES: Final = 200
+MAX_STATES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ async def list_limit_states(
 
     Raises GatewayError `not_found`, `validation_failed`; RedisUnavailable.
     """
-    if limit > MOST_STATES:
-        raise invalid("limit", f"limit is {MOST_STATES} at most here.")
+    if limit > MAX_STATES:
+        raise invalid("limit", f"limit is {MAX_STATES} at most here.")
     async with pool.acquire() as connection:
         account = await get_one_account(connection, actor, user=user, team=team)
     named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
@@ -94,7 +94,7 @@ async def _look(
     ids = RequestIds()
     ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
     taken, now_ms = await LimitState(counters, Seeder(counters, pool)).look(record, grant, ids.new())
-    return {one.limit.id: view_limit(one, now_ms) for one in taken}
+    return {one.limit.id: limit_json(one, now_ms) for one in taken}
 
 
 def _limit(row: LimitRow, epoch: int) -> Limit:

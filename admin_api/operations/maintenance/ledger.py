@@ -19,7 +19,7 @@ from gateway.storage.ledger.verify import LedgerCheck, check_ledger
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 # Summing up all rows of a large ledger takes longer than a page may.
 TIMEOUT = "SET LOCAL statement_timeout = '30min'"
 
@@ -38,8 +38,8 @@ async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck
     """The last `days` UTC days, today included, but none whose rows were dropped. Raises GatewayError
     `validation_failed`."""
     require_reader(actor)
-    if not 1 <= days <= MOST_DAYS:
-        raise invalid("days", f"days is a number from 1 to {MOST_DAYS}.")
+    if not 1 <= days <= MAX_DAYS:
+        raise invalid("days", f"days is a number from 1 to {MAX_DAYS}.")
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
@@ -54,8 +54,8 @@ async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date
     require_admin(actor)
     if last < first:
         raise invalid("to", "to is no earlier than from.")
-    if (last - first).days >= MOST_DAYS:
-        raise invalid("to", f"A rebuild is of {MOST_DAYS} days at most.")
+    if (last - first).days >= MAX_DAYS:
+        raise invalid("to", f"A rebuild is of {MAX_DAYS} days at most.")
     async with pool.acquire() as connection:
         kept_from = await oldest_kept(connection)
         months = [month_of(partition) for partition in await list_partitions(connection)]

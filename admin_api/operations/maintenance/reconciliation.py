@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, require_reader
-from admin_api.operations.pagination import MOST_ID
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import check_moment, invalid
 from admin_api.storage import reconciliation
 from admin_api.storage.reconciliation import Finding, FindingCount, LoggedCall
@@ -17,7 +17,7 @@ from admin_api.storage.reconciliation import Finding, FindingCount, LoggedCall
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-MOST_LISTED: Final = 100_000
+MAX_LISTED: Final = 100_000
 # Ours; LiteLLM's own ids are of version 4, and of calls that no gateway made.
 ID_VERSION: Final = 7
 
@@ -67,9 +67,9 @@ def read_line(line: bytes) -> LoggedCall | None:
     """A StandardLoggingPayload of LiteLLM as JSON; None for a call that no gateway made. Raises ValueError and its
     like for what is none."""
     payload: dict[str, Any] = json.loads(line)
-    told = payload["litellm_call_id"]
+    reported = payload["litellm_call_id"]
     try:
-        request_id = UUID(told)
+        request_id = UUID(reported)
     except (ValueError, AttributeError, TypeError):
         return None
     if request_id.version != ID_VERSION:
@@ -78,7 +78,7 @@ def read_line(line: bytes) -> LoggedCall | None:
     # As written: a float's digits are what LiteLLM computed, its binary tail is not.
     nano = None if cost is None else int((Decimal(str(cost)) * 10**9).to_integral_value())
     prompt, completion = (int(payload.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-    if not all(0 <= number <= MOST_ID for number in (prompt, completion, nano or 0)):
+    if not all(0 <= number <= MAX_ID for number in (prompt, completion, nano or 0)):
         raise ValueError("a number no call has")
     model = payload.get("model_group") or payload.get("model")
     # Postgres takes neither NUL nor lone surrogates.
@@ -103,9 +103,9 @@ async def reconcile_ledger(
     `limit` is how many findings are named; all are counted. Raises GatewayError `validation_failed`.
     """
     require_reader(actor)
-    if not 0 <= limit <= MOST_LISTED:
-        raise invalid("limit", f"limit is a number from 0 to {MOST_LISTED}.")
-    if not 0 <= tolerance_nano_usd <= MOST_ID:
+    if not 0 <= limit <= MAX_LISTED:
+        raise invalid("limit", f"limit is a number from 0 to {MAX_LISTED}.")
+    if not 0 <= tolerance_nano_usd <= MAX_ID:
         raise invalid("tolerance_nano_usd", "A tolerance is 0 or more nano-USD.")
     since = None if since is None else check_moment("since", since)
     until = None if until is None else check_moment("until", until)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from admin_api.encryption import SealError, SecretKeys
+from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.models import provider_keys
 from admin_api.operations.notifications import channels
@@ -23,16 +23,16 @@ def row_of_answer(*, caller: str, key: str) -> str:
 
 
 async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
-    """Seals every secret that is under an older key anew, under the newest; how many. All or none: raises SealError
-    naming the first that does not open."""
+    """Encrypts every secret that is under an older key again, under the newest; returns how many. All or none: raises
+    EncryptionError naming the first that cannot be decrypted."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        sealed_anew = 0
+        encrypted_again = 0
         for rotate in (_rotate_webhooks, _rotate_provider_keys, _rotate_answers):
-            sealed_anew += await rotate(connection, keys)
-        if sealed_anew:
-            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"sealed_anew": sealed_anew})
-    return sealed_anew
+            encrypted_again += await rotate(connection, keys)
+        if encrypted_again:
+            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"encrypted_again": encrypted_again})
+    return encrypted_again
 
 
 async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
@@ -43,9 +43,9 @@ async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
             current = await webhooks.lock_webhook(executor, webhook.id)
             if current is None or keys.is_newest(current.secret):
                 continue
-            secret = keys.open(current.secret, purpose=channels.PURPOSE, row=current.id)
-            sealed = keys.seal(secret, purpose=channels.PURPOSE, row=current.id)
-            await webhooks.update_secret(executor, current.id, sealed)
+            secret = keys.decrypt(current.secret, purpose=channels.PURPOSE, row=current.id)
+            encrypted = keys.encrypt(secret, purpose=channels.PURPOSE, row=current.id)
+            await webhooks.update_secret(executor, current.id, encrypted)
             count += 1
         after = found[-1].id
     return count
@@ -56,10 +56,10 @@ async def _rotate_provider_keys(executor: "Executor", keys: SecretKeys) -> int:
     count, after = 0, 0
     while found := await provider_key_rows.list_provider_keys(executor, after_id=after, limit=AT_ONCE):
         for row in found:
-            if not keys.is_newest(row.sealed):
-                value = keys.open(row.sealed, purpose=provider_keys.PURPOSE, row=row.name)
-                sealed = keys.seal(value, purpose=provider_keys.PURPOSE, row=row.name)
-                await provider_key_rows.update_sealed(executor, row.name, sealed)
+            if not keys.is_newest(row.encrypted):
+                value = keys.decrypt(row.encrypted, purpose=provider_keys.PURPOSE, row=row.name)
+                encrypted = keys.encrypt(value, purpose=provider_keys.PURPOSE, row=row.name)
+                await provider_key_rows.update_encrypted(executor, row.name, encrypted)
                 count += 1
         after = found[-1].id
     return count
@@ -72,13 +72,13 @@ async def _rotate_answers(executor: "Executor", keys: SecretKeys) -> int:
         for kept in found:
             row = row_of_answer(caller=kept.caller, key=kept.key)
             try:
-                answer = None if keys.is_newest(kept.answer) else keys.open(kept.answer, purpose=ANSWER, row=row)
-            except SealError:
+                answer = None if keys.is_newest(kept.answer) else keys.decrypt(kept.answer, purpose=ANSWER, row=row)
+            except EncryptionError:
                 continue
             if answer is not None:
-                sealed = keys.seal(answer, purpose=ANSWER, row=row)
+                encrypted = keys.encrypt(answer, purpose=ANSWER, row=row)
                 await idempotency_keys.update_answer(
-                    executor, caller=kept.caller, key=kept.key, status=kept.status, answer=sealed
+                    executor, caller=kept.caller, key=kept.key, status=kept.status, answer=encrypted
                 )
                 count += 1
         after = (found[-1].caller, found[-1].key)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 TIMEOUT_S: Final = 5.0
-MOST_VERSION: Final = 50
+MAX_VERSION: Final = 50
 BreakerState = Literal["closed", "open", "half_open"]
 
 
@@ -87,7 +87,7 @@ def _version_in(body: bytes) -> str | None:
     except ValueError:
         return None
     version = answer.get("litellm_version") if isinstance(answer, dict) else None
-    return version[:MOST_VERSION] if isinstance(version, str) and version.isprintable() else None
+    return version[:MAX_VERSION] if isinstance(version, str) and version.isprintable() else None
 
 
 def _state(breaker: "Breaker") -> BreakerState:

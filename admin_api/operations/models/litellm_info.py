@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from admin_api.storage.models import UNITS
 
-MOST_NAME: Final = 255
-MOST_TOKENS: Final = 2**53 - 1
+MAX_NAME: Final = 255
+MAX_TOKENS: Final = 2**53 - 1
 # USD for one unit; beyond these a figure is a mistake.
-MOST_USD: Final = Decimal(1_000_000)
+MAX_USD: Final = Decimal(1_000_000)
 FEWEST_DIGITS: Final = -30
 # Our unit <- LiteLLM's fields, the first that is set.
 PRICE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -28,7 +28,7 @@ PRICE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class CatalogueError(Exception):
+class ModelInfoError(Exception):
     """An answer that is no list of models; the message says what is wrong with it."""
 
 
@@ -55,24 +55,24 @@ class Catalogue:
     skipped: tuple[str, ...]
 
 
-def parse_catalogue(text: str | bytes) -> Catalogue:
-    """Raises CatalogueError. Prices are taken from the digits of the JSON text, not from floats."""
+def parse_model_info(text: str | bytes) -> Catalogue:
+    """Raises ModelInfoError. Prices are taken from the digits of the JSON text, not from floats."""
     try:
         answer = json.loads(text, parse_float=Decimal, parse_constant=lambda _: None)
     except ValueError as exc:
-        raise CatalogueError(f"it is no JSON: {exc}") from None
+        raise ModelInfoError(f"it is no JSON: {exc}") from None
     except RecursionError:
-        raise CatalogueError("it is nested too deeply") from None
+        raise ModelInfoError("it is nested too deeply") from None
     entries = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(entries, list):
-        raise CatalogueError("it has no list 'data'")
+        raise ModelInfoError("it has no list 'data'")
     deployments: dict[str, list[Mapping[str, Any]]] = {}
     skipped: dict[str, None] = {}
     for entry in entries:
         name = entry.get("model_name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not _is_callable(name):
             # Postgres takes neither NUL nor lone surrogates, and a report is kept there.
-            skipped["".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(name)[:MOST_NAME])] = None
+            skipped["".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(name)[:MAX_NAME])] = None
             continue
         info = entry.get("model_info")
         deployments.setdefault(name, []).append(info if isinstance(info, dict) else {})
@@ -82,7 +82,7 @@ def parse_catalogue(text: str | bytes) -> Catalogue:
 
 def _is_callable(name: str) -> bool:
     # A comma would be several models to LiteLLM, an asterisk is a pattern.
-    return 0 < len(name) <= MOST_NAME and name.isprintable() and name == name.strip() and not set(",*") & set(name)
+    return 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip() and not set(",*") & set(name)
 
 
 def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
@@ -93,8 +93,8 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
     dearest = {unit: max(units[unit] for units in known if unit in units) for unit in UNITS if _is_in(unit, known)}
     return SeenModel(
         name=name,
-        provider=_first_text(infos, "litellm_provider", most=100),
-        mode=_first_text(infos, "mode", most=50),
+        provider=_first_text(infos, "litellm_provider", maximum=100),
+        mode=_first_text(infos, "mode", maximum=50),
         max_input_tokens=_least_tokens(infos, "max_input_tokens"),
         max_output_tokens=_least_tokens(infos, "max_output_tokens"),
         capabilities=_common_capabilities(infos),
@@ -140,7 +140,7 @@ def _usd(value: Any) -> Decimal | None:
         usd = Decimal(value)
     except InvalidOperation:
         return None
-    if not usd.is_finite() or not 0 <= usd <= MOST_USD or (usd and usd.adjusted() < FEWEST_DIGITS):
+    if not usd.is_finite() or not 0 <= usd <= MAX_USD or (usd and usd.adjusted() < FEWEST_DIGITS):
         return None
     return usd
 
@@ -149,21 +149,21 @@ def _is_in(unit: str, prices: Sequence[Mapping[str, Decimal]]) -> bool:
     return any(unit in units for units in prices)
 
 
-def _first_text(infos: Sequence[Mapping[str, Any]], field: str, *, most: int) -> str | None:
+def _first_text(infos: Sequence[Mapping[str, Any]], field: str, *, maximum: int) -> str | None:
     for info in infos:
         value = info.get(field)
-        if isinstance(value, str) and 0 < len(value) <= most and value.isprintable():
+        if isinstance(value, str) and 0 < len(value) <= maximum and value.isprintable():
             return value
     return None
 
 
 def _least_tokens(infos: Sequence[Mapping[str, Any]], field: str) -> int | None:
-    told = [_tokens(info.get(field)) for info in infos]
-    return min((tokens for tokens in told if tokens is not None), default=None)
+    reported = [_tokens(info.get(field)) for info in infos]
+    return min((tokens for tokens in reported if tokens is not None), default=None)
 
 
 def _tokens(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 < value <= MAX_TOKENS:
         return None
     return int(value) if value == int(value) else None
 
@@ -173,4 +173,4 @@ def _common_capabilities(infos: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         {key.removeprefix("supports_") for key, value in info.items() if key.startswith("supports_") and value is True}
         for info in infos
     ]
-    return tuple(sorted(word for word in set.intersection(*each) if word.isprintable() and len(word) <= MOST_NAME))
+    return tuple(sorted(word for word in set.intersection(*each) if word.isprintable() and len(word) <= MAX_NAME))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import get_model
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_text, invalid
 from admin_api.storage import models
@@ -17,8 +17,8 @@ from gateway.domain.errors import GatewayError
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-MOST_DESCRIPTION: Final = 4000
-MOST_USD: Final = Decimal(1_000_000)
+MAX_DESCRIPTION: Final = 4000
+MAX_USD: Final = Decimal(1_000_000)
 SEE_EVERYTHING: Final = ("admin", "admin-readonly")
 EVERYTHING: Final = CatalogueFilter()
 FLAGS: Final = ("restricted", "hidden", "enabled", "description")
@@ -91,7 +91,7 @@ async def update_model(
         check_version(version_of(OfferedModel(old, price)), as_of)
         text = old.description
         if description is not None:
-            text = check_text("description", description, most=MOST_DESCRIPTION, lines=True) or None
+            text = check_text("description", description, maximum=MAX_DESCRIPTION, lines=True) or None
         new = replace(
             old,
             restricted=old.restricted if restricted is None else restricted,
@@ -102,8 +102,8 @@ async def update_model(
         changed = [flag for flag in FLAGS if getattr(old, flag) != getattr(new, flag)]
         if changed:
             await models.update_model_flags(connection, old.id, **{flag: getattr(new, flag) for flag in FLAGS})
-            told = [{flag: getattr(state, flag) for flag in changed} for state in (old, new)]
-            await note(connection, actor, "model.update", "model", old.id, old=told[0], new=told[1])
+            reported = [{flag: getattr(state, flag) for flag in changed} for state in (old, new)]
+            await note(connection, actor, "model.update", "model", old.id, old=reported[0], new=reported[1])
             new = await get_model(connection, name)
     return OfferedModel(new, price)
 
@@ -125,7 +125,7 @@ async def set_price(pool: "Pool", actor: Actor, name: str, units: Mapping[str, D
         if old is not None and old.source == "admin" and is_same:
             return old
         new = await models.insert_price(connection, model.id, source="admin", units=wanted)
-        await note(connection, actor, "price.set", "model", model.id, old=_told(old), new=_told(new))
+        await note(connection, actor, "price.set", "model", model.id, old=_audit_fields(old), new=_audit_fields(new))
     return new
 
 
@@ -135,7 +135,7 @@ async def list_prices(
     """All versions of a model, newest first."""
     require_reader(actor)
     check_limit(limit)
-    before = parse_id_cursor(cursor, first=MOST_ID)
+    before = parse_id_cursor(cursor, first=MAX_ID)
     async with pool.acquire() as connection:
         model = await get_model(connection, name)
         rows = await models.list_prices(connection, model.id, before_id=before, limit=limit + 1)
@@ -143,12 +143,12 @@ async def list_prices(
 
 
 def _check_usd(unit: str, usd: Decimal | None) -> Decimal | None:
-    if usd is not None and not (usd.is_finite() and 0 <= usd <= MOST_USD and abs(usd.adjusted()) <= 30):
-        raise invalid(unit, f"{unit} is a price in USD for one, from 0 to {MOST_USD}.")
+    if usd is not None and not (usd.is_finite() and 0 <= usd <= MAX_USD and abs(usd.adjusted()) <= 30):
+        raise invalid(unit, f"{unit} is a price in USD for one, from 0 to {MAX_USD}.")
     return usd
 
 
-def _told(version: PriceVersion | None) -> dict[str, object] | None:
+def _audit_fields(version: PriceVersion | None) -> dict[str, object] | None:
     if version is None:
         return None
     units = {unit: getattr(version.price, unit) for unit in UNITS}

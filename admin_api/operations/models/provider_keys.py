@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from admin_api.encryption import SealError, SecretKeys
+from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 PURPOSE: Final = "provider key"
 PREFIX: Final = "PROVIDER_KEY_"
 NAME: Final = "^[A-Z][A-Z0-9_]{0,62}$"
-MOST_PROVIDER: Final = 100
+MAX_PROVIDER: Final = 100
 # Four characters of it are shown.
 LEAST_VALUE: Final = 16
-MOST_VALUE: Final = 8000
+MAX_VALUE: Final = 8000
 AT_ONCE: Final = 500
 
 
@@ -50,7 +50,7 @@ async def put_provider_key(
     """A new key, or another value for the one of that name; LiteLLM has it from its next start on. The same again
     changes nothing. Raises GatewayError `validation_failed`, or `precondition_failed` if it is not as of `as_of`."""
     require_admin(actor)
-    name, provider = check_name(name), check_text("provider", provider, least=1, most=MOST_PROVIDER)
+    name, provider = check_name(name), check_text("provider", provider, least=1, maximum=MAX_PROVIDER)
     _check_value(value)
     async with pool.acquire() as connection, connection.transaction():
         await rows.lock_provider_keys(connection)
@@ -58,11 +58,13 @@ async def put_provider_key(
         check_version(version_of(old) if old else None, as_of)
         if old is not None and old.provider == provider and _holds(old, keys, value):
             return PutProviderKey(old, is_new=False)
-        sealed = keys.seal(value.encode(), purpose=PURPOSE, row=name)
+        encrypted = keys.encrypt(value.encode(), purpose=PURPOSE, row=name)
         new = await rows.upsert_provider_key(
-            connection, name=name, provider=provider, sealed=sealed, last_four=value[-4:], by=actor.name
+            connection, name=name, provider=provider, encrypted=encrypted, last_four=value[-4:], by=actor.name
         )
-        await note(connection, actor, "provider_key.put", "provider_key", name, old=_told(old), new=_told(new))
+        await note(
+            connection, actor, "provider_key.put", "provider_key", name, old=_audit_fields(old), new=_audit_fields(new)
+        )
     return PutProviderKey(new, is_new=old is None)
 
 
@@ -99,19 +101,19 @@ async def delete_provider_key(pool: "Pool", actor: Actor, name: str, *, as_of: s
             raise _is_missing(name)
         check_version(version_of(old), as_of)
         await rows.delete_provider_key(connection, name)
-        await note(connection, actor, "provider_key.delete", "provider_key", name, old=_told(old))
+        await note(connection, actor, "provider_key.delete", "provider_key", name, old=_audit_fields(old))
 
 
 async def open_provider_keys(pool: "Pool", actor: Actor, keys: SecretKeys) -> dict[str, str]:
-    """Variable -> key, of all there are; who opened which is in the audit log. Raises SealError if one does not open:
-    a LiteLLM that lacks a key would fail later, and say less."""
+    """Variable -> key, of all there are; who opened which is in the audit log. Raises EncryptionError if one cannot be
+    decrypted: a LiteLLM that lacks a key would fail later, and say less."""
     require_admin(actor)
     opened: dict[str, str] = {}
     after = 0
     async with pool.acquire() as connection, connection.transaction():
         while found := await rows.list_provider_keys(connection, after_id=after, limit=AT_ONCE):
             for row in found:
-                opened[variable_of(row.name)] = keys.open(row.sealed, purpose=PURPOSE, row=row.name).decode()
+                opened[variable_of(row.name)] = keys.decrypt(row.encrypted, purpose=PURPOSE, row=row.name).decode()
             after = found[-1].id
         if opened:
             names = [variable.removeprefix(PREFIX) for variable in opened]
@@ -130,8 +132,8 @@ def _check_value(value: str) -> None:
     """What fits into an environment variable and a header, and is no mistake of the clipboard."""
     if value.startswith("os.environ/"):
         raise invalid("value", "This is what LiteLLM's configuration says; the value is the provider's key itself.")
-    if not LEAST_VALUE <= len(value) <= MOST_VALUE:
-        raise invalid("value", f"A key has {LEAST_VALUE} to {MOST_VALUE} characters; the last four are shown in lists.")
+    if not LEAST_VALUE <= len(value) <= MAX_VALUE:
+        raise invalid("value", f"A key has {LEAST_VALUE} to {MAX_VALUE} characters; the last four are shown in lists.")
     if not (value.isascii() and value.isprintable()) or value != value.strip():
         raise invalid("value", "A key is one line of printable ASCII characters, without blanks around it.")
 
@@ -139,12 +141,12 @@ def _check_value(value: str) -> None:
 def _holds(row: ProviderKey, keys: SecretKeys, value: str) -> bool:
     """Whether it is the same value already. One that does not open any more may be replaced."""
     try:
-        return keys.open(row.sealed, purpose=PURPOSE, row=row.name) == value.encode()
-    except SealError:
+        return keys.decrypt(row.encrypted, purpose=PURPOSE, row=row.name) == value.encode()
+    except EncryptionError:
         return False
 
 
-def _told(row: ProviderKey | None) -> dict[str, object] | None:
+def _audit_fields(row: ProviderKey | None) -> dict[str, object] | None:
     return None if row is None else {"provider": row.provider, "last_four": row.last_four}
 
 

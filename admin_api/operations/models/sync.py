@@ -9,8 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, note, require_reader
-from admin_api.operations.models.litellm_info import Catalogue, CatalogueError, SeenModel, parse_catalogue
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.models.litellm_info import Catalogue, ModelInfoError, SeenModel, parse_model_info
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.storage import model_syncs, models
 from admin_api.storage.model_syncs import ModelSync
 from admin_api.storage.models import UNITS, Model, PriceVersion
@@ -72,7 +72,7 @@ async def sync_models(
     if actor.role not in ("admin", "program"):
         raise GatewayError("forbidden", "This is for admins only.")
     try:
-        catalogue = await fetch_catalogue(litellm)
+        catalogue = await fetch_model_info(litellm)
     except GatewayError as exc:
         async with pool.acquire() as connection:
             await model_syncs.insert_sync(connection, actor=actor.name, problem=exc.message, report=None)
@@ -82,7 +82,7 @@ async def sync_models(
             await models.lock_sync(connection)
         elif not await models.try_lock_sync(connection):
             return None
-        report = await apply_catalogue(connection, actor, catalogue, accept_missing=accept_missing)
+        report = await apply_model_info(connection, actor, catalogue, accept_missing=accept_missing)
         await model_syncs.insert_sync(connection, actor=actor.name, problem=report.problem, report=asdict(report))
         return report
 
@@ -91,7 +91,7 @@ async def list_syncs(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: st
     """Newest first, of the last month."""
     require_reader(actor)
     check_limit(limit)
-    before = parse_id_cursor(cursor, first=MOST_ID)
+    before = parse_id_cursor(cursor, first=MAX_ID)
     async with pool.acquire() as connection:
         found = await model_syncs.list_syncs(connection, before_id=before, limit=limit + 1)
     return page(found, limit, lambda row: row.id)
@@ -103,7 +103,7 @@ async def delete_old_syncs(pool: "Pool") -> None:
         await model_syncs.delete_old_syncs(connection, datetime.now(UTC) - KEPT)
 
 
-async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
+async def fetch_model_info(litellm: LiteLLM) -> Catalogue:
     """Of the first address that gives a good answer."""
     # Here and not above: it takes longer to load than all the rest of a command.
     import httpx2
@@ -133,14 +133,14 @@ async def fetch_catalogue(litellm: LiteLLM) -> Catalogue:
                 said.append(("upstream_error", f"{url}: status {answer.status_code}"))
                 continue
             try:
-                return parse_catalogue(answer.content)
-            except CatalogueError as exc:
+                return parse_model_info(answer.content)
+            except ModelInfoError as exc:
                 said.append(("upstream_error", f"{url}: {exc}"))
     reasons = "; ".join(reason for _, reason in said)
     raise GatewayError(said[-1][0], f"LiteLLM gave no list of models, so nothing was changed ({reasons}).")
 
 
-async def apply_catalogue(
+async def apply_model_info(
     executor: "Executor", actor: Actor, catalogue: Catalogue, *, accept_missing: bool = False
 ) -> SyncReport:
     """Within the caller's transaction; see `sync_models`."""
@@ -155,8 +155,8 @@ async def apply_catalogue(
         await _apply_price(executor, seen, model_id, prices.get(model_id), report)
     await _unlist_missing(executor, catalogue, known, report, accept_missing=accept_missing)
     # A sync that changes nothing leaves no trace: it comes every few minutes.
-    told = ("added", "changed", "returned", "unlisted", "priced")
-    new = {name: getattr(report, name) for name in told if getattr(report, name)}
+    reported = ("added", "changed", "returned", "unlisted", "priced")
+    new = {name: getattr(report, name) for name in reported if getattr(report, name)}
     if new:
         await note(executor, actor, "models.sync", "models", "all", new=new)
     return report

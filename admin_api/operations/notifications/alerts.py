@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.notifications.events import notify
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.runtime_settings import read_thresholds
 from admin_api.storage import alerts as rows
 from admin_api.storage.alerts import Alert, Crossing, Window, WindowLimit
 from gateway.domain.errors import GatewayError
 from gateway.domain.windows import window_ms
+from gateway.storage import accounts_to_check
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-MOST_ACCOUNTS: Final = 500
+MAX_ACCOUNTS: Final = 500
 # Calls of a window that has just ended may come into the ledger after it.
 LATE: Final = timedelta(minutes=2)
 # How far back a pass looks for limits that ended: longer than replicas are away.
@@ -34,13 +35,13 @@ Thresholds = Mapping[int, datetime | None]
 async def raise_alerts(
     pool: "Pool", thresholds: Thresholds | None = None, *, now: datetime | None = None
 ) -> int | None:
-    """One pass, over `MOST_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it.
+    """One pass, over `MAX_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it.
     `thresholds` are those of the settings, unless given."""
     async with pool.acquire() as connection, connection.transaction():
-        if not await rows.try_lock_alerts(connection):
+        if not await accounts_to_check.try_lock_alerts(connection):
             return None
         at = now or datetime.now(UTC)
-        accounts = await rows.take_accounts(connection, MOST_ACCOUNTS)
+        accounts = await accounts_to_check.take_accounts(connection, MAX_ACCOUNTS)
         accounts |= await rows.list_accounts_with_ended_limits(connection, at - ENDED, at)
         if thresholds is None:
             # After the accounts: one that is set by the time of a use is looked at when that use is.
@@ -51,7 +52,7 @@ async def raise_alerts(
 async def has_backlog(pool: "Pool") -> bool:
     """Whether another whole pass waits: then it should not wait for its time."""
     async with pool.acquire() as connection:
-        return await rows.count_accounts_to_check(connection, MOST_ACCOUNTS) >= MOST_ACCOUNTS
+        return await accounts_to_check.count_accounts_to_check(connection, MAX_ACCOUNTS) >= MAX_ACCOUNTS
 
 
 async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Thresholds, at: datetime) -> int:
@@ -59,21 +60,21 @@ async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: 
     places = [(limit, window) for limit in limits for window in _windows(limit, at)]
     windows = sorted({window for _, window in places})
     sums = dict(zip(windows, await rows.sum_windows(executor, windows), strict=True)) if windows else {}
-    standing = await rows.list_open_crossings(executor, accounts, at - LATE)
+    current_access = await rows.list_open_crossings(executor, accounts, at - LATE)
     # Also those that are set no more: they were told of, and may be set again.
-    known = sorted({*thresholds, *(crossing.threshold for crossing in standing)})
+    known = sorted({*thresholds, *(crossing.threshold for crossing in current_access)})
     raised, cleared = 0, []
     for limit, window in places:
         used = sums[window].get((limit.kind, limit.scope), 0)
         crossings = {threshold: _crossing(limit, window, threshold) for threshold in known}
         reached = {t for t in known if limit.amount > 0 and used * 100 >= t * limit.amount}
-        stands = {t for t in known if crossings[t] in standing}
+        stands = {t for t in known if crossings[t] in current_access}
         new = sorted(t for t in reached - stands if t in thresholds and _counts(thresholds[t], window))
-        cleared += [standing[crossings[t]] for t in stands - reached]
+        cleared += [current_access[crossings[t]] for t in stands - reached]
         for threshold in new:
             # Of several at once the highest says it all; one that is set below what was told of already adds nothing.
-            is_told = threshold == max({*new, *(stands & reached)})
-            raised += await _raise(executor, limit, window, crossings[threshold], used, at, is_told=is_told)
+            is_reported = threshold == max({*new, *(stands & reached)})
+            raised += await _raise(executor, limit, window, crossings[threshold], used, at, is_reported=is_reported)
     if cleared:
         await rows.update_cleared(executor, cleared)
     return raised
@@ -138,7 +139,7 @@ async def _raise(
     used: int,
     at: datetime,
     *,
-    is_told: bool,
+    is_reported: bool,
 ) -> int:
     _, start, end = window
     # A lifetime began with the account.
@@ -166,7 +167,7 @@ async def _raise(
     )
     if alert_id is None:
         return 0
-    if is_told:
+    if is_reported:
         data = about | {
             "alert_id": alert_id,
             "account_id": limit.account_id,
@@ -200,7 +201,7 @@ async def list_alerts(
     if everybody:
         require_reader(actor)
     check_limit(limit)
-    before = parse_id_cursor(cursor, first=MOST_ID)
+    before = parse_id_cursor(cursor, first=MAX_ID)
     if not everybody and actor.user_id is None:
         return Page([], None)
     user_id = None if everybody else actor.user_id
@@ -230,6 +231,6 @@ async def acknowledge_alert(pool: "Pool", actor: Actor, alert_id: int) -> Alert:
 
 
 async def _find(executor: "Executor", alert_id: int, user_id: int | None) -> Alert | None:
-    before = min(alert_id, MOST_ID - 1) + 1
+    before = min(alert_id, MAX_ID - 1) + 1
     found = await rows.list_alerts(executor, before_id=before, limit=1, acknowledged=None, user_id=user_id)
     return found[0] if found and found[0].id == alert_id else None

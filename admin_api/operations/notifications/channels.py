@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from admin_api.encryption import SealError, SecretKeys
-from admin_api.operations.notifications.email_texts import write_letter
+from admin_api.encryption import EncryptionError, SecretKeys
+from admin_api.operations.notifications.email_texts import write_email
 from admin_api.operations.notifications.smtp import MailError, MailServer, hand_over
-from admin_api.operations.notifications.webhook_urls import ReceiverError, ReceiverRules, resolve
+from admin_api.operations.notifications.webhook_urls import WebhookURLError, WebhookURLRules, resolve
 from admin_api.storage.deliveries import Delivery
 from admin_api.tls import trusted
 
@@ -37,7 +37,7 @@ PURPOSE: Final = "webhook"
 TRY_S: Final = 10.0
 # After each failed try; after the last nothing more. Two days in all.
 PAUSES: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600))
-MOST_ERROR: Final = 300
+MAX_ERROR: Final = 300
 
 
 class SendError(Exception):
@@ -50,7 +50,7 @@ class Sender:
 
     keys: SecretKeys
     mail: MailServer | None = None
-    rules: ReceiverRules = field(default_factory=ReceiverRules)
+    rules: WebhookURLRules = field(default_factory=WebhookURLRules)
     ca_file: "Path | None" = None
     pauses: Sequence[timedelta] = PAUSES
 
@@ -72,8 +72,8 @@ async def try_once(sender: Sender, delivery: Delivery) -> str | None:
     try:
         async with asyncio.timeout(2 * TRY_S):
             await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
-    except (SendError, MailError, ReceiverError, SealError, TimeoutError) as exc:
-        return (str(exc) or "It took too long.")[:MOST_ERROR]
+    except (SendError, MailError, WebhookURLError, EncryptionError, TimeoutError) as exc:
+        return (str(exc) or "It took too long.")[:MAX_ERROR]
     except Exception as exc:
         # A mistake of ours is a failed try too: else it comes again each minute for ever, and nobody is shown why.
         log.error("delivery_broke", delivery=delivery.id, channel=delivery.channel, exc_info=exc)
@@ -82,13 +82,13 @@ async def try_once(sender: Sender, delivery: Delivery) -> str | None:
 
 
 async def post_webhook(sender: Sender, delivery: Delivery) -> None:
-    """One try; raises SendError, ReceiverError or SealError. A redirect is a failure: it would lead past the check."""
+    """One try; raises SendError, WebhookURLError or EncryptionError. A redirect fails: it would bypass our check."""
     # Here and not above: it takes longer to load than all the rest of a command.
     import httpx2
 
     if delivery.secret is None or delivery.url is None:
         raise SendError("There is no webhook any more.")
-    secret = sender.keys.open(delivery.secret, purpose=PURPOSE, row=delivery.webhook_id).decode()
+    secret = sender.keys.decrypt(delivery.secret, purpose=PURPOSE, row=delivery.webhook_id).decode()
     url, timestamp = urlsplit(delivery.url), round(datetime.now(UTC).timestamp())
     message = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": delivery.payload}
     body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
@@ -126,12 +126,12 @@ async def post_webhook(sender: Sender, delivery: Delivery) -> None:
 async def _post_mail(sender: Sender, delivery: Delivery) -> None:
     if sender.mail is None or delivery.email is None:
         raise SendError("There is no mail server.")
-    subject, text = write_letter(delivery.event, delivery.payload, delivery.locale)
-    letter = EmailMessage()
-    letter["From"], letter["To"], letter["Subject"] = sender.mail.sender, delivery.email, subject
-    letter["Date"] = format_datetime(delivery.created_at)
+    subject, text = write_email(delivery.event, delivery.payload, delivery.locale)
+    email = EmailMessage()
+    email["From"], email["To"], email["Subject"] = sender.mail.sender, delivery.email, subject
+    email["Date"] = format_datetime(delivery.created_at)
     domain = sender.mail.sender.rpartition("@")[2].strip(">") or "localhost"
-    letter["Message-ID"] = f"<{delivery.message_id}@{domain}>"
-    letter["Auto-Submitted"] = "auto-generated"
-    letter.set_content(text)
-    await asyncio.to_thread(hand_over, sender.mail, letter, timeout_s=TRY_S)
+    email["Message-ID"] = f"<{delivery.message_id}@{domain}>"
+    email["Auto-Submitted"] = "auto-generated"
+    email.set_content(text)
+    await asyncio.to_thread(hand_over, sender.mail, email, timeout_s=TRY_S)

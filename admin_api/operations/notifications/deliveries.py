@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.notifications.outbox import LEASE
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import deliveries as rows
 from admin_api.storage.deliveries import STATUSES, DeliveryReport, Status
@@ -28,9 +28,9 @@ async def list_deliveries(
     """Newest first; `webhook` and `alert` are ids. All that is given must hold."""
     require_reader(actor)
     check_limit(limit)
-    before = parse_id_cursor(cursor, first=MOST_ID)
+    before = parse_id_cursor(cursor, first=MAX_ID)
     for name, number in (("webhook", webhook), ("alert", alert)):
-        if number is not None and not 0 < number <= MOST_ID:
+        if number is not None and not 0 < number <= MAX_ID:
             raise invalid(name, f"{name} is the id of one: a number from 1 on.")
     wanted = None if status is None else cast("Status", check_word("status", status, STATUSES))
     async with pool.acquire() as connection:
@@ -46,7 +46,7 @@ async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> Delive
     disabled."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MOST_ID else None
+        old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MAX_ID else None
         if old is None:
             raise GatewayError("not_found", f"There is no delivery {delivery_id}.")
         if old.status == "delivered":
@@ -57,8 +57,8 @@ async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> Delive
         if old.next_try_at is not None and old.next_try_at <= datetime.now(UTC) + LEASE:
             raise GatewayError("conflict", "It is tried within a minute by itself.", details={"status": old.status})
         await rows.mark_due(connection, old.id)
-        told = {"status": old.status, "tries": old.tries}
-        await note(connection, actor, "delivery.retry", "delivery", old.id, old=told, new={"status": "waiting"})
+        reported = {"status": old.status, "tries": old.tries}
+        await note(connection, actor, "delivery.retry", "delivery", old.id, old=reported, new={"status": "waiting"})
         new = await rows.lock_delivery(connection, old.id)
     if new is None:
         raise RuntimeError("a delivery that was locked is gone")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from admin_api.schemas.shapes import usd_text
+from gateway.domain.money import usd_text
 
 DEFAULT_LOCALE: Final = "en"
 
@@ -161,7 +161,7 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
 REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
 
 
-def write_letter(event: str, data: Mapping[str, Any], locale: str | None) -> tuple[str, str]:
+def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tuple[str, str]:
     """Subject (one line) and text of an event's e-mail; English for a language that is not ours."""
     language = locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
     if event == "limit.threshold_reached":

@@ -25,11 +25,11 @@ log = structlog.get_logger(__name__)
 # Longer than a try can take, so that nobody else begins one meanwhile.
 LEASE: Final = timedelta(seconds=60)
 # Tries under way at once: of one webhook, of all of them, and of e-mails.
-PLACES_OF_WEBHOOK: Final = 4
-PLACES_OF_WEBHOOKS: Final = 100
-PLACES_OF_MAIL: Final = 10
+MAX_IN_FLIGHT_PER_WEBHOOK: Final = 4
+MAX_IN_FLIGHT: Final = 100
+MAX_IN_FLIGHT_EMAILS: Final = 10
 # Looking up a name and talking to a mail server each take a thread; nobody waits for one.
-THREADS: Final = PLACES_OF_WEBHOOKS + PLACES_OF_MAIL + 8
+THREADS: Final = MAX_IN_FLIGHT + MAX_IN_FLIGHT_EMAILS + 8
 # How long a slow try may keep the outbox from looking for what came meanwhile.
 LOOK_S: Final = 1.0
 KEPT: Final = timedelta(days=30)
@@ -64,13 +64,13 @@ class Outbox:
             due = await deliveries.take_due_webhooks(
                 connection,
                 under_way=busy,
-                places_each=PLACES_OF_WEBHOOK,
-                limit=PLACES_OF_WEBHOOKS - busy.total(),
+                max_in_flight_each=MAX_IN_FLIGHT_PER_WEBHOOK,
+                limit=MAX_IN_FLIGHT - busy.total(),
                 lease=LEASE,
             )
             # Without a mail server e-mails wait.
             if self._sender.mail is not None:
-                due += await deliveries.take_due_mails(connection, limit=PLACES_OF_MAIL - mails, lease=LEASE)
+                due += await deliveries.take_due_mails(connection, limit=MAX_IN_FLIGHT_EMAILS - mails, lease=LEASE)
         for delivery in due:
             task = self._background.start(self._send(delivery), "delivery")
             self._tries[task] = delivery.webhook_id

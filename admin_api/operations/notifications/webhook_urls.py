@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from admin_api.operations.validation import invalid
 
-MOST_URL: Final = 2000
+MAX_URL: Final = 2000
 RESOLVE_S: Final = 5.0
 # All of IPv6 that is given out to the public; Python counts site-local addresses (fec0::/10) and ::/96 as global.
 PUBLIC_IPV6: Final = ip_network("2000::/3")
@@ -22,22 +22,22 @@ PUBLIC_IPV6: Final = ip_network("2000::/3")
 TRANSLATED: Final = tuple(ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2001::/32"))
 
 
-class ReceiverError(Exception):
+class WebhookURLError(Exception):
     """An address that may not be called or does not exist; the message is for the admin who set it."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiverRules:
+class WebhookURLRules:
     """What settings allow beyond https to the public."""
 
     allow_http: bool = False
     networks: Sequence[IPv4Network | IPv6Network] = ()
 
 
-def check_url(url: str, rules: ReceiverRules) -> str:
+def check_url(url: str, rules: WebhookURLRules) -> str:
     """The form only; raises GatewayError `validation_failed`."""
-    if not (url.isascii() and url.isprintable() and len(url) <= MOST_URL) or " " in url:
-        raise invalid("url", f"url is an address of {MOST_URL} ASCII characters at most.")
+    if not (url.isascii() and url.isprintable() and len(url) <= MAX_URL) or " " in url:
+        raise invalid("url", f"url is an address of {MAX_URL} ASCII characters at most.")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -51,8 +51,8 @@ def check_url(url: str, rules: ReceiverRules) -> str:
     return url
 
 
-def check_address(address: IPv4Address | IPv6Address, rules: ReceiverRules) -> None:
-    """Raises ReceiverError for one of this machine or network."""
+def check_address(address: IPv4Address | IPv6Address, rules: WebhookURLRules) -> None:
+    """Raises WebhookURLError for one of this machine or network."""
     # ::ffff:10.0.0.1 and the like are the IPv4 address inside.
     plain = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
     if any(plain in network or address in network for network in rules.networks):
@@ -60,21 +60,21 @@ def check_address(address: IPv4Address | IPv6Address, rules: ReceiverRules) -> N
     is_translated = any(address in network for network in TRANSLATED)
     is_given_out = plain.version == 4 or plain in PUBLIC_IPV6
     if is_translated or not is_given_out or not plain.is_global or plain.is_multicast or not address.is_global:
-        raise ReceiverError(
+        raise WebhookURLError(
             "The address is a private one, which webhooks may not call unless LITEMAAS_WEBHOOK_NETWORKS allows it."
         )
 
 
-async def resolve(host: str, port: int, rules: ReceiverRules) -> str:
-    """One address of `host` to connect to; raises ReceiverError if any of them is not allowed."""
+async def resolve(host: str, port: int, rules: WebhookURLRules) -> str:
+    """One address of `host` to connect to; raises WebhookURLError if any of them is not allowed."""
     try:
         async with asyncio.timeout(RESOLVE_S):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError):
-        raise ReceiverError("The host name does not resolve.") from None
+        raise WebhookURLError("The host name does not resolve.") from None
     addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     if not addresses:
-        raise ReceiverError("The host name has no address.")
+        raise WebhookURLError("The host name has no address.")
     for address in addresses:
         check_address(address, rules)
     return str(addresses[0])

@@ -9,8 +9,8 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.lookups import get_account
 from admin_api.operations.notifications.channels import PURPOSE, new_signing_secret
 from admin_api.operations.notifications.events import EVENTS
-from admin_api.operations.notifications.webhook_urls import ReceiverRules, check_url
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules, check_url
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import webhooks as rows
@@ -33,7 +33,7 @@ async def create_webhook(
     pool: "Pool",
     actor: Actor,
     keys: SecretKeys,
-    rules: ReceiverRules,
+    rules: WebhookURLRules,
     *,
     url: str,
     events: Sequence[str],
@@ -81,7 +81,7 @@ async def find_webhook(pool: "Pool", actor: Actor, webhook_id: int) -> Webhook:
 async def update_webhook(
     pool: "Pool",
     actor: Actor,
-    rules: ReceiverRules,
+    rules: WebhookURLRules,
     webhook_id: int,
     *,
     url: str | None = None,
@@ -103,8 +103,8 @@ async def update_webhook(
         changed = [name for name in ("url", "events", "enabled") if getattr(old, name) != getattr(new, name)]
         if changed:
             await rows.update_webhook(connection, old.id, url=new.url, events=new.events, enabled=new.enabled)
-            told = [{name: getattr(state, name) for name in changed} for state in (old, new)]
-            await note(connection, actor, "webhook.update", "webhook", old.id, old=told[0], new=told[1])
+            reported = [{name: getattr(state, name) for name in changed} for state in (old, new)]
+            await note(connection, actor, "webhook.update", "webhook", old.id, old=reported[0], new=reported[1])
         return await _lock(connection, webhook_id)
 
 
@@ -131,12 +131,12 @@ async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int, *, as_of: 
 
 async def _give_secret(executor: "Executor", keys: SecretKeys, webhook_id: int) -> str:
     secret = new_signing_secret()
-    await rows.update_secret(executor, webhook_id, keys.seal(secret.encode(), purpose=PURPOSE, row=webhook_id))
+    await rows.update_secret(executor, webhook_id, keys.encrypt(secret.encode(), purpose=PURPOSE, row=webhook_id))
     return secret
 
 
 async def _lock(executor: "Executor", webhook_id: int, as_of: str | None = None) -> Webhook:
-    webhook = await rows.lock_webhook(executor, webhook_id) if 0 < webhook_id <= MOST_ID else None
+    webhook = await rows.lock_webhook(executor, webhook_id) if 0 < webhook_id <= MAX_ID else None
     if webhook is None:
         raise _is_missing(webhook_id)
     check_version(version_of(webhook), as_of)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import get_user
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.people.users import check_admin_stays, end_sessions_of, write_user
 from admin_api.storage import accounts, sessions
 from admin_api.storage.sessions import Identity
@@ -41,7 +41,7 @@ async def unlink_identity(pool: "Pool", actor: Actor, user: str, identity_id: in
         admins = await accounts.lock_admins(connection)
         found = await get_user(connection, user)
         old = await accounts.lock_user(connection, found.id) or found
-        in_range = 0 < identity_id <= MOST_ID
+        in_range = 0 < identity_id <= MAX_ID
         gone = await sessions.delete_identity(connection, user_id=old.id, identity_id=identity_id) if in_range else None
         if gone is None:
             raise GatewayError("not_found", f"'{old.email}' has no identity {identity_id}.")

@@ -8,17 +8,18 @@ from uuid import UUID
 
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.people.users import write_user
-from admin_api.operations.validation import MOST_NAME, check_email
+from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import accounts, sessions
-from admin_api.storage.accounts import Role, User
+from admin_api.storage.accounts import User
 from admin_api.storage.sessions import Identity
 from gateway.domain.errors import GatewayError
+from gateway.domain.roles import Role
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 # As in the schema's CHECK.
-MOST_SUBJECT: Final = 500
+MAX_SUBJECT: Final = 500
 STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
@@ -75,7 +76,7 @@ async def admit_person(
             raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
         # Under the user's lock. What was said before the last word gives back no group that went since.
         issuer, subject = person.issuer, person.subject
-        is_last_word = await sessions.update_told(connection, issuer=issuer, subject=subject, at=person.told_at)
+        is_last_word = await sessions.update_reported(connection, issuer=issuer, subject=subject, at=person.told_at)
         new = rules.apply(user, person) if is_last_word else user
         if not new.name and person.name:
             new = replace(new, name=_shown_name(person))
@@ -147,9 +148,9 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
 
 def _check_subject(subject: str) -> None:
     """OpenID Connect gives a subject 255 characters at most; Postgres takes neither NUL nor lone surrogates."""
-    if not 1 <= len(subject) <= MOST_SUBJECT or not subject.isprintable():
+    if not 1 <= len(subject) <= MAX_SUBJECT or not subject.isprintable():
         raise GatewayError("forbidden", "The identity provider names you by what is no name; ask its admins.")
 
 
 def _shown_name(person: Person) -> str:
-    return "".join(c for c in person.name if c.isprintable()).strip()[:MOST_NAME]
+    return "".join(c for c in person.name if c.isprintable()).strip()[:MAX_NAME]

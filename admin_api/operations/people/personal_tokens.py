@@ -7,20 +7,21 @@ from uuid import UUID
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import get_user
-from admin_api.operations.pagination import MOST_ID, Page, check_limit, page, parse_id_cursor
-from admin_api.operations.validation import MOST_NAME, check_future, check_text, check_word, invalid
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.validation import MAX_NAME, check_future, check_text, check_word, invalid
 from admin_api.storage import accounts, personal_tokens
-from admin_api.storage.accounts import ROLES, Role, User
+from admin_api.storage.accounts import User
 from admin_api.storage.personal_tokens import PersonalToken
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX, Peppers, is_well_formed, new_key
+from gateway.domain.roles import ROLES, Role
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 DEFAULT_DAYS: Final = 90
-MOST_DAYS: Final = 366
-MOST_ACTIVE: Final = 50
+MAX_DAYS: Final = 366
+MAX_ACTIVE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,21 @@ async def create_token(
     """For oneself, or by an admin for `user`. `role` is the user's if left out, `expires_at` DEFAULT_DAYS from now.
 
     A token made with a token lives no longer than that one. Raises GatewayError `forbidden` for a role beyond the
-    user's or the actor's own, `conflict` for a deactivated user and beyond MOST_ACTIVE tokens.
+    user's or the actor's own, `conflict` for a deactivated user and beyond MAX_ACTIVE tokens.
     """
-    name = check_text("name", name, most=MOST_NAME)
+    name = check_text("name", name, maximum=MAX_NAME)
     ends_at = _check_end(actor, expires_at)
     async with pool.acquire() as connection, connection.transaction():
         person = await _find_person(connection, actor, user, changes=True)
-        # One at a time for a user, so that MOST_ACTIVE holds; and no token for one who is being deactivated.
+        # One at a time for a user, so that MAX_ACTIVE holds; and no token for one who is being deactivated.
         person = await accounts.lock_user(connection, person.id) or person
         known = person.role if role is None else cast("Role", check_word("role", role, ROLES))
         if bounded_role(known, person.role) != known or bounded_role(known, actor.role) != known:
             raise GatewayError("forbidden", f"A token of role {known} is beyond the role {person.role}.")
         if person.status != "active":
             raise GatewayError("conflict", f"'{person.email}' is deactivated.")
-        if await personal_tokens.count_active(connection, person.id) >= MOST_ACTIVE:
-            raise GatewayError("conflict", f"There are {MOST_ACTIVE} active tokens already; revoke one first.")
+        if await personal_tokens.count_active(connection, person.id) >= MAX_ACTIVE:
+            raise GatewayError("conflict", f"There are {MAX_ACTIVE} active tokens already; revoke one first.")
         secret = new_key(PERSONAL_PREFIX)
         token_id = await personal_tokens.insert_token(
             connection,
@@ -147,10 +148,10 @@ def refused(message: str) -> GatewayError:
 
 def _check_end(actor: Actor, expires_at: datetime | None) -> datetime:
     now = datetime.now(UTC)
-    wished = check_future("expires_at", expires_at, now) or now + timedelta(days=DEFAULT_DAYS)
-    if wished > now + timedelta(days=MOST_DAYS):
-        raise invalid("expires_at", f"A token lives {MOST_DAYS} days at most.")
-    return min(wished, actor.until or wished)
+    requested = check_future("expires_at", expires_at, now) or now + timedelta(days=DEFAULT_DAYS)
+    if requested > now + timedelta(days=MAX_DAYS):
+        raise invalid("expires_at", f"A token lives {MAX_DAYS} days at most.")
+    return min(requested, actor.until or requested)
 
 
 async def _find_person(executor: "Executor", actor: Actor, user: str | None, *, changes: bool) -> User:
@@ -166,7 +167,7 @@ async def _find_person(executor: "Executor", actor: Actor, user: str | None, *, 
 
 
 async def _get_token(executor: "Executor", person: User, token_id: int) -> PersonalToken:
-    in_range = 0 < token_id <= MOST_ID
+    in_range = 0 < token_id <= MAX_ID
     token = await personal_tokens.find_token(executor, user_id=person.id, token_id=token_id) if in_range else None
     if token is None:
         raise GatewayError("not_found", f"'{person.email}' has no personal access token {token_id}.")

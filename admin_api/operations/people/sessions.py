@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Of a session's id, which has a key's form.
 ID_PREFIX: Final = "lms-"
 PURPOSE: Final = "session cookie"
-MOST_AGENT: Final = 300
+MAX_AGENT: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ async def open_session(
     one who was deactivated, or as `person` unlinked, since he was admitted: his sessions were ended, and this one would
     be missed."""
     secret = new_key(ID_PREFIX)
-    agent = "".join(c for c in user_agent or "" if c.isprintable())[:MOST_AGENT]
+    agent = "".join(c for c in user_agent or "" if c.isprintable())[:MAX_AGENT]
     async with pool.acquire() as connection, connection.transaction():
         current = await accounts.lock_user(connection, user.id)
         if current is None or current.status != "active":

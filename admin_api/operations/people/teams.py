@@ -9,10 +9,11 @@ from admin_api.operations.actors import Actor, note, party_of, require_admin
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import MOST_NAME, check_text, check_time_zone, check_word, invalid
+from admin_api.operations.validation import MAX_NAME, check_text, check_time_zone, check_word, invalid
 from admin_api.storage import accounts, api_keys
-from admin_api.storage.accounts import ACCOUNT_STATUSES, TEAM_ROLES, Account, AccountStatus, TeamMember, TeamRole
+from admin_api.storage.accounts import ACCOUNT_STATUSES, Account, AccountStatus, TeamMember
 from gateway.domain.errors import GatewayError
+from gateway.domain.roles import TEAM_ROLES, TeamRole
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -33,7 +34,7 @@ class TeamChange:
 async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str = "UTC") -> Account:
     """A team without members; raises GatewayError `conflict` if the name is taken, in whatever case."""
     require_admin(actor)
-    name = check_text("name", name, least=1, most=MOST_NAME)
+    name = check_text("name", name, least=1, maximum=MAX_NAME)
     zone = check_time_zone(time_zone)
     async with pool.acquire() as connection, connection.transaction():
         team = await accounts.insert_team(connection, name=name, time_zone=zone)
@@ -59,7 +60,7 @@ async def update_team(
         status = None if change.status is None else check_word("status", change.status, ACCOUNT_STATUSES)
         new = replace(
             old,
-            name=old.name if change.name is None else check_text("name", change.name, least=1, most=MOST_NAME),
+            name=old.name if change.name is None else check_text("name", change.name, least=1, maximum=MAX_NAME),
             time_zone=old.time_zone if change.time_zone is None else check_time_zone(change.time_zone),
             status=old.status if status is None else cast("AccountStatus", status),
         )
@@ -184,8 +185,8 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
         await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=old.user_id)
         revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
-        told = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
-        await note(connection, actor, "team.remove_member", "team", account.id, old=told)
+        reported = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
+        await note(connection, actor, "team.remove_member", "team", account.id, old=reported)
     return revoked
 
 

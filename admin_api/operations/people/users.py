@@ -7,10 +7,11 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import MOST_NAME, check_email, check_text, check_time_zone, check_word
+from admin_api.operations.validation import MAX_NAME, check_email, check_text, check_time_zone, check_word
 from admin_api.storage import accounts, sessions
-from admin_api.storage.accounts import LOCALES, ROLES, Locale, Role, User, UserStatus
+from admin_api.storage.accounts import LOCALES, Locale, User, UserStatus
 from gateway.domain.errors import GatewayError
+from gateway.domain.roles import ROLES, Role
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -28,7 +29,7 @@ async def create_user(
 ) -> User:
     """Makes the user and his personal account; raises GatewayError `conflict` if the address is taken."""
     require_admin(actor)
-    email, name = check_email(email), check_text("name", name, most=MOST_NAME)
+    email, name = check_email(email), check_text("name", name, maximum=MAX_NAME)
     zone, known = check_time_zone(time_zone), cast("Role", check_word("role", role, ROLES))
     language = None if locale is None else cast("Locale", check_word("locale", locale, LOCALES))
     async with pool.acquire() as connection, connection.transaction():
@@ -55,7 +56,7 @@ async def list_users(
     """By id; all, or those whose address or name holds `search`, of this role and status."""
     require_reader(actor)
     check_limit(limit)
-    text = check_text("search", search, most=MOST_NAME) if search else None
+    text = check_text("search", search, maximum=MAX_NAME) if search else None
     async with pool.acquire() as connection:
         rows = await accounts.list_users(
             connection, after_id=parse_id_cursor(cursor), limit=limit + 1, search=text, role=role, status=status
@@ -125,7 +126,7 @@ class UserChange:
             role=role or old.role,
             assigned_role=role or old.assigned_role,
             status=self.status or old.status,
-            name=old.name if self.name is None else check_text("name", self.name, most=MOST_NAME),
+            name=old.name if self.name is None else check_text("name", self.name, maximum=MAX_NAME),
             locale=self.locale or old.locale,
             time_zone=old.time_zone if self.time_zone is None else check_time_zone(self.time_zone),
         )

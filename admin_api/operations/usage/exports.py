@@ -35,7 +35,7 @@ class Export:
 
 
 async def export_usage(
-    pool: "Pool", actor: Actor, wish: UsageFilter, *, file_format: str, detail: str = "days"
+    pool: "Pool", actor: Actor, query: UsageFilter, *, file_format: str, detail: str = "days"
 ) -> Export:
     """`days`: sums by UTC day, from the rollups; `calls`: rows of the ledger, as long as it keeps them.
 
@@ -47,7 +47,7 @@ async def export_usage(
     if file_format == "focus" and detail == "calls":
         raise invalid("detail", "FOCUS is a form of days.")
     async with pool.acquire() as connection:
-        scope = await resolve(connection, actor, wish, now=datetime.now(UTC))
+        scope = await resolve(connection, actor, query, now=datetime.now(UTC))
         if not scope.sees_people:
             raise GatewayError("forbidden", "Who used what in a team is for its owners to export.")
         providers = await usage_names.list_providers(connection)

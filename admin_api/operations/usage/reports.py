@@ -17,7 +17,7 @@ from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage import queries
 from admin_api.storage.usage.queries import LatencyCounts, Order, UsageSums
-from admin_api.storage.usage.rollup_tables import Family, GroupedBy, family_of, family_with_latencies
+from admin_api.storage.usage.rollup_tables import GroupedBy, RollupTables, tables_for, tables_with_latencies
 from gateway.domain.errors import GatewayError
 from gateway.domain.latencies import percentile
 from gateway.domain.rollup_ranges import Step, bounds_of_steps
@@ -30,13 +30,13 @@ BY: Final = get_args(By)
 STEPS: Final = get_args(Step)
 ORDERS: Final = get_args(Order)
 # Of a series: 41 days of hours, 2.7 years of days.
-MOST_POINTS: Final = 1000
+MAX_POINTS: Final = 1000
 SHARES: Final = (0.5, 0.9, 0.95, 0.99)
 ALL_MODELS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Reported:
     """What every answer says of itself: the range it is of, on quarters of an hour, and the time zone of its steps."""
 
     since: datetime
@@ -45,7 +45,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary(Told):
+class Summary(Reported):
     """All of it in one."""
 
     sums: UsageSums
@@ -61,7 +61,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Series(Told):
+class Series(Reported):
     """Every step of the range, those without calls too."""
 
     step: Step
@@ -78,7 +78,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breakdown(Told):
+class Breakdown(Reported):
     """The greatest groups, all others in one, and everything together."""
 
     by: By
@@ -101,64 +101,64 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Percentiles(Told):
+class Percentiles(Reported):
     """Of SHARES, within 5 % of the exact ones; the groups with most calls first."""
 
     by: By | None
     rows: Sequence[Latency]
 
 
-async def summarize(pool: "Pool", actor: Actor, wish: UsageFilter) -> Summary:
+async def summarize(pool: "Pool", actor: Actor, query: UsageFilter) -> Summary:
     """Raises GatewayError as `resolve` does."""
-    async with _asked(pool, actor, wish) as (executor, scope):
+    async with _asked(pool, actor, query) as (executor, scope):
         sums = await queries.sum_up(executor, scope.selection, _family(scope))
-        return Summary(sums=sums, **_told(scope))
+        return Summary(sums=sums, **_reported(scope))
 
 
-async def trace(pool: "Pool", actor: Actor, wish: UsageFilter, *, step: str) -> Series:
+async def read_series(pool: "Pool", actor: Actor, query: UsageFilter, *, step: str) -> Series:
     """By steps of the time zone asked for, or else of the account. Raises GatewayError `validation_failed` for too
     many."""
     check_word("step", step, STEPS)
-    async with _asked(pool, actor, wish) as (executor, scope):
+    async with _asked(pool, actor, query) as (executor, scope):
         selection = scope.selection
-        bounds = bounds_of_steps(selection.start, selection.end, step, scope.zone, most=MOST_POINTS)  # type: ignore[arg-type]
+        bounds = bounds_of_steps(selection.start, selection.end, step, scope.zone, maximum=MAX_POINTS)  # type: ignore[arg-type]
         if bounds is None:
-            raise invalid("step", f"More than {MOST_POINTS} steps: ask for longer ones, or for less time.")
+            raise invalid("step", f"More than {MAX_POINTS} steps: ask for longer ones, or for less time.")
         sums = await queries.sum_by_time(executor, selection, _family(scope), bounds)
         spans = zip(pairwise(bounds), sums, strict=True)
         points = [Point(start=start, end=end, sums=one) for (start, end), one in spans]
-        return Series(step=step, points=points, **_told(scope))  # type: ignore[arg-type]  # a word of Step
+        return Series(step=step, points=points, **_reported(scope))  # type: ignore[arg-type]  # a word of Step
 
 
 async def break_down(
-    pool: "Pool", actor: Actor, wish: UsageFilter, *, by: str, order: str = "cost", limit: int = 100
+    pool: "Pool", actor: Actor, query: UsageFilter, *, by: str, order: str = "cost", limit: int = 100
 ) -> Breakdown:
     """Raises GatewayError as `resolve` does, and `validation_failed` for what no rollup can tell of everybody."""
     check_word("by", by, BY)
     check_word("order", order, ORDERS)
     check_limit(limit)
-    async with _asked(pool, actor, wish, by) as (executor, scope):
-        family = _family(scope, by)
-        groups, number, total = await _groups(executor, scope, family, by, order, limit)
+    async with _asked(pool, actor, query, by) as (executor, scope):
+        tables = _family(scope, by)
+        groups, number, total = await _groups(executor, scope, tables, by, order, limit)
         others = total
         for group in groups:
             others -= group.sums
-        return Breakdown(by=by, groups=groups, number_of_groups=number, others=others, total=total, **_told(scope))  # type: ignore[arg-type]
+        return Breakdown(by=by, groups=groups, number_of_groups=number, others=others, total=total, **_reported(scope))  # type: ignore[arg-type]
 
 
-async def measure_latencies(pool: "Pool", actor: Actor, wish: UsageFilter, *, by: str | None = None) -> Percentiles:
+async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, by: str | None = None) -> Percentiles:
     """Raises GatewayError as `resolve` does; by account, user, team or key an account has to be named, or (but for key)
     no call that was completed be meant."""
     if by is not None:
         check_word("by", by, BY)
-    async with _asked(pool, actor, wish, by) as (executor, scope):
+    async with _asked(pool, actor, query, by) as (executor, scope):
         grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
-        family = family_with_latencies(scope.selection, grouped)
-        if family is None and by == "key":
+        tables = tables_with_latencies(scope.selection, grouped)
+        if tables is None and by == "key":
             raise _names_nobody(by)
-        if family is None:
+        if tables is None:
             raise invalid("by", f"By {by}: name a team or a user too, or only what failed, by error_class or ending.")
-        counts = await queries.count_latencies(executor, scope.selection, family, grouped)
+        counts = await queries.count_latencies(executor, scope.selection, tables, grouped)
         if by == "provider":
             counts = _by_provider(counts, await usage_names.list_providers(executor))
         if by is None:
@@ -166,28 +166,28 @@ async def measure_latencies(pool: "Pool", actor: Actor, wish: UsageFilter, *, by
         names = await usage_names.name_all(executor, by or "", [one for one in counts if one])
         rows = [_latency(one, names.get(one or "", one), count) for one, count in counts.items()]
         rows.sort(key=lambda row: (-row.calls, row.id or ""))
-        return Percentiles(by=by, rows=rows[:ALL_MODELS], **_told(scope))  # type: ignore[arg-type]  # checked
+        return Percentiles(by=by, rows=rows[:ALL_MODELS], **_reported(scope))  # type: ignore[arg-type]  # checked
 
 
 @asynccontextmanager
 async def _asked(
-    pool: "Pool", actor: Actor, wish: UsageFilter, by: str | None = None
+    pool: "Pool", actor: Actor, query: UsageFilter, by: str | None = None
 ) -> "AsyncIterator[tuple[Executor, Scope]]":
     """One snapshot, so that all sums of an answer agree."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        scope = await resolve(connection, actor, wish, now=datetime.now(UTC))
+        scope = await resolve(connection, actor, query, now=datetime.now(UTC))
         if by in ("user", "key") and not scope.sees_people:
             raise GatewayError("forbidden", "Who used what in a team is for its owners to see.")
         await connection.execute(queries.PREPARE)
         yield connection, scope
 
 
-def _family(scope: Scope, by: str | None = None) -> Family:
+def _family(scope: Scope, by: str | None = None) -> RollupTables:
     grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
-    family = family_of(scope.selection, grouped)
-    if family is None:
+    tables = tables_for(scope.selection, grouped)
+    if tables is None:
         raise _names_nobody(by or "")
-    return family
+    return tables
 
 
 def _names_nobody(by: str) -> GatewayError:
@@ -197,12 +197,12 @@ def _names_nobody(by: str) -> GatewayError:
 
 
 async def _groups(
-    executor: "Executor", scope: Scope, family: Family, by: str, order: str, limit: int
+    executor: "Executor", scope: Scope, tables: RollupTables, by: str, order: str, limit: int
 ) -> tuple[list[Group], int, UsageSums]:
     grouped: GroupedBy = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
-    most = ALL_MODELS if by == "provider" else limit
+    maximum = ALL_MODELS if by == "provider" else limit
     await executor.execute(queries.IN_ONE_PROCESS)
-    found = await queries.sum_by(executor, scope.selection, family, grouped, order=order, limit=most)  # type: ignore[arg-type]
+    found = await queries.sum_by(executor, scope.selection, tables, grouped, order=order, limit=maximum)  # type: ignore[arg-type]
     if by != "provider":
         names = await usage_names.name_all(executor, by, [one for one, _ in found.rows if one != "0"])
         rows = [Group(id=None if o == "0" else o, name=_name(by, o, names), sums=sums) for o, sums in found.rows]
@@ -249,5 +249,5 @@ def _latency(one: str | None, name: str | None, counts: LatencyCounts) -> Latenc
     )
 
 
-def _told(scope: Scope) -> dict[str, Any]:
+def _reported(scope: Scope) -> dict[str, Any]:
     return {"since": scope.selection.start, "until": scope.selection.end, "time_zone": str(scope.zone)}

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 DEFAULT_RANGE: Final = timedelta(days=30)
-LONGEST_RANGE: Final = timedelta(days=3660)
+MAX_RANGE: Final = timedelta(days=3660)
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
-MOST_WORDS: Final = 100
+MAX_WORDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,64 +66,64 @@ class _Whose:
     sees_all_keys: bool = False
 
 
-async def resolve(executor: "Executor", actor: Actor, wish: UsageFilter, *, now: datetime) -> Scope:
+async def resolve(executor: "Executor", actor: Actor, query: UsageFilter, *, now: datetime) -> Scope:
     """Raises GatewayError `validation_failed`, `forbidden`, or `not_found` for what is not there or not his to see."""
-    start, end = _range(wish, now)
-    whose = await _whose(executor, actor, wish)
-    if wish.key is not None:
-        whose = await _of_key(executor, actor, whose, wish.key)
-    endings: list[Ending] = [check_word("ending", e, ENDINGS) for e in wish.endings]  # type: ignore[misc]  # its words
-    classes: list[ErrorClass] = [check_word("error_class", c, ERROR_CLASSES) for c in wish.error_classes]  # type: ignore[misc]
+    start, end = _range(query, now)
+    whose = await _whose(executor, actor, query)
+    if query.key is not None:
+        whose = await _of_key(executor, actor, whose, query.key)
+    endings: list[Ending] = [check_word("ending", e, ENDINGS) for e in query.endings]  # type: ignore[misc]  # its words
+    classes: list[ErrorClass] = [check_word("error_class", c, ERROR_CLASSES) for c in query.error_classes]  # type: ignore[misc]
     selection = Selection(
         start=start,
         end=end,
         is_open=end >= now,
         account_ids=whose.account_ids,
         user_ids=None if whose.user_id is None else [whose.user_id],
-        key_ids=None if wish.key is None else [wish.key],
-        model_ids=await _models(executor, actor, wish, whose),
+        key_ids=None if query.key is None else [query.key],
+        model_ids=await _models(executor, actor, query, whose),
         endings=endings or None,
         error_classes=classes or None,
     )
-    zone = check_time_zone(wish.time_zone) if wish.time_zone else await _zone_of(executor, wish, whose)
+    zone = check_time_zone(query.time_zone) if query.time_zone else await _zone_of(executor, query, whose)
     return Scope(selection=selection, zone=ZoneInfo(zone), sees_people=whose.sees_people)
 
 
-def _range(wish: UsageFilter, now: datetime) -> tuple[datetime, datetime]:
+def _range(query: UsageFilter, now: datetime) -> tuple[datetime, datetime]:
     """On quarters of an hour, wider than asked rather than narrower."""
-    until = check_moment("until", wish.until or now)
+    until = check_moment("until", query.until or now)
     if until < EARLIEST:
         raise invalid("until", f"until is not before {EARLIEST:%Y}.")
-    since = check_moment("since", wish.since or until - DEFAULT_RANGE)
+    since = check_moment("since", query.since or until - DEFAULT_RANGE)
     if not EARLIEST <= since < until:
         raise invalid("since", f"since is before until, and not before {EARLIEST:%Y}.")
-    if until - since > LONGEST_RANGE or until > now + LONGEST_RANGE:
-        raise invalid("until", f"A range has {LONGEST_RANGE.days} days at most.")
+    if until - since > MAX_RANGE or until > now + MAX_RANGE:
+        raise invalid("until", f"A range has {MAX_RANGE.days} days at most.")
     return floor(since, "quarter"), ceiling(until, "quarter")
 
 
-async def _whose(executor: "Executor", actor: Actor, wish: UsageFilter) -> _Whose:
+async def _whose(executor: "Executor", actor: Actor, query: UsageFilter) -> _Whose:
     sees_all = actor.role in ("admin", "admin-readonly")
     if not sees_all and (actor.role != "user" or actor.user_id is None):
         raise GatewayError("forbidden", "This is for users and admins.")
     user_id = None
-    if wish.user is not None:
-        user_id = (await get_user(executor, wish.user)).id if sees_all else await _himself(executor, actor, wish.user)
-    if wish.team is not None:
-        team = await get_team(executor, wish.team) if sees_all else await _team_of(executor, actor, wish.team)
+    if query.user is not None:
+        user_id = (await get_user(executor, query.user)).id if sees_all else await _himself(executor, actor, query.user)
+    if query.team is not None:
+        team = await get_team(executor, query.team) if sees_all else await _team_of(executor, actor, query.team)
         is_owner = sees_all
         if not sees_all and actor.user_id is not None:
             member = await accounts.find_member(executor, account_id=team.id, user_id=actor.user_id)
             is_owner = member is not None and member.role == "owner"
-            if wish.user is not None and is_owner:
-                user_id = await _team_mate(executor, team, wish.user)
-            elif wish.user is not None and user_id != actor.user_id:
+            if query.user is not None and is_owner:
+                user_id = await _team_mate(executor, team, query.user)
+            elif query.user is not None and user_id != actor.user_id:
                 raise GatewayError("forbidden", "What others of a team used is for its owners to see.")
         return _Whose([team.id], user_id, team.time_zone, is_owner or user_id is not None, is_owner)
     if user_id is None and sees_all:
         return _Whose(None, None, "UTC")
     if not sees_all:
-        if wish.user is not None and user_id != actor.user_id:
+        if query.user is not None and user_id != actor.user_id:
             raise GatewayError("forbidden", "What others used is for admins, or by team for its owners.")
         user_id = actor.user_id
     if user_id is None:
@@ -161,11 +161,11 @@ async def _team_mate(executor: "Executor", team: accounts.Account, reference: st
     return user.id
 
 
-async def _zone_of(executor: "Executor", wish: UsageFilter, whose: _Whose) -> str:
+async def _zone_of(executor: "Executor", query: UsageFilter, whose: _Whose) -> str:
     """Of the account: where nobody else is named, of the key's."""
-    if wish.key is None or wish.team is not None or wish.user is not None:
+    if query.key is None or query.team is not None or query.user is not None:
         return whose.zone
-    account = await accounts.find_account(executor, (await get_key(executor, wish.key)).account_id)
+    account = await accounts.find_account(executor, (await get_key(executor, query.key)).account_id)
     return account.time_zone if account else whose.zone
 
 
@@ -180,14 +180,14 @@ async def _of_key(executor: "Executor", actor: Actor, whose: _Whose, key_id: int
     return _Whose(account_ids, whose.user_id, whose.zone, whose.sees_people or is_his, whose.sees_all_keys)
 
 
-async def _models(executor: "Executor", actor: Actor, wish: UsageFilter, whose: _Whose) -> list[int] | None:
-    if not wish.models and wish.provider is None:
+async def _models(executor: "Executor", actor: Actor, query: UsageFilter, whose: _Whose) -> list[int] | None:
+    if not query.models and query.provider is None:
         return None
-    if len(wish.models) > MOST_WORDS:
-        raise invalid("model", f"{MOST_WORDS} models at most.")
+    if len(query.models) > MAX_WORDS:
+        raise invalid("model", f"{MAX_WORDS} models at most.")
     ids = None
-    if wish.models:
-        names = [check_text("model", name, most=255) for name in wish.models]
+    if query.models:
+        names = [check_text("model", name, maximum=255) for name in query.models]
         viewer, seen = viewer_of(actor), None
         if viewer is not None:
             # A hidden model is as if it were not, but to who may have calls of it.
@@ -197,7 +197,7 @@ async def _models(executor: "Executor", actor: Actor, wish: UsageFilter, whose: 
             if name not in found:
                 raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
         ids = list(found.values())
-    if wish.provider is None:
+    if query.provider is None:
         return ids
-    provided = await usage_names.list_models_of_provider(executor, check_text("provider", wish.provider, most=100))
+    provided = await usage_names.list_models_of_provider(executor, check_text("provider", query.provider, maximum=100))
     return provided if ids is None else [one for one in ids if one in provided]

@@ -46,10 +46,10 @@ def ask_day(selection: Selection, day: date, after: tuple[Any, ...] | None, limi
         key = ", ".join(f"r.{name}" for name in DAY_KEY)
         conditions += f" AND r.account_id >= ${n + 1}::bigint AND ({key}) > ({places})"
     arguments.append(limit)
-    told = ", ".join(f"r.{name}" for name in (*DAY_KEY, *SUM_NAMES))
+    reported = ", ".join(f"r.{name}" for name in (*DAY_KEY, *SUM_NAMES))
     order = ", ".join(f"r.{name}" for name in DAY_KEY)
     sql = (
-        f"SELECT r.day, {told} FROM usage_days AS r WHERE r.day = $1{conditions} AND r.calls <> 0 "
+        f"SELECT r.day, {reported} FROM usage_days AS r WHERE r.day = $1{conditions} AND r.calls <> 0 "
         f"ORDER BY {order} LIMIT ${len(arguments)}"
     )
     return PagedSQL(sql, arguments)
@@ -62,8 +62,8 @@ def ask_calls(selection: Selection, after: object | None, limit: int) -> PagedSQ
     conditions = conditions_of(plain, _LEDGER, None, arguments)
     if selection.error_classes is not None:
         arguments.append(list(selection.error_classes))
-        told = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
-        conditions += f" AND {told} = ANY(${len(arguments)}::text[])"
+        reported = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
+        conditions += f" AND {reported} = ANY(${len(arguments)}::text[])"
     if after is not None:
         arguments.append(after)
         conditions += f" AND r.request_id > ${len(arguments)}::uuid"

@@ -11,8 +11,8 @@ from datetime import date, datetime
 from itertools import chain, groupby, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from admin_api.storage.usage.rollup_tables import Family, GroupedBy, Selection, conditions_of
-from gateway.domain.rollup_ranges import Grain, Piece, cut
+from admin_api.storage.usage.rollup_tables import GroupedBy, RollupTables, Selection, conditions_of
+from gateway.domain.rollup_ranges import Grain, Range, cut
 from gateway.storage.ledger.rollups import COUNT_BITS, FIRST_BYTE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Order = Literal["cost", "calls", "tokens"]
 
 
 # Pieces of a kind that have a SELECT each. A range has no more, the steps of a series may have a thousand.
-MOST_SELECTS: Final = 4
+MAX_SELECTS: Final = 4
 _GROUPS: Final[dict[GroupedBy, str]] = {
     "model": "model_id",
     "key": "api_key_id",
@@ -91,7 +91,7 @@ class LatencyCounts(NamedTuple):
         return cls(Counter(), Counter())
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """A statement and its arguments."""
 
     sql: str
@@ -108,12 +108,12 @@ def _latencies(minus: str) -> dict[str, str]:
 
 def _rows(
     selection: Selection,
-    family: Family,
-    pieces: Sequence[Piece],
+    tables: RollupTables,
+    ranges: Sequence[Range],
     by: GroupedBy | None,
-    told: Callable[[str], dict[str, str]],
+    reported: Callable[[str], dict[str, str]],
     more: str = "",
-) -> Question:
+) -> Query:
     """The pieces' rows, with the columns that `told` makes, negative of those that are taken away again.
 
     Each piece is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
@@ -121,14 +121,14 @@ def _rows(
     """
     arguments: list[Any] = []
     selects = []
-    for (grain, sign), some in groupby(sorted(pieces, key=_kind), key=_kind):
-        own, table = list(some), family[grain]
-        columns = {**told("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
+    for (grain, sign), some in groupby(sorted(ranges, key=_kind), key=_kind):
+        own, table = list(some), tables[grain]
+        columns = {**reported("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
         inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
         conditions = conditions_of(selection, table, by, arguments)
         kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
-        bounds = [_values(piece, kind) for piece in own]
-        if len(own) <= MOST_SELECTS:
+        bounds = [_values(range_, kind) for range_ in own]
+        if len(own) <= MAX_SELECTS:
             arguments += chain.from_iterable(bounds)
             selects += [
                 f"SELECT ${at + 3}::int AS bucket, {inner} FROM {table.name} AS r{more} "
@@ -143,33 +143,33 @@ def _rows(
             f"CROSS JOIN LATERAL (SELECT {inner} FROM {table.name} AS r{more} "
             f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS told"
         )
-    return Question(" UNION ALL ".join(selects), arguments)
+    return Query(" UNION ALL ".join(selects), arguments)
 
 
-def _values(piece: Piece, kind: str) -> tuple[datetime | date, datetime | date, int]:
+def _values(range_: Range, kind: str) -> tuple[datetime | date, datetime | date, int]:
     if kind == "date":
-        return piece.start.date(), piece.end.date(), piece.bucket
-    return piece.start, piece.end, piece.bucket
+        return range_.start.date(), range_.end.date(), range_.bucket
+    return range_.start, range_.end, range_.bucket
 
 
-def _kind(piece: Piece) -> tuple[Grain, int]:
-    return piece.grain, piece.sign
+def _kind(range_: Range) -> tuple[Grain, int]:
+    return range_.grain, range_.sign
 
 
 def _sum_columns() -> str:
     return ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
 
 
-def ask_sums(selection: Selection, family: Family, pieces: Sequence[Piece]) -> Question:
+def ask_sums(selection: Selection, tables: RollupTables, ranges: Sequence[Range]) -> Query:
     """Sums by bucket; a bucket without calls has no line."""
-    found = _rows(selection, family, pieces, None, _sums)
+    found = _rows(selection, tables, ranges, None, _sums)
     sql = f"SELECT bucket, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY bucket"
-    return Question(sql, found.arguments)
+    return Query(sql, found.arguments)
 
 
-def ask_groups(selection: Selection, family: Family, by: GroupedBy, order: Order, limit: int) -> Question:
+def ask_groups(selection: Selection, tables: RollupTables, by: GroupedBy, order: Order, limit: int) -> Query:
     """The `limit` greatest groups, and one line of all together, whose `grp` is null."""
-    found = _rows(selection, family, _whole(selection, family), by, _sums)
+    found = _rows(selection, tables, _whole(selection, tables), by, _sums)
     names = ", ".join(SUM_NAMES)
     arguments = [*found.arguments, limit]
     sql = (
@@ -179,62 +179,62 @@ def ask_groups(selection: Selection, family: Family, by: GroupedBy, order: Order
         f"SELECT grp::text AS grp, {names}, 1::bigint AS number FROM greatest UNION ALL "
         f"SELECT NULL, {_sum_columns()}, count(*) FROM groups"
     )
-    return Question(sql, arguments)
+    return Query(sql, arguments)
 
 
-def ask_latencies(selection: Selection, family: Family, by: GroupedBy | None) -> Question:
+def ask_latencies(selection: Selection, tables: RollupTables, by: GroupedBy | None) -> Query:
     """Calls by group and code of a bucket."""
     elements = " CROSS JOIN LATERAL unnest(r.latencies) AS e"
-    found = _rows(selection, family, _whole(selection, family), by, _latencies, elements)
+    found = _rows(selection, tables, _whole(selection, tables), by, _latencies, elements)
     group, key = ("grp::text", "found.grp, code") if by else ("NULL::text", "code")
     sql = (
         f"SELECT {group} AS grp, code, usage_sum(calls) AS calls FROM ({found.sql}) AS found "
         f"GROUP BY {key} HAVING usage_sum(calls) <> 0"
     )
-    return Question(sql, found.arguments)
+    return Query(sql, found.arguments)
 
 
-def _whole(selection: Selection, family: Family) -> list[Piece]:
-    return cut(selection.start, selection.end, list(family), is_open=selection.is_open)
+def _whole(selection: Selection, tables: RollupTables) -> list[Range]:
+    return cut(selection.start, selection.end, list(tables), is_open=selection.is_open)
 
 
-def cut_buckets(selection: Selection, family: Family, bounds: Sequence[datetime]) -> list[Piece]:
+def cut_buckets(selection: Selection, tables: RollupTables, bounds: Sequence[datetime]) -> list[Range]:
     """The pieces of every bucket between two bounds."""
-    pieces = []
+    ranges = []
     for bucket, (start, end) in enumerate(pairwise(bounds)):
-        pieces += cut(start, end, list(family), bucket=bucket, is_open=selection.is_open and end == selection.end)
-    return pieces
+        ranges += cut(start, end, list(tables), bucket=bucket, is_open=selection.is_open and end == selection.end)
+    return ranges
 
 
-async def sum_up(executor: "Executor", selection: Selection, family: Family) -> UsageSums:
+async def sum_up(executor: "Executor", selection: Selection, tables: RollupTables) -> UsageSums:
     """All of it."""
-    rows = await _fetch(executor, ask_sums(selection, family, _whole(selection, family)))
+    rows = await _fetch(executor, ask_sums(selection, tables, _whole(selection, tables)))
     return _sums_of(rows[0]) if rows else UsageSums()
 
 
 async def sum_by_time(
-    executor: "Executor", selection: Selection, family: Family, bounds: Sequence[datetime]
+    executor: "Executor", selection: Selection, tables: RollupTables, bounds: Sequence[datetime]
 ) -> list[UsageSums]:
     """A sum for each two neighbouring bounds, of which the first is the selection's start and the last its end."""
-    rows = await _fetch(executor, ask_sums(selection, family, cut_buckets(selection, family, bounds)))
+    rows = await _fetch(executor, ask_sums(selection, tables, cut_buckets(selection, tables, bounds)))
     sums = {row["bucket"]: _sums_of(row) for row in rows}
     return [sums.get(bucket, UsageSums()) for bucket in range(len(bounds) - 1)]
 
 
 async def sum_by(
-    executor: "Executor", selection: Selection, family: Family, by: GroupedBy, *, order: Order, limit: int
+    executor: "Executor", selection: Selection, tables: RollupTables, by: GroupedBy, *, order: Order, limit: int
 ) -> Groups:
     """The greatest groups first. A group is named by its id or word, as text; "0" is nobody."""
-    *rows, total = await _fetch(executor, ask_groups(selection, family, by, order, limit))
+    *rows, total = await _fetch(executor, ask_groups(selection, tables, by, order, limit))
     return Groups([(row["grp"], _sums_of(row)) for row in rows], _sums_of(total), total["number"])
 
 
 async def count_latencies(
-    executor: "Executor", selection: Selection, family: Family, by: GroupedBy | None = None
+    executor: "Executor", selection: Selection, tables: RollupTables, by: GroupedBy | None = None
 ) -> dict[str | None, LatencyCounts]:
     """By group; by None without one."""
     counts: defaultdict[str | None, LatencyCounts] = defaultdict(LatencyCounts.none)
-    for row in await _fetch(executor, ask_latencies(selection, family, by)):
+    for row in await _fetch(executor, ask_latencies(selection, tables, by)):
         measure, bucket = divmod(row["code"], FIRST_BYTE)
         counts[row["grp"]][measure][bucket] += row["calls"]
     return dict(counts)
@@ -248,10 +248,10 @@ PREPARE: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit =
 IN_ONE_PROCESS: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
 
 
-async def _fetch(executor: "Executor", question: Question) -> "list[asyncpg.Record]":
-    if not question.sql or " FROM () " in question.sql:
+async def _fetch(executor: "Executor", query: Query) -> "list[asyncpg.Record]":
+    if not query.sql or " FROM () " in query.sql:
         return []
-    return await executor.fetch(question.sql, *question.arguments)
+    return await executor.fetch(query.sql, *query.arguments)
 
 
 def _sums_of(row: "asyncpg.Record") -> UsageSums:

@@ -25,32 +25,32 @@ class Table(NamedTuple):
     model: str | None = "model_id"
 
 
-Family = dict[Grain, Table]
-WITHIN: Final[Family] = {
+RollupTables = dict[Grain, Table]
+WITHIN: Final[RollupTables] = {
     "day": Table("usage_days", "day"),
     "quarter": Table("usage_quarter_hours", "started_at"),
 }
-ALL: Final[Family] = {
+ALL: Final[RollupTables] = {
     "day": Table("usage_all_days", "day", None),
     "quarter": Table("usage_all_quarter_hours", "started_at", None),
 }
-TOGETHER: Final[Family] = {
+TOGETHER: Final[RollupTables] = {
     "day": Table("usage_model_days", "day"),
     "quarter": Table("usage_model_quarter_hours", "started_at"),
 }
-EACH: Final[Family] = {
+EACH: Final[RollupTables] = {
     "month": Table("usage_account_months", "month", "model"),
     "ten_days": Table("usage_account_ten_days", "ten_days", None),
     "day": Table("usage_account_days", "day", "model"),
     "six_hours": Table("usage_account_six_hours", "started_at", None),
     "quarter": Table("usage_quarter_hours", "started_at"),
 }
-EACH_BY_MODEL: Final[Family] = {
+EACH_BY_MODEL: Final[RollupTables] = {
     "month": Table("usage_account_months", "month", "model"),
     "day": Table("usage_account_days", "day", "model"),
     "quarter": Table("usage_quarter_hours", "started_at"),
 }
-EACH_FAILED: Final[Family] = {
+EACH_FAILED: Final[RollupTables] = {
     "month": Table("usage_failed_months", "month", "model"),
     "day": Table("usage_failed_days", "day", "model"),
     "quarter": Table("usage_quarter_hours", "started_at"),
@@ -87,7 +87,7 @@ class Selection:
         return by_class or (self.endings is not None and "completed" not in self.endings)
 
 
-def family_of(selection: Selection, by: GroupedBy | None = None) -> Family | None:
+def tables_for(selection: Selection, by: GroupedBy | None = None) -> RollupTables | None:
     """The smallest that can tell; None: none can at any size, so an account has to be named."""
     if selection.account_ids is not None:
         return WITHIN
@@ -101,12 +101,12 @@ def family_of(selection: Selection, by: GroupedBy | None = None) -> Family | Non
     return EACH if selection.model_ids is None else EACH_BY_MODEL
 
 
-def family_with_latencies(selection: Selection, by: GroupedBy | None = None) -> Family | None:
-    """As `family_of`, but only one that has latencies. Failed calls are few enough to be read within each account."""
-    family = family_of(selection, by)
-    if family is EACH_FAILED:
+def tables_with_latencies(selection: Selection, by: GroupedBy | None = None) -> RollupTables | None:
+    """As `tables_for`, but only one that has latencies. Failed calls are few enough to be read within each account."""
+    tables = tables_for(selection, by)
+    if tables is EACH_FAILED:
         return WITHIN
-    return None if family in OF_EACH else family
+    return None if tables in OF_EACH else tables
 
 
 def conditions_of(selection: Selection, table: Table, by: GroupedBy | None, arguments: list[Any]) -> str:

@@ -24,8 +24,8 @@ class Chat(OpenAI):
         texts = [text for m in messages if isinstance(m, dict) for text in texts_of(m.get("content"))]
         text = "\n".join(texts)
         tokens = count_words(text) + TOKENS_PER_MESSAGE * len(messages)
-        most = limit(body, "max_completion_tokens", "max_tokens")
-        return Prompt(text, tokens, most, limit(body, "n") or 1)
+        maximum = limit(body, "max_completion_tokens", "max_tokens")
+        return Prompt(text, tokens, maximum, limit(body, "n") or 1)
 
     def whole(self, plan: Plan) -> dict[str, Any]:
         text = sentence(plan.seed, plan.length - plan.hidden)

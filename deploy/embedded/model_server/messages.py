@@ -58,10 +58,10 @@ class Messages:
     def closing(self, plan: Plan) -> list[Event]:
         stopped = {"stop_reason": STOP_REASONS[plan.finish_reason], "stop_sequence": None}
         # Only the output: the input was told by message_start.
-        told = {} if plan.fault == "no-usage" else {"usage": {"output_tokens": plan.completion_tokens}}
+        reported = {} if plan.fault == "no-usage" else {"usage": {"output_tokens": plan.completion_tokens}}
         return [
             _event("content_block_stop", {"index": 0}),
-            _event("message_delta", {"delta": stopped} | told),
+            _event("message_delta", {"delta": stopped} | reported),
             _event("message_stop", {}),
         ]
 
@@ -90,10 +90,10 @@ def _message(plan: Plan, content: list[dict[str, Any]]) -> dict[str, Any]:
 def _usage(plan: Plan, output_tokens: int) -> dict[str, Any]:
     if plan.fault == "no-usage":
         return {}
-    told = {
+    reported = {
         "input_tokens": plan.prompt_tokens - plan.cached_tokens - plan.cache_write_tokens,
         "cache_creation_input_tokens": plan.cache_write_tokens,
         "cache_read_input_tokens": plan.cached_tokens,
         "output_tokens": output_tokens,
     }
-    return {"usage": told}
+    return {"usage": reported}

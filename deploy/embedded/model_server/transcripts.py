@@ -40,10 +40,10 @@ class Transcripts(AtOnce):
             raise Refused(bad_request("'file' is missing or empty."))
         heard = sentence(seed_of(text), int(directives(text).get("tokens", WORDS))).strip()
         usage = self._bill(call, body["file"], text, heard)
-        told = {"usage": usage} if tells_usage else {}
+        reported = {"usage": usage} if tells_usage else {}
         if call.stream:
-            return Made(b"".join(_events(heard, told)), "text/event-stream")
-        return _formed(body.get("response_format", "json"), heard, call.audio_ms / 1000, told)
+            return Made(b"".join(_events(heard, reported)), "text/event-stream")
+        return _formed(body.get("response_format", "json"), heard, call.audio_ms / 1000, reported)
 
     @staticmethod
     def _bill(call: Call, size: int, prompt: str, text: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ async def _size_of(file: UploadFile) -> int:
     return size
 
 
-def _formed(form: str, text: str, seconds: float, told: dict[str, Any]) -> Made:
+def _formed(form: str, text: str, seconds: float, reported: dict[str, Any]) -> Made:
     if form == "text":
         return Made(f"{text}\n".encode(), "text/plain; charset=utf-8")
     if form == "srt":
@@ -76,14 +76,14 @@ def _formed(form: str, text: str, seconds: float, told: dict[str, Any]) -> Made:
         return Made(f"1\n00:00:00,000 --> 00:00:{until}\n{text}\n".encode(), "text/plain; charset=utf-8")
     if form == "verbose_json":
         whole = {"task": "transcribe", "language": "en", "duration": seconds, "text": text, "segments": []}
-        return Made.of(whole | told)
-    return Made.of({"text": text} | told)
+        return Made.of(whole | reported)
+    return Made.of({"text": text} | reported)
 
 
-def _events(text: str, told: dict[str, Any]) -> Any:
+def _events(text: str, reported: dict[str, Any]) -> Any:
     for word in text.split():
         yield _event({"type": "transcript.text.delta", "delta": word + " "})
-    yield _event({"type": "transcript.text.done", "text": text} | told)
+    yield _event({"type": "transcript.text.done", "text": text} | reported)
 
 
 def _event(data: dict[str, Any]) -> bytes:

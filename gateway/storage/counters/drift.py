@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.domain.limits import LETTERS, Kind
+from gateway.domain.limits import KIND_CODES, Kind
 from gateway.domain.windows import WINDOW_KINDS, WindowKind, window_ms
 from gateway.storage.counters.layout import read_counter
 from gateway.storage.counters.scripts import Counters
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 TIME_ZONE = "SELECT time_zone FROM accounts WHERE id = $1"
-_KINDS: Final[dict[str, Kind]] = {letter: kind for kind, letter in LETTERS.items()}
+_KINDS: Final[dict[str, Kind]] = {code: kind for kind, code in KIND_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +44,15 @@ async def measure_drift(counters: Counters, pool: "Pool", account_id: int, now_m
         return []
     windows: list[tuple[str, int, WindowSum]] = []
     for field, value in (await counters.read_account(account_id)).items():
-        letter, _, rest = field.partition("|")
+        code, _, rest = field.partition("|")
         scope, _, window = rest.partition("|")
-        if letter not in ("R", "T", "C") or window not in WINDOW_KINDS:
+        if code not in ("R", "T", "C") or window not in WINDOW_KINDS:
             continue
         ends, used, *_ = read_counter(field, value)
         kind_of_window: WindowKind = window  # type: ignore[assignment]  # looked at just above
         start, end = window_ms(kind_of_window, time_zone, now_ms)
         if ends == end:
-            windows.append((field, used, WindowSum(_KINDS[letter], scope, start, end)))
+            windows.append((field, used, WindowSum(_KINDS[code], scope, start, end)))
     sums = await sum_windows(pool, account_id, [question for _, _, question in windows])
     return [
         Drift(account_id=account_id, field=field, kind=question.kind, counted=used, ledger=total)

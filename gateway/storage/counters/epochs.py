@@ -17,7 +17,7 @@ LIST_ACCOUNT_IDS = "SELECT id FROM accounts ORDER BY id"
 RAISE_EPOCHS = "UPDATE accounts SET epoch = epoch + 1 WHERE id = ANY($1::bigint[])"
 
 
-async def meet_run(pool: "Pool", run_id: str) -> bool:
+async def record_redis_run(pool: "Pool", run_id: str) -> bool:
     """Whether this run of a Redis server was not known before; raises what Postgres raises."""
     return await pool.fetchrow(INSERT_RUN, run_id) is not None
 

@@ -25,9 +25,9 @@ IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
 KEEP_MS: Final = 7 * 24 * 3600 * 1000
-MOST_CLAIMED: Final = 500
+MAX_CLAIMED: Final = 500
 # Of nano-USD, in an estimate: more than any limit, and still a whole number in what the script answers.
-MOST_COST: Final = 2**53
+MAX_COST: Final = 2**53
 
 Mode = Literal["take", "force", "look"]
 _encode = msgspec.msgpack.Encoder().encode
@@ -159,7 +159,7 @@ class Counters:
             request_id.hex,
             mode,
             pack_numbers(
-                LEASE_MS, start_ms, *estimate.tokens, *(min(n, MOST_COST) for n in estimate.cost), limits.counters
+                LEASE_MS, start_ms, *estimate.tokens, *(min(n, MAX_COST) for n in estimate.cost), limits.counters
             ),
             scopes,
             note,
@@ -200,7 +200,7 @@ class Counters:
 
     async def sweep(self, account_id: int) -> tuple[int, list[Lease]]:
         """(open leases, expired ones claimed by this call for CLAIM_MS); drops what is long over."""
-        answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MOST_CLAIMED)
+        answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MAX_CLAIMED)
         claimed = [read_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
         return answer[0], claimed
 

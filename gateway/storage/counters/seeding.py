@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from gateway.domain.grants import KeyRecord
-from gateway.domain.reservation_plan import Entry, Plan
+from gateway.domain.reservation_plan import Entry, ReservationPlan
 from gateway.storage.counters.scripts import Counters, SeedEntry, Settlement
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.rows import find_rows
@@ -19,7 +19,7 @@ from gateway.storage.redis.link import RedisUnavailable
 log = structlog.get_logger(__name__)
 
 # For rows of calls that have ended here; the caller who needs the counter waits too.
-LONGEST_WAIT_S: Final = 1.0
+MAX_WAIT_S: Final = 1.0
 WAIT_S: Final = 0.01
 
 
@@ -42,7 +42,7 @@ class Seeder:
         self._rows_wait_s = rows_wait_s
         self._running: dict[tuple[int, tuple[Entry, ...]], asyncio.Task[None]] = {}
 
-    async def seed(self, record: KeyRecord, plan: Plan, indexes: tuple[int, ...]) -> None:
+    async def seed(self, record: KeyRecord, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
         """Seeds those limits of the plan. Raises RedisUnavailable when the ledger can not be read either: the limits
         are not known then."""
         key = (record.account_id, tuple(plan.entries[n] for n in indexes))
@@ -53,25 +53,25 @@ class Seeder:
             running.add_done_callback(lambda _: self._running.pop(key, None))
         await asyncio.shield(running)
 
-    async def _seed(self, account_id: int, plan: Plan, indexes: tuple[int, ...]) -> None:
+    async def _seed(self, account_id: int, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
         windows = [n for n in indexes if plan.limits[n].window is not None]
-        questions = [
+        queries = [
             WindowSum(plan.limits[n].kind, plan.limits[n].scope, plan.entries[n].a, plan.entries[n].b) for n in windows
         ]
         totals: list[int] = []
-        if questions:
+        if queries:
             await self._await_rows()
             try:
-                totals = await self._sum_and_settle(account_id, questions)
+                totals = await self._sum_and_settle(account_id, queries)
             except POSTGRES_FAILED as exc:
                 raise RedisUnavailable("counters are lost and the ledger does not answer") from exc
-        told = dict(zip(windows, totals, strict=True))
+        reported = dict(zip(windows, totals, strict=True))
         entries = []
         for n in indexes:
             entry = plan.entries[n]
-            is_window = n in told
+            is_window = n in reported
             start, end = (entry.a, entry.b) if is_window else (0, 0)
-            entries.append(SeedEntry(entry.field, start, end, told.get(n, 0), entry.epoch))
+            entries.append(SeedEntry(entry.field, start, end, reported.get(n, 0), entry.epoch))
         made = await self._counters.seed(account_id, entries)
         self._on_made(made)
         log.info("counters_seeded", account_id=account_id, asked=len(entries), made=made)
@@ -79,16 +79,16 @@ class Seeder:
     async def _await_rows(self) -> None:
         """Calls that ended here before this moment are in the ledger then, or Postgres is too slow to wait for."""
         began_at = monotonic()
-        while monotonic() - began_at < min(self._rows_wait_s(), LONGEST_WAIT_S):
+        while monotonic() - began_at < min(self._rows_wait_s(), MAX_WAIT_S):
             await asyncio.sleep(WAIT_S)
 
-    async def _sum_and_settle(self, account_id: int, questions: list[WindowSum]) -> list[int]:
+    async def _sum_and_settle(self, account_id: int, queries: list[WindowSum]) -> list[int]:
         """The ledger's sums. Calls that are in them and still hold a lease are settled first, or the seed would count
         them twice: their gateway may have waited for Redis longer than their rows for Postgres.
 
         Leases are listed after the snapshot was taken: one that is opened later can not be in it."""
         async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
-            totals = await sum_windows(one, account_id, questions)
+            totals = await sum_windows(one, account_id, queries)
             ids = await self._counters.lease_ids(account_id)
             rows = await find_rows(one, ids) if ids else []
         for row in rows:

@@ -5,7 +5,7 @@ from uuid import UUID
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import milliseconds_of
 from gateway.domain.refusals import Taken, pair
-from gateway.domain.reservation_plan import make_plan
+from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.layout import pack_entries
 from gateway.storage.counters.scripts import Counters, Estimate
 from gateway.storage.counters.seeding import Seeder
@@ -13,7 +13,7 @@ from gateway.storage.redis.link import RedisUnavailable
 
 NOTHING = Estimate(tokens=(0, 0, 0), cost=(0, 0, 0))
 # A seed answers all but a race with another loss, and windows end now and then.
-MOST_TRIES = 5
+MAX_TRIES = 5
 
 
 class LimitState:
@@ -30,8 +30,8 @@ class LimitState:
 
         Raises RedisUnavailable."""
         start_ms = milliseconds_of(request_id)
-        for _ in range(MOST_TRIES):
-            plan = make_plan(grant, record.time_zone, record.epoch, start_ms)
+        for _ in range(MAX_TRIES):
+            plan = make_reservation_plan(grant, record.time_zone, record.epoch, start_ms)
             reply = await self._counters.reserve(
                 record.account_id,
                 request_id,

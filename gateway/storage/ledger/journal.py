@@ -20,8 +20,8 @@ import structlog
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger.journal_files import (
     Adopted,
+    Chunk,
     JournalState,
-    Piece,
     Segment,
     adopt,
     encode_row,
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 # Each segment keeps a descriptor: a large journal has larger ones.
-MOST_SEGMENTS: Final = 64
+MAX_SEGMENTS: Final = 64
 SYNC_S: Final = 0.1
 # How far the segments are in Postgres is said in the lock file for people to look at.
 TELL_S: Final = 1.0
@@ -52,12 +52,10 @@ class JournalFull(Exception):
 class Journal:
     """This worker's part: open for writing, and read by the writer. `on_trouble` hears of what the disk refused."""
 
-    def __init__(
-        self, folder: Path, *, most_bytes: int, on_trouble: Callable[[Trouble], None] = lambda _: None
-    ) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int, on_trouble: Callable[[Trouble], None] = lambda _: None) -> None:
         self._folder = folder
-        self._most_bytes = most_bytes
-        self._segment_bytes = max(SEGMENT_BYTES, most_bytes // MOST_SEGMENTS)
+        self._max_bytes = max_bytes
+        self._segment_bytes = max(SEGMENT_BYTES, max_bytes // MAX_SEGMENTS)
         self._on_trouble = on_trouble
         self.worker = str(uuid4())
         self._state = JournalState(pid=os.getpid(), host=socket.gethostname())
@@ -65,8 +63,8 @@ class Journal:
         self._number = 0
         self._is_open = False
         self._retry_at = 0.0
-        self._is_told = True
-        self._told_at = 0.0
+        self._is_reported = True
+        self._reported_at = 0.0
         # Segments with something that a power loss could take.
         self._unsynced: set[Segment] = set()
         # Whether the names of all segments are on disk, too: syncing a file does not promise that.
@@ -88,7 +86,7 @@ class Journal:
     @property
     def is_taking(self) -> bool:
         """Whether a row written now would be safe."""
-        return self._is_open and self.size_bytes < self._most_bytes
+        return self._is_open and self.size_bytes < self._max_bytes
 
     def open(self) -> bool:
         """Takes a lock and starts a segment; False: the folder can not be written, and will be tried again."""
@@ -154,11 +152,11 @@ class Journal:
         if segment.size >= self._segment_bytes:
             self.open()
 
-    def give_up(self, segment: Segment, piece: Piece) -> None:
+    def give_up(self, segment: Segment, chunk: Chunk) -> None:
         """Postgres has the piece. A segment that is not written any more goes when nothing waits in it."""
-        self.size_bytes -= piece.end - segment.offset
-        segment.give_up(piece)
-        self._is_told = False
+        self.size_bytes -= chunk.end - segment.offset
+        segment.give_up(chunk)
+        self._is_reported = False
 
     def drop_finished(self) -> None:
         """Removes segments that are read to their last whole line and not written any more."""
@@ -179,7 +177,7 @@ class Journal:
             self._unsynced.discard(segment)
 
     def _tell_offsets(self) -> None:
-        self._is_told, self._told_at = True, monotonic()
+        self._is_reported, self._reported_at = True, monotonic()
         self._state.offsets = {segment.path.name: segment.offset for segment in self.segments}
         write_state(self._lock, self._state)
 
@@ -193,7 +191,7 @@ class Journal:
         while True:
             await asyncio.sleep(SYNC_S)
             await self._sync()
-            if not self._is_told and monotonic() - self._told_at >= TELL_S:
+            if not self._is_reported and monotonic() - self._reported_at >= TELL_S:
                 self._tell_offsets()
             if self._is_open and not self._is_where_it_was():
                 log.error("journal_removed", folder=str(self._folder))

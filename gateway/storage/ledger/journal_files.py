@@ -27,7 +27,7 @@ READ_BYTES: Final = 128 * 1024
 # Of rows that are still in memory, so many are read at once.
 READ_ROWS: Final = 256
 # So many are kept there; while Postgres is away, the others wait on disk alone.
-MOST_FRESH: Final = 4096
+MAX_FRESH: Final = 4096
 HEAD: Final = b"# litemaas journal 1\n"
 # A journal without a lock is left alone until it was not written for so long.
 COPIED_S: Final = 5.0
@@ -67,7 +67,7 @@ def read_row(data: bytes) -> UsageRow | None:
 
 
 @dataclass(slots=True)
-class Piece:
+class Chunk:
     """The next part of a segment: `end` is the offset behind it, `rows` are rows as JSON, unread, and `strange` are
     lines that were damaged."""
 
@@ -113,7 +113,7 @@ class Segment:
             raise OSError("the disk is full")
         self.waiting += len(rows)
         self._fresh += rows
-        if len(self._fresh) > MOST_FRESH:
+        if len(self._fresh) > MAX_FRESH:
             self.forget()
 
     def forget(self) -> None:
@@ -122,34 +122,34 @@ class Segment:
             self._fresh_from += _size_of(self._fresh)
             self._fresh = []
 
-    def read(self) -> Piece:
+    def read(self) -> Chunk:
         """What is whole from `offset` on; `end` is still `offset` when there is nothing."""
         if self.offset == self._fresh_from:
             rows = self._fresh[:READ_ROWS]
-            return Piece(self.offset + _size_of(rows), rows)
+            return Chunk(self.offset + _size_of(rows), rows)
         room = READ_BYTES if self._fresh_from is None else min(READ_BYTES, self._fresh_from - self.offset)
         data = os.pread(self.file, room, self.offset)
         end = data.rfind(b"\n") + 1
-        piece = Piece(self.offset + end)
+        chunk = Chunk(self.offset + end)
         if end == 0 and data and len(data) == room:
             # No line is that long: blocks that a power loss left unwritten. What follows may be whole.
             log.error("journal_damaged", segment=self.path.name, offset=self.offset)
-            piece.end += len(data)
+            chunk.end += len(data)
         for line in data[:end].split(b"\n")[:-1]:
             row = check_line(line)
             if row is not None:
-                piece.rows.append(row)
+                chunk.rows.append(row)
             elif not line.startswith(b"#"):
-                piece.strange.append(line + b"\n")
-        return piece
+                chunk.strange.append(line + b"\n")
+        return chunk
 
-    def give_up(self, piece: Piece) -> None:
+    def give_up(self, chunk: Chunk) -> None:
         """Postgres has what was read last."""
         if self.offset == self._fresh_from:
-            del self._fresh[: len(piece.rows)]
-            self._fresh_from = piece.end
-        self.offset = piece.end
-        self.waiting = max(0, self.waiting - len(piece.rows))
+            del self._fresh[: len(chunk.rows)]
+            self._fresh_from = chunk.end
+        self.offset = chunk.end
+        self.waiting = max(0, self.waiting - len(chunk.rows))
 
     def remove(self) -> None:
         """Every row of it is in Postgres."""
@@ -179,13 +179,13 @@ class Adopted:
             self.leave()
             raise
 
-    def pieces(self) -> Iterator[Piece]:
+    def chunks(self) -> Iterator[Chunk]:
         """Every part of every segment, from the start: what is in Postgres already changes nothing. A segment goes when
         the next one is asked for, so that where Postgres fails time and again, there is less to do each time."""
         for segment in self._segments:
-            while (piece := segment.read()).end > segment.offset:
-                yield piece
-                segment.offset = piece.end
+            while (chunk := segment.read()).end > segment.offset:
+                yield chunk
+                segment.offset = chunk.end
             if torn := os.fstat(segment.file).st_size - segment.offset:
                 # Its process died while it wrote: the lease was not settled, so the reaper accounts for the call.
                 log.warning("journal_line_torn", segment=segment.path.name, bytes=torn)

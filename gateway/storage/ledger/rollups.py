@@ -53,7 +53,7 @@ class Rollup(NamedTuple):
 
     table: str
     key: tuple[str, ...]
-    told: tuple[str, ...]
+    reported: tuple[str, ...]
     has_latencies: bool
     of: Literal["every", "either", "failed"] = "every"
 
@@ -136,7 +136,7 @@ def _merged(array: str) -> str:
 def add_to(rollup: Rollup, finest: str) -> str:
     """SQL that adds what `finest` sums up to: rows with the finest key, SUMS and `latencies`."""
     names, key = ", ".join(SUMS), ", ".join(rollup.key)
-    told = ", ".join(f"{told} AS {name}" for told, name in zip(rollup.told, rollup.key, strict=True))
+    reported = ", ".join(f"{reported} AS {name}" for reported, name in zip(rollup.reported, rollup.key, strict=True))
     sums = ", ".join(f"usage_sum({name}) AS {name}" for name in SUMS)
     changes = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in SUMS)
     added = names
@@ -149,7 +149,7 @@ def add_to(rollup: Rollup, finest: str) -> str:
         added += f", CASE WHEN parts = 1 THEN one ELSE {_merged('joined_arrays(added.latencies)')} END"
     return (
         f"INSERT INTO {rollup.table} AS t ({key}, {names}) SELECT {key}, {added} FROM ("
-        f"SELECT {told}, {sums} FROM {rollup.source(finest)} "
+        f"SELECT {reported}, {sums} FROM {rollup.source(finest)} "
         f"GROUP BY {', '.join(map(str, range(1, len(rollup.key) + 1)))}) AS added "
         f"ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {changes}"
     )

@@ -42,11 +42,11 @@ class WindowSum(NamedTuple):
     end_ms: int
 
 
-async def sum_windows(executor: "Executor | Pool", account_id: int, questions: Sequence[WindowSum]) -> list[int]:
+async def sum_windows(executor: "Executor | Pool", account_id: int, queries: Sequence[WindowSum]) -> list[int]:
     """An answer a question, in order; windows asked for several times are read once."""
     totals: dict[tuple[int, int], dict[tuple[Kind, str], int]] = {}
-    for window in {(q.start_ms, q.end_ms) for q in questions}:
-        asked = {q.scope for q in questions if (q.start_ms, q.end_ms) == window}
+    for window in {(q.start_ms, q.end_ms) for q in queries}:
+        asked = {q.scope for q in queries if (q.start_ms, q.end_ms) == window}
         start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (window[0], min(window[1], 253_402_300_799_000)))
         sums: dict[tuple[Kind, str], int] = {}
         for row in await executor.fetch(SUM_WINDOW, account_id, *_parts(start, end)):
@@ -56,7 +56,7 @@ async def sum_windows(executor: "Executor | Pool", account_id: int, questions: S
                 for kind, column in _COLUMNS.items() if scope in asked else ():
                     sums[kind, scope] = sums.get((kind, scope), 0) + row[column]
         totals[window] = sums
-    return [totals[q.start_ms, q.end_ms].get((q.kind, q.scope), 0) for q in questions]
+    return [totals[q.start_ms, q.end_ms].get((q.kind, q.scope), 0) for q in queries]
 
 
 def _parts(start: datetime, end: datetime) -> tuple[datetime, datetime, date, date, datetime, datetime]:

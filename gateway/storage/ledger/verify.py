@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Of one statement: adding up a large ledger takes minutes.
 TIMEOUT_S: Final = 1800.0
 # Differences told of a rollup, enough to see what is wrong: one that was lost differs in every line.
-MOST_TOLD: Final = 1000
+MAX_REPORTED: Final = 1000
 # A number that is another one when any call is in another bucket; it adds up as counts do, so it is a whole one: of
 # floating point, a rollup of 35 million calls would differ from its rows by what is rounded.
 _BUCKET: Final = f"((e >> {COUNT_BITS}) + 1)"
@@ -57,7 +57,7 @@ def _find_differences(rollup: Rollup) -> str:
         f"SELECT {grain} AS day, {'account_id' if 'account_id' in rollup.key else '0::bigint'} AS account_id, "
         f"{model} AS model_id, jsonb_object_agg(source, to_jsonb(both_told) - 'source')::text AS told "
         f"FROM both_told GROUP BY {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
-        f"ORDER BY {key} LIMIT {MOST_TOLD}"
+        f"ORDER BY {key} LIMIT {MAX_REPORTED}"
     )
 
 

@@ -13,7 +13,7 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger import rejected_rows
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
-from gateway.storage.ledger.journal_files import Adopted, Piece, Segment, encode_row, line_of, read_row
+from gateway.storage.ledger.journal_files import Adopted, Chunk, Segment, encode_row, line_of, read_row
 from gateway.storage.ledger.rows import Written, find_rows
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 BATCH_S: Final = 0.1
 ADOPT_S: Final = 5.0
-LONGEST_PAUSE_S: Final = 5.0
+MAX_PAUSE_S: Final = 5.0
 # Rows that wait in memory while the journal can not be written. Their leases stay open meanwhile.
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 
 # What happened to rows, batches and the disk, as metrics name it.
 Event = Literal["written", "replaced", "known", "refused", "direct", "batch", "batch_failed", "write", "sync"]
@@ -48,7 +48,7 @@ class LedgerWriter:
         pool: "Pool",
         folder: Path,
         *,
-        most_bytes: int,
+        max_bytes: int,
         on_late: Callable[[Sequence[UsageRow]], Awaitable[None]],
         on_event: Callable[[Event, int], None] = lambda *_: None,
     ) -> None:
@@ -56,7 +56,7 @@ class LedgerWriter:
         self._folder = folder
         self._on_late = on_late
         self._on_event = on_event
-        self.journal = Journal(folder, most_bytes=most_bytes, on_trouble=self._count_trouble)
+        self.journal = Journal(folder, max_bytes=max_bytes, on_trouble=self._count_trouble)
         self._direct: list[UsageRow] = []
         self._news = asyncio.Event()
         self._is_postgres_there = True
@@ -76,7 +76,7 @@ class LedgerWriter:
     @property
     def is_accepting(self) -> bool:
         """Whether a row written now would be safe: in the journal, or at once in Postgres."""
-        return self.journal.is_taking or (self._is_postgres_there and len(self._direct) < MOST_WAITING)
+        return self.journal.is_taking or (self._is_postgres_there and len(self._direct) < MAX_WAITING)
 
     @property
     def rows_waiting(self) -> int:
@@ -98,7 +98,7 @@ class LedgerWriter:
         try:
             self.journal.append(rows)
         except JournalFull:
-            if len(self._direct) + len(rows) > MOST_WAITING:
+            if len(self._direct) + len(rows) > MAX_WAITING:
                 raise LedgerUnavailable from None
             self._direct.extend(rows)
             self._on_event("direct", len(rows))
@@ -148,7 +148,7 @@ class LedgerWriter:
                 self._news.set()
                 log.warning("ledger_not_written", cause=_said(exc), rows_waiting=self.rows_waiting)
                 self.journal.tell_error(f"Postgres: {_said(exc)}")
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def write_all(self) -> None:
         """Everything that waits now. Raises what Postgres raises; nothing is lost then."""
@@ -156,29 +156,29 @@ class LedgerWriter:
         if self._direct:
             await self._write_direct()
         for segment in list(self.journal.segments):
-            while (piece := self._read(segment)) is not None:
-                await self._write(piece.rows)
-                self._set_strange_aside(piece.strange)
-                self.journal.give_up(segment, piece)
+            while (chunk := self._read(segment)) is not None:
+                await self._write(chunk.rows)
+                self._set_strange_aside(chunk.strange)
+                self.journal.give_up(segment, chunk)
         self.journal.drop_finished()
         self._unread.intersection_update(self.journal.segments)
         if self._unread:
             # Their rows are as old as they were, and wait for no other row.
-            asyncio.get_running_loop().call_later(LONGEST_PAUSE_S, self._news.set)
+            asyncio.get_running_loop().call_later(MAX_PAUSE_S, self._news.set)
         else:
             self._oldest_at = began if self.rows_waiting else None
 
-    def _read(self, segment: Segment) -> Piece | None:
+    def _read(self, segment: Segment) -> Chunk | None:
         """What is new in it; a disk that fails to read is no failure of Postgres, nor of the other segments."""
         try:
-            piece = segment.read()
+            chunk = segment.read()
         except OSError as exc:
             log.error("journal_not_read", segment=segment.path.name, cause=str(exc))
             self.journal.tell_error(f"journal: {exc}")
             self._unread.add(segment)
             return None
         self._unread.discard(segment)
-        return piece if piece.end > segment.offset else None
+        return chunk if chunk.end > segment.offset else None
 
     async def _write_direct(self) -> None:
         rows = list(self._direct)
@@ -264,13 +264,13 @@ class LedgerWriter:
 
     async def _write_adopted(self, adopted: Adopted) -> None:
         rows = 0
-        for piece in adopted.pieces():
-            await self._write(piece.rows)
-            self._set_strange_aside(piece.strange)
+        for chunk in adopted.chunks():
+            await self._write(chunk.rows)
+            self._set_strange_aside(chunk.strange)
             # Another reaper closes the leases of estimates: a real row may still come for them.
-            found = [row for row in map(read_row, piece.rows) if row is not None]
+            found = [row for row in map(read_row, chunk.rows) if row is not None]
             await self._on_late([row for row in found if row.estimated_why != "reaped"])
-            rows += len(piece.rows)
+            rows += len(chunk.rows)
         adopted.remove()
         log.warning("journal_adopted", worker=adopted.name, rows=rows)
 

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 # A cluster's map is asked for anew after this, and when a node sends us elsewhere or is away.
 LEARN_S: Final = 10.0
 LEARN_PAUSE_S: Final = 1.0
-MOST_REDIRECTS: Final = 5
+MAX_REDIRECTS: Final = 5
 
 
 class ClusterScripts:
@@ -57,7 +57,7 @@ class ClusterScripts:
     async def _at_owner(self, key: str, call: Callable[[RedisLink, bool], Awaitable[Any]]) -> Any:
         slot, asking = key_slot(key.encode()), False
         address = self._owners.get(slot)
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             if address is None:
                 break
             try:

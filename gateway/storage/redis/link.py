@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 Argument = bytes | str | int
 Address = tuple[str, int]
 FIRST_RECONNECT_S = 0.05
-LONGEST_RECONNECT_S = 1.0
+MAX_RECONNECT_S = 1.0
 # To log in and load the scripts: a server that hangs must not be waited for without end.
-LEAST_CONNECT_S = 2.0
+MIN_CONNECT_S = 2.0
 CANCEL_AGAIN_S = 0.5
 
 # What a script or command raises that the server refused.
@@ -183,14 +183,14 @@ class RedisLink:
                 self._drop_connection()
                 self._first_try.set()
                 await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_RECONNECT_S)
+                pause_s = min(2 * pause_s, MAX_RECONNECT_S)
         finally:
             self._drop_connection()
 
     async def _connect(self) -> asyncio.StreamReader:
         connection = await self._new_connection()
         try:
-            async with asyncio.timeout(max(self._timeout_s, LEAST_CONNECT_S)):
+            async with asyncio.timeout(max(self._timeout_s, MIN_CONNECT_S)):
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped there
                 for script in self._scripts:
                     await connection.send_command("SCRIPT", "LOAD", script.text)

@@ -41,8 +41,8 @@ def connect(
             async def new_connection() -> AbstractConnection:
                 return kind(host=address[0], port=address[1], **login, **options)
 
-            told = on_connect if is_primary else None
-            return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=told)
+            reported = on_connect if is_primary else None
+            return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=reported)
 
         return ClusterScripts(addresses, new_link)
     if parts.scheme == "redis+sentinel":

@@ -103,7 +103,7 @@ ANY_WORD: Final = ("ending", "error_class")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """A GET with some of its filters; those in `fixed` have one value, the others another one each time."""
 
     who: Who
@@ -113,12 +113,12 @@ class Question:
     entry: Entry
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         """The filters, as the table names them."""
-        told = {name: "" for name in (*self.fixed, *self.filters)} | {
+        reported = {name: "" for name in (*self.fixed, *self.filters)} | {
             name: f"={word}" for name, word in self.fixed.items()
         }
-        return ", ".join(name + word for name, word in told.items())
+        return ", ".join(name + word for name, word in reported.items())
 
     def ask(self, values: Values) -> tuple[str, dict[str, str]]:
         """A URL and its query, of fresh values."""
@@ -129,13 +129,13 @@ class Question:
         return re.sub(r"{(\w+)}", lambda found: value(found[1]), self.path), {n: value(n) for n in self.filters}
 
 
-def questions_of(document: Mapping[str, Any], values: Values) -> list[Question]:
+def queries_of(document: Mapping[str, Any], values: Values) -> list[Query]:
     """All of them. Raises NoEntry for a GET or a filter that nobody has told of here, and for one that has gone."""
     gets = {path: methods["get"] for path, methods in document["paths"].items() if "get" in methods}
     if strange := sorted(set(gets) ^ set(ENTRIES)):
-        raise NoEntry(f"These GETs are not the same in the document and in loadtests/admin_questions.py: {strange}")
+        raise NoEntry(f"These GETs are not the same in the document and in loadtests/admin_queries.py: {strange}")
     return [
-        Question(who, path, filters, fixed, ENTRIES[path])
+        Query(who, path, filters, fixed, ENTRIES[path])
         for path, get in sorted(gets.items())
         for filters, fixed in _ways(path, get, values)
         for who in ENTRIES[path].who
@@ -147,7 +147,7 @@ def _ways(path: str, get: Mapping[str, Any], values: Values) -> Iterator[tuple[t
     for name, parameter in parameters.items():
         is_known = name in values or name in NOT_ASKED or _words(parameter) or (name == "cursor" and entry.cursor)
         if not is_known:
-            raise NoEntry(f"loadtests/admin_questions.py has no value for '{name}' of {path}.")
+            raise NoEntry(f"loadtests/admin_queries.py has no value for '{name}' of {path}.")
     of_path = [_words(p) for p in parameters.values() if p["in"] == "path" and _words(p)]
     paths = [{"by": word} for word in of_path[0]] if of_path else [{}]
     yield from (((*entry.always, *_team(entry, fixed)), fixed) for fixed in paths)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from admin_api.operations.notifications.email_texts import LIMIT, write_letter
+from admin_api.operations.notifications.email_texts import LIMIT, write_email
 
 DATA: dict[str, Any] = {
     "account": "red",
@@ -34,7 +34,7 @@ DATA: dict[str, Any] = {
     ],
 )
 def test_money_is_written_as_the_reader_writes_it(locale: str, used: str, limit: str) -> None:
-    _, text = write_letter("limit.threshold_reached", DATA, locale)
+    _, text = write_email("limit.threshold_reached", DATA, locale)
 
     assert f"{used} " in text
     assert f"{limit} USD" in text
@@ -44,7 +44,7 @@ def test_money_is_written_as_the_reader_writes_it(locale: str, used: str, limit:
 @pytest.mark.parametrize(("used", "is_reached"), [(1, False), (2_000_000_500_000_000, True)])
 def test_a_lifetime_does_not_begin_anew(locale: str, used: int, is_reached: bool) -> None:
     month, lifetime = [
-        write_letter("limit.threshold_reached", DATA | {"used": used} | about, locale)[1]
+        write_email("limit.threshold_reached", DATA | {"used": used} | about, locale)[1]
         for about in ({}, {"window": "lifetime", "window_end": None})
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.domain.refusals import Taken
 
 
-def view_limit(t: Taken, now_ms: int) -> dict[str, Any]:
+def limit_json(t: Taken, now_ms: int) -> dict[str, Any]:
     """One limit: whole units, money in nano-USD; `remaining` may be below 0 (a debt)."""
     limit = t.limit
     is_bucket = limit.kind in ("rpm", "tpm")

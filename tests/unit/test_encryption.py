@@ -2,7 +2,7 @@
 
 import pytest
 
-from admin_api.encryption import SealError, SecretKeys
+from admin_api.encryption import EncryptionError, SecretKeys
 
 ONE = "1:" + "0123456789abcdef" * 4
 TWO = "2:" + "fedcba9876543210" * 4
@@ -16,49 +16,52 @@ OF_BEFORE = bytes.fromhex(
 def test_a_secret_comes_back_and_is_not_in_what_is_stored() -> None:
     keys = SecretKeys.parse(ONE)
 
-    sealed = keys.seal(SECRET, purpose="webhook", row=7)
+    encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
 
-    assert keys.open(sealed, purpose="webhook", row=7) == SECRET
-    assert SECRET not in sealed
-    assert keys.seal(SECRET, purpose="webhook", row=7) != sealed
+    assert keys.decrypt(encrypted, purpose="webhook", row=7) == SECRET
+    assert SECRET not in encrypted
+    assert keys.encrypt(SECRET, purpose="webhook", row=7) != encrypted
 
 
 @pytest.mark.parametrize(("purpose", "row"), [("webhook", 8), ("provider", 7)])
 def test_a_sealed_secret_copied_elsewhere_does_not_open(purpose: str, row: int) -> None:
     keys = SecretKeys.parse(ONE)
-    sealed = keys.seal(SECRET, purpose="webhook", row=7)
+    encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
 
-    with pytest.raises(SealError, match="the row was changed"):
-        keys.open(sealed, purpose=purpose, row=row)
+    with pytest.raises(EncryptionError, match="the row was changed"):
+        keys.decrypt(encrypted, purpose=purpose, row=row)
 
 
 def test_every_changed_byte_is_noticed() -> None:
     keys = SecretKeys.parse(ONE)
-    sealed = keys.seal(SECRET, purpose="webhook", row=7)
+    encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
 
-    for place in range(len(sealed)):
-        changed = bytearray(sealed)
+    for place in range(len(encrypted)):
+        changed = bytearray(encrypted)
         changed[place] ^= 1
-        with pytest.raises(SealError):
-            keys.open(bytes(changed), purpose="webhook", row=7)
+        with pytest.raises(EncryptionError):
+            keys.decrypt(bytes(changed), purpose="webhook", row=7)
 
 
 def test_the_newest_version_seals_and_older_ones_open() -> None:
     old, both = SecretKeys.parse(ONE), SecretKeys.parse(f"{ONE},{TWO}")
-    sealed = old.seal(SECRET, purpose="webhook", row=7)
+    encrypted = old.encrypt(SECRET, purpose="webhook", row=7)
 
-    assert both.open(sealed, purpose="webhook", row=7) == SECRET
-    assert SecretKeys.parse(TWO).open(both.seal(SECRET, purpose="webhook", row=7), purpose="webhook", row=7) == SECRET
-    assert (both.is_newest(sealed), old.is_newest(sealed)) == (False, True)
-    with pytest.raises(SealError, match=r"version 1, which LITEMAAS_SECRET_KEYS does not have"):
-        SecretKeys.parse(TWO).open(sealed, purpose="webhook", row=7)
+    assert both.decrypt(encrypted, purpose="webhook", row=7) == SECRET
+    assert (
+        SecretKeys.parse(TWO).decrypt(both.encrypt(SECRET, purpose="webhook", row=7), purpose="webhook", row=7)
+        == SECRET
+    )
+    assert (both.is_newest(encrypted), old.is_newest(encrypted)) == (False, True)
+    with pytest.raises(EncryptionError, match=r"version 1, which LITEMAAS_SECRET_KEYS does not have"):
+        SecretKeys.parse(TWO).decrypt(encrypted, purpose="webhook", row=7)
 
 
 def test_a_wrong_key_under_the_right_version_is_said_without_any_secret() -> None:
-    sealed = SecretKeys.parse(ONE).seal(SECRET, purpose="webhook", row=7)
+    encrypted = SecretKeys.parse(ONE).encrypt(SECRET, purpose="webhook", row=7)
 
-    with pytest.raises(SealError, match="holds another key") as caught:
-        SecretKeys.parse("1" + TWO[1:]).open(sealed, purpose="webhook", row=7)
+    with pytest.raises(EncryptionError, match="holds another key") as caught:
+        SecretKeys.parse("1" + TWO[1:]).decrypt(encrypted, purpose="webhook", row=7)
 
     assert SECRET.decode() not in str(caught.value)
     assert ONE[2:] not in repr(SecretKeys.parse(ONE))
@@ -73,10 +76,10 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_what_was_sealed_with_the_key_itself_opens_and_wants_to_be_sealed_anew() -> None:
     keys = SecretKeys.parse(ONE)
 
-    assert keys.open(OF_BEFORE, purpose="webhook", row=7) == SECRET
+    assert keys.decrypt(OF_BEFORE, purpose="webhook", row=7) == SECRET
     assert not keys.is_newest(OF_BEFORE)
-    with pytest.raises(SealError):
-        keys.open(OF_BEFORE, purpose="webhook", row=8)
+    with pytest.raises(EncryptionError):
+        keys.decrypt(OF_BEFORE, purpose="webhook", row=8)
 
 
 def test_a_key_of_one_purpose_opens_nothing_of_another() -> None:
