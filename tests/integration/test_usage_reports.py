@@ -286,11 +286,11 @@ async def test_a_large_file_takes_no_more_memory_than_a_small_one(pool: Pool, mo
 
 async def _paged(pool: Pool) -> AsyncIterator[Any]:
     """By pages of 250 lines, so that few lines are many pages."""
-    from admin_api.storage.usage import exports
+    from admin_api.storage.usage.exports import page_days
     from admin_api.storage.usage.rollup_tables import Selection
 
     selection = Selection(start=AT - timedelta(days=1), end=AT + timedelta(days=1))
-    pages = exports.page_days(pool, selection, size=250)
+    pages = page_days(pool, selection, size=250)
     async for page in exports._named(pool, pages, {}, shows_served=True):
         yield page
 
