@@ -45,7 +45,7 @@ async def scene(
 
         urls = {
             "usual": gateway.url,
-            "impatient": start(first_byte_timeout_s=3),
+            "short_timeouts": start(first_byte_timeout_s=3),
             "listless": start(idle_timeout_s=1),
             "lost": start(litellm_urls=nobody),
         }
