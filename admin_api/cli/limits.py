@@ -1,5 +1,6 @@
 """`litemaas limits …`"""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -13,13 +14,20 @@ from admin_api.schemas.explanations import DriftView, ExplanationView, RepairVie
 from admin_api.schemas.limits import LimitView, PreviewView
 from admin_api.schemas.shapes import PageView, View
 from admin_api.settings import CounterSettings
+from gateway.domain.limits import KINDS, LEVELS
+from gateway.domain.windows import WINDOW_KINDS
 
 if TYPE_CHECKING:
     from gateway.storage.counters.drift import Drift
     from gateway.storage.postgres import Pool
 
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}."
+
+
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
-Level = Annotated[str | None, typer.Option("--level", help="key, key_model, subscription, user or team.")]
+Level = Annotated[str | None, typer.Option("--level", help=_or(LEVELS))]
 Target = Annotated[
     str | None, typer.Option("--id", help="What it hangs on: id of the key, subscription, user or team.")
 ]
@@ -35,13 +43,13 @@ class UnlimitedView(View):
 
 @app.command("set")
 def set_(
-    level: Annotated[str, typer.Option(help="key, key_model, subscription, user or team.")],
+    level: Annotated[str, typer.Option(help=_or(LEVELS))],
     target: Annotated[str, typer.Option("--id", help="Id of the key, subscription, user or team.")],
-    kind: Annotated[str, typer.Option(help="rpm, tpm, concurrency, requests, tokens or cost.")],
+    kind: Annotated[str, typer.Option(help=_or(KINDS))],
     amount: Annotated[str, typer.Option(help="A number (kind cost: USD, as 0.45) or 'unlimited'.")],
     model: Annotated[str | None, typer.Option(help="Level key_model: name of the model.")] = None,
     team: Team = None,
-    window: Annotated[str | None, typer.Option(help="day, week, month, year or lifetime.")] = None,
+    window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
     burst: Annotated[str, typer.Option(help="Kinds rpm and tpm: how many minutes' worth a full bucket holds.")] = "1",
     reserve: Annotated[str, typer.Option(help="expected or maximum.")] = "expected",
     shadow: Annotated[bool, typer.Option("--shadow", help="Only counts and reports, refuses nothing.")] = False,
@@ -163,9 +171,9 @@ def boost(
 @app.command("set-many")
 def set_many(
     level: Annotated[str, typer.Option(help="user, team, subscription or key.")],
-    kind: Annotated[str, typer.Option(help="rpm, tpm, concurrency, requests, tokens or cost.")],
+    kind: Annotated[str, typer.Option(help=_or(KINDS))],
     amount: Annotated[str, typer.Option(help="A number (kind cost: USD, as 0.45) or 'unlimited'.")],
-    window: Annotated[str | None, typer.Option(help="day, week, month, year or lifetime.")] = None,
+    window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only this user's; may be repeated.")] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's; at level user, its members.")] = None,
     model: Annotated[str | None, typer.Option(help="Levels subscription and key: only of this model.")] = None,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from admin_api.schemas.shapes import View
-from gateway.domain.limits import Kind, Level
+from gateway.domain.limits import Kind, Level, is_money
 from gateway.domain.money import usd_text
 from gateway.domain.windows import WindowKind
 
@@ -40,7 +40,7 @@ class AlertView(View):
     @classmethod
     def of(cls, alert: "Alert") -> Self:
         """One alert."""
-        is_cost = alert.kind == "cost"
+        is_cost = is_money(alert.kind)
         other = {
             "threshold_percent": alert.threshold,
             "limit": alert.amount,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field
 
 from admin_api.schemas.shapes import DecimalText, View
-from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
+from gateway.domain.limits import Kind, Level, ReserveMode, SetBy, is_money
 from gateway.domain.money import usd_text
 from gateway.domain.windows import WindowKind
 
@@ -49,7 +49,7 @@ class LimitView(View):
     def of(cls, row: "LimitRow") -> Self:
         """One row."""
         view = cls.model_validate(row)
-        if row.kind != "cost":
+        if not is_money(row.kind):
             return view
         return view.model_copy(update={"amount_usd": usd_text(row.amount), "amount_nano_usd": row.amount})
 
@@ -68,7 +68,7 @@ class LimitWithStateView(LimitView):
         left: dict[str, Any] = one.left or {}
         shown: dict[str, Any] = {name: getattr(one.row, name) for name in one.row.__slots__}
         shown |= {name: left.get(name) for name in ("used", "reserved", "remaining", "resets_at")}
-        if one.row.kind == "cost":
+        if is_money(one.row.kind):
             shown |= {"amount_usd": usd_text(one.row.amount), "amount_nano_usd": one.row.amount}
         return cls.model_validate(shown)
 

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.domain.limits import (
-    TEAM_SCOPE,
-    Kind,
-    Level,
-    SetBy,
-    key_model_scope,
-    key_scope,
-    subscription_scope,
-    user_scope,
-)
+from gateway.domain.limits import Kind, Level, ScopeIds, SetBy
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -49,13 +40,13 @@ class WindowLimit:
     @property
     def scope(self) -> str:
         """As counters name it."""
-        if self.level == "key":
-            return key_scope(self.api_key_id or 0)
-        if self.level == "key_model":
-            return key_model_scope(self.api_key_id or 0, self.model_id or 0)
-        if self.level == "subscription":
-            return subscription_scope(self.subscription_id or 0)
-        return user_scope(self.limit_user_id or 0) if self.level == "user" else TEAM_SCOPE
+        ids = ScopeIds(
+            api_key_id=self.api_key_id,
+            model_id=self.model_id,
+            subscription_id=self.subscription_id,
+            user_id=self.limit_user_id,
+        )
+        return ids.scope(self.level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,65 +113,6 @@ async def list_window_limits(executor: "Executor", account_ids: Iterable[int], n
     """Of these accounts, those not expired at `now`; shadow limits refuse nothing and alert nobody."""
     rows = await executor.fetch(LIST_WINDOW_LIMITS, list(account_ids), now)
     return [WindowLimit(**row) for row in rows]
-
-
-# Windows of many accounts in one statement: quarters of an hour up to the first midnight in UTC and from the last one
-# on, whole days between them. Each part is a range of its rollup's primary key, so a year is some hundred rows a key
-# and not some ten thousand.
-SUM_WINDOWS: Final = """
-SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, q.requests, q.tokens, q.cost
-FROM (
-         SELECT n, account_id, start_at, end_at,
-                date_trunc('day', (start_at + interval '1 day' - interval '1 microsecond') AT TIME ZONE 'UTC')
-                    AT TIME ZONE 'UTC' AS midnight,
-                date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
-         FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
-              AS u (n, account_id, start_at, end_at)
-     ) AS w
-     CROSS JOIN LATERAL (
-         SELECT api_key_id, user_id, model_id, sum(counted_requests)::bigint AS requests,
-                sum(counted_tokens)::bigint AS tokens, sum(counted_nano_usd)::bigint AS cost
-         FROM (
-             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
-             FROM usage_quarter_hours
-             WHERE account_id = w.account_id AND started_at >= w.start_at AND started_at < w.end_at
-               AND started_at < w.midnight
-             UNION ALL
-             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
-             FROM usage_days
-             WHERE account_id = w.account_id AND day >= (w.midnight AT TIME ZONE 'UTC')::date
-               AND day < (w.last AT TIME ZONE 'UTC')::date
-             UNION ALL
-             SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd
-             FROM usage_quarter_hours
-             WHERE account_id = w.account_id AND started_at >= greatest(w.midnight, w.last) AND started_at < w.end_at
-         ) AS r
-         GROUP BY api_key_id, user_id, model_id) AS q
-     LEFT JOIN subscriptions s ON s.account_id = w.account_id AND s.model_id = q.model_id
-"""
-
-Window = tuple[int, datetime, datetime]
-
-
-async def sum_windows(executor: "Executor", windows: Sequence[Window]) -> list[dict[tuple[Kind, str], int]]:
-    """What each (account, start, end) used, by kind and scope."""
-    sums: list[dict[tuple[Kind, str], int]] = [{} for _ in windows]
-    columns = [list(column) for column in zip(*windows, strict=True)]
-    for row in await executor.fetch(SUM_WINDOWS, list(range(len(windows))), *columns):
-        key, user, model = row["api_key_id"], row["user_id"], row["model_id"]
-        scopes = (
-            key_scope(key),
-            key_model_scope(key, model),
-            subscription_scope(row["subscription_id"] or 0),
-            user_scope(user),
-            TEAM_SCOPE,
-        )
-        totals = sums[row["n"]]
-        kinds: tuple[Kind, ...] = ("requests", "tokens", "cost")
-        for scope in scopes:
-            for kind in kinds:
-                totals[kind, scope] = totals.get((kind, scope), 0) + row[kind]
-    return sums
 
 
 LIST_OPEN_CROSSINGS: Final = """

@@ -3,10 +3,11 @@
 Fields of a counter are `kind|scope` and, for a window, `|window`: the same for every gateway, for ever.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple
 
 from gateway.domain.windows import WindowKind
 
@@ -14,22 +15,54 @@ Level = Literal["key", "key_model", "subscription", "user", "team"]
 Kind = Literal["rpm", "tpm", "concurrency", "requests", "tokens", "cost"]
 ReserveMode = Literal["expected", "maximum"]
 SetBy = Literal["admin", "owner"]
-LEVELS: Final = get_args(Level)
-KINDS: Final = get_args(Kind)
-WINDOWED_KINDS: Final = ("requests", "tokens", "cost")
-BUCKET_KINDS: Final = ("rpm", "tpm")
+# How a counter is stored: one that refills, a number of open calls, or what is used and reserved of a window.
+CounterType = Literal["bucket", "open", "window"]
+Counted = Literal["calls", "tokens", "nano_usd"]
 MAX_AMOUNT: Final = 2**53 - 1
 # A bucket is counted in 1/60000 units, in Lua's doubles.
+BUCKET_UNITS: Final = 60_000
 MAX_BUCKET_CAPACITY: Final = 100_000_000_000
-# The letter a counter's field starts with; the scripts tell kinds by it.
-KIND_CODES: Final[dict[Kind, str]] = {
-    "rpm": "r",
-    "tpm": "t",
-    "concurrency": "c",
-    "requests": "R",
-    "tokens": "T",
-    "cost": "C",
+
+
+class KindFacts(NamedTuple):
+    """One kind of limit. `code` is the letter that its counters' fields begin with, `word` what errors call it."""
+
+    code: str
+    counter: CounterType
+    counts: Counted
+    word: str
+
+
+# All kinds. These name kinds too, and cannot be derived from here:
+# - a migration: the CHECKs of limits.kind, limits.window_kind, limits.burst and alerts.kind;
+# - the scripts in gateway/storage/counters/lua, which tell kinds by their codes;
+# - admin_api/operations/notifications/email_texts.py, which translates those with a window;
+# - docs/limits.md.
+# tests/contract/test_limit_kinds.py fails for each place that a kind is missing from.
+LIMIT_KINDS: Final[dict[Kind, KindFacts]] = {
+    "rpm": KindFacts("r", "bucket", "calls", "requests per minute"),
+    "tpm": KindFacts("t", "bucket", "tokens", "tokens per minute"),
+    "concurrency": KindFacts("c", "open", "calls", "concurrent requests"),
+    "requests": KindFacts("R", "window", "calls", "requests"),
+    "tokens": KindFacts("T", "window", "tokens", "tokens"),
+    "cost": KindFacts("C", "window", "nano_usd", "USD"),
 }
+# The column of the ledger that windows add up. Something else to count also needs a place in an Estimate, a Settlement
+# (gateway/storage/counters/scripts.py) and the scripts, and a column of the ledger that rollups have.
+COUNTED_COLUMNS: Final[dict[Counted, str]] = {
+    "calls": "counted_requests",
+    "tokens": "counted_tokens",
+    "nano_usd": "counted_nano_usd",
+}
+KINDS: Final = tuple(LIMIT_KINDS)
+WINDOWED_KINDS: Final = tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counter == "window")
+BUCKET_KINDS: Final = tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counter == "bucket")
+KIND_OF_CODE: Final = {facts.code: kind for kind, facts in LIMIT_KINDS.items()}
+
+
+def is_money(kind: Kind) -> bool:
+    """Whether amounts of this kind are nano-USD."""
+    return LIMIT_KINDS[kind].counts == "nano_usd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +86,12 @@ class Limit:
     @property
     def capacity(self) -> int:
         """What a full bucket holds; for other kinds the amount itself."""
-        return int(self.amount * self.burst) if self.kind in BUCKET_KINDS else self.amount
+        return int(self.amount * self.burst) if self.is_bucket else self.amount
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether its counter refills, and is counted in 1/60000 units."""
+        return self.kind in BUCKET_KINDS
 
     @property
     def field(self) -> str:
@@ -61,9 +99,9 @@ class Limit:
         the limit; a bucket refills at its own limit's rate, so each row has a bucket of its own: what is taken under a
         temporary limit is no debt of the lasting one that comes back after it."""
         last: str = self.window or ""
-        if self.kind in BUCKET_KINDS:
+        if self.is_bucket:
             last = self.set_by + ("-shadow" if self.shadow else "") + ("-passing" if self.expires_at else "")
-        return f"{KIND_CODES[self.kind]}|{self.scope}" + (f"|{last}" if last else "")
+        return f"{LIMIT_KINDS[self.kind].code}|{self.scope}" + (f"|{last}" if last else "")
 
 
 def key_scope(key_id: int) -> str:
@@ -86,4 +124,59 @@ def user_scope(user_id: int) -> str:
     return f"u{user_id}"
 
 
-TEAM_SCOPE: Final = "t"
+def team_scope() -> str:
+    """The scope of level `team`: all of the account."""
+    return "t"
+
+
+class LevelFacts(NamedTuple):
+    """One level. `scope` takes the values of `ids`, which are fields of ScopeIds and columns of the table limits;
+    `word` is what errors call it."""
+
+    ids: tuple[str, ...]
+    scope: Callable[..., str]
+    word: str
+
+
+# All levels, in the order in which ties between limits are decided. These name levels too, and cannot be derived from
+# here:
+# - a migration: the columns that are a level's ids, the CHECKs of limits.level, of each id and of alerts.level;
+# - SQL that names the ids: gateway/storage/key_records.py, admin_api/storage/limits.py, bulk_limits.py and alerts.py;
+# - admin_api/operations/limits/targets.py, which finds what a limit is set on, and admin_api/schemas/limits.py;
+# - admin_api/operations/notifications/email_texts.py, which translates them;
+# - docs/limits.md.
+# tests/contract/test_limit_levels.py fails for each place that a level is missing from.
+LIMIT_LEVELS: Final[dict[Level, LevelFacts]] = {
+    "key": LevelFacts(("api_key_id",), key_scope, "this API key"),
+    "key_model": LevelFacts(("api_key_id", "model_id"), key_model_scope, "this API key and model"),
+    "subscription": LevelFacts(("subscription_id",), subscription_scope, "the subscription to this model"),
+    "user": LevelFacts(("user_id",), user_scope, "the user"),
+    "team": LevelFacts((), team_scope, "the team"),
+}
+LEVELS: Final = tuple(LIMIT_LEVELS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeIds:
+    """The ids of a call, or of what a limit is set on; None: it has none."""
+
+    api_key_id: int | None = None
+    model_id: int | None = None
+    subscription_id: int | None = None
+    user_id: int | None = None
+
+    def scope(self, level: Level) -> str:
+        """The scope of that level; raises ValueError where one of its ids is None."""
+        facts = LIMIT_LEVELS[level]
+        ids = [getattr(self, name) for name in facts.ids]
+        if None in ids:
+            raise ValueError(f"level {level} needs {' and '.join(facts.ids)}")
+        return facts.scope(*ids)
+
+    def scopes(self) -> dict[Level, str]:
+        """Of every level whose ids are known."""
+        return {
+            level: self.scope(level)
+            for level, facts in LIMIT_LEVELS.items()
+            if all(getattr(self, name) is not None for name in facts.ids)
+        }

@@ -6,9 +6,13 @@ https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 import math
 from typing import Final
 
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS
 from gateway.domain.refusals import Taken
 
-_FAMILIES: Final = (("requests", ("rpm", "requests")), ("tokens", ("tpm", "tokens")))
+_FAMILIES: Final = tuple(
+    (name, tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counts == counted and facts.counter != "open"))
+    for name, counted in (("requests", "calls"), ("tokens", "tokens"))
+)
 
 
 def ratelimit_headers(taken: list[Taken], now_ms: int, *, is_admitted: bool) -> list[tuple[bytes, bytes]]:
@@ -35,10 +39,10 @@ def _state(t: Taken, now_ms: int, *, is_admitted: bool) -> tuple[int, float]:
     want = t.want if is_admitted else 0
     if t.limit.window is not None:
         return max(0, t.left - want), (t.entry.b - now_ms) / 1000
-    left = t.left - want * 60000
-    missing = t.limit.capacity * 60000 - left
+    left = t.left - want * BUCKET_UNITS
+    missing = t.limit.capacity * BUCKET_UNITS - left
     reset_s = missing / t.limit.amount / 1000 if t.limit.amount else 0.0
-    return max(0, left // 60000), reset_s
+    return max(0, left // BUCKET_UNITS), reset_s
 
 
 def duration(seconds: float) -> str:

@@ -5,12 +5,12 @@ Several may refuse: a spent window wins, else the longest wait.
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import Limit
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS, LIMIT_LEVELS, Limit, is_money
 from gateway.domain.reservation_plan import Entry, ReservationPlan
+from gateway.domain.windows import iso_time
 
 CONCURRENCY_WAIT_S: Final = 1.0
 # A window full of reservations frees up as calls end.
@@ -18,22 +18,6 @@ RESERVED_WAIT_S: Final = 1.0
 # Told to wait longer, OpenAI's Node SDK asks again at once, its Python SDK sleeps up to two minutes and Anthropic's
 # for weeks; so beyond a minute all are told to leave it to the caller.
 MAX_SDK_WAIT_S: Final = 60.0
-
-_LEVEL_WORDS: Final = {
-    "key": "this API key",
-    "key_model": "this API key and model",
-    "subscription": "the subscription to this model",
-    "user": "the user",
-    "team": "the team",
-}
-_KIND_WORDS: Final = {
-    "rpm": "requests per minute",
-    "tpm": "tokens per minute",
-    "concurrency": "concurrent requests",
-    "requests": "requests",
-    "tokens": "tokens",
-    "cost": "USD",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +38,7 @@ class Taken:
     @property
     def missing(self) -> int:
         """How much more would have to be left; in 1/60000 units for a bucket."""
-        return self.want * (60000 if self.limit.kind in ("rpm", "tpm") else 1) - self.left
+        return self.want * (BUCKET_UNITS if self.limit.is_bucket else 1) - self.left
 
     @property
     def is_spent(self) -> bool:
@@ -64,17 +48,21 @@ class Taken:
     @property
     def never_fits(self) -> bool:
         """Even an empty limit would refuse this call."""
-        if self.limit.kind in ("rpm", "tpm"):
-            return self.want > self.limit.capacity
-        return self.want > self.limit.amount
+        return self.want > self.limit.capacity
+
+    @property
+    def used(self) -> int:
+        """In whole units: rounded up where a bucket has refilled a part of one."""
+        left = self.left // BUCKET_UNITS if self.limit.is_bucket else self.left
+        return self.limit.capacity - left - (self.held if self.limit.window else 0)
 
     def wait_s(self) -> float:
         """Until it may fit, at the earliest; infinite for a limit that allows nothing."""
         if self.limit.amount == 0:
             return math.inf
-        if self.limit.kind in ("rpm", "tpm"):
+        if self.limit.is_bucket:
             return self.missing / self.limit.amount / 1000
-        return CONCURRENCY_WAIT_S if self.limit.kind == "concurrency" else RESERVED_WAIT_S
+        return RESERVED_WAIT_S if self.limit.window else CONCURRENCY_WAIT_S
 
 
 def pair(plan: ReservationPlan, takings: tuple[tuple[int, int, int], ...]) -> list[Taken]:
@@ -104,7 +92,7 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
             "kind": t.limit.kind,
             "window": t.limit.window,
             "limit": t.limit.amount,
-            "used": _used(t),
+            "used": t.used,
             "reserved": t.held,
             "requested": t.want,
             "refused_by": "gateway",
@@ -112,7 +100,7 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
     }
     says = f"The gateway (not the model) refuses this call: {_sentence(t)}"
     if t.is_spent:
-        resets_at = None if t.limit.window == "lifetime" else _iso(t.entry.b)
+        resets_at = None if t.limit.window == "lifetime" else iso_time(t.entry.b)
         details["limit"]["resets_at"] = resets_at
         when = f" It resets at {resets_at}." if resets_at else " It does not reset."
         return GatewayError("insufficient_quota", says + when, headers={"x-should-retry": "false"}, details=details)
@@ -128,20 +116,15 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
 
 
 def _never_fits(t: Taken) -> GatewayError:
-    maximum, unit = _amount(t, t.limit.capacity), _KIND_WORDS[t.limit.kind]
+    maximum, unit = _amount(t, t.limit.capacity), LIMIT_KINDS[t.limit.kind].word
+    holder = LIMIT_LEVELS[t.limit.level].word
     return GatewayError(
         "request_exceeds_limit",
-        f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {_LEVEL_WORDS[t.limit.level]} "
-        f"has a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
+        f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {holder} has "
+        f" a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
         headers={"x-should-retry": "false"},
         details={"limit": {"level": t.limit.level, "kind": t.limit.kind, "limit": t.limit.amount, "requested": t.want}},
     )
-
-
-def _used(t: Taken) -> int:
-    if t.limit.kind in ("rpm", "tpm"):
-        return max(0, math.ceil(t.limit.capacity - t.left / 60000))
-    return t.limit.amount - t.left - (t.held if t.limit.window else 0)
 
 
 def _sentence(t: Taken) -> str:
@@ -149,17 +132,14 @@ def _sentence(t: Taken) -> str:
     if t.limit.window == "lifetime":
         per = " in all"
     reserved = f" and {_amount(t, t.held)} reserved by calls in progress" if t.held and t.limit.window else ""
+    unit, holder = LIMIT_KINDS[t.limit.kind].word, LIMIT_LEVELS[t.limit.level].word
     return (
-        f"the limit of {_amount(t, t.limit.amount)} {_KIND_WORDS[t.limit.kind]}{per} on {_LEVEL_WORDS[t.limit.level]} "
-        f"is reached ({_amount(t, _used(t))} used{reserved}, {_amount(t, t.want)} requested)."
+        f"the limit of {_amount(t, t.limit.amount)} {unit}{per} on {holder} "
+        f"is reached ({_amount(t, t.used)} used{reserved}, {_amount(t, t.want)} requested)."
     )
 
 
 def _amount(t: Taken, number: int) -> str:
-    if t.limit.kind == "cost":
+    if is_money(t.limit.kind):
         return f"{number / 1e9:.6f}".rstrip("0").rstrip(".")
     return str(number)
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")

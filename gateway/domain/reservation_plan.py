@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from gateway.domain.grants import Grant
-from gateway.domain.limits import Limit
+from gateway.domain.limits import LIMIT_KINDS, Limit, is_money
 from gateway.domain.windows import window_ms
 
 NEVER_MS = 2**53 - 1
@@ -59,14 +59,15 @@ def make_reservation_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) 
             from_ms, until_ms = max(from_ms, a), min(until_ms, b)
         is_shadow, is_maximum = int(limit.shadow), int(limit.reserve == "maximum")
         entries.append(Entry(limit.field, limit.amount, a, b, is_shadow, is_maximum, epochs[limit.field]))
-    tpm = [limit.capacity for limit in limits if limit.kind == "tpm" and not limit.shadow]
+    refusing = [limit for limit in limits if not limit.shadow]
+    tpm = [limit.capacity for limit in refusing if limit.is_bucket and LIMIT_KINDS[limit.kind].counts == "tokens"]
     return ReservationPlan(
         limits=limits,
         entries=tuple(entries),
         from_ms=from_ms,
         until_ms=until_ms,
         max_completion=min(tpm) // 2 if tpm else None,
-        has_cost=any(limit.kind == "cost" and not limit.shadow for limit in limits),
+        has_cost=any(is_money(limit.kind) for limit in refusing),
         has_maximum=any(limit.reserve == "maximum" for limit in limits),
     )
 

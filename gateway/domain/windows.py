@@ -46,3 +46,8 @@ def _moment_ms(wall: datetime, zone: ZoneInfo) -> int:
     # fold=0 takes the earlier of two midnights. A midnight that is skipped comes out with the offset from before
     # the gap, which is the very moment the gap begins: the first moment of the new day.
     return round(wall.replace(tzinfo=zone).timestamp() * 1000)
+
+
+def iso_time(at_ms: int) -> str:
+    """A moment in whole seconds, as `2027-01-31T12:00:00Z`."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,19 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.limits import (
-    LEVELS,
-    TEAM_SCOPE,
-    Kind,
-    Level,
-    Limit,
-    ReserveMode,
-    SetBy,
-    key_model_scope,
-    key_scope,
-    subscription_scope,
-    user_scope,
-)
+from gateway.domain.limits import LEVELS, Kind, Level, Limit, ReserveMode, ScopeIds, SetBy
 from gateway.domain.prices import Price
 from gateway.domain.windows import WindowKind
 
@@ -152,14 +140,8 @@ def _record(row: "asyncpg.Record") -> KeyRecord:
 
 
 def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: int | None) -> Grant:
-    scopes: dict[Level, str] = {
-        "key": key_scope(key_id),
-        "key_model": key_model_scope(key_id, row.model_id),
-        "subscription": subscription_scope(row.subscription_id),
-        "team": TEAM_SCOPE,
-    }
-    if user_id is not None:
-        scopes["user"] = user_scope(user_id)
+    ids = ScopeIds(api_key_id=key_id, model_id=row.model_id, subscription_id=row.subscription_id, user_id=user_id)
+    scopes = ids.scopes()
     own = [
         _limit(limit, scopes[limit.level])
         for limit in limits

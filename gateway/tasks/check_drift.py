@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from gateway import metrics
+from gateway.domain.limits import WINDOWED_KINDS
 from gateway.storage.counters.drift import Drift, measure_drift
 from gateway.storage.counters.epochs import raise_epochs
 from gateway.storage.counters.scripts import Counters
@@ -82,7 +83,7 @@ class DriftCheck:
 
 
 def _tell(drifts: list[Drift]) -> None:
-    for kind in ("requests", "tokens", "cost"):
+    for kind in WINDOWED_KINDS:
         metrics.DRIFT.labels(kind).set(max((drift.share for drift in drifts if drift.kind == kind), default=0.0))
 
 

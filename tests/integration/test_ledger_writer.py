@@ -812,14 +812,14 @@ async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site,
     assert [row["target_id"] for row in audited] == [f"{months_ago(n):%Y-%m}" for n in (20, 6)]
 
     # What a lifetime budget is seeded from, and a year.
-    lifetime = WindowSum("cost", "k1", 0, 253_402_300_800_000)
-    assert await sum_windows(pool, 1, [lifetime]) == [3 * 23_000]
+    lifetime = WindowSum(1, "cost", "k1", 0, 253_402_300_800_000)
+    assert await sum_windows(pool, [lifetime]) == [3 * 23_000]
 
     # A row that comes after its month was dropped could be there twice in the sums: it is set aside.
     writer.append([make_usage_row(months_ago(6))])
     await writer.write_all()
     assert len(site.refused) == 1
-    assert await sum_windows(pool, 1, [lifetime]) == [3 * 23_000]
+    assert await sum_windows(pool, [lifetime]) == [3 * 23_000]
     with pytest.raises(GatewayError, match="were dropped"):
         await upkeep.rebuild_rollups(pool, ADMIN, first=months_ago(6).date(), last=TODAY.date())
 

@@ -10,7 +10,7 @@ from usage_rows import TODAY, make_usage_row
 from gateway.domain.windows import window_ms
 from gateway.storage.ledger.rollups import DAYS, QUARTER_HOURS, SUMS
 from gateway.storage.ledger.rows import write_rows
-from gateway.storage.ledger.sums import SUM_WINDOW, WindowSum, _parts, sum_windows
+from gateway.storage.ledger.sums import SUM_WINDOWS, WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 
 QUARTER = timedelta(minutes=15)
@@ -38,7 +38,7 @@ async def test_every_quarter_of_a_window_counts_once(pool: Pool) -> None:
         day_ms = window_ms("day", zone, round(MIDNIGHT.timestamp() * 1000))[0]
         start, end = (datetime.fromtimestamp(day_ms / 1000, UTC) + n * QUARTER for n in (first, last))
         bounds = [round(moment.timestamp() * 1000) for moment in (start, end)]
-        (reported,) = await sum_windows(pool, 1, [WindowSum("tokens", "k1", *bounds)])
+        (reported,) = await sum_windows(pool, [WindowSum(1, "tokens", "k1", *bounds)])
         if reported != sum(row.counted_tokens for row in rows if start <= row.started_at < end):
             wrong.append((zone, first, last))
 
@@ -65,10 +65,11 @@ async def test_a_long_window_is_read_by_the_day(pool: Pool) -> None:
         await pool.execute(FILL.format(**about, last=count - 1))
     start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
-    (plan,) = await pool.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOW}", 1, *_parts(start, end))  # type: ignore[misc]
-    asked = [WindowSum("requests", "t", 0, 253_402_300_800_000)]
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOWS}"
+    (plan,) = await pool.fetchrow(explain, [0], [1], [start], [end])  # type: ignore[misc]
+    asked = [WindowSum(1, "requests", "t", 0, 253_402_300_800_000)]
 
-    assert await sum_windows(pool, 1, asked) == [3 * days * 96]
+    assert await sum_windows(pool, asked) == [3 * days * 96]
     assert _rows_read(json.loads(plan)[0]["Plan"]) == 3 * days
 
 

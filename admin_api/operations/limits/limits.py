@@ -17,7 +17,7 @@ from admin_api.storage import accounts
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def boost_limit(
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         row = await _lock_limit(connection, limit_id)
-        if is_usd and row.kind != "cost":
+        if is_usd and not is_money(row.kind):
             raise invalid("amount_usd", "amount_usd is for kind cost.")
         if row.expires_at is not None:
             raise GatewayError("conflict", f"Limit {limit_id} is temporary itself; set it anew.")

@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, cast
 
 from admin_api.operations.validation import check_word, invalid
-from gateway.domain.limits import BUCKET_KINDS, KINDS, MAX_AMOUNT, MAX_BUCKET_CAPACITY, WINDOWED_KINDS, Kind
+from gateway.domain.limits import BUCKET_KINDS, KINDS, MAX_AMOUNT, MAX_BUCKET_CAPACITY, WINDOWED_KINDS, Kind, is_money
 from gateway.domain.prices import NANO_USD
 from gateway.domain.windows import WINDOW_KINDS, WindowKind
 
@@ -35,7 +35,7 @@ def parse_amount(kind: Kind, text: str) -> int | None:
     """A whole number, for kind cost a decimal number of USD (returned in nano-USD), or `unlimited` (None)."""
     if text.strip().lower() == UNLIMITED:
         return None
-    if kind == "cost":
+    if is_money(kind):
         return parse_usd("amount", text)
     number = text.strip()
     if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
@@ -67,7 +67,7 @@ def parse_decimal(field: str, text: str) -> Decimal:
 def check_amount(kind: Kind, amount: int, burst: Decimal) -> int:
     """Whether the counters can hold it; raises GatewayError `validation_failed`."""
     if not 0 <= amount <= MAX_AMOUNT:
-        unit = " nano-USD" if kind == "cost" else ""
+        unit = " nano-USD" if is_money(kind) else ""
         raise invalid("amount", f"amount is from 0 to {MAX_AMOUNT}{unit}.")
     if kind in BUCKET_KINDS and amount * burst > MAX_BUCKET_CAPACITY:
         raise invalid("amount", f"amount x burst of kind {kind} is {MAX_BUCKET_CAPACITY} at most.")

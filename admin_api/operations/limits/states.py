@@ -15,7 +15,7 @@ from admin_api.storage.limits import Epochs, LimitRow
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.limit_json import limit_json
-from gateway.domain.limits import TEAM_SCOPE, Limit, key_model_scope, key_scope, subscription_scope, user_scope
+from gateway.domain.limits import Limit, ScopeIds
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
 
@@ -98,10 +98,11 @@ async def _look(
 
 
 def _limit(row: LimitRow, epoch: int) -> Limit:
+    ids = ScopeIds(**{name: getattr(row, name) for name in ScopeIds.__slots__})
     return Limit(
         id=row.id,
         level=row.level,
-        scope=_scope(row),
+        scope=ids.scope(row.level),
         kind=row.kind,
         window=row.window,
         amount=row.amount,
@@ -112,13 +113,3 @@ def _limit(row: LimitRow, epoch: int) -> Limit:
         expires_at=row.expires_at,
         epoch=epoch,
     )
-
-
-def _scope(row: LimitRow) -> str:
-    if row.api_key_id is not None and row.model_id is not None:
-        return key_model_scope(row.api_key_id, row.model_id)
-    if row.api_key_id is not None:
-        return key_scope(row.api_key_id)
-    if row.subscription_id is not None:
-        return subscription_scope(row.subscription_id)
-    return TEAM_SCOPE if row.user_id is None else user_scope(row.user_id)

@@ -14,10 +14,11 @@ from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.runtime_settings import read_thresholds
 from admin_api.storage import alerts as rows
-from admin_api.storage.alerts import Alert, Crossing, Window, WindowLimit
+from admin_api.storage.alerts import Alert, Crossing, WindowLimit
 from gateway.domain.errors import GatewayError
 from gateway.domain.windows import window_ms
 from gateway.storage import accounts_to_check
+from gateway.storage.ledger.sums import WindowSum, sum_windows
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -28,6 +29,8 @@ LATE: Final = timedelta(minutes=2)
 # How far back a pass looks for limits that ended: longer than replicas are away.
 ENDED: Final = timedelta(minutes=10)
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# Its start and its end.
+Window = tuple[datetime, datetime]
 # Percent -> from when on it counts; None: it always did.
 Thresholds = Mapping[int, datetime | None]
 
@@ -58,14 +61,12 @@ async def has_backlog(pool: "Pool") -> bool:
 async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Thresholds, at: datetime) -> int:
     limits = in_force(await rows.list_window_limits(executor, accounts, at))
     places = [(limit, window) for limit in limits for window in _windows(limit, at)]
-    windows = sorted({window for _, window in places})
-    sums = dict(zip(windows, await rows.sum_windows(executor, windows), strict=True)) if windows else {}
+    sums = await sum_windows(executor, [_query(limit, window) for limit, window in places])
     current_access = await rows.list_open_crossings(executor, accounts, at - LATE)
     # Also those that are set no more: they were told of, and may be set again.
     known = sorted({*thresholds, *(crossing.threshold for crossing in current_access)})
     raised, cleared = 0, []
-    for limit, window in places:
-        used = sums[window].get((limit.kind, limit.scope), 0)
+    for (limit, window), used in zip(places, sums, strict=True):
         crossings = {threshold: _crossing(limit, window, threshold) for threshold in known}
         reached = {t for t in known if limit.amount > 0 and used * 100 >= t * limit.amount}
         stands = {t for t in known if crossings[t] in current_access}
@@ -82,7 +83,7 @@ async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: 
 
 def _counts(since: datetime | None, window: Window) -> bool:
     """Whether a threshold that is there since then counts in this window: not if it was over by then."""
-    return since is None or since < window[2]
+    return since is None or since < window[1]
 
 
 def in_force(limits: Iterable[WindowLimit]) -> list[WindowLimit]:
@@ -116,8 +117,13 @@ def _windows(limit: WindowLimit, at: datetime) -> set[Window]:
     for moment in (at, at - LATE):
         start, end = window_ms(limit.window, limit.time_zone, round(moment.timestamp() * 1000))
         bounds = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (start, min(end, round(FAR.timestamp() * 1000))))
-        found.add((limit.account_id, *bounds))
+        found.add(tuple(bounds))
     return found  # type: ignore[return-value]  # two bounds
+
+
+def _query(limit: WindowLimit, window: Window) -> WindowSum:
+    start_ms, end_ms = (round(moment.timestamp() * 1000) for moment in window)
+    return WindowSum(limit.account_id, limit.kind, limit.scope, start_ms, end_ms)
 
 
 def _crossing(limit: WindowLimit, window: Window, threshold: int) -> Crossing:
@@ -126,7 +132,7 @@ def _crossing(limit: WindowLimit, window: Window, threshold: int) -> Crossing:
         scope=limit.scope,
         kind=limit.kind,
         window=limit.window,
-        window_start=window[1],
+        window_start=window[0],
         threshold=threshold,
     )
 
@@ -141,7 +147,7 @@ async def _raise(
     *,
     is_reported: bool,
 ) -> int:
-    _, start, end = window
+    start, end = window
     # A lifetime began with the account.
     began = limit.account_created_at if limit.window == "lifetime" else start
     forecast_at = forecast(began, end, at, used=used, amount=limit.amount)

@@ -1,9 +1,9 @@
 """How far window counters in Redis are from the ledger."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gateway.domain.limits import KIND_CODES, Kind
+from gateway.domain.limits import KIND_OF_CODE, WINDOWED_KINDS, Kind
 from gateway.domain.windows import WINDOW_KINDS, WindowKind, window_ms
 from gateway.storage.counters.layout import read_counter
 from gateway.storage.counters.scripts import Counters
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 TIME_ZONE = "SELECT time_zone FROM accounts WHERE id = $1"
-_KINDS: Final[dict[str, Kind]] = {code: kind for kind, code in KIND_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +45,16 @@ async def measure_drift(counters: Counters, pool: "Pool", account_id: int, now_m
     for field, value in (await counters.read_account(account_id)).items():
         code, _, rest = field.partition("|")
         scope, _, window = rest.partition("|")
-        if code not in ("R", "T", "C") or window not in WINDOW_KINDS:
+        kind = KIND_OF_CODE.get(code)
+        if kind not in WINDOWED_KINDS or window not in WINDOW_KINDS:
             continue
         ends, used, *_ = read_counter(field, value)
         kind_of_window: WindowKind = window  # type: ignore[assignment]  # looked at just above
         start, end = window_ms(kind_of_window, time_zone, now_ms)
         if ends == end:
-            windows.append((field, used, WindowSum(_KINDS[code], scope, start, end)))
-    sums = await sum_windows(pool, account_id, [question for _, _, question in windows])
+            windows.append((field, used, WindowSum(account_id, kind, scope, start, end)))
+    sums = await sum_windows(pool, [query for _, _, query in windows])
     return [
-        Drift(account_id=account_id, field=field, kind=question.kind, counted=used, ledger=total)
-        for (field, used, question), total in zip(windows, sums, strict=True)
+        Drift(account_id=account_id, field=field, kind=query.kind, counted=used, ledger=total)
+        for (field, used, query), total in zip(windows, sums, strict=True)
     ]

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct, pack, unpack
+from struct import error as StructError
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from gateway.domain.limits import KIND_OF_CODE, LIMIT_KINDS, CounterType
 from gateway.domain.reservation_plan import Entry
 
 _BUCKET: Final = Struct("<3d")
@@ -45,6 +47,13 @@ class Window(NamedTuple):
     used: int
     reserved: int
     epoch: int
+
+
+_COUNTERS: Final[dict[CounterType, tuple[type[Bucket | Open | Window], Struct]]] = {
+    "bucket": (Bucket, _BUCKET),
+    "open": (Open, _OPEN),
+    "window": (Window, _WINDOW),
+}
 
 
 class Part(NamedTuple):
@@ -91,11 +100,11 @@ def pack_entries(entries: Iterable[Entry]) -> PackedLimits:
 
 def read_counter(field: str, value: bytes) -> Bucket | Open | Window:
     """What stands under that field; raises struct.error for what is none of ours."""
-    if field[0] in "rt":
-        return Bucket(*map(int, _BUCKET.unpack(value)))
-    if field[0] == "c":
-        return Open(*map(int, _OPEN.unpack(value)))
-    return Window(*map(int, _WINDOW.unpack(value)))
+    kind = KIND_OF_CODE.get(field[0])
+    if kind is None:
+        raise StructError(f"no kind of limit has the code {field[0]!r}")
+    counter, layout = _COUNTERS[LIMIT_KINDS[kind].counter]
+    return counter(*map(int, layout.unpack(value)))
 
 
 def read_lease(request_id: bytes, value: bytes) -> Lease:

@@ -56,7 +56,8 @@ class Seeder:
     async def _seed(self, account_id: int, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
         windows = [n for n in indexes if plan.limits[n].window is not None]
         queries = [
-            WindowSum(plan.limits[n].kind, plan.limits[n].scope, plan.entries[n].a, plan.entries[n].b) for n in windows
+            WindowSum(account_id, limit.kind, limit.scope, entry.a, entry.b)
+            for limit, entry in ((plan.limits[n], plan.entries[n]) for n in windows)
         ]
         totals: list[int] = []
         if queries:
@@ -88,7 +89,7 @@ class Seeder:
 
         Leases are listed after the snapshot was taken: one that is opened later can not be in it."""
         async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
-            totals = await sum_windows(one, account_id, queries)
+            totals = await sum_windows(one, queries)
             ids = await self._counters.lease_ids(account_id)
             rows = await find_rows(one, ids) if ids else []
         for row in rows:

@@ -1,68 +1,94 @@
-"""What the ledger says was counted: the sums that counters are seeded from."""
+"""What the ledger says was counted in windows: counters are seeded from it, drift and alerts are measured by it."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.domain.limits import Kind
-from gateway.domain.rollup_ranges import ceiling, floor
+from gateway.domain.limits import COUNTED_COLUMNS, LIMIT_KINDS, WINDOWED_KINDS, Kind, ScopeIds
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# A window's sums of one account, under every scope a call can have: quarters of an hour at its edges, which are on
-# quarters in every time zone, and whole days in UTC between them, or a lifetime would be read by the quarter. The model
-# tells the subscription: there is one row per account and model for ever.
-SUM_WINDOW = """
-SELECT q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id,
-       sum(q.counted_requests)::bigint AS requests, sum(q.counted_tokens)::bigint AS tokens,
-       sum(q.counted_nano_usd)::bigint AS cost
+# The end of a lifetime is beyond what Postgres and datetime hold.
+LATEST_MS: Final = 253_402_300_799_000
+_COLUMNS: Final = {kind: COUNTED_COLUMNS[LIMIT_KINDS[kind].counts] for kind in WINDOWED_KINDS}
+_ADDED: Final = f"api_key_id, user_id, model_id, {', '.join(_COLUMNS.values())}"
+_SUMS: Final = ", ".join(f"sum({column})::bigint AS {kind}" for kind, column in _COLUMNS.items())
+# The sums of windows, each by key, user, model and subscription: all that a scope is made of. Quarters of an hour up to
+# the first midnight in UTC and from the last one on, for in every time zone windows begin and end on a quarter; whole
+# days between them, or a lifetime would be read by the quarter. Each part is a range of its rollup's primary key.
+# The model names the subscription: there is one row per account and model for ever.
+SUM_WINDOWS: Final = f"""
+SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, {", ".join(f"q.{kind}" for kind in _COLUMNS)}
 FROM (
-    SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd FROM usage_quarter_hours
-    WHERE account_id = $1 AND started_at >= $2 AND started_at < $3
-    UNION ALL
-    SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd FROM usage_days
-    WHERE account_id = $1 AND day >= $4 AND day < $5
-    UNION ALL
-    SELECT api_key_id, user_id, model_id, counted_requests, counted_tokens, counted_nano_usd FROM usage_quarter_hours
-    WHERE account_id = $1 AND started_at >= $6 AND started_at < $7) AS q
-LEFT JOIN subscriptions s ON s.account_id = $1 AND s.model_id = q.model_id
-GROUP BY q.api_key_id, q.user_id, q.model_id, s.id
+         SELECT n, account_id, start_at, end_at,
+                date_trunc('day', (start_at + interval '1 day' - interval '1 microsecond') AT TIME ZONE 'UTC')
+                    AT TIME ZONE 'UTC' AS midnight,
+                date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
+         FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
+              AS u (n, account_id, start_at, end_at)
+     ) AS w
+     CROSS JOIN LATERAL (
+         SELECT api_key_id, user_id, model_id, {_SUMS}
+         FROM (
+             SELECT {_ADDED} FROM usage_quarter_hours
+             WHERE account_id = w.account_id AND started_at >= w.start_at AND started_at < w.end_at
+               AND started_at < w.midnight
+             UNION ALL
+             SELECT {_ADDED} FROM usage_days
+             WHERE account_id = w.account_id AND day >= (w.midnight AT TIME ZONE 'UTC')::date
+               AND day < (w.last AT TIME ZONE 'UTC')::date
+             UNION ALL
+             SELECT {_ADDED} FROM usage_quarter_hours
+             WHERE account_id = w.account_id AND started_at >= greatest(w.midnight, w.last) AND started_at < w.end_at
+         ) AS r
+         GROUP BY api_key_id, user_id, model_id) AS q
+     LEFT JOIN subscriptions s ON s.account_id = w.account_id AND s.model_id = q.model_id
 """
-
-_COLUMNS: Final[dict[Kind, str]] = {"requests": "requests", "tokens": "tokens", "cost": "cost"}
 
 
 class WindowSum(NamedTuple):
-    """One question: what did `scope` use of `kind` in [start, end)?"""
+    """One query: what `scope` of the account used of `kind` in [start, end)."""
 
+    account_id: int
     kind: Kind
     scope: str
     start_ms: int
     end_ms: int
 
-
-async def sum_windows(executor: "Executor | Pool", account_id: int, queries: Sequence[WindowSum]) -> list[int]:
-    """An answer a question, in order; windows asked for several times are read once."""
-    totals: dict[tuple[int, int], dict[tuple[Kind, str], int]] = {}
-    for window in {(q.start_ms, q.end_ms) for q in queries}:
-        asked = {q.scope for q in queries if (q.start_ms, q.end_ms) == window}
-        start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (window[0], min(window[1], 253_402_300_799_000)))
-        sums: dict[tuple[Kind, str], int] = {}
-        for row in await executor.fetch(SUM_WINDOW, account_id, *_parts(start, end)):
-            key, user, model = row["api_key_id"], row["user_id"], row["model_id"]
-            for scope in (f"k{key}", f"k{key}m{model}", f"s{row['subscription_id']}", f"u{user}", "t"):
-                # A team has a row for each of its keys and models, and few of them are asked about.
-                for kind, column in _COLUMNS.items() if scope in asked else ():
-                    sums[kind, scope] = sums.get((kind, scope), 0) + row[column]
-        totals[window] = sums
-    return [totals[q.start_ms, q.end_ms].get((q.kind, q.scope), 0) for q in queries]
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """What is read for it."""
+        return self.account_id, self.start_ms, self.end_ms
 
 
-def _parts(start: datetime, end: datetime) -> tuple[datetime, datetime, date, date, datetime, datetime]:
-    """Quarters up to the first midnight in UTC, days, quarters from the last midnight on; without a whole day, quarters
-    alone."""
-    first, last = ceiling(start, "day"), floor(end, "day")
-    if first >= last:
-        first = last = end
-    return start, first, first.date(), last.date(), last, end
+async def sum_windows(executor: "Executor | Pool", queries: Sequence[WindowSum]) -> list[int]:
+    """The sum of each query, in order, in one statement. A window that several queries name is read once."""
+    if not queries:
+        return []
+    windows = sorted({query.window for query in queries})
+    wanted: list[dict[tuple[str, Kind], int]] = [{} for _ in windows]
+    numbers = {window: n for n, window in enumerate(windows)}
+    for query in queries:
+        wanted[numbers[query.window]][query.scope, query.kind] = 0
+    accounts, starts, ends = zip(*windows, strict=True)
+    for row in await executor.fetch(
+        SUM_WINDOWS, list(range(len(windows))), accounts, [_moment(ms) for ms in starts], [_moment(ms) for ms in ends]
+    ):
+        sums = wanted[row["n"]]
+        # Rollups have user 0 where a key has no user: no user has that id, so no limit has that scope.
+        ids = ScopeIds(
+            api_key_id=row["api_key_id"],
+            model_id=row["model_id"],
+            subscription_id=row["subscription_id"],
+            user_id=row["user_id"],
+        )
+        for scope in ids.scopes().values():
+            for kind in WINDOWED_KINDS:
+                if (scope, kind) in sums:
+                    sums[scope, kind] += row[kind]
+    return [wanted[numbers[query.window]][query.scope, query.kind] for query in queries]
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC)
