@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import asyncpg
 import httpx2
-from loadtests.admin_queries import NoEntry, Query, Who, cursors_of, queries_of, values_of
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor
@@ -35,6 +34,7 @@ from deploy.embedded.programs import Program
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import Peppers
 from gateway.storage.postgres import new_pool
+from loadtests.admin_queries import NoEntry, Query, Who, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
 from loadtests.usage_bench import SETTINGS
 
