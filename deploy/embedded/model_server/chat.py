@@ -4,9 +4,10 @@ import time
 from typing import Any
 
 from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.outputs import ANY_OBJECT, read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
-from deploy.embedded.model_server.shapes import Event, OpenAI, limit, texts_of, usage
-from deploy.embedded.model_server.words import count_words, sentence, word
+from deploy.embedded.model_server.shapes import Event, OpenAI, dicts, limit, texts_of, usage
+from deploy.embedded.model_server.words import count_words
 
 TOKENS_PER_MESSAGE = 3
 
@@ -25,26 +26,39 @@ class Chat(OpenAI):
         text = "\n".join(texts)
         tokens = count_words(text) + TOKENS_PER_MESSAGE * len(messages)
         maximum = limit(body, "max_completion_tokens", "max_tokens")
-        return Prompt(text, tokens, maximum, limit(body, "n") or 1)
+        has_results = _has_results(messages)
+        tools = [tool["function"] for tool in dicts(body.get("tools")) if isinstance(tool.get("function"), dict)]
+        offer = read_offer(
+            [(str(tool.get("name")), tool.get("parameters")) for tool in tools],
+            body.get("tool_choice"),
+            _schema(body.get("response_format")),
+            has_results=has_results,
+        )
+        return Prompt(text, tokens, maximum, limit(body, "n") or 1, offer, has_results)
 
     def whole(self, plan: Plan) -> dict[str, Any]:
-        text = sentence(plan.seed, plan.length - plan.hidden)
-        message = {"role": "assistant", "content": text, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": plan.text, "refusal": None}
+        if plan.tool:
+            message |= {"content": None, "tool_calls": [_tool_call(plan, plan.text)]}
         choices = [
-            {"index": i, "message": message, "logprobs": None, "finish_reason": plan.finish_reason}
+            {"index": i, "message": message, "logprobs": None, "finish_reason": _finish_reason(plan)}
             for i in range(plan.choices)
         ]
         return _answer(plan, "chat.completion", choices)
 
     def opening(self, plan: Plan) -> list[Event]:
-        delta = {"role": "assistant", "content": ""}
+        delta: dict[str, Any] = {"role": "assistant", "content": ""}
+        if plan.tool:
+            delta |= {"content": None, "tool_calls": [{"index": 0} | _tool_call(plan, "")]}
         return [self._chunk(plan, i, delta) for i in range(plan.choices)]
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
-        return [self._chunk(plan, choice, {"content": word(plan.seed, index)})]
+        text = plan.token(index)
+        delta = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]} if plan.tool else {"content": text}
+        return [self._chunk(plan, choice, delta)]
 
     def closing(self, plan: Plan) -> list[Event]:
-        ends = [self._chunk(plan, i, {}, plan.finish_reason) for i in range(plan.choices)]
+        ends = [self._chunk(plan, i, {}, _finish_reason(plan)) for i in range(plan.choices)]
         return ends + _usage_chunk(plan, "chat.completion.chunk", {"index": 0, "delta": {}})
 
     def _chunk(self, plan: Plan, choice: int, delta: dict[str, Any], finish_reason: str | None = None) -> Event:
@@ -68,9 +82,8 @@ class Completions(OpenAI):
         return Prompt(text, count_words(text), limit(body, "max_tokens"), choices)
 
     def whole(self, plan: Plan) -> dict[str, Any]:
-        text = sentence(plan.seed, plan.length - plan.hidden)
         choices = [
-            {"index": i, "text": text, "logprobs": None, "finish_reason": plan.finish_reason}
+            {"index": i, "text": plan.text, "logprobs": None, "finish_reason": plan.finish_reason}
             for i in range(plan.choices)
         ]
         return _answer(plan, "text_completion", choices)
@@ -79,7 +92,7 @@ class Completions(OpenAI):
         return []
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
-        return [self._chunk(plan, choice, word(plan.seed, index))]
+        return [self._chunk(plan, choice, plan.token(index))]
 
     def closing(self, plan: Plan) -> list[Event]:
         ends = [self._chunk(plan, i, "", plan.finish_reason) for i in range(plan.choices)]
@@ -88,6 +101,28 @@ class Completions(OpenAI):
     def _chunk(self, plan: Plan, choice: int, text: str, finish_reason: str | None = None) -> Event:
         said = {"index": choice, "text": text, "logprobs": None, "finish_reason": finish_reason}
         return _ordinary(plan, "text_completion", said)
+
+
+def _has_results(messages: list[Any]) -> bool:
+    """Whether the model is asked to go on with what its tools returned."""
+    roles = [message.get("role") for message in dicts(messages)]
+    since = roles[::-1].index("assistant") if "assistant" in roles else len(roles)
+    return "tool" in roles[len(roles) - since :]
+
+
+def _schema(form: Any) -> Any:
+    if not isinstance(form, dict) or form.get("type") not in ("json_schema", "json_object"):
+        return None
+    described = form.get("json_schema")
+    return described.get("schema", ANY_OBJECT) if isinstance(described, dict) else ANY_OBJECT
+
+
+def _tool_call(plan: Plan, arguments: str) -> dict[str, Any]:
+    return {"id": f"call_{plan.id}", "type": "function", "function": {"name": plan.tool, "arguments": arguments}}
+
+
+def _finish_reason(plan: Plan) -> str:
+    return "tool_calls" if plan.tool and plan.finish_reason == "stop" else plan.finish_reason
 
 
 def _envelope(plan: Plan, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:

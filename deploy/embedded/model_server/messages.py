@@ -5,13 +5,16 @@ Events and fields: https://docs.anthropic.com/en/api/messages-streaming
 
 from typing import Any
 
+import msgspec
+
 from deploy.embedded.model_server.at_once import AtOnce, Made
 from deploy.embedded.model_server.calls import Call
 from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
 from deploy.embedded.model_server.faults import ErrorShape, bad_request, error_body
+from deploy.embedded.model_server.outputs import read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
-from deploy.embedded.model_server.shapes import Event, limit, texts_of
-from deploy.embedded.model_server.words import count_words, sentence, word
+from deploy.embedded.model_server.shapes import Event, dicts, limit, texts_of
+from deploy.embedded.model_server.words import count_words
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}
 
@@ -36,27 +39,36 @@ class Messages:
 
     def read(self, body: dict[str, Any]) -> Prompt:
         text, tokens = read_prompt(body)
-        return Prompt(text, tokens, limit(body, "max_tokens"))
+        has_results = _has_results(body["messages"])
+        tools = [(str(tool.get("name")), tool.get("input_schema")) for tool in dicts(body.get("tools"))]
+        offer = read_offer(tools, body.get("tool_choice"), _schema(body), has_results=has_results)
+        return Prompt(text, tokens, limit(body, "max_tokens"), offer=offer, has_results=has_results)
 
     def error_event(self) -> bytes:
         return b"event: error\ndata: " + error_body("The model broke.", "api_error", None, shape=self.errors) + b"\n\n"
 
     def whole(self, plan: Plan) -> dict[str, Any]:
-        text = sentence(plan.seed, plan.length - plan.hidden)
-        stopped = {"stop_reason": STOP_REASONS[plan.finish_reason], "stop_sequence": None}
-        return _message(plan, [{"type": "text", "text": text}]) | stopped | _usage(plan, plan.completion_tokens)
+        block = {"type": "text", "text": plan.text}
+        if plan.tool:
+            block = _tool_use(plan, _arguments(plan.text))
+        stopped = {"stop_reason": _stop_reason(plan), "stop_sequence": None}
+        return _message(plan, [block]) | stopped | _usage(plan, plan.completion_tokens)
 
     def opening(self, plan: Plan) -> list[Event]:
         begun = _message(plan, []) | {"stop_reason": None, "stop_sequence": None} | _usage(plan, 1)
-        block = {"index": 0, "content_block": {"type": "text", "text": ""}}
-        return [_event("message_start", {"message": begun}), _event("content_block_start", block), _event("ping", {})]
+        block = _tool_use(plan, {}) if plan.tool else {"type": "text", "text": ""}
+        begins = _event("content_block_start", {"index": 0, "content_block": block})
+        return [_event("message_start", {"message": begun}), begins, _event("ping", {})]
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
-        delta = {"type": "text_delta", "text": word(plan.seed, index)}
+        text = plan.token(index)
+        delta = {"type": "text_delta", "text": text}
+        if plan.tool:
+            delta = {"type": "input_json_delta", "partial_json": text}
         return [_event("content_block_delta", {"index": 0, "delta": delta})]
 
     def closing(self, plan: Plan) -> list[Event]:
-        stopped = {"stop_reason": STOP_REASONS[plan.finish_reason], "stop_sequence": None}
+        stopped = {"stop_reason": _stop_reason(plan), "stop_sequence": None}
         # Only the output: the input was told by message_start.
         reported = {} if plan.fault == "no-usage" else {"usage": {"output_tokens": plan.completion_tokens}}
         return [
@@ -77,6 +89,35 @@ class CountTokens(AtOnce):
 
     def make(self, body: dict[str, Any], text: str, call: Call, *, tells_usage: bool) -> Made:
         return Made.of({"input_tokens": read_prompt(body)[1]})
+
+
+def _has_results(messages: list[Any]) -> bool:
+    """Whether the model is asked to go on with what its tools returned."""
+    spoken = [message for message in dicts(messages) if message.get("role") == "user"]
+    return bool(spoken) and any(part.get("type") == "tool_result" for part in dicts(spoken[-1].get("content")))
+
+
+def _schema(body: dict[str, Any]) -> Any:
+    """Of structured output: `output_config.format`, before it was out of beta `output_format`."""
+    config = body.get("output_config")
+    form = (config.get("format") if isinstance(config, dict) else None) or body.get("output_format")
+    return form.get("schema") if isinstance(form, dict) else None
+
+
+def _tool_use(plan: Plan, given: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{plan.id}", "name": plan.tool, "input": given}
+
+
+def _arguments(text: str) -> Any:
+    """Empty where the caller's limit cut them off."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {}
+
+
+def _stop_reason(plan: Plan) -> str:
+    return "tool_use" if plan.tool and plan.finish_reason == "stop" else STOP_REASONS[plan.finish_reason]
 
 
 def _event(name: str, data: dict[str, Any]) -> Event:

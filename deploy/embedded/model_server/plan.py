@@ -6,7 +6,8 @@ first token   `[rate=50]` tokens a second, 0 for all at once   `[cached=10]` pro
 a cache   `[written=10]` those written to it   `[reasoning=5]` tokens of the answer that are not
 shown   `[mark=abc]` written in the record of the call   `[usage=delta]` the usage chunk has a choice, else
 `[usage=empty]`
-`[split=yes]` writes end anywhere   `[fault=429]` see faults.py.
+`[split=yes]` writes end anywhere   `[fault=429]` see faults.py   `[tool=name]` calls that tool, once, with
+`[arguments={"a":1}]` or what its schema allows.
 """
 
 import re
@@ -21,7 +22,8 @@ from deploy.embedded.model_server.faults import (
     fault_of,
     too_long,
 )
-from deploy.embedded.model_server.words import seed_of
+from deploy.embedded.model_server.outputs import Offer, Written, write
+from deploy.embedded.model_server.words import seed_of, word
 
 CONTEXT_TOKENS = 8192
 DIRECTIVE = re.compile(r"\[(\w+)=([^\[\]\s]+)\]")
@@ -51,6 +53,8 @@ class Prompt:
     tokens: int
     max_tokens: int | None = None
     choices: int = 1
+    offer: Offer | None = None
+    has_results: bool = False  # of tools that were called before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,25 @@ class Plan:
     fault: str | None
     usage_has_choice: bool
     is_split: bool
+    written: Written | None = None
 
     @property
     def completion_tokens(self) -> int:
         return self.length * self.choices
+
+    @property
+    def tool(self) -> str | None:
+        """The tool that is called, with the text as its arguments."""
+        return self.written.tool if self.written else None
+
+    @property
+    def text(self) -> str:
+        """All that is shown."""
+        return "".join(self.token(index) for index in range(self.length - self.hidden))
+
+    def token(self, index: int) -> str:
+        """One of those that are shown."""
+        return self.written.tokens[index] if self.written else word(self.seed, index)
 
 
 def directives(text: str) -> dict[str, str]:
@@ -92,7 +111,9 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
     asked = directives(prompt.text)
     fault = fault_of(model, asked.get("fault"))
     seed = seed_of(prompt.text)
-    wanted = int(_number(asked, "tokens", 8 + seed % 17))
+    hidden = int(_number(asked, "reasoning", 0))
+    written = write(prompt.offer, asked, seed, has_results=prompt.has_results) if prompt.offer else None
+    wanted = hidden + len(written.tokens) if written else int(_number(asked, "tokens", 8 + seed % 17))
     length = wanted if prompt.max_tokens is None else min(wanted, max(0, prompt.max_tokens))
     cached = min(prompt.tokens, int(_number(asked, "cached", 0)))
     first, rate = _pace(asked, pace, fault)
@@ -105,7 +126,7 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         cached_tokens=cached,
         cache_write_tokens=min(prompt.tokens - cached, int(_number(asked, "written", 0))),
         length=length,
-        hidden=min(length, int(_number(asked, "reasoning", 0))),
+        hidden=min(length, hidden),
         choices=max(1, prompt.choices),
         finish_reason="stop" if length == wanted else "length",
         first_token_s=first,
@@ -114,6 +135,7 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         fault=fault,
         usage_has_choice=asked.get("usage") == "delta",
         is_split=model.startswith("split-") or asked.get("split") == "yes",
+        written=written,
     )
 
 

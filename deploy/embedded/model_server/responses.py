@@ -1,13 +1,14 @@
-"""`/v1/responses`: one message of text, whole or as the events OpenAI sends for it."""
+"""`/v1/responses`: one message of text or one call of a tool, whole or as the events OpenAI sends for it."""
 
 import time
 from typing import Any
 
 from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
 from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.outputs import ANY_OBJECT, read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
-from deploy.embedded.model_server.shapes import Event, OpenAI, limit, texts_of
-from deploy.embedded.model_server.words import count_words, sentence, word
+from deploy.embedded.model_server.shapes import Event, OpenAI, dicts, limit, texts_of
+from deploy.embedded.model_server.words import count_words
 
 
 class Responses(OpenAI):
@@ -26,32 +27,48 @@ class Responses(OpenAI):
         texts = [text for item in items if isinstance(item, dict) for text in _texts(item)]
         text = "\n".join(texts)
         tokens = count_words(text) + TOKENS_PER_MESSAGE * len(items)
-        return Prompt(text, tokens, limit(body, "max_output_tokens"))
+        has_results = _has_results(items)
+        tools = [
+            (str(tool.get("name")), tool.get("parameters"))
+            for tool in dicts(body.get("tools"))
+            if tool.get("type") == "function"
+        ]
+        offer = read_offer(tools, body.get("tool_choice"), _schema(body), has_results=has_results)
+        return Prompt(text, tokens, limit(body, "max_output_tokens"), offer=offer, has_results=has_results)
 
     def whole(self, plan: Plan) -> dict[str, Any]:
-        return _response(plan, "completed", [_message(plan, "completed", [_part(_text(plan))])])
+        return _response(plan, "completed", [_item(plan, "completed", plan.text)])
 
     def opening(self, plan: Plan) -> list[Event]:
         begun = _response(plan, "in_progress", [])
-        item = {"output_index": 0, "item": _message(plan, "in_progress", [])}
-        return [
+        item = {"output_index": 0, "item": _item(plan, "in_progress", "")}
+        events = [
             _event("response.created", {"response": begun}),
             _event("response.in_progress", {"response": begun}),
             _event("response.output_item.added", item),
-            _event("response.content_part.added", _place(plan) | {"part": _part("")}),
         ]
+        return (
+            events
+            if plan.tool
+            else [*events, _event("response.content_part.added", _place(plan) | {"part": _part("")})]
+        )
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
-        delta = {"delta": word(plan.seed, index)}
-        return [_event("response.output_text.delta", _place(plan) | delta)]
+        name = "response.function_call_arguments.delta" if plan.tool else "response.output_text.delta"
+        return [_event(name, _place(plan) | {"delta": plan.token(index)})]
 
     def closing(self, plan: Plan) -> list[Event]:
         whole = self.whole(plan)
-        text, place = _text(plan), _place(plan)
-        item = {"output_index": 0, "item": whole["output"][0]}
-        return [
+        text, place = plan.text, _place(plan)
+        ends = [
             _event("response.output_text.done", place | {"text": text}),
             _event("response.content_part.done", place | {"part": _part(text)}),
+        ]
+        if plan.tool:
+            ends = [_event("response.function_call_arguments.done", place | {"name": plan.tool, "arguments": text})]
+        item = {"output_index": 0, "item": whole["output"][0]}
+        return [
+            *ends,
             _event("response.output_item.done", item),
             _event("response.completed", {"response": whole}),
         ]
@@ -61,8 +78,19 @@ def _texts(item: dict[str, Any]) -> list[str]:
     return texts_of(item.get("content"))
 
 
-def _text(plan: Plan) -> str:
-    return sentence(plan.seed, plan.length - plan.hidden)
+def _has_results(items: list[Any]) -> bool:
+    """Whether the model is asked to go on with what its tools returned."""
+    kinds = [str(item.get("type")) for item in dicts(items)]
+    since = kinds[::-1].index("function_call") if "function_call" in kinds else len(kinds)
+    return "function_call_output" in kinds[len(kinds) - since :]
+
+
+def _schema(body: dict[str, Any]) -> Any:
+    text = body.get("text")
+    form = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(form, dict) or form.get("type") not in ("json_schema", "json_object"):
+        return None
+    return form.get("schema", ANY_OBJECT)
 
 
 def _event(name: str, data: dict[str, Any]) -> Event:
@@ -70,21 +98,24 @@ def _event(name: str, data: dict[str, Any]) -> Event:
 
 
 def _place(plan: Plan) -> dict[str, Any]:
-    return {"item_id": f"msg_{plan.id}", "output_index": 0, "content_index": 0}
+    return {"item_id": _item_id(plan), "output_index": 0} | ({} if plan.tool else {"content_index": 0})
+
+
+def _item_id(plan: Plan) -> str:
+    return f"fc_{plan.id}" if plan.tool else f"msg_{plan.id}"
 
 
 def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _message(plan: Plan, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "id": f"msg_{plan.id}",
-        "type": "message",
-        "role": "assistant",
-        "status": status,
-        "content": content,
-    }
+def _item(plan: Plan, status: str, text: str) -> dict[str, Any]:
+    """The message, or the call of a tool; with its text once it is there."""
+    if plan.tool:
+        call = {"call_id": f"call_{plan.id}", "name": plan.tool, "arguments": text}
+        return {"id": _item_id(plan), "type": "function_call", "status": status} | call
+    content = [] if status == "in_progress" else [_part(text)]
+    return {"id": _item_id(plan), "type": "message", "role": "assistant", "status": status, "content": content}
 
 
 def _response(plan: Plan, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:

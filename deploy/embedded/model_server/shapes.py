@@ -63,9 +63,12 @@ def texts_of(content: Any) -> list[str]:
     """The texts of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
         return [content]
-    if not isinstance(content, list):
-        return []
-    return [part["text"] for part in content if isinstance(part, dict) and _has_text(part)]
+    return [part["text"] for part in dicts(content) if _has_text(part)]
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def limit(body: dict[str, Any], *names: str) -> int | None:
