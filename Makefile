@@ -23,7 +23,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
 	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu \
-	try-openapi
+	try-openapi record-clients
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -156,6 +156,10 @@ script-cost: install
 # Every endpoint in every ending through LiteLLM: writes the tables of docs/endpoints.md.
 endings: install litellm
 	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/end_to_end/test_table_of_endings.py
+
+# What Claude Code and Codex send, into tests/clients/recorded (800 MB of npm packages).
+record-clients: install
+	PYTHONPATH=tests:. $(BIN)/python -m clients.record
 
 estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py

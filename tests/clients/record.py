@@ -1,0 +1,109 @@
+"""`make record-clients`: runs Claude Code and Codex once in each way and keeps what they send in `recorded/`."""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from clients import agents, node
+from clients.agents import CLAUDE_CODE, CODEX, Ended, Run
+from clients.recording import FOLDER, RecordingRelay
+from deploy.embedded.model_server.launch import ModelServer
+
+SCHEMA: Final = json.dumps(
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to run an agent. A model that it knows by name gets more than one that it does not."""
+
+    name: str
+    model: str
+    run: Callable[..., Ended]
+    prompt: str = "Say hello"
+    options: tuple[str, ...] = ()
+    schema: str | None = None
+
+
+_TOOL: Final = '[tool={tool}] [arguments={{"{argument}":"pwd"}}] Go on'
+WAYS: Final = {
+    CLAUDE_CODE: (
+        Way("a model it does not know", "demo-claude", agents.run_claude_code),
+        Way(
+            "thinking with a budget, and a tool",
+            "claude-sonnet-4-5",
+            agents.run_claude_code,
+            _TOOL.format(tool="Bash", argument="command"),
+            ("--allowedTools", "Bash"),
+        ),
+        Way(
+            "structured output",
+            "claude-opus-4-6",
+            agents.run_claude_code,
+            "[tool=StructuredOutput] Go on",
+            schema=SCHEMA,
+        ),
+    ),
+    CODEX: (
+        Way(
+            "a tool",
+            "demo-chat",
+            agents.run_codex,
+            _TOOL.format(tool="exec_command", argument="cmd"),
+        ),
+        Way(
+            "a model it knows, with reasoning and structured output",
+            "gpt-5.5",
+            agents.run_codex,
+            options=("-c", "model_reasoning_effort=high", "-c", "model_verbosity=low", "-c", "service_tier=flex"),
+            schema=SCHEMA,
+        ),
+        Way("OpenAI's own provider at another address", "demo-chat", agents.run_codex_as_openai),
+    ),
+}
+
+
+async def record(way: Way, run: Run, upstream: str) -> list[dict[str, Any]]:
+    """What it sent. Raises if it got no answer."""
+    async with RecordingRelay(upstream) as relay:
+        run = replace(run, url=relay.url, model=way.model, prompt=way.prompt, schema=way.schema)
+        ended = await asyncio.to_thread(way.run, run, *way.options)
+        if ended.code != 0:
+            raise RuntimeError(f"{way.name}: {ended.errors[-500:]} {ended.output[-500:]}")
+        # One of those that are tried again and again is enough.
+        seen: list[dict[str, Any]] = []
+        for request in relay.requests:
+            if request["body"] is not None or not any(one["path"] == request["path"] for one in seen):
+                seen.append(request)
+        return [{"way": way.name} | request for request in seen]
+
+
+async def main() -> int:
+    node.install(agents.FOLDER)
+    with tempfile.TemporaryDirectory() as name, ModelServer(Path(name) / "models", delay_s=0, tokens_per_s=0) as server:
+        for package, ways in WAYS.items():
+            requests: list[dict[str, Any]] = []
+            for number, way in enumerate(ways):
+                home = Path(name) / f"{package.replace('/', '-')}-{number}"
+                run = Run(url="", key="sk-recorded", model="", prompt="", home=home)
+                requests += await record(way, run, server.url)
+            kept = {"client": package, "version": node.pinned(agents.FOLDER, package), "requests": requests}
+            file = FOLDER / f"{package.rpartition('/')[2]}.json"
+            file.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+            print(f"{package}: {len(requests)} requests")  # noqa: T201  a program at a terminal
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
