@@ -116,7 +116,7 @@ chaos: litellm
 ledger-cpu: install
 	$(BIN)/python -m loadtests.ledger_cpu $(if $(WRITE),--write)
 
-# The tables of README and docs that say what the code says.
+# The tables of docs/ that are generated from the code.
 tables: install
 	$(BIN)/python -m tests.contract.tables
 

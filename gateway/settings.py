@@ -1,4 +1,4 @@
-"""The gateway's settings: the only reader of its environment. README's table is checked against this by a test."""
+"""The gateway's settings: the only reader of its environment. docs/settings.md is generated from it."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

@@ -148,7 +148,7 @@ class Bench:
             return lambda query: reports.break_down(pool, ADMIN, query, by=what)
 
         def steps(step: str) -> Ask:
-            return lambda query: reports.trace(pool, ADMIN, query, step=step)
+            return lambda query: reports.read_series(pool, ADMIN, query, step=step)
 
         def latencies(what: str | None = None) -> Ask:
             return lambda query: reports.measure_latencies(pool, ADMIN, query, by=what)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-# code -> (HTTP status, OpenAI's error type). README's table is checked against this one by a test.
+# code -> (HTTP status, OpenAI's error type). docs/errors.md is generated from this table.
 CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
     {
         # who is calling

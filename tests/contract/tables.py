@@ -1,4 +1,4 @@
-"""The tables of README and docs that say what the code says. `python -m tests.contract.tables` writes them anew."""
+"""The tables of docs/ that are generated from the code. `make tables` writes them."""
 
 import re
 from collections.abc import Callable
@@ -68,8 +68,8 @@ def metrics_table(module: ModuleType = metrics) -> str:
 
 
 TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
-    (ROOT / "README.md", "settings", settings_table),
-    (ROOT / "README.md", "errors", errors_table),
+    (ROOT / "docs" / "settings.md", "settings", settings_table),
+    (ROOT / "docs" / "errors.md", "errors", errors_table),
     (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
     (ROOT / "docs" / "metrics.md", "admin-metrics", admin_metrics_table),
 )

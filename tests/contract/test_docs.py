@@ -1,11 +1,26 @@
-"""What the pages say is what the code does."""
+"""What the pages say is what the code does, and what they name exists."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.contract.tables import ROOT, TABLES, with_table
+from gateway.domain.errors import CODES
+from tests.contract.tables import ROOT, TABLES, admin_metrics_table, metrics_table, settings_table, with_table
+
+# The changelog is history: it may name what a later version renamed.
+PAGES = ["README.md", "loadtests/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+FOLDERS = "gateway|admin_api|tests|loadtests|deploy|migrations|docs"
+A_PATH = re.compile(rf"(?<![\w./])(?:{FOLDERS})/[\w./*-]*[\w*/]")
+# `reserve.lua`, `web/errors.py`: the end of a path.
+A_MODULE = re.compile(r"(?<![\w/.*])[\w/]+\.(?:py|lua)\b")
+# `path.py::name`, a module, or a function; a name may be cut off by an ellipsis.
+A_TEST = re.compile(r"(?:(?P<path>tests/[\w/]+\.py)::)?(?<!/)\b(?P<name>test_\w+)(?P<end>\.py|…|_…)?")
+# Written by deploy/make_env.sh.
+MADE_LATER = {"deploy/.env"}
+# Of the demo and of the tests, which read the environment themselves.
+OTHER_PREFIXES = ("LITEMAAS_DEMO_", "LITEMAAS_TEST_")
 
 
 @pytest.mark.parametrize(("path", "name", "table"), TABLES, ids=[name for _, name, _ in TABLES])
@@ -16,17 +31,80 @@ def test_tables_in_the_pages_are_those_of_the_code(path: Path, name: str, table:
     assert with_table(text, name, table()) == text, "run python -m tests.contract.tables"
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_links_to_files_lead_somewhere(page: str) -> None:
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_links_to_files_and_headings_lead_somewhere(page: str) -> None:
     path = ROOT / page
 
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), f"{page} links to {target}"
+    for file, heading in re.findall(r"\]\((?!https?:)([^)#:]*)(?:#([^)]*))?\)", path.read_text()):
+        target = path.parent / file if file else path
+        assert target.exists(), f"{page} links to {file}"
+        assert not heading or heading in headings_of(target), f"{page} links to {file}#{heading}"
 
 
-def test_every_make_target_the_readme_names_is_there() -> None:
+def headings_of(page: Path) -> set[str]:
+    """The anchors GitHub gives its headings."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_named_in_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+
+    named = set(A_PATH.findall(text)) - MADE_LATER
+    assert [name for name in sorted(named) if not any(ROOT.glob(name.rstrip("/")))] == []
+    files = [f"/{path.relative_to(ROOT)}" for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*.*")]
+    modules = set(A_MODULE.findall(text))
+    assert [name for name in sorted(modules) if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
+def names_in(path: Path) -> set[str]:
+    return {path.stem, *re.findall(r"def (test_\w+)", path.read_text())}
+
+
+@pytest.fixture(scope="module")
+def all_tests() -> set[str]:
+    return {name for path in (ROOT / "tests").rglob("*.py") for name in names_in(path)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_named_in_the_pages_exist(page: str, all_tests: set[str]) -> None:
+    missing = []
+    for match in A_TEST.finditer((ROOT / page).read_text()):
+        path, name, end = match["path"], match["name"], match["end"]
+        known = names_in(ROOT / path) if path else all_tests
+        found = any(one.startswith(name) for one in known) if end in ("…", "_…") else name in known
+        if not found:
+            missing.append(match[0])
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_named_in_the_pages_exist(page: str) -> None:
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-    assert set(re.findall(r"make ([a-z][a-z0-9-]*)", (ROOT / "README.md").read_text())) <= targets
+    text = (ROOT / page).read_text()
+    named = {
+        name
+        for block in re.findall(r"```.*?```", text, re.DOTALL)
+        for name in re.findall(r"^make ([\w-]+)", block, re.M)
+    }
+    assert named | set(re.findall(r"`make ([a-z][\w-]*)", text)) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_metrics_and_codes_named_in_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+
+    assert [name for name in settings_in(text) if f"`{name}" not in settings_table()] == []
+    metrics = metrics_table() + admin_metrics_table()
+    assert [name for name in re.findall(r"`(litemaas_\w+)", text) if f"`{name}" not in metrics] == []
+    assert set(re.findall(r"[1-5]\d\d `([a-z_]+)`", text)) <= set(CODES)
+
+
+def settings_in(text: str) -> Iterator[str]:
+    """Names of settings; `LITEMAAS_OIDC_*` is a part of several."""
+    for name in re.findall(r"\bLITEMAAS_[A-Z_]+", text):
+        if not name.startswith(OTHER_PREFIXES):
+            yield name
