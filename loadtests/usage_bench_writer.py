@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from deploy.embedded.postgres import OWNER, Postgres
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger.rows import write_rows
+from gateway.storage.ledger.rows import write_lines
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool
 
@@ -78,7 +79,7 @@ class WriterBench:
                 rows = [self.some_row(began_ms + n // 100, n, keys) for n in range(number, number + PAIR_ROWS)]
                 before = _cpu_of_group(self.postgres.pid)
                 for first in range(0, PAIR_ROWS, 100):
-                    await write_rows(self.pool, rows[first : first + 100])
+                    await write_lines(self.pool, [msgspec.json.encode(row) for row in rows[first : first + 100]])
                 taken[what] = _cpu_of_group(self.postgres.pid) - before
             ratios.append(taken["ENABLE"] / taken["DISABLE"])
         await owner.execute("ALTER TABLE usage_logs ENABLE TRIGGER check_after_insert")

@@ -1,16 +1,19 @@
 """Rows of the ledger for tests of its sums: any that the schema takes, at moments the test chooses."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from hypothesis import strategies as st
 
 from gateway.domain.calls import ENDINGS
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger.rollups import ROLLUPS
+from gateway.storage.ledger.rows import Written, write_lines
 from gateway.storage.postgres import Pool
 
 # In the partitions of this month and the one before.
@@ -23,6 +26,11 @@ async def empty_ledger(pool: Pool) -> None:
     """For tests that write anew many times."""
     tables = ("usage_logs", *(rollup.table for rollup in ROLLUPS))
     await pool.execute("; ".join(f"DELETE FROM {table}" for table in tables))
+
+
+async def write_rows(pool: Pool, rows: Sequence[UsageRow]) -> Written:
+    """As a ledger writer writes what the journal has of them."""
+    return await write_lines(pool, [msgspec.json.encode(row) for row in rows])
 
 
 def new_id(moment: datetime) -> UUID:

@@ -11,16 +11,17 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from gateway.domain.money import usd_text
+from gateway.domain.usage_rows import LEDGER_COLUMNS
 
 ISSUER: Final = "LiteMaaS"
+_OF_LEDGER: Final = {name: facts.focus for name, facts in LEDGER_COLUMNS.items() if facts.focus}
 FOCUS_COLUMNS: Final = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
     "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
     "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "EffectiveCost", "InvoiceIssuerName",
     "ListCost", "PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId",
     "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SubAccountId",
-    "SubAccountName", "Tags", "x_Calls", "x_PromptTokens", "x_CompletionTokens", "x_CachedTokens",
-    "x_CacheWriteTokens", "x_ReasoningTokens", "x_CostNanoUsd", "x_EstimatedCalls", "x_UnpricedCalls",
+    "SubAccountName", "Tags", "x_Calls", *_OF_LEDGER.values(), "x_EstimatedCalls", "x_UnpricedCalls",
 )  # fmt: skip
 
 
@@ -64,12 +65,7 @@ def focus_line(line: dict[str, Any]) -> dict[str, Any]:
         "SubAccountName": line["user"],
         "Tags": json.dumps(tags, separators=(",", ":")),
         "x_Calls": line["calls"],
-        "x_PromptTokens": line["prompt_tokens"],
-        "x_CompletionTokens": line["completion_tokens"],
-        "x_CachedTokens": line["cached_tokens"],
-        "x_CacheWriteTokens": line["cache_write_tokens"],
-        "x_ReasoningTokens": line["reasoning_tokens"],
-        "x_CostNanoUsd": line["cost_nano_usd"],
+        **{column: line[name] for name, column in _OF_LEDGER.items()},
         "x_EstimatedCalls": line["estimated_calls"],
         "x_UnpricedCalls": line["unpriced_calls"],
     }

@@ -10,7 +10,8 @@ from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.usage.calls import UsagePage
-    from admin_api.storage.usage.calls import UsageRow, UsageTotals
+    from admin_api.storage.usage.calls import UsageTotals
+    from gateway.domain.usage_rows import UsageRow
 
 
 class UsageRowView(View):

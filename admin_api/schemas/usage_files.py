@@ -7,6 +7,7 @@ begins with an apostrophe (OWASP, "CSV Injection").
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,6 +16,7 @@ from admin_api.schemas.csv_cells import cell
 from admin_api.schemas.focus import FOCUS_COLUMNS, focus_line
 from admin_api.storage.usage.queries import SUM_NAMES
 from gateway.domain.money import usd_text
+from gateway.domain.usage_rows import LEDGER_COLUMNS
 
 if TYPE_CHECKING:
     from admin_api.operations.usage.exports import Export, Line
@@ -22,16 +24,11 @@ if TYPE_CHECKING:
 MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application/json", "focus": "text/csv"}
 _ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
 
+CALL_COLUMNS: Final = tuple(chain.from_iterable(facts.exported_as for facts in LEDGER_COLUMNS.values()))
 _WHO: Final = ("account_id", "account", "user_id", "user", "api_key_id", "api_key")
 DAY_COLUMNS: Final = (
     "day", *_WHO, "model", "provider", "ending", "error_class",
     *(name for name in SUM_NAMES if name != "cost_nano_usd"), "cost_usd", "cost_nano_usd",
-)  # fmt: skip
-CALL_COLUMNS: Final = (
-    "request_id", "started_at", *_WHO, "model", "provider", "model_served", "endpoint", "streamed", "status", "ending",
-    "error_code", "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
-    "cost_usd", "cost_nano_usd", "litellm_cost_usd", "litellm_cost_nano_usd", "first_byte_ms", "total_ms", "estimated",
-    "estimated_why",
 )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """One row of the ledger, as it goes through the journal into Postgres. Never prompts, answers or secrets.
 
-Field names are the columns of usage_logs. A struct of msgspec, for every call makes one: it is made and encoded in half
-of the time that a dataclass takes.
+Field names are the columns of usage_logs. UsageRow is a msgspec Struct: each call makes one, and making and encoding it
+takes half of the time of a dataclass.
 """
 
 from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,9 +14,10 @@ from gateway.domain.calls import Ending, EstimatedWhy
 
 
 class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """See migrations/0005 and docs/ledger.md; times in ms where named so, money in nano-USD.
+    """One forwarded call; see docs/ledger.md. Times are in ms where the name says so, money is in nano-USD.
 
-    What is left out as JSON is NULL in Postgres, so a default is None.
+    A cost of None: the model had no price, or LiteLLM reported none. What is left out of the JSON is NULL in Postgres,
+    so a default is None.
     """
 
     request_id: UUID
@@ -52,3 +54,54 @@ class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     def counted_rate_requests(self) -> int:
         """What a requests-per-minute limit is charged: nothing only where the call never left."""
         return 0 if self.ending == "unreachable" else 1
+
+
+class ColumnFacts(NamedTuple):
+    """One column of usage_logs. `exported_as` are the columns of a CSV or JSON export of calls that are made of it,
+    `focus` its column in a FOCUS file, which has sums of days."""
+
+    sql_type: str
+    exported_as: tuple[str, ...] = ()
+    focus: str | None = None
+
+
+# All fields of UsageRow, in the order of exports. These name columns too, and cannot be derived from here:
+# - a migration, which adds the column to usage_logs;
+# - gateway/record.py and gateway/tasks/reap_leases.py, which fill it;
+# - UsageRowView in admin_api/schemas/usage.py, the JSON of an exported column;
+# - where it is added up: SUMS in gateway/storage/ledger/rollups.py, the rollups' tables, the view usage_as_sums and the
+#   function add_up_usage (a migration), UsageSums in admin_api/storage/usage/queries.py, UsageSumsView in
+#   admin_api/schemas/usage_reports.py. A column with a FOCUS name is added up.
+# tests/contract/test_ledger_columns.py fails for each place that a column is missing from.
+LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
+    "request_id": ColumnFacts("uuid", ("request_id",)),
+    "started_at": ColumnFacts("timestamptz", ("started_at",)),
+    "account_id": ColumnFacts("bigint", ("account_id", "account")),
+    "user_id": ColumnFacts("bigint", ("user_id", "user")),
+    "api_key_id": ColumnFacts("bigint", ("api_key_id", "api_key")),
+    "subscription_id": ColumnFacts("bigint"),
+    "model_id": ColumnFacts("bigint", ("model", "provider")),
+    "model_asked": ColumnFacts("text"),
+    "model_served": ColumnFacts("text", ("model_served",)),
+    "endpoint": ColumnFacts("text", ("endpoint",)),
+    "streamed": ColumnFacts("boolean", ("streamed",)),
+    "status": ColumnFacts("smallint", ("status",)),
+    "ending": ColumnFacts("text", ("ending",)),
+    "error_code": ColumnFacts("text", ("error_code",)),
+    "prompt_tokens": ColumnFacts("bigint", ("prompt_tokens",), "x_PromptTokens"),
+    "completion_tokens": ColumnFacts("bigint", ("completion_tokens",), "x_CompletionTokens"),
+    "cached_tokens": ColumnFacts("bigint", ("cached_tokens",), "x_CachedTokens"),
+    "cache_write_tokens": ColumnFacts("bigint", ("cache_write_tokens",), "x_CacheWriteTokens"),
+    "reasoning_tokens": ColumnFacts("bigint", ("reasoning_tokens",), "x_ReasoningTokens"),
+    "cost_nano_usd": ColumnFacts("bigint", ("cost_usd", "cost_nano_usd"), "x_CostNanoUsd"),
+    "price_id": ColumnFacts("bigint"),
+    "litellm_cost_nano_usd": ColumnFacts("bigint", ("litellm_cost_usd", "litellm_cost_nano_usd")),
+    "counted_requests": ColumnFacts("smallint"),
+    "counted_tokens": ColumnFacts("bigint"),
+    "counted_nano_usd": ColumnFacts("bigint"),
+    "first_byte_ms": ColumnFacts("integer", ("first_byte_ms",)),
+    "total_ms": ColumnFacts("integer", ("total_ms",)),
+    "estimated": ColumnFacts("boolean", ("estimated",)),
+    "estimated_why": ColumnFacts("text", ("estimated_why",)),
+}
+EXPORTED_COLUMNS: Final = tuple(name for name, facts in LEDGER_COLUMNS.items() if facts.exported_as)

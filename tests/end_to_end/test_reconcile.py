@@ -14,13 +14,13 @@ import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
 from gateways import Ledger, until
-from usage_rows import new_id
+from usage_rows import new_id, write_rows
 
 from admin_api.operations.maintenance.reconciliation import Reconciled, reconcile_ledger
 from admin_api.operations.usage.reports import measure_latencies, summarize
 from admin_api.operations.usage.scope import UsageFilter
 from end_to_end.asking import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, asked, opened
-from gateway.storage.ledger.rows import find_rows, write_rows
+from gateway.storage.ledger.rows import find_rows
 from gateway.storage.postgres import Pool
 
 Reconcile = Callable[..., Awaitable[Reconciled]]

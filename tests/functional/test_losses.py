@@ -16,6 +16,7 @@ import redis.asyncio
 from callers import Caller, make_caller
 from gateways import GatewayThread, Ledger, Tallies, until
 from msgspec.structs import replace
+from usage_rows import write_rows
 
 from deploy.embedded.valkey import Valkey
 from gateway.domain.ids import milliseconds_of, uuid7
@@ -27,7 +28,6 @@ from gateway.storage.counters.layout import Lease, pack_entries, pack_numbers
 from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.key_records import find_key_record_by_id
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
 from gateway.tasks.reap_leases import estimated_row

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from factories import ADMIN, READER
+from usage_rows import write_rows
 from webhook_receivers import HookServer
 
 from admin_api.encryption import SecretKeys
@@ -19,7 +20,6 @@ from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.notifications.webhooks import create_webhook
 from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 KEYS = SecretKeys.parse("1:" + "0123456789abcdef" * 4)

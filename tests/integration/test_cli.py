@@ -10,9 +10,8 @@ from conftest import Database
 from factories import make_model, make_subscription, make_user
 from stand_ins import LiteLLMInfoServer
 from terminals import Terminal
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 from msgspec.structs import replace
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import new_pool
 
 # A commit that nobody waits for stays in memory for seconds.

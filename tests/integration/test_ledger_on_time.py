@@ -12,12 +12,11 @@ import asyncpg
 import pytest
 from conftest import Database
 from structlog.testing import capture_logs
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.storage.ledger.journal import Journal
 from gateway.storage.ledger.partitions import list_partitions
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, keep_only, set_aside
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 from gateway.tasks.maintain_partitions import PartitionKeeper
 

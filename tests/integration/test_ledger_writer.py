@@ -19,7 +19,7 @@ from conftest import Database
 from factories import ADMIN
 from msgspec.structs import replace
 from structlog.testing import capture_logs
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations.maintenance import ledger as upkeep
 from gateway.domain.errors import GatewayError
@@ -31,7 +31,7 @@ from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull
 from gateway.storage.ledger.journal_files import Chunk, Segment, encode_row, line_of, lock_file
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, set_aside
-from gateway.storage.ledger.rows import write_lines, write_rows
+from gateway.storage.ledger.rows import write_lines
 from gateway.storage.ledger.sums import WindowSum, sum_windows
 from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.postgres import Pool, new_pool

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from factories import ADMIN
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations.maintenance.reconciliation import Reconciled, read_line, reconcile_ledger
 from admin_api.storage import reconciliation
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 AT = TODAY - timedelta(hours=3)

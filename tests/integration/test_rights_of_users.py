@@ -12,7 +12,7 @@ import pytest
 from admin_client import check_error
 from factories import ADMIN, make_model, make_subscription, make_team, make_user
 from test_routes_of_owners import login
-from usage_rows import make_usage_row
+from usage_rows import make_usage_row, write_rows
 
 from admin_api.operations import subscriptions
 from admin_api.operations.limits import explain
@@ -21,7 +21,6 @@ from admin_api.operations.people import teams
 from admin_api.storage.accounts import User
 from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 from gateway.web.logs import encode_log
 

@@ -8,14 +8,13 @@ from factories import ADMIN
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from usage_rows import TODAY, empty_ledger, make_usage_row, usage_rows
+from usage_rows import TODAY, empty_ledger, make_usage_row, usage_rows, write_rows
 
 from admin_api.operations.maintenance.ledger import verify_ledger
 from gateway.domain.error_classes import error_class_of
 from gateway.domain.latencies import BOUNDS, bucket_of
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger.rollups import COUNT_BITS, ROLLUPS, SUMS, quarter_of
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.ledger.verify import _LATENCIES
 from gateway.storage.postgres import Pool
 

@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.domain.windows import window_ms
 from gateway.storage.ledger.rollups import DAYS, QUARTER_HOURS, SUMS
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.ledger.sums import SUM_WINDOWS, WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 

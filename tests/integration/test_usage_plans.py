@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 from conftest import Database, create_database, drop_database
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.storage.usage.exports import DAY_KEY, ask_day
 from admin_api.storage.usage.queries import (
@@ -26,7 +26,6 @@ from admin_api.storage.usage.rollup_tables import Selection, tables_for, tables_
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.domain.rollup_ranges import bounds_of_steps
 from gateway.storage.ledger.rollups import MODEL_QUARTER_HOURS, QUARTER_HOURS, ROLLUPS, SUMS
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool, new_pool
 
 RANGE = Selection(start=TODAY - timedelta(days=77, hours=5), end=TODAY - timedelta(hours=7, minutes=15))

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows
+from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows, write_rows
 
 from admin_api.storage.usage.queries import (
     UsageSums,
@@ -35,7 +35,6 @@ from gateway.domain.error_classes import ERROR_CLASSES, error_class_of
 from gateway.domain.latencies import RELATIVE_ERROR, percentile
 from gateway.domain.rollup_ranges import QUARTER, bounds_of_steps, cut
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 GROUPS: dict[str, Callable[[UsageRow], object]] = {

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from admin_client import check_error
 from factories import ADMIN, PEPPERS, READER, make_model, make_subscription, make_team, make_user, owner_of
-from usage_rows import TODAY, make_usage_row
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
@@ -26,7 +26,6 @@ from admin_api.schemas.focus import FOCUS_COLUMNS
 from admin_api.storage.accounts import Account, User
 from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
-from gateway.storage.ledger.rows import write_rows
 from gateway.storage.postgres import Pool
 
 AT = TODAY - timedelta(days=1) + timedelta(hours=12)

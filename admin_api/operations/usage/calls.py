@@ -10,7 +10,8 @@ from admin_api.operations.lookups import get_key
 from admin_api.operations.pagination import check_limit, page
 from admin_api.operations.validation import invalid
 from admin_api.storage.usage import calls
-from admin_api.storage.usage.calls import UsageRow, UsageTotals
+from admin_api.storage.usage.calls import UsageTotals
+from gateway.domain.usage_rows import UsageRow
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool

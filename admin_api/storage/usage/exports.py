@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from admin_api.storage.usage.queries import SUM_NAMES
 from admin_api.storage.usage.rollup_tables import WITHIN, Selection, Table, conditions_of
 from gateway.domain.rollup_ranges import ceiling, floor
+from gateway.domain.usage_rows import EXPORTED_COLUMNS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 2000
 DAY_KEY: Final = ("account_id", "user_id", "api_key_id", "model_id", "ending", "error_class")
-CALL_COLUMNS: Final = (
-    "request_id", "started_at", "account_id", "user_id", "api_key_id", "model_id", "model_asked", "model_served",
-    "endpoint", "streamed", "status", "ending", "error_code", "prompt_tokens", "completion_tokens", "cached_tokens",
-    "cache_write_tokens", "reasoning_tokens", "cost_nano_usd", "litellm_cost_nano_usd", "first_byte_ms", "total_ms",
-    "estimated", "estimated_why",
-)  # fmt: skip
 _TYPES: Final = ("bigint", "bigint", "bigint", "bigint", "text", "text")
 _LEDGER: Final = Table("usage_logs", "request_id")
 
@@ -69,7 +64,7 @@ def ask_calls(selection: Selection, after: object | None, limit: int) -> PagedSQ
         conditions += f" AND r.request_id > ${len(arguments)}::uuid"
     arguments.append(limit)
     sql = (
-        f"SELECT {', '.join(f'r.{name}' for name in CALL_COLUMNS)} FROM usage_logs AS r "
+        f"SELECT {', '.join(f'r.{name}' for name in EXPORTED_COLUMNS)} FROM usage_logs AS r "
         f"WHERE r.request_id >= uuid7_floor($1) AND r.request_id < uuid7_floor($2){conditions} "
         f"ORDER BY r.request_id LIMIT ${len(arguments)}"
     )

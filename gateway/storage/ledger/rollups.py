@@ -4,9 +4,9 @@ migrations/0012 and 0025 have the tables and what each is for; docs/usage.md say
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from operator import add
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -18,27 +18,35 @@ from gateway.domain.usage_rows import UsageRow
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-# What every rollup adds up, in the order of `_amounts`.
-SUMS: Final = (
-    "calls",
-    "completed_calls",
-    "hung_up_calls",
-    "estimated_calls",
-    "unpriced_calls",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "cost_nano_usd",
-    "counted_requests",
-    "counted_tokens",
-    "counted_nano_usd",
-    "timed_calls",
-    "total_ms",
-    "first_byte_calls",
-    "first_byte_ms",
-)
+
+class Sum(NamedTuple):
+    """What a row adds to one sum, as SQL of its columns and in Python."""
+
+    sql: str
+    of: Callable[[UsageRow], int]
+
+
+# What every rollup adds up, under these names. The view usage_as_sums and the function add_up_usage have the same.
+SUMS: Final[dict[str, Sum]] = {
+    "calls": Sum("1", lambda row: 1),
+    "completed_calls": Sum("(ending = 'completed')::integer", lambda row: row.ending == "completed"),
+    "hung_up_calls": Sum("(ending = 'client_disconnected')::integer", lambda row: row.ending == "client_disconnected"),
+    "estimated_calls": Sum("estimated::integer", lambda row: row.estimated),
+    "unpriced_calls": Sum("(cost_nano_usd IS NULL)::integer", lambda row: row.cost_nano_usd is None),
+    "prompt_tokens": Sum("prompt_tokens", attrgetter("prompt_tokens")),
+    "completion_tokens": Sum("completion_tokens", attrgetter("completion_tokens")),
+    "cached_tokens": Sum("cached_tokens", attrgetter("cached_tokens")),
+    "cache_write_tokens": Sum("cache_write_tokens", attrgetter("cache_write_tokens")),
+    "reasoning_tokens": Sum("reasoning_tokens", attrgetter("reasoning_tokens")),
+    "cost_nano_usd": Sum("coalesce(cost_nano_usd, 0)", lambda row: row.cost_nano_usd or 0),
+    "counted_requests": Sum("counted_requests", attrgetter("counted_requests")),
+    "counted_tokens": Sum("counted_tokens", attrgetter("counted_tokens")),
+    "counted_nano_usd": Sum("counted_nano_usd", attrgetter("counted_nano_usd")),
+    "timed_calls": Sum("(estimated_why IS DISTINCT FROM 'reaped')::integer", lambda row: row.estimated_why != "reaped"),
+    "total_ms": Sum("total_ms", attrgetter("total_ms")),
+    "first_byte_calls": Sum("(first_byte_ms IS NOT NULL)::integer", lambda row: row.first_byte_ms is not None),
+    "first_byte_ms": Sum("coalesce(first_byte_ms, 0)", lambda row: row.first_byte_ms or 0),
+}
 # An element of `latencies` is code << COUNT_BITS | calls, its code measure * FIRST_BYTE + bucket.
 COUNT_BITS: Final = 40
 TOTAL: Final = 0
@@ -194,27 +202,8 @@ class _Sum:
             self.latencies[code] = self.latencies.get(code, 0) + number
 
 
-def _amounts(row: UsageRow) -> tuple[int, ...]:
-    return (
-        1,
-        row.ending == "completed",
-        row.ending == "client_disconnected",
-        row.estimated,
-        row.cost_nano_usd is None,
-        row.prompt_tokens,
-        row.completion_tokens,
-        row.cached_tokens,
-        row.cache_write_tokens,
-        row.reasoning_tokens,
-        row.cost_nano_usd or 0,
-        row.counted_requests,
-        row.counted_tokens,
-        row.counted_nano_usd,
-        row.estimated_why != "reaped",
-        row.total_ms,
-        row.first_byte_ms is not None,
-        row.first_byte_ms or 0,
-    )
+def _amounts(row: UsageRow) -> list[int]:
+    return [int(added.of(row)) for added in SUMS.values()]
 
 
 def _codes(row: UsageRow) -> list[int]:
@@ -248,7 +237,7 @@ async def add_to_rollups(executor: "Executor", added: Iterable[UsageRow], remove
 def _lines(rollup: Rollup, sums: dict[tuple[Any, ...], _Sum]) -> str:
     lines = []
     for key, one in sums.items():
-        line: dict[str, Any] = dict(zip((*rollup.key, *SUMS), (*key, *map(int, one.amounts)), strict=True))
+        line: dict[str, Any] = dict(zip((*rollup.key, *SUMS), (*key, *one.amounts), strict=True))
         line["latencies"] = [(code << COUNT_BITS) + number for code, number in one.latencies.items() if number]
         lines.append(line)
     return _encode(lines).decode()

@@ -8,45 +8,26 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from gateway.domain.usage_rows import UsageRow
+from gateway.domain.usage_rows import LEDGER_COLUMNS, UsageRow
 from gateway.storage.ledger.journal_files import read_row
-from gateway.storage.ledger.rollups import ROLLUPS, add_to_rollups, parts_of
+from gateway.storage.ledger.rollups import ROLLUPS, SUMS, add_to_rollups, parts_of
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-_COLUMNS: Final = UsageRow.__struct_fields__
-_NAMES: Final = ", ".join(_COLUMNS)
-_TYPES: Final = (
-    "request_id uuid, started_at timestamptz, account_id bigint, user_id bigint, api_key_id bigint, "
-    "subscription_id bigint, model_id bigint, model_asked text, model_served text, endpoint text, streamed boolean, "
-    "status smallint, ending text, prompt_tokens bigint, completion_tokens bigint, cached_tokens bigint, "
-    "cache_write_tokens bigint, reasoning_tokens bigint, cost_nano_usd bigint, price_id bigint, "
-    "litellm_cost_nano_usd bigint, counted_requests smallint, counted_tokens bigint, counted_nano_usd bigint, "
-    "first_byte_ms integer, total_ms integer, estimated boolean, estimated_why text, error_code text"
-)
+_NAMES: Final = ", ".join(LEDGER_COLUMNS)
+_TYPES: Final = ", ".join(f"{name} {facts.sql_type}" for name, facts in LEDGER_COLUMNS.items())
 
-# The row as what it adds to the rollups: the text of the view usage_as_sums, for rows that are not to be read again.
-_AS_SUMS: Final = """
+# What a row adds to the rollups: the columns of the view usage_as_sums, for rows that are not to be read again.
+_AS_SUMS: Final = f"""
 account_id, coalesce(user_id, 0) AS user_id, api_key_id, model_id, ending,
 error_class(ending, status, error_code, estimated_why) AS error_class,
 date_bin('15 minutes', started_at, '2000-01-01Z') AS started_at,
-1::bigint AS calls,
-(ending = 'completed')::integer::bigint AS completed_calls,
-(ending = 'client_disconnected')::integer::bigint AS hung_up_calls,
-estimated::integer::bigint AS estimated_calls,
-(cost_nano_usd IS NULL)::integer::bigint AS unpriced_calls,
-prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
-coalesce(cost_nano_usd, 0) AS cost_nano_usd,
-counted_requests::bigint AS counted_requests, counted_tokens, counted_nano_usd,
-(estimated_why IS DISTINCT FROM 'reaped')::integer::bigint AS timed_calls,
-total_ms::bigint AS total_ms,
-(first_byte_ms IS NOT NULL)::integer::bigint AS first_byte_calls,
-coalesce(first_byte_ms, 0)::bigint AS first_byte_ms,
+{", ".join(f"({added.sql})::bigint AS {name}" for name, added in SUMS.items())},
 CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
-    THEN ARRAY[(latency_bucket(total_ms)::bigint << 40) + 1] ELSE '{}' END
+    THEN ARRAY[(latency_bucket(total_ms)::bigint << 40) + 1] ELSE '{{}}' END
 || CASE WHEN first_byte_ms IS NOT NULL
-    THEN ARRAY[((256 + latency_bucket(first_byte_ms))::bigint << 40) + 1] ELSE '{}' END AS latencies
+    THEN ARRAY[((256 + latency_bucket(first_byte_ms))::bigint << 40) + 1] ELSE '{{}}' END AS latencies
 """
 
 # A whole batch as it stands in the journal, without a look into it: new rows and what they add to the rollups, in one
@@ -80,7 +61,7 @@ ORDER BY request_id FOR UPDATE
 """
 
 REPLACE_ROWS = f"""
-UPDATE usage_logs u SET ({_NAMES}) = ROW (r.{", r.".join(_COLUMNS)})
+UPDATE usage_logs u SET ({_NAMES}) = ROW (r.{", r.".join(LEDGER_COLUMNS)})
 FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES}) WHERE u.request_id = r.request_id
 """
 
@@ -98,14 +79,11 @@ class Written:
     kept: tuple[UUID, ...]
 
 
-async def write_rows(pool: "Pool", rows: Sequence[UsageRow]) -> Written:
-    """New rows in one transaction, replaced estimates in another. Of an id twice in the batch, a real row goes before
-    an estimated one."""
-    return await write_lines(pool, [_encode(row) for row in rows])
-
-
 async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
-    """The same for rows as the journal has them, each as JSON: they are read only where an id is there already."""
+    """Rows as the journal has them, each as JSON: new ones in one transaction, replaced estimates in another.
+
+    Of an id twice in the batch, a real row goes before an estimated one. A row is read only where its id is there
+    already."""
     # As bytes, which are sent as they are.
     batch = b"[%b]" % b",".join(lines)
     async with pool.acquire() as connection:
