@@ -9,7 +9,7 @@ from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.models import models
 from admin_api.schemas.models import PriceView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import UNITS
+from gateway.domain.prices import PRICE_UNITS
 
 app = typer.Typer(no_args_is_help=True, help="What models cost.")
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]
@@ -33,7 +33,7 @@ def set_(
 ) -> None:
     """Set a model's price: a new version, in force at once. A unit left out is not known from then on."""
     reported = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
-    given = {unit: text for unit, text in zip(UNITS, reported, strict=True) if text is not None}
+    given = {unit: text for unit, text in zip(PRICE_UNITS, reported, strict=True) if text is not None}
     units = {unit: parse_decimal(unit, text) for unit, text in given.items()}
     version = act(lambda pool: models.set_price(pool, operator(), model, units))
     show(PriceView.of(version), as_json=as_json, sentence=f"Price {version.price.id} of {model} is in force.")

@@ -13,9 +13,10 @@ from admin_api.operations.models.sync import list_syncs as list_sync_reports
 from admin_api.operations.models.sync import sync_models
 from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import UNITS, CatalogueFilter
+from admin_api.storage.models import CatalogueFilter
 from admin_api.web.dependencies import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from gateway.domain.prices import PRICE_UNITS
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
@@ -56,7 +57,7 @@ class NewPrice(Body):
 
     def units(self) -> dict[str, Decimal | None]:
         """By name of the unit."""
-        reported = {unit: getattr(self, unit) for unit in UNITS}
+        reported = {unit: getattr(self, unit) for unit in PRICE_UNITS}
         return {unit: None if text is None else parse_decimal(unit, text) for unit, text in reported.items()}
 
 

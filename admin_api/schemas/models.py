@@ -7,7 +7,8 @@ from pydantic import field_validator
 
 from admin_api.operations.models.litellm_health import BreakerState
 from admin_api.schemas.shapes import DecimalText, View
-from admin_api.storage.models import UNITS, PriceSource
+from admin_api.storage.models import PriceSource
+from gateway.domain.prices import PRICE_UNITS
 
 if TYPE_CHECKING:
     from admin_api.operations.models.models import OfferedModel
@@ -34,7 +35,7 @@ class PriceView(View):
     @classmethod
     def of(cls, version: "PriceVersion") -> Self:
         """One version."""
-        units: dict[str, Any] = {unit: getattr(version.price, unit) for unit in UNITS}
+        units: dict[str, Any] = {unit: getattr(version.price, unit) for unit in PRICE_UNITS}
         return cls(id=version.price.id, effective_at=version.effective_at, source=version.source, **units)
 
 

@@ -6,15 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from gateway.domain.prices import Price
+from gateway.domain.prices import PRICE_UNITS, Price
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 PriceSource = Literal["litellm", "admin"]
 PRICE_SOURCES: Final = get_args(PriceSource)
-# The units a price may name, in the order of the columns.
-UNITS: Final = tuple(field.name for field in fields(Price) if field.init and field.name != "id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +46,10 @@ class PriceVersion:
     price: Price
 
 
-FIND_MODEL: Final = """
-SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
-       restricted, hidden, enabled, listed, created_at, updated_at
-FROM models WHERE id = $1 OR name = $2
+_MODEL: Final = ", ".join(field.name for field in fields(Model))
+
+FIND_MODEL: Final = f"""
+SELECT {_MODEL} FROM models WHERE id = $1 OR name = $2
 """
 
 
@@ -73,10 +71,8 @@ async def is_subscribed(executor: "Executor", model_id: int, *, user_id: int) ->
     return found
 
 
-LIST_CATALOGUE: Final = """
-SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
-       restricted, hidden, enabled, listed, created_at, updated_at
-FROM models
+LIST_CATALOGUE: Final = f"""
+SELECT {_MODEL} FROM models
 WHERE id > $1 AND ($3::boolean OR (enabled AND listed AND NOT hidden))
   AND ($4::text IS NULL OR position(lower($4) IN lower(name || ' ' || coalesce(description, ''))) > 0)
   AND ($5::text IS NULL OR provider = $5) AND ($6::text IS NULL OR mode = $6)
@@ -114,10 +110,8 @@ async def count_listed(executor: "Executor") -> int:
     return count
 
 
-LIST_ALL_MODELS: Final = """
-SELECT id, name, provider, mode, description, max_input_tokens, max_output_tokens, capabilities, deployments,
-       restricted, hidden, enabled, listed, created_at, updated_at
-FROM models ORDER BY id
+LIST_ALL_MODELS: Final = f"""
+SELECT {_MODEL} FROM models ORDER BY id
 """
 
 
@@ -213,10 +207,11 @@ async def update_model_flags(
     await executor.execute(UPDATE_MODEL_FLAGS, model_id, restricted, hidden, enabled, description)
 
 
-LIST_PRICES: Final = """
-SELECT id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
-       second, character, query
-FROM model_prices WHERE model_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+_PRICE_COLUMNS: Final = ("id", "model_id", "effective_at", "source", *PRICE_UNITS)
+_PRICE: Final = ", ".join(_PRICE_COLUMNS)
+
+LIST_PRICES: Final = f"""
+SELECT {_PRICE} FROM model_prices WHERE model_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 """
 
 
@@ -225,13 +220,10 @@ async def list_prices(executor: "Executor", model_id: int, *, before_id: int, li
     return [_price_version(dict(row)) for row in await executor.fetch(LIST_PRICES, model_id, before_id, limit)]
 
 
-CURRENT_PRICES: Final = """
-SELECT p.id, p.model_id, p.effective_at, p.source, p.input, p.output, p.cached_input, p.cache_write, p.reasoning,
-       p.per_request, p.image, p.second, p.character, p.query
+CURRENT_PRICES: Final = f"""
+SELECT {", ".join(f"p.{name}" for name in _PRICE_COLUMNS)}
 FROM models m CROSS JOIN LATERAL (
-    SELECT id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
-           second, character, query
-    FROM model_prices WHERE model_id = m.id AND effective_at <= clock_timestamp()
+    SELECT {_PRICE} FROM model_prices WHERE model_id = m.id AND effective_at <= clock_timestamp()
     ORDER BY effective_at DESC, id DESC LIMIT 1) AS p
 WHERE $1::bigint[] IS NULL OR m.id = ANY($1)
 """
@@ -244,21 +236,19 @@ async def current_prices(executor: "Executor", model_ids: Sequence[int] | None =
 
 
 # Not now(), when the transaction began: of two that wait for each other the last one counts.
-INSERT_PRICE: Final = """
-INSERT INTO model_prices (model_id, source, input, output, cached_input, cache_write, reasoning, per_request, image,
-                          second, character, query, effective_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())
-RETURNING id, model_id, effective_at, source, input, output, cached_input, cache_write, reasoning, per_request, image,
-          second, character, query
+INSERT_PRICE: Final = f"""
+INSERT INTO model_prices (effective_at, model_id, source, {", ".join(PRICE_UNITS)})
+VALUES (clock_timestamp(), $1, $2, {", ".join(f"${n}" for n in range(3, 3 + len(PRICE_UNITS)))})
+RETURNING {_PRICE}
 """
 
 
 async def insert_price(
     executor: "Executor", model_id: int, *, source: PriceSource, units: dict[str, Decimal | None]
 ) -> PriceVersion:
-    """A new version of a model that is locked, in force at once; `units` maps names of UNITS to USD for one, absent
-    ones are not known."""
-    row = await executor.fetchrow(INSERT_PRICE, model_id, source, *(units.get(unit) for unit in UNITS))
+    """A new version of a model that is locked, in force at once; `units` maps units to USD for one, absent ones are
+    not known."""
+    row = await executor.fetchrow(INSERT_PRICE, model_id, source, *(units.get(unit) for unit in PRICE_UNITS))
     if row is None:
         raise RuntimeError("INSERT … RETURNING returned nothing")
     return _price_version(dict(row))

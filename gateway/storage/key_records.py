@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.limits import LEVELS, Kind, Level, Limit, ReserveMode, ScopeIds, SetBy
-from gateway.domain.prices import Price
+from gateway.domain.prices import PRICE_UNITS, Price
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from gateway.storage.postgres import Executor, Pool
 
+# As text, to be read as Decimal.
+_PRICE: Final = ", ".join(f"'{unit}', p.{unit}::text" for unit in PRICE_UNITS)
 # An epoch is the account's or the limit's own plus the number of Redis runs met: all only grow, so that each change of
 # one of them is a larger sum.
-_RECORD: Final = """
+_RECORD: Final = f"""
 SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met AS epoch,
        a.status = 'active' AS is_account_active,
        k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
@@ -30,10 +32,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
-            'price', (SELECT jsonb_build_object('id', p.id, 'input', p.input::text, 'output', p.output::text,
-                'cached_input', p.cached_input::text, 'cache_write', p.cache_write::text,
-                'reasoning', p.reasoning::text, 'per_request', p.per_request::text, 'image', p.image::text,
-                'second', p.second::text, 'character', p.character::text, 'query', p.query::text)
+            'price', (SELECT jsonb_build_object('id', p.id, {_PRICE})
                 FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
                 ORDER BY p.effective_at DESC, p.id DESC LIMIT 1))), '[]')
         FROM api_key_models km JOIN models m ON m.id = km.model_id
@@ -61,20 +60,6 @@ FIND_KEY_RECORD = (
 GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
 
 
-class _PriceRow(msgspec.Struct):
-    id: int
-    input: Decimal | None
-    output: Decimal | None
-    cached_input: Decimal | None
-    cache_write: Decimal | None
-    reasoning: Decimal | None
-    per_request: Decimal | None
-    image: Decimal | None
-    second: Decimal | None
-    character: Decimal | None
-    query: Decimal | None
-
-
 class _GrantRow(msgspec.Struct):
     model_id: int
     model_name: str
@@ -83,7 +68,7 @@ class _GrantRow(msgspec.Struct):
     max_output_tokens: int | None
     subscription_id: int
     expires_at: datetime | None
-    price: _PriceRow | None
+    price: dict[str, int | str | None] | None
 
 
 class _LimitRow(msgspec.Struct):
@@ -156,10 +141,15 @@ def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: in
         max_output_tokens=row.max_output_tokens,
         subscription_id=row.subscription_id,
         subscription_expires_at=row.expires_at,
-        price=None if row.price is None else Price(**msgspec.structs.asdict(row.price)),
+        price=None if row.price is None else _price(row.price),
         limits=tuple(own),
         scopes=" ".join(scopes.values()),
     )
+
+
+def _price(row: dict[str, int | str | None]) -> Price:
+    units = {unit: Decimal(usd) for unit in PRICE_UNITS if (usd := row[unit]) is not None}
+    return Price(id=int(row["id"] or 0), **units)
 
 
 def _limit(row: _LimitRow, scope: str) -> Limit:

@@ -6,26 +6,13 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from admin_api.storage.models import UNITS
+from gateway.domain.prices import PRICE_UNITS
 
 MAX_NAME: Final = 255
 MAX_TOKENS: Final = 2**53 - 1
 # USD for one unit; beyond these a figure is a mistake.
 MAX_USD: Final = Decimal(1_000_000)
 FEWEST_DIGITS: Final = -30
-# Our unit <- LiteLLM's fields, the first that is set.
-PRICE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "input": ("input_cost_per_token",),
-    "output": ("output_cost_per_token",),
-    "cached_input": ("cache_read_input_token_cost",),
-    "cache_write": ("cache_creation_input_token_cost",),
-    "reasoning": ("output_cost_per_reasoning_token",),
-    "per_request": ("input_cost_per_request",),
-    "image": ("output_cost_per_image",),
-    "second": ("input_cost_per_second", "output_cost_per_second", "cost_per_second"),
-    "character": ("input_cost_per_character", "output_cost_per_character"),
-    "query": ("input_cost_per_query",),
-}
 
 
 class ModelInfoError(Exception):
@@ -90,7 +77,9 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
     LiteLLM may choose any of them and a budget must hold."""
     prices = [_units(info) for info in infos]
     known = [units for units in prices if units]
-    dearest = {unit: max(units[unit] for units in known if unit in units) for unit in UNITS if _is_in(unit, known)}
+    dearest = {
+        unit: max(units[unit] for units in known if unit in units) for unit in PRICE_UNITS if _is_in(unit, known)
+    }
     return SeenModel(
         name=name,
         provider=_first_text(infos, "litellm_provider", maximum=100),
@@ -111,8 +100,8 @@ def _units(info: Mapping[str, Any]) -> dict[str, Decimal]:
     configured = set(overrides) if isinstance(overrides, list) and all(isinstance(o, str) for o in overrides) else set()
     units: dict[str, Decimal] = {}
     is_configured = False
-    for unit, fields in PRICE_FIELDS.items():
-        for field in fields:
+    for unit, facts in PRICE_UNITS.items():
+        for field in facts.litellm:
             usd = _usd(info.get(field))
             if usd is not None:
                 units[unit] = usd

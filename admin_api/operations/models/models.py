@@ -11,8 +11,9 @@ from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, par
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_text, invalid
 from admin_api.storage import models
-from admin_api.storage.models import UNITS, CatalogueFilter, Model, PriceVersion
+from admin_api.storage.models import CatalogueFilter, Model, PriceVersion
 from gateway.domain.errors import GatewayError
+from gateway.domain.prices import PRICE_UNITS
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -114,14 +115,14 @@ async def set_price(pool: "Pool", actor: Actor, name: str, units: Mapping[str, D
     The same price again makes no version. Raises GatewayError `validation_failed` or `not_found`.
     """
     require_admin(actor)
-    wanted = {unit: _check_usd(unit, units.get(unit)) for unit in UNITS}
+    wanted = {unit: _check_usd(unit, units.get(unit)) for unit in PRICE_UNITS}
     if not any(usd is not None for usd in wanted.values()):
         raise invalid("input", "Name the price of one unit at least; 0 is a price, too.")
     async with pool.acquire() as connection, connection.transaction():
         model = await get_model(connection, name)
         await models.lock_model(connection, model.id)
         old = (await models.current_prices(connection, [model.id])).get(model.id)
-        is_same = old is not None and all(getattr(old.price, unit) == wanted[unit] for unit in UNITS)
+        is_same = old is not None and all(getattr(old.price, unit) == wanted[unit] for unit in PRICE_UNITS)
         if old is not None and old.source == "admin" and is_same:
             return old
         new = await models.insert_price(connection, model.id, source="admin", units=wanted)
@@ -151,5 +152,5 @@ def _check_usd(unit: str, usd: Decimal | None) -> Decimal | None:
 def _audit_fields(version: PriceVersion | None) -> dict[str, object] | None:
     if version is None:
         return None
-    units = {unit: getattr(version.price, unit) for unit in UNITS}
+    units = {unit: getattr(version.price, unit) for unit in PRICE_UNITS}
     return {"source": version.source} | {unit: usd for unit, usd in units.items() if usd is not None}

@@ -13,10 +13,11 @@ from admin_api.operations.models.litellm_info import Catalogue, ModelInfoError, 
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.storage import model_syncs, models
 from admin_api.storage.model_syncs import ModelSync
-from admin_api.storage.models import UNITS, Model, PriceVersion
+from admin_api.storage.models import Model, PriceVersion
 from admin_api.tls import trusted
 from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
+from gateway.domain.prices import PRICE_UNITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,4 +243,4 @@ async def _unlist_missing(
 
 
 def _is_same_price(current: PriceVersion, units: Mapping[str, Decimal]) -> bool:
-    return all(getattr(current.price, unit) == units.get(unit) for unit in UNITS)
+    return all(getattr(current.price, unit) == units.get(unit) for unit in PRICE_UNITS)
