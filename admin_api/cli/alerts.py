@@ -9,19 +9,19 @@ from admin_api.operations.notifications import alerts
 from admin_api.schemas.alerts import AlertView
 from admin_api.schemas.shapes import PageView
 
-app = typer.Typer(no_args_is_help=True, help="Limits of windows whose use reached a threshold.")
+app = typer.Typer(no_args_is_help=True, help="Alerts: windows whose use has reached a threshold of their limit.")
 
 
 @app.command("list")
 def list_(
     acknowledged: Annotated[
-        bool | None, typer.Option("--acknowledged/--open", help="Only those somebody has acknowledged, or nobody has.")
+        bool | None, typer.Option("--acknowledged/--open", help="Only acknowledged alerts, or only open ones.")
     ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show everybody's alerts, newest first."""
+    """List the alerts of all accounts, newest first."""
     page = act(
         lambda pool: alerts.list_alerts(
             pool, operator(), everybody=True, acknowledged=acknowledged, limit=limit, cursor=cursor
@@ -36,7 +36,7 @@ def list_(
 def acknowledge(
     alert: Annotated[int, typer.Argument(metavar="ID", help="Id of the alert.")], as_json: AsJSON = False
 ) -> None:
-    """Say that it was seen."""
+    """Acknowledge an alert."""
     view = AlertView.of(act(lambda pool: alerts.acknowledge_alert(pool, operator(), alert)))
     sentence = f"Alert {view.id} was acknowledged by {view.acknowledged_by}."
     show(view, as_json=as_json, sentence=sentence)

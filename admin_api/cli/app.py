@@ -1,4 +1,4 @@
-"""Puts the commands together and turns every failure into one sentence and exit code 1."""
+"""Assembles the commands; turns every failure into one sentence and exit code 1."""
 
 import sys
 from importlib import import_module
@@ -8,7 +8,7 @@ import typer
 
 from gateway.web.logs import configure_logs
 
-# Command group -> its module. Only the one that is called is loaded: what they need takes a second to import.
+# Command group -> its module. Only the group that is called is imported: importing all takes a second.
 GROUPS: Final = {
     "users": "admin_api.cli.users",
     "tokens": "admin_api.cli.personal_tokens",
@@ -33,11 +33,11 @@ GROUPS: Final = {
 def main() -> None:
     """The entry point of `litemaas`."""
     try:
-        # Else what is logged goes to stdout, among the JSON that a program reads.
+        # Otherwise log lines would go to stdout, into the JSON that a program reads.
         configure_logs("warning")
         build_app(sys.argv[1:])(prog_name="litemaas")
     except Exception as exc:
-        # Here loaded late: the failure may be the import itself, and most commands do not fail.
+        # Imported only here: the failure may be the import itself, and most commands do not fail.
         from admin_api.cli.failures import explain
 
         typer.echo(f"litemaas: {explain(exc)}", err=True)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def build_app(arguments: list[str]) -> typer.Typer:
-    """With the group that is called; with all of them for help and for mistakes."""
+    """The app with the group that is called, or with all groups for help and for unknown commands."""
     from admin_api.cli import programs
 
     app = typer.Typer(

@@ -9,7 +9,7 @@ from admin_api.operations.notifications import deliveries
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
 
-app = typer.Typer(no_args_is_help=True, help="News to webhooks and by e-mail, and what became of them.")
+app = typer.Typer(no_args_is_help=True, help="Deliveries of notifications, by webhook and by e-mail.")
 
 
 @app.command("list")
@@ -21,7 +21,7 @@ def list_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show deliveries, newest first."""
+    """List deliveries, newest first."""
     page = act(
         lambda pool: deliveries.list_deliveries(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
@@ -35,6 +35,6 @@ def list_(
 def retry(
     delivery: Annotated[int, typer.Argument(metavar="ID", help="Id of the delivery.")], as_json: AsJSON = False
 ) -> None:
-    """Have one that failed, or that waits long, tried once more now."""
+    """Retry a failed or waiting delivery now."""
     row = act(lambda pool: deliveries.retry_delivery(pool, operator(), delivery))
-    show(DeliveryView.model_validate(row), as_json=as_json, sentence=f"Delivery {row.id} is tried again now.")
+    show(DeliveryView.model_validate(row), as_json=as_json, sentence=f"Delivery {row.id} will be retried now.")

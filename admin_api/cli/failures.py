@@ -1,4 +1,4 @@
-"""What a person at a terminal reads when something went wrong."""
+"""The error message a command prints when it fails."""
 
 from admin_api.encryption import EncryptionError
 from admin_api.settings import SettingsError
@@ -8,9 +8,9 @@ from gateway.storage import failures
 
 
 def explain(error: BaseException) -> str:
-    """One sentence; for what nobody foresaw, at least what it is called."""
+    """One sentence. For an unexpected exception it includes the type."""
     if isinstance(error, GatewayError):
         return f"{error.message} ({error.code})"
     if isinstance(error, SettingsError | MigrationError | EncryptionError):
         return str(error)
-    return failures.explain(error) or f"This should not have happened: {type(error).__name__}: {error}"
+    return failures.explain(error) or f"Unexpected error: {type(error).__name__}: {error}"

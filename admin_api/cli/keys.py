@@ -23,16 +23,16 @@ def create(
     model: Annotated[list[str], typer.Option("--model", help="Name of a model; may be repeated.")],
     user: User = None,
     team: Team = None,
-    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
-    rpm: Annotated[int | None, typer.Option(help="Requests a minute; unlimited if left out.")] = None,
-    tpm: Annotated[int | None, typer.Option(help="Tokens a minute; unlimited if left out.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Calls at once; unlimited if left out.")] = None,
-    monthly_cost: Annotated[str | None, typer.Option(help="USD a month, as 25.00; unlimited if left out.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")] = None,
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
+    rpm: Annotated[int | None, typer.Option(help="Requests per minute; unlimited if left out.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Tokens per minute; unlimited if left out.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Concurrent calls; unlimited if left out.")] = None,
+    monthly_cost: Annotated[str | None, typer.Option(help="USD per month, e.g. 25.00; unlimited if left out.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
     allowed_ip: Annotated[list[str] | None, typer.Option(help="Address or network; may be repeated.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Make a key and show it, this once. With --team alone it is a service key of the team."""
+    """Create a key and show it once. With --team alone it is a service key of the team."""
     settings = KeySettings.from_env()
     input_ = keys.KeyInput(
         models=model,
@@ -55,12 +55,12 @@ def create(
 def list_(
     user: User = None,
     team: Team = None,
-    archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived keys.")] = False,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show keys, revoked ones too; never the keys themselves."""
+    """List keys, including revoked ones. Their secrets are never shown."""
     page = act(
         lambda pool: keys.list_keys(
             pool, operator(), user=user, team=team, archived=archived, limit=limit, cursor=cursor
@@ -73,27 +73,29 @@ def list_(
 @app.command()
 def rotate(
     key: KeyID,
-    grace_s: Annotated[int, typer.Option(help="How long the old one works, in seconds.")] = changes.DEFAULT_GRACE_S,
+    grace_s: Annotated[
+        int, typer.Option(help="Seconds during which the old secret still works.")
+    ] = changes.DEFAULT_GRACE_S,
     as_json: AsJSON = False,
 ) -> None:
-    """Make a new key in place of the old one and show it, this once; limits and models go on."""
+    """Give a key a new secret and show it once. Limits and models stay."""
     settings = KeySettings.from_env()
     made = act(lambda pool: changes.rotate_key(pool, operator(), settings.peppers, key, grace_s=grace_s), settings)
     until = made.row.previous_ends_at
-    end = "The old one has ended." if until is None else f"The old one works until {until.isoformat()}."
+    end = "The old secret has ended." if until is None else f"The old secret works until {until.isoformat()}."
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown. {end}"
     show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
 
 
 @app.command()
 def archive(key: KeyID, as_json: AsJSON = False) -> None:
-    """Take a key that has ended out of the lists."""
+    """Hide a revoked or expired key from the lists."""
     row = act(lambda pool: changes.archive_key(pool, operator(), key))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is archived.")
 
 
 @app.command()
 def revoke(key: KeyID, as_json: AsJSON = False) -> None:
-    """End a key for good, within a second."""
+    """Revoke a key for good. It takes effect within a second."""
     row = act(lambda pool: keys.revoke_key(pool, operator(), key))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is revoked.")

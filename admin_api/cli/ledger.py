@@ -25,10 +25,10 @@ def group() -> None:
 
 @app.command()
 def verify(
-    days: Annotated[int, typer.Option(help="So many UTC days back, today included.")] = 31,
+    days: Annotated[int, typer.Option(help="Number of UTC days, up to and including today.")] = 31,
     as_json: AsJSON = False,
 ) -> None:
-    """Compare the rows with their rollups; exit code 1 when they differ."""
+    """Compare the ledger's rows with their rollups. Exit code 1 if they differ."""
     check = act(lambda pool: verify_ledger(pool, operator(), days=days))
     differences = [
         DifferenceView(day=day, account_id=account, model_id=model, reported=reported)
@@ -38,7 +38,7 @@ def verify(
     if as_json:
         typer.echo(view.model_dump_json())
     else:
-        typer.echo(f"{view.rows} rows, {view.reaped} of them reaped; {len(differences)} differences to the rollups.")
+        typer.echo(f"{view.rows} rows, {view.reaped} of them reaped; {len(differences)} differences from the rollups.")
         for line in differences:
             typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.reported}")
     if differences:
@@ -65,16 +65,18 @@ def reconcile(
     litellm_log: Annotated[
         Path, typer.Option(help="JSON lines of LiteLLM's StandardLoggingPayload.", exists=True, dir_okay=False)
     ],
-    since: Annotated[str | None, typer.Option(help="From then on, as 2027-01-31T00:00:00Z.")] = None,
-    until: Annotated[str | None, typer.Option(help="Before then.")] = None,
-    tolerance_nano_usd: Annotated[int, typer.Option(help="Costs may differ by so much.")] = 0,
-    skip_estimated: Annotated[bool, typer.Option(help="Estimates may differ: of callers who hung up, …")] = False,
-    limit: Annotated[int, typer.Option(help="Most calls named; all are counted.")] = 100,
+    since: Annotated[str | None, typer.Option(help="Start of the period, e.g. 2027-01-31T00:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="End of the period, exclusive.")] = None,
+    tolerance_nano_usd: Annotated[int, typer.Option(help="Largest difference in cost that is accepted.")] = 0,
+    skip_estimated: Annotated[
+        bool, typer.Option(help="Ignore estimated rows, e.g. of clients that disconnected.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Maximum number of calls listed; all are counted.")] = 100,
     as_json: AsJSON = False,
 ) -> None:
-    """Compare the rows with what LiteLLM logged; exit code 1 when they differ.
+    """Compare the ledger with LiteLLM's log. Exit code 1 if they differ.
 
-    Of the time from the log's first call to its last, unless said otherwise.
+    By default the period runs from the first to the last call of the log.
     """
     with litellm_log.open("rb") as lines:
         found = act(
@@ -94,8 +96,8 @@ def reconcile(
         typer.echo(view.model_dump_json())
     else:
         typer.echo(
-            f"{view.lines} lines: {view.repeated} of a call that has another line, {view.foreign} of calls no gateway "
-            f"made, {view.unreadable} unreadable."
+            f"{view.lines} lines: {view.repeated} duplicates, {view.foreign} of calls outside the gateway, "
+            f"{view.unreadable} unreadable."
         )
         for finding, count in view.counts.items():
             typer.echo(
@@ -110,24 +112,24 @@ def reconcile(
 
 @app.command("rebuild-rollups")
 def rebuild_rollups(
-    first: Annotated[str, typer.Option("--from", help="First UTC day, as 2027-01-31.")],
+    first: Annotated[str, typer.Option("--from", help="First UTC day, e.g. 2027-01-31.")],
     last: Annotated[str | None, typer.Option("--to", help="Last UTC day; today if left out.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Add up the rollups of these days anew from the rows, a day a transaction; calls and their rows may go on."""
+    """Rebuild the rollups of these days from the rows, one transaction per day. The gateway may stay in use."""
     days = (_day("from", first), _day("to", last) if last else datetime.now(UTC).date())
     count = act(lambda pool: ledger.rebuild_rollups(pool, operator(), first=days[0], last=days[1]))
-    show(RebuildView(days=count), as_json=as_json, sentence=f"{count} days were added up anew.")
+    show(RebuildView(days=count), as_json=as_json, sentence=f"The rollups of {count} days were rebuilt.")
 
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="journal/refused.log, or a journal that was found.")],
-    keep: Annotated[bool, typer.Option("--keep", help="Leave in the file what is in the ledger now.")] = False,
+    file: Annotated[Path, typer.Argument(help="journal/refused.log, or a recovered journal.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the rows in the file after writing them.")] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Write the rows of a file into the ledger; exit code 1 when some are still refused. Rows that are there change
-    nothing."""
+    """Write the rows of a file into the ledger. Rows the ledger already has are skipped. Exit code 1 if any is
+    rejected."""
     done = act(lambda pool: ledger.replay(pool, operator(), file, keep=keep))
     view = ReplayView(
         written=done.written,
@@ -136,8 +138,8 @@ def replay(
         refused=list(done.refused),
         damaged=done.damaged,
     )
-    said = f"{done.written} rows written, {done.replaced} estimates replaced, {done.known} were there already"
-    lines = [f"{said}; {len(done.refused)} refused, {done.damaged} lines are no rows.", *done.refused]
+    written = f"{done.written} rows written, {done.replaced} estimates replaced, {done.known} already in the ledger"
+    lines = [f"{written}; {len(done.refused)} rejected, {done.damaged} damaged lines.", *done.refused]
     show(view, as_json=as_json, sentence="\n".join(lines))
     if done.refused or done.damaged:
         raise typer.Exit(1)
@@ -146,11 +148,11 @@ def replay(
 @app.command()
 def status(
     state_dir: Annotated[
-        Path, typer.Option(envvar="LITEMAAS_STATE_DIR", help="The gateway's folder on this machine.")
+        Path, typer.Option(envvar="LITEMAAS_STATE_DIR", help="The gateway's state folder on this machine.")
     ] = Path("state"),
     as_json: AsJSON = False,
 ) -> None:
-    """Show what waits in the journals of this machine, the last error of each, and the ledger's months."""
+    """Show this machine's journals with their last errors, and the monthly partitions of the ledger."""
     view = LedgerStatusView.of(act(lambda pool: ledger.ledger_status(pool, operator(), state_dir)))
     if as_json:
         typer.echo(view.model_dump_json())
@@ -158,13 +160,15 @@ def status(
     shown = view.model_dump(mode="json")
     columns = ("worker", "alive", "pid", "host", "rows", "bytes", "oldest", "error", "error_at")
     typer.echo(table(shown["journals"], columns) if view.journals else f"No journals in {state_dir / 'journal'}.")
-    typer.echo(f"{view.rows_waiting} rows wait; {view.refused} were refused by Postgres and set aside.")
+    typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
     typer.echo(table(shown["partitions"], ("name", "rows", "bytes")))
-    typer.echo(f"Rows are kept from {view.kept_from:%Y-%m-%d} on." if view.kept_from else "No month was dropped yet.")
+    typer.echo(
+        f"Rows are kept since {view.kept_from:%Y-%m-%d}." if view.kept_from else "No month has been dropped yet."
+    )
 
 
 def _day(option: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise invalid(option, f"{option} is a day as 2027-01-31.") from None
+        raise invalid(option, f"{option} must be a date, e.g. 2027-01-31.") from None

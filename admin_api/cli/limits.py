@@ -28,14 +28,12 @@ def _or(words: Sequence[str]) -> str:
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
 Level = Annotated[str | None, typer.Option("--level", help=_or(LEVELS))]
-Target = Annotated[
-    str | None, typer.Option("--id", help="What it hangs on: id of the key, subscription, user or team.")
-]
-Team = Annotated[str | None, typer.Option("--team", help="Level user: the user inside this team.")]
+Target = Annotated[str | None, typer.Option("--id", help="Id of the key, subscription, user or team it applies to.")]
+Team = Annotated[str | None, typer.Option("--team", help="At level user: the user within this team.")]
 
 
 class UnlimitedView(View):
-    """What `limits set --amount unlimited` tells: the row is gone."""
+    """The result of `limits set --amount unlimited`: there is no limit any more."""
 
     id: None = None
     amount: Literal["unlimited"] = "unlimited"
@@ -46,18 +44,18 @@ def set_(
     level: Annotated[str, typer.Option(help=_or(LEVELS))],
     target: Annotated[str, typer.Option("--id", help="Id of the key, subscription, user or team.")],
     kind: Annotated[str, typer.Option(help=_or(KINDS))],
-    amount: Annotated[str, typer.Option(help="A number (kind cost: USD, as 0.45) or 'unlimited'.")],
-    model: Annotated[str | None, typer.Option(help="Level key_model: name of the model.")] = None,
+    amount: Annotated[str, typer.Option(help="A number (for kind cost in USD, e.g. 0.45) or 'unlimited'.")],
+    model: Annotated[str | None, typer.Option(help="At level key_model: name of the model.")] = None,
     team: Team = None,
     window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
-    burst: Annotated[str, typer.Option(help="Kinds rpm and tpm: how many minutes' worth a full bucket holds.")] = "1",
+    burst: Annotated[str, typer.Option(help="For kinds rpm and tpm: size of the bucket, in minutes.")] = "1",
     reserve: Annotated[str, typer.Option(help="expected or maximum.")] = "expected",
-    shadow: Annotated[bool, typer.Option("--shadow", help="Only counts and reports, refuses nothing.")] = False,
-    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")] = None,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Only count and report; never reject a call.")] = False,
+    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Set a limit, or change the one of its kind; 'unlimited' removes it."""
+    """Create or change a limit; 'unlimited' removes it."""
     input_ = limits.LimitInput(
         kind=kind,
         amount=parse_amount(check_kind(kind), amount),
@@ -75,9 +73,9 @@ def set_(
         show(UnlimitedView(), as_json=as_json, sentence=f"{kind} is unlimited at this {level}.")
         return
     view = LimitView.of(row)
-    reported = f"{view.amount_usd} USD" if view.amount_usd else str(view.amount)
-    per = f" a {view.window}" if view.window else ""
-    show(view, as_json=as_json, sentence=f"Limit {row.id}: {reported} {kind}{per} at {level} {target}.")
+    amount_text = f"{view.amount_usd} USD" if view.amount_usd else str(view.amount)
+    per = f" per {view.window}" if view.window else ""
+    show(view, as_json=as_json, sentence=f"Limit {row.id}: {amount_text} {kind}{per} at {level} {target}.")
 
 
 @app.command("list")
@@ -90,7 +88,7 @@ def list_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show limits."""
+    """List limits."""
     page = act(
         lambda pool: limits.list_limits(
             pool, operator(), level=level, target=target, user=user, team=team, limit=limit, cursor=cursor
@@ -116,7 +114,7 @@ def explain(
     tokens: Annotated[int, typer.Option(help="Tokens of the call, prompt and completion together.")] = 0,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell what would happen to such a call now and why; takes nothing."""
+    """Show whether a call would be admitted now, and why. Counts nothing against the limits."""
     settings = CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
@@ -124,14 +122,14 @@ def explain(
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
             return await explanations.explain_limits(pool, counters, operator(), key_id=key, model=model, tokens=tokens)
 
-    reported = act(work, settings)
+    explanation = act(work, settings)
     if as_json:
-        typer.echo(ExplanationView.model_validate(reported).model_dump_json())
+        typer.echo(ExplanationView.model_validate(explanation).model_dump_json())
         return
-    typer.echo("It would be let in." if reported.allowed else f"{reported.code}: {reported.message}")
+    typer.echo("The call would be admitted." if explanation.allowed else f"{explanation.code}: {explanation.message}")
     columns = ("level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse")
-    if reported.limits:
-        typer.echo(table(reported.limits, columns))
+    if explanation.limits:
+        typer.echo(table(explanation.limits, columns))
 
 
 @app.command()
@@ -139,7 +137,7 @@ def repair(
     account: Annotated[int | None, typer.Option(help="Id of one account; without it, all of them.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Have counters made anew from the ledger by the next call; tells how far they were apart."""
+    """Rebuild counters from the ledger at the next call. Shows the difference between the two."""
     settings = CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
@@ -148,23 +146,23 @@ def repair(
             return await explanations.repair_limits(pool, counters, operator(), account_id=account)
 
     view = RepairView(drifted=[DriftView.model_validate(drift) for drift in act(work, settings)])
-    show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters were apart from the ledger; all are made anew.")
+    show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters differed from the ledger; all will be rebuilt.")
 
 
 @app.command()
 def boost(
-    limit: Annotated[int, typer.Argument(metavar="ID", help="Id of a lasting limit.")],
-    amount: Annotated[int, typer.Option(help="A count; for kind cost nano-USD.")],
-    expires_at: Annotated[str, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")],
+    limit: Annotated[int, typer.Argument(metavar="ID", help="Id of a permanent limit.")],
+    amount: Annotated[int, typer.Option(help="A number; for kind cost in nano-USD.")],
+    expires_at: Annotated[str, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Give a limit another amount for a while; the lasting one comes back by itself."""
+    """Replace a limit by a temporary one; the permanent one applies again when that expires."""
     ends = parse_moment("expires_at", expires_at)
     if ends is None:
-        raise invalid("expires_at", "A boost has an end.")
+        raise invalid("expires_at", "A boost must have an expiry time.")
     row = act(lambda pool: limits.boost_limit(pool, operator(), limit, amount=amount, expires_at=ends, reason=reason))
-    sentence = f"Limit {row.id} of {row.amount} stands in for limit {limit} until {ends.isoformat()}."
+    sentence = f"Limit {row.id} of {row.amount} replaces limit {limit} until {ends.isoformat()}."
     show(LimitView.of(row), as_json=as_json, sentence=sentence)
 
 
@@ -172,28 +170,28 @@ def boost(
 def set_many(
     level: Annotated[str, typer.Option(help="user, team, subscription or key.")],
     kind: Annotated[str, typer.Option(help=_or(KINDS))],
-    amount: Annotated[str, typer.Option(help="A number (kind cost: USD, as 0.45) or 'unlimited'.")],
+    amount: Annotated[str, typer.Option(help="A number (for kind cost in USD, e.g. 0.45) or 'unlimited'.")],
     window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
-    user: Annotated[list[str] | None, typer.Option(help="Only this user's; may be repeated.")] = None,
-    team: Annotated[str | None, typer.Option(help="Only this team's; at level user, its members.")] = None,
-    model: Annotated[str | None, typer.Option(help="Levels subscription and key: only of this model.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only of this user; may be repeated.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only of this team; at level user: its members.")] = None,
+    model: Annotated[str | None, typer.Option(help="At levels subscription and key: only of this model.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
-    token: Annotated[str | None, typer.Option(help="Of the preview that shall be done.")] = None,
+    token: Annotated[str | None, typer.Option(help="Token of the preview to apply.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show what one limit on many targets would change; with the preview's --token, do exactly that."""
+    """Preview one limit on many targets; with the --token of the preview, apply exactly that."""
     input_ = limits.LimitInput(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
     filter_ = bulk.Filter(level=level, users=user or None, team=team, model=model)
     if token is None:
         preview = act(lambda pool: bulk.preview_limits(pool, operator(), filter_, input_))
-        reported = f"{len(preview.targets)} would change. To do it, add: --token {preview.token}"
+        summary = f"{len(preview.targets)} would change. To apply it, add: --token {preview.token}"
     else:
         preview = act(lambda pool: bulk.apply_limits(pool, operator(), filter_, input_, token))
-        reported = f"{len(preview.targets)} changed."
+        summary = f"{len(preview.targets)} changed."
     view = PreviewView.of(preview)
     if as_json:
         typer.echo(view.model_dump_json())
         return
     if view.rows:
         typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount", "boost_amount")))
-    typer.echo(reported)
+    typer.echo(summary)

@@ -11,26 +11,26 @@ from admin_api.schemas.models import ModelView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import LiteLLMSettings
 
-app = typer.Typer(no_args_is_help=True, help="Models as LiteLLM serves them.")
+app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
 
 
 @app.command()
 def sync(
     accept_missing: Annotated[
-        bool, typer.Option("--accept-missing", help="Unlist models even if half of them are gone.")
+        bool, typer.Option("--accept-missing", help="Unlist missing models even if half of them are missing.")
     ] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Read LiteLLM's list of models and prices. Exit code 1 if something was not done."""
+    """Read models and prices from LiteLLM. Exit code 1 if a part of it failed."""
     settings = LiteLLMSettings.from_env()
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     report = act(lambda pool: sync_models(pool, operator(), litellm, accept_missing=accept_missing), settings)
     if report is None:
         raise RuntimeError("a sync that waits always ends with a report")
     changes = ("added", "changed", "returned", "unlisted", "priced", "without_price", "skipped")
-    reported = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
+    counts = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
     view = SyncReportView.model_validate(report)
-    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(reported) or 'nothing changed'}.")
+    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(counts) or 'nothing changed'}.")
     if report.problem:
         typer.echo(f"litemaas: {report.problem}", err=True)
         raise typer.Exit(1)
@@ -38,7 +38,7 @@ def sync(
 
 @app.command("list")
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show models, hidden and disabled ones too."""
+    """List models, including hidden and disabled ones."""
     page = act(lambda pool: models.list_models(pool, operator(), limit=limit, cursor=cursor))
     view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
     columns = ("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
@@ -48,13 +48,13 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 @app.command()
 def update(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
-    restricted: Annotated[bool | None, typer.Option(help="Subscriptions wait for an admin.")] = None,
-    hidden: Annotated[bool | None, typer.Option(help="Not shown to users.")] = None,
+    restricted: Annotated[bool | None, typer.Option(help="Whether subscriptions need an admin's approval.")] = None,
+    hidden: Annotated[bool | None, typer.Option(help="Whether users see it.")] = None,
     enabled: Annotated[bool | None, typer.Option(help="Whether it may be called at all.")] = None,
-    description: Annotated[str | None, typer.Option(help="As shown to users; empty removes it.")] = None,
+    description: Annotated[str | None, typer.Option(help="Description for users; empty removes it.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Decide about a model; no sync changes these."""
+    """Change a model's settings. Model syncs leave them as they are."""
     offered = act(
         lambda pool: models.update_model(
             pool, operator(), model, restricted=restricted, hidden=hidden, enabled=enabled, description=description

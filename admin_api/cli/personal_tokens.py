@@ -10,19 +10,23 @@ from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalToke
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import KeySettings
 
-app = typer.Typer(no_args_is_help=True, help="Personal access tokens: logins of machines to the admin API.")
+app = typer.Typer(no_args_is_help=True, help="Personal access tokens: for programs that call the admin API.")
 User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
 
 
 @app.command()
 def create(
     user: User,
-    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
-    role: Annotated[str | None, typer.Option(help="admin, admin-readonly or user; the user's if left out.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z; in 90 days.")] = None,
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
+    role: Annotated[
+        str | None, typer.Option(help="admin, admin-readonly or user; the user's role if left out.")
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z; in 90 days if left out.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Make a token and show it, this once."""
+    """Create a token and show it once."""
     settings = KeySettings.from_env()
     moment = parse_moment("expires_at", expires_at)
     made = act(
@@ -37,7 +41,7 @@ def create(
 
 @app.command("list")
 def list_(user: User, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show a user's tokens, revoked ones too; never the tokens themselves."""
+    """List a user's tokens, including revoked ones. Their secrets are never shown."""
     page = act(lambda pool: personal_tokens.list_tokens(pool, operator(), user=user, limit=limit, cursor=cursor))
     columns = ("id", "name", "role", "last_four", "expires_at", "revoked_at", "last_used_at")
     show_page(PageView[PersonalTokenView].model_validate(page), as_json=as_json, columns=columns)
@@ -47,6 +51,6 @@ def list_(user: User, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJ
 def revoke(
     token: Annotated[int, typer.Argument(metavar="ID", help="Id of the token.")], user: User, as_json: AsJSON = False
 ) -> None:
-    """End a token for good, from the next call on."""
+    """Revoke a token for good. It takes effect with the next call."""
     row = act(lambda pool: personal_tokens.revoke_token(pool, operator(), token, user=user))
     show(PersonalTokenView.model_validate(row), as_json=as_json, sentence=f"Token {row.id} is revoked.")

@@ -11,9 +11,9 @@ from admin_api.schemas.models import PriceView
 from admin_api.schemas.shapes import PageView
 from gateway.domain.prices import PRICE_UNITS
 
-app = typer.Typer(no_args_is_help=True, help="What models cost.")
+app = typer.Typer(no_args_is_help=True, help="Prices of models.")
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]
-USD = Annotated[str | None, typer.Option(help="USD for one, as 0.0000025.")]
+USD = Annotated[str | None, typer.Option(help="USD per unit, e.g. 0.0000025.")]
 
 
 @app.command("set")
@@ -31,9 +31,9 @@ def set_(
     query: USD = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Set a model's price: a new version, in force at once. A unit left out is not known from then on."""
-    reported = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
-    given = {unit: text for unit, text in zip(PRICE_UNITS, reported, strict=True) if text is not None}
+    """Set a model's price: a new version that is in force at once. Units left out have no price in it."""
+    options = (input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query)
+    given = {unit: text for unit, text in zip(PRICE_UNITS, options, strict=True) if text is not None}
     units = {unit: parse_decimal(unit, text) for unit, text in given.items()}
     version = act(lambda pool: models.set_price(pool, operator(), model, units))
     show(PriceView.of(version), as_json=as_json, sentence=f"Price {version.price.id} of {model} is in force.")
@@ -41,7 +41,7 @@ def set_(
 
 @app.command("list")
 def list_(model: ModelOption, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show all versions of a model's price, newest first."""
+    """List all versions of a model's price, newest first."""
     page = act(lambda pool: models.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
     view = PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
     show_page(view, as_json=as_json, columns=("id", "effective_at", "source", "input", "output", "cached_input"))

@@ -1,4 +1,4 @@
-"""The commands that run a program or prepare its database: gateway, admin-api, migrate."""
+"""The commands that run a program, prepare its database or check its health: gateway, admin-api, migrate, health."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 import typer
 
 NAMES: Final = ("migrate", "gateway", "admin-api", "health")
-# The gateway is started by name: nothing of it is imported here.
+# Uvicorn imports the programs by name, so the CLI does not import them.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
-# Where prometheus-client, in each worker, looks for the folder in which their counts meet.
+# The folder prometheus-client uses to add up the metrics of all workers.
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -22,7 +22,7 @@ Port = Annotated[int, typer.Option(help="Port to listen on.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Registers them."""
+    """Registers these commands."""
     app.command("migrate")(migrate)
     app.command("gateway")(gateway)
     app.command("admin-api")(admin_api)
@@ -33,7 +33,7 @@ def migrate(
     phase: Annotated[str | None, typer.Option(help="Only 'pre' or only 'post' migrations.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")] = False,
 ) -> None:
-    """Bring the database's schema up to date, as LITEMAAS_OWNER_DATABASE_URL."""
+    """Bring the database schema up to date. Uses LITEMAAS_OWNER_DATABASE_URL."""
     import asyncio
 
     from admin_api.settings import DatabaseSettings, SettingsError
@@ -44,9 +44,9 @@ def migrate(
     settings = DatabaseSettings.from_env()
     owner = settings.owner_database_url
     if owner is None:
-        raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set; migrations need the owner's role.")
+        raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Migrations need the owner role.")
     if phase not in (None, "pre", "post"):
-        raise MigrationError("--phase is pre or post.")
+        raise MigrationError("--phase must be pre or post.")
 
     async def run() -> list[str]:
         connection = await connect(owner.get_secret_value(), ca_file=settings.database_ca_file, name="litemaas-migrate")
@@ -65,24 +65,24 @@ def migrate(
 def gateway(
     host: Host = "0.0.0.0",
     port: Port = 4000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes that share the port.")] = 1,
 ) -> None:
-    """Run the gateway: the address applications call."""
+    """Run the gateway, which applications call."""
     if workers == 1:
         _serve(GATEWAY, host=host, port=port)
         return
     from uvicorn.importer import import_from_string
 
     with _shared_metrics():
-        # A worker that can not start is started again and again; so what is wrong with the settings is said here.
+        # Uvicorn restarts a worker that cannot start forever, so settings are checked once before it.
         import_from_string(GATEWAY)()
         _serve(GATEWAY, host=host, port=port, workers=workers)
 
 
 @contextmanager
 def _shared_metrics() -> Iterator[None]:
-    """Gives workers that are started within it one folder for their metrics, with nothing of an earlier run in it."""
-    environment = os.environ  # noqa: TID251  not a setting: it is how prometheus-client is told, here and in workers
+    """Provides one empty metrics folder for all workers that are started in the block."""
+    environment = os.environ  # noqa: TID251  not a setting: prometheus-client reads it, here and in workers
     if folder := environment.get(METRICS_FOLDER):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for left in Path(folder).glob("*.db"):
@@ -98,13 +98,13 @@ def admin_api(host: Host = "0.0.0.0", port: Port = 8081) -> None:
     """Run the admin API."""
     from admin_api.settings import Settings
 
-    # What is wrong is said here, in one message, rather than out of the server's depths.
+    # Checks the settings first: one message instead of a traceback from the server.
     Settings.from_env()
     _serve(ADMIN_API, host=host, port=port)
 
 
 def health(port: Port = 4000) -> None:
-    """Exit code 0 if the program on this port of this machine answers: for containers, that have no curl."""
+    """Exit code 0 if a program on this port of this machine is healthy. For containers, which have no curl."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
@@ -112,7 +112,7 @@ def health(port: Port = 4000) -> None:
         connection.request("GET", "/health/live")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as exc:
-        typer.echo(f"litemaas: nobody answers on port {port} ({type(exc).__name__}).", err=True)
+        typer.echo(f"litemaas: no answer on port {port} ({type(exc).__name__}).", err=True)
         raise typer.Exit(1) from None
     finally:
         connection.close()
@@ -135,7 +135,7 @@ def _serve(factory: str, **options: Any) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
-        # The gateway reads X-Forwarded-For itself, and only from proxies it was told of.
+        # The gateway reads X-Forwarded-For itself, and only from configured proxies.
         proxy_headers=False,
         timeout_graceful_shutdown=ProgramSettings.from_env().shutdown_grace_s,
         **options,

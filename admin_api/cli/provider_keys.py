@@ -13,15 +13,15 @@ from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import SecretSettings
 
-app = typer.Typer(no_args_is_help=True, help="Keys of providers, kept sealed for LiteLLM.")
-Name = Annotated[str, typer.Argument(help="Name, as OPENAI.")]
-# What the program that is started must not see: it needs the keys, not what opens them.
+app = typer.Typer(no_args_is_help=True, help="API keys of providers, stored encrypted for LiteLLM.")
+Name = Annotated[str, typer.Argument(help="Name, e.g. OPENAI.")]
+# Variables hidden from the started program: it needs the provider keys, not the secrets that decrypt them.
 OURS: Final = "LITEMAAS_"
 
 
 @app.command("list")
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show them; never the keys."""
+    """List provider keys. The keys themselves are never shown."""
     page = act(lambda pool: provider_keys.list_provider_keys(pool, operator(), limit=limit, cursor=cursor))
     rows = [ProviderKeyView.of(row) for row in page.rows]
     view = PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
@@ -31,10 +31,10 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 @app.command()
 def put(
     name: Name,
-    provider: Annotated[str, typer.Option(help="Whose key it is, as openai.")],
+    provider: Annotated[str, typer.Option(help="The provider, e.g. openai.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Keep a key, or another value for it. It is asked for, or read from standard input: others see arguments."""
+    """Store a key or change it. The key is read from a prompt or standard input: arguments are visible to others."""
     settings = SecretSettings.from_env()
     value = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else _first_line(sys.stdin.read())
     done = act(
@@ -44,36 +44,36 @@ def put(
         settings,
     )
     view = ProviderKeyView.of(done.row)
-    sentence = f"{view.name} is kept. Write 'api_key: {view.reference}' in LiteLLM's configuration, and restart it."
+    sentence = f"{view.name} is stored. Write 'api_key: {view.reference}' in LiteLLM's configuration, and restart it."
     show(view, as_json=as_json, sentence=sentence)
 
 
 @app.command()
 def delete(name: Name) -> None:
-    """Forget a key; LiteLLM goes on with it until its next start."""
+    """Delete a key. LiteLLM uses it until its next start."""
     act(lambda pool: provider_keys.delete_provider_key(pool, operator(), name))
-    typer.echo(f"{name} is forgotten.")
+    typer.echo(f"{name} is deleted.")
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})
 def exec_(
     command: Annotated[list[str], typer.Argument(metavar="-- PROGRAM ARGUMENTS…", help="What to run.")],
 ) -> None:
-    """Run a program, as LiteLLM, with the keys in its environment: PROVIDER_KEY_<name> each, and nothing of ours.
+    """Run a program, e.g. LiteLLM, with each key as PROVIDER_KEY_<name> in its environment and no LITEMAAS_ variables.
 
-    The program takes the place of this one, so it gets all signals. If a key does not open, nothing is started.
+    The program replaces this process, so it receives all signals. If a key cannot be decrypted, nothing is started.
     """
     settings = SecretSettings.from_env()
     opened = act(lambda pool: provider_keys.open_provider_keys(pool, operator(), settings.encryption_keys), settings)
-    # Not a setting: what is handed on to the other program. Settings are read in whatever case they are written.
-    around = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}  # noqa: TID251
+    # Not a setting: the other program's environment. Names of settings are not case-sensitive.
+    inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}  # noqa: TID251
     typer.echo(f"litemaas: {len(opened)} provider keys for {command[0]}: {', '.join(opened) or 'none'}.", err=True)
     try:
-        os.execvpe(command[0], command, around | opened)  # noqa: S606  that is what it is for
+        os.execvpe(command[0], command, inherited | opened)  # noqa: S606  the purpose of the command
     except OSError as exc:
-        raise invalid("program", f"'{command[0]}' can not be run: {exc.strerror}.") from None
+        raise invalid("program", f"'{command[0]}' cannot be run: {exc.strerror}.") from None
 
 
 def _first_line(text: str) -> str:
-    """Without the end of its line; more lines are for the operation to refuse."""
+    """The text without its last line end. More than one line is an error that the operation reports."""
     return text.removesuffix("\n").removesuffix("\r")

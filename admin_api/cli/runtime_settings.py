@@ -9,24 +9,24 @@ from admin_api.cli.session import AsJSON, act, operator
 from admin_api.operations import runtime_settings
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
 
-app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; when people are told.")
+app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; alert thresholds.")
 
 
 @app.command("show")
 def show_(as_json: AsJSON = False) -> None:
-    """Show all of them."""
-    _tell(act(lambda pool: runtime_settings.show_settings(pool, operator())), as_json=as_json)
+    """Show all settings."""
+    _show(act(lambda pool: runtime_settings.show_settings(pool, operator())), as_json=as_json)
 
 
 @app.command("set")
 def set_(
-    name: Annotated[str, typer.Argument(help="As `settings show` names it.")],
-    value: Annotated[str, typer.Argument(help="A number, numbers with commas between, or `none`.")],
+    name: Annotated[str, typer.Argument(help="Name, as in `settings show`.")],
+    value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, or `none`.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Set one of them; keys and subscriptions there are stay as they are."""
+    """Change a setting. Existing keys and subscriptions stay as they are."""
     given = _parse_list(value) if name == "alert_thresholds" else _parse(value)
-    _tell(act(lambda pool: runtime_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+    _show(act(lambda pool: runtime_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
 
 
 def _parse_list(value: str) -> list[Any]:
@@ -37,11 +37,11 @@ def _parse(value: str) -> Any:
     try:
         return None if value == "none" else json.loads(value)
     except (ValueError, RecursionError):
-        # What is wrong with it, the operation says.
+        # The operation reports what is wrong with it.
         return value
 
 
-def _tell(settings: runtime_settings.RuntimeSettings, *, as_json: bool) -> None:
+def _show(settings: runtime_settings.RuntimeSettings, *, as_json: bool) -> None:
     view = RuntimeSettingsView.of(settings)
     if as_json:
         typer.echo(view.model_dump_json())

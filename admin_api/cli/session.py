@@ -1,4 +1,4 @@
-"""What every command does: settings, a connection to Postgres, one operation, its result on stdout."""
+"""Steps shared by all commands: read settings, connect to Postgres, run one operation, print its result."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AsJSON = Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")]
-PageSize = Annotated[int, typer.Option("--limit", help="Most rows shown.")]
-Cursor = Annotated[str | None, typer.Option("--cursor", help="next_cursor of the page before.")]
+PageSize = Annotated[int, typer.Option("--limit", help="Maximum number of rows shown.")]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="next_cursor of the previous page.")]
 
 
 def operator() -> Actor:
-    """Whoever has a shell here is an admin; the audit log names his account on this machine."""
+    """The actor of CLI commands: an admin, named in the audit log after the operating system user."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -36,7 +36,7 @@ def operator() -> Actor:
 
 
 def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | None = None) -> T:
-    """Runs one operation on a pool of one connection; errors go on to `main`."""
+    """Runs one operation on a pool of one connection. Errors are raised to `main`."""
     database = settings or DatabaseSettings.from_env()
 
     async def run() -> T:
@@ -51,12 +51,12 @@ def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | Non
 
 
 def show(view: "BaseModel", *, as_json: bool, sentence: str) -> None:
-    """One thing: as JSON, or said in a sentence."""
+    """Prints one object, as JSON or as a sentence."""
     typer.echo(view.model_dump_json() if as_json else sentence)
 
 
 def show_page(view: "BaseModel", *, as_json: bool, columns: Sequence[str]) -> None:
-    """A list: as JSON, or as a table of these columns."""
+    """Prints a page of a list, as JSON or as a table with these columns."""
     if as_json:
         typer.echo(view.model_dump_json())
         return
@@ -67,7 +67,7 @@ def show_page(view: "BaseModel", *, as_json: bool, columns: Sequence[str]) -> No
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Columns as wide as they need to be; nothing is shown as `-`."""
+    """A text table with columns as wide as their longest cell. Empty cells are shown as `-`."""
     lines = [list(columns), *([_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join(
@@ -76,7 +76,8 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
 
 
 def parse_moment(option: str, text: str | None) -> datetime | None:
-    """An ISO time with its zone; raises GatewayError `validation_failed`, also for one that UTC has no year for."""
+    """An ISO 8601 time, in UTC if it has a time zone. Raises GatewayError `validation_failed`, also for a time outside
+    the years 1 to 9999 in UTC."""
     if text is None:
         return None
     try:
@@ -84,7 +85,7 @@ def parse_moment(option: str, text: str | None) -> datetime | None:
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise invalid(option, f"{option} is a time as 2027-01-31T12:00:00Z.") from None
+        raise invalid(option, f"{option} must be a time, e.g. 2027-01-31T12:00:00Z.") from None
     return moment
 
 

@@ -10,11 +10,11 @@ from admin_api.schemas.shapes import PageView
 from admin_api.schemas.subscriptions import SubscriptionView
 from gateway.domain.subscriptions import Action
 
-app = typer.Typer(no_args_is_help=True, help="Who may use which model.")
+app = typer.Typer(no_args_is_help=True, help="Subscriptions: which accounts may use which models.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 SubscriptionID = Annotated[int, typer.Argument(metavar="ID", help="Id of the subscription.")]
-Reason = Annotated[str | None, typer.Option(help="Why; the user will read it.")]
+Reason = Annotated[str | None, typer.Option(help="The reason, shown to the user.")]
 
 
 @app.command()
@@ -22,7 +22,7 @@ def create(
     model: Annotated[str, typer.Option(help="Name of the model.")],
     user: User = None,
     team: Team = None,
-    expires_at: Annotated[str | None, typer.Option(help="When it ends, as 2027-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Subscribe a user or a team to a model."""
@@ -40,12 +40,12 @@ def create(
 def list_(
     user: User = None,
     team: Team = None,
-    status: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only subscriptions with this status.")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show subscriptions."""
+    """List subscriptions."""
     page = act(
         lambda pool: subscriptions.list_subscriptions(
             pool, operator(), user=user, team=team, status=status, limit=limit, cursor=cursor
@@ -57,37 +57,37 @@ def list_(
 
 @app.command()
 def approve(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Let a pending one begin."""
+    """Approve a pending subscription."""
     _change(subscription, "approve", reason, as_json=as_json)
 
 
 @app.command()
 def deny(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Refuse a pending one; needs a reason."""
+    """Deny a pending subscription. Needs a reason."""
     _change(subscription, "deny", reason, as_json=as_json)
 
 
 @app.command()
 def request_review(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Ask again for a denied one."""
+    """Request another review of a denied subscription."""
     _change(subscription, "request_review", reason, as_json=as_json)
 
 
 @app.command()
 def suspend(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Stop an active one; needs a reason."""
+    """Suspend an active subscription. Needs a reason."""
     _change(subscription, "suspend", reason, as_json=as_json)
 
 
 @app.command()
 def reactivate(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Let a suspended one go on."""
+    """Reactivate a suspended subscription."""
     _change(subscription, "reactivate", reason, as_json=as_json)
 
 
 @app.command()
 def cancel(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """End one on its owner's behalf."""
+    """Cancel a subscription on behalf of its owner."""
     _change(subscription, "cancel", reason, as_json=as_json)
 
 

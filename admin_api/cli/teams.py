@@ -20,14 +20,14 @@ def create(
     timezone: Annotated[str, typer.Option(help="IANA time zone of its windows.")] = "UTC",
     as_json: AsJSON = False,
 ) -> None:
-    """Make a team."""
+    """Create a team."""
     team = act(lambda pool: teams.create_team(pool, operator(), name=name, time_zone=timezone))
     show(TeamView.model_validate(team), as_json=as_json, sentence=f"Team {team.id}: {team.name} ({team.time_zone}).")
 
 
 @app.command("list")
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show teams."""
+    """List teams."""
     page = act(lambda pool: teams.list_teams(pool, operator(), limit=limit, cursor=cursor))
     columns = ("id", "name", "time_zone", "status")
     show_page(PageView[TeamView].model_validate(page), as_json=as_json, columns=columns)
@@ -40,16 +40,16 @@ def add_member(
     role: Annotated[str, typer.Option(help="owner or member.")] = "member",
     as_json: AsJSON = False,
 ) -> None:
-    """Put a user into a team."""
+    """Add a user to a team."""
     member = act(lambda pool: teams.add_member(pool, operator(), team, user=user, role=role))
     show(MemberView.model_validate(member), as_json=as_json, sentence=f"{member.email} is {member.role} of {team}.")
 
 
 @app.command()
 def remove_member(team: Team, user: UserOption) -> None:
-    """Take a user out of a team; his keys in it are revoked."""
+    """Remove a user from a team and revoke their keys in it."""
     revoked = act(lambda pool: teams.remove_member(pool, operator(), team, user=user))
-    typer.echo(f"{user} is out of {team}; {len(revoked)} keys revoked.")
+    typer.echo(f"{user} is removed from {team}; {len(revoked)} keys revoked.")
 
 
 @app.command()
@@ -59,7 +59,7 @@ def set_role(
     role: Annotated[str, typer.Option(help="owner or member.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Make a member an owner, or an owner a member."""
+    """Change the role of a member."""
     member = act(lambda pool: teams.update_member(pool, operator(), team, user=user, role=role))
     show(MemberView.model_validate(member), as_json=as_json, sentence=f"{member.email} is {member.role} of {team}.")
 
@@ -72,7 +72,7 @@ def update(
     status: Annotated[str | None, typer.Option(help="active or suspended.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Change a team."""
+    """Change the name, time zone or status of a team."""
     change = teams.TeamChange(name=name, time_zone=timezone, status=status)
     row, _ = act(lambda pool: teams.update_team(pool, operator(), team, change))
     sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."

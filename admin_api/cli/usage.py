@@ -22,7 +22,7 @@ from admin_api.schemas.usage_reports import (
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-app = typer.Typer(no_args_is_help=True, help="What was used.")
+app = typer.Typer(no_args_is_help=True, help="Usage reports and exports.")
 COLUMNS = (
     "started_at",
     "model_asked",
@@ -37,7 +37,7 @@ COLUMNS = (
 
 @app.callback()
 def group() -> None:
-    """What was used."""
+    """Usage reports and exports."""
 
 
 @app.command("show")
@@ -47,19 +47,19 @@ def show_(
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show calls, newest first, and the totals of all of them."""
+    """List calls, newest first, with the totals of all calls."""
     view = UsageView.of(act(lambda pool: calls.show_usage(pool, operator(), key_id=key, limit=limit, cursor=cursor)))
     show_page(view, as_json=as_json, columns=COLUMNS)
     if not as_json:
         totals = view.totals
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens"
-        typer.echo(f"In all: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
+        typer.echo(f"Total: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
 
 
 SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
-Since = Annotated[str | None, typer.Option(help="From then on, as 2027-01-31T00:00:00Z; 30 days, if left out.")]
-Until = Annotated[str | None, typer.Option(help="Before then; now, if left out.")]
-Zone = Annotated[str | None, typer.Option("--time-zone", help="IANA name; of the account, if left out.")]
+Since = Annotated[str | None, typer.Option(help="Start, e.g. 2027-01-31T00:00:00Z; 30 days ago if left out.")]
+Until = Annotated[str | None, typer.Option(help="End, exclusive; now if left out.")]
+Zone = Annotated[str | None, typer.Option("--time-zone", help="IANA name; the account's if left out.")]
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 Key = Annotated[int | None, typer.Option("--key", help="Id of a key.")]
@@ -96,7 +96,7 @@ def _filter(
 
 
 def _filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `_filter`, from which its parameter `wish` is made."""
+    """Adds the options of `_filter` to a command, which receives them as its parameter `query`."""
     filters = signature(_filter).parameters
     own = [p for p in signature(command).parameters.values() if p.name != "query"]
 
@@ -104,7 +104,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
         command(query=_filter(**{name: given.pop(name) for name in filters}), **given)
 
     kinds = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *filters.values())]
-    run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # as typer reads it
+    run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # typer reads it
     run.__doc__ = command.__doc__
     return run
 
@@ -112,7 +112,7 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
 @app.command("summary")
 @_filtered
 def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
-    """All of it in one."""
+    """Show the totals of the period."""
     view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
     _show(view.model_dump_json(), [view.model_dump(mode="json")], SUMS, as_json=as_json)
 
@@ -124,7 +124,7 @@ def series(
     step: Annotated[str, typer.Option(help="hour, day, week or month.")] = "day",
     as_json: AsJSON = False,
 ) -> None:
-    """The same by hours, days, weeks or months."""
+    """Show the totals of each hour, day, week or month."""
     view = UsageSeriesView.of(act(lambda pool: reports.read_series(pool, operator(), query, step=step)))
     points = [point.model_dump(mode="json") for point in view.points]
     _show(view.model_dump_json(), points, ("start", *SUMS), as_json=as_json)
@@ -135,11 +135,11 @@ def series(
 def breakdown(
     query: UsageFilter,
     by: Annotated[str, typer.Argument(help="model, provider, key, user, account, team, ending or error_class.")],
-    order: Annotated[str, typer.Option(help="Greatest first, by cost, calls or tokens.")] = "cost",
+    order: Annotated[str, typer.Option(help="cost, calls or tokens; the largest first.")] = "cost",
     limit: PageSize = 100,
     as_json: AsJSON = False,
 ) -> None:
-    """The same by one thing or another."""
+    """Show the totals of each model, provider, key, user, account, team, ending or error class."""
     found = act(lambda pool: reports.break_down(pool, operator(), query, by=by, order=order, limit=limit))
     view = UsageBreakdownView.of(found)
     rows = [group.model_dump(mode="json") for group in view.groups]
@@ -154,12 +154,12 @@ def percentiles(
     by: Annotated[str | None, typer.Option(help="model, provider, key, user, account, team, ending …")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Percentiles of latency, in ms, within 5 %."""
+    """Show percentiles of latency in milliseconds, accurate to 5 %."""
     view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), query, by=by)))
     rows = [
-        {"name": row.name or row.id or "all", "of": of} | reported.model_dump(mode="json")
+        {"name": row.name or row.id or "all", "of": of} | latency.model_dump(mode="json")
         for row in view.rows
-        for of, reported in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
+        for of, latency in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
     ]
     _show(view.model_dump_json(), rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
 
@@ -169,9 +169,9 @@ def percentiles(
 def export(
     query: UsageFilter,
     file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",
-    detail: Annotated[str, typer.Option(help="days: sums by UTC day; calls: single calls.")] = "days",
+    detail: Annotated[str, typer.Option(help="days: sums per UTC day; calls: single calls.")] = "days",
 ) -> None:
-    """Write a file to stdout, of any size."""
+    """Export usage to stdout, in any amount."""
 
     async def write(pool: "Pool") -> None:
         found = await exports.export_usage(pool, operator(), query, file_format=file_format, detail=detail)

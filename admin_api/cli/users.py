@@ -17,13 +17,13 @@ Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
 @app.command()
 def create(
     email: Annotated[str, typer.Option(help="E-mail address.")],
-    name: Annotated[str, typer.Option(help="As shown to people.")] = "",
+    name: Annotated[str, typer.Option(help="Display name.")] = "",
     role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "user",
     timezone: Annotated[str, typer.Option(help="IANA time zone of the personal account's windows.")] = "UTC",
     locale: Annotated[str | None, typer.Option(help="Language of e-mails and pages: en, es or fr.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Make a user and the personal account."""
+    """Create a user with their personal account."""
     user = act(
         lambda pool: users.create_user(
             pool, operator(), email=email, name=name, role=role, time_zone=timezone, locale=locale
@@ -34,7 +34,7 @@ def create(
 
 @app.command("list")
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show users."""
+    """List users."""
     page = act(lambda pool: users.list_users(pool, operator(), limit=limit, cursor=cursor))
     view = PageView[UserView].model_validate(page)
     show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "account_id"))
@@ -46,28 +46,28 @@ def promote(
     role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "admin",
     as_json: AsJSON = False,
 ) -> None:
-    """Give a user another role."""
+    """Change a user's role."""
     changed = act(lambda pool: users.update_user(pool, operator(), user, role=role))
-    show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is {changed.role} now.")
+    show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is now {changed.role}.")
 
 
 @app.command()
 def deactivate(user: Email, as_json: AsJSON = False) -> None:
-    """Stop a user and all his keys."""
+    """Deactivate a user and all their keys."""
     changed = act(lambda pool: users.update_user(pool, operator(), user, status="deactivated"))
     show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is deactivated.")
 
 
 @app.command()
 def activate(user: Email, as_json: AsJSON = False) -> None:
-    """Let a deactivated user back in."""
+    """Activate a deactivated user again."""
     changed = act(lambda pool: users.update_user(pool, operator(), user, status="active"))
     show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is active.")
 
 
 @app.command("identities")
 def list_identities(user: Email, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show who a user is at identity providers."""
+    """List a user's identities at identity providers."""
     page = act(lambda pool: identities.list_identities(pool, operator(), user, limit=limit, cursor=cursor))
     columns = ("id", "issuer", "subject", "created_at", "groups_told_at")
     show_page(PageView[IdentityView].model_validate(page), as_json=as_json, columns=columns)
@@ -79,7 +79,7 @@ def unlink(
     identity: Annotated[int, typer.Argument(metavar="ID", help="Id of the identity.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Let a user who was made anew at an identity provider log in; whoever has his verified address there is him."""
+    """Remove a user's identity. The next login at the provider with the user's verified e-mail address is linked."""
     gone = act(lambda pool: identities.unlink_identity(pool, operator(), user, identity))
-    sentence = f"{user} is no longer {gone.subject} of {gone.issuer}; the next login with the address is linked."
+    sentence = f"{user} is no longer {gone.subject} at {gone.issuer}; the next login with their address will be linked."
     show(IdentityView.model_validate(gone), as_json=as_json, sentence=sentence)

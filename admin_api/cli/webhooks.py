@@ -10,13 +10,13 @@ from admin_api.schemas.alerts import NewWebhookView, WebhookView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import WebhookSettings
 
-app = typer.Typer(no_args_is_help=True, help="Addresses of other programs that are told the news.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks: URLs that receive notifications.")
 ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
 
 
 @app.command("list")
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """Show webhooks; never their secrets."""
+    """List webhooks. Their secrets are never shown."""
     page = act(lambda pool: webhooks.list_webhooks(pool, operator(), limit=limit, cursor=cursor))
     columns = ("id", "account_id", "url", "events", "enabled", "created_by")
     show_page(PageView[WebhookView].model_validate(page), as_json=as_json, columns=columns)
@@ -24,13 +24,13 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 
 @app.command()
 def create(
-    url: Annotated[str, typer.Option(help="https, to a public address unless settings allow more.")],
-    event: Annotated[list[str], typer.Option(help="What it is told of; may be repeated.")],
-    user: Annotated[str | None, typer.Option(help="Only of this user's account.")] = None,
-    team: Annotated[str | None, typer.Option(help="Only of this team.")] = None,
+    url: Annotated[str, typer.Option(help="https URL of a public address, unless settings allow others.")],
+    event: Annotated[list[str], typer.Option(help="Event to send; may be repeated.")],
+    user: Annotated[str | None, typer.Option(help="Only events of this user's account.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only events of this team.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Make a webhook and show its signing secret, this once."""
+    """Create a webhook and show its signing secret once."""
     settings = WebhookSettings.from_env()
     made = act(
         lambda pool: webhooks.create_webhook(
@@ -45,12 +45,14 @@ def create(
 @app.command()
 def update(
     webhook: ID,
-    url: Annotated[str | None, typer.Option(help="Where it leads.")] = None,
-    event: Annotated[list[str] | None, typer.Option(help="What it is told of, instead; may be repeated.")] = None,
-    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether it is told anything.")] = None,
+    url: Annotated[str | None, typer.Option(help="The new URL.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="Event to send, in place of the present ones; may be repeated.")
+    ] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether events are sent.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Change what is given."""
+    """Change a webhook. Options left out stay as they are."""
     settings = WebhookSettings.from_env()
     changed = act(
         lambda pool: webhooks.update_webhook(
@@ -58,14 +60,14 @@ def update(
         ),
         settings,
     )
-    state = "is told" if changed.enabled else "is disabled; it would be told"
-    sentence = f"Webhook {changed.id} to {changed.url} {state} of {', '.join(changed.events)}."
+    state = "enabled" if changed.enabled else "disabled"
+    sentence = f"Webhook {changed.id} to {changed.url} is {state}. Events: {', '.join(changed.events)}."
     show(WebhookView.model_validate(changed), as_json=as_json, sentence=sentence)
 
 
 @app.command("renew-secret")
 def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
-    """Give it a new signing secret, in force at once, shown this once."""
+    """Create a new signing secret, in force at once, and show it once."""
     settings = WebhookSettings.from_env()
     made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.encryption_keys, webhook), settings)
     show(NewWebhookView.of(made), as_json=as_json, sentence=f"The new signing secret, shown this once: {made.secret}")
@@ -73,6 +75,6 @@ def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
 
 @app.command()
 def delete(webhook: ID) -> None:
-    """Delete a webhook, with what still waits for it."""
+    """Delete a webhook and its waiting deliveries."""
     act(lambda pool: webhooks.delete_webhook(pool, operator(), webhook))
     typer.echo(f"Webhook {webhook} is deleted.")

@@ -62,15 +62,15 @@ async def test_sums_that_differ_are_verified_rebuilt_and_verified(
     after = (await terminal.run("ledger", "verify", "--json")).json()
 
     assert (agreeing.code, agreeing.err) == (0, "")
-    assert agreeing.out == "3 rows, 0 of them reaped; 0 differences to the rollups.\n"
+    assert agreeing.out == "3 rows, 0 of them reaped; 0 differences from the rollups.\n"
     assert as_json.json() == {"agrees": True, "rows": 3, "reaped": 0, "differences": []}
     assert (differing.code, differing.err) == (1, "")
-    assert differing.out.splitlines()[0] == "3 rows, 0 of them reaped; 1 differences to the rollups."
+    assert differing.out.splitlines()[0] == "3 rows, 0 of them reaped; 1 differences from the rollups."
     assert differing.out.splitlines()[1].startswith(f"{DAY} account 1 model 1: ")
     assert reported.code == 1
     (difference,) = json.loads(reported.out)["differences"]
     assert (difference["day"], difference["account_id"], difference["model_id"]) == (DAY, 1, 1)
-    assert (rebuilt.code, rebuilt.out) == (0, "1 days were added up anew.\n")
+    assert (rebuilt.code, rebuilt.out) == (0, "The rollups of 1 days were rebuilt.\n")
     assert after["agrees"]
 
 
@@ -93,7 +93,7 @@ async def test_status_tells_of_journals_months_and_what_was_refused(
 
     assert (said.code, said.err) == (0, "")
     assert journal.worker in said.out
-    assert "1 rows wait; 1 were refused by Postgres and set aside." in said.out
+    assert "1 rows are waiting; 1 were rejected by Postgres and set aside." in said.out
     assert f"usage_logs_{TODAY:%Y%m}" in said.out
     assert [(one["worker"], one["alive"], one["rows"]) for one in reported["journals"]] == [(journal.worker, True, 1)]
     assert (reported["rows_waiting"], reported["refused"], reported["kept_from"]) == (1, 1, None)
@@ -116,7 +116,7 @@ async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
     file.write_bytes(line_of(encode_row(rows[0])))
     agreeing = await terminal.run("ledger", "replay", str(file))
 
-    said = "1 rows written, 0 estimates replaced, 1 were there already; 1 refused, 1 lines are no rows."
+    said = "1 rows written, 0 estimates replaced, 1 already in the ledger; 1 rejected, 1 damaged lines."
     assert (kept.code, kept.err, kept.out.splitlines()[0]) == (1, "", said)
     reported = json.loads(done.out)
     assert (done.code, reported["written"], reported["known"], len(reported["refused"]), reported["damaged"]) == (
@@ -164,9 +164,9 @@ LAST_YEAR = f"{TODAY - timedelta(days=400):%Y-%m-%d}"
 
 WRONG = {
     "verify --days 0": "days is a number from 1 to 36500. (validation_failed)",
-    "rebuild-rollups --from 2027-13-01": "from is a day as 2027-01-31. (validation_failed)",
-    "rebuild-rollups --from 2027-01": "from is a day as 2027-01-31. (validation_failed)",
-    f"rebuild-rollups --from {DAY} --to yesterday": "to is a day as 2027-01-31. (validation_failed)",
+    "rebuild-rollups --from 2027-13-01": "from must be a date, e.g. 2027-01-31. (validation_failed)",
+    "rebuild-rollups --from 2027-01": "from must be a date, e.g. 2027-01-31. (validation_failed)",
+    f"rebuild-rollups --from {DAY} --to yesterday": "to must be a date, e.g. 2027-01-31. (validation_failed)",
     f"rebuild-rollups --from {DAY} --to {LAST_YEAR}": "to is no earlier than from. (validation_failed)",
     f"rebuild-rollups --from 1900-01-01 --to {DAY}": "A rebuild is of 36500 days at most. (validation_failed)",
     f"rebuild-rollups --from {LAST_YEAR} --to {DAY}": "The ledger has no rows before ",
@@ -174,7 +174,7 @@ WRONG = {
     "replay /nowhere/refused.log": "/nowhere/refused.log can not be read or changed: No such file or directory. ",
     "replay {folder}": "{folder} can not be read or changed: Is a directory. (validation_failed)",
     "status --state-dir {file}": "{file} is no folder. (validation_failed)",
-    "reconcile --litellm-log {file} --since yesterday": "since is a time as 2027-01-31T12:00:00Z. (validation_failed)",
+    "reconcile --litellm-log {file} --since yesterday": "since must be a time, e.g. 2027-01-31T12:00:00Z. ",
     "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, as in 2027-01-31T12:00:00Z. ",
     "reconcile --litellm-log {file} --since 2027-02-01T00:00:00Z --until 2027-01-01T00:00:00Z":
         "until is later than since. (validation_failed)",

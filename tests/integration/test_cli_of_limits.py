@@ -125,7 +125,7 @@ async def test_a_call_is_explained_and_nothing_is_taken(run: Run, team: dict[str
     assert (fits["allowed"], fits["code"]) == (True, None)
     assert (refused["allowed"], refused["code"]) == (False, "request_exceeds_limit")
     assert [row["kind"] for row in refused["limits"] if row["would_refuse"]] == ["tokens"]
-    assert reported.startswith("It would be let in.\n")
+    assert reported.startswith("The call would be admitted.\n")
     assert [row["used"] + row["reserved"] for row in refused["limits"]] == [0] * len(refused["limits"])
     async with redis.asyncio.from_url(redis_url) as client:
         assert [name async for name in client.scan_iter("*") if b"l|" in b"".join(await client.hkeys(name))] == []

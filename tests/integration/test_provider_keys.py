@@ -233,7 +233,7 @@ async def test_a_program_that_is_not_there_is_named(terminal: Terminal) -> None:
     done = await terminal.run("provider-keys", "exec", "--", "no-such-program")
     nothing = await terminal.run("provider-keys", "exec")
 
-    assert (done.code, "'no-such-program' can not be run" in done.err) == (1, True)
+    assert (done.code, "'no-such-program' cannot be run" in done.err) == (1, True)
     assert nothing.code == 2
 
 
