@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 Channel = Literal["webhook", "email"]
-CHANNELS: Final = get_args(Channel)
+# All channels, and the column of deliveries that names the receiver. These name channels too, and cannot be derived:
+# - a migration: the CHECKs of deliveries.channel and of that column;
+# - the statements below that insert deliveries and take those that are due, and Outbox in
+#   admin_api/operations/notifications/outbox.py, which limits how many are under way;
+# - SENDERS in admin_api/operations/notifications/channels.py;
+# - docs/alerts.md.
+# tests/contract/test_channels.py fails for each place that a channel is missing from.
+RECEIVERS: Final[dict[Channel, str]] = {"webhook": "webhook_id", "email": "user_id"}
+CHANNELS: Final = tuple(RECEIVERS)
 # What became of it: `waiting` for its first or its next try, or `failed` after the last one.
 Status = Literal["waiting", "delivered", "failed"]
 STATUSES: Final = get_args(Status)

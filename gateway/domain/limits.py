@@ -37,6 +37,7 @@ class KindFacts(NamedTuple):
 # - a migration: the CHECKs of limits.kind, limits.window_kind, limits.burst and alerts.kind;
 # - the scripts in gateway/storage/counters/lua, which tell kinds by their codes;
 # - admin_api/operations/notifications/email_texts.py, which translates those with a window;
+# - the descriptions of window and burst in admin_api/routes/limits.py;
 # - docs/limits.md.
 # tests/contract/test_limit_kinds.py fails for each place that a kind is missing from.
 LIMIT_KINDS: Final[dict[Kind, KindFacts]] = {
@@ -141,7 +142,8 @@ class LevelFacts(NamedTuple):
 # All levels, in the order in which ties between limits are decided. These name levels too, and cannot be derived from
 # here:
 # - a migration: the columns that are a level's ids, the CHECKs of limits.level, of each id and of alerts.level;
-# - SQL that names the ids: gateway/storage/key_records.py, admin_api/storage/limits.py, bulk_limits.py and alerts.py;
+# - SQL that names the ids: gateway/storage/key_records.py, gateway/storage/ledger/sums.py, admin_api/storage/limits.py
+#   and alerts.py, and bulk_limits.py if a limit of the level can be set on many at once;
 # - admin_api/operations/limits/targets.py, which finds what a limit is set on, and admin_api/schemas/limits.py;
 # - admin_api/operations/notifications/email_texts.py, which translates them;
 # - docs/limits.md.

@@ -2,7 +2,6 @@
 goes, so that other calls, and whoever finds its lease, know."""
 
 from dataclasses import replace
-from typing import Final
 
 import structlog
 
@@ -11,7 +10,7 @@ from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import FIRST_COMPLETION
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.limits import Limit
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS, Limit
 from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.refusals import Taken, decisive, refusal
 from gateway.storage.counters.scripts import Counters, Estimate
@@ -19,8 +18,6 @@ from gateway.storage.counters.state import LimitState
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
-
-UNITS_A_TOKEN: Final = 60_000
 
 
 class SessionQuota:
@@ -58,16 +55,16 @@ class SessionQuota:
 
     def _own_view(self, taken: Taken) -> Taken | None:
         """A limit without what this session itself has reserved and not used; None: it is none of tokens or cost."""
-        limit = taken.limit
-        if limit.shadow or limit.kind not in ("tpm", "tokens", "cost"):
+        limit, counts = taken.limit, LIMIT_KINDS[taken.limit.kind].counts
+        if limit.shadow or counts not in ("tokens", "nano_usd"):
             return None
-        if limit.kind == "cost":
+        if counts == "nano_usd":
             if self._cost(Usage(prompt_tokens=1, completion_tokens=1)) == 0:
                 return None
             own, used = self._held_nano_usd, self._cost(self.used)
         else:
             own, used = self._held_tokens, self.used.total_tokens
-        left = taken.left + max(0, own - used) * (UNITS_A_TOKEN if limit.kind == "tpm" else 1)
+        left = taken.left + max(0, own - used) * (BUCKET_UNITS if limit.is_bucket else 1)
         # What it has used is used, though it stands under reserved as long as the session lasts.
         return replace(taken, left=left, held=max(0, taken.held - own), want=1)
 
@@ -112,4 +109,5 @@ class SessionQuota:
 
 
 def _half_of_smallest_bucket(limits: tuple[Limit, ...]) -> int | None:
-    return min((limit.capacity // 2 for limit in limits if limit.kind == "tpm" and not limit.shadow), default=None)
+    buckets = (limit for limit in limits if limit.is_bucket and not limit.shadow)
+    return min((one.capacity // 2 for one in buckets if LIMIT_KINDS[one.kind].counts == "tokens"), default=None)

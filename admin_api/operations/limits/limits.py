@@ -17,7 +17,7 @@ from admin_api.storage import accounts
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, SetBy, is_money
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -131,14 +131,8 @@ async def boost_limit(
             raise invalid("amount_usd", "amount_usd is for kind cost.")
         if row.expires_at is not None:
             raise GatewayError("conflict", f"Limit {limit_id} is temporary itself; set it anew.")
-        target = Target(
-            account_id=row.account_id,
-            level=row.level,
-            api_key_id=row.api_key_id,
-            model_id=row.model_id,
-            subscription_id=row.subscription_id,
-            user_id=row.user_id,
-        )
+        ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
+        target = Target(account_id=row.account_id, level=row.level, **ids)
         input_ = LimitInput(
             kind=row.kind,
             amount=amount,
@@ -264,9 +258,7 @@ def audit_fields(row: LimitRow | None) -> Mapping[str, Any] | None:
     """What an audit row says of a limit: what is set, and what it is."""
     if row is None:
         return None
-    ids = ("api_key_id", "model_id", "subscription_id", "user_id")
-    reported = {
-        name: getattr(row, name) for name in ("account_id", "level", *ids, "kind", "window", "shadow", "set_by")
-    }
+    names = ("account_id", "level", *ScopeIds.__slots__, "kind", "window", "shadow", "set_by")
+    reported = {name: getattr(row, name) for name in names}
     reported |= {name: getattr(row, name) for name in _SETTABLE}
     return {name: value for name, value in reported.items() if value is not None}

@@ -9,7 +9,7 @@ import base64
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -23,7 +23,7 @@ from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.notifications.email_texts import write_email
 from admin_api.operations.notifications.smtp import MailError, MailServer, hand_over
 from admin_api.operations.notifications.webhook_urls import WebhookURLError, WebhookURLRules, resolve
-from admin_api.storage.deliveries import Delivery
+from admin_api.storage.deliveries import Channel, Delivery
 from admin_api.tls import trusted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def try_once(sender: Sender, delivery: Delivery) -> str | None:
     """Why it did not arrive; None if it did."""
     try:
         async with asyncio.timeout(2 * TRY_S):
-            await (post_webhook if delivery.channel == "webhook" else _post_mail)(sender, delivery)
+            await SENDERS[delivery.channel](sender, delivery)
     except (SendError, MailError, WebhookURLError, EncryptionError, TimeoutError) as exc:
         return (str(exc) or "It took too long.")[:MAX_ERROR]
     except Exception as exc:
@@ -135,3 +135,9 @@ async def _post_mail(sender: Sender, delivery: Delivery) -> None:
     email["Auto-Submitted"] = "auto-generated"
     email.set_content(text)
     await asyncio.to_thread(hand_over, sender.mail, email, timeout_s=TRY_S)
+
+
+SENDERS: Final[dict[Channel, Callable[[Sender, Delivery], Awaitable[None]]]] = {
+    "webhook": post_webhook,
+    "email": _post_mail,
+}

@@ -1,0 +1,60 @@
+"""A column that is added to gateway/domain/usage_rows.py is filled, stored, shown and added up where it has to be."""
+
+from dataclasses import fields
+
+import asyncpg
+from conftest import Database
+
+from admin_api.schemas.usage import UsageRowView
+from admin_api.schemas.usage_reports import UsageSumsView
+from admin_api.storage.usage.queries import UsageSums
+from gateway.domain.usage_rows import EXPORTED_COLUMNS, LEDGER_COLUMNS, UsageRow
+from gateway.storage.ledger.rollups import ROLLUPS, SUMS
+from tests.contract.places import Places, read_columns
+
+ADD_UP = "SELECT prosrc FROM pg_proc WHERE proname = 'add_up_usage'"
+
+
+async def test_every_column_is_named_in_all_its_places(database: Database) -> None:
+    places = Places("columns of the ledger")
+    places.need_same(UsageRow.__struct_fields__, LEDGER_COLUMNS, "gateway/domain/usage_rows.py, UsageRow")
+    for name in LEDGER_COLUMNS:
+        for path in ("gateway/record.py", "gateway/tasks/reap_leases.py"):
+            places.need_words(path, name, rf"\b{name}=")
+    for name in EXPORTED_COLUMNS:
+        # The JSON of a call has the name that was asked for, not the model's id.
+        shown = "model_asked" if name == "model_id" else name
+        places.need(shown in UsageRowView.model_fields, f"admin_api/schemas/usage.py, UsageRowView.{shown}", name)
+    connection = await asyncpg.connect(database.owner_url)
+    await check_schema(places, connection)
+    await check_sums(places, connection)
+    await connection.close()
+    places.report()
+
+
+async def check_schema(places: Places, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    columns = await read_columns(connection, "usage_logs")
+    places.need_same(columns, LEDGER_COLUMNS, "a migration: usage_logs")
+    types = {"timestamp with time zone": "timestamptz"}
+    for name, facts in LEDGER_COLUMNS.items():
+        found = columns.get(name, facts.sql_type)
+        is_same = types.get(found, found) == facts.sql_type
+        places.need(is_same, f"gateway/domain/usage_rows.py, sql_type (the column is {found})", name)
+
+
+async def check_sums(places: Places, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    added = await connection.fetchval(ADD_UP)
+    view = await read_columns(connection, "usage_as_sums")
+    tables = {rollup.table: await read_columns(connection, rollup.table) for rollup in ROLLUPS}
+    for name in SUMS:
+        places.need(name in added, "a migration: function add_up_usage", name)
+        places.need(name in view, "a migration: view usage_as_sums", name)
+        for table, columns in tables.items():
+            places.need(name in columns, f"a migration: {table}", name)
+    shown = {field.name for field in fields(UsageSums)}
+    for name, facts in LEDGER_COLUMNS.items():
+        if facts.focus is not None:
+            places.need(name in SUMS, "gateway/storage/ledger/rollups.py, SUMS", name)
+            places.need(name in shown, "admin_api/storage/usage/queries.py, UsageSums", name)
+            is_shown = name in UsageSumsView.model_fields
+            places.need(is_shown, "admin_api/schemas/usage_reports.py, UsageSumsView", name)

@@ -1,0 +1,49 @@
+"""A unit of price that is added to gateway/domain/prices.py is named, and charged, wherever it has to be."""
+
+import inspect
+from dataclasses import fields
+from decimal import Decimal
+
+import asyncpg
+from conftest import Database
+
+from admin_api.cli import prices as cli
+from admin_api.routes.models import NewPrice
+from admin_api.schemas.models import PriceView
+from gateway.domain.calls import NO_USAGE, Usage
+from gateway.domain.prices import NANO_USD, PRICE_UNITS, Price, UnitFacts, cost_nano_usd
+from tests.contract.places import Places, read_columns
+
+NOT_UNITS = {"id", "model_id", "effective_at", "source", "created_at", "model"}
+
+
+async def test_every_unit_is_named_in_all_its_places(database: Database) -> None:
+    places = Places("units of price")
+    connection = await asyncpg.connect(database.owner_url)
+    columns = await read_columns(connection, "model_prices")
+    await connection.close()
+    for found, place in (
+        ({field.name for field in fields(Price) if field.init}, "gateway/domain/prices.py, Price"),
+        (columns, "a migration: model_prices"),
+        (PriceView.model_fields, "admin_api/schemas/models.py, PriceView"),
+        (NewPrice.model_fields, "admin_api/routes/models.py, NewPrice"),
+        (set(inspect.signature(cli.set_).parameters) - {"as_json"}, "admin_api/cli/prices.py, prices set"),
+    ):
+        places.need_same(set(found) - NOT_UNITS, PRICE_UNITS, place)
+    counted = {field.name for field in fields(Usage)}
+    for unit, facts in PRICE_UNITS.items():
+        places.need(
+            facts.counts is None or facts.counts in counted, f"gateway/domain/calls.py, Usage.{facts.counts}", unit
+        )
+        places.need(facts.whole is None or facts.whole in PRICE_UNITS, "gateway/domain/prices.py, whole", unit)
+        places.need(costs_a_dollar(unit, facts), "gateway/domain/prices.py, cost_nano_usd", unit)
+    places.report()
+
+
+def costs_a_dollar(unit: str, facts: UnitFacts) -> bool:
+    """Whether one of the unit costs its price, and nothing where the price of everything else is known."""
+    try:
+        usage = NO_USAGE if facts.counts is None else Usage(**{facts.counts: 10**facts.scale})
+        return cost_nano_usd(Price(id=1, **{unit: Decimal(1)}), usage) == NANO_USD
+    except (TypeError, ValueError, AttributeError):
+        return False
