@@ -1,7 +1,7 @@
 """How far the estimate of a prompt is from what a tokenizer counts: `make estimates`.
 
 Runs in LiteLLM's environment, which has a tokenizer and its vocabulary (cl100k, 100,000 words) on disk. What it counted
-is kept in texts/counted.json, which tests/unit/test_estimate_errors.py holds the estimates against.
+is kept in texts/counted.json, which tests/unit/test_estimate_accuracy.py holds the estimates against.
 """
 
 import json

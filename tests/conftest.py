@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx2
+import hypothesis
 import pytest
 import redis.asyncio
 import structlog
@@ -38,6 +39,10 @@ USAGE_LOG = "litellm-usage.jsonl"
 # A file system in memory, and what must be free there for it to be used.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  a folder of one's own is made in it
 ROOM_BYTES = 4 * 1024**3
+
+# A deadline would make a test depend on the load of the machine.
+hypothesis.settings.register_profile("litemaas", deadline=None)
+hypothesis.settings.load_profile("litemaas")
 
 
 @pytest.hookimpl(optionalhook=True)

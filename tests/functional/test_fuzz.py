@@ -123,7 +123,6 @@ async def test_nothing_that_can_be_sent_breaks_the_gateway(
 
     @settings(
         max_examples=REQUESTS,
-        deadline=None,
         database=None,
         derandomize="LITEMAAS_TEST_REQUESTS" not in os.environ,
         suppress_health_check=list(HealthCheck),

@@ -110,7 +110,6 @@ async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]
 
 @settings(
     max_examples=10,
-    deadline=None,
     # Making a failure smaller would take minutes: each try is a handful of transactions.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -118,7 +118,6 @@ def check_percentiles(counts: dict, latencies: list[int]) -> None:
 
 @settings(
     max_examples=8,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

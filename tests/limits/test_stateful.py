@@ -596,7 +596,6 @@ def test_the_scripts_agree_with_the_model_in_any_order_of_events(client: redis.R
     profile = settings(
         max_examples=max(1, steps // STEPS_EACH),
         stateful_step_count=STEPS_EACH,
-        deadline=None,
         database=None,
         # A change is judged by the same steps each time; `make test-long` looks for new ones.
         derandomize="LITEMAAS_TEST_STEPS" not in os.environ,

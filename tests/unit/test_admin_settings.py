@@ -1,4 +1,4 @@
-"""Settings of the control plane: everything wrong in one message, and no secret in it."""
+"""Settings of the admin API: all errors in one message, without secrets."""
 
 import pytest
 
@@ -23,11 +23,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_lists_are_split_and_addresses_lose_their_last_slash(environment: pytest.MonkeyPatch) -> None:
+def test_lists_are_split_and_a_trailing_slash_of_a_url_is_removed(environment: pytest.MonkeyPatch) -> None:
     assert Settings.from_env().litellm_urls == ("http://one:4000", "https://two:4000")
 
 
-def test_everything_missing_is_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_settings_are_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in GOOD:
         monkeypatch.delenv(name, raising=False)
 
@@ -38,7 +38,7 @@ def test_everything_missing_is_named_in_one_message(monkeypatch: pytest.MonkeyPa
     assert "LITEMAAS_SECRET_KEYS: is not set (1:<64 hex digits>" in str(caught.value)
 
 
-def test_what_is_wrong_is_named_without_its_value(environment: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_named_without_its_value(environment: pytest.MonkeyPatch) -> None:
     wrong = {
         "LITEMAAS_DATABASE_URL": "mysql://u:hidden1@db/x",
         "LITEMAAS_KEY_PEPPERS": "1:hidden2",
@@ -61,20 +61,20 @@ def test_what_is_wrong_is_named_without_its_value(environment: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "token", ["a" * 64, "changeme-changeme-changeme-changeme", "your-admin-token-of-32-characters", "short"]
 )
-def test_a_token_out_of_an_example_is_refused(environment: pytest.MonkeyPatch, token: str) -> None:
+def test_a_placeholder_token_is_refused(environment: pytest.MonkeyPatch, token: str) -> None:
     environment.setenv("LITEMAAS_ADMIN_TOKEN", token)
 
     with pytest.raises(SettingsError, match="LITEMAAS_ADMIN_TOKEN"):
         Settings.from_env()
 
 
-def test_no_secret_shows_when_settings_are_printed(environment: pytest.MonkeyPatch) -> None:
+def test_printed_settings_show_no_secret(environment: pytest.MonkeyPatch) -> None:
     shown = repr(Settings.from_env())
 
     assert not any(secret in shown for secret in ("s3cret", "sk-upstream", "0f0f", "0123456789abcdef"))
 
 
-def test_settings_of_others_are_ignored(environment: pytest.MonkeyPatch) -> None:
+def test_settings_of_other_programs_are_ignored(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("LITEMAAS_WHATEVER", "1")
 
     assert Settings.from_env().model_sync_interval_s == 300
@@ -89,13 +89,13 @@ def test_settings_of_others_are_ignored(environment: pytest.MonkeyPatch) -> None
         ("postgresql://two@h1:1,h2:2/x", "two"),
     ],
 )
-def test_the_apps_role_is_the_user_of_its_address(environment: pytest.MonkeyPatch, url: str, role: str) -> None:
+def test_the_app_role_is_the_user_of_the_database_url(environment: pytest.MonkeyPatch, url: str, role: str) -> None:
     environment.setenv("LITEMAAS_DATABASE_URL", url)
 
     assert DatabaseSettings.from_env().app_role == role
 
 
-def test_an_address_without_a_user_can_not_be_given_rights(environment: pytest.MonkeyPatch) -> None:
+def test_a_database_url_without_a_user_is_refused(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("LITEMAAS_DATABASE_URL", "postgresql://h/x")
 
     with pytest.raises(SettingsError, match="names no user"):
@@ -107,7 +107,7 @@ def test_an_address_without_a_user_can_not_be_given_rights(environment: pytest.M
     ["app:hidden/rest@db", "app:hidden#rest@db", "app:hidden?rest@db", "app:hidden\u2100rest@db", "app:hidden[rest@db"],
 )
 @pytest.mark.parametrize("settings", [CounterSettings, Settings, GatewaySettings])
-def test_a_password_that_ends_the_address_is_not_told(
+def test_a_password_at_the_end_of_a_url_is_not_shown(
     environment: pytest.MonkeyPatch, settings: type[CounterSettings | Settings | GatewaySettings], wrong: str
 ) -> None:
     environment.setenv("LITEMAAS_DATABASE_URL", f"postgresql://{wrong}:5432/litemaas")
@@ -130,7 +130,7 @@ def test_a_password_that_ends_the_address_is_not_told(
         "postgresql://app:x@one:5432,two,[::1]:5433/litemaas?target_session_attrs=read-write",
     ],
 )
-def test_every_form_of_an_address_of_postgres_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+def test_every_form_of_a_postgres_url_is_accepted(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("LITEMAAS_DATABASE_URL", url)
 
     assert DatabaseSettings.from_env().app_role == "app"
@@ -146,7 +146,7 @@ def test_every_form_of_an_address_of_postgres_is_taken(environment: pytest.Monke
         "unix:///run/x",
     ],
 )
-def test_every_form_of_an_address_of_redis_is_taken(environment: pytest.MonkeyPatch, url: str) -> None:
+def test_every_form_of_a_redis_url_is_accepted(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("LITEMAAS_REDIS_URL", url)
 
     assert CounterSettings.from_env().redis_url.get_secret_value() == url

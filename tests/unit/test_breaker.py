@@ -1,4 +1,4 @@
-"""When an address is left out, and when it is tried again."""
+"""When the breaker takes an upstream address out, and when it tries it again."""
 
 from gateway.domain.breaker import FAILURES_TO_OPEN, Breaker
 
@@ -10,7 +10,7 @@ def opened(now_s: float = 100.0) -> Breaker:
     return breaker
 
 
-def test_failures_in_a_row_open_it() -> None:
+def test_consecutive_failures_open_the_breaker() -> None:
     breaker = Breaker()
 
     for _ in range(FAILURES_TO_OPEN - 1):
@@ -21,7 +21,7 @@ def test_failures_in_a_row_open_it() -> None:
     assert not breaker.admits(100.0)
 
 
-def test_one_that_serves_in_between_starts_the_count_anew() -> None:
+def test_a_success_in_between_resets_the_failure_count() -> None:
     breaker = Breaker()
 
     for _ in range(10 * FAILURES_TO_OPEN):
@@ -31,7 +31,7 @@ def test_one_that_serves_in_between_starts_the_count_anew() -> None:
     assert breaker.admits(100.0)
 
 
-def test_after_a_pause_one_call_tries_and_the_others_wait_for_it() -> None:
+def test_after_a_pause_one_probe_is_let_through_and_other_calls_are_not() -> None:
     breaker = opened()
 
     assert breaker.admits(101.0)
@@ -40,7 +40,7 @@ def test_after_a_pause_one_call_tries_and_the_others_wait_for_it() -> None:
     assert not breaker.admits(101.0)
 
 
-def test_a_probe_that_is_served_closes_it_for_all() -> None:
+def test_a_successful_probe_closes_the_breaker() -> None:
     breaker = opened()
 
     breaker.sent(101.0)
@@ -59,7 +59,7 @@ def test_pauses_grow_while_probes_fail() -> None:
     assert breaker.admits(103.0)
 
 
-def test_a_probe_nobody_heard_of_again_does_not_keep_it_open_for_ever() -> None:
+def test_a_lost_probe_does_not_keep_the_breaker_open_forever() -> None:
     breaker = opened()
 
     breaker.sent(101.0)

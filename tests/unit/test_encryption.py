@@ -1,4 +1,4 @@
-"""Sealed secrets: what opens them, and what does not."""
+"""Encryption of secrets: which key, purpose and row decrypt a ciphertext."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from admin_api.encryption import EncryptionError, SecretKeys
 ONE = "1:" + "0123456789abcdef" * 4
 TWO = "2:" + "fedcba9876543210" * 4
 SECRET = b"whsec_planted-secret"
-# Sealed with the first of these keys before keys were derived: `whsec_planted-secret` for webhook 7.
-OF_BEFORE = bytes.fromhex(
+# Encrypted with the first of these keys before keys were derived: `whsec_planted-secret` for webhook 7.
+UNDERIVED = bytes.fromhex(
     "0001aabbdef18f11ec5c762767d7692e9b097acd295a8ae0812bc3c66abf45086d8ceb5dab7c6c62a43534479e4d42ef2817"
 )
 
 
-def test_a_secret_comes_back_and_is_not_in_what_is_stored() -> None:
+def test_a_secret_decrypts_and_its_ciphertext_does_not_contain_it() -> None:
     keys = SecretKeys.parse(ONE)
 
     encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
@@ -24,7 +24,7 @@ def test_a_secret_comes_back_and_is_not_in_what_is_stored() -> None:
 
 
 @pytest.mark.parametrize(("purpose", "row"), [("webhook", 8), ("provider", 7)])
-def test_a_sealed_secret_copied_elsewhere_does_not_open(purpose: str, row: int) -> None:
+def test_a_ciphertext_copied_to_another_row_does_not_decrypt(purpose: str, row: int) -> None:
     keys = SecretKeys.parse(ONE)
     encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
 
@@ -32,7 +32,7 @@ def test_a_sealed_secret_copied_elsewhere_does_not_open(purpose: str, row: int) 
         keys.decrypt(encrypted, purpose=purpose, row=row)
 
 
-def test_every_changed_byte_is_noticed() -> None:
+def test_any_changed_byte_is_detected() -> None:
     keys = SecretKeys.parse(ONE)
     encrypted = keys.encrypt(SECRET, purpose="webhook", row=7)
 
@@ -43,7 +43,7 @@ def test_every_changed_byte_is_noticed() -> None:
             keys.decrypt(bytes(changed), purpose="webhook", row=7)
 
 
-def test_the_newest_version_seals_and_older_ones_open() -> None:
+def test_the_newest_key_version_encrypts_and_older_ones_decrypt() -> None:
     old, both = SecretKeys.parse(ONE), SecretKeys.parse(f"{ONE},{TWO}")
     encrypted = old.encrypt(SECRET, purpose="webhook", row=7)
 
@@ -57,7 +57,7 @@ def test_the_newest_version_seals_and_older_ones_open() -> None:
         SecretKeys.parse(TWO).decrypt(encrypted, purpose="webhook", row=7)
 
 
-def test_a_wrong_key_under_the_right_version_is_said_without_any_secret() -> None:
+def test_the_error_for_a_wrong_key_has_no_secret() -> None:
     encrypted = SecretKeys.parse(ONE).encrypt(SECRET, purpose="webhook", row=7)
 
     with pytest.raises(EncryptionError, match="holds another key") as caught:
@@ -68,29 +68,29 @@ def test_a_wrong_key_under_the_right_version_is_said_without_any_secret() -> Non
 
 
 @pytest.mark.parametrize("text", ["", "1:abc", "1:" + "ab" * 16, "1:" + "ab" * 32, f"{ONE},{ONE}", "0" + ONE[1:], "x"])
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_an_invalid_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"hex|random|version"):
         SecretKeys.parse(text)
 
 
-def test_what_was_sealed_with_the_key_itself_opens_and_wants_to_be_sealed_anew() -> None:
+def test_a_ciphertext_of_the_underived_key_decrypts_and_is_due_for_reencryption() -> None:
     keys = SecretKeys.parse(ONE)
 
-    assert keys.decrypt(OF_BEFORE, purpose="webhook", row=7) == SECRET
-    assert not keys.is_newest(OF_BEFORE)
+    assert keys.decrypt(UNDERIVED, purpose="webhook", row=7) == SECRET
+    assert not keys.is_newest(UNDERIVED)
     with pytest.raises(EncryptionError):
-        keys.decrypt(OF_BEFORE, purpose="webhook", row=8)
+        keys.decrypt(UNDERIVED, purpose="webhook", row=8)
 
 
-def test_a_key_of_one_purpose_opens_nothing_of_another() -> None:
-    # Not only the words beside it: what is sealed for one purpose is under another key.
+def test_a_key_of_one_purpose_decrypts_nothing_of_another() -> None:
+    # Not only the associated data differs: each purpose has a key of its own.
     keys = SecretKeys.parse(ONE)
     derived = {keys._derive(1, purpose) for purpose in ("webhook", "session cookie", "login under way")}
 
     assert len(derived | {keys.keys[1]}) == 4
 
 
-def test_a_signature_is_for_one_text_and_purpose_and_outlives_its_version() -> None:
+def test_a_signature_holds_for_one_text_and_purpose_and_survives_key_rotation() -> None:
     old, both = SecretKeys.parse(ONE), SecretKeys.parse(f"{ONE},{TWO}")
     signature = old.sign("lms-1", purpose="session cookie")
 

@@ -1,4 +1,4 @@
-"""Estimates before a model has counted: of prompts, whatever is attached to them, and of answers."""
+"""Token estimates before the upstream reports usage: of prompts, attachments and completions."""
 
 import base64
 from typing import Any
@@ -35,7 +35,7 @@ def messages(*content: dict[str, Any] | str) -> Messages:
 # --- Texts. ---
 
 
-def test_classes_of_characters_weigh_differently() -> None:
+def test_character_classes_have_different_weights() -> None:
     assert estimate_text(b"a" * 1000) == pytest.approx(244)
     assert estimate_text(b"7" * 1000) == pytest.approx(536)
     assert estimate_text(b"," * 1000) == pytest.approx(795)
@@ -43,14 +43,14 @@ def test_classes_of_characters_weigh_differently() -> None:
     assert estimate_text(b" \n\t" * 1000) == 0
 
 
-def test_ordinary_english_is_about_a_token_for_four_letters() -> None:
+def test_plain_english_is_about_four_letters_a_token() -> None:
     text = b"The quick brown fox jumps over the lazy dog, and then it sleeps for a while in the warm sun. " * 100
 
     assert 0.7 < estimate_text(text) / 2200 < 1.3
 
 
 @given(st.text(), st.text())
-def test_the_estimate_of_a_text_is_that_of_its_pieces(one: str, other: str) -> None:
+def test_the_estimate_of_a_text_is_the_sum_of_its_chunks(one: str, other: str) -> None:
     whole = estimate_text((one + other).encode())
 
     assert whole == pytest.approx(estimate_text(one.encode()) + estimate_text(other.encode()))
@@ -83,13 +83,13 @@ def content(*parts: dict[str, Any]) -> Content:
 
 
 @pytest.mark.parametrize("part", ATTACHED, ids=lambda part: part["type"])
-def test_an_attachment_counts_a_fixed_amount_and_never_its_bytes(part: dict[str, Any]) -> None:
+def test_an_attachment_counts_a_fixed_number_of_tokens_and_not_its_bytes(part: dict[str, Any]) -> None:
     assert TOKENS_PER_ATTACHMENT <= estimate_messages(messages(part), Attachments()) < TOKENS_PER_ATTACHMENT + 100
     assert TOKENS_PER_ATTACHMENT <= estimate_content(content(part), Attachments()) < TOKENS_PER_ATTACHMENT + 100
 
 
 @pytest.mark.parametrize("part", ATTACHED, ids=lambda part: part["type"])
-def test_where_the_most_is_reserved_an_attachment_is_not_its_bytes_either(part: dict[str, Any]) -> None:
+def test_with_reserve_maximum_an_attachment_does_not_count_by_its_bytes(part: dict[str, Any]) -> None:
     text = {"type": "text", "text": "a" * 1000}
     chat = {"model": "m", "messages": [{"role": "user", "content": [text, part]}]}
     response = {"model": "m", "input": [{"role": "user", "content": [text, part]}]}
@@ -99,7 +99,7 @@ def test_where_the_most_is_reserved_an_attachment_is_not_its_bytes_either(part: 
 
 
 @pytest.mark.parametrize("picture", [IMAGE_URL, DATA_URL], ids=["a part", "a text"])
-def test_a_picture_to_moderate_or_to_embed_is_not_its_bytes(picture: Any) -> None:
+def test_an_image_for_moderation_or_embedding_does_not_count_by_its_bytes(picture: Any) -> None:
     body = msgspec.json.encode({"model": "m", "input": [{"type": "text", "text": "a" * 1000}, picture]})
 
     for call in (parse_moderation(body), parse_embedding(body)):
@@ -108,20 +108,20 @@ def test_a_picture_to_moderate_or_to_embed_is_not_its_bytes(picture: Any) -> Non
 
 
 @pytest.mark.parametrize("part", [ANTHROPIC_IMAGE, ANTHROPIC_PDF, TOOL_RESULT], ids=lambda part: part["type"])
-def test_an_attachment_to_a_message_is_not_its_bytes_where_the_most_is_reserved(part: dict[str, Any]) -> None:
+def test_with_reserve_maximum_an_attachment_of_a_message_does_not_count_by_its_bytes(part: dict[str, Any]) -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "a" * 1000}, part]}
     call = parse_messages(msgspec.json.encode({"model": "m", "max_tokens": 5, "messages": [message]}))
 
     assert TOKENS_PER_ATTACHMENT + 1000 <= call.prompt_bytes < TOKENS_PER_ATTACHMENT + 1600
 
 
-def test_text_that_looks_like_data_is_text_where_the_most_is_reserved() -> None:
+def test_with_reserve_maximum_text_that_looks_like_data_counts_as_text() -> None:
     chat = {"model": "m", "messages": [{"role": "user", "content": "data:image/png;base64," + MEGABYTE}]}
 
     assert parse_chat(msgspec.json.encode(chat)).prompt_bytes > len(MEGABYTE)
 
 
-def test_each_attachment_counts() -> None:
+def test_every_attachment_counts() -> None:
     assert (
         3 * TOKENS_PER_ATTACHMENT
         < estimate_messages(messages(IMAGE_URL, AUDIO, FILE), Attachments())
@@ -129,20 +129,20 @@ def test_each_attachment_counts() -> None:
     )
 
 
-def test_texts_beside_attachments_count_by_their_characters() -> None:
+def test_text_beside_attachments_counts_by_its_characters() -> None:
     with_text = estimate_messages(messages({"type": "text", "text": "a" * 1000}, IMAGE_URL), Attachments())
 
     assert with_text - estimate_messages(messages(IMAGE_URL), Attachments()) == pytest.approx(244)
 
 
-def test_a_part_of_an_unknown_kind_counts_as_the_text_it_is() -> None:
+def test_a_content_part_of_an_unknown_type_counts_as_text() -> None:
     assert estimate_content(content({"type": "newer", "payload": "a" * 1000}), Attachments()) > 240
 
 
-# --- The ratio that is learned. ---
+# --- The learned ratio. ---
 
 
-def test_a_ratio_begins_at_one_and_comes_near_what_a_model_tells() -> None:
+def test_a_ratio_starts_at_one_and_converges_to_the_reported_tokens() -> None:
     ratio = PromptRatio()
     assert ratio.value == 1
     ratio.learn(100, 130)
@@ -161,7 +161,7 @@ def test_a_ratio_stays_between_a_quarter_and_four() -> None:
     assert (high.value, low.value) == (4, 0.25)
 
 
-def test_calls_that_tell_nothing_teach_nothing() -> None:
+def test_calls_without_reported_usage_do_not_change_the_ratio() -> None:
     ratio = PromptRatio()
     ratio.learn(0, 100)
     ratio.learn(100, 0)
@@ -179,27 +179,27 @@ def history_of(*tokens: int) -> CompletionHistory:
     return history
 
 
-def test_fewer_than_thirty_calls_are_no_history() -> None:
+def test_fewer_than_thirty_calls_give_no_history() -> None:
     assert history_of(*[50] * (LEAST_HISTORY - 1)).expected is None
     assert history_of(*[50] * LEAST_HISTORY).expected == 50
 
 
-def test_an_answer_is_expected_at_the_mean_and_two_standard_deviations() -> None:
+def test_the_expected_completion_is_the_mean_plus_two_standard_deviations() -> None:
     assert history_of(*[100, 300] * 20).expected == 200 + 2 * 100
 
 
-def test_only_the_last_hundred_answers_count() -> None:
+def test_only_the_last_hundred_completions_count() -> None:
     assert history_of(*[5000] * 200, *[40] * HISTORY).expected == 40
 
 
-def test_without_history_an_ordinary_answer_is_expected_or_the_calls_own_maximum() -> None:
+def test_without_history_the_default_completion_is_expected_up_to_max_tokens() -> None:
     assert expected_completion(None, None, 1) == FIRST_COMPLETION
     assert expected_completion(None, 200, 1) == 200
     assert expected_completion(None, 5000, 1) == FIRST_COMPLETION
     assert expected_completion(history_of(10), None, 1) == FIRST_COMPLETION
 
 
-def test_never_more_than_the_calls_own_maximum_is_expected_of_each_choice() -> None:
+def test_the_expected_completion_of_each_choice_is_at_most_max_tokens() -> None:
     long = history_of(*[3000] * 50)
 
     assert expected_completion(long, None, 1) == 3000
@@ -208,7 +208,7 @@ def test_never_more_than_the_calls_own_maximum_is_expected_of_each_choice() -> N
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=LEAST_HISTORY, max_size=250))
-def test_what_is_expected_lies_between_the_mean_and_far_above_it(tokens: list[int]) -> None:
+def test_the_expected_completion_lies_between_the_mean_and_a_bound_above_it(tokens: list[int]) -> None:
     last = tokens[-HISTORY:]
     expected = history_of(*tokens).expected
 

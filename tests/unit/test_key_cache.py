@@ -1,5 +1,5 @@
-"""Key records of one worker: read once however many ask, never kept if something changed, usable while Postgres is
-away."""
+"""The key cache of a worker: concurrent lookups read once, an outdated record is never cached, and records are usable
+while Postgres is down."""
 
 import asyncio
 from dataclasses import replace
@@ -22,7 +22,7 @@ DIGEST = b"d" * 32
 
 
 class Source:
-    """Where records are read: each read waits for `gate`, and says what was true when it began."""
+    """The storage behind the cache: each read waits for `gate` and returns the state at its beginning."""
 
     def __init__(self) -> None:
         self.record: KeyRecord | None = RECORD
@@ -51,7 +51,7 @@ class Source:
         )
 
     async def is_asked(self) -> None:
-        """Returns when the first read has begun."""
+        """Returns once the first read has begun."""
         while not self.reads:
             await asyncio.sleep(0)
 
@@ -61,7 +61,7 @@ async def source() -> Source:
     return Source()
 
 
-async def test_however_many_ask_for_a_key_it_is_read_once(source: Source) -> None:
+async def test_concurrent_lookups_of_a_key_read_it_once(source: Source) -> None:
     cache = source.cache()
     source.gate.clear()
 
@@ -76,7 +76,7 @@ async def test_however_many_ask_for_a_key_it_is_read_once(source: Source) -> Non
     assert source.reads == 1
 
 
-async def test_one_who_hangs_up_does_not_fail_the_others_who_wait(source: Source) -> None:
+async def test_a_disconnect_during_a_lookup_does_not_fail_the_other_waiters(source: Source) -> None:
     cache = source.cache()
     source.gate.clear()
     first, second = asyncio.ensure_future(cache.find(DIGEST)), asyncio.ensure_future(cache.find(DIGEST))
@@ -89,7 +89,7 @@ async def test_one_who_hangs_up_does_not_fail_the_others_who_wait(source: Source
     assert await second is RECORD
 
 
-async def test_a_record_that_changed_while_it_was_read_is_not_kept(source: Source) -> None:
+async def test_a_record_that_changed_while_it_was_read_is_not_cached(source: Source) -> None:
     cache = source.cache()
     source.gate.clear()
     asked = asyncio.ensure_future(cache.find(DIGEST))
@@ -104,7 +104,7 @@ async def test_a_record_that_changed_while_it_was_read_is_not_kept(source: Sourc
     assert (await cache.find(DIGEST)) is source.record
 
 
-async def test_a_change_that_does_not_concern_it_does_not_keep_a_record_from_being_kept(source: Source) -> None:
+async def test_an_unrelated_change_during_the_read_does_not_prevent_caching(source: Source) -> None:
     cache = source.cache()
     source.gate.clear()
     asked = asyncio.ensure_future(cache.find(DIGEST))
@@ -119,7 +119,7 @@ async def test_a_change_that_does_not_concern_it_does_not_keep_a_record_from_bei
 
 
 @pytest.mark.parametrize(("code", "ids"), [("a", (10,)), ("u", (20,)), ("m", (30,)), ("m", (31,)), ("*", ())])
-async def test_whatever_may_concern_it_keeps_a_record_from_being_kept(
+async def test_a_possibly_related_change_during_the_read_prevents_caching(
     code: str, ids: tuple[int, ...], source: Source
 ) -> None:
     cache = source.cache()
@@ -134,7 +134,7 @@ async def test_whatever_may_concern_it_keeps_a_record_from_being_kept(
     assert cache.peek(DIGEST) is None
 
 
-async def test_a_key_that_was_made_while_it_was_looked_for_is_found_at_once(source: Source) -> None:
+async def test_a_key_created_during_its_lookup_is_found_at_once(source: Source) -> None:
     cache = source.cache()
     source.record = None
     source.gate.clear()
@@ -149,7 +149,7 @@ async def test_a_key_that_was_made_while_it_was_looked_for_is_found_at_once(sour
     assert await cache.find(DIGEST) is RECORD
 
 
-async def test_an_unknown_key_is_not_asked_for_again_at_once(source: Source) -> None:
+async def test_an_unknown_key_is_cached_for_a_short_time(source: Source) -> None:
     cache = source.cache()
     source.record = None
 
@@ -168,7 +168,7 @@ async def test_an_unknown_key_is_not_asked_for_again_at_once(source: Source) -> 
     ("m", (30,), True), ("m", (31,), True),
     ("*", (), True),
 ])  # fmt: skip
-async def test_a_change_drops_what_it_concerns(
+async def test_a_change_invalidates_the_records_it_concerns(
     code: str, ids: tuple[int, ...], is_forgotten: bool, source: Source
 ) -> None:
     cache = source.cache()
@@ -182,7 +182,7 @@ async def test_a_change_drops_what_it_concerns(
 
 
 @pytest.mark.parametrize("failure", [OSError("x"), TimeoutError()])
-async def test_an_unknown_key_while_postgres_is_away_is_not_taken_for_unknown(
+async def test_a_failed_lookup_during_an_outage_is_not_cached_as_an_unknown_key(
     failure: Exception, source: Source
 ) -> None:
     cache = source.cache()
@@ -195,7 +195,7 @@ async def test_an_unknown_key_while_postgres_is_away_is_not_taken_for_unknown(
     assert await cache.find(DIGEST) is RECORD
 
 
-async def test_with_postgres_away_what_is_known_goes_on_for_its_grace(source: Source) -> None:
+async def test_during_a_postgres_outage_cached_records_work_for_their_grace_period(source: Source) -> None:
     cache = source.cache(grace_s=100)
     await cache.find(DIGEST)
     source.failure, source.listening = OSError("away"), Listening.AWAY
@@ -207,10 +207,10 @@ async def test_with_postgres_away_what_is_known_goes_on_for_its_grace(source: So
         await cache.find(DIGEST)
 
 
-async def test_what_may_have_been_missed_is_asked_for_anew_but_used_if_postgres_is_away(source: Source) -> None:
+async def test_a_possibly_outdated_record_is_read_again_but_used_during_a_postgres_outage(source: Source) -> None:
     cache = source.cache()
     await cache.find(DIGEST)
-    # The listening connection was the first to break: that Postgres is away shows only now.
+    # The listening connection broke first: that Postgres is down shows only now.
     source.listening = Listening.DEAF
     cache.invalidate("*", ())
     source.failure = OSError("away")
@@ -221,7 +221,7 @@ async def test_what_may_have_been_missed_is_asked_for_anew_but_used_if_postgres_
     assert await cache.find(DIGEST) is source.record
 
 
-async def test_what_is_known_to_have_changed_is_not_used_even_if_postgres_is_away(source: Source) -> None:
+async def test_a_record_known_to_have_changed_is_not_used_even_during_a_postgres_outage(source: Source) -> None:
     cache = source.cache()
     await cache.find(DIGEST)
     cache.invalidate("k", (1,))
@@ -231,7 +231,7 @@ async def test_what_is_known_to_have_changed_is_not_used_even_if_postgres_is_awa
         await cache.find(DIGEST)
 
 
-async def test_a_mistake_of_ours_is_not_taken_for_an_outage(source: Source) -> None:
+async def test_a_programming_error_is_not_treated_as_an_outage(source: Source) -> None:
     cache = source.cache()
     source.failure = ZeroDivisionError()
 
@@ -242,7 +242,7 @@ async def test_a_mistake_of_ours_is_not_taken_for_an_outage(source: Source) -> N
 @pytest.mark.parametrize(("listening", "age_s", "is_kept"), [
     (Listening.GOOD, 29, True), (Listening.GOOD, 31, False), (Listening.DEAF, 0.7, True), (Listening.DEAF, 0.9, False),
 ])  # fmt: skip
-async def test_a_record_is_read_again_after_a_while_and_sooner_while_no_changes_are_heard(
+async def test_a_record_expires_and_sooner_while_the_change_listener_is_down(
     listening: Listening, age_s: float, is_kept: bool, source: Source
 ) -> None:
     cache = source.cache()

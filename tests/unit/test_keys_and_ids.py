@@ -1,4 +1,4 @@
-"""The form of keys and how they are sent; ids that carry their time."""
+"""The format of keys, the headers they are sent in, and request ids that contain their time."""
 
 import re
 from typing import Final
@@ -18,14 +18,14 @@ OTHER: Final = new_key()
 SECRETS: Final = ("ab" * 32, "cd" * 32)
 
 
-def test_a_key_has_its_form_and_is_never_the_same_twice() -> None:
+def test_keys_have_the_documented_format_and_are_unique() -> None:
     keys = {new_key() for _ in range(1000)}
 
     assert len(keys) == 1000
     assert all(re.fullmatch(r"sk-lm-[0-9A-Za-z]{49}", key) and is_well_formed(key) for key in keys)
 
 
-def test_any_letter_changed_or_swapped_with_its_neighbour_is_seen() -> None:
+def test_a_changed_or_transposed_character_breaks_the_checksum() -> None:
     for place in range(len(PREFIX), len(KEY)):
         for letter in ALPHABET:
             typo = KEY[:place] + letter + KEY[place + 1 :]
@@ -34,9 +34,9 @@ def test_any_letter_changed_or_swapped_with_its_neighbour_is_seen() -> None:
         assert is_well_formed(swapped) == (swapped == KEY)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
-def test_no_other_text_is_a_key(text: str) -> None:
+def test_other_texts_are_no_keys(text: str) -> None:
     assert not is_well_formed(text)
     assert not is_well_formed(KEY + text) or not text
     assert not is_well_formed(text + KEY) or not text
@@ -47,13 +47,13 @@ def test_no_other_text_is_a_key(text: str) -> None:
     [KEY + "\n", " " + KEY, KEY[:-1], KEY + "0", KEY.upper(), KEY.replace("sk-lm-", "sk-")],
     ids=["line end", "space", "shorter", "longer", "upper case", "other prefix"],
 )
-def test_a_key_is_known_by_its_exact_form(key: str) -> None:
+def test_only_the_exact_format_is_a_key(key: str) -> None:
     assert not is_well_formed(key)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**256 - 1))
-def test_base62_tells_numbers_apart(number: int) -> None:
+def test_base62_texts_of_different_numbers_differ(number: int) -> None:
     digits = base62(number, 43)
 
     assert len(digits) == 43
@@ -63,7 +63,7 @@ def test_base62_tells_numbers_apart(number: int) -> None:
     assert value == number
 
 
-def test_the_highest_pepper_makes_digests_and_all_find_them() -> None:
+def test_the_highest_pepper_makes_digests_and_all_peppers_are_tried() -> None:
     both = Peppers.parse(f"1:{SECRETS[0]}, 2:{SECRETS[1]},")
     old = Peppers.parse(f"1:{SECRETS[0]}")
 
@@ -73,13 +73,13 @@ def test_the_highest_pepper_makes_digests_and_all_find_them() -> None:
     assert {len(digest) for digest in both.digests(KEY)} == {32}
 
 
-def test_peppers_are_not_shown() -> None:
+def test_peppers_are_not_printed() -> None:
     assert SECRETS[0] not in repr(Peppers.parse(f"1:{SECRETS[0]}"))
 
 
 @pytest.mark.parametrize("text", ["", ",", SECRETS[0], "x:" + SECRETS[0], "1:abcd", "1:xyz", "0:" + SECRETS[0],
                                   "-1:" + SECRETS[0], "32768:" + SECRETS[0], f"1:{SECRETS[0]},2:ab"])  # fmt: skip
-def test_peppers_that_are_wrong_are_said_without_being_shown(text: str) -> None:
+def test_the_error_for_invalid_peppers_does_not_show_them(text: str) -> None:
     with pytest.raises(ValueError, match=r"pepper|write it as") as caught:
         Peppers.parse(text)
 
@@ -97,7 +97,7 @@ def test_peppers_that_are_wrong_are_said_without_being_shown(text: str) -> None:
     ([f"Bearer {KEY}"], [KEY, f" {KEY} ", ""]),
     (["Bearer "], [KEY]),
 ])  # fmt: skip
-def test_a_key_is_found_wherever_it_is_sent(authorization: list[str], others: list[str]) -> None:
+def test_a_key_is_read_from_every_supported_header(authorization: list[str], others: list[str]) -> None:
     assert read_key([value.encode() for value in authorization], [value.encode() for value in others]) == KEY
 
 
@@ -113,7 +113,9 @@ def test_a_key_is_found_wherever_it_is_sent(authorization: list[str], others: li
     ([], [KEY, OTHER], "conflicting_api_keys"),
     (["Bearer sk-1234"], [], "invalid_api_key"),
 ])  # fmt: skip
-def test_no_key_or_several_are_refused(authorization: list[str], others: list[str], code: str) -> None:
+def test_a_missing_key_or_several_different_ones_are_refused(
+    authorization: list[str], others: list[str], code: str
+) -> None:
     with pytest.raises(GatewayError) as caught:
         read_key([value.encode() for value in authorization], [value.encode() for value in others])
 
@@ -124,9 +126,9 @@ def test_no_key_or_several_are_refused(authorization: list[str], others: list[st
 # --- Ids ---
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
-def test_an_id_is_a_uuid7_that_keeps_its_time_and_its_place_in_the_order(ms: int, random: bytes) -> None:
+def test_an_id_is_an_ordered_uuid7_that_contains_its_time(ms: int, random: bytes) -> None:
     made = uuid7(ms, random)
 
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
@@ -135,7 +137,7 @@ def test_an_id_is_a_uuid7_that_keeps_its_time_and_its_place_in_the_order(ms: int
     assert UUID(str(made)) == made
 
 
-def test_ids_follow_the_clock_and_its_offset_and_are_all_different() -> None:
+def test_ids_follow_the_clock_with_its_offset_and_are_unique() -> None:
     now = [1_800_000_000.0]
     ids = RequestIds(lambda: now[0])
     made = [ids.new() for _ in range(5000)]

@@ -1,4 +1,4 @@
-"""Percentiles from buckets are within the promised share of those from the calls themselves."""
+"""Percentiles of histograms are within the promised relative error of the exact ones."""
 
 from collections import Counter
 from math import ceil
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.latencies import BOUNDS, MAX_MS, RELATIVE_ERROR, bucket_of, middle_of, percentile
 
-# Of the float told, not of the buckets.
+# The rounding of the returned float, not the error of the buckets.
 ROUNDING = 1e-12
 LATENCIES = st.integers(0, 50) | st.integers(0, 600_000) | st.integers(0, MAX_MS)
 SHARES = st.sampled_from([0, 0.01, 0.5, 0.9, 0.95, 0.99, 1]) | st.integers(0, 1000).map(lambda n: n / 1000)
@@ -20,7 +20,7 @@ def nearest_rank(latencies: list[int], share: float) -> int:
 
 
 @given(st.lists(LATENCIES, min_size=1, max_size=60), SHARES)
-def test_a_percentile_is_within_its_bound(latencies: list[int], share: float) -> None:
+def test_a_percentile_is_within_its_error_bound(latencies: list[int], share: float) -> None:
     reported = percentile(Counter(map(bucket_of, latencies)), share)
 
     exact = nearest_rank(latencies, share)
@@ -29,13 +29,13 @@ def test_a_percentile_is_within_its_bound(latencies: list[int], share: float) ->
 
 
 @given(st.lists(LATENCIES, max_size=30), st.lists(LATENCIES, max_size=30), SHARES)
-def test_added_buckets_tell_what_all_calls_together_would(one: list[int], other: list[int], share: float) -> None:
+def test_merged_histograms_equal_the_histogram_of_all_calls(one: list[int], other: list[int], share: float) -> None:
     together = Counter(map(bucket_of, one)) + Counter(map(bucket_of, other))
 
     assert percentile(together, share) == percentile(Counter(map(bucket_of, one + other)), share)
 
 
-def test_every_bucket_keeps_the_bound_at_both_ends_and_could_not_be_wider() -> None:
+def test_every_bucket_is_as_wide_as_the_error_bound_permits() -> None:
     for bucket, lowest in enumerate(BOUNDS):
         following = BOUNDS[bucket + 1] if bucket + 1 < len(BOUNDS) else MAX_MS + 1
         middle = middle_of(bucket)
@@ -45,7 +45,7 @@ def test_every_bucket_keeps_the_bound_at_both_ends_and_could_not_be_wider() -> N
             assert (following - lowest) / (following + lowest) > RELATIVE_ERROR
 
 
-def test_short_latencies_are_exact_and_no_calls_have_none() -> None:
+def test_short_latencies_are_exact_and_without_calls_there_is_no_percentile() -> None:
     assert [middle_of(bucket_of(ms)) for ms in range(10)] == list(range(10))
     assert percentile({}, 0.5) is None
     assert percentile({3: 0}, 0.5) is None

@@ -1,4 +1,4 @@
-"""What is read from answers as they pass, however they are cut, and what is taken out of them."""
+"""The meter reads usage from responses as they stream, however they are split, and removes only the usage chunk."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -31,17 +31,17 @@ def event(**chunk: Any) -> bytes:
     return b"data: " + msgspec.json.encode({"id": "x", "model": "up", **chunk}) + b"\n\n"
 
 
-def says(text: str, **more: Any) -> bytes:
+def content(text: str, **more: Any) -> bytes:
     return event(choices=[{"index": 0, "delta": {"content": text}}], **more)
 
 
-# Of six tokens, two of them hidden: the words of several bytes are cut anywhere below.
+# Six tokens, two of them hidden; the multi-byte characters are split at every byte below.
 BEFORE: Final = b"".join([
     event(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}]),
-    says("naïve "),
-    says("日本語 "),
-    says("\U0001f642 "),
-    says("end"),
+    content("naïve "),
+    content("日本語 "),
+    content("\U0001f642 "),
+    content("end"),
     event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]),
 ])  # fmt: skip
 # As LiteLLM 1.106 writes it, and as 1.109 and OpenAI do.
@@ -51,12 +51,12 @@ SHAPES: Final = {"with a choice": WITH_CHOICE, "without one": WITHOUT_CHOICE}
 
 
 def run(meter: StreamMeter | AnswerMeter, pieces: Iterable[bytes]) -> bytes:
-    """All that passes of these pieces."""
+    """Everything the meter lets through of these pieces."""
     return b"".join([*map(meter.feed, pieces), meter.finish()])
 
 
 def halves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Cut in two at every place."""
+    """Every split into two pieces."""
     return ((data[:n], data[n:]) for n in range(len(data) + 1))
 
 
@@ -69,7 +69,7 @@ def assert_read(meter: StreamMeter | AnswerMeter) -> None:
 
 
 @pytest.mark.parametrize("usage", SHAPES.values(), ids=SHAPES.keys())
-def test_a_stream_cut_anywhere_passes_whole_without_the_usage_chunk(usage: bytes) -> None:
+def test_a_stream_split_anywhere_passes_without_its_usage_chunk(usage: bytes) -> None:
     for pieces in [*halves(BEFORE + usage + DONE), each_byte(BEFORE + usage + DONE)]:
         meter = StreamMeter(strips_usage=True)
 
@@ -79,7 +79,7 @@ def test_a_stream_cut_anywhere_passes_whole_without_the_usage_chunk(usage: bytes
 
 
 @pytest.mark.parametrize("usage", SHAPES.values(), ids=SHAPES.keys())
-def test_a_stream_cut_anywhere_passes_as_it_is_where_usage_was_asked_for(usage: bytes) -> None:
+def test_a_stream_split_anywhere_passes_unchanged_if_usage_was_asked_for(usage: bytes) -> None:
     stream = BEFORE + usage + DONE
     for pieces in [*halves(stream), each_byte(stream)]:
         meter = StreamMeter(strips_usage=False)
@@ -89,7 +89,7 @@ def test_a_stream_cut_anywhere_passes_as_it_is_where_usage_was_asked_for(usage: 
 
 
 @pytest.mark.parametrize("newline", [b"\r\n", b"\r"])
-def test_other_line_ends_become_plain_ones_wherever_they_are_cut(newline: bytes) -> None:
+def test_other_line_endings_are_normalized_wherever_they_are_split(newline: bytes) -> None:
     stream = (BEFORE + WITH_CHOICE + DONE).replace(b"\n", newline)
     for pieces in [*halves(stream), each_byte(stream)]:
         meter = StreamMeter(strips_usage=True)
@@ -98,15 +98,15 @@ def test_other_line_ends_become_plain_ones_wherever_they_are_cut(newline: bytes)
         assert_read(meter)
 
 
-def test_events_pass_as_soon_as_they_are_whole() -> None:
+def test_events_pass_as_soon_as_they_are_complete() -> None:
     meter = StreamMeter(strips_usage=True)
 
-    assert meter.feed(says("a") + says("b")[:-1]) == says("a")
-    assert meter.feed(b"\n") == says("b")
+    assert meter.feed(content("a") + content("b")[:-1]) == content("a")
+    assert meter.feed(b"\n") == content("b")
 
 
-def test_an_event_too_large_passes_unread_and_is_not_held_back() -> None:
-    large = says("x" * MAX_EVENT)
+def test_an_oversized_event_passes_unparsed_without_buffering() -> None:
+    large = content("x" * MAX_EVENT)
     meter = StreamMeter(strips_usage=True)
 
     assert meter.feed(large[: MAX_EVENT + 10]) == large[: MAX_EVENT + 10]
@@ -114,8 +114,8 @@ def test_an_event_too_large_passes_unread_and_is_not_held_back() -> None:
     assert meter.passed_tokens == 0
 
 
-def test_what_follows_an_event_too_large_is_read_again_wherever_it_is_cut() -> None:
-    large, rest = says("x" * (2 * MAX_EVENT)), WITHOUT_CHOICE + DONE
+def test_events_after_an_oversized_one_are_parsed_wherever_it_is_split() -> None:
+    large, rest = content("x" * (2 * MAX_EVENT)), WITHOUT_CHOICE + DONE
     for first in range(len(large) - 4, len(large) + 5):
         stream = large + rest
         meter = StreamMeter(strips_usage=True)
@@ -126,7 +126,7 @@ def test_what_follows_an_event_too_large_is_read_again_wherever_it_is_cut() -> N
         assert_read(meter)
 
 
-def test_a_stream_without_its_last_empty_line_is_read_to_its_end() -> None:
+def test_the_last_event_of_a_stream_is_read_without_its_empty_line() -> None:
     for end in (b"", b"\n"):
         meter = StreamMeter(strips_usage=True)
 
@@ -140,17 +140,17 @@ def test_a_stream_without_its_last_empty_line_is_read_to_its_end() -> None:
     b": a comment\n" + event(choices=[], usage=REPORTED),
     event(choices=[], usage=REPORTED).replace(b"data: ", b"data:"),
     b'data: {"model":"up","choices":[],\ndata: "usage":' + msgspec.json.encode(REPORTED) + b"}\n\n",
-], ids=["fields behind", "fields before", "a comment", "no space", "two lines"])  # fmt: skip
-def test_usage_is_found_whatever_else_is_in_its_event(last: bytes) -> None:
+], ids=["fields after", "fields before", "a comment", "no space", "two lines"])  # fmt: skip
+def test_usage_is_found_beside_any_other_fields(last: bytes) -> None:
     meter = StreamMeter(strips_usage=True)
 
     assert run(meter, [BEFORE + last + DONE]) == BEFORE + DONE
     assert_read(meter)
 
 
-def test_usage_in_a_chunk_that_says_something_stays_and_the_last_one_counts() -> None:
+def test_usage_in_a_content_chunk_stays_and_the_last_usage_counts() -> None:
     # vLLM's continuous_usage_stats, and Groq.
-    first = says("a", usage={"prompt_tokens": 11, "completion_tokens": 1})
+    first = content("a", usage={"prompt_tokens": 11, "completion_tokens": 1})
     stream = first + event(choices=[{"delta": {}, "finish_reason": "stop"}], usage=REPORTED) + DONE
     meter = StreamMeter(strips_usage=True)
 
@@ -159,26 +159,26 @@ def test_usage_in_a_chunk_that_says_something_stays_and_the_last_one_counts() ->
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, {}])
-def test_a_usage_that_tells_nothing_is_no_usage(usage: Any) -> None:
-    stream = says("a", usage=usage) + event(choices=[], usage=usage) + DONE
+def test_an_empty_usage_object_counts_as_missing(usage: Any) -> None:
+    stream = content("a", usage=usage) + event(choices=[], usage=usage) + DONE
     meter = StreamMeter(strips_usage=True)
 
     assert run(meter, [stream]) == stream
     assert (meter.usage, meter.passed_tokens) == (None, 1)
 
 
-def test_an_error_event_is_seen_and_passes() -> None:
-    stream = says("a") + b'data: {"error":{"message":"no","code":"500"}}\n\n' + DONE
+def test_an_error_event_is_recognized_and_passes() -> None:
+    stream = content("a") + b'data: {"error":{"message":"no","code":"500"}}\n\n' + DONE
     meter = StreamMeter(strips_usage=True)
 
     assert run(meter, [stream]) == stream
     assert (meter.has_error, meter.usage) == (True, None)
 
 
-def test_an_error_that_is_null_is_none() -> None:
+def test_a_null_error_is_no_error() -> None:
     meter = StreamMeter(strips_usage=True)
 
-    run(meter, [says("a", error=None) + event(choices=[], error=None, usage=REPORTED)])
+    run(meter, [content("a", error=None) + event(choices=[], error=None, usage=REPORTED)])
 
     assert_read(meter)
 
@@ -189,7 +189,7 @@ def test_an_error_that_is_null_is_none() -> None:
     {"refusal": "three words here"},
     {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":1}'}}]},
 ])  # fmt: skip
-def test_all_a_model_says_is_counted_while_it_passes(delta: dict[str, Any]) -> None:
+def test_all_generated_text_is_counted_while_it_passes(delta: dict[str, Any]) -> None:
     meter = StreamMeter(strips_usage=True)
 
     run(meter, [event(choices=[{"delta": delta}])] * 10)
@@ -203,24 +203,24 @@ def test_all_a_model_says_is_counted_while_it_passes(delta: dict[str, Any]) -> N
     b'data: {"choices":[{"delta":null}],"usage":7}\n\n', b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n',
     b'data: {"model":"\xed\xa0\x80"}\n\n', b'data: {"model":"\\ud800"}\n\n',
 ])  # fmt: skip
-def test_what_can_not_be_read_passes(odd: bytes) -> None:
+def test_unparsable_events_pass(odd: bytes) -> None:
     meter = StreamMeter(strips_usage=True)
 
     assert run(meter, [BEFORE + odd + WITH_CHOICE + DONE]) == BEFORE + odd + DONE
     assert_read(meter)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.binary().map(lambda data: data.replace(b"\r", b""))))
-def test_nothing_is_lost_or_added_whatever_comes(pieces: list[bytes]) -> None:
+def test_no_byte_is_lost_or_added_whatever_the_stream(pieces: list[bytes]) -> None:
     assert run(StreamMeter(strips_usage=False), pieces) == b"".join(pieces)
     assert run(AnswerMeter(), pieces) == b"".join(pieces)
 
 
-# --- Whole answers ---
+# --- Whole responses ---
 
 
-def test_a_whole_answer_passes_at_once_and_is_read_at_its_end() -> None:
+def test_a_whole_response_passes_at_once_and_is_parsed_at_its_end() -> None:
     answer = msgspec.json.encode({"model": "up", "choices": [], "usage": REPORTED})
     for pieces in [*halves(answer), each_byte(answer)]:
         meter = AnswerMeter()
@@ -235,7 +235,7 @@ def test_a_whole_answer_passes_at_once_and_is_read_at_its_end() -> None:
     b"", b"<html>", b"[]", b'{"usage":5}', b'{"usage":null}', b"{", b"[" * 5000, b'{"model":"\xff"}',
     b'{"choices":[{"message":{"content":"\xff"}}]}',
 ])  # fmt: skip
-def test_a_whole_answer_that_tells_nothing_is_estimated_by_its_length(answer: bytes) -> None:
+def test_a_whole_response_without_usage_is_estimated_by_its_length(answer: bytes) -> None:
     meter = AnswerMeter()
 
     run(meter, [answer])
@@ -244,7 +244,7 @@ def test_a_whole_answer_that_tells_nothing_is_estimated_by_its_length(answer: by
     assert 0 <= meter.passed_tokens <= len(answer)
 
 
-# --- What other endpoints say ---
+# --- Other endpoints ---
 
 
 @pytest.mark.parametrize("answer", [
@@ -253,7 +253,7 @@ def test_a_whole_answer_that_tells_nothing_is_estimated_by_its_length(answer: by
     {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Nine words"}]}], "id": "resp_0123456"},
     {"content": [{"type": "text", "text": "Nine words"}], "stop_reason": "end_turn"},
 ])  # fmt: skip
-def test_of_a_whole_answer_that_tells_nothing_only_what_it_says_is_counted(answer: dict[str, Any]) -> None:
+def test_the_estimate_of_a_whole_response_without_usage_counts_generated_text_only(answer: dict[str, Any]) -> None:
     meter = AnswerMeter()
     meter.feed(msgspec.json.encode(answer))
     meter.finish()
@@ -262,18 +262,18 @@ def test_of_a_whole_answer_that_tells_nothing_only_what_it_says_is_counted(answe
     assert meter.passed_tokens == round(estimate_text(b"Nine words"))
 
 
-def test_a_call_of_a_tool_counts_as_said() -> None:
-    said = {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "x " * 100}}]}}]}
+def test_a_tool_call_counts_as_generated_text() -> None:
+    with_tool_call = {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "x " * 100}}]}}]}
     used = {"content": [{"type": "tool_use", "name": "f", "input": {"path": "x " * 100}}]}
 
-    for answer in (said, used):
+    for answer in (with_tool_call, used):
         meter = AnswerMeter()
         meter.feed(msgspec.json.encode(answer))
         meter.finish()
         assert meter.passed_tokens >= round(estimate_text(b"x " * 100))
 
 
-def test_a_responses_stream_tells_its_usage_in_its_last_event() -> None:
+def test_the_usage_of_a_responses_stream_is_in_its_last_event() -> None:
     reported = {"input_tokens": 11, "output_tokens": 6, "input_tokens_details": {"cached_tokens": 4},
             "output_tokens_details": {"reasoning_tokens": 2}, "cost": 0.000023}  # fmt: skip
     stream = b"".join([
@@ -294,7 +294,7 @@ def test_a_responses_stream_tells_its_usage_in_its_last_event() -> None:
     {"type": "response.failed", "response": {"error": {"code": "server_error"}}},
     {"error": {"message": "no", "code": "500"}},
 ])  # fmt: skip
-def test_a_responses_stream_that_fails_is_no_success(last: dict[str, Any]) -> None:
+def test_a_failed_responses_stream_is_no_success(last: dict[str, Any]) -> None:
     meter = StreamMeter(strips_usage=False, read=read_responses_event)
 
     run(meter, [event(**last)])
@@ -302,7 +302,7 @@ def test_a_responses_stream_that_fails_is_no_success(last: dict[str, Any]) -> No
     assert meter.has_error
 
 
-def test_a_messages_stream_tells_its_usage_in_two_parts_and_its_input_without_what_was_cached() -> None:
+def test_the_usage_of_a_messages_stream_has_two_parts_and_excludes_cached_input() -> None:
     start = {"usage": {"input_tokens": 5, "cache_read_input_tokens": 4, "output_tokens": 1}, "model": "up"}
     stream = b"".join([
         b"event: message_start\n" + event(type="message_start", message=start),
@@ -318,7 +318,7 @@ def test_a_messages_stream_tells_its_usage_in_two_parts_and_its_input_without_wh
         assert (meter.model, meter.has_error) == ("up", False)
 
 
-def test_a_messages_stream_that_fails_is_no_success() -> None:
+def test_a_failed_messages_stream_is_no_success() -> None:
     meter = StreamMeter(strips_usage=False, read=new_messages_reader())
 
     run(meter, [b"event: error\n" + event(type="error", error={"type": "overloaded_error"})])
@@ -326,7 +326,7 @@ def test_a_messages_stream_that_fails_is_no_success() -> None:
     assert meter.has_error
 
 
-def test_a_whole_message_tells_its_input_without_what_was_cached() -> None:
+def test_the_usage_of_a_whole_message_excludes_cached_input() -> None:
     reported = {"input_tokens": 5, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 6}
     meter = AnswerMeter(read_anthropic_answer)
 
@@ -344,7 +344,9 @@ def test_a_whole_message_tells_its_input_without_what_was_cached() -> None:
     ({"results": []}, None),
     ({"meta": {"tokens": {"input_tokens": -5}}}, None),
 ])  # fmt: skip
-def test_a_ranking_tells_its_tokens_in_several_places(answer: dict[str, Any], tokens: int | None) -> None:
+def test_the_tokens_of_a_rerank_response_are_found_in_every_known_field(
+    answer: dict[str, Any], tokens: int | None
+) -> None:
     meter = AnswerMeter(read_ranking)
 
     run(meter, [msgspec.json.encode(answer)])

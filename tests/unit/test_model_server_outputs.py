@@ -1,4 +1,4 @@
-"""JSON that the model server writes: arguments of tools and structured answers."""
+"""JSON that the model server generates: tool arguments and structured outputs."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ TOOLS = [("weather", WEATHER), ("other", {})]
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 @pytest.mark.parametrize("seed", [0, 7, 4_000_000_000])
-def test_an_example_is_valid_for_its_schema(schema: dict[str, Any], seed: int) -> None:
+def test_a_generated_example_is_valid_for_its_schema(schema: dict[str, Any], seed: int) -> None:
     jsonschema.validate(example(schema, seed), schema)
 
 
@@ -69,7 +69,7 @@ def test_an_example_is_valid_for_its_schema(schema: dict[str, Any], seed: int) -
         ({"type": "tool", "name": "other"}, {"tool": "weather"}, False, "other"),
     ],
 )
-def test_a_tool_is_called_if_it_must_be_or_the_prompt_says_so(
+def test_a_tool_is_called_if_required_or_named_in_the_prompt(
     choice: Any, asked: dict[str, str], has_results: bool, called: str | None
 ) -> None:
     offer = read_offer(TOOLS, choice, None, has_results=has_results)
@@ -79,7 +79,7 @@ def test_a_tool_is_called_if_it_must_be_or_the_prompt_says_so(
     assert (written.tool if written else None) == called
 
 
-def test_what_is_written_costs_a_token_for_four_characters_and_ends_at_the_callers_limit() -> None:
+def test_output_costs_a_token_for_four_characters_and_ends_at_max_tokens() -> None:
     offer = read_offer([], None, WEATHER, has_results=False)
 
     whole = plan({}, Prompt("Hello [reasoning=3]", 5, offer=offer), Pace(), "id")

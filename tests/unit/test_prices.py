@@ -1,4 +1,4 @@
-"""What a call costs: whole nano-USD, rounded up once, in OpenAI's convention of what is part of what."""
+"""The cost of a call: whole nano-USD, rounded up once; the prices of cached and reasoning tokens."""
 
 from decimal import Decimal
 
@@ -24,8 +24,8 @@ def test_tokens_cost_their_own_price() -> None:
     assert cost == 150_000 + 300_000
 
 
-def test_a_cost_is_rounded_up_once_a_call_and_not_once_a_unit() -> None:
-    # 0.4 nano-USD each: three of them are 1.2.
+def test_a_cost_is_rounded_up_once_for_a_call_and_not_for_each_unit() -> None:
+    # 0.4 nano-USD each: three cost 1.2.
     tenths = price(input="0.0000000004", output="0.0000000004", cached_input="0.0000000004")
 
     assert cost_nano_usd(tenths, Usage(prompt_tokens=2, completion_tokens=1, cached_tokens=1)) == 2
@@ -54,11 +54,11 @@ def test_reasoning_tokens_are_part_of_the_completion_and_cost_their_own_price() 
         Usage(completion_tokens=100, reasoning_tokens=60),
     ],
 )
-def test_a_part_without_a_price_costs_what_its_whole_costs(usage: Usage) -> None:
+def test_tokens_without_their_own_price_cost_the_price_of_the_whole(usage: Usage) -> None:
     assert cost_nano_usd(price(input="0.000001", output="0.000001"), usage) == 100_000
 
 
-def test_a_part_that_is_free_costs_nothing() -> None:
+def test_tokens_with_a_price_of_zero_cost_nothing() -> None:
     units = price(input="0.000001", cached_input="0")
 
     assert cost_nano_usd(units, Usage(prompt_tokens=100, cached_tokens=60)) == 40_000
@@ -86,7 +86,7 @@ def test_a_unit_without_a_price_is_not_charged() -> None:
     assert cost_nano_usd(price(output="0.000001"), usage) == 10_000
 
 
-def test_a_price_is_known_once_any_unit_has_one_be_it_nothing() -> None:
+def test_a_price_is_known_if_any_unit_has_one_even_zero() -> None:
     assert not Price(id=1).is_known
     assert not price(cached_input="0.1", cache_write="0.1", reasoning="0.1").is_known
     assert all(price(**{unit: "0"}).is_known for unit in ("input", "output", "per_request", "image", "second", "query"))
@@ -104,12 +104,15 @@ def test_large_calls_are_counted_to_the_nano_dollar() -> None:
     tokens=st.tuples(*[st.integers(0, 10**7)] * 4),
     units=st.tuples(*[st.decimals(0, Decimal("0.001"), places=12)] * 4),
 )
-def test_no_call_is_charged_more_than_a_nano_dollar_above_its_exact_cost(
+def test_a_charge_exceeds_the_exact_cost_by_less_than_a_nano_dollar(
     tokens: tuple[int, ...], units: tuple[Decimal, ...]
 ) -> None:
-    fresh, cached, said, thought = tokens
+    fresh, cached, written, thought = tokens
     usage = Usage(
-        prompt_tokens=fresh + cached, cached_tokens=cached, completion_tokens=said + thought, reasoning_tokens=thought
+        prompt_tokens=fresh + cached,
+        cached_tokens=cached,
+        completion_tokens=written + thought,
+        reasoning_tokens=thought,
     )
     prices = Price(id=1, input=units[0], cached_input=units[1], output=units[2], reasoning=units[3])
 

@@ -1,4 +1,4 @@
-"""`x-ratelimit-*` of the tightest limit, in the form that OpenAI's clients read."""
+"""`x-ratelimit-*` headers of the tightest limit, in the format OpenAI's clients read."""
 
 from decimal import Decimal
 
@@ -39,7 +39,7 @@ def headers(*limits: Taken, is_admitted: bool = True) -> dict[str, str]:
     return {name.decode().removeprefix("x-ratelimit-"): value.decode() for name, value in pairs}
 
 
-def test_a_bucket_tells_what_is_left_after_this_call_and_when_it_will_be_full() -> None:
+def test_bucket_headers_have_the_rest_after_this_call_and_the_time_to_full() -> None:
     assert headers(taken("rpm", 60, 50)) == {
         "limit-requests": "60",
         "remaining-requests": "49",
@@ -47,7 +47,7 @@ def test_a_bucket_tells_what_is_left_after_this_call_and_when_it_will_be_full() 
     }
 
 
-def test_a_window_tells_when_it_ends() -> None:
+def test_the_reset_header_of_a_window_is_its_end() -> None:
     assert headers(taken("tokens", 1000, 400, want=150)) == {
         "limit-tokens": "1000",
         "remaining-tokens": "250",
@@ -55,31 +55,31 @@ def test_a_window_tells_when_it_ends() -> None:
     }
 
 
-def test_a_refused_call_has_taken_nothing() -> None:
-    reported = headers(taken("tpm", 60, 20, want=50), is_admitted=False)
+def test_the_headers_of_a_refused_call_show_it_took_nothing() -> None:
+    shown = headers(taken("tpm", 60, 20, want=50), is_admitted=False)
 
-    assert (reported["remaining-tokens"], reported["reset-tokens"]) == ("20", "40s")
+    assert (shown["remaining-tokens"], shown["reset-tokens"]) == ("20", "40s")
 
 
-def test_the_limit_with_least_remaining_is_told_of_each_family() -> None:
-    reported = headers(
+def test_each_header_family_shows_the_limit_with_the_least_remaining() -> None:
+    shown = headers(
         taken("rpm", 60, 50),
         taken("requests", 10_000, 30, level="team"),
         taken("tpm", 1000, 900, want=100),
         taken("tokens", 10**6, 5000, want=100, level="subscription"),
     )
 
-    assert (reported["limit-requests"], reported["remaining-requests"]) == ("10000", "29")
-    assert (reported["limit-tokens"], reported["remaining-tokens"]) == ("1000", "800")
+    assert (shown["limit-requests"], shown["remaining-requests"]) == ("10000", "29")
+    assert (shown["limit-tokens"], shown["remaining-tokens"]) == ("1000", "800")
 
 
-def test_of_equals_the_one_that_resets_later_is_told() -> None:
+def test_among_equal_limits_the_later_reset_is_shown() -> None:
     soon, later = taken("requests", 70, 20, ends_in_s=60), taken("requests", 90, 20, ends_in_s=61, level="team")
 
     assert headers(soon, later)["limit-requests"] == headers(later, soon)["limit-requests"] == "90"
 
 
-def test_of_equals_in_both_the_first_level_is_told() -> None:
+def test_among_equal_limits_and_resets_the_first_level_is_shown() -> None:
     levels: list[Level] = ["key", "key_model", "subscription", "user", "team"]
     limits = [taken("requests", 100 + n, 20, level=level) for n, level in enumerate(levels)]
 
@@ -91,27 +91,27 @@ def test_shadow_limits_slots_and_money_are_left_out() -> None:
     assert headers(taken("rpm", 5, 1, shadow=True), taken("concurrency", 3, 1), taken("cost", 10, 5)) == {}
 
 
-def test_nothing_is_told_of_a_family_without_a_limit() -> None:
+def test_a_family_without_a_limit_has_no_headers() -> None:
     assert set(headers(taken("rpm", 60, 50))) == {"limit-requests", "remaining-requests", "reset-requests"}
 
 
-def test_a_debt_is_nothing_remaining_and_a_later_reset() -> None:
-    reported = headers(taken("tpm", 60, -30, want=10), is_admitted=False)
+def test_a_debt_shows_zero_remaining_and_a_later_reset() -> None:
+    shown = headers(taken("tpm", 60, -30, want=10), is_admitted=False)
 
-    assert (reported["remaining-tokens"], reported["reset-tokens"]) == ("0", "1m30s")
+    assert (shown["remaining-tokens"], shown["reset-tokens"]) == ("0", "1m30s")
 
 
-def test_a_burst_is_remaining_too() -> None:
-    reported = headers(taken("rpm", 60, 120, burst=2))
+def test_a_burst_counts_as_remaining() -> None:
+    shown = headers(taken("rpm", 60, 120, burst=2))
 
-    assert (reported["limit-requests"], reported["remaining-requests"], reported["reset-requests"]) == (
+    assert (shown["limit-requests"], shown["remaining-requests"], shown["reset-requests"]) == (
         "60",
         "119",
         "1s",
     )
 
 
-def test_a_limit_of_nothing_has_no_reset_to_wait_for() -> None:
+def test_a_limit_of_zero_has_no_reset() -> None:
     assert headers(taken("rpm", 0, 0), is_admitted=False)["reset-requests"] == "0ms"
 
 
@@ -132,5 +132,5 @@ def test_a_limit_of_nothing_has_no_reset_to_wait_for() -> None:
         (2_592_000, "720h0m0s"),
     ],
 )
-def test_a_duration_has_openais_form(seconds: float, text: str) -> None:
+def test_durations_have_the_format_of_openai(seconds: float, text: str) -> None:
     assert duration(seconds) == text

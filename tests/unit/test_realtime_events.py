@@ -1,4 +1,4 @@
-"""Events of a realtime session: what is read, checked and written anew."""
+"""Events of a realtime session: parsed, checked and rebuilt."""
 
 import json
 from typing import Any
@@ -33,22 +33,22 @@ def read(text: str, *, others: tuple[str, ...] = ()) -> Any:
         ('{"type":"x","a":"\\u00e9"}', '{"type":"x","a":"\\u00e9"}'),
     ],
 )
-def test_what_goes_on_is_what_was_checked(sent: str, goes_on: str) -> None:
+def test_the_event_that_is_sent_on_is_the_one_that_was_checked(sent: str, goes_on: str) -> None:
     assert read(sent).text == goes_on
 
 
-def test_a_transcription_may_be_by_the_sessions_model_or_by_another_of_the_key() -> None:
+def test_a_transcription_may_use_the_sessions_model_or_another_one_of_the_key() -> None:
     def update(model: str) -> str:
         audio = {"input": {"transcription": {"model": model}}}
         return json.dumps({"type": "session.update", "session": {"audio": audio}})
 
     assert read(update("mine")).kind == "session.update"
-    assert read(update("heard"), others=("heard",)).kind == "session.update"
-    with pytest.raises(GatewayError, match="heard"):
-        read(update("heard"))
+    assert read(update("other-transcriber"), others=("other-transcriber",)).kind == "session.update"
+    with pytest.raises(GatewayError, match="other-transcriber"):
+        read(update("other-transcriber"))
 
 
-def test_a_sound_counts_by_its_length_and_a_text_by_its_words() -> None:
+def test_audio_counts_by_its_duration_and_text_by_its_characters() -> None:
     second = "A" * (48_000 * 4 // 3)
     assert read(json.dumps({"type": "input_audio_buffer.append", "audio": second})).tokens == pytest.approx(
         10, rel=0.01
@@ -95,26 +95,26 @@ def done(usage: dict[str, Any] | None) -> str:
         ('{"type":5}', None),
     ],
 )
-def test_usage_is_found_where_models_tell_it(text: str, usage: Usage | None) -> None:
+def test_usage_is_found_in_every_known_field(text: str, usage: Usage | None) -> None:
     assert read_server_event(text).usage == usage
 
 
-def test_what_is_said_counts_while_it_is_said() -> None:
+def test_generated_output_counts_while_it_streams() -> None:
     def delta(kind: str, text: str) -> float:
         return read_server_event(json.dumps({"type": kind, "response_id": "r", "delta": text})).said_tokens
 
     assert delta("response.output_text.delta", "word ") == 1
     assert delta("response.output_audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
     assert delta("response.audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
-    assert delta("conversation.item.input_audio_transcription.delta", "heard") == 0
+    assert delta("conversation.item.input_audio_transcription.delta", "speech") == 0
 
 
-def test_a_query_names_one_model_and_is_written_anew() -> None:
+def test_a_query_names_one_model_and_is_rebuilt() -> None:
     assert read_query(b"a=b&model=vendor%2Freal-time%26x&model_=2") == "vendor/real-time&x"
     assert upstream_query("vendor/real-time&intent=x") == "model=vendor%2Freal-time%26intent%3Dx"
 
 
-def test_no_key_is_chosen_as_a_subprotocol() -> None:
+def test_a_key_is_never_chosen_as_the_subprotocol() -> None:
     offer = Subprotocols.read(["openai-insecure-api-key.sk-1", "realtime", "openai-beta.realtime-v1"])
 
     assert (offer.keys, offer.chosen, offer.is_beta) == (("sk-1",), "realtime", True)

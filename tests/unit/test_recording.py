@@ -1,4 +1,4 @@
-"""The table of endings: what is charged, and what the row says, for each way a call can end."""
+"""The table of endings: the charge and the ledger row for each way a call can end."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -77,7 +77,7 @@ def charged(row: UsageRow) -> tuple[int, int, int]:
     ("refused_upstream", None, 0, NOTHING, None),
     ("unreachable", None, 0, NOTHING, None),
 ])  # fmt: skip
-def test_each_ending_is_charged_as_the_table_says(
+def test_each_ending_is_charged_as_in_the_table(
     ending: Ending, usage: Usage | None, passed: int, expected: tuple[int, int, int], why: str | None
 ) -> None:
     row = row_of(ending, usage=usage, passed=passed)
@@ -88,14 +88,14 @@ def test_each_ending_is_charged_as_the_table_says(
     assert row.cost_nano_usd == row.counted_nano_usd == 1000 * row.prompt_tokens + 2000 * row.completion_tokens
 
 
-def test_only_a_call_that_never_left_gives_its_request_a_minute_back() -> None:
+def test_only_a_call_that_was_never_sent_refunds_its_request_per_minute() -> None:
     kept = {ending: row_of(ending).counted_rate_requests for ending in ("unreachable", "refused_upstream", "timeout")}
 
     assert kept == {"unreachable": 0, "refused_upstream": 1, "timeout": 1}
 
 
 @pytest.mark.parametrize("price", [None, Price(id=8)])
-def test_without_a_price_the_cost_is_not_known_rather_than_nothing(price: Price | None) -> None:
+def test_without_a_price_the_cost_is_null_and_not_zero(price: Price | None) -> None:
     row = row_of("completed", usage=REPORTED, grant=replace(GRANT, price=price))
 
     assert (row.cost_nano_usd, row.counted_nano_usd) == (None, 0)
@@ -108,7 +108,7 @@ def test_a_price_of_zero_is_a_price() -> None:
     assert row_of("completed", usage=REPORTED, grant=replace(GRANT, price=free)).cost_nano_usd == 0
 
 
-def test_a_price_for_the_call_is_not_charged_for_what_was_refused_or_broke_before_its_first_byte() -> None:
+def test_a_price_per_call_is_not_charged_if_it_was_refused_or_failed_before_the_first_byte() -> None:
     grant = replace(GRANT, price=Price(id=9, per_request=Decimal("0.5")))
 
     costs = [row_of(ending, grant=grant).cost_nano_usd for ending in ("refused_upstream", "unreachable", "timeout")]
@@ -117,14 +117,14 @@ def test_a_price_for_the_call_is_not_charged_for_what_was_refused_or_broke_befor
     assert row_of("completed", usage=REPORTED, grant=grant).cost_nano_usd == 500_000_000
 
 
-def test_a_free_call_counts_as_a_request_and_nothing_else() -> None:
+def test_a_free_call_counts_as_a_request_only() -> None:
     row = row_of("completed", passed=5, call=replace(CALL, is_free=True))
 
     assert charged(row) == (0, 0, 1)
     assert (row.cost_nano_usd, row.estimated) == (0, False)
 
 
-def test_units_known_from_the_request_are_charged_where_no_tokens_are_told() -> None:
+def test_units_known_from_the_request_are_charged_if_no_tokens_are_reported() -> None:
     grant = replace(GRANT, price=Price(id=9, image=Decimal("0.04")))
     call = replace(CALL, units=Usage(images=3), counts_no_tokens=True)
 
@@ -139,21 +139,21 @@ BY_TOKENS: Final = replace(
 )  # fmt: skip
 
 
-def test_media_of_a_model_that_is_priced_by_tokens_are_guessed_where_none_are_told() -> None:
+def test_media_priced_by_tokens_are_estimated_if_no_tokens_are_reported() -> None:
     row = row_of("completed", call=BY_TOKENS)
 
     assert (charged(row), row.cost_nano_usd, row.estimated_why) == ((4, 3000, 1), 6_004_000, "no_usage")
 
 
 @pytest.mark.parametrize("passed", [0, 5])
-def test_who_leaves_while_media_come_pays_the_whole_estimate(passed: int) -> None:
+def test_a_disconnect_during_a_media_response_is_charged_the_whole_estimate(passed: int) -> None:
     row = row_of("client_disconnected", call=BY_TOKENS, passed=passed)
 
-    # As `_close` makes it: here the usual one.
+    # As `_close` builds it.
     assert (charged(row), row.estimated_why) == ((10, 100, 1), "hung_up")
 
 
-def test_a_sound_that_is_told_in_seconds_is_turned_into_tokens_where_those_have_the_price() -> None:
+def test_audio_reported_in_seconds_is_converted_to_tokens_if_tokens_have_the_price() -> None:
     call = replace(CALL, units=Usage(audio_ms=9000), counts_no_tokens=True, unit="second", guess=tokens_of_sound(9000))
     by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
     reported = Usage(audio_ms=6000)
@@ -166,11 +166,11 @@ def test_a_sound_that_is_told_in_seconds_is_turned_into_tokens_where_those_have_
 
 
 @pytest.mark.parametrize(("usd", "nano_usd"), [(0.000023, 23_000), (4.9999999999999996e-05, 50_000), (None, None)])
-def test_litellms_own_cost_is_kept_in_nano_usd(usd: float | None, nano_usd: int | None) -> None:
+def test_the_cost_litellm_reports_is_stored_in_nano_usd(usd: float | None, nano_usd: int | None) -> None:
     assert row_of("completed", usage=REPORTED, cost_usd=usd).litellm_cost_nano_usd == nano_usd
 
 
-def test_what_an_upstream_says_of_itself_fits_into_the_ledger() -> None:
+def test_texts_reported_by_the_upstream_are_cut_to_the_ledgers_columns() -> None:
     row = row_of("completed", usage=REPORTED, model_served="a\0b" + "c" * 1000, error_code="x\0y")
 
     assert row.model_served is not None
@@ -179,7 +179,7 @@ def test_what_an_upstream_says_of_itself_fits_into_the_ledger() -> None:
     assert row.error_code == "xy"
 
 
-def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
+def test_a_row_has_the_request_id_and_the_time_inside_it() -> None:
     row = row_of("completed", usage=REPORTED)
 
     assert (row.request_id, row.started_at.timestamp()) == (REQUEST_ID, pytest.approx(1_800_000_000.123))
@@ -190,7 +190,7 @@ def test_a_row_names_the_call_and_the_time_inside_its_id() -> None:
 
 
 @pytest.mark.parametrize("ending", ["completed", "refused_upstream", "unreachable", "client_disconnected", "timeout"])
-def test_limits_are_charged_just_what_the_row_says(ending: Ending) -> None:
+def test_limits_are_charged_exactly_what_the_row_has(ending: Ending) -> None:
     row = row_of(ending, usage=REPORTED if ending == "completed" else None, passed=5)
 
     settlement = Settlement.of(row)

@@ -1,4 +1,4 @@
-"""Bodies as they are decoded, checked, estimated and written anew."""
+"""Request bodies: decoding, checks, estimates and the rewritten body."""
 
 import asyncio
 import base64
@@ -50,17 +50,17 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), json_values, max_size=8))
-def test_what_is_written_anew_means_what_was_sent(body: dict[str, Any]) -> None:
+def test_a_rewritten_body_equals_what_was_sent(body: dict[str, Any]) -> None:
     fields = decode_fields(json.dumps(body).encode())
 
     assert json.loads(encode_fields(fields)) == body
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_are_decoded_or_refused_with_a_code(body: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused_with_an_error_code(body: bytes) -> None:
     codes = set()
     try:
         parse_chat(body)
@@ -70,36 +70,36 @@ def test_any_bytes_are_decoded_or_refused_with_a_code(body: bytes) -> None:
     assert codes <= {"invalid_json", "invalid_request", "parameter_not_allowed"}
 
 
-def test_of_a_key_sent_twice_the_last_is_kept_also_behind_an_escape() -> None:
+def test_the_last_value_of_a_repeated_key_is_kept_even_if_escaped() -> None:
     assert encode_fields(decode_fields(b'{"a":1,"\\u0061":[2], "b":3 }')) == b'{"a":[2],"b":3}'
 
 
 @pytest.mark.parametrize("number", [b"1e300", b"0.1", b"123456789012345678901234567890", b"-0", b"1E-7"])
-def test_numbers_pass_digit_by_digit(number: bytes) -> None:
+def test_numbers_keep_every_digit(number: bytes) -> None:
     assert encode_fields(decode_fields(b'{"x":[' + number + b"]}")) == b'{"x":[' + number + b"]}"
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1E+9999", b"9" * 400, b"1" + b"0" * 309 + b".5"])
-def test_a_number_that_no_float_holds_is_refused_outside_of_texts(number: bytes) -> None:
+def test_a_number_beyond_float_range_is_refused_outside_of_strings(number: bytes) -> None:
     with pytest.raises(GatewayError, match="too large"):
         decode_fields(b'{"x":[{"y":' + number + b"}]}")
     assert decode_fields(b'{"x":"\\" ' + number + b' \\\\"}')
 
 
-def test_a_large_body_is_written_anew_like_any_other() -> None:
+def test_a_large_body_is_rewritten_like_any_other() -> None:
     body = b'{"a":1,"b":"' + b"x" * 2_000_000 + b'","a":[2]}'
     written = encode_fields(decode_fields(body))
     assert isinstance(written, LargeBody)
 
     async def sent() -> bytes:
-        return b"".join([bytes(piece) async for piece in written.chunks()])
+        return b"".join([bytes(chunk) async for chunk in written.chunks()])
 
     once, again = asyncio.run(sent()), asyncio.run(sent())
     assert once == again == b'{"a":[2],"b":"' + b"x" * 2_000_000 + b'"}'
     assert written.size == len(once)
 
 
-def test_bytes_that_are_no_text_are_found_wherever_pieces_of_a_large_body_meet() -> None:
+def test_invalid_utf8_is_found_at_the_chunk_boundaries_of_a_large_body() -> None:
     for at in (0, 1, 2, 3):
         fill = b"x" * (1024 * 1024 - 6 - at)
         assert decode_fields(b'{"a":"' + fill + "🙂".encode() + fill + b'"}')
@@ -107,7 +107,7 @@ def test_bytes_that_are_no_text_are_found_wherever_pieces_of_a_large_body_meet()
             decode_fields(b'{"a":"' + fill + "🙂".encode()[:3] + fill + b'"}')
 
 
-def test_depth_is_counted_outside_of_strings_only() -> None:
+def test_nesting_depth_is_counted_outside_of_strings_only() -> None:
     deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
 
     assert decode_fields(b'{"x":' + deep + b"}")
@@ -115,18 +115,18 @@ def test_depth_is_counted_outside_of_strings_only() -> None:
     assert refused(b'{"x":[' + deep + b"]}", decode_fields).code == "invalid_request"
 
 
-def test_many_brackets_side_by_side_are_not_deep() -> None:
+def test_adjacent_brackets_are_not_deep() -> None:
     assert decode_fields(json.dumps({"x": [[] for _ in range(5000)]}).encode())
 
 
-def test_each_parameter_of_litellms_is_refused_by_name() -> None:
+def test_every_litellm_parameter_is_refused_by_name() -> None:
     assert len(LITELLM_PARAMETERS) > 200
     for name in LITELLM_PARAMETERS:
         error = refused(chat(**{name: "x"}))
         assert (error.code, error.param) == ("parameter_not_allowed", name)
 
 
-def test_each_key_litellm_reads_in_metadata_is_refused_by_name() -> None:
+def test_every_metadata_key_litellm_reads_is_refused_by_name() -> None:
     assert len(LITELLM_METADATA) > 20
     for name in LITELLM_METADATA:
         error = refused(chat(metadata={"user_id": "mine", name: "x"}))
@@ -140,31 +140,31 @@ def test_each_key_litellm_reads_in_metadata_is_refused_by_name() -> None:
     "presence_penalty", "frequency_penalty", "metadata", "verbosity", "safety_identifier", "prompt_cache_key",
     "guided_json", "guided_regex", "min_p", "top_k", "repetition_penalty", "chat_template_kwargs", "best_of",
 ])  # fmt: skip
-def test_what_models_take_is_not_refused(field: str) -> None:
+def test_model_parameters_are_not_refused(field: str) -> None:
     check_fields({field: msgspec.Raw(b"null")})
 
 
 @pytest.mark.parametrize("tool", [{"type": "function", "function": {"name": "mcp"}}, {"type": "web_search"}, {}])
-def test_tools_that_reach_nowhere_pass(tool: dict[str, Any]) -> None:
+def test_tools_without_network_access_pass(tool: dict[str, Any]) -> None:
     assert parse_chat(chat(tools=[tool])).model == "m"
 
 
-def test_a_count_is_null_absent_or_a_whole_number_in_range() -> None:
+def test_a_count_must_be_null_absent_or_a_whole_number_in_range() -> None:
     fields = decode_fields(b'{"one":1,"most":128,"null":null}')
 
     assert [read_count(fields, name, 128) for name in ("one", "most", "null", "absent")] == [1, 128, None, None]
 
 
-def test_the_least_of_several_maxima_holds() -> None:
+def test_the_smallest_of_several_token_limits_holds() -> None:
     fields = decode_fields(b'{"max_tokens":50,"max_completion_tokens":20,"max_output_tokens":null}')
 
     assert read_maximum(fields, ("max_tokens", "max_completion_tokens", "max_output_tokens")) == 20
 
 
-# --- What a call asks for ---
+# --- Requested units ---
 
 
-def test_a_chat_says_what_it_asks_for() -> None:
+def test_the_requested_units_of_a_chat_are_read() -> None:
     body = chat(stream=True, n=3, max_tokens=70)
 
     call = parse_chat(body)
@@ -183,7 +183,7 @@ def test_a_chat_says_what_it_asks_for() -> None:
     ({"stream": None}, False, None),
     ({}, False, None),
 ])  # fmt: skip
-def test_a_stream_always_tells_its_usage_and_the_caller_gets_it_if_he_asked(
+def test_streams_always_request_usage_and_callers_get_it_if_they_asked(
     fields: dict[str, Any], wants: bool, sent: Any
 ) -> None:
     call = parse_chat(chat(**fields))
@@ -192,7 +192,7 @@ def test_a_stream_always_tells_its_usage_and_the_caller_gets_it_if_he_asked(
     assert json.loads(call.body).get("stream_options") == sent
 
 
-def test_an_image_counts_a_fixed_amount_whatever_its_bytes() -> None:
+def test_an_image_counts_a_fixed_number_of_tokens_whatever_its_size() -> None:
     text = {"type": "text", "text": "What is this?"}
     small, large = (
         parse_chat(chat(messages=[{"role": "user", "content": [text, {"type": "image_url", "image_url": {"url": u}}]}]))
@@ -201,7 +201,7 @@ def test_an_image_counts_a_fixed_amount_whatever_its_bytes() -> None:
 
     assert small.prompt_tokens == large.prompt_tokens
     assert TOKENS_PER_ATTACHMENT < large.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
-    # `reserve: maximum` goes by the bytes of texts only.
+    # `reserve: maximum` counts the bytes of texts only.
     assert large.prompt_bytes < TOKENS_PER_ATTACHMENT + 300
 
 
@@ -210,7 +210,7 @@ def test_an_image_counts_a_fixed_amount_whatever_its_bytes() -> None:
     {"type": "file", "file": {"file_data": IMAGE}},
     {"type": "video_url", "video_url": {"url": IMAGE}},
 ])  # fmt: skip
-def test_sounds_and_files_count_a_fixed_amount_too(part: dict[str, Any]) -> None:
+def test_audio_and_files_count_a_fixed_number_of_tokens(part: dict[str, Any]) -> None:
     call = parse_chat(chat(messages=[{"role": "user", "content": [part]}]))
 
     assert TOKENS_PER_ATTACHMENT <= call.prompt_tokens < TOKENS_PER_ATTACHMENT + 20
@@ -230,18 +230,19 @@ def test_an_image_in_a_message_or_a_response_counts_the_same() -> None:
 
 def test_texts_tools_and_schemas_count_by_their_length() -> None:
     plain = parse_chat(chat()).prompt_tokens
-    words = "word " * 1000
+    long_text = "word " * 1000
 
-    assert parse_chat(chat(messages=[{"role": "user", "content": words}])).prompt_tokens > plain + 500
+    assert parse_chat(chat(messages=[{"role": "user", "content": long_text}])).prompt_tokens > plain + 500
     assert (
-        parse_chat(chat(tools=[{"type": "function", "function": {"description": words}}])).prompt_tokens > plain + 500
+        parse_chat(chat(tools=[{"type": "function", "function": {"description": long_text}}])).prompt_tokens
+        > plain + 500
     )
-    assert parse_chat(chat(response_format={"description": words})).prompt_tokens > plain + 500
-    part = {"type": "text", "text": words}
+    assert parse_chat(chat(response_format={"description": long_text})).prompt_tokens > plain + 500
+    part = {"type": "text", "text": long_text}
     assert parse_chat(chat(messages=[{"role": "user", "content": [part]}])).prompt_tokens > plain + 500
 
 
-def test_counting_tokens_takes_none() -> None:
+def test_counting_tokens_reserves_none() -> None:
     call = parse_count(chat(max_tokens=50))
 
     assert (call.prompt_tokens, call.maximum, call.is_free, call.is_streamed) == (0, 0, True, False)
@@ -270,7 +271,7 @@ def test_a_body_without_a_prompt_is_refused(parse: Callable[[bytes], Call], miss
     (parse_images, {"prompt": "x"}),
     (parse_speech, {"input": "x"}),
 ])  # fmt: skip
-def test_a_stream_is_refused_where_litellm_streams_nothing(
+def test_a_stream_is_refused_on_endpoints_litellm_does_not_stream(
     parse: Callable[[bytes], Call], fields: dict[str, Any]
 ) -> None:
     body = {"model": "m", **fields}

@@ -1,4 +1,4 @@
-"""A call that has ended is settled at once, whatever becomes of others: its caller may ask again in the next moment."""
+"""A call is settled as soon as it ends, whatever happens to others: its caller may send the next one at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ ONE, TWO, THREE = (UUID(int=n) for n in (1, 2, 3))
 
 
 class Redis:
-    """Settles what it is asked to, but what it `hangs` on or `fails`; nothing while it is not connected."""
+    """Settles every request except those it `hangs` on or `fails`; none while it is not connected."""
 
     def __init__(self) -> None:
         self.is_connected = True
@@ -49,7 +49,7 @@ async def ticks(number: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def test_it_does_not_wait_for_the_answer_to_another() -> None:
+async def test_a_settlement_does_not_wait_for_the_reply_to_another() -> None:
     server = Redis()
     server.hangs = {ONE}
     async with running(server) as settlements:
@@ -66,7 +66,7 @@ async def test_it_does_not_wait_for_the_answer_to_another() -> None:
         assert len(settlements) == 0
 
 
-async def test_it_does_not_wait_for_what_is_tried_again() -> None:
+async def test_a_settlement_does_not_wait_for_those_being_retried() -> None:
     server = Redis()
     server.fails = {ONE, TWO}
     async with running(server) as settlements:
@@ -82,7 +82,7 @@ async def test_it_does_not_wait_for_what_is_tried_again() -> None:
         assert sorted(server.settled) == [ONE, TWO, THREE]
 
 
-async def test_while_redis_is_away_nothing_is_tried_and_all_is_settled_afterwards() -> None:
+async def test_during_a_redis_outage_nothing_is_tried_and_everything_is_settled_afterwards() -> None:
     server = Redis()
     server.is_connected = False
     async with running(server) as settlements:
@@ -96,7 +96,7 @@ async def test_while_redis_is_away_nothing_is_tried_and_all_is_settled_afterward
         assert sorted(server.settled) == [UUID(int=n) for n in range(1, 1001)]
 
 
-async def test_what_is_under_way_when_the_program_stops_is_not_forgotten() -> None:
+async def test_a_settlement_in_flight_at_shutdown_is_kept() -> None:
     server = Redis()
     server.hangs = {ONE}
     async with running(server) as settlements:
@@ -109,7 +109,7 @@ async def test_what_is_under_way_when_the_program_stops_is_not_forgotten() -> No
     assert (server.settled, len(settlements)) == ([ONE], 0)
 
 
-async def test_what_failed_is_tried_again_by_itself() -> None:
+async def test_a_failed_settlement_is_retried() -> None:
     server = Redis()
     server.fails = {ONE}
     async with running(server) as settlements:

@@ -1,4 +1,4 @@
-"""The table of docs/admin.md, over every pair of states."""
+"""Transitions of a subscription: the table of docs/admin.md for every pair of states."""
 
 from itertools import product
 
@@ -36,7 +36,7 @@ TABLE: dict[tuple[str, str], tuple[str, set[str]]] = {
 
 
 def find_target(status: Status, action: Action, party: Party) -> str:
-    """The target, or the error's code."""
+    """The target state, or the error code."""
     try:
         return target_of(status, action, party)
     except GatewayError as error:
@@ -44,7 +44,7 @@ def find_target(status: Status, action: Action, party: Party) -> str:
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(STATUSES, STATUSES)))
-def test_a_pair_of_states_is_joined_exactly_as_in_the_table(source: Status, target: Status) -> None:
+def test_each_pair_of_states_has_the_transition_of_the_table(source: Status, target: Status) -> None:
     found = {(a, p) for a, p in product(ACTIONS, PARTIES) if find_target(source, a, p) == target}
 
     action, parties = TABLE.get((source, target), ("", set()))
@@ -52,7 +52,7 @@ def test_a_pair_of_states_is_joined_exactly_as_in_the_table(source: Status, targ
 
 
 @pytest.mark.parametrize(("status", "action"), list(product(STATUSES, ACTIONS)))
-def test_a_move_that_a_state_does_not_have_is_a_conflict_that_names_state_and_moves(
+def test_an_invalid_transition_is_a_conflict_that_names_the_state_and_its_transitions(
     status: Status, action: Action
 ) -> None:
     if any(source == status and name == action for (source, _), (name, _) in TABLE.items()):
@@ -66,12 +66,12 @@ def test_a_move_that_a_state_does_not_have_is_a_conflict_that_names_state_and_mo
     assert caught.value.details["allowed"] == list(allowed_actions(status, "admin"))
 
 
-def test_a_move_of_somebody_else_is_forbidden() -> None:
+def test_a_transition_reserved_for_another_role_is_forbidden() -> None:
     assert find_target("pending", "approve", "owner") == "forbidden"
     assert find_target("active", "cancel", "system") == "forbidden"
 
 
-def test_a_suspended_subscription_can_not_be_cancelled() -> None:
+def test_a_suspended_subscription_cannot_be_cancelled() -> None:
     assert find_target("suspended", "cancel", "owner") == "conflict"
 
 
@@ -82,11 +82,11 @@ def test_a_suspended_subscription_can_not_be_cancelled() -> None:
         ("cancelled", False, False, "pending"),
         ("cancelled", True, True, "pending"),
         ("expired", False, False, "pending"),
-        # Left over from a cancellation before it expired: it was the clock that ended it.
+        # Set by a cancellation before it expired: the scheduler ended it.
         ("expired", False, True, "pending"),
     ],
 )
-def test_only_what_its_owner_cancelled_while_active_comes_back_without_an_approval(
+def test_only_a_subscription_its_owner_cancelled_while_active_returns_without_approval(
     status: Status, is_restricted: bool, cancelled_active: bool, expected: Status
 ) -> None:
     target = target_of(status, "renew", "owner", is_restricted=is_restricted, cancelled_active=cancelled_active)
@@ -94,6 +94,6 @@ def test_only_what_its_owner_cancelled_while_active_comes_back_without_an_approv
     assert target == expected
 
 
-def test_a_new_one_is_active_at_once_unless_the_model_is_restricted() -> None:
+def test_a_new_subscription_is_active_at_once_unless_the_model_is_restricted() -> None:
     assert first_status(is_restricted=False) == "active"
     assert first_status(is_restricted=True) == "pending"

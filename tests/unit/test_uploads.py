@@ -1,4 +1,4 @@
-"""Forms with a file: what is read of them, in whatever pieces they come, and what is written anew."""
+"""Multipart forms with a file: parsing from chunks of any size, checks, and the rewritten form."""
 
 import os
 import random
@@ -52,7 +52,7 @@ async def read(folder: Path, *chunks: bytes, maximum: int = 10**9, kind: bytes =
 
 
 async def sent(body: Stored) -> bytes:
-    return b"".join([piece async for piece in body.chunks()])
+    return b"".join([chunk async for chunk in body.chunks()])
 
 
 async def refused(folder: Path, *chunks: bytes, **about: Any) -> GatewayError:
@@ -63,7 +63,7 @@ async def refused(folder: Path, *chunks: bytes, **about: Any) -> GatewayError:
     raise AssertionError("it was taken")
 
 
-async def test_fields_and_file_are_read_in_whatever_pieces_they_come(tmp_path: Path) -> None:
+async def test_fields_and_file_are_read_from_chunks_of_any_size(tmp_path: Path) -> None:
     sound = random.Random(1).randbytes(3000) + b"\r\n--xYzZ\r\n--" + b"\r" * 50  # no secret
     whole = form(
         (FILE, sound), MODEL, (b'name="timestamp_granularities[]"', b"word"), (b'name="prompt"', "ü🙂".encode())
@@ -81,7 +81,7 @@ async def test_fields_and_file_are_read_in_whatever_pieces_they_come(tmp_path: P
         upload.close()
 
 
-async def test_what_is_written_anew_reads_as_the_same_form_as_often_as_it_is_asked_for(tmp_path: Path) -> None:
+async def test_a_rewritten_form_parses_to_the_same_form_each_time(tmp_path: Path) -> None:
     sound = random.Random(3).randbytes(MAX_IN_MEMORY * 2)  # no secret
     upload = await read(tmp_path, form(MODEL, (FILE, sound), (b'name="prompt"', b"a\r\n--xYzZ")))
     call = parse_audio(upload)
@@ -97,7 +97,7 @@ async def test_what_is_written_anew_reads_as_the_same_form_as_often_as_it_is_ask
     assert again.file.read() == sound
 
 
-async def test_a_files_name_can_not_end_its_header_nor_leave_its_folder(tmp_path: Path) -> None:
+async def test_a_file_name_cannot_end_its_header_or_leave_its_folder(tmp_path: Path) -> None:
     name = b'name="file"; filename="../../a%22; name=model\x01.wav"'
     upload = await read(tmp_path, form(MODEL, (name, b"x")))
     body = parse_audio(upload).body
@@ -137,7 +137,7 @@ async def test_a_files_name_can_not_end_its_header_nor_leave_its_folder(tmp_path
         ([MODEL, (b'name="prompt"', b"p" * 70_000), (FILE, b"x")], "prompt"),
     ],
 )
-async def test_a_form_that_is_not_as_it_must_be_is_refused_by_name(
+async def test_an_invalid_form_is_refused_with_the_field_name(
     parts: list[tuple[bytes, bytes]], param: str, tmp_path: Path
 ) -> None:
     error = await refused(tmp_path, form(*parts))
@@ -164,7 +164,7 @@ async def test_a_form_that_is_not_as_it_must_be_is_refused_by_name(
         form((b'name="' + b"n" * 500 + b'"', b"x")),
     ],
 )
-async def test_a_form_that_can_not_be_read_is_a_clear_error(body: bytes, tmp_path: Path) -> None:
+async def test_a_malformed_form_is_a_clear_error(body: bytes, tmp_path: Path) -> None:
     error = await refused(tmp_path, body)
 
     assert (error.status, error.code) == (400, "invalid_request")
@@ -173,20 +173,20 @@ async def test_a_form_that_can_not_be_read_is_a_clear_error(body: bytes, tmp_pat
 @pytest.mark.parametrize(
     "kind", [b"", b"application/json", b"multipart/form-data", b"multipart/mixed; boundary=x", TYPE + b"x" * 100]
 )
-async def test_what_is_no_form_is_told_what_to_send(kind: bytes, tmp_path: Path) -> None:
+async def test_the_error_for_another_content_type_says_what_to_send(kind: bytes, tmp_path: Path) -> None:
     error = await refused(tmp_path, form(MODEL, (FILE, b"x")), kind=kind)
 
     assert error.code == "unsupported_media_type"
 
 
-async def test_too_large_is_known_before_all_of_it_has_come(tmp_path: Path) -> None:
+async def test_an_oversized_form_is_refused_before_all_of_it_has_arrived(tmp_path: Path) -> None:
     assert (await refused(tmp_path, form(MODEL, (FILE, b"x" * 500)), maximum=300)).code == "request_too_large"
     with BodyBudget(10**9).hold() as held, pytest.raises(GatewayError) as caught:
         await read_upload(receiving(), TYPE, 301, 300, held, tmp_path)
     assert caught.value.code == "request_too_large"
 
 
-async def test_nothing_stays_on_disk_nor_in_the_budget_however_it_ends(tmp_path: Path) -> None:
+async def test_no_upload_stays_on_disk_or_in_the_memory_budget_however_it_ends(tmp_path: Path) -> None:
     budget = BodyBudget(MAX_IN_MEMORY * 3)
     large = b"x" * MAX_IN_MEMORY * 2
     for chunks, leaves, ends_in in (
@@ -205,14 +205,14 @@ async def test_nothing_stays_on_disk_nor_in_the_budget_however_it_ends(tmp_path:
         assert os.listdir(tmp_path) == []
 
 
-async def test_a_disk_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+async def test_a_disk_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     nowhere = tmp_path / "file"
     nowhere.touch()
 
     assert (await refused(nowhere / "uploads", form(MODEL, (FILE, b"x")))).code == "overloaded"
 
 
-def test_how_long_a_sound_is() -> None:
+def test_the_duration_of_audio_is_measured() -> None:
     header = b"RIFF\0\0\0\0WAVEfmt " + b"\0" * 12 + (32_000).to_bytes(4, "little")
     assert guess_ms(header, 64_000) == 2000
     assert guess_ms(header[:28] + b"\xff" * 4, 3_840_000) == 10_000
@@ -242,5 +242,5 @@ def test_usage_is_read_as_tokens_or_as_time(answer: bytes, usage: Usage | None) 
     assert reading.usage == usage
 
 
-def test_what_is_no_json_tells_nothing() -> None:
+def test_a_response_that_is_no_json_has_no_usage() -> None:
     assert read_transcript(b"1\n00:00:00,000 --> 00:00:03,000\nHello\n") is None

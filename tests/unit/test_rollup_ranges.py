@@ -1,4 +1,4 @@
-"""Ranges cut into pieces of rollups: every quarter of an hour counts once, and none outside counts at all."""
+"""Time ranges split over rollups: every quarter hour inside counts once, and none outside."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,9 @@ GRAINS = st.sampled_from([ALL_GRAINS, ("month", "day", "quarter"), ("day", "quar
 
 
 @given(MOMENTS, MOMENTS, GRAINS, st.booleans())
-def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, grains: tuple, is_open: bool) -> None:
+def test_every_quarter_hour_of_the_range_counts_once(
+    start: datetime, end: datetime, grains: tuple, is_open: bool
+) -> None:
     ranges = cut(start, end, grains, is_open=is_open)
 
     counts: Counter[datetime] = Counter()
@@ -34,17 +36,17 @@ def test_every_quarter_of_the_range_counts_once(start: datetime, end: datetime, 
 
 
 @given(MOMENTS, MOMENTS)
-def test_an_edge_has_of_a_grain_no_more_than_half_of_the_next_coarser_one(start: datetime, end: datetime) -> None:
+def test_an_edge_of_a_range_has_at_most_half_a_coarser_grain_of_finer_ranges(start: datetime, end: datetime) -> None:
     ranges = cut(start, end, ALL_GRAINS)
 
     # Half of the longest month, ten days that are eleven, and so on; rounded to the grain itself.
-    maximum = {
+    longest_edges = {
         "ten_days": timedelta(days=21),
         "day": timedelta(days=6),
         "six_hours": timedelta(hours=12),
         "quarter": timedelta(hours=3),
     }
-    for grain, longest in maximum.items():
+    for grain, longest in longest_edges.items():
         coarser = ALL_GRAINS[: ALL_GRAINS.index(grain)]
         edges = [range_.end - range_.start for range_ in ranges if range_.grain == grain]
         if any(range_.grain in coarser for range_ in ranges):
@@ -53,7 +55,7 @@ def test_an_edge_has_of_a_grain_no_more_than_half_of_the_next_coarser_one(start:
 
 
 @pytest.mark.parametrize("month", range(1, 13))
-def test_ten_days_begin_on_three_days_of_a_month(month: int) -> None:
+def test_ten_day_ranges_begin_on_three_days_of_a_month(month: int) -> None:
     moment = datetime(2027, month, 1, 5, 15, tzinfo=UTC)
     days = [moment + timedelta(days=n) for n in range(40)]
 
@@ -68,7 +70,7 @@ def test_ten_days_begin_on_three_days_of_a_month(month: int) -> None:
 @given(MOMENTS, MOMENTS, st.sampled_from(["hour", "day", "week", "month"]),
        st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/St_Johns", "Pacific/Chatham",
                         "Australia/Lord_Howe"]))  # fmt: skip
-def test_steps_follow_each_other_from_start_to_end(start: datetime, end: datetime, step: str, zone: str) -> None:
+def test_steps_are_contiguous_from_start_to_end(start: datetime, end: datetime, step: str, zone: str) -> None:
     if start >= end:
         return
     bounds = bounds_of_steps(start, end, step, ZoneInfo(zone), maximum=10_000)
@@ -84,7 +86,7 @@ def test_steps_follow_each_other_from_start_to_end(start: datetime, end: datetim
         assert step != "month" or local.day == 1
 
 
-def test_days_of_a_zone_have_23_and_25_hours_when_its_clocks_change() -> None:
+def test_days_with_a_clock_change_have_23_or_25_hours() -> None:
     madrid = ZoneInfo("Europe/Madrid")
     lengths = {}
     for month, day in ((3, 29), (10, 25)):
@@ -98,7 +100,7 @@ def test_days_of_a_zone_have_23_and_25_hours_when_its_clocks_change() -> None:
 
 
 @pytest.mark.parametrize(("month", "day"), [(4, 5), (10, 4)])
-def test_hours_stay_on_the_clock_where_summer_time_is_half_an_hour(month: int, day: int) -> None:
+def test_hours_stay_aligned_where_summer_time_is_half_an_hour(month: int, day: int) -> None:
     zone = ZoneInfo("Australia/Lord_Howe")
     start = datetime(2026, month, day - 1, 12, 30, tzinfo=zone).astimezone(UTC)
     end = datetime(2026, month, day + 1, 12, 15, tzinfo=zone).astimezone(UTC)
@@ -112,7 +114,7 @@ def test_hours_stay_on_the_clock_where_summer_time_is_half_an_hour(month: int, d
 
 
 @pytest.mark.parametrize(("step", "maximum", "is_some"), [("hour", 24, True), ("hour", 23, False), ("day", 1, True)])
-def test_more_steps_than_wanted_are_none(step: str, maximum: int, is_some: bool) -> None:
+def test_more_steps_than_permitted_give_none(step: str, maximum: int, is_some: bool) -> None:
     bounds = bounds_of_steps(BEGIN, BEGIN + timedelta(days=1), step, ZoneInfo("UTC"), maximum=maximum)
 
     assert (bounds is not None) == is_some

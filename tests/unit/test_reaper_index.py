@@ -1,4 +1,4 @@
-"""An account that has leases is named in the reapers' index, and named again if that failed."""
+"""An account with leases is added to the reaper index, and again by its next call if that failed."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -11,25 +11,25 @@ from gateway.web.background import Background
 
 
 class Index:
-    """As much of the counters as is asked; away for the first call."""
+    """The one method of the counters that is needed here; unreachable for the first call."""
 
     def __init__(self) -> None:
-        self.named: list[int] = []
+        self.added: list[int] = []
         self.is_away = True
 
     async def announce(self, account_id: int) -> None:
         if self.is_away:
             raise RedisUnavailable("gone")
-        self.named.append(account_id)
+        self.added.append(account_id)
 
 
-async def test_an_account_that_could_not_be_named_is_named_by_its_next_call_and_nothing_is_logged(
+async def test_an_account_missing_from_the_reaper_index_is_added_by_its_next_call_without_a_log_line(
     logged: list[MutableMapping[str, Any]],
 ) -> None:
     index, background = Index(), Background()
     unused: Any = None
     admission = Admission(
-        index,  # type: ignore[arg-type]  # as much of it as is asked
+        index,  # type: ignore[arg-type]  # only the method that is called
         RequestIds(),
         seed=unused,
         sweep_due=unused,
@@ -43,4 +43,4 @@ async def test_an_account_that_could_not_be_named_is_named_by_its_next_call_and_
         admission._announce(7)
         await asyncio.sleep(0.01)
 
-    assert (index.named, logged) == ([7], [])
+    assert (index.added, logged) == ([7], [])

@@ -15,18 +15,18 @@ def estimate(name: str) -> float:
     return estimate_text((TEXTS / f"{name}.txt").read_bytes())
 
 
-def test_every_text_was_counted() -> None:
+def test_every_sample_text_has_a_real_token_count() -> None:
     assert sorted(COUNTED) == sorted(path.stem for path in TEXTS.glob("*.txt"))
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_a_first_estimate_is_as_near_as_the_closed_loop_takes_it_to_be(name: str) -> None:
-    # tests/limits/closed_loop.py guesses within these.
+def test_first_estimates_are_within_the_error_the_closed_loop_assumes(name: str) -> None:
+    # The estimates in tests/limits/closed_loop.py stay within these.
     assert 0.4 <= estimate(name) / COUNTED[name] <= 1.5
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_calls_of_one_kind_soon_teach_their_ratio(name: str) -> None:
+def test_the_ratio_is_learned_from_a_few_similar_calls(name: str) -> None:
     ratio = PromptRatio()
     for _ in range(30):
         ratio.learn(estimate(name), COUNTED[name])

@@ -1,4 +1,4 @@
-"""A caller who leaves interrupts the work for him, and nothing else does."""
+"""The work for a caller is interrupted if they disconnect, and by nothing else."""
 
 import asyncio
 from typing import Any
@@ -12,13 +12,13 @@ class Connection:
     """The receiving half of a request."""
 
     def __init__(self) -> None:
-        self._left = asyncio.Event()
+        self._is_closed = asyncio.Event()
 
-    def leave(self) -> None:
-        self._left.set()
+    def disconnect(self) -> None:
+        self._is_closed.set()
 
     async def receive(self) -> dict[str, Any]:
-        await self._left.wait()
+        await self._is_closed.wait()
         return {"type": "http.disconnect"}
 
 
@@ -31,18 +31,18 @@ def watchers() -> int:
     return sum(task.get_name() == "hang-up" for task in asyncio.all_tasks())
 
 
-async def test_the_block_ends_early_and_what_follows_runs(connection: Connection) -> None:
-    asyncio.get_running_loop().call_later(0.05, connection.leave)
+async def test_on_a_disconnect_the_block_ends_early_and_the_code_after_it_runs(connection: Connection) -> None:
+    asyncio.get_running_loop().call_later(0.05, connection.disconnect)
     closed = []
 
-    with interrupt_on_disconnect(connection.receive) as hang_up:
+    with interrupt_on_disconnect(connection.receive) as watch:
         try:
             await asyncio.sleep(10)
         finally:
             closed.append("what was opened")
     await asyncio.sleep(0)
 
-    assert hang_up.happened
+    assert watch.happened
     assert closed == ["what was opened"]
     task = asyncio.current_task()
     assert task is not None
@@ -50,27 +50,27 @@ async def test_the_block_ends_early_and_what_follows_runs(connection: Connection
     assert watchers() == 0
 
 
-async def test_a_caller_who_left_before_the_watch_is_noticed_by_it(connection: Connection) -> None:
-    connection.leave()
+async def test_a_disconnect_before_the_watch_starts_is_noticed(connection: Connection) -> None:
+    connection.disconnect()
 
-    with interrupt_on_disconnect(connection.receive) as hang_up:
+    with interrupt_on_disconnect(connection.receive) as watch:
         async with asyncio.timeout(1):
             await asyncio.sleep(10)
 
-    assert hang_up.happened
+    assert watch.happened
 
 
-async def test_work_that_ends_by_itself_is_not_disturbed(connection: Connection) -> None:
+async def test_work_that_completes_is_not_cancelled(connection: Connection) -> None:
     for pause_s in (0, WATCH_AFTER_S / 2, WATCH_AFTER_S * 3):
-        with interrupt_on_disconnect(connection.receive) as hang_up:
+        with interrupt_on_disconnect(connection.receive) as watch:
             await asyncio.sleep(pause_s)
         await asyncio.sleep(WATCH_AFTER_S * 2)
 
-        assert not hang_up.happened
+        assert not watch.happened
         assert watchers() == 0
 
 
-async def test_a_failure_of_the_work_comes_through(connection: Connection) -> None:
+async def test_an_exception_in_the_work_is_raised(connection: Connection) -> None:
     async def fail() -> None:
         with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 2)
@@ -83,7 +83,7 @@ async def test_a_failure_of_the_work_comes_through(connection: Connection) -> No
     assert watchers() == 0
 
 
-async def test_a_stop_by_someone_else_comes_through(connection: Connection) -> None:
+async def test_an_outer_cancellation_is_raised(connection: Connection) -> None:
     async def work() -> None:
         with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(10)
@@ -96,14 +96,14 @@ async def test_a_stop_by_someone_else_comes_through(connection: Connection) -> N
         await task
 
 
-async def test_a_stop_comes_through_also_when_the_caller_leaves_at_the_same_time(connection: Connection) -> None:
+async def test_an_outer_cancellation_is_raised_even_with_a_disconnect_at_the_same_time(connection: Connection) -> None:
     async def work() -> None:
         with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(10)
 
     task = asyncio.ensure_future(work())
     await asyncio.sleep(WATCH_AFTER_S * 2)
-    connection.leave()
+    connection.disconnect()
     # The watch has seen it, and has cancelled the work; the server cancels it as well.
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_a_stop_comes_through_also_when_the_caller_leaves_at_the_same_time
     assert task.done()
 
 
-async def test_work_that_ends_in_the_moment_the_caller_leaves_leaves_no_cancellation_behind(
+async def test_work_that_ends_at_the_moment_of_a_disconnect_leaves_no_pending_cancellation(
     connection: Connection,
 ) -> None:
     task = asyncio.current_task()
@@ -122,7 +122,7 @@ async def test_work_that_ends_in_the_moment_the_caller_leaves_leaves_no_cancella
         connection = Connection()
         with interrupt_on_disconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 1.5)
-            connection.leave()
+            connection.disconnect()
             for _ in range(delay):
                 await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A part that ends in the middle of the tests says how."""
+"""A child process that exits during the tests is reported with its exit code and last lines."""
 
 import os
 import signal
@@ -21,16 +21,16 @@ def run(folder: Path, script: str) -> Child:
     return Child("LiteLLM", ["/bin/sh", "-c", script], log=folder / "child.log")
 
 
-def test_a_child_that_ended_tells_its_code_and_its_last_lines(tmp_path: Path) -> None:
+def test_the_error_for_an_exited_child_has_its_code_and_last_lines(tmp_path: Path) -> None:
     child = ended(run(tmp_path, "seq 1 30; echo; echo out of memory >&2; exit 7"))
 
-    with pytest.raises(Ended) as reported:
+    with pytest.raises(Ended) as caught:
         child.check()
 
-    assert str(reported.value) == "LiteLLM ended with code 7; last lines: 25 | 26 | 27 | 28 | 29 | 30 | out of memory"
+    assert str(caught.value) == "LiteLLM ended with code 7; last lines: 25 | 26 | 27 | 28 | 29 | 30 | out of memory"
 
 
-def test_a_child_that_was_killed_tells_the_signal(tmp_path: Path) -> None:
+def test_the_error_for_a_killed_child_has_the_signal(tmp_path: Path) -> None:
     child = run(tmp_path, "exec sleep 60")
     child.check()
     os.kill(child.pid, signal.SIGKILL)

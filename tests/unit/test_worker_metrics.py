@@ -1,4 +1,4 @@
-"""The files in which workers keep what they counted: one that is damaged costs no scrape and no other's counts."""
+"""Metrics files of workers: a damaged one fails no scrape and loses no other worker's counts."""
 
 import json
 import os
@@ -15,7 +15,7 @@ KEY = json.dumps(["litemaas_calls", "litemaas_calls_total", {"endpoint": "embedd
 
 
 def write(file: Path, count: float) -> bytes:
-    """As prometheus-client does."""
+    """In the format of prometheus-client."""
     values = MmapedDict(str(file))  # type: ignore[no-untyped-call]  # untyped there
     values.write_value(KEY, count, 0)  # type: ignore[no-untyped-call]  # untyped there
     values.close()  # type: ignore[no-untyped-call]  # untyped there
@@ -34,7 +34,7 @@ def write(file: Path, count: float) -> bytes:
     ],
     ids=["empty", "torn head", "no values yet", "longer than it is", "no key", "no text"],
 )
-def test_a_damaged_file_takes_nothing_from_the_others(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_metrics_file_does_not_affect_the_others(tmp_path: Path, damage: bytes) -> None:
     write(tmp_path / "counter_1.db", 3)
     write(tmp_path / "counter_2.db", 4)
     (tmp_path / f"counter_{os.getpid()}.db").write_bytes(damage)
@@ -44,7 +44,7 @@ def test_a_damaged_file_takes_nothing_from_the_others(tmp_path: Path, damage: by
     assert 'litemaas_calls_total{endpoint="embeddings"} 7.0' in text
 
 
-def test_a_damaged_file_is_told_of_once(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
+def test_a_damaged_metrics_file_is_logged_once(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
     write(tmp_path / "counter_1.db", 3)
     (tmp_path / "counter_2.db").write_bytes(b"\x09\0")
 
@@ -55,10 +55,10 @@ def test_a_damaged_file_is_told_of_once(tmp_path: Path, logged: list[MutableMapp
     assert logged[0]["file"].endswith("counter_2.db")
 
 
-def test_gauges_of_a_dead_worker_may_go_while_they_are_looked_for(
+def test_gauge_files_of_a_dead_worker_may_disappear_during_a_scrape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two workers are scraped at the same moment: both find what a third one left."""
+    """Two workers are scraped at the same moment: both find the files of a dead one."""
     write(tmp_path / "counter_1.db", 3)
     left = tmp_path / "gauge_livesum_4194303.db"
     left.touch()

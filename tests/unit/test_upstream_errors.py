@@ -1,4 +1,4 @@
-"""An upstream's refusal in words that are the caller's to read."""
+"""Errors of the upstream as the caller sees them: the shape of OpenAI, and no internal details."""
 
 import json
 from typing import Any
@@ -12,23 +12,23 @@ from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnre
 
 
 class Answer:
-    """An answer that comes in these pieces; an exception among them is raised."""
+    """A response that arrives in these chunks; an exception among them is raised."""
 
-    def __init__(self, status: int, *pieces: bytes | Exception, **headers: str) -> None:
+    def __init__(self, status: int, *chunks: bytes | Exception, **headers: str) -> None:
         self.status = status
         self.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         self.read_bytes = 0
-        self._pieces = iter(pieces)
+        self._chunks = iter(chunks)
 
     async def read(self) -> bytes:
-        piece = next(self._pieces, b"")
-        if isinstance(piece, Exception):
-            raise piece
-        self.read_bytes += len(piece)
-        return piece
+        chunk = next(self._chunks, b"")
+        if isinstance(chunk, Exception):
+            raise chunk
+        self.read_bytes += len(chunk)
+        return chunk
 
 
-async def reported(answer: Answer) -> GatewayError:
+async def caller_error(answer: Answer) -> GatewayError:
     return await read_refusal(answer)  # type: ignore[arg-type]  # as much of an answer as is read
 
 
@@ -36,32 +36,32 @@ def body(**error: Any) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-async def test_status_message_type_code_and_field_are_the_upstreams() -> None:
+async def test_status_message_type_code_and_param_come_from_the_upstream() -> None:
     answer = body(message="too long", type="bad", code="context_length_exceeded", param="messages")
 
-    error = await reported(Answer(400, answer))
+    error = await caller_error(Answer(400, answer))
 
     assert (error.status, error.message, error.type) == (400, "too long", "bad")
     assert (error.code, error.param) == ("context_length_exceeded", "messages")
 
 
 @pytest.mark.parametrize("code", ["400", "", None, 400, ["x"]])
-async def test_a_code_that_is_no_word_is_ours(code: Any) -> None:
-    assert (await reported(Answer(400, body(message="x", code=code)))).code == "upstream_error"
+async def test_an_upstream_code_that_is_no_identifier_is_replaced(code: Any) -> None:
+    assert (await caller_error(Answer(400, body(message="x", code=code)))).code == "upstream_error"
 
 
 @pytest.mark.parametrize(("status", "ours"), [(401, 502), (403, 502), (301, 502), (204, 502)])
-async def test_what_is_not_the_callers_doing_says_nothing_of_it(status: int, ours: int) -> None:
+async def test_an_error_the_caller_did_not_cause_hides_its_details(status: int, ours: int) -> None:
     secret = body(message="Incorrect API key sk-secret", type="auth", code="invalid_api_key")
 
-    error = await reported(Answer(status, secret))
+    error = await caller_error(Answer(status, secret))
 
     assert (error.status, error.code, error.type) == (ours, "upstream_error", "upstream_error")
     assert "sk-secret" not in error.message
 
 
-async def test_litellms_408_is_a_timeout() -> None:
-    error = await reported(Answer(408, body(message="x")))
+async def test_a_408_of_litellm_is_a_timeout() -> None:
+    error = await caller_error(Answer(408, body(message="x")))
 
     assert (error.status, error.code) == (504, "upstream_timeout")
 
@@ -86,41 +86,41 @@ async def test_litellms_408_is_a_timeout() -> None:
     ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
     ({}, {}),
 ])  # fmt: skip
-async def test_when_to_retry_passes_in_numbers(header: dict[str, str], sent: dict[str, str]) -> None:
+async def test_retry_headers_pass_if_they_are_numbers(header: dict[str, str], sent: dict[str, str]) -> None:
     answer = Answer(429, body(message="x"))
     answer.headers.update(header)
 
-    assert (await reported(answer)).headers == sent
+    assert (await caller_error(answer)).headers == sent
 
 
-async def test_a_providers_spent_quota_is_not_worth_a_retry() -> None:
+async def test_a_spent_provider_quota_is_not_worth_a_retry() -> None:
     spent = body(message="You exceeded your current quota", type="insufficient_quota", code="insufficient_quota")
 
-    assert (await reported(Answer(429, spent))).headers == {"x-should-retry": "false"}
-    assert (await reported(Answer(429, spent, x_should_retry="true"))).headers == {"x-should-retry": "true"}
+    assert (await caller_error(Answer(429, spent))).headers == {"x-should-retry": "false"}
+    assert (await caller_error(Answer(429, spent, x_should_retry="true"))).headers == {"x-should-retry": "true"}
 
 
 @pytest.mark.parametrize("content", [
     b"", b"<html>", b"null", b"[]", b'"x"', b'{"detail":"Not Found"}', b'{"error":"a string"}', b'{"error":null}',
     b"\xff\xfe", b"[" * 5000, b'{"error":{"message":"\xff"}}',
 ])  # fmt: skip
-async def test_a_body_in_any_other_form_is_told_by_its_status(content: bytes) -> None:
-    error = await reported(Answer(418, content))
+async def test_the_error_for_a_body_of_another_shape_goes_by_its_status(content: bytes) -> None:
+    error = await caller_error(Answer(418, content))
 
     assert (error.status, error.code, error.message) == (418, "upstream_error", "The model server answered 418.")
 
 
 @pytest.mark.parametrize("failure", [UpstreamBroken("x"), UpstreamSilent("x")])
-async def test_a_body_that_breaks_off_is_told_by_its_status(failure: Exception) -> None:
-    error = await reported(Answer(503, b'{"error":', failure))
+async def test_the_error_for_a_truncated_body_goes_by_its_status(failure: Exception) -> None:
+    error = await caller_error(Answer(503, b'{"error":', failure))
 
     assert (error.status, error.code) == (503, "upstream_error")
 
 
-async def test_a_body_without_end_is_not_read_to_its_end() -> None:
+async def test_an_endless_error_body_is_read_up_to_a_bound() -> None:
     answer = Answer(500, *[b"x" * 10_000] * 1000)
 
-    await reported(answer)
+    await caller_error(answer)
 
     assert answer.read_bytes < 100_000
 
@@ -130,19 +130,19 @@ async def test_a_body_without_end_is_not_read_to_its_end() -> None:
     (UpstreamSilent("x"), "upstream_timeout", 504),
     (UpstreamBroken("x"), "upstream_error", 502),
 ])  # fmt: skip
-def test_each_failure_has_a_code_and_does_not_tell_its_cause(failure: Exception, code: str, status: int) -> None:
+def test_each_failure_has_a_code_and_hides_its_cause(failure: Exception, code: str, status: int) -> None:
     error = error_of(failure)
 
     assert (error.code, error.status) == (code, status)
     assert "x" not in error.message.split()
 
 
-def test_a_mistake_of_ours_is_not_made_an_upstreams() -> None:
+def test_a_programming_error_is_not_reported_as_an_upstream_error() -> None:
     with pytest.raises(ZeroDivisionError):
         error_of(ZeroDivisionError())
 
 
-def test_our_own_headers_replace_the_callers() -> None:
+def test_headers_of_the_gateway_replace_those_of_the_caller() -> None:
     passed = {"content-type": "text/plain", "user-agent": "x", "x-litellm-call-id": "theirs"}
 
     assert upstream_headers(passed, "ours", "account-5") == {
@@ -157,7 +157,7 @@ def test_our_own_headers_replace_the_callers() -> None:
     ("0.000023", 0.000023), ("4.9999999999999996e-05", 5e-05), ("0.0", 0.0), ("", None), ("None", None), ("nan", None),
     ("inf", None), ("-1", None), ("1e300", None),
 ])  # fmt: skip
-def test_a_cost_in_a_header_is_an_amount_or_nothing(value: str, cost: float | None) -> None:
+def test_a_cost_header_is_an_amount_or_ignored(value: str, cost: float | None) -> None:
     reported_cost = cost_in_header(CIMultiDict({"x-litellm-response-cost": value}))
 
     assert reported_cost == (None if cost is None else pytest.approx(cost))

@@ -1,4 +1,4 @@
-"""LiteLLM's list of models, as it comes and as it might come."""
+"""Parsing of LiteLLM's `/model/info`: what it sends today, and malformed variants."""
 
 import json
 from decimal import Decimal
@@ -20,7 +20,7 @@ def parse(*entries: object) -> tuple[SeenModel, ...]:
     return parse_model_info(json.dumps({"data": entries})).models
 
 
-def test_a_configured_model_is_read_whole() -> None:
+def test_all_fields_of_a_configured_model_are_read() -> None:
     (model,) = parse(
         entry(
             "team/small",
@@ -65,13 +65,13 @@ def test_a_price_keeps_the_digits_of_the_text() -> None:
     assert model.units == {"input": Decimal("0.000049999999999999996")}
 
 
-def test_zeros_that_nobody_configured_are_no_price() -> None:
+def test_default_zeros_are_no_price() -> None:
     (model,) = parse(entry(input_cost_per_token=0.0, output_cost_per_token=0.0, pricing_overrides=[]))
 
     assert model.units == {}
 
 
-def test_zeros_that_somebody_configured_are_a_price() -> None:
+def test_configured_zeros_are_a_price() -> None:
     (model,) = parse(
         entry(input_cost_per_token=0.0, output_cost_per_token=0, pricing_overrides=["input_cost_per_token"])
     )
@@ -86,25 +86,25 @@ def test_a_zero_beside_a_price_is_a_price() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, True, "much", [], {}, "NaN", "Infinity", 1e9, "1e-400"])
-def test_what_is_no_price_is_left_out(value: object) -> None:
+def test_an_invalid_price_is_left_out(value: object) -> None:
     (model,) = parse(entry(input_cost_per_token=value, output_cost_per_token=1e-6))
 
     assert model.units == {"output": Decimal("0.000001")}
 
 
 def test_other_units_are_read_from_their_fields() -> None:
-    speech, heard, image = parse(
+    speech, transcription, image = parse(
         entry("speech", mode="audio_speech", input_cost_per_character=1.5e-05),
-        entry("heard", mode="audio_transcription", input_cost_per_second=0.0001, output_cost_per_second=0.0002),
+        entry("transcription", mode="audio_transcription", input_cost_per_second=0.0001, output_cost_per_second=0.0002),
         entry("image", mode="image_generation", output_cost_per_token=0, output_cost_per_image_token=4e-05),
     )
 
     assert speech.units == {"character": Decimal("0.000015")}
-    assert heard.units == {"second": Decimal("0.0001")}
+    assert transcription.units == {"second": Decimal("0.0001")}
     assert image.units == {"output": Decimal("0.00004")}
 
 
-def test_deployments_of_one_name_are_one_model_with_what_all_of_them_can_do() -> None:
+def test_deployments_of_one_name_are_one_model_with_their_common_capabilities() -> None:
     (model,) = parse(
         entry(max_output_tokens=4096, supports_vision=True, supports_reasoning=True, input_cost_per_token=1e-6),
         entry(max_output_tokens=2048, supports_vision=True, mode="chat", input_cost_per_token=3e-6),
@@ -120,7 +120,7 @@ def test_deployments_of_one_name_are_one_model_with_what_all_of_them_can_do() ->
 
 
 @pytest.mark.parametrize("name", ["openai/*", "a,b", "", " small", "x" * 256, "a\nb", None, 7])
-def test_names_that_no_caller_could_use_are_skipped_and_told(name: object) -> None:
+def test_unusable_names_are_skipped_and_reported(name: object) -> None:
     catalogue = parse_model_info(json.dumps({"data": [entry(name), entry("small")]}))
 
     assert [model.name for model in catalogue.models] == ["small"]
@@ -134,16 +134,16 @@ def test_an_entry_without_information_is_still_a_model() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"data":{}}', '{"data":null}', "<html>", '{"data":['])
-def test_an_answer_that_is_no_list_of_models_is_an_error(text: str) -> None:
+def test_a_response_without_a_list_of_models_is_an_error(text: str) -> None:
     with pytest.raises(ModelInfoError):
         parse_model_info(text)
 
 
-def test_an_empty_list_is_an_answer() -> None:
+def test_an_empty_list_is_valid() -> None:
     assert parse() == ()
 
 
-def test_numbers_without_end_are_no_numbers_of_tokens() -> None:
+def test_infinite_numbers_are_no_token_limits() -> None:
     (model,) = parse_model_info('{"data":[{"model_name":"m","model_info":{"max_input_tokens":1e999999}}]}').models
 
     assert model.max_input_tokens is None

@@ -1,4 +1,4 @@
-"""What can not be written to the log fails nobody."""
+"""A log that cannot be written raises no error in the code that logs."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from gateway.web.logs import configure_logs
 
 
 class FullDisk(io.RawIOBase):
-    """Takes nothing."""
+    """Fails every write."""
 
     def writable(self) -> bool:
         return True
@@ -21,16 +21,16 @@ class FullDisk(io.RawIOBase):
 
 
 @pytest.fixture
-def unchanged() -> Iterator[None]:
-    """The log is set up for the whole process."""
+def logging_restored() -> Iterator[None]:
+    """Restores the logging configuration, which is global."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
 
 
-@pytest.mark.usefixtures("unchanged")
+@pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("is_closed", [False, True], ids=["full", "closed"])
-def test_a_log_that_takes_nothing_fails_nobody(monkeypatch: pytest.MonkeyPatch, is_closed: bool) -> None:
+def test_a_log_that_cannot_be_written_raises_nothing(monkeypatch: pytest.MonkeyPatch, is_closed: bool) -> None:
     file = io.TextIOWrapper(io.BytesIO() if is_closed else FullDisk(), write_through=True)
     monkeypatch.setattr(sys, "stderr", file)
     configure_logs("info")
@@ -40,8 +40,8 @@ def test_a_log_that_takes_nothing_fails_nobody(monkeypatch: pytest.MonkeyPatch, 
     structlog.get_logger().warning("something_happened", of="something")
 
 
-@pytest.mark.usefixtures("unchanged")
-def test_a_log_that_is_there_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("logging_restored")
+def test_a_working_log_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     data = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(data, write_through=True))
     configure_logs("info")

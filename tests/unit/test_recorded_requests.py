@@ -1,4 +1,4 @@
-"""Recorded requests of clients hold no secret, no text of their makers and nothing that changes from day to day."""
+"""Recorded requests of clients have no secret, no text of their vendors, and nothing that changes between runs."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ BODY: dict[str, Any] = {
     "tools": [{"type": "function", "name": "exec", "description": "short", "strict": False, "max": 3}],
     "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
     "session": "01a2260e-92ae-76e3-ba68-039a4c685eae:0",
-    "free": "a text of somebody's",
+    "free": "a text of the vendor",
     "store": None,
 }
 
 
-def test_fields_types_and_words_stay_and_texts_become_their_length() -> None:
+def test_field_names_and_types_stay_and_texts_become_their_length() -> None:
     assert reduced(BODY) == {
         "model": "demo-chat",
         "tools": [{"type": "function", "name": "exec", "description": "(5 characters)", "strict": False, "max": 3}],
@@ -26,7 +26,7 @@ def test_fields_types_and_words_stay_and_texts_become_their_length() -> None:
     }
 
 
-def test_of_a_secret_header_only_the_name_stays() -> None:
+def test_only_the_name_of_a_secret_header_stays() -> None:
     headers = {"Authorization": "Bearer sk-1", "X-Api-Key": "sk-2", "Host": "here", "anthropic-beta": "a-1,b-2"}
 
     assert reduced_headers(headers) == {
@@ -36,7 +36,7 @@ def test_of_a_secret_header_only_the_name_stays() -> None:
     }
 
 
-def test_what_is_kept_is_reduced() -> None:
+def test_the_recordings_in_the_repository_are_reduced() -> None:
     files = list(FOLDER.glob("*.json"))
 
     assert {file.stem for file in files} == {"claude-code", "codex"}

@@ -1,5 +1,5 @@
-"""What LiteLLM sends, as it was captured on the wire (1.106.2, and 1.109.1 where that differs): the usage is found, and
-only a usage chunk that nobody asked for is taken out."""
+"""Responses of LiteLLM captured on the wire (1.106.2, and 1.109.1 where that differs): the usage is found, and only a
+usage chunk that the caller did not ask for is removed."""
 
 from typing import Final
 
@@ -43,18 +43,18 @@ DONE: Final = b"data: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("usage", CHUNKS.values(), ids=CHUNKS)
-@pytest.mark.parametrize("said", [CHAT, TOOLS, TEXT], ids=["chat", "tools", "text"])
+@pytest.mark.parametrize("content", [CHAT, TOOLS, TEXT], ids=["chat", "tools", "text"])
 @pytest.mark.parametrize("strips_usage", [True, False])
-def test_the_usage_chunk_of_either_shape_is_read_and_taken_out_only_if_not_asked_for(
-    said: bytes, usage: bytes, strips_usage: bool
+def test_usage_chunks_of_both_shapes_are_read_and_removed_unless_asked_for(
+    content: bytes, usage: bytes, strips_usage: bool
 ) -> None:
     meter = StreamMeter(strips_usage=strips_usage, read=BY_NAME["chat_completions"].new_event_reader())
 
-    passed = meter.feed(said + usage + DONE) + meter.finish()
+    passed = meter.feed(content + usage + DONE) + meter.finish()
 
     assert meter.usage == Usage(prompt_tokens=11, completion_tokens=6)
     assert meter.cost_usd == 0.000023
-    assert passed == said + (b"" if strips_usage else usage) + DONE
+    assert passed == content + (b"" if strips_usage else usage) + DONE
     assert not meter.has_error
 
 
@@ -65,7 +65,7 @@ RESPONSES: Final = (
     b'"model":"up","usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":4},"output_tokens":9,'
     b'"output_tokens_details":{"reasoning_tokens":2},"total_tokens":45,"cost":0.000054}}}\n\n' + DONE
 )
-# Of a model of OpenAI: LiteLLM tells all at the end. Of one of Anthropic: the input at the start.
+# For a model of OpenAI, LiteLLM reports all usage at the end; for one of Anthropic, the input at the start.
 MESSAGES: Final = (
     b'event: message_start\ndata: {"type": "message_start", "message": {"id": "msg_1", "type": "message", '
     b'"role": "assistant", "content": [], "model": "up", "usage": {"input_tokens": 0, "output_tokens": 0}}}\n\n'
@@ -91,7 +91,7 @@ ALL: Final = Usage(prompt_tokens=36, completion_tokens=9)
     ("messages", CLAUDE, Usage(prompt_tokens=36, completion_tokens=9, cached_tokens=4, cache_write_tokens=3)),
 ], ids=["responses", "messages", "messages of Anthropic"])  # fmt: skip
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_other_streams_pass_as_they_are(endpoint: str, stream: bytes, usage: Usage, size: int) -> None:
+def test_other_streams_pass_unchanged(endpoint: str, stream: bytes, usage: Usage, size: int) -> None:
     meter = StreamMeter(strips_usage=False, read=BY_NAME[endpoint].new_event_reader())
 
     passed = b"".join(meter.feed(stream[at : at + size]) for at in range(0, len(stream), size)) + meter.finish()
@@ -120,7 +120,7 @@ def test_other_streams_pass_as_they_are(endpoint: str, stream: bytes, usage: Usa
      b'"tokens":{"input_tokens":0,"output_tokens":20}}}', Usage(prompt_tokens=20)),
     ("moderations", b'{"id":"modr-1","model":"up","results":[{"flagged":false,"categories":{}}]}', None),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
-def test_whole_answers_tell_their_usage(endpoint: str, answer: bytes, usage: Usage | None) -> None:
+def test_usage_is_read_from_whole_responses(endpoint: str, answer: bytes, usage: Usage | None) -> None:
     meter = AnswerMeter(BY_NAME[endpoint].read_answer)
 
     assert meter.feed(answer) + meter.finish() == answer
