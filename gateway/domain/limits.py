@@ -17,7 +17,9 @@ ReserveMode = Literal["expected", "maximum"]
 SetBy = Literal["admin", "owner"]
 # How a counter is stored: one that refills, a number of open calls, or what is used and reserved of a window.
 CounterType = Literal["bucket", "open", "window"]
-Counted = Literal["calls", "tokens", "nano_usd"]
+# What is counted. Windows add up the column counted_… of the ledger. Something else to count needs that column, and a
+# place in an Estimate, in a Settlement (gateway/storage/counters/scripts.py) and in the scripts.
+Counted = Literal["requests", "tokens", "nano_usd"]
 MAX_AMOUNT: Final = 2**53 - 1
 # A bucket is counted in 1/60000 units, in Lua's doubles.
 BUCKET_UNITS: Final = 60_000
@@ -32,6 +34,11 @@ class KindFacts(NamedTuple):
     counts: Counted
     word: str
 
+    @property
+    def ledger_column(self) -> str:
+        """What its windows add up."""
+        return f"counted_{self.counts}"
+
 
 # All kinds. These name kinds too, and cannot be derived from here:
 # - a migration: the CHECKs of limits.kind, limits.window_kind, limits.burst and alerts.kind;
@@ -41,19 +48,12 @@ class KindFacts(NamedTuple):
 # - docs/limits.md.
 # tests/contract/test_limit_kinds.py fails for each place that a kind is missing from.
 LIMIT_KINDS: Final[dict[Kind, KindFacts]] = {
-    "rpm": KindFacts("r", "bucket", "calls", "requests per minute"),
+    "rpm": KindFacts("r", "bucket", "requests", "requests per minute"),
     "tpm": KindFacts("t", "bucket", "tokens", "tokens per minute"),
-    "concurrency": KindFacts("c", "open", "calls", "concurrent requests"),
-    "requests": KindFacts("R", "window", "calls", "requests"),
+    "concurrency": KindFacts("c", "open", "requests", "concurrent requests"),
+    "requests": KindFacts("R", "window", "requests", "requests"),
     "tokens": KindFacts("T", "window", "tokens", "tokens"),
     "cost": KindFacts("C", "window", "nano_usd", "USD"),
-}
-# The column of the ledger that windows add up. Something else to count also needs a place in an Estimate, a Settlement
-# (gateway/storage/counters/scripts.py) and the scripts, and a column of the ledger that rollups have.
-COUNTED_COLUMNS: Final[dict[Counted, str]] = {
-    "calls": "counted_requests",
-    "tokens": "counted_tokens",
-    "nano_usd": "counted_nano_usd",
 }
 KINDS: Final = tuple(LIMIT_KINDS)
 WINDOWED_KINDS: Final = tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counter == "window")

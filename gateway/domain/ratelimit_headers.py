@@ -10,8 +10,8 @@ from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS
 from gateway.domain.refusals import Taken
 
 _FAMILIES: Final = tuple(
-    (name, tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counts == counted and facts.counter != "open"))
-    for name, counted in (("requests", "calls"), ("tokens", "tokens"))
+    (counted, tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counts == counted and facts.counter != "open"))
+    for counted in ("requests", "tokens")
 )
 
 

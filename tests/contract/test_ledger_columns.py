@@ -46,15 +46,15 @@ async def check_sums(places: Places, connection: "asyncpg.Connection[asyncpg.Rec
     added = await connection.fetchval(ADD_UP)
     view = await read_columns(connection, "usage_as_sums")
     tables = {rollup.table: await read_columns(connection, rollup.table) for rollup in ROLLUPS}
-    for name in SUMS:
+    of_columns = [name for name, facts in LEDGER_COLUMNS.items() if facts.focus is not None]
+    for name in dict.fromkeys((*SUMS, *of_columns)):
         places.need(name in added, "a migration: function add_up_usage", name)
         places.need(name in view, "a migration: view usage_as_sums", name)
         for table, columns in tables.items():
             places.need(name in columns, f"a migration: {table}", name)
     shown = {field.name for field in fields(UsageSums)}
-    for name, facts in LEDGER_COLUMNS.items():
-        if facts.focus is not None:
-            places.need(name in SUMS, "gateway/storage/ledger/rollups.py, SUMS", name)
-            places.need(name in shown, "admin_api/storage/usage/queries.py, UsageSums", name)
-            is_shown = name in UsageSumsView.model_fields
-            places.need(is_shown, "admin_api/schemas/usage_reports.py, UsageSumsView", name)
+    for name in of_columns:
+        places.need(name in SUMS, "gateway/storage/ledger/rollups.py, SUMS", name)
+        places.need(name in shown, "admin_api/storage/usage/queries.py, UsageSums", name)
+        is_shown = name in UsageSumsView.model_fields
+        places.need(is_shown, "admin_api/schemas/usage_reports.py, UsageSumsView", name)

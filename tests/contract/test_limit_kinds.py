@@ -11,7 +11,6 @@ from admin_api.routes.limits import LimitBody
 from admin_api.storage.accounts import LOCALES
 from gateway.domain.limits import (
     BUCKET_KINDS,
-    COUNTED_COLUMNS,
     KINDS,
     LIMIT_KINDS,
     WINDOWED_KINDS,
@@ -27,14 +26,17 @@ from tests.contract.places import Places, read_checks, words_of
 
 LUA: Final = "gateway/storage/counters/lua"
 # What is counted -> its field of an Estimate (None: each call is one) and of a Settlement, if named otherwise.
-UNITS: Final[dict[str, tuple[str | None, str]]] = {"calls": (None, "requests_window"), "nano_usd": ("cost", "nano_usd")}
+UNITS: Final[dict[str, tuple[str | None, str]]] = {
+    "requests": (None, "requests_window"),
+    "nano_usd": ("cost", "nano_usd"),
+}
 
 
 async def test_every_kind_is_named_in_all_its_places(database: Database) -> None:
     places = Places("limit kinds")
     places.need_same(get_args(Kind), KINDS, "gateway/domain/limits.py, Kind")
     places.need_same(get_args(CounterType), {facts.counter for facts in LIMIT_KINDS.values()}, "CounterType")
-    places.need_same(get_args(Counted), COUNTED_COLUMNS, "gateway/domain/limits.py, Counted")
+    places.need_same(get_args(Counted), {facts.counts for facts in LIMIT_KINDS.values()}, "Counted")
     for kind, facts in LIMIT_KINDS.items():
         check_counted(places, kind, facts)
         check_scripts(places, kind, facts)
@@ -55,9 +57,8 @@ def check_counted(places: Places, kind: Kind, facts: KindFacts) -> None:
     for where, cls, name in (("Estimate", Estimate, in_estimate), ("Settlement", Settlement, in_settlement)):
         is_there = name is None or name in {field.name for field in fields(cls)}
         places.need(is_there, f"gateway/storage/counters/scripts.py, {where}.{name}", kind)
-    places.need(facts.counts in COUNTED_COLUMNS, "gateway/domain/limits.py, COUNTED_COLUMNS", kind)
-    if facts.counter == "window" and facts.counts in COUNTED_COLUMNS:
-        column = COUNTED_COLUMNS[facts.counts]
+    if facts.counter == "window":
+        column = facts.ledger_column
         places.need(column in LEDGER_COLUMNS, f"gateway/domain/usage_rows.py, LEDGER_COLUMNS[{column!r}]", kind)
         places.need(column in SUMS, f"gateway/storage/ledger/rollups.py, SUMS[{column!r}]", kind)
 
@@ -74,7 +75,7 @@ def check_scripts(places: Places, kind: Kind, facts: KindFacts) -> None:
         places.need_words(f"{LUA}/leases.lua", kind, quoted)
     if facts.counter == "open":
         places.need_words(f"{LUA}/seed.lua", kind, quoted)
-    if facts.counts != "calls":
+    if facts.counts != "requests":
         places.need_words(f"{LUA}/reserve.lua", kind, quoted)
         places.need_words(f"{LUA}/charge.lua", kind, rf"(?:[{{ ]|is\.){code} = ")
         if facts.counter == "window":

@@ -36,7 +36,13 @@ async def test_every_unit_is_named_in_all_its_places(database: Database) -> None
             facts.counts is None or facts.counts in counted, f"gateway/domain/calls.py, Usage.{facts.counts}", unit
         )
         places.need(facts.whole is None or facts.whole in PRICE_UNITS, "gateway/domain/prices.py, whole", unit)
-        places.need(costs_a_dollar(unit, facts), "gateway/domain/prices.py, cost_nano_usd", unit)
+    try:
+        cost_nano_usd(Price(id=1), NO_USAGE)
+    except ValueError:
+        places.need(False, "gateway/domain/prices.py, cost_nano_usd", "a rate of each unit")
+    else:
+        for unit, facts in PRICE_UNITS.items():
+            places.need(costs_a_dollar(unit, facts), "gateway/domain/prices.py, cost_nano_usd", unit)
     places.report()
 
 
@@ -45,5 +51,5 @@ def costs_a_dollar(unit: str, facts: UnitFacts) -> bool:
     try:
         usage = NO_USAGE if facts.counts is None else Usage(**{facts.counts: 10**facts.scale})
         return cost_nano_usd(Price(id=1, **{unit: Decimal(1)}), usage) == NANO_USD
-    except (TypeError, ValueError, AttributeError):
+    except TypeError:
         return False

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.domain.limits import COUNTED_COLUMNS, LIMIT_KINDS, WINDOWED_KINDS, Kind, ScopeIds
+from gateway.domain.limits import LIMIT_KINDS, WINDOWED_KINDS, Kind, ScopeIds
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 # The end of a lifetime is beyond what Postgres and datetime hold.
 LATEST_MS: Final = 253_402_300_799_000
-_COLUMNS: Final = {kind: COUNTED_COLUMNS[LIMIT_KINDS[kind].counts] for kind in WINDOWED_KINDS}
+_COLUMNS: Final = {kind: LIMIT_KINDS[kind].ledger_column for kind in WINDOWED_KINDS}
 _ADDED: Final = f"api_key_id, user_id, model_id, {', '.join(_COLUMNS.values())}"
 _SUMS: Final = ", ".join(f"sum({column})::bigint AS {kind}" for kind, column in _COLUMNS.items())
 # The sums of windows, each by key, user, model and subscription: all that a scope is made of. Quarters of an hour up to
