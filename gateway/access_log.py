@@ -1,11 +1,10 @@
 """The access log: one line of JSON on standard output for each call that was answered. It holds numbers of ours and
-words from our own tables, and nothing that a caller wrote: no key, header, query or path, no prompt, no name he made
+words from our own tables, and nothing that a caller wrote: no key, header, query or path, no prompt, no name they made
 up. Scrapes and health checks have no lines."""
 
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import time
@@ -17,8 +16,7 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.domain.grants import KeyRecord
 from gateway.domain.usage_rows import UsageRow
-from gateway.web.addresses import Network, client_address, parse_address
-from gateway.web.responses import Scope
+from gateway.web.addresses import Address
 
 # A line is written by then; the call does not wait for it.
 WRITE_S: Final = 0.1
@@ -31,9 +29,9 @@ OTHER: Final = "other"
 
 
 class Line(msgspec.Struct):
-    """One call. `path` is the route's own constant, `other` for what is none; `code` the error's, if one was told;
-    times in ms. Sizes in bytes: of the request as its head says, of a session as it was heard, of the answer as it was
-    sent. Null: not known, or it did not come so far."""
+    """One call. `path` is the route's own constant, `other` for an unknown one; `code` is the error's, if there was
+    one; times in ms. Sizes in bytes: of the request as its head says, of a session as it was received, of the answer as
+    it was sent. Null: not known, or the call did not get so far."""
 
     # Seconds since 1970 until it is written.
     timestamp: float | datetime
@@ -71,38 +69,50 @@ class Line(msgspec.Struct):
         self.endpoint, self.ending, self.status, self.model = row.endpoint, row.ending, row.status, row.model_asked
         self.prompt_tokens, self.completion_tokens = row.prompt_tokens, row.completion_tokens
         self.cost_nano_usd, self.first_byte_ms = row.cost_nano_usd, row.first_byte_ms
+        self.total_ms = row.total_ms
         if row.error_code is not None:
             self.refused(row.status, row.error_code)
+
+
+class _Silent(Line):
+    """Notes nothing."""
+
+    def knows(self, record: KeyRecord) -> None:
+        pass
+
+    def refused(self, status: int, code: str) -> None:
+        pass
+
+    def ended(self, row: UsageRow) -> None:
+        pass
+
+
+SILENT: Final[Line] = _Silent(0.0, OTHER, OTHER, None)
 
 
 class AccessLog:
     """Lines are put down at once and written by a thread: an output that takes nothing holds no call up."""
 
-    def __init__(self, *, is_on: bool, trusted_proxies: Sequence[Network], out: BinaryIO | None = None) -> None:
+    def __init__(self, *, is_on: bool, out: BinaryIO | None = None) -> None:
         self._is_on = is_on
-        self._trusted = trusted_proxies
         self._out = out or sys.stdout.buffer
         self._lines: deque[Line] = deque()
         self._encode = msgspec.json.Encoder().encode
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, method: str, path: str, scope: Scope) -> Line | None:
-        """None where it is switched off."""
+    def begin(self, method: str, path: str, client: Address | None) -> Line:
+        """A line that is written when `end` gets it; one that does nothing where the log is switched off."""
         if not self._is_on:
-            return None
-        peer = scope["client"][0] if scope.get("client") else ""
-        client = _peer(peer)
-        if self._trusted:
-            reported = client_address(peer, scope["headers"], self._trusted)
-            client = None if reported is None else str(reported)
-        return Line(time(), method if method in METHODS else OTHER, path, client)
+            return SILENT
+        return Line(time(), method if method in METHODS else OTHER, path, None if client is None else _text(client))
 
-    def end(self, line: Line) -> None:
-        """The call is over; what the line does not say now it will not say."""
-        began_at: Any = line.timestamp
-        # A clock that was set back makes no call end before it began.
-        line.total_ms = max(0, round((time() - began_at) * 1000))
+    def end(self, line: Line, total_ms: int) -> None:
+        """The call is over: the line is complete."""
+        if line is SILENT:
+            return
+        if line.total_ms is None:
+            line.total_ms = total_ms
         if len(self._lines) < MAX_WAITING:
             self._lines.append(line)
         else:
@@ -146,7 +156,4 @@ class AccessLog:
             pass  # nobody reads it any more
 
 
-@lru_cache(maxsize=4096)
-def _peer(text: str) -> str | None:
-    address = parse_address(text)
-    return None if address is None else str(address)
+_text = lru_cache(maxsize=4096)(str)

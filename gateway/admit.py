@@ -18,12 +18,13 @@ from gateway.domain.estimates import CompletionHistory, PromptRatio, expected_co
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import BUCKET_KINDS
-from gateway.domain.prices import cost_nano_usd
+from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
+from gateway.reservation import Reservation
 from gateway.storage.counters.layout import PackedLimits, pack_entries
 from gateway.storage.counters.scripts import Counters, Estimate, ReserveReply
 from gateway.storage.redis.link import NotRun, RedisUnavailable, ScriptFailed
@@ -40,25 +41,6 @@ ANNOUNCE_S: Final = 60.0
 MAX_HISTORIES: Final = 50_000
 # What a model may answer at most where nobody says.
 UNKNOWN_MAXIMUM: Final = 4096
-
-
-@dataclass(slots=True, kw_only=True)
-class Reservation:
-    """A call that was let in. `is_leased` is false where Redis was away and the deployment lets calls pass."""
-
-    request_id: UUID
-    record: KeyRecord
-    grant: Grant
-    prompt_tokens: int
-    completion_tokens: int
-    nano_usd: int
-    # The estimate before the model's ratio, for learning.
-    raw_prompt_tokens: float
-    choices: int
-    is_leased: bool
-    estimate: Estimate
-    note: bytes
-    headers: list[tuple[bytes, bytes]]
 
 
 class LimitExceeded(Exception):
@@ -118,14 +100,14 @@ class Admission:
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it can not be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
-        estimate = self._estimate(record, grant, call, plan.plan)
+        expected, is_guess = call.expected_units(grant.price)
+        estimate, expected = self._estimate(record, grant, call, plan.plan, expected)
         reservation = Reservation(
             request_id=request_id,
             record=record,
             grant=grant,
-            prompt_tokens=estimate.tokens[0],
-            completion_tokens=estimate.tokens[1],
-            nano_usd=estimate.cost[0] + estimate.cost[1],
+            expected=expected,
+            expected_is_guess=is_guess,
             raw_prompt_tokens=call.prompt_tokens,
             choices=call.choices,
             is_leased=True,
@@ -265,7 +247,10 @@ class Admission:
             known = self._plans[grant] = _PackedReservation(plan, pack_entries(plan.entries))
         return known
 
-    def _estimate(self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan) -> Estimate:
+    def _estimate(
+        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, expected: Usage
+    ) -> tuple[Estimate, Usage]:
+        """What is reserved, and `expected` with the tokens that are estimated."""
         ratio = self._ratios.get(grant.model_id)
         prompt = round(call.prompt_tokens * (ratio.value if ratio else 1.0))
         history = self._histories.get((record.key_id, grant.model_id))
@@ -276,24 +261,12 @@ class Admission:
         if plan.has_maximum:
             one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
             maximum = call.prompt_bytes + one * call.choices
+        if call.media is None:
+            expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
-            units, _ = call.expected_units(grant.price)
-            if not call.counts_no_tokens:
-                units = replace(units, prompt_tokens=prompt, completion_tokens=completion)
-            whole = cost_nano_usd(grant.price, units)
-            prompt_only = 0
-            if plan.has_cost:
-                prompt_only = cost_nano_usd(grant.price, replace(units, completion_tokens=0))
-            upper_bound = 0
-            if plan.has_maximum:
-                longest = units
-                if not call.counts_no_tokens:
-                    answer = maximum - call.prompt_bytes
-                    longest = replace(units, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
-                upper_bound = cost_nano_usd(grant.price, longest)
-            cost = (prompt_only, whole - prompt_only, upper_bound)
-        return Estimate(tokens=(prompt, completion, maximum), cost=cost)
+            cost = _costs(grant.price, call, plan, expected, maximum)
+        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected
 
     def learn(self, reservation: Reservation, usage: Usage) -> None:
         """Takes what a completed call really used into the next estimates."""
@@ -304,6 +277,20 @@ class Admission:
         key = (reservation.record.key_id, model_id)
         history = self._histories.setdefault(key, CompletionHistory())
         history.learn(-(-usage.completion_tokens // reservation.choices))
+
+
+def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:
+    """Nano-USD of the prompt, of the completion, and the most the call may cost."""
+    whole = cost_nano_usd(price, expected)
+    prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0)) if plan.has_cost else 0
+    upper_bound = 0
+    if plan.has_maximum:
+        longest = expected
+        if call.media is None:
+            answer = maximum - call.prompt_bytes
+            longest = replace(expected, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
+        upper_bound = cost_nano_usd(price, longest)
+    return prompt_only, whole - prompt_only, upper_bound
 
 
 def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:

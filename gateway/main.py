@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import structlog
@@ -11,14 +12,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import metrics
-from gateway.access_log import OTHER, Line
+from gateway.access_log import OTHER
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.listing import model_report, models_report
 from gateway.endpoints.realtime import PATH as SESSION_PATH
 from gateway.endpoints.registry import ENDPOINTS, Endpoint
-from gateway.proxy import Head, Proxy, refuse_model_in_query
+from gateway.exchange import Exchange
+from gateway.proxy import Proxy, refuse_model_in_query
 from gateway.realtime.serve import Realtime
 from gateway.settings import Settings, SettingsError
 from gateway.web.errors import send_error
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 Own = Callable[[KeyRecord, Scope], Awaitable[object]]
 SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
+STARTING_OR_STOPPING: Final = "The gateway is starting or stopping. Try again."
 PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -97,52 +100,42 @@ class Gateway:
         if scope["path"] in SESSION_PATHS and self._realtime is not None:
             await self._realtime.serve(scope, receive, send)
             return
-        request_id = str(self.worker.ids.new())
-        line = self.worker.access_log.begin("WEBSOCKET", OTHER, scope)
+        exchanges = self.worker.exchanges
+        exchange = exchanges.begin("WEBSOCKET", OTHER, scope, partial(refuse_upgrade, scope, send))
         await receive()  # websocket.connect
-        error = GatewayError("not_found", f"There is no WebSocket {scope['path'][:200]} here.")
+        await exchanges.run(exchange, self._refuse_upgrade(scope["path"]))
+
+    async def _refuse_upgrade(self, path: str) -> None:
         if self._realtime is None:
-            error = GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
-        metrics.ERRORS.labels(error.code).inc()
-        if line is not None:
-            line.request_id = request_id
-            line.refused(error.status, error.code)
-            self.worker.access_log.end(line)
-        await refuse_upgrade(scope, send, error, request_id)
+            raise GatewayError("shutting_down", STARTING_OR_STOPPING)
+        raise GatewayError("not_found", f"There is no WebSocket {path[:200]} here.")
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
-        request_id = self.worker.ids.new()
+        exchanges = self.worker.exchanges
+        send_refusal = partial(send_error, send, shape="openai")
+        exchange = exchanges.begin(scope["method"], self._route_of(scope["path"]), scope, send_refusal)
+        await exchanges.run(exchange, self._answer_own(exchange, scope, send))
+
+    async def _answer_own(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if _model_of(path) else None)
-        line = self.worker.access_log.begin(scope["method"], self._route_of(path), scope)
-        try:
-            if path in SESSION_PATHS:
-                message = f"{path} is a WebSocket: ask for the upgrade."
-                raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
-            if own is None and path not in self._endpoints:
-                raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
-            allowed = "POST" if own is None else "GET"
-            if scope["method"] != allowed:
-                message = f"{path[:200]} takes {allowed} only."
-                raise GatewayError("method_not_allowed", message, headers={"allow": allowed})
-            if own is None:
-                raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
-            refuse_model_in_query(scope["query_string"])
-            record = await self._authenticate(scope, line)
-            identity = (b"x-request-id", str(request_id).encode())
-            await send_json(send, 200, await own(record, scope), [identity])
-            if line is not None:
-                line.status = 200
-        except GatewayError as error:
-            metrics.ERRORS.labels(error.code).inc()
-            if line is not None:
-                line.refused(error.status, error.code)
-            await send_error(send, error, str(request_id), "openai")
-        finally:
-            if line is not None:
-                line.request_id = str(request_id)
-                self.worker.access_log.end(line)
+        if path in SESSION_PATHS:
+            message = f"{path} is a WebSocket: ask for the upgrade."
+            raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
+        if own is None and path not in self._endpoints:
+            raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
+        allowed = "POST" if own is None else "GET"
+        if scope["method"] != allowed:
+            message = f"{path[:200]} takes {allowed} only."
+            raise GatewayError("method_not_allowed", message, headers={"allow": allowed})
+        if own is None or self._proxy is None:
+            raise GatewayError("shutting_down", STARTING_OR_STOPPING)
+        refuse_model_in_query(scope["query_string"])
+        record = await self._proxy.authenticate(exchange)
+        identity = (b"x-request-id", str(exchange.request_id).encode())
+        await send_json(send, 200, await own(record, scope), [identity])
+        exchange.line.status = 200
 
     def _route_of(self, path: str) -> str:
         """The route's own constant for the access log: a path may hold what a caller wrote."""
@@ -158,11 +151,6 @@ class Gateway:
 
     async def _list_limits(self, record: KeyRecord, _: Scope) -> object:
         return await self.worker.limits.report(record)
-
-    async def _authenticate(self, scope: Scope, line: Line | None) -> KeyRecord:
-        if self._proxy is None:
-            raise GatewayError("shutting_down", "The gateway is starting or stopping. Try again.")
-        return await self._proxy.authenticate(Head.read(scope["headers"]), scope, line)
 
     async def _live(self, _: Request) -> Response:
         return JSONResponse({"status": "alive"})

@@ -11,6 +11,8 @@ from gateway.admit import Admission
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
+from gateway.exchange import Exchanges
+from gateway.forwarded_call import Bookkeeping
 from gateway.limit_report import LimitReport
 from gateway.proxy import Proxy
 from gateway.realtime.serve import Realtime
@@ -103,8 +105,8 @@ class Worker:
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitReport(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
-        self.trusted_proxies = parse_networks(settings.trusted_proxies)
-        self.access_log = AccessLog(is_on=settings.access_log, trusted_proxies=self.trusted_proxies)
+        self.access_log = AccessLog(is_on=settings.access_log)
+        self.exchanges = Exchanges(self.ids, self.access_log, self.refusals, parse_networks(settings.trusted_proxies))
         self.drift = DriftCheck(self.counters, self.pool)
 
     def _invalidate(self, code: str, ids: tuple[int, ...]) -> None:
@@ -179,17 +181,13 @@ class Worker:
         ):
             self.background.keep(work, name)
         return Proxy(
-            ids=self.ids,
+            exchanges=self.exchanges,
             peppers=Peppers.parse(settings.key_peppers.get_secret_value()),
             keys=self.keys,
             admission=self.admission,
             upstream=self.upstream,
-            settlements=self.settlements,
-            leases=self.leases,
+            books=Bookkeeping(self.leases, self.settlements),
             ledger=self.ledger,
-            refusals=self.refusals,
-            trusted_proxies=self.trusted_proxies,
-            access_log=self.access_log,
             bodies=self.bodies,
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,

@@ -26,6 +26,8 @@ from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
+from gateway.reservation import Reservation
+from gateway.storage.counters.scripts import Estimate
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool, new_pool
 
@@ -63,19 +65,25 @@ def make_rows(count: int) -> list[UsageRow]:
         Outcome(
             ending="completed", status=200, usage=Usage(prompt_tokens=100 + n % 900, completion_tokens=n % 700),
             cost_usd=None, model_served="vendor/model-2026-01-01", passed_tokens=0, has_passed=True,
-            first_byte_ms=200 + n % 300, total_ms=1000 + n % 5000,
+            first_byte_at=0.2 + n % 300 / 1000,
         )
         for n in range(count)
     ]  # fmt: skip
-    names = [ids.new() for _ in range(count)]
-    estimate = Usage(prompt_tokens=10, completion_tokens=100)
+    reservations = [
+        Reservation(
+            request_id=ids.new(), record=records[n % KEYS], grant=grants[n % 3],
+            expected=Usage(prompt_tokens=10, completion_tokens=100), expected_is_guess=False, raw_prompt_tokens=10.0,
+            choices=1, is_leased=True, estimate=Estimate(tokens=(10, 100, 0), cost=(0, 0, 0)), note=b"", headers=[],
+        )
+        for n in range(count)
+    ]  # fmt: skip
     rows = []
     began = process_time()
     for n in range(count):
         rows.append(
             make_row(
-                names[n], records[n % KEYS], grants[n % 3], endpoint="chat_completions", call=CALL, estimate=estimate,
-                outcome=outcomes[n],
+                reservations[n], endpoint="chat_completions", call=CALL, outcome=outcomes[n], started_at=0.0,
+                ended_at=1.0 + n % 5000 / 1000,
             )
         )  # fmt: skip
     clock += process_time() - began

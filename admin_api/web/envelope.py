@@ -89,7 +89,7 @@ class Envelope:
             claim: Claim | None = scope["state"].get("claim")
             if claim is not None and not isinstance(exc, GatewayError):
                 claim.is_outcome_known = failures.was_refused(exc)
-            await send_error(send_with_id, _error_of(exc, scope), str(request_id), "plain")
+            await send_error(send_with_id, _error_of(exc, scope), str(request_id), shape="plain")
         finally:
             _count(scope, status, perf_counter() - started)
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import refuse_parameters
-from gateway.endpoints.requests import Call, check_model_name
+from gateway.endpoints.requests import Call, Media, check_model_name
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder
 from gateway.web.uploads import FormBody, Upload
 
@@ -63,10 +63,7 @@ def parse_audio(upload: Upload) -> Call:
         maximum=0,
         choices=1,
         units=Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed),
-        units_are_guessed=True,
-        counts_no_tokens=True,
-        unit="second",
-        guess=tokens_of_sound(guessed),
+        media=Media("second", tokens_of_sound(guessed), is_guess=True),
     )
 
 

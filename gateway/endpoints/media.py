@@ -9,6 +9,7 @@ from gateway.domain.estimates import estimate_text
 from gateway.endpoints.requests import (
     MAX_CHOICES,
     Call,
+    Media,
     check_fields,
     decode_fields,
     encode_fields,
@@ -68,7 +69,5 @@ def _media_call(
         maximum=0,
         choices=1,
         units=units,
-        counts_no_tokens=True,
-        unit=unit,
-        guess=replace(units, prompt_tokens=said, completion_tokens=tokens),
+        media=Media(unit, replace(units, prompt_tokens=said, completion_tokens=tokens)),
     )

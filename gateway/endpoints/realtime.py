@@ -65,7 +65,7 @@ class Subprotocols:
         keys = tuple(one[len(KEY_PROTOCOL) :] for one in offered if one.startswith(KEY_PROTOCOL))
         if offered and SUBPROTOCOL not in offered:
             raise GatewayError(
-                "invalid_request", f"Subprotocols the subprotocol '{SUBPROTOCOL}' too; it is the one spoken here."
+                "invalid_request", f"Offer the subprotocol '{SUBPROTOCOL}' too; it is the one spoken here."
             )
         return cls(keys, BETA_PROTOCOL in offered, SUBPROTOCOL if offered else None)
 

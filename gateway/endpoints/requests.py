@@ -30,8 +30,18 @@ _NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.]*+(?:[eE][+-]?\d+)?+'
 
 Fields = dict[str, msgspec.Raw]
 _decode_top = msgspec.json.Decoder(Fields).decode
-_decode_keys = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A call that is charged by `Call.units`, not by tokens, where the answer reports no usage."""
+
+    # What such models are usually priced by; `guess` is what a model that is priced by tokens instead may take.
+    unit: Literal["image", "second", "character"]
+    guess: Usage
+    # `Call.units` are guessed too: the row is an estimate then.
+    is_guess: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +62,19 @@ class Call:
     choices: int
     # Known from the request: images, characters, queries.
     units: Usage = NO_USAGE
-    # Not known but guessed: the row is an estimate then.
-    units_are_guessed: bool = False
-    # Nothing but `units` is charged where the answer tells no usage.
-    counts_no_tokens: bool = False
-    # What such models are usually priced by; `guess` is what one that is priced by tokens instead may take.
-    unit: Literal["image", "second", "character"] | None = None
-    guess: Usage = NO_USAGE
+    # None: tokens are charged.
+    media: Media | None = None
     # Counts as a request and costs nothing.
     is_free: bool = False
 
     def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
-        """What is charged where the answer tells nothing, and whether it is a guess. Without one, media of a model that
-        is priced by tokens would pass under every limit of cost, and be free for who hangs up."""
-        if self.unit and price and getattr(price, self.unit) is None and (price.input or price.output):
-            return self.guess, True
-        return self.units, self.units_are_guessed
+        """What is charged where the answer reports nothing, and whether it is a guess. Without a guess, media of a
+        model that is priced by tokens would pass under every limit of cost, and be free for a caller who leaves."""
+        if self.media is None:
+            return self.units, False
+        if price and getattr(price, self.media.unit) is None and (price.input or price.output):
+            return self.media.guess, True
+        return self.units, self.media.is_guess
 
 
 def decode_fields(body: bytes) -> Fields:

@@ -1,6 +1,6 @@
 """Endpoints that take plain text: `completions`, `embeddings`, `moderations`, `rerank`."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -23,9 +23,6 @@ from gateway.endpoints.requests import (
     read_stream,
     refuse_stream,
 )
-
-# OpenAI's default where a completion sets none.
-COMPLETION_DEFAULT: Final = 16
 
 
 def parse_completion(body: bytes) -> Call:

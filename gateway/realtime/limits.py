@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import structlog
 
-from gateway.admit import Reservation
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import FIRST_COMPLETION
@@ -13,6 +12,7 @@ from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS, Limit
 from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.refusals import Taken, decisive, refusal
+from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Counters, Estimate
 from gateway.storage.counters.state import LimitState
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
@@ -33,8 +33,8 @@ class SessionQuota:
         self.next_response = Usage(completion_tokens=FIRST_COMPLETION)
         self.used = Usage()
         # What the lease holds: never less than before.
-        self._held_tokens = reservation.prompt_tokens + reservation.completion_tokens
-        self._held_nano_usd = reservation.nano_usd
+        self._held_tokens = reservation.reserved_tokens
+        self._held_nano_usd = reservation.reserved_nano_usd
 
     async def refuse(self, record: KeyRecord, grant: Grant) -> GatewayError | None:
         """Why the session may have no other response now: `insufficient_quota` for a window that is spent, which ends

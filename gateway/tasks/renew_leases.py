@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from gateway import metrics
-from gateway.admit import Reservation
+from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 

@@ -42,7 +42,7 @@ def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[
 
 
 async def send_error(
-    send: Send, error: GatewayError, request_id: str, shape: ErrorShape, headers: RawHeaders | None = None
+    send: Send, error: GatewayError, request_id: str, headers: RawHeaders | None = None, *, shape: ErrorShape
 ) -> None:
     """Answers with the error; `headers` go out beside the error's own."""
     own = [(name.encode(), value.encode()) for name, value in error.headers.items()]

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,12 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
 def test_lines_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.access_log.MAX_WAITING", 3)
     out = io.BytesIO()
-    log = AccessLog(is_on=True, trusted_proxies=(), out=out)
+    log = AccessLog(is_on=True, out=out)
 
     for _ in range(5):
-        line = log.begin("POST", CHAT, {"client": ("127.0.0.1", 1), "headers": []})
+        line = log.begin("POST", CHAT, ip_address("127.0.0.1"))
         assert isinstance(line, Line)
-        log.end(line)
+        log.end(line, 1)
     log.start()
     log.close()
 

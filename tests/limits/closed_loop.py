@@ -262,7 +262,7 @@ class Simulation:
             share = self._chance.random()
             length_s *= share
             usage = Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=int(usage.completion_tokens * share))
-        reserved = reservation.prompt_tokens + reservation.completion_tokens
+        reserved = reservation.reserved_tokens
         end_ms = self.now_ms + round(length_s * 1000)
         self.run.calls.append(Admitted(self.now_ms, end_ms, reserved, usage.total_tokens))
 
@@ -287,7 +287,7 @@ class Simulation:
     async def _settle(self, gateway: Admission, reservation: Reservation, usage: Usage, *, learns: bool) -> None:
         tokens = usage.total_tokens
         if "debt" in self.load.without:
-            tokens = min(tokens, reservation.prompt_tokens + reservation.completion_tokens)
+            tokens = min(tokens, reservation.reserved_tokens)
         await self._counters.settle(
             Settlement(
                 account_id=self._account,

@@ -13,9 +13,10 @@ from gateway.domain.ids import uuid7
 from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
-from gateway.endpoints.requests import Call
+from gateway.endpoints.requests import Call, Media
 from gateway.record import Outcome, make_row
-from gateway.storage.counters.scripts import Settlement
+from gateway.reservation import Reservation
+from gateway.storage.counters.scripts import Estimate, Settlement
 
 REQUEST_ID: Final[UUID] = uuid7(1_800_000_000_123, b"0123456789")
 # 1 and 2 USD a million tokens.
@@ -32,7 +33,7 @@ CALL: Final = Call(
     model="m", body=b"", is_streamed=True, wants_usage=False, prompt_tokens=10.0, prompt_bytes=40, maximum=None,
     choices=1,
 )  # fmt: skip
-ESTIMATE: Final = Usage(prompt_tokens=10, completion_tokens=100)
+ESTIMATE: Final = Estimate(tokens=(10, 100, 0), cost=(0, 0, 0))
 REPORTED: Final = Usage(prompt_tokens=11, completion_tokens=6)
 NOTHING: Final = (0, 0, 0)
 
@@ -48,13 +49,17 @@ def row_of(
         "model_served": "served",
         "passed_tokens": passed,
         "has_passed": passed > 0,
-        "first_byte_ms": 20,
-        "total_ms": 50,
+        "first_byte_at": 0.02,
     }
     outcome = Outcome(**(about | more))
-    return make_row(
-        REQUEST_ID, RECORD, grant, endpoint="chat_completions", call=call, estimate=ESTIMATE, outcome=outcome
-    )
+    units, is_guess = call.expected_units(grant.price)
+    # As admission makes it: tokens are estimated, but for media.
+    expected = replace(units, prompt_tokens=10, completion_tokens=100) if call.media is None else units
+    reservation = Reservation(
+        request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_guess=is_guess,
+        raw_prompt_tokens=10.0, choices=1, is_leased=True, estimate=ESTIMATE, note=b"", headers=[],
+    )  # fmt: skip
+    return make_row(reservation, endpoint="chat_completions", call=call, outcome=outcome, started_at=0.0, ended_at=0.05)
 
 
 def charged(row: UsageRow) -> tuple[int, int, int]:
@@ -126,7 +131,7 @@ def test_a_free_call_counts_as_a_request_only() -> None:
 
 def test_units_known_from_the_request_are_charged_if_no_tokens_are_reported() -> None:
     grant = replace(GRANT, price=Price(id=9, image=Decimal("0.04")))
-    call = replace(CALL, units=Usage(images=3), counts_no_tokens=True)
+    call = replace(CALL, units=Usage(images=3), media=Media("image", Usage(images=3)))
 
     row = row_of("completed", call=call, grant=grant)
 
@@ -134,8 +139,8 @@ def test_units_known_from_the_request_are_charged_if_no_tokens_are_reported() ->
 
 
 BY_TOKENS: Final = replace(
-    CALL, units=Usage(images=3), counts_no_tokens=True, unit="image",
-    guess=Usage(images=3, prompt_tokens=4, completion_tokens=3000),
+    CALL, units=Usage(images=3),
+    media=Media("image", Usage(images=3, prompt_tokens=4, completion_tokens=3000)),
 )  # fmt: skip
 
 
@@ -149,12 +154,11 @@ def test_media_priced_by_tokens_are_estimated_if_no_tokens_are_reported() -> Non
 def test_a_disconnect_during_a_media_response_is_charged_the_whole_estimate(passed: int) -> None:
     row = row_of("client_disconnected", call=BY_TOKENS, passed=passed)
 
-    # As `_close` builds it.
-    assert (charged(row), row.estimated_why) == ((10, 100, 1), "hung_up")
+    assert (charged(row), row.estimated_why) == ((4, 3000, 1), "hung_up")
 
 
 def test_audio_reported_in_seconds_is_converted_to_tokens_if_tokens_have_the_price() -> None:
-    call = replace(CALL, units=Usage(audio_ms=9000), counts_no_tokens=True, unit="second", guess=tokens_of_sound(9000))
+    call = replace(CALL, units=Usage(audio_ms=9000), media=Media("second", tokens_of_sound(9000)))
     by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
     reported = Usage(audio_ms=6000)
 

@@ -1,0 +1,143 @@
+"""One request and its answer: its id, its line in the access log, and the one way a failure is answered."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from gateway import metrics
+from gateway.access_log import AccessLog, Line
+from gateway.admit import LimitExceeded
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import RequestIds
+from gateway.forward import PASSED_HEADERS
+from gateway.reservation import Reservation
+from gateway.storage.refusal_counts import RefusalCounts
+from gateway.web.addresses import Address, Network, client_address
+from gateway.web.bodies import ClientLeft
+from gateway.web.responses import RawHeaders, Scope
+
+log = structlog.get_logger(__name__)
+
+# (error, request id, headers beside the error's own): answers in the form of the route.
+SendRefusal = Callable[[GatewayError, str, RawHeaders], Awaitable[None]]
+INTERNAL_ERROR: Final = "The gateway failed; this is not the fault of your request."
+
+
+@dataclass(slots=True)
+class Head:
+    """What the gateway reads of a request's headers, in one pass. `client` is the caller's address, if it is known."""
+
+    client: Address | None
+    authorization: list[bytes] = field(default_factory=list)
+    other_keys: list[bytes] = field(default_factory=list)
+    content_length: int | None = None
+    content_type: bytes = b""
+    passed: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, scope: Scope, trusted_proxies: tuple[Network, ...]) -> "Head":
+        """Header names are in lower case already (ASGI)."""
+        headers: RawHeaders = scope["headers"]
+        peer = scope["client"][0] if scope.get("client") else None
+        head = cls(client_address(peer, headers, trusted_proxies))
+        for name, value in headers:
+            if name == b"authorization":
+                head.authorization.append(value)
+            elif name in (b"x-api-key", b"api-key"):
+                head.other_keys.append(value)
+            elif name == b"content-length":
+                head.content_length = int(value) if value.isdigit() else None
+            elif name == b"content-type":
+                head.content_type = value
+            elif (passed := PASSED_HEADERS.get(name)) is not None:
+                head.passed[passed] = value.decode("latin-1")
+        return head
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request under way. `endpoint` is the name in the ledger, None for the gateway's own routes."""
+
+    head: Head
+    line: Line
+    started_at: float
+    request_id: UUID
+    endpoint: str | None
+    send_refusal: SendRefusal
+    # Of the tightest limit, once the call is admitted.
+    headers: RawHeaders = field(default_factory=list)
+    is_forwarded: bool = False
+
+    def admitted(self, reservation: Reservation) -> None:
+        """From here on the call has a row, and goes by the id of its reservation."""
+        self.request_id, self.headers, self.is_forwarded = reservation.request_id, reservation.headers, True
+
+    @property
+    def total_ms(self) -> int:
+        """Since it began."""
+        return round((monotonic() - self.started_at) * 1000)
+
+
+class Exchanges:
+    """Begins, guards and ends every exchange of a worker."""
+
+    def __init__(
+        self, ids: RequestIds, access_log: AccessLog, refusals: RefusalCounts, trusted_proxies: tuple[Network, ...]
+    ) -> None:
+        self._ids = ids
+        self._access_log = access_log
+        self._refusals = refusals
+        self._trusted_proxies = trusted_proxies
+
+    def begin(
+        self, method: str, path: str, scope: Scope, send_refusal: SendRefusal, endpoint: str | None = None
+    ) -> Exchange:
+        """`path` is the route's own constant, as the access log shows it."""
+        head = Head.read(scope, self._trusted_proxies)
+        line = self._access_log.begin(method, path, head.client)
+        return Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
+
+    async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:
+        """Awaits `work`; whatever it raises is counted, noted on the line and answered, here and nowhere else."""
+        try:
+            await work
+        except LimitExceeded as refused:
+            self._count_refusal(refused, exchange.line)
+            await exchange.send_refusal(refused.error, str(exchange.request_id), refused.headers)
+        except GatewayError as error:
+            await self._fail(exchange, error)
+        except ClientLeft:
+            pass
+        except Exception:
+            if exchange.is_forwarded:
+                # An answer has begun: the server closes the connection.
+                raise
+            log.exception("call_failed", request_id=str(exchange.request_id), endpoint=exchange.endpoint)
+            await self._fail(exchange, GatewayError("internal_error", INTERNAL_ERROR))
+        finally:
+            exchange.line.request_id, exchange.line.endpoint = str(exchange.request_id), exchange.endpoint
+            self._access_log.end(exchange.line, exchange.total_ms)
+
+    async def _fail(self, exchange: Exchange, error: GatewayError) -> None:
+        metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
+        exchange.line.refused(error.status, error.code)
+        await exchange.send_refusal(error, str(exchange.request_id), exchange.headers)
+
+    def _count_refusal(self, refused: LimitExceeded, line: Line) -> None:
+        """In metrics, in the ledger's rollup and in the access log."""
+        limit, record, grant = refused.by.limit, refused.reservation.record, refused.reservation.grant
+        line.refused(refused.error.status, refused.error.code)
+        line.model = grant.model_name
+        metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
+        self._refusals.count(
+            account_id=record.account_id,
+            user_id=record.user_id,
+            api_key_id=record.key_id,
+            model_id=grant.model_id,
+            limit_id=limit.id,
+            code=refused.error.code,
+        )

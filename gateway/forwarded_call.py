@@ -1,0 +1,58 @@
+"""A call from its reservation to its end: however it ends, one row is recorded and its lease is settled, once."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from gateway import metrics
+from gateway.access_log import Line
+from gateway.endpoints.requests import Call
+from gateway.record import Outcome, make_row
+from gateway.reservation import Reservation
+from gateway.settle import Settlements
+from gateway.tasks.renew_leases import LeaseKeeper
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """Where a worker's calls are kept while they are under way, and where they go when they end."""
+
+    leases: LeaseKeeper
+    settlements: Settlements
+
+
+@dataclass(slots=True, kw_only=True)
+class ForwardedCall:
+    """One call, of an endpoint or a realtime session. `started_at` is of the monotonic clock, in seconds."""
+
+    endpoint: str
+    call: Call
+    reservation: Reservation
+    line: Line
+    started_at: float
+    books: Bookkeeping
+    _is_closed: bool = field(default=False, init=False)
+
+    def open(self) -> None:
+        """It is under way from now on: its lease is renewed until `close`."""
+        metrics.IN_FLIGHT.inc()
+        if self.reservation.is_leased:
+            self.books.leases.add(self.reservation)
+
+    def close(self, outcome: Outcome) -> None:
+        """Records and settles. Only the first time: who closes first knows best how it ended."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        metrics.IN_FLIGHT.dec()
+        self.books.leases.remove(self.reservation.request_id)
+        row = make_row(
+            self.reservation,
+            endpoint=self.endpoint,
+            call=self.call,
+            outcome=outcome,
+            started_at=self.started_at,
+            ended_at=monotonic(),
+        )
+        self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
+        metrics.count_call(self.endpoint, row)
+        self.line.ended(row)

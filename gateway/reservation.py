@@ -1,0 +1,37 @@
+"""A call that was admitted: what was reserved for it, and what it is expected to use."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from gateway.domain.calls import Usage
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.storage.counters.scripts import Estimate
+
+
+@dataclass(slots=True, kw_only=True)
+class Reservation:
+    """`expected` is what is charged where the answer reports nothing; `expected_is_guess` says that it is not even
+    known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass."""
+
+    request_id: UUID
+    record: KeyRecord
+    grant: Grant
+    expected: Usage
+    expected_is_guess: bool
+    # The estimate before the model's ratio, for learning.
+    raw_prompt_tokens: float
+    choices: int
+    is_leased: bool
+    estimate: Estimate
+    note: bytes
+    headers: list[tuple[bytes, bytes]]
+
+    @property
+    def reserved_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.estimate.tokens[0] + self.estimate.tokens[1]
+
+    @property
+    def reserved_nano_usd(self) -> int:
+        """Of prompt and completion together."""
+        return self.estimate.cost[0] + self.estimate.cost[1]
