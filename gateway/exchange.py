@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 # (error, request id, headers beside the error's own): answers in the form of the route.
 SendRefusal = Callable[[GatewayError, str, RawHeaders], Awaitable[None]]
+# Of a content-length; more is no size, and Python refuses to read some thousand.
+MAX_DIGITS: Final = 18
 INTERNAL_ERROR: Final = "The gateway failed; this is not the fault of your request."
 
 
@@ -50,7 +52,7 @@ class Head:
             elif name in (b"x-api-key", b"api-key"):
                 head.other_keys.append(value)
             elif name == b"content-length":
-                head.content_length = int(value) if value.isdigit() else None
+                head.content_length = int(value) if value.isdigit() and len(value) <= MAX_DIGITS else None
             elif name == b"content-type":
                 head.content_type = value
             elif (passed := PASSED_HEADERS.get(name)) is not None:
@@ -70,11 +72,12 @@ class Exchange:
     send_refusal: SendRefusal
     # Of the tightest limit, once the call is admitted.
     headers: RawHeaders = field(default_factory=list)
-    is_forwarded: bool = False
+    # An answer may have begun: a failure that nobody expected cannot be answered any more.
+    has_begun: bool = False
 
     def admitted(self, reservation: Reservation) -> None:
         """From here on the call has a row, and goes by the id of its reservation."""
-        self.request_id, self.headers, self.is_forwarded = reservation.request_id, reservation.headers, True
+        self.request_id, self.headers, self.has_begun = reservation.request_id, reservation.headers, True
 
     @property
     def total_ms(self) -> int:
@@ -113,8 +116,8 @@ class Exchanges:
         except ClientLeft:
             pass
         except Exception:
-            if exchange.is_forwarded:
-                # An answer has begun: the server closes the connection.
+            if exchange.has_begun:
+                # The server logs it and closes the connection.
                 raise
             log.exception("call_failed", request_id=str(exchange.request_id), endpoint=exchange.endpoint)
             await self._fail(exchange, GatewayError("internal_error", INTERNAL_ERROR))

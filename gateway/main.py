@@ -134,7 +134,9 @@ class Gateway:
         refuse_model_in_query(scope["query_string"])
         record = await self._proxy.authenticate(exchange)
         identity = (b"x-request-id", str(exchange.request_id).encode())
-        await send_json(send, 200, await own(record, scope), [identity])
+        answer = await own(record, scope)
+        exchange.has_begun = True
+        await send_json(send, 200, answer, [identity])
         exchange.line.status = 200
 
     def _route_of(self, path: str) -> str:

@@ -23,7 +23,7 @@ def _is_away(opened: Answer | Conversation) -> bool:
     return opened.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in opened.headers)
 
 
-class _Place:
+class _Server:
     __slots__ = ("breaker", "calls", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
@@ -36,7 +36,7 @@ class UpstreamPool:
     """Chooses an address for each call."""
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
-        self._places = [_Place(upstream) for upstream in upstreams]
+        self._servers = [_Server(upstream) for upstream in upstreams]
 
     @asynccontextmanager
     async def open(self, path: str, headers: Mapping[str, str], body: Body) -> AsyncIterator[Answer]:
@@ -69,48 +69,48 @@ class UpstreamPool:
 
     @asynccontextmanager
     async def _open(self, send: Callable[[Upstream], Awaitable[_Opened]]) -> AsyncIterator[_Opened]:
-        place = self._choose()
-        place.calls += 1
+        server = self._choose()
+        server.calls += 1
         try:
             try:
-                opened = await self._connect(place, send)
+                opened = await self._connect(server, send)
             except UpstreamUnreachable:
-                other = self._choose(besides=place)
-                place.calls -= 1
+                other = self._choose(besides=server)
+                server.calls -= 1
                 other.calls += 1
-                place = other
-                opened = await self._connect(place, send)
+                server = other
+                opened = await self._connect(server, send)
             yield opened
         finally:
-            place.calls -= 1
+            server.calls -= 1
 
-    def _choose(self, besides: _Place | None = None) -> _Place:
+    def _choose(self, besides: _Server | None = None) -> _Server:
         now_s = monotonic()
-        places = [p for p in self._places if p is not besides and p.breaker.admits(now_s)]
-        if not places:
+        servers = [s for s in self._servers if s is not besides and s.breaker.admits(now_s)]
+        if not servers:
             raise UpstreamUnreachable("no address serves")
-        place = min(places, key=lambda p: p.calls)
-        place.breaker.sent(now_s)
-        return place
+        server = min(servers, key=lambda s: s.calls)
+        server.breaker.sent(now_s)
+        return server
 
-    async def _connect(self, place: _Place, send: Callable[[Upstream], Awaitable[_Opened]]) -> _Opened:
-        was_open = place.breaker.is_open
+    async def _connect(self, server: _Server, send: Callable[[Upstream], Awaitable[_Opened]]) -> _Opened:
+        was_open = server.breaker.is_open
         try:
-            opened = await send(place.upstream)
+            opened = await send(server.upstream)
         except (UpstreamUnreachable, UpstreamBroken) as failure:
-            place.breaker.failed(monotonic())
-            if place.breaker.is_open and not was_open:
-                log.warning("upstream_left_out", url=place.upstream.url, cause=str(failure))
+            server.breaker.failed(monotonic())
+            if server.breaker.is_open and not was_open:
+                log.warning("upstream_left_out", url=server.upstream.url, cause=str(failure))
             raise
         if _is_away(opened):
-            place.breaker.failed(monotonic())
+            server.breaker.failed(monotonic())
         else:
-            place.breaker.served()
+            server.breaker.served()
             if was_open:
-                log.info("upstream_serves_again", url=place.upstream.url)
+                log.info("upstream_serves_again", url=server.upstream.url)
         return opened
 
     async def close(self) -> None:
         """Ends all connections."""
-        for place in self._places:
-            await place.upstream.close()
+        for server in self._servers:
+            await server.upstream.close()
