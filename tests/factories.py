@@ -49,9 +49,7 @@ async def apply(pool: Pool, *seen: SeenModel, accept_missing: bool = False) -> S
 async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", restricted: bool = False) -> str:
     """A model at 1 and 2 USD a million tokens; its name."""
     async with pool.acquire() as connection:
-        model_id = await model_rows.insert_model(
-            connection,
-            name=name,
+        info = model_rows.ModelInfo(
             provider="openai",
             mode=mode,
             max_input_tokens=8192,
@@ -59,6 +57,7 @@ async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", res
             capabilities=[],
             deployments=1,
         )
+        model_id = await model_rows.insert_model(connection, name, info)
         units: dict[str, Decimal | None] = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
         await model_rows.insert_price(connection, model_id, source="litellm", units=units)
     if restricted:

@@ -1,6 +1,6 @@
 """What ledger and LiteLLM's log say of the same calls, as shown."""
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from admin_api.schemas.shapes import View
@@ -9,6 +9,13 @@ from gateway.domain.money import usd_text
 if TYPE_CHECKING:
     from admin_api.operations.maintenance.reconciliation import Reconciled
     from admin_api.storage.reconciliation import Finding, FindingCount
+
+
+def _shown(view: type[View], row: "Finding | FindingCount") -> dict[str, Any]:
+    """The fields of the view: those of the row, and its costs in USD."""
+    shown = {name: getattr(row, name) for name in view.model_fields if hasattr(row, name)}
+    costs = {"cost_usd": row.cost_nano_usd, "litellm_cost_usd": row.litellm_cost_nano_usd}
+    return shown | {name: usd_text(nano) for name, nano in costs.items()}
 
 
 class FindingCountView(View):
@@ -25,15 +32,7 @@ class FindingCountView(View):
     @classmethod
     def of(cls, count: "FindingCount") -> Self:
         """With the costs in USD."""
-        return cls(
-            calls=count.calls,
-            tokens=count.tokens,
-            litellm_tokens=count.litellm_tokens,
-            cost_usd=usd_text(count.cost_nano_usd),
-            cost_nano_usd=count.cost_nano_usd,
-            litellm_cost_usd=usd_text(count.litellm_cost_nano_usd),
-            litellm_cost_nano_usd=count.litellm_cost_nano_usd,
-        )
+        return cls(**_shown(cls, count))
 
 
 class FindingView(View):
@@ -56,9 +55,7 @@ class FindingView(View):
     @classmethod
     def of(cls, finding: "Finding") -> Self:
         """With the costs in USD."""
-        reported = {name: getattr(finding, name) for name in cls.model_fields if hasattr(finding, name)}
-        costs = {"cost_usd": finding.cost_nano_usd, "litellm_cost_usd": finding.litellm_cost_nano_usd}
-        return cls(**reported, **{name: usd_text(nano) for name, nano in costs.items()})
+        return cls(**_shown(cls, finding))
 
 
 class ReconciliationView(View):

@@ -1,7 +1,8 @@
 """How things look from outside: what all views share. The JSON of routes and of the CLI's `--json` is one.
 
 Times are UTC in ISO form, money is a decimal string of USD beside whole nano-USD, unknown is null. Nothing in these
-modules tells where a model runs.
+modules tells where a model runs. A view names its fields, though a row of the same name has most of them too: what
+is added to a row is not shown before somebody decides so here.
 """
 
 from decimal import Decimal

@@ -68,14 +68,9 @@ class UsageTotalsView(View):
     def of(cls, totals: "UsageTotals") -> Self:
         """With the sums of the sums."""
         return cls(
-            calls=totals.calls,
-            estimated_calls=totals.estimated_calls,
-            prompt_tokens=totals.prompt_tokens,
-            completion_tokens=totals.completion_tokens,
+            **{name: getattr(totals, name) for name in cls.model_fields if hasattr(totals, name)},
             total_tokens=totals.prompt_tokens + totals.completion_tokens,
-            cached_tokens=totals.cached_tokens,
             cost_usd=usd_text(totals.cost_nano_usd),
-            cost_nano_usd=totals.cost_nano_usd,
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from admin_api.storage.limits import NAMES_OF_LIMIT
 from gateway.domain.limits import Kind, Level, ScopeIds, SetBy
 from gateway.domain.windows import WindowKind
 
@@ -94,16 +95,12 @@ async def list_accounts_with_ended_limits(executor: "Executor", since: datetime,
     return {row["account_id"] for row in await executor.fetch(LIST_ENDED_LIMITS, since, until)}
 
 
-LIST_WINDOW_LIMITS: Final = """
+LIST_WINDOW_LIMITS: Final = f"""
 SELECT l.account_id, a.name AS account_name, a.time_zone, a.created_at AS account_created_at, l.level, l.api_key_id,
        l.model_id, l.subscription_id, l.user_id AS limit_user_id, l.kind, l.window_kind AS window, l.amount, l.set_by,
        l.expires_at IS NOT NULL AS is_passing, u.id AS user_id, u.email AS user_email, k.name AS key_name,
        k.last_four AS key_last_four, m.name AS model_name
-FROM limits l JOIN accounts a ON a.id = l.account_id
-     LEFT JOIN api_keys k ON k.id = l.api_key_id
-     LEFT JOIN subscriptions s ON s.id = l.subscription_id
-     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
-     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+FROM limits l {NAMES_OF_LIMIT}
 WHERE l.account_id = ANY($1::bigint[]) AND l.window_kind IS NOT NULL AND NOT l.shadow
   AND (l.expires_at IS NULL OR l.expires_at > $2)
 """
@@ -173,9 +170,13 @@ async def insert_alert(
     return alert_id
 
 
-LIST_ALERTS: Final = """
-SELECT id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
-       forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
+_ALERT: Final = """
+id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
+forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
+"""
+
+LIST_ALERTS: Final = f"""
+SELECT {_ALERT}
 FROM alerts
 WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
 ORDER BY id DESC LIMIT $3
@@ -183,9 +184,8 @@ ORDER BY id DESC LIMIT $3
 
 # Mine: of my own account and of teams I own, and what is about me or my keys elsewhere. A page of each, however many
 # there are, and of them the newest page.
-LIST_ALERTS_OF_USER: Final = """
-SELECT id, account_id, user_id, level, kind, window_kind AS window, window_start, window_end, threshold, used, amount,
-       forecast_at, about::text, created_at, cleared_at, acknowledged_at, acknowledged_by
+LIST_ALERTS_OF_USER: Final = f"""
+SELECT {_ALERT}
 FROM alerts
 WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
   AND id = ANY(ARRAY(

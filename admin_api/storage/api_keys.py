@@ -84,14 +84,17 @@ async def insert_key_models(executor: "Executor", key_id: int, model_ids: Sequen
     await executor.execute(INSERT_KEY_MODELS, key_id, list(model_ids))
 
 
-FIND_KEY: Final = """
+_KEY: Final = """
 SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
              WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
        k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
        k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
-WHERE k.id = $1
+"""
+
+FIND_KEY: Final = f"""
+{_KEY} WHERE k.id = $1
 """
 
 
@@ -102,14 +105,8 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
 
 
 # A viewer's are a page of his own and one of each team he owns, however many there are, and of them the first page.
-LIST_KEYS: Final = """
-SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
-       ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
-             WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
-       k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
-       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
-FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
-WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
+LIST_KEYS: Final = f"""
+{_KEY} WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
   AND ($4 OR k.archived_at IS NULL)
   AND ($5::bigint IS NULL OR CASE WHEN $3::bigint IS NOT NULL
       THEN k.user_id = $5 OR EXISTS (

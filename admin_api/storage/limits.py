@@ -121,15 +121,21 @@ async def upsert_limits(
     return [row["id"] for row in await executor.fetchmany(UPSERT_LIMIT, values)]
 
 
-FIND_LIMITS_OF_A_KIND: Final = """
-SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
-       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
-       l.expires_at, l.reason, l.created_at, l.updated_at
-FROM limits l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
-     LEFT JOIN subscriptions s ON s.id = l.subscription_id
-     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
-     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+# What people know the target of `l` by: its account, its key, its model, and the user whose it or whose key it is.
+NAMES_OF_LIMIT: Final = """
+JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
+LEFT JOIN subscriptions s ON s.id = l.subscription_id LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
+LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+"""
+_LIMIT: Final = """
+l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name, k.last_four AS key_last_four,
+l.model_id, m.name AS model_name, l.subscription_id, l.user_id, u.email AS user_email, l.kind, l.window_kind AS window,
+l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason, l.created_at, l.updated_at
+"""
+
+FIND_LIMITS_OF_A_KIND: Final = f"""
+SELECT {_LIMIT}
+FROM limits l {NAMES_OF_LIMIT}
 WHERE l.account_id = $1 AND l.level = $2 AND l.api_key_id IS NOT DISTINCT FROM $3
   AND l.model_id IS NOT DISTINCT FROM $4 AND l.subscription_id IS NOT DISTINCT FROM $5
   AND l.user_id IS NOT DISTINCT FROM $6 AND l.kind = $7 AND l.window_kind IS NOT DISTINCT FROM $8
@@ -157,15 +163,9 @@ async def find_limits_of_a_kind(
     return [LimitRow(**row) for row in rows]
 
 
-FIND_LIMIT: Final = """
-SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
-       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
-       l.expires_at, l.reason, l.created_at, l.updated_at
-FROM limits l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
-     LEFT JOIN subscriptions s ON s.id = l.subscription_id
-     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
-     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+FIND_LIMIT: Final = f"""
+SELECT {_LIMIT}
+FROM limits l {NAMES_OF_LIMIT}
 WHERE l.id = $1
 """
 
@@ -180,11 +180,8 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
 # is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the ids
 # alone, and the planner would go through everybody's, in the hope of meeting this account's soon. Names are looked up
 # for the page alone.
-LIST_LIMITS: Final = """
-SELECT l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name,
-       k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id,
-       u.email AS user_email, l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by,
-       l.expires_at, l.reason, l.created_at, l.updated_at
+LIST_LIMITS: Final = f"""
+SELECT {_LIMIT}
 FROM (
     SELECT l.id, l.account_id, l.level, l.api_key_id, l.model_id, l.subscription_id, l.user_id, l.kind, l.window_kind,
            l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason, l.created_at, l.updated_at
@@ -208,10 +205,7 @@ FROM (
               ORDER BY o.account_id, o.id LIMIT $6) AS theirs
           WHERE $2::bigint IS NULL OR mine.account_id = $2)))
     ORDER BY CASE WHEN $2::bigint IS NULL OR $5::bigint IS NOT NULL THEN 0 ELSE l.account_id END, l.id LIMIT $6
-) AS l JOIN accounts a ON a.id = l.account_id LEFT JOIN api_keys k ON k.id = l.api_key_id
-     LEFT JOIN subscriptions s ON s.id = l.subscription_id
-     LEFT JOIN models m ON m.id = coalesce(l.model_id, s.model_id)
-     LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
+) AS l {NAMES_OF_LIMIT}
 ORDER BY l.id
 """
 

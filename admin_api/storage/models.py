@@ -16,6 +16,18 @@ PRICE_SOURCES: Final = get_args(PriceSource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What LiteLLM says of a model."""
+
+    provider: str | None
+    mode: str | None
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    capabilities: Sequence[str]
+    deployments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One name callers use. `enabled` is a person's decision, `listed` whether the last good sync saw it."""
 
@@ -126,21 +138,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id
 """
 
 
-async def insert_model(
-    executor: "Executor",
-    *,
-    name: str,
-    provider: str | None,
-    mode: str | None,
-    max_input_tokens: int | None,
-    max_output_tokens: int | None,
-    capabilities: Sequence[str],
-    deployments: int,
-) -> int:
+async def insert_model(executor: "Executor", name: str, info: ModelInfo) -> int:
     """A model seen for the first time; its id."""
-    model_id: int = await executor.fetchval(
-        INSERT_MODEL, name, provider, mode, max_input_tokens, max_output_tokens, list(capabilities), deployments
-    )
+    model_id: int = await executor.fetchval(INSERT_MODEL, name, *_values(info))
     return model_id
 
 
@@ -151,27 +151,20 @@ WHERE id = $1
 """
 
 
-async def update_seen_model(
-    executor: "Executor",
-    model_id: int,
-    *,
-    provider: str | None,
-    mode: str | None,
-    max_input_tokens: int | None,
-    max_output_tokens: int | None,
-    capabilities: Sequence[str],
-    deployments: int,
-) -> None:
+async def update_seen_model(executor: "Executor", model_id: int, info: ModelInfo) -> None:
     """What LiteLLM says now, and that it is listed; a person's flags stay."""
-    await executor.execute(
-        UPDATE_SEEN_MODEL,
-        model_id,
-        provider,
-        mode,
-        max_input_tokens,
-        max_output_tokens,
-        list(capabilities),
-        deployments,
+    await executor.execute(UPDATE_SEEN_MODEL, model_id, *_values(info))
+
+
+def _values(info: ModelInfo) -> tuple[object, ...]:
+    """In the order of the two statements' parameters."""
+    return (
+        info.provider,
+        info.mode,
+        info.max_input_tokens,
+        info.max_output_tokens,
+        list(info.capabilities),
+        info.deployments,
     )
 
 

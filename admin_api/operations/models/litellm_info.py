@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from admin_api.storage.models import ModelInfo
 from gateway.domain.prices import PRICE_UNITS
 
 MAX_NAME: Final = 255
@@ -20,16 +21,10 @@ class ModelInfoError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenModel:
+class SeenModel(ModelInfo):
     """One name in LiteLLM's list, all its deployments together. `units` is empty if LiteLLM tells no price."""
 
     name: str
-    provider: str | None
-    mode: str | None
-    max_input_tokens: int | None
-    max_output_tokens: int | None
-    capabilities: tuple[str, ...]
-    deployments: int
     units: Mapping[str, Decimal]
     do_prices_differ: bool
 

@@ -166,31 +166,13 @@ async def apply_model_info(
 async def _apply_model(executor: "Executor", seen: SeenModel, known: Model | None, report: SyncReport) -> int:
     if known is None:
         report.added.append(seen.name)
-        return await models.insert_model(
-            executor,
-            name=seen.name,
-            provider=seen.provider,
-            mode=seen.mode,
-            max_input_tokens=seen.max_input_tokens,
-            max_output_tokens=seen.max_output_tokens,
-            capabilities=seen.capabilities,
-            deployments=seen.deployments,
-        )
+        return await models.insert_model(executor, seen.name, seen)
     names = ("provider", "mode", "max_input_tokens", "max_output_tokens", "deployments")
     is_same = all(getattr(seen, name) == getattr(known, name) for name in names)
     if is_same and list(seen.capabilities) == known.capabilities and known.listed:
         return known.id
     (report.changed if known.listed else report.returned).append(seen.name)
-    await models.update_seen_model(
-        executor,
-        known.id,
-        provider=seen.provider,
-        mode=seen.mode,
-        max_input_tokens=seen.max_input_tokens,
-        max_output_tokens=seen.max_output_tokens,
-        capabilities=seen.capabilities,
-        deployments=seen.deployments,
-    )
+    await models.update_seen_model(executor, known.id, seen)
     return known.id
 
 
