@@ -13,7 +13,10 @@ from admin_api import scheduler
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.identity.jwt_logins import JWTLogins
 from admin_api.operations.models.sync import LiteLLM
+from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import THREADS, Outbox
+from admin_api.operations.notifications.smtp import MailServer
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.routes import (
     alerts,
     audit,
@@ -32,6 +35,7 @@ from admin_api.routes import (
     teams,
     usage,
     users,
+    validation_errors,
     webhooks,
 )
 from admin_api.routes.description import describe
@@ -99,6 +103,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.identity_providers = IdentityProviders(settings)
     app.state.jwt_logins = JWTLogins(settings)
     app.state.routes = [route for router in (*ROUTERS, docs.router) for route in router.routes]
+    app.state.webhook_rules = WebhookURLRules(settings.webhook_allow_http, settings.webhook_networks)
+    validation_errors.install(app)
     envelope.install(app, is_secure=settings.is_secure, cors_origins=settings.cors_origins)
     for router in (*ROUTERS, docs.router):
         app.include_router(router)
@@ -127,7 +133,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.counters = Counters(scripts) if scripts else None
         app.state.call_rates = CallRates(scripts) if scripts else None
         expire = partial(scheduler.expire_once, pool)
-        outbox = Outbox(pool, settings.sender)
+        outbox = Outbox(pool, sender_of(settings, app.state.webhook_rules))
         background.start(scheduler.repeat("expiry", expire, interval_s=scheduler.EXPIRY_INTERVAL_S), "expiry")
         for name, work, interval_s in (
             ("alerts", partial(scheduler.alert_once, pool), settings.alert_interval_s),
@@ -147,6 +153,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await outbox.close(grace_s=scheduler.SEND_GRACE_S)
             if app.state.counters is not None:
                 await app.state.counters.close()
+
+
+def sender_of(settings: Settings, rules: WebhookURLRules) -> Sender:
+    """What notifications are sent with; without a mail server e-mails wait."""
+    mail = None
+    if settings.smtp_url is not None and settings.mail_from is not None:
+        mail = MailServer(settings.smtp_url, settings.mail_from, settings.smtp_ca_file)
+    return Sender(keys=settings.encryption_keys, mail=mail, rules=rules, ca_file=settings.webhook_ca_file)
 
 
 async def _open_redis(settings: Settings) -> Scripts | None:

@@ -23,9 +23,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings
-from admin_api.operations.notifications.channels import Sender
-from admin_api.operations.notifications.smtp import MailServer
-from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
 
@@ -187,18 +184,6 @@ class NotificationSettings(_Settings):
             raise ValueError("an address as LiteMaaS <litemaas@example.com>; LITEMAAS_SMTP_URL needs it")
         return value
 
-    @property
-    def rules(self) -> WebhookURLRules:
-        """Where webhooks may lead."""
-        return WebhookURLRules(self.webhook_allow_http, self.webhook_networks)
-
-    @property
-    def mail_server(self) -> MailServer | None:
-        """None: no e-mails."""
-        if self.smtp_url is None or self.mail_from is None:
-            return None
-        return MailServer(self.smtp_url, self.mail_from, self.smtp_ca_file)
-
 
 class WebhookSettings(SecretSettings, NotificationSettings):
     """For commands that make webhooks: what seals their secrets, and where they may lead."""
@@ -206,11 +191,6 @@ class WebhookSettings(SecretSettings, NotificationSettings):
 
 class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSettings, LoginSettings):
     """The admin API's own."""
-
-    @property
-    def sender(self) -> Sender:
-        """How news are sent."""
-        return Sender(keys=self.encryption_keys, mail=self.mail_server, rules=self.rules, ca_file=self.webhook_ca_file)
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")

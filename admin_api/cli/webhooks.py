@@ -6,6 +6,7 @@ import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
 from admin_api.operations.notifications import webhooks
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import WebhookSettings
@@ -34,7 +35,7 @@ def create(
     settings = WebhookSettings.from_env()
     made = act(
         lambda pool: webhooks.create_webhook(
-            pool, operator(), settings.encryption_keys, settings.rules, url=url, events=event, user=user, team=team
+            pool, operator(), settings.encryption_keys, _rules(settings), url=url, events=event, user=user, team=team
         ),
         settings,
     )
@@ -56,7 +57,7 @@ def update(
     settings = WebhookSettings.from_env()
     changed = act(
         lambda pool: webhooks.update_webhook(
-            pool, operator(), settings.rules, webhook, url=url, events=event, enabled=enabled
+            pool, operator(), _rules(settings), webhook, url=url, events=event, enabled=enabled
         ),
         settings,
     )
@@ -78,3 +79,7 @@ def delete(webhook: ID) -> None:
     """Delete a webhook and its waiting deliveries."""
     act(lambda pool: webhooks.delete_webhook(pool, operator(), webhook))
     typer.echo(f"Webhook {webhook} is deleted.")
+
+
+def _rules(settings: WebhookSettings) -> WebhookURLRules:
+    return WebhookURLRules(settings.webhook_allow_http, settings.webhook_networks)

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from admin_api.operations.notifications import alerts
+from admin_api.routes.dependencies import ID, AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas.alerts import AlertView
 from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import ERRORS, ID, AppPool, Cursor, LoggedIn, PageSize, Reader
 
 router = APIRouter(prefix="/api/v1", tags=["alerts"], responses=ERRORS)
 Acknowledged = Annotated[bool | None, Query(description="Only those somebody has acknowledged, or nobody has")]

@@ -9,9 +9,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BeforeValidator
 
 from admin_api.operations import audit
+from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas.audit import AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
 from gateway.storage.audit import AuditFilter, AuditRow
 
 router = APIRouter(prefix="/api/v1/admin/audit", tags=["audit"], responses=ERRORS)

@@ -13,13 +13,14 @@ from admin_api.encryption import EncryptionError
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.operations.people import sessions
 from admin_api.operations.people.logins import RoleRules, admit_person
+from admin_api.routes.dependencies import ID, AppPool, AppSettings, LoggedIn
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
 from admin_api.settings import Settings
 from admin_api.storage.sessions import Provider
 from admin_api.web.addresses import address_of
 from admin_api.web.authenticate import session_cookie, times_of
 from admin_api.web.call_rates import limit_address
-from admin_api.web.dependencies import ERRORS, ID, AppPool, AppSettings, LoggedIn
 from gateway.domain.errors import GatewayError
 
 router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)

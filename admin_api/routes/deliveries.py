@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query
 
 from admin_api.operations.notifications import deliveries
 from admin_api.operations.pagination import MAX_ID
+from admin_api.routes.dependencies import ID, Admin, AppPool, Cursor, PageSize, Reader
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.deliveries import Status
-from admin_api.web.dependencies import ERRORS, ID, Admin, AppPool, Cursor, PageSize, Reader
 
 router = APIRouter(prefix="/api/v1/admin/deliveries", tags=["alerts"], responses=ERRORS)
 

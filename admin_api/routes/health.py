@@ -5,8 +5,8 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from admin_api.routes.dependencies import AppPool
 from admin_api.storage.health import does_answer
-from admin_api.web.dependencies import AppPool
 
 router = APIRouter(prefix="/health", tags=["health"])
 

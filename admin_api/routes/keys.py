@@ -8,14 +8,11 @@ from pydantic import AwareDatetime, Field
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.validation import invalid
-from admin_api.schemas.keys import KeyView, NewKeyView
-from admin_api.schemas.shapes import PageView
-from admin_api.storage.api_keys import APIKey
-from admin_api.web.dependencies import (
-    ERRORS,
+from admin_api.routes.dependencies import (
     ID,
     AppPool,
     AppSettings,
+    AsOf,
     Body,
     Cursor,
     LoggedIn,
@@ -23,7 +20,11 @@ from admin_api.web.dependencies import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
+from admin_api.schemas.keys import KeyView, NewKeyView
+from admin_api.schemas.shapes import PageView
+from admin_api.storage.api_keys import APIKey
+from admin_api.web.etags import tag
 from gateway.domain.limits import MAX_AMOUNT
 
 router = APIRouter(prefix="/api/v1/api-keys", tags=["keys"], responses=ERRORS)

@@ -10,15 +10,12 @@ from admin_api.operations.limits import bulk, explain, limits, states
 from admin_api.operations.limits.parsing import parse_decimal, parse_usd
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import check_text, invalid
-from admin_api.schemas.explanations import ExplanationView
-from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
-from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import (
-    ERRORS,
+from admin_api.routes.dependencies import (
     ID,
     Admin,
     AppCounters,
     AppPool,
+    AsOf,
     Body,
     Cursor,
     LoggedIn,
@@ -26,7 +23,11 @@ from admin_api.web.dependencies import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
+from admin_api.schemas.explanations import ExplanationView
+from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
+from admin_api.schemas.shapes import PageView
+from admin_api.web.etags import tag
 from gateway.domain.limits import MAX_AMOUNT, Kind, Level, ReserveMode
 from gateway.domain.windows import WindowKind
 

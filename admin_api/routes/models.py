@@ -11,11 +11,12 @@ from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import look_at_litellm
 from admin_api.operations.models.sync import list_syncs as list_sync_reports
 from admin_api.operations.models.sync import sync_models
+from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.models import CatalogueFilter
-from admin_api.web.dependencies import ERRORS, Admin, AppLiteLLM, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 from gateway.domain.prices import PRICE_UNITS
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)

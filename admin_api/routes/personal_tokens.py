@@ -6,20 +6,10 @@ from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations.people import personal_tokens
+from admin_api.routes.dependencies import ID, Admin, AppPool, AppSettings, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
 from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import (
-    ERRORS,
-    ID,
-    Admin,
-    AppPool,
-    AppSettings,
-    Body,
-    Cursor,
-    LoggedIn,
-    PageSize,
-    Reader,
-)
 from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["personal access tokens"], responses=ERRORS)

@@ -7,10 +7,11 @@ from pydantic import Field, SecretStr
 
 from admin_api.operations.models import provider_keys
 from admin_api.operations.models.provider_keys import LEAST_VALUE, MAX_PROVIDER, MAX_VALUE, NAME
+from admin_api.routes.dependencies import Admin, AppPool, AppSettings, AsOf, Body, Cursor, PageSize, Reader
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import ERRORS, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/admin/provider-keys", tags=["provider keys"], responses=ERRORS)
 ProviderKeyPath = Annotated[str, Path(pattern=NAME, description="Name, as OPENAI")]

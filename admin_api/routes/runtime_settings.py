@@ -9,9 +9,10 @@ from admin_api.operations import runtime_settings
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.runtime_settings import RuntimeSettings
 from admin_api.operations.validation import invalid
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Reader, bound_fields
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
-from admin_api.web.dependencies import ERRORS, Admin, AppPool, Reader, bound_fields
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
 

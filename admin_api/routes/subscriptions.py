@@ -8,13 +8,11 @@ from pydantic import AwareDatetime, Field
 from admin_api.operations import bulk_decisions, subscriptions
 from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decision
 from admin_api.operations.pagination import MAX_ID
-from admin_api.schemas.shapes import PageView
-from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
-from admin_api.web.dependencies import (
-    ERRORS,
+from admin_api.routes.dependencies import (
     ID,
     Admin,
     AppPool,
+    AsOf,
     Body,
     Cursor,
     LoggedIn,
@@ -23,7 +21,10 @@ from admin_api.web.dependencies import (
     TeamQuery,
     UserQuery,
 )
-from admin_api.web.etags import CHANGED, MOVED, TAGGED, AsOf, tag
+from admin_api.routes.responses import CHANGED, ERRORS, MOVED, TAGGED
+from admin_api.schemas.shapes import PageView
+from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
+from admin_api.web.etags import tag
 from gateway.domain.subscriptions import Action, Status
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], responses=ERRORS)

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from admin_api.operations.people import teams
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.accounts import AccountStatus
-from admin_api.web.dependencies import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 from gateway.domain.roles import TeamRole
 
 router = APIRouter(prefix="/api/v1/teams", tags=["teams"], responses=ERRORS)

@@ -12,6 +12,8 @@ from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.exports import Detail, Format
 from admin_api.operations.usage.reports import By
 from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
+from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import ERRORS
 from admin_api.schemas import usage_files
 from admin_api.schemas.usage import UsageView
 from admin_api.schemas.usage_reports import (
@@ -21,7 +23,6 @@ from admin_api.schemas.usage_reports import (
     UsageSummaryView,
 )
 from admin_api.storage.usage.queries import Order
-from admin_api.web.dependencies import ERRORS, AppPool, Cursor, LoggedIn, PageSize, Reader
 from gateway.domain.calls import Ending
 from gateway.domain.error_classes import ErrorClass
 from gateway.domain.rollup_ranges import Step

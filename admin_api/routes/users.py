@@ -6,11 +6,12 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from admin_api.operations.people import users
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.accounts import Locale, User, UserStatus
-from admin_api.web.dependencies import ERRORS, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)

@@ -7,10 +7,22 @@ from pydantic import Field
 
 from admin_api.operations.notifications import webhooks
 from admin_api.operations.notifications.events import Event
+from admin_api.routes.dependencies import (
+    ID,
+    Admin,
+    AppPool,
+    AppSettings,
+    AppWebhookRules,
+    AsOf,
+    Body,
+    Cursor,
+    PageSize,
+    Reader,
+)
+from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
 from admin_api.schemas.shapes import PageView
-from admin_api.web.dependencies import ERRORS, ID, Admin, AppPool, AppSettings, Body, Cursor, PageSize, Reader
-from admin_api.web.etags import CHANGED, TAGGED, AsOf, tag
+from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], responses=ERRORS)
 URL = Annotated[str, Field(max_length=2000, description="https, to a public address unless settings allow more")]
@@ -44,13 +56,15 @@ async def list_webhooks(
 
 
 @router.post("", status_code=201)
-async def create_webhook(actor: Admin, pool: AppPool, settings: AppSettings, body: NewWebhook) -> NewWebhookView:
+async def create_webhook(
+    actor: Admin, pool: AppPool, settings: AppSettings, rules: AppWebhookRules, body: NewWebhook
+) -> NewWebhookView:
     """Makes a webhook and shows its signing secret, this once (standardwebhooks.com says how to verify)."""
     made = await webhooks.create_webhook(
         pool,
         actor,
         settings.encryption_keys,
-        settings.rules,
+        rules,
         url=body.url,
         events=body.events,
         user=body.user,
@@ -71,7 +85,7 @@ async def show_webhook(actor: Reader, pool: AppPool, response: Response, webhook
 async def update_webhook(
     actor: Admin,
     pool: AppPool,
-    settings: AppSettings,
+    rules: AppWebhookRules,
     response: Response,
     webhook_id: ID,
     body: WebhookChange,
@@ -79,7 +93,7 @@ async def update_webhook(
 ) -> WebhookView:
     """Changes where it leads and what it hears of."""
     changed = await webhooks.update_webhook(
-        pool, actor, settings.rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled, as_of=as_of
+        pool, actor, rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled, as_of=as_of
     )
     tag(response, changed)
     return WebhookView.model_validate(changed)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastapi import Request
+from starlette.requests import Request
 
 from gateway.web.addresses import client_address, parse_networks
 

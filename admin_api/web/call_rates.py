@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import Request
+from starlette.requests import Request
 
 from admin_api import metrics
 from admin_api.storage import call_rates

@@ -5,12 +5,11 @@ from time import perf_counter
 from typing import Any, Final
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from admin_api import metrics
@@ -34,24 +33,7 @@ SAFETY: Final = {
     "cache-control": "no-store",
 }
 STRICT: Final = {"strict-transport-security": "max-age=31536000"}
-# What a wrong field may tell; never what was sent, which may be a secret.
-MAX_FIELDS: Final = 50
 EXPOSED: Final = ("x-request-id", "etag", "retry-after", *(f"x-ratelimit-{n}" for n in ("limit", "remaining", "reset")))
-
-
-class ErrorDetail(BaseModel):
-    """`code` is a stable word; `details` may name fields, states, what is allowed."""
-
-    code: str
-    message: str
-    request_id: str
-    details: dict[str, Any]
-
-
-class ErrorView(BaseModel):
-    """Every error of this API."""
-
-    error: ErrorDetail
 
 
 class Envelope:
@@ -103,7 +85,7 @@ class Envelope:
         return [*given, *((name, value) for name, value in added if name not in there)]
 
 
-def install(app: FastAPI, *, is_secure: bool = True, cors_origins: Sequence[str] = ()) -> None:
+def install(app: Starlette, *, is_secure: bool = True, cors_origins: Sequence[str] = ()) -> None:
     """Adds the envelope, CORS where it is set up, and the handlers that make every error one shape."""
     app.add_middleware(Envelope, is_secure=is_secure)
     if cors_origins:
@@ -116,9 +98,8 @@ def install(app: FastAPI, *, is_secure: bool = True, cors_origins: Sequence[str]
             allow_headers=["authorization", "content-type", "if-match", "idempotency-key", "x-litemaas-csrf"],
             expose_headers=EXPOSED,
         )
-    app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(GatewayError, answer_error)
     app.add_exception_handler(Replay, _answer_replay)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
 
 
@@ -167,7 +148,8 @@ def _error_of(exc: Exception, scope: Scope) -> GatewayError:
     return GatewayError("internal_error", "Something went wrong here; the log knows it by this request_id.")
 
 
-async def _answer_gateway_error(request: Request, exc: Exception) -> Response:
+async def answer_error(request: Request, exc: Exception) -> Response:
+    """The answer to a GatewayError; any other exception is raised again."""
     if not isinstance(exc, GatewayError):
         raise exc
     body = error_body(exc, str(request.state.request_id), "plain")
@@ -178,22 +160,6 @@ async def _answer_replay(_: Request, exc: Exception) -> Response:
     if not isinstance(exc, Replay):
         raise exc
     return exc.response()
-
-
-async def _answer_validation_error(request: Request, exc: Exception) -> Response:
-    if not isinstance(exc, RequestValidationError):
-        raise exc
-    problems = exc.errors()
-    if problems and problems[0]["type"] == "json_invalid":
-        return await _answer_gateway_error(request, GatewayError("invalid_json", "The request body is no valid JSON."))
-    fields = [
-        {"field": _field_name(problem["loc"]), "message": str(problem["msg"]).removeprefix("Value error, ")}
-        for problem in problems[:MAX_FIELDS]
-    ]
-    reported = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
-    return await _answer_gateway_error(
-        request, GatewayError("validation_failed", f"The request is not valid. {reported}.", details={"fields": fields})
-    )
 
 
 async def _answer_http_exception(request: Request, exc: Exception) -> Response:
@@ -216,7 +182,7 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
         error = GatewayError("invalid_request", str(exc.detail), headers=exc.headers)
     else:
         raise exc
-    return await _answer_gateway_error(request, error)
+    return await answer_error(request, error)
 
 
 def _allow(request: Request) -> dict[str, str]:
@@ -227,10 +193,3 @@ def _allow(request: Request) -> dict[str, str]:
     # The document's own route is FastAPI's, which stands in no router of ours.
     methods: set[str] = set().union(*(route.methods for route in routes if route.path == path)) or {"GET"}
     return {"allow": ", ".join(sorted(methods))}
-
-
-def _field_name(location: Sequence[Any]) -> str:
-    """`name` rather than `body.name`; the place itself where there is nothing below it."""
-    name = ".".join(str(part) for part in location[1:]) or str(location[0])
-    # A name that the caller made up may hold what can not be sent back.
-    return name.encode(errors="replace").decode()

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from fastapi import Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from admin_api.encryption import EncryptionError
 from admin_api.operations.maintenance.secrets import ANSWER, row_of_answer

@@ -18,8 +18,9 @@ from gateways import House, until
 from pydantic import SecretStr
 from webhook_receivers import HookServer
 
-from admin_api.main import create_app
+from admin_api.main import create_app, sender_of
 from admin_api.operations.models.sync import LiteLLM
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.settings import Settings
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
@@ -198,7 +199,14 @@ def test_settings_and_their_errors_show_no_secret() -> None:
     litellm = LiteLLM(urls=["http://x"], api_key=SecretStr(PLANTED["LITEMAAS_LITELLM_API_KEY"]))
     written = Written(NEEDLES | {"database password": DATABASE_PASSWORD})
 
-    for thing in (settings, settings.sender, settings.encryption_keys, settings.peppers, litellm, ADMIN):
+    for thing in (
+        settings,
+        sender_of(settings, WebhookURLRules()),
+        settings.encryption_keys,
+        settings.peppers,
+        litellm,
+        ADMIN,
+    ):
         written.search(type(thing).__name__, repr(thing) + str(thing))
     for name in about:
         for bad in (about[name] + "x", about[name][:-1], "\x00" + about[name], [about[name]]):
