@@ -108,3 +108,27 @@ def settings_in(text: str) -> Iterator[str]:
     for name in re.findall(r"\bLITEMAAS_[A-Z_]+", text):
         if not name.startswith(OTHER_PREFIXES):
             yield name
+
+
+# A table of facts -> the section of docs/architecture.md that says where a new member goes.
+FACTS = [
+    ("gateway/domain/limits.py", "LIMIT_KINDS", 1),
+    ("gateway/domain/limits.py", "LIMIT_LEVELS", 3),
+    ("gateway/domain/prices.py", "PRICE_UNITS", 2),
+    ("gateway/domain/usage_rows.py", "LEDGER_COLUMNS", 9),
+    ("admin_api/storage/deliveries.py", "RECEIVERS", 7),
+]
+
+
+@pytest.mark.parametrize(("module", "table", "number"), FACTS, ids=[table for _, table, _ in FACTS])
+def test_places_named_beside_a_table_are_named_in_the_architecture_page(module: str, table: str, number: int) -> None:
+    comment = re.search(rf"((?:^# .*\n)+){table}: Final", (ROOT / module).read_text(), re.MULTILINE)
+    section = re.search(
+        rf"^### {number}\. .*?(?=^##)", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert comment is not None
+    assert section is not None
+
+    named = {module, *re.findall(r"[\w/]+\.(?:py|md)", comment[1])}
+    assert len(named) > 3
+    assert [name for name in sorted(named) if name not in section[0]] == []
