@@ -41,19 +41,28 @@ class Meter(Protocol):
         ...
 
 
-class AnswerMeter:
-    """A whole JSON answer: kept beside what passes, read at the end."""
+class _Readings:
+    """What a meter has read so far."""
 
-    __slots__ = ("_parts", "_read", "_said", "_size", "cost_usd", "has_error", "is_over", "model", "usage")
+    __slots__ = ("_read", "cost_usd", "has_error", "is_over", "model", "usage")
 
-    def __init__(self, read: Reader = read_answer) -> None:
+    def __init__(self, read: Reader) -> None:
         self._read = read
         self.usage: Usage | None = None
         self.cost_usd: float | None = None
         self.model: str | None = None
         self.has_error = False
-        # Known by its end only.
+        # The event after which no other comes has been seen; of a whole answer only its end says so.
         self.is_over = False
+
+
+class AnswerMeter(_Readings):
+    """A whole JSON answer: kept beside what passes, read at the end."""
+
+    __slots__ = ("_parts", "_said", "_size")
+
+    def __init__(self, read: Reader = read_answer) -> None:
+        super().__init__(read)
         self._parts: list[bytes] = []
         self._said: float | None = None
         self._size = 0
@@ -79,22 +88,13 @@ class AnswerMeter:
         return round(sum(map(estimate_text, self._parts)) if self._said is None else self._said)
 
 
-class StreamMeter:
+class StreamMeter(_Readings):
     """A stream of `data:` events."""
 
-    __slots__ = (
-        "_held", "_passes_unread", "_read", "_said", "_strips_usage",
-        "cost_usd", "has_error", "is_over", "model", "usage",
-    )  # fmt: skip
+    __slots__ = ("_held", "_passes_unread", "_said", "_strips_usage")
 
     def __init__(self, *, strips_usage: bool, read: Reader = read_chat_event) -> None:
-        self._read = read
-        self.usage: Usage | None = None
-        self.cost_usd: float | None = None
-        self.model: str | None = None
-        self.has_error = False
-        # The event behind which no other comes has been seen.
-        self.is_over = False
+        super().__init__(read)
         self._strips_usage = strips_usage
         self._held = b""
         self._passes_unread = False

@@ -25,6 +25,12 @@ class Target:
     user_id: int | None = None
 
 
+def _values(target: Target) -> tuple[object, ...]:
+    """In the order of the statements' parameters from $1 on."""
+    ids = (target.api_key_id, target.model_id, target.subscription_id, target.user_id)
+    return (target.account_id, target.level, *ids)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRow:
     """One limit, with the names people know its target by: the key's, the model's of a key × model or subscription, the
@@ -85,12 +91,7 @@ async def upsert_limit(
     """Makes the limit or changes the one of its kind; its id. A lasting one and one that expires are two."""
     limit_id: int = await executor.fetchval(
         UPSERT_LIMIT,
-        target.account_id,
-        target.level,
-        target.api_key_id,
-        target.model_id,
-        target.subscription_id,
-        target.user_id,
+        *_values(target),
         kind,
         window,
         amount,
@@ -117,7 +118,7 @@ async def upsert_limits(
 ) -> list[int]:
     """As `upsert_limit`, a lasting one by an admin on each target; their ids."""
     about = (kind, window, amount, burst, reserve, False, "admin", None, reason)
-    values = [(t.account_id, t.level, t.api_key_id, t.model_id, t.subscription_id, t.user_id, *about) for t in targets]
+    values = [(*_values(target), *about) for target in targets]
     return [row["id"] for row in await executor.fetchmany(UPSERT_LIMIT, values)]
 
 
@@ -149,12 +150,7 @@ async def find_limits_of_a_kind(
     """The lasting one, the one that expires, both or none."""
     rows = await executor.fetch(
         FIND_LIMITS_OF_A_KIND,
-        target.account_id,
-        target.level,
-        target.api_key_id,
-        target.model_id,
-        target.subscription_id,
-        target.user_id,
+        *_values(target),
         kind,
         window,
         set_by,

@@ -53,18 +53,10 @@ def parse_audio(upload: Upload) -> Call:
         message = "Transcriptions are not streamed here; leave 'stream' out."
         raise GatewayError("parameter_not_allowed", message, param="stream")
     guessed = guess_ms(upload.begins_with, upload.file_size)
-    return Call(
-        model=check_model_name(single.get("model", "")),
-        body=FormBody(upload.fields, upload),
-        is_streamed=False,
-        wants_usage=True,
-        prompt_tokens=0.0,
-        prompt_bytes=0,
-        maximum=0,
-        choices=1,
-        units=Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed),
-        media=Media("second", tokens_of_sound(guessed), is_guess=True),
-    )
+    model = check_model_name(single.get("model", ""))
+    units = Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed)
+    media = Media("second", tokens_of_sound(guessed), is_guess=True)
+    return Call.of_media(model, FormBody(upload.fields, upload), units, media)
 
 
 def tokens_of_sound(ms: int) -> Usage:

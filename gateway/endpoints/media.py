@@ -59,15 +59,4 @@ def _media_call(
     model: str, body: Body, units: Usage, unit: Literal["image", "character"], text: str, tokens: int
 ) -> Call:
     said = round(estimate_text(text.encode(errors="surrogatepass")))
-    return Call(
-        model=model,
-        body=body,
-        is_streamed=False,
-        wants_usage=True,
-        prompt_tokens=0.0,
-        prompt_bytes=0,
-        maximum=0,
-        choices=1,
-        units=units,
-        media=Media(unit, replace(units, prompt_tokens=said, completion_tokens=tokens)),
-    )
+    return Call.of_media(model, body, units, Media(unit, replace(units, prompt_tokens=said, completion_tokens=tokens)))

@@ -4,7 +4,7 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -66,6 +66,22 @@ class Call:
     media: Media | None = None
     # Counts as a request and costs nothing.
     is_free: bool = False
+
+    @classmethod
+    def of_media(cls, model: str, body: Body, units: Usage, media: Media) -> Self:
+        """One answer, whole, to a body whose prompt is not counted in tokens."""
+        return cls(
+            model=model,
+            body=body,
+            is_streamed=False,
+            wants_usage=True,
+            prompt_tokens=0.0,
+            prompt_bytes=0,
+            maximum=0,
+            choices=1,
+            units=units,
+            media=media,
+        )
 
     def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
         """What is charged where the answer reports nothing, and whether it is a guess. Without a guess, media of a

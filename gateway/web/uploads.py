@@ -81,6 +81,7 @@ def _not_stored() -> GatewayError:
 
 
 async def _receive(receive: Receive, parts: "_Parts", max_bytes: int, held: HeldBody, too_large: GatewayError) -> None:
+    # The loop of bodies.read_body: one generator for both would cost each request another coroutine.
     size = 0
     while True:
         message = await receive()
