@@ -1,6 +1,7 @@
 """The tables of docs/ that are generated from the code. `make tables` writes them."""
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -67,9 +68,22 @@ def metrics_table(module: ModuleType = metrics) -> str:
     return "\n".join(lines)
 
 
+def contracts_list() -> str:
+    """import-linter's contracts: the name of each, and the layers, highest first."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    lines = []
+    for contract in contracts:
+        lines.append(f"- {contract['name']}" + (f" (`{contract['containers'][0]}`):" if "layers" in contract else "."))
+        for number, layer in enumerate(contract.get("layers", ()), start=1):
+            names = (f"`{name.strip('()')}`" + " (to come)" * name.startswith("(") for name in layer.split(" | "))
+            lines.append(f"  {number}. {', '.join(names)}")
+    return "\n".join(lines)
+
+
 TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
     (ROOT / "docs" / "settings.md", "settings", settings_table),
     (ROOT / "docs" / "errors.md", "errors", errors_table),
+    (ROOT / "docs" / "architecture.md", "contracts", contracts_list),
     (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
     (ROOT / "docs" / "metrics.md", "admin-metrics", admin_metrics_table),
 )
