@@ -1,5 +1,5 @@
 # Two commands: `make demo` runs everything on this machine, `make test` is everything a change needs.
-# They need a Python from 3.11 to 3.13 with venv, make and the package registries. All they make is in .venv,
+# They need Python 3.11 to 3.13 with venv, make and the package registries. Everything they create is in .venv,
 # .venv-litellm and .demo.
 
 VENV := .venv
@@ -8,12 +8,12 @@ LOCKS := deploy/embedded
 LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
 
-# The first that works: a name on the PATH may be a stub without a Python behind it.
+# The first that works: a name on the PATH may be a stub without Python.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
-# Another Python than the one found would be a download.
+# uv must use the Python that was found, and download no other.
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,16 +28,16 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
-	@echo "make lint | format        the first part of it | let ruff lay out the code"
-	@echo "make lock [UPGRADE=1]     write the lock files anew, keeping versions unless UPGRADE"
+	@echo "make lint | format        the first part of it | format the code with ruff"
+	@echo "make lock [UPGRADE=1]     write the lock files, keeping versions unless UPGRADE"
 	@echo "make clean                remove .venv, .venv-litellm and .demo"
 
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
 
 # In three processes on two cores, a file in one of them (tests/sharing.py): many tests wait for what real programs do.
-# In order, for the last ones are quick: by number of tests, files with a few long ones would come last and the other
-# processes would wait.
+# In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
+# other processes would wait.
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint litellm
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
@@ -52,7 +52,7 @@ format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# --- What is installed. A stamp for each step, so that the second time takes no time. ---
+# --- Installation. A stamp file for each step, so that a second run does nothing. ---
 
 install: $(VENV)/installed-project
 
@@ -65,7 +65,7 @@ $(VENV)/installed-uv: $(LOCKS)/uv-requirements.lock
 	@$(BIN)/python -m pip install --quiet --require-hashes -r $< || { echo "$(NO_PACKAGES)" >&2; exit 1; }
 	@touch $@
 
-# --no-deps: the locks name every package, so nothing is left to resolve.
+# --no-deps: the lock files name every package, so nothing is left to resolve.
 $(VENV)/installed-packages: requirements.lock $(LOCKS)/build-requirements.lock $(VENV)/installed-uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps \
 		-r requirements.lock -r $(LOCKS)/build-requirements.lock || { echo "$(NO_PACKAGES)" >&2; exit 1; }
@@ -75,7 +75,7 @@ $(VENV)/installed-project: pyproject.toml $(VENV)/installed-packages
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# --- Locks: every version and hash, and no address. What is locked stays so, unless UPGRADE=1. ---
+# --- Lock files: every version and hash, and no address. Versions stay, unless UPGRADE=1. ---
 
 COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
@@ -89,22 +89,22 @@ lock: $(VENV)/installed-uv
 		-o $(LOCKS)/litellm-requirements.lock
 	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
 
-# --- Longer profiles, and what is made from the code. ---
+# --- Longer test profiles, and what is generated from the code. ---
 
 # The property test of the limits' scripts, for more than 10,000 steps.
 test-long: install
 	LITEMAAS_TEST_STEPS=12000 $(BIN)/python -m pytest tests/limits/test_stateful.py --timeout 3600
 
-# 5,000 requests nobody thought of.
+# 5,000 random requests.
 fuzz: install
 	LITEMAAS_TEST_REQUESTS=5000 $(BIN)/python -m pytest tests/functional/test_fuzz.py
 
-# Many more requests made of the OpenAPI document.
+# Many requests generated from the OpenAPI document.
 try-openapi: install
 	LITEMAAS_TEST_EXAMPLES=40 $(BIN)/python -m pytest tests/integration/test_running_admin_api.py -k openapi \
 		--timeout 3600 -s
 
-# Breaks the scripts in one place at a time: every break must be caught.
+# Breaks the scripts in one place at a time: a test must catch every break.
 mutants: install
 	$(BIN)/python tests/limits/mutants.py
 
@@ -120,7 +120,7 @@ ledger-cpu: install
 tables: install
 	$(BIN)/python -m tests.contract.tables
 
-# The fields by which LiteLLM steers itself, as the pinned LiteLLM lists them.
+# The fields that control LiteLLM, as the pinned LiteLLM lists them.
 litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt

@@ -80,9 +80,21 @@ def test_tests_named_in_the_pages_exist(page: str, all_tests: set[str]) -> None:
     assert missing == []
 
 
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_make_target_is_described_for_developers() -> None:
+    text = (ROOT / "docs/development.md").read_text()
+
+    assert [
+        name for name in sorted(make_targets()) if f"`make {name}" not in text and f"\nmake {name} " not in text
+    ] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_make_targets_named_in_the_pages_exist(page: str) -> None:
-    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = make_targets()
 
     text = (ROOT / page).read_text()
     named = {
