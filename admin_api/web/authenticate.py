@@ -39,6 +39,20 @@ async def authenticate(request: Request) -> Actor:
     return actor
 
 
+async def authenticate_page(request: Request) -> Actor:
+    """Whose session asks for a page, or sends the form of one: for the portal, where no other login counts. Raises
+    GatewayError as `authenticate` does."""
+    try:
+        actor = await _log_in_by_cookie(request)
+        if request.method not in csrf.SAFE_METHODS:
+            csrf.check_form(request, await request.form(), actor.session_id)
+    except GatewayError:
+        await limit_address(request)
+        raise
+    await take_call(request, f"user:{actor.user_id}")
+    return actor
+
+
 async def _find_actor(request: Request) -> Actor:
     settings: Settings = request.app.state.settings
     pool: Pool = request.app.state.pool

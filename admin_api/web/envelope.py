@@ -29,7 +29,8 @@ SAFETY: Final = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # With `no-referrer` browsers send `Origin: null` with a form's POST, which is refused (`csrf`).
+    "referrer-policy": "same-origin",
     "cache-control": "no-store",
 }
 STRICT: Final = {"strict-transport-security": "max-age=31536000"}

@@ -114,7 +114,7 @@ async def test_every_answer_tells_the_browser_what_it_may_not_do(admin: httpx2.A
         assert "default-src 'self'" in policy
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "strict-transport-security" in answer.headers
         assert len(answer.headers.get_list("content-security-policy")) == 1
     assert answers[0].headers["cache-control"] == "no-store"
