@@ -35,7 +35,7 @@ help:
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
 
-# In three processes on two cores, a file in one of them (tests/sharing.py): many tests wait for what real programs do.
+# In three processes on two cores, a file in one of them (tests/xdist_scheduling.py): many tests wait for what real programs do.
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install

@@ -1,9 +1,9 @@
-"""What tests of the admin API share: its settings, its routes, the shape of its errors."""
+"""What tests of the admin API share: settings, routes, and a check of the error shape."""
 
 from typing import Any
 
 import httpx2
-from stand_ins import LiteLLMInfoServer
+from loopback_servers import LiteLLMInfoServer
 
 from admin_api.main import ROUTERS
 from admin_api.settings import Settings
@@ -38,7 +38,7 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1", **m
 
 
 def check_error(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
-    """The one shape of every error; its details."""
+    """Checks the shape of an error; returns its details."""
     body = answer.json()
     assert (answer.status_code, body["error"]["code"]) == (status, code), answer.text
     assert set(body) == {"error"}

@@ -1,4 +1,4 @@
-"""The admin API with an identity provider, and browsers in front of it."""
+"""The admin API with an identity provider, and browser clients of it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx2
 from admin_client import settings_for
 from conftest import Database
-from identity_servers import ADMIN_URL, PLANTED_SECRET
+from identity_providers import ADMIN_URL, PLANTED_SECRET
 
 from admin_api.main import create_app
 
@@ -16,8 +16,8 @@ CSRF: Final = {"x-litemaas-csrf": "1"}
 
 
 @asynccontextmanager
-async def opened(database: Database, **settings: Any) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
-    """The admin API with these settings; makes browsers."""
+async def running_admin_api(database: Database, **settings: Any) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
+    """Runs the admin API with these settings; yields a function that makes a browser client."""
     app = create_app(settings_for(database.app_url, admin_url=ADMIN_URL, **settings))
     transport = httpx2.ASGITransport(app=app)
     async with app.router.lifespan_context(app):

@@ -1,4 +1,4 @@
-"""Callers of a gateway: an account with a key, asking over a real connection."""
+"""Callers of a gateway: an account with a key, and real HTTP requests."""
 
 import asyncio
 import http.client
@@ -22,8 +22,8 @@ _marks = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A whole answer."""
+class Response:
+    """A whole response."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class Said:
 
     @property
     def events(self) -> list[Any]:
-        """The data of a stream's events, decoded but for `[DONE]`."""
+        """The decoded data of a stream's events; `[DONE]` stays a string."""
         data = [part.removeprefix("data: ") for part in self.body.decode().split("\n\n") if part]
         return [part if part == "[DONE]" else json.loads(part) for part in data]
 
@@ -67,7 +67,7 @@ class Caller:
     pool: Pool = field(repr=False)
 
     def at(self, url: str) -> "Caller":
-        """The same caller, asking another gateway."""
+        """The same caller at another gateway."""
         return replace(self, url=url)
 
     @property
@@ -80,31 +80,31 @@ class Caller:
         place |= {name: about.pop(name) for name in list(about) if name in place}
         await limits.set_limit(self.pool, ADMIN, LimitInput(kind=kind, amount=amount, **about), **place)
 
-    async def unlimit_subscriptions(self) -> None:
-        """Without the limits a new subscription has."""
+    async def remove_subscription_limits(self) -> None:
+        """Removes the default limits of a new subscription."""
         await self.pool.execute("DELETE FROM limits WHERE account_id = $1 AND level = 'subscription'", self.account_id)
 
-    async def get(self, path: str) -> Said:
+    async def get(self, path: str) -> Response:
         async with self.http.get(self.url + path, headers=self.authorization) as answer:
-            return Said(answer.status, answer.headers.copy(), await answer.read())
+            return Response(answer.status, answer.headers.copy(), await answer.read())
 
-    async def chat(self, prompt: str = "Hello", *, headers: Mapping[str, str] | None = None, **fields: Any) -> Said:
-        """One call, to its end."""
+    async def chat(self, prompt: str = "Hello", *, headers: Mapping[str, str] | None = None, **fields: Any) -> Response:
+        """One call, read to its end."""
         async with self.open_chat(prompt, headers=headers, **fields) as answer:
-            return Said(answer.status, answer.headers.copy(), await answer.read())
+            return Response(answer.status, answer.headers.copy(), await answer.read())
 
     @asynccontextmanager
     async def open_chat(
         self, prompt: str = "Hello", *, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One call, its head read; leaving the block before the end hangs up."""
+        """One call, with its headers read; leaving the block before the end disconnects."""
         sent = {**self.authorization, **(headers or {})}
         body = chat_body(prompt, **fields)
         async with self.http.post(self.url + CHAT, json=body, headers=sent) as answer:
             yield answer
 
-    async def chats(self, number: int, prompt: str = "Hello", **fields: Any) -> list[Said]:
-        """So many calls at once."""
+    async def chats(self, number: int, prompt: str = "Hello", **fields: Any) -> list[Response]:
+        """`number` concurrent calls."""
         return await asyncio.gather(*(self.chat(prompt, **fields) for _ in range(number)))
 
 
@@ -118,7 +118,7 @@ def chat_body(prompt: str = "Hello", **fields: Any) -> dict[str, Any]:
 
 
 def new_mark() -> str:
-    """To find a call again in the model server's books: put `[mark=…]` into its prompt."""
+    """A label to find a call in the model server's record: put `[mark=…]` into its prompt."""
     return f"m{next(_marks)}"
 
 
@@ -142,7 +142,7 @@ async def make_caller(
     )
 
 
-def ask_verbatim(
+def send_raw(
     port: int,
     method: str,
     target: str,
@@ -150,7 +150,7 @@ def ask_verbatim(
     body: bytes | None = None,
     *,
     timeout_s: float = 10.0,
-) -> Said:
+) -> Response:
     """One request with path, headers and body exactly as given. Blocks."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
@@ -164,8 +164,8 @@ def ask_verbatim(
             if body is not None:
                 connection.send(body)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has answered already
+            pass  # the gateway has responded already
         answer = connection.getresponse()
-        return Said(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
     finally:
         connection.close()

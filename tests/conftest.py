@@ -1,6 +1,6 @@
-"""The real parts every test may use: Postgres with a fresh database a test, Valkey, empty at each start, and LiteLLM.
+"""Fixtures for all tests: a real Postgres with a database for each test, an emptied Valkey, LiteLLM and the admin API.
 
-Each is started once a process, when a test needs it first, by the launchers of `make demo`.
+Each program is started once per process, when the first test needs it, by the launchers of `make demo`.
 """
 
 import os
@@ -18,9 +18,9 @@ import hypothesis
 import pytest
 import redis.asyncio
 import structlog
-from sharing import InOneProcess
-from stand_ins import LiteLLMInfoServer
+from loopback_servers import LiteLLMInfoServer
 from structlog.testing import capture_logs
+from xdist_scheduling import FilePerProcess
 
 from admin_api.storage.migrate import migrate
 from deploy.embedded.litellm import LiteLLM
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = "litemaas_template"
 USAGE_LOG = "litellm-usage.jsonl"
-# A file system in memory, and what must be free there for it to be used.
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  a folder of one's own is made in it
-ROOM_BYTES = 4 * 1024**3
+# A file system in memory, and the free space it must have to be used.
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  only a folder of the test run is made in it
+MIN_FREE_BYTES = 4 * 1024**3
 
 # A deadline would make a test depend on the load of the machine.
 hypothesis.settings.register_profile("litemaas", deadline=None)
@@ -47,12 +47,12 @@ hypothesis.settings.load_profile("litemaas")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Scheduling | None":
-    return InOneProcess(config, log) if config.getoption("dist") == "loadfile" else None
+    return FilePerProcess(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A migrated, empty database of one test's own."""
+    """A migrated, empty database for one test."""
 
     name: str
     app_url: str
@@ -60,44 +60,44 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parts")
 
 
 @pytest.fixture(scope="session")
-def quick_folder(parts_folder: Path) -> Iterator[Path]:
-    """For clusters of Postgres; in memory, if it has room.
+def memory_folder(programs_folder: Path) -> Iterator[Path]:
+    """The folder for Postgres clusters: in memory, if there is space.
 
-    A database of a test's own is 500 small files, made and removed for each of a thousand tests: 30 ms in memory, up
-    to half a second on a disk.
+    The database of a test is 500 small files, created and removed for each of a thousand tests: 30 ms in memory, up to
+    half a second on a disk.
     """
-    if not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < ROOM_BYTES:
-        yield parts_folder
+    if not IN_MEMORY.is_dir() or shutil.disk_usage(IN_MEMORY).free < MIN_FREE_BYTES:
+        yield programs_folder
         return
     remove_left_behind()
     with tempfile.TemporaryDirectory(prefix=f"litemaas-tests-{os.getpid()}-", dir=IN_MEMORY) as name:
         folder = Path(name)
-        # Where we are root, Postgres is not.
+        # If the tests run as root, Postgres runs as another user.
         folder.chmod(0o755)
         yield folder
 
 
 def remove_left_behind() -> None:
-    """Folders in memory of processes that were killed, which could not."""
+    """Removes folders in memory that killed test processes left."""
     for folder in IN_MEMORY.glob("litemaas-tests-*-*"):
         if not Path("/proc", folder.name.split("-")[2]).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres(quick_folder: Path) -> Iterator[Postgres]:
-    with Postgres(quick_folder / "postgres", durable=False) as server:
+def postgres(memory_folder: Path) -> Iterator[Postgres]:
+    with Postgres(memory_folder / "postgres", durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 async def template(postgres: Postgres) -> str:
-    """Migrated once; copying it takes a tenth of the time."""
+    """A database migrated once; copying it takes a tenth of the time of a migration."""
     await create_database(postgres, TEMPLATE)
     owner = await asyncpg.connect(postgres.url(OWNER, TEMPLATE))
     await migrate(owner, app_role=APP)
@@ -115,7 +115,7 @@ async def database(postgres: Postgres, template: str) -> AsyncIterator[Database]
 
 @pytest.fixture
 async def empty_database(postgres: Postgres) -> AsyncIterator[Database]:
-    """Without our tables, for tests of migrations."""
+    """A database without tables, for tests of migrations."""
     name = f"empty_{secrets.token_hex(6)}"
     await create_database(postgres, name)
     yield Database(name, postgres.url(APP, name), postgres.url(OWNER, name))
@@ -129,8 +129,8 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(scope="session")
-def valkey(parts_folder: Path) -> Iterator[Valkey]:
-    with Valkey(parts_folder / "valkey") as server:
+def valkey(programs_folder: Path) -> Iterator[Valkey]:
+    with Valkey(programs_folder / "valkey") as server:
         yield server
 
 
@@ -142,16 +142,16 @@ async def redis_url(valkey: Valkey) -> str:
 
 
 @pytest.fixture(scope="session")
-def model_server(parts_folder: Path) -> Iterator[ModelServer]:
-    """The one behind LiteLLM."""
-    with ModelServer(parts_folder / "models", delay_s=0, tokens_per_s=0) as server:
+def model_server(programs_folder: Path) -> Iterator[ModelServer]:
+    """The model server behind LiteLLM."""
+    with ModelServer(programs_folder / "models", delay_s=0, tokens_per_s=0) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def litellm(parts_folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
-    """Launched, and not waited for. What it says of each call is in its folder, by USAGE_LOG."""
-    folder = parts_folder / "litellm"
+def litellm(programs_folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
+    """Launched, but maybe not ready yet. Its log of calls is the file USAGE_LOG in its folder."""
+    folder = programs_folder / "litellm"
     litellm = LiteLLM(folder, model_server.url, usage_log=folder / USAGE_LOG)
     try:
         litellm.launch()
@@ -162,12 +162,12 @@ def litellm(parts_folder: Path, model_server: ModelServer) -> Iterator[LiteLLM]:
 
 @pytest.fixture
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged at any level: a gateway that ran in this process before may have left a bound."""
-    bounded = structlog.get_config()
+    """Log entries of any level: a gateway that ran in this process before may have set a minimum level."""
+    before = structlog.get_config()
     structlog.reset_defaults()
     with capture_logs() as lines:
         yield lines
-    structlog.configure(**bounded)
+    structlog.configure(**before)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ async def litellm_info_server() -> AsyncIterator[LiteLLMInfoServer]:
 
 @pytest.fixture
 async def admin_app(database: Database, litellm_info_server: LiteLLMInfoServer) -> AsyncIterator["FastAPI"]:
-    # Loaded late: it takes a second, and most tests need none of it.
+    # Imported late: it takes a second, and most tests do not need it.
     from admin_client import settings_for
 
     from admin_api.main import create_app
@@ -203,7 +203,7 @@ async def create_database(postgres: Postgres, name: str, *, template: str | None
 
 
 async def drop_database(postgres: Postgres, name: str) -> None:
-    # A connection that a test left open must not keep the next one waiting.
+    # A connection that a test left open must not block the next test.
     await run_as_superuser(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -1,4 +1,4 @@
-"""Rows to begin a test with, made by the operations themselves."""
+"""Rows for tests, created by the product's own operations."""
 
 from decimal import Decimal
 from itertools import count
@@ -24,7 +24,7 @@ _numbers = count(1)
 
 
 def seen_model(name: str = "small", **changes: Any) -> SeenModel:
-    """As a sync reads it; without a price unless `units` are given."""
+    """A model as a sync reads it; without a price unless `units` are given."""
     about: dict[str, Any] = {
         "name": name,
         "provider": "openai",
@@ -40,14 +40,14 @@ def seen_model(name: str = "small", **changes: Any) -> SeenModel:
 
 
 async def apply(pool: Pool, *seen: SeenModel, accept_missing: bool = False) -> SyncReport:
-    """A sync that saw these models."""
+    """A sync with these models."""
     async with pool.acquire() as connection, connection.transaction():
         await model_rows.lock_sync(connection)
         return await apply_model_info(connection, ADMIN, Catalogue(seen, ()), accept_missing=accept_missing)
 
 
 async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", restricted: bool = False) -> str:
-    """A model at 1 and 2 USD a million tokens; its name."""
+    """Creates a model at 1 and 2 USD a million tokens; returns its name."""
     async with pool.acquire() as connection:
         info = model_rows.ModelInfo(
             provider="openai",
@@ -81,7 +81,7 @@ async def make_subscription(pool: Pool, user: User, model: str) -> Subscription:
 
 
 async def make_key(pool: Pool, user: User | None = None, model: str = "small") -> keys.NewKey:
-    """A key of a user with an active subscription; both are made if need be."""
+    """A key of a user with an active subscription; both are created if they do not exist."""
     if user is None:
         user = await make_user(pool)
         await make_subscription(pool, user, await make_model(pool, model))
@@ -89,10 +89,10 @@ async def make_key(pool: Pool, user: User | None = None, model: str = "small") -
 
 
 async def make_token(pool: Pool, user: User, *, role: str | None = None) -> personal_tokens.NewToken:
-    """A login of the user to the admin API: send `secret` as a bearer."""
+    """A personal token for the admin API: send `secret` as a bearer token."""
     return await personal_tokens.create_token(pool, ADMIN, PEPPERS, user=user.email, role=role)
 
 
 def owner_of(user: User) -> Actor:
-    """That user himself."""
+    """The user as the actor of their own changes."""
     return Actor(name=user.email, role="user", user_id=user.id)

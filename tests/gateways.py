@@ -1,4 +1,4 @@
-"""Gateways for tests, each a real uvicorn on a socket, and what is needed to look behind them."""
+"""Gateways for tests, each a real uvicorn on a socket, and readers of the state behind them."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ TIMEOUT_S: Final = 10.0
 
 
 class GatewayThread:
-    """One worker in a thread of this process, started as `litemaas gateway` starts it."""
+    """One worker in a thread of this process, with the server settings of `litemaas gateway`."""
 
     def __init__(self, settings: Settings, *, grace_s: int = 5) -> None:
         self.settings = settings
@@ -56,7 +56,7 @@ class GatewayThread:
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def _new_app(self) -> Gateway:
-        # In the thread, whose loop its parts belong to.
+        # Created in the thread, because the app belongs to its event loop.
         self.loop = asyncio.get_running_loop()
         self.apps.append(create_app(self.settings))
         return self.apps[-1]
@@ -70,32 +70,32 @@ class GatewayThread:
             time.sleep(0.005)
         return self
 
-    def begin_to_stop(self) -> None:
-        """What SIGTERM does."""
+    def request_stop(self) -> None:
+        """Like SIGTERM."""
         self._server.should_exit = True
 
     def stop(self) -> None:
         """May be called twice."""
-        self.begin_to_stop()
+        self.request_stop()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the gateway did not stop"
 
-    async def stopped(self) -> None:
-        """As `stop`, without holding up the loop of the test."""
+    async def stop_async(self) -> None:
+        """Like `stop`, without blocking the event loop of the test."""
         await asyncio.to_thread(self.stop)
 
-    async def has_heard(self, pool: Pool) -> None:
-        """Returns once it knows of every change that was made in this database before."""
+    async def wait_for_changes(self, pool: Pool) -> None:
+        """Returns once the gateway has received every change notified in this database before."""
         changes = self.apps[0].worker.changes
-        # What is told later is heard later. Two, for the first that is heard may be a heartbeat of before.
+        # Notifications arrive in order. Two, because the first one received may be an earlier heartbeat.
         for _ in range(2):
             heard_at = changes._heard_at
 
-            async def is_heard(heard_at: float = heard_at) -> bool:
+            async def is_received(heard_at: float = heard_at) -> bool:
                 return changes._heard_at > heard_at
 
             await pool.execute("SELECT pg_notify($1, '')", changes._channel)
-            await until(is_heard, "the gateway to hear of changes")
+            await wait_until(is_received, "the gateway to receive changes")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -110,8 +110,8 @@ StartGateway = Callable[..., GatewayThread]
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What stands behind the gateways of a folder of tests."""
+class Backends:
+    """Postgres, Valkey, LiteLLM and the model server behind the gateways of a folder of tests."""
 
     database: Database
     valkey: Valkey
@@ -121,7 +121,7 @@ class House:
     folder: Path
 
     def settings(self, **changes: Any) -> Settings:
-        """Of a gateway in front of it all."""
+        """Settings of a gateway on these backends."""
         usual = {
             "database_url": self.database.app_url,
             "redis_url": self.valkey.url(),
@@ -135,7 +135,7 @@ class House:
         return Settings(**(usual | changes))
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """The same for a program."""
+        """The same as environment variables of a process."""
         return {
             "LITEMAAS_DATABASE_URL": self.database.app_url,
             "LITEMAAS_OWNER_DATABASE_URL": self.database.owner_url,
@@ -149,7 +149,7 @@ class House:
 
 
 class UnhandledErrors(logging.Handler):
-    """What uvicorn says of exceptions that came through to it: a bug, unless a test expects it."""
+    """Exceptions that reached uvicorn: a bug, unless a test expects it."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -160,21 +160,21 @@ class UnhandledErrors(logging.Handler):
         self.seen.append(f"{record.getMessage().strip()} {cause!r}")
 
 
-class Books:
-    """The model server's own count of calls and tokens."""
+class UpstreamLog:
+    """The calls the model server received, with the tokens it billed."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url = url
         self._http = http
 
     async def calls(self, **only: str) -> list[dict[str, Any]]:
-        """Its calls, oldest first, with these values: `call_id`, `mark`, `model`, `ending`, …"""
+        """Calls with these values, oldest first: `call_id`, `mark`, `model`, `ending`, …"""
         async with self._http.get(f"{self._url}/_calls", params=only) as answer:
             calls: list[dict[str, Any]] = await answer.json()
             return calls
 
     async def call(self, **only: str) -> dict[str, Any]:
-        """The only one."""
+        """The only call that matches."""
         (call,) = await self.calls(**only)
         return call
 
@@ -185,24 +185,24 @@ class Books:
 
 
 class Ledger:
-    """Rows as they come to be written behind the calls' backs."""
+    """Ledger rows, which the gateway writes some time after the calls."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def rows(self, account_id: int, count: int) -> list[dict[str, Any]]:
-        """The account's rows, oldest first, once there are `count`; no more may follow them at once."""
+        """The account's rows, oldest first, once there are `count`; fails if there are more."""
 
-        async def there_are() -> bool:
+        async def has_rows() -> bool:
             return len(await self._fetch(account_id)) >= count
 
-        await until(there_are, f"{count} rows in the ledger")
+        await wait_until(has_rows, f"{count} rows in the ledger")
         rows = await self._fetch(account_id)
         assert len(rows) == count
         return rows
 
     async def row(self, account_id: int) -> dict[str, Any]:
-        """The only one."""
+        """The only call that matches."""
         return (await self.rows(account_id, 1))[0]
 
     async def _fetch(self, account_id: int) -> list[dict[str, Any]]:
@@ -210,8 +210,8 @@ class Ledger:
         return [dict(row) for row in await self._pool.fetch(sql, account_id)]
 
 
-class Tallies:
-    """What Redis holds of an account."""
+class RedisState:
+    """The counters and leases of an account in Redis."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -223,23 +223,23 @@ class Tallies:
         return fields
 
     async def open_leases(self, account_id: int) -> list[UUID]:
-        """Of calls that are under way, or whose gateway died."""
+        """Leases of calls in flight, or whose gateway died."""
         leases = {name: value for name, value in (await self.everything(account_id)).items() if name[:2] == b"l|"}
         held = [read_lease(name[2:], value) for name, value in leases.items()]
         return [lease.request_id for lease in held if lease.is_open]
 
     async def counter(self, account_id: int, field: str) -> list[int]:
-        """One counter as the scripts keep it."""
+        """One counter, as the scripts store it."""
         value = (await self.everything(account_id))[field.encode()]
         return list(read_counter(field, value))
 
-    async def all_settled(self, account_id: int) -> None:
-        """Returns when no lease of the account is open, and its slots are free."""
+    async def wait_until_settled(self, account_id: int) -> None:
+        """Returns once no lease of the account is open; checks that nothing is reserved then."""
 
         async def is_settled() -> bool:
             return not await self.open_leases(account_id)
 
-        await until(is_settled, "all leases settled")
+        await wait_until(is_settled, "all leases settled")
         for name, value in (await self.everything(account_id)).items():
             if name[:2] == b"c|":
                 assert read_counter("c", value)[0] == 0, name
@@ -247,10 +247,10 @@ class Tallies:
                 assert read_counter("R", value)[2] == 0, name
 
 
-async def until(
+async def wait_until(
     condition: Callable[[], Awaitable[bool]], what: str, *, timeout_s: float = TIMEOUT_S, pause_s: float = 0.02
 ) -> float:
-    """Waits for something that happens by itself; how long it took."""
+    """Waits until the condition is true; returns how long it took, in seconds."""
     began = time.monotonic()
     while not await condition():
         assert time.monotonic() - began < timeout_s, f"waited {timeout_s} s for {what}"

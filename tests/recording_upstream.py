@@ -1,4 +1,4 @@
-"""An upstream that keeps each request as it came, byte for byte, and answers the bytes it was told to."""
+"""An upstream that records each request byte for byte and responds with bytes set by the test."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ DONE: Final = b"data: [DONE]\n\n"
 
 
 class RecordingUpstream:
-    """A real server on a socket. `hang_ups` is set whenever a gateway closes a connection before its answer's end."""
+    """A real server on a socket. `disconnected` is set when a gateway closes a connection before the response ended."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.sent_bytes = 0
-        self.hung_up = asyncio.Event()
+        self.disconnected = asyncio.Event()
         self._pieces: Sequence[bytes] = ()
         self._pause_s = 0.0
         self.url = ""
@@ -24,14 +24,14 @@ class RecordingUpstream:
     def answer(
         self, body: bytes, *, status: str = "200 OK", kind: str = "application/json", headers: Sequence[str] = ()
     ) -> None:
-        """A whole answer of a known length."""
-        # It closes after each answer, and must say so: else the next call may be sent on what is being closed.
+        """A whole response with a content length."""
+        # The server closes after each response and must announce it: else the next call may use the closing connection.
         reported = (f"content-type: {kind}", f"content-length: {len(body)}", "connection: close")
         head = [f"HTTP/1.1 {status}", *reported, *headers, "", ""]
         self.answer_verbatim(["\r\n".join(head).encode() + body])
 
     def stream(self, pieces: Sequence[bytes], *, pause_s: float = 0.002, is_whole: bool = True) -> None:
-        """A stream of events, cut where the pieces end; without its last chunk it breaks off."""
+        """A stream with a chunk for each piece; if not `is_whole`, it ends without the last chunk."""
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces]
         self.answer_verbatim([head, *chunks, b"0\r\n\r\n" if is_whole else b""], pause_s=pause_s)
@@ -41,7 +41,7 @@ class RecordingUpstream:
 
     @property
     def body(self) -> Any:
-        """The last request's body, decoded."""
+        """The body of the last request, decoded."""
         return msgspec.json.decode(self.raw_body)
 
     @property
@@ -50,7 +50,7 @@ class RecordingUpstream:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The last request's, names in lower case; a name sent twice fails."""
+        """The headers of the last request, names in lower case; fails for a repeated name."""
         lines = self.requests[-1].partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
         pairs = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in lines)]
         assert len(dict(pairs)) == len(pairs)
@@ -77,11 +77,11 @@ class RecordingUpstream:
                 self.sent_bytes += len(piece)
                 await asyncio.sleep(self._pause_s)
                 if reader.at_eof():
-                    self.hung_up.set()
+                    self.disconnected.set()
         except (asyncio.IncompleteReadError, ConnectionError):
-            self.hung_up.set()
+            self.disconnected.set()
         finally:
-            # One request a connection.
+            # One request per connection.
             writer.close()
 
 

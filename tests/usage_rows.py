@@ -1,4 +1,4 @@
-"""Rows of the ledger for tests of its sums: any that the schema takes, at moments the test chooses."""
+"""Ledger rows for tests of sums: any row the schema accepts, at times the test chooses."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,30 +16,30 @@ from gateway.storage.ledger.rollups import ROLLUPS
 from gateway.storage.ledger.rows import Written, write_lines
 from gateway.storage.postgres import Pool
 
-# In the partitions of this month and the one before.
+# Within the partitions of this month and the one before.
 TODAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EARLIEST: Final = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
 _numbers = count(1)
 
 
 async def empty_ledger(pool: Pool) -> None:
-    """For tests that write anew many times."""
+    """For tests that write rows repeatedly."""
     tables = ("usage_logs", *(rollup.table for rollup in ROLLUPS))
     await pool.execute("; ".join(f"DELETE FROM {table}" for table in tables))
 
 
 async def write_rows(pool: Pool, rows: Sequence[UsageRow]) -> Written:
-    """As a ledger writer writes what the journal has of them."""
+    """Writes the rows as the ledger writer does from the journal."""
     return await write_lines(pool, [msgspec.json.encode(row) for row in rows])
 
 
 def new_id(moment: datetime) -> UUID:
-    """Of a call at that moment; another one each time."""
+    """A new request id of a call at that moment."""
     return uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big"))
 
 
 def make_usage_row(moment: datetime, **changes: Any) -> UsageRow:
-    """A completed call of 17 tokens, unless changed."""
+    """A completed call of 17 tokens, with these changes."""
     about: dict[str, Any] = {
         "request_id": new_id(moment), "started_at": moment, "account_id": 1, "user_id": 1, "api_key_id": 1,
         "subscription_id": 1, "model_id": 1, "model_asked": "small", "model_served": None,
@@ -53,7 +53,7 @@ def make_usage_row(moment: datetime, **changes: Any) -> UsageRow:
 
 
 def moments() -> st.SearchStrategy[datetime]:
-    """Before the end of today; often close to the bounds of quarters, days and months, where mistakes are."""
+    """Times before the end of today; often close to the bounds of quarter hours, days and months."""
     bounds = st.integers(0, 9 * 96 - 1).map(lambda n: TODAY - timedelta(days=8) + timedelta(minutes=15 * n))
     near = st.builds(lambda bound, ms: bound + timedelta(milliseconds=ms), bounds, st.integers(-2, 2))
     latest = TODAY + timedelta(days=1)
@@ -65,7 +65,7 @@ def moments() -> st.SearchStrategy[datetime]:
 
 @st.composite
 def usage_rows(draw: st.DrawFn, *, reaped: bool = False) -> UsageRow:
-    """One of few accounts, users, keys and models, so that sums have several calls."""
+    """A row of one of few accounts, users, keys and models, so that sums have several calls."""
     tokens = st.integers(0, 5000)
     latencies = st.integers(0, 50) | st.integers(0, 600_000)
     key = draw(st.integers(1, 6))

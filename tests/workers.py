@@ -1,4 +1,4 @@
-"""A gateway program with several workers, and a way to speak to each of them."""
+"""A gateway process with several workers, and connections to each of them."""
 
 import asyncio
 import http.client
@@ -8,25 +8,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from callers import CHAT, Caller, Said, chat_body
-from gateways import House
+from callers import CHAT, Caller, Response, chat_body
+from gateways import Backends
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
 
 
 class Workers:
-    """`litemaas gateway --workers N` in front of a house."""
+    """`litemaas gateway --workers N` on these backends."""
 
-    def __init__(self, house: House, folder: Path, *, count: int = 2, **changes: str) -> None:
+    def __init__(self, backends: Backends, folder: Path, *, count: int = 2, **changes: str) -> None:
         self.program = Program(folder, "gateway", free_port(), "--workers", str(count))
-        self.program.env = house.environment(**{"LITEMAAS_LOG_LEVEL": "warning"} | changes)
+        self.program.env = backends.environment(**{"LITEMAAS_LOG_LEVEL": "warning"} | changes)
         self.url = self.program.url
         self._count = count
 
     async def start(self) -> None:
-        """Returns when every worker answers."""
-        # From the main thread: the program ends with the thread that started it.
+        """Returns once every worker responds."""
+        # From the main thread: the child process ends with the thread that started it.
         self.program.launch()
         await asyncio.to_thread(self.program.wait)
         async with asyncio.timeout(20):
@@ -35,7 +35,7 @@ class Workers:
 
     @property
     def pids(self) -> set[int]:
-        """The workers, not their supervisor nor its other children."""
+        """The process ids of the workers, without the supervisor and its other children."""
         return {pid for pid in _children(self.program.pid) if b"spawn_main" in _command(pid)}
 
     def _reachable(self) -> set[int]:
@@ -44,12 +44,12 @@ class Workers:
 
     @contextmanager
     def connections(self) -> Iterator[dict[int, http.client.HTTPConnection]]:
-        """A connection to each worker, by its process id. Blocks."""
+        """A connection to each worker, by its process id. Blocking."""
         found: dict[int, http.client.HTTPConnection] = {}
         spare: list[http.client.HTTPConnection] = []
         for _ in range(200):
             connection = http.client.HTTPConnection("127.0.0.1", self.program.port, timeout=10)
-            # Asked once, so that someone has accepted it.
+            # One request, so that a worker has accepted the connection.
             connection.request("GET", "/health/live")
             connection.getresponse().read()
             pid = _owner(connection, self.pids)
@@ -66,28 +66,28 @@ class Workers:
                 connection.close()
 
 
-def ask_each(workers: Workers, caller: Caller, prompt: str = "Hello [tokens=1]", *, times: int = 1) -> list[Said]:
-    """One call after another at each worker in turn. Blocks."""
+def call_each(workers: Workers, caller: Caller, prompt: str = "Hello [tokens=1]", *, times: int = 1) -> list[Response]:
+    """One call after another, to each worker in turn. Blocking."""
     with workers.connections() as connections:
         return [ask(connection, caller, prompt) for _ in range(times) for connection in connections.values()]
 
 
-def ask(connection: http.client.HTTPConnection, caller: Caller, prompt: str = "Hello [tokens=1]") -> Said:
-    """One call on a connection that stays open."""
+def ask(connection: http.client.HTTPConnection, caller: Caller, prompt: str = "Hello [tokens=1]") -> Response:
+    """One call on a keep-alive connection."""
     headers = {**caller.authorization, "content-type": "application/json"}
     connection.request("POST", CHAT, json.dumps(chat_body(prompt)), headers)
-    return _said(connection)
+    return _response(connection)
 
 
-def get(connection: http.client.HTTPConnection, path: str) -> Said:
-    """The same without a key."""
+def get(connection: http.client.HTTPConnection, path: str) -> Response:
+    """A GET request without a key."""
     connection.request("GET", path)
-    return _said(connection)
+    return _response(connection)
 
 
-def _said(connection: http.client.HTTPConnection) -> Said:
+def _response(connection: http.client.HTTPConnection) -> Response:
     answer = connection.getresponse()
-    return Said(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
 def _children(pid: int) -> list[int]:
@@ -103,7 +103,7 @@ def _command(pid: int) -> bytes:
 
 
 def _owner(connection: http.client.HTTPConnection, pids: set[int]) -> int | None:
-    """Which of these processes holds the other end of a loopback connection."""
+    """The one of these processes that has the other end of a loopback connection."""
     ours: Any = connection.sock.getsockname()[1]
     theirs: Any = connection.sock.getpeername()[1]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -120,5 +120,5 @@ def _links(pid: int) -> set[str]:
         try:
             found.add(str(link.readlink()))
         except OSError:
-            continue  # closed meanwhile
+            continue  # closed in between
     return found

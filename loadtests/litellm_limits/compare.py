@@ -2,7 +2,7 @@
 
 One LiteLLM, one model server: half of the callers ask LiteLLM, with a key it limits itself (limited_keys.py), the
 others ask a gateway in front of it, with a key we limit. All obey `retry-after`, in real time. What was used is read
-from the model server's own books. Loopback only.
+from the model server's own record of calls. Loopback only.
 """
 
 import argparse
@@ -50,7 +50,7 @@ WORDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where calls go in: LiteLLM itself, or our gateway. `mark` finds its calls in the books."""
+    """Where calls go in: LiteLLM itself, or our gateway. `mark` finds its calls in the model server's record."""
 
     name: str
     url: str
@@ -113,7 +113,7 @@ async def call_until(http: aiohttp.ClientSession, door: Door, count: Count, ends
                 return
 
 
-async def books(http: aiohttp.ClientSession, demo: Demo, door: Door) -> list[tuple[float, int]]:
+async def upstream_log(http: aiohttp.ClientSession, demo: Demo, door: Door) -> list[tuple[float, int]]:
     """(when a call began, tokens it was billed for) of all that came through this door."""
     asked = {"mark": door.mark, "limit": "100000"}
     async with http.get(f"{demo.model_server.url}/_calls", params=asked) as answer:
@@ -134,7 +134,7 @@ async def measure_burst(http: aiohttp.ClientSession, demo: Demo, doors: Sequence
     for door in doors:
         count = Count()
         await asyncio.gather(*(ask(http, door, body(door, 10, 8), count) for _ in range(AT_ONCE)))
-        used = sum(tokens for _, tokens in await books(http, demo, door))
+        used = sum(tokens for _, tokens in await upstream_log(http, demo, door))
         print(f"| {door.name} | {count.admitted} | {used} |", flush=True)
 
 
@@ -150,7 +150,7 @@ async def measure_closed_loop(http: aiohttp.ClientSession, demo: Demo, doors: Se
     print("| | used of the limit | first minute | after it | most in any 60 s | calls | failed | refusals per call |")
     print("|---|---|---|---|---|---|---|---|")
     for door in doors:
-        calls, count = await books(http, demo, door), counts[door.mark]
+        calls, count = await upstream_log(http, demo, door), counts[door.mark]
         first = sum(tokens for at, tokens in calls if at < began + 60)
         later = sum(tokens for at, tokens in calls if began + 60 <= at < began + 60 * minutes)
         cells = (

@@ -9,7 +9,7 @@ from uuid import UUID
 import aiohttp
 import redis.asyncio
 from callers import Caller
-from gateways import Tallies
+from gateways import RedisState
 
 from chaos.load import Load
 from chaos.site import Site, wait_for
@@ -84,10 +84,10 @@ async def settle_down(site: Site, caller: Caller, load: Load, *, reaps_now: bool
         await asyncio.sleep(0.5)
         await reap_now(site, caller.account_id)
     async with redis.asyncio.from_url(site.valkey.url()) as client:
-        tallies = Tallies(client)
+        redis_state = RedisState(client)
 
         async def is_closed() -> bool:
-            return not await tallies.open_leases(caller.account_id)
+            return not await redis_state.open_leases(caller.account_id)
 
         await wait_for(is_closed, "all leases to be closed", 100)
     answered = {attempt.request_id for attempt in load.attempts if attempt.status == 200 and attempt.request_id}
@@ -132,17 +132,17 @@ async def reap_now(site: Site, account_id: int) -> int:
     return reaped
 
 
-async def compare(site: Site, caller: Caller, load: Load, books: ModelBooks, line: Line) -> Line:
+async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelBooks, line: Line) -> Line:
     """Fills in the line."""
-    await books.read()
+    await upstream_log.read()
     rows = {
         str(row["request_id"]): row
         for row in await site.pool.fetch("SELECT * FROM usage_logs WHERE account_id = $1", caller.account_id)
     }
-    calls = {call["call_id"]: call for call in books.calls.values()}
+    calls = {call["call_id"]: call for call in upstream_log.calls.values()}
     answered = {attempt.request_id for attempt in load.attempts if attempt.status == 200}
     real = {i: row for i, row in rows.items() if row["estimated_why"] != "reaped"}
-    line.calls, line.rows = len(books.calls), len(rows)
+    line.calls, line.rows = len(upstream_log.calls), len(rows)
     line.reaped = len(rows) - len(real)
     line.missing = len((set(calls) | answered) - set(rows))
     line.details += [
@@ -152,15 +152,15 @@ async def compare(site: Site, caller: Caller, load: Load, books: ModelBooks, lin
     in_sums = await site.pool.fetchval(
         "SELECT coalesce(sum(calls), 0)::bigint FROM usage_days WHERE account_id = $1", caller.account_id
     )
-    line.doubles = len(books.calls) - len(calls) + abs(in_sums - len(rows))
+    line.doubles = len(upstream_log.calls) - len(calls) + abs(in_sums - len(rows))
     line.others = (
         0
-        if books.have_gap
+        if upstream_log.have_gap
         else sum(
             row["ending"] not in NOT_FORWARDED
             and i not in calls
             and i not in answered
-            and not (books.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
+            and not (upstream_log.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
             for i, row in real.items()
         )
     )

@@ -53,12 +53,12 @@ class Run:
         self.prefix = uuid4().hex[:8]
         self.caller: Caller
         self.load: Load
-        self.books: ModelBooks
+        self.upstream_log: ModelBooks
 
     async def begin(self, **about: object) -> None:
         """Returns with calls under way."""
         self.caller = await self.site.make_caller()
-        self.books = ModelBooks(self.site, self.prefix)
+        self.upstream_log = ModelBooks(self.site, self.prefix)
         self.load = Load(self.caller, self.prefix, **about)
         await asyncio.sleep(0.7)
 
@@ -67,7 +67,7 @@ class Run:
         await asyncio.sleep(0.7)
         await self.load.stop()
         await settle_down(self.site, self.caller, self.load, reaps_now=not self.scale.waits_for_leases)
-        line = await compare(self.site, self.caller, self.load, self.books, self.line)
+        line = await compare(self.site, self.caller, self.load, self.upstream_log, self.line)
         line.failed = self.failed
         return line
 
@@ -306,7 +306,7 @@ async def litellm_killed(run: Run) -> None:
     part = run.site.litellm
     assert part is not None
     assert part.child is not None
-    run.books.were_cut_off = True
+    run.upstream_log.were_cut_off = True
     os.kill(part.pid, signal.SIGKILL)
     await asyncio.to_thread(part.child.stop)
     await asyncio.sleep(0.5)
@@ -316,8 +316,8 @@ async def litellm_killed(run: Run) -> None:
 
 async def model_server_killed(run: Run) -> None:
     """Its books die with it: what it had counted a moment before is what is compared."""
-    await run.books.read()
-    run.books.have_gap = True
+    await run.upstream_log.read()
+    run.upstream_log.have_gap = True
     os.kill(run.site.model_server.pid, signal.SIGKILL)
     assert run.site.model_server.child is not None
     await asyncio.to_thread(run.site.model_server.child.stop)

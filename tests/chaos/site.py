@@ -18,7 +18,7 @@ import asyncpg
 from callers import Caller, make_caller
 from conftest import Database
 from factories import make_model
-from gateways import House
+from gateways import Backends
 from workers import Workers
 
 from admin_api.storage.migrate import migrate
@@ -47,17 +47,17 @@ class Site:
         self.workers: Workers
 
     @property
-    def house(self) -> House:
+    def backends(self) -> Backends:
         """As the helpers of other tests know it."""
         url, key = (self.litellm.url, self.litellm.api_key) if self.litellm else (self.model_server.url, "sk-x")
         database = Database(DATABASE, self.postgres.url(APP), self.postgres.url(OWNER))
-        return House(database, self.valkey, url, key, self.model_server, self.folder)
+        return Backends(database, self.valkey, url, key, self.model_server, self.folder)
 
     def new_workers(self, **changes: str) -> Workers:
         """A gateway of two workers, not started yet."""
         folder = self.folder / f"gateway-{secrets.token_hex(3)}"
         quick = {"LITEMAAS_STATE_DIR": str(self.state), "LITEMAAS_SHUTDOWN_GRACE_S": "3"}
-        return Workers(self.house, folder, count=2, **(quick | changes))
+        return Workers(self.backends, folder, count=2, **(quick | changes))
 
     async def restart_gateway(self, **changes: str) -> None:
         """Ends it as a deployment would, and starts another."""
@@ -68,7 +68,7 @@ class Site:
     async def make_caller(self) -> Caller:
         """An account of one fault's own, with a counter of every kind that refuses nobody."""
         caller = await make_caller(self.pool, self.workers.url, self.http, [MODEL])
-        await caller.unlimit_subscriptions()
+        await caller.remove_subscription_limits()
         await caller.limit("concurrency", 10_000)
         for kind in ("requests", "tokens", "cost"):
             await caller.limit(kind, 10**12, window="month")

@@ -11,7 +11,7 @@ from gateway.endpoints.registry import ENDPOINTS
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_gateway_does_not_load_fastapi() -> None:
+def test_the_gateway_does_not_import_fastapi() -> None:
     program = "import sys, gateway.main; print([m for m in sys.modules if m.split('.')[0] in ('fastapi', 'admin_api')])"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -36,7 +36,7 @@ def test_upstream_paths_are_constants_of_the_openai_api() -> None:
     assert len({endpoint.path for endpoint in ENDPOINTS}) == len({endpoint.name for endpoint in ENDPOINTS})
 
 
-def test_the_wheel_carries_scripts_lists_and_migrations(tmp_path: Path) -> None:
+def test_the_wheel_contains_scripts_lists_and_migrations(tmp_path: Path) -> None:
     build = "from hatchling.builders.wheel import WheelBuilder; print(next(WheelBuilder('.').build(directory=%r)))"
     subprocess.run([sys.executable, "-c", build % str(tmp_path)], check=True, capture_output=True, cwd=ROOT)
 

@@ -30,16 +30,16 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dockerfile_is_well_made() -> None:
+def test_the_dockerfile_follows_good_practice() -> None:
     run("hadolint", "--failure-threshold", "info", "deploy/Dockerfile")
 
 
-def test_the_compose_file_suits_its_schema() -> None:
+def test_the_compose_file_is_valid_for_its_schema() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "make_env.sh"])
-def test_every_setting_that_is_named_exists(name: str) -> None:
+def test_every_setting_the_files_name_exists(name: str) -> None:
     named = set(re.findall(r"\bLITEMAAS_[A-Z0-9_]+", (DEPLOY / name).read_text()))
 
     assert named
@@ -54,7 +54,7 @@ def test_a_service_has_every_setting_it_needs(service: str, settings: Any) -> No
     assert required <= set(COMPOSE["services"][service]["environment"])
 
 
-def test_no_secret_has_a_default_and_all_of_them_are_made() -> None:
+def test_no_secret_has_a_default_and_make_env_generates_all() -> None:
     text = (DEPLOY / "compose.yaml").read_text()
     needed = set(re.findall(r"\$\{(\w+):\?\}", text))
     made = set(re.findall(r"^(\w+)=", (DEPLOY / "make_env.sh").read_text(), re.MULTILINE))
@@ -63,7 +63,7 @@ def test_no_secret_has_a_default_and_all_of_them_are_made() -> None:
     assert set(re.findall(r"\$\{(\w+):-", text)) == {"LITEMAAS_GATEWAY_URL"}
 
 
-def test_litellm_gets_its_keys_from_where_they_are_kept() -> None:
+def test_litellm_gets_its_provider_keys_from_the_provider_keys_command() -> None:
     config = yaml.safe_load((DEPLOY / "litellm" / "config.yaml").read_text())
     keys = {model["litellm_params"]["api_key"] for model in config["model_list"]}
     stages = re.split(r"^FROM .* AS ", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
@@ -77,7 +77,7 @@ def test_litellm_gets_its_keys_from_where_they_are_kept() -> None:
     assert stages[-1].startswith("litemaas\n")
 
 
-def test_secrets_that_are_made_are_taken(tmp_path: Path) -> None:
+def test_generated_secrets_are_accepted(tmp_path: Path) -> None:
     script = tmp_path / "make_env.sh"
     script.write_text((DEPLOY / "make_env.sh").read_text())
     subprocess.run(["sh", str(script)], check=True, capture_output=True)
@@ -90,7 +90,7 @@ def test_secrets_that_are_made_are_taken(tmp_path: Path) -> None:
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
 
 
-def test_the_image_has_the_versions_that_are_tested() -> None:
+def test_the_image_has_the_tested_versions() -> None:
     pins = [set(re.findall(r"^([\w.\[\]-]+==\S+)", path.read_text(), re.MULTILINE))
             for path in (DEPLOY / "requirements.lock", ROOT / "requirements.lock")]  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
     assert not [pin for pin in pins[0] if pin.startswith(("pytest", "ruff", "mypy"))]
 
 
-def test_prometheus_asks_both_gateways_and_its_rules_name_metrics_that_exist() -> None:
+def test_prometheus_scrapes_both_gateways_and_its_rules_name_existing_metrics() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     targets = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
@@ -113,7 +113,7 @@ def test_prometheus_asks_both_gateways_and_its_rules_name_metrics_that_exist() -
     assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table()))
 
 
-def test_every_file_a_service_mounts_or_copies_is_there() -> None:
+def test_every_file_a_service_mounts_or_copies_exists() -> None:
     mounted = [
         volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", ())
     ]

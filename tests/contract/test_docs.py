@@ -32,7 +32,7 @@ def test_tables_in_the_pages_are_those_of_the_code(path: Path, name: str, table:
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
-def test_links_to_files_and_headings_lead_somewhere(page: str) -> None:
+def test_links_to_files_and_headings_resolve(page: str) -> None:
     path = ROOT / page
 
     for file, heading in re.findall(r"\]\((?!https?:)([^)#:]*)(?:#([^)]*))?\)", path.read_text()):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-from callers import Caller, Said
-from gateways import Books, until
+from callers import Caller, Response
+from gateways import UpstreamLog, wait_until
 
 # A hang-up has reached the model server by then, through the gateway and LiteLLM.
 CANCELLED_WITHIN_S: Final = 2.0
@@ -62,8 +62,10 @@ class Route:
             return str((event.get("delta") or {}).get("text", ""))
         if self.name == "responses":
             return str(event.get("delta", ""))
-        said = "".join((c.get("delta") or {}).get("content") or c.get("text") or "" for c in event.get("choices", []))
-        return said
+        response = "".join(
+            (c.get("delta") or {}).get("content") or c.get("text") or "" for c in event.get("choices", [])
+        )
+        return response
 
 
 CHAT: Final = Route("chat_completions", "/v1/chat/completions")
@@ -97,10 +99,10 @@ async def opened(
 
 async def asked(
     caller: Caller, route: Route, prompt: str, *, headers: dict[str, str] | None = None, **fields: Any
-) -> Said:
+) -> Response:
     """One call, to its end."""
     async with opened(caller, route, prompt, headers=headers, **fields) as answer:
-        return Said(answer.status, answer.headers.copy(), await answer.read())
+        return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
 def data_of(body: bytes) -> list[bytes]:
@@ -126,19 +128,19 @@ def assert_as_billed(row: dict[str, Any], billed: dict[str, Any], *, tells_cost:
     assert (row["counted_requests"], row["counted_nano_usd"]) == (1, row["cost_nano_usd"])
 
 
-async def ended(books: Books, mark: str) -> dict[str, Any]:
+async def ended(upstream_log: UpstreamLog, mark: str) -> dict[str, Any]:
     """The model server's record of a call, once it has ended there."""
 
     async def is_over() -> bool:
-        return not await books.calls(mark=mark, ending="running")
+        return not await upstream_log.calls(mark=mark, ending="running")
 
-    await until(is_over, "the end at the model server")
-    return await books.call(mark=mark)
+    await wait_until(is_over, "the end at the model server")
+    return await upstream_log.call(mark=mark)
 
 
-async def hung_up(books: Books, mark: str, disconnected_at: float) -> dict[str, Any]:
+async def disconnected(upstream_log: UpstreamLog, mark: str, disconnected_at: float) -> dict[str, Any]:
     """The same of a call whose caller has left, which the model server has to see soon."""
-    billed = await ended(books, mark)
+    billed = await ended(upstream_log, mark)
     assert billed["ending"] == "hung_up"
     assert billed["ended_at"] - disconnected_at < CANCELLED_WITHIN_S
     return billed

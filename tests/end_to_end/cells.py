@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-from callers import Caller, Said, make_caller, new_mark
-from gateways import Books, Ledger, until
+from callers import Caller, Response, make_caller, new_mark
+from gateways import Ledger, UpstreamLog, wait_until
 
 from end_to_end.asking import AT_ONCE, CLAUDE, IMAGES, STREAMING, TRANSLATIONS, Route, asked, opened, tokens
 from end_to_end.conftest import MeasureDrift
@@ -68,7 +68,7 @@ class Scene:
     litellm_key: str
     http: aiohttp.ClientSession
     pool: Pool
-    books: Books
+    upstream_log: UpstreamLog
     ledger: Ledger
     drift: MeasureDrift
 
@@ -84,7 +84,7 @@ class Scene:
 class Seen:
     """What came of one cell. `said` is None where the caller did not stay; `row` where no call reached the gateway."""
 
-    said: Said | None
+    response: Response | None
     row: dict[str, Any] | None = None
     billed: list[dict[str, Any]] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Seen:
         return f"{self.row['status']} {word}"
 
 
-Run = Callable[[Scene, Row, Caller, str], Awaitable[Said | None]]
+Run = Callable[[Scene, Row, Caller, str], Awaitable[Response | None]]
 
 
 def charged(row: dict[str, Any]) -> str:
@@ -114,26 +114,26 @@ def charged(row: dict[str, Any]) -> str:
     return {"hung_up": PASSED, "cut_off": PASSED, "no_usage": ESTIMATE, None: USAGE}[row["estimated_why"]]
 
 
-async def complete(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def complete(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller, row.route, f"Hello there [tokens=17] [cached=2] [mark={mark}]", stream=row.is_streamed)
 
 
-async def complete_without_usage(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def complete_without_usage(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller, row.route, f"Hello [tokens=17] [fault=no-usage] [mark={mark}]", stream=row.is_streamed)
 
 
 async def hang_up_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> None:
     async def is_running() -> bool:
-        return bool(await scene.books.calls(mark=mark, ending="running"))
+        return bool(await scene.upstream_log.calls(mark=mark, ending="running"))
 
     prompt = f"Wait [delay=4] [tokens=9] [mark={mark}]"
     call = asyncio.ensure_future(asked(caller, row.route, prompt, stream=row.is_streamed))
-    await until(is_running, "the call at the model server")
+    await wait_until(is_running, "the call at the model server")
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
 
 
-async def hang_up_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Said | None:
+async def hang_up_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Response | None:
     if not row.is_streamed:
         return await prove_one_piece(scene, row, mark)
     async with opened(caller, row.route, f"{LONG_STREAM} [mark={mark}]", stream=True) as answer:
@@ -142,53 +142,53 @@ async def hang_up_within_the_answer(scene: Scene, row: Row, caller: Caller, mark
     return None
 
 
-async def refused_4xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def refused_4xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller, row.route, f"Hello [fault=400] [mark={mark}]", stream=row.is_streamed)
 
 
-async def refused_5xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def refused_5xx(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller, row.route, f"Hello [fault=500] [mark={mark}]", stream=row.is_streamed)
 
 
-async def unreachable(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def unreachable(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller.at(scene.lost), row.route, f"Hello [mark={mark}]", stream=row.is_streamed)
 
 
-async def breaker_open(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def breaker_open(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     return await asked(caller.at(scene.shut), row.route, f"Hello [mark={mark}]", stream=row.is_streamed)
 
 
-async def silent_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def silent_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     there = caller.at(scene.short_timeouts)
     return await asked(there, row.route, f"Hello? [delay=6] [mark={mark}]", stream=row.is_streamed)
 
 
-async def silent_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def silent_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     if not row.is_streamed:
         return await prove_one_piece(scene, row, mark)
     there = caller.at(scene.listless)
     return await asked(there, row.route, f"Hello? [tokens=9] [rate=0.3] [mark={mark}]", stream=True)
 
 
-async def cut(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def cut(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     prompt = f"{FAILING_STREAM} [fault=cut] [mark={mark}]"
     return await asked(caller, row.route, prompt, stream=row.is_streamed)
 
 
-async def error_at_the_end(scene: Scene, row: Row, caller: Caller, mark: str) -> Said:
+async def error_at_the_end(scene: Scene, row: Row, caller: Caller, mark: str) -> Response:
     prompt = f"{FAILING_STREAM} [fault=error-event] [mark={mark}]"
     return await asked(caller, row.route, prompt, stream=row.is_streamed)
 
 
-async def prove_one_piece(scene: Scene, row: Row, mark: str) -> Said:
+async def prove_one_piece(scene: Scene, row: Row, mark: str) -> Response:
     """Asks LiteLLM itself: by the time of its first byte the model has finished, so there is no middle to break in."""
     content = row.route.content(f"Hello [tokens=20] [rate=100] [mark={mark}]")
     headers = {"authorization": f"Bearer {scene.litellm_key}"}
     async with scene.http.post(scene.litellm_url + row.route.path, headers=headers, **content) as answer:
-        (call,) = await scene.books.calls(mark=mark)
+        (call,) = await scene.upstream_log.calls(mark=mark)
         assert call["ending"] == "complete"
         assert not answer.headers["content-type"].startswith("text/event-stream")
-        return Said(answer.status, answer.headers.copy(), await answer.read())
+        return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
 ENDINGS: Final[dict[str, Run]] = {
@@ -227,8 +227,8 @@ async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
     seen.drift = await scene.drift(caller)
 
     async def is_over() -> bool:
-        return not await scene.books.calls(mark=mark, ending="running")
+        return not await scene.upstream_log.calls(mark=mark, ending="running")
 
-    await until(is_over, "the end at the model server", timeout_s=60)
-    seen.billed = await scene.books.calls(mark=mark)
+    await wait_until(is_over, "the end at the model server", timeout_s=60)
+    seen.billed = await scene.upstream_log.calls(mark=mark)
     return seen

@@ -12,7 +12,7 @@ import redis.asyncio
 from callers import Caller, MakeCaller, make_caller
 from conftest import USAGE_LOG, Database, create_database, drop_database
 from factories import ADMIN
-from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
+from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, UpstreamLog
 from pydantic import SecretStr
 
 from admin_api.operations.models import sync
@@ -35,15 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def usage_log(litellm: LiteLLM, house: House) -> Path:
+def usage_log(litellm: LiteLLM, backends: Backends) -> Path:
     """What LiteLLM says of each call."""
     return litellm.folder / USAGE_LOG
 
 
 @pytest.fixture(scope="package")
-async def house(
+async def backends(
     postgres: Postgres, template: str, folder: Path, model_server: ModelServer, litellm: LiteLLM
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Backends]:
     await create_database(postgres, "end_to_end", template=template)
     database = Database("end_to_end", postgres.url(APP, "end_to_end"), postgres.url(OWNER, "end_to_end"))
     # Loading the clients takes seconds, in which LiteLLM comes up.
@@ -51,17 +51,17 @@ async def house(
         importlib.import_module(name)
     with Valkey(folder / "valkey") as valkey:
         litellm.wait()
-        yield House(database, valkey, litellm.url, litellm.api_key, model_server, folder)
+        yield Backends(database, valkey, litellm.url, litellm.api_key, model_server, folder)
     await drop_database(postgres, "end_to_end")
 
 
 @pytest.fixture(autouse=True)
 def litellm_lives(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
-    if "house" not in request.fixturenames:
+    if "backends" not in request.fixturenames:
         yield
         return
-    request.getfixturevalue("house")
+    request.getfixturevalue("backends")
     litellm: LiteLLM = request.getfixturevalue("litellm")
     litellm.check()
     yield
@@ -69,33 +69,33 @@ def litellm_lives(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-async def pool(house: House) -> AsyncIterator[Pool]:
-    async with new_pool(house.database.app_url, size=10) as opened:
+async def pool(backends: Backends) -> AsyncIterator[Pool]:
+    async with new_pool(backends.database.app_url, size=10) as opened:
         yield opened
 
 
 @pytest.fixture(scope="package")
-async def synced(house: House, pool: Pool) -> SyncReport:
+async def synced(backends: Backends, pool: Pool) -> SyncReport:
     """Models and prices, from LiteLLM itself."""
-    there = sync.LiteLLM(urls=[house.litellm_url], api_key=SecretStr(house.litellm_key))
+    there = sync.LiteLLM(urls=[backends.litellm_url], api_key=SecretStr(backends.litellm_key))
     report = await sync.sync_models(pool, ADMIN, there)
     assert report is not None
     return report
 
 
 @pytest.fixture(scope="package")
-def gateway(house: House, synced: SyncReport) -> Iterator[GatewayThread]:
-    with GatewayThread(house.settings()) as running:
+def gateway(backends: Backends, synced: SyncReport) -> Iterator[GatewayThread]:
+    with GatewayThread(backends.settings()) as running:
         yield running
 
 
 @pytest.fixture
-def start_gateway(house: House, synced: SyncReport) -> Iterator[StartGateway]:
+def start_gateway(backends: Backends, synced: SyncReport) -> Iterator[StartGateway]:
     """Starts another gateway on the same parts; settings may differ."""
     with ExitStack() as stack:
 
         def start(**changes: object) -> GatewayThread:
-            return stack.enter_context(GatewayThread(house.settings(**changes)))
+            return stack.enter_context(GatewayThread(backends.settings(**changes)))
 
         yield start
 
@@ -137,8 +137,8 @@ async def caller(make: MakeCaller) -> Caller:
 
 
 @pytest.fixture(scope="package")
-def books(house: House, http: aiohttp.ClientSession) -> Books:
-    return Books(house.model_server.url, http)
+def upstream_log(backends: Backends, http: aiohttp.ClientSession) -> UpstreamLog:
+    return UpstreamLog(backends.model_server.url, http)
 
 
 @pytest.fixture(scope="package")
@@ -147,25 +147,25 @@ def ledger(pool: Pool) -> Ledger:
 
 
 @pytest.fixture(scope="package")
-async def tallies(house: House) -> AsyncIterator[Tallies]:
-    async with redis.asyncio.from_url(house.valkey.url()) as client:
-        yield Tallies(client)
+async def redis_state(backends: Backends) -> AsyncIterator[RedisState]:
+    async with redis.asyncio.from_url(backends.valkey.url()) as client:
+        yield RedisState(client)
 
 
 @pytest.fixture(scope="package")
-async def counters(house: House) -> AsyncIterator[Counters]:
-    scripts = connect(house.valkey.url(), SCRIPTS, timeout_s=2)
+async def counters(backends: Backends) -> AsyncIterator[Counters]:
+    scripts = connect(backends.valkey.url(), SCRIPTS, timeout_s=2)
     await scripts.open()
     yield Counters(scripts)
     await scripts.close()
 
 
 @pytest.fixture(scope="package")
-def drift(counters: Counters, pool: Pool, tallies: Tallies) -> MeasureDrift:
+def drift(counters: Counters, pool: Pool, redis_state: RedisState) -> MeasureDrift:
     """Counters that differ from the ledger, once nothing of the caller is open."""
 
     async def measure(caller: Caller) -> list[Drift]:
-        await tallies.all_settled(caller.account_id)
+        await redis_state.wait_until_settled(caller.account_id)
         measured = await measure_drift(counters, pool, caller.account_id, await counters.now_ms())
         assert {one.kind for one in measured} >= {"requests", "tokens"}
         return [one for one in measured if one.difference]

@@ -92,19 +92,24 @@ def assert_agrees(row: Row, ending: str, seen: Seen) -> None:
     ledger = seen.row
     assert (ledger["endpoint"], ledger["streamed"]) == (row.route.name, row.is_streamed)
     assert ledger["ending"] == expected_ending(row, ending)
-    if seen.said is not None:
-        assert (seen.said.request_id, seen.said.status) == (str(ledger["request_id"]), ledger["status"])
-        assert ("retry-after" in seen.said.headers) == (ending in ASKS_NOBODY)
+    if seen.response is not None:
+        assert (seen.response.request_id, seen.response.status) == (str(ledger["request_id"]), ledger["status"])
+        assert ("retry-after" in seen.response.headers) == (ending in ASKS_NOBODY)
     if NOTHING in seen.cell or A_REQUEST in seen.cell:
         assert (ledger["counted_tokens"], ledger["counted_nano_usd"]) == (0, 0)
     assert_billed(row, ending, ledger, seen.billed)
-    if row.is_streamed and ledger["ending"] in ("upstream_error", "timeout") and seen.said and seen.said.status == 200:
-        said = data_of(seen.said.body)
-        if row.route == RESPONSES and ledger["ending"] == "upstream_error" and said[-1] == b"[DONE]":
+    if (
+        row.is_streamed
+        and ledger["ending"] in ("upstream_error", "timeout")
+        and seen.response
+        and seen.response.status == 200
+    ):
+        data = data_of(seen.response.body)
+        if row.route == RESPONSES and ledger["ending"] == "upstream_error" and data[-1] == b"[DONE]":
             # LiteLLM's own, behind its `response.failed`; there it says nothing.
-            said.pop()
-        assert b"error" in said[-1]
-        assert not any(b"[DONE]" in data for data in said)
+            data.pop()
+        assert b"error" in data[-1]
+        assert not any(b"[DONE]" in one for one in data)
 
 
 def assert_billed(row: Row, ending: str, ledger: dict[str, Any], billed: list[dict[str, Any]]) -> None:

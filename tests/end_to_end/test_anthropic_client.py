@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from callers import Caller, new_mark
-from gateways import Books, Ledger
+from gateways import Ledger, UpstreamLog
 
 from end_to_end.asking import assert_as_billed
 from end_to_end.conftest import MeasureDrift
@@ -26,7 +26,7 @@ def client(caller: Caller) -> Iterator["anthropic.Anthropic"]:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("cached", [0, 3])
 async def test_a_message_is_charged_what_the_model_billed(
-    stream: bool, cached: int, client: "anthropic.Anthropic", caller: Caller, books: Books, ledger: Ledger,
+    stream: bool, cached: int, client: "anthropic.Anthropic", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger,
     drift: MeasureDrift,
 ) -> None:  # fmt: skip
     mark = new_mark()
@@ -40,7 +40,7 @@ async def test_a_message_is_charged_what_the_model_billed(
 
     message = await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len(message.content[0].text.split()) == 13
     # Anthropic's input does not include what was cached; the ledger's does.
     assert message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0) == billed["prompt_tokens"]
@@ -54,7 +54,7 @@ async def test_a_message_is_charged_what_the_model_billed(
 
 
 async def test_counting_tokens_is_a_request_that_costs_nothing_and_asks_no_model(
-    client: "anthropic.Anthropic", caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    client: "anthropic.Anthropic", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
     messages: Any = [{"role": "user", "content": f"How many are these? [mark={mark}]"}]
@@ -63,7 +63,7 @@ async def test_counting_tokens_is_a_request_that_costs_nothing_and_asks_no_model
 
     row = await ledger.row(caller.account_id)
     assert counted.input_tokens > 5
-    assert await books.calls(mark=mark) == []
+    assert await upstream_log.calls(mark=mark) == []
     assert (row["endpoint"], row["ending"], row["estimated"]) == ("count_tokens", "completed", False)
     assert (row["counted_requests"], row["counted_tokens"], row["cost_nano_usd"]) == (1, 0, 0)
     assert await drift(caller) == []

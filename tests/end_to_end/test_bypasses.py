@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from callers import CHAT, Caller, MakeCaller, Said, ask_verbatim, chat_body, new_mark
-from gateways import Books, GatewayThread, House, Ledger
+from callers import CHAT, Caller, MakeCaller, Response, chat_body, new_mark, send_raw
+from gateways import Backends, GatewayThread, Ledger, UpstreamLog
 
 OTHER = "demo-chat-large"
 JSON = ("content-type", "application/json")
@@ -17,56 +17,60 @@ JSON = ("content-type", "application/json")
 async def ask(
     caller: Caller, gateway: GatewayThread, body: dict[str, Any] | bytes, *, path: str = CHAT,
     headers: Sequence[tuple[str, str]] = (), method: str = "POST",
-) -> Said:  # fmt: skip
+) -> Response:  # fmt: skip
     """Path, headers and body as they are given."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     own = [JSON, *(headers or [("authorization", f"Bearer {caller.key}")])]
-    return await asyncio.to_thread(ask_verbatim, gateway.port, method, path, own, raw, timeout_s=30)
+    return await asyncio.to_thread(send_raw, gateway.port, method, path, own, raw, timeout_s=30)
 
 
-async def ask_litellm(caller: Caller, house: House, body: dict[str, Any], *, path: str = CHAT) -> Said:
+async def ask_litellm(caller: Caller, backends: Backends, body: dict[str, Any], *, path: str = CHAT) -> Response:
     """Without the gateway, as LiteLLM's owner."""
-    headers = {"authorization": f"Bearer {house.litellm_key}"}
-    async with caller.http.post(house.litellm_url + path, json=body, headers=headers) as answer:
-        return Said(answer.status, answer.headers.copy(), await answer.read())
+    headers = {"authorization": f"Bearer {backends.litellm_key}"}
+    async with caller.http.post(backends.litellm_url + path, json=body, headers=headers) as answer:
+        return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
 def prompt(mark: str) -> str:
     return f"Hello [tokens=3] [mark={mark}]"
 
 
-async def models_run(books: Books, mark: str) -> list[str]:
-    return sorted(call["model"] for call in await books.calls(mark=mark))
+async def models_run(upstream_log: UpstreamLog, mark: str) -> list[str]:
+    return sorted(call["model"] for call in await upstream_log.calls(mark=mark))
 
 
 # --- LiteLLM itself ---
 
 
-async def test_litellm_itself_runs_models_the_body_does_not_name(caller: Caller, house: House, books: Books) -> None:
+async def test_litellm_itself_runs_models_the_body_does_not_name(
+    caller: Caller, backends: Backends, upstream_log: UpstreamLog
+) -> None:
     marks = [new_mark() for _ in range(4)]
 
-    await ask_litellm(caller, house, chat_body(prompt(marks[0])), path=f"{CHAT}?model={OTHER}")
-    await ask_litellm(caller, house, chat_body(prompt(marks[1]), model=f"demo-chat,{OTHER}"))
-    await ask_litellm(caller, house, chat_body(prompt(marks[2]), model="fault-500", fallbacks=[OTHER]))
-    await ask_litellm(caller, house, chat_body(prompt(marks[3])), path=f"/engines/{OTHER}/chat/completions")
+    await ask_litellm(caller, backends, chat_body(prompt(marks[0])), path=f"{CHAT}?model={OTHER}")
+    await ask_litellm(caller, backends, chat_body(prompt(marks[1]), model=f"demo-chat,{OTHER}"))
+    await ask_litellm(caller, backends, chat_body(prompt(marks[2]), model="fault-500", fallbacks=[OTHER]))
+    await ask_litellm(caller, backends, chat_body(prompt(marks[3])), path=f"/engines/{OTHER}/chat/completions")
 
-    assert await models_run(books, marks[0]) == [OTHER]
-    assert await models_run(books, marks[1]) == ["demo-chat", OTHER]
-    assert OTHER in await models_run(books, marks[2])
-    assert await models_run(books, marks[3]) == [OTHER]
+    assert await models_run(upstream_log, marks[0]) == [OTHER]
+    assert await models_run(upstream_log, marks[1]) == ["demo-chat", OTHER]
+    assert OTHER in await models_run(upstream_log, marks[2])
+    assert await models_run(upstream_log, marks[3]) == [OTHER]
 
 
-async def test_litellm_itself_tries_again_where_a_caller_says_so(caller: Caller, house: House, books: Books) -> None:
+async def test_litellm_itself_tries_again_where_a_caller_says_so(
+    caller: Caller, backends: Backends, upstream_log: UpstreamLog
+) -> None:
     mark = new_mark()
 
-    await ask_litellm(caller, house, chat_body(prompt(mark), model="fault-500", num_retries=2))
+    await ask_litellm(caller, backends, chat_body(prompt(mark), model="fault-500", num_retries=2))
 
-    assert len(await books.calls(mark=mark)) > 1
+    assert len(await upstream_log.calls(mark=mark)) > 1
 
 
 @pytest.mark.parametrize("model", ["openai/demo-chat", "vendor-demo-chat"])
-async def test_litellm_itself_knows_models_by_more_names(model: str, caller: Caller, house: House) -> None:
-    assert (await ask_litellm(caller, house, chat_body(model=model))).status == 200
+async def test_litellm_itself_knows_models_by_more_names(model: str, caller: Caller, backends: Backends) -> None:
+    assert (await ask_litellm(caller, backends, chat_body(model=model))).status == 200
 
 
 # --- Another model than the one that is checked ---
@@ -84,27 +88,27 @@ async def test_litellm_itself_knows_models_by_more_names(model: str, caller: Cal
     "model",
 ])  # fmt: skip
 async def test_a_query_that_names_a_model_is_refused(
-    query: str, caller: Caller, gateway: GatewayThread, books: Books
+    query: str, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)), path=f"{CHAT}?{query}")
+    response = await ask(caller, gateway, chat_body(prompt(mark)), path=f"{CHAT}?{query}")
 
-    assert (said.status, said.code) == (400, "model_in_query")
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code) == (400, "model_in_query")
+    assert await upstream_log.calls(mark=mark) == []
 
 
 async def test_any_other_query_has_no_effect(
-    caller: Caller, gateway: GatewayThread, books: Books, ledger: Ledger
+    caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
 
-    said = await ask(
+    response = await ask(
         caller, gateway, chat_body(prompt(mark)), path=f"{CHAT}?num_retries=3&fallbacks={OTHER}&api_base=x&stream=true"
     )
 
-    assert (said.status, said.json["object"]) == (200, "chat.completion")
-    assert await models_run(books, mark) == ["demo-chat"]
+    assert (response.status, response.json["object"]) == (200, "chat.completion")
+    assert await models_run(upstream_log, mark) == ["demo-chat"]
     await ledger.row(caller.account_id)
 
 
@@ -119,14 +123,14 @@ async def test_any_other_query_has_no_effect(
     7,
 ], ids=str)  # fmt: skip
 async def test_a_model_that_is_not_one_name_is_refused(
-    model: Any, caller: Caller, gateway: GatewayThread, books: Books
+    model: Any, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)) | {"model": model})
+    response = await ask(caller, gateway, chat_body(prompt(mark)) | {"model": model})
 
-    assert (said.status, said.code) == (400, "invalid_request")
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code) == (400, "invalid_request")
+    assert await upstream_log.calls(mark=mark) == []
 
 
 @pytest.mark.parametrize("model", [
@@ -145,14 +149,14 @@ async def test_a_model_that_is_not_one_name_is_refused(
     "all-proxy-models",
 ])  # fmt: skip
 async def test_a_model_by_any_name_but_its_own_does_not_exist(
-    model: str, make: MakeCaller, gateway: GatewayThread, books: Books
+    model: str, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("demo-chat", "vendor/demo-chat"), new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark), model=model))
+    response = await ask(caller, gateway, chat_body(prompt(mark), model=model))
 
-    assert (said.status, said.code) == (404, "model_not_found")
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code) == (404, "model_not_found")
+    assert await upstream_log.calls(mark=mark) == []
 
 
 @pytest.mark.parametrize(("models", "status", "run"), [
@@ -160,17 +164,17 @@ async def test_a_model_by_any_name_but_its_own_does_not_exist(
     ((OTHER, "demo-chat"), 200, ["demo-chat"]),
 ])  # fmt: skip
 async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
-    models: tuple[str, str], status: int, run: list[str], caller: Caller, gateway: GatewayThread, books: Books,
-    ledger: Ledger,
+    models: tuple[str, str], status: int, run: list[str], caller: Caller, gateway: GatewayThread,
+    upstream_log: UpstreamLog, ledger: Ledger,
 ) -> None:  # fmt: skip
     mark = new_mark()
     messages = json.dumps([{"role": "user", "content": prompt(mark)}])
     body = f'{{"model":"{models[0]}","messages":{messages},"m\\u006fdel":"{models[1]}"}}'
 
-    said = await ask(caller, gateway, body.encode())
+    response = await ask(caller, gateway, body.encode())
 
-    assert said.status == status
-    assert await models_run(books, mark) == run
+    assert response.status == status
+    assert await models_run(upstream_log, mark) == run
     assert [row["model_asked"] for row in await ledger.rows(caller.account_id, len(run))] == run
 
 
@@ -201,19 +205,19 @@ async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
     ("metadata", {"user_api_key": "x"}),
 ])  # fmt: skip
 async def test_a_field_that_steers_litellm_is_refused_by_name(
-    field: str, value: Any, make: MakeCaller, gateway: GatewayThread, books: Books
+    field: str, value: Any, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("demo-chat", "fault-500"), new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark), model="fault-500") | {field: value})
+    response = await ask(caller, gateway, chat_body(prompt(mark), model="fault-500") | {field: value})
 
-    assert (said.status, said.code) == (400, "parameter_not_allowed")
-    assert said.error["param"].partition(".")[0] == field
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code) == (400, "parameter_not_allowed")
+    assert response.error["param"].partition(".")[0] == field
+    assert await upstream_log.calls(mark=mark) == []
 
 
 async def test_headers_that_steer_litellm_have_no_effect(
-    caller: Caller, gateway: GatewayThread, books: Books, ledger: Ledger
+    caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
     headers = [
@@ -228,52 +232,52 @@ async def test_headers_that_steer_litellm_have_no_effect(
         ("x-model", OTHER),
     ]
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)), headers=headers)
+    response = await ask(caller, gateway, chat_body(prompt(mark)), headers=headers)
 
-    assert (said.status, said.json["model"]) == (200, "demo-chat")
-    (billed,) = await books.calls(mark=mark)
-    assert (billed["model"], billed["call_id"]) == ("demo-chat", said.request_id)
-    assert str((await ledger.row(caller.account_id))["request_id"]) == said.request_id
+    assert (response.status, response.json["model"]) == (200, "demo-chat")
+    (billed,) = await upstream_log.calls(mark=mark)
+    assert (billed["model"], billed["call_id"]) == ("demo-chat", response.request_id)
+    assert str((await ledger.row(caller.account_id))["request_id"]) == response.request_id
 
 
 @pytest.mark.parametrize("header", [None, ("x-litellm-num-retries", "3"), ("x-stainless-retry-count", "3")], ids=str)
 async def test_a_failing_model_is_asked_once_whatever_a_header_says(
-    header: tuple[str, str] | None, make: MakeCaller, gateway: GatewayThread, books: Books
+    header: tuple[str, str] | None, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("fault-500"), new_mark()
     headers = [("authorization", f"Bearer {caller.key}"), *([header] if header else [])]
 
-    said = await ask(caller, gateway, chat_body(prompt(mark), model="fault-500"), headers=headers)
+    response = await ask(caller, gateway, chat_body(prompt(mark), model="fault-500"), headers=headers)
 
-    assert said.status == 500
-    assert len(await books.calls(mark=mark)) == 1
+    assert response.status == 500
+    assert len(await upstream_log.calls(mark=mark)) == 1
 
 
 @pytest.mark.parametrize("name", [
     "x-litellm-api-key", "authorization", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key",
 ])  # fmt: skip
 async def test_litellms_own_key_opens_nothing_here(
-    name: str, caller: Caller, gateway: GatewayThread, house: House, books: Books
+    name: str, caller: Caller, gateway: GatewayThread, backends: Backends, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
-    value = f"Bearer {house.litellm_key}" if name == "authorization" else house.litellm_key
+    value = f"Bearer {backends.litellm_key}" if name == "authorization" else backends.litellm_key
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)), headers=[(name, value)])
+    response = await ask(caller, gateway, chat_body(prompt(mark)), headers=[(name, value)])
 
-    assert said.status == 401
-    assert await books.calls(mark=mark) == []
+    assert response.status == 401
+    assert await upstream_log.calls(mark=mark) == []
 
 
 @pytest.mark.parametrize("stream", ["true", "false", 1, 0, "yes", [], {}], ids=repr)
 async def test_a_stream_that_is_not_asked_for_by_true_or_false_is_refused(
-    stream: Any, caller: Caller, gateway: GatewayThread, books: Books
+    stream: Any, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)) | {"stream": stream})
+    response = await ask(caller, gateway, chat_body(prompt(mark)) | {"stream": stream})
 
-    assert (said.status, said.code, said.error["param"]) == (400, "invalid_request", "stream")
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code, response.error["param"]) == (400, "invalid_request", "stream")
+    assert await upstream_log.calls(mark=mark) == []
 
 
 # --- Paths ---
@@ -300,14 +304,14 @@ async def test_a_stream_that_is_not_asked_for_by_true_or_false_is_refused(
     "/v1beta/models/demo-chat:generateContent",
 ])  # fmt: skip
 async def test_other_ways_to_a_model_do_not_exist(
-    path: str, caller: Caller, gateway: GatewayThread, books: Books
+    path: str, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
 
-    said = await ask(caller, gateway, chat_body(prompt(mark)), path=path)
+    response = await ask(caller, gateway, chat_body(prompt(mark)), path=path)
 
-    assert (said.status, said.code) == (404, "not_found")
-    assert await books.calls(mark=mark) == []
+    assert (response.status, response.code) == (404, "not_found")
+    assert await upstream_log.calls(mark=mark) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -356,15 +360,15 @@ async def test_other_ways_to_a_model_do_not_exist(
 async def test_litellms_management_can_not_be_reached(
     method: str, path: str, caller: Caller, gateway: GatewayThread
 ) -> None:
-    said = await ask(caller, gateway, {"model": "demo-chat"}, path=path, method=method)
+    response = await ask(caller, gateway, {"model": "demo-chat"}, path=path, method=method)
 
     # In the gateway's own words.
-    assert (said.status, said.code) == (404, "not_found")
-    assert said.error["request_id"] == said.request_id
+    assert (response.status, response.code) == (404, "not_found")
+    assert response.error["request_id"] == response.request_id
 
 
 @pytest.mark.parametrize("path", ["/v1/models/../key/list", "/models/..%2fkey%2flist", "/v1/models/x/../../key/list"])
 async def test_the_path_of_a_model_leads_nowhere_else(path: str, caller: Caller, gateway: GatewayThread) -> None:
-    said = await ask(caller, gateway, b"", path=path, method="GET")
+    response = await ask(caller, gateway, b"", path=path, method="GET")
 
-    assert (said.status, said.code) == (404, "model_not_found")
+    assert (response.status, response.code) == (404, "model_not_found")

@@ -4,10 +4,10 @@ import time
 
 import pytest
 from callers import Caller, MakeCaller, new_mark
-from gateways import Books, Ledger, StartGateway
+from gateways import Ledger, StartGateway, UpstreamLog
 
 from deploy.embedded.model_server.names import FAULTS
-from end_to_end.asking import CHAT, asked, data_of, hung_up, opened
+from end_to_end.asking import CHAT, asked, data_of, disconnected, opened
 from end_to_end.conftest import MeasureDrift
 
 
@@ -27,55 +27,61 @@ async def caller(make: MakeCaller) -> Caller:
     ("fault-dead", 500),
 ])  # fmt: skip
 async def test_a_refusing_model_is_told_with_its_status_and_costs_nothing(
-    model: str, status: int, stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    model: str,
+    status: int,
+    stream: bool,
+    caller: Caller,
+    upstream_log: UpstreamLog,
+    ledger: Ledger,
+    drift: MeasureDrift,
 ) -> None:
     mark = new_mark()
 
-    said = await asked(caller, CHAT, f"Hello [mark={mark}]", stream=stream, model=model)
+    response = await asked(caller, CHAT, f"Hello [mark={mark}]", stream=stream, model=model)
 
-    assert said.status == status
-    assert said.error["request_id"] == said.request_id
-    assert said.headers.get("retry-after") == ("7" if status == 429 else None)
-    assert "sk-" not in said.error["message"]
+    assert response.status == status
+    assert response.error["request_id"] == response.request_id
+    assert response.headers.get("retry-after") == ("7" if status == 429 else None)
+    assert "sk-" not in response.error["message"]
     row = await ledger.row(caller.account_id)
-    assert str(row["request_id"]) == said.request_id
+    assert str(row["request_id"]) == response.request_id
     assert (row["ending"], row["status"]) == ("refused_upstream", status)
     assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
     assert (row["estimated"], row["cost_nano_usd"]) == (False, 0)
     # Nobody tried again by himself.
-    assert len(await books.calls(mark=mark)) == (0 if model == "fault-dead" else 1)
+    assert len(await upstream_log.calls(mark=mark)) == (0 if model == "fault-dead" else 1)
     assert await drift(caller) == []
 
 
 async def test_a_refused_credential_of_the_gateway_is_not_told_as_the_callers(caller: Caller) -> None:
-    said = await asked(caller, CHAT, "Hello", model="fault-401")
+    response = await asked(caller, CHAT, "Hello", model="fault-401")
 
-    assert said.error["type"] != "authentication_error"
-    assert "API key" not in said.error["message"]
+    assert response.error["type"] != "authentication_error"
+    assert "API key" not in response.error["message"]
 
 
 @pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
 async def test_a_whole_answer_that_breaks_is_an_error_and_costs_nothing(
     model: str, caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
-    said = await asked(caller, CHAT, "Hello [tokens=30]", model=model)
+    response = await asked(caller, CHAT, "Hello [tokens=30]", model=model)
 
     row = await ledger.row(caller.account_id)
-    assert (said.status, row["ending"], row["counted_tokens"]) == (500, "refused_upstream", 0)
+    assert (response.status, row["ending"], row["counted_tokens"]) == (500, "refused_upstream", 0)
     assert await drift(caller) == []
 
 
 @pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
 async def test_a_stream_that_breaks_ends_with_an_error_and_is_charged_what_passed(
-    model: str, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    model: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    said = await asked(caller, CHAT, f"Hello [tokens=30] [rate=60] [mark={mark}]", stream=True, model=model)
+    response = await asked(caller, CHAT, f"Hello [tokens=30] [rate=60] [mark={mark}]", stream=True, model=model)
 
-    assert said.status == 200
-    assert b'"error"' in data_of(said.body)[-1]
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    assert response.status == 200
+    assert b'"error"' in data_of(response.body)[-1]
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert billed["ending"] == ("cut" if model == "fault-cut" else "error")
     assert (row["ending"], row["error_code"]) == ("upstream_error", "upstream_error")
     assert (row["estimated_why"], row["counted_requests"]) == ("cut_off", 1)
@@ -86,14 +92,14 @@ async def test_a_stream_that_breaks_ends_with_an_error_and_is_charged_what_passe
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_an_answer_without_usage_is_charged_all_the_same(
-    stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    said = await asked(caller, CHAT, f"Hello [tokens=20] [mark={mark}]", stream=stream, model="fault-no-usage")
+    response = await asked(caller, CHAT, f"Hello [tokens=20] [mark={mark}]", stream=stream, model="fault-no-usage")
 
-    assert said.status == 200
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    assert response.status == 200
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert row["ending"] == "completed"
     # Of a stream LiteLLM counts itself, and does not say so.
     assert row["estimated_why"] == (None if stream else "no_usage")
@@ -104,7 +110,7 @@ async def test_an_answer_without_usage_is_charged_all_the_same(
 
 
 async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_passed(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
@@ -114,7 +120,7 @@ async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_p
         disconnected_at = time.time()
 
     row = await ledger.row(caller.account_id)
-    billed = await hung_up(books, mark, disconnected_at)
+    billed = await disconnected(upstream_log, mark, disconnected_at)
     assert (row["ending"], row["status"], row["estimated_why"]) == ("client_disconnected", 200, "hung_up")
     assert 18 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
     assert await drift(caller) == []
@@ -122,27 +128,34 @@ async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_p
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_model_that_is_silent_for_too_long_is_a_timeout_and_costs_nothing(
-    stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
+    stream: bool,
+    caller: Caller,
+    upstream_log: UpstreamLog,
+    ledger: Ledger,
+    drift: MeasureDrift,
+    start_gateway: StartGateway,
 ) -> None:
     mark = new_mark()
     there = caller.at(start_gateway(first_byte_timeout_s=1).url)
 
-    said = await asked(there, CHAT, f"Hello? [delay=3] [mark={mark}]", stream=stream)
+    response = await asked(there, CHAT, f"Hello? [delay=3] [mark={mark}]", stream=stream)
 
-    assert (said.status, said.code) == (504, "upstream_timeout")
+    assert (response.status, response.code) == (504, "upstream_timeout")
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["counted_requests"], row["counted_tokens"]) == ("timeout", 1, 0)
     assert await drift(caller) == []
     # LiteLLM does not stop it: what it says to nobody is not charged.
-    assert len(await books.calls(mark=mark)) == 1
+    assert len(await upstream_log.calls(mark=mark)) == 1
 
 
 @pytest.mark.parametrize("model", ["fault-slow", "fault-slow-body"])
-async def test_a_slow_model_is_waited_for(model: str, caller: Caller, books: Books, ledger: Ledger) -> None:
+async def test_a_slow_model_is_waited_for(
+    model: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
     mark = new_mark()
 
-    said = await asked(caller, CHAT, f"Hello [tokens=4] [mark={mark}]", stream=True, model=model)
+    response = await asked(caller, CHAT, f"Hello [tokens=4] [mark={mark}]", stream=True, model=model)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
-    assert (said.status, row["ending"], row["estimated"]) == (200, "completed", False)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
+    assert (response.status, row["ending"], row["estimated"]) == (200, "completed", False)
     assert (row["prompt_tokens"], row["completion_tokens"]) == (billed["prompt_tokens"], billed["completion_tokens"])

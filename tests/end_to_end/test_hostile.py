@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 from callers import Caller, MakeCaller
-from gateways import Books, GatewayThread, Ledger, Tallies
+from gateways import GatewayThread, Ledger, RedisState, UpstreamLog
 
 pytestmark = pytest.mark.timeout(300)
 CHAT = b"/v1/chat/completions"
@@ -196,10 +196,10 @@ def say(port: int, data: bytes) -> bytes:
 
 
 async def test_hostile_requests_reach_nothing_they_may_not(
-    caller: Caller, port: int, books: Books, ledger: Ledger, tallies: Tallies
+    caller: Caller, port: int, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     assert len(CASES) >= 100
-    before = await books.count()
+    before = await upstream_log.count()
     answers: dict[str, bytes] = {}
 
     async def ask(number: int, name: str) -> None:
@@ -210,12 +210,12 @@ async def test_hostile_requests_reach_nothing_they_may_not(
     names = list(CASES)
     for start in range(0, len(names), 8):
         await asyncio.gather(*(ask(n, names[n]) for n in range(start, min(start + 8, len(names)))))
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
     received = 0
     for number, (name, (_, may_pass)) in enumerate(CASES.items()):
         statuses = [int(part[:3]) for part in answers[name].split(b"HTTP/1.1 ")[1:]]
-        calls = await books.calls(mark=f"hostile-{caller.key_id}-{number}")
+        calls = await upstream_log.calls(mark=f"hostile-{caller.key_id}-{number}")
         assert all(status < 500 for status in statuses), (name, answers[name])
         assert len(calls) <= may_pass, (name, calls)
         assert {call["model"] for call in calls} <= {"demo-chat"}, name
@@ -223,7 +223,7 @@ async def test_hostile_requests_reach_nothing_they_may_not(
         assert b"litellm" not in answers[name].lower(), name
         received += len(calls)
     # Each model server's call is one of these, and each has its row.
-    assert await books.count() - before == received
+    assert await upstream_log.count() - before == received
     rows = await ledger.rows(caller.account_id, received)
     assert {row["model_asked"] for row in rows} == {"demo-chat"}
     assert received > 15

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from callers import Caller, new_mark
-from gateways import Books, Ledger, Tallies
+from gateways import Ledger, RedisState, UpstreamLog
 
 from end_to_end.conftest import MeasureDrift
 from gateway.storage.counters.layout import read_lease
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def test_twenty_threads_on_five_a_minute_get_five_answers(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     import openai
 
@@ -44,13 +44,13 @@ async def test_twenty_threads_on_five_a_minute_get_five_answers(
     for error in refused:
         assert error.code == "rate_limit_exceeded"
         assert 1 <= int(error.response.headers["retry-after"]) <= 75
-    assert len(await books.calls(mark=mark)) == 5
+    assert len(await upstream_log.calls(mark=mark)) == 5
     await ledger.rows(caller.account_id, 5)
     assert await drift(caller) == []
 
 
 async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
-    caller: Caller, books: Books, ledger: Ledger, tallies: Tallies, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     limit, mark = 600, new_mark()
     await caller.limit("tpm", limit)
@@ -59,7 +59,7 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
 
     async def watch() -> None:
         while not is_over.is_set():
-            for name, value in (await tallies.everything(caller.account_id)).items():
+            for name, value in (await redis_state.everything(caller.account_id)).items():
                 if name[:2] == b"l|":
                     lease = read_lease(name[2:], value)
                     reserved[name[2:].decode()] = lease.prompt_tokens + lease.completion_tokens
@@ -72,15 +72,15 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
     is_over.set()
     await watching
 
-    admitted = [said for said in answers if said.status == 200]
-    assert Counter(said.status for said in answers) == {200: len(admitted), 429: 30 - len(admitted)}
+    admitted = [response for response in answers if response.status == 200]
+    assert Counter(response.status for response in answers) == {200: len(admitted), 429: 30 - len(admitted)}
     assert 1 <= len(admitted) < 30
-    rows, billed = await ledger.rows(caller.account_id, len(admitted)), await books.calls(mark=mark)
+    rows, billed = await ledger.rows(caller.account_id, len(admitted)), await upstream_log.calls(mark=mark)
     used = {row["request_id"].hex: row["counted_tokens"] for row in rows}
     assert sum(used.values()) == sum(call["prompt_tokens"] + call["completion_tokens"] for call in billed)
     assert sum(reserved[call] for call in used) <= limit
     assert sum(used.values()) <= limit + sum(max(0, tokens - reserved[call]) for call, tokens in used.items())
-    assert all("retry-after" in said.headers for said in answers if said.status == 429)
+    assert all("retry-after" in response.headers for response in answers if response.status == 429)
     # What was used beyond the limit is a debt: nobody comes in before it is paid.
     assert (await caller.chat(max_tokens=1)).status == 429
     assert await drift(caller) == []
@@ -93,7 +93,7 @@ async def test_tokens_of_a_month_reserved_at_their_maximum_are_never_overspent(
 
     answers = await caller.chats(30, "Talk [tokens=60] [delay=0.5]", max_tokens=60)
 
-    admitted = [said for said in answers if said.status == 200]
+    admitted = [response for response in answers if response.status == 200]
     rows = await ledger.rows(caller.account_id, len(admitted))
     assert 1 <= len(admitted) < 30
     assert sum(row["counted_tokens"] for row in rows) <= 900
@@ -107,21 +107,21 @@ async def test_slots_of_calls_that_run_at_once_are_exact_and_come_free_at_their_
 
     answers = await caller.chats(12, "Wait [delay=2]")
 
-    assert Counter(said.status for said in answers) == {200: 3, 429: 9}
+    assert Counter(response.status for response in answers) == {200: 3, 429: 9}
     await ledger.rows(caller.account_id, 3)
     assert await drift(caller) == []
     assert (await caller.chat()).status == 200
 
 
 async def test_a_limit_on_cost_counts_the_streams_whose_price_litellm_does_not_put_in_a_header(
-    caller: Caller, ledger: Ledger, tallies: Tallies, drift: MeasureDrift
+    caller: Caller, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     # A call costs 44000 nano-USD: the second crosses or is refused, and no other comes in.
     await caller.limit("cost", 60_000, window="month")
     seen: list[int] = []
     for _ in range(4):
         seen.append((await caller.chat("[tokens=20]", stream=True, max_tokens=20)).status)
-        await tallies.all_settled(caller.account_id)
+        await redis_state.wait_until_settled(caller.account_id)
 
     rows = await ledger.rows(caller.account_id, seen.count(200))
     assert seen == sorted(seen)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from callers import Caller, MakeCaller, new_mark
-from gateways import Books, House, Ledger
+from gateways import Backends, Ledger, UpstreamLog
 
 from admin_api.operations.models.sync import SyncReport
 from end_to_end.asking import CHAT, MESSAGES, RESPONSES, Route, assert_as_billed, opened
@@ -36,7 +36,7 @@ def said_by(mark: str, *directives: str) -> Any:
     return [{"role": "user", "content": f"Tell me [mark={mark}] {' '.join(directives)}"}]
 
 
-async def test_models_and_prices_are_those_litellm_tells(synced: SyncReport, pool: Pool, house: House) -> None:
+async def test_models_and_prices_are_those_litellm_tells(synced: SyncReport, pool: Pool, backends: Backends) -> None:
     assert synced.problem is None
     assert {"demo-chat", "vendor/demo-chat", "demo-completion", "demo-embedding", "fault-dead"} <= set(synced.added)
     assert synced.without_price == ["demo-unpriced"]
@@ -45,13 +45,13 @@ async def test_models_and_prices_are_those_litellm_tells(synced: SyncReport, poo
 
 @pytest.mark.parametrize("model", ["demo-chat", "vendor/demo-chat"])
 async def test_a_chat_is_charged_what_the_model_billed_at_litellms_price(
-    model: str, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    model: str, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
     answer = await asyncio.to_thread(client.chat.completions.create, model=model, messages=said_by(mark, "[tokens=12]"))
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len((answer.choices[0].message.content or "").split()) == 12
     assert answer.model == model
     assert answer.usage is not None
@@ -66,7 +66,13 @@ async def test_a_chat_is_charged_what_the_model_billed_at_litellms_price(
 @pytest.mark.parametrize("options", [None, {"include_usage": False}, {"include_usage": True}], ids=str)
 @pytest.mark.parametrize("usage", ["empty", "delta"])
 async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_the_same(
-    model: str, options: Any, usage: str, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    model: str,
+    options: Any,
+    usage: str,
+    client: "openai.OpenAI",
+    caller: Caller,
+    upstream_log: UpstreamLog,
+    ledger: Ledger,
 ) -> None:
     mark = new_mark()
     messages = said_by(mark, "[tokens=15]", f"[usage={usage}]")
@@ -77,7 +83,7 @@ async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_
 
     chunks = await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
     reported = [chunk.usage for chunk in chunks if chunk.usage is not None]
     assert len(text.split()) == 15
@@ -110,7 +116,7 @@ async def test_leaving_right_after_the_last_event_as_the_client_does_is_no_hang_
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_cached_and_reasoning_tokens_are_known_to_the_ledger(
-    stream: bool, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    stream: bool, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
     messages = said_by(mark, "[cached=10]", "[reasoning=4]", "[tokens=9]", *["word"] * 20)
@@ -121,14 +127,14 @@ async def test_cached_and_reasoning_tokens_are_known_to_the_ledger(
 
     await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert (row["cached_tokens"], row["reasoning_tokens"], row["completion_tokens"]) == (10, 4, 9)
     assert_as_billed(row, billed)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_each_of_several_choices_is_charged(
-    stream: bool, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    stream: bool, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
     messages = said_by(mark, "[tokens=6]")
@@ -139,7 +145,7 @@ async def test_each_of_several_choices_is_charged(
 
     seen = await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert seen == {0, 1, 2}
     assert row["completion_tokens"] == 18
     assert_as_billed(row, billed)
@@ -147,7 +153,7 @@ async def test_each_of_several_choices_is_charged(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_completion_is_charged_what_the_model_billed(
-    stream: bool, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    stream: bool, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
 
@@ -161,7 +167,7 @@ async def test_a_completion_is_charged_what_the_model_billed(
 
     text, reported = await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len(text.split()) == 11
     # LiteLLM 1.106 puts zeros into every chunk of a stream that was not asked for usage.
     assert [(u.prompt_tokens, u.completion_tokens) for u in reported if u.total_tokens] == (
@@ -173,14 +179,14 @@ async def test_a_completion_is_charged_what_the_model_billed(
 
 @pytest.mark.parametrize("given", ["one text of five words", ["two texts", "of five words"]], ids=["text", "texts"])
 async def test_embeddings_are_charged_what_the_model_billed(
-    given: Any, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    given: Any, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
     given = f"{given} [mark={mark}]" if isinstance(given, str) else [*given, f"[mark={mark}]"]
 
     answer = await asyncio.to_thread(client.embeddings.create, model="demo-embedding", input=given)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len(answer.data) == (1 if isinstance(given, str) else 3)
     assert (row["endpoint"], row["prompt_tokens"], row["completion_tokens"]) == ("embeddings", 6, 0)
     assert_as_billed(row, billed)
@@ -188,7 +194,7 @@ async def test_embeddings_are_charged_what_the_model_billed(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_response_is_charged_what_the_model_billed(
-    stream: bool, client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger
+    stream: bool, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
 
@@ -203,7 +209,7 @@ async def test_a_response_is_charged_what_the_model_billed(
 
     response = await asyncio.to_thread(ask)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len(response.output_text.split()) == 11
     assert (response.usage.input_tokens, response.usage.output_tokens) == (billed["prompt_tokens"], 14)
     assert (row["endpoint"], row["streamed"], row["reasoning_tokens"]) == ("responses", stream, 3)
@@ -219,7 +225,7 @@ async def test_the_client_lists_the_models_of_its_key(client: "openai.OpenAI") -
 
 
 async def test_a_hundred_calls_of_all_kinds_add_up_to_the_models_own_count(
-    client: "openai.OpenAI", caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
     chats, texts = client.chat.completions, client.embeddings
@@ -242,7 +248,7 @@ async def test_a_hundred_calls_of_all_kinds_add_up_to_the_models_own_count(
 
     await asyncio.gather(*map(ask_some, range(5)))
 
-    rows, billed = await ledger.rows(caller.account_id, 100), await books.calls(mark=mark)
+    rows, billed = await ledger.rows(caller.account_id, 100), await upstream_log.calls(mark=mark)
     assert len(billed) == 100
     for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
         assert sum(row[name] for row in rows) == sum(call[name] for call in billed)

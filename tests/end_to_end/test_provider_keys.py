@@ -10,8 +10,8 @@ import pytest
 from admin_client import SECRET_KEYS
 from callers import chat_body, make_caller
 from factories import ADMIN
-from gateways import House, StartGateway
-from stand_ins import LoopbackServer
+from gateways import Backends, StartGateway
+from loopback_servers import LoopbackServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -68,8 +68,8 @@ async def thief() -> AsyncIterator[Address]:
 
 
 @pytest.fixture
-async def own_litellm(house: House, provider: Address, tmp_path: Path) -> AsyncIterator[LiteLLM]:
-    settings = {"LITEMAAS_DATABASE_URL": house.database.app_url, "LITEMAAS_SECRET_KEYS": SECRET_KEYS}
+async def own_litellm(backends: Backends, provider: Address, tmp_path: Path) -> AsyncIterator[LiteLLM]:
+    settings = {"LITEMAAS_DATABASE_URL": backends.database.app_url, "LITEMAAS_SECRET_KEYS": SECRET_KEYS}
     part = LiteLLM(tmp_path / "litellm", provider.url, stored_keys=settings, api_keys={MODEL: REFERENCE})
     yield part
     part.discard()
@@ -92,7 +92,7 @@ def read_environment(pid: int) -> dict[str, str]:
 
 
 async def test_a_stored_key_is_the_models_and_nobody_elses(
-    house: House,
+    backends: Backends,
     pool: Pool,
     http: aiohttp.ClientSession,
     start_gateway: StartGateway,
@@ -141,9 +141,9 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     after = await ask(gateway.url, login)
     assert (after[0], provider.key) == (200, SECOND)
 
-    said = "".join(text for _, text in (first, before, after, *refused, *at_litellm))
-    folders = (house.folder, house.model_server.folder, litellm.folder)
+    response = "".join(text for _, text in (first, before, after, *refused, *at_litellm))
+    folders = (backends.folder, backends.model_server.folder, litellm.folder)
     logs = [path for folder in folders for path in folder.rglob("*.log")]
     written = "".join(path.read_text(errors="replace") for path in logs)
     written += "".join(path.read_text(errors="replace") for path in own_litellm.folder.rglob("*") if path.is_file())
-    assert not [key for key in (FIRST, SECOND) if key in said + written]
+    assert not [key for key in (FIRST, SECOND) if key in response + written]

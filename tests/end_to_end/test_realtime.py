@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from callers import Caller, MakeCaller, new_mark
-from gateways import Books, GatewayThread, Ledger, StartGateway, Tallies
-from talking import MODEL, talking
+from gateways import GatewayThread, Ledger, RedisState, StartGateway, UpstreamLog
+from realtime_sessions import MODEL, open_realtime
 
-from end_to_end.asking import ended, hung_up, tokens
+from end_to_end.asking import disconnected, ended, tokens
 from end_to_end.conftest import MeasureDrift
 
 
@@ -21,16 +21,16 @@ async def caller(make: MakeCaller) -> Caller:
 
 
 async def test_a_session_is_charged_what_was_billed_in_one_row(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        assert (await talk.hear_until("session.created"))["session"]["model"] == MODEL
-        first = await talk.ask(f"Hello there [tokens=17] [cached=2] [mark={mark}]")
-        second = await talk.ask("And again [tokens=5]")
+    async with open_realtime(caller) as session:
+        assert (await session.receive_until("session.created"))["session"]["model"] == MODEL
+        first = await session.ask(f"Hello there [tokens=17] [cached=2] [mark={mark}]")
+        second = await session.ask("And again [tokens=5]")
 
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     reported = [event["response"]["usage"] for event in (first, second)]
     assert (row["endpoint"], row["streamed"], row["model_asked"]) == ("realtime", True, MODEL)
     assert (row["ending"], row["status"], row["estimated"], row["error_code"]) == ("completed", 101, False, None)
@@ -44,36 +44,38 @@ async def test_a_session_is_charged_what_was_billed_in_one_row(
     assert await drift(caller) == []
 
 
-async def test_sound_is_charged_in_tokens(caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift) -> None:
+async def test_sound_is_charged_in_tokens(
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
+) -> None:
     mark = new_mark()
     second_of_sound = base64.b64encode(bytes(48_000)).decode()
 
-    async with talking(caller) as talk:
-        await talk.write(f"Listen [tokens=6] [mark={mark}]")
-        await talk.say("input_audio_buffer.append", audio=second_of_sound)
-        await talk.say("input_audio_buffer.commit")
-        await talk.say("response.create", response={"output_modalities": ["audio"]})
-        usage = (await talk.hear_until("response.done"))["response"]["usage"]
+    async with open_realtime(caller) as session:
+        await session.send_text(f"Listen [tokens=6] [mark={mark}]")
+        await session.send("input_audio_buffer.append", audio=second_of_sound)
+        await session.send("input_audio_buffer.commit")
+        await session.send("response.create", response={"output_modalities": ["audio"]})
+        usage = (await session.receive_until("response.done"))["response"]["usage"]
 
     assert (usage["input_token_details"]["audio_tokens"], usage["output_token_details"]["audio_tokens"]) == (10, 6)
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert tokens(row) == tokens(billed) == (usage["input_tokens"], 0, 0, 6)
     assert await drift(caller) == []
 
 
 async def test_what_a_model_begins_by_itself_is_charged_too(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        await talk.say("session.update", session={"type": "realtime", "turn_detection": {"type": "server_vad"}})
-        await talk.write(f"Speak [tokens=4] [mark={mark}]")
-        await talk.say("input_audio_buffer.append", audio=base64.b64encode(bytes(4800)).decode())
-        await talk.say("input_audio_buffer.commit")
-        await talk.hear_until("response.done")
+    async with open_realtime(caller) as session:
+        await session.send("session.update", session={"type": "realtime", "turn_detection": {"type": "server_vad"}})
+        await session.send_text(f"Speak [tokens=4] [mark={mark}]")
+        await session.send("input_audio_buffer.append", audio=base64.b64encode(bytes(4800)).decode())
+        await session.send("input_audio_buffer.commit")
+        await session.receive_until("response.done")
 
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert tokens(row) == tokens(billed)
     assert row["completion_tokens"] == 4
     assert await drift(caller) == []
@@ -82,8 +84,8 @@ async def test_what_a_model_begins_by_itself_is_charged_too(
 async def test_a_session_without_a_response_is_a_request_and_no_more(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
 
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["counted_requests"], row["counted_tokens"], row["cost_nano_usd"]) == (
@@ -97,14 +99,14 @@ async def test_a_session_without_a_response_is_a_request_and_no_more(
 
 
 async def test_usage_is_charged_as_the_session_goes_and_its_slot_is_held(
-    caller: Caller, ledger: Ledger, tallies: Tallies, drift: MeasureDrift
+    caller: Caller, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     await caller.limit("concurrency", 1)
 
-    async with talking(caller) as talk:
-        await talk.ask("Go [tokens=2000]")
+    async with open_realtime(caller) as session:
+        await session.ask("Go [tokens=2000]")
         # Before it has ended: reserved, not used.
-        _, used, reserved, _ = await tallies.counter(caller.account_id, f"T|k{caller.key_id}|lifetime")
+        _, used, reserved, _ = await redis_state.counter(caller.account_id, f"T|k{caller.key_id}|lifetime")
         assert used == 0
         assert reserved >= 2000
         assert (await caller.chat()).code == "rate_limit_exceeded"
@@ -115,19 +117,19 @@ async def test_usage_is_charged_as_the_session_goes_and_its_slot_is_held(
 
 
 async def test_leaving_within_a_response_is_charged_what_passed_and_reaches_the_model(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        done = await talk.ask(f"First [tokens=10] [mark={mark}]")
-        await talk.write("Go on [tokens=150] [rate=50]")
-        await talk.say("response.create")
+    async with open_realtime(caller) as session:
+        done = await session.ask(f"First [tokens=10] [mark={mark}]")
+        await session.send_text("Go on [tokens=150] [rate=50]")
+        await session.send("response.create")
         for _ in range(20):
-            await talk.hear_until("response.output_text.delta")
+            await session.receive_until("response.output_text.delta")
         disconnected_at = time.time()
 
-    row, billed = await ledger.row(caller.account_id), await hung_up(books, mark, disconnected_at)
+    row, billed = await ledger.row(caller.account_id), await disconnected(upstream_log, mark, disconnected_at)
     assert (row["ending"], row["status"], row["estimated_why"]) == ("client_disconnected", 101, "hung_up")
     assert billed["completion_tokens"] >= 30
     assert 28 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
@@ -138,48 +140,52 @@ async def test_leaving_within_a_response_is_charged_what_passed_and_reaches_the_
 async def test_leaving_before_a_response_begins_is_charged_an_estimate(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
-    async with talking(caller) as talk:
-        await talk.write("Wait [fault=hang]")
-        await talk.say("response.create")
-        await talk.hear_until("conversation.item.done")
+    async with open_realtime(caller) as session:
+        await session.send_text("Wait [fault=hang]")
+        await session.send("response.create")
+        await session.receive_until("conversation.item.done")
 
     row = await ledger.row(caller.account_id)
-    assert (row["ending"], row["estimated_why"], row["completion_tokens"]) == ("client_disconnected", "hung_up", 1024)
+    assert (row["ending"], row["estimated_why"], row["completion_tokens"]) == (
+        "client_disconnected",
+        "hung_up",
+        1024,
+    )
     assert await drift(caller) == []
 
 
 async def test_a_cancelled_response_is_charged_what_was_billed(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        await talk.write(f"Go on [tokens=150] [rate=100] [mark={mark}]")
-        await talk.say("response.create")
+    async with open_realtime(caller) as session:
+        await session.send_text(f"Go on [tokens=150] [rate=100] [mark={mark}]")
+        await session.send("response.create")
         for _ in range(5):
-            await talk.hear_until("response.output_text.delta")
-        await talk.say("response.cancel")
-        assert (await talk.hear_until("response.done"))["response"]["status"] == "cancelled"
+            await session.receive_until("response.output_text.delta")
+        await session.send("response.cancel")
+        assert (await session.receive_until("response.done"))["response"]["status"] == "cancelled"
 
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert (row["ending"], row["estimated"], tokens(row)) == ("completed", False, tokens(billed))
     assert await drift(caller) == []
 
 
 async def test_a_session_the_model_breaks_off_is_charged_what_passed(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        await talk.ask(f"First [tokens=10] [mark={mark}]")
-        await talk.write("Then [tokens=20] [fault=cut]")
-        await talk.say("response.create")
-        events = await talk.hear_all()
+    async with open_realtime(caller) as session:
+        await session.ask(f"First [tokens=10] [mark={mark}]")
+        await session.send_text("Then [tokens=20] [fault=cut]")
+        await session.send("response.create")
+        events = await session.receive_all()
 
-    assert talk.close_code == 1011
+    assert session.close_code == 1011
     assert [event["type"] for event in events].count("error") == 1
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert (row["ending"], row["estimated_why"], row["error_code"]) == ("upstream_error", "cut_off", "upstream_error")
     assert billed["completion_tokens"] - 2 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
     assert await drift(caller) == []
@@ -190,15 +196,21 @@ async def test_a_session_the_model_breaks_off_is_charged_what_passed(
     [("error-event", "completed", None), ("no-usage", "completed", "no_usage"), ("429", "completed", None)],
 )
 async def test_a_response_that_fails_does_not_end_the_session(
-    fault: str, ending: str, why: str | None, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    fault: str,
+    ending: str,
+    why: str | None,
+    caller: Caller,
+    upstream_log: UpstreamLog,
+    ledger: Ledger,
+    drift: MeasureDrift,
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller) as talk:
-        await talk.ask(f"Hello [tokens=30] [fault={fault}] [mark={mark}]")
-        await talk.ask("And [tokens=3]")
+    async with open_realtime(caller) as session:
+        await session.ask(f"Hello [tokens=30] [fault={fault}] [mark={mark}]")
+        await session.ask("And [tokens=3]")
 
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert (row["ending"], row["estimated_why"]) == (ending, why)
     if why is None:
         assert tokens(row) == tokens(billed)
@@ -213,12 +225,12 @@ async def test_a_session_the_model_refuses_costs_nothing(
 ) -> None:
     caller = await make(model)
 
-    async with talking(caller, f"model={model}") as talk:
-        events = await talk.hear_all()
+    async with open_realtime(caller, f"model={model}") as session:
+        events = await session.receive_all()
 
     # LiteLLM lets it in and then says no.
     assert [event["type"] for event in events] == ["error"]
-    assert talk.close_code == 1011
+    assert session.close_code == 1011
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["status"], row["error_code"]) == ("refused_upstream", 502, "upstream_error")
     assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
@@ -228,92 +240,92 @@ async def test_a_session_the_model_refuses_costs_nothing(
 async def test_a_model_that_falls_silent_is_a_timeout(
     caller: Caller, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
-    async with talking(caller.at(start_gateway(idle_timeout_s=1).url)) as talk:
+    async with open_realtime(caller.at(start_gateway(idle_timeout_s=1).url)) as session:
         # Silence is no fault while nothing is asked.
         await asyncio.sleep(1.5)
-        await talk.ask("Hello [tokens=2]")
-        await talk.write("Wait [fault=hang]")
-        await talk.say("response.create")
-        *_, last = await talk.hear_all()
+        await session.ask("Hello [tokens=2]")
+        await session.send_text("Wait [fault=hang]")
+        await session.send("response.create")
+        *_, last = await session.receive_all()
 
-    assert (last["type"], last["error"]["code"], talk.close_code) == ("error", "upstream_timeout", 1011)
+    assert (last["type"], last["error"]["code"], session.close_code) == ("error", "upstream_timeout", 1011)
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["error_code"], row["completion_tokens"]) == ("timeout", "upstream_timeout", 2)
     assert await drift(caller) == []
 
 
 async def test_a_session_has_a_longest_duration(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller.at(start_gateway(session_max_s=1).url)) as talk:
-        await talk.ask(f"Hello [tokens=2] [mark={mark}]")
-        *_, last = await talk.hear_all()
+    async with open_realtime(caller.at(start_gateway(session_max_s=1).url)) as session:
+        await session.ask(f"Hello [tokens=2] [mark={mark}]")
+        *_, last = await session.receive_all()
 
-    assert (last["error"]["code"], talk.close_code) == ("session_expired", 1001)
+    assert (last["error"]["code"], session.close_code) == ("session_expired", 1001)
     assert "open another one" in last["error"]["message"]
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert (row["ending"], row["error_code"], tokens(row)) == ("completed", "session_expired", tokens(billed))
     assert await drift(caller) == []
 
 
 async def test_a_gateway_that_stops_ends_its_sessions_between_responses(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
     mark = new_mark()
     gateway: GatewayThread = start_gateway()
 
-    async with talking(caller.at(gateway.url)) as talk:
-        await talk.write(f"Hello [tokens=20] [rate=40] [mark={mark}]")
-        await talk.say("response.create")
-        await talk.hear_until("response.output_text.delta")
-        gateway.begin_to_stop()
-        assert (await talk.hear_until("response.done"))["response"]["status"] == "completed"
-        *_, last = await talk.hear_all()
+    async with open_realtime(caller.at(gateway.url)) as session:
+        await session.send_text(f"Hello [tokens=20] [rate=40] [mark={mark}]")
+        await session.send("response.create")
+        await session.receive_until("response.output_text.delta")
+        gateway.request_stop()
+        assert (await session.receive_until("response.done"))["response"]["status"] == "completed"
+        *_, last = await session.receive_all()
 
-    assert (last["error"]["code"], talk.close_code) == ("shutting_down", 1012)
-    await gateway.stopped()
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    assert (last["error"]["code"], session.close_code) == ("shutting_down", 1012)
+    await gateway.stop_async()
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert (row["ending"], row["error_code"], tokens(row)) == ("completed", "shutting_down", tokens(billed))
     assert await drift(caller) == []
 
 
 async def test_the_model_server_is_asked_for_that_model_and_nothing_else(
-    caller: Caller, books: Books, ledger: Ledger
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
 
-    async with talking(caller, f"api_key=x&api_base=y&%6dodel={MODEL}&foo=model%3Ddemo-chat") as talk:
-        await talk.say("session.update", session={"type": "realtime", "model": "demo-chat"})
-        assert (await talk.hear_until("error"))["error"]["code"] == "parameter_not_allowed"
-        await talk.ask(f"Hello [tokens=2] [mark={mark}]")
+    async with open_realtime(caller, f"api_key=x&api_base=y&%6dodel={MODEL}&foo=model%3Ddemo-chat") as session:
+        await session.send("session.update", session={"type": "realtime", "model": "demo-chat"})
+        assert (await session.receive_until("error"))["error"]["code"] == "parameter_not_allowed"
+        await session.ask(f"Hello [tokens=2] [mark={mark}]")
 
-    billed = await ended(books, mark)
+    billed = await ended(upstream_log, mark)
     assert (billed["model"], billed["fields"]) == (MODEL, ["model"])
 
 
 async def test_a_dozen_sessions_at_once_leave_nothing_behind(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     marks = [new_mark() for _ in range(12)]
 
     async def one(mark: str) -> None:
-        async with talking(caller) as talk:
+        async with open_realtime(caller) as session:
             for _ in range(3):
-                await talk.ask(f"Hello [tokens=9] [mark={mark}]")
+                await session.ask(f"Hello [tokens=9] [mark={mark}]")
 
     await asyncio.gather(*map(one, marks))
 
     rows = await ledger.rows(caller.account_id, len(marks))
-    billed = [await ended(books, mark) for mark in marks]
+    billed = [await ended(upstream_log, mark) for mark in marks]
     count: Callable[[dict[str, int]], int] = lambda of: of["prompt_tokens"] + of["completion_tokens"]  # noqa: E731
     assert sum(map(count, rows)) == sum(map(count, billed))
     assert await drift(caller) == []
 
 
 async def test_the_official_client_talks_and_is_told_why_not(
-    caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     import openai
     from websockets.exceptions import InvalidStatus
@@ -343,7 +355,7 @@ async def test_the_official_client_talks_and_is_told_why_not(
     (error,) = (event.error for event in heard if event.type == "error")
     assert error.code == "parameter_not_allowed"
     done = heard[-1].response
-    row, billed = await ledger.row(caller.account_id), await ended(books, mark)
+    row, billed = await ledger.row(caller.account_id), await ended(upstream_log, mark)
     assert tokens(row) == tokens(billed) == (done.usage.input_tokens, 0, 0, 12)
     assert refused.value.response.status_code == 404
     assert b"model_not_found" in refused.value.response.body

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import Ledger, until
+from gateways import Ledger, wait_until
 from usage_rows import new_id, write_rows
 
 from admin_api.operations.maintenance.reconciliation import Reconciled, reconcile_ledger
@@ -50,7 +50,7 @@ async def logged(usage_log: Path, ids: list[UUID]) -> None:
     async def are_there() -> bool:
         return tells_all()
 
-    await until(are_there, "LiteLLM's lines")
+    await wait_until(are_there, "LiteLLM's lines")
 
 
 async def ask_everything(caller: Caller, ledger: Ledger, usage_log: Path) -> list[UUID]:
@@ -134,7 +134,7 @@ async def test_a_call_is_in_the_sums_within_seconds(caller: Caller, pool: Pool) 
     async def is_counted() -> bool:
         return (await summarize(pool, ADMIN, fields)).sums.calls == 1
 
-    await until(is_counted, "the call in the sums")
+    await wait_until(is_counted, "the call in the sums")
     sums = (await summarize(pool, ADMIN, fields)).sums
     assert sums.prompt_tokens > 0
     assert sums.cost_nano_usd > 0

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from callers import Caller, MakeCaller, Said, new_mark
-from gateways import Books, Ledger
+from callers import Caller, MakeCaller, Response, new_mark
+from gateways import Ledger, UpstreamLog
 
 from end_to_end.asking import (
     AT_ONCE,
@@ -42,22 +42,30 @@ def test_no_endpoint_is_left_out() -> None:
     assert {(route.name, route.path) for route in ROUTES} == {(one.name, one.path) for one in ENDPOINTS}
 
 
-async def test_each_route_is_there_with_and_without_v1(caller: Caller, books: Books, ledger: Ledger) -> None:
+async def test_each_route_is_there_with_and_without_v1(
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
     marks = {new_mark(): (route, stream, prefix) for route, stream in WHOLE_AND_STREAMED for prefix in ("/v1", "")}
 
-    async def ask(mark: str, route: Route, stream: bool, prefix: str) -> Said:
+    async def ask(mark: str, route: Route, stream: bool, prefix: str) -> Response:
         there = replace(route, path=prefix + route.path.removeprefix("/v1"))
         return await asked(caller, there, f"Hello [tokens=5] [mark={mark}]", stream=stream)
 
-    said = dict(zip(marks, await asyncio.gather(*(ask(mark, *place) for mark, place in marks.items())), strict=True))
+    response = dict(
+        zip(marks, await asyncio.gather(*(ask(mark, *place) for mark, place in marks.items())), strict=True)
+    )
 
     rows = {str(row["request_id"]): row for row in await ledger.rows(caller.account_id, len(marks))}
     for mark, (route, stream, _) in marks.items():
-        row = rows[said[mark].request_id]
+        row = rows[response[mark].request_id]
         is_there = route is not TRANSLATIONS
-        assert (said[mark].status, row["endpoint"], row["streamed"]) == (200 if is_there else 404, route.name, stream)
-        assert said[mark].headers["content-type"].startswith("text/event-stream") == stream
-        assert len(await books.calls(mark=mark)) == is_there
+        assert (response[mark].status, row["endpoint"], row["streamed"]) == (
+            200 if is_there else 404,
+            route.name,
+            stream,
+        )
+        assert response[mark].headers["content-type"].startswith("text/event-stream") == stream
+        assert len(await upstream_log.calls(mark=mark)) == is_there
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -70,30 +78,32 @@ async def test_each_route_is_there_with_and_without_v1(caller: Caller, books: Bo
     replace(EMBEDDINGS, model="vendor/demo-embedding"),
 ], ids=lambda route: f"{route.name} {route.model}")  # fmt: skip
 async def test_a_model_may_have_a_slash_in_its_name(
-    route: Route, stream: bool, caller: Caller, books: Books, ledger: Ledger
+    route: Route, stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
 
-    said = await asked(caller, route, f"Hello [tokens=5] [mark={mark}]", stream=stream and route.name != "embeddings")
+    response = await asked(
+        caller, route, f"Hello [tokens=5] [mark={mark}]", stream=stream and route.name != "embeddings"
+    )
 
     row = await ledger.row(caller.account_id)
-    billed = await books.call(mark=mark)
-    assert (said.status, row["model_asked"], row["ending"]) == (200, route.model, "completed")
+    billed = await upstream_log.call(mark=mark)
+    assert (response.status, row["model_asked"], row["ending"]) == (200, route.model, "completed")
     assert billed["model"] == route.model
     assert tokens(row) == tokens(billed)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_models_cache_is_charged_at_its_own_prices(
-    stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
     prompt = f"One two three four five six [tokens=7] [cached=4] [written=3] [mark={mark}]"
 
-    said = await asked(caller, CLAUDE, prompt, stream=stream)
+    response = await asked(caller, CLAUDE, prompt, stream=stream)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
-    events = [json.loads(data) for data in data_of(said.body)] if stream else [{"message": said.json}]
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
+    events = [json.loads(data) for data in data_of(response.body)] if stream else [{"message": response.json}]
     reported = events[0]["message"]["usage"]
     # As Anthropic tells it: beside each other; as the ledger has it: one within the other.
     assert (reported["cache_read_input_tokens"], reported["cache_creation_input_tokens"]) == (4, 3)
@@ -136,7 +146,7 @@ CLAUDE_CODE_HEADERS: Final = {
 @pytest.mark.parametrize("model", ["demo-claude", "demo-chat"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_claude_code_is_served(
-    model: str, stream: bool, caller: Caller, books: Books, ledger: Ledger, drift: MeasureDrift
+    model: str, stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
     text = {"type": "text", "text": f"Go [tokens=9] [mark={mark}]", "cache_control": {"type": "ephemeral"}}
@@ -155,7 +165,7 @@ async def test_claude_code_is_served(
         status, raw = answer.status, await answer.read()
 
     assert status == 200, raw
-    row, billed = await ledger.row(caller.account_id), await books.call(mark=mark)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert_as_billed(row, billed, tells_cost=not stream)
     if stream:
         assert json.loads(data_of(raw)[-1]) == {"type": "message_stop"}
@@ -179,7 +189,7 @@ async def test_claude_codes_count_of_tokens_is_served(caller: Caller, ledger: Le
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_client_in_azures_manner_is_served(
-    path: str, stream: bool, caller: Caller, books: Books, ledger: Ledger
+    path: str, stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
     body = CHAT.fields(f"Hello [tokens=9] [mark={mark}]", stream=stream, user="someone", metadata={"team": "a"})
@@ -190,5 +200,5 @@ async def test_a_client_in_azures_manner_is_served(
         status, raw = answer.status, await answer.read()
 
     assert status == 200, raw
-    assert_as_billed(await ledger.row(caller.account_id), await books.call(mark=mark))
+    assert_as_billed(await ledger.row(caller.account_id), await upstream_log.call(mark=mark))
     assert raw.endswith(b"data: [DONE]\n\n") == stream

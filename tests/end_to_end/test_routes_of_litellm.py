@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import aiohttp
 import pytest
 from callers import Caller
-from gateways import House, StartGateway
+from gateways import Backends, StartGateway
 from recording_upstream import RecordingUpstream
 
 from gateway.endpoints.realtime import PATH as SESSION_PATH
@@ -63,9 +63,9 @@ def plain(target: str) -> str:
 
 
 async def test_no_route_of_litellm_is_there_in_any_spelling(
-    caller: Caller, house: House, http: aiohttp.ClientSession, start_gateway: StartGateway
+    caller: Caller, backends: Backends, http: aiohttp.ClientSession, start_gateway: StartGateway
 ) -> None:
-    async with http.get(house.litellm_url + "/openapi.json") as answer:
+    async with http.get(backends.litellm_url + "/openapi.json") as answer:
         routes: dict[str, dict[str, object]] = (await answer.json())["paths"]
     assert len(routes) > 500
     targets = []

@@ -4,8 +4,8 @@ import re
 from typing import Any, Final
 
 import pytest
-from callers import Caller, MakeCaller, Said
-from gateways import House
+from callers import Caller, MakeCaller, Response
+from gateways import Backends
 
 from end_to_end.asking import AT_ONCE, CHAT, COMPLETIONS, RESPONSES, STREAMING, Route, asked
 
@@ -38,11 +38,11 @@ def comparable(body: bytes) -> bytes:
     return OF_THE_CALL.sub(b"", body)
 
 
-async def ask_litellm(caller: Caller, house: House, route: Route, **fields: Any) -> Said:
-    headers = {"authorization": f"Bearer {house.litellm_key}", "accept-encoding": "identity"}
+async def ask_litellm(caller: Caller, backends: Backends, route: Route, **fields: Any) -> Response:
+    headers = {"authorization": f"Bearer {backends.litellm_key}", "accept-encoding": "identity"}
     content = route.content(PROMPT, **fields)
-    async with caller.http.post(house.litellm_url + route.path, headers=headers, **content) as answer:
-        return Said(answer.status, answer.headers.copy(), await answer.read())
+    async with caller.http.post(backends.litellm_url + route.path, headers=headers, **content) as answer:
+        return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
 def name_of(value: object) -> str:
@@ -53,9 +53,9 @@ def name_of(value: object) -> str:
 
 @pytest.mark.parametrize(("route", "stream", "fields"), CASES, ids=name_of)
 async def test_what_litellm_sends_passes_byte_for_byte(
-    route: Route, stream: bool, fields: dict[str, Any], caller: Caller, house: House
+    route: Route, stream: bool, fields: dict[str, Any], caller: Caller, backends: Backends
 ) -> None:
-    there = await ask_litellm(caller, house, route, stream=stream, **fields)
+    there = await ask_litellm(caller, backends, route, stream=stream, **fields)
 
     here = await asked(caller, route, PROMPT, stream=stream, **fields)
 

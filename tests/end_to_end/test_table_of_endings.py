@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from callers import make_caller
 from contract.tables import with_table
-from gateways import Books, GatewayThread, House, Ledger
+from gateways import Backends, GatewayThread, Ledger, UpstreamLog
 
 from end_to_end.asking import AT_ONCE, CHAT, COUNT_TOKENS, TRANSLATIONS, Route, asked
 from end_to_end.cells import ENDINGS, ROWS, Row, Scene, Seen, try_cell
@@ -33,15 +33,15 @@ Cells = Mapping[tuple[Row, str], Seen | BaseException]
 
 @pytest.fixture(scope="module")
 async def scene(
-    house: House, gateway: GatewayThread, http: aiohttp.ClientSession, pool: Pool, books: Books, ledger: Ledger,
-    drift: MeasureDrift,
+    backends: Backends, gateway: GatewayThread, http: aiohttp.ClientSession, pool: Pool,
+    upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift,
 ) -> AsyncIterator[Scene]:  # fmt: skip
     # So many that no breaker opens: each call tries two of them.
     nobody = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 24))
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         def start(**changes: object) -> str:
-            return stack.enter_context(GatewayThread(house.settings(**changes))).url
+            return stack.enter_context(GatewayThread(backends.settings(**changes))).url
 
         urls = {
             "usual": gateway.url,
@@ -53,8 +53,8 @@ async def scene(
         patch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
         urls["shut"] = start(litellm_urls="http://127.0.0.1:1")
         made = Scene(
-            **urls, litellm_url=house.litellm_url, litellm_key=house.litellm_key, http=http, pool=pool, books=books,
-            ledger=ledger, drift=drift,
+            **urls, litellm_url=backends.litellm_url, litellm_key=backends.litellm_key, http=http, pool=pool,
+            upstream_log=upstream_log, ledger=ledger, drift=drift,
         )  # fmt: skip
         await open_breaker(made)
         yield made
@@ -97,8 +97,8 @@ async def not_streamed(scene: Scene) -> Sequence[tuple[str, str, str]]:
 
 async def ask_for_stream(scene: Scene, route: Route) -> tuple[str, str, str]:
     caller = await make_caller(scene.pool, scene.usual, scene.http, (route.model,))
-    said = await asked(caller, route, "Hello", stream=True)
-    here = f"{said.status} `{said.code}`" if said.status >= 400 else f"{said.status}, whole"
+    response = await asked(caller, route, "Hello", stream=True)
+    here = f"{response.status} `{response.code}`" if response.status >= 400 else f"{response.status}, whole"
     headers = {"authorization": f"Bearer {scene.litellm_key}"}
     content = route.content("Hello", stream=True)
     async with scene.http.post(scene.litellm_url + route.path, headers=headers, **content) as answer:
@@ -113,10 +113,10 @@ async def ask_for_stream(scene: Scene, route: Route) -> tuple[str, str, str]:
 
 
 def test_where_litellm_streams_nothing_a_stream_is_refused(not_streamed: Sequence[tuple[str, str, str]]) -> None:
-    said = {path.strip("`"): here for path, here, _ in not_streamed}
+    response = {path.strip("`"): here for path, here, _ in not_streamed}
 
-    assert said.pop(COUNT_TOKENS.path) == "200, whole"
-    assert set(said.values()) == {"400 `parameter_not_allowed`"}
+    assert response.pop(COUNT_TOKENS.path) == "200, whole"
+    assert set(response.values()) == {"400 `parameter_not_allowed`"}
 
 
 async def test_litellm_has_no_translations(scene: Scene) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import httpx2
 import pytest
-from people import Person
-from running_demo import RunningDemo
-from webhook_receivers import Got, HookServer
+from browser_users import BrowserUser
+from demo_process import DemoProcess
+from notification_servers import ReceivedRequest, WebhookServer
 
 OPEN, RESTRICTED = "demo-chat", "demo-chat-large"
 ADMIN, ANN = "admin@example.com", "ann@example.com"
@@ -28,10 +28,10 @@ TIMEOUT_S: Final = 20.0
 class Story:
     """The people, the gateway, the receiver of webhooks; and the secrets that were shown to somebody."""
 
-    admin: Person
-    ann: Person
+    admin: BrowserUser
+    ann: BrowserUser
     gateway: httpx2.AsyncClient
-    hook: HookServer
+    hook: WebhookServer
     secrets: dict[str, str]
     webhook: int = 0
 
@@ -48,10 +48,10 @@ class Story:
 
         async def is_reported() -> bool:
             nonlocal reported
-            reported = await self.ann.see("/usage/summary")
+            reported = await self.ann.get("/usage/summary")
             return bool(reported["calls"] >= calls)
 
-        await until(is_reported, f"usage of {calls} calls", FRESH_S)
+        await wait_until(is_reported, f"usage of {calls} calls", FRESH_S)
         assert reported["calls"] == calls
         return reported
 
@@ -63,7 +63,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with RunningDemo(tmp_path_factory.mktemp("story")) as running:
+    with DemoProcess(tmp_path_factory.mktemp("story")) as running:
         yield running.state
 
 
@@ -77,15 +77,15 @@ async def story(demo: dict[str, Any]) -> AsyncIterator[Story]:
         for name in ("ADMIN_TOKEN", "KEY_PEPPERS", "LITELLM_API_KEY", "OIDC_CLIENT_SECRET", "SECRET_KEYS")
     }
     async with (
-        HookServer() as hook,
+        WebhookServer() as hook,
         open_client(demo["admin_url"]) as admin,
         open_client(demo["admin_url"]) as ann,
         open_client(f"{demo['gateway_url']}/v1") as gateway,
     ):
-        yield Story(Person(ADMIN, admin), Person(ANN, ann), gateway, hook, secrets)
+        yield Story(BrowserUser(ADMIN, admin), BrowserUser(ANN, ann), gateway, hook, secrets)
 
 
-async def until(
+async def wait_until(
     is_it: Callable[[], Awaitable[bool]], what: str, timeout_s: float = TIMEOUT_S, *, pause_s: float = 0.1
 ) -> None:
     began = time.monotonic()
@@ -121,17 +121,17 @@ async def both_log_in(story: Story) -> None:
 
 
 async def the_admin_sets_up_a_model_and_a_webhook(story: Story) -> None:
-    assert (await story.ann.fail("PATCH", f"/models/{RESTRICTED}", restricted=False))["status"] == 403
-    assert (await story.ann.fail("POST", "/webhooks", url=story.hook.url, events=EVENTS))["status"] == 403
+    assert (await story.ann.expect_error("PATCH", f"/models/{RESTRICTED}", restricted=False))["status"] == 403
+    assert (await story.ann.expect_error("POST", "/webhooks", url=story.hook.url, events=EVENTS))["status"] == 403
 
-    await story.admin.do("PATCH", f"/models/{RESTRICTED}", restricted=True)
-    made = await story.admin.do("POST", "/webhooks", url=story.hook.url, events=EVENTS)
+    await story.admin.change("PATCH", f"/models/{RESTRICTED}", restricted=True)
+    made = await story.admin.change("POST", "/webhooks", url=story.hook.url, events=EVENTS)
 
     story.webhook, story.secrets["webhook"] = made["id"], made["secret"]
 
 
 async def ann_browses(story: Story) -> None:
-    offered = await story.ann.see("/models", search="demo-chat")
+    offered = await story.ann.get("/models", search="demo-chat")
     is_restricted = {row["name"]: row["restricted"] for row in offered["rows"]}
 
     assert is_restricted[OPEN] is False
@@ -142,7 +142,7 @@ async def ann_browses(story: Story) -> None:
 
 async def ann_subscribes(story: Story) -> int:
     """To the open model: at once."""
-    made = await story.ann.do("POST", "/subscriptions", model=OPEN)
+    made = await story.ann.change("POST", "/subscriptions", model=OPEN)
 
     assert made["status"] == "active"
     return int(made["id"])
@@ -150,24 +150,24 @@ async def ann_subscribes(story: Story) -> int:
 
 async def ann_gets_a_restricted_model(story: Story) -> None:
     """She asks, nobody but an admin can grant it, an admin does."""
-    asked = await story.ann.do("POST", "/subscriptions", model=RESTRICTED)
+    asked = await story.ann.change("POST", "/subscriptions", model=RESTRICTED)
     path = f"/subscriptions/{asked['id']}"
     assert asked["status"] == "pending"
-    assert (await story.ann.fail("POST", f"{path}/approve"))["status"] == 403
-    assert (await story.ann.fail("POST", "/api-keys", models=[RESTRICTED]))["status"] in (409, 422)
+    assert (await story.ann.expect_error("POST", f"{path}/approve"))["status"] == 403
+    assert (await story.ann.expect_error("POST", "/api-keys", models=[RESTRICTED]))["status"] in (409, 422)
 
-    waiting = await story.admin.see("/subscriptions", status="pending")
+    waiting = await story.admin.get("/subscriptions", status="pending")
     assert [(row["id"], row["account_name"]) for row in waiting["rows"]] == [(asked["id"], ANN)]
-    await story.admin.do("POST", f"{path}/approve")
+    await story.admin.change("POST", f"{path}/approve")
 
-    granted = await story.ann.see(path)
+    granted = await story.ann.get(path)
     assert granted["status"] == "active"
     assert [(row["to_status"], row["actor"]) for row in granted["history"]] == [("pending", ANN), ("active", ADMIN)]
 
 
 async def ann_makes_a_key_and_calls(story: Story) -> dict[str, Any]:
     """Both models; she sees what it cost."""
-    key: dict[str, Any] = await story.ann.do("POST", "/api-keys", models=[OPEN, RESTRICTED], name="first")
+    key: dict[str, Any] = await story.ann.change("POST", "/api-keys", models=[OPEN, RESTRICTED], name="first")
     story.secrets["key"] = key["key"]
 
     answer = await story.call(key["key"], model=RESTRICTED, tokens=10)
@@ -176,7 +176,7 @@ async def ann_makes_a_key_and_calls(story: Story) -> dict[str, Any]:
     used = await story.used(calls=1)
     assert used["completion_tokens"] == 10
     assert used["cost_nano_usd"] > 0
-    by_model = await story.admin.see("/usage/breakdown/model", user=ANN)
+    by_model = await story.admin.get("/usage/breakdown/model", user=ANN)
     assert [(row["name"], row["calls"]) for row in by_model["groups"]] == [(RESTRICTED, 1)]
     return key
 
@@ -188,11 +188,11 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     once = (await story.used(calls=2))["cost_nano_usd"]
     budget = (before + 2 * (once - before)) * 100 // 85
     fields = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount": budget}
-    await story.admin.do("PUT", "/limits", **fields)
+    await story.admin.change("PUT", "/limits", **fields)
 
     assert (await story.call(key["key"], tokens=2000)).status_code == 200
     used = await story.used(calls=3)
-    await until(lambda: are_reported(story, 1), "the alert")
+    await wait_until(lambda: are_reported(story, 1), "the alert")
 
     (alert,) = story.reported("limit.threshold_reached")
     assert (alert["user"], alert["key_id"], alert["kind"], alert["window"]) == (ANN, key["id"], "cost", "month")
@@ -205,13 +205,13 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     tokens = (await story.used(calls=4))["total_tokens"]
     of_open = tokens * 100 // 85
     fields = {"level": "subscription", "id": subscription, "kind": "tokens", "window": "lifetime", "amount": of_open}
-    await story.admin.do("PUT", "/limits", **fields)
-    await until(lambda: are_reported(story, 2), "the alert of the second limit")
+    await story.admin.change("PUT", "/limits", **fields)
+    await wait_until(lambda: are_reported(story, 2), "the alert of the second limit")
     kinds = [
         (reported["kind"], reported["threshold_percent"]) for reported in story.reported("limit.threshold_reached")
     ]
     assert kinds == [("cost", 80), ("tokens", 80)]
-    rows = (await story.ann.see("/alerts"))["rows"]
+    rows = (await story.ann.get("/alerts"))["rows"]
     assert [row["cleared_at"] for row in rows] == [None] * 4
     assert sorted((row["kind"], row["threshold_percent"]) for row in rows) == [
         ("cost", 50), ("cost", 80), ("tokens", 50), ("tokens", 80)
@@ -222,7 +222,7 @@ async def are_reported(story: Story, count: int) -> bool:
     return len(story.reported("limit.threshold_reached")) >= count
 
 
-def is_signed(got: Got, secret: str) -> bool:
+def is_signed(got: ReceivedRequest, secret: str) -> bool:
     """As standardwebhooks.com says a receiver checks it."""
     signed = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode() + got.body
     digest = hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, "sha256")
@@ -232,12 +232,14 @@ def is_signed(got: Got, secret: str) -> bool:
 async def ann_rotates_her_key(story: Story, key: dict[str, Any]) -> str:
     """Both keys work, then one."""
     began = time.monotonic()
-    new_key: str = (await story.ann.do("POST", f"/api-keys/{key['id']}/rotate", grace_s=GRACE_S))["key"]
+    new_key: str = (await story.ann.change("POST", f"/api-keys/{key['id']}/rotate", grace_s=GRACE_S))["key"]
     story.secrets["new key"] = new_key
 
     assert [(await story.call(one)).status_code for one in (key["key"], new_key)] == [200, 200]
     # Not often: what both keys use is of one budget.
-    await until(lambda: is_refused(story, key["key"], 401), "the end of the old key", GRACE_S + FRESH_S, pause_s=0.5)
+    await wait_until(
+        lambda: is_refused(story, key["key"], 401), "the end of the old key", GRACE_S + FRESH_S, pause_s=0.5
+    )
     assert time.monotonic() - began >= GRACE_S
     assert [(await story.call(one)).status_code for one in (new_key, key["key"])] == [200, 401]
     return new_key
@@ -252,21 +254,21 @@ async def is_refused(story: Story, key: str, status: int) -> bool:
 async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
     """The next call is refused, by every worker, and the owner finds no way around it."""
     path = f"/subscriptions/{subscription}"
-    await story.admin.do("POST", f"{path}/suspend", reason="A look at the bill first.")
-    await until(lambda: is_refused(story, key, 404), "the suspension", HEARD_S)
+    await story.admin.change("POST", f"{path}/suspend", reason="A look at the bill first.")
+    await wait_until(lambda: is_refused(story, key, 404), "the suspension", HEARD_S)
     assert [(await story.call(key)).status_code for _ in range(6)] == [404] * 6
 
     for move in ("cancel", "request-review", "reactivate"):
-        refused = await story.ann.fail("POST", f"{path}/{move}")
+        refused = await story.ann.expect_error("POST", f"{path}/{move}")
         assert refused["status"] == (403 if move == "reactivate" else 409)
-    again = await story.ann.fail("POST", "/subscriptions", model=OPEN)
+    again = await story.ann.expect_error("POST", "/subscriptions", model=OPEN)
     assert (again["status"], again["details"]["status"]) == (409, "suspended")
-    assert (await story.ann.fail("POST", "/api-keys", models=[OPEN]))["status"] in (409, 422)
+    assert (await story.ann.expect_error("POST", "/api-keys", models=[OPEN]))["status"] in (409, 422)
 
-    assert (await story.ann.see(path))["status"] == "suspended"
+    assert (await story.ann.get(path))["status"] == "suspended"
     assert (await story.call(key)).status_code == 404
     assert (await story.call(key, model=RESTRICTED)).status_code == 200
-    await until(lambda: has_told(story, "subscription.suspended"), "the news of the suspension")
+    await wait_until(lambda: has_told(story, "subscription.suspended"), "the news of the suspension")
     assert [reported["reason"] for reported in story.reported("subscription.suspended")] == [
         "A look at the bill first."
     ]
@@ -280,10 +282,10 @@ async def every_message_was_sent_once(story: Story) -> None:
     """What the receiver got is what the admin sees as sent."""
 
     async def none_waits() -> bool:
-        return not (await story.admin.see("/admin/deliveries", webhook=story.webhook, status="waiting"))["rows"]
+        return not (await story.admin.get("/admin/deliveries", webhook=story.webhook, status="waiting"))["rows"]
 
-    await until(none_waits, "the end of all deliveries")
-    rows = (await story.admin.see("/admin/deliveries", webhook=story.webhook))["rows"]
+    await wait_until(none_waits, "the end of all deliveries")
+    rows = (await story.admin.get("/admin/deliveries", webhook=story.webhook))["rows"]
     assert {(row["status"], row["tries"]) for row in rows} == {("delivered", 1)}
     assert sorted(row["message_id"] for row in rows) == sorted(got.headers["webhook-id"] for got in story.hook.got)
     assert sorted(row["event"] for row in rows) == sorted([*EVENTS, "limit.threshold_reached"])
@@ -291,7 +293,7 @@ async def every_message_was_sent_once(story: Story) -> None:
 
 async def the_audit_log_has_it_all(story: Story) -> None:
     """Each step once, by whom, from which request; what was refused not, and no secret."""
-    rows = (await story.admin.see("/admin/audit", limit=1000))["rows"][::-1]
+    rows = (await story.admin.get("/admin/audit", limit=1000))["rows"][::-1]
     by_people = [(row["actor"], row["action"]) for row in rows if row["actor"] in (ADMIN, ANN)]
 
     # With the limits that every subscription starts with.
@@ -308,7 +310,7 @@ async def the_audit_log_has_it_all(story: Story) -> None:
         theirs = {row["request_id"] for row in rows if row["actor"] == person.email}
         assert set(person.changes) <= theirs
     assert all(len(secret) >= 32 for secret in story.secrets.values())
-    written = [json.dumps(rows), json.dumps(await story.ann.see("/users/me/activity"))]
+    written = [json.dumps(rows), json.dumps(await story.ann.get("/users/me/activity"))]
     written += [
         (await story.admin.browser.get(f"/api/v1/admin/audit/export?format={form}")).text for form in ("csv", "json")
     ]

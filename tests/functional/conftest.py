@@ -11,7 +11,7 @@ import redis.asyncio
 from callers import Caller, MakeCaller, make_caller
 from conftest import Database, create_database, drop_database
 from factories import apply, make_model, seen_model
-from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, UnhandledErrors
+from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, UpstreamLog
 
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.model_server.names import CHAT, FAULTS, MEDIA, REALTIME
@@ -24,7 +24,9 @@ MODELS = (*CHAT, *MEDIA, *FAULTS)
 
 
 @pytest.fixture(scope="package")
-async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def backends(
+    postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Backends]:
     folder = tmp_path_factory.mktemp("functional")
     await create_database(postgres, "functional", template=template)
     database = Database("functional", postgres.url(APP, "functional"), postgres.url(OWNER, "functional"))
@@ -36,29 +38,29 @@ async def house(postgres: Postgres, template: str, tmp_path_factory: pytest.Temp
                     await make_model(pool, name)
             for name in REALTIME:
                 await make_model(pool, name, mode="realtime")
-        yield House(database, valkey, model_server.url, "sk-the-key-of-litellm", model_server, folder)
+        yield Backends(database, valkey, model_server.url, "sk-the-key-of-litellm", model_server, folder)
     await drop_database(postgres, "functional")
 
 
 @pytest.fixture(scope="package")
-async def pool(house: House) -> AsyncIterator[Pool]:
-    async with new_pool(house.database.app_url, size=10) as opened:
+async def pool(backends: Backends) -> AsyncIterator[Pool]:
+    async with new_pool(backends.database.app_url, size=10) as opened:
         yield opened
 
 
 @pytest.fixture(scope="package")
-def gateway(house: House) -> Iterator[GatewayThread]:
-    with GatewayThread(house.settings(max_body_bytes=256 * 1024)) as running:
+def gateway(backends: Backends) -> Iterator[GatewayThread]:
+    with GatewayThread(backends.settings(max_body_bytes=256 * 1024)) as running:
         yield running
 
 
 @pytest.fixture
-def start_gateway(house: House) -> Iterator[StartGateway]:
+def start_gateway(backends: Backends) -> Iterator[StartGateway]:
     """Starts another gateway on the same parts; `grace_s` and settings may differ."""
     with ExitStack() as stack:
 
         def start(*, grace_s: int = 5, **changes: Any) -> GatewayThread:
-            return stack.enter_context(GatewayThread(house.settings(**changes), grace_s=grace_s))
+            return stack.enter_context(GatewayThread(backends.settings(**changes), grace_s=grace_s))
 
         yield start
 
@@ -97,8 +99,8 @@ async def caller(make: MakeCaller) -> Caller:
 
 
 @pytest.fixture
-def books(house: House, http: aiohttp.ClientSession) -> Books:
-    return Books(house.model_server.url, http)
+def upstream_log(backends: Backends, http: aiohttp.ClientSession) -> UpstreamLog:
+    return UpstreamLog(backends.model_server.url, http)
 
 
 @pytest.fixture
@@ -107,6 +109,6 @@ def ledger(pool: Pool) -> Ledger:
 
 
 @pytest.fixture
-async def tallies(house: House) -> AsyncIterator[Tallies]:
-    async with redis.asyncio.from_url(house.valkey.url()) as client:
-        yield Tallies(client)
+async def redis_state(backends: Backends) -> AsyncIterator[RedisState]:
+    async with redis.asyncio.from_url(backends.valkey.url()) as client:
+        yield RedisState(client)

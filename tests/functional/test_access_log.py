@@ -14,9 +14,9 @@ from typing import Any
 import aiohttp
 import asyncpg
 import pytest
-from callers import CHAT, Caller, MakeCaller, ask_verbatim, chat_body
-from gateways import GatewayThread, House, Ledger, StartGateway, until
-from talking import MODEL, talking
+from callers import CHAT, Caller, MakeCaller, chat_body, send_raw
+from gateways import Backends, GatewayThread, Ledger, StartGateway, wait_until
+from realtime_sessions import MODEL, open_realtime
 from workers import Workers
 
 from gateway.access_log import AccessLog, Line
@@ -37,7 +37,7 @@ class Lines:
         async def there_are() -> bool:
             return self._out.getvalue().count(b"\n") >= count
 
-        await until(there_are, f"{count} lines")
+        await wait_until(there_are, f"{count} lines")
         lines = [json.loads(line) for line in self._out.getvalue().splitlines()]
         assert len(lines) == count
         return lines
@@ -60,17 +60,17 @@ async def caller(make: MakeCaller, gateway_with_log: GatewayThread) -> Caller:
 
 async def test_a_call_has_a_line_that_agrees_with_its_row(caller: Caller, lines: Lines, ledger: Ledger) -> None:
     before = time.time()
-    said = await caller.chat("Hello [tokens=7]", stream=True, headers={"x-forwarded-for": "9.9.9.9, 192.0.2.7"})
+    response = await caller.chat("Hello [tokens=7]", stream=True, headers={"x-forwarded-for": "9.9.9.9, 192.0.2.7"})
 
     (line,) = await lines.next()
     row = await ledger.row(caller.account_id)
     same = ("status", "endpoint", "ending", "account_id", "user_id", "prompt_tokens", "completion_tokens")
     assert {name: line[name] for name in same} == {name: row[name] for name in same}
     assert (line["event"], line["method"], line["path"], line["model"]) == ("call", "POST", CHAT, "demo-chat")
-    assert (line["key_id"], line["request_id"]) == (caller.key_id, said.request_id)
+    assert (line["key_id"], line["request_id"]) == (caller.key_id, response.request_id)
     assert line["cost_nano_usd"] == row["cost_nano_usd"]
     assert line["first_byte_ms"] == row["first_byte_ms"] <= line["total_ms"]
-    assert line["bytes_out"] == len(said.body)
+    assert line["bytes_out"] == len(response.body)
     assert line["bytes_in"] > 50
     # As the proxy that is trusted has told it, and not as the one before says.
     assert (line["client"], line["code"]) == ("192.0.2.7", None)
@@ -96,14 +96,14 @@ async def test_every_kind_of_answer_has_one_line(caller: Caller, lines: Lines) -
     await caller.get("/v1/limits")
     await caller.get("/v1/nowhere")
     await caller.get(CHAT)
-    async with talking(caller) as talk:
-        await talk.ask("Hello [tokens=3]")
+    async with open_realtime(caller) as session:
+        await session.ask("Hello [tokens=3]")
     await caller.chat()
     with pytest.raises(aiohttp.WSServerHandshakeError):
-        async with talking(caller):
+        async with open_realtime(caller):
             pass
     with pytest.raises(aiohttp.WSServerHandshakeError):
-        async with talking(caller, path="/v1/elsewhere"):
+        async with open_realtime(caller, path="/v1/elsewhere"):
             pass
     await caller.get("/health/live")
     await caller.get("/metrics")
@@ -143,7 +143,7 @@ async def test_it_can_be_switched_off(make: MakeCaller, start_gateway: StartGate
     lines = Lines(gateway)
 
     await (await make()).at(gateway.url).chat("Hello [tokens=1]")
-    await gateway.stopped()
+    await gateway.stop_async()
 
     assert lines._out.getvalue() == b""
 
@@ -154,11 +154,11 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
     writing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     out = gateway.apps[0].worker.access_log._out = writing.makefile("wb")
 
-    said = await (await make()).at(gateway.url).chats(60, "Hello [tokens=1]")
+    responses = await (await make()).at(gateway.url).chats(60, "Hello [tokens=1]")
 
-    assert {one.status for one in said} == {200}
+    assert {one.status for one in responses} == {200}
     reading.close()
-    await gateway.stopped()
+    await gateway.stop_async()
     with suppress(OSError):
         out.close()
     writing.close()
@@ -183,9 +183,9 @@ def test_lines_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def workers(house: House, tmp_path: Path) -> AsyncIterator[Workers]:
+async def workers(backends: Backends, tmp_path: Path) -> AsyncIterator[Workers]:
     program = Workers(
-        house,
+        backends,
         tmp_path,
         count=2,
         LITEMAAS_LOG_LEVEL="debug",
@@ -200,7 +200,7 @@ async def workers(house: House, tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 async def test_nothing_a_caller_may_write_is_written_anywhere(
-    workers: Workers, house: House, make: MakeCaller, tmp_path: Path
+    workers: Workers, backends: Backends, make: MakeCaller, tmp_path: Path
 ) -> None:
     caller = (await make("demo-chat", "demo-transcribe", MODEL)).at(workers.url)
     planted: list[str] = []
@@ -210,12 +210,12 @@ async def test_nothing_a_caller_may_write_is_written_anywhere(
         return planted[-1]
 
     # So that rows stay in the journal.
-    ledger_lock = await asyncpg.connect(house.database.owner_url)
+    ledger_lock = await asyncpg.connect(backends.database.owner_url)
     await ledger_lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
     calls = _http_calls(caller, secret)
     for path, method, headers, body in calls:
         with suppress(OSError):
-            await asyncio.to_thread(ask_verbatim, workers.program.port, method, path, headers, body)
+            await asyncio.to_thread(send_raw, workers.program.port, method, path, headers, body)
     await _ask_over_sockets(caller, secret)
     for junk in _junk(secret):
         await asyncio.to_thread(_send, workers.program.port, junk)
@@ -225,7 +225,7 @@ async def test_nothing_a_caller_may_write_is_written_anywhere(
     async def is_in_a_journal() -> bool:
         return any(last.request_id.encode() in text for text in _files(tmp_path / "state").values())
 
-    await until(is_in_a_journal, "the last call in a journal")
+    await wait_until(is_in_a_journal, "the last call in a journal")
     journals = {file: text for file, text in _files(tmp_path / "state").items() if text}
     await ledger_lock.close()
     workers.program.stop()
@@ -317,24 +317,26 @@ async def _ask_over_sockets(caller: Caller, secret: Callable[[], str]) -> None:
     )
     for query, headers in refused:
         with pytest.raises(aiohttp.WSServerHandshakeError):
-            async with talking(caller, query, headers=headers):
+            async with open_realtime(caller, query, headers=headers):
                 pass
     with pytest.raises(aiohttp.WSServerHandshakeError):
-        async with talking(caller, path=f"/{secret()}"):
+        async with open_realtime(caller, path=f"/{secret()}"):
             pass
     offered = ("realtime", f"openai-insecure-api-key.{caller.key}", secret())
     browser = {"origin": secret(), "cookie": secret()}
-    async with talking(caller, f"model={MODEL}&{secret()}={secret()}", headers=browser, protocols=offered) as talk:
-        await talk.say("session.update", session={"type": "realtime", "instructions": secret()})
-        await talk.say("session.update", session={"model": secret()})
-        await talk.say(secret())
-        await talk.say("response.create", event_id=secret(), response={secret(): secret()})
-        await talk.socket.send_str(secret())
-        await talk.ask(f"{secret()} [tokens=2]")
-        await talk.socket.close(code=4000, message=secret().encode())
-    async with talking(caller) as talk:
-        await talk.socket._writer.send_frame(secret().encode() + b"\xff", 1)
-        await talk.hear_all()
+    async with open_realtime(
+        caller, f"model={MODEL}&{secret()}={secret()}", headers=browser, protocols=offered
+    ) as session:
+        await session.send("session.update", session={"type": "realtime", "instructions": secret()})
+        await session.send("session.update", session={"model": secret()})
+        await session.send(secret())
+        await session.send("response.create", event_id=secret(), response={secret(): secret()})
+        await session.socket.send_str(secret())
+        await session.ask(f"{secret()} [tokens=2]")
+        await session.socket.close(code=4000, message=secret().encode())
+    async with open_realtime(caller) as session:
+        await session.socket._writer.send_frame(secret().encode() + b"\xff", 1)
+        await session.receive_all()
 
 
 def _junk(secret: Callable[[], str]) -> list[bytes]:

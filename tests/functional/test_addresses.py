@@ -19,9 +19,9 @@ async def test_a_key_for_other_addresses_is_refused(make: MakeCaller) -> None:
     caller = await make()
     await _restrict(caller, "192.0.2.0/24")
 
-    said = await caller.chat()
+    response = await caller.chat()
 
-    assert (said.status, said.code) == (403, "ip_not_allowed")
+    assert (response.status, response.code) == (403, "ip_not_allowed")
 
 
 async def test_a_key_for_this_address_is_let_in(make: MakeCaller) -> None:
@@ -35,9 +35,9 @@ async def test_a_forged_header_does_not_move_the_caller(make: MakeCaller) -> Non
     caller = await make()
     await _restrict(caller, "192.0.2.0/24")
 
-    said = await caller.chat(headers={"x-forwarded-for": "192.0.2.1", "x-real-ip": "192.0.2.1"})
+    response = await caller.chat(headers={"x-forwarded-for": "192.0.2.1", "x-real-ip": "192.0.2.1"})
 
-    assert (said.status, said.code) == (403, "ip_not_allowed")
+    assert (response.status, response.code) == (403, "ip_not_allowed")
 
 
 async def test_a_trusted_proxy_tells_where_a_call_comes_from(make: MakeCaller, start_gateway: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from callers import CHAT, Caller, Said, ask_verbatim, chat_body, make_caller
+from callers import CHAT, Caller, Response, chat_body, make_caller, send_raw
 from factories import ADMIN
-from gateways import Books, GatewayThread, Tallies
+from gateways import GatewayThread, RedisState, UpstreamLog
 
 from admin_api.operations.keys import keys
 from admin_api.operations.people import users
@@ -260,41 +260,41 @@ async def victims(pool: Pool, gateway: GatewayThread) -> Victims:
     typo = caller.key[:20] + ("a" if caller.key[20] != "a" else "b") + caller.key[21:]
     words = {TYPO: typo, REVOKED: revoked.key, EXPIRED: expired.key, INACTIVE: inactive.key}
     victims = Victims(caller, words | {OTHERS: other.key, OWN: caller.key})
-    said = await ask(gateway, victims, Case(code=""))
-    assert said.status == 200
+    response = await ask(gateway, victims, Case(code=""))
+    assert response.status == 200
     return victims
 
 
-async def ask(gateway: GatewayThread, victims: Victims, case: Case) -> Said:
+async def ask(gateway: GatewayThread, victims: Victims, case: Case) -> Response:
     headers = [(name, victims.fill(value)) for name, value in case.headers]
-    return await asyncio.to_thread(ask_verbatim, gateway.port, case.method, case.target, headers, case.body)
+    return await asyncio.to_thread(send_raw, gateway.port, case.method, case.target, headers, case.body)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 async def test_bad_input_gets_our_own_error_and_leaves_no_trace(
-    case: Case, victims: Victims, gateway: GatewayThread, tallies: Tallies, books: Books
+    case: Case, victims: Victims, gateway: GatewayThread, redis_state: RedisState, upstream_log: UpstreamLog
 ) -> None:
-    await tallies.all_settled(victims.caller.account_id)
-    before = await tallies.everything(victims.caller.account_id), await books.count()
+    await redis_state.wait_until_settled(victims.caller.account_id)
+    before = await redis_state.everything(victims.caller.account_id), await upstream_log.count()
 
-    said = await ask(gateway, victims, case)
+    response = await ask(gateway, victims, case)
 
     status, kind = CODES[case.code]
-    assert (said.code, said.status) == (case.code, status)
-    assert said.headers["content-type"] == "application/json"
-    assert set(said.error) == {"message", "type", "param", "code", "request_id"}
-    assert (said.error["type"], said.error["param"]) == (kind, case.param)
-    assert said.error["message"].endswith((".", "'.", ")"))
-    assert UUID(said.request_id).version == 7
-    assert said.error["request_id"] == said.request_id
-    assert (await tallies.everything(victims.caller.account_id), await books.count()) == before
+    assert (response.code, response.status) == (case.code, status)
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.error) == {"message", "type", "param", "code", "request_id"}
+    assert (response.error["type"], response.error["param"]) == (kind, case.param)
+    assert response.error["message"].endswith((".", "'.", ")"))
+    assert UUID(response.request_id).version == 7
+    assert response.error["request_id"] == response.request_id
+    assert (await redis_state.everything(victims.caller.account_id), await upstream_log.count()) == before
 
 
 async def test_an_error_never_repeats_the_key(victims: Victims, gateway: GatewayThread) -> None:
     for case in CASES.values():
         if case.code in ("invalid_api_key", "api_key_expired", "conflicting_api_keys", "account_suspended"):
-            said = await ask(gateway, victims, case)
-            assert not any(key in said.body.decode() for key in victims.words.values())
+            response = await ask(gateway, victims, case)
+            assert not any(key in response.body.decode() for key in victims.words.values())
 
 
 @pytest.mark.parametrize("headers", [
@@ -306,9 +306,9 @@ async def test_an_error_never_repeats_the_key(victims: Victims, gateway: Gateway
 async def test_one_key_is_accepted_wherever_and_however_often_it_is_sent(
     headers: tuple[tuple[str, str], ...], victims: Victims, gateway: GatewayThread
 ) -> None:
-    said = await ask(gateway, victims, Case(code="", headers=headers))
+    response = await ask(gateway, victims, Case(code="", headers=headers))
 
-    assert said.status == 200
+    assert response.status == 200
 
 
 async def test_a_body_too_large_is_refused_without_a_declared_length(victims: Victims, gateway: GatewayThread) -> None:
@@ -316,12 +316,12 @@ async def test_a_body_too_large_is_refused_without_a_declared_length(victims: Vi
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
 
     case = Case(code="", headers=headers[:2], body=chunk * 20 + b"0\r\n\r\n")
-    said = await asyncio.to_thread(ask_chunked, gateway.port, victims, case)
+    response = await asyncio.to_thread(ask_chunked, gateway.port, victims, case)
 
-    assert (said.status, said.code) == (413, "request_too_large")
+    assert (response.status, response.code) == (413, "request_too_large")
 
 
-def ask_chunked(port: int, victims: Victims, case: Case) -> Said:
+def ask_chunked(port: int, victims: Victims, case: Case) -> Response:
     """As `ask`, with a body that is in chunks already and so has no length."""
     import http.client
 
@@ -332,20 +332,20 @@ def ask_chunked(port: int, victims: Victims, case: Case) -> Said:
     connection.endheaders()
     connection.send(case.body)
     answer = connection.getresponse()
-    said = Said(answer.status, dict(answer.getheaders()), answer.read())
+    response = Response(answer.status, dict(answer.getheaders()), answer.read())
     connection.close()
-    return said
+    return response
 
 
 async def test_any_other_query_is_dropped(victims: Victims, gateway: GatewayThread) -> None:
-    said = await ask(gateway, victims, Case(code="", target=f"{CHAT}?beta=true&api-version=2024-10-21&models=x"))
+    response = await ask(gateway, victims, Case(code="", target=f"{CHAT}?beta=true&api-version=2024-10-21&models=x"))
 
-    assert said.status == 200
+    assert response.status == 200
 
 
 async def test_a_query_escaped_very_often_takes_no_time(victims: Victims, gateway: GatewayThread) -> None:
     case = Case(code="model_in_query", target=f"{CHAT}?%{'25' * 25_000}6dodel=x", headers=())
 
-    said = await asyncio.wait_for(ask(gateway, victims, case), 0.5)
+    response = await asyncio.wait_for(ask(gateway, victims, case), 0.5)
 
-    assert said.code in ("model_in_query", "missing_api_key")
+    assert response.code in ("model_in_query", "missing_api_key")

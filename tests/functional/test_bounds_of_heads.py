@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from callers import Caller, chat_body
-from gateways import GatewayThread, House, Tallies
+from gateways import Backends, GatewayThread, RedisState
 
 from gateway.web.bounded_http import HEAD_S, MAX_FIELDS, MAX_HEAD, BoundedHttp
 
@@ -17,12 +17,12 @@ LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
 
 
 @pytest.fixture(scope="module")
-def short_timeouts(house: House) -> Iterator[GatewayThread]:
+def short_timeouts(backends: Backends) -> Iterator[GatewayThread]:
     """A worker that waits half a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BoundedHttp, "head_s", 0.5)
         patch.setattr(BoundedHttp, "body_idle_s", 0.5)
-        with GatewayThread(house.settings(state_dir=house.folder / "impatient")) as gateway:
+        with GatewayThread(backends.settings(state_dir=backends.folder / "impatient")) as gateway:
             yield gateway
 
 
@@ -98,19 +98,19 @@ def chat(caller: Caller) -> tuple[bytes, bytes]:
 
 
 async def test_a_body_that_stops_coming_is_not_waited_for(
-    short_timeouts: GatewayThread, caller: Caller, tallies: Tallies
+    short_timeouts: GatewayThread, caller: Caller, redis_state: RedisState
 ) -> None:
     head, body = chat(caller)
 
     assert await asyncio.to_thread(say, short_timeouts, head, body[:20]) == b""
-    assert await tallies.open_leases(caller.account_id) == []
+    assert await redis_state.open_leases(caller.account_id) == []
     assert short_timeouts.apps[0].worker.bodies.held_bytes == 0
 
 
 async def test_an_answer_is_waited_for_longer_than_a_request(short_timeouts: GatewayThread, caller: Caller) -> None:
-    said = await caller.at(short_timeouts.url).chat("Hello [tokens=1] [delay=1.5]")
+    response = await caller.at(short_timeouts.url).chat("Hello [tokens=1] [delay=1.5]")
 
-    assert said.status == 200
+    assert response.status == 200
 
 
 async def test_a_body_that_keeps_coming_is_waited_for(short_timeouts: GatewayThread, caller: Caller) -> None:

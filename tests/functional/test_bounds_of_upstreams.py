@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from callers import Caller, new_mark
-from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
+from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UpstreamLog, wait_until
 from recording_upstream import RecordingUpstream
 
 from gateway.domain import breaker
@@ -22,17 +22,17 @@ async def broken() -> AsyncIterator[RecordingUpstream]:
 
 
 @pytest.fixture
-def gateway_of_two(house: House, broken: RecordingUpstream) -> Iterator[GatewayThread]:
+def gateway_of_two(backends: Backends, broken: RecordingUpstream) -> Iterator[GatewayThread]:
     with pytest.MonkeyPatch.context() as patch:
         # Longer than the test: no call looks whether the address serves again.
         patch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
-        with GatewayThread(house.settings(litellm_urls=f"{broken.url},{house.model_server.url}")) as running:
+        with GatewayThread(backends.settings(litellm_urls=f"{broken.url},{backends.model_server.url}")) as running:
             yield running
 
 
 async def test_a_call_that_may_have_been_taken_is_never_sent_twice_and_five_open_the_breaker(
-    gateway_of_two: GatewayThread, broken: RecordingUpstream, caller: Caller, books: Books, ledger: Ledger,
-    tallies: Tallies,
+    gateway_of_two: GatewayThread, broken: RecordingUpstream, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger,
+    redis_state: RedisState,
 ) -> None:  # fmt: skip
     mark = new_mark()
     there = caller.at(gateway_of_two.url)
@@ -42,14 +42,14 @@ async def test_a_call_that_may_have_been_taken_is_never_sent_twice_and_five_open
 
     assert statuses == [502] * 5 + [200] * 15
     assert len(broken.requests) == 5
-    assert len(await books.calls(mark=mark)) == 15
+    assert len(await upstream_log.calls(mark=mark)) == 15
     rows = await ledger.rows(caller.account_id, 20)
     assert [row["ending"] for row in rows] == ["upstream_error"] * 5 + ["completed"] * 15
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_bodies_in_flight_are_bounded_together(
-    caller: Caller, start_gateway: StartGateway, books: Books, ledger: Ledger
+    caller: Caller, start_gateway: StartGateway, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     gateway = start_gateway(max_body_bytes_in_flight=1_000_000)
     there, mark = caller.at(gateway.url), new_mark()
@@ -63,13 +63,13 @@ async def test_bodies_in_flight_are_bounded_together(
         async def is_held(number: int = number) -> bool:
             return budget.held_bytes >= number * 300_000
 
-        await until(is_held, "the body to be there", pause_s=0.005)
+        await wait_until(is_held, "the body to be there", pause_s=0.005)
 
     refused = await there.chats(4, prompt)
 
     assert [(one.status, one.code) for one in refused] == [(503, "overloaded")] * 4
     assert [one.status for one in await asyncio.gather(*held)] == [200] * 3
-    assert len(await books.calls(mark=mark)) == 3
+    assert len(await upstream_log.calls(mark=mark)) == 3
     # Refused before anything was reserved, and given back when the others had ended.
     await ledger.rows(caller.account_id, 3)
     assert budget.held_bytes == 0
@@ -92,7 +92,7 @@ async def test_who_does_not_read_holds_the_upstream_up(caller: Caller, start_gat
                 last = upstream.sent_bytes
                 return is_same
 
-            await until(has_stopped, "the upstream to be held up", pause_s=0.5)
+            await wait_until(has_stopped, "the upstream to be held up", pause_s=0.5)
             # What sockets and buffers on the way hold.
             assert upstream.sent_bytes < total / 2
             assert len(await answer.read()) == total

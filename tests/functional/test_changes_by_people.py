@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from callers import Caller, MakeCaller, Said
+from callers import Caller, MakeCaller, Response
 from factories import ADMIN, PEPPERS, make_team
-from gateways import Tallies, until
+from gateways import RedisState, wait_until
 
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
@@ -15,13 +15,13 @@ from admin_api.operations.people import teams, users
 from gateway.domain.errors import GatewayError
 
 
-async def answers_soon(caller: Caller, is_it: Callable[[Said], bool]) -> None:
+async def answers_soon(caller: Caller, is_it: Callable[[Response], bool]) -> None:
     """The answer comes to be so, and stays so. How soon a gateway hears of a change is tested where it hears."""
 
     async def now_it_is() -> bool:
         return is_it(await caller.chat("Hello [tokens=1]"))
 
-    await until(now_it_is, "another answer")
+    await wait_until(now_it_is, "another answer")
     assert is_it(await caller.chat("Hello [tokens=1]"))
 
 
@@ -32,7 +32,7 @@ async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(m
     assert (await caller.chat()).status == 200
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "suspend", reason="misuse")
-    await answers_soon(caller, lambda said: said.status == 404 and said.code == "model_not_found")
+    await answers_soon(caller, lambda response: response.status == 404 and response.code == "model_not_found")
 
     for attempt in (
         subscriptions.change_subscription(caller.pool, owner, row.id, "cancel"),
@@ -45,15 +45,15 @@ async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(m
     assert (await caller.chat()).status == 404
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "reactivate")
-    await answers_soon(caller, lambda said: said.status == 200)
+    await answers_soon(caller, lambda response: response.status == 200)
 
 
 async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
-    make: MakeCaller, tallies: Tallies
+    make: MakeCaller, redis_state: RedisState
 ) -> None:
     old = await make()
     await old.limit("requests", 4, window="day")
-    await old.unlimit_subscriptions()
+    await old.remove_subscription_limits()
     owner = Actor(name=old.email, role="user", user_id=old.user_id)
     assert (await old.chat()).status == 200
 
@@ -61,14 +61,14 @@ async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
     new = replace(old, key=made.secret)
     assert [(await caller.chat()).status for caller in (new, old, new)] == [200, 200, 200]
     # The fifth of four, with whichever key. Until the fourth is settled it would be told to come back.
-    await tallies.all_settled(old.account_id)
+    await redis_state.wait_until_settled(old.account_id)
     assert [(await caller.chat()).code for caller in (old, new)] == ["insufficient_quota"] * 2
 
     last = replace(old, key=(await changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=0)).secret)
     await old.limit("requests", 100, window="day")
-    await answers_soon(last, lambda said: said.status == 200)
+    await answers_soon(last, lambda response: response.status == 200)
     for ended in (old, new):
-        await answers_soon(ended, lambda said: said.status == 401)
+        await answers_soon(ended, lambda response: response.status == 401)
 
 
 async def test_the_keys_of_who_leaves_or_is_deactivated_stop(make: MakeCaller) -> None:
@@ -82,7 +82,7 @@ async def test_the_keys_of_who_leaves_or_is_deactivated_stop(make: MakeCaller) -
     assert [(await one.chat()).status for one in (caller, in_team)] == [200, 200]
 
     await teams.remove_member(caller.pool, actor, team.name, user=user.email)
-    await answers_soon(in_team, lambda said: said.status == 401)
+    await answers_soon(in_team, lambda response: response.status == 401)
     assert (await caller.chat()).status == 200
     await users.update_user(caller.pool, ADMIN, user.email, status="deactivated")
-    await answers_soon(caller, lambda said: said.status == 403 and said.code == "account_suspended")
+    await answers_soon(caller, lambda response: response.status == 403 and response.code == "account_suspended")

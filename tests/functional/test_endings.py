@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from callers import Caller, MakeCaller, Said, new_mark
-from gateways import Books, Ledger, StartGateway, Tallies, UnhandledErrors, until
+from callers import Caller, MakeCaller, Response, new_mark
+from gateways import Ledger, RedisState, StartGateway, UnhandledErrors, UpstreamLog, wait_until
 from recording_upstream import DONE, RecordingUpstream, event
 
 from deploy.embedded.model_server.names import FAULTS
@@ -37,27 +37,29 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
         yield server
 
 
-async def assert_charged(caller: Caller, row: dict[str, Any], tallies: Tallies, *, is_request: bool = True) -> None:
+async def assert_charged(
+    caller: Caller, row: dict[str, Any], redis_state: RedisState, *, is_request: bool = True
+) -> None:
     """Nothing stays reserved, and the counters hold just what the row says."""
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     scope = f"k{caller.key_id}"
 
     async def used(letter: str) -> int:
-        return (await tallies.counter(caller.account_id, f"{letter}|{scope}|lifetime"))[1]
+        return (await redis_state.counter(caller.account_id, f"{letter}|{scope}|lifetime"))[1]
 
     counted = ("counted_requests", "counted_tokens", "counted_nano_usd")
     assert [await used("R"), await used("T"), await used("C")] == [row[name] for name in counted]
-    assert (await tallies.counter(caller.account_id, f"c|{scope}"))[0] == 0
-    missing = (await tallies.counter(caller.account_id, f"r|{scope}|admin"))[0]
+    assert (await redis_state.counter(caller.account_id, f"c|{scope}"))[0] == 0
+    missing = (await redis_state.counter(caller.account_id, f"r|{scope}|admin"))[0]
     # In 1/60000 units; some has come back meanwhile.
     assert (missing > 0) == is_request
 
 
-def assert_broken_stream(said: Said) -> dict[str, Any]:
+def assert_broken_stream(response: Response) -> dict[str, Any]:
     """The error event it ends with, for there is no `[DONE]`."""
-    assert said.status == 200
-    assert DONE not in said.body
-    error: dict[str, Any] = said.events[-1]["error"]
+    assert response.status == 200
+    assert DONE not in response.body
+    error: dict[str, Any] = response.events[-1]["error"]
     return error
 
 
@@ -66,32 +68,32 @@ def assert_broken_stream(said: Said) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_hang_up_before_the_first_byte_cancels_upstream_and_is_charged_the_whole_estimate(
-    stream: bool, limited: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    stream: bool, limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
 
     async def is_running() -> bool:
-        return bool(await books.calls(mark=mark, ending="running"))
+        return bool(await upstream_log.calls(mark=mark, ending="running"))
 
     call = asyncio.ensure_future(limited.chat(f"Wait [delay=20] [mark={mark}]", stream=stream, max_tokens=50))
-    await until(is_running, "the call at the model server")
+    await wait_until(is_running, "the call at the model server")
     disconnected_at = time.time()
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
 
     row = await ledger.row(limited.account_id)
-    billed = await books.call(mark=mark)
+    billed = await upstream_log.call(mark=mark)
     assert billed["ending"] == "hung_up"
     assert billed["ended_at"] - disconnected_at < CANCELLED_WITHIN_S
     assert (row["ending"], row["status"]) == ("client_disconnected", 499)
     assert (row["estimated"], row["estimated_why"], row["first_byte_ms"]) == (True, "hung_up", None)
     assert (row["completion_tokens"], row["counted_requests"]) == (50, 1)
     assert row["prompt_tokens"] > 5
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_hang_up_within_a_stream_cancels_upstream_and_is_charged_what_passed(
-    limited: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
 
@@ -101,7 +103,7 @@ async def test_a_hang_up_within_a_stream_cancels_upstream_and_is_charged_what_pa
         disconnected_at = time.time()
 
     row = await ledger.row(limited.account_id)
-    billed = await books.call(mark=mark)
+    billed = await upstream_log.call(mark=mark)
     assert billed["ending"] == "hung_up"
     assert billed["ended_at"] - disconnected_at < CANCELLED_WITHIN_S
     assert 19 <= billed["completion_tokens"] < 80
@@ -109,11 +111,11 @@ async def test_a_hang_up_within_a_stream_cancels_upstream_and_is_charged_what_pa
     assert (row["estimated"], row["estimated_why"]) == (True, "hung_up")
     # Of each chunk at least a token; some words are several.
     assert 19 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_hang_up_within_a_whole_answer_is_charged_what_passed(
-    limited: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
 
@@ -121,17 +123,17 @@ async def test_a_hang_up_within_a_whole_answer_is_charged_what_passed(
         await answer.content.readexactly(60)
 
     row = await ledger.row(limited.account_id)
-    assert (await books.call(mark=mark))["ending"] == "hung_up"
+    assert (await upstream_log.call(mark=mark))["ending"] == "hung_up"
     assert (row["ending"], row["estimated_why"]) == ("client_disconnected", "hung_up")
     assert row["completion_tokens"] > 0
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_caller_who_leaves_while_sending_is_no_call(
-    limited: Caller, books: Books, tallies: Tallies, start_gateway: StartGateway
+    limited: Caller, upstream_log: UpstreamLog, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
     gateway = start_gateway()
-    before = await books.count()
+    before = await upstream_log.count()
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {limited.key}\r\n"
     writer.write(head.encode() + b'content-length: 1000\r\n\r\n{"model":"demo-chat"')
@@ -139,14 +141,16 @@ async def test_a_caller_who_leaves_while_sending_is_no_call(
 
     writer.close()
     await writer.wait_closed()
-    await gateway.stopped()
+    await gateway.stop_async()
 
     assert await reader.read() == b""
-    assert await books.count() == before
-    assert await tallies.everything(limited.account_id) == {}
+    assert await upstream_log.count() == before
+    assert await redis_state.everything(limited.account_id) == {}
 
 
-async def test_hang_ups_of_many_at_once_leave_no_slot_taken(caller: Caller, ledger: Ledger, tallies: Tallies) -> None:
+async def test_hang_ups_of_many_at_once_leave_no_slot_taken(
+    caller: Caller, ledger: Ledger, redis_state: RedisState
+) -> None:
     await caller.limit("concurrency", 25)
 
     async def hang_up_after(events: int) -> None:
@@ -158,7 +162,7 @@ async def test_hang_ups_of_many_at_once_leave_no_slot_taken(caller: Caller, ledg
 
     rows = await ledger.rows(caller.account_id, 25)
     assert {row["ending"] for row in rows} == {"client_disconnected"}
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 # --- The upstream refuses ---
@@ -174,23 +178,23 @@ async def test_hang_ups_of_many_at_once_leave_no_slot_taken(caller: Caller, ledg
 ])  # fmt: skip
 async def test_a_refusal_of_the_upstream_is_told_in_our_shape_and_charged_as_a_request_a_minute_only(
     stream: bool, fault: str, status: int, code: str, kind: str, headers: dict[str, str], limited: Caller,
-    ledger: Ledger, tallies: Tallies,
+    ledger: Ledger, redis_state: RedisState,
 ) -> None:  # fmt: skip
-    said = await limited.chat(model=f"fault-{fault}", stream=stream)
+    response = await limited.chat(model=f"fault-{fault}", stream=stream)
 
-    assert (said.status, said.code, said.error["type"]) == (status, code, kind)
-    assert said.headers["content-type"] == "application/json"
-    assert {name: said.headers.get(name) for name in headers} == headers
-    assert said.error["request_id"] == said.request_id
-    assert "<html" not in said.error["message"]
-    assert "API key" not in said.error["message"]
-    assert said.headers["x-ratelimit-limit-requests"] == "6"
+    assert (response.status, response.code, response.error["type"]) == (status, code, kind)
+    assert response.headers["content-type"] == "application/json"
+    assert {name: response.headers.get(name) for name in headers} == headers
+    assert response.error["request_id"] == response.request_id
+    assert "<html" not in response.error["message"]
+    assert "API key" not in response.error["message"]
+    assert response.headers["x-ratelimit-limit-requests"] == "6"
     row = await ledger.row(limited.account_id)
-    assert str(row["request_id"]) == said.request_id
+    assert str(row["request_id"]) == response.request_id
     assert (row["ending"], row["status"], row["error_code"]) == ("refused_upstream", status, code)
     assert (row["counted_requests"], row["counted_tokens"], row["cost_nano_usd"]) == (0, 0, 0)
     assert (row["estimated"], row["prompt_tokens"], row["completion_tokens"]) == (False, 0, 0)
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_refusal_in_another_encoding_or_without_end_is_still_told(
@@ -214,39 +218,44 @@ async def test_a_refusal_in_another_encoding_or_without_end_is_still_told(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_upstream_that_keeps_silent_is_a_timeout_and_is_cancelled(
-    stream: bool, limited: Caller, books: Books, ledger: Ledger, tallies: Tallies, start_gateway: StartGateway
+    stream: bool,
+    limited: Caller,
+    upstream_log: UpstreamLog,
+    ledger: Ledger,
+    redis_state: RedisState,
+    start_gateway: StartGateway,
 ) -> None:
     there = limited.at(start_gateway(first_byte_timeout_s=0.3).url)
     mark = new_mark()
 
-    said = await there.chat(f"Hello? [mark={mark}]", model="fault-hang", stream=stream)
+    response = await there.chat(f"Hello? [mark={mark}]", model="fault-hang", stream=stream)
 
-    assert (said.status, said.code) == (504, "upstream_timeout")
+    assert (response.status, response.code) == (504, "upstream_timeout")
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["status"], row["error_code"]) == ("timeout", 504, "upstream_timeout")
     assert (row["counted_tokens"], row["estimated_why"]) == (0, "cut_off")
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
     async def is_cancelled() -> bool:
-        return not await books.calls(mark=mark, ending="running")
+        return not await upstream_log.calls(mark=mark, ending="running")
 
-    await until(is_cancelled, "the model server to stop", timeout_s=CANCELLED_WITHIN_S)
+    await wait_until(is_cancelled, "the model server to stop", timeout_s=CANCELLED_WITHIN_S)
 
 
 async def test_an_upstream_that_falls_silent_within_a_stream_ends_it_with_an_error_event(
-    limited: Caller, books: Books, ledger: Ledger, tallies: Tallies, start_gateway: StartGateway
+    limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(idle_timeout_s=0.4).url)
 
-    said = await there.chat("Once [tokens=3] [rate=0.2]", stream=True)
+    response = await there.chat("Once [tokens=3] [rate=0.2]", stream=True)
 
-    error = assert_broken_stream(said)
-    assert (error["code"], error["request_id"]) == ("upstream_timeout", said.request_id)
+    error = assert_broken_stream(response)
+    assert (error["code"], error["request_id"]) == ("upstream_timeout", response.request_id)
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["status"], row["error_code"]) == ("timeout", 200, "upstream_timeout")
     assert (row["estimated_why"], row["completion_tokens"] > 0) == ("cut_off", True)
-    await assert_charged(limited, row, tallies)
-    assert (await books.call(call_id=said.request_id))["ending"] == "hung_up"
+    await assert_charged(limited, row, redis_state)
+    assert (await upstream_log.call(call_id=response.request_id))["ending"] == "hung_up"
 
 
 async def test_a_stream_that_is_silent_for_less_than_the_set_time_goes_on(
@@ -254,50 +263,50 @@ async def test_a_stream_that_is_silent_for_less_than_the_set_time_goes_on(
 ) -> None:
     there = limited.at(start_gateway(idle_timeout_s=0.5).url)
 
-    said = await there.chat("Slowly [tokens=5] [rate=4]", stream=True)
+    response = await there.chat("Slowly [tokens=5] [rate=4]", stream=True)
 
-    assert said.events[-1] == "[DONE]"
+    assert response.events[-1] == "[DONE]"
     assert (await ledger.row(limited.account_id))["completion_tokens"] == 5
 
 
 async def test_a_stream_that_is_cut_ends_with_an_error_event_and_is_charged_what_passed(
-    limited: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
-    said = await limited.chat("Cut me [tokens=40] [rate=400]", model="fault-cut", stream=True)
+    response = await limited.chat("Cut me [tokens=40] [rate=400]", model="fault-cut", stream=True)
 
-    assert assert_broken_stream(said)["code"] == "upstream_error"
+    assert assert_broken_stream(response)["code"] == "upstream_error"
     row = await ledger.row(limited.account_id)
-    billed = await books.call(call_id=said.request_id)
+    billed = await upstream_log.call(call_id=response.request_id)
     assert (row["ending"], row["status"], row["error_code"]) == ("upstream_error", 200, "upstream_error")
     assert (row["estimated"], row["estimated_why"]) == (True, "cut_off")
     assert billed["completion_tokens"] <= row["completion_tokens"] < 3 * billed["completion_tokens"]
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_whole_answer_that_is_cut_is_cut_for_the_caller_too(
-    limited: Caller, ledger: Ledger, tallies: Tallies, unhandled_errors: UnhandledErrors
+    limited: Caller, ledger: Ledger, redis_state: RedisState, unhandled_errors: UnhandledErrors
 ) -> None:
     with pytest.raises(aiohttp.ClientPayloadError):
         await limited.chat("Cut me [tokens=40]", model="fault-cut")
 
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["estimated_why"]) == ("upstream_error", "cut_off")
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
     # There is no other way to tell uvicorn that the connection must be closed.
     assert len(unhandled_errors.seen) == 1
     unhandled_errors.seen.clear()
 
 
 async def test_an_error_event_of_the_upstream_passes_as_it_is_and_is_no_success(
-    limited: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
-    said = await limited.chat("Break [tokens=40] [rate=400]", model="fault-error-event", stream=True)
+    response = await limited.chat("Break [tokens=40] [rate=400]", model="fault-error-event", stream=True)
 
-    assert assert_broken_stream(said)["message"] == "The model broke."
+    assert assert_broken_stream(response)["message"] == "The model broke."
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["error_code"], row["estimated_why"]) == ("upstream_error", "upstream_error", "cut_off")
-    assert row["completion_tokens"] >= (await books.call(call_id=said.request_id))["completion_tokens"]
-    await assert_charged(limited, row, tallies)
+    assert row["completion_tokens"] >= (await upstream_log.call(call_id=response.request_id))["completion_tokens"]
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_done_behind_an_error_event_makes_it_no_success(
@@ -326,34 +335,34 @@ async def test_a_stream_that_ends_without_done_is_a_success_if_it_told_its_usage
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_upstream_that_can_not_be_reached_costs_nothing_at_all(
-    stream: bool, limited: Caller, ledger: Ledger, tallies: Tallies, start_gateway: StartGateway
+    stream: bool, limited: Caller, ledger: Ledger, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
-    said = await limited.at(start_gateway(litellm_urls=DEAD).url).chat(stream=stream)
+    response = await limited.at(start_gateway(litellm_urls=DEAD).url).chat(stream=stream)
 
-    assert (said.status, said.code) == (503, "upstream_unavailable")
-    assert int(said.headers["retry-after"]) > 0
+    assert (response.status, response.code) == (503, "upstream_unavailable")
+    assert int(response.headers["retry-after"]) > 0
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["status"], row["estimated"]) == ("unreachable", 503, False)
     assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
-    await assert_charged(limited, row, tallies, is_request=False)
+    await assert_charged(limited, row, redis_state, is_request=False)
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-OpenSSH\r\n\r\n"], ids=repr)
 async def test_an_upstream_that_closes_or_talks_nonsense_is_an_upstream_error(
-    answer: bytes, limited: Caller, upstream: RecordingUpstream, ledger: Ledger, tallies: Tallies,
+    answer: bytes, limited: Caller, upstream: RecordingUpstream, ledger: Ledger, redis_state: RedisState,
     start_gateway: StartGateway,
 ) -> None:  # fmt: skip
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
     upstream.answer_verbatim([answer])
 
-    said = await there.chat()
+    response = await there.chat()
 
-    assert (said.status, said.code) == (502, "upstream_error")
+    assert (response.status, response.code) == (502, "upstream_error")
     # It is not known that the call was not taken, so it is never sent again.
     assert len(upstream.requests) == 1
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["counted_requests"], row["counted_tokens"]) == ("upstream_error", 1, 0)
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_an_answer_that_breaks_before_its_first_byte_is_an_error_with_a_status(
@@ -362,9 +371,9 @@ async def test_an_answer_that_breaks_before_its_first_byte_is_an_error_with_a_st
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
     upstream.stream([], is_whole=False)
 
-    said = await there.chat(stream=True)
+    response = await there.chat(stream=True)
 
-    assert (said.status, said.code) == (502, "upstream_error")
+    assert (response.status, response.code) == (502, "upstream_error")
     assert (await ledger.row(limited.account_id))["ending"] == "upstream_error"
 
 
@@ -382,7 +391,7 @@ async def test_an_answer_that_breaks_before_its_first_byte_is_an_error_with_a_st
 @pytest.mark.parametrize("stream", [False, True])
 async def test_whatever_usage_an_upstream_tells_there_is_a_row_and_nothing_stays_reserved(
     stream: bool, usage: dict[str, Any], limited: Caller, upstream: RecordingUpstream, ledger: Ledger,
-    tallies: Tallies, start_gateway: StartGateway,
+    redis_state: RedisState, start_gateway: StartGateway,
 ) -> None:  # fmt: skip
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
     chunk = {"choices": [{"delta": {"content": "a"}, "message": {"content": "a"}}], "model": "zero \0 byte"}
@@ -391,14 +400,14 @@ async def test_whatever_usage_an_upstream_tells_there_is_a_row_and_nothing_stays
     else:
         upstream.answer(event(**chunk, usage=usage).removeprefix(b"data: "))
 
-    said = await there.chat(stream=stream)
+    response = await there.chat(stream=stream)
 
-    assert said.status == 200
+    assert response.status == 200
     row = await ledger.row(limited.account_id)
     assert row["ending"] == "completed"
     assert 0 < row["counted_tokens"] < 10_000
     assert (row["litellm_cost_nano_usd"] or 0) >= 0
-    await assert_charged(limited, row, tallies)
+    await assert_charged(limited, row, redis_state)
 
 
 async def test_a_slow_reader_slows_the_upstream_down(

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import House, until
+from gateways import Backends, wait_until
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
@@ -103,34 +103,34 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 }
 
 
-async def codes(caller: Caller, house: House, model: str) -> tuple[str | None, str | None]:
+async def codes(caller: Caller, backends: Backends, model: str) -> tuple[str | None, str | None]:
     """(explained, done); None: let in."""
-    async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
+    async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
         reported = await explain.explain_limits(
             caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
         )
-    said = await caller.chat("Hello [tokens=100]", model=model)
-    return (None if reported.allowed else reported.code), (None if said.status == 200 else said.code)
+    response = await caller.chat("Hello [tokens=100]", model=model)
+    return (None if reported.allowed else reported.code), (None if response.status == 200 else response.code)
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_what_is_explained_is_what_is_done(make: MakeCaller, house: House, name: str) -> None:
+async def test_what_is_explained_is_what_is_done(make: MakeCaller, backends: Backends, name: str) -> None:
     arrange, code = CASES[name]
     caller = await make()
 
     await arrange(caller)
 
     async def gateway_has_heard() -> bool:
-        return (await codes(caller, house, "demo-chat"))[1] == code
+        return (await codes(caller, backends, "demo-chat"))[1] == code
 
-    await until(gateway_has_heard, f"{code} from the gateway")
-    assert await codes(caller, house, "demo-chat") == (code, code)
+    await wait_until(gateway_has_heard, f"{code} from the gateway")
+    assert await codes(caller, backends, "demo-chat") == (code, code)
 
 
 @pytest.mark.parametrize("shadow", [False, True])
 @pytest.mark.parametrize("priced", [False, True])
 async def test_a_cost_limit_needs_a_price_that_can_be_charged(
-    make: MakeCaller, house: House, shadow: bool, priced: bool
+    make: MakeCaller, backends: Backends, shadow: bool, priced: bool
 ) -> None:
     """A version of a price may have nothing but a unit that comes only with others: then no call can be charged."""
     model = "demo-unpriced"
@@ -141,48 +141,48 @@ async def test_a_cost_limit_needs_a_price_that_can_be_charged(
     expected = None if shadow else "model_has_no_price"
 
     try:
-        assert await codes(caller, house, model) == (expected, expected)
+        assert await codes(caller, backends, model) == (expected, expected)
     finally:
         await caller.pool.execute(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 
 
-async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, house: House) -> None:
+async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, backends: Backends) -> None:
     caller = await make()
     await caller.limit("requests", 0, window="day")
     await caller.limit("requests", 5, window="day", expires_at=datetime.now(UTC) + SOON)
 
     async def both_refuse() -> bool:
-        return await codes(caller, house, "demo-chat") == ("insufficient_quota", "insufficient_quota")
+        return await codes(caller, backends, "demo-chat") == ("insufficient_quota", "insufficient_quota")
 
-    assert await codes(caller, house, "demo-chat") == (None, None)
-    await until(both_refuse, "the lasting limit again")
+    assert await codes(caller, backends, "demo-chat") == (None, None)
+    await wait_until(both_refuse, "the lasting limit again")
 
 
 @pytest.mark.parametrize("amount", [10**9, MAX_AMOUNT])
 async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
-    make: MakeCaller, house: House, amount: int
+    make: MakeCaller, backends: Backends, amount: int
 ) -> None:
     """A price that somebody mistyped: the whole of it is more than a counter can hold, and than a limit can be."""
     model, prompt = "demo-unpriced", "word " * 40_000
     caller = await make(model)
-    await caller.unlimit_subscriptions()
+    await caller.remove_subscription_limits()
     await caller.limit("cost", amount, window="month")
     await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
     try:
-        async with explain.open_counters(house.valkey.url(), ca_file=None) as counters:
+        async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
             reported = [
                 await explain.explain_limits(
                     caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
                 )
                 for tokens in (10_000, 10**9, explain.MAX_TOKENS)
             ]
-        said = await caller.chat(prompt, model=model)
+        response = await caller.chat(prompt, model=model)
     finally:
         await caller.pool.execute(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 
     assert [one.code for one in reported] == ["request_exceeds_limit"] * 3
-    assert (said.status, said.code) == (400, "request_exceeds_limit")
+    assert (response.status, response.code) == (400, "request_exceeds_limit")

@@ -56,9 +56,9 @@ def through(upstream: RecordingUpstream, start_gateway: StartGateway, caller: Ca
 
 
 async def test_only_headers_on_the_list_reach_the_upstream(through: Caller, upstream: RecordingUpstream) -> None:
-    said = await through.chat(headers=DANGEROUS | PASSED | {"x-api-key": through.key})
+    response = await through.chat(headers=DANGEROUS | PASSED | {"x-api-key": through.key})
 
-    assert said.status == 200
+    assert response.status == 200
     headers = upstream.headers
     assert {name: headers.pop(name) for name in PASSED} == PASSED
     assert headers.pop("host") in upstream.url
@@ -67,7 +67,7 @@ async def test_only_headers_on_the_list_reach_the_upstream(through: Caller, upst
         "content-type": "application/json",
         "accept-encoding": "identity",
         "authorization": "Bearer sk-the-key-of-litellm",
-        "x-litellm-call-id": said.request_id,
+        "x-litellm-call-id": response.request_id,
         "x-litellm-end-user-id": f"account-{through.account_id}",
     }
     assert through.key.encode() not in upstream.requests[-1]
@@ -83,10 +83,10 @@ async def test_the_path_is_constant_and_the_query_stays_here(through: Caller, up
 async def test_our_request_id_is_in_the_answer_the_ledger_and_at_the_upstream(
     through: Caller, upstream: RecordingUpstream, ledger: Ledger
 ) -> None:
-    said = await through.chat(headers={"x-request-id": "chosen-by-the-caller"})
+    response = await through.chat(headers={"x-request-id": "chosen-by-the-caller"})
 
     row = await ledger.row(through.account_id)
-    assert str(row["request_id"]) == said.request_id == upstream.headers["x-litellm-call-id"]
+    assert str(row["request_id"]) == response.request_id == upstream.headers["x-litellm-call-id"]
 
 
 async def test_of_a_key_sent_twice_the_last_is_sent_on_and_only_once(
@@ -125,9 +125,9 @@ async def test_fields_nobody_here_knows_and_metadata_of_clients_pass_as_they_are
         n=2,
     )
 
-    said = await through.chat(body["messages"][0]["content"], **{k: v for k, v in body.items() if k != "messages"})
+    response = await through.chat(body["messages"][0]["content"], **{k: v for k, v in body.items() if k != "messages"})
 
-    assert said.status == 200
+    assert response.status == 200
     assert upstream.body == body
 
 
@@ -149,10 +149,10 @@ async def test_what_the_upstream_tells_of_itself_stays_here(through: Caller, ups
     ]
     upstream.answer(ANSWER, headers=theirs)
 
-    said = await through.chat()
+    response = await through.chat()
 
-    assert said.body == ANSWER
-    assert {name.lower() for name in said.headers} == {
+    assert response.body == ANSWER
+    assert {name.lower() for name in response.headers} == {
         "date",
         "content-type",
         "connection",
@@ -160,8 +160,8 @@ async def test_what_the_upstream_tells_of_itself_stays_here(through: Caller, ups
         "x-request-id",
         *(f"x-ratelimit-{part}-{of}" for part in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
     }
-    assert said.headers["x-ratelimit-limit-tokens"] == "1000000"
-    assert said.request_id != "theirs"
+    assert response.headers["x-ratelimit-limit-tokens"] == "1000000"
+    assert response.request_id != "theirs"
 
 
 async def test_usage_is_put_in_for_a_stream_and_other_options_stay(
@@ -189,9 +189,9 @@ async def test_a_redirect_is_neither_followed_nor_passed_on(
 ) -> None:
     upstream.answer(b"", status="307 Temporary Redirect", headers=[f"location: {upstream.url}/key/generate"])
 
-    said = await through.chat()
+    response = await through.chat()
 
-    assert (said.status, said.code) == (502, "upstream_error")
+    assert (response.status, response.code) == (502, "upstream_error")
     assert len(upstream.requests) == 1
     row = await ledger.row(through.account_id)
     assert (row["ending"], row["status"], row["counted_tokens"]) == ("refused_upstream", 502, 0)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from callers import Caller, MakeCaller
-from gateways import GatewayThread, Ledger, StartGateway, Tallies
+from gateways import GatewayThread, Ledger, RedisState, StartGateway
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording_upstream import RecordingUpstream
@@ -112,11 +112,11 @@ def say(port: int, data: bytes) -> bytes:
 
 @pytest.mark.timeout(1800)
 async def test_nothing_that_can_be_sent_breaks_the_gateway(
-    make: MakeCaller, start_gateway: StartGateway, upstream: RecordingUpstream, ledger: Ledger, tallies: Tallies
+    make: MakeCaller, start_gateway: StartGateway, upstream: RecordingUpstream, ledger: Ledger, redis_state: RedisState
 ) -> None:
     caller: Caller = await make("demo-chat")
     await caller.limit("concurrency", 100)
-    await caller.unlimit_subscriptions()
+    await caller.remove_subscription_limits()
     gateway: GatewayThread = start_gateway(litellm_urls=upstream.url)
     loop = asyncio.get_running_loop()
     seen: dict[int, int] = {}
@@ -136,7 +136,7 @@ async def test_nothing_that_can_be_sent_breaks_the_gateway(
             assert status < 500, answer
 
     await loop.run_in_executor(None, send)
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
     rows = await ledger.rows(caller.account_id, len(upstream.requests))
     assert len(rows) == len(upstream.requests)

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 from callers import Caller, MakeCaller
-from gateways import GatewayThread, House, Ledger, StartGateway, Tallies, until
-from talking import MODEL, talking
+from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, wait_until
+from realtime_sessions import MODEL, open_realtime
 
 from gateway.realtime import session
 
@@ -64,7 +64,7 @@ def head(caller: Caller, *fields: bytes, line: bytes = b"GET /v1/realtime?model=
     ids=lambda value: repr(value)[:40],
 )
 async def test_an_upgrade_that_is_none_is_refused(
-    fields: tuple[bytes, ...], line: bytes, status: int, caller: Caller, gateway: GatewayThread, tallies: Tallies
+    fields: tuple[bytes, ...], line: bytes, status: int, caller: Caller, gateway: GatewayThread, redis_state: RedisState
 ) -> None:
     async with connected(gateway) as (reader, writer):
         writer.write(head(caller, *fields, line=line) if line else head(caller, *fields))
@@ -72,7 +72,7 @@ async def test_an_upgrade_that_is_none_is_refused(
 
     assert int(answer.split(b" ", 2)[1]) == status
     assert b"101 Switching" not in answer
-    assert await tallies.open_leases(caller.account_id) == []
+    assert await redis_state.open_leases(caller.account_id) == []
 
 
 def frame(opcode: int, payload: bytes, *, masked: bool = True, first: int | None = None) -> bytes:
@@ -105,7 +105,7 @@ def frame(opcode: int, payload: bytes, *, masked: bool = True, first: int | None
          "reserved close", "within a message", "a terabyte", "binary"],
 )  # fmt: skip
 async def test_a_frame_that_may_not_be_ends_the_session(
-    sent: bytes, code: int, caller: Caller, gateway: GatewayThread, ledger: Ledger, tallies: Tallies
+    sent: bytes, code: int, caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async with connected(gateway) as (reader, writer):
         writer.write(head(caller))
@@ -118,7 +118,7 @@ async def test_a_frame_that_may_not_be_ends_the_session(
     assert struct.unpack("!H", rest[closed + 2 : closed + 4])[0] == code
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["counted_tokens"]) == ("completed", 0)
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_so_large_a_message_passes_and_a_larger_one_does_not(
@@ -126,12 +126,12 @@ async def test_so_large_a_message_passes_and_a_larger_one_does_not(
 ) -> None:
     caller = (await make(MODEL)).at(start_gateway(max_message_bytes=100_000).url)
 
-    async with talking(caller) as talk:
-        await talk.say("input_audio_buffer.append", audio="A" * 96_000)
-        await talk.ask("Hello [tokens=2]")
-        await talk.say("input_audio_buffer.append", audio="A" * 100_000)
-        await talk.hear_all()
-        assert talk.close_code == 1009
+    async with open_realtime(caller) as realtime:
+        await realtime.send("input_audio_buffer.append", audio="A" * 96_000)
+        await realtime.ask("Hello [tokens=2]")
+        await realtime.send("input_audio_buffer.append", audio="A" * 100_000)
+        await realtime.receive_all()
+        assert realtime.close_code == 1009
 
     assert (await ledger.row(caller.account_id))["ending"] == "completed"
 
@@ -163,10 +163,10 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("short_patience")
 async def test_a_caller_who_reads_nothing_holds_the_model_up_and_is_let_go(
-    house: House, caller: Caller, gateway: GatewayThread, ledger: Ledger, tallies: Tallies
+    backends: Backends, caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
-    said = [{"type": "input_text", "text": "Go on [tokens=200000]"}]
-    item = {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": said}}
+    content = [{"type": "input_text", "text": "Go on [tokens=200000]"}]
+    item = {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     async with connected(gateway) as (reader, writer):
@@ -179,11 +179,11 @@ async def test_a_caller_who_reads_nothing_holds_the_model_up_and_is_let_go(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
     assert row["ending"] == "client_disconnected"
     assert row["completion_tokens"] < 200_000
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_fifty_callers_who_vanish_leave_nothing(
-    caller: Caller, gateway: GatewayThread, ledger: Ledger, tallies: Tallies
+    caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async def vanish(number: int) -> None:
         async with connected(gateway) as (reader, writer):
@@ -196,11 +196,11 @@ async def test_fifty_callers_who_vanish_leave_nothing(
     await asyncio.gather(*map(vanish, range(50)))
 
     assert {row["status"] for row in await ledger.rows(caller.account_id, 50)} == {101}
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_a_chat_that_asks_for_an_upgrade_gets_an_answer_and_no_session(
-    caller: Caller, gateway: GatewayThread, tallies: Tallies
+    caller: Caller, gateway: GatewayThread, redis_state: RedisState
 ) -> None:
     inside = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n"
     line = b"POST /v1/chat/completions HTTP/1.1"
@@ -211,15 +211,15 @@ async def test_a_chat_that_asks_for_an_upgrade_gets_an_answer_and_no_session(
     # The parser takes no body with an upgrade, and nothing that stands in it for a request.
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert await tallies.open_leases(caller.account_id) == []
+    assert await redis_state.open_leases(caller.account_id) == []
 
 
 async def test_an_upgrade_while_the_gateway_has_no_such_model_leaves_the_connection_usable(caller: Caller) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError):
-        async with talking(caller, "model=nothing"):
+        async with open_realtime(caller, "model=nothing"):
             pass
 
     async def is_free() -> bool:
         return (await caller.chat("Hello [tokens=1]")).status == 200
 
-    await until(is_free, "an answer")
+    await wait_until(is_free, "an answer")

@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 import redis.asyncio
 from callers import Caller, make_caller
-from gateways import PEPPERS, Tallies, until
-from talking import MODEL, Talk
+from gateways import PEPPERS, RedisState, wait_until
+from realtime_sessions import MODEL, RealtimeSession
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.valkey import Valkey
@@ -28,7 +28,7 @@ STREAMS = 50
 # A lease lasts 60 s, and reapers make a round each 10 s.
 REAPED_WITHIN_S = 75.0
 
-House = Any
+Backends = Any
 StartGateway = Callable[..., Any]
 
 
@@ -39,14 +39,14 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def killed(house: House, valkey: Valkey, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def killed(backends: Backends, valkey: Valkey, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A gateway in a process of its own, and its address."""
     port = free_port()
     env = {
         **os.environ,
-        "LITEMAAS_DATABASE_URL": house.database.app_url,
+        "LITEMAAS_DATABASE_URL": backends.database.app_url,
         "LITEMAAS_REDIS_URL": valkey.url(),
-        "LITEMAAS_LITELLM_URLS": house.model_server.url,
+        "LITEMAAS_LITELLM_URLS": backends.model_server.url,
         "LITEMAAS_LITELLM_API_KEY": "sk-x",
         "LITEMAAS_KEY_PEPPERS": PEPPERS,
         "LITEMAAS_STATE_DIR": str(tmp_path / "killed"),
@@ -61,7 +61,7 @@ def killed(house: House, valkey: Valkey, tmp_path: Path) -> Iterator[tuple[subpr
 
 @pytest.mark.timeout(240)
 async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_the_estimates(
-    house: House,
+    backends: Backends,
     pool: Pool,
     valkey: Valkey,
     killed: tuple[subprocess.Popen[bytes], str],
@@ -70,26 +70,26 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     tmp_path: Path,
 ) -> None:
     process, url = killed
-    await until(lambda: _is_ready(http, url), "the gateway", timeout_s=30)
+    await wait_until(lambda: _is_ready(http, url), "the gateway", timeout_s=30)
     caller = await make_caller(pool, url, http, ("demo-chat",))
     await caller.limit("concurrency", STREAMS)
     await caller.limit("requests", 1000, window="day")
 
     talker = await make_caller(pool, url, http, (MODEL,))
-    talk, usage = await _begin_to_talk(talker)
+    session, usage = await _begin_to_talk(talker)
 
     # Ten calls end while neither Redis nor the ledger takes anything: they are in the journal only.
     streams = [asyncio.create_task(_stream(caller, "[tokens=4000] [rate=5]")) for _ in range(STREAMS - 10)]
     ending = [asyncio.create_task(_stream(caller, "[tokens=10] [rate=5]")) for _ in range(10)]
     async with redis.asyncio.from_url(valkey.url()) as client:
-        tallies = Tallies(client)
-        await until(lambda: _has_leases(tallies, caller, STREAMS), "all streams to be open")
-        ledger_lock = await asyncpg.connect(house.database.owner_url)
+        redis_state = RedisState(client)
+        await wait_until(lambda: _has_leases(redis_state, caller, STREAMS), "all streams to be open")
+        ledger_lock = await asyncpg.connect(backends.database.owner_url)
         await ledger_lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
         await client.client_pause(4000)
         assert set(await asyncio.gather(*ending)) == {"whole"}
         await asyncio.sleep(0.2)
-        assert not talk.socket.closed
+        assert not session.socket.closed
         process.send_signal(signal.SIGKILL)
         process.wait()
         await asyncio.gather(*streams)
@@ -97,24 +97,26 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
         shutil.move(journal, tmp_path / "found later")
         await ledger_lock.close()
         await client.ping()
-        assert len(await tallies.open_leases(caller.account_id)) == STREAMS
+        assert len(await redis_state.open_leases(caller.account_id)) == STREAMS
 
         state_dir = tmp_path / "survivor"
         start_gateway(redis_url=valkey.url(), state_dir=state_dir)
-        await until(lambda: _has_leases(tallies, caller, 0), "the slots", timeout_s=REAPED_WITHIN_S, pause_s=0.5)
-        assert (await tallies.counter(caller.account_id, f"c|k{caller.key_id}"))[0] == 0
-        await until(lambda: _has_rows(pool, caller, STREAMS, 0), "the estimates")
-        await _assert_reaped_as_charged(usage, talker, pool, tallies)
+        await wait_until(
+            lambda: _has_leases(redis_state, caller, 0), "the slots", timeout_s=REAPED_WITHIN_S, pause_s=0.5
+        )
+        assert (await redis_state.counter(caller.account_id, f"c|k{caller.key_id}"))[0] == 0
+        await wait_until(lambda: _has_rows(pool, caller, STREAMS, 0), "the estimates")
+        await _assert_reaped_as_charged(usage, talker, pool, redis_state)
         day = f"R|k{caller.key_id}|day"
         tokens = f"T|s{await _subscription(pool, caller)}|month"
-        assert (await tallies.counter(caller.account_id, day))[1:3] == [STREAMS, 0]
-        estimated = (await tallies.counter(caller.account_id, tokens))[1]
+        assert (await redis_state.counter(caller.account_id, day))[1:3] == [STREAMS, 0]
+        estimated = (await redis_state.counter(caller.account_id, tokens))[1]
         assert estimated == await _sum_tokens(pool, caller)
 
         for found in (tmp_path / "found later").iterdir():
             shutil.move(found, state_dir / "journal" / found.name)
-        await until(lambda: _has_rows(pool, caller, STREAMS - 10, 10), "the journal", timeout_s=15)
-        await until(lambda: _counts(tallies, pool, caller, tokens), "the counters to follow")
+        await wait_until(lambda: _has_rows(pool, caller, STREAMS - 10, 10), "the journal", timeout_s=15)
+        await wait_until(lambda: _counts(redis_state, pool, caller, tokens), "the counters to follow")
 
     rows = await pool.fetch("SELECT ending, estimated_why FROM usage_logs WHERE account_id = $1", caller.account_id)
     assert Counter(map(tuple, rows)) == {("upstream_error", "reaped"): STREAMS - 10, ("completed", None): 10}
@@ -123,21 +125,23 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     assert await _sum_tokens(pool, caller) == await _sum_tokens(pool, caller, table="usage_days")
 
 
-async def _begin_to_talk(caller: Caller) -> tuple[Talk, dict[str, Any]]:
+async def _begin_to_talk(caller: Caller) -> tuple[RealtimeSession, dict[str, Any]]:
     """A session that has used much, and is within a response; it lasts as long as it is held. The usage it was told."""
     socket = await caller.http.ws_connect(f"{caller.url}/v1/realtime?model={MODEL}", headers=caller.authorization)
-    talk = Talk(socket)
-    usage: dict[str, Any] = (await talk.ask("Hello [tokens=3000]"))["response"]["usage"]
-    await talk.write("Go on [tokens=4000] [rate=5]")
-    await talk.say("response.create")
-    await talk.hear_until("response.output_text.delta")
-    return talk, usage
+    session = RealtimeSession(socket)
+    usage: dict[str, Any] = (await session.ask("Hello [tokens=3000]"))["response"]["usage"]
+    await session.send_text("Go on [tokens=4000] [rate=5]")
+    await session.send("response.create")
+    await session.receive_until("response.output_text.delta")
+    return session, usage
 
 
-async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, tallies: Tallies) -> None:
+async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, redis_state: RedisState) -> None:
     """What was told before the gateway died, and the estimate of the response that was under way: as much again."""
-    await until(lambda: _has_leases(tallies, caller, 0), "the session's slot", timeout_s=REAPED_WITHIN_S, pause_s=0.5)
-    await until(lambda: _has_rows(pool, caller, 1, 0), "the session's row")
+    await wait_until(
+        lambda: _has_leases(redis_state, caller, 0), "the session's slot", timeout_s=REAPED_WITHIN_S, pause_s=0.5
+    )
+    await wait_until(lambda: _has_rows(pool, caller, 1, 0), "the session's row")
     row = await pool.fetchrow("SELECT * FROM usage_logs WHERE account_id = $1", caller.account_id)
     assert row is not None
     assert (row["endpoint"], row["ending"], row["estimated_why"]) == ("realtime", "upstream_error", "reaped")
@@ -164,8 +168,8 @@ async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def _has_leases(tallies: Tallies, caller: Caller, count: int) -> bool:
-    return len(await tallies.open_leases(caller.account_id)) == count
+async def _has_leases(redis_state: RedisState, caller: Caller, count: int) -> bool:
+    return len(await redis_state.open_leases(caller.account_id)) == count
 
 
 async def _has_rows(pool: Pool, caller: Caller, reaped: int, real: int) -> bool:
@@ -188,5 +192,5 @@ async def _sum_tokens(pool: Pool, caller: Caller, table: str = "usage_logs") -> 
     return total
 
 
-async def _counts(tallies: Tallies, pool: Pool, caller: Caller, field: str) -> bool:
-    return (await tallies.counter(caller.account_id, field))[1] == await _sum_tokens(pool, caller)
+async def _counts(redis_state: RedisState, pool: Pool, caller: Caller, field: str) -> bool:
+    return (await redis_state.counter(caller.account_id, field))[1] == await _sum_tokens(pool, caller)

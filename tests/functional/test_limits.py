@@ -5,20 +5,20 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from callers import Caller, MakeCaller, Said, new_mark
+from callers import Caller, MakeCaller, Response, new_mark
 from factories import ADMIN, make_model
-from gateways import Books, GatewayThread, Ledger, Tallies, until
+from gateways import GatewayThread, Ledger, RedisState, UpstreamLog, wait_until
 
 from admin_api.operations import subscriptions
 from gateway.storage.counters.layout import read_lease
 
 
-def statuses(answers: list[Said]) -> Counter[int]:
-    return Counter(said.status for said in answers)
+def statuses(answers: list[Response]) -> Counter[int]:
+    return Counter(response.status for response in answers)
 
 
 async def test_twenty_calls_at_once_on_five_a_minute_admit_five(
-    caller: Caller, books: Books, ledger: Ledger, tallies: Tallies
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("rpm", 5)
     mark = new_mark()
@@ -26,29 +26,29 @@ async def test_twenty_calls_at_once_on_five_a_minute_admit_five(
     answers = await caller.chats(20, f"Hello [mark={mark}]")
 
     assert statuses(answers) == {200: 5, 429: 15}
-    for said in answers:
-        if said.status == 429:
-            assert said.code == "rate_limit_exceeded"
+    for response in answers:
+        if response.status == 429:
+            assert response.code == "rate_limit_exceeded"
             # One comes back each 12 s; each is given a turn of its own.
-            assert 1 <= int(said.headers["retry-after"]) <= 75
-            assert float(said.headers["retry-after-ms"]) <= 1000 * int(said.headers["retry-after"])
-    assert len(await books.calls(mark=mark)) == 5
+            assert 1 <= int(response.headers["retry-after"]) <= 75
+            assert float(response.headers["retry-after-ms"]) <= 1000 * int(response.headers["retry-after"])
+    assert len(await upstream_log.calls(mark=mark)) == 5
     # Refused calls leave no row.
     assert len(await ledger.rows(caller.account_id, 5)) == 5
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_three_at_a_time_admit_three_and_the_next_when_they_have_ended(
-    caller: Caller, ledger: Ledger, tallies: Tallies
+    caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("concurrency", 3)
 
     answers = await caller.chats(12, "Wait [delay=1]")
 
     assert statuses(answers) == {200: 3, 429: 9}
-    refused = next(said for said in answers if said.status == 429)
+    refused = next(response for response in answers if response.status == 429)
     assert (refused.code, refused.headers["retry-after"]) == ("rate_limit_exceeded", "1")
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     assert statuses(await caller.chats(3)) == {200: 3}
     await ledger.rows(caller.account_id, 6)
 
@@ -63,7 +63,7 @@ async def test_one_call_after_another_never_meets_the_slot_of_the_one_before(str
 
 
 async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
-    caller: Caller, ledger: Ledger, tallies: Tallies
+    caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     limit = 600
     await caller.limit("tpm", limit)
@@ -72,7 +72,7 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
 
     async def watch() -> None:
         while not is_over.is_set():
-            for name, value in (await tallies.everything(caller.account_id)).items():
+            for name, value in (await redis_state.everything(caller.account_id)).items():
                 if name[:2] == b"l|":
                     lease = read_lease(name[2:], value)
                     reserved[name[2:].decode()] = lease.prompt_tokens + lease.completion_tokens
@@ -85,7 +85,7 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
     is_over.set()
     await watching
 
-    admitted = [said for said in answers if said.status == 200]
+    admitted = [response for response in answers if response.status == 200]
     rows = await ledger.rows(caller.account_id, len(admitted))
     used = {row["request_id"].hex: row["counted_tokens"] for row in rows}
     assert 1 <= len(admitted) < 30
@@ -101,17 +101,19 @@ async def test_reserving_the_maximum_never_overspends(caller: Caller, ledger: Le
 
     answers = await caller.chats(30, "Talk [tokens=100] [delay=0.3]", max_tokens=100)
 
-    admitted = [said for said in answers if said.status == 200]
+    admitted = [response for response in answers if response.status == 200]
     rows = await ledger.rows(caller.account_id, len(admitted))
     assert 1 <= len(admitted) < 30
     assert sum(row["counted_tokens"] for row in rows) <= 1500
 
 
-async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(caller: Caller, tallies: Tallies) -> None:
+async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(
+    caller: Caller, redis_state: RedisState
+) -> None:
     await caller.limit("requests", 7, window="day")
 
     first = await caller.chats(25, "Hello [delay=0.3]")
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     second = await caller.chat()
 
     assert statuses(first) == {200: 7, 429: 18}
@@ -151,34 +153,34 @@ async def test_what_the_upstream_refuses_is_given_back_to_windows(caller: Caller
     ("cost", 10, {"window": "lifetime"}, "request_exceeds_limit", 400),
 ])  # fmt: skip
 async def test_a_limit_that_lets_nothing_through_says_so(
-    kind: str, amount: int, about: dict[str, Any], code: str, status: int, caller: Caller, books: Books,
-    tallies: Tallies,
+    kind: str, amount: int, about: dict[str, Any], code: str, status: int, caller: Caller, upstream_log: UpstreamLog,
+    redis_state: RedisState,
 ) -> None:  # fmt: skip
     await caller.limit(kind, amount, **about)
-    before = await books.count()
+    before = await upstream_log.count()
 
-    said = await caller.chat("A prompt of some length, so that it needs more than five tokens.")
+    response = await caller.chat("A prompt of some length, so that it needs more than five tokens.")
 
-    assert (said.code, said.status) == (code, status)
-    assert said.error["limit"]["kind"] == kind
-    assert await books.count() == before
-    assert await tallies.open_leases(caller.account_id) == []
+    assert (response.code, response.status) == (code, status)
+    assert response.error["limit"]["kind"] == kind
+    assert await upstream_log.count() == before
+    assert await redis_state.open_leases(caller.account_id) == []
 
 
-async def test_a_refusal_at_one_level_takes_nothing_from_any_other(caller: Caller, tallies: Tallies) -> None:
+async def test_a_refusal_at_one_level_takes_nothing_from_any_other(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 100)
     await caller.limit("concurrency", 100)
     await caller.limit("cost", 10**12, window="day")
     await caller.limit("requests", 1, window="day", level="user", target=str(caller.user_id))
     assert (await caller.chat()).status == 200
-    await tallies.all_settled(caller.account_id)
-    before = await tallies.everything(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
+    before = await redis_state.everything(caller.account_id)
 
     answers = await caller.chats(5)
 
     assert statuses(answers) == {429: 5}
     assert answers[0].error["limit"]["level"] == "user"
-    assert await tallies.everything(caller.account_id) == before
+    assert await redis_state.everything(caller.account_id) == before
 
 
 async def test_a_shadow_limit_refuses_nobody_and_is_counted(caller: Caller, gateway: GatewayThread) -> None:
@@ -195,15 +197,17 @@ async def test_a_shadow_limit_refuses_nobody_and_is_counted(caller: Caller, gate
     assert 'litemaas_shadow_refusals_total{kind="rpm",level="key"}' in metrics
 
 
-async def test_a_cost_limit_and_a_model_without_a_price_do_not_go_together(make: MakeCaller, books: Books) -> None:
+async def test_a_cost_limit_and_a_model_without_a_price_do_not_go_together(
+    make: MakeCaller, upstream_log: UpstreamLog
+) -> None:
     caller = await make("demo-unpriced", "demo-chat")
     await caller.limit("cost", 10**9, window="day")
-    before = await books.count()
+    before = await upstream_log.count()
 
-    said = await caller.chat(model="demo-unpriced")
+    response = await caller.chat(model="demo-unpriced")
 
-    assert (said.status, said.code, said.error["param"]) == (403, "model_has_no_price", "model")
-    assert await books.count() == before
+    assert (response.status, response.code, response.error["param"]) == (403, "model_has_no_price", "model")
+    assert await upstream_log.count() == before
     assert (await caller.chat()).status == 200
 
 
@@ -212,9 +216,9 @@ async def test_headers_tell_the_limit_with_least_remaining(caller: Caller) -> No
     await caller.limit("requests", 10, window="day")
     await caller.limit("tpm", 6000)
 
-    said = await caller.chat("[tokens=1]", max_tokens=1)
+    response = await caller.chat("[tokens=1]", max_tokens=1)
 
-    headers = {name: value for name, value in said.headers.items() if name.startswith("x-ratelimit-")}
+    headers = {name: value for name, value in response.headers.items() if name.startswith("x-ratelimit-")}
     assert headers["x-ratelimit-limit-requests"] == "10"
     assert headers["x-ratelimit-remaining-requests"] == "9"
     assert headers["x-ratelimit-reset-requests"].endswith("s")
@@ -229,7 +233,7 @@ async def test_refusals_and_errors_of_the_upstream_carry_the_headers_too(make: M
     error, refused = await caller.chat(model="fault-400"), await caller.chat()
 
     assert (error.status, refused.status) == (400, 429)
-    assert [said.headers["x-ratelimit-limit-requests"] for said in (error, refused)] == ["1", "1"]
+    assert [response.headers["x-ratelimit-limit-requests"] for response in (error, refused)] == ["1", "1"]
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
 
 
@@ -253,7 +257,7 @@ async def test_a_changed_limit_holds_for_the_next_call(caller: Caller) -> None:
     async def is_let_in() -> bool:
         return (await caller.chat()).status == 200
 
-    assert await until(is_let_in, "the higher limit") < 1
+    assert await wait_until(is_let_in, "the higher limit") < 1
 
 
 # --- What the gateway answers itself ---
@@ -280,16 +284,16 @@ async def test_models_are_those_the_key_may_call(make: MakeCaller) -> None:
 async def test_a_model_with_a_slash_in_its_name_is_shown(path: str, make: MakeCaller) -> None:
     caller = await make("vendor/demo-chat")
 
-    said = await caller.get(path)
+    response = await caller.get(path)
 
-    assert (said.status, said.json["id"]) == (200, "vendor/demo-chat")
+    assert (response.status, response.json["id"]) == (200, "vendor/demo-chat")
 
 
 @pytest.mark.parametrize("name", ["demo-chat-large", "nobody", "demo-chat/", "Demo-chat"])
 async def test_a_model_the_key_may_not_call_does_not_exist(name: str, caller: Caller) -> None:
-    said = await caller.get(f"/v1/models/{name}")
+    response = await caller.get(f"/v1/models/{name}")
 
-    assert (said.status, said.code) == (404, "model_not_found")
+    assert (response.status, response.code) == (404, "model_not_found")
 
 
 async def test_a_subscription_that_is_over_is_neither_listed_nor_served(caller: Caller, pool: Any) -> None:
@@ -297,9 +301,13 @@ async def test_a_subscription_that_is_over_is_neither_listed_nor_served(caller: 
         "UPDATE subscriptions SET expires_at = now() - interval '1 s' WHERE account_id = $1", caller.account_id
     )
 
-    said, shown, listed = await caller.chat(), await caller.get("/v1/models/demo-chat"), await caller.get("/v1/models")
+    response, shown, listed = (
+        await caller.chat(),
+        await caller.get("/v1/models/demo-chat"),
+        await caller.get("/v1/models"),
+    )
 
-    assert (said.status, said.code) == (404, "model_not_found")
+    assert (response.status, response.code) == (404, "model_not_found")
     assert shown.status == 404
     assert listed.json["data"] == []
 
@@ -310,18 +318,18 @@ async def test_a_key_without_models_has_no_access(caller: Caller, pool: Any) -> 
         "cancel",
     )  # fmt: skip
 
-    said, listed = await caller.chat(), await caller.get("/v1/models")
+    response, listed = await caller.chat(), await caller.get("/v1/models")
 
-    assert (said.status, said.code) == (404, "model_not_found")
+    assert (response.status, response.code) == (404, "model_not_found")
     assert listed.json == {"object": "list", "data": []}
 
 
-async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, tallies: Tallies) -> None:
+async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 60)
     await caller.limit("concurrency", 5)
     await caller.limit("tokens", 100_000, window="day")
     await caller.chat("Hello [tokens=10]")
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
     async with caller.open_chat("Wait [tokens=50] [rate=20]", stream=True, max_tokens=50) as answer:
         await answer.content.readuntil(b"\n\n")
@@ -341,16 +349,16 @@ async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, 
     assert listed["requestsmonth"]["models"] == ["demo-chat"]
 
 
-async def test_looking_at_limits_takes_nothing(caller: Caller, tallies: Tallies) -> None:
+async def test_looking_at_limits_takes_nothing(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 2)
     await caller.chat()
-    await tallies.all_settled(caller.account_id)
-    before = await tallies.everything(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
+    before = await redis_state.everything(caller.account_id)
 
     for _ in range(5):
         assert (await caller.get("/v1/limits")).status == 200
 
-    assert await tallies.everything(caller.account_id) == before
+    assert await redis_state.everything(caller.account_id) == before
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/demo-chat", "/v1/limits", "/limits"])
@@ -373,7 +381,7 @@ async def test_a_model_added_to_the_catalogue_is_nobodys_until_he_subscribes(cal
     ("/v1/audio/speech", "demo-speech", "input", 120_000),
 ])  # fmt: skip
 async def test_media_that_are_priced_by_tokens_do_not_overspend_a_budget_together(
-    path: str, model: str, field: str, one_nano_usd: int, make: MakeCaller, books: Books
+    path: str, model: str, field: str, one_nano_usd: int, make: MakeCaller, upstream_log: UpstreamLog
 ) -> None:
     caller = await make(model)
     await caller.limit("cost", 3 * one_nano_usd, window="lifetime")
@@ -387,4 +395,4 @@ async def test_media_that_are_priced_by_tokens_do_not_overspend_a_budget_togethe
     statuses = await asyncio.gather(*(ask() for _ in range(8)))
 
     assert sorted(statuses) == [200] * 3 + [429] * 5
-    assert len(await books.calls(mark=path)) == 3
+    assert len(await upstream_log.calls(mark=path)) == 3

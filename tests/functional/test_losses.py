@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import redis.asyncio
 from callers import Caller, make_caller
-from gateways import GatewayThread, Ledger, Tallies, until
+from gateways import GatewayThread, Ledger, RedisState, wait_until
 from msgspec.structs import replace
 from usage_rows import write_rows
 
@@ -67,9 +67,9 @@ class Load:
 
     async def _call(self, caller: Caller) -> None:
         while self._is_on:
-            said = await caller.chat("Hello [tokens=3]")
-            self.answers[said.status, "" if said.status == 200 else said.code] += 1
-            if said.status != 200:
+            response = await caller.chat("Hello [tokens=3]")
+            self.answers[response.status, "" if response.status == 200 else response.code] += 1
+            if response.status != 200:
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> Counter[tuple[int, str]]:
@@ -83,7 +83,7 @@ async def ledger_has(pool: Pool, caller: Caller, rows: int) -> None:
         sql = "SELECT count(*) FROM usage_logs WHERE account_id = $1"
         return bool(await pool.fetchval(sql, caller.account_id) == rows)
 
-    await until(is_there, f"{rows} rows")
+    await wait_until(is_there, f"{rows} rows")
 
 
 async def drifts(pool: Pool, valkey: Valkey, caller: Caller) -> list[Drift]:
@@ -129,7 +129,7 @@ async def test_a_restart_under_load_only_says_503_while_it_lasts(
     await asyncio.sleep(0.5)
     await asyncio.to_thread(valkey.start)
     for gateway in gateways:
-        await until(partial(is_open, caller.at(gateway.url)), "calls to pass again")
+        await wait_until(partial(is_open, caller.at(gateway.url)), "calls to pass again")
     await asyncio.sleep(0.7)
     before = Counter(load.answers)
     await asyncio.sleep(0.3)
@@ -155,8 +155,8 @@ async def test_an_old_snapshot_does_not_give_back_what_was_used(
     await asyncio.to_thread(valkey.stop)
     await asyncio.to_thread(valkey.start)
     for gateway in gateways:
-        await until(partial(_is_reachable, caller.at(gateway.url)), "Redis to be met again")
-    after = [said.status for said in await caller.chats(30, "Hello [tokens=1]")]
+        await wait_until(partial(_is_reachable, caller.at(gateway.url)), "Redis to be met again")
+    after = [response.status for response in await caller.chats(30, "Hello [tokens=1]")]
 
     assert after.count(200) == 10
     assert after.count(429) == 20
@@ -204,7 +204,7 @@ async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, 
     await seeder.seed(again, plan, every)
 
     async with redis.asyncio.from_url(valkey.url()) as client:
-        own = Tallies(client)
+        own = RedisState(client)
         assert (await own.counter(record.account_id, f"R|k{caller.key_id}|month"))[1:3] == [1, 1]
         assert (await own.counter(record.account_id, f"c|k{caller.key_id}"))[0] == 1
     # The settlement that had waited changes nothing any more.
@@ -213,7 +213,7 @@ async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, 
 
 
 async def test_drift_is_found_said_and_mended(
-    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, tallies: Tallies
+    caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, redis_state: RedisState
 ) -> None:
     await caller.limit("requests", 1000, window="month")
     for _ in range(5):
@@ -221,8 +221,8 @@ async def test_drift_is_found_said_and_mended(
     await ledger_has(pool, caller, 5)
     _, end = window_ms("month", "UTC", int(datetime.now(UTC).timestamp() * 1000))
     async with redis.asyncio.from_url(valkey.url()) as client:
-        own = Tallies(client)
-        await own.all_settled(caller.account_id)
+        own = RedisState(client)
+        await own.wait_until_settled(caller.account_id)
         field = f"R|k{caller.key_id}|month"
         ends, used, reserved, epoch = await own.counter(caller.account_id, field)
         assert (ends, used, reserved) == (end, 5, 0)
@@ -234,7 +234,7 @@ async def test_drift_is_found_said_and_mended(
         )
         await asyncio.sleep(0.3)
         await caller.chat("Hello [tokens=1]")
-        await own.all_settled(caller.account_id)
+        await own.wait_until_settled(caller.account_id)
 
         assert [(d.field, d.counted, d.ledger) for d in found] == [(field, 3, 5)]
         assert (await own.counter(caller.account_id, field))[1] == 6
@@ -256,7 +256,7 @@ async def test_rows_on_their_way_are_no_drift_and_drift_is_found_under_load(
     await asyncio.sleep(0.5)
     by_load = [await found() for _ in range(3)]
     async with redis.asyncio.from_url(valkey.url()) as client:
-        own = Tallies(client)
+        own = RedisState(client)
         ends, used, reserved, epoch = await own.counter(caller.account_id, field)
         await client.hset(HASH_NAME % caller.account_id, field, pack_numbers(ends, used + 100_000, reserved, epoch))
         by_hand = await found()

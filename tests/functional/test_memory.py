@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from callers import CHAT, Caller, chat_body
-from gateways import House, Tallies, until
+from gateways import Backends, RedisState, wait_until
 from recording_upstream import RecordingUpstream
 from workers import Workers
 
@@ -32,9 +32,9 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
 
 
 @pytest.fixture
-async def workers(house: House, upstream: RecordingUpstream, tmp_path: Path) -> AsyncIterator[Workers]:
+async def workers(backends: Backends, upstream: RecordingUpstream, tmp_path: Path) -> AsyncIterator[Workers]:
     changes = {"LITEMAAS_STATE_DIR": str(tmp_path / "state"), "LITEMAAS_LITELLM_URLS": upstream.url}
-    running = Workers(house, tmp_path, **changes)
+    running = Workers(backends, tmp_path, **changes)
     await running.start()
     yield running
     await asyncio.to_thread(running.program.stop)
@@ -81,13 +81,13 @@ EVENTS = 40_000
 
 @pytest.mark.timeout(300)
 async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memory(
-    caller: Caller, workers: Workers, upstream: RecordingUpstream, tallies: Tallies
+    caller: Caller, workers: Workers, upstream: RecordingUpstream, redis_state: RedisState
 ) -> None:
     """Two hundred callers who read nothing of a stream of 17 MB each."""
     event = b"data: " + json.dumps({"choices": [{"delta": {"content": "x" * 400}}]}).encode() + b"\n\n"
     upstream.stream([event * 10] * (EVENTS // 10), pause_s=0)
     assert len(event) * EVENTS > 15 * MIB
-    await caller.unlimit_subscriptions()
+    await caller.remove_subscription_limits()
     await caller.limit("concurrency", 2 * SLOW_READERS)
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {caller.key}\r\n"
     body = json.dumps(chat_body(stream=True)).encode()
@@ -102,7 +102,7 @@ async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memor
         async def all_are_open() -> bool:
             return len(upstream.requests) == SLOW_READERS + 20
 
-        await until(all_are_open, "all streams to be open", timeout_s=170)
+        await wait_until(all_are_open, "all streams to be open", timeout_s=170)
         await asyncio.sleep(2)
         grown = peak_bytes(workers) - before
     finally:
@@ -111,7 +111,7 @@ async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memor
 
     a_reader = grown / SLOW_READERS
     assert a_reader < MIB / 2, f"{a_reader:,.0f} bytes for each reader"
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def _open(sockets: list[socket.socket], count: int, workers: Workers, request: bytes) -> None:

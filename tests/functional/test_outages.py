@@ -11,9 +11,9 @@ import aiohttp
 import asyncpg
 import pytest
 import redis.asyncio
-from callers import Caller, Said, make_caller
+from callers import Caller, Response, make_caller
 from factories import make_model
-from gateways import Books, GatewayThread, House, Ledger, StartGateway, Tallies, until
+from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UpstreamLog, wait_until
 
 from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
@@ -31,8 +31,8 @@ def redis_server(tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="module")
-async def postgres_server(quick_folder: Path) -> AsyncIterator[Postgres]:
-    with Postgres(quick_folder / "outages", durable=False) as server:
+async def postgres_server(memory_folder: Path) -> AsyncIterator[Postgres]:
+    with Postgres(memory_folder / "outages", durable=False) as server:
         owner = await asyncpg.connect(server.url(OWNER))
         await migrate(owner, app_role=APP)
         await owner.close()
@@ -42,8 +42,8 @@ async def postgres_server(quick_folder: Path) -> AsyncIterator[Postgres]:
 
 
 async def ready(caller: Caller) -> tuple[int, dict[str, Any]]:
-    said = await caller.get("/health/ready")
-    return said.status, said.json["parts"]
+    response = await caller.get("/health/ready")
+    return response.status, response.json["parts"]
 
 
 async def is_ready(caller: Caller) -> bool:
@@ -58,7 +58,7 @@ async def assert_lives(caller: Caller) -> None:
 
 
 async def test_without_redis_calls_are_refused_until_it_is_back(
-    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, books: Books
+    caller: Caller, redis_server: Valkey, start_gateway: StartGateway, upstream_log: UpstreamLog
 ) -> None:
     there = caller.at(start_gateway(redis_url=redis_server.url()).url)
     await caller.limit("requests", 3, window="day")
@@ -66,19 +66,19 @@ async def test_without_redis_calls_are_refused_until_it_is_back(
     assert await is_ready(there)
 
     redis_server.stop()
-    before = await books.count()
+    before = await upstream_log.count()
     refused, limits, models = await there.chat(), await there.get("/v1/limits"), await there.get("/v1/models")
 
-    for said in (refused, limits):
-        assert (said.status, said.code) == (503, "limits_unavailable")
-        assert int(said.headers["retry-after"]) >= 1
+    for response in (refused, limits):
+        assert (response.status, response.code) == (503, "limits_unavailable")
+        assert int(response.headers["retry-after"]) >= 1
     assert models.status == 200
-    assert await books.count() == before
+    assert await upstream_log.count() == before
     assert await ready(there) == (503, {"postgres": True, "redis": False, "ledger": True})
     await assert_lives(there)
 
     await asyncio.to_thread(redis_server.start)
-    await until(lambda: is_ready(there), "Redis to be met again")
+    await wait_until(lambda: is_ready(there), "Redis to be met again")
     # What was used before it went is in the ledger, and so in the counters of the new server.
     assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
 
@@ -92,7 +92,7 @@ async def test_counters_made_anew_know_of_calls_that_ended_a_moment_ago(
     for _ in range(4):
         assert [(await there.chat()).status for _ in range(2)] == [200, 200]
         async with redis.asyncio.from_url(redis_server.url()) as client:
-            await Tallies(client).all_settled(caller.account_id)
+            await RedisState(client).wait_until_settled(caller.account_id)
             await client.flushall()
 
     assert (await there.chat()).status == 429
@@ -109,7 +109,7 @@ async def test_without_redis_calls_pass_where_that_is_set_and_are_counted_when_i
     redis_server.stop()
     passed = [await there.chat() for _ in range(3)]
 
-    assert [said.status for said in passed] == [200, 200, 200]
+    assert [response.status for response in passed] == [200, 200, 200]
     assert "x-ratelimit-limit-requests" not in passed[0].headers
     rows = await ledger.rows(caller.account_id, 4)
     assert {row["ending"] for row in rows} == {"completed"}
@@ -117,7 +117,7 @@ async def test_without_redis_calls_pass_where_that_is_set_and_are_counted_when_i
     assert 'litemaas_limits_unavailable_total{outcome="allowed"}' in metrics
 
     await asyncio.to_thread(redis_server.start)
-    await until(lambda: is_ready(there), "Redis to be met again")
+    await wait_until(lambda: is_ready(there), "Redis to be met again")
     assert [(await there.chat()).status for _ in range(2)] == [200, 429]
 
 
@@ -130,7 +130,7 @@ async def test_a_gateway_that_starts_without_redis_waits_for_it(
 
     await asyncio.to_thread(redis_server.start)
 
-    await until(lambda: is_ready(there), "Redis to be met")
+    await wait_until(lambda: is_ready(there), "Redis to be met")
     assert (await there.chat()).status == 200
 
 
@@ -161,9 +161,9 @@ async def test_what_a_redis_that_hangs_takes_too_late_is_given_back(
     os.kill(redis_server.pid, signal.SIGCONT)
 
     assert (refused.status, refused.code) == (503, "limits_unavailable")
-    await until(lambda: is_ready(there), "Redis to be met again")
+    await wait_until(lambda: is_ready(there), "Redis to be met again")
     async with redis.asyncio.from_url(redis_server.url()) as client:
-        await Tallies(client).all_settled(caller.account_id)
+        await RedisState(client).wait_until_settled(caller.account_id)
     assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
     # Nothing was charged for what was never forwarded.
     assert {row["ending"] for row in await ledger.rows(caller.account_id, 3)} == {"completed"}
@@ -176,16 +176,18 @@ async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
     async with redis.asyncio.from_url(redis_server.url()) as client:
         await client.set(HASH_NAME % caller.account_id, "not a hash")
 
-    said = await there.chat()
+    response = await there.chat()
 
-    assert (said.status, said.code) == (503, "limits_unavailable")
+    assert (response.status, response.code) == (503, "limits_unavailable")
 
 
 # --- Postgres ---
 
 
 @pytest.fixture
-async def own_house(postgres_server: Postgres, house: House, redis_server: Valkey, tmp_path: Path) -> dict[str, Any]:
+async def own_backends(
+    postgres_server: Postgres, backends: Backends, redis_server: Valkey, tmp_path: Path
+) -> dict[str, Any]:
     """What a gateway on the module's own Postgres needs."""
     return {
         "database_url": postgres_server.url(),
@@ -200,25 +202,25 @@ async def own_pool(postgres_server: Postgres) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def chat_with(key: str, gateway: GatewayThread, http: aiohttp.ClientSession) -> Said:
+async def chat_with(key: str, gateway: GatewayThread, http: aiohttp.ClientSession) -> Response:
     body = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
     async with http.post(gateway.url + "/v1/chat/completions", json=body, headers={"x-api-key": key}) as answer:
-        return Said(answer.status, answer.headers.copy(), await answer.read())
+        return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
-async def become_known(caller: Caller, gateway: GatewayThread, pool: Pool) -> Said:
+async def become_known(caller: Caller, gateway: GatewayThread, pool: Pool) -> Response:
     """The first call, behind the news of the key's own making: they end what is known of it."""
-    await gateway.has_heard(pool)
+    await gateway.wait_for_changes(pool)
     first = await caller.chat()
     assert first.status == 200
     return first
 
 
 async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
-    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
-    gateway = start_gateway(**own_house)
+    gateway = start_gateway(**own_backends)
     known = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     unseen = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     first = await become_known(known, gateway, own_pool)
@@ -232,29 +234,29 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
         unknown = [await unseen.chat(), await chat_with(new_key(), gateway, http)]
         readiness = await ready(known)
         await assert_lives(known)
-        await until(knows_it, "the gateway to know that Postgres is away")
+        await wait_until(knows_it, "the gateway to know that Postgres is away")
         answers += [await known.chat() for _ in range(5)]
         unknown += [await unseen.chat(), await chat_with(new_key(), gateway, http)]
     finally:
         await asyncio.to_thread(postgres_server.start)
 
-    assert {said.status for said in answers} == {200}
-    for said in unknown:
-        assert (said.status, said.code) == (503, "keys_unavailable")
-        assert int(said.headers["retry-after"]) >= 1
+    assert {response.status for response in answers} == {200}
+    for response in unknown:
+        assert (response.status, response.code) == (503, "keys_unavailable")
+        assert int(response.headers["retry-after"]) >= 1
     assert readiness == (503, {"postgres": False, "redis": True, "ledger": True})
-    await until(lambda: is_ready(known), "Postgres to be met again", timeout_s=20)
+    await wait_until(lambda: is_ready(known), "Postgres to be met again", timeout_s=20)
     rows = await Ledger(own_pool).rows(known.account_id, 26)
-    assert {str(row["request_id"]) for row in rows} == {said.request_id for said in [first, *answers]}
+    assert {str(row["request_id"]) for row in rows} == {response.request_id for response in [first, *answers]}
     assert (await unseen.chat()).status == 200
     assert (await chat_with(new_key(), gateway, http)).code == "invalid_api_key"
 
 
 async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
-    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
-    gateway = start_gateway(**own_house)
+    gateway = start_gateway(**own_backends)
     caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     assert (await caller.chat()).status == 200
 
@@ -268,31 +270,31 @@ async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
     async def is_refused() -> bool:
         return (await caller.chat()).status == 401
 
-    assert await until(is_refused, "the revoked key to be refused", timeout_s=5) < 1
+    assert await wait_until(is_refused, "the revoked key to be refused", timeout_s=5) < 1
 
 
 async def test_a_gateway_that_starts_without_postgres_waits_for_it(
-    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
     caller = await make_caller(own_pool, "", http, ["demo-chat"])
     try:
         await asyncio.to_thread(postgres_server.stop)
-        there = caller.at(start_gateway(**own_house).url)
+        there = caller.at(start_gateway(**own_backends).url)
         assert (await there.chat()).code == "keys_unavailable"
         assert (await ready(there))[0] == 503
     finally:
         await asyncio.to_thread(postgres_server.start)
 
-    await until(lambda: is_ready(there), "Postgres to be met", timeout_s=20)
+    await wait_until(lambda: is_ready(there), "Postgres to be met", timeout_s=20)
     assert (await there.chat()).status == 200
 
 
 async def test_a_full_journal_without_postgres_refuses_calls(
-    postgres_server: Postgres, own_house: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
+    postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
-    gateway = start_gateway(**own_house, journal_max_bytes=3000)
+    gateway = start_gateway(**own_backends, journal_max_bytes=3000)
     caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     await become_known(caller, gateway, own_pool)
     try:
@@ -307,13 +309,13 @@ async def test_a_full_journal_without_postgres_refuses_calls(
 
     assert (answers[-1].status, answers[-1].code) == (503, "ledger_unavailable")
     assert readiness[1]["ledger"] is False
-    await until(lambda: is_ready(caller), "Postgres to be met again", timeout_s=20)
+    await wait_until(lambda: is_ready(caller), "Postgres to be met again", timeout_s=20)
     # Nothing of what was answered is missing.
     assert len(await Ledger(own_pool).rows(caller.account_id, len(answers))) == len(answers)
 
 
 async def test_a_folder_that_can_not_be_written_sends_rows_straight_to_postgres(
-    caller: Caller, start_gateway: StartGateway, tmp_path: Path, ledger: Ledger, tallies: Tallies
+    caller: Caller, start_gateway: StartGateway, tmp_path: Path, ledger: Ledger, redis_state: RedisState
 ) -> None:
     in_the_way = tmp_path / "a file"
     in_the_way.write_text("where a folder should be")
@@ -321,6 +323,6 @@ async def test_a_folder_that_can_not_be_written_sends_rows_straight_to_postgres(
 
     answers = await there.chats(3)
 
-    assert [said.status for said in answers] == [200, 200, 200]
+    assert [response.status for response in answers] == [200, 200, 200]
     await ledger.rows(caller.account_id, 3)
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)

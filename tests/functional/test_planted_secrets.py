@@ -14,9 +14,9 @@ import httpx2
 import pytest
 from callers import chat_body
 from factories import ADMIN, make_key, make_subscription, make_token, make_user
-from gateways import House, until
+from gateways import Backends, wait_until
+from notification_servers import WebhookServer
 from pydantic import SecretStr
-from webhook_receivers import HookServer
 
 from admin_api.main import create_app, sender_of
 from admin_api.operations.models.sync import LiteLLM
@@ -60,8 +60,8 @@ class Written:
 
 
 @pytest.fixture
-def programs(house: House, tmp_path: Path) -> list[Program]:
-    environment = house.environment(
+def programs(backends: Backends, tmp_path: Path) -> list[Program]:
+    environment = backends.environment(
         **PLANTED,
         LITEMAAS_LOG_LEVEL="debug",
         LITEMAAS_MAIL_FROM="litemaas@example.com",
@@ -136,7 +136,7 @@ def search_files(folder: Path, written: Written) -> int:
 
 
 async def test_no_secret_is_in_logs_tables_or_answers(
-    house: House, pool: Pool, http: aiohttp.ClientSession, programs: list[Program], tmp_path: Path
+    backends: Backends, pool: Pool, http: aiohttp.ClientSession, programs: list[Program], tmp_path: Path
 ) -> None:
     gateway, admin_api = programs
     try:
@@ -146,7 +146,7 @@ async def test_no_secret_is_in_logs_tables_or_answers(
         token = await make_token(pool, user)
         for program in programs:
             await asyncio.to_thread(program.wait)
-        async with HookServer() as hook:
+        async with WebhookServer() as hook:
             login = {"authorization": f"Bearer {PLANTED['LITEMAAS_ADMIN_TOKEN']}"}
             options = {"url": hook.url, "events": ["limit.threshold_reached"], "user": user.email}
             async with http.post(f"{admin_api.url}/api/v1/webhooks", json=options, headers=login) as made:
@@ -169,13 +169,13 @@ async def test_no_secret_is_in_logs_tables_or_answers(
             async def is_sent() -> bool:
                 return bool(hook.got)
 
-            await until(is_sent, "the alert", timeout_s=30)
+            await wait_until(is_sent, "the alert", timeout_s=30)
             for got in hook.got:
                 written.search("a webhook's message", json.dumps(got.headers) + got.body.decode())
     finally:
         for program in programs:
             program.stop()
-    tables = await search_tables(house.database.owner_url, written)
+    tables = await search_tables(backends.database.owner_url, written)
     logs = search_files(tmp_path, written)
 
     assert written.found == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import GatewayThread, Ledger, StartGateway, Tallies, UnhandledErrors, until
-from talking import MODEL, talking
+from gateways import GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, wait_until
+from realtime_sessions import MODEL, open_realtime
 
 from admin_api.operations.keys import keys
 from admin_api.operations.people import users
@@ -77,23 +77,23 @@ async def test_who_has_no_key_is_refused_before_the_upgrade(
     ],
 )
 async def test_what_is_no_realtime_model_of_the_key_is_refused(
-    query: str, status: int, code: str, caller: Caller, tallies: Tallies
+    query: str, status: int, code: str, caller: Caller, redis_state: RedisState
 ) -> None:
     assert (await refused(caller, query))[:2] == (status, code)
-    assert await tallies.open_leases(caller.account_id) == []
+    assert await redis_state.open_leases(caller.account_id) == []
 
 
-async def test_limits_refuse_as_on_every_route(caller: Caller, tallies: Tallies) -> None:
+async def test_limits_refuse_as_on_every_route(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 1)
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
 
     status, code, headers = await refused(caller)
 
     assert (status, code) == (429, "rate_limit_exceeded")
     assert int(headers["retry-after"]) > 0
     assert headers["x-ratelimit-remaining-requests"] == "0"
-    assert await tallies.open_leases(caller.account_id) == []
+    assert await redis_state.open_leases(caller.account_id) == []
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
@@ -107,17 +107,17 @@ async def test_a_spent_window_lets_no_session_begin(kind: str, caller: Caller) -
 
 async def test_a_session_holds_its_slot(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("concurrency", 1)
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
         assert (await refused(caller))[:2] == (429, "rate_limit_exceeded")
     await ledger.row(caller.account_id)
 
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
 
 
 async def test_upstreams_that_can_not_be_asked(
-    make: MakeCaller, caller: Caller, start_gateway: StartGateway, ledger: Ledger, tallies: Tallies
+    make: MakeCaller, caller: Caller, start_gateway: StartGateway, ledger: Ledger, redis_state: RedisState
 ) -> None:
     nobody = caller.at(start_gateway(litellm_urls=f"http://127.0.0.1:{free_port()}").url)
     assert (await refused(nobody))[:2] == (503, "upstream_unavailable")
@@ -127,7 +127,7 @@ async def test_upstreams_that_can_not_be_asked(
     for who, ending, status in ((nobody, "unreachable", 503), (refusing, "refused_upstream", 502)):
         row = await ledger.row(who.account_id)
         assert (row["ending"], row["status"], row["counted_requests"]) == (ending, status, 0)
-        await tallies.all_settled(who.account_id)
+        await redis_state.wait_until_settled(who.account_id)
 
 
 async def test_redis_and_addresses_are_asked_first(
@@ -137,7 +137,7 @@ async def test_redis_and_addresses_are_asked_first(
     assert (await refused(without_redis))[:2] == (503, "limits_unavailable")
 
     await caller.pool.execute("UPDATE api_keys SET allowed_ips = '{192.0.2.0/24}' WHERE id = $1", caller.key_id)
-    await gateway.has_heard(caller.pool)
+    await gateway.wait_for_changes(caller.pool)
     forged = caller.authorization | {
         "x-forwarded-for": "192.0.2.1",
         "x-real-ip": "192.0.2.1",
@@ -145,25 +145,27 @@ async def test_redis_and_addresses_are_asked_first(
     }
     assert (await refused(caller, headers=forged))[:2] == (403, "ip_not_allowed")
     behind = caller.at(start_gateway(trusted_proxies="127.0.0.1").url)
-    async with talking(behind, headers=caller.authorization | {"x-forwarded-for": "9.9.9.9, 192.0.2.1"}) as talk:
-        await talk.hear_until("session.created")
-    reported = caller.authorization | {"x-forwarded-for": "192.0.2.1, 9.9.9.9"}
-    assert (await refused(behind, headers=reported))[:2] == (403, "ip_not_allowed")
+    async with open_realtime(
+        behind, headers=caller.authorization | {"x-forwarded-for": "9.9.9.9, 192.0.2.1"}
+    ) as session:
+        await session.receive_until("session.created")
+    headers = caller.authorization | {"x-forwarded-for": "192.0.2.1, 9.9.9.9"}
+    assert (await refused(behind, headers=headers))[:2] == (403, "ip_not_allowed")
 
 
 async def test_other_paths_have_no_websocket_and_this_one_nothing_else(caller: Caller) -> None:
     for path in ("/v1/chat/completions", "/openai/v1/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
         assert (await refused(caller, path=path))[:2] == (404, "not_found")
-    said = await caller.get("/v1/realtime?model=demo-realtime")
-    assert (said.status, said.code, said.headers["upgrade"]) == (426, "upgrade_required", "websocket")
+    response = await caller.get("/v1/realtime?model=demo-realtime")
+    assert (response.status, response.code, response.headers["upgrade"]) == (426, "upgrade_required", "websocket")
 
 
 async def test_a_browser_sends_its_key_as_a_subprotocol_which_is_not_sent_back(caller: Caller) -> None:
     offered = (f"openai-insecure-api-key.{caller.key}", "realtime", "openai-beta.realtime-v1")
 
-    async with talking(caller, headers={"origin": "https://app.example.com"}, protocols=offered) as talk:
-        assert talk.socket.protocol == "realtime"
-        await talk.hear_until("session.created")
+    async with open_realtime(caller, headers={"origin": "https://app.example.com"}, protocols=offered) as session:
+        assert session.socket.protocol == "realtime"
+        await session.receive_until("session.created")
 
     for wrong in ("nonsense", f"openai-insecure-api-key.{caller.key}"):
         assert (await refused(caller, headers={"sec-websocket-protocol": wrong}))[:2] == (400, "invalid_request")
@@ -174,9 +176,9 @@ async def test_a_browser_sends_its_key_as_a_subprotocol_which_is_not_sent_back(c
 async def test_the_answer_that_upgrades_tells_id_and_limits(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tpm", 1000)
 
-    async with talking(caller, path="/realtime") as talk:
-        headers = talk.socket._response.headers
-        await talk.hear_until("session.created")
+    async with open_realtime(caller, path="/realtime") as session:
+        headers = session.socket._response.headers
+        await session.receive_until("session.created")
 
     assert headers["x-ratelimit-limit-tokens"] == "1000"
     assert headers["x-request-id"] == str((await ledger.row(caller.account_id))["request_id"])
@@ -209,19 +211,19 @@ async def test_the_answer_that_upgrades_tells_id_and_limits(caller: Caller, ledg
 async def test_what_may_not_be_said_is_refused_and_the_session_goes_on(
     event: dict[str, Any], code: str, caller: Caller
 ) -> None:
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
-        await talk.socket.send_json(event | {"event_id": "mine"})
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
+        await session.socket.send_json(event | {"event_id": "mine"})
 
-        reported = await talk.hear()
+        event = await session.receive()
 
-        assert reported is not None
-        assert (reported["type"], reported["error"]["code"], reported["error"]["event_id"]) == ("error", code, "mine")
-        assert (await talk.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
+        assert event is not None
+        assert (event["type"], event["error"]["code"], event["error"]["event_id"]) == ("error", code, "mine")
+        assert (await session.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
 async def test_what_is_allowed_passes_as_it_is(caller: Caller) -> None:
-    session = {
+    config = {
         "type": "realtime", "model": MODEL, "instructions": "Be kind.", "output_modalities": ["text"],
         "audio": {"input": {"transcription": {"model": "demo-chat"}, "turn_detection": None}, "output": {"voice": "x"}},
         "tools": [{"type": "function", "name": "f", "parameters": {"model": "x"}}], "tool_choice": "auto",
@@ -229,34 +231,38 @@ async def test_what_is_allowed_passes_as_it_is(caller: Caller) -> None:
         "temperature": 0.8,
     }  # fmt: skip
 
-    async with talking(caller) as talk:
-        await talk.say("session.update", session=session)
-        updated = (await talk.hear_until("session.updated", "error"))["session"]
+    async with open_realtime(caller) as session:
+        await session.send("session.update", session=config)
+        updated = (await session.receive_until("session.updated", "error"))["session"]
 
-    assert {name: updated[name] for name in session} == session
+    assert {name: updated[name] for name in config} == config
 
 
 @pytest.mark.parametrize(
     "text", ["not json", "[]", '"text"', '{"type":"a"', "", "[" * 3000, '{"type":"x","a":1e999}', '{"a":' * 200 + "1"]
 )
 async def test_what_is_no_event_is_refused_and_the_session_goes_on(text: str, caller: Caller) -> None:
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
-        await talk.socket.send_str(text)
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
+        await session.socket.send_str(text)
 
-        reported = await talk.hear()
+        event = await session.receive()
 
-        assert reported is not None
-        assert reported["error"]["code"] in ("invalid_json", "invalid_request")
-        assert (await talk.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
+        assert event is not None
+        assert event["error"]["code"] in ("invalid_json", "invalid_request")
+        assert (await session.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
 async def test_a_key_written_twice_is_sent_as_it_was_checked(caller: Caller) -> None:
-    async with talking(caller) as talk:
-        await talk.socket.send_str('{"type":"session.update","session":{"model":"demo-chat","model":"demo-realtime"}}')
-        assert (await talk.hear_until("session.updated", "error"))["session"]["model"] == MODEL
-        await talk.socket.send_str('{"type":"session.update","session":{"model":"demo-realtime","model":"demo-chat"}}')
-        assert (await talk.hear_until("session.updated", "error"))["type"] == "error"
+    async with open_realtime(caller) as session:
+        await session.socket.send_str(
+            '{"type":"session.update","session":{"model":"demo-chat","model":"demo-realtime"}}'
+        )
+        assert (await session.receive_until("session.updated", "error"))["session"]["model"] == MODEL
+        await session.socket.send_str(
+            '{"type":"session.update","session":{"model":"demo-realtime","model":"demo-chat"}}'
+        )
+        assert (await session.receive_until("session.updated", "error"))["type"] == "error"
 
 
 # --- Who may not go on ---
@@ -295,88 +301,88 @@ async def _expire(caller: Caller) -> None:
     ],
 )
 async def test_a_session_ends_within_a_second_when_its_caller_may_not_go_on(
-    take_away: Callable[[Caller], Awaitable[None]], code: str, caller: Caller, ledger: Ledger, tallies: Tallies
+    take_away: Callable[[Caller], Awaitable[None]], code: str, caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
-    async with talking(caller) as talk:
-        done = await talk.ask("Hello [tokens=4]")
+    async with open_realtime(caller) as session:
+        done = await session.ask("Hello [tokens=4]")
         await take_away(caller)
         began = time.monotonic()
-        *_, last = await talk.hear_all()
+        *_, last = await session.receive_all()
         took = time.monotonic() - began
 
-    assert (last["type"], last["error"]["code"], talk.close_code) == ("error", code, 1008)
+    assert (last["type"], last["error"]["code"], session.close_code) == ("error", code, 1008)
     assert took < 1 if code != "api_key_expired" else took < 1.1
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["error_code"], row["estimated"]) == ("completed", code, False)
     assert row["counted_tokens"] == done["response"]["usage"]["total_tokens"]
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_a_response_under_way_is_cut_with_the_key(caller: Caller, ledger: Ledger) -> None:
-    async with talking(caller) as talk:
-        await talk.write("Go on [tokens=500] [rate=50]")
-        await talk.say("response.create")
-        await talk.hear_until("response.output_text.delta")
+    async with open_realtime(caller) as session:
+        await session.send_text("Go on [tokens=500] [rate=50]")
+        await session.send("response.create")
+        await session.receive_until("response.output_text.delta")
         await _revoke(caller)
-        *said, last = await talk.hear_all()
+        *events, last = await session.receive_all()
 
-    assert (last["error"]["code"], talk.close_code) == ("invalid_api_key", 1008)
+    assert (last["error"]["code"], session.close_code) == ("invalid_api_key", 1008)
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["estimated_why"]) == ("completed", "cut_off")
-    assert len(said) <= row["completion_tokens"] < 3 * (len(said) + 2)
+    assert len(events) <= row["completion_tokens"] < 3 * (len(events) + 2)
 
 
 @pytest.mark.parametrize(("kind", "amount"), [("tokens", 50), ("cost", 100_000)])
 async def test_a_spent_window_ends_the_session(
-    kind: str, amount: int, caller: Caller, ledger: Ledger, tallies: Tallies
+    kind: str, amount: int, caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit(kind, amount, window="day")
 
-    async with talking(caller) as talk:
-        done = await talk.ask("Hello [tokens=60]")
-        *_, last = await talk.hear_all()
+    async with open_realtime(caller) as session:
+        done = await session.ask("Hello [tokens=60]")
+        *_, last = await session.receive_all()
 
-    assert (last["error"]["code"], talk.close_code) == ("insufficient_quota", 1008)
+    assert (last["error"]["code"], session.close_code) == ("insufficient_quota", 1008)
     assert last["error"]["limit"]["kind"] == kind
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["error_code"]) == ("completed", "insufficient_quota")
     # One response of overshoot, which was let in, and no other.
     assert row["counted_tokens"] == done["response"]["usage"]["total_tokens"]
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     assert (await refused(caller))[:2] == (429, "insufficient_quota")
 
 
 async def test_a_limit_set_while_the_session_lasts_holds_for_its_next_response(
     caller: Caller, gateway: GatewayThread
 ) -> None:
-    async with talking(caller) as talk:
-        await talk.ask("Hello [tokens=60]")
+    async with open_realtime(caller) as session:
+        await session.ask("Hello [tokens=60]")
         await caller.limit("tokens", 0, window="day")
-        await gateway.has_heard(caller.pool)
+        await gateway.wait_for_changes(caller.pool)
         # The session looks again by itself.
         await asyncio.sleep(3 * CHECK_S)
-        await talk.say("response.create")
-        *_, last = await talk.hear_all()
+        await session.send("response.create")
+        *_, last = await session.receive_all()
 
-    assert (last["error"]["code"], talk.close_code) == ("insufficient_quota", 1008)
+    assert (last["error"]["code"], session.close_code) == ("insufficient_quota", 1008)
 
 
 async def test_a_bucket_in_debt_refuses_a_response_and_not_the_session(caller: Caller, ledger: Ledger) -> None:
     # 600 a minute: 10 a second.
     await caller.limit("tpm", 600)
 
-    async with talking(caller) as talk:
-        await talk.ask("Hello [tokens=604]")
-        await talk.say("response.create", event_id="too early")
-        reported = (await talk.hear_until("error", "response.done"))["error"]
-        assert (reported["code"], reported["event_id"]) == ("rate_limit_exceeded", "too early")
-        assert reported["limit"]["kind"] == "tpm"
+    async with open_realtime(caller) as session:
+        await session.ask("Hello [tokens=604]")
+        await session.send("response.create", event_id="too early")
+        error = (await session.receive_until("error", "response.done"))["error"]
+        assert (error["code"], error["event_id"]) == ("rate_limit_exceeded", "too early")
+        assert error["limit"]["kind"] == "tpm"
 
         async def is_let_in() -> bool:
-            await talk.say("response.create")
-            return (await talk.hear_until("error", "response.done"))["type"] == "response.done"
+            await session.send("response.create")
+            return (await session.receive_until("error", "response.done"))["type"] == "response.done"
 
-        await until(is_let_in, "the debt to be paid", pause_s=0.3)
+        await wait_until(is_let_in, "the debt to be paid", pause_s=0.3)
 
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["error_code"]) == ("completed", None)
@@ -386,14 +392,14 @@ async def test_a_response_the_model_begins_by_itself_is_cancelled_in_debt(caller
     await caller.limit("tpm", 600)
     turns = {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
 
-    async with talking(caller) as talk:
-        await talk.say("session.update", session=turns)
-        await talk.ask("Hello [tokens=800]")
-        await talk.write("Speak [tokens=3000] [rate=50]")
-        await talk.say("input_audio_buffer.append", audio="AAAA")
-        await talk.say("input_audio_buffer.commit")
-        assert (await talk.hear_until("error"))["error"]["code"] == "rate_limit_exceeded"
-        assert (await talk.hear_until("response.done"))["response"]["status"] == "cancelled"
+    async with open_realtime(caller) as session:
+        await session.send("session.update", session=turns)
+        await session.ask("Hello [tokens=800]")
+        await session.send_text("Speak [tokens=3000] [rate=50]")
+        await session.send("input_audio_buffer.append", audio="AAAA")
+        await session.send("input_audio_buffer.commit")
+        assert (await session.receive_until("error"))["error"]["code"] == "rate_limit_exceeded"
+        assert (await session.receive_until("response.done"))["response"]["status"] == "cancelled"
 
     assert (await ledger.row(caller.account_id))["completion_tokens"] < 900
 
@@ -401,38 +407,38 @@ async def test_a_response_the_model_begins_by_itself_is_cancelled_in_debt(caller
 async def test_another_session_sees_what_one_has_charged(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tokens", 1500, window="day")
 
-    async with talking(caller) as one, talking(caller) as other:
-        await one.write("Go on [tokens=300] [rate=100]")
-        await one.say("response.create")
-        await one.hear_until("response.output_text.delta")
+    async with open_realtime(caller) as one, open_realtime(caller) as other:
+        await one.send_text("Go on [tokens=300] [rate=100]")
+        await one.send("response.create")
+        await one.receive_until("response.output_text.delta")
         # 1,024 are taken for the response under way; the other takes as much again, and then there is nothing left.
         await other.ask("Hello [tokens=10]")
-        await other.say("response.create")
-        assert (await other.hear_until("error", "response.done"))["type"] == "response.done"
+        await other.send("response.create")
+        assert (await other.receive_until("error", "response.done"))["type"] == "response.done"
         assert (await refused(caller))[:2] == (429, "rate_limit_exceeded")
 
 
 async def test_a_lease_that_redis_lost_is_taken_again_as_charged(
-    make: MakeCaller, start_gateway: StartGateway, tallies: Tallies, ledger: Ledger
+    make: MakeCaller, start_gateway: StartGateway, redis_state: RedisState, ledger: Ledger
 ) -> None:
     gateway = start_gateway()
     caller = (await make(MODEL)).at(gateway.url)
     await caller.limit("concurrency", 1)
     (app,) = gateway.apps
 
-    async with talking(caller) as talk:
-        await talk.ask("Hello [tokens=2000]")
-        held = await tallies.open_leases(caller.account_id)
-        await tallies._client.delete(f"lm1:{{{caller.account_id}}}")
+    async with open_realtime(caller) as session:
+        await session.ask("Hello [tokens=2000]")
+        held = await redis_state.open_leases(caller.account_id)
+        await redis_state._client.delete(f"lm1:{{{caller.account_id}}}")
         renewing = asyncio.run_coroutine_threadsafe(app.worker.leases.renew(0), gateway.loop)
         await asyncio.wrap_future(renewing)
-        assert await tallies.open_leases(caller.account_id) == held
+        assert await redis_state.open_leases(caller.account_id) == held
         field = f"T|s{await _subscription(caller)}|month"
-        assert (await tallies.counter(caller.account_id, field))[2] >= 2000
+        assert (await redis_state.counter(caller.account_id, field))[2] >= 2000
 
     row = await ledger.row(caller.account_id)
-    await tallies.all_settled(caller.account_id)
-    assert (await tallies.counter(caller.account_id, field))[1] == row["counted_tokens"]
+    await redis_state.wait_until_settled(caller.account_id)
+    assert (await redis_state.counter(caller.account_id, field))[1] == row["counted_tokens"]
 
 
 async def _subscription(caller: Caller) -> int:
@@ -446,50 +452,54 @@ async def test_without_redis_sessions_go_on_where_the_deployment_allows_it(
     away = f"redis://127.0.0.1:{free_port()}"
     caller = (await make(MODEL)).at(start_gateway(redis_url=away, when_limits_unavailable="allow").url)
 
-    async with talking(caller) as talk:
-        done = await talk.ask("Hello [tokens=5]")
+    async with open_realtime(caller) as session:
+        done = await session.ask("Hello [tokens=5]")
 
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["counted_tokens"]) == ("completed", done["response"]["usage"]["total_tokens"])
 
 
 async def test_a_session_past_the_grace_of_a_stop_is_cut_and_recorded(
-    make: MakeCaller, start_gateway: StartGateway, ledger: Ledger, tallies: Tallies, unhandled_errors: UnhandledErrors
+    make: MakeCaller,
+    start_gateway: StartGateway,
+    ledger: Ledger,
+    redis_state: RedisState,
+    unhandled_errors: UnhandledErrors,
 ) -> None:
     gateway = start_gateway(grace_s=1)
     caller = (await make(MODEL)).at(gateway.url)
 
-    async with talking(caller) as talk:
-        await talk.write("Go on [tokens=500] [rate=40]")
-        await talk.say("response.create")
-        await talk.hear_until("response.output_text.delta")
-        gateway.begin_to_stop()
-        *said, last = await talk.hear_all()
+    async with open_realtime(caller) as session:
+        await session.send_text("Go on [tokens=500] [rate=40]")
+        await session.send("response.create")
+        await session.receive_until("response.output_text.delta")
+        gateway.request_stop()
+        *events, last = await session.receive_all()
 
-    await gateway.stopped()
-    assert (last["error"]["code"], talk.close_code) == ("shutting_down", 1012)
+    await gateway.stop_async()
+    assert (last["error"]["code"], session.close_code) == ("shutting_down", 1012)
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["estimated_why"], row["error_code"]) == ("upstream_error", "cut_off", "shutting_down")
-    assert len(said) <= row["completion_tokens"]
+    assert len(events) <= row["completion_tokens"]
     assert unhandled_errors.seen == ["Cancel 1 running task(s), timeout graceful shutdown exceeded None"]
     unhandled_errors.seen.clear()
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def test_open_sessions_are_a_metric(make: MakeCaller, start_gateway: StartGateway) -> None:
     caller = (await make(MODEL)).at(start_gateway().url)
 
     async def open_now() -> float:
-        said = await caller.get("/metrics")
-        lines = (line.rsplit(" ", 1) for line in said.body.decode().splitlines() if not line.startswith("#"))
+        response = await caller.get("/metrics")
+        lines = (line.rsplit(" ", 1) for line in response.body.decode().splitlines() if not line.startswith("#"))
         return next(float(value) for name, value in lines if name == "litemaas_realtime_sessions_open")
 
     before = await open_now()
-    async with talking(caller) as talk:
-        await talk.hear_until("session.created")
+    async with open_realtime(caller) as session:
+        await session.receive_until("session.created")
         assert await open_now() == before + 1
 
     async def is_closed() -> bool:
         return await open_now() == before
 
-    await until(is_closed, "the gauge to fall")
+    await wait_until(is_closed, "the gauge to fall")

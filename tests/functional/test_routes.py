@@ -38,9 +38,9 @@ async def test_what_is_forwarded_needs_a_key(path: str, prefix: str, caller: Cal
 
 @pytest.mark.parametrize("path", FORWARDED)
 async def test_what_is_forwarded_is_posted(path: str, caller: Caller) -> None:
-    said = await caller.get(path)
+    response = await caller.get(path)
 
-    assert (said.status, said.code, said.headers["allow"]) == (405, "method_not_allowed", "POST")
+    assert (response.status, response.code, response.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
 @pytest.mark.parametrize("path", FORWARDED)
@@ -71,6 +71,6 @@ async def test_a_scrape_names_no_key_no_user_and_no_model_a_caller_made_up(calle
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/metrics/", "/v1", "/v1/", "/v1/models/"])
 async def test_all_else_is_not_there(path: str, caller: Caller) -> None:
-    said = await caller.get(path)
+    response = await caller.get(path)
 
-    assert (said.status, said.code) == (404, "not_found")
+    assert (response.status, response.code) == (404, "not_found")

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from callers import Caller
-from gateways import Ledger, Tallies
+from gateways import Ledger, RedisState
 
 ROOT = Path(__file__).parents[2]
 FORWARDED = 260
 
 
 async def test_k6_finds_every_call_answered_as_it_should_be(
-    make: Callable[..., Awaitable[Caller]], ledger: Ledger, tallies: Tallies, tmp_path: Path
+    make: Callable[..., Awaitable[Caller]], ledger: Ledger, redis_state: RedisState, tmp_path: Path
 ) -> None:
     caller, refused = await make(), await make()
     await refused.limit("requests", 0, window="day")
@@ -34,9 +34,9 @@ async def test_k6_finds_every_call_answered_as_it_should_be(
     process = await asyncio.create_subprocess_exec(
         k6, *arguments, env=env, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    response, _ = await asyncio.wait_for(process.communicate(), 60)
 
-    assert process.returncode == 0, said.decode()
+    assert process.returncode == 0, response.decode()
     assert json.loads(summary.read_text())["metrics"]["checks"]["fails"] == 0
     assert len(await ledger.rows(caller.account_id, FORWARDED)) == FORWARDED
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from callers import CHAT, Caller, MakeCaller, Said, chat_body, new_mark
-from gateways import Books, House, Ledger, Tallies
+from callers import CHAT, Caller, MakeCaller, Response, chat_body, new_mark
+from gateways import Backends, Ledger, RedisState, UpstreamLog
 
 OPTIONS = {"include_usage": True}
 # Made anew for each call, so never the same twice.
@@ -18,10 +18,10 @@ def reported(events: list[Any]) -> list[dict[str, Any]]:
     return [event for event in events if event != "[DONE]" and event.get("usage")]
 
 
-async def ask_directly(house: House, caller: Caller, prompt: str, **fields: Any) -> bytes:
+async def ask_directly(backends: Backends, caller: Caller, prompt: str, **fields: Any) -> bytes:
     """What the model server sends when it is asked the same, usage included."""
     body = chat_body(prompt, **fields) | {"stream_options": OPTIONS}
-    async with caller.http.post(house.model_server.url + CHAT, json=body) as answer:
+    async with caller.http.post(backends.model_server.url + CHAT, json=body) as answer:
         return await answer.read()
 
 
@@ -32,37 +32,37 @@ def comparable(stream: bytes) -> bytes:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("model", ["demo-chat", "split-chat"])
 async def test_a_stream_asked_with_usage_passes_byte_for_byte(
-    shape: str, model: str, make: MakeCaller, house: House
+    shape: str, model: str, make: MakeCaller, backends: Backends
 ) -> None:
     caller = await make(model)
     prompt = f"Tell me {shape} [tokens=60]"
 
-    said = await caller.chat(prompt, model=model, stream=True, stream_options=OPTIONS)
+    response = await caller.chat(prompt, model=model, stream=True, stream_options=OPTIONS)
 
-    direct = await ask_directly(house, caller, prompt, model=model, stream=True)
-    assert said.headers["content-type"] == "text/event-stream"
-    assert comparable(said.body) == comparable(direct)
-    assert len(reported(said.events)) == 1
+    direct = await ask_directly(backends, caller, prompt, model=model, stream=True)
+    assert response.headers["content-type"] == "text/event-stream"
+    assert comparable(response.body) == comparable(direct)
+    assert len(reported(response.events)) == 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("options", [None, {"include_usage": False}])
 @pytest.mark.parametrize("model", ["demo-chat", "split-chat"])
 async def test_a_stream_asked_without_usage_lacks_just_that_chunk(
-    shape: str, options: dict[str, bool] | None, model: str, make: MakeCaller, house: House
+    shape: str, options: dict[str, bool] | None, model: str, make: MakeCaller, backends: Backends
 ) -> None:
     caller = await make(model)
     prompt = f"Tell me {shape} [tokens=60]"
 
-    said = await caller.chat(prompt, model=model, stream=True, stream_options=options)
+    response = await caller.chat(prompt, model=model, stream=True, stream_options=options)
 
-    direct = Said(200, {}, await ask_directly(house, caller, prompt, model=model, stream=True))
+    direct = Response(200, {}, await ask_directly(backends, caller, prompt, model=model, stream=True))
     parts = direct.body.split(b"\n\n")
     (usage,) = [n for n, event in enumerate(direct.events) if event in reported(direct.events)]
     expected = b"\n\n".join(parts[:usage] + parts[usage + 1 :])
-    assert comparable(said.body) == comparable(expected)
-    assert reported(said.events) == []
-    assert said.events[-1] == "[DONE]"
+    assert comparable(response.body) == comparable(expected)
+    assert reported(response.events) == []
+    assert response.events[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize("fields", [
@@ -76,14 +76,14 @@ async def test_a_stream_asked_without_usage_lacks_just_that_chunk(
     {"stream": True, "model": "split-chat"},
 ], ids=str)  # fmt: skip
 async def test_the_ledger_has_the_tokens_the_model_server_billed(
-    fields: dict[str, Any], make: MakeCaller, books: Books, ledger: Ledger, tallies: Tallies
+    fields: dict[str, Any], make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     caller = await make("demo-chat", "split-chat")
     await caller.limit("cost", 10**12, window="lifetime")
 
-    said = await caller.chat("How many? [tokens=9] [cached=2] [reasoning=3]", **fields)
+    response = await caller.chat("How many? [tokens=9] [cached=2] [reasoning=3]", **fields)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(call_id=said.request_id)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(call_id=response.request_id)
     tokens = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
     assert [row[name] for name in tokens] == [billed[name] for name in tokens]
     assert row["completion_tokens"] == min(9, fields.get("max_tokens", 9), fields.get("max_completion_tokens", 9)) * (
@@ -101,9 +101,9 @@ async def test_the_ledger_has_the_tokens_the_model_server_billed(
     assert row["cost_nano_usd"] == 1000 * row["prompt_tokens"] + 2000 * row["completion_tokens"]
     assert row["counted_nano_usd"] == row["cost_nano_usd"]
     assert 0 <= row["first_byte_ms"] <= row["total_ms"]
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     scope = f"k{caller.key_id}"
-    assert (await tallies.counter(caller.account_id, f"C|{scope}|lifetime"))[1] == row["cost_nano_usd"]
+    assert (await redis_state.counter(caller.account_id, f"C|{scope}|lifetime"))[1] == row["cost_nano_usd"]
 
 
 async def test_a_model_without_a_price_costs_nothing_known(make: MakeCaller, ledger: Ledger) -> None:
@@ -117,25 +117,25 @@ async def test_a_model_without_a_price_costs_nothing_known(make: MakeCaller, led
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_without_usage_is_charged_by_what_passed(
-    stream: bool, make: MakeCaller, books: Books, ledger: Ledger
+    stream: bool, make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     caller = await make("fault-no-usage")
 
-    said = await caller.chat("Say nothing of it [tokens=40]", model="fault-no-usage", stream=stream)
+    response = await caller.chat("Say nothing of it [tokens=40]", model="fault-no-usage", stream=stream)
 
-    row, billed = await ledger.row(caller.account_id), await books.call(call_id=said.request_id)
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(call_id=response.request_id)
     assert (row["ending"], row["estimated"], row["estimated_why"]) == ("completed", True, "no_usage")
     assert row["prompt_tokens"] > 0
     # The whole answer's JSON is estimated where it did not come in pieces.
     assert billed["completion_tokens"] / 3 < row["completion_tokens"] < billed["completion_tokens"] * 5
 
 
-async def test_a_stream_passes_while_it_is_made(caller: Caller, books: Books) -> None:
+async def test_a_stream_passes_while_it_is_made(caller: Caller, upstream_log: UpstreamLog) -> None:
     mark = new_mark()
 
     async with caller.open_chat(f"Slowly [tokens=40] [rate=20] [mark={mark}]", stream=True) as answer:
         first = await answer.content.readuntil(b"\n\n")
-        made = (await books.call(mark=mark))["completion_tokens"]
+        made = (await upstream_log.call(mark=mark))["completion_tokens"]
 
     assert first.startswith(b"data: ")
     assert made < 40

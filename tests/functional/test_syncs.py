@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
+from loopback_servers import LiteLLMInfoServer
 from pydantic import SecretStr
-from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models.sync import LiteLLM, SyncReport, sync_models
 from gateway.domain.errors import GatewayError

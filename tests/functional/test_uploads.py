@@ -7,8 +7,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from callers import Caller, MakeCaller, Said
-from gateways import Books, House, Ledger, StartGateway, Tallies, until
+from callers import Caller, MakeCaller, Response
+from gateways import Backends, Ledger, RedisState, StartGateway, UpstreamLog, wait_until
 from recording_upstream import RecordingUpstream
 from workers import Workers
 
@@ -28,52 +28,54 @@ async def upload(
     path: str = "/v1/audio/transcriptions",
     model: str = "demo-transcribe",
     **fields: str,
-) -> Said:
+) -> Response:
     form = aiohttp.FormData()
     form.add_field("file", io.BytesIO(sound), filename="a.wav", content_type="audio/wav")
     for name, value in {"model": model, **fields}.items():
         form.add_field(name, value)
     async with caller.http.post(caller.url + path, data=form, headers=caller.authorization) as answer:
-        return Said(answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.read())
+        return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.read())
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations"])
-async def test_what_the_model_server_billed_is_charged(path: str, caller: Caller, books: Books, ledger: Ledger) -> None:
-    said = await upload(caller, path=path, prompt=f"Hello [mark={caller.key_id}]")
+async def test_what_the_model_server_billed_is_charged(
+    path: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
+    response = await upload(caller, path=path, prompt=f"Hello [mark={caller.key_id}]")
 
-    billed = await books.call(mark=str(caller.key_id))
+    billed = await upstream_log.call(mark=str(caller.key_id))
     row = await ledger.row(caller.account_id)
-    assert said.status == 200
-    assert said.json["usage"]["total_tokens"] == row["counted_tokens"]
+    assert response.status == 200
+    assert response.json["usage"]["total_tokens"] == row["counted_tokens"]
     assert (row["prompt_tokens"], row["completion_tokens"]) == (billed["prompt_tokens"], billed["completion_tokens"])
     assert (row["ending"], row["estimated"], row["endpoint"]) == ("completed", False, path.rpartition("/")[2])
     assert billed["audio_ms"] == 3000
 
 
 async def test_an_answer_that_tells_no_usage_is_charged_what_the_file_tells(
-    caller: Caller, books: Books, ledger: Ledger
+    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
-    said = await upload(caller, response_format="srt", prompt=f"[mark={caller.key_id}]")
+    response = await upload(caller, response_format="srt", prompt=f"[mark={caller.key_id}]")
 
     row = await ledger.row(caller.account_id)
-    assert said.body.startswith(b"1\n00:00:00,000 --> 00:00:03,000")
+    assert response.body.startswith(b"1\n00:00:00,000 --> 00:00:03,000")
     assert (row["prompt_tokens"], row["estimated_why"]) == (30, "no_usage")
-    assert (await books.call(mark=str(caller.key_id)))["audio_ms"] == 3000
+    assert (await upstream_log.call(mark=str(caller.key_id)))["audio_ms"] == 3000
 
 
 async def test_a_hang_up_before_the_answer_is_not_free(
-    caller: Caller, start_gateway: StartGateway, ledger: Ledger, tallies: Tallies
+    caller: Caller, start_gateway: StartGateway, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async with RecordingUpstream() as silent:
         silent.answer_verbatim([b""], pause_s=8)
         there = caller.at(start_gateway(litellm_urls=silent.url).url)
         asking = asyncio.create_task(upload(there))
-        await until(lambda: _has(silent.requests), "the upload to arrive")
+        await wait_until(lambda: _has(silent.requests), "the upload to arrive")
         asking.cancel()
         row = await ledger.row(caller.account_id)
 
     assert (row["ending"], row["estimated_why"], row["prompt_tokens"]) == ("client_disconnected", "hung_up", 30)
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
 
 
 async def _has(requests: list[bytes]) -> bool:
@@ -97,15 +99,15 @@ async def test_the_form_that_reaches_the_upstream_has_only_what_was_checked(
 
 
 async def test_an_upload_is_sent_again_where_the_first_address_was_not_there(
-    caller: Caller, house: House, start_gateway: StartGateway
+    caller: Caller, backends: Backends, start_gateway: StartGateway
 ) -> None:
-    there = caller.at(start_gateway(litellm_urls=f"http://127.0.0.1:1,{house.litellm_url}").url)
+    there = caller.at(start_gateway(litellm_urls=f"http://127.0.0.1:1,{backends.litellm_url}").url)
 
     assert [(await upload(there, WAV + b"\0" * 2_000_000)).status for _ in range(4)] == [200] * 4
 
 
 async def test_refusals_take_nothing_and_leave_nothing(
-    caller: Caller, start_gateway: StartGateway, tmp_path: Path, tallies: Tallies
+    caller: Caller, start_gateway: StartGateway, tmp_path: Path, redis_state: RedisState
 ) -> None:
     gateway = start_gateway(max_upload_bytes=4_000_000, max_body_bytes_in_flight=9_000_000, state_dir=tmp_path)
     there = caller.at(gateway.url)
@@ -117,16 +119,18 @@ async def test_refusals_take_nothing_and_leave_nothing(
     assert (await upload(there, model="demo-transcribe", prompt="[fault=429]")).status == 429
     many = await asyncio.gather(*(upload(there, b"x" * 3_000_000) for _ in range(12)))
 
-    assert {said.status for said in many} <= {200, 429, 503}
-    assert {said.code for said in many if said.status == 503} <= {"overloaded"}
-    await tallies.all_settled(caller.account_id)
+    assert {response.status for response in many} <= {200, 429, 503}
+    assert {response.code for response in many if response.status == 503} <= {"overloaded"}
+    await redis_state.wait_until_settled(caller.account_id)
     assert os.listdir(tmp_path / "uploads") == []
-    assert [said.status for said in [await upload(there) for _ in range(3)]] == [200] * 3
+    assert [response.status for response in [await upload(there) for _ in range(3)]] == [200] * 3
 
 
-async def test_a_worker_does_not_grow_by_what_passes_through_it(caller: Caller, house: House, tmp_path: Path) -> None:
+async def test_a_worker_does_not_grow_by_what_passes_through_it(
+    caller: Caller, backends: Backends, tmp_path: Path
+) -> None:
     """A sound of 100 MiB: the worker holds a piece of it at a time."""
-    workers = Workers(house, tmp_path, LITEMAAS_STATE_DIR=str(tmp_path / "state"))
+    workers = Workers(backends, tmp_path, LITEMAAS_STATE_DIR=str(tmp_path / "state"))
     await workers.start()
     try:
         there = caller.at(workers.url)

@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from callers import Caller, make_caller
 from factories import ADMIN
-from gateways import House, Ledger, Tallies, until
-from workers import Workers, ask, ask_each, get
+from gateways import Backends, Ledger, RedisState, wait_until
+from workers import Workers, ask, call_each, get
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
@@ -26,9 +26,9 @@ HOLDS_WITHIN_S = 1.0
 
 
 @pytest.fixture(scope="module")
-async def workers(house: House, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
+async def workers(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Workers]:
     folder = tmp_path_factory.mktemp("workers")
-    running = Workers(house, folder, LITEMAAS_STATE_DIR=str(folder / "state"), TMPDIR=str(folder))
+    running = Workers(backends, folder, LITEMAAS_STATE_DIR=str(folder / "state"), TMPDIR=str(folder))
     try:
         await running.start()
         yield running
@@ -90,9 +90,9 @@ async def test_a_change_holds_in_every_worker_within_a_second(
             await change(pool, caller)
             changed_at = time.monotonic()
             for connection in connections.values():
-                while (said := await asyncio.to_thread(ask, connection, caller)).status == 200:
+                while (response := await asyncio.to_thread(ask, connection, caller)).status == 200:
                     assert time.monotonic() - changed_at < HOLDS_WITHIN_S
-                assert said.code == code
+                assert response.code == code
             assert time.monotonic() - changed_at < HOLDS_WITHIN_S
         finally:
             await enable(pool)
@@ -102,11 +102,11 @@ async def test_a_change_holds_in_every_worker_within_a_second(
                 while (await asyncio.to_thread(ask, connection, caller)).status != 200:
                     assert time.monotonic() - enabled_at < HOLDS_WITHIN_S
             return
-    assert {said.status for said in await asyncio.to_thread(ask_each, workers, caller)} != {200}
+    assert {response.status for response in await asyncio.to_thread(call_each, workers, caller)} != {200}
 
 
 async def test_a_new_key_works_at_once_in_every_worker(workers: Workers, caller: Caller) -> None:
-    assert [said.status for said in await asyncio.to_thread(ask_each, workers, caller)] == [200, 200]
+    assert [response.status for response in await asyncio.to_thread(call_each, workers, caller)] == [200, 200]
 
 
 async def test_a_limit_is_one_for_all_workers(workers: Workers, caller: Caller) -> None:
@@ -114,7 +114,7 @@ async def test_a_limit_is_one_for_all_workers(workers: Workers, caller: Caller) 
 
     answers = await caller.chats(20)
 
-    assert sorted(said.status for said in answers) == [200] * 5 + [429] * 15
+    assert sorted(response.status for response in answers) == [200] * 5 + [429] * 15
 
 
 def total(text: str, name: str) -> float:
@@ -135,7 +135,7 @@ async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers,
             counted = total(get(one, "/metrics").body.decode(), "litemaas_calls_total")
             return counted - total(before, "litemaas_calls_total") >= 7
 
-        await until(are_counted, "all calls to be counted", timeout_s=5)
+        await wait_until(are_counted, "all calls to be counted", timeout_s=5)
         scraped = [get(connection, "/metrics").body.decode() for connection in (one, other)]
 
     for text in scraped:
@@ -157,8 +157,8 @@ async def test_no_scrape_is_lost_to_the_file_of_a_worker_that_was_killed_while_i
     with workers.connections() as connections:
         scraped = [get(connection, "/metrics") for connection in connections.values()]
 
-    assert [said.status for said in scraped] == [200, 200]
-    assert all("litemaas_calls_total{" in said.body.decode() for said in scraped)
+    assert [response.status for response in scraped] == [200, 200]
+    assert all("litemaas_calls_total{" in response.body.decode() for response in scraped)
 
 
 async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller) -> None:
@@ -167,26 +167,26 @@ async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller)
             return total(get(next(iter(connections.values())), "/metrics").body.decode(), "litemaas_cached_keys")
 
     before = cached()
-    await asyncio.to_thread(ask_each, workers, caller)
+    await asyncio.to_thread(call_each, workers, caller)
 
     async def both_are_seen() -> bool:
         return await asyncio.to_thread(cached) == before + 2
 
-    await until(both_are_seen, "the gauges of both workers", timeout_s=5)
+    await wait_until(both_are_seen, "the gauges of both workers", timeout_s=5)
 
 
 async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_once(
-    workers: Workers, caller: Caller, house: House, ledger: Ledger, tallies: Tallies
+    workers: Workers, caller: Caller, backends: Backends, ledger: Ledger, redis_state: RedisState
 ) -> None:
     old = workers.pids
     with workers.connections() as connections:
         # Postgres takes no rows meanwhile: they are in the journal alone.
-        lock = await asyncpg.connect(house.database.owner_url)
+        lock = await asyncpg.connect(backends.database.owner_url)
         await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
         try:
             victim, connection = next(iter(connections.items()))
             answers = [await asyncio.to_thread(ask, connection, caller) for _ in range(5)]
-            await tallies.all_settled(caller.account_id)
+            await redis_state.wait_until_settled(caller.account_id)
             os.kill(victim, signal.SIGKILL)
         finally:
             await lock.close()
@@ -195,8 +195,8 @@ async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_
         return len(workers.pids) == 2 and victim not in workers.pids
 
     rows = await ledger.rows(caller.account_id, 5)
-    await until(is_replaced, "the supervisor to start another worker", timeout_s=20)
-    assert {str(row["request_id"]) for row in rows} == {said.request_id for said in answers}
+    await wait_until(is_replaced, "the supervisor to start another worker", timeout_s=20)
+    assert {str(row["request_id"]) for row in rows} == {response.request_id for response in answers}
     assert {row["ending"] for row in rows} == {"completed"}
     # The other one went on.
     assert workers.pids & old == old - {victim}
@@ -214,22 +214,22 @@ async def test_a_killed_worker_holds_nothing_in_the_gauges(workers: Workers, cal
     async def all_run() -> bool:
         return await in_flight() == 6
 
-    await until(all_run, "six calls in flight")
+    await wait_until(all_run, "six calls in flight")
     os.kill(pids[0], signal.SIGKILL)
 
     async def only_the_living_count() -> bool:
         return await in_flight() == sum(not stream.done() for stream in streams)
 
-    await until(only_the_living_count, "the dead worker's calls to be forgotten")
+    await wait_until(only_the_living_count, "the dead worker's calls to be forgotten")
     for stream in streams:
         stream.cancel()
     await asyncio.gather(*streams, return_exceptions=True)
 
 
 async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row(
-    house: House, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger, tallies: Tallies
+    backends: Backends, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger, redis_state: RedisState
 ) -> None:
-    workers = Workers(house, tmp_path, LITEMAAS_SHUTDOWN_GRACE_S="3", TMPDIR=str(tmp_path))
+    workers = Workers(backends, tmp_path, LITEMAAS_SHUTDOWN_GRACE_S="3", TMPDIR=str(tmp_path))
     try:
         await workers.start()
         caller = await make_caller(pool, workers.url, http, ["demo-chat"])
@@ -237,9 +237,9 @@ async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row
         long = [asyncio.ensure_future(caller.chat("[tokens=900] [rate=15]", stream=True)) for _ in range(4)]
 
         async def all_are_open() -> bool:
-            return len(await tallies.open_leases(caller.account_id)) == 8
+            return len(await redis_state.open_leases(caller.account_id)) == 8
 
-        await until(all_are_open, "eight open streams")
+        await wait_until(all_are_open, "eight open streams")
 
         assert len(folders_of_metrics(tmp_path)) == 1
         os.kill(workers.program.pid, signal.SIGTERM)
@@ -249,13 +249,13 @@ async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row
     finally:
         workers.program.stop()
 
-    assert all(said.events[-1] == "[DONE]" for said in ended)
+    assert all(response.events[-1] == "[DONE]" for response in ended)
     assert all(isinstance(error, aiohttp.ClientPayloadError) for error in cut)
     rows = await ledger.rows(caller.account_id, 8)
     endings = sorted((row["ending"], row["error_code"], row["estimated_why"]) for row in rows)
     assert endings == [("completed", None, None)] * 4 + [("upstream_error", "shutting_down", "cut_off")] * 4
     assert all(row["completion_tokens"] > 15 for row in rows)
-    await tallies.all_settled(caller.account_id)
+    await redis_state.wait_until_settled(caller.account_id)
     assert workers.program.child is not None
     assert workers.program.child.exit_code == 0
     assert folders_of_metrics(tmp_path) == []

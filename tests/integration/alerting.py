@@ -6,8 +6,8 @@ from itertools import count
 from typing import Any
 
 from factories import ADMIN, READER
+from notification_servers import WebhookServer
 from usage_rows import write_rows
-from webhook_receivers import HookServer
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.keys.keys import NewKey
@@ -64,7 +64,7 @@ async def thresholds_of(pool: Pool) -> list[int]:
     return sorted(row.threshold for row in rows)
 
 
-async def make_hook(pool: Pool, hook: HookServer) -> str:
+async def make_hook(pool: Pool, hook: WebhookServer) -> str:
     events = ["limit.threshold_reached", "subscription.denied"]
     return (await create_webhook(pool, ADMIN, KEYS, RULES, url=hook.url, events=events)).secret
 

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from admin_client import check_error
 from factories import make_model, make_subscription, make_user
-from stand_ins import LiteLLMInfoServer
+from loopback_servers import LiteLLMInfoServer
 
 from gateway.storage.postgres import Pool
 

@@ -11,8 +11,8 @@ from admin_client import check_error
 from alerting import THRESHOLDS, limit_key, make_hook, send_all, thresholds_of, use
 from conftest import Database
 from factories import ADMIN, make_key
+from notification_servers import WebhookServer
 from typer.testing import CliRunner
-from webhook_receivers import HookServer
 
 from admin_api.cli.app import build_app
 from admin_api.operations.notifications.alerts import raise_alerts
@@ -28,7 +28,7 @@ async def set_thresholds(pool: Pool, *thresholds: int) -> None:
     await update_settings(pool, ADMIN, {"alert_thresholds": list(thresholds)})
 
 
-async def look(pool: Pool, hook: HookServer) -> list[int]:
+async def look(pool: Pool, hook: WebhookServer) -> list[int]:
     """One look of the timer; the thresholds that were told of at it."""
     before = len(hook.accepted)
     await alert_once(pool)
@@ -37,7 +37,7 @@ async def look(pool: Pool, hook: HookServer) -> list[int]:
 
 
 async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
-    async with HookServer() as hook:
+    async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
         await limit_key(pool, key, 1000)
@@ -79,7 +79,7 @@ async def test_a_threshold_that_is_set_within_a_look_holds_for_the_use_that_foll
 
 
 async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> None:
-    async with HookServer() as hook:
+    async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
         await limit_key(pool, key, 1000)
@@ -98,7 +98,7 @@ async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> No
 
 
 async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Pool) -> None:
-    async with HookServer() as hook:
+    async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
         await limit_key(pool, key, 1000)
@@ -116,7 +116,7 @@ async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Po
 
 async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None:
     """It stands at one limit, is set no more, and would be the highest at another one."""
-    async with HookServer() as hook:
+    async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
         await limit_key(pool, key, 100)

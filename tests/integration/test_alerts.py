@@ -23,8 +23,8 @@ from alerting import (
 )
 from conftest import Database
 from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
+from notification_servers import SMTPServer, WebhookServer
 from pydantic import SecretStr
-from webhook_receivers import HookServer, MailBox
 
 from admin_api.operations.actors import Actor
 from admin_api.operations.limits import limits
@@ -49,14 +49,14 @@ from gateway.storage.postgres import Pool
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[HookServer]:
-    async with HookServer() as server:
+async def hook() -> AsyncIterator[WebhookServer]:
+    async with WebhookServer() as server:
         yield server
 
 
 @pytest.fixture
-async def mail_box() -> AsyncIterator[MailBox]:
-    async with MailBox() as box:
+async def mail_server() -> AsyncIterator[SMTPServer]:
+    async with SMTPServer() as box:
         yield box
 
 
@@ -259,7 +259,7 @@ def test_the_forecast_goes_by_the_pace_of_the_window_so_far() -> None:
 
 
 async def test_an_alert_arrives_once_though_three_replicas_pass_and_the_receiver_fails_twice(
-    pool: Pool, hook: HookServer
+    pool: Pool, hook: WebhookServer
 ) -> None:
     secret = await make_hook(pool, hook)
     hook.statuses = [500, 503]
@@ -291,7 +291,7 @@ async def test_an_alert_arrives_once_though_three_replicas_pass_and_the_receiver
 
 
 async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the_same_id(
-    pool: Pool, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)
     key = await make_key(pool)
@@ -315,7 +315,7 @@ async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the
 
 
 async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
-    pool: Pool, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)
     key = await make_key(pool)
@@ -334,9 +334,11 @@ async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
     assert await send_all(pool) == 1
 
 
-async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_other(pool: Pool, hook: HookServer) -> None:
+async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_other(
+    pool: Pool, hook: WebhookServer
+) -> None:
     await make_hook(pool, hook)
-    async with HookServer() as bad:
+    async with WebhookServer() as bad:
         await make_hook(pool, bad)
         bad.statuses = [500] * 50
         key = await make_key(pool)
@@ -352,7 +354,7 @@ async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_othe
     assert "status 500" in row["last_error"]
 
 
-async def test_a_redirect_is_not_followed(pool: Pool, hook: HookServer) -> None:
+async def test_a_redirect_is_not_followed(pool: Pool, hook: WebhookServer) -> None:
     await make_hook(pool, hook)
     hook.elsewhere, hook.statuses = "/inside", [302] * 20
     key = await make_key(pool)
@@ -373,7 +375,7 @@ async def test_a_redirect_is_not_followed(pool: Pool, hook: HookServer) -> None:
     ],
 )
 async def test_the_owner_gets_one_letter_in_his_language(
-    pool: Pool, mail_box: MailBox, locale: str | None, words: tuple[str, ...]
+    pool: Pool, mail_server: SMTPServer, locale: str | None, words: tuple[str, ...]
 ) -> None:
     key = await make_key(pool)
     await pool.execute("UPDATE users SET locale = $1", locale)
@@ -382,16 +384,16 @@ async def test_the_owner_gets_one_letter_in_his_language(
     await limit_key(pool, key, 1000)
     await use(pool, key, tokens=800)
     await raise_alerts(pool, THRESHOLDS)
-    mail_box.refuse = 2
-    mail = MailServer(SecretStr(mail_box.url), "LiteMaaS <litemaas@example.com>")
+    mail_server.refuse = 2
+    mail = MailServer(SecretStr(mail_server.url), "LiteMaaS <litemaas@example.com>")
 
     sent = await send_all(pool, Sender(keys=KEYS, mail=mail, pauses=AT_ONCE))
 
-    (letter,) = mail_box.letters
-    text = letter["Subject"] + letter.get_content()
+    (email,) = mail_server.emails
+    text = email["Subject"] + email.get_content()
     assert sent == 1
     assert all(word in text for word in words), text
-    assert letter["To"].endswith("@example.org")
+    assert email["To"].endswith("@example.org")
 
 
 async def test_an_alert_is_acknowledged_by_whom_it_concerns(pool: Pool) -> None:
@@ -454,7 +456,7 @@ def scanned(plan: dict[str, Any]) -> set[str]:
 
 
 async def test_whom_it_concerns_hears_of_each_move_of_a_subscription(
-    pool: Pool, hook: HookServer, mail_box: MailBox
+    pool: Pool, hook: WebhookServer, mail_server: SMTPServer
 ) -> None:
     from admin_api.operations import subscriptions
 
@@ -467,11 +469,11 @@ async def test_whom_it_concerns_hears_of_each_move_of_a_subscription(
     with pytest.raises(GatewayError):
         await subscriptions.change_subscription(pool, ADMIN, asked.id, "approve")
 
-    mail = MailServer(SecretStr(mail_box.url), "litemaas@example.com")
+    mail = MailServer(SecretStr(mail_server.url), "litemaas@example.com")
     await send_all(pool, Sender(keys=KEYS, rules=RULES, mail=mail, pauses=AT_ONCE))
 
     reported = sorted((json.loads(got.body)["type"], json.loads(got.body)["data"]["reason"]) for got in hook.got)
     assert reported == [("subscription.denied", "not now"), ("subscription.pending", None)]
     # He knows what he did himself.
-    assert [letter["Subject"] for letter in mail_box.letters] == ["Access denied: small"]
-    assert "not now" in "".join(letter.get_content() for letter in mail_box.letters)
+    assert [email["Subject"] for email in mail_server.emails] == ["Access denied: small"]
+    assert "not now" in "".join(email.get_content() for email in mail_server.emails)

@@ -6,18 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 from conftest import Database
 from factories import make_model, make_subscription, make_user
-from stand_ins import LiteLLMInfoServer
-from terminals import Terminal
+from loopback_servers import LiteLLMInfoServer
 from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.storage.postgres import Pool
 
 
 @pytest.fixture
-async def terminal(database: Database, litellm_info_server: LiteLLMInfoServer) -> Terminal:
-    return Terminal(
+async def command_line(database: Database, litellm_info_server: LiteLLMInfoServer) -> CommandLine:
+    return CommandLine(
         {
             "LITEMAAS_DATABASE_URL": database.app_url,
             "LITEMAAS_OWNER_DATABASE_URL": database.owner_url,
@@ -29,20 +29,20 @@ async def terminal(database: Database, litellm_info_server: LiteLLMInfoServer) -
 
 
 async def test_a_key_is_made_from_nothing_with_six_commands(
-    terminal: Terminal, litellm_info_server: LiteLLMInfoServer
+    command_line: CommandLine, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
 
-    migrated = (await terminal.run("migrate", "--json")).json()
-    synced = (await terminal.run("models", "sync", "--json")).json()
-    user = (await terminal.run("users", "create", "--email", "ann@x.org", "--json")).json()
+    migrated = (await command_line.run("migrate", "--json")).json()
+    synced = (await command_line.run("models", "sync", "--json")).json()
+    user = (await command_line.run("users", "create", "--email", "ann@x.org", "--json")).json()
     subscription = (
-        await terminal.run("subscriptions", "create", "--user", "ann@x.org", "--model", "small", "--json")
+        await command_line.run("subscriptions", "create", "--user", "ann@x.org", "--model", "small", "--json")
     ).json()
     key = (
-        await terminal.run("keys", "create", "--user", "ann@x.org", "--model", "small", "--rpm", "5", "--json")
+        await command_line.run("keys", "create", "--user", "ann@x.org", "--model", "small", "--rpm", "5", "--json")
     ).json()
-    usage = (await terminal.run("usage", "show", "--key", str(key["id"]), "--json")).json()
+    usage = (await command_line.run("usage", "show", "--key", str(key["id"]), "--json")).json()
 
     assert migrated == {"applied": []}
     assert (synced["added"], synced["problem"]) == (["small"], None)
@@ -52,12 +52,12 @@ async def test_a_key_is_made_from_nothing_with_six_commands(
     assert usage["totals"]["calls"] == 0
 
 
-async def test_a_token_is_made_shown_once_and_revoked(terminal: Terminal, pool: Pool) -> None:
+async def test_a_token_is_made_shown_once_and_revoked(command_line: CommandLine, pool: Pool) -> None:
     user = await make_user(pool)
 
-    made = (await terminal.run("tokens", "create", "--user", user.email, "--json")).json()
-    revoked = await terminal.run("tokens", "revoke", str(made["id"]), "--user", user.email)
-    listed = (await terminal.run("tokens", "list", "--user", user.email, "--json")).json()
+    made = (await command_line.run("tokens", "create", "--user", user.email, "--json")).json()
+    revoked = await command_line.run("tokens", "revoke", str(made["id"]), "--user", user.email)
+    listed = (await command_line.run("tokens", "list", "--user", user.email, "--json")).json()
 
     assert made["token"].startswith("lmp-")
     assert revoked.out == f"Token {made['id']} is revoked.\n"
@@ -65,7 +65,9 @@ async def test_a_token_is_made_shown_once_and_revoked(terminal: Terminal, pool: 
     assert "token" not in listed["rows"][0]
 
 
-async def test_usage_is_told_in_tables_in_json_and_in_files(terminal: Terminal, pool: Pool, tmp_path: Path) -> None:
+async def test_usage_is_told_in_tables_in_json_and_in_files(
+    command_line: CommandLine, pool: Pool, tmp_path: Path
+) -> None:
     row = make_usage_row(TODAY, model_asked="small")
     await write_rows(pool, [row])
     log = tmp_path / "litellm.jsonl"
@@ -78,7 +80,7 @@ async def test_usage_is_told_in_tables_in_json_and_in_files(terminal: Terminal, 
         ("usage", "export", "--format", "json", "--detail", "calls"),
         ("ledger", "reconcile", "--litellm-log", str(log), "--json"),
     )
-    done = await asyncio.gather(*(terminal.run(*command) for command in commands))
+    done = await asyncio.gather(*(command_line.run(*command) for command in commands))
     summary, breakdown, export, reconciled = done
 
     assert [one.code for one in done] == [0, 0, 0, 1], [one.err for one in done]
@@ -99,27 +101,27 @@ async def test_usage_is_told_in_tables_in_json_and_in_files(terminal: Terminal, 
     ],
 )
 async def test_what_nothing_can_be_is_said_to_be_wrong(
-    terminal: Terminal, pool: Pool, command: tuple[str, ...]
+    command_line: CommandLine, pool: Pool, command: tuple[str, ...]
 ) -> None:
     await make_user(pool, "ann@example.org")
 
-    done = await terminal.run(*command)
+    done = await command_line.run(*command)
 
     assert (done.code, done.out) == (1, "")
     assert done.err.endswith(" (validation_failed)\n")
 
 
-async def test_a_user_that_exists_is_a_conflict_in_one_sentence(terminal: Terminal, pool: Pool) -> None:
+async def test_a_user_that_exists_is_a_conflict_in_one_sentence(command_line: CommandLine, pool: Pool) -> None:
     user = await make_user(pool)
 
-    done = await terminal.run("users", "create", "--email", user.email)
+    done = await command_line.run("users", "create", "--email", user.email)
 
     assert (done.code, done.out) == (1, "")
     assert done.err == f"litemaas: There is a user '{user.email}' already. (conflict)\n"
 
 
-async def test_a_database_that_is_not_there_is_one_sentence(terminal: Terminal) -> None:
-    done = await terminal.run("users", "list", LITEMAAS_DATABASE_URL="postgresql://x:secret@127.0.0.1:1/x")
+async def test_a_database_that_is_not_there_is_one_sentence(command_line: CommandLine) -> None:
+    done = await command_line.run("users", "list", LITEMAAS_DATABASE_URL="postgresql://x:secret@127.0.0.1:1/x")
 
     assert done.code == 1
     assert "Postgres does not answer" in done.err
@@ -127,25 +129,27 @@ async def test_a_database_that_is_not_there_is_one_sentence(terminal: Terminal) 
     assert "secret" not in done.err
 
 
-async def test_a_database_without_tables_is_told_what_to_run(terminal: Terminal, empty_database: Database) -> None:
-    done = await terminal.run("users", "list", LITEMAAS_DATABASE_URL=empty_database.app_url)
+async def test_a_database_without_tables_is_told_what_to_run(
+    command_line: CommandLine, empty_database: Database
+) -> None:
+    done = await command_line.run("users", "list", LITEMAAS_DATABASE_URL=empty_database.app_url)
 
     assert done.code == 1
     assert "litemaas migrate" in done.err
 
 
 async def test_missing_settings_are_named_together() -> None:
-    done = await Terminal({}).run("models", "sync")
+    done = await CommandLine({}).run("models", "sync")
 
     assert done.code == 1
     assert "LITEMAAS_DATABASE_URL: is not set" in done.err
     assert "LITEMAAS_LITELLM_URLS: is not set" in done.err
 
 
-async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(terminal: Terminal) -> None:
+async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(command_line: CommandLine) -> None:
     token = {"LITEMAAS_ADMIN_TOKEN": "0123456789abcdef" * 2}
-    missing = await terminal.run("admin-api", "--port", "1", **token)
-    weak = await terminal.run("admin-api", "--port", "1", **token, LITEMAAS_SECRET_KEYS="1:" + "ab" * 32)
+    missing = await command_line.run("admin-api", "--port", "1", **token)
+    weak = await command_line.run("admin-api", "--port", "1", **token, LITEMAAS_SECRET_KEYS="1:" + "ab" * 32)
 
     assert (missing.code, weak.code) == (1, 1)
     assert "  LITEMAAS_SECRET_KEYS: is not set (1:<64 hex digits>" in missing.err
@@ -153,59 +157,59 @@ async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(terminal: Term
     assert "a key is not random; make one: openssl rand -hex 32" in weak.err
 
 
-async def test_migrate_needs_the_owners_address(terminal: Terminal) -> None:
-    env = {name: value for name, value in terminal.env.items() if "OWNER" not in name}
+async def test_migrate_needs_the_owners_address(command_line: CommandLine) -> None:
+    env = {name: value for name, value in command_line.env.items() if "OWNER" not in name}
 
-    done = await Terminal(env).run("migrate")
+    done = await CommandLine(env).run("migrate")
 
     assert done.code == 1
     assert "LITEMAAS_OWNER_DATABASE_URL" in done.err
 
 
-async def test_migrate_sets_up_an_empty_database(terminal: Terminal, empty_database: Database) -> None:
+async def test_migrate_sets_up_an_empty_database(command_line: CommandLine, empty_database: Database) -> None:
     urls = {
         "LITEMAAS_DATABASE_URL": empty_database.app_url,
         "LITEMAAS_OWNER_DATABASE_URL": empty_database.owner_url,
     }
 
-    done = await terminal.run("migrate", "--json", **urls)
-    listed = await terminal.run("users", "list", "--json", **urls)
+    done = await command_line.run("migrate", "--json", **urls)
+    listed = await command_line.run("users", "list", "--json", **urls)
 
     assert done.json()["applied"][0].startswith("0001_")
     assert listed.json() == {"rows": [], "next_cursor": None}
 
 
-async def test_a_budget_in_usd_is_set_listed_and_lifted(terminal: Terminal, pool: Pool) -> None:
+async def test_a_budget_in_usd_is_set_listed_and_lifted(command_line: CommandLine, pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     subscription = await make_subscription(pool, user, model)
     on = ("limits", "set", "--level", "subscription", "--id", str(subscription.id), "--kind", "cost")
 
-    made = (await terminal.run(*on, "--window", "month", "--amount", "0.45", "--json")).json()
-    listed = (await terminal.run("limits", "list", "--user", user.email, "--json")).json()
-    lifted = (await terminal.run(*on, "--window", "month", "--amount", "unlimited", "--json")).json()
+    made = (await command_line.run(*on, "--window", "month", "--amount", "0.45", "--json")).json()
+    listed = (await command_line.run("limits", "list", "--user", user.email, "--json")).json()
+    lifted = (await command_line.run(*on, "--window", "month", "--amount", "unlimited", "--json")).json()
 
     assert (made["amount_nano_usd"], made["amount_usd"]) == (450_000_000, "0.45")
     assert [row["kind"] for row in listed["rows"]] == ["requests", "tokens", "cost"]
     assert lifted["amount"] == "unlimited"
 
 
-async def test_states_are_moved_by_command_and_a_wrong_move_is_told(terminal: Terminal, pool: Pool) -> None:
+async def test_states_are_moved_by_command_and_a_wrong_move_is_told(command_line: CommandLine, pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool, restricted=True))
 
-    approved = await terminal.run("subscriptions", "approve", str(row.id))
-    again = await terminal.run("subscriptions", "approve", str(row.id))
+    approved = await command_line.run("subscriptions", "approve", str(row.id))
+    again = await command_line.run("subscriptions", "approve", str(row.id))
 
     assert (approved.code, approved.out) == (0, f"Subscription {row.id} is active.\n")
     assert (again.code, "conflict" in again.err) == (1, True)
 
 
 async def test_a_sync_with_a_problem_reports_it_and_fails(
-    terminal: Terminal, pool: Pool, litellm_info_server: LiteLLMInfoServer
+    command_line: CommandLine, pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     await make_model(pool)
     litellm_info_server.answer('{"data":[]}')
 
-    done = await terminal.run("models", "sync", "--json")
+    done = await command_line.run("models", "sync", "--json")
 
     assert done.code == 1
     assert json.loads(done.out)["problem"] in done.err
@@ -215,26 +219,26 @@ async def test_a_sync_with_a_problem_reports_it_and_fails(
     "group", ["users", "tokens", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"]
 )
 async def test_every_group_explains_itself(group: str) -> None:
-    done = await Terminal({}).run(group, "--help")
+    done = await CommandLine({}).run(group, "--help")
 
     assert done.code == 0
     assert "Usage: litemaas" in done.out
 
 
 async def test_help_names_every_command() -> None:
-    done = await Terminal({}).run("--help")
+    done = await CommandLine({}).run("--help")
 
     assert all(name in done.out for name in ("migrate", "gateway", "admin-api", "keys", "limits", "usage"))
 
 
 async def test_an_unknown_command_is_no_traceback() -> None:
-    done = await Terminal({}).run("fly")
+    done = await CommandLine({}).run("fly")
 
     assert done.code == 2
     assert "fly" in done.err
 
 
-async def test_listing_loads_neither_web_framework_nor_server(terminal: Terminal) -> None:
+async def test_listing_loads_neither_web_framework_nor_server(command_line: CommandLine) -> None:
     script = (
         "import sys; sys.argv = ['litemaas', 'users', '--help']\n"
         "from admin_api.cli.app import build_app\n"
@@ -243,7 +247,7 @@ async def test_listing_loads_neither_web_framework_nor_server(terminal: Terminal
     )
 
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, env=dict(terminal.env)
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, env=dict(command_line.env)
     )
     out, _ = await process.communicate()
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine, CommandResult
 from conftest import Database
-from terminals import Done, Terminal
 from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.domain.usage_rows import UsageRow
@@ -19,8 +19,8 @@ DAY = f"{TODAY:%Y-%m-%d}"
 
 
 @pytest.fixture
-def terminal(database: Database) -> Terminal:
-    return Terminal({"LITEMAAS_DATABASE_URL": database.app_url})
+def command_line(database: Database) -> CommandLine:
+    return CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
 
 
 @pytest.fixture
@@ -43,23 +43,23 @@ def log_of(rows: list[UsageRow], file: Path, *, tokens: int = 6) -> Path:
     return file
 
 
-async def at_once(terminal: Terminal, *commands: str) -> list[Done]:
-    return await asyncio.gather(*(terminal.run("ledger", *command.split()) for command in commands))
+async def at_once(command_line: CommandLine, *commands: str) -> list[CommandResult]:
+    return await asyncio.gather(*(command_line.run("ledger", *command.split()) for command in commands))
 
 
 # --- what it does ---
 
 
 async def test_sums_that_differ_are_verified_rebuilt_and_verified(
-    terminal: Terminal, pool: Pool, rows: list[UsageRow]
+    command_line: CommandLine, pool: Pool, rows: list[UsageRow]
 ) -> None:
-    agreeing, as_json = await at_once(terminal, "verify", "verify --days 3 --json")
+    agreeing, as_json = await at_once(command_line, "verify", "verify --days 3 --json")
     await pool.execute("UPDATE usage_days SET completion_tokens = completion_tokens + 1")
 
-    differing = await terminal.run("ledger", "verify")
-    reported = await terminal.run("ledger", "verify", "--json")
-    rebuilt = await terminal.run("ledger", "rebuild-rollups", "--from", DAY, "--to", DAY)
-    after = (await terminal.run("ledger", "verify", "--json")).json()
+    differing = await command_line.run("ledger", "verify")
+    reported = await command_line.run("ledger", "verify", "--json")
+    rebuilt = await command_line.run("ledger", "rebuild-rollups", "--from", DAY, "--to", DAY)
+    after = (await command_line.run("ledger", "verify", "--json")).json()
 
     assert (agreeing.code, agreeing.err) == (0, "")
     assert agreeing.out == "3 rows, 0 of them reaped; 0 differences from the rollups.\n"
@@ -74,22 +74,22 @@ async def test_sums_that_differ_are_verified_rebuilt_and_verified(
     assert after["agrees"]
 
 
-async def test_a_rebuild_goes_to_today_unless_said_otherwise(terminal: Terminal, rows: list[UsageRow]) -> None:
+async def test_a_rebuild_goes_to_today_unless_said_otherwise(command_line: CommandLine, rows: list[UsageRow]) -> None:
     first = f"{TODAY - timedelta(days=2):%Y-%m-%d}"
 
-    assert (await terminal.run("ledger", "rebuild-rollups", "--from", first, "--json")).json() == {"days": 3}
+    assert (await command_line.run("ledger", "rebuild-rollups", "--from", first, "--json")).json() == {"days": 3}
 
 
 async def test_status_tells_of_journals_months_and_what_was_refused(
-    terminal: Terminal, pool: Pool, tmp_path: Path
+    command_line: CommandLine, pool: Pool, tmp_path: Path
 ) -> None:
     journal = Journal(tmp_path / "journal", max_bytes=2**20)
     assert journal.open()
     journal.append([make_usage_row(TODAY)])
     (tmp_path / "journal" / "refused.log").write_bytes(b"something\n")
 
-    said = await terminal.run("ledger", "status", "--state-dir", str(tmp_path))
-    reported = (await terminal.run("ledger", "status", "--json", LITEMAAS_STATE_DIR=str(tmp_path))).json()
+    said = await command_line.run("ledger", "status", "--state-dir", str(tmp_path))
+    reported = (await command_line.run("ledger", "status", "--json", LITEMAAS_STATE_DIR=str(tmp_path))).json()
 
     assert (said.code, said.err) == (0, "")
     assert journal.worker in said.out
@@ -102,19 +102,19 @@ async def test_status_tells_of_journals_months_and_what_was_refused(
 
 
 async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
-    terminal: Terminal, pool: Pool, rows: list[UsageRow], tmp_path: Path
+    command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path
 ) -> None:
     new, bad = make_usage_row(TODAY), make_usage_row(TODAY, error_code="a\0b")
     file = tmp_path / "refused.log"
     whole = b"".join(line_of(encode_row(row)) for row in (rows[0], new, bad)) + b"no row\n"
     file.write_bytes(whole)
 
-    kept = await terminal.run("ledger", "replay", str(file), "--keep")
+    kept = await command_line.run("ledger", "replay", str(file), "--keep")
     assert file.read_bytes() == whole
-    done = await terminal.run("ledger", "replay", str(file), "--json")
+    done = await command_line.run("ledger", "replay", str(file), "--json")
     left = file.read_bytes()
     file.write_bytes(line_of(encode_row(rows[0])))
-    agreeing = await terminal.run("ledger", "replay", str(file))
+    agreeing = await command_line.run("ledger", "replay", str(file))
 
     said = "1 rows written, 0 estimates replaced, 1 already in the ledger; 1 rejected, 1 damaged lines."
     assert (kept.code, kept.err, kept.out.splitlines()[0]) == (1, "", said)
@@ -133,7 +133,7 @@ async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
 
 
 async def test_reconcile_ends_by_what_it_found(
-    terminal: Terminal, pool: Pool, rows: list[UsageRow], tmp_path: Path
+    command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path
 ) -> None:
     same, longer = log_of(rows, tmp_path / "same.jsonl"), log_of(rows, tmp_path / "longer.jsonl", tokens=7)
     torn = tmp_path / "torn.jsonl"
@@ -141,7 +141,7 @@ async def test_reconcile_ends_by_what_it_found(
     tomorrow = f"{TODAY + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 
     agreeing, differing, unreadable, nothing = await at_once(
-        terminal,
+        command_line,
         f"reconcile --litellm-log {same} --json",
         f"reconcile --litellm-log {longer} --limit 1",
         f"reconcile --litellm-log {torn}",
@@ -196,7 +196,7 @@ MISTYPED = {
 
 @pytest.mark.parametrize(("commands", "code"), [(WRONG, 1), (MISTYPED, 2)], ids=["wrong", "mistyped"])
 async def test_a_mistake_is_told_and_changes_nothing(
-    terminal: Terminal, pool: Pool, rows: list[UsageRow], tmp_path: Path, commands: dict[str, str], code: int
+    command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path, commands: dict[str, str], code: int
 ) -> None:
     file = log_of(rows, tmp_path / "log.jsonl")
     places = {"{file}": str(file), "{folder}": str(tmp_path)}
@@ -208,7 +208,7 @@ async def test_a_mistake_is_told_and_changes_nothing(
 
     sums = await pool.fetch("SELECT * FROM usage_days")
     for command, expected in commands.items():
-        done = await terminal.run("ledger", *filled(command).split())
+        done = await command_line.run("ledger", *filled(command).split())
 
         assert (done.code, done.out) == (code, ""), command
         assert filled(expected) in done.err, command
@@ -219,20 +219,22 @@ async def test_a_mistake_is_told_and_changes_nothing(
     assert await pool.fetchval("SELECT count(*) FROM audit_logs") == 0
 
 
-async def test_a_machine_without_a_gateway_has_no_journals(terminal: Terminal, tmp_path: Path) -> None:
-    done = await terminal.run("ledger", "status", "--state-dir", str(tmp_path / "nothing"))
+async def test_a_machine_without_a_gateway_has_no_journals(command_line: CommandLine, tmp_path: Path) -> None:
+    done = await command_line.run("ledger", "status", "--state-dir", str(tmp_path / "nothing"))
 
     assert (done.code, done.err) == (0, "")
     assert f"No journals in {tmp_path / 'nothing' / 'journal'}." in done.out
 
 
-async def test_without_a_database_nothing_is_taken_out_of_a_file(terminal: Terminal, tmp_path: Path) -> None:
+async def test_without_a_database_nothing_is_taken_out_of_a_file(command_line: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "refused.log"
     file.write_bytes(line := line_of(encode_row(make_usage_row(TODAY))))
     away = "postgresql://x:secret@127.0.0.1:1/x"
 
     commands = (("replay", str(file)), ("verify",), ("status",), ("rebuild-rollups", "--from", DAY))
-    done = await asyncio.gather(*(terminal.run("ledger", *command, LITEMAAS_DATABASE_URL=away) for command in commands))
+    done = await asyncio.gather(
+        *(command_line.run("ledger", *command, LITEMAAS_DATABASE_URL=away) for command in commands)
+    )
 
     assert [one.code for one in done] == [1, 1, 1, 1]
     assert all("Postgres does not answer" in one.err and "secret" not in one.err for one in done)

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from admin_client import SECRET_KEYS, check_error
-from browsers import ME, bearer, oidc, opened
+from browsers import ME, bearer, oidc, running_admin_api
 from conftest import Database
 from factories import ADMIN, PEPPERS, make_token
-from identity_servers import LyingProvider, log_in
+from identity_providers import FakeProvider, log_in
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.people import users
@@ -20,15 +20,19 @@ ANN = "ann@example.org"
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
 async def test_a_session_ends_with_the_user_and_does_not_come_back_with_him(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as ann, new_browser() as thief:
+    async with (
+        running_admin_api(database, **oidc(fake_provider.url)) as new_browser,
+        new_browser() as ann,
+        new_browser() as thief,
+    ):
         for browser in (ann, thief):
             await log_in(browser)
         token = (await make_token(pool, await users.find_user(pool, ADMIN, ANN))).secret

@@ -12,9 +12,9 @@ from admin_client import LOGIN, SECRET_KEYS, check_error, settings_for
 from alerting import KEYS, RULES, SENDER, limit_key, make_hook, send_all, send_due, use
 from conftest import Database
 from factories import make_key
+from notification_servers import WebhookServer
 from test_alerts import explain
 from typer.testing import CliRunner
-from webhook_receivers import HookServer
 
 from admin_api.cli.app import build_app
 from admin_api.main import create_app
@@ -31,8 +31,8 @@ HASTY = Sender(keys=KEYS, rules=RULES, pauses=())
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[HookServer]:
-    async with HookServer() as server:
+async def hook() -> AsyncIterator[WebhookServer]:
+    async with WebhookServer() as server:
         yield server
 
 
@@ -69,7 +69,9 @@ async def listed(admin: httpx2.AsyncClient, **only: Any) -> list[dict[str, Any]]
     return rows
 
 
-async def test_every_state_is_shown_with_why_and_when(admin: httpx2.AsyncClient, pool: Pool, hook: HookServer) -> None:
+async def test_every_state_is_shown_with_why_and_when(
+    admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
+) -> None:
     await make_hook(pool, hook)
     webhook = await pool.fetchval("SELECT id FROM webhooks")
     alert_id = await alert(pool)
@@ -100,8 +102,8 @@ async def test_every_state_is_shown_with_why_and_when(admin: httpx2.AsyncClient,
     assert "whsec_" not in json.dumps([*seen.values(), *mails])
 
 
-async def test_filters_and_pages(admin: httpx2.AsyncClient, pool: Pool, hook: HookServer) -> None:
-    async with HookServer() as bad:
+async def test_filters_and_pages(admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer) -> None:
+    async with WebhookServer() as bad:
         await make_hook(pool, hook)
         await make_hook(pool, bad)
         bad.statuses = [500] * 9
@@ -138,7 +140,7 @@ async def test_filters_and_pages(admin: httpx2.AsyncClient, pool: Pool, hook: Ho
 
 
 async def test_what_failed_is_sent_once_more_under_the_same_id(
-    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+    admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
     await alert(pool)
@@ -164,7 +166,7 @@ async def test_what_failed_is_sent_once_more_under_the_same_id(
 
 
 async def test_who_waits_long_is_tried_now_and_who_is_under_way_is_left_alone(
-    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+    admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
     await alert(pool)
@@ -187,7 +189,7 @@ async def test_who_waits_long_is_tried_now_and_who_is_under_way_is_left_alone(
 
 
 async def test_what_a_disabled_webhook_holds_is_not_said_to_be_tried(
-    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+    admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
     await alert(pool)
@@ -234,7 +236,7 @@ async def test_each_filter_reads_an_index_and_no_more_than_the_page(pool: Pool, 
 
 
 async def test_what_waits_for_a_disabled_webhook_is_sent_once_it_is_enabled(
-    admin: httpx2.AsyncClient, pool: Pool, hook: HookServer
+    admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
     await alert(pool)
@@ -251,7 +253,7 @@ async def test_what_waits_for_a_disabled_webhook_is_sent_once_it_is_enabled(
 
 
 async def test_webhooks_and_alerts_by_command(
-    pool: Pool, database: Database, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, database: Database, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = {"DATABASE_URL": database.app_url, "SECRET_KEYS": SECRET_KEYS, "WEBHOOK_ALLOW_HTTP": "true"}
     env["WEBHOOK_NETWORKS"] = "127.0.0.0/8"
@@ -290,7 +292,7 @@ async def test_webhooks_and_alerts_by_command(
 
 
 async def test_the_commands_list_and_retry(
-    pool: Pool, database: Database, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, database: Database, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)
     await alert(pool)

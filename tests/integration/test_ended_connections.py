@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import Database
-from gateways import until
+from gateways import wait_until
 
 from gateway.storage import failures
 from gateway.storage.postgres import Pool, new_pool
@@ -54,7 +54,7 @@ async def test_a_connection_that_was_told_its_end_is_a_postgres_that_is_away(dat
             async def is_reported() -> bool:
                 return between.ended == 1
 
-            await until(is_reported, "the end of the connection")
+            await wait_until(is_reported, "the end of the connection")
             with pytest.raises(failures.POSTGRES_FAILED) as raised:
                 await through.fetchval("SELECT 1")
             between.close()
@@ -65,7 +65,7 @@ async def test_a_connection_that_was_told_its_end_is_a_postgres_that_is_away(dat
                 except failures.POSTGRES_FAILED:
                     return False
 
-            await until(is_back, "another connection")
+            await wait_until(is_back, "another connection")
 
     assert isinstance(raised.value, failures.UNAVAILABLE)
     assert failures.explain(raised.value)

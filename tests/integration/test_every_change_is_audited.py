@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from admin_client import settings_for
 from factories import make_key, make_model, make_subscription, make_token, make_user
-from stand_ins import LiteLLMInfoServer
+from loopback_servers import LiteLLMInfoServer
 
 from admin_api.main import create_app
 from gateway.storage.postgres import Pool

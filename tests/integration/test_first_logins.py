@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from admin_client import check_error
-from browsers import ME, bearer, oidc, opened
+from browsers import ME, bearer, oidc, running_admin_api
 from conftest import Database
-from identity_servers import LyingProvider, log_in
+from identity_providers import FakeProvider, log_in
 
 from gateway.storage.postgres import Pool
 
@@ -17,8 +17,8 @@ AT_ONCE = 6
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
@@ -28,12 +28,12 @@ async def actions(pool: Pool) -> Counter[str]:
 
 
 async def test_of_first_logins_at_once_one_makes_the_user_and_the_audit_log_says_so(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     people = 5
-    async with opened(database, **oidc(lying.url)) as new_browser:
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser:
         for person in range(people):
-            lying.claims = {"sub": f"p{person}", "email": f"p{person}@example.org"}
+            fake_provider.claims = {"sub": f"p{person}", "email": f"p{person}@example.org"}
             answers = await asyncio.gather(*(log_in(new_browser()) for _ in range(AT_ONCE)))
             assert [answer.status_code for answer in answers] == [302] * AT_ONCE
 
@@ -43,12 +43,12 @@ async def test_of_first_logins_at_once_one_makes_the_user_and_the_audit_log_says
 
 @pytest.mark.parametrize("subject", ["", "x" * 501, "a\x00b", "\ud800"])
 async def test_a_subject_that_can_not_be_kept_is_refused(
-    database: Database, pool: Pool, lying: LyingProvider, subject: str
+    database: Database, pool: Pool, fake_provider: FakeProvider, subject: str
 ) -> None:
-    lying.claims = {"sub": subject}
-    settings = oidc(lying.url, jwt_audience="litemaas-api")
-    async with opened(database, **settings) as new_browser, new_browser() as browser:
-        token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", sub=subject))
+    fake_provider.claims = {"sub": subject}
+    settings = oidc(fake_provider.url, jwt_audience="litemaas-api")
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:
+        token = fake_provider.keys[0].sign(fake_provider.all_claims(aud="litemaas-api", sub=subject))
         answers: list[httpx2.Response] = [await log_in(browser), await browser.get(ME, headers=bearer(token))]
 
     assert [answer.status_code for answer in answers] == [403, 403], [answer.text for answer in answers]

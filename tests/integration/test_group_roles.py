@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from admin_client import check_error
-from browsers import ME, bearer, oidc, opened
+from browsers import ME, bearer, oidc, running_admin_api
 from conftest import Database
 from factories import ADMIN, make_token
-from identity_servers import LyingProvider, log_in
+from identity_providers import FakeProvider, log_in
 
 from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
@@ -18,28 +18,28 @@ ANN = "ann@example.org"
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
-def token(lying: LyingProvider, age_s: int, **claims: Any) -> dict[str, str]:
+def token(fake_provider: FakeProvider, age_s: int, **claims: Any) -> dict[str, str]:
     """Signed so many seconds ago, and good for as long as an hour."""
     now = int(time.time())
-    claims = lying.all_claims(aud="litemaas-api", iat=now - age_s, exp=now - age_s + 3600) | claims
-    return bearer(lying.keys[0].sign({name: value for name, value in claims.items() if value is not None}))
+    claims = fake_provider.all_claims(aud="litemaas-api", iat=now - age_s, exp=now - age_s + 3600) | claims
+    return bearer(fake_provider.keys[0].sign({name: value for name, value in claims.items() if value is not None}))
 
 
-def settings(lying: LyingProvider) -> dict[str, Any]:
-    return oidc(lying.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
+def settings(fake_provider: FakeProvider) -> dict[str, Any]:
+    return oidc(fake_provider.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
 
 
 async def test_a_token_that_outlives_its_group_gives_no_role_back(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    old, new = token(lying, 100, groups=["bosses"]), token(lying, 50, groups=[])
-    newest = token(lying, 10, groups=["bosses"])
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+    old, new = token(fake_provider, 100, groups=["bosses"]), token(fake_provider, 50, groups=[])
+    newest = token(fake_provider, 10, groups=["bosses"])
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
         roles = [(await client.get(ME, headers=login)).json()["role"] for login in (old, old, new, new, old)]
         own = await make_token(pool, await users.find_user(pool, ADMIN, ANN), role="user")
         forbidden = await client.get("/api/v1/users", headers=bearer(own.secret))
@@ -52,11 +52,11 @@ async def test_a_token_that_outlives_its_group_gives_no_role_back(
 
 
 async def test_a_login_in_a_browser_is_newer_than_a_token_made_before(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    old = token(lying, 100, groups=["bosses"])
-    lying.claims = {"groups": []}
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+    old = token(fake_provider, 100, groups=["bosses"])
+    fake_provider.claims = {"groups": []}
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
         before = (await client.get(ME, headers=old)).json()["role"]
         await log_in(client)
         after = [(await client.get(ME)).json()["role"], (await new_browser().get(ME, headers=old)).json()["role"]]
@@ -65,11 +65,11 @@ async def test_a_login_in_a_browser_is_newer_than_a_token_made_before(
 
 
 async def test_new_tokens_that_say_the_same_change_nothing(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
         for age_s in (40, 30, 20, 30):
-            assert (await client.get(ME, headers=token(lying, age_s, groups=[]))).status_code == 200
+            assert (await client.get(ME, headers=token(fake_provider, age_s, groups=[]))).status_code == 200
     seen = await pool.fetchval("SELECT round(extract(epoch FROM now() - groups_told_at) / 10) FROM identities")
 
     assert int(seen) == 2
@@ -77,19 +77,19 @@ async def test_new_tokens_that_say_the_same_change_nothing(
 
 
 async def test_a_token_that_does_not_say_when_it_was_made_takes_back_nothing_that_was_said_later(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
-    undated, dated = token(lying, 0, iat=None, groups=["bosses"]), token(lying, 50, groups=[])
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+    undated, dated = token(fake_provider, 0, iat=None, groups=["bosses"]), token(fake_provider, 50, groups=[])
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
         roles = [(await client.get(ME, headers=login)).json()["role"] for login in (undated, dated, undated)]
 
     assert roles == ["admin", "user", "user"]
 
 
 async def test_a_new_token_of_who_is_deactivated_is_no_login(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
-        await client.get(ME, headers=token(lying, 20, groups=[]))
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
+        await client.get(ME, headers=token(fake_provider, 20, groups=[]))
         await users.update_user(pool, ADMIN, ANN, status="deactivated")
-        check_error(await client.get(ME, headers=token(lying, 10, groups=["bosses"])), 401, "not_authenticated")
+        check_error(await client.get(ME, headers=token(fake_provider, 10, groups=["bosses"])), 401, "not_authenticated")

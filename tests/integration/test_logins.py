@@ -9,10 +9,10 @@ import httpx2
 import jwt
 import pytest
 from admin_client import check_error, settings_for
-from browsers import CSRF, ME, bearer, oidc, opened
+from browsers import CSRF, ME, bearer, oidc, running_admin_api
 from conftest import Database
 from factories import ADMIN, make_user
-from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, OIDCProvider, OpenShift, SigningKey, log_in
+from identity_providers import ADMIN_URL, PLANTED_SECRET, FakeProvider, OIDCProvider, OpenShift, SigningKey, log_in
 
 from admin_api.main import create_app
 from admin_api.operations.people import users
@@ -26,8 +26,8 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OIDCProvider]
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
@@ -35,7 +35,7 @@ async def test_a_person_logs_in_becomes_a_user_and_logs_out(
     database: Database, pool: Pool, provider: OIDCProvider
 ) -> None:
     provider.put_user("ann", email="Ann@Example.org", email_verified=True, name="Ann")
-    async with opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
         back = await log_in(browser, subject="ann", next="/usage?month=5")
         me = await browser.get(ME)
         sessions = await browser.get("/api/auth/sessions")
@@ -57,10 +57,10 @@ async def test_a_person_logs_in_becomes_a_user_and_logs_out(
 
 
 async def test_cookies_are_for_this_host_and_for_https_and_no_script_reads_them(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
     public = "https://litemaas.example.com"
-    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(lying.url)))
+    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(fake_provider.url)))
     transport = httpx2.ASGITransport(app=app)
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=public) as browser:
         away = await browser.get("/api/auth/login")
@@ -82,7 +82,10 @@ async def test_cookies_are_for_this_host_and_for_https_and_no_script_reads_them(
 async def test_a_role_comes_and_goes_with_the_group(database: Database, provider: OIDCProvider) -> None:
     group_roles = "bosses:admin,look:ers:admin-readonly"
     seen = []
-    async with opened(database, **oidc(provider.url, group_roles=group_roles)) as new_browser, new_browser() as browser:
+    async with (
+        running_admin_api(database, **oidc(provider.url, group_roles=group_roles)) as new_browser,
+        new_browser() as browser,
+    ):
         for groups in (["bosses", "look:ers"], ["look:ers"], [], None):
             claims = {} if groups is None else {"groups": groups}
             provider.put_user("gus", email="gus@example.org", email_verified=True, **claims)
@@ -97,7 +100,10 @@ async def test_a_role_a_person_assigned_does_not_go_with_a_group(
 ) -> None:
     await make_user(pool, "pat@example.org", role="admin-readonly")
     seen = []
-    async with opened(database, **oidc(provider.url, group_roles="bosses:admin")) as new_browser, new_browser() as b:
+    async with (
+        running_admin_api(database, **oidc(provider.url, group_roles="bosses:admin")) as new_browser,
+        new_browser() as b,
+    ):
         for groups in (["bosses"], []):
             provider.put_user("pat", email="pat@example.org", email_verified=True, groups=groups)
             await log_in(b, subject="pat")
@@ -110,7 +116,7 @@ async def test_initial_admins_are_admins_when_they_log_in(database: Database, pr
     provider.put_user("root", email="root@example.org", email_verified=True)
     provider.put_user("fake", email="root2@example.org", email_verified=False)
     settings = oidc(provider.url, initial_admins="Root@example.org,root2@example.org")
-    async with opened(database, **settings) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:
         await log_in(browser, subject="root")
         role = (await browser.get(ME)).json()["role"]
         fake = await log_in(new_browser(), subject="fake")
@@ -126,7 +132,7 @@ async def test_an_address_that_is_not_verified_or_is_another_persons_opens_no_ac
     provider.put_user("boss", email="boss@example.org", email_verified=True)
     provider.put_user("thief", email="boss@example.org", email_verified=False)
     provider.put_user("heir", email="boss@example.org", email_verified=True)
-    async with opened(database, **oidc(provider.url)) as new_browser:
+    async with running_admin_api(database, **oidc(provider.url)) as new_browser:
         answers = [await log_in(new_browser(), subject=subject) for subject in ("thief", "boss", "heir")]
 
     assert [answer.status_code for answer in answers] == [403, 302, 403]
@@ -137,7 +143,7 @@ async def test_a_deactivated_user_neither_stays_in_nor_comes_in(
     database: Database, pool: Pool, provider: OIDCProvider
 ) -> None:
     provider.put_user("dan", email="dan@example.org", email_verified=True)
-    async with opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
         await log_in(browser, subject="dan")
         await users.update_user(pool, ADMIN, "dan@example.org", status="deactivated")
         stays = await browser.get(ME)
@@ -148,9 +154,13 @@ async def test_a_deactivated_user_neither_stays_in_nor_comes_in(
 
 
 async def test_a_callback_is_taken_once_and_only_in_the_browser_that_began(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as ann, new_browser() as eve:
+    async with (
+        running_admin_api(database, **oidc(fake_provider.url)) as new_browser,
+        new_browser() as ann,
+        new_browser() as eve,
+    ):
         away = await ann.get("/api/auth/login")
         async with httpx2.AsyncClient() as elsewhere:
             back = (await elsewhere.get(away.headers["location"])).headers["location"]
@@ -191,14 +201,14 @@ WRONG_TOKENS: dict[str, Any] = {
 
 @pytest.mark.parametrize("lie", WRONG_TOKENS)
 async def test_an_id_token_that_is_not_in_order_lets_nobody_in(
-    database: Database, pool: Pool, lying: LyingProvider, lie: str
+    database: Database, pool: Pool, fake_provider: FakeProvider, lie: str
 ) -> None:
     made = WRONG_TOKENS[lie]
     if callable(made):
-        lying.make_token = made
+        fake_provider.make_token = made
     else:
-        lying.claims = made
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as browser:
+        fake_provider.claims = made
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
         answer = await log_in(browser)
         after = await browser.get(ME)
 
@@ -207,16 +217,18 @@ async def test_an_id_token_that_is_not_in_order_lets_nobody_in(
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
 
 
-async def test_next_leads_nowhere_else(database: Database, lying: LyingProvider) -> None:
+async def test_next_leads_nowhere_else(database: Database, fake_provider: FakeProvider) -> None:
     wrong = ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\\..\\b", "/a\r\nset-cookie: x"]
-    async with opened(database, **oidc(lying.url)) as new_browser:
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser:
         led = [(await log_in(new_browser(), next=path)).headers["location"] for path in wrong]
 
     assert led == ["/"] * len(wrong)
 
 
-async def test_a_page_elsewhere_can_not_use_a_session(database: Database, lying: LyingProvider) -> None:
-    async with opened(database, **oidc(lying.url, cors_origins="https://portal.example")) as new_browser:
+async def test_a_page_elsewhere_can_not_use_a_session(database: Database, fake_provider: FakeProvider) -> None:
+    async with running_admin_api(
+        database, **oidc(fake_provider.url, cors_origins="https://portal.example")
+    ) as new_browser:
         browser = new_browser()
         await log_in(browser)
 
@@ -242,9 +254,9 @@ async def test_a_page_elsewhere_can_not_use_a_session(database: Database, lying:
 
 
 async def test_sessions_end_by_time_and_a_cookie_that_was_touched_is_none(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
         await log_in(browser)
         cookie = browser.cookies["litemaas_session"]
         other = "1" if cookie.endswith("0") else "0"
@@ -264,9 +276,12 @@ async def test_sessions_end_by_time_and_a_cookie_that_was_touched_is_none(
 
 @pytest.mark.parametrize(("idle_s", "pause_s"), [(30, 20), (8 * 3600, 61), (600, 61)])
 async def test_a_session_that_is_used_does_not_idle_out(
-    database: Database, pool: Pool, lying: LyingProvider, idle_s: int, pause_s: int
+    database: Database, pool: Pool, fake_provider: FakeProvider, idle_s: int, pause_s: int
 ) -> None:
-    async with opened(database, **oidc(lying.url, session_idle_s=idle_s)) as new_browser, new_browser() as browser:
+    async with (
+        running_admin_api(database, **oidc(fake_provider.url, session_idle_s=idle_s)) as new_browser,
+        new_browser() as browser,
+    ):
         await log_in(browser)
         answers = []
         for _ in range(idle_s // pause_s + 2 if idle_s < 3600 else 3):
@@ -288,7 +303,7 @@ async def test_a_person_logs_in_at_openshift(database: Database) -> None:
             "group_roles": "litemaas-admins:admin",
         }
         seen = []
-        async with opened(database, **settings) as new_browser, new_browser() as browser:
+        async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:
             for groups in (["litemaas-admins"], None):
                 cluster.user["groups"] = groups
                 back = await log_in(browser)
@@ -302,19 +317,19 @@ async def test_a_person_logs_in_at_openshift(database: Database) -> None:
 
 
 async def test_a_provider_that_is_away_is_said_to_be(database: Database) -> None:
-    async with opened(database, **oidc("http://127.0.0.1:1")) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc("http://127.0.0.1:1")) as new_browser, new_browser() as browser:
         check_error(await browser.get("/api/auth/login"), 503, "upstream_unavailable")
 
 
-async def test_a_jwt_of_the_provider_is_a_login(database: Database, pool: Pool, lying: LyingProvider) -> None:
-    settings = oidc(lying.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
-    key = lying.keys[0]
-    async with opened(database, **settings) as new_browser, new_browser() as client:
+async def test_a_jwt_of_the_provider_is_a_login(database: Database, pool: Pool, fake_provider: FakeProvider) -> None:
+    settings = oidc(fake_provider.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
+    key = fake_provider.keys[0]
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as client:
         roles = []
         for more in ({"groups": ["bosses"]}, {}, {"groups": []}):
-            claims = lying.all_claims(aud=["litemaas-api"]) | more
+            claims = fake_provider.all_claims(aud=["litemaas-api"]) | more
             roles.append((await client.get(ME, headers=bearer(key.sign(claims)))).json()["role"])
-        good = lying.all_claims(aud="litemaas-api")
+        good = fake_provider.all_claims(aud="litemaas-api")
         wrong = {
             "audience": key.sign(good | {"aud": "litemaas"}),
             "no audience": key.sign({name: value for name, value in good.items() if name != "aud"}),
@@ -331,30 +346,30 @@ async def test_a_jwt_of_the_provider_is_a_login(database: Database, pool: Pool, 
             check_error(await client.get(ME, headers=bearer(token)), 401, "not_authenticated")
 
     assert roles == ["admin", "admin", "user"]
-    assert lying.jwks_asked == 1
+    assert fake_provider.jwks_asked == 1
 
 
-async def test_without_an_audience_no_jwt_is_taken(database: Database, lying: LyingProvider) -> None:
-    token = lying.keys[0].sign(lying.all_claims())
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as client:
+async def test_without_an_audience_no_jwt_is_taken(database: Database, fake_provider: FakeProvider) -> None:
+    token = fake_provider.keys[0].sign(fake_provider.all_claims())
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as client:
         check_error(await client.get(ME, headers=bearer(token)), 401, "not_authenticated")
 
-    assert lying.jwks_asked == 0
+    assert fake_provider.jwks_asked == 0
 
 
 async def test_a_new_key_of_the_provider_is_found_and_the_old_ones_outlive_its_absence(
-    database: Database, lying: LyingProvider, monkeypatch: pytest.MonkeyPatch
+    database: Database, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.0)
     monkeypatch.setattr("admin_api.identity.jwt_logins.TIMEOUT_S", 2.0)
-    settings = oidc(lying.url, jwt_audience="litemaas-api")
-    claims = lying.all_claims(aud="litemaas-api")
-    async with opened(database, **settings) as new_browser, new_browser() as client:
-        old, new = lying.keys[0], SigningKey("second")
+    settings = oidc(fake_provider.url, jwt_audience="litemaas-api")
+    claims = fake_provider.all_claims(aud="litemaas-api")
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as client:
+        old, new = fake_provider.keys[0], SigningKey("second")
         first = await client.get(ME, headers=bearer(old.sign(claims)))
-        lying.keys.append(new)
+        fake_provider.keys.append(new)
         second = await client.get(ME, headers=bearer(new.sign(claims)))
-        await lying.__aexit__(None, None, None)
+        await fake_provider.__aexit__(None, None, None)
         third = await client.get(ME, headers=bearer(SigningKey("third").sign(claims)))
         fourth = await client.get(ME, headers=bearer(new.sign(claims)))
 

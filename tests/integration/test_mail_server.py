@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from factories import make_user
+from notification_servers import SMTPServer
 from pydantic import SecretStr, ValidationError
-from webhook_receivers import MailBox
 
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.smtp import MailServer
@@ -66,7 +66,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 async def outbox(pool: Pool) -> Pool:
-    """With one letter in it."""
+    """With one email in it."""
     payload = '{"model": "small", "account": "ana", "reason": "not now"}'
     await pool.execute(
         "INSERT INTO deliveries (channel, user_id, event, payload) VALUES ('email', $1, 'subscription.denied', $2)",
@@ -77,7 +77,7 @@ async def outbox(pool: Pool) -> Pool:
 
 
 def sender(
-    box: MailBox, ca: Path | None, *, login: str = IN_URL, scheme: str = "smtp", patient: bool = False
+    box: SMTPServer, ca: Path | None, *, login: str = IN_URL, scheme: str = "smtp", patient: bool = False
 ) -> Sender:
     url = SecretStr(f"{scheme}://{login}127.0.0.1:{box.port}")
     mail = MailServer(url, "LiteMaaS <litemaas@example.com>", ca)
@@ -95,37 +95,37 @@ async def state(pool: Pool) -> tuple[str | None, int, bool]:
 
 
 @contextmanager
-def no_password_in_clear(box: MailBox) -> Iterator[None]:
+def no_password_in_clear(box: SMTPServer) -> Iterator[None]:
     yield
     plain = f"\0{USER}\0{PASSWORD}".encode()
-    assert box.heard_in_clear.upper().startswith(b"EHLO")
-    assert b"AUTH" not in box.heard_in_clear.upper()
+    assert box.received_in_clear.upper().startswith(b"EHLO")
+    assert b"AUTH" not in box.received_in_clear.upper()
     for said in (PASSWORD.encode(), base64.b64encode(PASSWORD.encode()), base64.b64encode(plain)):
-        assert said not in box.heard_in_clear
+        assert said not in box.received_in_clear
 
 
 async def test_a_letter_goes_over_starttls_with_a_log_in(outbox: Pool, certificate: Certificate) -> None:
-    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+    async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, certificate.file)) == 1
 
     assert box.logins == [(USER, PASSWORD)]
-    assert [letter["Subject"] for letter in box.letters] == ["Access denied: small"]
-    assert b"small" not in box.heard_in_clear
+    assert [email["Subject"] for email in box.emails] == ["Access denied: small"]
+    assert b"small" not in box.received_in_clear
     assert (await state(outbox))[:2] == (None, 1)
 
 
 async def test_a_letter_goes_over_tls_from_the_beginning(outbox: Pool, certificate: Certificate) -> None:
-    async with MailBox(tls=certificate.context, login=(USER, PASSWORD), begins_with_tls=True) as box:
+    async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD), begins_with_tls=True) as box:
         assert await send_due(outbox, sender(box, certificate.file, scheme="smtps")) == 1
 
-    assert (len(box.letters), box.logins) == (1, [(USER, PASSWORD)])
+    assert (len(box.emails), box.logins) == (1, [(USER, PASSWORD)])
 
 
 async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
     outbox: Pool, certificate: Certificate
 ) -> None:
-    async with MailBox(tls=certificate.context, login=(USER, "another")) as box:
+    async with SMTPServer(tls=certificate.context, login=(USER, "another")) as box:
         with no_password_in_clear(box):
             sent = await send_due(outbox, sender(box, certificate.file, patient=True))
         reported = await state(outbox)
@@ -135,11 +135,11 @@ async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
 
     assert (sent, again) == (0, 1)
     assert reported == ("The mail server refused the user or the password of LITEMAAS_SMTP_URL (535).", 1, True)
-    assert len(box.letters) == 1
+    assert len(box.emails) == 1
 
 
 async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, certificate: Certificate) -> None:
-    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+    async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         box.refuses_starttls = True
         with no_password_in_clear(box):
             sent = await send_due(outbox, sender(box, certificate.file, patient=True))
@@ -155,12 +155,12 @@ async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, ce
 @pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
 async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, login: str) -> None:
     """It takes log-ins in clear, or somebody in between took its offer of TLS away."""
-    async with MailBox(login=(USER, PASSWORD)) as box:
+    async with SMTPServer(login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
 
-    assert (box.logins, box.letters) == ([], [])
-    assert USER.encode() not in box.heard_in_clear
+    assert (box.logins, box.emails) == ([], [])
+    assert USER.encode() not in box.received_in_clear
     assert await state(outbox) == (
         "The mail server offers no STARTTLS, and a password goes out over TLS only.", 1, True
     )  # fmt: skip
@@ -170,18 +170,18 @@ async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, lo
 async def test_a_certificate_nobody_vouches_for_is_not_talked_to(
     outbox: Pool, certificate: Certificate, login: str
 ) -> None:
-    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as box:
+    async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
 
-    assert (box.logins, box.letters) == ([], [])
+    assert (box.logins, box.emails) == ([], [])
     error, tries, waits = await state(outbox)
     assert "LITEMAAS_SMTP_CA_FILE" in str(error)
     assert (tries, waits) == (1, True)
 
 
 async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Certificate, tmp_path: Path) -> None:
-    async with MailBox(tls=certificate.context) as box:
+    async with SMTPServer(tls=certificate.context) as box:
         assert await send_due(outbox, sender(box, tmp_path / "none.pem", login="", patient=True)) == 0
 
     assert await state(outbox) == ("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.", 1, True)
@@ -189,7 +189,7 @@ async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Ce
 
 async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("admin_api.operations.notifications.channels.write_email", lambda *_: 1 / 0)
-    async with MailBox() as box:
+    async with SMTPServer() as box:
         while not await outbox.fetchval("SELECT gave_up_at IS NOT NULL FROM deliveries"):
             assert await send_due(outbox, sender(box, None, login="")) == 0
 
@@ -223,7 +223,7 @@ def test_an_address_that_could_be_read_in_two_ways_is_refused_at_start(url: str)
 
 async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificate) -> None:
     reported = []
-    async with MailBox(tls=certificate.context) as box:
+    async with SMTPServer(tls=certificate.context) as box:
         box.refuse = 1
         await send_due(outbox, sender(box, certificate.file, login=""))
         reported.append((await state(outbox))[0])
@@ -232,7 +232,7 @@ async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificat
         reported.append((await state(outbox))[0])
     await send_due(outbox, sender(box, certificate.file))
     reported.append((await state(outbox))[0])
-    async with MailBox(tls=certificate.context, login=(USER, PASSWORD)) as strict:
+    async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as strict:
         await send_due(outbox, sender(strict, certificate.file, login=""))
         reported.append((await state(outbox))[0])
 

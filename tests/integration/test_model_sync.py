@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 from factories import ADMIN, READER, apply, seen_model
+from loopback_servers import LiteLLMInfoServer
 from pydantic import SecretStr
-from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models import models
 from admin_api.operations.models.sync import LiteLLM, sync_models

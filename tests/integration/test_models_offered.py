@@ -4,8 +4,8 @@ import httpx2
 import pytest
 from admin_client import check_error
 from factories import ADMIN, READER, apply, make_model, make_token, make_user, owner_of, seen_model
+from loopback_servers import LiteLLMInfoServer
 from pydantic import SecretStr
-from stand_ins import LiteLLMInfoServer
 
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import look_at_litellm

@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 from admin_client import check_error, settings_for
-from browsers import CSRF, ME, bearer, oidc, opened
+from browsers import CSRF, ME, bearer, oidc, running_admin_api
 from conftest import Database
 from factories import make_token, make_user
-from identity_servers import PLANTED_SECRET, LyingProvider, OpenShift, log_in
+from identity_providers import PLANTED_SECRET, FakeProvider, OpenShift, log_in
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -23,27 +23,27 @@ AT_ONCE = 8
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
 @pytest.mark.parametrize("configured", ["", "/"])
 @pytest.mark.parametrize("reported", ["", "/"])
 async def test_a_provider_may_have_a_slash_at_the_end_of_its_name(
-    database: Database, lying: LyingProvider, configured: str, reported: str
+    database: Database, fake_provider: FakeProvider, configured: str, reported: str
 ) -> None:
-    lying.claims = {"iss": lying.url + reported}
-    settings = oidc(lying.url + configured, jwt_audience="litemaas-api")
-    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api", iss=lying.url + reported))
-    async with opened(database, **settings) as new_browser, new_browser() as browser:
+    fake_provider.claims = {"iss": fake_provider.url + reported}
+    settings = oidc(fake_provider.url + configured, jwt_audience="litemaas-api")
+    token = fake_provider.keys[0].sign(fake_provider.all_claims(aud="litemaas-api", iss=fake_provider.url + reported))
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:
         back = await log_in(browser)
         by_token = await new_browser().get(ME, headers=bearer(token))
 
     assert (back.status_code, by_token.status_code) == (302, 200), (back.text, by_token.text)
 
 
-class Unwell(LyingProvider):
+class Unwell(FakeProvider):
     """Answers, but says nothing that could be read."""
 
     answer: Response = PlainTextResponse("<html>Back soon</html>")
@@ -54,13 +54,17 @@ class Unwell(LyingProvider):
 
 @pytest.mark.parametrize("answer", [PlainTextResponse("<html>Back soon</html>"), JSONResponse([1])])
 async def test_one_logs_out_here_whatever_the_provider_says(
-    database: Database, lying: LyingProvider, answer: Response
+    database: Database, fake_provider: FakeProvider, answer: Response
 ) -> None:
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
         await log_in(browser)
         cookies = dict(browser.cookies)
     # Another replica, which has not yet read what the provider publishes.
-    async with Unwell() as provider, opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+    async with (
+        Unwell() as provider,
+        running_admin_api(database, **oidc(provider.url)) as new_browser,
+        new_browser() as browser,
+    ):
         provider.answer = answer
         browser.cookies.update(cookies)
         out = await browser.post("/api/auth/logout", headers=CSRF)
@@ -72,7 +76,7 @@ async def test_one_logs_out_here_whatever_the_provider_says(
     check_error(away, 400, "login_failed")
 
 
-class WithEnd(LyingProvider):
+class WithEnd(FakeProvider):
     """Has a place to end its own session."""
 
     async def _discovery(self, request: Request) -> JSONResponse:
@@ -81,7 +85,11 @@ class WithEnd(LyingProvider):
 
 
 async def test_where_to_log_out_at_the_provider_says_everything_once(database: Database) -> None:
-    async with WithEnd() as provider, opened(database, **oidc(provider.url)) as new_browser, new_browser() as browser:
+    async with (
+        WithEnd() as provider,
+        running_admin_api(database, **oidc(provider.url)) as new_browser,
+        new_browser() as browser,
+    ):
         await log_in(browser)
         url = (await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"]
 
@@ -97,7 +105,7 @@ async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database
             "openshift_client_id": "litemaas",
             "openshift_client_secret": PLANTED_SECRET,
         }
-        async with opened(database, **oidc(provider.url), **beside) as new_browser, new_browser() as browser:
+        async with running_admin_api(database, **oidc(provider.url), **beside) as new_browser, new_browser() as browser:
             reported = []
             for name in ("oidc", "openshift"):
                 assert (await log_in(browser, provider=name)).status_code == 302
@@ -109,22 +117,22 @@ async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database
 
 
 async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
-    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api"))
-    settings = oidc(lying.url, jwt_audience="litemaas-api")
-    async with opened(database, **settings) as new_browser, new_browser() as client:
+    token = fake_provider.keys[0].sign(fake_provider.all_claims(aud="litemaas-api"))
+    settings = oidc(fake_provider.url, jwt_audience="litemaas-api")
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as client:
         answers = await asyncio.gather(*(client.get(ME, headers=bearer(token)) for _ in range(AT_ONCE)))
 
     assert [answer.status_code for answer in answers] == [200] * AT_ONCE
-    assert lying.jwks_asked == 1
+    assert fake_provider.jwks_asked == 1
 
 
 async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nobody_with_a_known_key(
-    database: Database, lying: LyingProvider, monkeypatch: pytest.MonkeyPatch
+    database: Database, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, hung = oidc(lying.url, jwt_audience="litemaas-api"), 0
-    token = lying.keys[0].sign(lying.all_claims(aud="litemaas-api"))
+    settings, hung = oidc(fake_provider.url, jwt_audience="litemaas-api"), 0
+    token = fake_provider.keys[0].sign(fake_provider.all_claims(aud="litemaas-api"))
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal hung
@@ -136,14 +144,14 @@ async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nob
         answers = await asyncio.gather(*(client.get(ME, headers=bearer(token)) for _ in range(AT_ONCE)))
         return [answer.status_code for answer in answers]
 
-    async with opened(database, **settings) as open_old, open_old() as old:
+    async with running_admin_api(database, **settings) as open_old, open_old() as old:
         await ask(old)
-        await lying.__aexit__(None, None, None)
+        await fake_provider.__aexit__(None, None, None)
         # Longer than it has to pass between two questions.
         monkeypatch.setattr("admin_api.identity.jwt_logins.TIMEOUT_S", 0.6)
         monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.4)
-        async with await asyncio.start_server(hang, "127.0.0.1", int(lying.url.rpartition(":")[2])):
-            async with opened(database, **settings) as open_new, open_new() as new:
+        async with await asyncio.start_server(hang, "127.0.0.1", int(fake_provider.url.rpartition(":")[2])):
+            async with running_admin_api(database, **settings) as open_new, open_new() as new:
                 without_keys, asked_by_new = await ask(new), hung
             monkeypatch.setattr("admin_api.identity.jwt_logins.KEEP_S", 0.5)
             await asyncio.sleep(0.6)
@@ -158,9 +166,9 @@ async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nob
     "public", ["https://Portal.Example.com", "https://portal.example.com:443", "https://portal.example.com/litemaas"]
 )
 async def test_the_address_of_the_settings_is_known_as_browsers_write_it(
-    database: Database, lying: LyingProvider, public: str
+    database: Database, fake_provider: FakeProvider, public: str
 ) -> None:
-    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(lying.url)))
+    app = create_app(settings_for(database.app_url, admin_url=public, **oidc(fake_provider.url)))
     transport, origin = httpx2.ASGITransport(app=app), "https://portal.example.com"
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=origin) as browser:
         away = await browser.get("/api/auth/login")

@@ -11,9 +11,9 @@ from admin_client import settings_for
 from alerting import KEYS, RULES
 from conftest import Database
 from factories import ADMIN, make_user
-from gateways import until
+from gateways import wait_until
+from notification_servers import WebhookServer
 from pydantic import SecretStr
-from webhook_receivers import HookServer
 
 from admin_api.main import create_app
 from admin_api.operations.notifications import outbox as sending
@@ -71,8 +71,8 @@ async def silent() -> AsyncIterator[Silent]:
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[HookServer]:
-    async with HookServer() as server:
+async def hook() -> AsyncIterator[WebhookServer]:
+    async with WebhookServer() as server:
         yield server
 
 
@@ -111,7 +111,7 @@ async def send_until(outbox: Outbox, arrived: int) -> None:
             await outbox.send_due()
 
 
-async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: Pool, hook: HookServer) -> None:
+async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: Pool, hook: WebhookServer) -> None:
     await write_mails(pool, 100)
     await write_notifications(pool, hook.url, 1)
     outbox = Outbox(pool, sender(free_port()))
@@ -130,7 +130,7 @@ async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: P
 
 
 async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
-    pool: Pool, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty milliseconds of a processor each, in which the admin API answers nobody."""
     await write_mails(pool, 20)
@@ -150,7 +150,7 @@ async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
 
 
 async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more_than_its_places(
-    pool: Pool, hook: HookServer, silent: Silent
+    pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 200)
     await write_notifications(pool, hook.url, 50)
@@ -167,7 +167,7 @@ async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more
 
 
 async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_they_end(
-    pool: Pool, hook: HookServer, silent: Silent
+    pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
@@ -177,7 +177,7 @@ async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_the
             await outbox.send_due()
 
     async def come_later() -> None:
-        await until(all_wait, "the tries")
+        await wait_until(all_wait, "the tries")
         await write_notifications(pool, hook.url, 1)
 
     async def all_wait() -> bool:
@@ -205,7 +205,7 @@ async def test_many_silent_receivers_share_the_places_of_all(
     async def all_there() -> bool:
         return silent.open == 10
 
-    await until(all_there, "the tries")
+    await wait_until(all_there, "the tries")
     silent.hang_up()
     await outbox.close(grace_s=30)
 
@@ -225,7 +225,7 @@ async def test_a_silent_mail_server_gets_no_more_than_its_places(pool: Pool, sil
 
 
 async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
-    pool: Pool, hook: HookServer, silent: Silent
+    pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 2)
     outbox = Outbox(pool, sender())
@@ -244,7 +244,7 @@ async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
     assert await pool.fetchval("SELECT max(tries) FROM deliveries") == 2
 
 
-async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: HookServer) -> None:
+async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: WebhookServer) -> None:
     await write_notifications(pool, hook.url, MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
     await outbox.begin_due()
@@ -254,7 +254,7 @@ async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: H
 
 
 async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
-    database: Database, pool: Pool, hook: HookServer, silent: Silent
+    database: Database, pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     """Both take threads of one pool."""
     await write_mails(pool, 40)
@@ -271,9 +271,9 @@ async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
         async def has_arrived() -> bool:
             return len(hook.accepted) == 1
 
-        await until(all_talk, "the mail server's places")
+        await wait_until(all_talk, "the mail server's places")
         await write_notifications(pool, hook.url.replace("127.0.0.1", "localhost"), 1)
-        await until(has_arrived, "the webhook's message")
+        await wait_until(has_arrived, "the webhook's message")
         tried = silent.taken
         silent.hang_up()
 

@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 from admin_client import SECRET_KEYS, check_error
+from command_line import PROGRAM, CommandLine
 from conftest import Database
 from factories import ADMIN, READER, make_token, make_user
-from terminals import PROGRAM, Terminal
 
 from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.maintenance.secrets import rotate_secrets
@@ -32,8 +32,8 @@ async def put(admin: httpx2.AsyncClient, name: str = "OPENAI", value: str = VALU
 
 
 @pytest.fixture
-def terminal(database: Database) -> Terminal:
-    return Terminal(
+def command_line(database: Database) -> CommandLine:
+    return CommandLine(
         {
             "LITEMAAS_DATABASE_URL": database.app_url,
             "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
@@ -169,13 +169,13 @@ async def test_it_is_sealed_anew_with_the_others(admin: httpx2.AsyncClient, pool
 
 
 async def test_a_program_gets_the_keys_and_nothing_that_opens_them(
-    admin: httpx2.AsyncClient, pool: Pool, terminal: Terminal
+    admin: httpx2.AsyncClient, pool: Pool, command_line: CommandLine
 ) -> None:
     await put(admin)
     await put(admin, "AZURE_2", OTHER)
 
     # Settings are read in whatever case they are written.
-    done = await terminal.run(
+    done = await command_line.run(
         "provider-keys", "exec", "--", *TELL, PROVIDER_KEY_OPENAI="an older one", litemaas_secret_keys=SECRET_KEYS
     )
 
@@ -193,12 +193,12 @@ async def test_a_program_gets_the_keys_and_nothing_that_opens_them(
     assert json.loads(row["new"]) == {"names": ["OPENAI", "AZURE_2"]}
 
 
-async def test_the_program_takes_the_place_of_the_command(admin: httpx2.AsyncClient, terminal: Terminal) -> None:
+async def test_the_program_takes_the_place_of_the_command(admin: httpx2.AsyncClient, command_line: CommandLine) -> None:
     """Its exit code is the command's, and it gets the signals."""
-    failed = await terminal.run("provider-keys", "exec", "--", sys.executable, "-c", "raise SystemExit(7)")
+    failed = await command_line.run("provider-keys", "exec", "--", sys.executable, "-c", "raise SystemExit(7)")
     code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, "provider-keys", "exec", "--", sys.executable, "-c", code, env=dict(terminal.env),
+        PROGRAM, "provider-keys", "exec", "--", sys.executable, "-c", code, env=dict(command_line.env),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
@@ -211,16 +211,16 @@ async def test_the_program_takes_the_place_of_the_command(admin: httpx2.AsyncCli
 
 
 async def test_if_a_key_does_not_open_nothing_is_started(
-    admin: httpx2.AsyncClient, pool: Pool, terminal: Terminal, tmp_path: Path
+    admin: httpx2.AsyncClient, pool: Pool, command_line: CommandLine, tmp_path: Path
 ) -> None:
     await put(admin)
     await put(admin, "SECOND", OTHER)
     await pool.execute("UPDATE provider_keys SET sealed = sealed || '\\x00'::bytea WHERE name = 'SECOND'")
     touch = ["provider-keys", "exec", "--", "/usr/bin/touch", str(tmp_path / "started")]
 
-    wrong_row = await terminal.run(*touch)
-    wrong_key = await terminal.run(*touch, LITEMAAS_SECRET_KEYS="2:" + "fedcba9876543210" * 4)
-    no_database = await terminal.run(*touch, LITEMAAS_DATABASE_URL="postgresql://a:b@127.0.0.1:1/c")
+    wrong_row = await command_line.run(*touch)
+    wrong_key = await command_line.run(*touch, LITEMAAS_SECRET_KEYS="2:" + "fedcba9876543210" * 4)
+    no_database = await command_line.run(*touch, LITEMAAS_DATABASE_URL="postgresql://a:b@127.0.0.1:1/c")
 
     assert [done.code for done in (wrong_row, wrong_key, no_database)] == [1, 1, 1]
     assert "provider key SECOND" in wrong_row.err
@@ -229,18 +229,18 @@ async def test_if_a_key_does_not_open_nothing_is_started(
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'provider_keys.open'") == 0
 
 
-async def test_a_program_that_is_not_there_is_named(terminal: Terminal) -> None:
-    done = await terminal.run("provider-keys", "exec", "--", "no-such-program")
-    nothing = await terminal.run("provider-keys", "exec")
+async def test_a_program_that_is_not_there_is_named(command_line: CommandLine) -> None:
+    done = await command_line.run("provider-keys", "exec", "--", "no-such-program")
+    nothing = await command_line.run("provider-keys", "exec")
 
     assert (done.code, "'no-such-program' cannot be run" in done.err) == (1, True)
     assert nothing.code == 2
 
 
-async def test_the_commands_keep_show_and_forget(pool: Pool, terminal: Terminal) -> None:
+async def test_the_commands_keep_show_and_forget(pool: Pool, command_line: CommandLine) -> None:
     async def keep(text: str, *more: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
-            PROGRAM, "provider-keys", "put", "OPENAI", "--provider", "openai", *more, env=dict(terminal.env),
+            PROGRAM, "provider-keys", "put", "OPENAI", "--provider", "openai", *more, env=dict(command_line.env),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate(text.encode())
@@ -249,10 +249,10 @@ async def test_the_commands_keep_show_and_forget(pool: Pool, terminal: Terminal)
     kept = await keep(VALUE + "\n")
     as_json = await keep(OTHER + "\r\n", "--json")
     wrong = [await keep(text) for text in ("", f"{VALUE}\n{OTHER}\n", "short\n")]
-    listed = (await terminal.run("provider-keys", "list", "--json")).json()
+    listed = (await command_line.run("provider-keys", "list", "--json")).json()
     opened = await open_provider_keys(pool, ADMIN, KEYS)
-    gone = await terminal.run("provider-keys", "delete", "OPENAI")
-    again = await terminal.run("provider-keys", "delete", "OPENAI")
+    gone = await command_line.run("provider-keys", "delete", "OPENAI")
+    again = await command_line.run("provider-keys", "delete", "OPENAI")
 
     assert "api_key: os.environ/PROVIDER_KEY_OPENAI" in kept[1]
     shown: dict[str, Any] = json.loads(as_json[1])

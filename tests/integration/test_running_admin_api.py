@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx2
 import pytest
 from admin_client import LOGIN, TOKEN
-from admin_programs import InTurn, start_admin_apis
+from admin_processes import RoundRobinTransport, start_admin_apis
 from conftest import Database, create_database, drop_database
 from factories import make_token, make_user
-from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
-from stand_ins import LiteLLMInfoServer
+from identity_providers import ADMIN_URL, PLANTED_SECRET, FakeProvider, log_in
+from loopback_servers import LiteLLMInfoServer
 
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.programs import Program
@@ -38,14 +38,14 @@ async def shared(postgres: Postgres, template: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="module")
-async def provider() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 async def replicas(
-    shared: Database, provider: LyingProvider, valkey: object, tmp_path_factory: pytest.TempPathFactory
+    shared: Database, provider: FakeProvider, valkey: object, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[list[Program]]:
     programs = await start_admin_apis(
         tmp_path_factory.mktemp("replicas"),
@@ -72,7 +72,7 @@ async def pool_of_both(shared: Database) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def browser(replicas: list[Program], redis_url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(transport=InTurn(replicas), base_url=ADMIN_URL) as opened:
+    async with httpx2.AsyncClient(transport=RoundRobinTransport(replicas), base_url=ADMIN_URL) as opened:
         yield opened
 
 
@@ -81,7 +81,7 @@ async def test_a_login_begun_here_ends_there_and_holds_on_both(
 ) -> None:
     back = await log_in(browser)
     inside = [(await browser.get(ME)).status_code for _ in range(4)]
-    elsewhere = httpx2.AsyncClient(transport=InTurn(replicas), base_url=ADMIN_URL)
+    elsewhere = httpx2.AsyncClient(transport=RoundRobinTransport(replicas), base_url=ADMIN_URL)
     await log_in(elsewhere)
     ended = await browser.request("DELETE", "/api/auth/sessions", headers=CSRF)
     outside = [(await client.get(ME)).status_code for client in (browser, elsewhere) for _ in range(2)]

@@ -9,7 +9,7 @@ import pytest
 from admin_client import LOGIN, SECRET_KEYS, check_error, settings_for
 from conftest import Database
 from factories import ADMIN, make_user
-from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
+from identity_providers import ADMIN_URL, PLANTED_SECRET, FakeProvider, log_in
 from typer.testing import CliRunner
 
 from admin_api.cli.app import build_app
@@ -129,7 +129,7 @@ async def test_an_answer_that_is_moved_to_another_key_is_not_told(admin: httpx2.
 
 async def test_sessions_and_logins_outlive_a_rotation_and_end_with_the_old_key(database: Database) -> None:
     cookies, seen = httpx2.Cookies(), []
-    async with LyingProvider() as provider:
+    async with FakeProvider() as provider:
         async with Replica(database, ONE, provider.url, cookies) as browser:
             await log_in(browser)
             cookies.update(browser.cookies)
@@ -149,7 +149,7 @@ async def test_sessions_and_logins_outlive_a_rotation_and_end_with_the_old_key(d
 async def test_the_keys_of_api_keys_open_no_session(database: Database) -> None:
     """A new pepper is no reason to log in again, nor does it let anybody in."""
     cookies = httpx2.Cookies()
-    async with LyingProvider() as provider:
+    async with FakeProvider() as provider:
         async with Replica(database, ONE, provider.url, cookies) as browser:
             await log_in(browser)
             cookies.update(browser.cookies)

@@ -8,7 +8,7 @@ import pytest
 from admin_client import LOGIN, TOKEN, settings_for
 from conftest import Database
 from factories import make_token, make_user
-from identity_servers import ADMIN_URL, PLANTED_SECRET, LyingProvider, log_in
+from identity_providers import ADMIN_URL, PLANTED_SECRET, FakeProvider, log_in
 
 from admin_api.main import create_app
 from gateway.storage.postgres import Pool
@@ -17,8 +17,8 @@ ME = "/api/v1/users/me"
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
@@ -38,7 +38,7 @@ async def read_database(database: Database, pool: Pool) -> str:
 async def test_no_secret_of_a_login_is_written_anywhere(
     database: Database,
     pool: Pool,
-    lying: LyingProvider,
+    fake_provider: FakeProvider,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -47,13 +47,13 @@ async def test_no_secret_of_a_login_is_written_anywhere(
     caplog.set_level(logging.WARNING, "httpx2")
     user = await make_user(pool, role="admin")
     token = (await make_token(pool, user)).secret
-    jwt = lying.keys[0].sign(lying.all_claims(aud="api"))
+    jwt = fake_provider.keys[0].sign(fake_provider.all_claims(aud="api"))
     app = create_app(
         settings_for(
             database.app_url,
             log_level="debug",
             admin_url=ADMIN_URL,
-            oidc_issuer=lying.url,
+            oidc_issuer=fake_provider.url,
             oidc_client_id="litemaas",
             oidc_client_secret=PLANTED_SECRET,
             jwt_audience="api",
@@ -81,7 +81,7 @@ async def test_no_secret_of_a_login_is_written_anywhere(
         await client.get("/api/auth/login")
         said.append((await client.get(f"/api/auth/callback?code={code}&state=x")).text)
         # A provider that says no, and one whose token is wrong, with an error in the log.
-        lying.make_token = lambda claims: jwt
+        fake_provider.make_token = lambda claims: jwt
         said.append((await log_in(client)).text)
         made = (await client.post("/api/v1/users/me/tokens", json={}, headers=bearer(token))).json()["token"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 from admin_client import SECRET_KEYS, check_error
-from browsers import ME, bearer, oidc, opened
+from browsers import ME, bearer, oidc, running_admin_api
+from command_line import CommandLine
 from conftest import Database
 from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_token, make_user, owner_of
-from identity_servers import PLANTED_SECRET, LyingProvider, OpenShift, log_in
-from terminals import Terminal
+from identity_providers import PLANTED_SECRET, FakeProvider, OpenShift, log_in
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.people import identities, users
@@ -28,19 +28,19 @@ RULES = RoleRules(group_roles={"bosses": "admin"}, initial_admins=())
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
-def settings(lying: LyingProvider) -> dict[str, Any]:
-    return oidc(lying.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
+def settings(fake_provider: FakeProvider) -> dict[str, Any]:
+    return oidc(fake_provider.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
 
 
-def token(lying: LyingProvider, subject: str, *, age_s: int = 0, **claims: Any) -> dict[str, str]:
+def token(fake_provider: FakeProvider, subject: str, *, age_s: int = 0, **claims: Any) -> dict[str, str]:
     now = int(time.time())
-    about = lying.all_claims(aud="litemaas-api", sub=subject, iat=now - age_s, exp=now + 3600) | claims
-    return bearer(lying.keys[0].sign({name: value for name, value in about.items() if value is not None}))
+    about = fake_provider.all_claims(aud="litemaas-api", sub=subject, iat=now - age_s, exp=now + 3600) | claims
+    return bearer(fake_provider.keys[0].sign({name: value for name, value in about.items() if value is not None}))
 
 
 async def identity_of(pool: Pool, user: str = ANN) -> int:
@@ -59,17 +59,21 @@ async def link(pool: Pool, user: User, subject: str = "ann", issuer: str = "http
 
 
 async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_was(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     admin = bearer((await make_token(pool, await make_user(pool, role="admin"))).secret)
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as old, new_browser() as new:
+    async with (
+        running_admin_api(database, **settings(fake_provider)) as new_browser,
+        new_browser() as old,
+        new_browser() as new,
+    ):
         await log_in(old)
         was = (await old.get(ME)).json()
         ann = await users.find_user(pool, ADMIN, ANN)
         await make_subscription(pool, ann, await make_model(pool))
         key = (await make_key(pool, ann)).row.id
 
-        lying.claims = {"sub": "ann-2"}
+        fake_provider.claims = {"sub": "ann-2"}
         refused = await log_in(new)
         place = f"/api/v1/users/{ANN}/identities"
         async with new_browser() as client:
@@ -81,13 +85,13 @@ async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_
         now = (await new.get(ME)).json()
         keys = (await new.get("/api/v1/api-keys")).json()["rows"]
 
-        lying.claims = {"sub": "ann"}
-        former = [await log_in(old), await new_browser().get(ME, headers=token(lying, "ann"))]
-        inside = await new_browser().get(ME, headers=token(lying, "ann-2"))
+        fake_provider.claims = {"sub": "ann"}
+        former = [await log_in(old), await new_browser().get(ME, headers=token(fake_provider, "ann"))]
+        inside = await new_browser().get(ME, headers=token(fake_provider, "ann-2"))
 
     check_error(refused, 403, "forbidden")
     assert "ask an admin to unlink" in refused.json()["error"]["message"]
-    assert (seen["issuer"], seen["subject"], seen["user_id"]) == (lying.url, "ann", was["id"])
+    assert (seen["issuer"], seen["subject"], seen["user_id"]) == (fake_provider.url, "ann", was["id"])
     assert gone.status_code == 204
     check_error(again, 404, "not_found")
     check_error(stays, 401, "not_authenticated")
@@ -98,7 +102,7 @@ async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_
     rows = await pool.fetch("SELECT user_id, subject FROM identities")
     assert [tuple(row) for row in rows] == [(was["id"], "ann-2")]
     reported = "SELECT target_id, old->>'issuer', old->>'subject' FROM audit_logs WHERE action = 'user.unlink'"
-    assert [tuple(row) for row in await pool.fetch(reported)] == [(str(was["id"]), lying.url, "ann")]
+    assert [tuple(row) for row in await pool.fetch(reported)] == [(str(was["id"]), fake_provider.url, "ann")]
 
 
 async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Database, pool: Pool) -> None:
@@ -106,7 +110,7 @@ async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Datab
         about = {"openshift_url": cluster.url, "openshift_api_url": cluster.url, "openshift_client_id": "litemaas"}
         about |= {"openshift_client_secret": PLANTED_SECRET}
         seen = []
-        async with opened(database, **about) as new_browser, new_browser() as browser:
+        async with running_admin_api(database, **about) as new_browser, new_browser() as browser:
             await log_in(browser)
             first = (await browser.get(ME)).json()
             for uid in ("u-2", "u-2", "u-1"):
@@ -121,18 +125,18 @@ async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Datab
 
 
 async def test_what_the_provider_said_before_the_unlinking_links_nobody(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    boss = token(lying, "ann", age_s=60, groups=["bosses"])
-    undated = token(lying, "ann", iat=None, groups=["bosses"])
-    async with opened(database, **settings(lying)) as new_browser, new_browser() as client:
+    boss = token(fake_provider, "ann", age_s=60, groups=["bosses"])
+    undated = token(fake_provider, "ann", iat=None, groups=["bosses"])
+    async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
         await make_user(pool, "other@example.org", role="admin")
         assert (await client.get(ME, headers=boss)).json()["role"] == "admin"
         await unlink(pool)
         for login in (boss, undated):
             check_error(await client.get(ME, headers=login), 403, "forbidden")
         assert await pool.fetchval("SELECT count(*) FROM identities") == 0
-        assert (await client.get(ME, headers=token(lying, "ann-2"))).json()["role"] == "user"
+        assert (await client.get(ME, headers=token(fake_provider, "ann-2"))).json()["role"] == "user"
 
 
 async def test_a_role_of_groups_goes_with_the_unlinking_and_one_that_was_assigned_stays(pool: Pool) -> None:
@@ -234,14 +238,14 @@ async def test_a_login_that_is_under_way_leaves_no_session_to_who_was_unlinked(p
 
 
 async def test_a_callback_under_way_opens_no_session_for_who_is_unlinked_meanwhile(
-    database: Database, pool: Pool, lying: LyingProvider, monkeypatch: pytest.MonkeyPatch
+    database: Database, pool: Pool, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def admit_and_be_unlinked(*about: Any, **more: Any) -> User:
         user = await admit_person(*about, **more)
         await unlink(pool)
         return user
 
-    async with opened(database, **oidc(lying.url)) as new_browser, new_browser() as browser:
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
         with monkeypatch.context() as patched:
             patched.setattr(auth, "admit_person", admit_and_be_unlinked)
             refused = await log_in(browser)
@@ -268,12 +272,12 @@ async def test_identities_are_listed_in_pages(admin: httpx2.AsyncClient, pool: P
 
 
 async def test_the_terminal_shows_and_unlinks(database: Database, pool: Pool) -> None:
-    terminal = Terminal({"LITEMAAS_DATABASE_URL": database.app_url})
+    command_line = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
     identity_id = await link(pool, await make_user(pool, ANN))
 
-    listed = (await terminal.run("users", "identities", ANN, "--json")).json()
-    done = await terminal.run("users", "unlink", ANN, str(identity_id))
-    again = await terminal.run("users", "unlink", ANN, str(identity_id))
+    listed = (await command_line.run("users", "identities", ANN, "--json")).json()
+    done = await command_line.run("users", "unlink", ANN, str(identity_id))
+    again = await command_line.run("users", "unlink", ANN, str(identity_id))
 
     assert [(row["id"], row["subject"]) for row in listed["rows"]] == [(identity_id, "ann")]
     assert (done.code, again.code) == (0, 1)

@@ -1,8 +1,8 @@
-"""Callers who come back when they are told to, in simulated time, on a real Valkey, through the gateway's own
-admission: how much of a limit in tokens a minute they get, and how much more.
+"""Simulated callers who obey `retry-after`, on a real Valkey, through the gateway's own admission, in simulated time:
+which share of a limit in tokens per minute they get, and by how much they exceed it.
 
-`python tests/limits/closed_loop.py` prints the table of docs/limits.md (`make closed-loop`); test_closed_loop.py holds
-the bars.
+`python tests/limits/closed_loop.py` prints the table of docs/limits.md (`make closed-loop`); test_closed_loop.py has
+the bounds.
 """
 
 import argparse
@@ -36,10 +36,10 @@ from gateway.web.background import Background
 
 START_MS: Final = 1_778_673_600_000
 MINUTE_MS: Final = 60_000
-# The first minute spends what a full bucket holds, and teaches.
+# The first minute spends the full bucket and trains the estimates.
 FROM_MINUTE, MINUTES = 1, 11
 DISCONNECTS: Final = 0.05
-# A guess of the prompt's tokens is this far off, in parts of what they are.
+# The relative error of the estimate of a prompt's tokens.
 GUESS: Final = (0.4, 1.5)
 STRETCHES: Final = (1, 2, 3, 5, 10)
 Part = Literal["turns", "learning", "debt"]
@@ -48,7 +48,7 @@ _accounts = count(500_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Who asks for what, and what they may have."""
+    """The callers, their calls and the limit."""
 
     tokens_per_minute: int
     burst: Decimal = Decimal(1)
@@ -58,13 +58,13 @@ class Load:
     completion_mean: float = 300.0
     prompt_mean: float = 150.0
     tokens_per_s: float = 25.0
-    # Parts that are taken out, to see the bars notice.
+    # Mechanisms to switch off, to see the bounds fail.
     without: tuple[Part, ...] = ()
 
 
 @dataclass(slots=True)
 class Admitted:
-    """One call that was let in, and what became of it."""
+    """One admitted call, with its reservation and its usage."""
 
     start_ms: int
     end_ms: int
@@ -78,7 +78,7 @@ class Admitted:
 
 @dataclass(slots=True)
 class Run:
-    """What happened with one seed."""
+    """The result of one simulation, with one random seed."""
 
     load: Load
     calls: list[Admitted] = field(default_factory=list)
@@ -88,14 +88,14 @@ class Run:
 
     @property
     def utilisation(self) -> float:
-        """Tokens of calls that ended in minutes 1 to 11, in parts of the limit."""
+        """Tokens of calls that ended in minutes 1 to 11, as a fraction of the limit."""
         begins, ends = START_MS + FROM_MINUTE * MINUTE_MS, START_MS + MINUTES * MINUTE_MS
         used = sum(call.used for call in self.calls if begins <= call.end_ms < ends)
         return used / (self.load.tokens_per_minute * (MINUTES - FROM_MINUTE))
 
     @property
     def beyond_reserved(self) -> float:
-        """Tokens that were used and not reserved, in parts of those used."""
+        """Tokens used beyond their reservations, as a fraction of those used."""
         return sum(call.beyond for call in self.calls) / sum(call.used for call in self.calls)
 
     @property
@@ -104,16 +104,16 @@ class Run:
 
     @property
     def least_refusals(self) -> float:
-        """How often a call must be refused at the least, if all who wait are told a minute at most."""
+        """The least number of refusals per call if no wait is longer than a minute."""
         busy = sum(call.end_ms - call.start_ms for call in self.calls) / (MINUTES * MINUTE_MS)
         return max(0.0, self.load.clients - busy) / (len(self.calls) / MINUTES)
 
     def beyond(self, *, with_given_back: bool = False) -> int:
-        """Tokens beyond limit × minutes + limit × burst + what the calls under way at the end used more than they had
-        reserved, in the worst stretch; below 0: never so many. A call's tokens belong to the moment it was let in.
+        """Tokens beyond limit × minutes + limit × burst + what the calls in flight at the end used beyond their
+        reservations, in the worst interval; negative if there is none. A call's tokens count at its admission.
 
-        `with_given_back` allows for what the calls under way at a stretch's beginning gave back: with it this can be
-        proved for any load.
+        `with_given_back` also permits what the calls in flight at the beginning of an interval released: then this is
+        provably at most 0 for any load.
         """
         calls = sorted(self.calls, key=lambda call: call.start_ms)
         sums = [0, *accumulate(call.used for call in calls)]
@@ -134,7 +134,7 @@ class Run:
 
 
 def _under_way(calls: list[Admitted], amounts: list[int]) -> list[int]:
-    """At the start of each call: the amounts of the calls under way then, itself included."""
+    """For the start of each call: the sum over the calls in flight, itself included."""
     ended = sorted(zip((call.end_ms for call in calls), amounts, strict=True))
     sums, held, over = [], 0, 0
     for call, amount in zip(calls, amounts, strict=True):
@@ -147,14 +147,14 @@ def _under_way(calls: list[Admitted], amounts: list[int]) -> list[int]:
 
 
 class ExactEstimates(Turns):
-    """Everyone is told the same moment: when the call would fit if nobody else came."""
+    """Everyone gets the same wait: until the call would fit if nobody else came."""
 
     def wait_s(self, limit_id: int, now_s: float, least_s: float, alone_s: float) -> float:
         return least_s
 
 
 class Simulation:
-    """One account with one limit, its clients, its gateways, at a clock that jumps from one event to the next."""
+    """One account with one limit, its clients and gateways; the clock jumps from event to event."""
 
     def __init__(self, scripts: Scripts, load: Load, seed: int) -> None:
         self.load = load
@@ -214,7 +214,7 @@ class Simulation:
         )
 
     async def simulate(self) -> Run:
-        """Until the last minute is over and the calls begun in it have ended."""
+        """Runs until the last minute is over and its calls have ended."""
         for _ in range(self.load.clients):
             self._at(self.now_ms + self._chance.randrange(5_000), self._new_call)
         while self._events:
@@ -304,26 +304,26 @@ class Simulation:
 
 
 async def simulate(scripts: Scripts, load: Load, seeds: Sequence[int]) -> list[Run]:
-    """All seeds at once: each has its own account and clock."""
+    """Runs all random seeds concurrently, each with its own account and clock."""
     return await asyncio.gather(*(Simulation(scripts, load, seed).simulate() for seed in seeds))
 
 
 @asynccontextmanager
 async def scripts_of(url: str) -> AsyncIterator[Scripts]:
-    """A gateway's connection to that server."""
+    """A gateway's connection to the server."""
     scripts = connect(url, SCRIPTS, timeout_s=30)
     await scripts.open()
     yield scripts
     await scripts.close()
 
 
-# The bars hold for these; the smallest limit is five times what a call is expected to take.
+# The bounds hold for these; the smallest limit is five times the expected usage of a call.
 FIVE_TIMES: Final = Load(tokens_per_minute=6_000)
 ORDINARY: Final = Load(tokens_per_minute=20_000)
 FOUR_GATEWAYS: Final = Load(tokens_per_minute=20_000, gateways=4)
 LARGE: Final = Load(tokens_per_minute=60_000)
 BURST: Final = Load(tokens_per_minute=20_000, burst=Decimal(3))
-# Answers of few tokens that take their time: without learning, a thousand tokens each would be held for a minute.
+# Slow responses of few tokens: without learning, each would reserve a thousand tokens for a minute.
 SLOW: Final = Load(tokens_per_minute=6_000, completion_mean=100, tokens_per_s=2)
 TABLE: Final = {
     "6,000": FIVE_TIMES,
@@ -369,7 +369,7 @@ async def _write_table(url: str, seeds: int) -> None:
 
 
 def main() -> None:
-    """Writes the table."""
+    """Prints the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", type=int, default=10)
     seeds = options.parse_args().seeds

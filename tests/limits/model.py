@@ -1,6 +1,6 @@
-"""The limits in plain Python: what docs/limits.md says of counters and leases, written from that page.
+"""A model of the limits in plain Python, written from docs/limits.md.
 
-No Redis, no Lua, no packing. The stateful test holds the scripts against this, answer by answer and field by field.
+No Redis, no Lua, no packing. The stateful test compares every reply and every field of the scripts with it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from gateway.domain.reservation_plan import Entry
 from gateway.storage.counters import layout
 from gateway.storage.counters.scripts import Estimate, Lease, Mode, ReserveReply, SeedEntry, Settlement, Taking
 
-# A bucket is counted in these: an amount a minute is then a whole number of them a millisecond.
+# Units of a bucket: a rate per minute is a whole number of them per millisecond.
 UNITS = 60_000
 LEASE_MS = 60_000
 CLAIM_MS = 60_000
@@ -40,7 +40,7 @@ def scope_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`owed` is what is missing to full at `at`; it shrinks by `rate` units a millisecond."""
+    """`owed` is what is missing to full at the time `at`; it shrinks by `rate` units a millisecond."""
 
     owed: int
     at: int
@@ -53,7 +53,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Open leases with a scope."""
+    """The number of open leases with a scope."""
 
     taken: int
     epoch: int
@@ -72,7 +72,7 @@ Counter = Bucket | Slots | Window
 
 @dataclass(slots=True)
 class Part:
-    """What a lease took from one counter; of a window, from the one that ends then."""
+    """What a lease took from one counter; for a window, from the one with that end."""
 
     name: str
     ends: int
@@ -107,7 +107,7 @@ class _Look:
 
 @dataclass(slots=True)
 class Account:
-    """All that Redis holds for one account."""
+    """All state of one account in Redis."""
 
     counters: dict[str, Counter] = field(default_factory=dict)
     leases: dict[UUID, Held] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Account:
         note: bytes,
         mode: Mode,
     ) -> ReserveReply:
-        """Takes from all limits or from none. Whether a sweep is due is left to the test."""
+        """Takes from all limits or from none. The test checks whether a sweep is due."""
         if mode != "look" and request_id in self.leases:
             return ReserveReply("repeated", now, False)
         if mode == "take" and abs(start_ms - now) > MAX_SKEW_MS:
@@ -158,7 +158,7 @@ class Account:
         scopes: str,
         note: bytes,
     ) -> None:
-        # Limits that share a counter: the largest part counts, once.
+        # Limits that share a counter: the largest amount counts, once.
         largest: dict[str, _Look] = {}
         for entry, look in zip(entries, looks, strict=True):
             known = largest.get(entry.field)
@@ -191,9 +191,9 @@ class Account:
 
     @staticmethod
     def _look_at_bucket(now: int, entry: Entry, estimate: Estimate, counter: Counter | None) -> _Look:
-        # Absent is full.
+        # A missing bucket is full.
         bucket = counter.at_time(now, entry.amount) if isinstance(counter, Bucket) else Bucket(0, now, entry.amount)
-        # What a full bucket could not give is not asked for either.
+        # Not more than a full bucket holds.
         want = _want(entry, estimate, entry.a)
         left = entry.a * UNITS - bucket.owed
         return _Look(
@@ -212,19 +212,19 @@ class Account:
         epoch = entry.epoch
         new = Window(entry.b, 0, 0, epoch)
         if counter.epoch < epoch:
-            # Nobody vouches for it; but a call of a window that is over is late whatever it would find.
+            # Nothing guarantees the counter; but a call of a past window is late in any case.
             if is_over:
                 return "late"
             return "seed"
         if counter.epoch > epoch and not is_over:
-            # Who asks has an old record, in which windows may lie otherwise: the counter's own holds.
+            # The gateway has an outdated record, whose windows may differ: the counter's own window holds.
             window = counter if counter.ends > start else new
         elif counter.ends == entry.b:
             window = counter
         elif counter.ends > entry.b:
             return "late"
         elif counter.ends <= entry.a:
-            # The window before was counted to its end, so this one begins at nothing.
+            # The previous window was counted to its end, so this one begins at zero.
             window = new
         else:
             return "seed"
@@ -243,7 +243,7 @@ class Account:
         """By id, once: an open lease or a reaped one."""
         lease = self.leases.get(settlement.request_id)
         if settlement.is_forestalling and (lease is None or (not lease.is_open and not lease.parts)):
-            # Whatever arrives with this id later takes nothing.
+            # A late reservation with this id takes nothing.
             if lease is None:
                 self.leases[settlement.request_id] = Held(now, False, now, 0, 0, 0, [], "", b"")
             return False
@@ -264,7 +264,7 @@ class Account:
         return True
 
     def charge(self, now: int, request_id: UUID, *, tokens: int, nano_usd: int) -> bool:
-        """Raises an open lease to what was used so far."""
+        """Raises an open lease to the usage so far."""
         lease = self.leases.get(request_id)
         if lease is None or not lease.is_open:
             return False
@@ -279,7 +279,7 @@ class Account:
         return True
 
     def reap(self, now: int, request_id: UUID) -> bool:
-        """The estimate is charged as the ledger's row has it, the slot is free, the mark stays."""
+        """Charges the estimate as in the ledger's row and frees the slot; the mark stays."""
         lease = self.leases.get(request_id)
         if lease is None or not lease.is_open or lease.valid_until > now:
             return False
@@ -294,7 +294,7 @@ class Account:
         return True
 
     def _give_back(self, part: Part, lease: Held) -> None:
-        """Takes a lease's part out of what stands reserved, or used if it was reaped before."""
+        """Takes a lease's part out of the reserved amount, or out of the used one if it was reaped before."""
         match self.counters.get(part.name):
             case Slots() as slots if lease.is_open:
                 self.counters[part.name] = replace(slots, taken=max(0, slots.taken - 1))
@@ -305,7 +305,7 @@ class Account:
 
     def _use(self, now: int, part: Part, amount: int) -> None:
         match self.counters.get(part.name):
-            # No difference is no write: what is missing goes on to be refilled from when it was last looked at.
+            # Without a difference nothing is written: the refill continues from the last write.
             case Bucket() as bucket if amount != part.amount:
                 filled = bucket.at_time(now, bucket.rate)
                 owed = max(0, filled.owed + (amount - part.amount) * UNITS)
@@ -321,10 +321,10 @@ class Account:
             case Window() as window if window.ends == part.ends:
                 self.counters[part.name] = replace(window, reserved=window.reserved + more)
 
-    # Leases that live on, and those that do not.
+    # Renewal and sweep of leases.
 
     def renew(self, now: int, request_ids: Iterable[UUID]) -> set[UUID]:
-        """Valid again, also if they had expired; the ids of which nothing is known."""
+        """Makes leases valid again, even expired ones; returns the unknown ids."""
         lost = set()
         for request_id in request_ids:
             lease = self.leases.get(request_id)
@@ -335,7 +335,7 @@ class Account:
         return lost
 
     def sweep(self, now: int) -> tuple[int, list[Lease]]:
-        """(open leases, those that expired and nobody else holds a claim on); what is long over goes."""
+        """(open leases, those newly claimed because they expired); drops obsolete fields."""
         claimed = []
         for request_id, lease in list(self.leases.items()):
             if lease.is_open and lease.valid_until <= now and lease.claimed_until <= now:
@@ -366,17 +366,17 @@ class Account:
 
     @property
     def next_due(self) -> int | None:
-        """When the first open lease can be claimed."""
+        """The time the first open lease can be claimed."""
         return min((max(h.valid_until, h.claimed_until) for h in self.leases.values() if h.is_open), default=None)
 
     # Seeds.
 
     def seed(self, now: int, entries: Sequence[SeedEntry]) -> int:
-        """Makes only what still needs it, of the ledger's sum and the leases that are open."""
+        """Creates the counters that still need it, from the ledger's sums and the open leases."""
         needed = [entry for entry in entries if self._needs_seed(now, entry)]
         for entry in needed:
             is_slots = kind_of(entry.field) == "concurrency"
-            # A reaped lease is in the total by its estimate, and is told so: real figures may come yet.
+            # A reaped lease is in the total with its estimate and is marked so: actual usage may still arrive.
             parts = [
                 (self._part_of(lease, entry), lease.is_open)
                 for lease in self.leases.values()
@@ -394,7 +394,7 @@ class Account:
             case Slots() as slots:
                 return slots.epoch < epoch
             case Window() as window if window.epoch < epoch:
-                # Unless others have gone on and the window asked for is over.
+                # Unless others have moved on and the seed's window is over.
                 return not (window.ends > entry.end_ms and entry.end_ms <= now)
             case Window() as window if window.epoch == epoch:
                 return entry.start_ms < window.ends < entry.end_ms
@@ -407,7 +407,7 @@ class Account:
         for part in lease.parts:
             if part.name == entry.field and part.ends == entry.end_ms:
                 return part
-        # The limit is newer than the lease. From now on it counts it.
+        # The limit is newer than the lease and counts it from now on.
         amounts: dict[Kind, int] = {"tokens": lease.prompt + lease.completion, "cost": lease.cost}
         part = Part(entry.field, entry.end_ms, amounts.get(kind_of(entry.field), 1))
         lease.parts.append(part)
@@ -415,7 +415,7 @@ class Account:
 
 
 def _want(entry: Entry, estimate: Estimate, room: int | None = None) -> int:
-    """What the call wants of this limit. The completion gets no more than there is room for; the whole is never 0."""
+    """What the call takes from this limit. The completion is cut to what is left; the sum is never 0."""
     kind = kind_of(entry.field)
     if kind not in ("tpm", "tokens", "cost"):
         return 1

@@ -1,7 +1,7 @@
-"""Breaks the Lua scripts in one place at a time and tells which test notices: `python tests/limits/mutants.py [word …]`.
+"""Mutation tests of the Lua scripts: each mutant is one change, and a test must fail for it.
 
-Run by hand, two to five minutes; words choose mutants by name. Exits with 1 if one of them passes all tests. First
-the test is asked that noticed it the last time, by caught_by.txt; a whole run writes that anew.
+`python tests/limits/mutants.py [word …]` takes two to five minutes; words select mutants by name. Exits with 1 if a
+mutant survives. The test that caught it the last time, by caught_by.txt, runs first; a full run rewrites that file.
 """
 
 import os
@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-# Loaded once, for all children.
+# Imported once, before the forks.
 import asyncpg  # noqa: F401
 import hypothesis.stateful  # noqa: F401
 import msgspec  # noqa: F401
@@ -37,7 +37,7 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
-    # The heads that scripts share.
+    # Functions the scripts share.
     Mutant("refill above full", "counters", "return owed > 0 and owed or 0, at + passed", "return owed, at + passed"),
     Mutant("a clock that went back takes away", "counters", "now > at and now - at or 0", "now - at"),
     Mutant("refill twice after a step back", "counters", "at + passed", "now"),
@@ -159,8 +159,8 @@ def apply(mutant: Mutant, text: str) -> str:
 
 
 def run(folder: Path, *, tests: tuple[str, ...], words: str) -> str | None:
-    """The first test that fails, of those with these words in their names; in a child, which begins with what all need
-    from other packages loaded, and loads ours from the folder."""
+    """The first failing test among those with these words in their names. Runs in a forked child, which has the other
+    packages imported and imports ours from the folder."""
     with tempfile.NamedTemporaryFile("r") as out:
         child = os.fork()
         if child == 0:
@@ -172,11 +172,11 @@ def run(folder: Path, *, tests: tuple[str, ...], words: str) -> str | None:
                 traceback.print_exc()
                 os._exit(99)
         _, status = os.waitpid(child, 0)
-        said = out.read()
-    failed = re.search(r"^(?:FAILED|ERROR) \S+::(\w+)", said, re.MULTILINE)
-    # 5: no test has these words.
+        output = out.read()
+    failed = re.search(r"^(?:FAILED|ERROR) \S+::(\w+)", output, re.MULTILINE)
+    # 5: no test was selected.
     if os.waitstatus_to_exitcode(status) not in (0, 5) and not failed:
-        raise SystemExit(said[-2000:])
+        raise SystemExit(output[-2000:])
     return failed[1] if failed else None
 
 
@@ -185,14 +185,14 @@ def _run_here(folder: Path, tests: tuple[str, ...], words: str) -> int:
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
     os.environ["LITEMAAS_TEST_SHRINKS"] = "0"
-    # -s: its capturing would have to know of the new files behind 1 and 2.
+    # -s: pytest's capturing does not know the new files behind descriptors 1 and 2.
     code = pytest.main(["-x", "-q", "-s", "--assert=plain", "-p", "no:cacheprovider", "-k", words, *tests])
     sys.stdout.flush()
     return int(code)
 
 
 def catch(folder: Path, hint: str | None) -> str | None:
-    """The test that notices, first asked the hint."""
+    """The test that catches the mutant; the hint is tried first."""
     caught = run(folder, tests=TESTS, words=f"{hint} and not cluster") if hint else None
     return caught or run(folder, tests=TESTS, words="not cluster")
 
@@ -208,10 +208,10 @@ def main(words: list[str]) -> int:
             raise SystemExit(f"{failed} fails without any mutant")
         for mutant in chosen:
             script = folder / "gateway" / "storage" / "lua" / f"{mutant.script}.lua"
-            sound = script.read_text()
-            script.write_text(apply(mutant, sound))
+            original = script.read_text()
+            script.write_text(apply(mutant, original))
             by = catch(folder, hints.get(mutant.name))
-            script.write_text(sound)
+            script.write_text(original)
             if by is not None:
                 caught[mutant.name] = by
             print(f"{mutant.script:9}{mutant.name:65}{by or 'SURVIVED'}", flush=True)

@@ -1,5 +1,5 @@
 """The gateway's own admission on a real Valkey, in simulated time: callers who obey `retry-after` get all of a limit in
-tokens a minute, and no more. The load is said in closed_loop.py; docs/limits.md has the figures of all of them."""
+tokens per minute, and no more. closed_loop.py defines the loads; docs/limits.md has the figures."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -22,58 +22,58 @@ async def scripts(valkey: Valkey) -> AsyncIterator[Scripts]:
 
 @pytest.fixture(scope="module", params=[FIVE_TIMES, FOUR_GATEWAYS], ids=["five-times", "four-gateways"])
 async def runs(request: pytest.FixtureRequest, scripts: Scripts) -> list[Run]:
-    """Ten seeds of one load."""
+    """Ten random seeds of one load."""
     load: Load = request.param
     return await simulate(scripts, load, range(10))
 
 
-def test_callers_get_the_limit(runs: list[Run]) -> None:
+def test_callers_who_obey_retry_after_get_the_limit(runs: list[Run]) -> None:
     used = [run.utilisation for run in runs]
 
     assert mean(used) >= 0.95
     assert min(used) >= 0.90
 
 
-def test_callers_never_get_more_than_the_limit_and_its_burst_in_any_stretch(runs: list[Run]) -> None:
+def test_callers_never_exceed_the_limit_and_its_burst_in_any_interval(runs: list[Run]) -> None:
     assert max(run.beyond() for run in runs) <= 0
     assert max(run.beyond(with_given_back=True) for run in runs) <= 0
 
 
-def test_callers_are_refused_about_as_seldom_as_a_minute_of_waiting_allows(runs: list[Run]) -> None:
+def test_refusals_are_close_to_the_minimum_a_wait_of_a_minute_permits(runs: list[Run]) -> None:
     least = mean(run.least_refusals for run in runs)
 
-    # Nobody is told more than a minute: where more wait than a minute lets in, some must be refused again.
+    # No wait is longer than a minute: if more callers wait than a minute admits, some must be refused again.
     assert mean(run.refusals_per_call for run in runs) <= max(2.0, least + 1)
 
 
-def test_no_call_is_told_that_it_never_fits(runs: list[Run]) -> None:
+def test_no_call_is_refused_as_too_large(runs: list[Run]) -> None:
     assert sum(run.never_fit for run in runs) == 0
 
 
-async def test_short_answers_that_take_long_get_the_limit_too(scripts: Scripts) -> None:
+async def test_slow_calls_with_short_completions_get_the_limit(scripts: Scripts) -> None:
     runs = await simulate(scripts, SLOW, range(4))
 
     assert mean(run.utilisation for run in runs) >= 0.95
-    # Here calls under way give back more than a stretch is allowed beyond its limit: see docs/limits.md.
+    # Here calls in flight release more than an interval may exceed its limit by: see docs/limits.md.
     assert max(run.beyond(with_given_back=True) for run in runs) <= 0
 
 
-# The bars are worth something only if they notice when a part is missing.
+# The bounds are useful only if they fail when a mechanism is missing.
 
 
-async def test_without_learning_short_answers_hold_too_much(scripts: Scripts) -> None:
+async def test_without_learning_short_completions_reserve_too_much(scripts: Scripts) -> None:
     runs = await simulate(scripts, replace(SLOW, without=("learning",)), range(3))
 
     assert mean(run.utilisation for run in runs) < 0.95
 
 
-async def test_without_turns_callers_are_refused_over_and_over(scripts: Scripts) -> None:
+async def test_without_turns_callers_are_refused_repeatedly(scripts: Scripts) -> None:
     (run,) = await simulate(scripts, replace(FIVE_TIMES, without=("turns",)), [0])
 
     assert run.refusals_per_call > run.least_refusals + 10
 
 
-async def test_without_debt_callers_get_more_than_the_limit(scripts: Scripts) -> None:
+async def test_without_debt_callers_exceed_the_limit(scripts: Scripts) -> None:
     runs = await simulate(scripts, replace(FIVE_TIMES, without=("debt",)), range(3))
 
     assert max(run.beyond(with_given_back=True) for run in runs) > 0

@@ -1,4 +1,4 @@
-"""The connection to Redis and to a cluster of it: what is sent twice, what never is, and what comes back by itself."""
+"""Connections to Redis and to a cluster: retries, commands that are never repeated, and reconnects."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
-from places import Place, limit_of, opened
+from bench import RedisSetup, connected, limit_of
 from redis.crc import key_slot
 
 from deploy.embedded.valkey import Valkey
@@ -37,9 +37,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]
 
 
 @pytest.fixture
-async def in_cluster(cluster: ValkeyCluster) -> AsyncIterator[Place]:
-    async with opened(cluster.nodes, cluster.url) as place:
-        yield place
+async def in_cluster(cluster: ValkeyCluster) -> AsyncIterator[RedisSetup]:
+    async with connected(cluster.nodes, cluster.url) as redis_setup:
+        yield redis_setup
 
 
 def to(server: Valkey) -> redis.Redis:
@@ -59,7 +59,7 @@ def owner_of(cluster: ValkeyCluster, account: int) -> Valkey:
 
 
 def script_runs(*servers: Valkey) -> int:
-    """Runs that were not sent elsewhere."""
+    """Script runs that were not redirected."""
     runs = 0
     for server in servers:
         stats: dict[str, Any] = to(server).info("commandstats").get("cmdstat_evalsha", {})
@@ -93,7 +93,7 @@ async def until_answered(ask: Callable[[], Awaitable[T]], *, wait_s: float = 10)
 # --- One server. ---
 
 
-async def test_calls_are_refused_while_there_is_no_server_and_go_on_when_there_is_one(tmp_path: Path) -> None:
+async def test_calls_are_refused_without_a_server_and_admitted_when_it_is_back(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     scripts = connect(server.url(), SCRIPTS, timeout_s=1)
     await scripts.open()
@@ -107,22 +107,22 @@ async def test_calls_are_refused_while_there_is_no_server_and_go_on_when_there_i
     await scripts.close()
 
 
-async def test_a_script_without_an_answer_in_time_is_not_sent_again(server: Valkey) -> None:
-    async with opened([server], server.url(), gateways=1, timeout_s=0.3) as place:
-        bench = place.new_account()
+async def test_a_script_that_timed_out_is_not_sent_again(server: Valkey) -> None:
+    async with connected([server], server.url(), gateways=1, timeout_s=0.3) as redis_setup:
+        bench = redis_setup.new_account()
         limit = limit_of("requests", 10)
         await bench.take(limit)
         before = script_runs(server)
         with hanging(server), pytest.raises(RedisUnavailable):
-            await bench.ask(limit)
-        await until_connected(place.gateways[0])
+            await bench.reserve_once(limit)
+        await until_connected(redis_setup.gateways[0])
 
-        # The answer was lost, not the call.
+        # The reply was lost, not the call.
         assert await bench.left(limit) == 8
         assert script_runs(server) == before + 2
 
 
-async def test_a_server_that_hangs_does_not_keep_a_gateway_from_starting(server: Valkey) -> None:
+async def test_a_hanging_server_does_not_block_the_start_of_a_gateway(server: Valkey) -> None:
     scripts = connect(server.url(), SCRIPTS, timeout_s=0.3)
     with hanging(server):
         async with asyncio.timeout(5):
@@ -132,13 +132,13 @@ async def test_a_server_that_hangs_does_not_keep_a_gateway_from_starting(server:
     await scripts.close()
 
 
-async def test_it_closes_whenever_the_server_answers_again(server: Valkey) -> None:
+async def test_a_connection_closes_even_if_the_server_replies_again(server: Valkey) -> None:
     closed = 0
     for tenths_ms in range(0, 40, 2):
         scripts = connect(server.url(), SCRIPTS, timeout_s=1)
         with hanging(server):
             opening = asyncio.create_task(scripts.open())
-            # Logs in, and has no answer yet.
+            # It authenticates, and has no reply yet.
             await asyncio.sleep(0.03)
         await asyncio.sleep(tenths_ms / 10_000)
         with suppress(TimeoutError):
@@ -150,9 +150,9 @@ async def test_it_closes_whenever_the_server_answers_again(server: Valkey) -> No
     assert closed == 20
 
 
-async def test_scripts_that_were_flushed_are_sent_whole(server: Valkey) -> None:
-    async with opened([server], server.url(), gateways=1) as place:
-        bench = place.new_account()
+async def test_flushed_scripts_are_loaded_again(server: Valkey) -> None:
+    async with connected([server], server.url(), gateways=1) as redis_setup:
+        bench = redis_setup.new_account()
         limit = limit_of("requests", 10)
         await bench.take(limit)
         to(server).script_flush()
@@ -161,7 +161,7 @@ async def test_scripts_that_were_flushed_are_sent_whole(server: Valkey) -> None:
         assert await bench.left(limit) == 8
 
 
-async def test_each_run_of_a_server_is_told(server: Valkey) -> None:
+async def test_each_restart_of_a_server_is_reported(server: Valkey) -> None:
     runs: list[str] = []
 
     async def reported(run_id: str) -> None:
@@ -196,14 +196,14 @@ def test_a_cluster_starts_beside_outgoing_connections_on_high_ports(tmp_path: Pa
     cluster = ValkeyCluster(tmp_path)
     with ExitStack() as stack:
         for node in cluster.nodes:
-            # What a node takes where nothing is said: a port as any program's outgoing connections have them.
+            # The default port of a node's bus: one from the range of outgoing connections.
             with suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", node.port + 10_000)))
         with cluster:
             assert all(node.is_ready() for node in cluster.nodes)
 
 
-async def test_each_primary_of_a_cluster_tells_its_run(cluster: ValkeyCluster) -> None:
+async def test_each_restart_of_a_cluster_primary_is_reported(cluster: ValkeyCluster) -> None:
     runs: list[str] = []
 
     async def reported(run_id: str) -> None:
@@ -216,7 +216,7 @@ async def test_each_primary_of_a_cluster_tells_its_run(cluster: ValkeyCluster) -
     assert len(set(runs)) == len(runs) == 3
 
 
-async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in_cluster: Place) -> None:
+async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in_cluster: RedisSetup) -> None:
     benches = [in_cluster.new_account() for _ in range(30)]
     limit = limit_of("requests", 10)
     await asyncio.gather(*(bench.take(limit) for bench in benches))
@@ -227,13 +227,13 @@ async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in
     assert [await bench.left(limit) for bench in benches] == [9] * 30
 
 
-async def test_one_known_node_is_enough_and_one_that_is_gone_does_no_harm(cluster: ValkeyCluster) -> None:
+async def test_one_reachable_node_is_enough_to_connect_to_a_cluster(cluster: ValkeyCluster) -> None:
     password = cluster.nodes[0].password
     url = f"redis+cluster://:{password}@127.0.0.1:1,127.0.0.1:{cluster.nodes[1].port}"
-    async with opened(cluster.nodes, url, gateways=1) as place:
-        assert place.gateways[0].is_connected
+    async with connected(cluster.nodes, url, gateways=1) as redis_setup:
+        assert redis_setup.gateways[0].is_connected
         for _ in range(10):
-            await place.new_account().take(limit_of("requests", 10))
+            await redis_setup.new_account().take(limit_of("requests", 10))
 
 
 async def test_a_wrong_password_is_no_connection_to_a_cluster(cluster: ValkeyCluster) -> None:
@@ -247,7 +247,7 @@ async def test_a_wrong_password_is_no_connection_to_a_cluster(cluster: ValkeyClu
 
 
 async def move_slot(cluster: ValkeyCluster, account: int, target: Valkey, *, pause_s: float) -> None:
-    """As `valkey-cli --cluster reshard` does, with time between the steps."""
+    """Migrates a slot like `valkey-cli --cluster reshard`, with time between the steps."""
     source, key = owner_of(cluster, account), HASH_NAME % account
     slot, loop = key_slot(key.encode()), asyncio.get_running_loop()
     ids = {node.port: say(to(node), "CLUSTER", "MYID").decode() for node in cluster.nodes}
@@ -264,7 +264,9 @@ async def move_slot(cluster: ValkeyCluster, account: int, target: Valkey, *, pau
         await step(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
 
 
-async def test_while_an_accounts_slot_moves_every_call_is_taken_once(cluster: ValkeyCluster, in_cluster: Place) -> None:
+async def test_while_an_accounts_slot_migrates_every_call_is_taken_once(
+    cluster: ValkeyCluster, in_cluster: RedisSetup
+) -> None:
     bench = in_cluster.new_account()
     limits = [limit_of("requests", 10**6), limit_of("tokens", 10**9), limit_of("concurrency", 10**6)]
     await bench.take(*limits, tokens=TEN)
@@ -276,7 +278,7 @@ async def test_while_an_accounts_slot_moves_every_call_is_taken_once(cluster: Va
     async def caller(gateway: int) -> None:
         nonlocal calls
         while is_moving:
-            reply = await bench.ask(*limits, tokens=TEN, gateway=gateway)
+            reply = await bench.reserve_once(*limits, tokens=TEN, gateway=gateway)
             assert reply.status == "taken"
             calls += 1
 
@@ -295,7 +297,7 @@ async def test_while_an_accounts_slot_moves_every_call_is_taken_once(cluster: Va
     ]
 
 
-async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluster, in_cluster: Place) -> None:
+async def test_a_limit_holds_while_its_accounts_slot_migrates(cluster: ValkeyCluster, in_cluster: RedisSetup) -> None:
     bench = in_cluster.new_account()
     limit = limit_of("concurrency", 5)
     await bench.seed(limit)
@@ -307,7 +309,7 @@ async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluste
         nonlocal open_calls, maximum
         while is_moving:
             request_id = bench.new_id()
-            if (await bench.ask(limit, request_id=request_id, gateway=gateway)).status == "taken":
+            if (await bench.reserve_once(limit, request_id=request_id, gateway=gateway)).status == "taken":
                 open_calls += 1
                 maximum = max(maximum, open_calls)
                 await asyncio.sleep(0.001)
@@ -323,8 +325,8 @@ async def test_a_limit_holds_while_its_accounts_slot_moves(cluster: ValkeyCluste
     assert await bench.left(limit) == 5
 
 
-async def test_a_gateway_that_knows_the_old_owner_only_learns_the_new_one(
-    cluster: ValkeyCluster, in_cluster: Place
+async def test_a_gateway_that_knows_only_the_old_slot_owner_learns_the_new_one(
+    cluster: ValkeyCluster, in_cluster: RedisSetup
 ) -> None:
     bench = in_cluster.new_account()
     limit = limit_of("requests", 100)
@@ -343,18 +345,18 @@ async def test_a_gateway_that_knows_the_old_owner_only_learns_the_new_one(
     } == {target.port}
 
 
-async def test_a_primary_that_hangs_stops_its_own_accounts_only_and_nothing_runs_twice(cluster: ValkeyCluster) -> None:
-    async with opened(cluster.nodes, cluster.url, gateways=1, timeout_s=0.3) as place:
+async def test_a_hanging_primary_stops_only_its_own_accounts_and_no_script_runs_twice(cluster: ValkeyCluster) -> None:
+    async with connected(cluster.nodes, cluster.url, gateways=1, timeout_s=0.3) as redis_setup:
         limit = limit_of("requests", 100)
-        benches = [place.new_account() for _ in range(20)]
+        benches = [redis_setup.new_account() for _ in range(20)]
         for bench in benches:
             await bench.take(limit)
         stopped = owner_of(cluster, benches[0].account)
         theirs = [bench for bench in benches if owner_of(cluster, bench.account) is stopped]
         before = script_runs(stopped)
         with hanging(stopped):
-            results = await asyncio.gather(*(bench.ask(limit) for bench in benches), return_exceptions=True)
-            assert place.gateways[0].is_connected
+            results = await asyncio.gather(*(bench.reserve_once(limit) for bench in benches), return_exceptions=True)
+            assert redis_setup.gateways[0].is_connected
         await until_answered(lambda: benches[0].left(limit))
 
         failed = [bench for bench, result in zip(benches, results, strict=True) if isinstance(result, RedisUnavailable)]
@@ -363,7 +365,7 @@ async def test_a_primary_that_hangs_stops_its_own_accounts_only_and_nothing_runs
         assert [await bench.left(limit) for bench in benches] == [98] * 20
 
 
-async def test_a_primary_that_comes_back_empty_is_used_again_and_told_as_a_new_run(tmp_path: Path) -> None:
+async def test_a_primary_that_restarts_empty_is_used_again_and_reported_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
     async def reported(run_id: str) -> None:
@@ -372,23 +374,23 @@ async def test_a_primary_that_comes_back_empty_is_used_again_and_told_as_a_new_r
     with ValkeyCluster(tmp_path) as cluster:
         scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=reported)
         await scripts.open()
-        bench = Place(cluster.nodes, [scripts]).new_account()
+        bench = RedisSetup(cluster.nodes, [scripts]).new_account()
         limit = limit_of("requests", 100)
         await bench.take(limit)
         lost = owner_of(cluster, bench.account)
         lost.stop()
         with pytest.raises(RedisUnavailable):
-            await bench.ask(limit)
+            await bench.reserve_once(limit)
         lost.start()
-        reply = await until_answered(lambda: bench.ask(limit))
+        reply = await until_answered(lambda: bench.reserve_once(limit))
         await scripts.close()
 
-    # It holds nothing any more, so the counter is asked for.
+    # It is empty now, so the reply asks for a seed.
     assert reply.status == "seed"
     assert len(set(runs)) == 4
 
 
-async def test_a_replica_that_takes_over_is_found_and_told_as_a_new_run(tmp_path: Path) -> None:
+async def test_a_promoted_replica_is_found_and_reported_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
     async def reported(run_id: str) -> None:
@@ -397,16 +399,16 @@ async def test_a_replica_that_takes_over_is_found_and_told_as_a_new_run(tmp_path
     with ValkeyCluster(tmp_path) as cluster:
         scripts = connect(cluster.url, SCRIPTS, timeout_s=0.5, on_connect=reported)
         await scripts.open()
-        bench = Place(cluster.nodes, [scripts]).new_account()
+        bench = RedisSetup(cluster.nodes, [scripts]).new_account()
         limit = limit_of("requests", 100)
         await bench.take(limit)
         primary = owner_of(cluster, bench.account)
         with cluster.replica_of(primary):
             primary.stop()
             left = await until_answered(lambda: bench.left(limit), wait_s=30)
-            taken = await until_answered(lambda: bench.ask(limit))
+            taken = await until_answered(lambda: bench.reserve_once(limit))
         await scripts.close()
 
-    # It has what it was told before. What it was not told is why a new run makes counters anew.
+    # It has only what was replicated before; therefore a new run requires new seeds.
     assert (left, taken.status) == (99, "taken")
     assert len(set(runs)) == 4

@@ -1,6 +1,5 @@
-"""What docs/limits.md says must hold, counted on real servers: each test on Valkey, on a cluster, and on a second
-server where LITEMAAS_TEST_REDIS_SERVER names one.
-"""
+"""The promises of docs/limits.md, counted on real servers: Valkey, a cluster, and the server that
+LITEMAAS_TEST_REDIS_SERVER names, if any."""
 
 import asyncio
 import random
@@ -15,8 +14,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from bench import NEVER, NOON_MS, SERVERS, Bench, RedisSetup, connected, limit_of, started_server
 from model import CLAIM_MS, KEEP_MS, LEASE_MS, UNITS, Bucket, Slots, Window
-from places import NEVER, NOON_MS, SERVERS, Bench, Place, limit_of, opened, started
 from redis.exceptions import ResponseError
 
 from gateway.domain.limits import (
@@ -39,20 +38,22 @@ TEN = (4, 6, 30)
 
 
 @pytest.fixture(scope="session", params=SERVERS)
-async def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+async def redis_setup(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RedisSetup]:
     folder: Path = tmp_path_factory.mktemp("limits")
-    with started(request.param, folder) as (servers, url):
-        async with opened(servers, url) as place:
-            yield place
+    with started_server(request.param, folder) as (servers, url):
+        async with connected(servers, url) as redis_setup:
+            yield redis_setup
 
 
 @pytest.fixture
-def bench(place: Place) -> Bench:
-    return place.new_account()
+def bench(redis_setup: RedisSetup) -> Bench:
+    return redis_setup.new_account()
 
 
 def asks(kind: Kind, each: int = 10) -> dict[str, tuple[int, int, int]]:
-    """What a call brings, so that it wants `each` of a limit of that kind: of those counted in calls, one."""
+    """The estimate of a call that takes `each` from a limit of this kind, or one if the kind counts calls."""
     return (
         {"tokens": (each, 0, each)}
         if kind in ("tpm", "tokens")
@@ -66,12 +67,14 @@ def room_for(calls: int, kind: Kind, each: int = 10) -> int:
     return calls * each if kind in ("tpm", "tokens", "cost") else calls
 
 
-# --- Exactly as many as the limit. ---
+# --- Exactly the limit ---
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_of_a_hundred_calls_at_once_a_limit_of_five_admits_five(bench: Bench, kind: Kind, level: Level) -> None:
+async def test_a_limit_of_five_admits_five_of_a_hundred_concurrent_calls(
+    bench: Bench, kind: Kind, level: Level
+) -> None:
     limit = limit_of(kind, room_for(5, kind), level)
     calls = [bench.reserve(limit, gateway=n % 4, **asks(kind)) for n in range(100)]
 
@@ -80,7 +83,7 @@ async def test_of_a_hundred_calls_at_once_a_limit_of_five_admits_five(bench: Ben
     assert Tally(reply.status for reply in replies) == {"taken": 5, "refused": 95}
 
 
-async def test_by_redis_own_clock_five_of_a_hundred_are_admitted_too(bench: Bench) -> None:
+async def test_a_limit_of_five_admits_five_of_a_hundred_with_the_clock_of_redis(bench: Bench) -> None:
     limits = [limit_of("rpm", 5), limit_of("concurrency", 50, "team"), limit_of("tokens", 500, "user")]
     start = await bench.counters.now_ms()
     bench.now = start
@@ -91,14 +94,14 @@ async def test_by_redis_own_clock_five_of_a_hundred_are_admitted_too(bench: Benc
         calls.append(bench.reserve(*limits, gateway=n % 4, request_id=request_id, tokens=(1, 0, 0)))
     for gateway in bench.gateways:
         gateway.clock_ms = None
-    # A bucket of five gets one more each 12 s.
+    # A bucket of five refills one every 12 s.
     replies = await asyncio.gather(*calls)
 
     assert Tally(reply.status for reply in replies) == {"taken": 5, "refused": 95}
     assert abs(replies[0].now_ms - start) < 5_000
 
 
-async def test_limits_of_all_levels_and_kinds_together_admit_what_the_tightest_allows(bench: Bench) -> None:
+async def test_limits_of_all_levels_and_kinds_together_admit_what_the_tightest_permits(bench: Bench) -> None:
     limits = [limit_of(kind, room_for(20 + n, kind), level) for n, (kind, level) in enumerate(product(KINDS, LEVELS))]
     tightest = limit_of("cost", room_for(7, "cost"), "subscription", window="day")
     calls = [bench.reserve(*limits, tightest, gateway=n % 4, tokens=(10, 0, 10), cost=(10, 0, 10)) for n in range(100)]
@@ -109,11 +112,13 @@ async def test_limits_of_all_levels_and_kinds_together_admit_what_the_tightest_a
     assert await bench.left(tightest) == 0
 
 
-async def test_one_id_sent_a_hundred_times_takes_once(bench: Bench) -> None:
+async def test_one_request_id_sent_a_hundred_times_is_taken_once(bench: Bench) -> None:
     limits = [limit_of(kind, room_for(50, kind)) for kind in KINDS]
     await bench.seed(*(limit for limit in limits if limit.kind not in ("rpm", "tpm")))
     request_id = bench.new_id()
-    calls = [bench.ask(*limits, gateway=n % 4, request_id=request_id, tokens=TEN, cost=TEN) for n in range(100)]
+    calls = [
+        bench.reserve_once(*limits, gateway=n % 4, request_id=request_id, tokens=TEN, cost=TEN) for n in range(100)
+    ]
 
     replies = await asyncio.gather(*calls)
 
@@ -121,64 +126,64 @@ async def test_one_id_sent_a_hundred_times_takes_once(bench: Bench) -> None:
     assert [await bench.left(limit) for limit in limits] == [49, 490, 49, 49, 490, 490]
 
 
-async def test_looking_takes_nothing(bench: Bench) -> None:
+async def test_a_look_takes_nothing(bench: Bench) -> None:
     limits = [limit_of(kind, room_for(5, kind)) for kind in KINDS]
     await bench.take(*limits, tokens=TEN, cost=TEN)
-    before = await bench.picture()
+    before = await bench.snapshot()
 
-    reply = await bench.ask(*limits, mode="look", tokens=TEN, cost=TEN)
+    reply = await bench.reserve_once(*limits, mode="look", tokens=TEN, cost=TEN)
 
     assert reply.status == "taken"
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
-# --- A refusal, a wrong type and a full Redis leave everything as it was. ---
+# --- A refusal, a wrong type and a full Redis change nothing ---
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_refusal_leaves_every_field_and_the_expiry_as_they_were(bench: Bench, kind: Kind, level: Level) -> None:
+async def test_a_refusal_leaves_all_fields_and_the_expiry_unchanged(bench: Bench, kind: Kind, level: Level) -> None:
     others = [limit_of(k, 1000, lev, burst=Decimal(2)) for k in ("rpm", "tpm") for lev in LEVELS]
     others += [limit_of(k, 1000, lev) for k in ("concurrency", *WINDOWED_KINDS) for lev in LEVELS]
     spent = limit_of(kind, room_for(1, kind), level, set_by="owner")
     await bench.take(*others, spent, **{"tokens": (5, 5, 10), "cost": (5, 5, 10)} | asks(kind))
     bench.now += 1_500
-    before = await bench.picture()
+    before = await bench.snapshot()
 
     reply = await bench.reserve(*others, spent, tokens=(10, 0, 10), cost=(10, 0, 10))
 
     assert reply.status == "refused"
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
 @pytest.mark.parametrize("status", ["repeated", "seed", "late", "clock_skew"])
-async def test_an_answer_other_than_taken_writes_nothing(bench: Bench, status: str) -> None:
+async def test_a_reply_other_than_taken_writes_nothing(bench: Bench, status: str) -> None:
     limit = limit_of("tokens", 1000, window="day")
     taken = await bench.take(limit, tokens=TEN)
     bench.now += 24 * 3600 * 1000
     await bench.take(limit, tokens=TEN)
-    before = await bench.picture()
+    before = await bench.snapshot()
     request_id = {"repeated": taken, "late": bench.new_id(bench.now - 24 * 3600 * 1000)}.get(status, bench.new_id())
     if status == "clock_skew":
         request_id = bench.new_id(bench.now + 5_001)
     if status == "late":
         bench.now -= 24 * 3600 * 1000
 
-    reply = await bench.ask(limit, request_id=request_id, tokens=TEN, epoch=2 if status == "seed" else 1)
+    reply = await bench.reserve_once(limit, request_id=request_id, tokens=TEN, epoch=2 if status == "seed" else 1)
 
     assert reply.status == status
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
 async def all_scripts_fail(bench: Bench, error: type[Exception]) -> None:
-    """Each of the scripts, on an account whose first id has a lease that has expired."""
+    """Each script fails, on an account whose first request id has an expired lease."""
     first = bench.new_id(NOON_MS)
     limits = [limit_of(kind, 1000) for kind in KINDS]
     entries = [SeedEntry("T|k1|month", *window_ms("month", "UTC", bench.now), 5, 2), SeedEntry("c|k1", 0, 0, 0, 2)]
     counters = bench.counters
     for work in (
-        lambda: bench.ask(*limits, tokens=TEN, cost=TEN),
-        lambda: bench.ask(*limits, tokens=TEN, cost=TEN, mode="force"),
+        lambda: bench.reserve_once(*limits, tokens=TEN, cost=TEN),
+        lambda: bench.reserve_once(*limits, tokens=TEN, cost=TEN, mode="force"),
         lambda: bench.settle(first, tokens=11, cost=12),
         lambda: counters.charge(bench.account, first, tokens=1100, nano_usd=1200),
         lambda: counters.renew(bench.account, [first]),
@@ -190,49 +195,47 @@ async def all_scripts_fail(bench: Bench, error: type[Exception]) -> None:
             await work()
 
 
-async def test_a_key_of_another_type_stops_every_script_before_it_writes(bench: Bench) -> None:
-    await bench.do("SET", "something else", "PX", 1_000_000)
-    expires = await bench.do("PEXPIRETIME")
+async def test_a_key_of_another_type_fails_every_script_before_it_writes(bench: Bench) -> None:
+    await bench.command("SET", "something else", "PX", 1_000_000)
+    expires = await bench.command("PEXPIRETIME")
 
     await all_scripts_fail(bench, ResponseError)
 
-    assert await bench.do("GET") == b"something else"
-    assert await bench.do("PEXPIRETIME") == expires
+    assert await bench.command("GET") == b"something else"
+    assert await bench.command("PEXPIRETIME") == expires
 
 
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"9" * 33], ids=["nothing", "short", "long"])
 @pytest.mark.parametrize("name", ["r|k1|admin", "t|k1|admin", "c|k1", "R|k1|month", "T|k1|month", "C|k1|month"])
-async def test_a_counter_that_holds_garbage_stops_scripts_before_they_write(
-    bench: Bench, name: str, garbage: bytes
-) -> None:
+async def test_a_corrupt_counter_fails_scripts_before_they_write(bench: Bench, name: str, garbage: bytes) -> None:
     limits = [limit_of(kind, 1000) for kind in KINDS]
     first = await bench.take(*limits, tokens=TEN, cost=TEN)
-    await bench.do("HSET", name, garbage)
-    before = await bench.picture()
+    await bench.command("HSET", name, garbage)
+    before = await bench.snapshot()
 
     with pytest.raises(ResponseError):
-        await bench.ask(*limits, tokens=TEN, cost=TEN)
-    assert await bench.picture() == before
-    # What goes by the lease may leave that one counter alone, but does nothing by halves.
+        await bench.reserve_once(*limits, tokens=TEN, cost=TEN)
+    assert await bench.snapshot() == before
+    # A script that reads only the lease may skip that counter, but changes nothing partially.
     for work in (
         lambda: bench.counters.charge(bench.account, first, tokens=1100, nano_usd=1200),
         lambda: bench.settle(first, tokens=11, cost=12),
     ):
-        before = await bench.picture()
+        before = await bench.snapshot()
         try:
             await work()
         except ResponseError:
-            assert await bench.picture() == before
+            assert await bench.snapshot() == before
         else:
-            assert (await bench.do("HGET", name)) == garbage
+            assert (await bench.command("HGET", name)) == garbage
 
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"9" * 200], ids=["short", "long"])
-async def test_a_lease_that_holds_garbage_stops_the_scripts_that_read_it(bench: Bench, garbage: bytes) -> None:
+async def test_a_corrupt_lease_fails_the_scripts_that_read_it(bench: Bench, garbage: bytes) -> None:
     limits = [limit_of(kind, 1000) for kind in KINDS]
     first = await bench.take(*limits, tokens=TEN, cost=TEN)
-    await bench.do("HSET", f"l|{first.hex}", garbage)
-    before = await bench.picture()
+    await bench.command("HSET", f"l|{first.hex}", garbage)
+    before = await bench.snapshot()
     bench.now += LEASE_MS
     counters, entries = bench.counters, [SeedEntry("c|k1", 0, 0, 0, 2)]
 
@@ -247,13 +250,13 @@ async def test_a_lease_that_holds_garbage_stops_the_scripts_that_read_it(bench: 
         with pytest.raises(ResponseError):
             await work()
 
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
 @contextmanager
-def full(place: Place) -> Iterator[None]:
-    """No memory left for anything that may grow."""
-    clients = place.clients()
+def full(redis_setup: RedisSetup) -> Iterator[None]:
+    """Redis has no memory left for writes that may grow."""
+    clients = redis_setup.clients()
     for client in clients:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
@@ -265,39 +268,39 @@ def full(place: Place) -> Iterator[None]:
             client.close()
 
 
-async def test_a_full_redis_is_one_that_is_away_and_nothing_is_written(bench: Bench) -> None:
+async def test_a_full_redis_counts_as_unavailable_and_nothing_is_written(bench: Bench) -> None:
     limits = [limit_of(kind, 1000) for kind in KINDS]
     await bench.take(*limits, tokens=TEN, cost=TEN)
     bench.now += LEASE_MS
     counters, entries = bench.counters, [SeedEntry("c|k1", 0, 0, 0, 2)]
     first = bench.new_id(NOON_MS)
-    before = await bench.picture()
-    with full(bench.place):
+    before = await bench.snapshot()
+    with full(bench.redis_setup):
         for work in (
-            lambda: bench.ask(*limits, tokens=TEN, cost=TEN),
-            lambda: bench.ask(*limits, tokens=TEN, cost=TEN, mode="force"),
+            lambda: bench.reserve_once(*limits, tokens=TEN, cost=TEN),
+            lambda: bench.reserve_once(*limits, tokens=TEN, cost=TEN, mode="force"),
             lambda: counters.sweep(bench.account),
             lambda: counters.seed(bench.account, entries),
         ):
             with pytest.raises(RedisUnavailable):
                 await work()
-        assert (await bench.ask(*limits, mode="look")).status == "taken"
+        assert (await bench.reserve_once(*limits, mode="look")).status == "taken"
         assert not await bench.settle(first)
-        assert await bench.picture() == before
+        assert await bench.snapshot() == before
 
-    assert (await bench.ask(*limits, tokens=TEN, cost=TEN)).status == "taken"
+    assert (await bench.reserve_once(*limits, tokens=TEN, cost=TEN)).status == "taken"
 
 
-async def test_a_full_redis_still_takes_settlements(bench: Bench) -> None:
+async def test_a_full_redis_still_settles(bench: Bench) -> None:
     limits = [limit_of(kind, 1000) for kind in KINDS]
     request_id = await bench.take(*limits, tokens=TEN, cost=TEN)
-    with full(bench.place):
+    with full(bench.redis_setup):
         assert await bench.settle(request_id, tokens=12, cost=13)
 
     assert [await bench.left(limit) for limit in limits] == [999, 988, 1000, 999, 988, 987]
 
 
-# --- Settling. ---
+# --- Settle ---
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -313,7 +316,7 @@ async def test_settling_twice_counts_once(bench: Bench, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_settling_with_nothing_gives_everything_back(bench: Bench, kind: Kind) -> None:
+async def test_settling_with_zero_refunds_everything(bench: Bench, kind: Kind) -> None:
     limit = limit_of(kind, 100)
     await bench.take(limit, tokens=TEN, cost=TEN)
     before = await bench.counter(limit)
@@ -324,29 +327,29 @@ async def test_settling_with_nothing_gives_everything_back(bench: Bench, kind: K
     assert await bench.counter(limit) == before
 
 
-async def test_an_unknown_id_settles_nothing(bench: Bench) -> None:
+async def test_an_unknown_request_id_settles_nothing(bench: Bench) -> None:
     await bench.take(*(limit_of(kind, 100) for kind in KINDS), tokens=TEN, cost=TEN)
-    before = await bench.picture()
+    before = await bench.snapshot()
 
     assert not await bench.settle(bench.new_id(), tokens=5, cost=5)
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
-async def test_a_debt_refuses_until_refill_has_paid_it(bench: Bench) -> None:
+async def test_a_debt_refuses_calls_until_the_refill_has_paid_it(bench: Bench) -> None:
     limit = limit_of("tpm", 60)
     request_id = await bench.take(limit, tokens=(10, 0, 0))
     await bench.settle(request_id, tokens=90)
 
     assert await bench.left(limit) == -30
     assert (await bench.reserve(limit, tokens=(1, 0, 0))).status == "refused"
-    # One a second: 30 to pay the debt, and one to spend.
+    # One a second: 30 to pay the debt, and one more.
     bench.now += 30_999
     assert (await bench.reserve(limit, tokens=(1, 0, 0))).status == "refused"
     bench.now += 1
     assert (await bench.reserve(limit, tokens=(1, 0, 0))).status == "taken"
 
 
-async def test_a_call_without_tokens_is_not_refused_by_a_debt_of_tokens(bench: Bench) -> None:
+async def test_a_call_without_tokens_is_not_refused_by_a_token_debt(bench: Bench) -> None:
     limit = limit_of("tpm", 60)
     await bench.settle(await bench.take(limit, tokens=(10, 0, 0)), tokens=90)
 
@@ -363,7 +366,7 @@ async def test_a_refund_never_lifts_a_bucket_above_full(bench: Bench) -> None:
     assert await bench.counter(limit) == Bucket(0, bench.now, 60)
 
 
-async def test_a_bucket_holds_its_burst_and_refills_at_its_limit(bench: Bench) -> None:
+async def test_a_bucket_holds_its_burst_and_refills_at_its_rate(bench: Bench) -> None:
     limit = limit_of("rpm", 60, burst=Decimal(2))
     first = [(await bench.reserve(limit)).status for _ in range(130)]
     bench.now += 10_000
@@ -372,7 +375,7 @@ async def test_a_bucket_holds_its_burst_and_refills_at_its_limit(bench: Bench) -
     assert (first.count("taken"), later.count("taken")) == (120, 10)
 
 
-async def test_a_clock_that_goes_back_refills_nothing_and_nothing_twice(bench: Bench) -> None:
+async def test_a_clock_that_goes_back_refills_nothing_and_never_twice(bench: Bench) -> None:
     limit = limit_of("tpm", 60)
     await bench.take(limit, tokens=(40, 0, 0))
     bench.now -= 5_000
@@ -383,14 +386,14 @@ async def test_a_clock_that_goes_back_refills_nothing_and_nothing_twice(bench: B
     assert await bench.left(limit) == 10
 
 
-async def test_a_raised_limit_works_at_once_and_a_debt_stays_the_same_number(bench: Bench) -> None:
+async def test_a_raised_limit_holds_at_once_and_a_debt_keeps_its_amount(bench: Bench) -> None:
     limit = limit_of("tpm", 60)
     await bench.settle(await bench.take(limit, tokens=(10, 0, 0)), tokens=90)
 
     assert await bench.left(replace(limit, amount=600)) == 510
 
 
-async def test_a_window_that_rolls_over_during_a_call_is_left_alone(bench: Bench) -> None:
+async def test_a_call_that_began_in_the_previous_window_does_not_change_the_next_one(bench: Bench) -> None:
     limits = [limit_of(kind, 1000, window="day") for kind in WINDOWED_KINDS]
     bench.now = window_ms("day", "UTC", NOON_MS)[1] - 1_000
     over_midnight = await bench.take(*limits, tokens=TEN, cost=TEN)
@@ -402,41 +405,41 @@ async def test_a_window_that_rolls_over_during_a_call_is_left_alone(bench: Bench
     assert [await bench.counter(limit) for limit in limits] == before
 
 
-async def test_a_tracked_window_starts_the_next_at_nothing_without_a_seed(bench: Bench) -> None:
+async def test_the_window_after_a_tracked_one_starts_at_zero_without_a_seed(bench: Bench) -> None:
     limit = limit_of("tokens", 100, window="day")
     await bench.settle(await bench.take(limit, tokens=TEN), tokens=100)
     bench.sums[limit.field] = 100
     bench.now += 24 * 3600 * 1000
 
-    assert (await bench.ask(limit, tokens=TEN)).status == "taken"
+    assert (await bench.reserve_once(limit, tokens=TEN)).status == "taken"
     assert await bench.left(limit) == 90
 
 
-async def test_a_call_that_is_behind_in_a_new_window_is_told_to_come_again(bench: Bench) -> None:
+async def test_a_call_with_an_outdated_window_is_asked_to_retry(bench: Bench) -> None:
     limit = limit_of("tokens", 100, window="day")
     _, midnight = window_ms("day", "UTC", NOON_MS)
     bench.now = midnight + 1_000
     await bench.take(limit, tokens=TEN)
 
-    assert (await bench.ask(limit, request_id=bench.new_id(midnight - 1), tokens=TEN)).status == "late"
+    assert (await bench.reserve_once(limit, request_id=bench.new_id(midnight - 1), tokens=TEN)).status == "late"
 
 
-# --- Reaping. ---
+# --- Reap ---
 
 
-async def test_reaping_frees_the_slot_and_leaves_the_estimate_charged(bench: Bench) -> None:
+async def test_reaping_frees_the_slot_and_charges_the_estimate(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in KINDS]
     await bench.take(*limits, tokens=TEN, cost=TEN)
     bench.now += LEASE_MS
 
     assert await bench.sweep_and_reap() == 1
-    # The buckets have refilled meanwhile.
+    # The buckets have refilled in between.
     assert [await bench.left(limit) for limit in limits] == [100, 100, 100, 99, 90, 90]
     assert await bench.sweep_and_reap() == 0
 
 
-async def test_what_a_reaped_call_is_charged_is_what_its_row_says(bench: Bench) -> None:
-    """However much was reserved: what there was room for, or the most there could be."""
+async def test_a_reaped_call_is_charged_what_its_ledger_row_has(bench: Bench) -> None:
+    """Whatever was reserved: what was left, or the maximum."""
     cut, upper_bound = limit_of("tokens", 30), limit_of("cost", 1000, "user", reserve="maximum")
     rate = limit_of("tpm", 60_000, reserve="maximum")
     await bench.take(cut, upper_bound, rate, tokens=(10, 500, 900), cost=(10, 70, 900))
@@ -455,34 +458,34 @@ async def test_what_a_reaped_call_is_charged_is_what_its_row_says(bench: Bench) 
     assert [await bench.left(limit) for limit in (cut, upper_bound, rate)] == [10, 980, 10_880]
 
 
-async def test_what_arrives_after_it_was_given_back_takes_nothing(bench: Bench) -> None:
+async def test_a_reservation_that_arrives_after_its_release_takes_nothing(bench: Bench) -> None:
     limits = [limit_of("concurrency", 1), limit_of("tokens", 100), limit_of("rpm", 5)]
     await bench.seed(*limits[:2])
     late = bench.new_id()
     nothing = Settlement.of_nothing(bench.account, late)
     before = (await bench.state())[0].counters
-    # Said twice: the first answer may not come either.
+    # Sent twice: the first reply may be lost as well.
     for _ in range(2):
         assert not await bench.counters.settle(nothing)
 
-    assert (await bench.ask(*limits, request_id=late, tokens=TEN)).status == "repeated"
+    assert (await bench.reserve_once(*limits, request_id=late, tokens=TEN)).status == "repeated"
 
     account, due = await bench.state()
     assert (account.counters, due) == (before, None)
     assert not account.leases[late].is_open
-    assert await bench.do("PTTL") > 0
+    assert await bench.command("PTTL") > 0
     bench.now += 8 * 24 * 3600 * 1000
     await bench.counters.sweep(bench.account)
     assert not (await bench.state())[0].leases
 
 
-async def test_a_mark_alone_does_not_live_for_ever(bench: Bench) -> None:
+async def test_a_hash_with_only_a_mark_expires(bench: Bench) -> None:
     await bench.counters.settle(Settlement.of_nothing(bench.account, bench.new_id()))
 
-    assert await bench.do("PTTL") > 0
+    assert await bench.command("PTTL") > 0
 
 
-async def test_a_reservation_that_was_made_is_given_back_also_after_it_was_reaped(bench: Bench) -> None:
+async def test_a_reservation_can_be_released_after_it_was_reaped(bench: Bench) -> None:
     limits = [limit_of("concurrency", 2), limit_of("tokens", 100)]
     ids = [await bench.take(*limits, tokens=TEN) for _ in range(2)]
     assert await bench.counters.settle(Settlement.of_nothing(bench.account, ids[0]))
@@ -494,7 +497,7 @@ async def test_a_reservation_that_was_made_is_given_back_also_after_it_was_reape
     assert not (await bench.state())[0].leases
 
 
-async def test_real_figures_after_a_reap_replace_the_estimate_once(bench: Bench) -> None:
+async def test_actual_usage_after_a_reap_replaces_the_estimate_once(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in KINDS]
     request_id = await bench.take(*limits, tokens=TEN, cost=TEN)
     bench.now += LEASE_MS
@@ -506,7 +509,7 @@ async def test_real_figures_after_a_reap_replace_the_estimate_once(bench: Bench)
     assert [await bench.left(limit) for limit in limits] == [100, 75, 100, 99, 65, 55]
 
 
-async def test_real_figures_after_a_reap_free_no_second_slot(bench: Bench) -> None:
+async def test_actual_usage_after_a_reap_frees_no_second_slot(bench: Bench) -> None:
     limit = limit_of("concurrency", 2)
     reaped = await bench.take(limit)
     bench.now += LEASE_MS
@@ -517,7 +520,7 @@ async def test_real_figures_after_a_reap_free_no_second_slot(bench: Bench) -> No
     assert await bench.left(limit) == 1
 
 
-async def test_real_figures_after_a_reap_may_come_within_seven_days(bench: Bench) -> None:
+async def test_actual_usage_is_accepted_for_seven_days_after_a_reap(bench: Bench) -> None:
     limit = limit_of("tokens", 100, window="year")
     early = await bench.take(limit, tokens=TEN)
     late = await bench.take(limit, tokens=TEN)
@@ -545,7 +548,7 @@ async def test_an_expired_lease_keeps_its_slot_until_it_is_reaped(bench: Bench) 
     assert (await bench.reserve(limit)).status == "taken"
 
 
-async def test_a_sweep_is_due_when_the_first_of_several_leases_has_expired(bench: Bench) -> None:
+async def test_a_sweep_is_due_when_the_first_lease_has_expired(bench: Bench) -> None:
     limit = limit_of("concurrency", 10)
     due = []
     for step in (0, 20_000, 20_000, 19_999, 1):
@@ -571,7 +574,7 @@ async def test_a_sweep_is_due_in_time_for_a_lease_taken_after_the_clock_went_bac
     assert (await bench.reserve(limit, mode="look")).is_sweep_due
 
 
-async def test_a_renewal_revives_a_lease_that_had_expired_and_was_claimed(bench: Bench) -> None:
+async def test_a_renewal_revives_an_expired_and_claimed_lease(bench: Bench) -> None:
     request_id = await bench.take(limit_of("concurrency", 1))
     bench.now += LEASE_MS
     await bench.counters.sweep(bench.account)
@@ -583,7 +586,7 @@ async def test_a_renewal_revives_a_lease_that_had_expired_and_was_claimed(bench:
     assert [lease.request_id for lease in claimed] == [request_id]
 
 
-async def test_a_renewal_ends_a_claim_also_if_the_clock_has_gone_back(bench: Bench) -> None:
+async def test_a_renewal_ends_a_claim_even_if_the_clock_has_gone_back(bench: Bench) -> None:
     request_id = await bench.take(limit_of("concurrency", 1))
     bench.now += LEASE_MS
     await bench.counters.sweep(bench.account)
@@ -597,7 +600,7 @@ async def test_a_renewal_ends_a_claim_also_if_the_clock_has_gone_back(bench: Ben
     assert [lease.request_id for lease in claimed] == [request_id]
 
 
-async def test_renewing_does_not_revive_what_was_reaped_and_tells_what_is_unknown(bench: Bench) -> None:
+async def test_a_renewal_does_not_revive_reaped_leases_and_reports_unknown_ones(bench: Bench) -> None:
     limit = limit_of("concurrency", 1)
     reaped, unknown = await bench.take(limit), bench.new_id()
     bench.now += LEASE_MS
@@ -630,14 +633,14 @@ async def test_an_expired_lease_is_claimed_by_one_reaper_a_minute(bench: Bench) 
 
     claimed = [lease.request_id for _, leases in sweeps for lease in leases]
     assert len(claimed) == len(set(claimed)) == 761
-    # A sweep takes no more than it can reap in a while.
+    # A sweep claims a bounded number of leases.
     assert sorted(len(leases) for _, leases in sweeps) == [0, 0, 0, 0, 261, 500]
     assert {open_leases for open_leases, _ in sweeps} == {761}
     assert len(again[1]) == 500
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_a_reaper_and_a_late_settlement_that_race_leave_the_real_figures(bench: Bench, seed: int) -> None:
+async def test_a_race_of_a_reaper_and_a_late_settlement_leaves_the_actual_usage(bench: Bench, seed: int) -> None:
     limits = [limit_of(kind, 100) for kind in ("concurrency", *WINDOWED_KINDS)]
     request_id = await bench.take(*limits, tokens=TEN, cost=TEN)
     bench.now += LEASE_MS
@@ -655,18 +658,18 @@ async def test_a_reaper_and_a_late_settlement_that_race_leave_the_real_figures(b
     assert counters == [Slots(0, 1), Window(ends, 1, 0, 1), Window(ends, 35, 0, 1), Window(ends, 45, 0, 1)]
 
 
-async def test_a_lease_is_reaped_once_though_two_had_claimed_it(bench: Bench) -> None:
+async def test_a_lease_that_two_reapers_claimed_is_reaped_once(bench: Bench) -> None:
     limits = [limit_of("concurrency", 10), limit_of("tokens", 100)]
     reaped, _ = await bench.take(*limits, tokens=TEN), await bench.take(*limits, tokens=TEN)
     bench.now += LEASE_MS + CLAIM_MS
     first = await bench.counters.reap(bench.account, reaped)
-    after = await bench.picture()
+    after = await bench.snapshot()
 
     assert (first, await bench.gateway(1).reap(bench.account, reaped)) == (True, False)
-    assert await bench.picture() == after
+    assert await bench.snapshot() == after
 
 
-async def test_a_stream_of_twenty_minutes_keeps_its_slot_and_nobody_else_gets_it(bench: Bench) -> None:
+async def test_a_stream_of_twenty_minutes_keeps_its_slot_exclusively(bench: Bench) -> None:
     limit = limit_of("concurrency", 2)
     stream = await bench.take(limit)
     admitted = []
@@ -675,10 +678,10 @@ async def test_a_stream_of_twenty_minutes_keeps_its_slot_and_nobody_else_gets_it
         assert await bench.counters.renew(bench.account, [stream]) == set()
         replies = [await bench.reserve(limit) for _ in range(3)]
         admitted.append(sum(reply.status == "taken" for reply in replies))
-        # The other's gateway dies at once.
+        # The gateway of the other one dies at once.
         await bench.sweep_and_reap()
 
-    # One beside the stream, until its lease has expired and was reaped.
+    # Another call beside the stream, until its lease has expired and was reaped.
     assert admitted == [1, 0, 0, 0] * 15
     assert await bench.settle(stream)
     bench.now += LEASE_MS
@@ -687,7 +690,7 @@ async def test_a_stream_of_twenty_minutes_keeps_its_slot_and_nobody_else_gets_it
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_no_slot_leaks_whatever_way_calls_end(bench: Bench, seed: int) -> None:
+async def test_no_slot_leaks_however_calls_end(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
     slots = [limit_of("concurrency", 30, level) for level in LEVELS]
     open_calls: list[UUID] = []
@@ -719,10 +722,10 @@ async def test_no_slot_leaks_whatever_way_calls_end(bench: Bench, seed: int) -> 
     assert [await bench.left(limit) for limit in slots] == [30] * 5
 
 
-# --- Long sessions. ---
+# --- Long sessions ---
 
 
-async def test_a_charge_raises_the_lease_to_what_was_used_so_far_once(bench: Bench) -> None:
+async def test_a_charge_raises_the_lease_to_the_usage_so_far_once(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in KINDS]
     request_id = await bench.take(*limits, tokens=TEN, cost=TEN)
 
@@ -734,7 +737,7 @@ async def test_a_charge_raises_the_lease_to_what_was_used_so_far_once(bench: Ben
     assert [await bench.left(limit) for limit in limits] == [99, 70, 100, 99, 70, 20]
 
 
-async def test_a_reaped_session_keeps_what_it_had_charged(bench: Bench) -> None:
+async def test_a_reaped_session_keeps_its_charges(bench: Bench) -> None:
     limit = limit_of("tokens", 100)
     request_id = await bench.take(limit, tokens=TEN)
     await bench.counters.charge(bench.account, request_id, tokens=60, nano_usd=0)
@@ -747,8 +750,8 @@ async def test_a_reaped_session_keeps_what_it_had_charged(bench: Bench) -> None:
     assert not await bench.counters.charge(bench.account, request_id, tokens=70, nano_usd=0)
 
 
-async def test_what_a_long_call_used_is_charged_to_a_bucket_that_was_full_meanwhile(bench: Bench) -> None:
-    """Sweeps tidy up; a full bucket from which a lease took is not to be tidied away."""
+async def test_a_long_call_is_charged_to_a_bucket_that_was_full_in_between(bench: Bench) -> None:
+    """A sweep drops full buckets, but not one that an open lease took from."""
     limit = limit_of("tpm", 600)
     request_id = await bench.take(limit, tokens=TEN)
     for _ in range(60):
@@ -757,11 +760,11 @@ async def test_what_a_long_call_used_is_charged_to_a_bucket_that_was_full_meanwh
         await bench.counters.sweep(bench.account)
     await bench.settle(request_id, tokens=1500)
 
-    # Refill has paid for the ten that were taken at first.
+    # The refill has paid for the ten that were taken first.
     assert await bench.left(limit) == 600 - 1490
 
 
-async def test_a_sweep_keeps_what_still_counts(bench: Bench) -> None:
+async def test_a_sweep_keeps_fields_that_still_count(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in KINDS] + [limit_of(kind, 100, window="day") for kind in WINDOWED_KINDS]
     await bench.take(*limits, tokens=TEN, cost=TEN)
     before = await bench.fields()
@@ -771,7 +774,7 @@ async def test_a_sweep_keeps_what_still_counts(bench: Bench) -> None:
     assert await bench.fields() == before
 
 
-async def test_what_is_long_over_is_dropped(bench: Bench) -> None:
+async def test_a_sweep_drops_obsolete_fields(bench: Bench) -> None:
     limits = [limit_of(kind, 100) for kind in BUCKET_KINDS] + [limit_of("tokens", 100, window="day")]
     lasting = limit_of("cost", 100, window="lifetime")
     await bench.settle(await bench.take(*limits, lasting, tokens=TEN, cost=TEN), tokens=10, cost=10)
@@ -781,10 +784,10 @@ async def test_what_is_long_over_is_dropped(bench: Bench) -> None:
     assert set(await bench.fields()) == {lasting.field.encode()}
 
 
-# --- Estimates. ---
+# --- Estimates ---
 
 
-async def test_five_calls_with_a_maximum_of_fifteen_cents_on_a_budget_of_forty_five_are_three(bench: Bench) -> None:
+async def test_a_budget_of_45_cents_admits_three_of_five_calls_of_at_most_15(bench: Bench) -> None:
     budget = limit_of("cost", 450_000_000, reserve="maximum")
     calls = [bench.reserve(budget, gateway=n % 4, cost=(1_000_000, 2_000_000, 150_000_000)) for n in range(5)]
 
@@ -794,7 +797,7 @@ async def test_five_calls_with_a_maximum_of_fifteen_cents_on_a_budget_of_forty_f
     assert await bench.left(budget) == 0
 
 
-async def test_of_five_calls_of_130_tokens_a_key_of_100_a_minute_admits_one_and_its_debt_holds_back_the_rest(
+async def test_a_key_of_100_tpm_admits_one_call_of_130_tokens_and_its_debt_refuses_the_rest(
     bench: Bench,
 ) -> None:
     limit = limit_of("tpm", 100)
@@ -815,7 +818,7 @@ async def test_of_five_calls_of_130_tokens_a_key_of_100_a_minute_admits_one_and_
     assert (await bench.reserve(limit, tokens=tokens)).status == "taken"
 
 
-async def test_a_prompt_larger_than_the_bucket_is_refused_for_good(bench: Bench) -> None:
+async def test_a_prompt_larger_than_the_bucket_is_refused_permanently(bench: Bench) -> None:
     limit = limit_of("tpm", 100)
     plan = bench.plan([limit])
     reply = await bench.reserve(limit, tokens=(130, 0, 0))
@@ -826,7 +829,7 @@ async def test_a_prompt_larger_than_the_bucket_is_refused_for_good(bench: Bench)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
-async def test_an_expected_completion_is_cut_to_what_is_left_of_a_window(bench: Bench, kind: Kind) -> None:
+async def test_an_expected_completion_is_cut_to_the_rest_of_a_window(bench: Bench, kind: Kind) -> None:
     limit = limit_of(kind, 100)
     replies = [await bench.reserve(limit, tokens=(30, 50, 0), cost=(30, 50, 0)) for _ in range(3)]
 
@@ -836,8 +839,8 @@ async def test_an_expected_completion_is_cut_to_what_is_left_of_a_window(bench: 
     assert await bench.left(limit) == 0
 
 
-async def test_an_expected_completion_is_cut_to_what_a_bucket_can_hold(bench: Bench) -> None:
-    """Else a prompt of more than half of it would never fit, however long one waits."""
+async def test_an_expected_completion_is_cut_to_the_capacity_of_a_bucket(bench: Bench) -> None:
+    """Otherwise a prompt of more than half the bucket would never fit."""
     limit = limit_of("tpm", 100, burst=Decimal("1.5"))
 
     reply = await bench.reserve(limit, tokens=(120, 75, 0))
@@ -847,15 +850,15 @@ async def test_an_expected_completion_is_cut_to_what_a_bucket_can_hold(bench: Be
     assert (await bench.reserve(limit_of("tpm", 0, "team"), tokens=(0, 5, 0))).status == "refused"
 
 
-async def test_a_maximum_is_not_cut_to_what_a_bucket_can_hold(bench: Bench) -> None:
+async def test_a_maximum_completion_is_not_cut_to_the_capacity_of_a_bucket(bench: Bench) -> None:
     reply = await bench.reserve(limit_of("tpm", 100, reserve="maximum"), tokens=(10, 20, 130))
 
     assert (reply.status, reply.takings[0].want) == ("refused", 130)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
-async def test_a_spent_window_refuses_also_a_call_whose_prompt_takes_nothing(bench: Bench, kind: Kind) -> None:
-    """A free prompt with a priced answer: cutting the expected completion to nothing would let it in."""
+async def test_a_spent_window_refuses_a_call_even_if_its_prompt_is_free(bench: Bench, kind: Kind) -> None:
+    """A free prompt with a priced completion: cutting the expected completion to zero would admit it."""
     limit = limit_of(kind, 100)
     await bench.settle(await bench.take(limit, tokens=TEN, cost=TEN), tokens=100, cost=100)
 
@@ -864,7 +867,7 @@ async def test_a_spent_window_refuses_also_a_call_whose_prompt_takes_nothing(ben
     assert (reply.status, reply.takings[0].want) == ("refused", 1)
 
 
-async def test_a_free_model_does_not_hit_a_spent_budget(bench: Bench) -> None:
+async def test_a_spent_budget_does_not_refuse_a_free_model(bench: Bench) -> None:
     budgets = [limit_of("cost", 100), limit_of("cost", 100, "team", reserve="maximum"), limit_of("cost", 0, "user")]
     spent = await bench.take(*budgets[:2], cost=(10, 0, 10))
     await bench.settle(spent, cost=200)
@@ -874,7 +877,7 @@ async def test_a_free_model_does_not_hit_a_spent_budget(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_limit_of_zero_allows_nothing(bench: Bench, kind: Kind) -> None:
+async def test_a_limit_of_zero_admits_nothing(bench: Bench, kind: Kind) -> None:
     reply = await bench.reserve(limit_of(kind, 0), tokens=TEN, cost=TEN)
 
     assert reply.status == "refused"
@@ -883,7 +886,7 @@ async def test_a_limit_of_zero_allows_nothing(bench: Bench, kind: Kind) -> None:
 @pytest.mark.parametrize("mode", ["expected", "maximum"])
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_is_used_is_never_more_than_the_limit_and_what_calls_in_flight_used_beyond_their_reservation(
+async def test_usage_never_exceeds_the_limit_by_more_than_calls_in_flight_exceed_their_reservations(
     bench: Bench, kind: Kind, mode: ReserveMode, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -913,7 +916,7 @@ async def test_what_is_used_is_never_more_than_the_limit_and_what_calls_in_fligh
         assert beyond == 0
 
 
-# --- Several limits of one kind. ---
+# --- Several limits of one kind ---
 
 
 async def test_shadow_limits_count_but_never_refuse(bench: Bench) -> None:
@@ -928,17 +931,17 @@ async def test_shadow_limits_count_but_never_refuse(bench: Bench) -> None:
 
 
 async def test_a_shadow_limit_does_not_loosen_the_real_one_beside_it(bench: Bench) -> None:
-    """They share the window's counter; the shadow has nothing left, so an estimate cut to that would be small."""
+    """They share the window's counter; the shadow limit has nothing left, so an estimate cut to that would be small."""
     real, shadow = limit_of("tokens", 1000), limit_of("tokens", 10, shadow=True)
     for order in ((real, shadow), (shadow, real)):
-        account = bench.place.new_account()
+        account = bench.redis_setup.new_account()
         replies = [await account.reserve(*order, tokens=(10, 190, 0)) for _ in range(7)]
 
         assert Tally(reply.status for reply in replies) == {"taken": 5, "refused": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_owners_and_an_admins_limit_both_hold(bench: Bench, kind: Kind) -> None:
+async def test_the_limits_of_owner_and_admin_both_hold(bench: Bench, kind: Kind) -> None:
     admins, owners = limit_of(kind, room_for(7, kind)), limit_of(kind, room_for(4, kind), set_by="owner")
     calls = [
         bench.reserve(*pair, gateway=n % 4, **asks(kind))
@@ -950,10 +953,10 @@ async def test_an_owners_and_an_admins_limit_both_hold(bench: Bench, kind: Kind)
     assert Tally(reply.status for reply in replies) == {"taken": 4, "refused": 16}
 
 
-async def test_limits_that_share_a_counter_take_the_largest_part_once_and_give_it_back_whole(bench: Bench) -> None:
+async def test_limits_that_share_a_counter_take_the_largest_amount_once_and_release_it_whole(bench: Bench) -> None:
     expected, maximum = limit_of("tokens", 1000), limit_of("tokens", 1000, set_by="owner", reserve="maximum")
     for order in ((expected, maximum), (maximum, expected)):
-        bench = bench.place.new_account()
+        bench = bench.redis_setup.new_account()
         request_id = await bench.take(*order, tokens=TEN)
         assert await bench.left(expected) == 970
         await bench.counters.charge(bench.account, request_id, tokens=20, nano_usd=0)
@@ -966,7 +969,7 @@ async def test_limits_that_share_a_counter_take_the_largest_part_once_and_give_i
         assert (counter.used, counter.reserved) == (15, 0)
 
 
-async def test_a_temporary_limit_takes_the_place_of_the_lasting_one_and_leaves_it_no_debt(bench: Bench) -> None:
+async def test_a_temporary_limit_replaces_the_permanent_one_and_leaves_no_debt(bench: Bench) -> None:
     lasting = limit_of("rpm", 6)
     temporary = limit_of("rpm", 60, expires_at=datetime.fromtimestamp(NOON_MS / 1000 + 30, UTC))
     for _ in range(6):
@@ -977,11 +980,11 @@ async def test_a_temporary_limit_takes_the_place_of_the_lasting_one_and_leaves_i
     after = [(await bench.reserve(lasting, temporary)).status for _ in range(5)]
 
     assert Tally(raised) == {"taken": 60, "refused": 10}
-    # Of the six of the lasting limit three have come back.
+    # Three of the six of the permanent limit have refilled.
     assert Tally(after) == {"taken": 3, "refused": 2}
 
 
-# --- Seeds. ---
+# --- Seeds ---
 
 
 async def test_a_new_concurrency_limit_counts_leases_already_open(bench: Bench) -> None:
@@ -1009,7 +1012,7 @@ async def test_a_new_window_limit_counts_the_ledger_and_leases_already_open(benc
     assert await bench.left(limit) == (49 if kind == "requests" else 30)
 
 
-async def test_a_new_limit_does_not_count_leases_that_were_reaped(bench: Bench) -> None:
+async def test_a_new_limit_does_not_count_reaped_leases(bench: Bench) -> None:
     await bench.take(limit_of("rpm", 100), tokens=TEN)
     bench.now += LEASE_MS
     await bench.sweep_and_reap()
@@ -1020,14 +1023,14 @@ async def test_a_new_limit_does_not_count_leases_that_were_reaped(bench: Bench) 
     assert await bench.left(limit_of("tokens", 100)) == 100
 
 
-async def test_real_figures_reach_a_counter_that_was_made_after_the_reap(bench: Bench) -> None:
+async def test_actual_usage_reaches_a_counter_created_after_the_reap(bench: Bench) -> None:
     request_id = await bench.take(limit_of("rpm", 100), tokens=TEN)
     bench.now += LEASE_MS
     await bench.sweep_and_reap()
     new, slots = limit_of("tokens", 100), limit_of("concurrency", 5)
     bench.sums[new.field] = 10
     await bench.seed(new, slots)
-    # The mark is no open call: it holds a part of what it used, and no slot.
+    # The mark is no open call: it has a part of its usage, and no slot.
     (lease,) = (await bench.state())[0].leases.values()
     assert {part.name for part in lease.parts} == {limit_of("rpm", 100).field, new.field}
     assert [await bench.left(limit) for limit in (new, slots)] == [90, 5]
@@ -1037,7 +1040,7 @@ async def test_real_figures_reach_a_counter_that_was_made_after_the_reap(bench: 
     assert [await bench.left(limit) for limit in (new, slots)] == [65, 5]
 
 
-async def test_a_concurrency_limit_that_comes_back_counts_what_was_opened_without_it(bench: Bench) -> None:
+async def test_a_restored_concurrency_limit_counts_the_leases_opened_without_it(bench: Bench) -> None:
     limit = limit_of("concurrency", 5)
     first = await bench.take(limit)
     bench.epoch += 1
@@ -1063,24 +1066,24 @@ async def test_leases_of_other_scopes_and_other_windows_are_not_counted_by_a_see
     assert await bench.settle(yesterday, tokens=10)
 
 
-async def test_a_limit_that_comes_back_is_counted_anew_and_not_from_where_it_was(bench: Bench) -> None:
+async def test_a_restored_limit_is_seeded_and_does_not_resume_its_old_counter(bench: Bench) -> None:
     limit = limit_of("requests", 10)
     await bench.settle(await bench.take(limit))
-    # It is removed, three calls pass, and it is set again.
+    # The limit is removed, three calls pass, and it is set again.
     bench.epoch += 2
     bench.sums[limit.field] = 4
 
     assert await bench.left(limit) == 6
 
 
-async def test_a_limit_that_comes_leaves_the_counters_of_all_others_as_they_were(bench: Bench) -> None:
+async def test_a_new_limit_leaves_the_counters_of_all_others_unchanged(bench: Bench) -> None:
     old, new = limit_of("tokens", 1000), limit_of("cost", 1000, epoch=2)
     await bench.take(old, tokens=TEN)
     before = await bench.counter(old)
-    # What the ledger has not heard of yet would be lost by a seed.
+    # A seed would lose what is not in the ledger yet.
     bench.sums[old.field] = 500
 
-    reply = await bench.ask(old, new, tokens=TEN, cost=TEN)
+    reply = await bench.reserve_once(old, new, tokens=TEN, cost=TEN)
     assert (reply.status, reply.seed) == ("seed", (1,))
     await bench.seed(new)
 
@@ -1088,14 +1091,14 @@ async def test_a_limit_that_comes_leaves_the_counters_of_all_others_as_they_were
     assert await bench.left(new) == 1000
 
 
-async def test_limits_that_share_a_counter_ask_for_the_latest_of_their_epochs(bench: Bench) -> None:
+async def test_limits_that_share_a_counter_require_the_latest_of_their_epochs(bench: Bench) -> None:
     admins, owners = limit_of("tokens", 1000), limit_of("tokens", 500, set_by="owner", epoch=3)
     await bench.take(admins, tokens=TEN)
 
-    assert (await bench.ask(admins, owners, tokens=TEN)).seed == (0, 1)
+    assert (await bench.reserve_once(admins, owners, tokens=TEN)).seed == (0, 1)
     await bench.seed(admins, owners)
 
-    assert (await bench.ask(admins, tokens=TEN)).status == "taken"
+    assert (await bench.reserve_once(admins, tokens=TEN)).status == "taken"
 
 
 async def test_a_second_seed_changes_nothing(bench: Bench) -> None:
@@ -1103,10 +1106,10 @@ async def test_a_second_seed_changes_nothing(bench: Bench) -> None:
     await bench.seed(*limits)
     await bench.settle(await bench.take(*limits, tokens=TEN, cost=TEN), tokens=10, cost=10)
     await bench.take(*limits, tokens=TEN, cost=TEN)
-    before = await bench.picture()
+    before = await bench.snapshot()
 
     assert await bench.seed(*limits, gateway=1) == 0
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
 async def test_a_late_seed_of_an_older_epoch_changes_nothing(bench: Bench) -> None:
@@ -1114,14 +1117,14 @@ async def test_a_late_seed_of_an_older_epoch_changes_nothing(bench: Bench) -> No
     old = [SeedEntry("c|k1", 0, 0, 0, 4), SeedEntry("T|k1|day", NOON_MS - 50_000_000, NOON_MS + 50_000_000, 7, 4)]
     bench.epoch = 5
     await bench.take(*limits, tokens=TEN)
-    before = await bench.picture()
+    before = await bench.snapshot()
 
     assert await bench.counters.seed(bench.account, old) == 0
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
-async def test_a_seed_for_a_window_that_is_over_does_not_pull_back_a_counter_that_has_gone_on(bench: Bench) -> None:
-    """The epoch is raised just before midnight: one gateway knows it and seeds, another goes on without."""
+async def test_a_seed_for_a_past_window_does_not_reset_a_counter_that_moved_on(bench: Bench) -> None:
+    """The epoch is raised just before midnight: one gateway knows it and seeds, another does not."""
     limit = limit_of("tokens", 1000, window="day")
     before_midnight = bench.new_id(window_ms("day", "UTC", NOON_MS)[1] - 1)
     bench.now = before_midnight.int >> 80
@@ -1141,7 +1144,7 @@ async def test_a_seed_for_a_window_that_is_over_does_not_pull_back_a_counter_tha
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_gateways_that_seed_at_once_end_with_the_right_counters(bench: Bench, seed: int) -> None:
+async def test_gateways_that_seed_concurrently_end_with_correct_counters(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
     limits = [
         limit_of("concurrency", 1000),
@@ -1164,11 +1167,11 @@ async def test_gateways_that_seed_at_once_end_with_the_right_counters(bench: Ben
         for _ in range(1 + chance.randrange(2)):
             await bench.gateway(n).seed(bench.account, entries)
             request_id = bench.new_id()
-            reply = await bench.ask(*limits, request_id=request_id, tokens=TEN, gateway=n)
+            reply = await bench.reserve_once(*limits, request_id=request_id, tokens=TEN, gateway=n)
             assert reply.status == "taken"
             still_open.append(request_id)
             if chance.random() < 0.7:
-                # Ended on the way; its row is not in the sums that others have read.
+                # It ended in between; its row is not in the sums that others have read.
                 ended = still_open.pop(chance.randrange(len(still_open)))
                 assert await bench.settle(ended, tokens=25, gateway=n)
                 calls, tokens = calls + 1, tokens + 25
@@ -1183,10 +1186,10 @@ async def test_gateways_that_seed_at_once_end_with_the_right_counters(bench: Ben
     assert (day.used, day.reserved) == (tokens, 10 * len(still_open))
 
 
-async def test_a_lost_hash_is_made_anew_and_lost_leases_are_taken_again(bench: Bench) -> None:
+async def test_a_lost_hash_is_seeded_and_lost_leases_are_taken_again(bench: Bench) -> None:
     limits = [limit_of("concurrency", 2), limit_of("tokens", 100)]
     ids = [await bench.take(*limits, tokens=TEN) for _ in range(2)]
-    await bench.do("DEL")
+    await bench.command("DEL")
     bench.epoch += 1
     bench.sums["T|k1|month"] = 30
 
@@ -1198,13 +1201,13 @@ async def test_a_lost_hash_is_made_anew_and_lost_leases_are_taken_again(bench: B
     assert (await bench.reserve(*limits, tokens=TEN)).status == "refused"
 
 
-async def test_what_is_taken_again_beside_a_window_that_is_over_is_settled_where_it_was_taken(bench: Bench) -> None:
+async def test_a_lease_retaken_beside_a_past_window_is_settled_where_it_was_taken(bench: Bench) -> None:
     daily, budget, rate = limit_of("tokens", 100, window="day"), limit_of("cost", 100), limit_of("tpm", 100)
     request_id = bench.new_id()
     _, bench.now = window_ms("day", "UTC", bench.now)
     await bench.take(daily, budget, rate, tokens=TEN, cost=TEN)
 
-    taken = await bench.ask(daily, budget, rate, tokens=TEN, cost=TEN, mode="force", request_id=request_id)
+    taken = await bench.reserve_once(daily, budget, rate, tokens=TEN, cost=TEN, mode="force", request_id=request_id)
 
     lease = (await bench.state())[0].leases[request_id]
     assert (taken.status, lease.scopes, lease.note) == ("taken", bench.scopes, b"{}")
@@ -1213,22 +1216,22 @@ async def test_what_is_taken_again_beside_a_window_that_is_over_is_settled_where
     assert [await bench.left(limit) for limit in (daily, budget, rate)] == [90, 55, 65]
 
 
-async def test_taking_again_never_refuses_and_leaves_a_window_that_is_over_alone(bench: Bench) -> None:
+async def test_retaking_a_lease_never_refuses_and_ignores_past_windows(bench: Bench) -> None:
     limits = [limit_of("concurrency", 1), limit_of("tokens", 1, window="month"), limit_of("requests", 9, window="day")]
     _, midnight = window_ms("day", "UTC", NOON_MS)
     bench.now = midnight + 1_000
     await bench.take(*limits, tokens=(1, 0, 0))
     started_yesterday = bench.new_id(midnight - 1)
 
-    forced = await bench.ask(*limits, request_id=started_yesterday, tokens=(1, 0, 0), mode="force")
+    forced = await bench.reserve_once(*limits, request_id=started_yesterday, tokens=(1, 0, 0), mode="force")
 
     assert forced.status == "taken"
     assert [await bench.left(limit) for limit in limits] == [-1, -1, 8]
 
 
 @pytest.mark.parametrize("zones", [("America/New_York", "Asia/Tokyo"), ("Asia/Tokyo", "America/New_York")])
-async def test_an_account_that_moves_to_another_time_zone_goes_on(bench: Bench, zones: tuple[str, str]) -> None:
-    """Eastward the new day ends before the old one: a counter ahead of the call is not one to wait for."""
+async def test_an_account_that_changes_its_time_zone_keeps_working(bench: Bench, zones: tuple[str, str]) -> None:
+    """Eastward the new day ends before the old one: the call must not wait for a counter that is ahead."""
     limit = limit_of("tokens", 100, window="day")
     bench.time_zone = zones[0]
     first = await bench.take(limit, tokens=TEN)
@@ -1242,7 +1245,7 @@ async def test_an_account_that_moves_to_another_time_zone_goes_on(bench: Bench, 
 
 
 @pytest.mark.parametrize("zones", [("America/New_York", "Asia/Tokyo"), ("Asia/Tokyo", "America/New_York")])
-async def test_a_gateway_that_has_not_heard_of_the_move_yet_counts_in_the_new_windows(
+async def test_a_gateway_with_an_outdated_time_zone_counts_in_the_new_windows(
     bench: Bench, zones: tuple[str, str]
 ) -> None:
     limit = limit_of("tokens", 100, window="day")
@@ -1259,22 +1262,22 @@ async def test_a_gateway_that_has_not_heard_of_the_move_yet_counts_in_the_new_wi
     assert await bench.counter(limit) == replace(before, used=30)
 
 
-async def test_a_window_that_an_old_record_has_begun_is_made_anew_by_the_next_that_knows_better(bench: Bench) -> None:
+async def test_a_window_begun_by_an_outdated_record_is_seeded_by_the_next_current_one(bench: Bench) -> None:
     limit = limit_of("tokens", 100, window="day")
     bench.time_zone, bench.epoch = "Asia/Tokyo", 2
     await bench.take(limit, tokens=TEN)
-    # Afternoon in Tokyo, just after midnight in New York: the old record's day is over last.
+    # Afternoon in Tokyo, just after midnight in New York: the day of the outdated record ends last.
     bench.now = window_ms("day", "Asia/Tokyo", bench.now)[1] + 14 * 3_600_000
     bench.time_zone, bench.epoch = "America/New_York", 1
     await bench.take(limit, tokens=TEN)
 
     bench.time_zone, bench.epoch = "Asia/Tokyo", 2
-    assert (await bench.ask(limit, tokens=TEN)).status == "seed"
+    assert (await bench.reserve_once(limit, tokens=TEN)).status == "seed"
     assert (await bench.reserve(limit, tokens=TEN)).status == "taken"
     assert await bench.left(limit) == 80
 
 
-# --- Large numbers. ---
+# --- Large numbers ---
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
@@ -1285,7 +1288,7 @@ async def test_large_amounts_pass_every_script_unchanged(bench: Bench, kind: Kin
     assert await bench.counter(limit) == Window(253_402_300_800_000, 0, number, 1)
     assert await bench.left(limit) == MAX_AMOUNT - number
 
-    # Lost to a newer epoch: the open lease is what a seed has to go by.
+    # The counter is outdated by a newer epoch: the seed must use the open lease.
     bench.epoch += 1
     await bench.seed(limit)
     assert await bench.counter(limit) == Window(253_402_300_800_000, 0, number, 2)
@@ -1322,11 +1325,11 @@ async def test_large_counts_of_requests_pass_unchanged(bench: Bench, number: int
     assert await bench.counter(limit) == Window(253_402_300_800_000, number + 1, 0, 1)
 
 
-async def test_a_debt_beyond_whole_numbers_is_told_as_the_largest(bench: Bench) -> None:
+async def test_a_debt_beyond_the_exact_range_is_reported_as_the_maximum(bench: Bench) -> None:
     limit = limit_of("tpm", 1000)
     await bench.settle(await bench.take(limit, tokens=TEN), tokens=MAX_AMOUNT)
 
-    reply = await bench.ask(limit, tokens=TEN)
+    reply = await bench.reserve_once(limit, tokens=TEN)
 
     assert (reply.status, reply.takings[0].left) == ("refused", -MAX_AMOUNT)
 
@@ -1342,7 +1345,7 @@ async def test_the_largest_bucket_is_exact_to_the_unit(bench: Bench) -> None:
     assert await bench.left(limit) == 1
 
 
-async def test_every_key_expires_when_nobody_used_it_for_a_month(bench: Bench) -> None:
+async def test_every_key_expires_a_month_after_its_last_use(bench: Bench) -> None:
     limits = [limit_of("rpm", 100), limit_of("requests", 100)]
     request_id, another = bench.new_id(), bench.new_id()
 
@@ -1361,20 +1364,20 @@ async def test_every_key_expires_when_nobody_used_it_for_a_month(bench: Bench) -
         lambda: bench.counters.settle(Settlement.of_nothing(bench.account, another)),
     ):
         await work()
-        ages.append(await bench.do("PTTL"))
-        await bench.do("PEXPIRE", 1_000_000)
+        ages.append(await bench.command("PTTL"))
+        await bench.command("PEXPIRE", 1_000_000)
 
     assert all(29 * 86_400_000 < age <= 30 * 86_400_000 for age in ages), ages
 
 
-async def test_a_lease_in_every_minute_renews_the_expiry(bench: Bench) -> None:
-    """Not each reservation does: whatever renews it says in `due` by when it is to be renewed again."""
+async def test_regular_leases_renew_the_expiry(bench: Bench) -> None:
+    """Not every reservation renews it: `due` has the time of the next renewal."""
     limit = limit_of("rpm", 6000)
     for _ in range(20):
         bench.now += 10_000
         request_id = await bench.take(limit)
-        age = await bench.do("PTTL")
+        age = await bench.command("PTTL")
         assert age > 30 * 86_400_000 - LEASE_MS - 1000
-        # As if the ten seconds were real.
-        await bench.do("PEXPIRE", age - 10_000)
+        # Emulates the ten seconds.
+        await bench.command("PEXPIRE", age - 10_000)
         await bench.settle(request_id)

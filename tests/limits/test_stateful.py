@@ -1,7 +1,7 @@
-"""Any order of everything that can happen to an account's limits: the scripts and the model always agree.
+"""All events of an account's limits in random order: the scripts and the model always agree.
 
-LITEMAAS_TEST_STEPS=10000 makes it the long test: that many steps instead of 2,000. LITEMAAS_TEST_SHRINKS=0 shows a
-failure as it was found.
+LITEMAAS_TEST_STEPS sets the number of steps (default 2,000). LITEMAAS_TEST_SHRINKS=0 shows a failure without
+shrinking it.
 """
 
 import os
@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 import redis
+from bench import SERVERS, PlainScripts, drive, grant_of, limit_of, read_account, started_server
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,7 +27,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model import LEASE_MS, Account, Bucket, Slots, Window
-from places import SERVERS, PlainScripts, drive, grant_of, limit_of, read_account, started
 
 from gateway.domain.ids import uuid7
 from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
@@ -61,12 +61,12 @@ USUAL = (
 )
 
 counts = st.integers(0, 400)
-# (prompt, completion, at most)
+# (prompt, expected completion, maximum completion)
 triples = st.one_of(
     st.tuples(counts, counts, st.integers(0, 900)),
     st.just((0, 0, 0)),
     st.tuples(st.just(0), counts, counts),
-    # Beyond some 10^11 tokens a bucket's small units are no longer exact; test_scripts has larger ones for windows.
+    # Beyond about 10^11 tokens the units of a bucket are not exact; test_scripts has larger amounts for windows.
     st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9)),
 )
 amounts = st.one_of(st.integers(300, 3000), st.sampled_from((HUGE, 10**14, 1000, 900, 800, 700, 600, 500, 1, 0)))
@@ -76,18 +76,18 @@ few = st.sampled_from((20, 15, 10, 8, 5, 4, 3, 2, 1, 0, HUGE))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a gateway knows of the account, right or old."""
+    """A gateway's record of the account, current or outdated."""
 
     limits: tuple[Limit, ...]
     time_zone: str = "Europe/Berlin"
-    # As migrations/0010 has it: events of the account count up its tick; those that concern all counters raise its
-    # epoch to that, a limit that comes takes it as its own. Each run of Redis adds one to all epochs.
+    # As in migrations/0010: each event of the account increments its tick; those that concern all counters raise its
+    # epoch to that, and a new limit takes it as its own. Each restart of Redis adds one to all epochs.
     tick: int = 1
     epoch: int = 1
     runs: int = 0
 
     def put(self, limit: Limit) -> "Record":
-        """With this limit, new or changed."""
+        """The record with this limit, new or changed."""
         known = next((one for one in self.limits if is_same_row(one, limit)), None)
         others = tuple(one for one in self.limits if one is not known)
         if known is not None:
@@ -97,7 +97,7 @@ class Record:
         return replace(self, limits=(*others, replace(limit, epoch=kept or tick)), tick=tick)
 
     def without(self, limit: Limit) -> "Record":
-        """What shared its counter asks for no less than before."""
+        """The record without this limit; those that share its counter keep their epoch."""
         others = tuple(
             replace(one, epoch=max(one.epoch, limit.epoch)) if shares_counter(one, limit) else one
             for one in self.limits
@@ -114,7 +114,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the ledger, as far as sums need it."""
+    """A ledger row, with the columns that sums need."""
 
     scopes: tuple[str, ...]
     start: int
@@ -123,7 +123,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A seed on its way."""
+    """A seed in transit."""
 
     record: Record
     entries: tuple[SeedEntry, ...]
@@ -151,7 +151,7 @@ def new_limits(draw: st.DrawFn) -> Limit:
 
 
 def is_same_row(one: Limit, other: Limit) -> bool:
-    """Whether the table of limits would hold them as one."""
+    """Whether both are the same row of the table of limits."""
     return all(getattr(one, name) == getattr(other, name) for name in ("scope", "kind", "window", "set_by", "shadow"))
 
 
@@ -188,9 +188,9 @@ CALLS: dict[str, Any] = {
 
 
 class Limits(RuleBasedStateMachine):
-    """One account, its limits changed at will, and two gateways: one knows the account as it is, one as it was."""
+    """One account whose limits change, and two gateways: one with the current record, one with an outdated one."""
 
-    client: Any  # its answers are typed as anything one could have asked for
+    client: Any  # its replies have a type that covers every command
     scripts: PlainScripts
 
     def __init__(self) -> None:
@@ -203,17 +203,17 @@ class Limits(RuleBasedStateMachine):
         self.ids: list[UUID] = []
         self.rows: dict[UUID, Row] = {}
         self.ledger_state = 0
-        # Never forwarded: no row will come.
+        # Calls that were never forwarded: they get no row.
         self.given_back: set[UUID] = set()
         self.taken: dict[UUID, tuple[tuple[str, ...], int, Estimate]] = {}
         self.orders: list[Order] = []
         self.snapshots: list[tuple[bytes, int, Account, bool]] = []
         self.may_lose = self.is_due_known = True
-        # Whether used is the ledger's sum, and reserved the sum of open leases: while nothing was lost.
+        # Whether `used` equals the ledger's sum and `reserved` the sum of open leases: until a loss.
         self.is_whole = True
         self.is_ledger_exact = True
 
-    # What is there.
+    # The state in Redis.
 
     @initialize(
         usual=st.lists(st.sampled_from(USUAL), unique=True).map(
@@ -235,7 +235,7 @@ class Limits(RuleBasedStateMachine):
         zone=st.sampled_from(ZONES),
     )
     def administer(self, act: str, limit: Limit, nth: int, zone: str) -> None:
-        """Limits are set, changed and removed, the account moves to another time zone, the old gateway is told."""
+        """Limits are set, changed and removed, the time zone changes, the outdated gateway gets the current record."""
         limits = self.record.limits
         if act == "tell":
             self.old_record = self.record
@@ -292,10 +292,10 @@ class Limits(RuleBasedStateMachine):
             unknown = self._reserve(record, request_id, scopes, start, estimate, mode)
             if unknown and seeds:
                 self._seed(self._order(record, scopes, start, unknown))
-                # Whatever this gateway knows, one seed is enough.
+                # One seed is enough for any record.
                 assert not self._reserve(record, request_id, scopes, start, estimate, mode)
 
-    # Hypothesis leaves out rules at random. This one is needed for most others, and most of them are ends of calls.
+    # Hypothesis omits rules at random. Most other rules need this one, because most of them end calls.
     reserve_1 = rule(**CALLS)(reserve)
     reserve_2 = rule(**CALLS)(reserve)
     reserve_3 = rule(**CALLS)(reserve)
@@ -326,7 +326,7 @@ class Limits(RuleBasedStateMachine):
         return answer.seed
 
     def _is_known(self, record: Record) -> bool:
-        """Whether who has this record counts by all limits there are."""
+        """Whether this record has all limits."""
         return (record.tick, record.runs) == (self.record.tick, self.record.runs)
 
     @property
@@ -347,7 +347,7 @@ class Limits(RuleBasedStateMachine):
         self._reserve(self.record, request_id, ("k1", "k1m1", "s1", "u1", "t"), self.now, estimate, "take")
 
     def settle(self, data: st.DataObject, leased: bool, rate: int, window: int, tokens: int, cost: int) -> None:
-        """Calls end; also reaped ones, and ones that ended before."""
+        """Calls end, including reaped ones and ones that ended before."""
         if not self.ids:
             return
         ids = sorted(self.model.leases) if leased and self.model.leases else self.ids
@@ -366,7 +366,7 @@ class Limits(RuleBasedStateMachine):
             self._write(request_id, requests=window, tokens=tokens, cost=cost)
 
     def _write(self, request_id: UUID, **counted: int) -> None:
-        """A row of the ledger, new or in an estimate's place."""
+        """A ledger row, new or in place of an estimate."""
         scopes, start, _ = self.taken[request_id]
         self.rows[request_id] = Row(scopes, start, counted)
         self.ledger_state += 1
@@ -376,7 +376,7 @@ class Limits(RuleBasedStateMachine):
 
     @rule(data=st.data(), is_new=st.booleans(), then_arrives=st.booleans(), tokens=triples)
     def forestall(self, data: st.DataObject, is_new: bool, then_arrives: bool, tokens: tuple[int, int, int]) -> None:
-        """No answer came: it is given back, and what of it arrives later takes nothing."""
+        """No reply arrived: the reservation is released, and takes nothing if it arrives later."""
         if is_new or not self.ids:
             self.ids.append(uuid7(self.now, len(self.ids).to_bytes(10)))
         request_id = self.ids[-1] if is_new else data.draw(st.sampled_from(self.ids))
@@ -417,7 +417,7 @@ class Limits(RuleBasedStateMachine):
                 self._seed(self._order(self.record, scopes, start, unknown))
                 assert not self._reserve(self.record, request_id, scopes, start, estimate, "force")
 
-    # Reaping.
+    # Reap.
 
     @rule(waits=st.sampled_from((True, True, False)), then_reaps=st.booleans())
     def sweep(self, waits: bool, then_reaps: bool) -> None:
@@ -471,7 +471,7 @@ class Limits(RuleBasedStateMachine):
     @precondition(lambda self: self.record.limits)
     @rule(data=st.data(), is_old=st.booleans(), times=st.integers(1, 2))
     def order_seed(self, data: st.DataObject, is_old: bool, times: int) -> None:
-        """A gateway reads the ledger; its seed arrives some time later, or never."""
+        """A gateway reads the ledger; its seed arrives later, or never."""
         record = self.old_record if is_old else self.record
         plan = plan_of(record, SCOPES, self.now)
         able = [n for n, limit in enumerate(plan.limits) if limit.kind not in ("rpm", "tpm")]
@@ -484,10 +484,10 @@ class Limits(RuleBasedStateMachine):
     def deliver_seed(self, data: st.DataObject) -> None:
         order = self.orders.pop(data.draw(st.integers(0, len(self.orders) - 1)))
         self._seed(order)
-        # Rows of calls that ended on the way are in neither.
+        # Rows of calls that ended in between are in neither.
         self.is_ledger_exact &= order.ledger_state == self.ledger_state and self._is_known(order.record)
 
-    # Losses. Whoever notices one raises the epoch.
+    # Losses. Detecting one raises the epoch.
 
     def _lost(self) -> None:
         self.is_whole = self.is_ledger_exact = False
@@ -530,7 +530,7 @@ class Limits(RuleBasedStateMachine):
         self.record = self.record.met_run()
         self._lost()
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def the_hash_is_the_model(self) -> None:
@@ -553,7 +553,7 @@ class Limits(RuleBasedStateMachine):
         for lease in self.model.leases.values():
             for part in lease.parts if lease.is_open else ():
                 held[part.name, part.ends] = held.get((part.name, part.ends), 0) + part.amount
-        # One of an older epoch is nobody's truth: whoever knows the account makes it anew before he goes by it.
+        # A counter of an older epoch is not checked: a gateway with the current record seeds it before using it.
         epochs = {entry.field: entry.epoch for entry in plan_of(self.record, SCOPES, self.now).entries}
         for name, counter in self.model.counters.items():
             if isinstance(counter, Bucket) or counter.epoch < epochs.get(name, 0):
@@ -584,10 +584,10 @@ class Limits(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module", params=[name for name in SERVERS if name != "cluster"])
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with started(request.param, tmp_path_factory.mktemp("stateful")) as (_, url):
-        opened = redis.Redis.from_url(url)
-        yield opened
-        opened.close()
+    with started_server(request.param, tmp_path_factory.mktemp("stateful")) as (_, url):
+        connected = redis.Redis.from_url(url)
+        yield connected
+        connected.close()
 
 
 @pytest.mark.timeout(3600)
@@ -597,7 +597,7 @@ def test_the_scripts_agree_with_the_model_in_any_order_of_events(client: redis.R
         max_examples=max(1, steps // STEPS_EACH),
         stateful_step_count=STEPS_EACH,
         database=None,
-        # A change is judged by the same steps each time; `make test-long` looks for new ones.
+        # The same steps in every run; `make test-long` tries new ones.
         derandomize="LITEMAAS_TEST_STEPS" not in os.environ,
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink) if os.environ.get("LITEMAAS_TEST_SHRINKS") != "0" else (Phase.generate,),

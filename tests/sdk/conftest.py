@@ -9,7 +9,7 @@ import redis.asyncio
 from callers import Caller, make_caller
 from conftest import Database, create_database, drop_database
 from factories import ADMIN
-from gateways import GatewayThread, House, Ledger, Tallies
+from gateways import Backends, GatewayThread, Ledger, RedisState
 from pydantic import SecretStr
 
 from admin_api.operations.models.sync import LiteLLM as Source
@@ -42,14 +42,14 @@ async def clients(litellm: LiteLLM, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="package")
-async def house(
+async def backends(
     clients: "Clients",
     litellm: LiteLLM,
     model_server: ModelServer,
     postgres: Postgres,
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Backends]:
     folder = tmp_path_factory.mktemp("sdk")
     await create_database(postgres, "sdk", template=template)
     database = Database("sdk", postgres.url(APP, "sdk"), postgres.url(OWNER, "sdk"))
@@ -57,12 +57,12 @@ async def house(
         litellm.wait()
         async with new_pool(database.app_url, size=2) as pool:
             await sync_models(pool, ADMIN, Source(urls=[litellm.url], api_key=SecretStr(litellm.api_key)))
-        yield House(database, valkey, litellm.url, litellm.api_key, model_server, folder)
+        yield Backends(database, valkey, litellm.url, litellm.api_key, model_server, folder)
     await drop_database(postgres, "sdk")
 
 
 @pytest.fixture
-def litellm_lives(house: House, litellm: LiteLLM) -> Iterator[None]:
+def litellm_lives(backends: Backends, litellm: LiteLLM) -> Iterator[None]:
     """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
     litellm.check()
     yield
@@ -70,29 +70,29 @@ def litellm_lives(house: House, litellm: LiteLLM) -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-async def pool(house: House) -> AsyncIterator[Pool]:
-    async with new_pool(house.database.app_url, size=5) as opened:
+async def pool(backends: Backends) -> AsyncIterator[Pool]:
+    async with new_pool(backends.database.app_url, size=5) as opened:
         yield opened
 
 
 @pytest.fixture(scope="package")
-def gateway(house: House) -> Iterator[GatewayThread]:
-    with GatewayThread(house.settings()) as running:
+def gateway(backends: Backends) -> Iterator[GatewayThread]:
+    with GatewayThread(backends.settings()) as running:
         yield running
 
 
 @pytest.fixture(scope="package")
-def gateway_without_redis(house: House) -> Iterator[GatewayThread]:
+def gateway_without_redis(backends: Backends) -> Iterator[GatewayThread]:
     # It has leases to give back when it ends, and nobody to give them to.
-    changes = {"redis_url": NOBODY, "state_dir": house.folder / "other-state", "drain_timeout_s": 0.5}
-    with GatewayThread(house.settings(**changes)) as running:
+    changes = {"redis_url": NOBODY, "state_dir": backends.folder / "other-state", "drain_timeout_s": 0.5}
+    with GatewayThread(backends.settings(**changes)) as running:
         yield running
 
 
 @pytest.fixture
-async def tallies(house: House) -> AsyncIterator[Tallies]:
-    async with redis.asyncio.from_url(house.valkey.url()) as client:
-        yield Tallies(client)
+async def redis_state(backends: Backends) -> AsyncIterator[RedisState]:
+    async with redis.asyncio.from_url(backends.valkey.url()) as client:
+        yield RedisState(client)
 
 
 @pytest.fixture
@@ -102,7 +102,11 @@ def ledger(pool: Pool) -> Ledger:
 
 @pytest.fixture
 async def scene(
-    litellm_lives: None, pool: Pool, tallies: Tallies, gateway: GatewayThread, gateway_without_redis: GatewayThread
+    litellm_lives: None,
+    pool: Pool,
+    redis_state: RedisState,
+    gateway: GatewayThread,
+    gateway_without_redis: GatewayThread,
 ) -> AsyncIterator[Scene]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
 
@@ -110,4 +114,4 @@ async def scene(
             return await make_caller(pool, gateway.url, http, models or ("demo-chat",))
 
         async with Wire(gateway.port) as wire, Wire(gateway_without_redis.port) as other:
-            yield Scene(make, tallies, wire, other)
+            yield Scene(make, redis_state, wire, other)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from callers import Caller, MakeCaller
-from gateways import Tallies, until
+from gateways import RedisState, wait_until
 
 from sdk.calls import RETRIES, Asked
 from sdk.wire import Wire
@@ -20,7 +20,7 @@ class Scene:
     """Callers of a gateway, that gateway behind a counting wire, and another one that finds no Redis."""
 
     make: MakeCaller
-    tallies: Tallies
+    redis_state: RedisState
     wire: Wire
     wire_without_redis: Wire
 
@@ -34,7 +34,7 @@ class Scene:
         """A call that is answered and settled, past the wire."""
         said = await caller.chat(prompt)
         assert said.status == 200, said.body
-        await self.tallies.all_settled(caller.account_id)
+        await self.redis_state.wait_until_settled(caller.account_id)
 
 
 Arrange = Callable[[Scene], AbstractAsyncContextManager[Asked]]
@@ -67,7 +67,7 @@ async def short_wait(scene: Scene) -> AsyncIterator[Asked]:
     await caller.limit("tpm", 60)
     await scene.spend(caller, "Hello [tokens=605]")
     await caller.limit("tpm", 600)
-    await until(lambda: has_heard_of(caller, 600), "the gateway to know the new limit")
+    await wait_until(lambda: has_heard_of(caller, 600), "the gateway to know the new limit")
     yield scene.asked(caller)
 
 

@@ -1,9 +1,9 @@
-"""What `GET /v1/limits` and `limits explain` go by: a look at the counters that takes nothing."""
+"""The `look` mode of the reserve script, used by `GET /v1/limits` and `limits explain`: it takes nothing."""
 
 from collections.abc import AsyncIterator
 
 import pytest
-from places import Bench, Place, grant_of, limit_of, opened, started
+from bench import Bench, RedisSetup, connected, grant_of, limit_of, started_server
 
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.reservation_plan import ReservationPlan
@@ -12,14 +12,16 @@ from gateway.storage.counters.state import LimitState
 
 
 @pytest.fixture(scope="module")
-async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    with started("valkey", tmp_path_factory.mktemp("looking")) as (servers, url):
-        async with opened(servers, url) as place:
-            yield place
+async def redis_setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisSetup]:
+    with started_server("valkey", tmp_path_factory.mktemp("looking")) as (servers, url):
+        async with connected(servers, url) as redis_setup:
+            yield redis_setup
 
 
-async def test_a_look_just_before_a_window_ends_that_others_have_left_shows_the_next_one(place: Place) -> None:
-    bench = place.new_account()
+async def test_a_look_just_before_the_end_of_a_window_shows_the_next_one_if_others_are_in_it(
+    redis_setup: RedisSetup,
+) -> None:
+    bench = redis_setup.new_account()
     daily, monthly = limit_of("tokens", 100, window="day"), limit_of("requests", 5)
     grant = grant_of((daily, monthly), bench.scopes)
     _, midnight = window_ms("day", "UTC", bench.now)
@@ -27,13 +29,13 @@ async def test_a_look_just_before_a_window_ends_that_others_have_left_shows_the_
     await bench.take(daily, monthly, tokens=(10, 0, 10))
     late = bench.new_id(midnight - 100)
     bench.now = midnight - 100
-    before = await bench.picture()
+    before = await bench.snapshot()
 
     taken, _ = await LimitState(bench.counters, Unasked()).look(record(bench, grant), grant, late)
 
     assert [t.left for t in taken] == [90, 4]
     assert taken[0].entry.b == midnight + 24 * 3600 * 1000
-    assert await bench.picture() == before
+    assert await bench.snapshot() == before
 
 
 def record(bench: Bench, grant: Grant) -> KeyRecord:
@@ -53,7 +55,7 @@ def record(bench: Bench, grant: Grant) -> KeyRecord:
 
 
 class Unasked:
-    """Seeds nothing: no counter is missing."""
+    """Fails if a seed is requested: no counter is missing."""
 
     async def seed(self, record: KeyRecord, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
         raise AssertionError(f"asked for {indexes}")

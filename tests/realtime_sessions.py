@@ -1,4 +1,4 @@
-"""A caller in a realtime session: what he says and hears."""
+"""Realtime sessions from the caller's side: events sent and received."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -12,8 +12,8 @@ MODEL: Final = "demo-realtime"
 TIMEOUT_S: Final = 10.0
 
 
-class Talk:
-    """One session from the caller's side."""
+class RealtimeSession:
+    """One open session."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -23,16 +23,16 @@ class Talk:
     def close_code(self) -> int | None:
         return self.socket.close_code
 
-    async def say(self, kind: str, **fields: Any) -> None:
+    async def send(self, kind: str, **fields: Any) -> None:
         await self.socket.send_str(json.dumps({"type": kind} | fields))
 
-    async def write(self, text: str) -> None:
-        """An item of the user."""
+    async def send_text(self, text: str) -> None:
+        """Adds a user message."""
         content = [{"type": "input_text", "text": text}]
-        await self.say("conversation.item.create", item={"type": "message", "role": "user", "content": content})
+        await self.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
 
-    async def hear(self) -> dict[str, Any] | None:
-        """The next event; None: the session is over."""
+    async def receive(self) -> dict[str, Any] | None:
+        """The next event, or None if the session is over."""
         message = await self.socket.receive(timeout=TIMEOUT_S)
         if message.type is aiohttp.WSMsgType.TEXT:
             event: dict[str, Any] = json.loads(message.data)
@@ -40,34 +40,34 @@ class Talk:
         self.close_reason = message.extra if message.type is aiohttp.WSMsgType.CLOSE else None
         return None
 
-    async def hear_until(self, *kinds: str) -> dict[str, Any]:
-        """Events up to the first of these kinds."""
-        while (event := await self.hear()) is not None:
+    async def receive_until(self, *kinds: str) -> dict[str, Any]:
+        """Receives up to the first event of these kinds, and returns it."""
+        while (event := await self.receive()) is not None:
             if event["type"] in kinds:
                 return event
         raise AssertionError(f"closed with {self.close_code} before any of {kinds}")
 
-    async def hear_all(self) -> list[dict[str, Any]]:
-        """Events to the end of the session."""
+    async def receive_all(self) -> list[dict[str, Any]]:
+        """All events to the end of the session."""
         events = []
-        while (event := await self.hear()) is not None:
+        while (event := await self.receive()) is not None:
             events.append(event)
         return events
 
     async def ask(self, text: str, **response: Any) -> dict[str, Any]:
-        """An item and its response, to the end of it."""
-        await self.write(text)
-        await self.say("response.create", response=response)
-        return await self.hear_until("response.done")
+        """Adds a user message and requests a response; returns its `response.done`."""
+        await self.send_text(text)
+        await self.send("response.create", response=response)
+        return await self.receive_until("response.done")
 
 
 @asynccontextmanager
-async def talking(
+async def open_realtime(
     caller: Caller, query: str = f"model={MODEL}", *, headers: Mapping[str, str] | None = None, **options: Any
-) -> AsyncIterator[Talk]:
-    """A session; leaving the block closes it. Refused before the upgrade: aiohttp.WSServerHandshakeError."""
+) -> AsyncIterator[RealtimeSession]:
+    """A session, closed at the end of the block. Raises aiohttp.WSServerHandshakeError if the upgrade is refused."""
     sent = caller.authorization if headers is None else headers
     path = options.pop("path", "/v1/realtime")
-    # Closed by the test: so that the code it was closed with can be read.
+    # The socket is closed by the test, so the close code can be read.
     async with caller.http.ws_connect(f"{caller.url}{path}?{query}", headers=sent, max_msg_size=0, **options) as socket:
-        yield Talk(socket)
+        yield RealtimeSession(socket)

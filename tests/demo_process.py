@@ -1,4 +1,4 @@
-"""`make demo` as a program of its own: what it starts, on free ports and in a folder of the test's."""
+"""`make demo` as a child process, on free ports and in a folder of the test."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from deploy.embedded.programs import ROOT
 from deploy.embedded.state import STATE
 
 
-class RunningDemo(Part):
-    """Ready when it serves; `state` is what it tells other programs of itself."""
+class DemoProcess(Part):
+    """The demo; `state` is the state file it writes for other programs."""
 
     TIMEOUT_S = 180.0  # LiteLLM's imports, on a busy machine
 
@@ -27,7 +27,7 @@ class RunningDemo(Part):
             "LITEMAAS_DEMO_GATEWAY_PORT": str(free_port()),
             "LITEMAAS_DEMO_ADMIN_PORT": str(free_port()),
         }
-        # What `make demo` runs, once everything is installed.
+        # The command of `make demo`, once everything is installed.
         argv = [sys.executable, "-m", "deploy.embedded"]
         self.child = Child("The demo", argv, log=self._log, env=os.environ | env, cwd=ROOT)
 
@@ -36,10 +36,10 @@ class RunningDemo(Part):
 
     @property
     def state(self) -> dict[str, Any]:
-        reported: dict[str, Any] = json.loads((self._folder / STATE).read_text())
-        return reported
+        state: dict[str, Any] = json.loads((self._folder / STATE).read_text())
+        return state
 
     def stop(self) -> None:
-        # It stops seven programs, one after another.
+        # The demo stops seven programs, one after another.
         if self.child:
             self.child.stop(timeout_s=60.0)

@@ -1,4 +1,4 @@
-"""Identity providers on loopback: a real OpenID Connect one from PyPI, one that lies, and one of OpenShift's shape."""
+"""Identity providers on loopback: a real OpenID Connect one from PyPI, a fake one, and one like OpenShift's."""
 
 import base64
 import hashlib
@@ -11,28 +11,28 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx2
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
-from stand_ins import LoopbackServer
+from loopback_servers import LoopbackServer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from deploy.embedded.identity_provider import IdentityProvider
 
-# Where the browser of a test finds the admin API; nothing listens there.
+# The URL of the admin API in a test's browser; nothing listens there.
 ADMIN_URL: Final = "http://127.0.0.1:9"
 PLANTED_SECRET: Final = "planted-client-secret-0123456789"
 
 
 class OIDCProvider(IdentityProvider):
-    """The demo's, and told of people while it runs."""
+    """The identity provider of `make demo`, with users added while it runs."""
 
     def put_user(self, subject: str, **claims: Any) -> None:
-        """What it knows of a person from now on."""
+        """Adds or replaces a user."""
         httpx2.put(f"{self.url}/users/{subject}", json=claims).raise_for_status()
 
 
 class SigningKey:
-    """An RSA key as a provider publishes it."""
+    """An RSA key, as a provider publishes it."""
 
     def __init__(self, kid: str) -> None:
         self.kid = kid
@@ -46,8 +46,8 @@ class SigningKey:
         return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid} | header)
 
 
-class LyingProvider(LoopbackServer):
-    """Says yes to every code, with whatever ID token a test makes; and publishes keys for JWTs."""
+class FakeProvider(LoopbackServer):
+    """Accepts every code and returns the ID token that a test sets; publishes keys for JWTs."""
 
     def __init__(self) -> None:
         self.keys = [SigningKey("first")]
@@ -65,7 +65,7 @@ class LyingProvider(LoopbackServer):
         )
 
     def all_claims(self, **changes: Any) -> dict[str, Any]:
-        """Of a token that is in order."""
+        """The claims of a valid token."""
         now = int(time.time())
         claims = {"iss": self.url, "sub": "ann", "aud": "litemaas", "iat": now, "exp": now + 300}
         return claims | {"email": "ann@example.org", "email_verified": True} | changes
@@ -95,7 +95,7 @@ class LyingProvider(LoopbackServer):
 
 
 class OpenShift(LoopbackServer):
-    """OAuth server and API of OpenShift: no ID token; the user is told by the API. PKCE S256 is checked."""
+    """OAuth server and API of OpenShift: no ID token, the API returns the user. PKCE S256 is checked."""
 
     def __init__(self) -> None:
         self.user: dict[str, Any] = {"metadata": {"name": "ann", "uid": "u-1"}, "fullName": "Ann", "groups": []}
@@ -152,7 +152,7 @@ class OpenShift(LoopbackServer):
 
 
 async def log_in(browser: httpx2.AsyncClient, *, subject: str | None = None, **asked: str) -> httpx2.Response:
-    """A whole login in a browser; the answer to the callback. `subject`: who says yes at the real provider."""
+    """A whole login in a browser; returns the response of the callback. `subject`: the user at the real provider."""
     away = await browser.get("/api/auth/login", params=asked)
     assert away.status_code == 302, away.text
     async with httpx2.AsyncClient() as elsewhere:

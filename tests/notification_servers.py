@@ -1,4 +1,4 @@
-"""Receivers on loopback: of webhooks, and of e-mails. Both keep what they got."""
+"""Servers on loopback that receive and keep webhooks and e-mails."""
 
 import asyncio
 import ssl
@@ -10,64 +10,64 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, AuthResult
-from stand_ins import LoopbackServer
+from loopback_servers import LoopbackServer
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
-    """One request, as it came."""
+class ReceivedRequest:
+    """One received request."""
 
     headers: dict[str, str]
     body: bytes
     status: int
 
 
-class HookServer(LoopbackServer):
-    """Answers with the statuses it was told, in order, then with 204; a status of 302 leads to `elsewhere`."""
+class WebhookServer(LoopbackServer):
+    """Responds with the statuses set by the test, in order, then with 204; a 302 redirects to `elsewhere`."""
 
     def __init__(self) -> None:
-        self.got: list[Got] = []
+        self.got: list[ReceivedRequest] = []
         self.statuses: list[int] = []
         self.elsewhere = ""
         super().__init__([Route("/{path:path}", self._receive, methods=["POST", "GET"])])
         self.url += "/hook?a=b"
 
     @property
-    def accepted(self) -> list[Got]:
-        """What it answered with success."""
+    def accepted(self) -> list[ReceivedRequest]:
+        """The requests it responded to with success."""
         return [got for got in self.got if got.status < 300]
 
     async def _receive(self, request: Request) -> Response:
         status = self.statuses.pop(0) if self.statuses else 204
-        self.got.append(Got(dict(request.headers), await request.body(), status))
+        self.got.append(ReceivedRequest(dict(request.headers), await request.body(), status))
         return Response(status_code=status, headers={"location": self.elsewhere} if status == 302 else None)
 
 
 class _Session(SMTP):
-    """Keeps what it hears before there is TLS, and may refuse to begin it."""
+    """Keeps the data received before TLS, and may refuse STARTTLS."""
 
-    def __init__(self, box: "MailBox", **options: Any) -> None:
-        super().__init__(box, enable_SMTPUTF8=True, **options)
-        self._box = box
+    def __init__(self, mail_server: "SMTPServer", **options: Any) -> None:
+        super().__init__(mail_server, enable_SMTPUTF8=True, **options)
+        self._mail_server = mail_server
 
     def data_received(self, data: bytes) -> None:
-        if self._tls_protocol is None and self._box.begins_with_tls is False:
-            self._box.heard_in_clear += data
+        if self._tls_protocol is None and self._mail_server.begins_with_tls is False:
+            self._mail_server.received_in_clear += data
         super().data_received(data)
 
     async def smtp_STARTTLS(self, arg: str) -> None:
-        if self._box.refuses_starttls:
+        if self._mail_server.refuses_starttls:
             await self.push("454 TLS not available due to temporary reason")
             return
         await super().smtp_STARTTLS(arg)
 
 
-class MailBox:
-    """An SMTP server (aiosmtpd); `refuse` makes it answer 451 that many times. With a `login` it takes nothing without,
-    and over TLS only if it has a context for that; else it offers none."""
+class SMTPServer:
+    """An SMTP server (aiosmtpd) that responds 451 `refuse` times. With a `login` it requires authentication,
+    offered over TLS only if it has a context for that."""
 
     def __init__(
         self,
@@ -76,19 +76,19 @@ class MailBox:
         login: tuple[str, str] | None = None,
         begins_with_tls: bool = False,
     ) -> None:
-        self.letters: list[EmailMessage] = []
+        self.emails: list[EmailMessage] = []
         self.refuse = 0
         self.refuses_starttls = False
-        self.heard_in_clear = b""
+        self.received_in_clear = b""
         self.begins_with_tls = begins_with_tls
         self.login = login
         self.logins: list[tuple[str, str]] = []
         self._tls = tls
 
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        said = (data.login.decode(), data.password.decode())
-        self.logins.append(said)
-        return AuthResult(success=said == self.login, handled=False)
+        credentials = (data.login.decode(), data.password.decode())
+        self.logins.append(credentials)
+        return AuthResult(success=credentials == self.login, handled=False)
 
     def _new_session(self) -> _Session:
         starttls = self._tls if not self.begins_with_tls else None
@@ -98,7 +98,7 @@ class MailBox:
         else:
             options["auth_exclude_mechanism"] = ("LOGIN", "PLAIN")
         with warnings.catch_warnings():
-            # It warns of what this is for.
+            # aiosmtpd warns of authentication without TLS, which is tested here.
             warnings.simplefilter("ignore", UserWarning)
             return _Session(self, **options)
 
@@ -106,9 +106,9 @@ class MailBox:
         if self.refuse:
             self.refuse -= 1
             return "451 not now"
-        letter = message_from_bytes(envelope.content, policy=policy.default)
-        assert isinstance(letter, EmailMessage)
-        self.letters.append(letter)
+        email = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(email, EmailMessage)
+        self.emails.append(email)
         return "250 OK"
 
     async def __aenter__(self) -> Self:

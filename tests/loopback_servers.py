@@ -1,4 +1,4 @@
-"""Small real servers on loopback that stand in for what tests do not start."""
+"""Small HTTP servers on loopback that replace programs the tests do not start."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 
 class LoopbackServer:
-    """A Starlette app on a socket of loopback, which is bound at once: the port is ours before anyone is told of it."""
+    """A Starlette app on a loopback socket, bound in the constructor: the port is taken before anyone connects."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -35,7 +35,7 @@ class LoopbackServer:
 
 
 class LiteLLMInfoServer(LoopbackServer):
-    """LiteLLM's `GET /model/info`, over a socket: answers what it was last told to."""
+    """LiteLLM's `GET /model/info`, with the response set by the test."""
 
     KEY: Final = "sk-the-key-of-litellm"
 

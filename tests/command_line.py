@@ -1,4 +1,4 @@
-"""`litemaas …` as a child process: what is on stdout, what on stderr, and the exit code."""
+"""`litemaas …` as a child process: stdout, stderr and the exit code."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ PROGRAM: Final = Path(sys.executable).with_name("litemaas")
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -26,12 +26,12 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
-    """A shell with these settings."""
+class CommandLine:
+    """Runs `litemaas` with these environment variables."""
 
     env: Mapping[str, str]
 
-    async def run(self, *arguments: str, **env: str) -> Done:
+    async def run(self, *arguments: str, **env: str) -> CommandResult:
         process = await asyncio.create_subprocess_exec(
             PROGRAM,
             *arguments,
@@ -40,6 +40,6 @@ class Terminal:
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate()
-        done = Done(process.returncode or 0, out.decode(), err.decode())
+        done = CommandResult(process.returncode or 0, out.decode(), err.decode())
         assert "Traceback" not in done.err
         return done

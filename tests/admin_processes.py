@@ -1,4 +1,4 @@
-"""The admin API as programs of its own, and a client that goes to them in turn."""
+"""Replicas of the admin API as processes, and a transport that sends requests to them in turn."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 from admin_client import SECRET_KEYS, TOKEN
-from stand_ins import LiteLLMInfoServer
+from loopback_servers import LiteLLMInfoServer
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
@@ -16,7 +16,7 @@ from deploy.embedded.programs import Program
 async def start_admin_apis(
     folder: Path, *, count: int, database_url: str, redis_url: str, litellm_url: str, **more: str
 ) -> list[Program]:
-    """So many, on one Postgres and one Redis; ready when this returns."""
+    """`count` replicas on one Postgres and one Redis, ready when this returns."""
     programs = []
     for n in range(count):
         place = folder / f"replica{n}"
@@ -40,8 +40,8 @@ async def start_admin_apis(
     return programs
 
 
-class InTurn(httpx2.AsyncBaseTransport):
-    """A load balancer without stickiness: one request here, the next one there."""
+class RoundRobinTransport(httpx2.AsyncBaseTransport):
+    """A load balancer without sticky sessions: each request goes to the next replica."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self._ports = cycle([program.port for program in programs])

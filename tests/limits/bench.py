@@ -1,4 +1,4 @@
-"""Where the limits tests run: real servers, a way to the scripts, and an account's hash made readable."""
+"""A test bench for the Lua scripts: real servers, connections, and a parser of an account's hash."""
 
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -36,14 +36,14 @@ from gateway.storage.redis.urls import connect
 
 T = TypeVar("T")
 
-# A second server to hold the scripts against, e.g. Debian's /usr/bin/redis-server (7.0).
+# A second server to run the tests on, e.g. Debian's /usr/bin/redis-server (7.0).
 OTHER_SERVER = os.environ.get("LITEMAAS_TEST_REDIS_SERVER")
 SERVERS = ("valkey", "cluster", *(("redis",) if OTHER_SERVER else ()))
 
 
 @contextmanager
-def started(name: str, folder: Path) -> Iterator[tuple[list[Valkey], str]]:
-    """One of SERVERS: the parts it is made of, and its URL."""
+def started_server(name: str, folder: Path) -> Iterator[tuple[list[Valkey], str]]:
+    """Starts one of SERVERS; yields its nodes and its URL."""
     if name == "cluster":
         with ValkeyCluster(folder) as cluster:
             yield cluster.nodes, cluster.url
@@ -60,7 +60,7 @@ def started(name: str, folder: Path) -> Iterator[tuple[list[Valkey], str]]:
 
 
 class PlainScripts:
-    """The scripts over a client that waits by itself, so that Hypothesis can drive coroutines without a loop."""
+    """The scripts over a blocking client, so that Hypothesis can run coroutines without an event loop."""
 
     is_connected = True
 
@@ -83,17 +83,17 @@ class PlainScripts:
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits."""
+    """The result of a coroutine that never suspends."""
     try:
         work.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
-    raise AssertionError("it waits for something")
+    raise AssertionError("the coroutine suspends")
 
 
 def read_account(fields: dict[bytes, bytes]) -> tuple[Account, int | None]:
-    """What the hash holds, and its `due`."""
+    """The parsed hash, and its `due`."""
     account, due = Account(), None
     for raw, value in fields.items():
         name = raw.decode()
@@ -135,8 +135,8 @@ _accounts = count(1000)
 
 
 @dataclass(slots=True)
-class Place:
-    """One server or cluster, and several gateways' connections to it."""
+class RedisSetup:
+    """One server or cluster, and the connections of several gateways to it."""
 
     servers: list[Valkey]
     gateways: list[Scripts]
@@ -145,32 +145,34 @@ class Place:
         return Bench(self, next(_accounts), [Counters(scripts) for scripts in self.gateways], **about)
 
     def clients(self) -> list[redis.Redis]:
-        """One to each server, for what is said to a server and not to a key."""
+        """A client of each server, for commands that have no key."""
         return [redis.Redis.from_url(server.url()) for server in self.servers]
 
 
 @asynccontextmanager
-async def opened(servers: list[Valkey], url: str, *, gateways: int = 4, timeout_s: float = 10) -> AsyncIterator[Place]:
+async def connected(
+    servers: list[Valkey], url: str, *, gateways: int = 4, timeout_s: float = 10
+) -> AsyncIterator[RedisSetup]:
     links = [connect(url, SCRIPTS, timeout_s=timeout_s) for _ in range(gateways)]
     for link in links:
         await link.open()
-    yield Place(servers, links)
+    yield RedisSetup(servers, links)
     for link in links:
         await link.close()
 
 
 @dataclass(slots=True)
 class Bench:
-    """One account of its own, at a clock that stands still, with limits by argument and a ledger by hand."""
+    """One account, a clock that the test sets, and ledger sums that the test sets; limits are arguments."""
 
-    place: Place
+    redis_setup: RedisSetup
     account: int
     gateways: list[Counters]
     scopes: str = "k1 k1m1 s1 u1 t"
     time_zone: str = "UTC"
     epoch: int = 1
     now: int = NOON_MS
-    # What the ledger says was counted before, by counter.
+    # The sums of the ledger, by counter.
     sums: dict[str, int] = field(default_factory=dict)
     _numbers: "count[int]" = field(default_factory=count)
 
@@ -179,7 +181,7 @@ class Bench:
         return self.gateway(0)
 
     def gateway(self, n: int) -> Counters:
-        """All gateways see the same clock."""
+        """The counters of a gateway; all gateways have the same clock."""
         counters = self.gateways[n]
         counters.clock_ms = self.now
         return counters
@@ -192,7 +194,7 @@ class Bench:
             grant_of(limits, self.scopes), self.time_zone, self.epoch, self.now if at_ms is None else at_ms
         )
 
-    async def ask(
+    async def reserve_once(
         self,
         *limits: Limit,
         tokens: tuple[int, int, int] = NEVER,
@@ -202,7 +204,7 @@ class Bench:
         gateway: int = 0,
         epoch: int | None = None,
     ) -> ReserveReply:
-        """One run of the script, whatever it says."""
+        """One run of the reserve script, whatever its reply."""
         counters = self.gateway(gateway)
         request_id = request_id or self.new_id()
         start_ms = milliseconds_of(request_id)
@@ -218,25 +220,25 @@ class Bench:
         )
 
     async def reserve(self, *limits: Limit, gateway: int = 0, **about: Any) -> ReserveReply:
-        """As a gateway does: what is unknown is seeded, and asked again."""
+        """Reserves as a gateway does: seeds missing counters and runs the script again."""
         about.setdefault("request_id", self.new_id())
-        reply = await self.ask(*limits, gateway=gateway, **about)
+        reply = await self.reserve_once(*limits, gateway=gateway, **about)
         if reply.status == "seed":
             await self.seed(
                 *(limits[n] for n in reply.seed), gateway=gateway, at_ms=milliseconds_of(about["request_id"])
             )
-            reply = await self.ask(*limits, gateway=gateway, **about)
+            reply = await self.reserve_once(*limits, gateway=gateway, **about)
         return reply
 
     async def take(self, *limits: Limit, **about: Any) -> UUID:
-        """Reserves what must be taken; the id."""
+        """A reservation that must be taken; returns its request id."""
         request_id: UUID = about.setdefault("request_id", self.new_id())
         reply = await self.reserve(*limits, **about)
         assert reply.status == "taken"
         return request_id
 
     async def left(self, limit: Limit) -> int:
-        """What a call would find, in whole units; below 0 in debt."""
+        """What is left of the limit in whole units; negative in debt."""
         (taking,) = (await self.reserve(limit, mode="look")).takings
         return taking.left // 60_000 if limit.window is None and limit.kind != "concurrency" else taking.left
 
@@ -265,7 +267,7 @@ class Bench:
         )
 
     async def sweep_and_reap(self) -> int:
-        """As a reaper does, the row written in between."""
+        """Sweeps and reaps as a reaper does, without writing ledger rows; returns the number of reaped leases."""
         _, claimed = await self.counters.sweep(self.account)
         return sum([await self.counters.reap(self.account, lease.request_id) for lease in claimed])
 
@@ -273,12 +275,12 @@ class Bench:
     def key(self) -> str:
         return HASH_NAME % self.account
 
-    async def do(self, *command: Argument) -> Any:
-        """A plain command on the account's key, named first among its arguments."""
-        return await self.place.gateways[0].command(command[0], self.key, *command[1:])
+    async def command(self, *arguments: Argument) -> Any:
+        """Runs a Redis command with the account's key as its first argument."""
+        return await self.redis_setup.gateways[0].command(arguments[0], self.key, *arguments[1:])
 
     async def fields(self) -> dict[bytes, bytes]:
-        flat = await self.do("HGETALL")
+        flat = await self.command("HGETALL")
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def state(self) -> tuple[Account, int | None]:
@@ -288,9 +290,9 @@ class Bench:
         account, _ = await self.state()
         return account.counters.get(limit.field)
 
-    async def picture(self) -> tuple[dict[bytes, bytes], int]:
-        """Everything that a refusal must leave as it was: all fields and when the key expires."""
-        return await self.fields(), await self.do("PEXPIRETIME")
+    async def snapshot(self) -> tuple[dict[bytes, bytes], int]:
+        """All fields and the expiry of the key: what a refusal must not change."""
+        return await self.fields(), await self.command("PEXPIRETIME")
 
 
 def grant_of(limits: Sequence[Limit], scopes: str) -> Grant:
@@ -311,7 +313,7 @@ LEVEL_SCOPES: dict[Level, str] = {"key": "k1", "key_model": "k1m1", "subscriptio
 
 
 def limit_of(kind: Kind, amount: int, level: Level = "key", **about: Any) -> Limit:
-    """A limit; windows are months unless told."""
+    """A limit; the default window is a month."""
     about.setdefault("window", "month" if kind in WINDOWED_KINDS else None)
     about.setdefault("scope", LEVEL_SCOPES[level])
     return Limit(id=1, level=level, kind=kind, amount=amount, **about)
