@@ -6,7 +6,6 @@ import sys
 import threading
 from collections import deque
 from datetime import UTC, datetime
-from functools import lru_cache
 from time import time
 from typing import Any, BinaryIO, Final
 
@@ -16,7 +15,6 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.domain.grants import KeyRecord
 from gateway.domain.usage_rows import UsageRow
-from gateway.web.addresses import Address
 
 # A line is written by then; the call does not wait for it.
 WRITE_S: Final = 0.1
@@ -101,11 +99,11 @@ class AccessLog:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, method: str, path: str, client: Address | None) -> Line:
+    def begin(self, method: str, path: str, client: str | None) -> Line:
         """A line that is written when `end` gets it; one that does nothing where the log is switched off."""
         if not self._is_on:
             return SILENT
-        return Line(time(), method if method in METHODS else OTHER, path, None if client is None else _text(client))
+        return Line(time(), method if method in METHODS else OTHER, path, client)
 
     def end(self, line: Line, total_ms: int) -> None:
         """The call is over: the line is complete."""
@@ -154,6 +152,3 @@ class AccessLog:
             self._out.flush()
         except (OSError, ValueError):
             pass  # nobody reads it any more
-
-
-_text = lru_cache(maxsize=4096)(str)

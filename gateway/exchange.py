@@ -16,7 +16,7 @@ from gateway.domain.ids import RequestIds
 from gateway.forward import PASSED_HEADERS
 from gateway.reservation import Reservation
 from gateway.storage.refusal_counts import RefusalCounts
-from gateway.web.addresses import Address, Network, client_address
+from gateway.web.addresses import Address, Network, address_text, client_address
 from gateway.web.bodies import ClientLeft
 from gateway.web.responses import RawHeaders, Scope
 
@@ -101,7 +101,7 @@ class Exchanges:
     ) -> Exchange:
         """`path` is the route's own constant, as the access log shows it."""
         head = Head.read(scope, self._trusted_proxies)
-        line = self._access_log.begin(method, path, head.client)
+        line = self._access_log.begin(method, path, address_text(head.client))
         return Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
 
     async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:
@@ -122,8 +122,10 @@ class Exchanges:
             log.exception("call_failed", request_id=str(exchange.request_id), endpoint=exchange.endpoint)
             await self._fail(exchange, GatewayError("internal_error", INTERNAL_ERROR))
         finally:
-            exchange.line.request_id, exchange.line.endpoint = str(exchange.request_id), exchange.endpoint
-            self._access_log.end(exchange.line, exchange.total_ms)
+            line = exchange.line
+            if line.request_id is None:
+                line.request_id, line.endpoint = str(exchange.request_id), exchange.endpoint
+            self._access_log.end(line, exchange.total_ms)
 
     async def _fail(self, exchange: Exchange, error: GatewayError) -> None:
         metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()

@@ -131,6 +131,7 @@ class ForwardedRequest(ForwardedCall):
         reservation, request_id = self.reservation, str(self.reservation.request_id)
         answers = [*reservation.headers, *identity(request_id, self.declaration.error_shape)]
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
+        self.line.request_id, self.line.endpoint = request_id, self.endpoint
         relay = Relay(send)
         status, reported_cost, refusal = 499, None, None
         self.open()
