@@ -19,7 +19,6 @@ Channel = Literal["webhook", "email"]
 # - docs/alerts.md.
 # tests/contract/test_channels.py fails for each place that a channel is missing from.
 RECEIVERS: Final[dict[Channel, str]] = {"webhook": "webhook_id", "email": "user_id"}
-CHANNELS: Final = tuple(RECEIVERS)
 # What became of it: `waiting` for its first or its next try, or `failed` after the last one.
 Status = Literal["waiting", "delivered", "failed"]
 STATUSES: Final = get_args(Status)

@@ -8,7 +8,7 @@ from conftest import Database
 
 from admin_api.operations.notifications.channels import SENDERS
 from admin_api.storage import deliveries
-from admin_api.storage.deliveries import CHANNELS, RECEIVERS, Channel
+from admin_api.storage.deliveries import RECEIVERS, Channel
 from tests.contract.places import Places, read_checks, read_columns, words_of
 
 
@@ -17,9 +17,9 @@ async def test_every_channel_is_named_in_all_its_places(database: Database) -> N
     connection = await asyncpg.connect(database.owner_url)
     checks, columns = await read_checks(connection, "deliveries"), await read_columns(connection, "deliveries")
     await connection.close()
-    places.need_same(get_args(Channel), CHANNELS, "admin_api/storage/deliveries.py, Channel")
-    places.need_same(SENDERS, CHANNELS, "admin_api/operations/notifications/channels.py, SENDERS")
-    places.need_same(words_of(checks, "channel"), CHANNELS, "a migration: CHECK of deliveries.channel")
+    places.need_same(get_args(Channel), RECEIVERS, "admin_api/storage/deliveries.py, Channel")
+    places.need_same(SENDERS, RECEIVERS, "admin_api/operations/notifications/channels.py, SENDERS")
+    places.need_same(words_of(checks, "channel"), RECEIVERS, "a migration: CHECK of deliveries.channel")
     statements = [value for name, value in vars(deliveries).items() if name.isupper() and isinstance(value, str)]
     inserts = [sql for sql in statements if sql.lstrip().startswith("INSERT INTO deliveries")]
     takes = [sql for sql in statements if "UPDATE deliveries d SET tries" in sql]

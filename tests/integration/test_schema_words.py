@@ -28,7 +28,7 @@ WORDS = {
     ("limits", "window_kind"): windows.WINDOW_KINDS,
     ("limits", "reserve"): get_args(limits.ReserveMode),
     ("limits", "set_by"): get_args(limits.SetBy),
-    ("deliveries", "channel"): deliveries.CHANNELS,
+    ("deliveries", "channel"): tuple(deliveries.RECEIVERS),
     ("alerts", "level"): limits.LEVELS,
     ("alerts", "kind"): limits.WINDOWED_KINDS,
     ("alerts", "window_kind"): windows.WINDOW_KINDS,
