@@ -27,8 +27,8 @@ class NameTaken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person. `account_id` is the personal account, `time_zone` is its. `role` counts: the stronger of what a person
-    assigned and what the provider's groups gave at the last login. `locale` None: the browser's."""
+    """A person. `account_id` is their personal account, `time_zone` that account's. `role` is what counts: the stronger
+    of what an admin assigned and what the provider's groups gave at the last login. `locale` None: the browser's."""
 
     id: int
     email: str
@@ -87,7 +87,7 @@ FROM person p JOIN account a ON a.owner_user_id = p.id
 async def insert_user(
     executor: "Executor", *, email: str, name: str, role: Role, time_zone: str, locale: Locale | None = None
 ) -> User | None:
-    """A new user with his personal account; None if the e-mail address (lower case) is taken."""
+    """A new user with their personal account; None if the e-mail address (lower case) is taken."""
     row = await executor.fetchrow(INSERT_USER, email, name, role, time_zone, locale)
     return User(**row) if row else None
 
@@ -130,8 +130,8 @@ async def list_users(
     return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
 
 
-# Not FOR UPDATE, which waits for whoever makes a row that names the user, as a key: he has the account locked, and
-# would wait in turn for one who has the user and wants the account.
+# Not FOR UPDATE, which waits for a transaction that inserts a row that names the user, as a key does: that one has
+# locked the account, and would wait in turn for one that has locked the user and wants the account.
 LOCK_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at
@@ -141,7 +141,7 @@ WHERE u.id = $1 FOR NO KEY UPDATE OF u
 
 
 async def lock_user(executor: "Executor", user_id: int) -> User | None:
-    """As he is when nobody else is changing him; locked until the transaction ends."""
+    """The user, locked until the transaction ends: nothing else changes the row meanwhile."""
     row = await executor.fetchrow(LOCK_USER, user_id)
     return User(**row) if row else None
 
@@ -169,7 +169,7 @@ SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR 
 
 
 async def lock_admins(executor: "Executor") -> list[int]:
-    """Ids of all active admins, locked until the transaction ends, so that two can not remove each other."""
+    """Ids of all active admins, locked until the transaction ends, so that two cannot remove each other."""
     return [row["id"] for row in await executor.fetch(LOCK_ADMINS)]
 
 
@@ -204,7 +204,7 @@ SELECT EXISTS (SELECT FROM accounts WHERE id = $1 AND owner_user_id = $2)
 
 
 async def is_own(executor: "Executor", *, account_id: int, user_id: int) -> bool:
-    """Whether it is this user's personal account, or that of a team he is in."""
+    """Whether it is this user's personal account, or that of a team they are in."""
     own: bool = await executor.fetchval(IS_OWN, account_id, user_id)
     return own
 
@@ -230,7 +230,7 @@ ORDER BY id LIMIT $3
 
 
 async def list_teams(executor: "Executor", *, after_id: int, limit: int, viewer_id: int | None = None) -> list[Account]:
-    """By id, those after `after_id`; for a viewer, those he is in."""
+    """By id, those after `after_id`; for a viewer, those of the teams they are in."""
     return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, viewer_id, limit)]
 
 
@@ -253,7 +253,7 @@ SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 
 
 async def lock_account(executor: "Executor", account_id: int) -> None:
-    """Lets one transaction at a time change what hangs on this account; reading goes on."""
+    """Lets one transaction at a time change what belongs to this account; reading goes on."""
     await executor.execute(LOCK_ACCOUNT, account_id)
 
 
@@ -274,7 +274,7 @@ RETURNING joined_at
 
 
 async def insert_member(executor: "Executor", *, account_id: int, user_id: int, role: TeamRole) -> bool:
-    """Whether he was not a member before; an existing membership stays as it is."""
+    """Whether they were no member before; an existing membership stays as it is."""
     return await executor.fetchval(INSERT_MEMBER, account_id, user_id, role) is not None
 
 
@@ -321,7 +321,7 @@ UPDATE team_members SET role = $3 WHERE account_id = $1 AND user_id = $2
 
 
 async def update_member(executor: "Executor", *, account_id: int, user_id: int, role: TeamRole) -> None:
-    """Sets the role of who is a member."""
+    """Sets the role of a member."""
     await executor.execute(UPDATE_MEMBER, account_id, user_id, role)
 
 
@@ -331,6 +331,6 @@ DELETE FROM team_members WHERE account_id = $1 AND user_id = $2 RETURNING role
 
 
 async def delete_member(executor: "Executor", *, account_id: int, user_id: int) -> TeamRole | None:
-    """The role he had; None if he was no member."""
+    """The role they had; None if they were no member."""
     role: TeamRole | None = await executor.fetchval(DELETE_MEMBER, account_id, user_id)
     return role

@@ -107,7 +107,7 @@ WHERE l.account_id = ANY($1::bigint[]) AND l.window_kind IS NOT NULL AND NOT l.s
 
 
 async def list_window_limits(executor: "Executor", account_ids: Iterable[int], now: datetime) -> list[WindowLimit]:
-    """Of these accounts, those not expired at `now`; shadow limits refuse nothing and alert nobody."""
+    """Of these accounts, those not expired at `now`; shadow limits refuse nothing and raise no alert."""
     rows = await executor.fetch(LIST_WINDOW_LIMITS, list(account_ids), now)
     return [WindowLimit(**row) for row in rows]
 
@@ -119,7 +119,7 @@ WHERE account_id = ANY($1::bigint[]) AND cleared_at IS NULL AND (window_end IS N
 
 
 async def list_open_crossings(executor: "Executor", account_ids: Iterable[int], since: datetime) -> dict[Crossing, int]:
-    """Alerts that stand, of windows that ended after `since`: crossing -> id."""
+    """Alerts that are not cleared, of windows that ended after `since`: crossing -> id."""
     rows = await executor.fetch(LIST_OPEN_CROSSINGS, list(account_ids), since)
     return {Crossing(**{name: row[name] for name in Crossing.__slots__}): row["id"] for row in rows}
 
@@ -130,7 +130,7 @@ UPDATE alerts SET cleared_at = now() WHERE id = ANY($1::bigint[])
 
 
 async def update_cleared(executor: "Executor", alert_ids: Sequence[int]) -> None:
-    """The use is below the threshold again: reaching it anew is another alert."""
+    """The use is below the threshold again: reaching it again is another alert."""
     await executor.execute(UPDATE_CLEARED, list(alert_ids))
 
 
@@ -155,7 +155,7 @@ async def insert_alert(
     forecast_at: datetime | None,
     about: Mapping[str, Any],
 ) -> int | None:
-    """Its id; None if it stands already."""
+    """Its id; None if there is such an alert that is not cleared."""
     alert_id: int | None = await executor.fetchval(
         INSERT_ALERT,
         *(getattr(crossing, name) for name in Crossing.__slots__),
@@ -206,7 +206,7 @@ ORDER BY id DESC LIMIT $3
 async def list_alerts(
     executor: "Executor", *, before_id: int, limit: int, acknowledged: bool | None, user_id: int | None
 ) -> list[Alert]:
-    """Newest first, those before `before_id`; of everybody if `user_id` is None."""
+    """Newest first, those before `before_id`; of all accounts if `user_id` is None."""
     if user_id is None:
         rows = await executor.fetch(LIST_ALERTS, before_id, acknowledged, limit)
     else:
@@ -221,5 +221,5 @@ RETURNING id
 
 
 async def acknowledge(executor: "Executor", alert_id: int, by: str) -> bool:
-    """Whether nobody had before."""
+    """False if it was acknowledged before."""
     return await executor.fetchval(ACKNOWLEDGE, alert_id, by) is not None

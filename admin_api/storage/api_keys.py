@@ -104,7 +104,7 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
     return APIKey(**row) if row else None
 
 
-# A viewer's are a page of his own and one of each team he owns, however many there are, and of them the first page.
+# A viewer's are a page of their own and one of each team they own, however many there are, and of them the first page.
 LIST_KEYS: Final = f"""
 {_KEY} WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
   AND ($4 OR k.archived_at IS NULL)
@@ -135,8 +135,8 @@ async def list_keys(
     archived: bool = False,
     viewer_id: int | None = None,
 ) -> list[APIKey]:
-    """By id, those after `after_id`; revoked ones too, archived ones if they are asked for. For a viewer, his own and
-    all of the teams he owns."""
+    """By id, those after `after_id`; revoked ones too, archived ones if they are asked for. For a viewer, their own
+    and all of the teams they own."""
     rows = await executor.fetch(LIST_KEYS, after_id, account_id, user_id, archived, viewer_id, limit)
     return [APIKey(**row) for row in rows]
 
@@ -148,7 +148,7 @@ SELECT EXISTS (SELECT FROM api_keys k WHERE k.id = $1 AND (k.user_id = $2 OR EXI
 
 
 async def is_key_seen(executor: "Executor", key_id: int, *, viewer_id: int) -> bool:
-    """Whether it is this user's, or one of a team he owns."""
+    """Whether it is this user's, or one of a team they own."""
     seen: bool = await executor.fetchval(IS_KEY_SEEN, key_id, viewer_id)
     return seen
 

@@ -87,7 +87,7 @@ async def list_targets(
     model_id: int | None,
     limit: int,
 ) -> list[BulkTarget]:
-    """In one order, so that two looks can be compared."""
+    """Always in the same order, so that two results can be compared."""
     users = None if user_ids is None else list(user_ids)
     rows = await executor.fetch(LIST_TARGETS, level, kind, window, users, team_id, model_id, limit)
     return [BulkTarget(**row) for row in rows]

@@ -1,4 +1,4 @@
-"""The outbox: news that wait to be sent, one row a receiver; and what became of them."""
+"""The outbox: notifications that wait to be sent, one row a receiver, and what became of them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -66,7 +66,7 @@ class DeliveryReport:
     is_held: bool
 
 
-# Waits for one that is just being deleted, and leaves it out then.
+# Waits for a webhook that is just being deleted, and leaves it out then.
 INSERT_FOR_WEBHOOKS: Final = """
 INSERT INTO deliveries (channel, webhook_id, event, payload, alert_id)
 SELECT 'webhook', id, $1, $2::jsonb, $4 FROM webhooks
@@ -74,8 +74,8 @@ WHERE enabled AND $1 = ANY(events) AND (account_id IS NULL OR account_id = $3)
 FOR KEY SHARE
 """
 
-# Whose it is; if that is nobody in particular, the owner of the account or the owners of the team. Nobody is told of
-# what he did himself.
+# The user it is about; without one, the owner of the account or the owners of the team. Nobody is notified of what they
+# did themselves.
 INSERT_FOR_PEOPLE: Final = """
 INSERT INTO deliveries (channel, user_id, event, payload, alert_id)
 SELECT 'email', u.id, $1, $2::jsonb, $6 FROM users u
@@ -95,15 +95,15 @@ async def insert(
     by_user_id: int | None = None,
     alert_id: int | None = None,
 ) -> None:
-    """A row for every webhook that wants it and every person it concerns but `by_user_id`, in the transaction of what
-    it tells of."""
+    """A row for every webhook that wants it and every person it concerns but `by_user_id`, in the transaction of the
+    event."""
     text = json.dumps(dict(payload), default=str)
     await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id, alert_id)
     await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id, alert_id)
 
 
-# A try is a lease: whoever takes a row has the time until `next_try_at`; if he dies, the next try is somebody else's.
-# Each webhook by an index of its own, so that thousands of rows of one do not stand before those of another. What waits
+# A try is a lease: the process that takes a row has until `next_try_at`; if it dies, another one makes the next try.
+# Each webhook by an index of its own, so that thousands of rows of one do not delay those of another. What waits
 # for a webhook that is disabled goes on waiting.
 DUE_WEBHOOKS: Final = """
 SELECT d.id FROM webhooks w
@@ -219,7 +219,7 @@ SELECT id FROM deliveries WHERE id = $1 FOR UPDATE
 
 
 async def lock_delivery(executor: "Executor", delivery_id: int) -> DeliveryReport | None:
-    """Locked until the transaction ends: nobody takes it for a try meanwhile."""
+    """Locked until the transaction ends: it is not taken for a try meanwhile."""
     if await executor.fetchval(LOCK_DELIVERY, delivery_id) is None:
         return None
     found = await executor.fetchrow(LIST_DELIVERIES, delivery_id + 1, None, None, None, 1)
@@ -242,5 +242,5 @@ DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE created_at <
 
 
 async def delete_old(executor: "Executor", before: datetime) -> None:
-    """Sent or not: news of long ago are none. A part at a time."""
+    """Old ones, sent or not, a part at a time."""
     await executor.execute(DELETE_OLD, before)

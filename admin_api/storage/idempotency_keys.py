@@ -1,4 +1,4 @@
-"""Answers kept under the keys callers gave their requests. They come and go sealed: this module can not read them."""
+"""Answers kept under the keys that callers gave their requests; encrypted, so that this module cannot read them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRequest:
-    """A request that came with this key before. `status` None: at work, for `age_s` seconds."""
+    """A request that came with this key before. `status` None: still being handled, for `age_s` seconds."""
 
     request_hash: bytes
     status: int | None
@@ -19,7 +19,7 @@ class KeptRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
-    """A sealed answer and where it lies."""
+    """An encrypted answer and the row it is in."""
 
     caller: str
     key: str
@@ -44,7 +44,7 @@ FROM idempotency_keys WHERE caller = $1 AND key = $2
 
 
 async def find_key(executor: "Executor", *, caller: str, key: str) -> KeptRequest | None:
-    """What came with it before."""
+    """The earlier request with this key."""
     row = await executor.fetchrow(FIND, caller, key)
     return KeptRequest(**row) if row else None
 
@@ -86,5 +86,5 @@ DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
 
 
 async def delete_old(executor: "Executor") -> None:
-    """Those of yesterday."""
+    """Those that are older than a day."""
     await executor.execute(DELETE_OLD)

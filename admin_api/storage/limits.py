@@ -172,10 +172,10 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
     return LimitRow(**row) if row else None
 
 
-# A viewer's are a page of each account that he sees, however many limits it has, and of them the first page. An account
-# is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the ids
-# alone, and the planner would go through everybody's, in the hope of meeting this account's soon. Names are looked up
-# for the page alone.
+# A viewer's are a page of each account that they may see, however many limits it has, and of them the first page. An
+# account is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the
+# ids alone, and the planner would read all accounts' limits until it has enough of this one's. Names are looked up for
+# the page alone.
 LIST_LIMITS: Final = f"""
 SELECT {_LIMIT}
 FROM (
@@ -217,7 +217,7 @@ async def list_limits(
     viewer_id: int | None = None,
 ) -> list[LimitRow]:
     """By id, those after `after_id`. `target_id` is the id that a limit of its level is set on. For a viewer, those of
-    his account and of teams he owns; of teams he is in, the team's and his own."""
+    their account and of teams they own; of teams they are in, the team's and their own."""
     rows = await executor.fetch(LIST_LIMITS, after_id, account_id, level, target_id, viewer_id, limit)
     return [LimitRow(**row) for row in rows]
 

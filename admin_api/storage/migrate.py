@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Connection
 
 FILE_NAME: Final = re.compile(r"(\d{4})_(pre|post)_[a-z0-9]+(_[a-z0-9]+)+\.sql")
-# Waiting for a lock blocks everyone behind: better to fail and be run again (warehouse's figures).
+# Waiting for a lock blocks all who come after: better to fail and be run again (warehouse's figures).
 LOCK_TIMEOUT: Final = "4s"
 STATEMENT_TIMEOUT: Final = "60s"
 ADVISORY_LOCK: Final = 0x6C6D_6D69_6772  # "lmmigr"
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 class MigrationError(Exception):
-    """A set of migrations that can not be applied; the message says which file and what to do."""
+    """A set of migrations that cannot be applied; the message says which file and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

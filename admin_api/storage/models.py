@@ -78,7 +78,7 @@ SELECT EXISTS (SELECT FROM subscriptions WHERE model_id = $1 AND account_id IN (
 
 
 async def is_subscribed(executor: "Executor", model_id: int, *, user_id: int) -> bool:
-    """Whether his personal account or a team he is in has a subscription to it, in whatever state."""
+    """Whether their personal account or a team they are in has a subscription to it, in whatever state."""
     found: bool = await executor.fetchval(IS_SUBSCRIBED, model_id, user_id)
     return found
 
@@ -174,7 +174,7 @@ UPDATE models SET listed = false, updated_at = now() WHERE id = ANY($1::bigint[]
 
 
 async def update_unlisted_models(executor: "Executor", model_ids: Sequence[int]) -> None:
-    """LiteLLM no longer tells of these."""
+    """LiteLLM no longer lists these."""
     await executor.execute(UPDATE_UNLISTED_MODELS, list(model_ids))
 
 

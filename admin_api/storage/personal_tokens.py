@@ -1,4 +1,4 @@
-"""Personal access tokens: their digests, never the tokens, and whom they speak for."""
+"""Personal access tokens: their digests, never the tokens, and whose they are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class PersonalToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogin:
-    """What a login by token has to know. All `is_` are by the database's clock; `is_noted`: used within the minute, as
-    its row tells."""
+    """What a login by token needs. All `is_` are by the database's clock; `is_noted`: its row has a use within the
+    last minute."""
 
     token_id: int
     role: "Role"
@@ -90,7 +90,7 @@ FROM personal_tokens t JOIN users u ON u.id = t.user_id WHERE t.user_id = $1 AND
 
 
 async def find_token(executor: "Executor", *, user_id: int, token_id: int) -> PersonalToken | None:
-    """One of the user's; None also for somebody else's."""
+    """One of the user's; None also for another user's."""
     row = await executor.fetchrow(FIND, user_id, token_id)
     return PersonalToken(**row) if row else None
 

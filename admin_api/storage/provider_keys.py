@@ -1,4 +1,4 @@
-"""Keys of providers, kept for LiteLLM. They come and go sealed: this module can not read them."""
+"""Keys of providers, kept for LiteLLM. They come and go encrypted: this module cannot read them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,7 +78,7 @@ UPDATE provider_keys SET sealed = $2 WHERE name = $1
 
 
 async def update_encrypted(executor: "Executor", name: str, encrypted: bytes) -> None:
-    """The same value, sealed anew: nobody changed it."""
+    """The same value, encrypted with another key; it counts as no change."""
     await executor.execute(REPLACE_ENCRYPTED, name, encrypted)
 
 

@@ -37,8 +37,7 @@ ANALYZE_CALLS: Final = "ANALYZE litellm_calls"
 def _joined(then: str) -> str:
     """`then` on ledger and log side by side.
 
-    Of the time both tell of: given, or from the log's first call to its last. What never reached LiteLLM is not asked
-    of it.
+    Of the time that is given, or from the log's first call to its last. Calls that never reached LiteLLM are left out.
     """
     return f"""
 WITH bounds AS MATERIALIZED (
@@ -81,7 +80,7 @@ ORDER BY request_id LIMIT $5
 
 
 class LoggedCall(NamedTuple):
-    """One line of the log; the cost in nano-USD, None: LiteLLM told none."""
+    """One line of the log; the cost in nano-USD, None: LiteLLM reported none."""
 
     request_id: UUID
     succeeded: bool
@@ -93,7 +92,7 @@ class LoggedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A call of which ledger and log do not say the same: `missing` is in the log only, `extra` in the ledger only."""
+    """A call on which ledger and log differ: `missing` is in the log only, `extra` in the ledger only."""
 
     finding: str
     request_id: UUID

@@ -17,7 +17,7 @@ PROVIDERS: Final = get_args(Provider)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A browser that is logged in, as its user sees it."""
+    """A browser that is logged in, as shown to its user."""
 
     id: int
     provider: Provider
@@ -30,8 +30,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLogin:
-    """What a request by cookie has to know. `is_over`: ended, expired or idle for too long; `is_noted`: seen so short
-    a time ago, as its row tells, that it need not be written again."""
+    """What a request by cookie needs. `is_over`: ended, expired or idle for too long; `is_noted`: its row has a time
+    of use that is recent enough, so none is written."""
 
     session_id: int
     provider: Provider
@@ -87,8 +87,8 @@ WHERE id = $1 AND last_seen_at < now() - least(interval '1 minute', make_interva
 
 
 async def update_seen(executor: "Executor", session_id: int, *, idle_s: float) -> None:
-    """To the minute, or to a tenth of the idle time where that is less: a page that asks ten things is not ten rows
-    written, and who uses a session is not idle."""
+    """To the minute, or to a tenth of the idle time where that is less: a page that makes ten requests does not write
+    ten times, and a session in use is not idle."""
     await executor.execute(UPDATE_SEEN, session_id, idle_s)
 
 
@@ -121,14 +121,14 @@ DELETE FROM sessions WHERE expires_at < now() - interval '30 days'
 
 
 async def delete_old(executor: "Executor") -> None:
-    """Those that nobody asks for any more."""
+    """Sessions that ended or expired long ago."""
     await executor.execute(DELETE_OLD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which user a person at a provider is. `groups_told_at`: when the provider said what groups count now; None: it
-    never said when."""
+    """Which user a person at a provider is. `groups_told_at`: when the provider reported the groups that count now;
+    None: it never said when."""
 
     id: int
     user_id: int
@@ -144,7 +144,7 @@ SELECT id, user_id, issuer, subject, created_at, groups_told_at FROM identities 
 
 
 async def find_identity(executor: "Executor", *, issuer: str, subject: str) -> Identity | None:
-    """None: nobody knows this person."""
+    """None: no user is linked to this person."""
     row = await executor.fetchrow(FIND_IDENTITY, issuer, subject)
     return Identity(**row) if row else None
 
@@ -167,7 +167,7 @@ RETURNING id, user_id, issuer, subject, created_at, groups_told_at
 
 
 async def delete_identity(executor: "Executor", *, user_id: int, identity_id: int) -> Identity | None:
-    """What was there; None if the user has none of this id, also where it is somebody else's."""
+    """What was there; None if the user has none of this id, also where it is another user's."""
     row = await executor.fetchrow(DELETE_IDENTITY, user_id, identity_id)
     return Identity(**row) if row else None
 
@@ -178,7 +178,7 @@ UPDATE users SET unlinked_at = date_trunc('second', clock_timestamp()) WHERE id 
 
 
 async def update_unlinked(executor: "Executor", user_id: int) -> None:
-    """Keeps when it was, in whole seconds, as tokens tell when they were made."""
+    """Records when it was, in whole seconds, as the times in tokens are."""
     await executor.execute(UPDATE_UNLINKED, user_id)
 
 
@@ -188,7 +188,7 @@ SELECT unlinked_at FROM users WHERE id = $1
 
 
 async def find_unlinked(executor: "Executor", user_id: int) -> datetime | None:
-    """When the user was last unlinked from who he was; None: never."""
+    """When an identity was last unlinked from the user; None: never."""
     moment: datetime | None = await executor.fetchval(FIND_UNLINKED, user_id)
     return moment
 
@@ -200,7 +200,7 @@ WHERE issuer = $1 AND subject = $2 AND (groups_told_at IS NULL OR groups_told_at
 
 
 async def update_reported(executor: "Executor", *, issuer: str, subject: str, at: datetime | None) -> bool:
-    """Keeps when the provider spoke of groups; False if it has spoken of them later."""
+    """Records when the provider reported groups; False if it has reported them later than that."""
     return await executor.fetchval(UPDATE_REPORTED, issuer, subject, at) is not None
 
 

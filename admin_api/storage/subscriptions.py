@@ -136,7 +136,7 @@ async def list_history(executor: "Executor", subscription_id: int) -> list[Histo
     return [HistoryRow(**row) for row in await executor.fetch(LIST_HISTORY, subscription_id)]
 
 
-# A viewer's are a page of each account that he sees, and of them the first page.
+# A viewer's are a page of each account that they may see, and of them the first page.
 LIST_SUBSCRIPTIONS: Final = """
 SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_name, s.status, s.reason, s.expires_at,
        s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
@@ -165,7 +165,7 @@ async def list_subscriptions(
     model_id: int | None = None,
     viewer_id: int | None = None,
 ) -> list[Subscription]:
-    """By id, those after `after_id`; for a viewer, of his personal account and his teams only."""
+    """By id, those after `after_id`; for a viewer, of their personal account and their teams only."""
     rows = await executor.fetch(LIST_SUBSCRIPTIONS, after_id, account_id, status, model_id, viewer_id, limit)
     return [Subscription(**row) for row in rows]
 

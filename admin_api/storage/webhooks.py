@@ -1,4 +1,4 @@
-"""Webhooks: where news go, with the sealed secret each is signed with."""
+"""Webhooks: where notifications go, with the encrypted secret that signs them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """`account_id` None: of everybody. `secret` is sealed."""
+    """`account_id` None: of all accounts. `secret` is encrypted."""
 
     id: int
     account_id: int | None
@@ -32,7 +32,7 @@ INSERT INTO webhooks (account_id, url, events, secret, created_by) VALUES ($1, $
 async def insert_webhook(
     executor: "Executor", *, account_id: int | None, url: str, events: Sequence[str], created_by: str
 ) -> int:
-    """Without its secret, which is sealed for the id that it returns."""
+    """Without its secret, which is encrypted for the id that this returns."""
     webhook_id: int = await executor.fetchval(INSERT_WEBHOOK, account_id, url, list(events), created_by)
     return webhook_id
 
@@ -43,7 +43,7 @@ UPDATE webhooks SET secret = $2, updated_at = now() WHERE id = $1
 
 
 async def update_secret(executor: "Executor", webhook_id: int, secret: bytes) -> None:
-    """`secret` is sealed."""
+    """`secret` is encrypted."""
     await executor.execute(REPLACE_ENCRYPTED, webhook_id, secret)
 
 
@@ -59,7 +59,7 @@ async def update_webhook(
     await executor.execute(UPDATE_WEBHOOK, webhook_id, url, list(events), enabled)
 
 
-# Messages for it go on being written meanwhile, each of which names it.
+# Deliveries to it, which reference it, are inserted meanwhile all the same.
 LOCK_WEBHOOK: Final = """
 SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
 FROM webhooks WHERE id = $1 FOR NO KEY UPDATE

@@ -1,4 +1,4 @@
-"""The few words that the errors of forwarded calls come down to: bounded, so that rollups can tell them apart."""
+"""Classes of errors of forwarded calls: few, so that rollups can have one row for each."""
 
 from typing import Final, Literal, get_args
 
@@ -10,7 +10,7 @@ ErrorClass = Literal[
     "rate_limited",  # the model's provider: 429
     "rejected",  # the model's provider: any other 4xx; the call was at fault
     "server_error",  # the model's provider: 5xx
-    "broken_off",  # the answer broke off, or told of an error itself
+    "broken_off",  # the answer broke off, or held an error itself
     "timeout",
     "unreachable",
     "shutting_down",  # the gateway stopped

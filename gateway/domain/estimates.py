@@ -30,7 +30,7 @@ _CONTROL: Final = bytes(c for c in range(32) if c not in _SPACES) + b"\x7f"
 
 
 def estimate_text(text: bytes) -> float:
-    """Tokens of a UTF-8 text, not rounded, so that pieces can be added up."""
+    """Tokens of a UTF-8 text, not rounded, so that parts can be added up."""
     size = len(text)
     without_letters = text.translate(None, _LETTERS + _SPACES)
     letters_and_spaces = size - len(without_letters)
@@ -54,7 +54,7 @@ class PromptRatio:
     __slots__ = ("_estimated", "_reported")
 
     def __init__(self) -> None:
-        # As if a few calls had been right: the first ones can not swing it.
+        # As if a few calls had been right: the first ones do not swing it.
         self._estimated = self._reported = 500.0
 
     def learn(self, estimated: float, reported: int) -> None:

@@ -11,7 +11,7 @@ from gateway.domain.prices import Price
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Grant:
-    """One key × model whose subscription is active. Told apart by identity: plans are kept beside it."""
+    """One key × model whose subscription is active. Compared by identity: reservation plans are cached by it."""
 
     model_id: int
     model_name: str
@@ -20,7 +20,7 @@ class Grant:
     subscription_id: int
     subscription_expires_at: datetime | None
     price: Price | None
-    # In the order in which ties between limits are told: key, key_model, subscription, user, team.
+    # In the order in which ties between limits are decided: that of LIMIT_LEVELS.
     limits: tuple[Limit, ...]
     # Names every scope the call is in, also those without a limit now: one may be set while it runs.
     scopes: str
@@ -28,13 +28,13 @@ class Grant:
     mode: str | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Whether the subscription has run out, which no notification tells."""
+        """Whether the subscription has run out, which no notification announces."""
         return self.subscription_expires_at is not None and self.subscription_expires_at <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """All the gateway needs to know of a key, as read in one statement."""
+    """All the gateway needs to know of a key, read in one statement."""
 
     key_id: int
     account_id: int

@@ -2,8 +2,8 @@
 
 A key is `sk-lm-`, 43 base62 digits of 32 random bytes, and 6 base62 digits of the CRC-32 of all before them: a typo
 is refused without a look-up, and secret scanners can match the form. What is stored is the HMAC-SHA256 with a pepper
-that is not in the database, so that a copy of the database alone can not even test a key. A slow hash would add
-nothing: 256 random bits can not be guessed.
+that is not in the database, so that a copy of the database alone cannot even test a key. A slow hash would add
+nothing: 256 random bits cannot be guessed.
 """
 
 import hmac

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Final
 
-# The promise: a percentile told is within this share of the call's at that rank.
+# The promise: a percentile is within this share of the call's at that rank.
 RELATIVE_ERROR: Final = 0.05
 MAX_MS: Final = 2**31 - 1
 
@@ -29,7 +29,7 @@ BOUNDS: Final = _bounds()
 
 
 def bucket_of(ms: int) -> int:
-    """Its number, from 0; what is longer than MAX_MS is not told apart."""
+    """Its number, from 0; what is longer than MAX_MS is in the last one."""
     return bisect_right(BOUNDS, ms) - 1
 
 

@@ -1,6 +1,6 @@
-"""Limits: what may be taken, by whom, in which window. The words are those of docs/limits.md.
+"""Limits: what may be used, by whom, in which window. docs/limits.md defines the words.
 
-Fields of a counter are `kind|scope` and, for a window, `|window`: the same for every gateway, for ever.
+Fields of a counter are `kind|scope` and, for a window, `|window`: the same in every gateway and every version.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class KindFacts(NamedTuple):
 
 # All kinds. These name kinds too, and cannot be derived from here:
 # - a migration: the CHECKs of limits.kind, limits.window_kind, limits.burst and alerts.kind;
-# - the scripts in gateway/storage/counters/lua, which tell kinds by their codes;
+# - the scripts in gateway/storage/counters/lua, which know kinds by their codes;
 # - admin_api/operations/notifications/email_texts.py, which translates those with a window;
 # - the descriptions of window and burst in admin_api/routes/limits.py;
 # - docs/limits.md.

@@ -1,4 +1,4 @@
-"""Which limit refuses a call, and what the caller is told: sentence, code, when to come back.
+"""Which limit refuses a call, and the answer: message, code, when to come back.
 
 Several may refuse: a spent window wins, else the longest wait.
 """
@@ -15,8 +15,8 @@ from gateway.domain.windows import iso_time
 CONCURRENCY_WAIT_S: Final = 1.0
 # A window full of reservations frees up as calls end.
 RESERVED_WAIT_S: Final = 1.0
-# Told to wait longer, OpenAI's Node SDK asks again at once, its Python SDK sleeps up to two minutes and Anthropic's
-# for weeks; so beyond a minute all are told to leave it to the caller.
+# Asked to wait longer, OpenAI's Node SDK retries at once, its Python SDK sleeps up to two minutes and Anthropic's for
+# weeks; so beyond a minute the answer asks them not to retry.
 MAX_SDK_WAIT_S: Final = 60.0
 
 
@@ -83,7 +83,7 @@ def decisive(taken: list[Taken]) -> Taken:
 
 
 def refusal(t: Taken, wait_s: float) -> GatewayError:
-    """The answer for a call that `t` refuses. `wait_s` is the caller's turn, at least t.wait_s()."""
+    """The answer for a call that `t` refuses. `wait_s` is when the caller should retry, at least t.wait_s()."""
     if t.limit.amount > 0 and t.never_fits:
         return _never_fits(t)
     details = {

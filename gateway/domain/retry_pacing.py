@@ -2,7 +2,7 @@
 
 Each gateway keeps a clock per limit. A refused caller gets the later of "it may fit then" and "after those refused
 before it", and the clock moves on by the time one admission takes here lately: 1.5 refusals per admitted call instead
-of the 24 where all are told the exact time (64 callers, docs/limits.md).
+of the 24 where all get the exact time (64 callers, docs/limits.md).
 """
 
 import random

@@ -1,7 +1,7 @@
-"""Cuts a range of time into pieces that rollups have sums of: coarse ones in the middle, quarters at the edges.
+"""Cuts a range of time into ranges that rollups have sums of: coarse ones in the middle, quarters at the edges.
 
-A piece may be taken away again: all of May but its first three days is cheaper to read than 28 days. So a question
-reads at each edge no more of a grain than half of what the next coarser one holds, however long its range is.
+A range may be subtracted: all of May without its first three days is cheaper to read than 28 days. So a query reads at
+each edge no more of a grain than half of what the next coarser one holds, however long its range is.
 """
 
 from collections.abc import Sequence

@@ -6,8 +6,8 @@ from gateway.domain.errors import GatewayError
 
 Status = Literal["pending", "active", "denied", "suspended", "cancelled", "expired"]
 Action = Literal["approve", "deny", "request_review", "suspend", "reactivate", "cancel", "expire", "renew"]
-# The owner is the user of a personal account, or an owner of the team. An admin may also do what an owner may do,
-# on his behalf; the clock is the program itself.
+# The owner is the user of a personal account, or an owner of the team. An admin may also do what an owner may do, for
+# them; `system` is the program itself.
 Party = Literal["owner", "admin", "system"]
 STATUSES: Final = get_args(Status)
 ACTIONS: Final = get_args(Action)
@@ -18,7 +18,7 @@ _ADMIN: Final[tuple[Party, ...]] = ("admin",)
 _SYSTEM: Final[tuple[Party, ...]] = ("system",)
 # Not while suspended: cancelling and coming back would be a way around it.
 _CANCELLABLE: Final[tuple[Status, ...]] = ("active", "pending", "denied")
-# action -> (from, to, by whom). `renew` may also end in pending: see `target_of`.
+# Action -> (from, to, parties). `renew` may also end in pending: see `target_of`.
 MOVES: Final[dict[Action, tuple[tuple[Status, ...], Status, tuple[Party, ...]]]] = {
     "approve": (("pending",), "active", _ADMIN),
     "deny": (("pending",), "denied", _ADMIN),
@@ -29,12 +29,12 @@ MOVES: Final[dict[Action, tuple[tuple[Status, ...], Status, tuple[Party, ...]]]]
     "expire": (("active", "suspended"), "expired", _SYSTEM),
     "renew": (("cancelled", "expired"), "active", _OWNER),
 }
-# What an admin takes from a user, he explains.
+# An admin who takes something from a user gives a reason.
 NEEDS_REASON: Final[tuple[Action, ...]] = ("deny", "suspend")
 
 
 def first_status(*, is_restricted: bool) -> Status:
-    """Where a new subscription starts: at work, or waiting for an admin if the model is restricted."""
+    """Where a new subscription starts: active, or waiting for an admin if the model is restricted."""
     return "pending" if is_restricted else "active"
 
 

@@ -1,4 +1,4 @@
-"""Hears from Postgres what changed, and knows when it can not hear.
+"""LISTEN/NOTIFY subscriber: what changed in Postgres, and whether changes arrive.
 
 Triggers NOTIFY ids (migration 0008) to a connection of its own. Each second a heartbeat goes out by the pool and has
 to come back by that connection: a pooler in between may swallow notifications without any error.
@@ -28,7 +28,7 @@ HEARTBEAT_S: Final = 1.0
 # Two heartbeats may be late before the listening connection counts as deaf.
 DEAF_AFTER_S: Final = 2.5
 RECONNECT_S: Final = 0.25
-# While Postgres is away: once it is back, a change that nobody hears yet is to hold within a second.
+# While Postgres is away: once it is back, a change must hold within a second, whether or not this listens by then.
 AWAY_S: Final = 0.5
 NEVER: Final = float("-inf")
 NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
@@ -37,13 +37,13 @@ NOTIFY_HEARTBEAT: Final = "SELECT pg_notify($1, '')"
 class Listening(Enum):
     """What is known of changes now."""
 
-    GOOD = "good"  # every change is heard
+    GOOD = "good"  # every change arrives
     DEAF = "deaf"  # Postgres answers, but changes do not arrive
     AWAY = "away"  # Postgres does not answer
 
 
 class Changes:
-    """Calls `forget(letter, ids)` for each change heard; `forget('*', ())` when some may have been missed."""
+    """Calls `invalidate(letter, ids)` for each change; `invalidate('*', ())` when some may have been missed."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class Changes:
                 connection.add_termination_listener(lambda _, ended=ended: ended.set())
                 await connection.add_listener("litemaas_changes", self._on_change)
                 await connection.add_listener(self._channel, self._on_heartbeat)
-                # What happened while nobody listened is not known.
+                # What changed before this listened is not known.
                 self._invalidate("*", ())
-                # Not in a second, but now it shall be known that changes arrive.
+                # At once, and not only in a second: it is known then that changes arrive.
                 await self._send_beat()
                 await self._until_deaf(ended)
             except POSTGRES_FAILED as exc:

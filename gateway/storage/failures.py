@@ -1,4 +1,4 @@
-"""What asyncpg raises when Postgres can not answer, told apart from mistakes of the program."""
+"""What asyncpg raises when Postgres cannot answer, as distinct from mistakes of the program."""
 
 import asyncpg
 
@@ -7,7 +7,7 @@ import asyncpg
 # Whatever keeps a statement from being carried out: for work in the background, that is tried again later anyway.
 POSTGRES_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
-# An address that answers nobody, a wrong password, a server that starts or stops, one that is a replica now or full.
+# An address where nothing answers, a wrong password, a server that starts or stops, one that is a replica now or full.
 UNAVAILABLE = (
     OSError,
     TimeoutError,
@@ -25,14 +25,14 @@ UNAVAILABLE = (
 
 
 def was_refused(error: BaseException) -> bool:
-    """Whether Postgres itself said no, so that the transaction came to nothing. A connection that breaks at its end may
-    have carried it out."""
+    """Whether Postgres itself said no, so that the transaction was not carried out. It may have been where
+    the connection breaks at its end."""
     is_no = isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.ReadOnlySQLTransactionError)
     return is_no or (isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE))
 
 
 def explain(error: BaseException) -> str | None:
-    """A sentence for people if Postgres is not to be had or not ready; None: the error is something else."""
+    """A message for people if Postgres is away or not ready; None: the error is something else."""
     if isinstance(error, asyncpg.UndefinedTableError):
         return "The database has no tables yet: run 'litemaas migrate' first."
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):

@@ -10,9 +10,9 @@ from gateway.domain.grants import KeyRecord
 from gateway.storage.changes import Listening
 from gateway.storage.failures import POSTGRES_FAILED
 
-# Behind the notifications, in case one is ever lost.
+# In case a notification is ever lost.
 TTL_S: Final = 30.0
-# While notifications do not arrive, Postgres is asked anew: a change shall hold within a second all the same.
+# While notifications do not arrive, records are read again: a change must hold within a second all the same.
 DEAF_TTL_S: Final = 0.8
 UNKNOWN_TTL_S: Final = 2.0
 MAX_RECORDS: Final = 100_000
@@ -36,8 +36,8 @@ class KeyCache:
     """digest -> record, read by `load` once however many ask, and stored only if nothing that concerns it changed since
     the read began.
 
-    `hearing()` tells whether changes arrive, `last_contact()` when Postgres last answered (monotonic seconds). With
-    Postgres away, what is known goes on for `grace_s` from the last contact.
+    `listening()` says whether changes arrive, `last_contact()` when Postgres last answered (monotonic seconds). While
+    Postgres is away, known records are used for `grace_s` from the last contact.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class KeyCache:
         return len(self._entries)
 
     def peek(self, digest: bytes) -> KeyRecord | None:
-        """The record if it can be used without asking anyone: the way of nearly every call."""
+        """The record if it can be used without asking anyone: the path of nearly every call."""
         entry = self._entries.get(digest)
         if entry is None:
             return None
@@ -87,7 +87,7 @@ class KeyCache:
             self._loading[digest] = loading
             loading.add_done_callback(lambda _: self._loading.pop(digest, None))
         try:
-            # Shielded: one caller that hangs up must not fail the others who wait for the same key.
+            # Shielded: one caller that disconnects must not fail the others who wait for the same key.
             return await asyncio.shield(loading)
         except POSTGRES_FAILED as exc:
             entry = self._entries.get(digest)
@@ -124,7 +124,7 @@ class KeyCache:
         for digest in gone:
             del self._entries[digest]
         if code in MAY_CONCERN_ALL:
-            # Asked for anew before they are used again; but what was missed is often that Postgres went away.
+            # Read again before they are used; while Postgres is away, which is the usual cause, they are still used.
             for entry in self._entries.values():
                 entry.loaded_at = NEVER
 

@@ -9,7 +9,7 @@ import asyncpg
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-# Names for asyncpg's generic classes, which can not be subscripted at run time.
+# Names for asyncpg's generic classes, which cannot be subscripted at run time.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # What a function that runs SQL takes: a connection of its own, or one lent by the pool.
@@ -32,8 +32,8 @@ async def _keep(_: object) -> None:
 
 
 class BoundedPool(asyncpg.Pool):
-    """Lends a connection within `wait_s`, or raises TimeoutError: behind a Postgres that hangs everybody would wait for
-    everybody before him."""
+    """Lends a connection within `wait_s`, or raises TimeoutError: while Postgres hangs, every caller would wait for all
+    callers before it."""
 
     def __init__(self, url: str, *, wait_s: float | None, **settings: Any) -> None:
         # Beside `settings`, what asyncpg.create_pool fills in.
@@ -65,13 +65,13 @@ def new_pool(
 ) -> "Pool":
     """A pool that has not connected yet: the program starts while Postgres is away, and says so in readiness.
 
-    `await pool` connects it. PgBouncer in transaction mode can not keep prepared statements: no cache then.
+    `await pool` connects it. PgBouncer in transaction mode cannot keep prepared statements: no cache then.
     `replans` is for lists whose filters may be absent: each call is planned for the filters it has, where one plan
-    for all of them would read whole tables. `wait_s` is the longest anybody waits for a connection; None: without end.
+    for all of them would read whole tables. `wait_s` is the longest wait for a connection; None: without end.
     """
     settings = {"application_name": name}
     if replans and not behind_pgbouncer:
-        # Without a cache every statement is planned anew, and PgBouncer refuses parameters it does not know.
+        # Without a cache every statement is planned again, and PgBouncer refuses parameters it does not know.
         settings["plan_cache_mode"] = "force_custom_plan"
     pool: Pool = BoundedPool(
         url,

@@ -1,4 +1,4 @@
-"""Counts refusals by the hour: added up in memory first, so that a flood of them can not fill the disk."""
+"""Counts refusals by the hour: added up in memory first, so that a flood of them cannot fill the disk."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ DO UPDATE SET count = refusals.count + excluded.count
 
 
 class Refusal(NamedTuple):
-    """What is counted together."""
+    """What is counted as one."""
 
     hour: datetime
     account_id: int

@@ -22,8 +22,8 @@ def check_redis_url(url: str) -> None:
 
 
 def _can_be_read(url: str) -> bool:
-    """A / or # in a password would end the hosts there, and what is left of the password would be taken for a port,
-    and told in the driver's error about it."""
+    """A / or # in a password would end the hosts there, and the rest of the password would be taken for a port,
+    which the driver's error would show."""
     try:
         hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
     except ValueError:

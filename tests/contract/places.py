@@ -1,4 +1,4 @@
-"""Which places a fact is missing from, named so that whoever adds one knows where to go next."""
+"""Which places a fact is missing from, named so that the person who adds one knows where to go next."""
 
 import re
 from collections.abc import Iterable

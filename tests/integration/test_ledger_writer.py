@@ -970,11 +970,11 @@ async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool,
     alive.append(some(3))
     await alive.write_all()
     alive.append(some(2))
-    alive.journal._tell_offsets()
+    alive.journal._write_offsets()
     dead.append(some(4))
     die(dead)
     cut_off.append(some(1))
-    cut_off.journal.tell_error("Postgres: away")
+    cut_off.journal.record_error("Postgres: away")
     set_aside(site.folder, b"something\n")
 
     status = await upkeep.ledger_status(pool, ADMIN, tmp_path)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotals:
-    """Sums over all calls of a selection, not only over one page."""
+    """Sums over all pages of a list."""
 
     calls: int
     estimated_calls: int
@@ -32,7 +32,7 @@ ORDER BY request_id DESC LIMIT $2
 
 
 async def list_usage(executor: "Executor", *, before: UUID | None, limit: int) -> list[UsageRow]:
-    """Of everybody, newest first, those before `before`."""
+    """Of all accounts, newest first, those before `before`."""
     return [UsageRow(**row) for row in await executor.fetch(LIST_USAGE, before, limit)]
 
 
@@ -54,7 +54,7 @@ SUM_USAGE: Final = f"SELECT {_TOTALS} FROM usage_all_days"
 
 
 async def sum_usage(executor: "Executor") -> UsageTotals:
-    """Of everybody, since the beginning."""
+    """Of all accounts, since the beginning."""
     return _totals(await executor.fetchrow(SUM_USAGE))
 
 

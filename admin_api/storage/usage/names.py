@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-# His own, and every one he ever had a key of; revoked keys stay.
+# Their own, and every one they ever had a key of; revoked keys stay.
 LIST_ACCOUNTS_OF_USER: Final = """
 SELECT id FROM accounts WHERE owner_user_id = $1
 UNION SELECT account_id FROM api_keys WHERE user_id = $1 ORDER BY id
@@ -14,7 +14,7 @@ UNION SELECT account_id FROM api_keys WHERE user_id = $1 ORDER BY id
 
 
 async def list_accounts_of_user(executor: "Executor", user_id: int) -> list[int]:
-    """Ids of the accounts that may have usage of his."""
+    """Ids of the accounts that may have usage of theirs."""
     return [row["id"] for row in await executor.fetch(LIST_ACCOUNTS_OF_USER, user_id)]
 
 
@@ -24,7 +24,7 @@ SELECT id FROM models WHERE provider = $1 ORDER BY id
 
 
 async def list_models_of_provider(executor: "Executor", provider: str) -> list[int]:
-    """Ids; none for a provider nobody knows."""
+    """Ids; none for an unknown provider."""
     return [row["id"] for row in await executor.fetch(LIST_MODELS_OF_PROVIDER, provider)]
 
 

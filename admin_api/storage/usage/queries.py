@@ -1,6 +1,6 @@
-"""Asks the rollups: sums, sums by time, sums by one thing or another, and latencies. No row of the ledger is read.
+"""Queries the rollups: sums, sums by time, sums by one thing or another, and latencies. No row of the ledger is read.
 
-A question is cut into pieces (gateway/domain/rollup_ranges.py) of the family that is smallest for it
+A query is cut into ranges (gateway/domain/rollup_ranges.py) of the family of tables that is smallest for it
 (admin_api/storage/usage/rollup_tables.py).
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Order = Literal["cost", "calls", "tokens"]
 
 
-# Pieces of a kind that have a SELECT each. A range has no more, the steps of a series may have a thousand.
+# Ranges of a kind that have a SELECT each. A sum has no more, the steps of a series may have a thousand.
 MAX_SELECTS: Final = 4
 _GROUPS: Final[dict[GroupedBy, str]] = {
     "model": "model_id",
@@ -111,19 +111,19 @@ def _rows(
     tables: RollupTables,
     ranges: Sequence[Range],
     by: GroupedBy | None,
-    reported: Callable[[str], dict[str, str]],
+    made: Callable[[str], dict[str, str]],
     more: str = "",
 ) -> Query:
-    """The pieces' rows, with the columns that `told` makes, negative of those that are taken away again.
+    """The rows of the ranges, with the columns that `made` gives, negative in ranges that are subtracted.
 
-    Each piece is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
+    Each range is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
     that: joined to them, all of a table may be read, for Postgres guesses that a bound holds for a third of its rows.
     """
     arguments: list[Any] = []
     selects = []
     for (grain, sign), some in groupby(sorted(ranges, key=_kind), key=_kind):
         own, table = list(some), tables[grain]
-        columns = {**reported("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
+        columns = {**made("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
         inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
         conditions = conditions_of(selection, table, by, arguments)
         kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
@@ -138,10 +138,10 @@ def _rows(
             continue
         arguments += map(list, zip(*bounds, strict=True))
         selects.append(
-            f"SELECT p.bucket, {', '.join(f'told.{name}' for name in columns)} "
+            f"SELECT p.bucket, {', '.join(f'part.{name}' for name in columns)} "
             f"FROM unnest(${n + 1}::{kind}[], ${n + 2}::{kind}[], ${n + 3}::int[]) AS p (start, until, bucket) "
             f"CROSS JOIN LATERAL (SELECT {inner} FROM {table.name} AS r{more} "
-            f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS told"
+            f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS part"
         )
     return Query(" UNION ALL ".join(selects), arguments)
 
@@ -199,7 +199,7 @@ def _whole(selection: Selection, tables: RollupTables) -> list[Range]:
 
 
 def cut_buckets(selection: Selection, tables: RollupTables, bounds: Sequence[datetime]) -> list[Range]:
-    """The pieces of every bucket between two bounds."""
+    """The ranges of every bucket between two bounds."""
     ranges = []
     for bucket, (start, end) in enumerate(pairwise(bounds)):
         ranges += cut(start, end, list(tables), bucket=bucket, is_open=selection.is_open and end == selection.end)
@@ -224,7 +224,7 @@ async def sum_by_time(
 async def sum_by(
     executor: "Executor", selection: Selection, tables: RollupTables, by: GroupedBy, *, order: Order, limit: int
 ) -> Groups:
-    """The greatest groups first. A group is named by its id or word, as text; "0" is nobody."""
+    """The greatest groups first. A group is named by its id or word, as text; "0" is no user."""
     *rows, total = await _fetch(executor, ask_groups(selection, tables, by, order, limit))
     return Groups([(row["grp"], _sums_of(row)) for row in rows], _sums_of(total), total["number"])
 
@@ -240,7 +240,7 @@ async def count_latencies(
     return dict(counts)
 
 
-# Plans are made for the arguments at hand: a month and a year are not read alike. Compiling one takes longer than it.
+# Plans are made for the arguments: a month and a year are not read alike. Compiling one takes longer than running it.
 PREPARE: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off"
 
 

@@ -1,7 +1,7 @@
-"""Families of rollups that answer usage questions, each of several grains; docs/usage.md says which one answers which.
+"""Families of rollups that answer usage queries, each of several grains; docs/usage.md says which answers which.
 
-`WITHIN` an account, `ALL` calls in one, everybody `TOGETHER` by what was called and how it ended, or each account and
-user of everybody: `EACH`, `EACH_BY_MODEL` of some models, `EACH_FAILED` of calls that failed.
+`WITHIN` an account, `ALL` calls in one, all accounts `TOGETHER` by what was called and how it ended, or each account
+and user: `EACH`, `EACH_BY_MODEL` of some models, `EACH_FAILED` of calls that failed.
 """
 
 from collections.abc import Sequence
@@ -55,11 +55,11 @@ EACH_FAILED: Final[RollupTables] = {
     "day": Table("usage_failed_days", "day", "model"),
     "quarter": Table("usage_quarter_hours", "started_at"),
 }
-# What is asked of each account and user has sums, but no latencies.
+# Those of each account and user have sums, but no latencies.
 OF_EACH: Final = (EACH, EACH_BY_MODEL, EACH_FAILED)
 # Rollups with an index of failed calls only.
 WITH_FAILED_APART: Final = ("usage_days", "usage_quarter_hours")
-# Those whose index has the class of an error before the time: to use it, a question names the classes it means.
+# Those whose index has the class of an error before the time: to use it, a query names the classes it means.
 WITH_CLASSES_FIRST: Final = ("usage_quarter_hours", "usage_failed_days", "usage_failed_months")
 
 
@@ -88,7 +88,7 @@ class Selection:
 
 
 def tables_for(selection: Selection, by: GroupedBy | None = None) -> RollupTables | None:
-    """The smallest that can tell; None: none can at any size, so an account has to be named."""
+    """The smallest that has the answer; None: none has, so an account has to be named."""
     if selection.account_ids is not None:
         return WITHIN
     if selection.user_ids is not None or selection.key_ids is not None or by == "key":

@@ -1,4 +1,4 @@
-"""Epochs and runs of Redis: what tells that a counter is older than what it should count."""
+"""Epochs and runs of Redis: they show that a counter is older than what it should count."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# Gateways hold epochs in their cached records: all must forget them. A run not met before may hold an old snapshot.
+# Gateways hold epochs in their cached records: all must drop them. A run not known before may hold an old snapshot.
 INSERT_RUN = """
 WITH met AS (INSERT INTO redis_runs (run_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING run_id)
 SELECT pg_notify('litemaas_changes', '*') FROM met
@@ -23,7 +23,7 @@ async def record_redis_run(pool: "Pool", run_id: str) -> bool:
 
 
 async def raise_epochs(executor: "Executor | Pool", account_ids: Collection[int]) -> None:
-    """All counters of these accounts are seeded anew by the next call that needs them."""
+    """All counters of these accounts are seeded again by the next call that needs them."""
     await executor.execute(RAISE_EPOCHS, list(account_ids))
 
 

@@ -1,4 +1,4 @@
-"""Limits in Redis: the only module that knows the Lua scripts and how an account's hash is named."""
+"""Limits in Redis: the only module that knows the Lua scripts and the name of an account's hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class Settlement:
 
 
 class SeedEntry(NamedTuple):
-    """A counter to make anew: the ledger's sum over a window. A count of open leases has no window and no sum."""
+    """A counter to seed: the ledger's sum over a window. A count of open leases has no window and no sum."""
 
     field: str
     start_ms: int
@@ -206,7 +206,7 @@ class Counters:
 
     async def announce(self, account_id: int) -> None:
         """Names the account in the index that reapers go by. Beside the account's own hash, so not atomic with it:
-        said before the reserve, again while leases are renewed, and again by whoever sweeps open ones."""
+        said before the reserve, again while leases are renewed, and again by the reaper that sweeps open ones."""
         await self._scripts.command("ZADD", LEASED_ACCOUNTS, int(time() * 1000), account_id)
 
     async def accounts_with_leases(self) -> list[int]:
@@ -214,7 +214,7 @@ class Counters:
         return [int(a) for a in await self._scripts.command("ZRANGE", LEASED_ACCOUNTS, 0, -1)]
 
     async def forget_idle_accounts(self) -> None:
-        """Takes those out of the index that nobody has named for a while."""
+        """Takes those out of the index that were not announced for a while."""
         before = int(time() * 1000) - IDLE_MS
         await self._scripts.command("ZREMRANGEBYSCORE", LEASED_ACCOUNTS, "-inf", before)
 
@@ -229,7 +229,7 @@ class Counters:
         return {name.decode(): value for name, value in pairs}
 
     async def eviction_policy(self) -> str:
-        """What Redis does when it is full; '' where it does not tell."""
+        """What Redis does when it is full; '' where it does not say."""
         info: bytes = await self._scripts.command("INFO", "memory")
         lines = (line.partition(":") for line in info.decode().splitlines())
         return next((value.strip() for name, _, value in lines if name == "maxmemory_policy"), "")
@@ -244,7 +244,7 @@ class Counters:
         return bool(await self._scripts.run(REAP, HASH_NAME % account_id, self._clock, request_id.hex))
 
     async def seed(self, account_id: int, entries: Sequence[SeedEntry]) -> int:
-        """Makes those counters anew that still need it; returns how many."""
+        """Seeds those counters that still need it; returns how many."""
         return int(await self._scripts.run(SEED, HASH_NAME % account_id, self._clock, _encode(entries)))
 
     async def lease_ids(self, account_id: int) -> list[UUID]:

@@ -1,4 +1,4 @@
-"""Makes counters anew that Redis does not have, or that are older than their epoch."""
+"""Seeds counters that Redis does not have, or that are older than their epoch, from the ledger."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,9 +24,9 @@ WAIT_S: Final = 0.01
 
 
 class Seeder:
-    """Asks the ledger once for all calls that wait for the same counters of an account.
+    """Reads the ledger once for all calls that wait for the same counters of an account.
 
-    `on_made` hears how many were made; `rows_wait_s` tells for how long rows of this gateway have waited to be written.
+    `on_made` gets how many counters were made; `rows_wait_s` is for how long rows of this gateway have been waiting.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Seeder:
         self._running: dict[tuple[int, tuple[Entry, ...]], asyncio.Task[None]] = {}
 
     async def seed(self, record: KeyRecord, plan: ReservationPlan, indexes: tuple[int, ...]) -> None:
-        """Seeds those limits of the plan. Raises RedisUnavailable when the ledger can not be read either: the limits
+        """Seeds those limits of the plan. Raises RedisUnavailable when the ledger cannot be read either: the limits
         are not known then."""
         key = (record.account_id, tuple(plan.entries[n] for n in indexes))
         running = self._running.get(key)
@@ -87,7 +87,7 @@ class Seeder:
         """The ledger's sums. Calls that are in them and still hold a lease are settled first, or the seed would count
         them twice: their gateway may have waited for Redis longer than their rows for Postgres.
 
-        Leases are listed after the snapshot was taken: one that is opened later can not be in it."""
+        Leases are listed after the snapshot was taken: one that is opened later cannot be in it."""
         async with self._pool.acquire() as one, one.transaction(isolation="repeatable_read", readonly=True):
             totals = await sum_windows(one, queries)
             ids = await self._counters.lease_ids(account_id)

@@ -37,8 +37,8 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 # Each segment keeps a descriptor: a large journal has larger ones.
 MAX_SEGMENTS: Final = 64
 SYNC_S: Final = 0.1
-# How far the segments are in Postgres is said in the lock file for people to look at.
-TELL_S: Final = 1.0
+# How far the segments are in Postgres is written to the lock file for people.
+OFFSETS_S: Final = 1.0
 # A disk that was full or read-only is tried again after this.
 RETRY_S: Final = 1.0
 
@@ -46,11 +46,11 @@ Trouble = Literal["write", "sync"]
 
 
 class JournalFull(Exception):
-    """The journal has its set size, or can not be written: the rows are not in it."""
+    """The journal has its set size, or cannot be written: the rows are not in it."""
 
 
 class Journal:
-    """This worker's part: open for writing, and read by the writer. `on_trouble` hears of what the disk refused."""
+    """This worker's part: open for writing, and read by the writer. `on_trouble` gets what the disk refused."""
 
     def __init__(self, folder: Path, *, max_bytes: int, on_trouble: Callable[[Trouble], None] = lambda _: None) -> None:
         self._folder = folder
@@ -89,7 +89,7 @@ class Journal:
         return self._is_open and self.size_bytes < self._max_bytes
 
     def open(self) -> bool:
-        """Takes a lock and starts a segment; False: the folder can not be written, and will be tried again."""
+        """Takes a lock and starts a segment; False: the folder cannot be written, and will be tried again."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._lock < 0 or not is_same(self._folder / f"{self.worker}.lock", self._lock):
@@ -101,7 +101,7 @@ class Journal:
 
     def _take_lock(self) -> None:
         if self._lock >= 0:
-            # Somebody removed it. Its segments are read on through their descriptors, under a new name.
+            # It was removed. Its segments are read on through their descriptors, under a new name.
             os.close(self._lock)
             self._lock = -1
             self.worker, self._number = str(uuid4()), 0
@@ -109,7 +109,7 @@ class Journal:
         write_state(self._lock, self._state)
 
     def _start_segment(self) -> None:
-        # No number twice: a disk that broke may not let go of the file either.
+        # No number twice: a disk that failed may keep the file.
         self._number += 1
         path = self._folder / f"{self.worker}.{self._number:06d}.log"
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -122,7 +122,7 @@ class Journal:
             segment.close()
             raise
         if self.segments:
-            self.segments[-1].forget()
+            self.segments[-1].drop_fresh()
         self.segments.append(segment)
         self._are_names_synced = False
         self._is_open = True
@@ -132,7 +132,7 @@ class Journal:
             log.error("journal_not_written", what=what, folder=str(self._folder), cause=str(cause))
         self._is_open = False
         self._retry_at = monotonic() + RETRY_S
-        self.tell_error(f"journal: {cause}")
+        self.record_error(f"journal: {cause}")
         self._on_trouble(what)
 
     def append(self, rows: Sequence[UsageRow]) -> None:
@@ -153,7 +153,7 @@ class Journal:
             self.open()
 
     def give_up(self, segment: Segment, chunk: Chunk) -> None:
-        """Postgres has the piece. A segment that is not written any more goes when nothing waits in it."""
+        """Postgres has the chunk. A segment that is not written any more is removed when nothing waits in it."""
         self.size_bytes -= chunk.end - segment.offset
         segment.give_up(chunk)
         self._is_reported = False
@@ -168,31 +168,31 @@ class Journal:
                     continue
                 segment.remove()
             except OSError as exc:
-                # A read-only folder, a disk that fails: later, or by whoever adopts it. Its rows are in Postgres.
-                self.tell_error(f"journal: {exc}")
+                # A read-only folder, a disk that fails: later, or by its adopter. Its rows are in Postgres.
+                self.record_error(f"journal: {exc}")
                 continue
             self.segments.remove(segment)
             # A torn line at its end was never part of anything.
             self.size_bytes -= segment.size - segment.offset
             self._unsynced.discard(segment)
 
-    def _tell_offsets(self) -> None:
+    def _write_offsets(self) -> None:
         self._is_reported, self._reported_at = True, monotonic()
         self._state.offsets = {segment.path.name: segment.offset for segment in self.segments}
         write_state(self._lock, self._state)
 
-    def tell_error(self, error: str) -> None:
+    def record_error(self, error: str) -> None:
         """For `litemaas ledger status`."""
         self._state.error, self._state.error_at = error[:500], datetime.now(UTC).isoformat(timespec="seconds")
         write_state(self._lock, self._state)
 
     async def keep(self) -> None:
-        """One fsync per 100 ms; and tries the disk again that took nothing. Until cancelled."""
+        """One fsync per 100 ms; and tries a disk again that took nothing. Until cancelled."""
         while True:
             await asyncio.sleep(SYNC_S)
             await self._sync()
-            if not self._is_reported and monotonic() - self._reported_at >= TELL_S:
-                self._tell_offsets()
+            if not self._is_reported and monotonic() - self._reported_at >= OFFSETS_S:
+                self._write_offsets()
             if self._is_open and not self._is_where_it_was():
                 log.error("journal_removed", folder=str(self._folder))
                 self.open()
@@ -213,7 +213,7 @@ class Journal:
                 if segment.file >= 0:
                     # Too many open files. It is not given up meanwhile, so it is tried again.
                     self._unsynced.add(segment)
-                    self.tell_error(f"journal: {exc}")
+                    self.record_error(f"journal: {exc}")
                 continue
             try:
                 await asyncio.to_thread(os.fsync, file)
@@ -234,7 +234,7 @@ class Journal:
         return adopt(self._folder, but=but | {self.worker})
 
     def close(self) -> None:
-        """Removes what Postgres has; the rest waits for whoever adopts it."""
+        """Removes what Postgres has; the rest waits for the worker that adopts it."""
         self._is_open = False
         try:
             self.drop_finished()

@@ -1,4 +1,4 @@
-"""What a journal is on disk: lines, segments, and the lock that tells whether its worker lives.
+"""What a journal is on disk: lines, segments, and the lock that shows whether its worker lives.
 
 A worker owns a family of segments `<worker>.<number>.log` and `<worker>.lock`, on which it holds a file lock while it
 lives: no process id is asked, so none can be mistaken for another's. A segment begins with a head line; each line after
@@ -68,19 +68,19 @@ def read_row(data: bytes) -> UsageRow | None:
 
 @dataclass(slots=True)
 class Chunk:
-    """The next part of a segment: `end` is the offset behind it, `rows` are rows as JSON, unread, and `strange` are
-    lines that were damaged."""
+    """The next part of a segment: `end` is the offset after it, `rows` are rows as JSON, undecoded, and `damaged` are
+    lines that are no rows."""
 
     end: int
     rows: list[bytes] = field(default_factory=list)
-    strange: list[bytes] = field(default_factory=list)
+    damaged: list[bytes] = field(default_factory=list)
 
 
 class Segment:
     """One file; `offset` is how far its rows are in Postgres, `waiting` how many are not, where that is known.
 
-    Read through a descriptor of its own: a segment that somebody removes meanwhile loses nothing. Whoever writes it
-    need not read again what it has just written: the rows behind `_fresh_from` are kept in memory, too.
+    Read through a descriptor of its own: a segment that is removed meanwhile loses nothing. Its writer need not read
+    again what it has just written: the rows from `_fresh_from` on are kept in memory, too.
     """
 
     __slots__ = ("_fresh", "_fresh_from", "file", "offset", "path", "size", "waiting")
@@ -108,16 +108,16 @@ class Segment:
         written = os.write(self.file, data)
         self.size += written
         if written < len(data):
-            # The whole ones of these rows are read from the disk, as by whoever adopts it: memory does not have them.
+            # The whole ones of these rows are read from the disk, as when it is adopted: memory does not have them.
             self._fresh, self._fresh_from = [], None
             raise OSError("the disk is full")
         self.waiting += len(rows)
         self._fresh += rows
         if len(self._fresh) > MAX_FRESH:
-            self.forget()
+            self.drop_fresh()
 
-    def forget(self) -> None:
-        """Keeps in memory no longer what is on disk anyway."""
+    def drop_fresh(self) -> None:
+        """Frees the rows that are in memory and on disk."""
         if self._fresh_from is not None:
             self._fresh_from += _size_of(self._fresh)
             self._fresh = []
@@ -140,7 +140,7 @@ class Segment:
             if row is not None:
                 chunk.rows.append(row)
             elif not line.startswith(b"#"):
-                chunk.strange.append(line + b"\n")
+                chunk.damaged.append(line + b"\n")
         return chunk
 
     def give_up(self, chunk: Chunk) -> None:
@@ -167,7 +167,7 @@ class Adopted:
     """A journal whose owner is gone; it is ours until `remove` or `leave`."""
 
     def __init__(self, path: Path, lock: int, segments: Sequence[Path]) -> None:
-        """Raises OSError for a segment that can not be opened; the lock is let go then."""
+        """Raises OSError for a segment that cannot be opened; the lock is released then."""
         self.name = path.stem
         self._path = path
         self._lock = lock
@@ -235,7 +235,7 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
 
 
 def _is_being_written(segments: Sequence[Path]) -> bool:
-    """Whether somebody who holds no lock may still be at it: a journal that is copied here from another disk. To remove
+    """Whether a process without the lock may still write it: a journal that is copied here from another disk. Removing
     it would lose what was not read yet."""
     now = time.time()
     for segment in segments:
@@ -257,7 +257,7 @@ def segments_of(folder: Path, worker: str) -> list[Path]:
 
 
 def new_lock(folder: Path, worker: str) -> int:
-    """A lock that is held before anybody can see it: else an adopter might be faster than the owner."""
+    """A lock that is held before it is visible: else an adopter might be faster than the owner."""
     hidden = folder / f"{worker}.new"
     lock = lock_file(hidden)
     hidden.rename(folder / f"{worker}.lock")
@@ -277,7 +277,7 @@ def sync_names(folder: Path) -> None:
 
 
 def lock_file(path: Path) -> int:
-    """A descriptor that holds the lock; raises OSError when somebody else does."""
+    """A descriptor that holds the lock; raises OSError when another process does."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -296,7 +296,7 @@ def is_same(path: Path, file: int) -> bool:
 
 
 class JournalState(msgspec.Struct):
-    """What a worker says of itself in its lock file, for `litemaas ledger status`."""
+    """What a worker reports in its lock file, for `litemaas ledger status`."""
 
     pid: int
     host: str
@@ -310,14 +310,14 @@ _decode_state = msgspec.json.Decoder(JournalState).decode
 
 
 def write_state(lock: int, state: JournalState) -> None:
-    """Over what was there; a disk that takes nothing is said elsewhere."""
+    """Over what was there; a disk that takes nothing is reported elsewhere."""
     data = _encode(state) + b"\n"
     with suppress(OSError):
         os.ftruncate(lock, os.pwrite(lock, data, 0))
 
 
 def read_state(path: Path) -> JournalState | None:
-    """None where the worker has not said anything yet."""
+    """None where the worker has not written one yet."""
     try:
         return _decode_state(path.read_bytes().strip())
     except (OSError, msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""What lies in a folder of journals, for people: read beside the workers that write there."""
+"""What a folder of journals holds, for people: read while workers write there."""
 
 import os
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class JournalStatus:
 
 
 def list_journals(folder: Path) -> list[JournalStatus]:
-    """Every journal; raises OSError when the folder can not be read."""
+    """Every journal; raises OSError when the folder cannot be read."""
     return [_status(folder, worker) for worker in journals_in(folder)]
 
 
@@ -47,13 +47,13 @@ def _status(folder: Path, worker: str) -> JournalStatus:
         try:
             segment = Segment(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:
-            continue  # given up meanwhile
+            continue  # removed meanwhile
         segment.offset = (state.offsets if state else {}).get(path.name, 0)
-        while (piece := segment.read()).end > segment.offset:
-            rows += len(piece.rows)
-            size += piece.end - segment.offset
-            segment.offset = piece.end
-            first = read_row(piece.rows[0]) if piece.rows and oldest is None else None
+        while (chunk := segment.read()).end > segment.offset:
+            rows += len(chunk.rows)
+            size += chunk.end - segment.offset
+            segment.offset = chunk.end
+            first = read_row(chunk.rows[0]) if chunk.rows and oldest is None else None
             if first is not None:
                 oldest = datetime.fromtimestamp(milliseconds_of(first.request_id) / 1000, UTC)
         segment.close()

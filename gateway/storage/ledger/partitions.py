@@ -33,7 +33,7 @@ WHERE i.inhparent = 'usage_logs'::regclass ORDER BY c.relname
 
 
 class MonthIsGone(Exception):
-    """The row's month was dropped by retention, or its time is nonsense: no partition is made for it."""
+    """The row's month was dropped by retention, or there is no such month: no partition is made for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,14 @@ async def ensure_partitions(pool: "Pool", ahead: int = AHEAD) -> int:
 
 
 async def ensure_partition(pool: "Pool", request_id: UUID) -> None:
-    """Makes the month of this row, be it long ago; raises MonthIsGone."""
+    """Makes the month of this row, however long ago; raises MonthIsGone."""
     try:
         moment = datetime.fromtimestamp(milliseconds_of(request_id) / 1000, UTC)
     except (ValueError, OverflowError):
         raise MonthIsGone("the row's id is of no year that there is") from None
     found: str = await pool.fetchval(ENSURE_PARTITION, moment)
     if found != "ready":
-        why = "was dropped by retention" if found == "dropped" else "can not be"
+        why = "was dropped by retention" if found == "dropped" else "cannot be made"
         raise MonthIsGone(f"the row's month, {moment:%Y-%m}, {why}")
 
 

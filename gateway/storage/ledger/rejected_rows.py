@@ -1,4 +1,4 @@
-"""Rows that Postgres refused, and lines that nobody understood: kept in one file beside the journals."""
+"""Rows that Postgres refused, and lines that are no rows: kept in one file beside the journals."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ REFUSED_FILE: Final = "refused.log"
 
 
 class NotTakenOut(Exception):
-    """The file can not be changed, so it has all of its lines still; the message says why."""
+    """The file cannot be changed, so it has all of its lines still; the message says why."""
 
 
 def set_aside(folder: Path, line: bytes) -> None:

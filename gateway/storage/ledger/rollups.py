@@ -1,6 +1,6 @@
-"""The sums that usage questions and seeds read instead of rows, added to in the transaction that writes the rows.
+"""The sums that usage queries and seeds read instead of rows, added to in the transaction that writes the rows.
 
-migrations/0012 and 0025 have the tables and what each is for; docs/usage.md says which question reads which.
+migrations/0012 and 0025 have the tables and what each is for; docs/usage.md says which query reads which.
 """
 
 from collections import defaultdict
@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Rollup(NamedTuple):
-    """One table: its key, and each part of it as the finest sums tell it. `of` is what it adds up: `every` of them,
+    """One table: its key, and each part of it as SQL of the finest sums. `of` is what it adds up: `every` of them,
     `either` (each under its model, and under 0 for all models together), or either of those of `failed` calls."""
 
     table: str
@@ -207,7 +207,7 @@ def _amounts(row: UsageRow) -> list[int]:
 
 
 def _codes(row: UsageRow) -> list[int]:
-    """A reaped call's end was seen by nobody: it has no latency."""
+    """When a reaped call ended is not known: it has no latency."""
     codes = [] if row.estimated_why == "reaped" else [TOTAL + bucket_of(row.total_ms)]
     return codes if row.first_byte_ms is None else [*codes, FIRST_BYTE + bucket_of(row.first_byte_ms)]
 

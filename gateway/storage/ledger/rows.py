@@ -30,10 +30,10 @@ CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
     THEN ARRAY[((256 + latency_bucket(first_byte_ms))::bigint << 40) + 1] ELSE '{{}}' END AS latencies
 """
 
-# A whole batch as it stands in the journal, without a look into it: new rows and what they add to the rollups, in one
-# statement. Told back: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
+# A whole batch as it is in the journal, not decoded: new rows and what they add to the rollups, in one
+# statement. Returned: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
 # before an estimated one. Locks of rollups are taken in the order in which add_to_rollups takes them. The commit is
-# waited for also where the database's default is not to: the journal's part is given up on the strength of it.
+# waited for also where the database's default is not to: the journal's part is removed because of it.
 WRITE_NEW_ROWS = f"""
 WITH given AS MATERIALIZED (
     SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES})
@@ -103,7 +103,7 @@ async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
 
 async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Sequence[bytes]) -> set[UUID]:
     """Of the ids that were there, those whose reaped estimate a real row replaces: in the ledger and the rollups."""
-    # One that this version does not understand replaces nothing, and holds up nobody.
+    # One that this version does not understand replaces nothing, and holds up no other row.
     rows = [row for row in map(read_row, lines) if row is not None]
     late = {row.request_id: row for row in rows if row.request_id in known and row.estimated_why != "reaped"}
     if not late:

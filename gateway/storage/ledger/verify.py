@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Of one statement: adding up a large ledger takes minutes.
 TIMEOUT_S: Final = 1800.0
-# Differences told of a rollup, enough to see what is wrong: one that was lost differs in every line.
+# Differences reported of a rollup, enough to see what is wrong: one that was lost differs in every line.
 MAX_REPORTED: Final = 1000
 # A number that is another one when any call is in another bucket; it adds up as counts do, so it is a whole one: of
 # floating point, a rollup of 35 million calls would differ from its rows by what is rounded.
@@ -52,11 +52,11 @@ def _find_differences(rollup: Rollup) -> str:
     names = ", ".join((*SUMS, "latencies"))
     model = next((name for name in ("model", "model_id") if name in rollup.key), "0::bigint")
     return (
-        f"WITH both_told AS ({_grouped('rows', rollup.source('usage_as_sums'), key, _ROWS_SINCE, own)} UNION ALL "
+        f"WITH compared AS ({_grouped('rows', rollup.source('usage_as_sums'), key, _ROWS_SINCE, own)} UNION ALL "
         f"{_grouped(rollup.table, table, key, since, own)}) "
         f"SELECT {grain} AS day, {'account_id' if 'account_id' in rollup.key else '0::bigint'} AS account_id, "
-        f"{model} AS model_id, jsonb_object_agg(source, to_jsonb(both_told) - 'source')::text AS told "
-        f"FROM both_told GROUP BY {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
+        f"{model} AS model_id, jsonb_object_agg(source, to_jsonb(compared) - 'source')::text AS sides "
+        f"FROM compared GROUP BY {key} HAVING count(*) < 2 OR count(DISTINCT ({names})) > 1 "
         f"ORDER BY {key} LIMIT {MAX_REPORTED}"
     )
 
@@ -89,5 +89,5 @@ async def check_ledger(executor: "Executor", since: datetime) -> LedgerCheck:
     return LedgerCheck(
         rows=counts["rows"] if counts else 0,
         reaped=counts["reaped"] if counts else 0,
-        differences=tuple((str(r["day"]), r["account_id"], r["model_id"], r["told"]) for r in differing),
+        differences=tuple((str(r["day"]), r["account_id"], r["model_id"], r["sides"]) for r in differing),
     )

@@ -1,4 +1,4 @@
-"""Takes usage rows from the journal into Postgres, in batches, behind the calls' backs."""
+"""Writes usage rows from the journal into Postgres, in batches, after the calls have ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 BATCH_S: Final = 0.1
 ADOPT_S: Final = 5.0
 MAX_PAUSE_S: Final = 5.0
-# Rows that wait in memory while the journal can not be written. Their leases stay open meanwhile.
+# Rows that wait in memory while the journal cannot be written. Their leases stay open meanwhile.
 MAX_WAITING: Final = 10_000
 
 # What happened to rows, batches and the disk, as metrics name it.
@@ -32,7 +32,7 @@ Event = Literal["written", "replaced", "known", "refused", "direct", "batch", "b
 
 
 class LedgerUnavailable(Exception):
-    """No place is left where a row would be safe."""
+    """There is no place left where a row would be safe."""
 
 
 class LedgerWriter:
@@ -58,7 +58,7 @@ class LedgerWriter:
         self._on_event = on_event
         self.journal = Journal(folder, max_bytes=max_bytes, on_trouble=self._count_trouble)
         self._direct: list[UsageRow] = []
-        self._news = asyncio.Event()
+        self._has_rows = asyncio.Event()
         self._is_postgres_there = True
         self._oldest_at: float | None = None
         # Segments that the disk failed to read last.
@@ -94,7 +94,7 @@ class LedgerWriter:
         LedgerUnavailable when there is no room in memory either."""
         if self._oldest_at is None:
             self._oldest_at = monotonic()
-        self._news.set()
+        self._has_rows.set()
         try:
             self.journal.append(rows)
         except JournalFull:
@@ -116,7 +116,7 @@ class LedgerWriter:
                 raise LedgerUnavailable from exc
         else:
             self._oldest_at = self._oldest_at or monotonic()
-            self._news.set()
+            self._has_rows.set()
 
     async def run(self) -> None:
         """Writes, syncs and adopts until cancelled."""
@@ -129,25 +129,25 @@ class LedgerWriter:
         pause_s = BATCH_S
         if self.rows_waiting:
             # Those that were being written when it had to begin again.
-            self._news.set()
+            self._has_rows.set()
         while True:
-            await self._news.wait()
+            await self._has_rows.wait()
             await asyncio.sleep(pause_s)
-            self._news.clear()
+            self._has_rows.clear()
             try:
                 await self.write_all()
                 if not self.journal.is_writable:
-                    # Rows are accepted on the strength of Postgres alone, so ask it also when none wait.
+                    # Rows are accepted because Postgres answers, so ask it also when none wait.
                     await self._pool.fetchval("SELECT 1")
-                    self._news.set()
+                    self._has_rows.set()
                 pause_s = BATCH_S
                 self._is_postgres_there = True
             except POSTGRES_FAILED as exc:
                 self._on_event("batch_failed", 1)
                 self._is_postgres_there = False
-                self._news.set()
-                log.warning("ledger_not_written", cause=_said(exc), rows_waiting=self.rows_waiting)
-                self.journal.tell_error(f"Postgres: {_said(exc)}")
+                self._has_rows.set()
+                log.warning("ledger_not_written", cause=_cause_of(exc), rows_waiting=self.rows_waiting)
+                self.journal.record_error(f"Postgres: {_cause_of(exc)}")
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def write_all(self) -> None:
@@ -158,13 +158,13 @@ class LedgerWriter:
         for segment in list(self.journal.segments):
             while (chunk := self._read(segment)) is not None:
                 await self._write(chunk.rows)
-                self._set_strange_aside(chunk.strange)
+                self._set_damaged_aside(chunk.damaged)
                 self.journal.give_up(segment, chunk)
         self.journal.drop_finished()
         self._unread.intersection_update(self.journal.segments)
         if self._unread:
             # Their rows are as old as they were, and wait for no other row.
-            asyncio.get_running_loop().call_later(MAX_PAUSE_S, self._news.set)
+            asyncio.get_running_loop().call_later(MAX_PAUSE_S, self._has_rows.set)
         else:
             self._oldest_at = began if self.rows_waiting else None
 
@@ -174,7 +174,7 @@ class LedgerWriter:
             chunk = segment.read()
         except OSError as exc:
             log.error("journal_not_read", segment=segment.path.name, cause=str(exc))
-            self.journal.tell_error(f"journal: {exc}")
+            self.journal.record_error(f"journal: {exc}")
             self._unread.add(segment)
             return None
         self._unread.discard(segment)
@@ -197,7 +197,7 @@ class LedgerWriter:
             log.error("usage_row_refused", row=data.decode("utf-8", "replace"), cause=cause)
             self._set_aside(line_of(data))
         if refused:
-            self.journal.tell_error(f"Postgres refused a row: {refused[0][1]}")
+            self.journal.record_error(f"Postgres refused a row: {refused[0][1]}")
         self._count(written, len(refused))
         if not written.kept:
             return
@@ -221,7 +221,7 @@ class LedgerWriter:
             if count:
                 self._on_event(what, count)
 
-    def _set_strange_aside(self, lines: Sequence[bytes]) -> None:
+    def _set_damaged_aside(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             log.error("journal_line_not_understood", bytes=len(line))
             self._on_event("refused", 1)
@@ -231,7 +231,7 @@ class LedgerWriter:
         try:
             rejected_rows.set_aside(self._folder, line)
         except OSError as exc:
-            # The last place where it can be found again. Rows hold no prompts, answers or secrets.
+            # The log is the last place where it can be found. Rows hold no prompts, answers or secrets.
             log.error("usage_row_not_set_aside", cause=str(exc), line=line.decode("utf-8", "replace"))
 
     async def _keep_adopting(self) -> None:
@@ -240,7 +240,7 @@ class LedgerWriter:
             await asyncio.sleep(ADOPT_S)
 
     async def adopt_all(self) -> None:
-        """Writes the journals of all workers that are gone; one that can not be written does not keep others back."""
+        """Writes the journals of all workers that are gone; one that cannot be written does not hold up others."""
         tried: frozenset[str] = frozenset()
         left = 0
         while (adopted := self._adopt(tried)) is not None:
@@ -252,7 +252,7 @@ class LedgerWriter:
                 adopted.leave()
                 if not isinstance(exc, POSTGRES_FAILED):
                     raise
-                log.warning("journal_not_adopted", worker=adopted.name, cause=_said(exc))
+                log.warning("journal_not_adopted", worker=adopted.name, cause=_cause_of(exc))
         self.bytes_left = left
 
     def _adopt(self, tried: frozenset[str]) -> Adopted | None:
@@ -266,7 +266,7 @@ class LedgerWriter:
         rows = 0
         for chunk in adopted.chunks():
             await self._write(chunk.rows)
-            self._set_strange_aside(chunk.strange)
+            self._set_damaged_aside(chunk.damaged)
             # Another reaper closes the leases of estimates: a real row may still come for them.
             found = [row for row in map(read_row, chunk.rows) if row is not None]
             await self._on_late([row for row in found if row.estimated_why != "reaped"])
@@ -280,11 +280,11 @@ class LedgerWriter:
             async with asyncio.timeout(timeout_s):
                 await self.write_all()
         except POSTGRES_FAILED as exc:
-            log.warning("ledger_not_written", cause=_said(exc), rows_waiting=self.rows_waiting)
+            log.warning("ledger_not_written", cause=_cause_of(exc), rows_waiting=self.rows_waiting)
             if self._direct:
                 log.error("usage_rows_left_to_the_reaper", count=len(self._direct))
         self.journal.close()
 
 
-def _said(exc: BaseException) -> str:
+def _cause_of(exc: BaseException) -> str:
     return str(exc) or type(exc).__name__

@@ -1,4 +1,4 @@
-"""Redis Cluster behind the same seam as a single server."""
+"""Redis Cluster, with the interface of a single server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +13,7 @@ from gateway.storage.redis.link import Address, Argument, NotRun, RedisLink, Red
 
 log = structlog.get_logger(__name__)
 
-# A cluster's map is asked for anew after this, and when a node sends us elsewhere or is away.
+# The map of slots is read again after this, and when a node redirects us or is away.
 LEARN_S: Final = 10.0
 LEARN_PAUSE_S: Final = 1.0
 MAX_REDIRECTS: Final = 5
@@ -29,7 +29,7 @@ class ClusterScripts:
         self._links: dict[Address, RedisLink] = {}
         self._owners: dict[int, Address] = {}
         self._task: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._is_outdated = asyncio.Event()
 
     @property
     def is_connected(self) -> bool:
@@ -66,12 +66,12 @@ class ClusterScripts:
                 address, asking = (elsewhere.host or address[0], int(elsewhere.port)), True
                 if isinstance(elsewhere, MovedError):
                     self._owners[slot], asking = address, False
-                    self._news.set()
+                    self._is_outdated.set()
             except RedisUnavailable:
                 # A replica may take this primary's place.
-                self._news.set()
+                self._is_outdated.set()
                 raise
-        self._news.set()
+        self._is_outdated.set()
         raise NotRun("no node of the cluster answers for this key")
 
     async def _link_to(self, address: Address) -> RedisLink:
@@ -85,8 +85,8 @@ class ClusterScripts:
     async def _keep_learning(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LEARN_S)
-            self._news.clear()
+                await asyncio.wait_for(self._is_outdated.wait(), LEARN_S)
+            self._is_outdated.clear()
             await self._learn()
             await asyncio.sleep(LEARN_PAUSE_S)
 

@@ -1,8 +1,8 @@
 """The connection to Redis: one pipelined link, whatever the topology, that never retries a script by itself.
 
 Every script has one key, so a call is (script, key, arguments). Calls of one tick of the loop leave in one write, and
-answers come back in order. An answer that does not come leaves the outcome unknown: the caller is told so, and what to
-do about it is the caller's business (gateway.storage.counters).
+answers come back in order. An answer that does not come leaves the outcome unknown: an exception says so, and the
+caller decides what follows (gateway.storage.counters).
 """
 
 import asyncio
@@ -33,16 +33,16 @@ ScriptFailed = RedisError
 
 
 class RedisUnavailable(Exception):
-    """No connection, no answer in time, or a server that can not serve now. The script may have run."""
+    """No connection, no answer in time, or a server that cannot serve now. The script may have run."""
 
 
 class NotRun(RedisUnavailable):
-    """It was never sent, or the server said that it can not serve now: the script has not run and will not."""
+    """It was never sent, or the server said that it cannot serve now: the script has not run and will not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lua files, one behind the other; its SHA-1 is its version."""
+    """Lua files, one after the other; its SHA-1 is its version."""
 
     name: str
     text: bytes = field(repr=False)
@@ -115,7 +115,7 @@ class RedisLink:
     async def close(self) -> None:
         if self._task is None:
             return
-        # Until it is heard: connecting may swallow it, where the server answers at the same moment.
+        # Until it ends: connecting may swallow the cancellation, where the server answers at the same moment.
         while not self._task.done():
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=CANCEL_AGAIN_S)
@@ -137,10 +137,10 @@ class RedisLink:
         if not self._buffer:
             loop.call_soon(self._flush)
         if asking:
-            nobody: asyncio.Future[Any] = loop.create_future()
-            nobody.cancel()
+            ignored: asyncio.Future[Any] = loop.create_future()
+            ignored.cancel()
             self._buffer.append(pack_command(("ASKING",)))
-            self._waiting.append(nobody)
+            self._waiting.append(ignored)
         self._buffer.append(pack_command(args))  # type: ignore[arg-type]  # a tuple of any length
         self._waiting.append(answer)
         timer = loop.call_later(self._timeout_s, self._time_out, answer)
@@ -152,7 +152,7 @@ class RedisLink:
     def _time_out(self, answer: "asyncio.Future[Any]") -> None:
         if not answer.done():
             answer.set_exception(RedisUnavailable("Redis did not answer in time"))
-            # The server hangs, or the network does: later calls must not queue up behind it.
+            # The server hangs, or the network does: later calls must not wait for it.
             self._drop_connection()
 
     def _flush(self) -> None:
@@ -231,7 +231,7 @@ class RedisLink:
         raise RedisUnavailable("Redis closed the connection")
 
 
-# What a server says that is there but can not serve now: full, loading, cut off from its cluster or its replicas.
+# What a server says that is there but cannot serve now: full, loading, cut off from its cluster or its replicas.
 _AWAY = frozenset(("OOM", "BUSY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"))
 
 

@@ -12,7 +12,7 @@
 -- 2^53, which doubles hold exactly. Times are ms since 1970.
 -- Those that leave a script do so as integers, which Redis takes from Lua whole; '..' and tostring keep 14 digits.
 -- Every script reads and checks all it needs before its first write: Redis does not roll back.
--- A script's body runs anew each time, so each name that a function here borrows from it costs: few do.
+-- A script's body runs each time, so each name that a function here borrows from it costs: few do.
 
 local HASH, UNIT, KEEP_MS, LARGEST = KEYS[1], 60000, 2592000000, 9007199254740991
 local BUCKET, OPEN, WINDOW, LEASE = '<ddd', '<dd', '<dddd', '<dddddddd'
@@ -34,7 +34,7 @@ end
 
 local function text(number) return string.format('%.0f', number) end
 
--- Stops the script where somebody else's value stands under one of our names.
+-- Stops the script where a value that is not ours has one of our names.
 local function check_size(value, size)
   if #value ~= size then error('not a counter of ours') end
 end

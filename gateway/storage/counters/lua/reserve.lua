@@ -51,7 +51,7 @@ while from <= #limits do
       owed, at = read(BUCKET, value)
       owed, at = refill(owed, at, amount, now)
     end
-    -- Redis makes 64 bit integers of what leaves; a debt beyond these is told as this.
+    -- Redis makes 64 bit integers of what leaves; a larger debt is reported as this.
     left = max(a * UNIT - owed, -LARGEST)
     if want > a and maximum == 0 then want = cut(prompt, completion, a) end
     if want * UNIT > left and want > 0 and shadow == 0 then refused = true end

@@ -1,4 +1,4 @@
--- Makes counters anew from the ledger's sums and the leases that are open, by SET, and only those that still need it:
+-- Makes counters from the ledger's sums and the leases that are open, by SET, and only those that still need it:
 -- of several gateways that seed at once, the first one counts and the others change nothing.
 --
 -- ARGV: 2 msgpack {{field, window's start, window's end, the ledger's sum, epoch}, …}
