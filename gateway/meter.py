@@ -165,6 +165,7 @@ class StreamMeter(_Readings):
             return True
         self._said += reading.said_tokens
         self.has_error = self.has_error or reading.is_error
+        self.is_over = self.is_over or reading.is_last
         self.model = self.model or reading.model
         if reading.usage is None:
             return True

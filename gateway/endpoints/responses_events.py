@@ -34,7 +34,7 @@ def read_responses_event(data: bytes) -> ParsedUsage | None:
         return ParsedUsage(is_error=True)
     if isinstance(event.delta, str) and event.delta:
         return ParsedUsage(said_tokens=estimate_said(event.delta))
-    reading = ParsedUsage(model=event.response.model if event.response else None)
-    if event.type in LAST_EVENTS and event.response is not None and event.response.usage is not None:
+    reading = ParsedUsage(model=event.response.model if event.response else None, is_last=event.type in LAST_EVENTS)
+    if reading.is_last and event.response is not None and event.response.usage is not None:
         reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost_usd
     return reading

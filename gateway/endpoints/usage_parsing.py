@@ -17,7 +17,7 @@ MAX_USD: Final = 1e6
 @dataclass(slots=True)
 class ParsedUsage:
     """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final where it is told;
-    `is_error`: the model server says that it failed."""
+    `is_error`: the model server says that it failed; `is_last`: the answer is whole, even if more events follow."""
 
     usage: Usage | None = None
     cost_usd: float | None = None
@@ -25,6 +25,7 @@ class ParsedUsage:
     said_tokens: float = 0.0
     says_something: bool = False
     is_error: bool = False
+    is_last: bool = False
 
 
 # From the JSON of an event or an answer; None: nothing is to be read in it. Never raises.

@@ -289,6 +289,18 @@ def test_the_usage_of_a_responses_stream_is_in_its_last_event() -> None:
         assert_read(meter)
 
 
+@pytest.mark.parametrize("last", ["response.completed", "response.incomplete"])
+def test_a_responses_stream_is_over_with_its_answer(last: str) -> None:
+    # Codex leaves then, without waiting for the connection's end.
+    meter = StreamMeter(strips_usage=False, read=read_responses_event)
+
+    meter.feed(event(type="response.created", response={"model": "up", "usage": None}))
+    begun = meter.is_over
+    meter.feed(event(type=last, response={"model": "up", "usage": None}))
+
+    assert (begun, meter.is_over) == (False, True)
+
+
 @pytest.mark.parametrize("last", [
     {"type": "error", "message": "no"},
     {"type": "response.failed", "response": {"error": {"code": "server_error"}}},
