@@ -5,6 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
+CLIENT_LOCKS := $(wildcard tests/clients/python/*.lock)
 LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
 
@@ -23,7 +24,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
 	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu \
-	try-openapi record-clients
+	try-openapi record-clients clients client-packages
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -39,7 +40,7 @@ demo: install
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install
-	@$(MAKE) --no-print-directory -j 2 lint litellm
+	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 lint: install
@@ -87,7 +88,9 @@ lock: $(VENV)/installed-uv
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
-	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock || { echo "An address is in a lock file." >&2; exit 1; }
+	@for client in $(CLIENT_LOCKS:.lock=); do \
+		$(COMPILE) --no-annotate $$client.in -o $$client.lock || exit 1; done
+	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock $(CLIENT_LOCKS) || { echo "An address is in a lock file." >&2; exit 1; }
 
 # --- Longer test profiles, and what is generated from the code. ---
 
@@ -157,6 +160,14 @@ script-cost: install
 endings: install litellm
 	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/end_to_end/test_table_of_endings.py
 
+# Every client against the gateway: writes the tables of docs/clients.md. 1.5 GB of packages, five minutes.
+clients: install litellm
+	PYTHONPATH=tests:. $(BIN)/python -m clients.table
+
+# What the clients of `make test` need; their tests would install it too.
+client-packages: install
+	@PYTHONPATH=tests:. $(BIN)/python -m clients.install
+
 # What Claude Code and Codex send, into tests/clients/recorded (800 MB of npm packages).
 record-clients: install
 	PYTHONPATH=tests:. $(BIN)/python -m clients.record
@@ -165,4 +176,4 @@ estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py
 
 clean:
-	rm -rf $(VENV) .venv-litellm .demo
+	rm -rf $(VENV) .venv-litellm .venv-clients .demo tests/clients/*/node_modules

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
@@ -166,6 +167,10 @@ class UpstreamLog:
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self._url = url
         self._http = http
+
+    def url_of(self, **only: str) -> str:
+        """Where these calls are read."""
+        return f"{self._url}/_calls?{urlencode(only)}"
 
     async def calls(self, **only: str) -> list[dict[str, Any]]:
         """Calls with these values, oldest first: `call_id`, `mark`, `model`, `ending`, …"""

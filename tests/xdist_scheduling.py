@@ -5,7 +5,7 @@ from typing import Final
 from xdist.scheduler import LoadScopeScheduling
 
 # LiteLLM takes ten seconds of CPU time to start, and these share one.
-WITH_LITELLM: Final = ("tests/end_to_end/", "tests/sdk/")
+WITH_LITELLM: Final = ("tests/end_to_end/", "tests/clients/")
 # It starts its own LiteLLM, so it may run in another process.
 WITH_OWN_LITELLM: Final = ("tests/end_to_end/test_user_story.py",)
 

@@ -1,13 +1,14 @@
 """Coding agents as programs: Claude Code and Codex, which start without a login by an address and a key."""
 
 import json
+import os
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clients import node
-from deploy.embedded.processes import bare_environment
 
 FOLDER: Final = node.HERE / "agents"
 RUNNING_S: Final = 90.0
@@ -28,63 +29,83 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a program ended, and what it said."""
+class Command:
+    """How an agent is started."""
 
-    code: int
-    output: str
-    errors: str
+    argv: list[str]
+    environment: dict[str, str]
+    home: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        """In an empty project."""
+        project = self.home / "project"
+        project.mkdir(parents=True, exist_ok=True)
+        bare = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        return subprocess.Popen(
+            self.argv,
+            cwd=project,
+            env=bare | {"HOME": str(self.home), "NO_PROXY": "127.0.0.1,localhost"} | self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def events(self) -> tuple[list[dict[str, Any]], int, str]:
+        """(its events, its exit code, what it said besides), at its end."""
+        with self.start() as process:
+            output, errors = process.communicate(timeout=RUNNING_S)
+        return list(read_events(output.splitlines())), process.returncode, errors
+
+    def kill_once(self, has_begun: Callable[[], bool]) -> None:
+        """Ends it as soon as the model has begun to answer."""
+        with self.start() as process:
+            while not has_begun():
+                assert process.poll() is None, "it ended by itself"
+            process.kill()
 
 
-def run_claude_code(run: Run, *options: str) -> Ended:
-    """`claude -p`, which prints the answer as JSON."""
+def read_events(lines: list[str]) -> Iterator[dict[str, Any]]:
+    """Both print one as JSON a line."""
+    return (json.loads(line) for line in lines if line.startswith("{"))
+
+
+def claude_code(run: Run, *options: str) -> Command:
+    """`claude -p`."""
     # The package's own start is a script of its installation that puts the program into place.
     (program,) = FOLDER.glob(f"node_modules/{CLAUDE_CODE}-*/claude")
-    argv = [str(program), "-p", run.prompt, "--model", run.model, "--output-format", "json", *options]
+    argv = [str(program), "-p", run.prompt, "--model", run.model, "--output-format", "stream-json", "--verbose"]
+    argv += ["--include-partial-messages", *options]
     argv += ["--json-schema", run.schema] if run.schema else []
-    settings = {
+    environment = {
         "ANTHROPIC_BASE_URL": run.url,
         "ANTHROPIC_API_KEY": run.key,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_MAX_RETRIES": "0",
     }
-    return _run(argv, run.home, settings)
+    return Command(argv, environment, run.home)
 
 
-def run_codex(run: Run, *options: str) -> Ended:
-    """`codex exec`, which prints its events as JSON."""
-    provider = {"name": "LiteMaaS", "base_url": f"{run.url}/v1", "env_key": "LITEMAAS_API_KEY", "wire_api": "responses"}
+def codex(run: Run, *options: str) -> Command:
+    """`codex exec` with a provider of its configuration."""
+    provider = {"name": "LiteMaaS", "base_url": f"{run.url}/v1", "env_key": "GATEWAY_API_KEY", "wire_api": "responses"}
     retries = {"request_max_retries": 0, "stream_max_retries": 0}
     fields = ",".join(f"{name}={json.dumps(value)}" for name, value in (provider | retries).items())
-    return _run_codex(run, "-c", "model_provider=litemaas", "-c", f"model_providers.litemaas={{{fields}}}", *options)
+    return _codex(run, "-c", "model_provider=litemaas", "-c", f"model_providers.litemaas={{{fields}}}", *options)
 
 
-def run_codex_as_openai(run: Run, *options: str) -> Ended:
+def codex_as_openai(run: Run, *options: str) -> Command:
     """Codex's own provider with another address: it tries a WebSocket first."""
-    return _run_codex(run, "-c", f"openai_base_url={run.url}/v1", *options)
+    return _codex(run, "-c", f"openai_base_url={run.url}/v1", *options)
 
 
-def _run_codex(run: Run, *options: str) -> Ended:
+def _codex(run: Run, *options: str) -> Command:
     argv = [str(node.NODE), str(FOLDER / "node_modules" / CODEX / "bin" / "codex.js"), "exec", "--json"]
     argv += ["--skip-git-repo-check", "-m", run.model, *options]
     if run.schema:
-        file = run.home / "schema.json"
         run.home.mkdir(parents=True, exist_ok=True)
+        file = run.home / "schema.json"
         file.write_text(run.schema)
         argv += ["--output-schema", str(file)]
-    return _run([*argv, run.prompt], run.home, {"LITEMAAS_API_KEY": run.key, "CODEX_API_KEY": run.key})
-
-
-def _run(argv: list[str], home: Path, settings: dict[str, str]) -> Ended:
-    project = home / "project"
-    project.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        argv,
-        cwd=project,
-        env=bare_environment(home) | settings,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUNNING_S,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    environment = {"GATEWAY_API_KEY": run.key, "CODEX_API_KEY": run.key}
+    return Command([*argv, run.prompt], environment, run.home)

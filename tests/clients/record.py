@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients import agents, node
-from clients.agents import CLAUDE_CODE, CODEX, Ended, Run
+from clients.agents import CLAUDE_CODE, CODEX, Command, Run
 from clients.recording import FOLDER, RecordingRelay
 from deploy.embedded.model_server.launch import ModelServer
 
@@ -30,7 +30,7 @@ class Way:
 
     name: str
     model: str
-    run: Callable[..., Ended]
+    run: Callable[..., Command]
     prompt: str = "Say hello"
     options: tuple[str, ...] = ()
     schema: str | None = None
@@ -39,18 +39,18 @@ class Way:
 _TOOL: Final = '[tool={tool}] [arguments={{"{argument}":"pwd"}}] Go on'
 WAYS: Final = {
     CLAUDE_CODE: (
-        Way("a model it does not know", "demo-claude", agents.run_claude_code),
+        Way("a model it does not know", "demo-claude", agents.claude_code),
         Way(
             "thinking with a budget, and a tool",
             "claude-sonnet-4-5",
-            agents.run_claude_code,
+            agents.claude_code,
             _TOOL.format(tool="Bash", argument="command"),
             ("--allowedTools", "Bash"),
         ),
         Way(
             "structured output",
             "claude-opus-4-6",
-            agents.run_claude_code,
+            agents.claude_code,
             "[tool=StructuredOutput] Go on",
             schema=SCHEMA,
         ),
@@ -59,17 +59,17 @@ WAYS: Final = {
         Way(
             "a tool",
             "demo-chat",
-            agents.run_codex,
+            agents.codex,
             _TOOL.format(tool="exec_command", argument="cmd"),
         ),
         Way(
             "a model it knows, with reasoning and structured output",
             "gpt-5.5",
-            agents.run_codex,
+            agents.codex,
             options=("-c", "model_reasoning_effort=high", "-c", "model_verbosity=low", "-c", "service_tier=flex"),
             schema=SCHEMA,
         ),
-        Way("OpenAI's own provider at another address", "demo-chat", agents.run_codex_as_openai),
+        Way("OpenAI's own provider at another address", "demo-chat", agents.codex_as_openai),
     ),
 }
 
@@ -78,9 +78,9 @@ async def record(way: Way, run: Run, upstream: str) -> list[dict[str, Any]]:
     """What it sent. Raises if it got no answer."""
     async with RecordingRelay(upstream) as relay:
         run = replace(run, url=relay.url, model=way.model, prompt=way.prompt, schema=way.schema)
-        ended = await asyncio.to_thread(way.run, run, *way.options)
-        if ended.code != 0:
-            raise RuntimeError(f"{way.name}: {ended.errors[-500:]} {ended.output[-500:]}")
+        events, code, errors = await asyncio.to_thread(way.run(run, *way.options).events)
+        if code != 0:
+            raise RuntimeError(f"{way.name}: {errors[-500:]} {events[-1:]}")
         # One of those that are tried again and again is enough.
         seen: list[dict[str, Any]] = []
         for request in relay.requests:

@@ -69,8 +69,10 @@ class Messages:
 
     def closing(self, plan: Plan) -> list[Event]:
         stopped = {"stop_reason": _stop_reason(plan), "stop_sequence": None}
-        # Only the output: the input was told by message_start.
-        reported = {} if plan.fault == "no-usage" else {"usage": {"output_tokens": plan.completion_tokens}}
+        reported = _usage(plan, plan.completion_tokens)
+        if reported and not plan.usage_is_cumulative:
+            # Only the output: message_start reported the input.
+            reported = {"usage": {"output_tokens": plan.completion_tokens}}
         return [
             _event("content_block_stop", {"index": 0}),
             _event("message_delta", {"delta": stopped} | reported),

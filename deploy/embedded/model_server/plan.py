@@ -5,7 +5,7 @@ Directives anywhere in the prompt, the last of each counting:
 first token   `[rate=50]` tokens a second, 0 for all at once   `[cached=10]` prompt tokens read from
 a cache   `[written=10]` those written to it   `[reasoning=5]` tokens of the answer that are not
 shown   `[mark=abc]` written in the record of the call   `[usage=delta]` the usage chunk has a choice, else
-`[usage=empty]`
+`[usage=empty]`   `[usage=cumulative]` a stream of messages tells its input at the end too, as Anthropic's own does
 `[split=yes]` writes end anywhere   `[fault=429]` see faults.py   `[tool=name]` calls that tool, once, with
 `[arguments={"a":1}]` or what its schema allows.
 """
@@ -77,6 +77,7 @@ class Plan:
     seed: int
     fault: str | None
     usage_has_choice: bool
+    usage_is_cumulative: bool
     is_split: bool
     written: Written | None = None
 
@@ -134,6 +135,7 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         seed=seed,
         fault=fault,
         usage_has_choice=asked.get("usage") == "delta",
+        usage_is_cumulative=asked.get("usage") == "cumulative",
         is_split=model.startswith("split-") or asked.get("split") == "yes",
         written=written,
     )

@@ -1,4 +1,4 @@
-"""Every refusal an SDK may meet: how to come by it, and what the SDK has to make of it."""
+"""Every refusal a client may meet: how to come by it, and what the client has to make of it."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,8 +8,8 @@ from typing import Final
 from callers import Caller, MakeCaller
 from gateways import RedisState, wait_until
 
-from sdk.calls import RETRIES, Asked
-from sdk.wire import Wire
+from clients.tasks import RETRIES, Task
+from clients.wire import Wire
 
 UNPRICED: Final = "demo-unpriced"
 ALL: Final = RETRIES + 1
@@ -24,11 +24,11 @@ class Scene:
     wire: Wire
     wire_without_redis: Wire
 
-    def asked(self, caller: Caller) -> Asked:
-        return Asked(url=self.wire.url, key=caller.key)
+    def task(self, caller: Caller) -> Task:
+        return Task(name="plain", url=self.wire.url, key=caller.key, model="demo-chat", max_tokens=16)
 
-    def wire_of(self, asked: Asked) -> Wire:
-        return self.wire if asked.url == self.wire.url else self.wire_without_redis
+    def wire_of(self, task: Task) -> Wire:
+        return self.wire if task.url == self.wire.url else self.wire_without_redis
 
     async def spend(self, caller: Caller, prompt: str) -> None:
         """A call that is answered and settled, past the wire."""
@@ -37,7 +37,7 @@ class Scene:
         await self.redis_state.wait_until_settled(caller.account_id)
 
 
-Arrange = Callable[[Scene], AbstractAsyncContextManager[Asked]]
+Arrange = Callable[[Scene], AbstractAsyncContextManager[Task]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Refusal:
 
 
 @asynccontextmanager
-async def short_wait(scene: Scene) -> AsyncIterator[Asked]:
+async def short_wait(scene: Scene) -> AsyncIterator[Task]:
     # What is missing is spent at one token a second, so that it hardly depends on how long the call took; then about
     # 25 tokens are missing at ten a second.
     caller = await scene.make()
@@ -68,7 +68,7 @@ async def short_wait(scene: Scene) -> AsyncIterator[Asked]:
     await scene.spend(caller, "Hello [tokens=605]")
     await caller.limit("tpm", 600)
     await wait_until(lambda: has_heard_of(caller, 600), "the gateway to know the new limit")
-    yield scene.asked(caller)
+    yield scene.task(caller)
 
 
 async def has_heard_of(caller: Caller, tokens_per_minute: int) -> bool:
@@ -77,67 +77,67 @@ async def has_heard_of(caller: Caller, tokens_per_minute: int) -> bool:
 
 
 @asynccontextmanager
-async def long_wait(scene: Scene) -> AsyncIterator[Asked]:
+async def long_wait(scene: Scene) -> AsyncIterator[Task]:
     # Ten tokens a second, and about 900 missing: less than the two minutes above which some SDKs give up by themselves.
     caller = await scene.make()
     await caller.limit("tpm", 600)
     await scene.spend(caller, "Hello [tokens=1475]")
-    yield scene.asked(caller)
+    yield scene.task(caller)
 
 
 @asynccontextmanager
-async def concurrency(scene: Scene) -> AsyncIterator[Asked]:
+async def concurrency(scene: Scene) -> AsyncIterator[Task]:
     caller = await scene.make()
     await caller.limit("concurrency", 1)
     async with caller.open_chat("Hello [tokens=100] [rate=1]", stream=True):
-        yield scene.asked(caller)
+        yield scene.task(caller)
 
 
 @asynccontextmanager
-async def spent_requests(scene: Scene) -> AsyncIterator[Asked]:
+async def spent_requests(scene: Scene) -> AsyncIterator[Task]:
     caller = await scene.make()
     await caller.limit("requests", 1, window="day")
     await scene.spend(caller, "Hello")
-    yield scene.asked(caller)
+    yield scene.task(caller)
 
 
 @asynccontextmanager
-async def spent_budget(scene: Scene) -> AsyncIterator[Asked]:
+async def spent_budget(scene: Scene) -> AsyncIterator[Task]:
     caller = await scene.make()
     await caller.limit("cost", 1_000_000, window="month")
     # At 2 USD a million tokens.
     await scene.spend(caller, "Hello [tokens=500]")
-    yield scene.asked(caller)
+    yield scene.task(caller)
 
 
 @asynccontextmanager
-async def never_fits(scene: Scene) -> AsyncIterator[Asked]:
+async def never_fits(scene: Scene) -> AsyncIterator[Task]:
     caller = await scene.make()
     await caller.limit("tpm", 10)
-    yield replace(scene.asked(caller), prompt="word " * 200)
+    yield replace(scene.task(caller), prompt="word " * 200)
 
 
 @asynccontextmanager
-async def no_price(scene: Scene) -> AsyncIterator[Asked]:
+async def no_price(scene: Scene) -> AsyncIterator[Task]:
     caller = await scene.make(UNPRICED)
     await caller.limit("cost", 1_000_000_000, window="month")
-    yield replace(scene.asked(caller), model=UNPRICED)
+    yield replace(scene.task(caller), model=UNPRICED)
 
 
 @asynccontextmanager
-async def unknown_model(scene: Scene) -> AsyncIterator[Asked]:
-    yield replace(scene.asked(await scene.make()), model="no-such-model")
+async def unknown_model(scene: Scene) -> AsyncIterator[Task]:
+    yield replace(scene.task(await scene.make()), model="no-such-model")
 
 
 @asynccontextmanager
-async def invalid_key(scene: Scene) -> AsyncIterator[Asked]:
-    asked = scene.asked(await scene.make())
-    yield replace(asked, key=asked.key + "x")
+async def invalid_key(scene: Scene) -> AsyncIterator[Task]:
+    task = scene.task(await scene.make())
+    yield replace(task, key=task.key + "x")
 
 
 @asynccontextmanager
-async def redis_away(scene: Scene) -> AsyncIterator[Asked]:
-    yield replace(scene.asked(await scene.make()), url=scene.wire_without_redis.url)
+async def redis_away(scene: Scene) -> AsyncIterator[Task]:
+    yield replace(scene.task(await scene.make()), url=scene.wire_without_redis.url)
 
 
 REFUSALS: Final = (

@@ -1,7 +1,6 @@
-"""Real SDKs, each behind a wire that counts, in front of a gateway, the real LiteLLM and the model server."""
+"""Real clients, each behind a wire that counts, in front of a gateway, the real LiteLLM and the model server."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -9,56 +8,51 @@ import redis.asyncio
 from callers import Caller, make_caller
 from conftest import Database, create_database, drop_database
 from factories import ADMIN
-from gateways import Backends, GatewayThread, Ledger, RedisState
+from gateways import Backends, GatewayThread, Ledger, RedisState, UpstreamLog
 from pydantic import SecretStr
 
 from admin_api.operations.models.sync import LiteLLM as Source
 from admin_api.operations.models.sync import sync_models
+from clients.catalogue import CLIENTS
+from clients.programs import Programs
+from clients.refusals import Scene
+from clients.wire import Wire
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.storage.postgres import Pool, new_pool
-from sdk import node_program
-from sdk.node_program import NodeProgram
-from sdk.refusals import Scene
-from sdk.wire import Wire
-
-if TYPE_CHECKING:
-    from sdk.clients import Clients
 
 # A reserved port, so that nobody ever listens there.
 NOBODY = "redis://127.0.0.1:1"
 
 
 @pytest.fixture(scope="package")
-async def clients(litellm: LiteLLM, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Clients"]:
-    # Loading takes seconds, in which LiteLLM comes up.
-    from sdk.clients import Clients
-
-    node_program.install()
-    async with NodeProgram(tmp_path_factory.mktemp("sdk_node")) as node:
-        yield Clients(node)
+async def programs(litellm: LiteLLM, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Programs]:
+    async with Programs(tmp_path_factory.mktemp("clients")) as programs:
+        # Loading takes seconds, in which LiteLLM comes up.
+        await programs.start(client.name for client in CLIENTS if client.is_short or client.is_tried)
+        yield programs
 
 
 @pytest.fixture(scope="package")
 async def backends(
-    clients: "Clients",
+    programs: Programs,
     litellm: LiteLLM,
     model_server: ModelServer,
     postgres: Postgres,
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Backends]:
-    folder = tmp_path_factory.mktemp("sdk")
-    await create_database(postgres, "sdk", template=template)
-    database = Database("sdk", postgres.url(APP, "sdk"), postgres.url(OWNER, "sdk"))
+    folder = tmp_path_factory.mktemp("behind_clients")
+    await create_database(postgres, "clients", template=template)
+    database = Database("clients", postgres.url(APP, "clients"), postgres.url(OWNER, "clients"))
     with Valkey(folder / "valkey") as valkey:
         litellm.wait()
         async with new_pool(database.app_url, size=2) as pool:
             await sync_models(pool, ADMIN, Source(urls=[litellm.url], api_key=SecretStr(litellm.api_key)))
         yield Backends(database, valkey, litellm.url, litellm.api_key, model_server, folder)
-    await drop_database(postgres, "sdk")
+    await drop_database(postgres, "clients")
 
 
 @pytest.fixture
@@ -93,6 +87,12 @@ def gateway_without_redis(backends: Backends) -> Iterator[GatewayThread]:
 async def redis_state(backends: Backends) -> AsyncIterator[RedisState]:
     async with redis.asyncio.from_url(backends.valkey.url()) as client:
         yield RedisState(client)
+
+
+@pytest.fixture
+async def upstream_log(backends: Backends) -> AsyncIterator[UpstreamLog]:
+    async with aiohttp.ClientSession() as http:
+        yield UpstreamLog(backends.model_server.url, http)
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""Each client at each task. `make test` runs the clients of SHORT, `make clients` all of them."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from gateways import Ledger, UpstreamLog
+
+from clients.catalogue import CLIENTS, SHORT
+from clients.checks import CHECKS, Trial
+from clients.client import Client
+from clients.expected import EXPECTED_TO_FAIL
+from clients.programs import Programs
+from clients.refusals import Scene
+from clients.tasks import TASKS
+
+# The first test's time includes LiteLLM's start, which is long on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
+CHOSEN: Final = CLIENTS if os.environ.get("LITEMAAS_TEST_CLIENTS") == "all" else SHORT
+
+
+def cells() -> Iterator[Any]:
+    for client in CHOSEN:
+        for task in TASKS:
+            if task not in client.lacks:
+                case = EXPECTED_TO_FAIL.get((client.name, task))
+                marks = [pytest.mark.xfail(raises=AssertionError, strict=True, reason=case)] if case else []
+                yield pytest.param(client, task, marks=marks, id=f"{client.name}-{task}")
+
+
+@pytest.mark.parametrize(("client", "task"), list(cells()))
+async def test_a_client_does_it(
+    client: Client, task: str, scene: Scene, programs: Programs, ledger: Ledger, upstream_log: UpstreamLog,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    cell = await CHECKS[task](Trial(client, task, scene, programs, ledger, upstream_log))
+
+    for name, value in (("table", "matrix"), ("row", client.name), ("column", task), ("cell", cell)):
+        record_property(name, value)
+
+
+def test_every_task_has_a_check_and_every_mark_a_cell() -> None:
+    assert CHECKS.keys() == TASKS.keys()
+    assert all(client.lacks.keys() <= TASKS.keys() for client in CLIENTS)
+    there = {(client.name, task) for client in CLIENTS for task in TASKS if task not in client.lacks}
+    assert EXPECTED_TO_FAIL.keys() <= there
