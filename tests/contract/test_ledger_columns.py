@@ -1,17 +1,38 @@
 """A column that is added to gateway/domain/usage_rows.py is filled, stored, shown and added up where it has to be."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import asyncpg
+import pytest
 from conftest import Database
 
+from admin_api.schemas.focus import FOCUS_COLUMNS
 from admin_api.schemas.usage import UsageRowView
+from admin_api.schemas.usage_files import CALL_COLUMNS, DAY_COLUMNS
 from admin_api.schemas.usage_reports import UsageSumsView
 from admin_api.storage.usage.queries import UsageSums
 from gateway.domain.usage_rows import EXPORTED_COLUMNS, LEDGER_COLUMNS, UsageRow
 from gateway.storage.ledger.rollups import ROLLUPS, SUMS
 from tests.contract.places import Places, read_columns
 
+# What files of usage had in their first release. Columns may come in between; none may go, be renamed or change places.
+CALLS = [
+    "request_id", "started_at", "account_id", "account", "user_id", "user", "api_key_id", "api_key", "model",
+    "provider", "model_served", "endpoint", "streamed", "status", "ending", "error_code", "prompt_tokens",
+    "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd", "cost_nano_usd",
+    "litellm_cost_usd", "litellm_cost_nano_usd", "first_byte_ms", "total_ms", "estimated", "estimated_why",
+]  # fmt: skip
+DAYS = [
+    "day", "account_id", "account", "user_id", "user", "api_key_id", "api_key", "model", "provider", "ending",
+    "error_class", "calls", "completed_calls", "hung_up_calls", "estimated_calls", "unpriced_calls", "prompt_tokens",
+    "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "timed_calls", "total_ms",
+    "first_byte_calls", "first_byte_ms", "cost_usd", "cost_nano_usd",
+]  # fmt: skip
+FOCUS = [
+    "SubAccountName", "Tags", "x_Calls", "x_PromptTokens", "x_CompletionTokens", "x_CachedTokens", "x_CacheWriteTokens",
+    "x_ReasoningTokens", "x_CostNanoUsd", "x_EstimatedCalls", "x_UnpricedCalls",
+]  # fmt: skip
 ADD_UP = "SELECT prosrc FROM pg_proc WHERE proname = 'add_up_usage'"
 
 
@@ -58,3 +79,8 @@ async def check_sums(places: Places, connection: "asyncpg.Connection[asyncpg.Rec
         places.need(name in shown, "admin_api/storage/usage/queries.py, UsageSums", name)
         is_shown = name in UsageSumsView.model_fields
         places.need(is_shown, "admin_api/schemas/usage_reports.py, UsageSumsView", name)
+
+
+@pytest.mark.parametrize(("columns", "published"), [(CALL_COLUMNS, CALLS), (DAY_COLUMNS, DAYS), (FOCUS_COLUMNS, FOCUS)])
+def test_files_keep_their_columns_and_their_order(columns: Sequence[str], published: Sequence[str]) -> None:
+    assert [column for column in columns if column in published] == list(published)
