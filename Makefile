@@ -90,6 +90,8 @@ lock: $(VENV)/installed-uv
 		-o $(LOCKS)/litellm-requirements.lock
 	@for client in $(CLIENT_LOCKS:.lock=); do \
 		$(COMPILE) --no-annotate $$client.in -o $$client.lock || exit 1; done
+	@$(MAKE) --no-print-directory install
+	PYTHONPATH=tests:. $(BIN)/python -m clients.lock
 	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock $(CLIENT_LOCKS) || { echo "An address is in a lock file." >&2; exit 1; }
 
 # --- Longer test profiles, and what is generated from the code. ---

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clients.agents import Command, Run, claude_code, codex, codex_as_openai
+from clients.agents import Command, Run, claude_code, claude_code_with_login, codex, codex_as_openai
 from clients.python.serve import CITY_SCHEMA, Seen, Task, serve
 
 Events = list[dict[str, Any]]
@@ -47,6 +47,9 @@ def has_begun(task: Task) -> Callable[[], bool]:
 class ClaudeCode:
     """Its events are those of its SDK; the last one is the result."""
 
+    def __init__(self, command: Callable[..., Command] = claude_code) -> None:
+        self._command = command
+
     def result(self, command: Command) -> tuple[Events, Seen]:
         events, code, errors = command.events()
         if not events or events[-1].get("type") != "result":
@@ -59,15 +62,15 @@ class ClaudeCode:
         return events, {"text": last["result"]} | tokens
 
     def plain(self, task: Task) -> Seen:
-        return self.result(claude_code(run_of(task)))[1]
+        return self.result(self._command(run_of(task)))[1]
 
     def stream(self, task: Task) -> Seen:
-        events, seen = self.result(claude_code(run_of(task)))
+        events, seen = self.result(self._command(run_of(task)))
         inner = [event["event"] for event in events if event["type"] == "stream_event"]
         return seen | {"pieces": sum(event["type"] == "content_block_delta" for event in inner)}
 
     def tools(self, task: Task) -> Seen:
-        events, seen = self.result(claude_code(run_of(task), "--allowedTools", "Bash"))
+        events, seen = self.result(self._command(run_of(task), "--allowedTools", "Bash"))
         blocks = [
             block
             for event in events
@@ -82,11 +85,11 @@ class ClaudeCode:
 
     def structured(self, task: Task) -> Seen:
         run = run_of(task, json.dumps(CITY_SCHEMA), f"[tool=StructuredOutput] {task['prompt']}")
-        events, seen = self.result(claude_code(run))
+        events, seen = self.result(self._command(run))
         return seen | {"parsed": events[-1]["structured_output"]}
 
     def hang_up(self, task: Task) -> Seen:
-        claude_code(run_of(task)).kill_once(has_begun(task))
+        self._command(run_of(task)).kill_once(has_begun(task))
         return {"text": "killed"}
 
 
@@ -138,9 +141,14 @@ def refused(error: Exception) -> Seen | None:
     return {"error": "exit code 1", "status": error.status, "message": str(error)}
 
 
-AGENTS = {"claude-code": ClaudeCode, "codex": Codex, "codex-as-openai": lambda: Codex(codex_as_openai)}
+AGENTS: dict[str, Callable[[], Any]] = {
+    "claude-code": ClaudeCode,
+    "claude-code-with-login": lambda: ClaudeCode(claude_code_with_login),
+    "codex": Codex,
+    "codex-as-openai": lambda: Codex(codex_as_openai),
+}
 
 if __name__ == "__main__":
-    agent: Any = AGENTS[sys.argv[1]]()
+    agent = AGENTS[sys.argv[1]]()
     names = [name for name in dir(type(agent)) if name in ("plain", "stream", "tools", "structured", "hang_up")]
     serve({name: getattr(agent, name) for name in names}, refused)

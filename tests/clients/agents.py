@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,6 +84,12 @@ def claude_code(run: Run, *options: str) -> Command:
         "CLAUDE_CODE_MAX_RETRIES": "0",
     }
     return Command(argv, environment, run.home)
+
+
+def claude_code_with_login(run: Run, *options: str) -> Command:
+    """Claude Code that has a token of another service too: it sends both."""
+    command = claude_code(run, *options)
+    return replace(command, environment=command.environment | {"ANTHROPIC_AUTH_TOKEN": "sk-ant-oat-of-another-service"})
 
 
 def codex(run: Run, *options: str) -> Command:

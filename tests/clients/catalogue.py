@@ -198,6 +198,12 @@ CLIENTS: Final = (
         tool=("Bash", '{"command":"pwd"}'), lacks=NO_EMBEDDINGS | NO_MODELS | NO_RERANK,
     ),
     _agent(
+        agents.CLAUDE_CODE,
+        name="claude-code-with-login", title="Claude Code, with a login", api="messages",
+        configured="the same; its own token in `authorization` stays unused", model=CLAUDE_MODEL,
+        lacks=dict.fromkeys(TASKS.keys() - {"plain"}, "as Claude Code"),
+    ),
+    _agent(
         agents.CODEX,
         name="codex", title="Codex", api="responses",
         configured='a `[model_providers.…]` with `base_url = "…/v1"`, `env_key` and `wire_api = "responses"`',
