@@ -170,7 +170,7 @@ clients: install litellm
 client-packages: install
 	@PYTHONPATH=tests:. $(BIN)/python -m clients.install
 
-# What Claude Code and Codex send, into tests/clients/recorded (800 MB of npm packages).
+# What Claude Code, Codex and the JDK's client send, into tests/clients/recorded (800 MB of npm packages).
 record-clients: install
 	PYTHONPATH=tests:. $(BIN)/python -m clients.record
 

@@ -1,4 +1,4 @@
-"""`make record-clients`: runs Claude Code and Codex once in each way and keeps what they send in `recorded/`."""
+"""`make record-clients`: runs Claude Code, Codex and the JDK's client and keeps what they send in `recorded/`."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from clients import agents, node
 from clients.agents import CLAUDE_CODE, CODEX, Command, Run
+from clients.record_jdk import record_jdk
 from clients.recording import FOLDER, RecordingRelay
 from deploy.embedded.model_server.launch import ModelServer
 
@@ -102,6 +103,7 @@ async def main() -> int:
             file = FOLDER / f"{package.rpartition('/')[2]}.json"
             file.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
             print(f"{package}: {len(requests)} requests")  # noqa: T201  a program at a terminal
+        print(f"JDK: {await record_jdk(Path(name) / 'jdk')} requests")  # noqa: T201
     return 0
 
 

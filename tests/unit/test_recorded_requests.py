@@ -37,11 +37,10 @@ def test_only_the_name_of_a_secret_header_stays() -> None:
 
 
 def test_the_recordings_in_the_repository_are_reduced() -> None:
-    files = list(FOLDER.glob("*.json"))
-
-    assert {file.stem for file in files} == {"claude-code", "codex"}
-    for file in files:
-        for request in json.loads(file.read_text())["requests"]:
+    assert {file.stem for file in FOLDER.glob("*.json")} == {"claude-code", "codex", "jdk"}
+    assert "(secret)" in json.loads((FOLDER / "jdk.json").read_text())["head"]
+    for name in ("claude-code", "codex"):
+        for request in json.loads((FOLDER / f"{name}.json").read_text())["requests"]:
             assert request["headers"] == reduced_headers(request["headers"] | _secrets(request["headers"]))
             assert _texts_are_gone(request["body"]), request["way"]
 
