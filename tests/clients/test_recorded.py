@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from callers import ask_verbatim
+from callers import send_raw
 from gateways import Ledger
 
 from clients.client import CHAT_MODEL, CLAUDE_MODEL
@@ -96,7 +96,7 @@ async def test_codex_is_told_to_use_http_when_it_tries_a_websocket(scene: Scene)
     port = int(caller.url.rpartition(":")[2])
 
     said = await asyncio.to_thread(
-        ask_verbatim, port, upgrade["method"], upgrade["path"], [("connection", "Upgrade"), *headers]
+        send_raw, port, upgrade["method"], upgrade["path"], [("connection", "Upgrade"), *headers]
     )
 
     # The only status after which it does not try again.
