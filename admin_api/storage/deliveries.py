@@ -15,6 +15,7 @@ Channel = Literal["webhook", "email"]
 # - a migration: the CHECKs of deliveries.channel and of that column;
 # - the statements below that insert deliveries and take those that are due, and Outbox in
 #   admin_api/operations/notifications/outbox.py, which limits how many are under way;
+# - DeliveryReport below and DeliveryView in admin_api/schemas/deliveries.py, which show the receiver;
 # - SENDERS in admin_api/operations/notifications/channels.py;
 # - docs/alerts.md.
 # tests/contract/test_channels.py fails for each place that a channel is missing from.

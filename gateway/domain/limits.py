@@ -18,7 +18,7 @@ SetBy = Literal["admin", "owner"]
 # How a counter is stored: one that refills, a number of open calls, or what is used and reserved of a window.
 CounterType = Literal["bucket", "open", "window"]
 # What is counted. Windows add up the column counted_… of the ledger. Something else to count needs that column, and a
-# place in an Estimate, in a Settlement (gateway/storage/counters/scripts.py) and in the scripts.
+# place in an Estimate, a Lease, a Settlement (gateway/storage/counters/scripts.py and layout.py) and the scripts.
 Counted = Literal["requests", "tokens", "nano_usd"]
 MAX_AMOUNT: Final = 2**53 - 1
 # A bucket is counted in 1/60000 units, in Lua's doubles.
@@ -45,7 +45,7 @@ class KindFacts(NamedTuple):
 # - the scripts in gateway/storage/counters/lua, which know kinds by their codes;
 # - admin_api/operations/notifications/email_texts.py, which translates those with a window;
 # - the descriptions of window and burst in admin_api/routes/limits.py;
-# - docs/limits.md.
+# - docs/limits.md and the scripts' model in tests/limits/model.py.
 # tests/contract/test_limit_kinds.py fails for each place that a kind is missing from.
 LIMIT_KINDS: Final[dict[Kind, KindFacts]] = {
     "rpm": KindFacts("r", "bucket", "requests", "requests per minute"),
@@ -141,7 +141,8 @@ class LevelFacts(NamedTuple):
 
 # All levels, in the order in which ties between limits are decided. These name levels too, and cannot be derived from
 # here:
-# - a migration: the columns that are a level's ids, the CHECKs of limits.level, of each id and of alerts.level;
+# - a migration: the columns that are a level's ids, the CHECKs of limits.level, of each id and of
+#   alerts.level, the index limits_one_of_a_kind and the function shares_counter;
 # - SQL that names the ids: gateway/storage/key_records.py, gateway/storage/ledger/sums.py, admin_api/storage/limits.py
 #   and alerts.py, and bulk_limits.py if a limit of the level can be set on many at once;
 # - admin_api/operations/limits/targets.py, which finds what a limit is set on, and admin_api/schemas/limits.py;

@@ -7,8 +7,9 @@ import asyncpg
 from conftest import Database
 
 from admin_api.operations.notifications.channels import SENDERS
+from admin_api.schemas.deliveries import DeliveryView
 from admin_api.storage import deliveries
-from admin_api.storage.deliveries import RECEIVERS, Channel
+from admin_api.storage.deliveries import RECEIVERS, Channel, DeliveryReport
 from tests.contract.places import Places, read_checks, read_columns, words_of
 
 
@@ -25,6 +26,11 @@ async def test_every_channel_is_named_in_all_its_places(database: Database) -> N
     takes = [sql for sql in statements if "UPDATE deliveries d SET tries" in sql]
     for channel, receiver in RECEIVERS.items():
         places.need(receiver in columns, f"a migration: deliveries.{receiver}", channel)
+        for path, shown in (
+            ("admin_api/storage/deliveries.py, DeliveryReport", DeliveryReport.__dataclass_fields__),
+            ("admin_api/schemas/deliveries.py, DeliveryView", DeliveryView.model_fields),
+        ):
+            places.need(receiver in shown, f"{path}.{receiver}", channel)
         is_checked = any(f"'{channel}'" in check and f"({receiver} IS NOT NULL)" in check for check in checks)
         places.need(is_checked, f"a migration: CHECK of deliveries.channel with {receiver}", channel)
         is_inserted = any(f"SELECT '{channel}'" in sql and receiver in sql for sql in inserts)

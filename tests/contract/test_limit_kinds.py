@@ -20,15 +20,17 @@ from gateway.domain.limits import (
     KindFacts,
 )
 from gateway.domain.usage_rows import LEDGER_COLUMNS
+from gateway.storage.counters.layout import Lease
 from gateway.storage.counters.scripts import Estimate, Settlement
 from gateway.storage.ledger.rollups import SUMS
 from tests.contract.places import Places, read_checks, words_of
 
 LUA: Final = "gateway/storage/counters/lua"
-# What is counted -> its field of an Estimate (None: each call is one) and of a Settlement, if named otherwise.
-UNITS: Final[dict[str, tuple[str | None, str]]] = {
-    "requests": (None, "requests_window"),
-    "nano_usd": ("cost", "nano_usd"),
+# What is counted -> its field of an Estimate, a Lease (None: each call is one) and a Settlement, if named otherwise.
+UNITS: Final[dict[str, tuple[str | None, str | None, str]]] = {
+    "requests": (None, None, "requests_window"),
+    "tokens": ("tokens", "prompt_tokens", "tokens"),
+    "nano_usd": ("cost", "nano_usd", "nano_usd"),
 }
 
 
@@ -53,10 +55,16 @@ async def test_every_kind_is_named_in_all_its_places(database: Database) -> None
 
 
 def check_counted(places: Places, kind: Kind, facts: KindFacts) -> None:
-    in_estimate, in_settlement = UNITS.get(facts.counts, (facts.counts, facts.counts))
-    for where, cls, name in (("Estimate", Estimate, in_estimate), ("Settlement", Settlement, in_settlement)):
+    in_estimate, in_lease, in_settlement = UNITS.get(facts.counts, (facts.counts,) * 3)
+    for module, cls, name in (
+        ("scripts.py", Estimate, in_estimate),
+        ("layout.py", Lease, in_lease),
+        ("scripts.py", Settlement, in_settlement),
+    ):
         is_there = name is None or name in {field.name for field in fields(cls)}
-        places.need(is_there, f"gateway/storage/counters/scripts.py, {where}.{name}", kind)
+        places.need(is_there, f"gateway/storage/counters/{module}, {cls.__name__}.{name}", kind)
+    if facts.counts != "requests":
+        places.need_words("tests/limits/model.py", kind, rf'"{kind}"')
     if facts.counter == "window":
         column = facts.ledger_column
         places.need(column in LEDGER_COLUMNS, f"gateway/domain/usage_rows.py, LEDGER_COLUMNS[{column!r}]", kind)

@@ -13,6 +13,7 @@ from admin_api.storage.accounts import LOCALES
 from gateway.domain.limits import LEVELS, LIMIT_LEVELS, Level, LevelFacts, ScopeIds
 from tests.contract.places import Places, read_checks, read_columns, words_of
 
+SHARES_COUNTER = "SELECT prosrc FROM pg_proc WHERE proname = 'shares_counter'"
 INDEXES = "SELECT string_agg(indexdef, ' ') FROM pg_indexes WHERE tablename = 'limits'"
 
 
@@ -54,12 +55,14 @@ async def check_schema(places: Places, database: Database) -> None:
     connection = await asyncpg.connect(database.owner_url)
     limits, alerts = [await read_checks(connection, table) for table in ("limits", "alerts")]
     columns, indexes = await read_columns(connection, "limits"), await connection.fetchval(INDEXES)
+    shares_counter = await connection.fetchval(SHARES_COUNTER)
     await connection.close()
     places.need_same(words_of(limits, "level"), LEVELS, "a migration: CHECK of limits.level")
     places.need_same(words_of(alerts, "level"), LEVELS, "a migration: CHECK of alerts.level")
     for level, facts in LIMIT_LEVELS.items():
         for name in facts.ids:
             places.need(name in columns, f"a migration: limits.{name}", level)
+            places.need(f"one.{name} " in shares_counter, f"a migration: {name} in function shares_counter", level)
             places.need(f"COALESCE({name}" in indexes, f"a migration: {name} in limits_one_of_a_kind", level)
             is_checked = any(f"'{level}'" in check and f"({name} IS NOT NULL)" in check for check in limits)
             places.need(is_checked, f"a migration: CHECK of limits.level with {name}", level)
