@@ -32,6 +32,8 @@ UNITS: Final[dict[str, tuple[str | None, str | None, str]]] = {
     "tokens": ("tokens", "prompt_tokens", "tokens"),
     "nano_usd": ("cost", "nano_usd", "nano_usd"),
 }
+# And how leases.lua calls its place in a lease.
+LEASED: Final = {"tokens": "PROMPT", "nano_usd": "COST"}
 
 
 async def test_every_kind_is_named_in_all_its_places(database: Database) -> None:
@@ -85,6 +87,7 @@ def check_scripts(places: Places, kind: Kind, facts: KindFacts) -> None:
         places.need_words(f"{LUA}/seed.lua", kind, quoted)
     if facts.counts != "requests":
         places.need_words(f"{LUA}/reserve.lua", kind, quoted)
+        places.need_words(f"{LUA}/leases.lua", kind, rf"\b{LEASED.get(facts.counts, facts.counts.upper())}\b")
         places.need_words(f"{LUA}/charge.lua", kind, rf"(?:[{{ ]|is\.){code} = ")
         if facts.counter == "window":
             places.need_words(f"{LUA}/seed.lua", kind, quoted)
