@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test lint format lock litellm install clean litellm-parameters overhead tables test-long mutants \
+.PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
 	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu \
 	try-openapi record-clients clients client-packages
 
@@ -129,6 +129,10 @@ tables: install
 litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt
+
+# The fields each endpoint takes, from the locked openai and anthropic packages.
+allowed-fields: install
+	$(BIN)/python -m tests.allowed_fields.vendor_fields
 
 # The tables of docs/usage.md: ten million rows, seven minutes and 20 GB of disk. ROWS=100000 for a quick try;
 # KEEP=folder to keep the database there and use it again.

@@ -37,6 +37,9 @@ SHADOW_REFUSALS: Final = Counter(
 ERRORS: Final = Counter(
     "litemaas_errors", "Calls answered with an error of the gateway's own", ["code"], registry=REGISTRY
 )
+PARAMETERS_REFUSED: Final = Counter(
+    "litemaas_parameters_refused", "Calls refused for a field that no list allows", ["endpoint"], registry=REGISTRY
+)
 TOKENS: Final = Counter("litemaas_tokens", "Tokens of forwarded calls", ["direction"], registry=REGISTRY)
 COST: Final = Counter("litemaas_cost_nano_usd", "Cost of forwarded calls in nano-USD", registry=REGISTRY)
 FIRST_BYTE: Final = Histogram(

@@ -15,6 +15,7 @@ from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.keys import Peppers
+from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Endpoint
 from gateway.endpoints.requests import Call
 from gateway.exchange import Exchange, Exchanges
@@ -54,6 +55,7 @@ class Proxy:
     books: Bookkeeping
     ledger: LedgerWriter
     bodies: BodyBudget
+    allowed_fields: AllowedFields
     max_body_bytes: int
     max_upload_bytes: int
     upload_folder: Path
@@ -93,12 +95,13 @@ class Proxy:
         head = exchange.head
         with self.bodies.hold() as held:
             if endpoint.parse_upload is None:
-                yield endpoint.parse(await read_body(receive, head.content_length, self.max_body_bytes, held))
+                body = await read_body(receive, head.content_length, self.max_body_bytes, held)
+                yield endpoint.parse(body, self.allowed_fields)
                 return
             size, maximum = head.content_length, self.max_upload_bytes
             upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
             try:
-                yield endpoint.parse_upload(upload)
+                yield endpoint.parse_upload(upload, self.allowed_fields)
             finally:
                 upload.close()
 

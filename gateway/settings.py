@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretSt
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.keys import Peppers
+from gateway.endpoints.allowed_fields import parse_opened
 from gateway.storage.urls import check_postgres_url, check_redis_url
 from gateway.web.addresses import parse_networks
 
@@ -48,6 +49,11 @@ class Settings(BaseSettings):
     idle_timeout_s: PositiveFloat = Field(600.0, description="longest silence within an answer")
     trusted_proxies: str = Field(
         "", description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from"
+    )
+    allowed_fields: str = Field(
+        "",
+        description="fields that callers may send beside those that are listed: endpoint:name, commas between; "
+        "endpoint:unsafe:name where docs/endpoints.md warns of it",
     )
     max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body")
     max_upload_bytes: PositiveInt = Field(
@@ -106,6 +112,12 @@ class Settings(BaseSettings):
     @classmethod
     def _check_proxies(cls, value: str) -> str:
         parse_networks(value)
+        return value
+
+    @field_validator("allowed_fields")
+    @classmethod
+    def _check_allowed_fields(cls, value: str) -> str:
+        parse_opened(value)
         return value
 
     @classmethod

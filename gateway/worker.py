@@ -11,12 +11,14 @@ from gateway.admit import Admission
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
+from gateway.endpoints.allowed_fields import AllowedFields, parse_opened
 from gateway.exchange import Exchanges
 from gateway.forwarded_call import Bookkeeping
 from gateway.limit_report import LimitReport
 from gateway.proxy import Proxy
 from gateway.realtime.serve import Realtime
 from gateway.realtime.session import Bounds
+from gateway.refused_fields import RefusedFields
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
@@ -189,6 +191,7 @@ class Worker:
             books=Bookkeeping(self.leases, self.settlements),
             ledger=self.ledger,
             bodies=self.bodies,
+            allowed_fields=AllowedFields(parse_opened(settings.allowed_fields), RefusedFields().report),
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             upload_folder=settings.state_dir / "uploads",

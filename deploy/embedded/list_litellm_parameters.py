@@ -4,12 +4,23 @@ What models take is left out: a field is LiteLLM's own when its lists of setting
 parameters do not. `gateway/endpoints/litellm_parameters.txt` is this output, and a test compares the two.
 """
 
+import ast
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
+import litellm
 from litellm.constants import OPENAI_CHAT_COMPLETION_PARAMS
-from litellm.proxy.litellm_pre_call_utils import _UNTRUSTED_METADATA_CONTROL_FIELDS, _UNTRUSTED_ROOT_CONTROL_FIELDS
+from litellm.litellm_core_utils.initialize_dynamic_callback_params import _supported_callback_params
+from litellm.proxy.auth.auth_utils import _BANNED_REQUEST_BODY_PARAMS
+from litellm.proxy.litellm_pre_call_utils import (
+    _UNTRUSTED_METADATA_CONTROL_FIELDS,
+    _UNTRUSTED_ROOT_CONTROL_FIELDS,
+    LITELLM_TRACE_CONTROL_METADATA_FIELDS,
+)
+from litellm.router_utils.fallback_event_handlers import PRE_ROUTING_SELECTED_MODEL_KEY
 from litellm.types.router import CredentialLiteLLMParams, GenericLiteLLMParams, LiteLLM_Params
-from litellm.types.utils import all_litellm_params
+from litellm.types.utils import StandardCallbackDynamicParams, all_litellm_params
 
 # In LiteLLM's list of what a chat takes, but steering LiteLLM or its connection all the same.
 STEERING = {
@@ -58,19 +69,49 @@ METADATA = {
     "spend_logs_metadata",
     "tags",
 }
+# Code that reads a provider's answer, declares types, or only writes to another system's log.
+NOT_OF_REQUESTS = ("llms", "types", "integrations")
 # Callers send it for the model's provider; LiteLLM's own keys in it are refused one by one.
 ALLOWED = {"metadata", "model"}
 
 
+def read_from_metadata() -> Iterator[str]:
+    """The names LiteLLM's own code looks up in whatever has `metadata` in its name."""
+    package = Path(litellm.__file__).parent
+    for file in package.rglob("*.py"):
+        if file.relative_to(package).parts[0] in NOT_OF_REQUESTS:
+            continue
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            match node:
+                case ast.Subscript(value=read, slice=ast.Constant(value=str(name))):
+                    pass
+                case ast.Call(
+                    func=ast.Attribute(value=read, attr="get" | "pop" | "setdefault"),
+                    args=[ast.Constant(value=str(name)), *_],
+                ):
+                    pass
+                case ast.Compare(left=ast.Constant(value=str(name)), ops=[ast.In() | ast.NotIn()], comparators=[read]):
+                    pass
+                case _:
+                    continue
+            if "metadata" in ast.unparse(read).lower() and name.isprintable():
+                yield name
+
+
 def main() -> None:
     """Writes the version it was made from, then the names."""
-    settings = set(all_litellm_params) | set(_UNTRUSTED_ROOT_CONTROL_FIELDS) | STEERING | UNLISTED
+    settings = (
+        {*all_litellm_params, *_UNTRUSTED_ROOT_CONTROL_FIELDS, *_BANNED_REQUEST_BODY_PARAMS} | STEERING | UNLISTED
+    )
     for kind in (CredentialLiteLLMParams, GenericLiteLLMParams, LiteLLM_Params):
         settings |= set(kind.model_fields)
     names = settings - (set(OPENAI_CHAT_COMPLETION_PARAMS) - STEERING) - ALLOWED
     print(f"# LiteLLM {version('litellm')}; made by `make litellm-parameters`, not by hand")
     print("\n".join(sorted(names)))
-    print("\n".join(f"metadata.{name}" for name in sorted(METADATA | set(_UNTRUSTED_METADATA_CONTROL_FIELDS))))
+    in_metadata = METADATA | {*_UNTRUSTED_METADATA_CONTROL_FIELDS, *LITELLM_TRACE_CONTROL_METADATA_FIELDS}
+    in_metadata |= {*StandardCallbackDynamicParams.__annotations__, *_supported_callback_params}
+    in_metadata |= {PRE_ROUTING_SELECTED_MODEL_KEY, *read_from_metadata()}
+    print("\n".join(f"metadata.{name}" for name in sorted(in_metadata)))
 
 
 if __name__ == "__main__":

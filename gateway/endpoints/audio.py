@@ -10,13 +10,11 @@ import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.parameters import refuse_parameters
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.requests import Call, Media, check_model_name
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder
 from gateway.web.uploads import FormBody, Upload
 
-# LiteLLM takes a form's field of these names for what steers it, whatever is inside.
-STEERING: Final = frozenset({"metadata", "litellm_metadata", "extra_body", "extra_headers", "extra_query"})
 MAX_AUDIO_S: Final = 10**7
 # 64 kbit/s; and about ten tokens a second is what models that count tokens make of sound.
 USUAL_BYTES_A_SECOND: Final = 8000
@@ -27,8 +25,17 @@ MS_A_TOKEN_OF_TEXT: Final = 300
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\[\])?", re.ASCII)
 
 
-def parse_audio(upload: Upload) -> Call:
+def parse_transcription(upload: Upload, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """A form with `model` and `file`; raises GatewayError `invalid_request`, `parameter_not_allowed`."""
+    return _parse("transcriptions", upload, allowed)
+
+
+def parse_translation(upload: Upload, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+    """The same."""
+    return _parse("translations", upload, allowed)
+
+
+def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
     single: dict[str, str] = {}
     for name, value in upload.fields:
         if not _PLAIN_NAME.fullmatch(name):
@@ -39,9 +46,9 @@ def parse_audio(upload: Upload) -> Call:
         if name in single:
             raise GatewayError("invalid_request", f"The field '{name}' was sent twice.", param=name)
         single[name] = value
-    refuse_parameters(name.removesuffix("[]") for name, _ in upload.fields)
+    allowed.check_names(endpoint, (name.removesuffix("[]") for name, _ in upload.fields))
     for name, _ in upload.fields:
-        if name.removesuffix("[]") in STEERING or name in ("file[]", "model[]"):
+        if name in ("file[]", "model[]"):
             plain = name.removesuffix("[]")
             raise GatewayError("parameter_not_allowed", f"The field '{name}' may not be sent in a form.", param=plain)
     if "file" in single or upload.file_name is None:
@@ -56,7 +63,9 @@ def parse_audio(upload: Upload) -> Call:
     model = check_model_name(single.get("model", ""))
     units = Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed)
     media = Media("second", tokens_of_sound(guessed), is_guess=True)
-    return Call.of_media(model, FormBody(upload.fields, upload), units, media)
+    # LiteLLM takes a form's metadata for orders to itself; no model takes any.
+    fields = [(name, value) for name, value in upload.fields if name.removesuffix("[]") != "metadata"]
+    return Call.of_media(model, FormBody(fields, upload), units, media)
 
 
 def tokens_of_sound(ms: int) -> Usage:

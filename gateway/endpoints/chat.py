@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.prompts import Attachments, Messages, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     MAX_CHOICES,
@@ -22,11 +23,11 @@ from gateway.endpoints.requests import (
 MAXIMUM_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def parse_chat(body: bytes) -> Call:
+def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields("chat_completions", fields, allowed)
     is_streamed = read_stream(fields)
     messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
     if not messages:
@@ -52,8 +53,8 @@ def parse_chat(body: bytes) -> Call:
 def ask_for_usage(fields: dict[str, msgspec.Raw], *, is_streamed: bool) -> bool:
     """Makes a stream tell its usage, keeping other stream options; whether the caller had asked for it himself."""
     options: dict[str, Any] = read(fields, "stream_options", dict[str, Any] | None, "an object") or {}
-    wanted = options.get("include_usage", False)
-    if not isinstance(wanted, bool):
+    wanted = options.get("include_usage")
+    if not isinstance(wanted, bool | None):
         message = "'stream_options.include_usage' must be true or false."
         raise GatewayError("invalid_request", message, param="stream_options.include_usage")
     # Only with a stream: OpenAI refuses it elsewhere.

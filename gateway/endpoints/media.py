@@ -6,6 +6,7 @@ from typing import Final, Literal
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import estimate_text
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.requests import (
     MAX_CHOICES,
     Call,
@@ -26,11 +27,11 @@ TOKENS_PER_IMAGE: Final = 1056
 TOKENS_PER_CHARACTER: Final = 1.4
 
 
-def parse_images(body: bytes) -> Call:
+def parse_images(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/images/generations`."""
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields("images", fields, allowed)
     prompt = read(fields, "prompt", str | None, "a text")
     if not prompt:
         raise GatewayError("invalid_request", "'prompt' is missing; say what the image shows.", param="prompt")
@@ -39,11 +40,11 @@ def parse_images(body: bytes) -> Call:
     return _media_call(model, encode_fields(fields), Usage(images=count), "image", prompt, TOKENS_PER_IMAGE * count)
 
 
-def parse_speech(body: bytes) -> Call:
+def parse_speech(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/audio/speech`."""
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields("speech", fields, allowed)
     text = read(fields, "input", str | None, "a text")
     if not text:
         raise GatewayError("invalid_request", "'input' is missing; send the text to be spoken.", param="input")

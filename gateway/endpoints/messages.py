@@ -1,8 +1,10 @@
 """`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's chat. https://docs.anthropic.com/en/api/messages"""
 
 from dataclasses import replace
+from typing import Final
 
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     Call,
@@ -16,12 +18,25 @@ from gateway.endpoints.requests import (
     read_stream,
 )
 
+# Anthropic: no completion, only the prompt's cache is written.
+ZERO_WRITES_THE_CACHE: Final = 0
 
-def parse_messages(body: bytes) -> Call:
+
+def parse_messages(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
+    return _parse("messages", body, allowed)
+
+
+def parse_count(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+    """Counts as a request; takes no tokens and costs nothing."""
+    call = _parse("count_tokens", body, allowed)
+    return replace(call, is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
+
+
+def _parse(endpoint: str, body: bytes, allowed: AllowedFields) -> Call:
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields(endpoint, fields, allowed)
     found = Attachments()
     return Call(
         model=model,
@@ -31,14 +46,9 @@ def parse_messages(body: bytes) -> Call:
         wants_usage=True,
         prompt_tokens=_estimate(fields, found),
         prompt_bytes=found.bound(body),
-        maximum=read_maximum(fields, ("max_tokens",)),
+        maximum=read_maximum(fields, ("max_tokens",), ZERO_WRITES_THE_CACHE),
         choices=1,
     )
-
-
-def parse_count(body: bytes) -> Call:
-    """Counts as a request; takes no tokens and costs nothing."""
-    return replace(parse_messages(body), is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
 
 
 def _estimate(fields: Fields, found: Attachments) -> float:

@@ -34,20 +34,20 @@ class Attachments:
 
 
 class _Message(msgspec.Struct):
-    role: str = ""
-    content: str | list[msgspec.Raw] | None = None
-    name: str | None = None
+    """What is estimated of it, of any type: whether a message is valid is the model's to say."""
+
+    content: str | list[msgspec.Raw] | dict[str, msgspec.Raw] | float | bool | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
+    name: Any = None
+    reasoning_content: Any = None
+    refusal: Any = None
 
 
 class _Part(msgspec.Struct):
     """As much of a part as tells what it is: the data of a picture may be 20 MiB, and is not looked at."""
 
-    type: str = ""
+    type: Any = None
     text: msgspec.Raw = msgspec.Raw()
 
 
@@ -64,12 +64,17 @@ def estimate_messages(messages: Messages, found: Attachments) -> float:
         tokens += TOKENS_PER_MESSAGE
         if isinstance(message.content, str):
             texts.append(message.content)
-        elif message.content:
+        elif isinstance(message.content, list):
             tokens += _estimate_parts(message.content, texts, found)
+        elif isinstance(message.content, dict):
+            # A tool's result that is JSON and was not written as text.
+            tokens += _estimate_parts([msgspec.Raw(_encode(message.content))], texts, found)
         for raw in (message.tool_calls, message.function_call):
             if bytes(raw):
                 tokens += estimate_text(bytes(raw))
-        texts.extend(text for text in (message.name, message.reasoning_content, message.refusal) if text)
+        texts.extend(
+            text for text in (message.name, message.reasoning_content, message.refusal) if isinstance(text, str)
+        )
     return tokens + estimate_text("".join(texts).encode(errors="surrogatepass"))
 
 
@@ -79,7 +84,7 @@ def _estimate_parts(parts: list[msgspec.Raw], texts: list[str], found: Attachmen
     for raw in parts:
         try:
             part = _decode_part(raw)
-            if part.type in ATTACHMENT_TYPES:
+            if isinstance(part.type, str) and part.type in ATTACHMENT_TYPES:
                 tokens += TOKENS_PER_ATTACHMENT
                 found.add(len(memoryview(raw)))
             elif bytes(memoryview(part.text)[:1]) == b'"':

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.requests import Call, Fields, check_fields, check_model_name, decode_fields, read
 
 NAME: Final = "realtime"
@@ -94,7 +95,9 @@ class ClientEvent:
     event_id: str | None
 
 
-def read_client_event(message: str, model: str, may_call: Callable[[str], bool]) -> ClientEvent:
+def read_client_event(
+    message: str, model: str, may_call: Callable[[str], bool], allowed: AllowedFields = ALLOWED_FIELDS
+) -> ClientEvent:
     """Checks one event; `may_call(name)` says whether the key has that model too.
 
     Raises `invalid_json`, `invalid_request`, `parameter_not_allowed`, `model_not_found`."""
@@ -109,9 +112,9 @@ def read_client_event(message: str, model: str, may_call: Callable[[str], bool])
     event_id = read(fields, "event_id", str | None, "a string")
     tokens = 0.0
     if kind in _UPDATES:
-        _check_session(fields, model, may_call)
+        _check_session(fields, model, may_call, allowed)
     elif kind == "response.create":
-        _check_response(fields, model)
+        _check_response(fields, model, allowed)
     elif kind == "conversation.item.create":
         tokens = TOKENS_PER_MESSAGE + _estimate(msgspec.json.decode(fields.get("item", msgspec.Raw(b"null"))))
     elif kind == "input_audio_buffer.append":
@@ -119,9 +122,9 @@ def read_client_event(message: str, model: str, may_call: Callable[[str], bool])
     return ClientEvent(kind[:100], msgspec.json.encode(fields).decode(), tokens, event_id)
 
 
-def _check_session(fields: Fields, model: str, may_call: Callable[[str], bool]) -> None:
+def _check_session(fields: Fields, model: str, may_call: Callable[[str], bool], allowed: AllowedFields) -> None:
     session = read(fields, "session", dict[str, msgspec.Raw] | None, "an object") or {}
-    check_fields(session)
+    check_fields(NAME, session, allowed)
     _check_same_model(session, model)
     heard_by: list[Any] = [read(session, "input_audio_transcription", Any, "an object")]
     audio = read(session, "audio", Any, "an object")
@@ -135,11 +138,11 @@ def _check_session(fields: Fields, model: str, may_call: Callable[[str], bool]) 
     fields["session"] = _rewrite(session)
 
 
-def _check_response(fields: Fields, model: str) -> None:
+def _check_response(fields: Fields, model: str, allowed: AllowedFields) -> None:
     response = read(fields, "response", dict[str, msgspec.Raw] | None, "an object")
     if response is None:
         return
-    check_fields(response)
+    check_fields(NAME, response, allowed)
     _check_same_model(response, model)
     fields["response"] = _rewrite(response)
 

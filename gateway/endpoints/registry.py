@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.endpoints.audio import parse_audio, read_transcript
+from gateway.endpoints.allowed_fields import AllowedFields
+from gateway.endpoints.audio import parse_transcription, parse_translation, read_transcript
 from gateway.endpoints.chat import parse_chat
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.media import parse_images, parse_speech
@@ -27,7 +28,7 @@ def _responses_reader() -> Reader:
     return read_responses_event
 
 
-def _parse_nothing(_: bytes) -> Call:
+def _parse_nothing(_body: bytes, _allowed: AllowedFields) -> Call:
     # Never reached: an endpoint with `parse_upload` is given a form. A mistake in the table must not pass for a call.
     raise NotImplementedError("this endpoint takes a form")
 
@@ -45,8 +46,8 @@ class Endpoint:
 
     name: str
     path: str
-    parse: Callable[[bytes], Call] = _parse_nothing
-    parse_upload: Callable[[Upload], Call] | None = None
+    parse: Callable[[bytes, AllowedFields], Call] = _parse_nothing
+    parse_upload: Callable[[Upload, AllowedFields], Call] | None = None
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
@@ -77,7 +78,12 @@ ENDPOINTS: Final = (
     Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
     Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
     Endpoint(
-        name="transcriptions", path="/v1/audio/transcriptions", parse_upload=parse_audio, read_answer=read_transcript
+        name="transcriptions",
+        path="/v1/audio/transcriptions",
+        parse_upload=parse_transcription,
+        read_answer=read_transcript,
     ),
-    Endpoint(name="translations", path="/v1/audio/translations", parse_upload=parse_audio, read_answer=read_transcript),
+    Endpoint(
+        name="translations", path="/v1/audio/translations", parse_upload=parse_translation, read_answer=read_transcript
+    ),
 )

@@ -11,7 +11,8 @@ import msgspec
 from gateway.domain.calls import NO_USAGE, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import Price
-from gateway.endpoints.parameters import TOOLS_THAT_REACH_ELSEWHERE, refuse_metadata, refuse_parameters
+from gateway.endpoints.allowed_fields import AllowedFields
+from gateway.endpoints.application_metadata import shield_metadata
 from gateway.upstream.client import Body
 
 # LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
@@ -173,21 +174,11 @@ class LargeBody:
                 yield part[start : start + CHUNK_BYTES]
 
 
-def check_fields(fields: Fields) -> None:
-    """Refuses what steers LiteLLM: own parameters, own keys in metadata, tools that make it call elsewhere."""
-    refuse_parameters(fields)
+def check_fields(endpoint: str, fields: Fields, allowed: AllowedFields) -> None:
+    """Refuses what is not on the endpoint's list; of `metadata`, nothing that steers LiteLLM is left."""
+    allowed.check(endpoint, fields)
     if "metadata" in fields:
-        metadata = read(fields, "metadata", dict[str, msgspec.Raw] | None, "an object")
-        refuse_metadata(metadata or ())
-    if "tools" in fields:
-        for tool in read(fields, "tools", list[_Tool] | None, "a list of tools") or ():
-            if tool.type in TOOLS_THAT_REACH_ELSEWHERE:
-                message = f"Tools of type '{tool.type}' are not available here; leave it out."
-                raise GatewayError("parameter_not_allowed", message, param="tools")
-
-
-class _Tool(msgspec.Struct):
-    type: str = ""
+        shield_metadata(endpoint, fields)
 
 
 _decoders: dict[Any, Callable[[msgspec.Raw], Any]] = {}
@@ -236,15 +227,16 @@ def refuse_stream(fields: Fields) -> None:
         raise GatewayError("parameter_not_allowed", message, param="stream")
 
 
-def read_count(fields: Fields, name: str, upper_bound: int) -> int | None:
-    """A whole number from 1 to `most`; None if absent or null."""
-    count = read(fields, name, int | None, f"a whole number from 1 to {upper_bound}")
-    if count is not None and not 1 <= count <= upper_bound:
-        raise GatewayError("invalid_request", f"'{name}' must be a whole number from 1 to {upper_bound}.", param=name)
+def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1) -> int | None:
+    """A whole number within the bounds; None if absent or null."""
+    wording = f"a whole number from {lower_bound} to {upper_bound}"
+    count = read(fields, name, int | None, wording)
+    if count is not None and not lower_bound <= count <= upper_bound:
+        raise GatewayError("invalid_request", f"'{name}' must be {wording}.", param=name)
     return None if count is None else int(count)
 
 
-def read_maximum(fields: Fields, names: tuple[str, ...]) -> int | None:
+def read_maximum(fields: Fields, names: tuple[str, ...], lower_bound: int = 1) -> int | None:
     """The call's bound on its completion: the least of the fields that set one."""
-    reported = [count for name in names if (count := read_count(fields, name, MAX_TOKENS)) is not None]
+    reported = [count for name in names if (count := read_count(fields, name, MAX_TOKENS, lower_bound)) is not None]
     return min(reported, default=None)

@@ -1,11 +1,12 @@
 """`POST /v1/responses`: OpenAI's Responses API, answered while the caller waits or streamed."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments, estimate_raw, take_out_attachments
 from gateway.endpoints.requests import (
     Call,
@@ -19,12 +20,14 @@ from gateway.endpoints.requests import (
     read_stream,
 )
 
+NAME: Final = "responses"
 
-def parse_responses(body: bytes) -> Call:
+
+def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields(NAME, fields, allowed)
     if read(fields, "background", bool | None, "true or false"):
         message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
         raise GatewayError("parameter_not_allowed", message, param="background")
@@ -34,20 +37,27 @@ def parse_responses(body: bytes) -> Call:
         body=encode_fields(fields),
         is_streamed=read_stream(fields),
         wants_usage=True,
-        prompt_tokens=_estimate(fields, found),
+        prompt_tokens=_estimate(fields, found, allowed),
         prompt_bytes=found.bound(body),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
     )
 
 
-def _estimate(fields: Fields, found: Attachments) -> float:
+def _estimate(fields: Fields, found: Attachments, allowed: AllowedFields) -> float:
     value: Any = read(fields, "input", str | list[Any] | None, "a text or a list of items")
     if not value and "prompt" not in fields and "previous_response_id" not in fields:
         raise GatewayError("invalid_request", "'input' is missing; send a text or a list of items.", param="input")
+    if isinstance(value, list) and any(_is_reference(item) for item in value):
+        allowed.refuse(NAME, "content.item_reference")
     instructions = read(fields, "instructions", str | None, "a text") or ""
     tokens = estimate_text(instructions.encode(errors="surrogatepass")) + estimate_raw(fields.get("tools"))
     return tokens + _estimate_item(value, found)
+
+
+def _is_reference(item: Any) -> bool:
+    """Whether it names an item that is stored, and is none itself: its type may be left out."""
+    return isinstance(item, dict) and "id" in item and item.keys() <= {"id", "type"}
 
 
 def _estimate_item(item: Any, found: Attachments) -> float:

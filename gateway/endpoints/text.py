@@ -7,6 +7,7 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, estimate_text
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.chat import ask_for_usage
 from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments
 from gateway.endpoints.requests import (
@@ -25,11 +26,11 @@ from gateway.endpoints.requests import (
 )
 
 
-def parse_completion(body: bytes) -> Call:
+def parse_completion(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/completions`."""
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields("completions", fields, allowed)
     is_streamed = read_stream(fields)
     prompts, tokens = estimate_input(fields, "prompt")
     choices = max(read_count(fields, "n", MAX_CHOICES) or 1, read_count(fields, "best_of", MAX_CHOICES) or 1)
@@ -41,30 +42,32 @@ def parse_completion(body: bytes) -> Call:
         wants_usage=wants_usage,
         prompt_tokens=tokens,
         prompt_bytes=len(body),
-        maximum=read_maximum(fields, ("max_tokens",)),
+        maximum=read_maximum(fields, ("max_tokens",), lower_bound=0),
         choices=min(MAX_CHOICES, choices * prompts),
     )
 
 
-def parse_embedding(body: bytes) -> Call:
+def parse_embedding(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/embeddings`."""
-    return _without_completion(body, "input")
+    return _without_completion("embeddings", body, allowed, "input")
 
 
-def parse_moderation(body: bytes) -> Call:
+def parse_moderation(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/moderations`."""
-    return _without_completion(body, "input")
+    return _without_completion("moderations", body, allowed, "input")
 
 
-def parse_ranking(body: bytes) -> Call:
+def parse_ranking(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     """`POST /v1/rerank`: each document is compared with the query."""
-    return _without_completion(body, "documents", units=Usage(queries=1))
+    return _without_completion("rerank", body, allowed, "documents", units=Usage(queries=1))
 
 
-def _without_completion(body: bytes, name: str, units: Usage | None = None) -> Call:
+def _without_completion(
+    endpoint: str, body: bytes, allowed: AllowedFields, name: str, units: Usage | None = None
+) -> Call:
     fields = decode_fields(body)
     model = read_model(fields)
-    check_fields(fields)
+    check_fields(endpoint, fields, allowed)
     refuse_stream(fields)
     found = Attachments()
     _, tokens = estimate_input(fields, name, found)

@@ -144,6 +144,7 @@ class ForwardedSession(ForwardedCall):
             # Absent where another server than ours runs the application: then nothing ever sets it.
             stopping=scope.get("extensions", {}).get(STOPPING) or asyncio.Event(),
             bounds=realtime.bounds,
+            allowed=realtime.proxy.allowed_fields,
         )
 
     def _close_session(self, session: Session) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
+from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.realtime import read_client_event
 from gateway.endpoints.realtime_events import ServerEvent, read_server_event
 from gateway.realtime.limits import SessionQuota
@@ -67,6 +68,7 @@ class Session:
         current_access: Callable[[], Awaitable[tuple[KeyRecord, Grant]]],
         stopping: asyncio.Event,
         bounds: Bounds,
+        allowed: AllowedFields = ALLOWED_FIELDS,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -77,6 +79,7 @@ class Session:
         self._current_access = current_access
         self._stopping = stopping
         self._bounds = bounds
+        self._allowed = allowed
         self._began_at = self._heard_at = monotonic()
         self._caller = caller
         # Responses the caller asked for that have not begun, and what those under way have said so far.
@@ -158,7 +161,7 @@ class Session:
                 return End("completed", UNSUPPORTED, wrong)
             self.bytes_in += len(text.encode(errors="surrogatepass"))
             try:
-                event = read_client_event(text, self._model, self._may_call)
+                event = read_client_event(text, self._model, self._may_call, self._allowed)
             except GatewayError as error:
                 await self._tell(error, _id_in(text))
                 continue

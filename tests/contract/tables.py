@@ -15,6 +15,7 @@ from admin_api.settings import ProgramSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway import metrics
 from gateway.domain.errors import CODES
+from gateway.endpoints.allowed_fields import LISTED_FIELDS, UNSAFE_FIELDS
 from gateway.settings import Settings as GatewaySettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -80,9 +81,33 @@ def contracts_list() -> str:
     return "\n".join(lines)
 
 
+def allowed_fields_table() -> str:
+    """What each endpoint takes, tool types apart."""
+    lines = ["| endpoint | fields | tool types |", "|---|---|---|"]
+    for endpoint, names in LISTED_FIELDS.items():
+        fields = sorted(name for name in names if not name.startswith("tools."))
+        tools = sorted(name.removeprefix("tools.") for name in names if name.startswith("tools."))
+        cells = (", ".join(f"`{name}`" for name in found) or "–" for found in (fields, tools))
+        lines.append(f"| `{endpoint}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def unsafe_fields_table() -> str:
+    """What is refused although a vendor or a model server knows it, and why."""
+    lines = ["| endpoint | field | what it could reach |", "|---|---|---|"]
+    for section, fields in UNSAFE_FIELDS.items():
+        is_prefix = section in ("tools", "content")
+        endpoint = "all" if is_prefix or section == "*" else f"`{section}`"
+        prefix = f"{section}." if is_prefix else ""
+        lines += [f"| {endpoint} | `{prefix}{name}` | {why} |" for name, why in fields.items()]
+    return "\n".join(lines)
+
+
 TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
     (ROOT / "docs" / "settings.md", "settings", settings_table),
     (ROOT / "docs" / "errors.md", "errors", errors_table),
+    (ROOT / "docs" / "endpoints.md", "allowed-fields", allowed_fields_table),
+    (ROOT / "docs" / "endpoints.md", "unsafe-fields", unsafe_fields_table),
     (ROOT / "docs" / "architecture.md", "contracts", contracts_list),
     (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
     (ROOT / "docs" / "metrics.md", "admin-metrics", admin_metrics_table),

@@ -201,8 +201,6 @@ async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
     ("tags", ["a"]),
     ("no-log", True),
     ("litellm_metadata", {"tags": ["a"]}),
-    ("metadata", {"tags": ["a"]}),
-    ("metadata", {"user_api_key": "x"}),
 ])  # fmt: skip
 async def test_a_field_that_steers_litellm_is_refused_by_name(
     field: str, value: Any, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog

@@ -59,10 +59,6 @@ def steers(name: str, value: Any = "x") -> Case:
     return sent("parameter_not_allowed", name, **{name: value})
 
 
-def in_metadata(name: str) -> Case:
-    return sent("parameter_not_allowed", f"metadata.{name}", metadata={"fine": "yes", name: "x"})
-
-
 def nested(depth: int) -> bytes:
     return b'{"model":"demo-chat","messages":' + b"[" * depth + b"]" * depth + b"}"
 
@@ -138,7 +134,6 @@ CASES: Final = {
     "an empty list of messages": sent("invalid_request", "messages", messages=[]),
     "a string as messages": sent("invalid_request", "messages", messages="Hello"),
     "messages that are strings": sent("invalid_request", "messages", messages=["Hello"]),
-    "a number as content": sent("invalid_request", "messages", messages=[{"role": "user", "content": 5}]),
     "max_tokens below zero": sent("invalid_request", "max_tokens", max_tokens=-1),
     "max_tokens zero": sent("invalid_request", "max_tokens", max_tokens=0),
     "max_tokens as text": sent("invalid_request", "max_tokens", max_tokens="5"),
@@ -161,16 +156,12 @@ CASES: Final = {
     "include_usage as text": sent(
         "invalid_request", "stream_options.include_usage", stream=True, stream_options={"include_usage": "yes"}
     ),
-    "include_usage null": sent(
-        "invalid_request", "stream_options.include_usage", stream=True, stream_options={"include_usage": None}
-    ),
     "tools that are no list": sent("invalid_request", "tools", tools={"type": "function"}),
     "a tool of type mcp": sent("parameter_not_allowed", "tools", tools=[{"type": "mcp", "server_url": "http://x"}]),
     "a tool of type mcp behind another": sent(
         "parameter_not_allowed", "tools", tools=[{"type": "function", "function": {"name": "f"}}, {"type": "mcp"}]
     ),
     "a tool of type file_search": sent("parameter_not_allowed", "tools", tools=[{"type": "file_search"}]),
-    "metadata that is no object": sent("invalid_request", "metadata", metadata="x"),
     # what steers LiteLLM
     "fallbacks": steers("fallbacks", ["demo-chat-large"]),
     "fallbacks, a letter escaped": raw(
@@ -203,12 +194,6 @@ CASES: Final = {
     "specific_deployment": steers("specific_deployment", True),
     "aws_access_key_id": steers("aws_access_key_id"),
     "vertex_project": steers("vertex_project"),
-    "metadata.tags": in_metadata("tags"),
-    "metadata.guardrails": in_metadata("guardrails"),
-    "metadata.spend_logs_metadata": in_metadata("spend_logs_metadata"),
-    "metadata.user_api_key": in_metadata("user_api_key"),
-    "metadata.user_api_key_team_id": in_metadata("user_api_key_team_id"),
-    "metadata._x": in_metadata("_x"),
     # where to
     "a GET of what takes POST": to("method_not_allowed", CHAT, "GET"),
     "a PUT": to("method_not_allowed", CHAT, "PUT"),

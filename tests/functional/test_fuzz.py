@@ -27,6 +27,9 @@ NAMES = (
 )  # fmt: skip
 WORDS = ("demo-chat", "user", "text", "image_url", "file", "mcp", "", "auto", "\u0000", "🙂", "true", "data:,AAAA")
 
+# One kind of body goes to every endpoint: without these most would be refused for a field of another endpoint.
+OPENED = ",".join(f"{endpoint.name}:{name}" for endpoint in ENDPOINTS for name in ("messages", "input", "max_tokens"))
+
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(WORDS), st.text(max_size=40),
@@ -117,7 +120,7 @@ async def test_nothing_that_can_be_sent_breaks_the_gateway(
     caller: Caller = await make("demo-chat")
     await caller.limit("concurrency", 100)
     await caller.remove_subscription_limits()
-    gateway: GatewayThread = start_gateway(litellm_urls=upstream.url)
+    gateway: GatewayThread = start_gateway(litellm_urls=upstream.url, allowed_fields=OPENED)
     loop = asyncio.get_running_loop()
     seen: dict[int, int] = {}
 

@@ -1,0 +1,193 @@
+"""The fields a caller may send, by endpoint. LiteLLM reads some thousand names from a body; only what is listed here
+reaches it: allowed_fields.txt, made from the vendors' own request types, and what LITEMAAS_ALLOWED_FIELDS adds."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.endpoints.parameters import LITELLM_PARAMETERS, PARAMETER_PREFIXES
+
+SETTING: Final = "LITEMAAS_ALLOWED_FIELDS"
+_FOLDER: Final = files("gateway.endpoints")
+# Endpoint or `*`, `tools`, `content` → name → what it could do.
+UNSAFE_FIELDS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads((_FOLDER / "unsafe_fields.toml").read_text())
+MAX_NAME: Final = 100
+# Of a tool: what may hold another tool, a file or a container. Schemas are the application's own, and not looked into.
+_NESTED_IN_TOOLS: Final = ("container", "environment", "input_image_mask", "tools", "configs")
+# Where an attachment may name a file by its id. Citations do so too, and are only text to the model.
+_ATTACHMENTS: Final = frozenset(
+    {"file", "input_file", "input_image", "image", "document", "container_upload", "computer_screenshot"}
+)
+# Also where a letter of the names is escaped.
+_MAY_NAME_FILES: Final = re.compile(rb"file_id|item_reference|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])")
+_CONTENT: Final = ("messages", "input", "system")
+
+Fields = dict[str, msgspec.Raw]
+_decode_tools = msgspec.json.Decoder(list[Fields]).decode
+_NULL: Final = b"null"
+
+
+def _read_list() -> dict[str, frozenset[str]]:
+    names: dict[str, set[str]] = {}
+    for line in (_FOLDER / "allowed_fields.txt").read_text().splitlines()[1:]:
+        endpoint, name, _ = line.split(" ", 2)
+        names.setdefault(endpoint, set()).add(name)
+    return {endpoint: frozenset(found) for endpoint, found in names.items()}
+
+
+# Endpoint → names, and `tools.<type>`.
+LISTED_FIELDS: Final[Mapping[str, frozenset[str]]] = _read_list()
+
+
+def why_unsafe(endpoint: str, name: str) -> str | None:
+    """What a field could do that no setting opens by accident; None: it is not known to do any harm."""
+    section, _, inner = name.rpartition(".")
+    if section:
+        return UNSAFE_FIELDS.get(section, {}).get(inner)
+    if name in LITELLM_PARAMETERS or name.startswith(PARAMETER_PREFIXES):
+        return "LiteLLM: a parameter of its own"
+    return UNSAFE_FIELDS["*"].get(name) or UNSAFE_FIELDS.get(endpoint, {}).get(name)
+
+
+def parse_opened(text: str) -> frozenset[tuple[str, str]]:
+    """`endpoint:name` or `endpoint:unsafe:name`, commas between. Raises ValueError."""
+    opened = set()
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        endpoint, _, name = item.partition(":")
+        is_marked, name = name.startswith("unsafe:"), name.removeprefix("unsafe:")
+        if endpoint not in LISTED_FIELDS or not name:
+            raise ValueError(f"'{item}' is not <endpoint>:<field>; endpoints are {', '.join(sorted(LISTED_FIELDS))}")
+        why = why_unsafe(endpoint, name)
+        if why and not is_marked:
+            raise ValueError(f"'{item}' is not safe ({why}); to open it all the same, write {endpoint}:unsafe:{name}")
+        if is_marked and not why:
+            raise ValueError(f"'{item}' is not known to be unsafe; write {endpoint}:{name}")
+        opened.add((endpoint, name))
+    return frozenset(opened)
+
+
+def _report_nothing(_endpoint: str, _name: str) -> None:
+    return None
+
+
+class AllowedFields:
+    """The lists of one gateway. `report(endpoint, field)` hears of each refusal."""
+
+    def __init__(
+        self,
+        opened: Iterable[tuple[str, str]] = (),
+        report: Callable[[str, str], None] = _report_nothing,
+    ) -> None:
+        self._opened = frozenset(opened)
+        self._report = report
+        self._names = {
+            endpoint: names | {name for where, name in self._opened if where == endpoint}
+            for endpoint, names in LISTED_FIELDS.items()
+        }
+
+    def check(self, endpoint: str, fields: Fields) -> None:
+        """Raises `parameter_not_allowed` naming the field and the setting; `invalid_request` for tools that are none.
+
+        A field that is null is absent: one that is not listed is taken out."""
+        names = self._names[endpoint]
+        if not fields.keys() <= names:
+            for name in [name for name in fields if name not in names]:
+                if bytes(fields[name]) != _NULL:
+                    raise self._refusal(endpoint, name)
+                del fields[name]
+        if "tools" in fields:
+            self._check_tools(endpoint, fields["tools"])
+        for name in _CONTENT:
+            raw = fields.get(name)
+            if raw is not None and _MAY_NAME_FILES.search(memoryview(raw)):
+                self._check_content(endpoint, msgspec.json.decode(raw), "")
+
+    def check_names(self, endpoint: str, names: Iterable[str]) -> None:
+        """The same for the names of a form's fields."""
+        for name in names:
+            if name not in self._names[endpoint]:
+                raise self._refusal(endpoint, name)
+
+    def refuse(self, endpoint: str, name: str) -> None:
+        """Raises for a name that is in no list, unless it was opened."""
+        if (endpoint, name) not in self._opened:
+            raise self._refusal(endpoint, name)
+
+    def _check_tools(self, endpoint: str, raw: msgspec.Raw) -> None:
+        if bytes(memoryview(raw)[:4]) == _NULL:
+            return
+        try:
+            tools = _decode_tools(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            raise GatewayError("invalid_request", "'tools' must be a list of tools.", param="tools") from None
+        for tool in tools:
+            for kind in _types_of(tool):
+                if f"tools.{kind}" not in self._names[endpoint]:
+                    raise self._refusal(endpoint, f"tools.{kind}")
+            for key in tool:
+                if key in UNSAFE_FIELDS["tools"] and bytes(tool[key]) != _NULL:
+                    self.refuse(endpoint, f"tools.{key}")
+                if key in _NESTED_IN_TOOLS:
+                    self._check_nested_tool(endpoint, msgspec.json.decode(tool[key]))
+
+    def _check_nested_tool(self, endpoint: str, value: Any) -> None:
+        """What a tool holds: a container's files, an environment's skills, tools of a namespace."""
+        if isinstance(value, list):
+            for item in value:
+                self._check_nested_tool(endpoint, item)
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                word = inner if key == "type" and isinstance(inner, str) else key
+                if word in UNSAFE_FIELDS["tools"] and inner is not None:
+                    self.refuse(endpoint, f"tools.{word}")
+                if key not in ("parameters", "input_schema"):
+                    self._check_nested_tool(endpoint, inner)
+
+    def _check_content(self, endpoint: str, value: Any, key: str) -> None:
+        """Bodies are at most MAX_DEPTH deep."""
+        if isinstance(value, list):
+            for item in value:
+                self._check_content(endpoint, item, key)
+        elif isinstance(value, dict):
+            kind = value.get("type")
+            if kind == "item_reference":
+                self.refuse(endpoint, "content.item_reference")
+            is_attachment = key == "file" or (isinstance(kind, str) and kind in _ATTACHMENTS)
+            if is_attachment and value.get("file_id") is not None:
+                self.refuse(endpoint, "content.file_id")
+            for name, inner in value.items():
+                if isinstance(inner, dict | list):
+                    self._check_content(endpoint, inner, name)
+
+    def _refusal(self, endpoint: str, name: str) -> GatewayError:
+        name = name[:MAX_NAME]
+        self._report(endpoint, name)
+        why = why_unsafe(endpoint, name)
+        spelled = f"{endpoint}:unsafe:{name}" if why else f"{endpoint}:{name}"
+        message = f"The field '{name}' is not allowed here; leave it out. An operator opens it with {SETTING}={spelled}"
+        message += f" ({why})." if why else "."
+        param = "tools" if name.startswith("tools.") else name
+        return GatewayError("parameter_not_allowed", message, param=param)
+
+
+def _types_of(tool: Fields) -> Iterable[str]:
+    """The words that say what a tool is: its type; where it has none, its keys, unless it is a function by its name.
+
+    Raises `invalid_request`."""
+    raw = bytes(tool.get("type", _NULL))
+    if raw != _NULL:
+        kind = msgspec.json.decode(raw)
+        if not isinstance(kind, str):
+            raise GatewayError("invalid_request", "The 'type' of a tool must be a text.", param="tools")
+        return (kind[:MAX_NAME],)
+    if "name" in tool or "function" in tool:
+        return ()
+    return [key for key in tool if key != "type"]
+
+
+ALLOWED_FIELDS: Final = AllowedFields()
