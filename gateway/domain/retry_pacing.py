@@ -1,4 +1,4 @@
-"""When a refused caller had better come back: each gets a turn of its own, so that they do not all come at once.
+"""When a refused caller should retry: each gets a time of its own, so that they do not all come at once.
 
 Each gateway keeps a clock per limit. A refused caller gets the later of "it may fit then" and "after those refused
 before it", and the clock moves on by the time one admission takes here lately: 1.5 refusals per admitted call instead

@@ -87,7 +87,7 @@ def bounds_of_steps(
     start: datetime, end: datetime, step: Step, zone: ZoneInfo, *, maximum: int
 ) -> list[datetime] | None:
     """Bounds of the buckets from `start` up to `end`, in UTC: the first is `start`, the last `end`, those between are
-    on hours, days, weeks (from Monday) or months of the time zone. None for more than `most` buckets."""
+    on hours, days, weeks (from Monday) or months of the time zone. None for more than `maximum` buckets."""
     utc = start.tzinfo
     bounds = [start]
     local = _first_step(start.astimezone(zone).replace(tzinfo=None), step)

@@ -99,7 +99,7 @@ def pack_entries(entries: Iterable[Entry]) -> PackedLimits:
 
 
 def read_counter(field: str, value: bytes) -> Bucket | Open | Window:
-    """What stands under that field; raises struct.error for what is none of ours."""
+    """The counter in that field; raises struct.error for a value that is none."""
     kind = KIND_OF_CODE.get(field[0])
     if kind is None:
         raise StructError(f"no kind of limit has the code {field[0]!r}")
@@ -108,7 +108,7 @@ def read_counter(field: str, value: bytes) -> Bucket | Open | Window:
 
 
 def read_lease(request_id: bytes, value: bytes) -> Lease:
-    """What stands under `l|request id`."""
+    """The lease in the field `l|request id`."""
     expires, claimed, state, start, prompt, completion, cost, parts = map(int, _LEASE.unpack_from(value))
     names_at = _LEASE.size + parts * _PART.size
     *fields, scopes, note = value[names_at:].split(b"\0", parts + 1)
