@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
-CLIENT_LOCKS := $(wildcard tests/clients/python/*.lock)
+CLIENT_LOCKS := $(patsubst %.in,%.lock,$(wildcard tests/clients/python/*.in))
 LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
 

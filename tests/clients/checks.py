@@ -41,13 +41,19 @@ class Trial:
     upstream_log: UpstreamLog
 
     async def do(self, caller: Caller, **fields: Any) -> Seen:
+        """The task, which is not refused."""
+        seen = await self._do(caller, fields)
+        assert seen.error is None, f"{seen.error} {seen.status} {seen.message}"
+        return seen
+
+    async def _do(self, caller: Caller, fields: Mapping[str, Any]) -> Seen:
         task = replace(self.scene.task(caller), name=self.name, model=self.client.model, max_tokens=MAX_TOKENS)
         return await self.programs.do(self.client, replace(task, **fields))
 
     async def refused(self, caller: Caller, status: int, code: str, **fields: Any) -> Seen:
         """A task that is refused, as the client shows it."""
-        first = next(task for task in ("plain", "stream", "rerank") if task not in self.client.lacks)
-        seen = await self.do(caller, **({"name": first, "texts": TEXTS} | fields))
+        first = next(task for task in ("plain", "stream", "rerank") if self.client.does(task))
+        seen = await self._do(caller, {"name": first, "texts": TEXTS} | fields)
         assert seen.error == self.client.errors[status], seen.message
         assert seen.status == (status if self.client.shows_status else 0)
         assert seen.code == (code if self.client.shows_code else None)
@@ -142,6 +148,19 @@ async def models(trial: Trial) -> str:
     return WORKS
 
 
+async def count(trial: Trial) -> str:
+    """Counting tells what the call will be charged, is a row, and costs nothing."""
+    caller = await trial.scene.make(trial.client.model)
+
+    counted = await trial.do(caller)
+    (row,) = await trial.ledger.rows(caller.account_id, 1)
+    said = await trial.do(caller, name="plain")
+
+    assert counted.prompt_tokens == said.prompt_tokens
+    assert (row["ending"], row["estimated"], row["cost_nano_usd"]) == ("completed", False, 0)
+    return WORKS
+
+
 async def refused_by_limit(trial: Trial) -> str:
     caller = await trial.scene.make(*{trial.client.model, CHAT_MODEL})
     await caller.limit("requests", 1, window="day")
@@ -195,6 +214,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "embeddings": embeddings,
     "rerank": rerank,
     "models": models,
+    "count": count,
     "refused_by_limit": refused_by_limit,
     "unknown_model": unknown_model,
     "hang_up": hang_up,

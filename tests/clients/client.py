@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from clients import node, venvs
+from clients.tasks import RARE_TASKS
 
 CHAT_MODEL: Final = "demo-chat"
 CLAUDE_MODEL: Final = "demo-claude"
@@ -33,8 +34,8 @@ ERRORS_OF_LANGCHAIN: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One client by one API. `lacks` are tasks that it has no function for; of those in `silent` it shows no
-    tokens."""
+    """One client by one API. It does every task but those in `lacks`, which say why, and of the rare ones
+    those in `also`; of those in `silent` it shows no tokens."""
 
     name: str
     title: str
@@ -46,6 +47,7 @@ class Client:
     configured: str
     model: str = CHAT_MODEL
     lacks: Mapping[str, str] = field(default_factory=dict)
+    also: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     shows_code: bool = True
     shows_status: bool = True
@@ -57,6 +59,10 @@ class Client:
     errors: Mapping[int, str] = field(default_factory=lambda: ERRORS)
     is_short: bool = False  # its matrix is run by `make test` too
     is_tried: bool = False  # its tries are counted
+
+    def does(self, task: str) -> bool:
+        """Whether it has a cell."""
+        return task in self.also if task in RARE_TASKS else task not in self.lacks
 
     @property
     def column(self) -> str:

@@ -93,7 +93,7 @@ def expected_matrix() -> Cells:
         (client.name, task): client.refusal_cell(refusals[task]) if task in refusals else WORKS
         for client in CLIENTS
         for task in TASKS
-        if task not in client.lacks and (client.name, task) not in EXPECTED_TO_FAIL
+        if client.does(task) and (client.name, task) not in EXPECTED_TO_FAIL
     }
 
 
@@ -115,7 +115,7 @@ def table_on_the_page(name: str) -> str:
 
 
 def _matrix_cell(cells: Cells, client: Client, task: str) -> str:
-    if task in client.lacks:
+    if not client.does(task):
         return HAS_NONE
     return "not yet" if (client.name, task) in EXPECTED_TO_FAIL else cells[client.name, task]
 

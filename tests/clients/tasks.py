@@ -13,10 +13,13 @@ TASKS: Final = {
     "embeddings": "embeddings",
     "rerank": "rerank",
     "models": "list of models",
+    "count": "count of tokens",
     "refused_by_limit": "refused: 429",
     "unknown_model": "refused: 404",
     "hang_up": "hang-up",
 }
+# Most clients have no function for them.
+RARE_TASKS: Final = frozenset({"rerank", "models", "count"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,11 @@ const tasks = {
     return { models: found };
   },
 
+  async count(task) {
+    const { model, messages } = asked(task);
+    return { prompt_tokens: (await client(task).messages.countTokens({ model, messages })).input_tokens };
+  },
+
   async hang_up(task) {
     const stream = await client(task).messages.create({ ...asked(task), stream: true });
     for await (const event of stream) {

@@ -110,6 +110,11 @@ const responses = {
     return { parsed: JSON.parse(answer.output_text), ...tokens(answer.usage) };
   },
 
+  async count(task) {
+    const counted = await client(task).responses.inputTokens.count({ model: task.model, input: task.prompt });
+    return { prompt_tokens: counted.input_tokens };
+  },
+
   async hang_up(task) {
     const stream = await client(task).responses.create({ model: task.model, input: task.prompt, stream: true });
     for await (const event of stream) {
@@ -121,4 +126,4 @@ const responses = {
 
 const byApi = (name) => (task) => ((task.api === "responses" && responses[name]) || chat[name])(task);
 const refused = (error) => (error instanceof OpenAI.APIError ? refusedBy(error) : null);
-await serve(Object.fromEntries(Object.keys(chat).map((name) => [name, byApi(name)])), refused);
+await serve(Object.fromEntries(Object.keys({ ...chat, ...responses }).map((name) => [name, byApi(name)])), refused);

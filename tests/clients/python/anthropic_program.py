@@ -74,6 +74,12 @@ def models(task: Task) -> Seen:
     return {"models": [model.id for model in listed]}
 
 
+def count(task: Task) -> Seen:
+    with client(task) as opened:
+        counted = opened.messages.count_tokens(model=task["model"], messages=asked(task)["messages"])
+    return {"prompt_tokens": counted.input_tokens}
+
+
 def hang_up(task: Task) -> Seen:
     with client(task) as opened, opened.messages.stream(**asked(task)) as events:
         return {"text": next(iter(events.text_stream), None)}
@@ -96,6 +102,7 @@ if __name__ == "__main__":
             "tools": tools,
             "structured": structured,
             "models": models,
+            "count": count,
             "hang_up": hang_up,
         },
         refused,

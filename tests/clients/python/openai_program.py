@@ -157,6 +157,12 @@ def structured_response(task: Task) -> Seen:
     return {"parsed": parsed} | tokens(answer.usage.input_tokens, answer.usage.output_tokens)
 
 
+def count_response(task: Task) -> Seen:
+    with client(task) as opened:
+        counted = opened.responses.input_tokens.count(model=task["model"], input=task["prompt"])
+    return {"prompt_tokens": counted.input_tokens}
+
+
 def hang_up_response(task: Task) -> Seen:
     with (
         client(task) as opened,
@@ -173,6 +179,7 @@ RESPONSES = {
     "stream": stream_response,
     "tools": tools_response,
     "structured": structured_response,
+    "count": count_response,
     "hang_up": hang_up_response,
 }
 CHAT = {
@@ -194,4 +201,4 @@ def by_api(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    serve({name: by_api(name) for name in CHAT}, refused_by)
+    serve({name: by_api(name) for name in CHAT | RESPONSES}, refused_by)
