@@ -49,7 +49,7 @@ async def test_twenty_threads_on_five_a_minute_get_five_answers(
     assert await drift(caller) == []
 
 
-async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
+async def test_tokens_per_minute_are_exceeded_only_by_usage_beyond_the_estimates(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     limit, mark = 600, new_mark()

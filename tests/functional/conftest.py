@@ -1,4 +1,4 @@
-"""A gateway in front of the model server itself, with Postgres and Valkey of its own: everything but LiteLLM."""
+"""Fixtures for a gateway in front of the model server, without LiteLLM, with its own Postgres database and Valkey."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -56,7 +56,7 @@ def gateway(backends: Backends) -> Iterator[GatewayThread]:
 
 @pytest.fixture
 def start_gateway(backends: Backends) -> Iterator[StartGateway]:
-    """Starts another gateway on the same parts; `grace_s` and settings may differ."""
+    """Starts another gateway on the same backends, with another `grace_s` and other settings."""
     with ExitStack() as stack:
 
         def start(*, grace_s: int = 5, **changes: Any) -> GatewayThread:
@@ -67,7 +67,7 @@ def start_gateway(backends: Backends) -> Iterator[StartGateway]:
 
 @pytest.fixture(autouse=True)
 def unhandled_errors() -> Iterator[UnhandledErrors]:
-    """A test that expects one clears `seen`."""
+    """Fails a test after an unhandled error; a test that expects one clears `seen`."""
     errors = UnhandledErrors()
     logger = logging.getLogger("uvicorn.error")
     logger.addHandler(errors)
@@ -85,7 +85,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
-    """Makes callers of the gateway, each an account of its own."""
+    """Creates callers of the gateway, each with its own account."""
 
     async def make_one(*models: str, **fields: Any) -> Caller:
         return await make_caller(pool, gateway.url, http, models or ("demo-chat",), **fields)

@@ -1,4 +1,4 @@
-"""The access log: a line for each call, right, and no secret in it or in anything else a gateway writes."""
+"""The access log: one correct line for each call, and no secret in any output of a gateway."""
 
 import asyncio
 import io
@@ -24,14 +24,14 @@ SECRET = "hush-"
 
 
 class Lines:
-    """What a gateway in a thread has written."""
+    """The lines a gateway in a thread has written."""
 
     def __init__(self, gateway: GatewayThread) -> None:
         self._out = io.BytesIO()
         gateway.apps[0].worker.access_log._out = self._out
 
     async def next(self, count: int = 1) -> list[dict[str, Any]]:
-        """All lines, once there are so many."""
+        """All lines, once there are `count`."""
 
         async def there_are() -> bool:
             return self._out.getvalue().count(b"\n") >= count
@@ -57,7 +57,7 @@ async def caller(make: MakeCaller, gateway_with_log: GatewayThread) -> Caller:
     return (await make("demo-chat", MODEL)).at(gateway_with_log.url)
 
 
-async def test_a_call_has_a_line_that_agrees_with_its_row(caller: Caller, lines: Lines, ledger: Ledger) -> None:
+async def test_each_call_has_a_line_that_matches_its_ledger_row(caller: Caller, lines: Lines, ledger: Ledger) -> None:
     before = time.time()
     response = await caller.chat("Hello [tokens=7]", stream=True, headers={"x-forwarded-for": "9.9.9.9, 192.0.2.7"})
 
@@ -71,7 +71,7 @@ async def test_a_call_has_a_line_that_agrees_with_its_row(caller: Caller, lines:
     assert line["first_byte_ms"] == row["first_byte_ms"] <= line["total_ms"]
     assert line["bytes_out"] == len(response.body)
     assert line["bytes_in"] > 50
-    # As the proxy that is trusted has told it, and not as the one before says.
+    # The address added by the trusted proxy, not the one before it.
     assert (line["client"], line["code"]) == ("192.0.2.7", None)
     assert before - 1 < _seconds(line["timestamp"]) < time.time()
 
@@ -82,7 +82,7 @@ def _seconds(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp).timestamp()
 
 
-async def test_every_kind_of_answer_has_one_line(caller: Caller, lines: Lines) -> None:
+async def test_every_kind_of_response_has_one_line(caller: Caller, lines: Lines) -> None:
     await caller.limit("rpm", 3)
     nobody = {"authorization": "Bearer sk-lm-" + "0" * 49}
 
@@ -128,7 +128,7 @@ async def test_every_kind_of_answer_has_one_line(caller: Caller, lines: Lines) -
     )
 
 
-async def test_who_hangs_up_has_a_line_too(caller: Caller, lines: Lines) -> None:
+async def test_a_disconnected_call_has_a_line(caller: Caller, lines: Lines) -> None:
     async with caller.open_chat("Go on [tokens=500] [rate=50]", stream=True) as answer:
         await answer.content.readuntil(b"\n\n")
 
@@ -137,7 +137,7 @@ async def test_who_hangs_up_has_a_line_too(caller: Caller, lines: Lines) -> None
     assert line["bytes_out"] > 0
 
 
-async def test_it_can_be_switched_off(make: MakeCaller, start_gateway: StartGateway) -> None:
+async def test_the_access_log_can_be_switched_off(make: MakeCaller, start_gateway: StartGateway) -> None:
     gateway = start_gateway(access_log="off")
     lines = Lines(gateway)
 
@@ -147,7 +147,7 @@ async def test_it_can_be_switched_off(make: MakeCaller, start_gateway: StartGate
     assert lines._out.getvalue() == b""
 
 
-async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, start_gateway: StartGateway) -> None:
+async def test_a_blocked_output_delays_no_call(make: MakeCaller, start_gateway: StartGateway) -> None:
     gateway = start_gateway(access_log=True)
     reading, writing = socket.socketpair()
     writing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
@@ -163,7 +163,7 @@ async def test_an_output_that_takes_nothing_holds_no_call_up(make: MakeCaller, s
     writing.close()
 
 
-def test_lines_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.access_log.MAX_WAITING", 3)
     out = io.BytesIO()
     log = AccessLog(is_on=True, out=out)
@@ -198,7 +198,7 @@ async def workers(backends: Backends, tmp_path: Path) -> AsyncIterator[Workers]:
         program.program.discard()
 
 
-async def test_nothing_a_caller_may_write_is_written_anywhere(
+async def test_no_text_of_a_caller_is_logged(
     workers: Workers, backends: Backends, make: MakeCaller, tmp_path: Path
 ) -> None:
     caller = (await make("demo-chat", "demo-transcribe", MODEL)).at(workers.url)
@@ -208,7 +208,7 @@ async def test_nothing_a_caller_may_write_is_written_anywhere(
         planted.append(f"{SECRET}{len(planted)}-")
         return planted[-1]
 
-    # So that rows stay in the journal.
+    # Keeps the rows in the journal.
     ledger_lock = await asyncpg.connect(backends.database.owner_url)
     await ledger_lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
     calls = _http_calls(caller, secret)

@@ -1,4 +1,4 @@
-"""What a caller may not send: refused with one of our codes in OpenAI's shape, and nothing is taken or forwarded."""
+"""Invalid requests: refused with a gateway error code in OpenAI's shape; nothing is reserved or forwarded."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from gateway.domain.keys import new_key
 from gateway.storage.postgres import Pool
 
 MAX_BODY: Final = 256 * 1024
-# One letter changed, so that its checksum is wrong.
+# One letter changed, so the checksum is wrong.
 TYPO: Final = "(typo)"
 REVOKED, EXPIRED, INACTIVE, OTHERS = "(revoked)", "(expired)", "(inactive)", "(another caller's)"
 OWN: Final = "(own)"
@@ -27,7 +27,7 @@ UNKNOWN: Final = new_key()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A request, and the answer it must get. Header values that stand for a key are words in parentheses."""
+    """A request and its expected response. `(name)` in a header value is replaced by a key."""
 
     code: str
     param: str | None = None
@@ -38,7 +38,7 @@ class Case:
 
 
 def sent(code: str, param: str | None = None, /, **fields: Any) -> Case:
-    """A chat with these fields; `param` is the field at fault."""
+    """A chat with these fields; `param` is the invalid one."""
     return Case(code=code, param=param, body=json.dumps(chat_body(**fields)).encode())
 
 
@@ -55,7 +55,7 @@ def to(code: str, target: str, method: str = "POST") -> Case:
 
 
 def steers(name: str, value: Any = "x") -> Case:
-    """A field by which LiteLLM is steered."""
+    """A field that controls LiteLLM."""
     return sent("parameter_not_allowed", name, **{name: value})
 
 
@@ -64,7 +64,7 @@ def nested(depth: int) -> bytes:
 
 
 CASES: Final = {
-    # who is calling
+    # authentication
     "no key": by("missing_api_key"),
     "an empty bearer": by("missing_api_key", ("authorization", "Bearer ")),
     "another scheme": by("invalid_api_key", ("authorization", "Basic dXNlcjpwYXNz")),
@@ -85,7 +85,7 @@ CASES: Final = {
     "a revoked key": by("invalid_api_key", ("authorization", f"Bearer {REVOKED}")),
     "an expired key": by("api_key_expired", ("authorization", f"Bearer {EXPIRED}")),
     "a key of a user who was deactivated": by("account_suspended", ("authorization", f"Bearer {INACTIVE}")),
-    # which model
+    # model
     "a model this key may not use": sent("model_not_found", "model", model="demo-chat-large"),
     "a model nobody has": sent("model_not_found", "model", model="gpt-99"),
     "a model in other letters": sent("model_not_found", "model", model="Demo-Chat"),
@@ -109,7 +109,7 @@ CASES: Final = {
     "a model second in the query": to("model_in_query", f"{CHAT}?beta=true&model=x"),
     "a model behind a semicolon": to("model_in_query", f"{CHAT}?beta=true;model=x"),
     "a model behind a space": to("model_in_query", f"{CHAT}?+model=x"),
-    # the body
+    # body
     "no body": raw("invalid_json", b""),
     "not JSON": raw("invalid_json", b"model=demo-chat&messages=hi"),
     "JSON cut short": raw("invalid_json", json.dumps(chat_body()).encode()[:-1]),
@@ -129,7 +129,7 @@ CASES: Final = {
         headers=(("authorization", f"Bearer {OWN}"), ("content-length", "99999999999")),
         body=b"{}",
     ),
-    # the fields
+    # fields
     "no messages": sent("invalid_request", "messages", messages=None),
     "an empty list of messages": sent("invalid_request", "messages", messages=[]),
     "a string as messages": sent("invalid_request", "messages", messages="Hello"),
@@ -162,7 +162,7 @@ CASES: Final = {
         "parameter_not_allowed", "tools", tools=[{"type": "function", "function": {"name": "f"}}, {"type": "mcp"}]
     ),
     "a tool of type file_search": sent("parameter_not_allowed", "tools", tools=[{"type": "file_search"}]),
-    # what steers LiteLLM
+    # fields that control LiteLLM
     "fallbacks": steers("fallbacks", ["demo-chat-large"]),
     "fallbacks, a letter escaped": raw(
         "parameter_not_allowed",
@@ -194,7 +194,7 @@ CASES: Final = {
     "specific_deployment": steers("specific_deployment", True),
     "aws_access_key_id": steers("aws_access_key_id"),
     "vertex_project": steers("vertex_project"),
-    # where to
+    # path and query
     "a GET of what takes POST": to("method_not_allowed", CHAT, "GET"),
     "a PUT": to("method_not_allowed", CHAT, "PUT"),
     "a DELETE": to("method_not_allowed", CHAT, "DELETE"),
@@ -222,7 +222,7 @@ CASES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Victims:
-    """The callers of this file; `words` are what stands for their keys."""
+    """The callers of this file; `words` maps the placeholders to their keys."""
 
     caller: Caller
     words: dict[str, str]
@@ -256,7 +256,7 @@ async def ask(gateway: GatewayThread, victims: Victims, case: Case) -> Response:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_bad_input_gets_our_own_error_and_leaves_no_trace(
+async def test_invalid_input_gets_a_gateway_error_and_takes_nothing(
     case: Case, victims: Victims, gateway: GatewayThread, redis_state: RedisState, upstream_log: UpstreamLog
 ) -> None:
     await redis_state.wait_until_settled(victims.caller.account_id)
@@ -288,7 +288,7 @@ async def test_an_error_never_repeats_the_key(victims: Victims, gateway: Gateway
     (("x-api-key", OWN),),
     (("api-key", OWN),),
 ])  # fmt: skip
-async def test_one_key_is_accepted_wherever_and_however_often_it_is_sent(
+async def test_one_key_is_accepted_in_every_header_and_repeated(
     headers: tuple[tuple[str, str], ...], victims: Victims, gateway: GatewayThread
 ) -> None:
     response = await ask(gateway, victims, Case(code="", headers=headers))
@@ -296,7 +296,7 @@ async def test_one_key_is_accepted_wherever_and_however_often_it_is_sent(
     assert response.status == 200
 
 
-async def test_a_body_too_large_is_refused_without_a_declared_length(victims: Victims, gateway: GatewayThread) -> None:
+async def test_a_chunked_body_that_is_too_large_is_refused(victims: Victims, gateway: GatewayThread) -> None:
     headers = (("authorization", f"Bearer {OWN}"), ("transfer-encoding", "chunked"), ("content-length", ""))
     chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
 
@@ -307,7 +307,7 @@ async def test_a_body_too_large_is_refused_without_a_declared_length(victims: Vi
 
 
 def ask_chunked(port: int, victims: Victims, case: Case) -> Response:
-    """As `ask`, with a body that is in chunks already and so has no length."""
+    """Like `ask`, with a chunked body, which has no length."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -322,13 +322,13 @@ def ask_chunked(port: int, victims: Victims, case: Case) -> Response:
     return response
 
 
-async def test_any_other_query_is_dropped(victims: Victims, gateway: GatewayThread) -> None:
+async def test_other_query_parameters_are_dropped(victims: Victims, gateway: GatewayThread) -> None:
     response = await ask(gateway, victims, Case(code="", target=f"{CHAT}?beta=true&api-version=2024-10-21&models=x"))
 
     assert response.status == 200
 
 
-async def test_a_query_escaped_very_often_takes_no_time(victims: Victims, gateway: GatewayThread) -> None:
+async def test_a_repeatedly_escaped_query_is_parsed_quickly(victims: Victims, gateway: GatewayThread) -> None:
     case = Case(code="model_in_query", target=f"{CHAT}?%{'25' * 25_000}6dodel=x", headers=())
 
     response = await asyncio.wait_for(ask(gateway, victims, case), 0.5)

@@ -1,4 +1,4 @@
-"""`make chaos` in short: one load, many faults one after another, three counts that agree."""
+"""A short `make chaos`: one load, many faults in sequence, and three counts that agree."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from chaos.site import opened
 
 
 @pytest.mark.timeout(180)
-async def test_whatever_breaks_each_call_is_in_the_ledger_once(tmp_path: Path) -> None:
+async def test_each_call_is_in_the_ledger_once_whatever_fails(tmp_path: Path) -> None:
     async with opened(tmp_path, has_litellm=False) as site:
         line = await measure(site, SHORT, "many of them, one after another")
 
     assert line.calls > 100
     assert line.reaped > 0
     assert (line.missing, line.doubles, line.tokens_off, line.others, line.failed) == (0,) * 5, line.details
-    # Each of both losses of Redis may take what was under way and what was on its way into the ledger.
+    # Each of the two losses of Redis may lose the calls in flight and the rows in transit to the ledger.
     assert abs(line.drift) < line.calls / 4

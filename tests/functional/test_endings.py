@@ -1,4 +1,4 @@
-"""Every way a call can end: what the caller sees, what the ledger says, and that nothing stays reserved."""
+"""Every ending of a call: the response, the ledger row, and no remaining reservation."""
 
 import asyncio
 import time
@@ -14,15 +14,15 @@ from recording_upstream import DONE, RecordingUpstream, event
 from deploy.embedded.model_server.names import FAULTS
 
 DEAD = "http://127.0.0.1:1"
-# A hang-up has reached the model server by then.
+# A disconnect reaches the model server within this time.
 CANCELLED_WITHIN_S = 1.0
 
 
 @pytest.fixture
 async def limited(make: MakeCaller) -> Caller:
-    """A caller with a limit of every kind, none of which is in the way."""
+    """A caller with a limit of every kind, all large enough."""
     caller = await make("demo-chat", *FAULTS)
-    # Slow enough that what was taken is still missing when it is looked at.
+    # Refills slowly, so the taken amount is still missing when it is checked.
     await caller.limit("rpm", 6)
     for kind in ("tpm", "concurrency"):
         await caller.limit(kind, 100_000)
@@ -40,7 +40,7 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
 async def assert_charged(
     caller: Caller, row: dict[str, Any], redis_state: RedisState, *, is_request: bool = True
 ) -> None:
-    """Nothing stays reserved, and the counters hold just what the row says."""
+    """Nothing stays reserved, and the counters have exactly the amounts of the row."""
     await redis_state.wait_until_settled(caller.account_id)
     scope = f"k{caller.key_id}"
 
@@ -51,23 +51,23 @@ async def assert_charged(
     assert [await used("R"), await used("T"), await used("C")] == [row[name] for name in counted]
     assert (await redis_state.counter(caller.account_id, f"c|{scope}"))[0] == 0
     missing = (await redis_state.counter(caller.account_id, f"r|{scope}|admin"))[0]
-    # In 1/60000 units; some has come back meanwhile.
+    # In units of 1/60000; some has been refilled in between.
     assert (missing > 0) == is_request
 
 
 def assert_broken_stream(response: Response) -> dict[str, Any]:
-    """The error event it ends with, for there is no `[DONE]`."""
+    """Checks the error event at the end of the stream, which has no `[DONE]`."""
     assert response.status == 200
     assert DONE not in response.body
     error: dict[str, Any] = response.events[-1]["error"]
     return error
 
 
-# --- The caller hangs up ---
+# --- The caller disconnects ---
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_hang_up_before_the_first_byte_cancels_upstream_and_is_charged_the_whole_estimate(
+async def test_a_disconnect_before_the_first_byte_cancels_upstream_and_is_charged_the_whole_estimate(
     stream: bool, limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
@@ -92,7 +92,7 @@ async def test_a_hang_up_before_the_first_byte_cancels_upstream_and_is_charged_t
     await assert_charged(limited, row, redis_state)
 
 
-async def test_a_hang_up_within_a_stream_cancels_upstream_and_is_charged_what_passed(
+async def test_a_disconnect_during_a_stream_cancels_upstream_and_is_charged_what_passed(
     limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
@@ -109,12 +109,12 @@ async def test_a_hang_up_within_a_stream_cancels_upstream_and_is_charged_what_pa
     assert 19 <= billed["completion_tokens"] < 80
     assert (row["ending"], row["status"]) == ("client_disconnected", 200)
     assert (row["estimated"], row["estimated_why"]) == (True, "hung_up")
-    # Of each chunk at least a token; some words are several.
+    # At least one token per chunk; some words are several.
     assert 19 <= row["completion_tokens"] < 3 * billed["completion_tokens"]
     await assert_charged(limited, row, redis_state)
 
 
-async def test_a_hang_up_within_a_whole_answer_is_charged_what_passed(
+async def test_a_disconnect_during_a_whole_response_is_charged_what_passed(
     limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     mark = new_mark()
@@ -129,7 +129,7 @@ async def test_a_hang_up_within_a_whole_answer_is_charged_what_passed(
     await assert_charged(limited, row, redis_state)
 
 
-async def test_a_caller_who_leaves_while_sending_is_no_call(
+async def test_a_disconnect_while_sending_is_no_call(
     limited: Caller, upstream_log: UpstreamLog, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
     gateway = start_gateway()
@@ -148,17 +148,17 @@ async def test_a_caller_who_leaves_while_sending_is_no_call(
     assert await redis_state.everything(limited.account_id) == {}
 
 
-async def test_hang_ups_of_many_at_once_leave_no_slot_taken(
+async def test_concurrent_disconnects_leave_no_slot_taken(
     caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("concurrency", 25)
 
-    async def hang_up_after(events: int) -> None:
+    async def disconnect_after(events: int) -> None:
         async with caller.open_chat("[tokens=900] [rate=100]", stream=True) as answer:
             for _ in range(events):
                 await answer.content.readuntil(b"\n\n")
 
-    await asyncio.gather(*map(hang_up_after, range(25)))
+    await asyncio.gather(*map(disconnect_after, range(25)))
 
     rows = await ledger.rows(caller.account_id, 25)
     assert {row["ending"] for row in rows} == {"client_disconnected"}
@@ -176,7 +176,7 @@ async def test_hang_ups_of_many_at_once_leave_no_slot_taken(
     ("400", 400, "context_length_exceeded", "invalid_request_error", {}),
     ("401", 502, "upstream_error", "upstream_error", {}),
 ])  # fmt: skip
-async def test_a_refusal_of_the_upstream_is_told_in_our_shape_and_charged_as_a_request_a_minute_only(
+async def test_an_upstream_refusal_has_the_gateway_error_shape_and_is_charged_one_request_per_minute(
     stream: bool, fault: str, status: int, code: str, kind: str, headers: dict[str, str], limited: Caller,
     ledger: Ledger, redis_state: RedisState,
 ) -> None:  # fmt: skip
@@ -197,7 +197,7 @@ async def test_a_refusal_of_the_upstream_is_told_in_our_shape_and_charged_as_a_r
     await assert_charged(limited, row, redis_state)
 
 
-async def test_a_refusal_in_another_encoding_or_without_end_is_still_told(
+async def test_an_encoded_or_endless_upstream_refusal_is_reported(
     limited: Caller, upstream: RecordingUpstream, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(litellm_urls=upstream.url, idle_timeout_s=0.3).url)
@@ -217,7 +217,7 @@ async def test_a_refusal_in_another_encoding_or_without_end_is_still_told(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_upstream_that_keeps_silent_is_a_timeout_and_is_cancelled(
+async def test_a_silent_upstream_is_a_timeout_and_is_cancelled(
     stream: bool,
     limited: Caller,
     upstream_log: UpstreamLog,
@@ -242,7 +242,7 @@ async def test_an_upstream_that_keeps_silent_is_a_timeout_and_is_cancelled(
     await wait_until(is_cancelled, "the model server to stop", timeout_s=CANCELLED_WITHIN_S)
 
 
-async def test_an_upstream_that_falls_silent_within_a_stream_ends_it_with_an_error_event(
+async def test_an_upstream_that_stalls_during_a_stream_ends_it_with_an_error_event(
     limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(idle_timeout_s=0.4).url)
@@ -258,7 +258,7 @@ async def test_an_upstream_that_falls_silent_within_a_stream_ends_it_with_an_err
     assert (await upstream_log.call(call_id=response.request_id))["ending"] == "hung_up"
 
 
-async def test_a_stream_that_is_silent_for_less_than_the_set_time_goes_on(
+async def test_a_stream_that_stalls_for_less_than_the_timeout_continues(
     limited: Caller, ledger: Ledger, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(idle_timeout_s=0.5).url)
@@ -269,7 +269,7 @@ async def test_a_stream_that_is_silent_for_less_than_the_set_time_goes_on(
     assert (await ledger.row(limited.account_id))["completion_tokens"] == 5
 
 
-async def test_a_stream_that_is_cut_ends_with_an_error_event_and_is_charged_what_passed(
+async def test_a_truncated_stream_ends_with_an_error_event_and_is_charged_what_passed(
     limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     response = await limited.chat("Cut me [tokens=40] [rate=400]", model="fault-cut", stream=True)
@@ -283,7 +283,7 @@ async def test_a_stream_that_is_cut_ends_with_an_error_event_and_is_charged_what
     await assert_charged(limited, row, redis_state)
 
 
-async def test_a_whole_answer_that_is_cut_is_cut_for_the_caller_too(
+async def test_a_truncated_whole_response_is_truncated_for_the_caller(
     limited: Caller, ledger: Ledger, redis_state: RedisState, unhandled_errors: UnhandledErrors
 ) -> None:
     with pytest.raises(aiohttp.ClientPayloadError):
@@ -292,12 +292,12 @@ async def test_a_whole_answer_that_is_cut_is_cut_for_the_caller_too(
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["estimated_why"]) == ("upstream_error", "cut_off")
     await assert_charged(limited, row, redis_state)
-    # There is no other way to tell uvicorn that the connection must be closed.
+    # An exception is the only way to make uvicorn close the connection.
     assert len(unhandled_errors.seen) == 1
     unhandled_errors.seen.clear()
 
 
-async def test_an_error_event_of_the_upstream_passes_as_it_is_and_is_no_success(
+async def test_an_upstream_error_event_passes_unchanged_and_is_no_success(
     limited: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     response = await limited.chat("Break [tokens=40] [rate=400]", model="fault-error-event", stream=True)
@@ -309,7 +309,7 @@ async def test_an_error_event_of_the_upstream_passes_as_it_is_and_is_no_success(
     await assert_charged(limited, row, redis_state)
 
 
-async def test_done_behind_an_error_event_makes_it_no_success(
+async def test_done_after_an_error_event_is_no_success(
     limited: Caller, upstream: RecordingUpstream, ledger: Ledger, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
@@ -320,7 +320,7 @@ async def test_done_behind_an_error_event_makes_it_no_success(
     assert (await ledger.row(limited.account_id))["ending"] == "upstream_error"
 
 
-async def test_a_stream_that_ends_without_done_is_a_success_if_it_told_its_usage(
+async def test_a_stream_without_done_is_a_success_if_it_reported_usage(
     limited: Caller, upstream: RecordingUpstream, ledger: Ledger, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
@@ -334,7 +334,7 @@ async def test_a_stream_that_ends_without_done_is_a_success_if_it_told_its_usage
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_upstream_that_can_not_be_reached_costs_nothing_at_all(
+async def test_an_unreachable_upstream_costs_nothing(
     stream: bool, limited: Caller, ledger: Ledger, redis_state: RedisState, start_gateway: StartGateway
 ) -> None:
     response = await limited.at(start_gateway(litellm_urls=DEAD).url).chat(stream=stream)
@@ -348,7 +348,7 @@ async def test_an_upstream_that_can_not_be_reached_costs_nothing_at_all(
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-OpenSSH\r\n\r\n"], ids=repr)
-async def test_an_upstream_that_closes_or_talks_nonsense_is_an_upstream_error(
+async def test_an_upstream_that_closes_or_sends_invalid_http_is_an_upstream_error(
     answer: bytes, limited: Caller, upstream: RecordingUpstream, ledger: Ledger, redis_state: RedisState,
     start_gateway: StartGateway,
 ) -> None:  # fmt: skip
@@ -358,14 +358,14 @@ async def test_an_upstream_that_closes_or_talks_nonsense_is_an_upstream_error(
     response = await there.chat()
 
     assert (response.status, response.code) == (502, "upstream_error")
-    # It is not known that the call was not taken, so it is never sent again.
+    # The upstream may have received the call, so it is never retried.
     assert len(upstream.requests) == 1
     row = await ledger.row(limited.account_id)
     assert (row["ending"], row["counted_requests"], row["counted_tokens"]) == ("upstream_error", 1, 0)
     await assert_charged(limited, row, redis_state)
 
 
-async def test_an_answer_that_breaks_before_its_first_byte_is_an_error_with_a_status(
+async def test_a_response_that_fails_before_its_first_byte_is_an_error_with_a_status(
     limited: Caller, upstream: RecordingUpstream, ledger: Ledger, start_gateway: StartGateway
 ) -> None:
     there = limited.at(start_gateway(litellm_urls=upstream.url).url)
@@ -389,7 +389,7 @@ async def test_an_answer_that_breaks_before_its_first_byte_is_an_error_with_a_st
     {"prompt_tokens": 3, "completion_tokens": 4, "cost": "0.1"},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
-async def test_whatever_usage_an_upstream_tells_there_is_a_row_and_nothing_stays_reserved(
+async def test_any_reported_usage_leaves_a_row_and_nothing_reserved(
     stream: bool, usage: dict[str, Any], limited: Caller, upstream: RecordingUpstream, ledger: Ledger,
     redis_state: RedisState, start_gateway: StartGateway,
 ) -> None:  # fmt: skip
@@ -430,7 +430,7 @@ async def test_a_slow_reader_slows_the_upstream_down(
     async with there.open_chat(stream=True) as answer:
         await answer.content.readuntil(b"data: ")
         await asyncio.sleep(1)
-        # What fits into the system's own buffers is under way.
+        # The buffers of the system are filled.
         assert sent < 60_000_000
 
     assert (await ledger.row(limited.account_id))["ending"] == "client_disconnected"

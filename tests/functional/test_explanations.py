@@ -1,4 +1,4 @@
-"""What `GET /limits/explain` says is what the gateway does: the same call, explained and made."""
+"""`GET /limits/explain` agrees with the gateway: the same call is explained and made."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ SOON = timedelta(seconds=1)
 
 
 async def nothing(caller: Caller) -> None:
-    """A call like any other."""
+    """An ordinary call."""
 
 
 async def revoke(caller: Caller) -> None:
@@ -46,7 +46,7 @@ async def suspend(caller: Caller) -> None:
 
 
 async def end_subscription(caller: Caller) -> None:
-    """Its time is over, and the clock, which moves it, has not been there yet."""
+    """Sets an end in the past; the scheduler has not changed the state yet."""
     await caller.pool.execute("UPDATE subscriptions SET expires_at = now() WHERE account_id = $1", caller.account_id)
 
 
@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 
 
 async def codes(caller: Caller, backends: Backends, model: str) -> tuple[str | None, str | None]:
-    """(explained, done); None: let in."""
+    """(code of the explanation, code of the call); None: admitted."""
     async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
         reported = await explain.explain_limits(
             caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
@@ -114,7 +114,7 @@ async def codes(caller: Caller, backends: Backends, model: str) -> tuple[str | N
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_what_is_explained_is_what_is_done(make: MakeCaller, backends: Backends, name: str) -> None:
+async def test_the_explanation_matches_the_actual_call(make: MakeCaller, backends: Backends, name: str) -> None:
     arrange, code = CASES[name]
     caller = await make()
 
@@ -132,7 +132,7 @@ async def test_what_is_explained_is_what_is_done(make: MakeCaller, backends: Bac
 async def test_a_cost_limit_needs_a_price_that_can_be_charged(
     make: MakeCaller, backends: Backends, shadow: bool, priced: bool
 ) -> None:
-    """A version of a price may have nothing but a unit that comes only with others: then no call can be charged."""
+    """A price may have only a unit that is part of another one: then no call can be charged."""
     model = "demo-unpriced"
     caller = await make(model)
     await caller.limit("cost", 10**9, window="month", shadow=shadow)
@@ -148,7 +148,7 @@ async def test_a_cost_limit_needs_a_price_that_can_be_charged(
         )
 
 
-async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, backends: Backends) -> None:
+async def test_an_expired_boost_is_expired_for_explanation_and_call(make: MakeCaller, backends: Backends) -> None:
     caller = await make()
     await caller.limit("requests", 0, window="day")
     await caller.limit("requests", 5, window="day", expires_at=datetime.now(UTC) + SOON)
@@ -157,14 +157,14 @@ async def test_a_boost_that_is_over_is_over_for_both(make: MakeCaller, backends:
         return await codes(caller, backends, "demo-chat") == ("insufficient_quota", "insufficient_quota")
 
     assert await codes(caller, backends, "demo-chat") == (None, None)
-    await wait_until(both_refuse, "the lasting limit again")
+    await wait_until(both_refuse, "the permanent limit again")
 
 
 @pytest.mark.parametrize("amount", [10**9, MAX_AMOUNT])
-async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
+async def test_a_call_whose_cost_exceeds_the_counter_range_is_refused(
     make: MakeCaller, backends: Backends, amount: int
 ) -> None:
-    """A price that somebody mistyped: the whole of it is more than a counter can hold, and than a limit can be."""
+    """A mistyped price: the cost exceeds the range of counters and limits."""
     model, prompt = "demo-unpriced", "word " * 40_000
     caller = await make(model)
     await caller.remove_subscription_limits()
@@ -172,7 +172,7 @@ async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
     await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
     try:
         async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
-            reported = [
+            explanations = [
                 await explain.explain_limits(
                     caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
                 )
@@ -184,5 +184,5 @@ async def test_a_call_dearer_than_any_number_is_refused_and_not_lost(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 
-    assert [one.code for one in reported] == ["request_exceeds_limit"] * 3
+    assert [one.code for one in explanations] == ["request_exceeds_limit"] * 3
     assert (response.status, response.code) == (400, "request_exceeds_limit")

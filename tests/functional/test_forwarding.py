@@ -1,4 +1,4 @@
-"""What reaches the upstream, and what of its answer reaches the caller."""
+"""What is forwarded to the upstream, and which headers of its response reach the caller."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from gateways import Ledger, StartGateway
 from recording_upstream import RecordingUpstream
 
 ANSWER = json.dumps({"model": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
-# LiteLLM takes credentials, retries, tags and more from headers.
+# LiteLLM reads credentials, retries, tags and more from headers.
 DANGEROUS = {
     "x-litellm-api-key": "sk-stolen",
     "x-litellm-num-retries": "3",
@@ -51,11 +51,11 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
 
 @pytest.fixture
 def through(upstream: RecordingUpstream, start_gateway: StartGateway, caller: Caller) -> Caller:
-    """A caller of a gateway in front of that upstream."""
+    """A caller of a gateway in front of the recording upstream."""
     return caller.at(start_gateway(litellm_urls=upstream.url).url)
 
 
-async def test_only_headers_on_the_list_reach_the_upstream(through: Caller, upstream: RecordingUpstream) -> None:
+async def test_only_allowed_headers_reach_the_upstream(through: Caller, upstream: RecordingUpstream) -> None:
     response = await through.chat(headers=DANGEROUS | PASSED | {"x-api-key": through.key})
 
     assert response.status == 200
@@ -73,14 +73,16 @@ async def test_only_headers_on_the_list_reach_the_upstream(through: Caller, upst
     assert through.key.encode() not in upstream.requests[-1]
 
 
-async def test_the_path_is_constant_and_the_query_stays_here(through: Caller, upstream: RecordingUpstream) -> None:
+async def test_the_upstream_path_is_constant_and_the_query_is_not_forwarded(
+    through: Caller, upstream: RecordingUpstream
+) -> None:
     for path in ("/v1/chat/completions?beta=true", "/chat/completions", "/chat/completions?x=1#y"):
         async with through.http.post(through.url + path, json=chat_body(), headers=through.authorization) as answer:
             assert answer.status == 200
         assert upstream.requests[-1].startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
 
 
-async def test_our_request_id_is_in_the_answer_the_ledger_and_at_the_upstream(
+async def test_the_request_id_is_in_the_response_the_ledger_and_the_upstream_request(
     through: Caller, upstream: RecordingUpstream, ledger: Ledger
 ) -> None:
     response = await through.chat(headers={"x-request-id": "chosen-by-the-caller"})
@@ -89,7 +91,7 @@ async def test_our_request_id_is_in_the_answer_the_ledger_and_at_the_upstream(
     assert str(row["request_id"]) == response.request_id == upstream.headers["x-litellm-call-id"]
 
 
-async def test_of_a_key_sent_twice_the_last_is_sent_on_and_only_once(
+async def test_the_last_value_of_a_repeated_field_is_forwarded_once(
     through: Caller, upstream: RecordingUpstream
 ) -> None:
     body = b'{"model":"fault-500","temperature":0,"temperature":1,"mod\\u0065l":"demo-chat","messages":[{"role":"user","content":"x"}]}'  # noqa: E501
@@ -108,9 +110,7 @@ async def test_of_a_key_sent_twice_the_last_is_sent_on_and_only_once(
     }
 
 
-async def test_fields_nobody_here_knows_and_metadata_of_clients_pass_as_they_are(
-    through: Caller, upstream: RecordingUpstream
-) -> None:
+async def test_unknown_fields_and_client_metadata_pass_unchanged(through: Caller, upstream: RecordingUpstream) -> None:
     body = chat_body(
         'é \U0001f642 \\ud83d "quoted" \n',
         temperature=0.30000000000000004,
@@ -131,7 +131,7 @@ async def test_fields_nobody_here_knows_and_metadata_of_clients_pass_as_they_are
     assert upstream.body == body
 
 
-async def test_what_the_upstream_tells_of_itself_stays_here(through: Caller, upstream: RecordingUpstream) -> None:
+async def test_headers_about_the_upstream_are_not_passed_on(through: Caller, upstream: RecordingUpstream) -> None:
     theirs = [
         "x-litellm-model-api-base: http://10.0.0.5:8000",
         "x-litellm-call-id: theirs",
@@ -164,7 +164,7 @@ async def test_what_the_upstream_tells_of_itself_stays_here(through: Caller, ups
     assert response.request_id != "theirs"
 
 
-async def test_usage_is_put_in_for_a_stream_and_other_options_stay(
+async def test_include_usage_is_added_for_a_stream_and_other_options_stay(
     through: Caller, upstream: RecordingUpstream
 ) -> None:
     asked_and_sent = [
@@ -178,7 +178,7 @@ async def test_usage_is_put_in_for_a_stream_and_other_options_stay(
         assert upstream.body["stream_options"] == (sent or asked)
 
 
-async def test_usage_is_not_put_in_without_a_stream(through: Caller, upstream: RecordingUpstream) -> None:
+async def test_include_usage_is_not_added_without_a_stream(through: Caller, upstream: RecordingUpstream) -> None:
     for stream in (None, False):
         await through.chat(stream=stream)
         assert "stream_options" not in upstream.body
@@ -197,7 +197,7 @@ async def test_a_redirect_is_neither_followed_nor_passed_on(
     assert (row["ending"], row["status"], row["counted_tokens"]) == ("refused_upstream", 502, 0)
 
 
-async def test_the_callers_key_is_no_credential_at_the_upstream_whatever_header_it_came_in(
+async def test_the_callers_key_is_never_sent_upstream_whichever_header_it_came_in(
     through: Caller, upstream: RecordingUpstream
 ) -> None:
     for name in ("x-api-key", "api-key"):

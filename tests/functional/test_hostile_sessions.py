@@ -1,4 +1,4 @@
-"""Upgrades and frames that no honest client sends: none makes a 5xx or a traceback, none leaves a lease."""
+"""Malicious upgrades and frames: none causes a 5xx or a traceback, none leaves a lease open."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def connected(gateway: GatewayThread) -> AsyncIterator[tuple[asyncio.Strea
 
 
 def head(caller: Caller, *fields: bytes, line: bytes = b"GET /v1/realtime?model=demo-realtime HTTP/1.1") -> bytes:
-    """Of an upgrade; a field given here stands in place of the usual one."""
+    """Headers of an upgrade; a field given here replaces the default one."""
     given = {field.partition(b":")[0].lower() for field in fields}
     usual = [b"host: x", f"authorization: Bearer {caller.key}".encode(), *UPGRADE]
     kept = [field for field in usual if field.partition(b":")[0].lower() not in given]
@@ -63,7 +63,7 @@ def head(caller: Caller, *fields: bytes, line: bytes = b"GET /v1/realtime?model=
     ],
     ids=lambda value: repr(value)[:40],
 )
-async def test_an_upgrade_that_is_none_is_refused(
+async def test_an_invalid_upgrade_is_refused(
     fields: tuple[bytes, ...], line: bytes, status: int, caller: Caller, gateway: GatewayThread, redis_state: RedisState
 ) -> None:
     async with connected(gateway) as (reader, writer):
@@ -104,7 +104,7 @@ def frame(opcode: int, payload: bytes, *, masked: bool = True, first: int | None
     ids=["unmasked", "no UTF-8", "reserved opcode", "reserved bits", "continues nothing", "long ping", "short close",
          "reserved close", "within a message", "a terabyte", "binary"],
 )  # fmt: skip
-async def test_a_frame_that_may_not_be_ends_the_session(
+async def test_an_invalid_frame_ends_the_session(
     sent: bytes, code: int, caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async with connected(gateway) as (reader, writer):
@@ -121,7 +121,7 @@ async def test_a_frame_that_may_not_be_ends_the_session(
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_so_large_a_message_passes_and_a_larger_one_does_not(
+async def test_the_largest_permitted_message_passes_and_a_larger_one_does_not(
     make: MakeCaller, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     caller = (await make(MODEL)).at(start_gateway(max_message_bytes=100_000).url)
@@ -136,7 +136,7 @@ async def test_so_large_a_message_passes_and_a_larger_one_does_not(
     assert (await ledger.row(caller.account_id))["ending"] == "completed"
 
 
-async def test_a_large_message_in_many_frames_is_bounded_too(
+async def test_the_size_of_a_fragmented_message_is_bounded(
     make: MakeCaller, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     gateway = start_gateway(max_message_bytes=100_000)
@@ -148,7 +148,7 @@ async def test_a_large_message_in_many_frames_is_bounded_too(
         writer.write(frame(1, b"{", first=0x01))
         for _ in range(20):
             writer.write(frame(0, b" " * 10_000, first=0x00))
-        # It may be reset, for more is on its way than is read.
+        # The connection may be reset, because more was sent than is read.
         with suppress(ConnectionError):
             assert struct.pack("!H", 1009) in await asyncio.wait_for(reader.read(), 10)
 
@@ -156,13 +156,13 @@ async def test_a_large_message_in_many_frames_is_bounded_too(
 
 
 @pytest.fixture
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(session, "SLOW_CALLER_S", 0.5)
     return
 
 
-@pytest.mark.usefixtures("short_patience")
-async def test_a_caller_who_reads_nothing_holds_the_model_up_and_is_let_go(
+@pytest.mark.usefixtures("short_timeout")
+async def test_a_caller_who_does_not_read_slows_the_model_down_and_is_disconnected(
     backends: Backends, caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
     content = [{"type": "input_text", "text": "Go on [tokens=200000]"}]
@@ -175,14 +175,14 @@ async def test_a_caller_who_reads_nothing_holds_the_model_up_and_is_let_go(
         writer.write(frame(1, json.dumps(item).encode()) + frame(1, b'{"type":"response.create"}'))
         row = await ledger.row(caller.account_id)
 
-    # It takes some megabytes of buffers of the system, and not the 30 MB that were to be said.
+    # A few megabytes of system buffers are filled, and not the 30 MB of the response.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
     assert row["ending"] == "client_disconnected"
     assert row["completion_tokens"] < 200_000
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_fifty_callers_who_vanish_leave_nothing(
+async def test_fifty_callers_who_vanish_leave_nothing_reserved(
     caller: Caller, gateway: GatewayThread, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async def vanish(number: int) -> None:
@@ -199,7 +199,7 @@ async def test_fifty_callers_who_vanish_leave_nothing(
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_a_chat_that_asks_for_an_upgrade_gets_an_answer_and_no_session(
+async def test_a_chat_request_with_an_upgrade_header_gets_a_plain_response(
     caller: Caller, gateway: GatewayThread, redis_state: RedisState
 ) -> None:
     inside = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -208,13 +208,13 @@ async def test_a_chat_that_asks_for_an_upgrade_gets_an_answer_and_no_session(
         writer.write(head(caller, b"content-length: %d" % len(inside), line=line) + inside)
         answer = await asyncio.wait_for(reader.read(), 10)
 
-    # The parser takes no body with an upgrade, and nothing that stands in it for a request.
+    # The parser reads no body with an upgrade, and takes nothing in it for a request.
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert await redis_state.open_leases(caller.account_id) == []
 
 
-async def test_an_upgrade_while_the_gateway_has_no_such_model_leaves_the_connection_usable(caller: Caller) -> None:
+async def test_an_upgrade_for_an_unknown_model_leaves_the_connection_usable(caller: Caller) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError):
         async with open_realtime(caller, "model=nothing"):
             pass

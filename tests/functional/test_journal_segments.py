@@ -1,4 +1,4 @@
-"""The journal goes on in a new file while the one before is being written to Postgres."""
+"""The journal continues in a new segment while the previous one is written to Postgres."""
 
 import pytest
 from callers import MakeCaller
@@ -8,7 +8,7 @@ from gateway.metrics import LEDGER_BATCHES
 from gateway.storage.ledger import journal
 
 
-async def test_a_file_that_is_full_while_it_is_written_is_no_error(
+async def test_a_segment_that_fills_up_during_a_write_is_no_error(
     make: MakeCaller, start_gateway: StartGateway, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 2000)

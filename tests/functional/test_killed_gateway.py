@@ -1,5 +1,5 @@
-"""A gateway is killed with 50 streams open: its slots come free, its calls are charged, and its journal tells the truth
-when it turns up later."""
+"""A gateway is killed with 50 open streams: its slots are freed, its calls are charged estimates, and its journal
+replaces them when it is adopted later."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from deploy.embedded.valkey import Valkey
 from gateway.storage.postgres import Pool
 
 STREAMS = 50
-# A lease lasts 60 s, and reapers make a round each 10 s.
+# A lease lasts 60 s, and reapers run every 10 s.
 REAPED_WITHIN_S = 75.0
 
 Backends = Any
@@ -40,7 +40,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def killed(backends: Backends, valkey: Valkey, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A gateway in a process of its own, and its address."""
+    """A gateway in its own process, and its URL."""
     port = free_port()
     env = {
         **os.environ,
@@ -60,7 +60,7 @@ def killed(backends: Backends, valkey: Valkey, tmp_path: Path) -> Iterator[tuple
 
 
 @pytest.mark.timeout(240)
-async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_the_estimates(
+async def test_a_killed_gateway_frees_its_slots_and_its_adopted_journal_replaces_the_estimates(
     backends: Backends,
     pool: Pool,
     valkey: Valkey,
@@ -76,9 +76,9 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     await caller.limit("requests", 1000, window="day")
 
     talker = await make_caller(pool, url, http, (MODEL,))
-    session, usage = await _begin_to_talk(talker)
+    session, usage = await _open_session(talker)
 
-    # Ten calls end while neither Redis nor the ledger takes anything: they are in the journal only.
+    # Ten calls end while neither Redis nor Postgres accepts anything: they are in the journal only.
     streams = [asyncio.create_task(_stream(caller, "[tokens=4000] [rate=5]")) for _ in range(STREAMS - 10)]
     ending = [asyncio.create_task(_stream(caller, "[tokens=10] [rate=5]")) for _ in range(10)]
     async with redis.asyncio.from_url(valkey.url()) as client:
@@ -125,8 +125,8 @@ async def test_a_killed_gateway_frees_its_slots_and_its_late_journal_replaces_th
     assert await _sum_tokens(pool, caller) == await _sum_tokens(pool, caller, table="usage_days")
 
 
-async def _begin_to_talk(caller: Caller) -> tuple[RealtimeSession, dict[str, Any]]:
-    """A session that has used much, and is within a response; it lasts as long as it is held. The usage it was told."""
+async def _open_session(caller: Caller) -> tuple[RealtimeSession, dict[str, Any]]:
+    """A session with charged usage and a response in progress; returns it with the reported usage."""
     socket = await caller.http.ws_connect(f"{caller.url}/v1/realtime?model={MODEL}", headers=caller.authorization)
     session = RealtimeSession(socket)
     usage: dict[str, Any] = (await session.ask("Hello [tokens=3000]"))["response"]["usage"]
@@ -137,7 +137,7 @@ async def _begin_to_talk(caller: Caller) -> tuple[RealtimeSession, dict[str, Any
 
 
 async def _assert_reaped_as_charged(usage: dict[str, Any], caller: Caller, pool: Pool, redis_state: RedisState) -> None:
-    """What was told before the gateway died, and the estimate of the response that was under way: as much again."""
+    """The usage reported before the gateway died, plus the estimate of the response in progress: the same again."""
     await wait_until(
         lambda: _has_leases(redis_state, caller, 0), "the session's slot", timeout_s=REAPED_WITHIN_S, pause_s=0.5
     )

@@ -1,4 +1,4 @@
-"""Limits as a caller meets them: exact under parallel calls, told in headers, and listed."""
+"""Limits as a caller sees them: exact under concurrent calls, shown in headers, and listed."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ def statuses(answers: list[Response]) -> Counter[int]:
     return Counter(response.status for response in answers)
 
 
-async def test_twenty_calls_at_once_on_five_a_minute_admit_five(
+async def test_a_limit_of_five_a_minute_admits_five_of_twenty_concurrent_calls(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("rpm", 5)
@@ -29,16 +29,16 @@ async def test_twenty_calls_at_once_on_five_a_minute_admit_five(
     for response in answers:
         if response.status == 429:
             assert response.code == "rate_limit_exceeded"
-            # One comes back each 12 s; each is given a turn of its own.
+            # One is refilled every 12 s; each refused call gets its own turn.
             assert 1 <= int(response.headers["retry-after"]) <= 75
             assert float(response.headers["retry-after-ms"]) <= 1000 * int(response.headers["retry-after"])
     assert len(await upstream_log.calls(mark=mark)) == 5
-    # Refused calls leave no row.
+    # Refused calls have no ledger row.
     assert len(await ledger.rows(caller.account_id, 5)) == 5
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_three_at_a_time_admit_three_and_the_next_when_they_have_ended(
+async def test_a_concurrency_limit_of_three_admits_three_and_the_next_after_they_end(
     caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("concurrency", 3)
@@ -54,7 +54,7 @@ async def test_three_at_a_time_admit_three_and_the_next_when_they_have_ended(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_one_call_after_another_never_meets_the_slot_of_the_one_before(stream: bool, caller: Caller) -> None:
+async def test_sequential_calls_never_exceed_a_concurrency_limit_of_one(stream: bool, caller: Caller) -> None:
     await caller.limit("concurrency", 1)
 
     answers = [await caller.chat("Hello [tokens=1]", stream=stream) for _ in range(40)]
@@ -62,7 +62,7 @@ async def test_one_call_after_another_never_meets_the_slot_of_the_one_before(str
     assert statuses(answers) == {200: 40}
 
 
-async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_their_estimates(
+async def test_tokens_per_minute_are_exceeded_only_by_usage_beyond_the_estimates(
     caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     limit = 600
@@ -79,9 +79,9 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
             await asyncio.sleep(0.02)
 
     watching = asyncio.create_task(watch())
-    # The model says more than half of them expect: their own maximum is not known, and the first guess is cut.
+    # The model generates more than half of the calls expect: they have no max_tokens, and the first estimate is cut.
     answers = await caller.chats(30, "Talk [tokens=800] [delay=0.7]")
-    # Not cancelled: a cancellation may be lost in the client of Redis, and it would watch for as long as that is there.
+    # Not cancelled: the Redis client may lose a cancellation, and the task would run as long as the client.
     is_over.set()
     await watching
 
@@ -92,11 +92,11 @@ async def test_tokens_a_minute_are_overspent_only_by_what_calls_used_beyond_thei
     assert sum(reserved[call] for call in used) <= limit
     overshoot = sum(max(0, tokens - reserved[call]) for call, tokens in used.items())
     assert sum(used.values()) <= limit + overshoot
-    # A debt: nobody comes in before it is paid.
+    # A debt: no call is admitted before it is paid.
     assert (await caller.chat(max_tokens=1)).status == 429
 
 
-async def test_reserving_the_maximum_never_overspends(caller: Caller, ledger: Ledger) -> None:
+async def test_with_reserve_maximum_a_limit_is_never_exceeded(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tokens", 1500, window="day", reserve="maximum")
 
     answers = await caller.chats(30, "Talk [tokens=100] [delay=0.3]", max_tokens=100)
@@ -107,7 +107,7 @@ async def test_reserving_the_maximum_never_overspends(caller: Caller, ledger: Le
     assert sum(row["counted_tokens"] for row in rows) <= 1500
 
 
-async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(
+async def test_a_window_admits_exactly_its_requests_under_concurrent_calls(
     caller: Caller, redis_state: RedisState
 ) -> None:
     await caller.limit("requests", 7, window="day")
@@ -132,13 +132,13 @@ async def test_a_window_admits_exactly_its_requests_however_many_ask_at_once(
     assert "The gateway (not the model)" in second.error["message"]
 
 
-async def test_what_the_upstream_refuses_is_given_back_to_windows(caller: Caller, make: MakeCaller) -> None:
+async def test_calls_the_upstream_refuses_are_refunded_to_windows(caller: Caller, make: MakeCaller) -> None:
     caller = await make("fault-500")
     await caller.limit("requests", 1, window="day")
 
     answers = [await caller.chat(model="fault-500") for _ in range(3)]
 
-    # Each is settled a moment after its answer.
+    # Each call is settled shortly after its response.
     assert statuses(answers)[500] >= 2
 
 
@@ -152,7 +152,7 @@ async def test_what_the_upstream_refuses_is_given_back_to_windows(caller: Caller
     ("tokens", 5, {"window": "lifetime"}, "request_exceeds_limit", 400),
     ("cost", 10, {"window": "lifetime"}, "request_exceeds_limit", 400),
 ])  # fmt: skip
-async def test_a_limit_that_lets_nothing_through_says_so(
+async def test_the_error_for_a_limit_of_zero_says_so(
     kind: str, amount: int, about: dict[str, Any], code: str, status: int, caller: Caller, upstream_log: UpstreamLog,
     redis_state: RedisState,
 ) -> None:  # fmt: skip
@@ -167,7 +167,7 @@ async def test_a_limit_that_lets_nothing_through_says_so(
     assert await redis_state.open_leases(caller.account_id) == []
 
 
-async def test_a_refusal_at_one_level_takes_nothing_from_any_other(caller: Caller, redis_state: RedisState) -> None:
+async def test_a_refusal_at_one_level_takes_nothing_from_the_others(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 100)
     await caller.limit("concurrency", 100)
     await caller.limit("cost", 10**12, window="day")
@@ -183,7 +183,7 @@ async def test_a_refusal_at_one_level_takes_nothing_from_any_other(caller: Calle
     assert await redis_state.everything(caller.account_id) == before
 
 
-async def test_a_shadow_limit_refuses_nobody_and_is_counted(caller: Caller, gateway: GatewayThread) -> None:
+async def test_a_shadow_limit_refuses_no_call_and_is_counted(caller: Caller, gateway: GatewayThread) -> None:
     await caller.limit("rpm", 1, shadow=True)
 
     answers = await caller.chats(4)
@@ -197,9 +197,7 @@ async def test_a_shadow_limit_refuses_nobody_and_is_counted(caller: Caller, gate
     assert 'litemaas_shadow_refusals_total{kind="rpm",level="key"}' in metrics
 
 
-async def test_a_cost_limit_and_a_model_without_a_price_do_not_go_together(
-    make: MakeCaller, upstream_log: UpstreamLog
-) -> None:
+async def test_a_cost_limit_refuses_a_model_without_a_price(make: MakeCaller, upstream_log: UpstreamLog) -> None:
     caller = await make("demo-unpriced", "demo-chat")
     await caller.limit("cost", 10**9, window="day")
     before = await upstream_log.count()
@@ -211,7 +209,7 @@ async def test_a_cost_limit_and_a_model_without_a_price_do_not_go_together(
     assert (await caller.chat()).status == 200
 
 
-async def test_headers_tell_the_limit_with_least_remaining(caller: Caller) -> None:
+async def test_headers_show_the_limit_with_the_least_remaining(caller: Caller) -> None:
     await caller.limit("rpm", 60)
     await caller.limit("requests", 10, window="day")
     await caller.limit("tpm", 6000)
@@ -226,7 +224,7 @@ async def test_headers_tell_the_limit_with_least_remaining(caller: Caller) -> No
     assert 5900 < int(headers["x-ratelimit-remaining-tokens"]) < 6000
 
 
-async def test_refusals_and_errors_of_the_upstream_carry_the_headers_too(make: MakeCaller) -> None:
+async def test_refusals_and_upstream_errors_have_the_headers(make: MakeCaller) -> None:
     caller = await make("demo-chat", "fault-400")
     await caller.limit("rpm", 1)
 
@@ -237,7 +235,7 @@ async def test_refusals_and_errors_of_the_upstream_carry_the_headers_too(make: M
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
 
 
-async def test_a_limit_holds_for_one_key_or_one_model_only_where_it_is_set_so(make: MakeCaller, pool: Any) -> None:
+async def test_a_limit_holds_only_for_the_key_or_model_it_is_set_on(make: MakeCaller, pool: Any) -> None:
     caller = await make("demo-chat", "vendor/demo-chat")
     await caller.limit("rpm", 1, level="key_model", target=str(caller.key_id), model="demo-chat")
 
@@ -260,10 +258,10 @@ async def test_a_changed_limit_holds_for_the_next_call(caller: Caller) -> None:
     assert await wait_until(is_let_in, "the higher limit") < 1
 
 
-# --- What the gateway answers itself ---
+# --- Routes the gateway serves itself ---
 
 
-async def test_models_are_those_the_key_may_call(make: MakeCaller) -> None:
+async def test_the_listed_models_are_those_the_key_may_call(make: MakeCaller) -> None:
     caller = await make("vendor/demo-chat", "demo-chat")
 
     for path in ("/v1/models", "/models"):
@@ -296,7 +294,7 @@ async def test_a_model_the_key_may_not_call_does_not_exist(name: str, caller: Ca
     assert (response.status, response.code) == (404, "model_not_found")
 
 
-async def test_a_subscription_that_is_over_is_neither_listed_nor_served(caller: Caller, pool: Any) -> None:
+async def test_a_model_with_an_ended_subscription_is_neither_listed_nor_served(caller: Caller, pool: Any) -> None:
     await pool.execute(
         "UPDATE subscriptions SET expires_at = now() - interval '1 s' WHERE account_id = $1", caller.account_id
     )
@@ -324,7 +322,7 @@ async def test_a_key_without_models_has_no_access(caller: Caller, pool: Any) -> 
     assert listed.json == {"object": "list", "data": []}
 
 
-async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, redis_state: RedisState) -> None:
+async def test_limits_are_listed_with_their_used_and_reserved_amounts(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 60)
     await caller.limit("concurrency", 5)
     await caller.limit("tokens", 100_000, window="day")
@@ -340,7 +338,7 @@ async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, 
     assert (listed["rpm"]["limit"], listed["rpm"]["used"]) in ((60, 2), (60, 1))
     assert (listed["concurrency"]["used"], listed["concurrency"]["remaining"]) == (1, 4)
     day = listed["tokensday"]
-    # The prompt's one word and its directive, and three tokens for the message.
+    # The prompt's one word and its directive, plus three tokens for the message.
     assert day["used"] == 15
     assert 50 < day["reserved"] < 100
     assert day["remaining"] == 100_000 - day["used"] - day["reserved"]
@@ -349,7 +347,7 @@ async def test_limits_are_listed_with_what_is_used_and_reserved(caller: Caller, 
     assert listed["requestsmonth"]["models"] == ["demo-chat"]
 
 
-async def test_looking_at_limits_takes_nothing(caller: Caller, redis_state: RedisState) -> None:
+async def test_listing_limits_takes_nothing(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 2)
     await caller.chat()
     await redis_state.wait_until_settled(caller.account_id)
@@ -362,25 +360,25 @@ async def test_looking_at_limits_takes_nothing(caller: Caller, redis_state: Redi
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/demo-chat", "/v1/limits", "/limits"])
-async def test_own_answers_need_a_key(path: str, gateway: GatewayThread, caller: Caller) -> None:
+async def test_routes_the_gateway_serves_itself_need_a_key(path: str, gateway: GatewayThread, caller: Caller) -> None:
     async with caller.http.get(gateway.url + path) as answer:
         error = (await answer.json())["error"]
 
     assert (answer.status, error["code"]) == (401, "missing_api_key")
 
 
-async def test_a_model_added_to_the_catalogue_is_nobodys_until_he_subscribes(caller: Caller, pool: Any) -> None:
+async def test_a_new_model_is_unavailable_until_a_user_subscribes(caller: Caller, pool: Any) -> None:
     await make_model(pool, "brand-new")
 
     assert (await caller.chat(model="brand-new")).code == "model_not_found"
 
 
 @pytest.mark.parametrize(("path", "model", "field", "one_nano_usd"), [
-    # 1056 tokens at 2 USD a million, and those of the prompt; 1.4 tokens a letter.
+    # 1056 tokens at 2 USD a million, and those of the prompt at 1.4 tokens a letter.
     ("/v1/images/generations", "demo-gpt-image", "prompt", 2_120_000),
     ("/v1/audio/speech", "demo-speech", "input", 120_000),
 ])  # fmt: skip
-async def test_media_that_are_priced_by_tokens_do_not_overspend_a_budget_together(
+async def test_concurrent_media_calls_priced_by_tokens_do_not_exceed_a_budget(
     path: str, model: str, field: str, one_nano_usd: int, make: MakeCaller, upstream_log: UpstreamLog
 ) -> None:
     caller = await make(model)

@@ -1,4 +1,4 @@
-"""A worker's memory does not follow what passes through it: measured from outside, at its peak (VmHWM, proc(5))."""
+"""The memory of a worker does not grow with the data it relays: peak memory of the process (VmHWM, proc(5))."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 
 
 def peak_bytes(workers: Workers) -> int:
-    """The most memory these processes have ever had."""
+    """The sum of the peak memory of these processes."""
     peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in workers.pids]
     return sum(map(int, peaks)) * 1024
 
@@ -41,7 +41,7 @@ async def workers(backends: Backends, upstream: RecordingUpstream, tmp_path: Pat
 
 
 def picture(mib: int) -> bytes:
-    """A chat with a picture of so many MiB, as base64."""
+    """A chat with an image of `mib` MiB, as base64."""
     url = "data:image/png;base64," + base64.b64encode(os.urandom(mib * MIB * 3 // 4)).decode()
     content = [{"type": "text", "text": "Hello"}, {"type": "image_url", "image_url": {"url": url}}]
     return json.dumps(chat_body() | {"messages": [{"role": "user", "content": content}]}).encode()
@@ -57,7 +57,7 @@ async def ask(caller: Caller, workers: Workers, body: bytes) -> int:
         return answer.status
 
 
-async def test_a_picture_of_20_mib_costs_a_few_times_its_size_and_only_while_it_passes(
+async def test_an_image_of_20_mib_takes_a_few_times_its_size_and_only_during_the_call(
     caller: Caller, workers: Workers, upstream: RecordingUpstream
 ) -> None:
     upstream.answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}')
@@ -67,7 +67,7 @@ async def test_a_picture_of_20_mib_costs_a_few_times_its_size_and_only_while_it_
         assert await ask(caller, workers, picture(1)) == 200
     before = peak_bytes(workers)
 
-    # One after another: what one took is there for the next.
+    # Sequential: the memory of one call is reused by the next.
     for _ in range(6):
         assert await ask(caller, workers, body) == 200
 
@@ -80,7 +80,7 @@ EVENTS = 40_000
 
 
 @pytest.mark.timeout(300)
-async def test_slow_readers_of_a_fast_stream_hold_up_the_model_and_not_our_memory(
+async def test_slow_readers_of_a_fast_stream_slow_the_model_down_and_use_no_memory(
     caller: Caller, workers: Workers, upstream: RecordingUpstream, redis_state: RedisState
 ) -> None:
     """Two hundred callers who read nothing of a stream of 17 MB each."""
@@ -118,7 +118,7 @@ async def _open(sockets: list[socket.socket], count: int, workers: Workers, requ
     loop = asyncio.get_running_loop()
     for _ in range(count):
         one = socket.socket()
-        # Little room on our side, so that what is not read stays with the worker.
+        # A small receive buffer, so unread data stays in the worker.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.setblocking(False)
         sockets.append(one)

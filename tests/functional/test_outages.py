@@ -1,4 +1,4 @@
-"""Postgres or Redis away: what goes on, what is refused, what readiness says, and that all comes back by itself."""
+"""Outages of Postgres or Redis: what continues, what is refused, readiness, and recovery without intervention."""
 
 import asyncio
 import os
@@ -79,14 +79,14 @@ async def test_without_redis_calls_are_refused_until_it_is_back(
 
     await asyncio.to_thread(redis_server.start)
     await wait_until(lambda: is_ready(there), "Redis to be met again")
-    # What was used before it went is in the ledger, and so in the counters of the new server.
+    # The usage before the outage is in the ledger, and so in the counters of the new server.
     assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
 
 
-async def test_counters_made_anew_know_of_calls_that_ended_a_moment_ago(
+async def test_new_counters_include_calls_that_have_just_ended(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway
 ) -> None:
-    """Their rows are on the way, for they are written each tenth of a second."""
+    """Their rows are in transit, because rows are written every tenth of a second."""
     there = caller.at(start_gateway(redis_url=redis_server.url()).url)
     await caller.limit("requests", 8, window="day")
     for _ in range(4):
@@ -98,7 +98,7 @@ async def test_counters_made_anew_know_of_calls_that_ended_a_moment_ago(
     assert (await there.chat()).status == 429
 
 
-async def test_without_redis_calls_pass_where_that_is_set_and_are_counted_when_it_is_back(
+async def test_without_redis_calls_pass_if_so_configured_and_are_counted_afterwards(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     gateway = start_gateway(redis_url=redis_server.url(), when_limits_unavailable="allow")
@@ -134,7 +134,7 @@ async def test_a_gateway_that_starts_without_redis_waits_for_it(
     assert (await there.chat()).status == 200
 
 
-async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
+async def test_a_redis_outage_during_a_stream_does_not_end_the_stream(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     there = caller.at(start_gateway(redis_url=redis_server.url(), drain_timeout_s=1).url)
@@ -148,7 +148,7 @@ async def test_redis_gone_in_mid_stream_does_not_cut_the_stream(
     assert (await ledger.row(caller.account_id))["completion_tokens"] == 30
 
 
-async def test_what_a_redis_that_hangs_takes_too_late_is_given_back(
+async def test_a_reservation_a_hanging_redis_makes_too_late_is_released(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     there = caller.at(start_gateway(redis_url=redis_server.url(), redis_timeout_s=0.3).url)
@@ -165,11 +165,11 @@ async def test_what_a_redis_that_hangs_takes_too_late_is_given_back(
     async with redis.asyncio.from_url(redis_server.url()) as client:
         await RedisState(client).wait_until_settled(caller.account_id)
     assert [(await there.chat()).status for _ in range(3)] == [200, 200, 429]
-    # Nothing was charged for what was never forwarded.
+    # Calls that were never forwarded are not charged.
     assert {row["ending"] for row in await ledger.rows(caller.account_id, 3)} == {"completed"}
 
 
-async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
+async def test_a_redis_key_of_another_type_is_an_internal_error_in_openais_shape(
     caller: Caller, redis_server: Valkey, start_gateway: StartGateway
 ) -> None:
     there = caller.at(start_gateway(redis_url=redis_server.url()).url)
@@ -188,7 +188,7 @@ async def test_a_hash_of_another_type_is_an_error_of_ours_in_openais_shape(
 async def own_backends(
     postgres_server: Postgres, backends: Backends, redis_server: Valkey, tmp_path: Path
 ) -> dict[str, Any]:
-    """What a gateway on the module's own Postgres needs."""
+    """Settings of a gateway on the module's own Postgres."""
     return {
         "database_url": postgres_server.url(),
         "redis_url": redis_server.url(),
@@ -209,14 +209,14 @@ async def chat_with(key: str, gateway: GatewayThread, http: aiohttp.ClientSessio
 
 
 async def become_known(caller: Caller, gateway: GatewayThread, pool: Pool) -> Response:
-    """The first call, behind the news of the key's own making: they end what is known of it."""
+    """The first call, after the notification of the key's creation, which invalidates its cached record."""
     await gateway.wait_for_changes(pool)
     first = await caller.chat()
     assert first.status == 200
     return first
 
 
-async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
+async def test_without_postgres_cached_keys_work_and_every_row_is_written_later(
     postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
@@ -252,7 +252,7 @@ async def test_without_postgres_known_keys_go_on_and_every_row_is_written_later(
     assert (await chat_with(new_key(), gateway, http)).code == "invalid_api_key"
 
 
-async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
+async def test_a_change_made_while_no_gateway_listened_holds_once_postgres_is_back(
     postgres_server: Postgres, own_backends: dict[str, Any], own_pool: Pool, start_gateway: StartGateway,
     http: aiohttp.ClientSession,
 ) -> None:  # fmt: skip
@@ -260,7 +260,7 @@ async def test_a_change_made_while_nobody_heard_holds_once_postgres_is_back(
     caller = await make_caller(own_pool, gateway.url, http, ["demo-chat"])
     assert (await caller.chat()).status == 200
 
-    # All connections end, the listening one too, and the change is made before the gateway listens again.
+    # All connections end, including the listening one; the change is made before the gateway listens again.
     admin = await asyncpg.connect(postgres_server.url("postgres", "postgres"))
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'litemaas-%'"
     await admin.execute(sql)
@@ -310,11 +310,11 @@ async def test_a_full_journal_without_postgres_refuses_calls(
     assert (answers[-1].status, answers[-1].code) == (503, "ledger_unavailable")
     assert readiness[1]["ledger"] is False
     await wait_until(lambda: is_ready(caller), "Postgres to be met again", timeout_s=20)
-    # Nothing of what was answered is missing.
+    # No call that got a response is missing.
     assert len(await Ledger(own_pool).rows(caller.account_id, len(answers))) == len(answers)
 
 
-async def test_a_folder_that_can_not_be_written_sends_rows_straight_to_postgres(
+async def test_with_a_read_only_journal_folder_rows_go_directly_to_postgres(
     caller: Caller, start_gateway: StartGateway, tmp_path: Path, ledger: Ledger, redis_state: RedisState
 ) -> None:
     in_the_way = tmp_path / "a file"

@@ -1,4 +1,4 @@
-"""Secrets are planted everywhere, many routes are tried, also wrongly; then everything that was written is searched."""
+"""Secrets are planted everywhere, many routes are called, with errors too; then all written data is searched."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
 from gateway.storage.postgres import Pool
 
-# Each as its setting wants it, and found again by its own words.
+# Each in the format of its setting, with a text to find it.
 PLANTED = {
     "LITEMAAS_ADMIN_TOKEN": "planted-1-admin-token-0123456789abcdef",
     "LITEMAAS_LITELLM_API_KEY": "sk-planted-2-key-of-litellm-0123456789",
@@ -36,7 +36,7 @@ PLANTED = {
 }
 PROVIDER_KEY = "sk-planted-5-key-of-a-provider-0123456789"
 DATABASE_PASSWORD = "planted-4-database-password"
-# What is searched for: not only the whole, for half a secret is too much.
+# The search also finds halves of secrets.
 NEEDLES = {
     "admin token": "planted-1-admin-token",
     "litellm key": "planted-2-key-of-litellm",
@@ -47,7 +47,7 @@ NEEDLES = {
 
 
 class Written:
-    """What answers said to others than who may know it."""
+    """Responses to callers who must not see the secrets."""
 
     def __init__(self, needles: dict[str, str]) -> None:
         self.needles, self.found, self.searched = needles, [], 0
@@ -81,7 +81,7 @@ def programs(backends: Backends, tmp_path: Path) -> list[Program]:
 
 
 async def try_admin_routes(url: str, secrets: dict[str, str], written: Written) -> int:
-    """Every route with every login, with secrets in the wrong places; how many calls."""
+    """Calls every route with every login, with secrets in wrong places; returns the number of calls."""
     about = create_app(Settings.model_validate({"database_url": "postgresql://a:b@c/d", "litellm_urls": "http://x",
         "litellm_api_key": "x", "key_peppers": PLANTED["LITEMAAS_KEY_PEPPERS"],
         "secret_keys": PLANTED["LITEMAAS_SECRET_KEYS"],
@@ -112,7 +112,7 @@ async def try_gateway(url: str, http: aiohttp.ClientSession, secrets: dict[str, 
 
 
 async def search_tables(owner_url: str, written: Written) -> int:
-    """Every row of every table, as text: bytes are hex there."""
+    """Searches every row of every table as text, where bytes are hex."""
     connection = await asyncpg.connect(owner_url)
     tables = await connection.fetch(
         "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE relkind IN ('r', 'p') AND NOT relispartition "
@@ -126,7 +126,7 @@ async def search_tables(owner_url: str, written: Written) -> int:
 
 
 def search_files(folder: Path, written: Written) -> int:
-    """Logs and journals, whatever is there; how many logs have something in them."""
+    """Searches logs and journals; returns the number of logs that are not empty."""
     logs = 0
     for path in folder.rglob("*"):
         if path.is_file():
@@ -135,7 +135,7 @@ def search_files(folder: Path, written: Written) -> int:
     return logs
 
 
-async def test_no_secret_is_in_logs_tables_or_answers(
+async def test_no_secret_is_in_logs_tables_or_responses(
     backends: Backends, pool: Pool, http: aiohttp.ClientSession, programs: list[Program], tmp_path: Path
 ) -> None:
     gateway, admin_api = programs
@@ -159,10 +159,10 @@ async def test_no_secret_is_in_logs_tables_or_answers(
                 assert put.status == 200
             secrets = {"admin token": PLANTED["LITEMAAS_ADMIN_TOKEN"], "api key": key.secret, "token": token.secret,
                        "webhook secret": webhook["secret"], "provider key": PROVIDER_KEY}  # fmt: skip
-            # Keys show their last four digits; what is before them is secret, and so is half of it.
+            # Keys show their last four digits; the digits before them are secret, and so is half of them.
             needles = NEEDLES | {name: secret[8:30] for name, secret in secrets.items() if name != "admin token"}
             written = Written(needles)
-            # Alerts go out meanwhile: the webhook is signed, the mail server does not answer.
+            # Alerts are sent in between: the webhook is signed, the mail server does not respond.
             await try_gateway(gateway.url, http, secrets, written)
             calls = await try_admin_routes(admin_api.url, secrets, written)
 

@@ -1,4 +1,4 @@
-"""Realtime sessions: who is let in, what may be said, and how a session ends that may not go on."""
+"""Realtime sessions: admission, permitted events, and the end of a session that lost access."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ async def caller(make: MakeCaller) -> Caller:
 
 
 async def refused(caller: Caller, query: str = f"model={MODEL}", **options: Any) -> tuple[int, str, dict[str, str]]:
-    """Status, code and headers of an upgrade that is not made."""
+    """Status, code and headers of a refused upgrade."""
     upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     upgrade["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     headers = options.pop("headers", caller.authorization) | upgrade
@@ -51,7 +51,7 @@ async def refused(caller: Caller, query: str = f"model={MODEL}", **options: Any)
         ({"x-goog-api-key": "sk-x", "x-litellm-api-key": "sk-the-key-of-litellm"}, 401, "missing_api_key"),
     ],
 )
-async def test_who_has_no_key_is_refused_before_the_upgrade(
+async def test_a_caller_without_a_key_is_refused_before_the_upgrade(
     headers: dict[str, str], status: int, code: str, caller: Caller
 ) -> None:
     assert (await refused(caller, headers=headers))[:2] == (status, code)
@@ -66,8 +66,8 @@ async def test_who_has_no_key_is_refused_before_the_upgrade(
         ("model=demo-realtime%00", 404, "model_not_found"),
         ("model=openai/demo-realtime", 404, "model_not_found"),
         ("model=DEMO-REALTIME", 404, "model_not_found"),
-        ("model=refused-realtime", 404, "model_not_found"),  # there, but not this key's
-        ("model=demo-chat", 404, "model_not_found"),  # this key's, but for another endpoint
+        ("model=refused-realtime", 404, "model_not_found"),  # it exists, but not for this key
+        ("model=demo-chat", 404, "model_not_found"),  # a model of this key, but for another endpoint
         ("model=demo-realtime,demo-chat", 400, "invalid_request"),
         ("model=demo-realtime&model=demo-realtime", 400, "model_in_query"),
         ("model=demo-realtime&%6dodel=demo-chat", 400, "model_in_query"),
@@ -76,14 +76,14 @@ async def test_who_has_no_key_is_refused_before_the_upgrade(
         ("model=%ff", 400, "invalid_request"),
     ],
 )
-async def test_what_is_no_realtime_model_of_the_key_is_refused(
+async def test_a_model_that_is_no_realtime_model_of_the_key_is_refused(
     query: str, status: int, code: str, caller: Caller, redis_state: RedisState
 ) -> None:
     assert (await refused(caller, query))[:2] == (status, code)
     assert await redis_state.open_leases(caller.account_id) == []
 
 
-async def test_limits_refuse_as_on_every_route(caller: Caller, redis_state: RedisState) -> None:
+async def test_limits_refuse_a_session_as_on_every_route(caller: Caller, redis_state: RedisState) -> None:
     await caller.limit("rpm", 1)
     async with open_realtime(caller) as session:
         await session.receive_until("session.created")
@@ -97,7 +97,7 @@ async def test_limits_refuse_as_on_every_route(caller: Caller, redis_state: Redi
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cost"])
-async def test_a_spent_window_lets_no_session_begin(kind: str, caller: Caller) -> None:
+async def test_a_spent_window_refuses_a_session(kind: str, caller: Caller) -> None:
     await caller.limit(kind, 0, window="day")
 
     status, code, headers = await refused(caller)
@@ -116,7 +116,7 @@ async def test_a_session_holds_its_slot(caller: Caller, ledger: Ledger) -> None:
         await session.receive_until("session.created")
 
 
-async def test_upstreams_that_can_not_be_asked(
+async def test_an_unreachable_or_failing_upstream_refuses_the_upgrade(
     make: MakeCaller, caller: Caller, start_gateway: StartGateway, ledger: Ledger, redis_state: RedisState
 ) -> None:
     nobody = caller.at(start_gateway(litellm_urls=f"http://127.0.0.1:{free_port()}").url)
@@ -130,7 +130,7 @@ async def test_upstreams_that_can_not_be_asked(
         await redis_state.wait_until_settled(who.account_id)
 
 
-async def test_redis_and_addresses_are_asked_first(
+async def test_redis_and_allowed_addresses_are_checked_before_the_upgrade(
     caller: Caller, gateway: GatewayThread, start_gateway: StartGateway
 ) -> None:
     without_redis = caller.at(start_gateway(redis_url=f"redis://127.0.0.1:{free_port()}").url)
@@ -153,14 +153,14 @@ async def test_redis_and_addresses_are_asked_first(
     assert (await refused(behind, headers=headers))[:2] == (403, "ip_not_allowed")
 
 
-async def test_other_paths_have_no_websocket_and_this_one_nothing_else(caller: Caller) -> None:
+async def test_only_the_realtime_path_has_a_websocket_and_nothing_else(caller: Caller) -> None:
     for path in ("/v1/chat/completions", "/openai/v1/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
         assert (await refused(caller, path=path))[:2] == (404, "not_found")
     response = await caller.get("/v1/realtime?model=demo-realtime")
     assert (response.status, response.code, response.headers["upgrade"]) == (426, "upgrade_required", "websocket")
 
 
-async def test_a_browser_sends_its_key_as_a_subprotocol_which_is_not_sent_back(caller: Caller) -> None:
+async def test_a_key_sent_as_a_subprotocol_is_not_sent_back(caller: Caller) -> None:
     offered = (f"openai-insecure-api-key.{caller.key}", "realtime", "openai-beta.realtime-v1")
 
     async with open_realtime(caller, headers={"origin": "https://app.example.com"}, protocols=offered) as session:
@@ -173,7 +173,7 @@ async def test_a_browser_sends_its_key_as_a_subprotocol_which_is_not_sent_back(c
     assert (await refused(caller, headers=two))[:2] == (401, "conflicting_api_keys")
 
 
-async def test_the_answer_that_upgrades_tells_id_and_limits(caller: Caller, ledger: Ledger) -> None:
+async def test_the_upgrade_response_has_request_id_and_limit_headers(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tpm", 1000)
 
     async with open_realtime(caller, path="/realtime") as session:
@@ -184,7 +184,7 @@ async def test_the_answer_that_upgrades_tells_id_and_limits(caller: Caller, ledg
     assert headers["x-request-id"] == str((await ledger.row(caller.account_id))["request_id"])
 
 
-# --- What may be said ---
+# --- Permitted events ---
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_the_answer_that_upgrades_tells_id_and_limits(caller: Caller, ledg
         ({}, "invalid_request"),
     ],
 )
-async def test_what_may_not_be_said_is_refused_and_the_session_goes_on(
+async def test_a_forbidden_event_is_refused_and_the_session_continues(
     event: dict[str, Any], code: str, caller: Caller
 ) -> None:
     async with open_realtime(caller) as session:
@@ -220,7 +220,7 @@ async def test_what_may_not_be_said_is_refused_and_the_session_goes_on(
         assert (await session.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
-async def test_what_is_allowed_passes_as_it_is(caller: Caller) -> None:
+async def test_a_permitted_event_passes_unchanged(caller: Caller) -> None:
     config = {
         "type": "realtime", "model": MODEL, "instructions": "Be kind.", "output_modalities": ["text"],
         "audio": {"input": {"transcription": {"model": "demo-chat"}, "turn_detection": None}, "output": {"voice": "x"}},
@@ -239,7 +239,7 @@ async def test_what_is_allowed_passes_as_it_is(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "text", ["not json", "[]", '"text"', '{"type":"a"', "", "[" * 3000, '{"type":"x","a":1e999}', '{"a":' * 200 + "1"]
 )
-async def test_what_is_no_event_is_refused_and_the_session_goes_on(text: str, caller: Caller) -> None:
+async def test_an_invalid_event_is_refused_and_the_session_continues(text: str, caller: Caller) -> None:
     async with open_realtime(caller) as session:
         await session.receive_until("session.created")
         await session.socket.send_str(text)
@@ -251,7 +251,7 @@ async def test_what_is_no_event_is_refused_and_the_session_goes_on(text: str, ca
         assert (await session.ask("Hello [tokens=2]"))["response"]["status"] == "completed"
 
 
-async def test_a_key_written_twice_is_sent_as_it_was_checked(caller: Caller) -> None:
+async def test_a_repeated_json_key_is_forwarded_as_it_was_checked(caller: Caller) -> None:
     async with open_realtime(caller) as session:
         await session.socket.send_str(
             '{"type":"session.update","session":{"model":"demo-chat","model":"demo-realtime"}}'
@@ -263,7 +263,7 @@ async def test_a_key_written_twice_is_sent_as_it_was_checked(caller: Caller) -> 
         assert (await session.receive_until("session.updated", "error"))["type"] == "error"
 
 
-# --- Who may not go on ---
+# --- Lost access ---
 
 
 async def _revoke(caller: Caller) -> None:
@@ -298,7 +298,7 @@ async def _expire(caller: Caller) -> None:
         (_unsubscribe, "model_not_found"),
     ],
 )
-async def test_a_session_ends_within_a_second_when_its_caller_may_not_go_on(
+async def test_a_session_ends_within_a_second_after_its_caller_loses_access(
     take_away: Callable[[Caller], Awaitable[None]], code: str, caller: Caller, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async with open_realtime(caller) as session:
@@ -316,7 +316,7 @@ async def test_a_session_ends_within_a_second_when_its_caller_may_not_go_on(
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_a_response_under_way_is_cut_with_the_key(caller: Caller, ledger: Ledger) -> None:
+async def test_a_response_in_progress_is_cut_when_the_key_is_revoked(caller: Caller, ledger: Ledger) -> None:
     async with open_realtime(caller) as session:
         await session.send_text("Go on [tokens=500] [rate=50]")
         await session.send("response.create")
@@ -344,20 +344,18 @@ async def test_a_spent_window_ends_the_session(
     assert last["error"]["limit"]["kind"] == kind
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["error_code"]) == ("completed", "insufficient_quota")
-    # One response of overshoot, which was let in, and no other.
+    # One admitted response exceeds the limit, and no other.
     assert row["counted_tokens"] == done["response"]["usage"]["total_tokens"]
     await redis_state.wait_until_settled(caller.account_id)
     assert (await refused(caller))[:2] == (429, "insufficient_quota")
 
 
-async def test_a_limit_set_while_the_session_lasts_holds_for_its_next_response(
-    caller: Caller, gateway: GatewayThread
-) -> None:
+async def test_a_limit_set_during_a_session_holds_for_its_next_response(caller: Caller, gateway: GatewayThread) -> None:
     async with open_realtime(caller) as session:
         await session.ask("Hello [tokens=60]")
         await caller.limit("tokens", 0, window="day")
         await gateway.wait_for_changes(caller.pool)
-        # The session looks again by itself.
+        # The session checks again by itself.
         await asyncio.sleep(3 * CHECK_S)
         await session.send("response.create")
         *_, last = await session.receive_all()
@@ -386,7 +384,7 @@ async def test_a_bucket_in_debt_refuses_a_response_and_not_the_session(caller: C
     assert (row["ending"], row["error_code"]) == ("completed", None)
 
 
-async def test_a_response_the_model_begins_by_itself_is_cancelled_in_debt(caller: Caller, ledger: Ledger) -> None:
+async def test_a_response_the_model_starts_by_itself_is_cancelled_in_debt(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tpm", 600)
     turns = {"type": "realtime", "audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
 
@@ -402,21 +400,21 @@ async def test_a_response_the_model_begins_by_itself_is_cancelled_in_debt(caller
     assert (await ledger.row(caller.account_id))["completion_tokens"] < 900
 
 
-async def test_another_session_sees_what_one_has_charged(caller: Caller, ledger: Ledger) -> None:
+async def test_charges_of_one_session_count_for_another(caller: Caller, ledger: Ledger) -> None:
     await caller.limit("tokens", 1500, window="day")
 
     async with open_realtime(caller) as one, open_realtime(caller) as other:
         await one.send_text("Go on [tokens=300] [rate=100]")
         await one.send("response.create")
         await one.receive_until("response.output_text.delta")
-        # 1,024 are taken for the response under way; the other takes as much again, and then there is nothing left.
+        # 1,024 are taken for the response in progress; the other session takes the same, and then nothing is left.
         await other.ask("Hello [tokens=10]")
         await other.send("response.create")
         assert (await other.receive_until("error", "response.done"))["type"] == "response.done"
         assert (await refused(caller))[:2] == (429, "rate_limit_exceeded")
 
 
-async def test_a_lease_that_redis_lost_is_taken_again_as_charged(
+async def test_a_lease_that_redis_lost_is_taken_again_with_its_charges(
     make: MakeCaller, start_gateway: StartGateway, redis_state: RedisState, ledger: Ledger
 ) -> None:
     gateway = start_gateway()
@@ -444,7 +442,7 @@ async def _subscription(caller: Caller) -> int:
     return found
 
 
-async def test_without_redis_sessions_go_on_where_the_deployment_allows_it(
+async def test_without_redis_sessions_continue_if_so_configured(
     make: MakeCaller, start_gateway: StartGateway, ledger: Ledger
 ) -> None:
     away = f"redis://127.0.0.1:{free_port()}"
@@ -457,7 +455,7 @@ async def test_without_redis_sessions_go_on_where_the_deployment_allows_it(
     assert (row["ending"], row["counted_tokens"]) == ("completed", done["response"]["usage"]["total_tokens"])
 
 
-async def test_a_session_past_the_grace_of_a_stop_is_cut_and_recorded(
+async def test_a_session_that_outlasts_the_shutdown_grace_is_cut_and_recorded(
     make: MakeCaller,
     start_gateway: StartGateway,
     ledger: Ledger,

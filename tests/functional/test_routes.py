@@ -1,4 +1,4 @@
-"""Every route of the gateway, as the program itself lists them."""
+"""Every route of the gateway, from the lists in the program."""
 
 import json
 
@@ -8,15 +8,15 @@ from gateways import GatewayThread
 
 from gateway.endpoints.registry import ENDPOINTS
 
-# Alive, ready, and counts without a name in them: for whoever can reach the port.
+# Liveness, readiness and metrics without names: open to everyone who can reach the port.
 OPEN = ("/health/live", "/health/ready", "/metrics")
 FORWARDED = [endpoint.path for endpoint in ENDPOINTS]
 FORMS = {endpoint.path for endpoint in ENDPOINTS if endpoint.parse_upload is not None}
-# Anthropic's clients look for the error in another place.
+# Anthropic's clients read the error from another field.
 ANTHROPIC = ("/v1/messages", "/v1/messages/count_tokens")
 
 
-def test_the_open_routes_are_just_these(gateway: GatewayThread) -> None:
+def test_the_routes_without_a_key_are_exactly_these(gateway: GatewayThread) -> None:
     app = gateway.apps[0]
 
     assert app._cold == set(OPEN)
@@ -27,7 +27,7 @@ def test_the_open_routes_are_just_these(gateway: GatewayThread) -> None:
 
 @pytest.mark.parametrize("path", FORWARDED)
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-async def test_what_is_forwarded_needs_a_key(path: str, prefix: str, caller: Caller) -> None:
+async def test_forwarded_routes_need_a_key(path: str, prefix: str, caller: Caller) -> None:
     url = caller.url + prefix + path.removeprefix("/v1")
     for headers, code in (({}, "missing_api_key"), ({"x-api-key": "sk-1234"}, "invalid_api_key")):
         async with caller.http.post(url, json=chat_body(), headers=headers) as answer:
@@ -37,7 +37,7 @@ async def test_what_is_forwarded_needs_a_key(path: str, prefix: str, caller: Cal
 
 
 @pytest.mark.parametrize("path", FORWARDED)
-async def test_what_is_forwarded_is_posted(path: str, caller: Caller) -> None:
+async def test_forwarded_routes_accept_post_only(path: str, caller: Caller) -> None:
     response = await caller.get(path)
 
     assert (response.status, response.code, response.headers["allow"]) == (405, "method_not_allowed", "POST")
@@ -45,7 +45,7 @@ async def test_what_is_forwarded_is_posted(path: str, caller: Caller) -> None:
 
 @pytest.mark.parametrize("path", FORWARDED)
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}", b'{"model":5}', b'{"model":"demo-chat"}', b"\xff"])
-async def test_no_endpoint_fails_on_a_body_that_asks_nothing(path: str, body: bytes, caller: Caller) -> None:
+async def test_no_endpoint_fails_on_a_body_without_a_request(path: str, body: bytes, caller: Caller) -> None:
     async with caller.http.post(caller.url + path, data=body, headers=caller.authorization) as answer:
         error = json.loads(await answer.read())["error"]
 
@@ -54,12 +54,12 @@ async def test_no_endpoint_fails_on_a_body_that_asks_nothing(path: str, body: by
 
 
 @pytest.mark.parametrize("path", OPEN)
-async def test_open_routes_answer_without_a_key(path: str, caller: Caller) -> None:
+async def test_open_routes_respond_without_a_key(path: str, caller: Caller) -> None:
     async with caller.http.get(caller.url + path) as answer:
         assert answer.status == 200
 
 
-async def test_a_scrape_names_no_key_no_user_and_no_model_a_caller_made_up(caller: Caller) -> None:
+async def test_metrics_have_no_labels_for_keys_users_or_unknown_models(caller: Caller) -> None:
     await caller.chat()
     await caller.chat(model="made-up-by-a-caller")
 
@@ -70,7 +70,7 @@ async def test_a_scrape_names_no_key_no_user_and_no_model_a_caller_made_up(calle
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/metrics/", "/v1", "/v1/", "/v1/models/"])
-async def test_all_else_is_not_there(path: str, caller: Caller) -> None:
+async def test_all_other_paths_are_not_found(path: str, caller: Caller) -> None:
     response = await caller.get(path)
 
     assert (response.status, response.code) == (404, "not_found")

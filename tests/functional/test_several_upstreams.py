@@ -1,4 +1,4 @@
-"""Several addresses of LiteLLM: the one that serves gets the calls, and no call is sent twice."""
+"""Several addresses of LiteLLM: calls go to those that work, and no call is sent twice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from deploy.embedded.processes import free_port
 StartGateway = Callable[..., Any]
 
 
-async def test_a_dead_address_fails_no_call(
+async def test_an_unreachable_address_fails_no_call(
     backends: Any, caller: Caller, start_gateway: StartGateway, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     gateway = start_gateway(litellm_urls=f"http://127.0.0.1:{free_port()},{backends.model_server.url}")
@@ -25,7 +25,7 @@ async def test_a_dead_address_fails_no_call(
     assert {row["ending"] for row in await ledger.rows(caller.account_id, 20)} == {"completed"}
 
 
-async def test_calls_are_shared_out_to_the_less_busy(
+async def test_calls_go_to_the_least_busy_address(
     backends: Any, caller: Caller, start_gateway: StartGateway, tmp_path: Any
 ) -> None:
     with ModelServer(tmp_path, delay_s=0.3, tokens_per_s=0) as slow:
@@ -36,7 +36,7 @@ async def test_calls_are_shared_out_to_the_less_busy(
         assert 5 <= await caller_of_slow.count() <= 15
 
 
-async def test_with_no_address_left_the_call_is_refused_and_costs_nothing(
+async def test_with_no_address_left_a_call_is_refused_and_costs_nothing(
     caller: Caller, start_gateway: StartGateway, ledger: Ledger, redis_state: RedisState
 ) -> None:
     await caller.limit("requests", 100, window="day")
@@ -51,7 +51,7 @@ async def test_with_no_address_left_the_call_is_refused_and_costs_nothing(
     assert (await redis_state.counter(caller.account_id, f"R|k{caller.key_id}|day"))[1] == 0
 
 
-async def test_an_address_that_comes_back_is_used_again(
+async def test_a_recovered_address_is_used_again(
     backends: Any, caller: Caller, start_gateway: StartGateway, tmp_path: Any
 ) -> None:
     with ModelServer(tmp_path, delay_s=0, tokens_per_s=0) as second:

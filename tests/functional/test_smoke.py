@@ -1,4 +1,4 @@
-"""A short k6 run: `loadtests/smoke.js` against a gateway, with its thresholds."""
+"""A short k6 run of `loadtests/smoke.js` against a gateway, with its thresholds."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FORWARDED = 260
 
 
-async def test_k6_finds_every_call_answered_as_it_should_be(
+async def test_the_k6_smoke_test_passes(
     make: Callable[..., Awaitable[Caller]], ledger: Ledger, redis_state: RedisState, tmp_path: Path
 ) -> None:
     caller, refused = await make(), await make()

@@ -1,4 +1,4 @@
-"""Answers as they pass: byte for byte what the model server sent, less the usage chunk nobody asked for."""
+"""Relayed responses: byte for byte what the model server sent, without a usage chunk the caller did not ask for."""
 
 import re
 from typing import Any
@@ -8,18 +8,18 @@ from callers import CHAT, Caller, MakeCaller, Response, chat_body, new_mark
 from gateways import Backends, Ledger, RedisState, UpstreamLog
 
 OPTIONS = {"include_usage": True}
-# Made anew for each call, so never the same twice.
+# Generated for each call, so always different.
 OF_THE_CALL = re.compile(rb'"id":"[^"]*"|"created":\d+')
 SHAPES = ["[usage=empty]", "[usage=delta]"]
 
 
 def reported(events: list[Any]) -> list[dict[str, Any]]:
-    """Events that tell a usage."""
+    """Events with a usage."""
     return [event for event in events if event != "[DONE]" and event.get("usage")]
 
 
 async def ask_directly(backends: Backends, caller: Caller, prompt: str, **fields: Any) -> bytes:
-    """What the model server sends when it is asked the same, usage included."""
+    """The response of the model server to the same request, with usage."""
     body = chat_body(prompt, **fields) | {"stream_options": OPTIONS}
     async with caller.http.post(backends.model_server.url + CHAT, json=body) as answer:
         return await answer.read()
@@ -31,7 +31,7 @@ def comparable(stream: bytes) -> bytes:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("model", ["demo-chat", "split-chat"])
-async def test_a_stream_asked_with_usage_passes_byte_for_byte(
+async def test_a_stream_with_requested_usage_passes_byte_for_byte(
     shape: str, model: str, make: MakeCaller, backends: Backends
 ) -> None:
     caller = await make(model)
@@ -48,7 +48,7 @@ async def test_a_stream_asked_with_usage_passes_byte_for_byte(
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("options", [None, {"include_usage": False}])
 @pytest.mark.parametrize("model", ["demo-chat", "split-chat"])
-async def test_a_stream_asked_without_usage_lacks_just_that_chunk(
+async def test_a_stream_without_requested_usage_lacks_only_the_usage_chunk(
     shape: str, options: dict[str, bool] | None, model: str, make: MakeCaller, backends: Backends
 ) -> None:
     caller = await make(model)
@@ -106,7 +106,7 @@ async def test_the_ledger_has_the_tokens_the_model_server_billed(
     assert (await redis_state.counter(caller.account_id, f"C|{scope}|lifetime"))[1] == row["cost_nano_usd"]
 
 
-async def test_a_model_without_a_price_costs_nothing_known(make: MakeCaller, ledger: Ledger) -> None:
+async def test_the_cost_of_a_model_without_a_price_is_null(make: MakeCaller, ledger: Ledger) -> None:
     caller = await make("demo-unpriced")
 
     await caller.chat(model="demo-unpriced")
@@ -116,7 +116,7 @@ async def test_a_model_without_a_price_costs_nothing_known(make: MakeCaller, led
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_without_usage_is_charged_by_what_passed(
+async def test_a_response_without_usage_is_charged_by_what_passed(
     stream: bool, make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     caller = await make("fault-no-usage")
@@ -126,11 +126,11 @@ async def test_an_answer_without_usage_is_charged_by_what_passed(
     row, billed = await ledger.row(caller.account_id), await upstream_log.call(call_id=response.request_id)
     assert (row["ending"], row["estimated"], row["estimated_why"]) == ("completed", True, "no_usage")
     assert row["prompt_tokens"] > 0
-    # The whole answer's JSON is estimated where it did not come in pieces.
+    # The text is estimated from the JSON of a whole response.
     assert billed["completion_tokens"] / 3 < row["completion_tokens"] < billed["completion_tokens"] * 5
 
 
-async def test_a_stream_passes_while_it_is_made(caller: Caller, upstream_log: UpstreamLog) -> None:
+async def test_a_stream_passes_without_buffering(caller: Caller, upstream_log: UpstreamLog) -> None:
     mark = new_mark()
 
     async with caller.open_chat(f"Slowly [tokens=40] [rate=20] [mark={mark}]", stream=True) as answer:

@@ -1,4 +1,4 @@
-"""Sound on its way through: what reaches the model server, what is charged, and what is left behind."""
+"""Audio uploads: what reaches the model server, the charge, and no remaining files."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ async def upload(
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations"])
-async def test_what_the_model_server_billed_is_charged(
+async def test_an_upload_is_charged_what_the_model_server_billed(
     path: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     response = await upload(caller, path=path, prompt=f"Hello [mark={caller.key_id}]")
@@ -52,7 +52,7 @@ async def test_what_the_model_server_billed_is_charged(
     assert billed["audio_ms"] == 3000
 
 
-async def test_an_answer_that_tells_no_usage_is_charged_what_the_file_tells(
+async def test_a_response_without_usage_is_charged_by_the_duration_of_the_file(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     response = await upload(caller, response_format="srt", prompt=f"[mark={caller.key_id}]")
@@ -63,7 +63,7 @@ async def test_an_answer_that_tells_no_usage_is_charged_what_the_file_tells(
     assert (await upstream_log.call(mark=str(caller.key_id)))["audio_ms"] == 3000
 
 
-async def test_a_hang_up_before_the_answer_is_not_free(
+async def test_a_disconnect_before_the_response_is_charged(
     caller: Caller, start_gateway: StartGateway, ledger: Ledger, redis_state: RedisState
 ) -> None:
     async with RecordingUpstream() as silent:
@@ -82,9 +82,7 @@ async def _has(requests: list[bytes]) -> bool:
     return bool(requests)
 
 
-async def test_the_form_that_reaches_the_upstream_has_only_what_was_checked(
-    caller: Caller, start_gateway: StartGateway
-) -> None:
+async def test_the_forwarded_form_has_only_checked_fields(caller: Caller, start_gateway: StartGateway) -> None:
     async with RecordingUpstream() as upstream:
         upstream.answer(b'{"text":"x"}')
         there = caller.at(start_gateway(litellm_urls=upstream.url).url)
@@ -98,7 +96,7 @@ async def test_the_form_that_reaches_the_upstream_has_only_what_was_checked(
     assert body.count(b"; name=") == 3
 
 
-async def test_an_upload_is_sent_again_where_the_first_address_was_not_there(
+async def test_an_upload_is_retried_at_the_next_address_if_the_first_is_unreachable(
     caller: Caller, backends: Backends, start_gateway: StartGateway
 ) -> None:
     there = caller.at(start_gateway(litellm_urls=f"http://127.0.0.1:1,{backends.litellm_url}").url)
@@ -106,7 +104,7 @@ async def test_an_upload_is_sent_again_where_the_first_address_was_not_there(
     assert [(await upload(there, WAV + b"\0" * 2_000_000)).status for _ in range(4)] == [200] * 4
 
 
-async def test_refusals_take_nothing_and_leave_nothing(
+async def test_refused_uploads_take_nothing_and_leave_no_file(
     caller: Caller, start_gateway: StartGateway, tmp_path: Path, redis_state: RedisState
 ) -> None:
     gateway = start_gateway(max_upload_bytes=4_000_000, max_body_bytes_in_flight=9_000_000, state_dir=tmp_path)
@@ -126,15 +124,15 @@ async def test_refusals_take_nothing_and_leave_nothing(
     assert [response.status for response in [await upload(there) for _ in range(3)]] == [200] * 3
 
 
-async def test_a_worker_does_not_grow_by_what_passes_through_it(
+async def test_the_memory_of_a_worker_does_not_grow_with_the_upload(
     caller: Caller, backends: Backends, tmp_path: Path
 ) -> None:
-    """A sound of 100 MiB: the worker holds a piece of it at a time."""
+    """An audio file of 100 MiB: the worker holds one chunk at a time."""
     workers = Workers(backends, tmp_path, LITEMAAS_STATE_DIR=str(tmp_path / "state"))
     await workers.start()
     try:
         there = caller.at(workers.url)
-        # Some of twice what is kept in memory, so that buffers have their size.
+        # A few uploads of twice the size that is kept in memory, so buffers reach their size.
         for _ in range(8):
             assert (await upload(there, b"x" * 2 * 1024 * 1024)).status == 200
         before = sum(map(peak_bytes, workers.pids))
@@ -145,7 +143,7 @@ async def test_a_worker_does_not_grow_by_what_passes_through_it(
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory the process has ever had (VmHWM, proc(5))."""
+    """The peak memory of the process (VmHWM, proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024

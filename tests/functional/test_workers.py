@@ -1,4 +1,4 @@
-"""`litemaas gateway --workers 2`: what is changed holds in both within a second, and what they count adds up."""
+"""`litemaas gateway --workers 2`: a change holds in both within a second, and their metrics add up."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ async def test_a_change_holds_in_every_worker_within_a_second(
 ) -> None:
     with workers.connections() as connections:
         assert len(connections) == 2
-        # Both know the key from now on.
+        # Both have cached the key now.
         assert [ask(connection, caller).status for connection in connections.values()] == [200, 200]
         try:
             await change(pool, caller)
@@ -122,7 +122,7 @@ def total(text: str, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
 
 
-async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers, caller: Caller) -> None:
+async def test_a_scrape_of_any_worker_has_the_sum_of_all_workers(workers: Workers, caller: Caller) -> None:
     with workers.connections() as connections:
         one, other = connections.values()
         before = get(one, "/metrics").body.decode()
@@ -130,7 +130,7 @@ async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers,
             for _ in range(calls):
                 assert (await asyncio.to_thread(ask, connection, caller, "Hello [tokens=2]")).status == 200
 
-        # A call is counted behind its answer's back, when its row is in the journal.
+        # A call is counted after its response, when its row is in the journal.
         async def are_counted() -> bool:
             counted = total(get(one, "/metrics").body.decode(), "litemaas_calls_total")
             return counted - total(before, "litemaas_calls_total") >= 7
@@ -147,9 +147,7 @@ async def test_counts_of_all_workers_add_up_whoever_is_scraped(workers: Workers,
         assert total(text, "litemaas_calls_in_flight") == 0
 
 
-async def test_no_scrape_is_lost_to_the_file_of_a_worker_that_was_killed_while_it_made_it(
-    workers: Workers, caller: Caller
-) -> None:
+async def test_a_metrics_file_a_killed_worker_left_incomplete_fails_no_scrape(workers: Workers, caller: Caller) -> None:
     (folder,) = folders_of_metrics(Path(workers.program.env["TMPDIR"]))
     (folder / "counter_4194303.db").touch()
     (folder / "gauge_livesum_4194303.db").touch()
@@ -161,7 +159,7 @@ async def test_no_scrape_is_lost_to_the_file_of_a_worker_that_was_killed_while_i
     assert all("litemaas_calls_total{" in response.body.decode() for response in scraped)
 
 
-async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller) -> None:
+async def test_gauges_include_all_workers(workers: Workers, caller: Caller) -> None:
     def cached() -> float:
         with workers.connections() as connections:
             return total(get(next(iter(connections.values())), "/metrics").body.decode(), "litemaas_cached_keys")
@@ -175,12 +173,12 @@ async def test_gauges_are_those_of_all_workers(workers: Workers, caller: Caller)
     await wait_until(both_are_seen, "the gauges of both workers", timeout_s=5)
 
 
-async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_once(
+async def test_rows_of_a_killed_worker_are_written_once_by_its_successor(
     workers: Workers, caller: Caller, backends: Backends, ledger: Ledger, redis_state: RedisState
 ) -> None:
     old = workers.pids
     with workers.connections() as connections:
-        # Postgres takes no rows meanwhile: they are in the journal alone.
+        # Postgres accepts no rows in between: they are only in the journal.
         lock = await asyncpg.connect(backends.database.owner_url)
         await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
         try:
@@ -198,11 +196,11 @@ async def test_rows_of_a_worker_that_is_killed_are_written_by_the_next_and_only_
     await wait_until(is_replaced, "the supervisor to start another worker", timeout_s=20)
     assert {str(row["request_id"]) for row in rows} == {response.request_id for response in answers}
     assert {row["ending"] for row in rows} == {"completed"}
-    # The other one went on.
+    # The other worker continues.
     assert workers.pids & old == old - {victim}
 
 
-async def test_a_killed_worker_holds_nothing_in_the_gauges(workers: Workers, caller: Caller) -> None:
+async def test_a_killed_worker_is_not_in_the_gauges(workers: Workers, caller: Caller) -> None:
     async def in_flight() -> float:
         async with caller.http.get(workers.url + "/metrics") as answer:
             return total(await answer.text(), "litemaas_calls_in_flight")
@@ -226,7 +224,7 @@ async def test_a_killed_worker_holds_nothing_in_the_gauges(workers: Workers, cal
     await asyncio.gather(*streams, return_exceptions=True)
 
 
-async def test_sigterm_lets_streams_end_until_the_grace_is_over_and_loses_no_row(
+async def test_sigterm_lets_streams_end_within_the_grace_and_loses_no_row(
     backends: Backends, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger, redis_state: RedisState
 ) -> None:
     workers = Workers(backends, tmp_path, LITEMAAS_SHUTDOWN_GRACE_S="3", TMPDIR=str(tmp_path))

@@ -11,7 +11,7 @@ from admin_client import SECRET_KEYS, check_error, settings_for
 from browsers import ME, bearer, oidc
 from conftest import Database
 from factories import ADMIN, PEPPERS
-from identity_servers import ADMIN_URL, LyingProvider, log_in
+from identity_providers import ADMIN_URL, FakeProvider, log_in
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -61,15 +61,15 @@ async def language(request: Request) -> Response:
 
 
 @pytest.fixture
-async def lying() -> AsyncIterator[LyingProvider]:
-    async with LyingProvider() as server:
+async def fake_provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider() as server:
         yield server
 
 
 @asynccontextmanager
-async def pages(database: Database, lying: LyingProvider, **settings: Any) -> AsyncIterator[NewBrowser]:
+async def pages(database: Database, fake_provider: FakeProvider, **settings: Any) -> AsyncIterator[NewBrowser]:
     about = {"admin_url": ADMIN_URL, "cors_origins": "https://partner.example"} | settings
-    app = create_app(settings_for(database.app_url, **about, **oidc(lying.url)))
+    app = create_app(settings_for(database.app_url, **about, **oidc(fake_provider.url)))
     for path, page in ((FORM, account), (API_FORM, account), (LOGIN_FORM, language)):
         app.router.routes.append(Route(path, page, methods=["GET", "POST"]))
     transport = httpx2.ASGITransport(app=app)
@@ -78,9 +78,9 @@ async def pages(database: Database, lying: LyingProvider, **settings: Any) -> As
 
 
 @asynccontextmanager
-async def logged_in(database: Database, lying: LyingProvider) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
+async def logged_in(database: Database, fake_provider: FakeProvider) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
     """A browser with a session, and the token of its page."""
-    async with pages(database, lying) as new_browser, new_browser() as browser:
+    async with pages(database, fake_provider) as new_browser, new_browser() as browser:
         await log_in(browser)
         yield browser, (await browser.get(FORM)).text
 
@@ -98,8 +98,10 @@ async def name_of(pool: Pool) -> str:
     return name
 
 
-async def test_a_form_of_an_own_page_changes_something(database: Database, pool: Pool, lying: LyingProvider) -> None:
-    async with logged_in(database, lying) as (browser, token):
+async def test_a_form_of_an_own_page_changes_something(
+    database: Database, pool: Pool, fake_provider: FakeProvider
+) -> None:
+    async with logged_in(database, fake_provider) as (browser, token):
         answer = await sent(browser, token)
         multipart = await browser.post(FORM, data={"csrf_token": token}, files={"name": (None, "by parts")})
 
@@ -107,8 +109,8 @@ async def test_a_form_of_an_own_page_changes_something(database: Database, pool:
     assert await name_of(pool) == "by parts"
 
 
-async def test_browsers_are_asked_to_name_the_origin_of_a_form(database: Database, lying: LyingProvider) -> None:
-    async with pages(database, lying) as new_browser, new_browser() as browser:
+async def test_browsers_are_asked_to_name_the_origin_of_a_form(database: Database, fake_provider: FakeProvider) -> None:
+    async with pages(database, fake_provider) as new_browser, new_browser() as browser:
         page = await browser.get(LOGIN_FORM)
 
     assert page.headers["referrer-policy"] == "same-origin"
@@ -116,9 +118,9 @@ async def test_browsers_are_asked_to_name_the_origin_of_a_form(database: Databas
 
 
 async def test_a_token_that_is_not_of_this_session_changes_nothing(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with pages(database, lying) as new_browser, new_browser() as browser, new_browser() as other:
+    async with pages(database, fake_provider) as new_browser, new_browser() as browser, new_browser() as other:
         await log_in(browser)
         await log_in(other)
         token, of_other = (await browser.get(FORM)).text, (await other.get(FORM)).text
@@ -134,9 +136,9 @@ async def test_a_token_that_is_not_of_this_session_changes_nothing(
 
 @pytest.mark.parametrize("headers", OTHER_ORIGINS.values(), ids=OTHER_ORIGINS)
 async def test_a_form_of_another_page_changes_nothing(
-    database: Database, pool: Pool, lying: LyingProvider, headers: dict[str, str]
+    database: Database, pool: Pool, fake_provider: FakeProvider, headers: dict[str, str]
 ) -> None:
-    async with logged_in(database, lying) as (browser, token):
+    async with logged_in(database, fake_provider) as (browser, token):
         refused = await sent(browser, token, **headers)
 
     check_error(refused, 403, "cross_site_request")
@@ -144,9 +146,9 @@ async def test_a_form_of_another_page_changes_nothing(
 
 
 async def test_without_a_session_that_works_a_form_changes_nothing(
-    database: Database, pool: Pool, lying: LyingProvider
+    database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
-    async with logged_in(database, lying) as (browser, token):
+    async with logged_in(database, fake_provider) as (browser, token):
         personal = await personal_tokens.create_token(pool, ADMIN, PEPPERS, user="ann@example.org")
         without_cookie = await browser.post(
             FORM, data={"name": "x", "csrf_token": token}, headers=bearer(personal.secret) | {"cookie": ""}
@@ -159,9 +161,11 @@ async def test_without_a_session_that_works_a_form_changes_nothing(
     assert await name_of(pool) == ""
 
 
-async def test_a_forms_token_is_for_forms_of_pages_only(database: Database, pool: Pool, lying: LyingProvider) -> None:
+async def test_a_forms_token_is_for_forms_of_pages_only(
+    database: Database, pool: Pool, fake_provider: FakeProvider
+) -> None:
     fields = {"name": "changed", "csrf_token": "?"}
-    async with logged_in(database, lying) as (browser, token):
+    async with logged_in(database, fake_provider) as (browser, token):
         fields["csrf_token"] = token
         own = {"origin": ADMIN_URL}
         plain = "\r\n".join(f"{name}={value}" for name, value in fields.items())
@@ -179,8 +183,10 @@ async def test_a_forms_token_is_for_forms_of_pages_only(database: Database, pool
     assert await name_of(pool) == ""
 
 
-async def test_a_form_before_the_login_needs_the_cookie_of_its_page(database: Database, lying: LyingProvider) -> None:
-    async with pages(database, lying) as new_browser, new_browser() as browser, new_browser() as other:
+async def test_a_form_before_the_login_needs_the_cookie_of_its_page(
+    database: Database, fake_provider: FakeProvider
+) -> None:
+    async with pages(database, fake_provider) as new_browser, new_browser() as browser, new_browser() as other:
         page = await browser.get(LOGIN_FORM)
         of_other = (await other.get(LOGIN_FORM)).text
         second_tab = await browser.get(LOGIN_FORM)
@@ -197,7 +203,7 @@ async def test_a_form_before_the_login_needs_the_cookie_of_its_page(database: Da
 
 
 async def test_a_cookie_that_was_not_made_here_or_is_old_proves_nothing(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
     def made(keys: SecretKeys, until: float, purpose: str = csrf.LOGIN_FORM) -> str:
         value = f"chosen.{int(until)}"
@@ -212,7 +218,7 @@ async def test_a_cookie_that_was_not_made_here_or_is_old_proves_nothing(
         "no token": "chosen",
     }
     answers = {}
-    async with pages(database, lying) as new_browser:
+    async with pages(database, fake_provider) as new_browser:
         for why, token in (wrong | {"right": made(KEYS, time() + 600)}).items():
             async with new_browser() as browser:
                 browser.cookies.set("litemaas_csrf", token)
@@ -227,9 +233,12 @@ async def test_a_cookie_that_was_not_made_here_or_is_old_proves_nothing(
 
 
 async def test_the_cookie_before_the_login_is_for_this_host_over_https_and_no_script(
-    database: Database, lying: LyingProvider
+    database: Database, fake_provider: FakeProvider
 ) -> None:
-    async with pages(database, lying, admin_url="https://maas.example.com") as new_browser, new_browser() as browser:
+    async with (
+        pages(database, fake_provider, admin_url="https://maas.example.com") as new_browser,
+        new_browser() as browser,
+    ):
         cookie = (await browser.get(LOGIN_FORM)).headers["set-cookie"]
 
     assert cookie.startswith("__Host-litemaas_csrf=")
@@ -238,10 +247,10 @@ async def test_the_cookie_before_the_login_is_for_this_host_over_https_and_no_sc
 
 
 async def test_a_form_that_is_refused_counts_against_its_address(
-    database: Database, lying: LyingProvider, redis_url: str
+    database: Database, fake_provider: FakeProvider, redis_url: str
 ) -> None:
     limited = {"redis_url": redis_url, "admin_calls_per_minute": 5}
-    async with pages(database, lying, **limited) as new_browser, new_browser() as browser:
+    async with pages(database, fake_provider, **limited) as new_browser, new_browser() as browser:
         answers = [(await sent(browser, "x")).status_code for _ in range(7)]
 
     assert answers[0] == 401

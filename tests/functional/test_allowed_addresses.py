@@ -1,4 +1,4 @@
-"""Keys that are for certain addresses only, and proxies that say where a call comes from."""
+"""Keys restricted to IP addresses, and the address of a caller behind proxies."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,7 +15,7 @@ async def _restrict(caller: Caller, *networks: str) -> None:
     await caller.pool.execute("UPDATE api_keys SET allowed_ips = $2::cidr[] WHERE id = $1", caller.key_id, networks)
 
 
-async def test_a_key_for_other_addresses_is_refused(make: MakeCaller) -> None:
+async def test_a_key_restricted_to_other_addresses_is_refused(make: MakeCaller) -> None:
     caller = await make()
     await _restrict(caller, "192.0.2.0/24")
 
@@ -24,14 +24,14 @@ async def test_a_key_for_other_addresses_is_refused(make: MakeCaller) -> None:
     assert (response.status, response.code) == (403, "ip_not_allowed")
 
 
-async def test_a_key_for_this_address_is_let_in(make: MakeCaller) -> None:
+async def test_a_key_restricted_to_this_address_is_accepted(make: MakeCaller) -> None:
     caller = await make()
     await _restrict(caller, "192.0.2.0/24", "127.0.0.0/8")
 
     assert (await caller.chat()).status == 200
 
 
-async def test_a_forged_header_does_not_move_the_caller(make: MakeCaller) -> None:
+async def test_a_forged_header_does_not_change_the_caller_address(make: MakeCaller) -> None:
     caller = await make()
     await _restrict(caller, "192.0.2.0/24")
 
@@ -40,7 +40,7 @@ async def test_a_forged_header_does_not_move_the_caller(make: MakeCaller) -> Non
     assert (response.status, response.code) == (403, "ip_not_allowed")
 
 
-async def test_a_trusted_proxy_tells_where_a_call_comes_from(make: MakeCaller, start_gateway: Any) -> None:
+async def test_the_caller_address_is_read_from_a_trusted_proxy(make: MakeCaller, start_gateway: Any) -> None:
     caller = (await make()).at(start_gateway(trusted_proxies="127.0.0.1").url)
     await _restrict(caller, "192.0.2.0/24")
 
@@ -62,9 +62,7 @@ async def test_a_trusted_proxy_tells_where_a_call_comes_from(make: MakeCaller, s
         ("10.0.0.1", "2001:db8::1%<any text>", "2001:db8::1"),
     ],
 )
-def test_addresses_are_read_from_the_right_for_as_long_as_they_are_trusted(
-    peer: str, forwarded: str, address: str
-) -> None:
+def test_forwarded_addresses_are_read_from_the_right_while_trusted(peer: str, forwarded: str, address: str) -> None:
     headers = [(b"x-forwarded-for", forwarded.encode())]
 
     assert str(client_address(peer, headers, parse_networks("10.0.0.0/8"))) == address

@@ -1,4 +1,4 @@
-"""Redis loses what it holds while calls go on: the ledger stays whole, counters come back, nobody is refused."""
+"""Redis loses its data under load: the ledger stays complete, counters are restored, no call is refused."""
 
 import asyncio
 from collections import Counter
@@ -43,7 +43,7 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture
 def gateways(start_gateway: Callable[..., GatewayThread], valkey: Valkey, tmp_path: Path) -> list[GatewayThread]:
-    """Two that share a Redis of their own."""
+    """Two gateways that share their own Redis."""
     return [start_gateway(redis_url=valkey.url(), state_dir=tmp_path / str(n)) for n in range(2)]
 
 
@@ -57,7 +57,7 @@ async def caller(pool: Pool, gateways: list[GatewayThread], http: aiohttp.Client
 
 
 class Load:
-    """Calls at both gateways, one after another by each of CALLERS, until it is stopped."""
+    """Sequential calls at both gateways by each of CALLERS, until stopped."""
 
     def __init__(self, caller: Caller, gateways: list[GatewayThread]) -> None:
         self._callers = [caller.at(gateways[n % len(gateways)].url) for n in range(CALLERS)]
@@ -100,7 +100,7 @@ async def is_open(caller: Caller) -> bool:
     return (await caller.chat("Hello [tokens=1]")).status == 200
 
 
-async def test_a_flush_under_load_refuses_nobody_and_loses_no_row(
+async def test_a_flush_under_load_refuses_no_call_and_loses_no_row(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool
 ) -> None:
     load = Load(caller, gateways)
@@ -113,14 +113,14 @@ async def test_a_flush_under_load_refuses_nobody_and_loses_no_row(
 
     assert set(answers) == {(200, "")}
     await ledger_has(pool, caller, answers[200, ""])
-    # Behind by no more than what was under way or on its way into the ledger when it was flushed last.
+    # Behind by at most the calls in flight and the rows in transit at the last flush.
     found = await drifts(pool, valkey, caller)
     assert {drift.kind for drift in found} == {"requests", "tokens", "cost"}
     requests = next(drift for drift in found if drift.kind == "requests")
     assert -(CALLERS + answers[200, ""] / 3) <= requests.difference <= CALLERS
 
 
-async def test_a_restart_under_load_only_says_503_while_it_lasts(
+async def test_a_restart_under_load_causes_503_only_while_it_lasts(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool
 ) -> None:
     load = Load(caller, gateways)
@@ -142,7 +142,7 @@ async def test_a_restart_under_load_only_says_503_while_it_lasts(
     assert all(drift.ledger > 0 for drift in await drifts(pool, valkey, caller))
 
 
-async def test_an_old_snapshot_does_not_give_back_what_was_used(
+async def test_an_old_snapshot_does_not_restore_spent_budget(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, ledger: Ledger
 ) -> None:
     await caller.limit("requests", 40, window="month")
@@ -166,8 +166,8 @@ async def _is_reachable(caller: Caller) -> bool:
     return (await caller.get("/v1/limits")).status == 200
 
 
-async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, valkey: Valkey, pool: Pool) -> None:
-    """A gateway waited for Redis longer than its rows for Postgres; another seeds as soon as Redis is back."""
+async def test_a_seed_settles_calls_already_in_the_ledger_first(caller: Caller, valkey: Valkey, pool: Pool) -> None:
+    """The rows of a gateway reach Postgres before its settlements reach Redis; another gateway seeds in between."""
     await caller.limit("concurrency", 100)
     await caller.limit("requests", 1000, window="month")
     record = await find_key_record_by_id(pool, caller.key_id)
@@ -207,12 +207,12 @@ async def test_a_seed_settles_first_what_the_ledger_has_already(caller: Caller, 
         own = RedisState(client)
         assert (await own.counter(record.account_id, f"R|k{caller.key_id}|month"))[1:3] == [1, 1]
         assert (await own.counter(record.account_id, f"c|k{caller.key_id}"))[0] == 1
-    # The settlement that had waited changes nothing any more.
+    # The late settlement changes nothing.
     assert not await counters.settle(Settlement.of(estimated_row(record.account_id, lease)))
     await scripts.close()
 
 
-async def test_drift_is_found_said_and_mended(
+async def test_drift_is_detected_reported_and_repaired(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey, pool: Pool, redis_state: RedisState
 ) -> None:
     await caller.limit("requests", 1000, window="month")
@@ -240,10 +240,10 @@ async def test_drift_is_found_said_and_mended(
         assert (await own.counter(caller.account_id, field))[1] == 6
 
 
-async def test_rows_on_their_way_are_no_drift_and_drift_is_found_under_load(
+async def test_rows_in_transit_are_no_drift_and_drift_is_detected_under_load(
     caller: Caller, gateways: list[GatewayThread], valkey: Valkey
 ) -> None:
-    """A counter made anew under load loses what is on its way: not for nothing, then, but real drift must not stay."""
+    """Repairing a counter under load loses rows in transit: so it needs real drift, which must not stay."""
     await caller.limit("requests", 1_000_000, window="month")
     check = gateways[0].apps[0].worker.drift
     field = f"R|k{caller.key_id}|month"

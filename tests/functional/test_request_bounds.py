@@ -1,4 +1,4 @@
-"""What a worker takes of one connection before it knows who calls: so much, so many, and so long."""
+"""Bounds of an unauthenticated connection: size and number of headers, size of the body, and time."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
 
 @pytest.fixture(scope="module")
 def short_timeouts(backends: Backends) -> Iterator[GatewayThread]:
-    """A worker that waits half a second."""
+    """A worker with a request timeout of half a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BoundedHttp, "head_s", 0.5)
         patch.setattr(BoundedHttp, "body_idle_s", 0.5)
@@ -27,7 +27,7 @@ def short_timeouts(backends: Backends) -> Iterator[GatewayThread]:
 
 
 def say(gateway: GatewayThread, *pieces: bytes, pause_s: float = 0.0, timeout_s: float = 10) -> bytes:
-    """Everything that is answered until the gateway closes; b'' if it is nothing."""
+    """The bytes the gateway sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=timeout_s) as connection:
         answer = b""
         try:
@@ -49,7 +49,7 @@ def closing(*fields: bytes) -> bytes:
     return LIVE + b"connection: close\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
 
 
-def test_as_many_fields_as_are_allowed_pass_and_one_more_does_not(gateway: GatewayThread) -> None:
+def test_the_maximum_number_of_header_fields_passes_and_one_more_is_refused(gateway: GatewayThread) -> None:
     allowed = [b"x-%d: y" % n for n in range(MAX_FIELDS - 2)]
 
     assert status(say(gateway, closing(*allowed))) == 200
@@ -58,21 +58,21 @@ def test_as_many_fields_as_are_allowed_pass_and_one_more_does_not(gateway: Gatew
     assert b"more than 100 fields" in refused
 
 
-def test_so_many_bytes_pass_and_more_do_not(gateway: GatewayThread) -> None:
+def test_the_maximum_header_size_passes_and_a_larger_one_is_refused(gateway: GatewayThread) -> None:
     assert status(say(gateway, closing(b"x: " + b"y" * (MAX_HEAD - 200)))) == 200
     assert status(say(gateway, closing(*(b"x-%d: " % n + b"y" * 8000 for n in range(9))))) == 431
     assert status(say(gateway, closing(b"x: " + b"y" * MAX_HEAD))) == 431
 
 
 @pytest.mark.parametrize("endless", [b"GET /" + b"a" * 1000, LIVE + b"x: " + b"y" * 1000, LIVE + b"x" * 1000])
-def test_a_head_without_an_end_is_not_kept(endless: bytes, gateway: GatewayThread) -> None:
+def test_endless_headers_are_not_buffered(endless: bytes, gateway: GatewayThread) -> None:
     answer = say(gateway, endless, *(b"z" * 60_000 for _ in range(5)))
 
-    # The parser may say no before we do.
+    # The parser may refuse it before our check.
     assert answer == b"" or status(answer) in (400, 431)
 
 
-def test_a_head_that_dribbles_in_is_not_waited_for(short_timeouts: GatewayThread) -> None:
+def test_slow_headers_time_out(short_timeouts: GatewayThread) -> None:
     began = time.monotonic()
     answer = say(short_timeouts, *(LIVE[n : n + 1] for n in range(len(LIVE))), pause_s=0.05)
 
@@ -80,11 +80,11 @@ def test_a_head_that_dribbles_in_is_not_waited_for(short_timeouts: GatewayThread
     assert time.monotonic() - began < HEAD_S / 2
 
 
-def test_who_says_nothing_is_sent_away(short_timeouts: GatewayThread) -> None:
+def test_a_silent_connection_is_closed(short_timeouts: GatewayThread) -> None:
     assert say(short_timeouts) == b""
 
 
-def test_the_second_request_of_a_connection_has_its_own_time(short_timeouts: GatewayThread) -> None:
+def test_the_second_request_of_a_connection_has_its_own_timeout(short_timeouts: GatewayThread) -> None:
     answer = say(short_timeouts, LIVE + b"\r\n", LIVE + b"\r\n", LIVE + b"\r\n", LIVE[:20], pause_s=0.3)
 
     assert answer.count(b"HTTP/1.1 200 OK") == 3
@@ -97,9 +97,7 @@ def chat(caller: Caller) -> tuple[bytes, bytes]:
     return head + b"authorization: Bearer " + caller.key.encode() + b"\r\n\r\n", body
 
 
-async def test_a_body_that_stops_coming_is_not_waited_for(
-    short_timeouts: GatewayThread, caller: Caller, redis_state: RedisState
-) -> None:
+async def test_a_stalled_body_times_out(short_timeouts: GatewayThread, caller: Caller, redis_state: RedisState) -> None:
     head, body = chat(caller)
 
     assert await asyncio.to_thread(say, short_timeouts, head, body[:20]) == b""
@@ -107,13 +105,15 @@ async def test_a_body_that_stops_coming_is_not_waited_for(
     assert short_timeouts.apps[0].worker.bodies.held_bytes == 0
 
 
-async def test_an_answer_is_waited_for_longer_than_a_request(short_timeouts: GatewayThread, caller: Caller) -> None:
+async def test_a_response_may_take_longer_than_the_request_timeout(
+    short_timeouts: GatewayThread, caller: Caller
+) -> None:
     response = await caller.at(short_timeouts.url).chat("Hello [tokens=1] [delay=1.5]")
 
     assert response.status == 200
 
 
-async def test_a_body_that_keeps_coming_is_waited_for(short_timeouts: GatewayThread, caller: Caller) -> None:
+async def test_a_slow_but_steady_body_is_accepted(short_timeouts: GatewayThread, caller: Caller) -> None:
     head, body = chat(caller)
     pieces = [body[n : n + 10] for n in range(0, len(body), 10)]
 
@@ -123,12 +123,12 @@ async def test_a_body_that_keeps_coming_is_waited_for(short_timeouts: GatewayThr
 
 
 def refused_early(length: int) -> bytes:
-    """Answered with 401 as soon as it is read, whatever follows."""
+    """A request that gets a 401 as soon as its headers are read."""
     return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % length
 
 
-def test_who_sends_a_whole_body_before_he_reads_has_his_answer(gateway: GatewayThread) -> None:
-    """More than both sockets hold, so that he is still sending when he is refused."""
+def test_a_caller_who_sends_the_whole_body_first_gets_the_response(gateway: GatewayThread) -> None:
+    """More than both socket buffers hold, so the caller is still sending when they are refused."""
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(refused_early(24 << 20))
         for _ in range(24):
@@ -140,13 +140,13 @@ def test_who_sends_a_whole_body_before_he_reads_has_his_answer(gateway: GatewayT
     assert status(answer) == 401
 
 
-def test_what_follows_a_last_request_is_not_answered(gateway: GatewayThread) -> None:
+def test_data_after_the_last_request_is_ignored(gateway: GatewayThread) -> None:
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(refused_early(5))
         begin = connection.recv(65536)
         connection.sendall(b"xxxxx" + LIVE + b"\r\n" + LIVE + b"\r\n")
         answer = begin
-        with contextlib.suppress(ConnectionError):  # what he sent too much may reset it
+        with contextlib.suppress(ConnectionError):  # the extra data may cause a reset
             while data := connection.recv(65536):
                 answer += data
 
@@ -154,7 +154,9 @@ def test_what_follows_a_last_request_is_not_answered(gateway: GatewayThread) -> 
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-def test_who_never_stops_sending_is_sent_away(gateway: GatewayThread, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_who_never_stops_sending_is_disconnected(
+    gateway: GatewayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(BoundedHttp, "linger_s", 0.3)
     deadline = time.monotonic() + HEAD_S
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:

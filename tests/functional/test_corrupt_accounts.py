@@ -1,5 +1,5 @@
-"""What Redis holds of one account is damaged: the others' leases are renewed and reaped, and their
-counters healed, all the same."""
+"""One account is corrupt in Redis: the leases of the others are still renewed and reaped, and their
+counters repaired."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +35,7 @@ _numbers = count(91_000)
 
 @dataclass
 class Site:
-    """Three accounts, of which the one in the middle is damaged."""
+    """Three accounts; the second one is corrupt."""
 
     counters: Counters
     client: redis.asyncio.Redis
@@ -48,7 +48,7 @@ class Site:
         return self.accounts[1]
 
     async def lease(self, account_id: int, note: object = NOTE) -> UUID:
-        """One that has expired; its id."""
+        """Creates an expired lease; returns its request id."""
         self.counters.clock_ms = int(time() * 1000) - 2 * LEASE_MS
         request_id = uuid7(self.counters.clock_ms, account_id.to_bytes(10))
         taken = await self.counters.reserve(
@@ -62,7 +62,7 @@ class Site:
         return request_id
 
     async def reaped(self) -> list[int]:
-        """Accounts with an estimate in the ledger."""
+        """The accounts with an estimate in the ledger."""
         await self.ledger.write_all()
         sql = "SELECT account_id FROM usage_logs WHERE account_id = ANY($1) AND estimated_why = 'reaped' ORDER BY 1"
         return [row["account_id"] for row in await self.pool.fetch(sql, self.accounts)]
@@ -90,7 +90,7 @@ async def site(valkey: Valkey, pool: Pool, tmp_path: Path) -> AsyncIterator[Site
 
 
 @pytest.mark.parametrize("damage", ["another type", "a lease", "an id", "a note"])
-async def test_a_damaged_account_keeps_no_other_from_being_reaped(site: Site, damage: str) -> None:
+async def test_a_corrupt_account_does_not_block_reaping_of_others(site: Site, damage: str) -> None:
     ids = {}
     for account_id in site.accounts:
         ids[account_id] = await site.lease(
@@ -115,8 +115,8 @@ async def test_a_damaged_account_keeps_no_other_from_being_reaped(site: Site, da
     assert site.damaged in await site.counters.accounts_with_leases()
 
 
-async def test_a_damaged_account_keeps_no_other_from_being_renewed(site: Site) -> None:
-    """Else calls under way would be taken for those of a gateway that died."""
+async def test_a_corrupt_account_does_not_block_renewal_of_others(site: Site) -> None:
+    """Otherwise calls in flight would be reaped as calls of a dead gateway."""
 
     async def take_again(_: object) -> None:
         raise AssertionError("nothing was lost")
@@ -134,7 +134,7 @@ async def test_a_damaged_account_keeps_no_other_from_being_renewed(site: Site) -
 
 
 @pytest.mark.parametrize("damage", ["another type", "a counter"])
-async def test_a_damaged_account_keeps_no_other_from_being_healed(site: Site, damage: str) -> None:
+async def test_a_corrupt_account_does_not_block_repair_of_others(site: Site, damage: str) -> None:
     sql = "INSERT INTO accounts (id, kind, name) OVERRIDING SYSTEM VALUE VALUES ($1, 'team', $2)"
     await site.pool.executemany(sql, [(account_id, f"damaged {account_id}") for account_id in site.accounts])
     for account_id in site.accounts:
@@ -156,10 +156,8 @@ async def test_a_damaged_account_keeps_no_other_from_being_healed(site: Site, da
     ]
 
 
-async def test_a_worker_tells_no_drift_any_more_once_another_makes_the_round(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of all workers' figures the largest is told: an old one would hide that the drift was mended."""
+async def test_a_worker_reports_no_drift_once_another_one_checks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metric is the maximum of all workers: an outdated value would hide the repair."""
     monkeypatch.setattr(check_drift, "CHECK_S", 0.2)
     metrics.DRIFT.labels("tokens").set(0.5)
     assert await site.counters.claim_round("drift", 60_000)

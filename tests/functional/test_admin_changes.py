@@ -1,4 +1,4 @@
-"""What people change, the gateway obeys: it asks nobody but Postgres."""
+"""Changes made in the admin API and CLI take effect in the gateway."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from gateway.domain.errors import GatewayError
 
 
 async def answers_soon(caller: Caller, is_it: Callable[[Response], bool]) -> None:
-    """The answer comes to be so, and stays so. How soon a gateway hears of a change is tested where it hears."""
+    """Waits for the expected response, which must then stay. Other tests check how soon a gateway applies a change."""
 
     async def now_it_is() -> bool:
         return is_it(await caller.chat("Hello [tokens=1]"))
@@ -25,7 +25,7 @@ async def answers_soon(caller: Caller, is_it: Callable[[Response], bool]) -> Non
     assert is_it(await caller.chat("Hello [tokens=1]"))
 
 
-async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(make: MakeCaller) -> None:
+async def test_a_suspension_holds_at_once_and_its_owner_cannot_bypass_it(make: MakeCaller) -> None:
     caller = await make()
     owner = Actor(name=caller.email, role="user", user_id=caller.user_id)
     (row,) = (await subscriptions.list_subscriptions(caller.pool, owner)).rows
@@ -48,7 +48,7 @@ async def test_a_suspension_holds_at_once_and_its_owner_finds_no_way_around_it(m
     await answers_soon(caller, lambda response: response.status == 200)
 
 
-async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
+async def test_both_keys_of_a_rotation_share_one_count_until_the_old_one_expires(
     make: MakeCaller, redis_state: RedisState
 ) -> None:
     old = await make()
@@ -60,7 +60,7 @@ async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
     made = await changes.rotate_key(old.pool, owner, PEPPERS, old.key_id, grace_s=3600)
     new = replace(old, key=made.secret)
     assert [(await caller.chat()).status for caller in (new, old, new)] == [200, 200, 200]
-    # The fifth of four, with whichever key. Until the fourth is settled it would be told to come back.
+    # The fifth call on a limit of four, with either key. Until the fourth is settled, the error would be another one.
     await redis_state.wait_until_settled(old.account_id)
     assert [(await caller.chat()).code for caller in (old, new)] == ["insufficient_quota"] * 2
 
@@ -71,7 +71,7 @@ async def test_both_keys_of_a_rotation_work_on_one_count_until_the_old_one_ends(
         await answers_soon(ended, lambda response: response.status == 401)
 
 
-async def test_the_keys_of_who_leaves_or_is_deactivated_stop(make: MakeCaller) -> None:
+async def test_the_keys_of_a_removed_member_or_deactivated_user_stop_working(make: MakeCaller) -> None:
     caller = await make()
     user = await users.find_user(caller.pool, ADMIN, caller.email)
     team = await make_team(caller.pool, user)

@@ -1,4 +1,4 @@
-"""What stands between the gateway and LiteLLM: a breaker, no second try of what may have been taken, and bounds."""
+"""The connection to LiteLLM: breaker, no retry of calls it may have received, and bounds on memory."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 @pytest.fixture
 async def broken() -> AsyncIterator[RecordingUpstream]:
-    """Takes each call and closes without a word."""
+    """A server that accepts each call and closes without a response."""
     async with RecordingUpstream() as server:
         server.answer_verbatim([])
         yield server
@@ -24,20 +24,20 @@ async def broken() -> AsyncIterator[RecordingUpstream]:
 @pytest.fixture
 def gateway_of_two(backends: Backends, broken: RecordingUpstream) -> Iterator[GatewayThread]:
     with pytest.MonkeyPatch.context() as patch:
-        # Longer than the test: no call looks whether the address serves again.
+        # Longer than the test: no call probes the address.
         patch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
         with GatewayThread(backends.settings(litellm_urls=f"{broken.url},{backends.model_server.url}")) as running:
             yield running
 
 
-async def test_a_call_that_may_have_been_taken_is_never_sent_twice_and_five_open_the_breaker(
+async def test_a_call_the_upstream_may_have_received_is_not_retried_and_five_failures_open_the_breaker(
     gateway_of_two: GatewayThread, broken: RecordingUpstream, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger,
     redis_state: RedisState,
 ) -> None:  # fmt: skip
     mark = new_mark()
     there = caller.at(gateway_of_two.url)
 
-    # One after another, so that the first address is the less busy one each time.
+    # Sequential, so the first address is the least busy one each time.
     statuses = [(await there.chat(f"Hello [tokens=1] [mark={mark}]")).status for _ in range(20)]
 
     assert statuses == [502] * 5 + [200] * 15
@@ -48,7 +48,7 @@ async def test_a_call_that_may_have_been_taken_is_never_sent_twice_and_five_open
     await redis_state.wait_until_settled(caller.account_id)
 
 
-async def test_bodies_in_flight_are_bounded_together(
+async def test_the_total_size_of_bodies_in_flight_is_bounded(
     caller: Caller, start_gateway: StartGateway, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     gateway = start_gateway(max_body_bytes_in_flight=1_000_000)
@@ -70,13 +70,13 @@ async def test_bodies_in_flight_are_bounded_together(
     assert [(one.status, one.code) for one in refused] == [(503, "overloaded")] * 4
     assert [one.status for one in await asyncio.gather(*held)] == [200] * 3
     assert len(await upstream_log.calls(mark=mark)) == 3
-    # Refused before anything was reserved, and given back when the others had ended.
+    # Refused before anything was reserved; the memory is free once the others ended.
     await ledger.rows(caller.account_id, 3)
     assert budget.held_bytes == 0
     assert (await there.chat(prompt)).status == 200
 
 
-async def test_who_does_not_read_holds_the_upstream_up(caller: Caller, start_gateway: StartGateway) -> None:
+async def test_a_caller_who_does_not_read_slows_the_upstream_down(caller: Caller, start_gateway: StartGateway) -> None:
     event = b"data: " + json.dumps({"choices": [{"delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
     pieces = [event * 64] * 500
     total = sum(map(len, pieces))
@@ -93,13 +93,13 @@ async def test_who_does_not_read_holds_the_upstream_up(caller: Caller, start_gat
                 return is_same
 
             await wait_until(has_stopped, "the upstream to be held up", pause_s=0.5)
-            # What sockets and buffers on the way hold.
+            # What sockets and buffers in between hold.
             assert upstream.sent_bytes < total / 2
             assert len(await answer.read()) == total
     assert upstream.sent_bytes > total
 
 
-def test_a_model_may_think_for_ten_minutes() -> None:
+def test_default_upstream_timeouts_allow_ten_minutes() -> None:
     fields = Settings.model_fields
 
     assert fields["first_byte_timeout_s"].default >= 600

@@ -1,4 +1,4 @@
-"""Whatever a model sync is told, no key that worked stops working: each case, seen through a gateway."""
+"""No result of a model sync stops a working key: each case, checked through a gateway."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 
 
 class Served:
-    """LiteLLM's list, as the database has it now; `sync` sends a changed one."""
+    """LiteLLM's list of models, as it is in the database; `sync` syncs a changed one."""
 
     def __init__(self, pool: Pool, server: LiteLLMInfoServer, entries: list[Entry]) -> None:
         self._pool, self._server, self.entries = pool, server, entries
@@ -56,7 +56,7 @@ async def served(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> AsyncIte
         for row in rows
     ]
     yield Served(pool, litellm_info_server, entries)
-    # As it was, for the tests after this one.
+    # Restores the list for the next tests.
     await Served(pool, litellm_info_server, entries).sync(entries, accept_missing=True)
 
 
@@ -64,7 +64,7 @@ async def works(caller: Caller) -> bool:
     return (await caller.chat()).status == 200
 
 
-async def test_an_empty_list_a_failure_and_half_a_list_stop_no_key(caller: Caller, served: Served) -> None:
+async def test_an_empty_failed_or_halved_model_list_stops_no_key(caller: Caller, served: Served) -> None:
     half = served.entries[: len(served.entries) // 2]
     missing = [entry["model_name"] for entry in served.entries[len(half) :]]
     assert await works(caller)
@@ -81,7 +81,7 @@ async def test_an_empty_list_a_failure_and_half_a_list_stop_no_key(caller: Calle
     assert halved.unlisted == []
 
 
-async def test_a_model_that_goes_and_comes_back_stops_no_key(caller: Caller, served: Served) -> None:
+async def test_a_model_that_disappears_and_returns_stops_no_key(caller: Caller, served: Served) -> None:
     gone = await served.sync(served.without("demo-chat"))
     while_gone = await works(caller)
     back = await served.sync(served.entries)
