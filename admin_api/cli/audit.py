@@ -33,7 +33,7 @@ def prune(
     owner_url = settings.owner_database_url.get_secret_value()
     moment = parse_moment("before", before)
     if moment is None or moment.tzinfo is None:
-        raise invalid("before", "before needs a time zone, as in 2027-01-31T12:00:00Z.")
+        raise invalid("before", "before needs a time zone, e.g. 2027-01-31T12:00:00Z.")
     if moment > datetime.now(UTC) - KEPT:
         raise invalid("before", f"Audit rows must be kept for at least {KEPT.days} days.")
 

@@ -143,7 +143,7 @@ class IdentityProviders:
             is_email_verified=True,
             name=str(user.get("fullName") or name),
             groups=[str(group) for group in user.get("groups") or []],
-            told_at=datetime.now(UTC),
+            issued_at=datetime.now(UTC),
         )
 
 
@@ -159,7 +159,7 @@ def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
         is_email_verified=verified is True,
         name=str(claims.get("name") or ""),
         groups=[str(group) for group in groups] if isinstance(groups, list) else None,
-        told_at=_moment(claims.get("iat")),
+        issued_at=_moment(claims.get("iat")),
     )
 
 

@@ -11,7 +11,7 @@ import jwt
 from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S, person_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.people.logins import RoleRules, admit_person, find_known
-from admin_api.operations.people.personal_tokens import refused
+from admin_api.operations.people.personal_tokens import rejected_login
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class JWTLogins:
         if user is None:
             user = await admit_person(pool, person, rules, request_id=request_id, ip=ip)
         if user.status != "active":
-            raise refused("The user of this token is deactivated; ask an admin.")
+            raise rejected_login("The user of this token is deactivated; ask an admin.")
         return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip)
 
     async def _verify(self, token: str) -> dict[str, Any]:
@@ -65,9 +65,9 @@ class JWTLogins:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError:
-            raise refused("This token is expired; get a new one from the identity provider.") from None
+            raise rejected_login("This token is expired; get a new one from the identity provider.") from None
         except jwt.PyJWTError as exc:
-            raise refused(f"This token is not valid here: {type(exc).__name__}.") from None
+            raise rejected_login(f"This token is not valid here: {type(exc).__name__}.") from None
         return claims
 
     async def _find_key(self, kid: str) -> jwt.PyJWK:

@@ -1,4 +1,4 @@
-"""What an actor may see: everything, or the accounts that are his own. What he may change says `party_of`."""
+"""Read access: what an actor may see. `actors.party_of` decides what they may change."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def viewer_of(actor: Actor) -> int | None:
-    """The user whose own things alone are shown; None sees everything. Raises GatewayError `forbidden`."""
+    """The id of the user whose accounts are visible; None if the actor sees everything. Raises GatewayError
+    `forbidden`."""
     if actor.role in ("admin", "admin-readonly", "program"):
         return None
     if actor.user_id is None:
@@ -25,15 +26,15 @@ def viewer_of(actor: Actor) -> int | None:
 
 
 async def is_seen(executor: "Executor", actor: Actor, account_id: int) -> bool:
-    """Whether it is his personal account, that of a team he is in, or he sees everything."""
+    """Whether the account is the actor's own or of one of their teams, or the actor sees everything."""
     viewer = viewer_of(actor)
     return viewer is None or await accounts.is_own(executor, account_id=account_id, user_id=viewer)
 
 
 async def get_seen_account(executor: "Executor", actor: Actor, *, user: str | None, team: str | None) -> "Account":
-    """The account that is named, or his own if none is.
+    """The named account, or the actor's own if none is named.
 
-    Raises GatewayError `not_found` in the same words for one that is not there and for one he may not see.
+    Raises GatewayError `not_found`, with the same message for an account that does not exist and for a hidden one.
     """
     if user is None and team is None and actor.user_id is not None:
         user = str(actor.user_id)
@@ -46,15 +47,15 @@ async def get_seen_account(executor: "Executor", actor: Actor, *, user: str | No
 
 
 async def get_one_account(executor: "Executor", actor: Actor, *, user: str | None, team: str | None) -> "Account":
-    """The same, where a user and a team would be two accounts: raises GatewayError `validation_failed` for both."""
+    """As `get_seen_account`. Raises GatewayError `validation_failed` if both a user and a team are named."""
     if user is not None and team is not None:
-        raise invalid("team", "A user and a team are two accounts: name one of them.")
+        raise invalid("team", "Name either a user or a team, not both.")
     return await get_seen_account(executor, actor, user=user, team=team)
 
 
 async def get_seen_model(executor: "Executor", actor: Actor, name: str) -> "Model":
-    """By its exact name. Raises GatewayError `not_found` in the same words for one that is not there and for a hidden
-    one that none of his accounts has a subscription to."""
+    """By its exact name. Raises GatewayError `not_found`, with the same message for a model that does not exist and for
+    a hidden one that none of the actor's accounts is subscribed to."""
     viewer = viewer_of(actor)
     model = await get_model(executor, name)
     if viewer is None or not model.hidden or await models.is_subscribed(executor, model.id, user_id=viewer):
@@ -63,7 +64,7 @@ async def get_seen_model(executor: "Executor", actor: Actor, name: str) -> "Mode
 
 
 async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
-    """A key of his, or of a team he owns; any, for whoever sees everything. Raises GatewayError `not_found`."""
+    """A key of the actor or of a team they own; any key if they see everything. Raises GatewayError `not_found`."""
     viewer = viewer_of(actor)
     key = await get_key(executor, key_id)
     if viewer is not None and not await api_keys.is_key_seen(executor, key_id, viewer_id=viewer):
@@ -72,10 +73,10 @@ async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKe
 
 
 async def lock_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
-    """The same, to be changed: its account is locked. Raises GatewayError `not_found`, or `forbidden` for who may only
-    look and for who left the team."""
+    """As `get_own_key`, for a change: locks the account. Raises GatewayError `not_found`, or `forbidden` for read-only
+    admins and for users who left the team."""
     key = await get_own_key(executor, actor, key_id)
     await accounts.lock_account(executor, key.account_id)
     if actor.role == "admin-readonly" or not await is_seen(executor, actor, key.account_id):
-        raise GatewayError("forbidden", "This key is not yours to change.")
+        raise GatewayError("forbidden", "You may not change this key.")
     return await get_key(executor, key_id)

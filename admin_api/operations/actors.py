@@ -1,4 +1,4 @@
-"""Who acts, what he may do, and the audit row that every change leaves."""
+"""The actor of an operation, their permissions, and the audit row of each change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from gateway.storage import audit
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-# `program`: the clock and the model sync, which no person started.
+# `program`: background tasks and the model sync, which no person started.
 ActorRole = Literal["admin", "admin-readonly", "user", "program"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who does it, as the audit log will name him. `user_id` is None for the CLI, the admin token and programs;
-    `until` is when the token ends that he came with, `session_id` the session, `provider` where that was opened."""
+    """Who performs an operation. `name` appears in the audit log; `user_id` is None for the CLI, the admin token and
+    programs. `until` is when the token of the request expires; `session_id` and `provider` are of its session."""
 
     name: str
     role: ActorRole
@@ -35,19 +35,19 @@ class Actor:
 
 
 def require_admin(actor: Actor) -> None:
-    """For changes; raises GatewayError `forbidden`."""
+    """For changes. Raises GatewayError `forbidden`."""
     if actor.role != "admin":
         raise GatewayError("forbidden", "This is for admins only.")
 
 
 def require_reader(actor: Actor) -> None:
-    """For looking at everybody's things; raises GatewayError `forbidden`."""
+    """For reading the data of all accounts. Raises GatewayError `forbidden`."""
     if actor.role not in ("admin", "admin-readonly"):
         raise GatewayError("forbidden", "This is for admins only.")
 
 
 async def party_of(executor: "Executor", actor: Actor, account: accounts.Account) -> Party:
-    """As what he acts on this account; raises GatewayError `forbidden` for somebody else's."""
+    """The role in which the actor changes this account. Raises GatewayError `forbidden` if they may not."""
     if actor.role == "admin":
         return "admin"
     if actor.role == "program":
@@ -58,7 +58,7 @@ async def party_of(executor: "Executor", actor: Actor, account: accounts.Account
         member = await accounts.find_member(executor, account_id=account.id, user_id=actor.user_id)
         if member is not None and member.role == "owner":
             return "owner"
-    raise GatewayError("forbidden", "This account is not yours to change.")
+    raise GatewayError("forbidden", "You may not change this account.")
 
 
 async def note(
@@ -71,7 +71,8 @@ async def note(
     old: Mapping[str, Any] | None = None,
     new: Mapping[str, Any] | None = None,
 ) -> None:
-    """The audit row of a change, in its transaction. `action` is `resource.verb`; no secrets in old and new."""
+    """Writes the audit row of a change, in the transaction of the change. `action` is `resource.verb`; `old` and `new`
+    must not contain secrets."""
     await audit.insert(
         executor,
         actor=actor.name,

@@ -1,4 +1,4 @@
-"""The audit log, for those who may read it: filtered, and whole for a file. Nobody can change it here."""
+"""Reads the audit log, as pages or as a whole for a file."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -25,12 +25,12 @@ async def list_audit(
 
 
 async def list_activity(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[AuditRow]:
-    """What the actor himself did, newest first."""
+    """The actor's own changes, newest first."""
     return await _list(pool, AuditFilter(actor=actor.name), limit=limit, cursor=cursor)
 
 
 async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIterator[Sequence[AuditRow]]:
-    """All of it, newest first, a part at a time: no connection is held while a slow reader takes one."""
+    """All matching rows, newest first, in parts. No connection is held while a slow client reads a part."""
     require_reader(actor)
     only = _check(only)
     before: int | None = None
@@ -54,11 +54,11 @@ async def _list(pool: "Pool", only: AuditFilter, *, limit: int, cursor: str | No
 def _check(only: AuditFilter) -> AuditFilter:
     for name in ("actor", "action", "target_kind", "target_id"):
         value = getattr(only, name)
-        # Postgres takes neither NUL nor lone surrogates, so no row has them.
+        # Postgres accepts neither NUL nor lone surrogates, so no row contains them.
         if value is not None and not value.isprintable():
-            raise invalid(name, f"{name} holds characters that can not be shown.")
+            raise invalid(name, f"{name} contains characters that cannot be displayed.")
     since = None if only.since is None else check_moment("since", only.since)
     until = None if only.until is None else check_moment("until", only.until)
     if since is not None and until is not None and since >= until:
-        raise invalid("until", "until is later than since.")
+        raise invalid("until", "until must be later than since.")
     return replace(only, since=since, until=until)

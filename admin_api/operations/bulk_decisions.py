@@ -1,4 +1,4 @@
-"""Many subscriptions approved or denied in one request: each for itself, with a result of its own."""
+"""Approves or denies many subscriptions in one request. Each has its own result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_DECISIONS: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """What became of one: its status now, or the error that it met."""
+    """The result for one subscription: its new status, or the error."""
 
     id: int
     status: Status | None
@@ -29,9 +29,9 @@ class Decided:
 async def decide_subscriptions(
     pool: "Pool", actor: Actor, subscription_ids: Sequence[int], decision: Decision, *, reason: str | None = None
 ) -> list[Decided]:
-    """In the order given, each id once; one that fails leaves the others done.
+    """In the order given, each id once. An error for one subscription does not affect the others.
 
-    Raises GatewayError `forbidden`, or `validation_failed` where the reason is missing or there are too many.
+    Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
     """
     require_admin(actor)
     reason = check_reason(reason, required=decision in NEEDS_REASON)

@@ -1,4 +1,4 @@
-"""Finds what people name: users by id or e-mail address, teams by id or name, models by name."""
+"""Lookups: users by id or e-mail address, teams by id or name, models by name, keys by id."""
 
 from typing import TYPE_CHECKING
 
@@ -54,8 +54,8 @@ async def get_key(executor: "Executor", key_id: int) -> api_keys.APIKey:
 
 
 async def get_account(executor: "Executor", *, user: str | None, team: str | None) -> accounts.Account:
-    """The team's account, or the user's personal one. Raises GatewayError `not_found`, or `validation_failed` for
-    neither of both; both is for callers that mean a member of the team."""
+    """The team's account, or else the user's personal one. Both may be given for a member of a team. Raises
+    GatewayError `not_found`, or `validation_failed` if neither is given."""
     if team is not None:
         return await get_team(executor, team)
     if user is None:
@@ -68,10 +68,10 @@ async def get_account(executor: "Executor", *, user: str | None, team: str | Non
 
 
 def parse_id(field: str, value: str) -> int:
-    """A positive id; raises GatewayError `validation_failed`."""
+    """A positive id. Raises GatewayError `validation_failed`."""
     number = _as_id(value)
     if number is None:
-        raise invalid(field, f"{field} is a number here.")
+        raise invalid(field, f"{field} must be a number here.")
     return number
 
 
@@ -83,5 +83,5 @@ def _as_id(reference: str) -> int | None:
 
 
 def _is_storable(text: str) -> bool:
-    # Postgres takes neither NUL nor lone surrogates, so nothing there has such a name.
+    # Postgres accepts neither NUL nor lone surrogates, so no row has such a name.
     return text.isprintable()

@@ -1,4 +1,4 @@
-"""Lists by cursor: a page tells where the next begins, so that rows added meanwhile shift nothing."""
+"""Cursor pagination: each page has the cursor of the next, so rows added meanwhile do not shift pages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ MAX_ID: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Rows, and the cursor of the next page; None after the last."""
+    """Rows, and the cursor of the next page; None on the last page."""
 
     rows: Sequence[T]
     next_cursor: str | None
 
 
 def page(rows: Sequence[T], limit: int, cursor_of: Callable[[T], object]) -> Page[T]:
-    """Of the `limit + 1` rows that were asked for, the first `limit`."""
+    """The first `limit` of the `limit + 1` rows that were queried, with the cursor."""
     shown = rows[:limit]
     return Page(shown, str(cursor_of(shown[-1])) if len(rows) > limit else None)
 
 
 def check_limit(limit: int) -> int:
-    """The size of a page; raises GatewayError `validation_failed`."""
+    """The size of a page. Raises GatewayError `validation_failed`."""
     if not 1 <= limit <= MAX_ROWS:
-        raise invalid("limit", f"limit is a number from 1 to {MAX_ROWS}.")
+        raise invalid("limit", f"limit must be a number from 1 to {MAX_ROWS}.")
     return limit
 
 
 def parse_id_cursor(cursor: str | None, *, first: int = 0) -> int:
-    """The id in a cursor, `first` for the first page; raises GatewayError `validation_failed`."""
+    """The id in a cursor; `first` for the first page. Raises GatewayError `validation_failed`."""
     if cursor is None:
         return first
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MAX_ID):
-        raise invalid("cursor", "This is no cursor of this list; take next_cursor of the page before.")
+        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.")
     return int(cursor)

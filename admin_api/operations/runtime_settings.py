@@ -1,5 +1,4 @@
-"""Settings that admins change at run time: what a new key or subscription starts with, what owners may not pass, and
-when people are told of their use."""
+"""Settings that admins change at run time: defaults and ceilings of keys and subscriptions, and alert thresholds."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 MAX_DAYS: Final = 3650
 MAX_KEYS: Final = 100_000
-# As in the schema's CHECK.
+# As in the CHECK constraint of the database.
 MAX_THRESHOLD: Final = 1000
 MAX_THRESHOLDS: Final = 10
-# From when on each threshold counts that was not there from the beginning; beside the settings, and none of them.
+# When each threshold was added. Stored with the settings, but not a setting itself.
 THRESHOLDS_SINCE: Final = "alert_thresholds_since"
 Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
 Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
@@ -31,15 +30,19 @@ Keys = Annotated[int | None, Field(ge=0, le=MAX_KEYS)]
 Threshold = Annotated[int, Field(ge=1, le=MAX_THRESHOLD)]
 Thresholds = Annotated[
     list[Threshold],
-    Field(max_length=MAX_THRESHOLDS, description="Percent of a window's limit that raise an alert; empty: none do"),
+    Field(
+        max_length=MAX_THRESHOLDS,
+        description="Percentages of a window's limit at which alerts are raised; none if empty",
+    ),
     AfterValidator(lambda values: sorted(set(values))),
 ]
 
 
 class RuntimeSettings(BaseModel):
-    """All entries. None is no default, no ceiling, unlimited.
+    """All settings. None means no default, no ceiling, or unlimited.
 
-    A ceiling (`maximum`) binds owners, not admins; a default fills in what is left out. Costs are in nano-USD a month.
+    Ceilings (`maximum`) apply to owners, not to admins; defaults apply to values left out. Costs are in nano-USD per
+    month.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -54,7 +57,7 @@ class RuntimeSettings(BaseModel):
     key_maximum_concurrency: Count = None
     key_maximum_monthly_cost_nano_usd: Count = None
     key_maximum_expiry_days: Days = None
-    # Keys that work, of a personal account and of a team; ended ones do not count.
+    # Active keys of a personal account and of a team.
     user_maximum_keys: Keys = 10
     team_maximum_keys: Keys = 100
     subscription_default_monthly_requests: Count = 10_000
@@ -63,12 +66,13 @@ class RuntimeSettings(BaseModel):
 
 
 async def read_settings(executor: "Executor") -> RuntimeSettings:
-    """As they are now; entries this version does not know are left alone."""
+    """The current settings. Entries that this version does not know are ignored."""
     return RuntimeSettings.model_validate(await rows.list_settings(executor))
 
 
 async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
-    """Percent -> from when on it counts, None if it always did. Windows that were over by then know nothing of it."""
+    """Percent -> when the threshold was added, None if it is one of the first. It does not apply to windows that ended
+    before."""
     saved = await rows.list_settings(executor)
     since = saved.get(THRESHOLDS_SINCE, {})
     return {
@@ -78,7 +82,7 @@ async def read_thresholds(executor: "Executor") -> dict[int, datetime | None]:
 
 
 async def show_settings(pool: "Pool", actor: Actor) -> RuntimeSettings:
-    """For whoever may see everything; raises GatewayError `forbidden`."""
+    """For admins and read-only admins. Raises GatewayError `forbidden`."""
     require_reader(actor)
     async with pool.acquire() as connection:
         return await read_settings(connection)
@@ -87,9 +91,9 @@ async def show_settings(pool: "Pool", actor: Actor) -> RuntimeSettings:
 async def update_settings(
     pool: "Pool", actor: Actor, values: Mapping[str, Any], *, as_of: str | None = None
 ) -> RuntimeSettings:
-    """Sets the entries that are given, all or none; None is unlimited. Keys and subscriptions there are stay as they
-    are. Raises GatewayError `forbidden`, `validation_failed` for an entry nobody knows or a default above its ceiling,
-    or `precondition_failed` if the settings are not as of `as_of` any more."""
+    """Changes the given entries, all or none; None means unlimited. Existing keys and subscriptions stay as they are.
+    Raises GatewayError `forbidden`, `validation_failed` for an unknown entry or a default above its ceiling, or
+    `precondition_failed` if `as_of` does not match the settings."""
     require_admin(actor)
     for name in values:
         if name not in RuntimeSettings.model_fields:
@@ -119,7 +123,7 @@ async def update_settings(
 
 
 async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict[str, str]:
-    """Of those kept what was, of new ones now."""
+    """When each threshold was added: the stored time, or now for new ones."""
     known, now = await read_thresholds(executor), datetime.now(UTC)
     since = {threshold: known.get(threshold, now) for threshold in thresholds}
     return {str(threshold): moment.isoformat() for threshold, moment in since.items() if moment is not None}
@@ -127,16 +131,16 @@ async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict
 
 def _check(values: Mapping[str, Any]) -> RuntimeSettings:
     try:
-        # Strict: neither "5" nor true is a number here.
+        # Strict: "5" and true are not accepted as numbers.
         new = RuntimeSettings.model_validate(values, strict=True)
     except ValueError as exc:
         problems: list[dict[str, Any]] = getattr(exc, "errors", list)()
         fields = [{"field": str(problem["loc"][0]), "message": str(problem["msg"])} for problem in problems]
-        reported = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
-        raise GatewayError("validation_failed", f"{reported}.", details={"fields": fields}) from None
+        message = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+        raise GatewayError("validation_failed", f"{message}.", details={"fields": fields}) from None
     for name in RuntimeSettings.model_fields:
         if name.startswith("key_default_"):
             maximum, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
             if maximum is not None and value is not None and value > maximum:
-                raise invalid(name, f"{name} is above {name.replace('default', 'maximum')}, {maximum}.")
+                raise invalid(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {maximum}.")
     return new

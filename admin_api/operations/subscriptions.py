@@ -1,4 +1,4 @@
-"""Subscriptions: made, and moved through their states. What is allowed says gateway.domain.subscriptions."""
+"""Subscriptions: create, list, change the status. `gateway.domain.subscriptions` defines the allowed transitions."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from admin_api.storage.models import Model
     from gateway.storage.postgres import Executor, Pool
 
-# So that one pass of the clock ends; the next goes on where it stopped.
+# Bounds one run of the background task; the next run continues.
 MAX_DUE: Final = 500
 SYSTEM: Final = Actor(name="system", role="program")
 
@@ -46,11 +46,11 @@ async def create_subscription(
     team: str | None = None,
     expires_at: datetime | None = None,
 ) -> Subscription:
-    """For the user's personal account or the team's, the actor's own if none is named: active at once, or pending if
+    """For the user's personal account, the team's, or the actor's own if none is named. Active at once, or pending if
     the model is restricted.
 
-    A cancelled or expired one comes back as the same row, with its limits and counters. Raises GatewayError
-    `conflict` if there is one in another state, or the model is not offered.
+    A cancelled or expired subscription is renewed as the same row, with its limits and counters. Raises GatewayError
+    `conflict` if a subscription with another status exists, or the model is not offered.
     """
     expires_at = check_future("expires_at", expires_at)
     async with pool.acquire() as connection, connection.transaction():
@@ -58,7 +58,7 @@ async def create_subscription(
         party = await party_of(connection, actor, account)
         offered = await get_model(connection, model)
         if offered.hidden and actor.role == "user":
-            # In the words for one that is not there.
+            # The same message as for a model that does not exist.
             raise GatewayError("not_found", f"There is no model '{model}'.", param="model")
         await _check_offer(connection, account, offered)
         subscription_id = await rows.insert_subscription(
@@ -72,9 +72,9 @@ async def create_subscription(
             return await _begin(connection, actor, subscription_id)
         existing = await rows.lock_subscription(connection, account_id=account.id, model_id=offered.id)
         if existing is None:
-            raise RuntimeError("a subscription that is in the way is not there; rows are never deleted")
+            raise RuntimeError("a subscription that exists was not found; rows are never deleted")
         if "renew" not in allowed_actions(existing.status, party):
-            raise _is_there(existing, party)
+            raise _already_exists(existing, party)
         return await _move(connection, actor, existing, "renew", party, reason=None, expires_at=expires_at)
 
 
@@ -87,10 +87,10 @@ async def change_subscription(
     reason: str | None = None,
     as_of: str | None = None,
 ) -> Subscription:
-    """Moves it; of two who do so at once, the second sees what the first made of it.
+    """Performs a transition. Concurrent ones run one after the other: the second sees the result of the first.
 
-    Raises GatewayError `not_found`, `conflict` naming state and allowed moves, `forbidden`, `validation_failed` where
-    a reason is missing, or `precondition_failed` if it is not as of `as_of` any more.
+    Raises GatewayError `not_found`, `conflict` with the status and the allowed actions, `forbidden`,
+    `validation_failed` if a reason is missing, or `precondition_failed` if `as_of` does not match.
     """
     reason = check_reason(reason, required=action in NEEDS_REASON)
     async with pool.acquire() as connection, connection.transaction():
@@ -101,21 +101,21 @@ async def change_subscription(
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
         account = await accounts.find_account(connection, subscription.account_id)
         if account is None:
-            raise RuntimeError("a subscription's account is held by a foreign key")
+            raise RuntimeError("a subscription has no account, in spite of the foreign key")
         party = await party_of(connection, actor, account)
         check_version(version_of(subscription), as_of)
         return await _move(connection, actor, subscription, action, party, reason=reason, expires_at=None)
 
 
 async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int:
-    """Ends those whose time is over; how many. Any number of replicas may do so at once."""
+    """Expires the subscriptions whose time is over; returns their number. Several replicas may run this at once."""
     now = now or datetime.now(UTC)
     ended = 0
     async with pool.acquire() as connection:
         for subscription_id in await rows.list_due(connection, now=now, limit=MAX_DUE):
             async with connection.transaction():
                 row = await rows.lock_subscription(connection, subscription_id=subscription_id)
-                # Another replica may have been here, or a person given it more time.
+                # Another replica may have expired it, or an admin may have extended it.
                 is_due = row is not None and row.expires_at is not None and row.expires_at <= now
                 if row is None or not is_due or row.status not in ("active", "suspended"):
                     continue
@@ -125,7 +125,7 @@ async def expire_subscriptions(pool: "Pool", now: datetime | None = None) -> int
 
 
 async def find_subscription(pool: "Pool", actor: Actor, subscription_id: int) -> tuple[Subscription, list[HistoryRow]]:
-    """With its history, oldest first; raises GatewayError `not_found`."""
+    """With its history, oldest first. Raises GatewayError `not_found`."""
     async with pool.acquire() as connection:
         row = await rows.find_subscription(connection, subscription_id) if 0 < subscription_id <= MAX_ID else None
         if row is None or not await is_seen(connection, actor, row.account_id):
@@ -145,7 +145,7 @@ async def list_subscriptions(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Subscription]:
-    """By id; all that the actor may see, or those of one account or model or in one state."""
+    """By id: all subscriptions the actor may see, or those of one account, model or status."""
     viewer = viewer_of(actor)
     check_limit(limit)
     known = None if status is None else cast("Status", check_word("status", status, STATUSES))
@@ -154,7 +154,7 @@ async def list_subscriptions(
         if user is not None or team is not None:
             named = (await get_one_account(connection, actor, user=user, team=team)).id
             if account is not None and account != named:
-                raise invalid("account", "account and the user or team are two accounts.")
+                raise invalid("account", "account is not the account of the user or team.")
             account_id = named
         about = None if model is None else await get_seen_model(connection, actor, model)
         found = await rows.list_subscriptions(
@@ -169,19 +169,19 @@ async def list_subscriptions(
     return page(found, limit, lambda row: row.id)
 
 
-def _is_there(existing: Subscription, party: Party) -> GatewayError:
+def _already_exists(existing: Subscription, party: Party) -> GatewayError:
     allowed = list(allowed_actions(existing.status, party))
     return GatewayError(
         "conflict",
-        f"There is a subscription of '{existing.account_name}' to '{existing.model_name}' already: {existing.id}, "
-        f"which is {existing.status}. Allowed now: {', '.join(allowed) or 'nothing'}.",
+        f"'{existing.account_name}' already has subscription {existing.id} to '{existing.model_name}', "
+        f"which is {existing.status}. Allowed actions: {', '.join(allowed) or 'none'}.",
         details={"id": existing.id, "status": existing.status, "allowed": allowed},
     )
 
 
 async def _check_offer(executor: "Executor", account: accounts.Account, model: "Model") -> None:
     if not (model.enabled and model.listed):
-        raise GatewayError("conflict", f"Model '{model.name}' is not offered at present.")
+        raise GatewayError("conflict", f"Model '{model.name}' is not available at present.")
     if account.status != "active":
         raise GatewayError("conflict", f"Account '{account.name}' is suspended.")
     if account.owner_user_id is not None:
@@ -191,7 +191,7 @@ async def _check_offer(executor: "Executor", account: accounts.Account, model: "
 
 
 async def _begin(executor: "Executor", actor: Actor, subscription_id: int) -> Subscription:
-    """The rest of a new row: its first history row, the default limits, the audit row."""
+    """Completes a new subscription: its first history row, the default limits, the audit row."""
     row = await _get(executor, subscription_id)
     await rows.insert_history(executor, row.id, from_status=None, to_status=row.status, actor=actor.name, reason=None)
     target = Target(account_id=row.account_id, level="subscription", subscription_id=row.id)
@@ -218,7 +218,7 @@ async def _move(
     reason: str | None,
     expires_at: datetime | None,
 ) -> Subscription:
-    """Moves a locked row. `expires_at` counts for `renew` only: other moves leave the time as it was."""
+    """Performs a transition of a locked row. `expires_at` is for `renew` only: other actions leave it as it was."""
     is_over = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
     target = target_of(
         row.status,
@@ -230,7 +230,7 @@ async def _move(
     if action != "renew":
         expires_at = row.expires_at
     elif target == "active" and row.expires_at is not None:
-        # To cancel and come back gives nobody more time than he had.
+        # Cancelling and renewing must not extend the time.
         expires_at = row.expires_at if expires_at is None else min(expires_at, row.expires_at)
     await rows.update_status(
         executor,
@@ -256,5 +256,5 @@ async def _move(
 async def _get(executor: "Executor", subscription_id: int) -> Subscription:
     row = await rows.find_subscription(executor, subscription_id)
     if row is None:
-        raise RuntimeError("a subscription written in this transaction is not there")
+        raise RuntimeError("a subscription written in this transaction was not found")
     return row

@@ -1,4 +1,4 @@
-"""What is wrong with what somebody asked for, said per field."""
+"""Checks of input fields. Each raises GatewayError `validation_failed` for its field."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 
 from gateway.domain.errors import GatewayError
 
-# As in the schema's CHECKs.
+# As in the CHECK constraints of the database.
 MAX_NAME: Final = 200
 MAX_REASON: Final = 1000
 MAX_ADDRESSES: Final = 100
@@ -18,89 +18,89 @@ MAPPED_BITS: Final = 96
 
 
 def invalid(field: str, message: str) -> GatewayError:
-    """The error for one wrong field."""
+    """The error for one invalid field."""
     return GatewayError(
         "validation_failed", message, param=field, details={"fields": [{"field": field, "message": message}]}
     )
 
 
 def check_text(field: str, value: str, *, maximum: int, least: int = 0, lines: bool = False) -> str:
-    """`value` without blanks around it; raises GatewayError `validation_failed`. `lines` lets it have several."""
+    """`value` without surrounding spaces. `lines` allows several lines. Raises GatewayError `validation_failed`."""
     text = value.strip()
     if not least <= len(text) <= maximum:
-        raise invalid(field, f"{field} has {least} to {maximum} characters.")
-    # Postgres takes neither NUL nor lone surrogates; no other control character is of use in a name.
+        raise invalid(field, f"{field} must have {least} to {maximum} characters.")
+    # Postgres accepts neither NUL nor lone surrogates; other control characters are of no use in a name.
     if not (" ".join(text.split()) if lines else text).isprintable():
-        raise invalid(field, f"{field} holds characters that can not be shown.")
+        raise invalid(field, f"{field} contains characters that cannot be displayed.")
     return text
 
 
 def check_word(field: str, value: str, words: Sequence[str]) -> str:
-    """One of `words`; raises GatewayError `validation_failed` naming them."""
+    """One of `words`. Raises GatewayError `validation_failed`, which lists them."""
     if value not in words:
-        raise invalid(field, f"{field} is one of {', '.join(words)}.")
+        raise invalid(field, f"{field} must be one of {', '.join(words)}.")
     return value
 
 
 def check_email(value: str) -> str:
-    """In lower case. Only its form: whether it receives mail is for the identity provider to know."""
-    # Again in lower case: some letters are two then.
+    """In lower case. Checks only the form; the identity provider verifies the address."""
+    # The length is checked again in lower case: some characters become two.
     email = check_text("email", check_text("email", value, least=3, maximum=254).lower(), least=3, maximum=254)
     name, at, host = email.rpartition("@")
     if not (at and name and host) or any(c.isspace() for c in email):
-        raise invalid("email", "email has the form name@host.")
+        raise invalid("email", "email must have the form name@host.")
     return email
 
 
 def check_reason(value: str | None, *, required: bool = False) -> str | None:
-    """None if empty; raises GatewayError `validation_failed` if it is required then."""
+    """None if empty. Raises GatewayError `validation_failed` if it is empty but required."""
     reason = check_text("reason", value or "", maximum=MAX_REASON, lines=True) or None
     if required and reason is None:
-        raise invalid("reason", "A reason is needed: the user will read it.")
+        raise invalid("reason", "A reason is required. It is shown to the user.")
     return reason
 
 
 def check_time_zone(value: str) -> str:
-    """An IANA name, as in `Europe/Madrid`."""
+    """An IANA name, e.g. `Europe/Madrid`."""
     if value not in _time_zones():
-        raise invalid("time_zone", "time_zone is an IANA name, as Europe/Madrid or UTC.")
+        raise invalid("time_zone", "time_zone must be an IANA name, e.g. Europe/Madrid or UTC.")
     return value
 
 
 @lru_cache(maxsize=1)
 def _time_zones() -> set[str]:
-    # "localtime" and the like would mean something else on each machine.
+    # "localtime" and the like differ between machines.
     return {name for name in available_timezones() if "/" in name or name == "UTC"}
 
 
 def check_moment(field: str, value: datetime) -> datetime:
-    """In UTC; one without a zone is refused, and one that UTC has no year for."""
+    """The time in UTC. Rejects a time without a time zone, and one outside the years 1 to 9999 in UTC."""
     if value.tzinfo is None:
-        raise invalid(field, f"{field} needs a time zone, as in 2027-01-31T12:00:00Z.")
+        raise invalid(field, f"{field} needs a time zone, e.g. 2027-01-31T12:00:00Z.")
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise invalid(field, f"{field} is a time from the year 1 to 9999 in UTC.") from None
+        raise invalid(field, f"{field} must be from the year 1 to 9999 in UTC.") from None
 
 
 def check_future(field: str, value: datetime | None, now: datetime | None = None) -> datetime | None:
-    """A moment still to come, in UTC."""
+    """A time in the future, in UTC."""
     if value is None:
         return None
     moment = check_moment(field, value)
     if moment <= (now or datetime.now(UTC)):
-        raise invalid(field, f"{field} is over already.")
+        raise invalid(field, f"{field} must be in the future.")
     return moment
 
 
 def check_networks(values: Sequence[str]) -> list[str]:
-    """Addresses and networks, in CIDR form; IPv4 in IPv6's clothes as what it is, for so callers are seen."""
+    """Addresses and networks, in CIDR notation. IPv4-mapped IPv6 becomes IPv4, as for the addresses of callers."""
     if len(values) > MAX_ADDRESSES:
-        raise invalid("allowed_ips", f"allowed_ips has {MAX_ADDRESSES} entries at most.")
+        raise invalid("allowed_ips", f"allowed_ips may have at most {MAX_ADDRESSES} entries.")
     try:
         return [str(_network(value.strip())) for value in values]
     except ValueError as exc:
-        raise invalid("allowed_ips", f"allowed_ips holds addresses or networks, as 10.0.0.0/8: {exc}.") from None
+        raise invalid("allowed_ips", f"allowed_ips must be addresses or networks, e.g. 10.0.0.0/8: {exc}.") from None
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

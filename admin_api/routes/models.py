@@ -8,7 +8,7 @@ from pydantic import Field
 
 from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.models import models
-from admin_api.operations.models.litellm_health import look_at_litellm
+from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.sync import list_syncs as list_sync_reports
 from admin_api.operations.models.sync import sync_models
 from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
@@ -124,7 +124,7 @@ async def list_syncs(
 @admin_router.get("/health/litellm")
 async def show_litellm(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> LiteLLMHealthView:
     """Whether LiteLLM answers, with the state of each address's breaker. Calls do not depend on it."""
-    return LiteLLMHealthView.model_validate(await look_at_litellm(pool, actor, litellm))
+    return LiteLLMHealthView.model_validate(await check_litellm(pool, actor, litellm))
 
 
 @prices_router.get("")

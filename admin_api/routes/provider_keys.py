@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field, SecretStr
 
 from admin_api.operations.models import provider_keys
-from admin_api.operations.models.provider_keys import LEAST_VALUE, MAX_PROVIDER, MAX_VALUE, NAME
+from admin_api.operations.models.provider_keys import MAX_PROVIDER, MAX_VALUE, MIN_VALUE, NAME
 from admin_api.routes.dependencies import Admin, AppPool, AppSettings, AsOf, Body, Cursor, PageSize, Reader
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.provider_keys import ProviderKeyView
@@ -22,7 +22,7 @@ class ProviderKeyValue(Body):
     """The key itself, and whose it is."""
 
     provider: Annotated[str, Field(min_length=1, max_length=MAX_PROVIDER, description="As openai; for people")]
-    value: Annotated[SecretStr, Field(min_length=LEAST_VALUE, max_length=MAX_VALUE, description="One line of ASCII")]
+    value: Annotated[SecretStr, Field(min_length=MIN_VALUE, max_length=MAX_VALUE, description="One line of ASCII")]
 
 
 @router.get("")

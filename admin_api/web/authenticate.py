@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from admin_api.identity.jwt_logins import JWTLogins
 from admin_api.operations.actors import Actor
-from admin_api.operations.people.personal_tokens import log_in_by_token, refused
+from admin_api.operations.people.personal_tokens import log_in_by_token, rejected_login
 from admin_api.operations.people.sessions import SessionTimes, log_in_by_session
 from admin_api.settings import Settings
 from admin_api.web import csrf
@@ -70,7 +70,9 @@ async def _find_actor(request: Request) -> Actor:
     if session_cookie(settings) in request.cookies and "authorization" not in request.headers:
         csrf.check_header(request)
         return await _log_in_by_cookie(request)
-    raise refused("Log in at /api/auth/login, or send a personal access token as 'Authorization: Bearer <token>'.")
+    raise rejected_login(
+        "Log in at /api/auth/login, or send a personal access token as 'Authorization: Bearer <token>'."
+    )
 
 
 def _bearer_token(request: Request) -> str:

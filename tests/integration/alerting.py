@@ -74,7 +74,7 @@ async def send_due(pool: Pool, sender: Sender) -> int:
     outbox = Outbox(pool, sender)
     await outbox.begin_due()
     await outbox.close(grace_s=30)
-    return outbox.arrived
+    return outbox.delivered
 
 
 async def send_all(pool: Pool, sender: Sender = SENDER) -> int:

@@ -369,7 +369,7 @@ async def test_a_redirect_is_not_followed(pool: Pool, hook: WebhookServer) -> No
 @pytest.mark.parametrize(
     ("locale", "words"),
     [
-        (None, ("80 % of a limit reached", "800 of 1,000", "begins anew", "ask an administrator")),
+        (None, ("80 % of a limit reached", "800 of 1,000", "It resets", "ask an administrator for")),
         ("es", ("Se ha alcanzado el 80 %", "800 de 1\u00a0000", "Empieza de nuevo", "pida a un administrador")),
         ("fr", ("80 % d'une limite atteints", "800 sur 1\u00a0000", "recommence", "demandez une limite plus haute")),
     ],

@@ -117,7 +117,7 @@ async def test_a_user_that_exists_is_a_conflict_in_one_sentence(command_line: Co
     done = await command_line.run("users", "create", "--email", user.email)
 
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"litemaas: There is a user '{user.email}' already. (conflict)\n"
+    assert done.err == f"litemaas: There is already a user '{user.email}'. (conflict)\n"
 
 
 async def test_a_database_that_is_not_there_is_one_sentence(command_line: CommandLine) -> None:

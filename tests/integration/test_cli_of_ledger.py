@@ -163,23 +163,23 @@ async def test_reconcile_ends_by_what_it_found(
 LAST_YEAR = f"{TODAY - timedelta(days=400):%Y-%m-%d}"
 
 WRONG = {
-    "verify --days 0": "days is a number from 1 to 36500. (validation_failed)",
+    "verify --days 0": "days must be a number from 1 to 36500. (validation_failed)",
     "rebuild-rollups --from 2027-13-01": "from must be a date, e.g. 2027-01-31. (validation_failed)",
     "rebuild-rollups --from 2027-01": "from must be a date, e.g. 2027-01-31. (validation_failed)",
     f"rebuild-rollups --from {DAY} --to yesterday": "to must be a date, e.g. 2027-01-31. (validation_failed)",
-    f"rebuild-rollups --from {DAY} --to {LAST_YEAR}": "to is no earlier than from. (validation_failed)",
-    f"rebuild-rollups --from 1900-01-01 --to {DAY}": "A rebuild is of 36500 days at most. (validation_failed)",
+    f"rebuild-rollups --from {DAY} --to {LAST_YEAR}": "to must not be earlier than from. (validation_failed)",
+    f"rebuild-rollups --from 1900-01-01 --to {DAY}": "A rebuild is limited to 36500 days. (validation_failed)",
     f"rebuild-rollups --from {LAST_YEAR} --to {DAY}": "The ledger has no rows before ",
     f"rebuild-rollups --from {DAY} --to 2099-01-31": "The ledger has no rows from ",
-    "replay /nowhere/refused.log": "/nowhere/refused.log can not be read or changed: No such file or directory. ",
-    "replay {folder}": "{folder} can not be read or changed: Is a directory. (validation_failed)",
-    "status --state-dir {file}": "{file} is no folder. (validation_failed)",
+    "replay /nowhere/refused.log": "/nowhere/refused.log cannot be read or changed: No such file or directory. ",
+    "replay {folder}": "{folder} cannot be read or changed: Is a directory. (validation_failed)",
+    "status --state-dir {file}": "{file} is not a folder. (validation_failed)",
     "reconcile --litellm-log {file} --since yesterday": "since must be a time, e.g. 2027-01-31T12:00:00Z. ",
-    "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, as in 2027-01-31T12:00:00Z. ",
+    "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, e.g. 2027-01-31T12:00:00Z. ",
     "reconcile --litellm-log {file} --since 2027-02-01T00:00:00Z --until 2027-01-01T00:00:00Z":
-        "until is later than since. (validation_failed)",
-    "reconcile --litellm-log {file} --limit -1": "limit is a number from 0 to 100000. (validation_failed)",
-    "reconcile --litellm-log {file} --tolerance-nano-usd -1": "A tolerance is 0 or more nano-USD. ",
+        "until must be later than since. (validation_failed)",
+    "reconcile --litellm-log {file} --limit -1": "limit must be a number from 0 to 100000. (validation_failed)",
+    "reconcile --litellm-log {file} --tolerance-nano-usd -1": "tolerance_nano_usd must be 0 or more. ",
 }  # fmt: skip
 
 # What the command line itself refuses: exit code 2, and how the command is used.

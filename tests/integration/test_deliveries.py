@@ -204,7 +204,7 @@ async def test_what_a_disabled_webhook_holds_is_not_said_to_be_tried(
     await send_all(pool, HASTY)
 
     check_error(held, 409, "conflict")
-    assert "enable it" in held.text
+    assert "Enable it" in held.text
     assert enabled.status_code == 200
     assert [got.status for got in hook.got] == [500, 204]
 

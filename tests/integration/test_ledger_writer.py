@@ -513,7 +513,10 @@ async def test_a_file_that_can_not_be_changed_keeps_its_rows_and_that_is_said(si
         set_aside(site.folder, line_of(encode_row(row)))
     before = file.read_bytes()
 
-    with largest_file(100), pytest.raises(GatewayError, match=r"written, but they are still in it.*File too large"):
+    with (
+        largest_file(100),
+        pytest.raises(GatewayError, match=r"written, but could not be removed from the file.*File too large"),
+    ):
         await upkeep.replay(pool, ADMIN, file, keep=False)
 
     assert set(await site.rows()) == ids(good)

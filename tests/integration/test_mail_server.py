@@ -134,7 +134,7 @@ async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
         again = await send_due(outbox, sender(box, certificate.file))
 
     assert (sent, again) == (0, 1)
-    assert reported == ("The mail server refused the user or the password of LITEMAAS_SMTP_URL (535).", 1, True)
+    assert reported == ("The mail server rejected the user or password of LITEMAAS_SMTP_URL (535).", 1, True)
     assert len(box.emails) == 1
 
 
@@ -149,7 +149,7 @@ async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, ce
         again = await send_due(outbox, sender(box, certificate.file))
 
     assert (sent, again) == (0, 1)
-    assert reported == ("The mail server refused STARTTLS, which it offers (454).", 1, True)
+    assert reported == ("The mail server offers STARTTLS but rejected it (454).", 1, True)
 
 
 @pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
@@ -162,7 +162,7 @@ async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, lo
     assert (box.logins, box.emails) == ([], [])
     assert USER.encode() not in box.received_in_clear
     assert await state(outbox) == (
-        "The mail server offers no STARTTLS, and a password goes out over TLS only.", 1, True
+        "The mail server offers no STARTTLS, and passwords are sent over TLS only.", 1, True
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Ce
     async with SMTPServer(tls=certificate.context) as box:
         assert await send_due(outbox, sender(box, tmp_path / "none.pem", login="", patient=True)) == 0
 
-    assert await state(outbox) == ("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.", 1, True)
+    assert await state(outbox) == ("LITEMAAS_SMTP_CA_FILE cannot be read or contains no certificate.", 1, True)
 
 
 async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypa
             assert await send_due(outbox, sender(box, None, login="")) == 0
 
     assert await state(outbox) == (
-        "Something went wrong here; the log of the admin API says what.", len(AT_ONCE) + 1, False
+        "Internal error; see the log of the admin API.", len(AT_ONCE) + 1, False
     )  # fmt: skip
 
 
@@ -237,8 +237,8 @@ async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificat
         reported.append((await state(outbox))[0])
 
     assert reported == [
-        "The mail server refused (451).",
-        "The mail server takes no log-in of a kind known here; LITEMAAS_SMTP_URL has a user.",
-        "The mail server can not be reached: ConnectionRefusedError.",
-        "The mail server wants a log-in or TLS first (530).",
+        "The mail server rejected the e-mail (451).",
+        "The mail server has no supported login method, but LITEMAAS_SMTP_URL has a user.",
+        "The mail server cannot be reached: ConnectionRefusedError.",
+        "The mail server requires a login or TLS (530).",
     ]

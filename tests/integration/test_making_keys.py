@@ -60,7 +60,9 @@ async def test_a_limit_that_can_not_be_leaves_no_key_behind(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM api_keys") == 0
 
 
-@pytest.mark.parametrize(("status", "said"), [(None, "subscribe"), ("pending", "approve"), ("suspended", "suspended")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(None, "Subscribe to it"), ("pending", "approval"), ("suspended", "suspended")]
+)
 async def test_a_model_without_an_active_subscription_is_a_conflict_that_says_what_to_do(
     pool: Pool, status: str | None, said: str
 ) -> None:

@@ -8,7 +8,7 @@ from loopback_servers import LiteLLMInfoServer
 from pydantic import SecretStr
 
 from admin_api.operations.models import models
-from admin_api.operations.models.litellm_health import look_at_litellm
+from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
 from admin_api.storage.models import CatalogueFilter
 from gateway.domain.breaker import FAILURES_TO_OPEN
@@ -128,9 +128,9 @@ async def test_an_address_that_fails_is_left_alone_and_asked_again_later(
         with pytest.raises(GatewayError):
             await sync_models(pool, ADMIN, asked)
     reports = (await list_syncs(pool, READER)).rows
-    health = await look_at_litellm(pool, READER, asked)
+    health = await check_litellm(pool, READER, asked)
 
-    assert "left alone" in str(reports[0].problem)
+    assert "circuit breaker is open" in str(reports[0].problem)
     assert sum("status 500" in str(row.problem) for row in reports) == FAILURES_TO_OPEN
     assert (health.addresses[0].breaker, health.addresses[0].reachable) == ("open", False)
 
@@ -142,7 +142,7 @@ async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, litellm_info_s
         with pytest.raises(GatewayError):
             await sync_models(pool, ADMIN, asked)
 
-    assert (await look_at_litellm(pool, READER, asked)).addresses[0].breaker == "closed"
+    assert (await check_litellm(pool, READER, asked)).addresses[0].breaker == "closed"
 
 
 async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer) -> None:
@@ -159,7 +159,7 @@ async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, litellm_i
 
 
 async def test_health_without_litellm_is_an_answer_too(pool: Pool) -> None:
-    health = await look_at_litellm(pool, READER, litellm("http://user:secret@127.0.0.1:1"))
+    health = await check_litellm(pool, READER, litellm("http://user:secret@127.0.0.1:1"))
 
     assert not health.reachable
     assert health.addresses[0].address == "http://127.0.0.1:1"

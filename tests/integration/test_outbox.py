@@ -107,7 +107,7 @@ def sender(mail_port: int | None = None) -> Sender:
 async def send_until(outbox: Outbox, arrived: int) -> None:
     """As the program's clock does it. A busy machine may be as slow as a receiver is."""
     async with asyncio.timeout(30):
-        while outbox.arrived < arrived:
+        while outbox.delivered < arrived:
             await outbox.send_due()
 
 
@@ -145,7 +145,7 @@ async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
     await send_until(outbox, 20)
     await outbox.close(grace_s=30)
 
-    assert outbox.arrived == 20
+    assert outbox.delivered == 20
     assert len(read) <= 1
 
 
@@ -157,7 +157,7 @@ async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more
     outbox = Outbox(pool, sender())
 
     await send_until(outbox, 50)
-    arrived, waiting, taken = outbox.arrived, silent.open, silent.taken
+    arrived, waiting, taken = outbox.delivered, silent.open, silent.taken
     silent.hang_up()
     await outbox.close(grace_s=30)
 
@@ -239,7 +239,7 @@ async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
     await again.send_due()
     await again.close(grace_s=30)
 
-    assert again.arrived == 2
+    assert again.delivered == 2
     assert {got.headers["webhook-id"] for got in hook.accepted} == {str(one) for one in ids}
     assert await pool.fetchval("SELECT max(tries) FROM deliveries") == 2
 
@@ -250,7 +250,7 @@ async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: W
     await outbox.begin_due()
     await outbox.close(grace_s=30)
 
-    assert outbox.arrived == len(hook.accepted) == MAX_IN_FLIGHT_PER_WEBHOOK
+    assert outbox.delivered == len(hook.accepted) == MAX_IN_FLIGHT_PER_WEBHOOK
 
 
 async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(

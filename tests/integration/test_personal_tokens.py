@@ -75,8 +75,8 @@ async def test_a_token_that_does_not_work_says_why(admin: httpx2.AsyncClient, po
         revoked.secret: "revoked",
         expired.secret: "expired",
         typo.secret[:-1]: "complete",
-        new_key(PERSONAL_PREFIX): "none of ours",
-        "lmp-": "none of ours",
+        new_key(PERSONAL_PREFIX): "Unknown",
+        "lmp-": "Unknown",
     }
 
     for secret, word in said.items():

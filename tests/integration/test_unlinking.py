@@ -217,7 +217,7 @@ async def test_who_may_not_is_refused(pool: Pool) -> None:
 
 async def test_a_login_that_is_under_way_leaves_no_session_to_who_was_unlinked(pool: Pool) -> None:
     person = Person(
-        issuer="https://sso", subject="ann", email=ANN, is_email_verified=True, name="", groups=None, told_at=None
+        issuer="https://sso", subject="ann", email=ANN, is_email_verified=True, name="", groups=None, issued_at=None
     )
     keys, times = SecretKeys.parse(SECRET_KEYS), SessionTimes(idle_s=60.0, lifetime_s=60.0)
     user = await admit_person(pool, person, RULES)

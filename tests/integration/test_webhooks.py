@@ -55,4 +55,4 @@ async def test_a_message_to_a_private_address_is_not_sent(pool: Pool) -> None:
     )
 
     assert await send_due(pool, Sender(keys=KEYS)) == 0
-    assert "private" in await pool.fetchval("SELECT last_error FROM deliveries")
+    assert "not public" in await pool.fetchval("SELECT last_error FROM deliveries")

@@ -45,7 +45,7 @@ def test_a_reason_may_have_several_lines() -> None:
 
 def test_a_blank_reason_counts_as_missing() -> None:
     assert check_reason("  ") is None
-    with pytest.raises(GatewayError, match="reason is needed"):
+    with pytest.raises(GatewayError, match="reason is required"):
         check_reason("  ", required=True)
 
 

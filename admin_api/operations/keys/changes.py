@@ -1,4 +1,4 @@
-"""Changes of a key that is there: its words, its secret, its end."""
+"""Changes of an existing key: update, rotate, archive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ MAX_GRACE_S: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyChange:
-    """What shall be different; None stays as it is. `never_expires` takes the end away."""
+    """The fields to change; None leaves a field as it is. `never_expires` removes the expiry time."""
 
     name: str | None = None
     models: Sequence[str] | None = None
@@ -37,10 +37,10 @@ class KeyChange:
 
 
 async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange, *, as_of: str | None = None) -> APIKey:
-    """Models that are new on the key need an active subscription; no models is no access.
+    """Models that are added need an active subscription. A key without models has no access.
 
-    Raises GatewayError `not_found`, `forbidden`, `conflict` for a key that has ended, `validation_failed`, or
-    `precondition_failed` if the key is not as of `as_of` any more.
+    Raises GatewayError `not_found`, `forbidden`, `conflict` for a revoked or expired key, `validation_failed`, or
+    `precondition_failed` if `as_of` does not match the key.
     """
     expires_at = check_future("expires_at", change.expires_at)
     async with pool.acquire() as connection, connection.transaction():
@@ -84,25 +84,25 @@ async def rotate_key(
     grace_s: int = DEFAULT_GRACE_S,
     as_of: str | None = None,
 ) -> NewKey:
-    """A new secret for the same key, shown once; the old one ends after the grace, at once if it is 0.
+    """Gives a key a new secret, which is shown once. The old secret ends after `grace_s` seconds.
 
-    Limits and their counters, models and usage are the key's and go on. Raises GatewayError `conflict` for a key that
-    has ended, or while an earlier one is in its grace: with a grace of 0 both end; `forbidden` for a member's key to
-    the owners of his team, as nobody else is to see it; or `precondition_failed`.
+    Limits, counters, models and usage stay with the key. Raises GatewayError `conflict` for a revoked or expired key,
+    and while an older secret still works (with a grace of 0 both end); `forbidden` for team owners if the key is a
+    member's, as only the member may see it; or `precondition_failed`.
     """
     if not 0 <= grace_s <= MAX_GRACE_S:
-        raise invalid("grace_s", f"grace_s is a number of seconds from 0 to {MAX_GRACE_S}.")
+        raise invalid("grace_s", f"grace_s must be a number of seconds from 0 to {MAX_GRACE_S}.")
     secret = new_key()
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock_active(connection, actor, key_id, as_of)
         if actor.role == "user" and old.user_id not in (None, actor.user_id):
-            raise GatewayError("forbidden", "A member rotates his own keys: nobody else is to see them. Revoke it.")
+            raise GatewayError("forbidden", "Only the member can rotate their key. You can revoke it.")
         now = datetime.now(UTC)
         if grace_s and old.previous_ends_at is not None and old.previous_ends_at > now:
             raise GatewayError(
                 "conflict",
-                f"Key {key_id} was rotated already, and the one before it works until "
-                f"{old.previous_ends_at.isoformat()}. Wait, or rotate with a grace of 0: both end then.",
+                f"Key {key_id} was rotated recently, and its previous secret works until "
+                f"{old.previous_ends_at.isoformat()}. Wait until then, or rotate with grace_s 0, which ends both.",
                 details={"previous_ends_at": old.previous_ends_at.isoformat()},
             )
         await api_keys.update_rotated(
@@ -122,15 +122,15 @@ async def rotate_key(
 async def archive_key(
     pool: "Pool", actor: Actor, key_id: int, *, archived: bool = True, as_of: str | None = None
 ) -> APIKey:
-    """Takes a key that has ended out of the lists, or puts it back; it stays ended.
+    """Hides a revoked or expired key from the lists, or shows it again. The key itself stays ended.
 
-    Raises GatewayError `not_found`, `forbidden`, `conflict` for a key that works, or `precondition_failed`.
+    Raises GatewayError `not_found`, `forbidden`, `conflict` for an active key, or `precondition_failed`.
     """
     async with pool.acquire() as connection, connection.transaction():
         key = await lock_own_key(connection, actor, key_id)
         check_version(version_of(key), as_of)
         if key.is_active(datetime.now(UTC)):
-            raise GatewayError("conflict", f"Key {key_id} works; revoke it before you archive it.")
+            raise GatewayError("conflict", f"Key {key_id} is active. Revoke it before archiving it.")
         if (key.archived_at is not None) == archived:
             return key
         await api_keys.update_archived(connection, key_id, archived=archived)
@@ -144,14 +144,14 @@ async def _lock_active(executor: "Executor", actor: Actor, key_id: int, as_of: s
     key = await lock_own_key(executor, actor, key_id)
     check_version(version_of(key), as_of)
     if not key.is_active(datetime.now(UTC)):
-        raise GatewayError("conflict", f"Key {key_id} has ended; make a new one.")
+        raise GatewayError("conflict", f"Key {key_id} is revoked or expired. Create a new key.")
     return key
 
 
 async def _set_models(executor: "Executor", actor: Actor, key: APIKey, names: Sequence[str]) -> None:
     account = await accounts.find_account(executor, key.account_id)
     if account is None:
-        raise RuntimeError("a key's account is held by a foreign key")
+        raise RuntimeError("a key has no account, in spite of the foreign key")
     kept = set(key.models) & set(names)
     added = [name for name in names if name not in kept]
     found = await check_models(executor, actor, account, added) if added else []

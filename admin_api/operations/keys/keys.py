@@ -1,4 +1,4 @@
-"""API keys: made (the only moment anyone sees one), found, listed, revoked."""
+"""API keys: create, find, list, revoke. A key's secret is visible only when it is created."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInput:
-    """A key to be made: a user's in his personal account (the actor's own if nobody is named), a team's service key,
-    or, with both, a member's in the team. `rpm` and what follows are limits at level key; None is the default."""
+    """A key to create. With `user` alone it is in the user's personal account (by default the actor's), with `team`
+    alone it is a service key, and with both it is a member's key in the team. `rpm` and the fields after it are limits
+    at level key; None means the default."""
 
     models: Sequence[str]
     user: str | None = None
@@ -42,7 +43,7 @@ class KeyInput:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key and what is stored of it. The key itself is shown once and stored nowhere."""
+    """A new key: its row, and its secret, which is shown once and never stored."""
 
     row: APIKey
     secret: str
@@ -52,10 +53,10 @@ class NewKey:
 
 
 async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyInput) -> NewKey:
-    """Makes a key with its models and limits, or nothing of it.
+    """Creates a key with its models and limits, in one transaction.
 
-    Raises GatewayError `conflict` for a model without an active subscription, or where the account has as many keys as
-    it may, saying what to do; `validation_failed` for an owner's wish above a ceiling; `forbidden`.
+    Raises GatewayError `conflict` for a model without an active subscription, or if the account has its maximum number
+    of keys; `validation_failed` for a value above a ceiling; `forbidden`.
     """
     name = check_text("name", input_.name, maximum=MAX_NAME)
     networks = check_networks(input_.allowed_ips)
@@ -66,7 +67,7 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyIn
         account, person = await _find_owner(connection, actor, input_)
         settings = await read_settings(connection)
         if by_owner:
-            # Under the account's lock, so that of many at once none is one too many.
+            # Under the account's lock, so that concurrent requests cannot exceed the maximum.
             await check_room(connection, account, settings)
         granted = await check_models(connection, actor, account, input_.models)
         key_id = await api_keys.insert_key(
@@ -90,8 +91,8 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyIn
 
 
 async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | None = None) -> APIKey:
-    """Refused by every gateway within a second; revoking again changes nothing. Raises GatewayError `not_found`, or
-    `precondition_failed` if the key is not as of `as_of` any more."""
+    """Every gateway rejects the key within a second. Revoking it again has no effect. Raises GatewayError `not_found`,
+    or `precondition_failed` if `as_of` does not match the key."""
     async with pool.acquire() as connection, connection.transaction():
         key = await lock_own_key(connection, actor, key_id)
         check_version(version_of(key), as_of)
@@ -103,7 +104,7 @@ async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | No
 
 
 async def find_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
-    """Raises GatewayError `not_found`, also for one the actor may not see."""
+    """Raises GatewayError `not_found`, also for a key the actor may not see."""
     async with pool.acquire() as connection:
         return await get_own_key(connection, actor, key_id)
 
@@ -118,8 +119,8 @@ async def list_keys(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[APIKey]:
-    """By id, revoked ones too: all that the actor may see, a team's, or a user's in all his accounts. Archived ones
-    only if they are asked for."""
+    """By id, including revoked keys: all keys the actor may see, the keys of a team, or those of a user in all their
+    accounts. Archived keys are included with `archived`."""
     viewer = viewer_of(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
@@ -140,15 +141,15 @@ async def list_keys(
 
 
 async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Account | None, user: str) -> int | None:
-    """The id of whose keys are meant: a member's of the team that is named and the actor owns, or the actor's own.
-    Raises GatewayError `not_found`, also for who is there and not his to see."""
+    """The id of the user whose keys are listed: a member of the named team, if the actor owns it, or the actor. Raises
+    GatewayError `not_found`, also for users the actor may not see."""
     if account is not None and actor.role == "user":
         members = {member.user_id: member for member in await accounts.list_members(executor, account.id)}
-        asker = members.get(actor.user_id or 0)
+        own_membership = members.get(actor.user_id or 0)
         for member in members.values():
             if (
-                asker is not None
-                and asker.role == "owner"
+                own_membership is not None
+                and own_membership.role == "owner"
                 and user.strip().lower() in (str(member.user_id), member.email)
             ):
                 return member.user_id
@@ -158,25 +159,25 @@ async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Acc
 async def _find_owner(
     executor: "Executor", actor: Actor, input_: KeyInput
 ) -> tuple[accounts.Account, accounts.User | None]:
-    """Whose account the key will be in, locked, and whose key; nobody's is a service key. Raises GatewayError
-    `forbidden` unless it is the actor's own, or he owns the team, or is an admin."""
+    """The account of the new key, locked, and its user; None for a service key. Raises GatewayError `forbidden` unless
+    the key is the actor's own, or the actor owns the team or is an admin."""
     account = await get_seen_account(executor, actor, user=input_.user, team=input_.team)
-    # A member who is leaving and his new key come one after the other.
+    # Serializes this with the removal of the member from the team.
     await accounts.lock_account(executor, account.id)
     user = input_.user
     if account.owner_user_id is not None:
         user = str(account.owner_user_id)
-    # Before the look-up: whether somebody has an account is not a member's to know.
+    # Before the lookup: a member must not learn whether somebody has an account.
     if actor.role != "user" or user is None:
         await party_of(executor, actor, account)
     elif user.strip().lower() not in (str(actor.user_id), actor.name):
-        raise GatewayError("forbidden", "A member makes his own keys: nobody else is to see them.")
+        raise GatewayError("forbidden", "Members create their own keys: nobody else may see them.")
     return account, await _find_person(executor, account, user)
 
 
 async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:
-    """Whose key it will be; None for a service key. Of a team, in the words of who asked: an id does not tell its owner
-    an address."""
+    """The user of the new key; None for a service key. Errors about a team name the user as the request did, so that an
+    id does not reveal an e-mail address."""
     if user is None:
         return None
     person = await get_user(executor, user)
@@ -185,17 +186,17 @@ async def _find_person(executor: "Executor", account: accounts.Account, user: st
     if account.kind == "personal":
         return person
     if await accounts.find_member(executor, account_id=account.id, user_id=person.id) is None:
-        raise GatewayError("conflict", f"'{user}' is not in team '{account.name}'; add him first.")
+        raise GatewayError("conflict", f"'{user}' is not in team '{account.name}'. Add them first.")
     return person
 
 
 async def check_models(
     executor: "Executor", actor: Actor, account: accounts.Account, names: Sequence[str]
 ) -> list[models.Model]:
-    """The models asked for, each with an active subscription. One that ends meanwhile does no harm: the gateway judges
-    at each call."""
+    """The requested models, each with an active subscription. A subscription that ends later does no harm: the gateway
+    checks it on each call."""
     if not names:
-        raise invalid("models", "Name one model or more: a key without models has no access.")
+        raise invalid("models", "Name at least one model: a key without models has no access.")
     found = [await get_seen_model(executor, actor, name) for name in dict.fromkeys(names)]
     statuses = await subscriptions.list_statuses(executor, account.id, [model.id for model in found])
     for model in found:
@@ -203,16 +204,16 @@ async def check_models(
         if status == "active":
             continue
         if status is None:
-            advice = f"'{account.name}' has no subscription to '{model.name}': subscribe to it first."
+            advice = f"'{account.name}' has no subscription to '{model.name}'. Subscribe to it first."
         elif status == "pending":
-            advice = f"The subscription of '{account.name}' to '{model.name}' waits for an admin to approve it."
+            advice = f"The subscription of '{account.name}' to '{model.name}' is waiting for an admin's approval."
         else:
-            advice = f"The subscription of '{account.name}' to '{model.name}' is {status}; it has to be active."
+            advice = f"The subscription of '{account.name}' to '{model.name}' is {status}. It must be active."
         raise GatewayError("conflict", advice, param="models", details={"model": model.name, "status": status})
     return found
 
 
 def audit_fields(row: APIKey) -> dict[str, object]:
-    """What an audit row says of a key."""
+    """The fields of a key in an audit row."""
     names = ("account_id", "user_id", "name", "last_four", "models", "allowed_ips", "expires_at")
     return {name: getattr(row, name) for name in names}

@@ -1,4 +1,4 @@
-"""Limits that owners set on their own keys: beside an admin's, never in its place, and never above it."""
+"""Limits that owners set on their own keys. They apply in addition to the admins' limits and cannot exceed them."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -33,12 +33,12 @@ async def set_own_limit(
     team: str | None,
     as_of: str | None = None,
 ) -> LimitRow | None:
-    """As `limits.set_limit`, by the owner of the key. Unlimited takes away his own limit only.
+    """As `limits.set_limit`, by the owner of the key. Unlimited removes only the owner's own limit.
 
-    Raises GatewayError `forbidden` at other levels, `validation_failed` for more than an admin's limit or ceiling.
+    Raises GatewayError `forbidden` at other levels, `validation_failed` above an admin's limit or ceiling.
     """
     if level not in ("key", "key_model"):
-        raise GatewayError("forbidden", "Owners set limits on their keys; the others are set by admins.")
+        raise GatewayError("forbidden", "Owners can set limits on their keys only. Other limits are set by admins.")
     async with pool.acquire() as connection, connection.transaction():
         await lock_own_key(connection, actor, parse_id("id", target))
         found = await targets.find_target(connection, actor, level=level, target=target, model=model, team=team)
@@ -48,7 +48,7 @@ async def set_own_limit(
 
 
 async def delete_own_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str | None = None) -> None:
-    """Raises GatewayError `not_found`, `forbidden` for one that an admin set, or `precondition_failed`."""
+    """Raises GatewayError `not_found`, `forbidden` for an admin's limit, or `precondition_failed`."""
     async with pool.acquire() as connection, connection.transaction():
         row = await limit_rows.find_limit(connection, limit_id) if 0 < limit_id <= MAX_ID else None
         if row is None or row.api_key_id is None:
@@ -74,4 +74,4 @@ async def _check_lower(executor: "Executor", target: Target, input_: LimitInput,
     if ceiling is not None and not amounts:
         amounts.append(ceiling)
     if amounts and amount > min(amounts):
-        raise invalid("amount", f"amount is {min(amounts)} at most, which an admin has set; you may lower it.")
+        raise invalid("amount", f"amount must be at most {min(amounts)}, which is an admin's limit.")

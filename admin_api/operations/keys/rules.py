@@ -1,7 +1,7 @@
-"""What a key may have: defaults for what is left out, ceilings for what owners ask for.
+"""Defaults and ceilings of keys.
 
-An owner's key gets each ceiling as an admin's limit, and what its owner requested as a limit of the owner's. Both hold,
-so neither leaving a value out nor removing their own limit later takes anybody past the ceiling.
+An owner's key gets each ceiling as an admin's limit, and the requested value as an owner's limit. Both apply, so owners
+cannot exceed a ceiling by leaving a value out or by removing their own limit later.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Ruled(NamedTuple):
-    """A limit of a key that settings have a default and a ceiling for."""
+    """A limit for which settings have a default and a ceiling."""
 
     kind: Kind
     window: WindowKind | None
@@ -49,8 +49,8 @@ def ceiling_of(settings: RuntimeSettings, kind: Kind, window: WindowKind | None)
 
 
 def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> Iterator[LimitInput]:
-    """The limits a new key begins with; `wish` has a field for each of RULED. Raises GatewayError
-    `validation_failed` for a wish above its ceiling."""
+    """The limits of a new key. `input_` has a field for each of RULED. Raises GatewayError `validation_failed` for a
+    value above its ceiling."""
     for kind, window, field in RULED:
         requested, maximum = getattr(input_, field), getattr(settings, f"key_maximum_{field}")
         amount = getattr(settings, f"key_default_{field}") if requested is None else requested
@@ -58,7 +58,7 @@ def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> I
             maximum = None
         if maximum is not None:
             if amount is not None and amount > maximum:
-                raise invalid(field, f"{field} is {maximum} at most; ask an admin for more.")
+                raise invalid(field, f"{field} must be at most {maximum}. Ask an admin for more.")
             yield LimitInput(kind=kind, window=window, amount=maximum, reason="ceiling of this deployment")
         if amount is not None and amount != maximum:
             yield LimitInput(kind=kind, window=window, amount=amount, set_by="owner" if by_owner else "admin")
@@ -67,7 +67,7 @@ def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> I
 async def apply_key_limits(
     executor: "Executor", actor: Actor, target: "Target", settings: RuntimeSettings, input_: object, *, by_owner: bool
 ) -> None:
-    """Sets what `limits_of` says, in the caller's transaction."""
+    """Sets the limits of `limits_of`, in the caller's transaction."""
     for limit in limits_of(settings, input_, by_owner=by_owner):
         await apply_limit(executor, actor, target, limit)
 
@@ -75,24 +75,24 @@ async def apply_key_limits(
 def check_expiry(
     settings: RuntimeSettings, expires_at: datetime | None, *, by_owner: bool, is_new: bool
 ) -> datetime | None:
-    """When the key ends; a new one without a time gets the default. Raises GatewayError `validation_failed` for an
-    owner's time beyond the ceiling, or none where there is one."""
+    """When the key expires; the default for a new key without a time. Raises GatewayError `validation_failed` if an
+    owner's time exceeds the ceiling, or is missing although there is a ceiling."""
     now = datetime.now(UTC)
     maximum = settings.key_maximum_expiry_days if by_owner else None
     if expires_at is None and is_new:
         days = settings.key_default_expiry_days or maximum
         return None if days is None else now + timedelta(days=days)
     if maximum is not None and (expires_at is None or expires_at > now + timedelta(days=maximum)):
-        raise invalid("expires_at", f"expires_at is {maximum} days from now at most.")
+        raise invalid("expires_at", f"expires_at must be at most {maximum} days from now.")
     return expires_at
 
 
 async def check_room(executor: "Executor", account: "Account", settings: RuntimeSettings) -> None:
-    """Whether the account, which is locked, may have one more key. Raises GatewayError `conflict`."""
+    """Checks that the account, which must be locked, may have one more key. Raises GatewayError `conflict`."""
     maximum = settings.user_maximum_keys if account.kind == "personal" else settings.team_maximum_keys
     if maximum is None:
         return
     active = await api_keys.count_active_keys(executor, account.id)
     if active >= maximum:
-        message = f"'{account.name}' has {active} keys that work, and may have {maximum}: revoke one first."
+        message = f"'{account.name}' has {active} active keys of at most {maximum}. Revoke one first."
         raise GatewayError("conflict", message, details={"active_keys": active, "maximum_keys": maximum})

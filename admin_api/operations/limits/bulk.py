@@ -1,4 +1,4 @@
-"""One limit set on many targets: looked at first, then done exactly as it was seen, or not at all."""
+"""Sets one limit on many targets: a preview, then exactly the previewed change or none."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 MAX_TARGETS: Final = 10_000
 MAX_USERS: Final = 1000
-# The id of a limit, what it was and what it is, for the audit log.
-Note = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
+# For the audit log: the id of a limit, its old fields and its new ones.
+AuditedChange = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 BULK_LEVELS: Final = ("user", "team", "subscription", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which targets of the level; all that is given must fit. `model` is for subscriptions and keys, `team` at level
-    user means its members inside it."""
+    """Which targets of a level; all given conditions must match. `model` is for subscriptions and keys; `team` at level
+    user means the members within the team."""
 
     level: str
     users: Sequence[str] | None = None
@@ -43,7 +43,8 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would change: `targets` with what they have now. `token` names exactly this change of exactly these."""
+    """`targets` are those that would change, with their present limits. `token` identifies this change of these
+    targets."""
 
     amount: int | None
     targets: Sequence[BulkTarget]
@@ -55,38 +56,38 @@ async def preview_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: Li
     """Changes nothing. Raises GatewayError `validation_failed`, `not_found`."""
     require_admin(actor)
     async with pool.acquire() as connection:
-        return (await _look(connection, filter_, input_))[1]
+        return (await _preview(connection, filter_, input_))[1]
 
 
 async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: LimitInput, token: str) -> Preview:
-    """What the preview with this token showed, in one transaction, an audit row for each limit.
+    """Applies the preview with this token in one transaction, with an audit row for each limit.
 
-    Raises GatewayError `conflict` if it would be something else by now.
+    Raises GatewayError `conflict` if the preview would be different now.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        _, seen = await _look(connection, filter_, input_)
-        await accounts.lock_accounts(connection, sorted({target.account_id for target in seen.targets}))
-        # Again, under the locks of all whom it concerns.
-        checked, now = await _look(connection, filter_, input_)
+        _, unlocked = await _preview(connection, filter_, input_)
+        await accounts.lock_accounts(connection, sorted({target.account_id for target in unlocked.targets}))
+        # Again, under the locks of all accounts concerned.
+        checked, now = await _preview(connection, filter_, input_)
         if not compare_digest(now.token.encode(), token.encode()):
-            message = "Since the preview something has changed; look at the preview again."
+            message = "The targets have changed since the preview. Check a new preview."
             raise GatewayError("conflict", message, details={"changes": len(now.targets)})
         await _write(connection, actor, check_level(filter_.level), checked, now.targets)
     return now
 
 
-async def _look(executor: "Executor", filter_: Filter, input_: LimitInput) -> tuple[ValidLimitInput, Preview]:
+async def _preview(executor: "Executor", filter_: Filter, input_: LimitInput) -> tuple[ValidLimitInput, Preview]:
     checked = validate_limit(input_)
     level = check_level(check_word("level", filter_.level, BULK_LEVELS))
     if checked.expires_at is not None or checked.shadow:
-        raise invalid("expires_at", "Many limits at once are lasting ones that refuse.")
+        raise invalid("expires_at", "A bulk change sets permanent limits without shadow.")
     if filter_.model is not None and level not in ("subscription", "key"):
         raise invalid("model", "A model is for levels subscription and key.")
     if filter_.users is not None and level == "team":
         raise invalid("users", "Level team has no users.")
     if filter_.users is not None and len(filter_.users) > MAX_USERS:
-        raise invalid("users", f"users has {MAX_USERS} entries at most.")
+        raise invalid("users", f"users may have at most {MAX_USERS} entries.")
     team = None if filter_.team is None else await get_team(executor, filter_.team)
     model = None if filter_.model is None else await get_model(executor, filter_.model)
     users = None if filter_.users is None else [(await get_user(executor, user)).id for user in filter_.users]
@@ -101,16 +102,16 @@ async def _look(executor: "Executor", filter_: Filter, input_: LimitInput) -> tu
         limit=MAX_TARGETS + 1,
     )
     if len(found) > MAX_TARGETS:
-        raise invalid("level", f"These are more than {MAX_TARGETS} targets: narrow the filter.")
-    changing = [target for target in found if not _has_it(target, checked)]
+        raise invalid("level", f"There are more than {MAX_TARGETS} targets. Narrow the filter.")
+    changing = [target for target in found if not _has_limit(target, checked)]
     text = json.dumps([level, asdict(checked), [asdict(target) for target in changing]], default=str)
     token = sha256(text.encode()).hexdigest()
     return checked, Preview(amount=checked.amount, targets=changing, unchanged=len(found) - len(changing), token=token)
 
 
-def _has_it(target: BulkTarget, input_: ValidLimitInput) -> bool:
+def _has_limit(target: BulkTarget, input_: ValidLimitInput) -> bool:
     if input_.amount is None:
-        # A boost that went on would be a limit still.
+        # A boost would still be a limit.
         return target.limit_id is None and target.boost_id is None
     return (target.amount, target.burst, target.reserve, target.reason) == (
         input_.amount,
@@ -120,31 +121,31 @@ def _has_it(target: BulkTarget, input_: ValidLimitInput) -> bool:
     )
 
 
-def _audit_fields(place: Mapping[str, Any], limit: BulkTarget | ValidLimitInput) -> dict[str, Any]:
-    """What an audit row says: all that a change of many can change."""
-    return {**place, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
+def _audit_fields(about: Mapping[str, Any], limit: BulkTarget | ValidLimitInput) -> dict[str, Any]:
+    """The fields of an audit row: `about` and all fields that a bulk change can change."""
+    return {**about, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
 
 
-def _removals(targets: Sequence[BulkTarget], places: Sequence[Mapping[str, Any]]) -> list[Note]:
-    """Of each target its lasting limit, and what stands in for it: that would go on as a limit."""
-    notes: list[Note] = []
-    for target, place in zip(targets, places, strict=True):
+def _removals(targets: Sequence[BulkTarget], abouts: Sequence[Mapping[str, Any]]) -> list[AuditedChange]:
+    """The removals of each target's permanent limit and of its boost, which would otherwise remain as a limit."""
+    changes: list[AuditedChange] = []
+    for target, about in zip(targets, abouts, strict=True):
         if target.limit_id is not None:
-            notes.append((str(target.limit_id), _audit_fields(place, target), None))
+            changes.append((str(target.limit_id), _audit_fields(about, target), None))
         if target.boost_id is not None:
             boost = {"amount": target.boost_amount, "expires_at": target.boost_expires_at}
-            notes.append((str(target.boost_id), {**place, **boost}, None))
-    return notes
+            changes.append((str(target.boost_id), {**about, **boost}, None))
+    return changes
 
 
 async def _write(
     executor: "Executor", actor: Actor, level: Level, input_: ValidLimitInput, targets: Sequence[BulkTarget]
 ) -> None:
-    about: dict[str, Any] = {"level": level, "kind": input_.kind, "window": input_.window}
-    places = [{**about, "account_id": target.account_id, "target": target.label} for target in targets]
+    common: dict[str, Any] = {"level": level, "kind": input_.kind, "window": input_.window}
+    abouts = [{**common, "account_id": target.account_id, "target": target.label} for target in targets]
     if input_.amount is None:
-        notes = _removals(targets, places)
-        await limit_rows.delete_limits(executor, [int(limit_id) for limit_id, _, _ in notes])
+        changes = _removals(targets, abouts)
+        await limit_rows.delete_limits(executor, [int(limit_id) for limit_id, _, _ in changes])
     else:
         wanted = [
             Target(
@@ -166,20 +167,20 @@ async def _write(
             reserve=input_.reserve,
             reason=input_.reason,
         )
-        notes = [
+        changes = [
             (
                 str(limit_id),
-                None if target.limit_id is None else _audit_fields(place, target),
-                _audit_fields(place, input_),
+                None if target.limit_id is None else _audit_fields(about, target),
+                _audit_fields(about, input_),
             )
-            for target, place, limit_id in zip(targets, places, limit_ids, strict=True)
+            for target, about, limit_id in zip(targets, abouts, limit_ids, strict=True)
         ]
     await audit.insert_many(
         executor,
         actor=actor.name,
         action="limit.delete" if input_.amount is None else "limit.set",
         target_kind="limit",
-        changes=notes,
+        changes=changes,
         request_id=actor.request_id,
         ip=actor.ip,
     )

@@ -1,4 +1,4 @@
-"""What a limit would say now, and whether its counters are right: reads Redis, takes nothing from any limit."""
+"""Explains what the limits would decide now, and repairs their counters. Reads Redis; reserves nothing."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -36,7 +36,7 @@ MAX_TOKENS = MAX_AMOUNT // 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Whether such a call would be let in now; if not, with which code and message. `limits` say which would refuse."""
+    """Whether a call would be admitted now; if not, the error's code and message. `limits` shows which would reject."""
 
     allowed: bool
     code: str | None
@@ -46,12 +46,12 @@ class Explanation:
 
 @asynccontextmanager
 async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: float = 2.0) -> AsyncIterator[Counters]:
-    """Counters for as long as the block lasts; raises GatewayError `limits_unavailable` when Redis is away."""
+    """The counters, for the duration of the block. Raises GatewayError `limits_unavailable` if Redis is unavailable."""
     scripts = connect(redis_url, SCRIPTS, timeout_s=timeout_s, ca_file=ca_file)
     await scripts.open()
     try:
         if not scripts.is_connected:
-            raise GatewayError("limits_unavailable", "Redis does not answer; look at LITEMAAS_REDIS_URL.")
+            raise GatewayError("limits_unavailable", "Redis does not answer. Check LITEMAAS_REDIS_URL.")
         yield Counters(scripts)
     finally:
         await scripts.close()
@@ -60,10 +60,10 @@ async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: floa
 async def explain_limits(
     pool: "Pool", counters: Counters, actor: Actor, *, key_id: int, model: str, tokens: int
 ) -> Explanation:
-    """A call of so many tokens by this key to this model; for the key's owner too. Raises GatewayError `not_found`,
-    `validation_failed`."""
+    """Explains a call with `tokens` tokens by this key to this model. Open to the key's owner, too. Raises GatewayError
+    `not_found`, `validation_failed`."""
     if not 0 <= tokens <= MAX_TOKENS:
-        raise invalid("tokens", f"tokens is a number from 0 to {MAX_TOKENS}.")
+        raise invalid("tokens", f"tokens must be a number from 0 to {MAX_TOKENS}.")
     async with pool.acquire() as connection:
         await get_own_key(connection, actor, key_id)
         record = await find_key_record_by_id(connection, key_id)
@@ -85,7 +85,7 @@ async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: G
     request_id = ids.new()
     plan = make_reservation_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_id))
     if plan.has_cost and (grant.price is None or not grant.price.is_known):
-        message = "The model has no price, so it can not be used under a cost limit."
+        message = "The model has no price, so it cannot be used under a cost limit."
         return Explanation(allowed=False, code="model_has_no_price", message=message, limits=())
     cost = 0 if grant.price is None else cost_nano_usd(grant.price, Usage(prompt_tokens=tokens))
     estimate = Estimate(tokens=(tokens, 0, tokens), cost=(cost, 0, cost))
@@ -112,8 +112,8 @@ def _inactive(record: KeyRecord) -> tuple[str, str] | None:
 async def repair_limits(
     pool: "Pool", counters: Counters, actor: Actor, *, account_id: int | None = None
 ) -> list[Drift]:
-    """Has all window counters and counts of open leases made anew from the ledger by the next call that needs them,
-    of one account or of all. Returns how far they were apart; rows on their way to Postgres count as a difference."""
+    """Lets the next call rebuild the window counters and lease counts from the ledger, of one account or of all.
+    Returns the counters that differ from the ledger; rows still on their way to Postgres count as a difference."""
     require_admin(actor)
     known = await list_account_ids(pool)
     if account_id is not None and account_id not in known:

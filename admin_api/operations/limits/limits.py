@@ -1,4 +1,4 @@
-"""Limits: set, removed and listed, at any level. No row is no limit."""
+"""Limits at any level: set, remove, list. No row means no limit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitInput:
-    """A limit to be set. `amount` None is unlimited; for kind cost it is in whole nano-USD."""
+    """A limit to set. `amount` None means unlimited; for kind cost it is in nano-USD."""
 
     kind: str
     amount: int | None
@@ -44,7 +44,7 @@ class LimitInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidLimitInput:
-    """A wish in the words of the limits table."""
+    """A validated LimitInput, with the values of the limits table."""
 
     kind: Kind
     amount: int | None
@@ -68,10 +68,10 @@ async def set_limit(
     team: str | None,
     as_of: str | None = None,
 ) -> LimitRow | None:
-    """Makes the limit, changes the one of its kind, or removes it (None) where the amount is unlimited.
+    """Creates or changes a limit. An unlimited amount removes it and returns None.
 
-    `target` is the id that belongs to the level (`admin_api.operations.limits.limits.targets`). Raises GatewayError
-    `validation_failed`, `not_found`, or `precondition_failed` if the limit it would replace is not as of `as_of`.
+    `target` is the id for the level (see `admin_api.operations.limits.targets`). Raises GatewayError
+    `validation_failed`, `not_found`, or `precondition_failed` if `as_of` does not match the existing limit.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
@@ -82,9 +82,9 @@ async def set_limit(
 async def apply_limit(
     executor: "Executor", actor: Actor, target: Target, input_: LimitInput, *, as_of: str | None = None
 ) -> LimitRow | None:
-    """As `set_limit`, within the caller's transaction. A wish that changes nothing writes nothing."""
+    """As `set_limit`, within the caller's transaction. Writes nothing if nothing changes."""
     checked = validate_limit(input_)
-    # One change an account at a time: so the audit row's old values are those that were replaced.
+    # One change per account at a time, so that the audit row has the values that were replaced.
     await accounts.lock_account(executor, target.account_id)
     existing = await limit_rows.find_limits_of_a_kind(
         executor, target, kind=checked.kind, window=checked.window, set_by=checked.set_by, shadow=checked.shadow
@@ -112,7 +112,7 @@ async def apply_limit(
     )
     new = await limit_rows.find_limit(executor, limit_id)
     if new is None:
-        raise RuntimeError("a limit upserted in this transaction is not there")
+        raise RuntimeError("a limit written in this transaction was not found")
     await note(executor, actor, "limit.set", "limit", limit_id, old=audit_fields(old), new=audit_fields(new))
     return new
 
@@ -120,7 +120,7 @@ async def apply_limit(
 async def boost_limit(
     pool: "Pool", actor: Actor, limit_id: int, *, amount: int, expires_at: datetime, reason: str, is_usd: bool = False
 ) -> LimitRow:
-    """Another amount for a while: a temporary limit stands in for the lasting one, which comes back by itself.
+    """Sets a temporary limit that replaces a permanent one until it expires.
 
     Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`.
     """
@@ -130,7 +130,7 @@ async def boost_limit(
         if is_usd and not is_money(row.kind):
             raise invalid("amount_usd", "amount_usd is for kind cost.")
         if row.expires_at is not None:
-            raise GatewayError("conflict", f"Limit {limit_id} is temporary itself; set it anew.")
+            raise GatewayError("conflict", f"Limit {limit_id} is temporary itself. Set it again instead.")
         ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
         target = Target(account_id=row.account_id, level=row.level, **ids)
         input_ = LimitInput(
@@ -151,7 +151,7 @@ async def boost_limit(
 
 
 async def find_limit(pool: "Pool", actor: Actor, limit_id: int) -> LimitRow:
-    """One that the actor finds in his list too; raises GatewayError `not_found`."""
+    """A limit that the actor may see. Raises GatewayError `not_found`."""
     viewer = viewer_of(actor)
     async with pool.acquire() as connection:
         rows = await limit_rows.list_limits(connection, after_id=limit_id - 1, limit=1, viewer_id=viewer)
@@ -170,7 +170,7 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str 
 
 
 async def _lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
-    """As it is once its account is locked; raises GatewayError `not_found`."""
+    """The limit as it is after its account was locked. Raises GatewayError `not_found`."""
     row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MAX_ID else None
     if row is not None:
         await accounts.lock_account(executor, row.account_id)
@@ -191,7 +191,7 @@ async def list_limits(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[LimitRow]:
-    """By id: all that the actor may see, or those of one account, level or target."""
+    """By id: all limits the actor may see, or those of one account, level or target."""
     viewer = viewer_of(actor)
     check_limit(limit)
     known = None if level is None else check_level(level)
@@ -206,7 +206,7 @@ async def list_limits(
             except GatewayError as exc:
                 if viewer is None or exc.code != "not_found":
                     raise
-                # As for one that he may not see: whether somebody has an account is not his to know.
+                # As for a user they may not see: the actor must not learn whether somebody has an account.
                 return Page([], None)
         rows = await limit_rows.list_limits(
             connection,
@@ -234,7 +234,7 @@ def validate_limit(input_: LimitInput) -> ValidLimitInput:
     """Raises GatewayError `validation_failed`."""
     kind = check_kind(input_.kind)
     if input_.amount is None and input_.expires_at is not None:
-        raise invalid("expires_at", "Unlimited can not expire: it is the absence of a limit.")
+        raise invalid("expires_at", "Unlimited cannot expire, as it is the absence of a limit.")
     return ValidLimitInput(
         kind=kind,
         amount=None if input_.amount is None else check_amount(kind, input_.amount, input_.burst),
@@ -255,10 +255,9 @@ async def remove_limit(executor: "Executor", actor: Actor, row: LimitRow) -> Non
 
 
 def audit_fields(row: LimitRow | None) -> Mapping[str, Any] | None:
-    """What an audit row says of a limit: what is set, and what it is."""
+    """The fields of a limit in an audit row: what it applies to, and its values."""
     if row is None:
         return None
-    names = ("account_id", "level", *ScopeIds.__slots__, "kind", "window", "shadow", "set_by")
-    reported = {name: getattr(row, name) for name in names}
-    reported |= {name: getattr(row, name) for name in _SETTABLE}
-    return {name: value for name, value in reported.items() if value is not None}
+    names = ("account_id", "level", *ScopeIds.__slots__, "kind", "window", "shadow", "set_by", *_SETTABLE)
+    fields = {name: getattr(row, name) for name in names}
+    return {name: value for name, value in fields.items() if value is not None}

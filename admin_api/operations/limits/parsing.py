@@ -1,4 +1,4 @@
-"""Kinds, windows and amounts of a limit, as people write them."""
+"""Parses and checks the fields of a limit: kind, window, amount, burst."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Final, cast
@@ -21,7 +21,7 @@ def check_kind(kind: str) -> Kind:
 
 
 def check_window(kind: Kind, window: str | None) -> WindowKind | None:
-    """The window that kind needs, or none; raises GatewayError `validation_failed`."""
+    """The window, which some kinds need and others must not have. Raises GatewayError `validation_failed`."""
     if kind not in WINDOWED_KINDS:
         if window is not None:
             raise invalid("window", f"A limit of kind {kind} has no window.")
@@ -32,52 +32,52 @@ def check_window(kind: Kind, window: str | None) -> WindowKind | None:
 
 
 def parse_amount(kind: Kind, text: str) -> int | None:
-    """A whole number, for kind cost a decimal number of USD (returned in nano-USD), or `unlimited` (None)."""
+    """A whole number, a decimal number of USD for kind cost (returned in nano-USD), or `unlimited` (None)."""
     if text.strip().lower() == UNLIMITED:
         return None
     if is_money(kind):
         return parse_usd("amount", text)
     number = text.strip()
     if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
-        raise invalid("amount", "amount is a whole number from 0, or 'unlimited'.")
+        raise invalid("amount", "amount must be a whole number from 0, or 'unlimited'.")
     return int(number)
 
 
 def parse_usd(field: str, text: str) -> int:
-    """USD as a decimal number, exactly, in nano-USD; raises GatewayError `validation_failed`."""
+    """A decimal number of USD as nano-USD, without rounding. Raises GatewayError `validation_failed`."""
     usd = parse_decimal(field, text)
     nano = usd * NANO_USD
     if nano != nano.to_integral_value():
-        raise invalid(field, f"{field} has 9 decimal places at most: one nano-USD is the smallest amount.")
+        raise invalid(field, f"{field} may have at most 9 decimal places: the smallest amount is one nano-USD.")
     return int(nano)
 
 
 def parse_decimal(field: str, text: str) -> Decimal:
-    """A decimal number from 0; raises GatewayError `validation_failed`."""
+    """A decimal number from 0. Raises GatewayError `validation_failed`."""
     try:
         number = Decimal(text.strip())
     except InvalidOperation:
-        raise invalid(field, f"{field} is a decimal number, as 0.45.") from None
-    # More digits than these are a mistake or an attack, and would not be exact.
+        raise invalid(field, f"{field} must be a decimal number, e.g. 0.45.") from None
+    # More digits would be a mistake or an attack, and not exact.
     if not number.is_finite() or number < 0 or abs(number.adjusted()) > 20 or len(number.as_tuple().digits) > 28:
-        raise invalid(field, f"{field} is a decimal number from 0, as 0.45.")
+        raise invalid(field, f"{field} must be a decimal number from 0, e.g. 0.45.")
     return number
 
 
 def check_amount(kind: Kind, amount: int, burst: Decimal) -> int:
-    """Whether the counters can hold it; raises GatewayError `validation_failed`."""
+    """Checks that the counters can represent the amount. Raises GatewayError `validation_failed`."""
     if not 0 <= amount <= MAX_AMOUNT:
         unit = " nano-USD" if is_money(kind) else ""
-        raise invalid("amount", f"amount is from 0 to {MAX_AMOUNT}{unit}.")
+        raise invalid("amount", f"amount must be from 0 to {MAX_AMOUNT}{unit}.")
     if kind in BUCKET_KINDS and amount * burst > MAX_BUCKET_CAPACITY:
-        raise invalid("amount", f"amount x burst of kind {kind} is {MAX_BUCKET_CAPACITY} at most.")
+        raise invalid("amount", f"amount x burst of kind {kind} must be at most {MAX_BUCKET_CAPACITY}.")
     return amount
 
 
 def check_burst(kind: Kind, burst: Decimal) -> Decimal:
-    """A factor from 1, for kinds that refill; raises GatewayError `validation_failed`."""
+    """A factor from 1, for token buckets. Raises GatewayError `validation_failed`."""
     if not burst.is_finite() or not 1 <= burst <= MAX_BURST or burst != burst.quantize(BURST_STEP):
-        raise invalid("burst", f"burst is a factor from 1 to {MAX_BURST} with 3 decimal places at most.")
+        raise invalid("burst", f"burst must be a factor from 1 to {MAX_BURST} with at most 3 decimal places.")
     if kind not in BUCKET_KINDS and burst != 1:
-        raise invalid("burst", f"A limit of kind {kind} has no burst: only {' and '.join(BUCKET_KINDS)} refill.")
+        raise invalid("burst", f"A limit of kind {kind} has no burst. Only {' and '.join(BUCKET_KINDS)} have one.")
     return burst

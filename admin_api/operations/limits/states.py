@@ -1,4 +1,4 @@
-"""The limits of one account and what is left of each: reads Redis, takes nothing."""
+"""The limits of an account with the remaining amounts. Reads Redis; reserves nothing."""
 
 import time
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MAX_STATES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class LimitWithState:
-    """A limit; `left` is None for one that a temporary limit stands in for, or that is over."""
+    """A limit. `left` is None if it is expired, or replaced by a temporary limit."""
 
     row: LimitRow
     left: dict[str, Any] | None
@@ -44,12 +44,12 @@ async def list_limit_states(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[LimitWithState]:
-    """By id, of one account: the user's personal one, the team's, or the actor's own. One look for a page.
+    """By id, of one account: the user's personal one, the team's, or the actor's own. One Redis request per page.
 
     Raises GatewayError `not_found`, `validation_failed`; RedisUnavailable.
     """
     if limit > MAX_STATES:
-        raise invalid("limit", f"limit is {MAX_STATES} at most here.")
+        raise invalid("limit", f"limit must be at most {MAX_STATES} here.")
     async with pool.acquire() as connection:
         account = await get_one_account(connection, actor, user=user, team=team)
     named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
@@ -58,14 +58,14 @@ async def list_limit_states(
         epochs = await limit_rows.list_epochs(connection, account.id, [row.id for row in found.rows])
     if epochs is None:
         return Page([LimitWithState(row, None) for row in found.rows], found.next_cursor)
-    left = await _look(pool, counters, account.id, found.rows, epochs)
+    left = await _read_states(pool, counters, account.id, found.rows, epochs)
     return Page([LimitWithState(row, left.get(row.id)) for row in found.rows], found.next_cursor)
 
 
-async def _look(
+async def _read_states(
     pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow], epochs: Epochs
 ) -> dict[int, dict[str, Any]]:
-    """What is left, by the limit's id. All rows as if one call had to pass them."""
+    """The states by limit id, read as if one call had to pass all these limits."""
     limits = tuple(_limit(row, epochs.limits[row.id]) for row in rows if row.id in epochs.limits)
     grant = Grant(
         model_id=0,

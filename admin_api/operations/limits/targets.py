@@ -1,11 +1,11 @@
-"""Which row a limit hangs on: the id that belongs to each level.
+"""The targets of limits: what the id means at each level.
 
-| level | id | besides |
+| level | id | in addition |
 |---|---|---|
 | key | key id | |
 | key_model | key id | model name |
 | subscription | subscription id | |
-| user | user id or e-mail address | a team, for the user inside that team |
+| user | user id or e-mail address | a team, for the user within that team |
 | team | team (account) id or name | |
 """
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 async def find_target(
     executor: "Executor", actor: Actor, *, level: str, target: str, model: str | None, team: str | None
 ) -> Target:
-    """Raises GatewayError `not_found`, or `validation_failed` where the level does not take what is given."""
+    """Raises GatewayError `not_found`, or `validation_failed` for a model or team that the level does not have."""
     if (level == "key_model") != (model is not None):
-        raise invalid("model", "A model belongs to level key_model, and only to it.")
+        raise invalid("model", "A model is required at level key_model and not allowed at other levels.")
     if team is not None and level != "user":
-        raise invalid("team", "A team belongs to level user; at level team it is the id.")
+        raise invalid("team", "A team is allowed at level user only; at level team it is the id.")
     if level == "key" or level == "key_model":
         key = await get_key(executor, parse_id("id", target))
         if model is None:
@@ -53,7 +53,7 @@ async def find_target(
 
 
 async def find_target_id(executor: "Executor", *, level: Level | None, target: str) -> int:
-    """The id to look for in a list; names are resolved where the level is known."""
+    """The id to filter a list by. Names are resolved at levels user and team."""
     if level == "user":
         return (await get_user(executor, target)).id
     if level == "team":

@@ -1,4 +1,4 @@
-"""The ledger's upkeep: does it agree with its rollups, what waits, what was refused, how far back it goes."""
+"""Maintenance of the ledger: verify and rebuild rollups, replay rejected rows, show the status."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 MAX_DAYS = 36_500
-# Summing up all rows of a large ledger takes longer than a page may.
+# Summing all rows of a large ledger takes longer than the timeout of other queries.
 TIMEOUT = "SET LOCAL statement_timeout = '30min'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatus:
-    """`journals` and `refused` are those of this machine's folder; `kept_from`: rows before that were dropped."""
+    """`journals` and `refused` are of the state folder on this machine. Rows before `kept_from` were dropped."""
 
     journals: tuple[JournalStatus, ...]
     refused: int
@@ -35,11 +35,11 @@ class LedgerStatus:
 
 
 async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck:
-    """The last `days` UTC days, today included, but none whose rows were dropped. Raises GatewayError
-    `validation_failed`."""
+    """Compares rows and rollups of the last `days` UTC days, including today, without days whose rows were dropped.
+    Raises GatewayError `validation_failed`."""
     require_reader(actor)
     if not 1 <= days <= MAX_DAYS:
-        raise invalid("days", f"days is a number from 1 to {MAX_DAYS}.")
+        raise invalid("days", f"days must be a number from 1 to {MAX_DAYS}.")
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since = max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
@@ -49,20 +49,19 @@ async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck
 
 
 async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date) -> int:
-    """Adds up these UTC days anew, both included; how many. What is done stays done when it is broken off. Raises
-    GatewayError `validation_failed` where the ledger has no rows of a day: its sums would be lost."""
+    """Rebuilds the rollups of the UTC days from `first` to `last`, inclusive; returns their number. If it is
+    interrupted, finished days stay rebuilt. Raises GatewayError `validation_failed` for days without rows in the
+    ledger, whose sums would be lost."""
     require_admin(actor)
     if last < first:
-        raise invalid("to", "to is no earlier than from.")
+        raise invalid("to", "to must not be earlier than from.")
     if (last - first).days >= MAX_DAYS:
-        raise invalid("to", f"A rebuild is of {MAX_DAYS} days at most.")
+        raise invalid("to", f"A rebuild is limited to {MAX_DAYS} days.")
     async with pool.acquire() as connection:
         kept_from = await oldest_kept(connection)
         months = [month_of(partition) for partition in await list_partitions(connection)]
     if kept_from is not None and first < kept_from.date():
-        raise invalid(
-            "from", f"The rows before {kept_from:%Y-%m-%d} were dropped; their sums are all there is of them."
-        )
+        raise invalid("from", f"The rows before {kept_from:%Y-%m-%d} were dropped, so their rollups cannot be rebuilt.")
     if not months or first < months[0]:
         raise invalid("from", f"The ledger has no rows before {months[0] if months else 'its first month'}.")
     if last >= (after := next_month(months[-1])):
@@ -82,17 +81,17 @@ async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date
 
 
 async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Replay:
-    """Writes the rows of a file. Raises GatewayError `validation_failed` for one that can not be read, or written
-    where it is not to be kept as it is."""
+    """Writes the rows of a file into the ledger. Raises GatewayError `validation_failed` for a file that cannot be
+    read, or that cannot be changed if `keep` is False."""
     require_admin(actor)
     try:
         (await asyncio.to_thread(path.open, "rb" if keep else "r+b")).close()
     except OSError as exc:
-        raise invalid("file", f"{path} can not be {'read' if keep else 'read or changed'}: {exc.strerror}.") from exc
+        raise invalid("file", f"{path} cannot be {'read' if keep else 'read or changed'}: {exc.strerror}.") from exc
     try:
         done = await replay_file(pool, path, keep=keep)
     except NotTakenOut as exc:
-        message = f"The rows of {path} are written, but they are still in it, for it can not be changed: {exc}."
+        message = f"The rows of {path} are written, but could not be removed from the file: {exc}."
         raise invalid("file", message) from exc
     async with pool.acquire() as connection:
         await audit.insert(
@@ -107,11 +106,11 @@ async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Repla
 
 
 async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerStatus:
-    """What waits in the journals of `state_dir`, and which months the ledger has. Raises GatewayError
-    `validation_failed` for a file in its place."""
+    """The journals in `state_dir`, and the monthly partitions of the ledger. Raises GatewayError `validation_failed` if
+    `state_dir` is a file."""
     require_reader(actor)
     if await asyncio.to_thread(state_dir.is_file):
-        raise invalid("state_dir", f"{state_dir} is no folder.")
+        raise invalid("state_dir", f"{state_dir} is not a folder.")
     folder = state_dir / "journal"
     journals = await asyncio.to_thread(list_journals, folder)
     async with pool.acquire() as connection:

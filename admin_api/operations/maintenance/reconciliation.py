@@ -1,4 +1,4 @@
-"""Whether the ledger says what LiteLLM says: its log of calls, joined by request id."""
+"""Compares the ledger with LiteLLM's log of calls, joined by request id."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 MAX_LISTED: Final = 100_000
-# Ours; LiteLLM's own ids are of version 4, and of calls that no gateway made.
+# UUID version of the gateway's request ids. LiteLLM's own ids, of calls outside the gateway, have version 4.
 ID_VERSION: Final = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """`counts` by finding: same, different, missing, extra, and estimated where those are set apart. `foreign` lines
-    are of calls no gateway made, `unreadable` ones of nothing."""
+    """`counts` is by finding: same, different, missing, extra, and estimated if these are counted separately. `foreign`
+    lines are of calls outside the gateway; `unreadable` lines are not calls."""
 
     counts: dict[str, FindingCount]
     findings: list[Finding]
@@ -41,7 +41,7 @@ class Reconciled:
 
 
 class _Reader:
-    """Reads lines once and counts what is none of ours."""
+    """Reads the log once, and counts lines that are foreign or unreadable."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = lines
@@ -64,24 +64,24 @@ class _Reader:
 
 
 def read_line(line: bytes) -> LoggedCall | None:
-    """A StandardLoggingPayload of LiteLLM as JSON; None for a call that no gateway made. Raises ValueError and its
-    like for what is none."""
+    """Parses a StandardLoggingPayload of LiteLLM; None for a call outside the gateway. Raises the exceptions that
+    `_Reader` catches for lines that are not a payload."""
     payload: dict[str, Any] = json.loads(line)
-    reported = payload["litellm_call_id"]
+    call_id = payload["litellm_call_id"]
     try:
-        request_id = UUID(reported)
+        request_id = UUID(call_id)
     except (ValueError, AttributeError, TypeError):
         return None
     if request_id.version != ID_VERSION:
         return None
     cost = payload.get("response_cost")
-    # As written: a float's digits are what LiteLLM computed, its binary tail is not.
+    # From the decimal digits of the float, without its binary representation error.
     nano = None if cost is None else int((Decimal(str(cost)) * 10**9).to_integral_value())
     prompt, completion = (int(payload.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
     if not all(0 <= number <= MAX_ID for number in (prompt, completion, nano or 0)):
-        raise ValueError("a number no call has")
+        raise ValueError("a number out of range")
     model = payload.get("model_group") or payload.get("model")
-    # Postgres takes neither NUL nor lone surrogates.
+    # Postgres accepts neither NUL nor lone surrogates.
     name = model and "".join(c if c.isprintable() else "\ufffd" for c in str(model))
     return LoggedCall(request_id, payload.get("status") == "success", name, prompt, completion, nano)
 
@@ -97,20 +97,20 @@ async def reconcile_ledger(
     skip_estimated: bool = False,
     limit: int = 100,
 ) -> Reconciled:
-    """Of the time from the log's first call to its last, unless said otherwise. Costs may differ by the tolerance.
+    """By default the period runs from the first to the last call of the log. Costs may differ by the tolerance.
 
-    `skip_estimated` sets apart rows that are estimates and so differ: of callers who hung up, of gateways that died.
-    `limit` is how many findings are named; all are counted. Raises GatewayError `validation_failed`.
+    `skip_estimated` counts estimated rows that differ separately: of clients that disconnected, of gateways that
+    crashed. `limit` is the maximum number of findings listed; all are counted. Raises GatewayError `validation_failed`.
     """
     require_reader(actor)
     if not 0 <= limit <= MAX_LISTED:
-        raise invalid("limit", f"limit is a number from 0 to {MAX_LISTED}.")
+        raise invalid("limit", f"limit must be a number from 0 to {MAX_LISTED}.")
     if not 0 <= tolerance_nano_usd <= MAX_ID:
-        raise invalid("tolerance_nano_usd", "A tolerance is 0 or more nano-USD.")
+        raise invalid("tolerance_nano_usd", "tolerance_nano_usd must be 0 or more.")
     since = None if since is None else check_moment("since", since)
     until = None if until is None else check_moment("until", until)
     if since is not None and until is not None and until <= since:
-        raise invalid("until", "until is later than since.")
+        raise invalid("until", "until must be later than since.")
     reader = _Reader(lines)
     async with pool.acquire() as connection, connection.transaction():
         found = await reconciliation.reconcile(

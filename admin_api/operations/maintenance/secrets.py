@@ -1,4 +1,5 @@
-"""All that lies sealed in the database, sealed anew under the newest key, so that older keys may go."""
+"""Rotates secrets: encrypts everything that is stored encrypted again with the newest key, so that older keys can be
+removed."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -12,13 +13,13 @@ from admin_api.storage import provider_keys as provider_key_rows
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# Of an answer kept for its Idempotency-Key.
+# Encryption purpose of a response stored for its Idempotency-Key.
 ANSWER: Final = "idempotent answer"
-AT_ONCE: Final = 200
+BATCH_SIZE: Final = 200
 
 
 def row_of_answer(*, caller: str, key: str) -> str:
-    """What such an answer is bound to: nobody gets another caller's."""
+    """The encryption context of such a response: no caller can read another caller's."""
     return f"{caller} {key}"
 
 
@@ -37,9 +38,9 @@ async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
 
 async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
     count, after = 0, 0
-    while found := await webhooks.list_webhooks(executor, after_id=after, limit=AT_ONCE):
+    while found := await webhooks.list_webhooks(executor, after_id=after, limit=BATCH_SIZE):
         for webhook in found:
-            # One that is changed meanwhile is under the newest key already, so it is read again, locked.
+            # Read again under its lock: a secret changed meanwhile uses the newest key already.
             current = await webhooks.lock_webhook(executor, webhook.id)
             if current is None or keys.is_newest(current.secret):
                 continue
@@ -54,7 +55,7 @@ async def _rotate_webhooks(executor: "Executor", keys: SecretKeys) -> int:
 async def _rotate_provider_keys(executor: "Executor", keys: SecretKeys) -> int:
     await provider_key_rows.lock_provider_keys(executor)
     count, after = 0, 0
-    while found := await provider_key_rows.list_provider_keys(executor, after_id=after, limit=AT_ONCE):
+    while found := await provider_key_rows.list_provider_keys(executor, after_id=after, limit=BATCH_SIZE):
         for row in found:
             if not keys.is_newest(row.encrypted):
                 value = keys.decrypt(row.encrypted, purpose=provider_keys.PURPOSE, row=row.name)
@@ -66,9 +67,9 @@ async def _rotate_provider_keys(executor: "Executor", keys: SecretKeys) -> int:
 
 
 async def _rotate_answers(executor: "Executor", keys: SecretKeys) -> int:
-    """One that does not open is left: it is of no use, and gone within a day."""
+    """Skips responses that cannot be decrypted: they are of no use and deleted within a day."""
     count, after = 0, ("", "")
-    while found := await idempotency_keys.lock_answers(executor, after=after, limit=AT_ONCE):
+    while found := await idempotency_keys.lock_answers(executor, after=after, limit=BATCH_SIZE):
         for kept in found:
             row = row_of_answer(caller=kept.caller, key=kept.key)
             try:

@@ -1,4 +1,4 @@
-"""How LiteLLM is, as seen from here: whether each address answers, its breaker, and when models were last synced."""
+"""Health of LiteLLM: whether each address answers, its circuit breaker, and the last model sync."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressHealth:
-    """One address. `version` None: it does not tell, as LiteLLM without a database."""
+    """Health of one address. `version` is None if LiteLLM does not report it, e.g. without a database."""
 
     address: str
     reachable: bool
@@ -35,7 +35,7 @@ class AddressHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiteLLMHealth:
-    """`synced_at`: when its list of models was last read, `sync_tried_at`: when that was last tried."""
+    """`synced_at` is the last successful model sync, `sync_tried_at` the last attempt."""
 
     reachable: bool
     addresses: Sequence[AddressHealth]
@@ -44,10 +44,10 @@ class LiteLLMHealth:
     models: int
 
 
-async def look_at_litellm(pool: "Pool", actor: Actor, litellm: LiteLLM) -> LiteLLMHealth:
-    """Asks every address at once; one whose breaker is open is not asked."""
+async def check_litellm(pool: "Pool", actor: Actor, litellm: LiteLLM) -> LiteLLMHealth:
+    """Requests the health of all addresses concurrently, except those whose circuit breaker is open."""
     require_reader(actor)
-    addresses = await asyncio.gather(*(_ask(litellm, url) for url in litellm.urls))
+    addresses = await asyncio.gather(*(_check_address(litellm, url) for url in litellm.urls))
     async with pool.acquire() as connection:
         tried_at, answered_at = await model_syncs.find_last_syncs(connection)
         listed = await models.count_listed(connection)
@@ -60,8 +60,8 @@ async def look_at_litellm(pool: "Pool", actor: Actor, litellm: LiteLLM) -> LiteL
     )
 
 
-async def _ask(litellm: LiteLLM, url: str) -> AddressHealth:
-    # Here and not above: it takes longer to load than all the rest of a command.
+async def _check_address(litellm: LiteLLM, url: str) -> AddressHealth:
+    # Imported only here: it takes longer to load than the rest of a command.
     import httpx2
 
     breaker, reachable, version = litellm.breakers[url], False, None
@@ -74,7 +74,7 @@ async def _ask(litellm: LiteLLM, url: str) -> AddressHealth:
         except (httpx2.HTTPError, httpx2.InvalidURL):
             breaker.failed(monotonic())
         else:
-            # It may say that it is not ready: that is an answer.
+            # Any response counts as reachable, even "not ready".
             reachable = True
             breaker.served()
             version = _version_in(answer.content)
@@ -97,6 +97,6 @@ def _state(breaker: "Breaker") -> BreakerState:
 
 
 def _shown(url: str) -> str:
-    """Without a password that somebody may have put into it."""
+    """The URL without credentials."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

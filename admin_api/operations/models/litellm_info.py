@@ -1,4 +1,4 @@
-"""Reads LiteLLM's answer to `GET /model/info`: pure, no I/O. What it does not say stays None, which is not 0."""
+"""Parses LiteLLM's response to `GET /model/info`, without I/O. Missing values are None, which is not 0."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from gateway.domain.prices import PRICE_UNITS
 
 MAX_NAME: Final = 255
 MAX_TOKENS: Final = 2**53 - 1
-# USD for one unit; beyond these a figure is a mistake.
+# USD per unit. Values beyond these bounds are mistakes.
 MAX_USD: Final = Decimal(1_000_000)
-FEWEST_DIGITS: Final = -30
+MIN_EXPONENT: Final = -30
 
 
 class ModelInfoError(Exception):
-    """An answer that is no list of models; the message says what is wrong with it."""
+    """A response that is not a list of models. The message describes the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenModel(ModelInfo):
-    """One name in LiteLLM's list, all its deployments together. `units` is empty if LiteLLM tells no price."""
+    """A model of LiteLLM, with all its deployments. `units` is empty if LiteLLM reports no price."""
 
     name: str
     units: Mapping[str, Decimal]
@@ -31,18 +31,18 @@ class SeenModel(ModelInfo):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What LiteLLM serves; `skipped` are names that no caller could use (wildcards, with commas, too long)."""
+    """The models of LiteLLM. `skipped` are names that clients could not use (wildcards, with commas, too long)."""
 
     models: tuple[SeenModel, ...]
     skipped: tuple[str, ...]
 
 
 def parse_model_info(text: str | bytes) -> Catalogue:
-    """Raises ModelInfoError. Prices are taken from the digits of the JSON text, not from floats."""
+    """Raises ModelInfoError. Prices are parsed as decimals from the JSON text, not as floats."""
     try:
         answer = json.loads(text, parse_float=Decimal, parse_constant=lambda _: None)
     except ValueError as exc:
-        raise ModelInfoError(f"it is no JSON: {exc}") from None
+        raise ModelInfoError(f"it is not JSON: {exc}") from None
     except RecursionError:
         raise ModelInfoError("it is nested too deeply") from None
     entries = answer.get("data") if isinstance(answer, dict) else None
@@ -53,7 +53,7 @@ def parse_model_info(text: str | bytes) -> Catalogue:
     for entry in entries:
         name = entry.get("model_name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not _is_callable(name):
-            # Postgres takes neither NUL nor lone surrogates, and a report is kept there.
+            # The report is stored in Postgres, which accepts neither NUL nor lone surrogates.
             skipped["".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in str(name)[:MAX_NAME])] = None
             continue
         info = entry.get("model_info")
@@ -63,16 +63,16 @@ def parse_model_info(text: str | bytes) -> Catalogue:
 
 
 def _is_callable(name: str) -> bool:
-    # A comma would be several models to LiteLLM, an asterisk is a pattern.
+    # LiteLLM reads a comma as a list of models, and an asterisk as a pattern.
     return 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip() and not set(",*") & set(name)
 
 
 def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
-    """One model of all deployments of a name: what every one can do, and per unit the dearest price, because
-    LiteLLM may choose any of them and a budget must hold."""
+    """Merges the deployments of a model: the capabilities common to all, and the highest price per unit, because
+    LiteLLM may choose any deployment and budgets must hold."""
     prices = [_units(info) for info in infos]
     known = [units for units in prices if units]
-    dearest = {
+    highest = {
         unit: max(units[unit] for units in known if unit in units) for unit in PRICE_UNITS if _is_in(unit, known)
     }
     return SeenModel(
@@ -83,14 +83,14 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
         max_output_tokens=_least_tokens(infos, "max_output_tokens"),
         capabilities=_common_capabilities(infos),
         deployments=len(infos),
-        units=dearest,
+        units=highest,
         do_prices_differ=any(units != prices[0] for units in prices),
     )
 
 
 def _units(info: Mapping[str, Any]) -> dict[str, Decimal]:
-    """The price of one deployment. LiteLLM also tells zeros for what it does not know: only those that somebody
-    configured (`pricing_overrides`) count where nothing costs anything."""
+    """The price of one deployment. LiteLLM also reports zeros for unknown prices: if all are zero, they count only if
+    they were configured (`pricing_overrides`)."""
     overrides = info.get("pricing_overrides")
     configured = set(overrides) if isinstance(overrides, list) and all(isinstance(o, str) for o in overrides) else set()
     units: dict[str, Decimal] = {}
@@ -108,7 +108,7 @@ def _units(info: Mapping[str, Any]) -> dict[str, Decimal]:
 
 
 def _add_image_tokens(info: Mapping[str, Any], units: dict[str, Decimal]) -> None:
-    # All that an image model puts out are image tokens, which LiteLLM prices apart and calls the others 0.
+    # The output of an image model is image tokens. LiteLLM prices these separately and the other tokens at 0.
     image_token = _usd(info.get("output_cost_per_image_token"))
     if image_token is not None and not units.get("output"):
         units["output"] = image_token
@@ -124,7 +124,7 @@ def _usd(value: Any) -> Decimal | None:
         usd = Decimal(value)
     except InvalidOperation:
         return None
-    if not usd.is_finite() or not 0 <= usd <= MAX_USD or (usd and usd.adjusted() < FEWEST_DIGITS):
+    if not usd.is_finite() or not 0 <= usd <= MAX_USD or (usd and usd.adjusted() < MIN_EXPONENT):
         return None
     return usd
 
@@ -142,8 +142,8 @@ def _first_text(infos: Sequence[Mapping[str, Any]], field: str, *, maximum: int)
 
 
 def _least_tokens(infos: Sequence[Mapping[str, Any]], field: str) -> int | None:
-    reported = [_tokens(info.get(field)) for info in infos]
-    return min((tokens for tokens in reported if tokens is not None), default=None)
+    values = [_tokens(info.get(field)) for info in infos]
+    return min((tokens for tokens in values if tokens is not None), default=None)
 
 
 def _tokens(value: Any) -> int | None:

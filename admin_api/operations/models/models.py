@@ -1,4 +1,4 @@
-"""Models as they are offered, and the versions of their prices."""
+"""The model catalogue, and the versions of prices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ FLAGS: Final = ("restricted", "hidden", "enabled", "description")
 
 @dataclass(frozen=True, slots=True)
 class OfferedModel:
-    """A model and the price in force; None: no price is known."""
+    """A model and the price in force, None if it is unknown."""
 
     model: Model
     price: PriceVersion | None
@@ -41,12 +41,12 @@ async def list_models(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[OfferedModel]:
-    """By id; for admins and readers hidden, disabled and unlisted ones too."""
+    """By id. Admins and read-only admins also see hidden, disabled and unlisted models."""
     check_limit(limit)
     for name in CatalogueFilter.__slots__:
-        # Postgres takes neither NUL nor lone surrogates, so nothing there has such a name.
+        # Postgres accepts neither NUL nor lone surrogates, so no row has such a name.
         if not (getattr(only, name) or "").isprintable():
-            raise invalid(name, f"{name} holds characters that can not be shown.")
+            raise invalid(name, f"{name} contains characters that cannot be displayed.")
     async with pool.acquire() as connection:
         rows = await models.list_catalogue(
             connection,
@@ -60,7 +60,7 @@ async def list_models(
 
 
 async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:
-    """By its exact name; raises GatewayError `not_found`, also for one that is not offered to the actor."""
+    """By its exact name. Raises GatewayError `not_found`, also for a model that the actor may not see."""
     async with pool.acquire() as connection:
         model = await get_model(connection, name)
         is_offered = model.enabled and model.listed and not model.hidden
@@ -81,8 +81,8 @@ async def update_model(
     description: str | None = None,
     as_of: str | None = None,
 ) -> OfferedModel:
-    """Changes what is given; an empty description removes it. No sync undoes it. Raises GatewayError `not_found`, or
-    `precondition_failed` if model and price are not as of `as_of` any more."""
+    """Changes the given fields; an empty description removes it. Model syncs leave them as they are. Raises
+    GatewayError `not_found`, or `precondition_failed` if `as_of` does not match the model and its price."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         found = await get_model(connection, name)
@@ -103,21 +103,21 @@ async def update_model(
         changed = [flag for flag in FLAGS if getattr(old, flag) != getattr(new, flag)]
         if changed:
             await models.update_model_flags(connection, old.id, **{flag: getattr(new, flag) for flag in FLAGS})
-            reported = [{flag: getattr(state, flag) for flag in changed} for state in (old, new)]
-            await note(connection, actor, "model.update", "model", old.id, old=reported[0], new=reported[1])
+            before, after = ({flag: getattr(state, flag) for flag in changed} for state in (old, new))
+            await note(connection, actor, "model.update", "model", old.id, old=before, new=after)
             new = await get_model(connection, name)
     return OfferedModel(new, price)
 
 
 async def set_price(pool: "Pool", actor: Actor, name: str, units: Mapping[str, Decimal | None]) -> PriceVersion:
-    """A new version, in force at once: what is not named in `units` (USD for one) is not known from now on.
+    """Creates a new version, which is in force at once. `units` are USD per unit; units left out have no price in it.
 
-    The same price again makes no version. Raises GatewayError `validation_failed` or `not_found`.
+    An unchanged price creates no version. Raises GatewayError `validation_failed` or `not_found`.
     """
     require_admin(actor)
     wanted = {unit: _check_usd(unit, units.get(unit)) for unit in PRICE_UNITS}
     if not any(usd is not None for usd in wanted.values()):
-        raise invalid("input", "Name the price of one unit at least; 0 is a price, too.")
+        raise invalid("input", "Set the price of at least one unit. 0 is a price.")
     async with pool.acquire() as connection, connection.transaction():
         model = await get_model(connection, name)
         await models.lock_model(connection, model.id)
@@ -145,7 +145,7 @@ async def list_prices(
 
 def _check_usd(unit: str, usd: Decimal | None) -> Decimal | None:
     if usd is not None and not (usd.is_finite() and 0 <= usd <= MAX_USD and abs(usd.adjusted()) <= 30):
-        raise invalid(unit, f"{unit} is a price in USD for one, from 0 to {MAX_USD}.")
+        raise invalid(unit, f"{unit} must be a price in USD per unit, from 0 to {MAX_USD}.")
     return usd
 
 

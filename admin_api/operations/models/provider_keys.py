@@ -1,8 +1,7 @@
-"""Keys of providers, kept sealed for LiteLLM. Nobody reads one back but `open_provider_keys`, at LiteLLM's start.
+"""API keys of providers, stored encrypted for LiteLLM. Only `open_provider_keys` decrypts them, when LiteLLM starts.
 
-No route sends a key anywhere, and nothing that is stored here says where one is sent: the name only tells which
-variable of LiteLLM's environment will hold it, always behind PREFIX, so that no other variable can be set by it. Which
-address gets the key is LiteLLM's own configuration, which nobody changes by a request.
+No route returns or sends a key. Its name determines the variable in LiteLLM's environment, always with PREFIX, so that
+no other variable can be set. LiteLLM's own configuration, which no request changes, decides which address gets the key.
 """
 
 import re
@@ -25,30 +24,30 @@ PURPOSE: Final = "provider key"
 PREFIX: Final = "PROVIDER_KEY_"
 NAME: Final = "^[A-Z][A-Z0-9_]{0,62}$"
 MAX_PROVIDER: Final = 100
-# Four characters of it are shown.
-LEAST_VALUE: Final = 16
+# Four characters of the key are shown, so short ones are not accepted.
+MIN_VALUE: Final = 16
 MAX_VALUE: Final = 8000
-AT_ONCE: Final = 500
+BATCH_SIZE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class PutProviderKey:
-    """What a put came to."""
+    """The result of `put_provider_key`."""
 
     row: ProviderKey
     is_new: bool
 
 
 def variable_of(name: str) -> str:
-    """The variable of LiteLLM's environment that holds it."""
+    """The environment variable of LiteLLM for this key."""
     return PREFIX + name
 
 
 async def put_provider_key(
     pool: "Pool", actor: Actor, keys: SecretKeys, name: str, *, provider: str, value: str, as_of: str | None = None
 ) -> PutProviderKey:
-    """A new key, or another value for the one of that name; LiteLLM has it from its next start on. The same again
-    changes nothing. Raises GatewayError `validation_failed`, or `precondition_failed` if it is not as of `as_of`."""
+    """Creates or replaces the key of this name; LiteLLM uses it from its next start on. An unchanged value writes
+    nothing. Raises GatewayError `validation_failed`, or `precondition_failed` if `as_of` does not match."""
     require_admin(actor)
     name, provider = check_name(name), check_text("provider", provider, least=1, maximum=MAX_PROVIDER)
     _check_value(value)
@@ -71,7 +70,7 @@ async def put_provider_key(
 async def list_provider_keys(
     pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None
 ) -> Page[ProviderKey]:
-    """By id; never the keys."""
+    """By id, without the keys themselves."""
     require_reader(actor)
     check_limit(limit)
     after = parse_id_cursor(cursor)
@@ -91,8 +90,7 @@ async def find_provider_key(pool: "Pool", actor: Actor, name: str) -> ProviderKe
 
 
 async def delete_provider_key(pool: "Pool", actor: Actor, name: str, *, as_of: str | None = None) -> None:
-    """LiteLLM goes on with what it has until its next start. Raises GatewayError `not_found` or
-    `precondition_failed`."""
+    """LiteLLM uses the key until its next start. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         await rows.lock_provider_keys(connection)
@@ -105,13 +103,13 @@ async def delete_provider_key(pool: "Pool", actor: Actor, name: str, *, as_of: s
 
 
 async def open_provider_keys(pool: "Pool", actor: Actor, keys: SecretKeys) -> dict[str, str]:
-    """Variable -> key, of all there are; who opened which is in the audit log. Raises EncryptionError if one cannot be
-    decrypted: a LiteLLM that lacks a key would fail later, and say less."""
+    """All keys, decrypted, by variable, with an audit row. Raises EncryptionError if one cannot be decrypted: without
+    it LiteLLM would fail later, with a less clear message."""
     require_admin(actor)
     opened: dict[str, str] = {}
     after = 0
     async with pool.acquire() as connection, connection.transaction():
-        while found := await rows.list_provider_keys(connection, after_id=after, limit=AT_ONCE):
+        while found := await rows.list_provider_keys(connection, after_id=after, limit=BATCH_SIZE):
             for row in found:
                 opened[variable_of(row.name)] = keys.decrypt(row.encrypted, purpose=PURPOSE, row=row.name).decode()
             after = found[-1].id
@@ -124,22 +122,28 @@ async def open_provider_keys(pool: "Pool", actor: Actor, keys: SecretKeys) -> di
 def check_name(name: str) -> str:
     """Raises GatewayError `validation_failed`."""
     if not re.fullmatch(NAME, name):
-        raise invalid("name", "A name has 1 to 63 capital letters, digits and _, a letter first, as OPENAI.")
+        raise invalid(
+            "name", "A name must have 1 to 63 capital letters, digits and _ and begin with a letter, e.g. OPENAI."
+        )
     return name
 
 
 def _check_value(value: str) -> None:
-    """What fits into an environment variable and a header, and is no mistake of the clipboard."""
+    """Checks that the key fits into an environment variable and a header, and is not a copy and paste mistake."""
     if value.startswith("os.environ/"):
-        raise invalid("value", "This is what LiteLLM's configuration says; the value is the provider's key itself.")
-    if not LEAST_VALUE <= len(value) <= MAX_VALUE:
-        raise invalid("value", f"A key has {LEAST_VALUE} to {MAX_VALUE} characters; the last four are shown in lists.")
+        raise invalid(
+            "value", "This is a reference for LiteLLM's configuration. The value must be the provider's key itself."
+        )
+    if not MIN_VALUE <= len(value) <= MAX_VALUE:
+        raise invalid(
+            "value", f"A key must have {MIN_VALUE} to {MAX_VALUE} characters. The last four are shown in lists."
+        )
     if not (value.isascii() and value.isprintable()) or value != value.strip():
-        raise invalid("value", "A key is one line of printable ASCII characters, without blanks around it.")
+        raise invalid("value", "A key must be one line of printable ASCII characters without surrounding spaces.")
 
 
 def _holds(row: ProviderKey, keys: SecretKeys, value: str) -> bool:
-    """Whether it is the same value already. One that does not open any more may be replaced."""
+    """Whether the row already has this value. False if it cannot be decrypted, so that it can be replaced."""
     try:
         return keys.decrypt(row.encrypted, purpose=PURPOSE, row=row.name) == value.encode()
     except EncryptionError:

@@ -1,4 +1,4 @@
-"""Brings the models up to date with what LiteLLM serves. A bad answer takes nothing away: it is reported."""
+"""Synchronizes models and prices with LiteLLM. An invalid or incomplete response is reported and removes nothing."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,18 +33,18 @@ SYNC: Final = Actor(name="model sync", role="program")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiteLLM:
-    """Where to ask, one address after the other until one answers."""
+    """The addresses of LiteLLM, which are tried one after the other."""
 
     urls: Sequence[str]
     api_key: "SecretStr"
     ca_file: "Path | None" = None
-    # By address, for as long as the program runs: an address that fails is left alone for a while.
+    # By address, for the lifetime of the process: an address that fails is not tried for a while.
     breakers: Mapping[str, Breaker] = field(default_factory=lambda: defaultdict(Breaker), repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class SyncReport:
-    """What a sync did, by model name. `problem` says what was not done, and why; None: all is well."""
+    """The result of a sync, by model name. `problem` describes what was not done and why; None without problems."""
 
     seen: int = 0
     added: list[str] = field(default_factory=list)
@@ -63,12 +63,12 @@ class SyncReport:
 async def sync_models(
     pool: "Pool", actor: Actor, litellm: LiteLLM, *, accept_missing: bool = False, wait: bool = True
 ) -> SyncReport | None:
-    """Asks LiteLLM and applies its answer in one transaction, one sync at a time; None if `wait` is False and
-    another is at it.
+    """Reads LiteLLM's models and applies them in one transaction, one sync at a time. Returns None if `wait` is False
+    and another sync is running.
 
-    An empty answer changes nothing; one that lacks half of the listed models or more unlists none of them, unless
-    `accept_missing`: both are a `problem` in the report. No answer raises GatewayError `upstream_unavailable` or
-    `upstream_error`.
+    An empty list changes nothing; a list that lacks at least half of the listed models unlists none of them, unless
+    `accept_missing`. Both are a `problem` in the report. Raises GatewayError `upstream_unavailable` or `upstream_error`
+    without a valid response.
     """
     if actor.role not in ("admin", "program"):
         raise GatewayError("forbidden", "This is for admins only.")
@@ -89,7 +89,7 @@ async def sync_models(
 
 
 async def list_syncs(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[ModelSync]:
-    """Newest first, of the last month."""
+    """The syncs of the last month, newest first."""
     require_reader(actor)
     check_limit(limit)
     before = parse_id_cursor(cursor, first=MAX_ID)
@@ -99,46 +99,46 @@ async def list_syncs(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: st
 
 
 async def delete_old_syncs(pool: "Pool") -> None:
-    """Forgets reports of long ago."""
+    """Deletes reports older than KEPT."""
     async with pool.acquire() as connection:
         await model_syncs.delete_old_syncs(connection, datetime.now(UTC) - KEPT)
 
 
 async def fetch_model_info(litellm: LiteLLM) -> Catalogue:
-    """Of the first address that gives a good answer."""
-    # Here and not above: it takes longer to load than all the rest of a command.
+    """The models of the first address with a valid response. Raises GatewayError without one."""
+    # Imported only here: it takes longer to load than the rest of a command.
     import httpx2
 
-    said = []
+    problems = []
     headers = {"authorization": f"Bearer {litellm.api_key.get_secret_value()}"}
     verify = trusted(litellm.ca_file)
     async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify, headers=headers, trust_env=False) as client:
         for url in litellm.urls:
             breaker = litellm.breakers[url]
             if not breaker.admits(monotonic()):
-                said.append(("upstream_unavailable", f"{url}: failed too often, left alone for some seconds"))
+                problems.append(("upstream_unavailable", f"{url}: circuit breaker is open after repeated failures"))
                 continue
             breaker.sent(monotonic())
             try:
                 answer = await client.get(f"{url}/model/info")
             except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
                 breaker.failed(monotonic())
-                said.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
+                problems.append(("upstream_unavailable", f"{url}: {exc or type(exc).__name__}"))
                 continue
-            # A refusal is an answer: it says nothing against the address.
+            # A client error does not count as a failure of the address.
             if answer.status_code >= 500:
                 breaker.failed(monotonic())
             else:
                 breaker.served()
             if answer.status_code != 200:
-                said.append(("upstream_error", f"{url}: status {answer.status_code}"))
+                problems.append(("upstream_error", f"{url}: status {answer.status_code}"))
                 continue
             try:
                 return parse_model_info(answer.content)
             except ModelInfoError as exc:
-                said.append(("upstream_error", f"{url}: {exc}"))
-    reasons = "; ".join(reason for _, reason in said)
-    raise GatewayError(said[-1][0], f"LiteLLM gave no list of models, so nothing was changed ({reasons}).")
+                problems.append(("upstream_error", f"{url}: {exc}"))
+    reasons = "; ".join(reason for _, reason in problems)
+    raise GatewayError(problems[-1][0], f"LiteLLM returned no list of models, so nothing was changed ({reasons}).")
 
 
 async def apply_model_info(
@@ -155,9 +155,9 @@ async def apply_model_info(
         model_id = await _apply_model(executor, seen, known.get(seen.name), report)
         await _apply_price(executor, seen, model_id, prices.get(model_id), report)
     await _unlist_missing(executor, catalogue, known, report, accept_missing=accept_missing)
-    # A sync that changes nothing leaves no trace: it comes every few minutes.
-    reported = ("added", "changed", "returned", "unlisted", "priced")
-    new = {name: getattr(report, name) for name in reported if getattr(report, name)}
+    # A sync that changes nothing writes no audit row, as syncs run every few minutes.
+    audited = ("added", "changed", "returned", "unlisted", "priced")
+    new = {name: getattr(report, name) for name in audited if getattr(report, name)}
     if new:
         await note(executor, actor, "models.sync", "models", "all", new=new)
     return report
@@ -182,18 +182,18 @@ async def _apply_price(
     if seen.do_prices_differ:
         report.differing_prices.append(seen.name)
     if not seen.units:
-        # LiteLLM says nothing: an older price stays, for it is not known to be wrong.
+        # LiteLLM reports no price: an older price stays, as it may still be right.
         if current is None:
             report.without_price.append(seen.name)
         return
     if current is not None and _is_same_price(current, seen.units):
         return
     if current is None or current.source != "admin":
-        # Looked at again, under its lock: a person may have set one since the sync began.
+        # Read again under the lock: an admin may have set a price since the sync began.
         await models.lock_model(executor, model_id)
         current = (await models.current_prices(executor, [model_id])).get(model_id)
     if current is not None and current.source == "admin":
-        # A person's decision; a sync never changes it.
+        # A sync never changes an admin's price.
         report.kept_admin_prices.append(seen.name)
         return
     await models.insert_price(executor, model_id, source="litellm", units=dict(seen.units))
@@ -216,8 +216,8 @@ async def _unlist_missing(
     if len(missing) * 2 >= len(listed) and not accept_missing:
         report.missing = [model.name for model in missing]
         report.problem = (
-            f"{len(missing)} of {len(listed)} models are suddenly missing from LiteLLM's list, so none was unlisted; "
-            "if this is meant, sync again and accept it."
+            f"{len(missing)} of {len(listed)} models are missing from LiteLLM's list, so none was unlisted. "
+            "If this is intended, sync again and accept missing models."
         )
         return
     await models.update_unlisted_models(executor, [model.id for model in missing])

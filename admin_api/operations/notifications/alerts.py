@@ -1,8 +1,8 @@
-"""Raises an alert when the use of a window reaches a share of its limit, and shows alerts.
+"""Alerts: raised when the use of a window reaches a threshold of its limit; list and acknowledge.
 
-From rollups, never from Redis. A pass looks only at accounts whose use or limits changed, which the ledger's batches
-leave behind in `accounts_to_check`: a hundred thousand limits that nobody uses cost nothing. Taking them, the alerts
-and their messages are one transaction: a pass that dies leaves all of it to the next one, on whatever replica.
+Use is read from rollups, never from Redis. A run checks only accounts whose use or limits changed; the ledger's batches
+record these in `accounts_to_check`, so unused limits cost nothing. Removing accounts from there, the alerts and their
+messages are one transaction: if a run crashes, the next one on any replica repeats it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 MAX_ACCOUNTS: Final = 500
-# Calls of a window that has just ended may come into the ledger after it.
+# How long after the end of a window its calls may still be written to the ledger.
 LATE: Final = timedelta(minutes=2)
-# How far back a pass looks for limits that ended: longer than replicas are away.
+# How far back a run looks for expired limits. Longer than the usual downtime of all replicas.
 ENDED: Final = timedelta(minutes=10)
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
-# Its start and its end.
+# Start and end of a window.
 Window = tuple[datetime, datetime]
-# Percent -> from when on it counts; None: it always did.
+# Percent -> when the threshold was added; None if it is one of the first.
 Thresholds = Mapping[int, datetime | None]
 
 
 async def raise_alerts(
     pool: "Pool", thresholds: Thresholds | None = None, *, now: datetime | None = None
 ) -> int | None:
-    """One pass, over `MAX_ACCOUNTS` accounts at most; how many alerts it raised. None: another replica is at it.
-    `thresholds` are those of the settings, unless given."""
+    """One run, over at most `MAX_ACCOUNTS` accounts; returns the number of alerts. None if another replica is running
+    it. `thresholds` are by default those of the settings."""
     async with pool.acquire() as connection, connection.transaction():
         if not await accounts_to_check.try_lock_alerts(connection):
             return None
@@ -47,48 +47,48 @@ async def raise_alerts(
         accounts = await accounts_to_check.take_accounts(connection, MAX_ACCOUNTS)
         accounts |= await rows.list_accounts_with_ended_limits(connection, at - ENDED, at)
         if thresholds is None:
-            # After the accounts: one that is set by the time of a use is looked at when that use is.
+            # Read after the accounts, so that a threshold applies to all use that is recorded after it was set.
             thresholds = await read_thresholds(connection)
         return await _check_accounts(connection, accounts, thresholds, at) if accounts else 0
 
 
 async def has_backlog(pool: "Pool") -> bool:
-    """Whether another whole pass waits: then it should not wait for its time."""
+    """Whether there are accounts for another full run, which should then start at once."""
     async with pool.acquire() as connection:
         return await accounts_to_check.count_accounts_to_check(connection, MAX_ACCOUNTS) >= MAX_ACCOUNTS
 
 
 async def _check_accounts(executor: "Executor", accounts: set[int], thresholds: Thresholds, at: datetime) -> int:
     limits = in_force(await rows.list_window_limits(executor, accounts, at))
-    places = [(limit, window) for limit in limits for window in _windows(limit, at)]
-    sums = await sum_windows(executor, [_query(limit, window) for limit, window in places])
-    current_access = await rows.list_open_crossings(executor, accounts, at - LATE)
-    # Also those that are set no more: they were told of, and may be set again.
-    known = sorted({*thresholds, *(crossing.threshold for crossing in current_access)})
+    limit_windows = [(limit, window) for limit in limits for window in _windows(limit, at)]
+    sums = await sum_windows(executor, [_query(limit, window) for limit, window in limit_windows])
+    open_crossings = await rows.list_open_crossings(executor, accounts, at - LATE)
+    # Includes thresholds that were removed: they were reported, and may be added again.
+    known = sorted({*thresholds, *(crossing.threshold for crossing in open_crossings)})
     raised, cleared = 0, []
-    for (limit, window), used in zip(places, sums, strict=True):
+    for (limit, window), used in zip(limit_windows, sums, strict=True):
         crossings = {threshold: _crossing(limit, window, threshold) for threshold in known}
         reached = {t for t in known if limit.amount > 0 and used * 100 >= t * limit.amount}
-        stands = {t for t in known if crossings[t] in current_access}
-        new = sorted(t for t in reached - stands if t in thresholds and _counts(thresholds[t], window))
-        cleared += [current_access[crossings[t]] for t in stands - reached]
+        is_open = {t for t in known if crossings[t] in open_crossings}
+        new = sorted(t for t in reached - is_open if t in thresholds and _applies(thresholds[t], window))
+        cleared += [open_crossings[crossings[t]] for t in is_open - reached]
         for threshold in new:
-            # Of several at once the highest says it all; one that is set below what was told of already adds nothing.
-            is_reported = threshold == max({*new, *(stands & reached)})
+            # Only the highest of several is reported, and none below one that was reported already.
+            is_reported = threshold == max({*new, *(is_open & reached)})
             raised += await _raise(executor, limit, window, crossings[threshold], used, at, is_reported=is_reported)
     if cleared:
         await rows.update_cleared(executor, cleared)
     return raised
 
 
-def _counts(since: datetime | None, window: Window) -> bool:
-    """Whether a threshold that is there since then counts in this window: not if it was over by then."""
+def _applies(since: datetime | None, window: Window) -> bool:
+    """Whether a threshold added at `since` applies to this window: not if the window had ended before."""
     return since is None or since < window[1]
 
 
 def in_force(limits: Iterable[WindowLimit]) -> list[WindowLimit]:
-    """A limit that will end goes before the lasting one of its place, and of an admin's and an owner's the lower
-    holds: one limit a counter."""
+    """The limits in force, one per counter: a temporary limit replaces the permanent one, and the lower of an admin's
+    and an owner's limit applies."""
     placed: dict[tuple[object, ...], WindowLimit] = {}
     for limit in sorted(limits, key=lambda one: one.is_passing):
         placed[limit.account_id, limit.scope, limit.kind, limit.window, limit.set_by] = limit
@@ -101,18 +101,18 @@ def in_force(limits: Iterable[WindowLimit]) -> list[WindowLimit]:
 
 
 def forecast(start: datetime, end: datetime, at: datetime, *, used: int, amount: int) -> datetime | None:
-    """When `amount` is reached if the window goes on at its mean pace so far; None: not before its end."""
+    """When `amount` will be reached at the window's average rate so far; None if not before its end."""
     passed = (min(at, end) - start).total_seconds()
     if used <= 0 or passed <= 0 or used >= amount:
         return at if used >= amount else None
-    # In whole seconds, and no further than dates go.
+    # In whole seconds, within the range of dates.
     left = min(passed * (amount - used) / used, (FAR - at).total_seconds() - 1)
     reached = at + timedelta(seconds=round(left))
     return reached if reached < end else None
 
 
 def _windows(limit: WindowLimit, at: datetime) -> set[Window]:
-    """The window of now, and the one of a moment ago."""
+    """The present window and the one at LATE before."""
     found = set()
     for moment in (at, at - LATE):
         start, end = window_ms(limit.window, limit.time_zone, round(moment.timestamp() * 1000))
@@ -148,7 +148,7 @@ async def _raise(
     is_reported: bool,
 ) -> int:
     start, end = window
-    # A lifetime began with the account.
+    # A lifetime window begins with the account.
     began = limit.account_created_at if limit.window == "lifetime" else start
     forecast_at = forecast(began, end, at, used=used, amount=limit.amount)
     about = {
@@ -203,7 +203,7 @@ async def list_alerts(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[Alert]:
-    """Newest first: the actor's own, or everybody's for who may look at them."""
+    """Newest first: the actor's own alerts, or with `everybody` those of all accounts, for admins."""
     if everybody:
         require_reader(actor)
     check_limit(limit)
@@ -219,11 +219,11 @@ async def list_alerts(
 
 
 async def acknowledge_alert(pool: "Pool", actor: Actor, alert_id: int) -> Alert:
-    """Says that somebody has seen it; again changes nothing. Raises GatewayError `not_found` also for somebody
-    else's: whether it exists is not his to know."""
+    """Marks an alert as seen. Repeating it has no effect. Raises GatewayError `not_found`, also for alerts that the
+    actor may not see."""
     is_admin = actor.role == "admin"
     if not is_admin and (actor.user_id is None or actor.role != "user"):
-        raise GatewayError("forbidden", "This is for admins and for those whom the alert concerns.")
+        raise GatewayError("forbidden", "This is for admins and for the users the alert concerns.")
     async with pool.acquire() as connection, connection.transaction():
         user_id = None if is_admin else actor.user_id
         if await _find(connection, alert_id, user_id) is None:

@@ -1,7 +1,7 @@
-"""One try of a message: as a webhook, signed as Standard Webhooks says, or as an e-mail.
+"""One attempt to send a message: as a webhook, signed according to Standard Webhooks, or as an e-mail.
 
-At least once: a row is taken for a time, sent, then marked. Who dies in between leaves it to the next try, under the
-same `webhook-id` (for e-mail: the same Message-ID), by which a receiver tells a repetition.
+At-least-once delivery: a row is leased, sent, then marked. If the process dies in between, it is sent again with the
+same `webhook-id` (for e-mail: the same Message-ID), which lets the receiver recognize duplicates.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import structlog
 
 from admin_api.encryption import EncryptionError, SecretKeys
 from admin_api.operations.notifications.email_texts import write_email
-from admin_api.operations.notifications.smtp import MailError, MailServer, hand_over
+from admin_api.operations.notifications.smtp import MailError, MailServer, send_email
 from admin_api.operations.notifications.webhook_urls import WebhookURLError, WebhookURLRules, resolve
 from admin_api.storage.deliveries import Channel, Delivery
 from admin_api.tls import trusted
@@ -35,18 +35,18 @@ log = structlog.get_logger(__name__)
 PREFIX: Final = "whsec_"
 PURPOSE: Final = "webhook"
 TRY_S: Final = 10.0
-# After each failed try; after the last nothing more. Two days in all.
+# Pauses after failed attempts; after the last the delivery has failed. Two days in total.
 PAUSES: Final = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600, 24 * 3600))
 MAX_ERROR: Final = 300
 
 
 class SendError(Exception):
-    """A try that failed; the message is for people and holds nothing that the receiver said."""
+    """A failed attempt. The message is shown to admins and contains nothing from the receiver's response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """How to send; `keys` open what webhooks are signed with. Without a mail server e-mails wait."""
+    """Settings for sending. `keys` decrypt the signing secrets of webhooks. Without a mail server e-mails wait."""
 
     keys: SecretKeys
     mail: MailServer | None = None
@@ -56,7 +56,7 @@ class Sender:
 
 
 def new_signing_secret() -> str:
-    """As Standard Webhooks writes one: `whsec_` and 32 random bytes in base64."""
+    """A signing secret of Standard Webhooks: `whsec_` and 32 random bytes in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -68,26 +68,26 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 async def try_once(sender: Sender, delivery: Delivery) -> str | None:
-    """Why it did not arrive; None if it did."""
+    """The reason for a failure; None if the message was delivered."""
     try:
         async with asyncio.timeout(2 * TRY_S):
             await SENDERS[delivery.channel](sender, delivery)
     except (SendError, MailError, WebhookURLError, EncryptionError, TimeoutError) as exc:
         return (str(exc) or "It took too long.")[:MAX_ERROR]
     except Exception as exc:
-        # A mistake of ours is a failed try too: else it comes again each minute for ever, and nobody is shown why.
+        # A bug counts as a failed attempt, too: otherwise it would be retried every minute forever, without an error.
         log.error("delivery_broke", delivery=delivery.id, channel=delivery.channel, exc_info=exc)
-        return "Something went wrong here; the log of the admin API says what."
+        return "Internal error; see the log of the admin API."
     return None
 
 
 async def post_webhook(sender: Sender, delivery: Delivery) -> None:
-    """One try; raises SendError, WebhookURLError or EncryptionError. A redirect fails: it would bypass our check."""
-    # Here and not above: it takes longer to load than all the rest of a command.
+    """Raises SendError, WebhookURLError or EncryptionError. Redirects fail, as they would bypass the address check."""
+    # Imported only here: it takes longer to load than the rest of a command.
     import httpx2
 
     if delivery.secret is None or delivery.url is None:
-        raise SendError("There is no webhook any more.")
+        raise SendError("The webhook was deleted.")
     secret = sender.keys.decrypt(delivery.secret, purpose=PURPOSE, row=delivery.webhook_id).decode()
     url, timestamp = urlsplit(delivery.url), round(datetime.now(UTC).timestamp())
     message = {"type": delivery.event, "timestamp": delivery.created_at.isoformat(), "data": delivery.payload}
@@ -103,16 +103,16 @@ async def post_webhook(sender: Sender, delivery: Delivery) -> None:
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signature(secret, str(delivery.message_id), timestamp, body),
     }
-    place = f"[{address}]" if ":" in address else address
+    host_part = f"[{address}]" if ":" in address else address
     path = url.path or "/"
-    target = f"{url.scheme}://{place}:{port}{path}" + (f"?{url.query}" if url.query else "")
+    target = f"{url.scheme}://{host_part}:{port}{path}" + (f"?{url.query}" if url.query else "")
     try:
         verify = trusted(sender.ca_file)
     except OSError:
-        raise SendError("LITEMAAS_WEBHOOK_CA_FILE can not be read, or holds no certificate.") from None
+        raise SendError("LITEMAAS_WEBHOOK_CA_FILE cannot be read or contains no certificate.") from None
     async with httpx2.AsyncClient(timeout=TRY_S, verify=verify, trust_env=False, follow_redirects=False) as client:
         try:
-            # The certificate is checked against the name, the connection goes to the address that was checked.
+            # Connects to the checked address, and verifies the certificate against the host name.
             request = client.build_request("POST", target, content=body, headers=headers)
             request.extensions["sni_hostname"] = host
             answer = await client.send(request, stream=True)
@@ -134,7 +134,7 @@ async def _post_mail(sender: Sender, delivery: Delivery) -> None:
     email["Message-ID"] = f"<{delivery.message_id}@{domain}>"
     email["Auto-Submitted"] = "auto-generated"
     email.set_content(text)
-    await asyncio.to_thread(hand_over, sender.mail, email, timeout_s=TRY_S)
+    await asyncio.to_thread(send_email, sender.mail, email, timeout_s=TRY_S)
 
 
 SENDERS: Final[dict[Channel, Callable[[Sender, Delivery], Awaitable[None]]]] = {

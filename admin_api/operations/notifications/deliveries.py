@@ -1,4 +1,4 @@
-"""What became of the news that were sent: shown to admins, who may have one tried again."""
+"""Deliveries of notifications: list and retry, for admins."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -25,13 +25,13 @@ async def list_deliveries(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[DeliveryReport]:
-    """Newest first; `webhook` and `alert` are ids. All that is given must hold."""
+    """Newest first. `webhook` and `alert` are ids. All given filters must match."""
     require_reader(actor)
     check_limit(limit)
     before = parse_id_cursor(cursor, first=MAX_ID)
     for name, number in (("webhook", webhook), ("alert", alert)):
         if number is not None and not 0 < number <= MAX_ID:
-            raise invalid(name, f"{name} is the id of one: a number from 1 on.")
+            raise invalid(name, f"{name} must be an id, a number from 1.")
     wanted = None if status is None else cast("Status", check_word("status", status, STATUSES))
     async with pool.acquire() as connection:
         found = await rows.list_deliveries(
@@ -41,24 +41,23 @@ async def list_deliveries(
 
 
 async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> DeliveryReport:
-    """One more try now, under the same id: of one that failed, or that waits long for its next try. Raises GatewayError
-    `not_found`, or `conflict` for one that arrived or is tried within a minute by itself, or whose webhook is
-    disabled."""
+    """Retries a failed or waiting delivery now, with the same message id. Raises GatewayError `not_found`, or
+    `conflict` if it was delivered, will be tried within a minute anyway, or its webhook is disabled."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MAX_ID else None
         if old is None:
             raise GatewayError("not_found", f"There is no delivery {delivery_id}.")
         if old.status == "delivered":
-            raise GatewayError("conflict", "It has arrived already.", details={"status": old.status})
+            raise GatewayError("conflict", "The delivery has already succeeded.", details={"status": old.status})
         if old.is_held:
-            raise GatewayError("conflict", "Its webhook is disabled; enable it first.", details={"status": old.status})
-        # Also while somebody is at it: that is known for as long as his lease.
+            raise GatewayError("conflict", "The webhook is disabled. Enable it first.", details={"status": old.status})
+        # Also during an attempt, which lasts as long as its lease.
         if old.next_try_at is not None and old.next_try_at <= datetime.now(UTC) + LEASE:
-            raise GatewayError("conflict", "It is tried within a minute by itself.", details={"status": old.status})
+            raise GatewayError("conflict", "The next attempt is within a minute.", details={"status": old.status})
         await rows.mark_due(connection, old.id)
-        reported = {"status": old.status, "tries": old.tries}
-        await note(connection, actor, "delivery.retry", "delivery", old.id, old=reported, new={"status": "waiting"})
+        before = {"status": old.status, "tries": old.tries}
+        await note(connection, actor, "delivery.retry", "delivery", old.id, old=before, new={"status": "waiting"})
         new = await rows.lock_delivery(connection, old.id)
     if new is None:
         raise RuntimeError("a delivery that was locked is gone")

@@ -1,4 +1,4 @@
-"""E-mails in the reader's language: what happened, when it ends, what to do. Pure."""
+"""Texts of e-mails in the user's language. No I/O."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,9 +9,9 @@ from gateway.domain.money import usd_text
 
 DEFAULT_LOCALE: Final = "en"
 
-# Between thousands, and before decimals. A blank that does not break suits both who write 1.000 and who write 1 000.
+# Thousands separator and decimal mark. A no-break space suits readers of both 1.000 and 1 000.
 MARKS: Final[Mapping[str, tuple[str, str]]] = {"en": (",", "."), "es": ("\u00a0", ","), "fr": ("\u00a0", ",")}
-# What is counted and the window it is counted in, as part of a sentence.
+# Kinds and windows of limits, as parts of a sentence.
 KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {"requests": "requests", "tokens": "tokens", "cost": "USD"},
     "es": {"requests": "peticiones", "tokens": "tokens", "cost": "USD"},
@@ -56,11 +56,11 @@ LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
         "subject": "{threshold} % of a limit reached: {what}",
         "used": "For {what}, {used} of {limit} {kind} have been used {window} ({percent} %).",
         "forecast": "At this pace the limit will be reached on {forecast}.",
-        "reached": "The limit is reached: calls are refused with 429 until it begins anew.",
-        "reset": "It begins anew on {end}.",
-        "todo": "To go on, use less until then, or ask an administrator for a higher limit.",
-        "reached for good": "The limit is reached: calls are refused with 429, and it does not begin anew.",
-        "todo for good": "To go on, ask an administrator for a higher limit.",
+        "reached": "The limit is reached: calls are rejected with status 429 until it resets.",
+        "reset": "It resets on {end}.",
+        "todo": "Use less until then, or ask an administrator for a higher limit.",
+        "reached for good": "The limit is reached: calls are rejected with status 429, and it does not reset.",
+        "todo for good": "Ask an administrator for a higher limit to continue.",
     },
     "es": {
         "subject": "Se ha alcanzado el {threshold} % de un límite: {what}",
@@ -83,20 +83,20 @@ LIMIT: Final[Mapping[str, Mapping[str, str]]] = {
         "todo for good": "Pour continuer, demandez une limite plus haute à un administrateur.",
     },
 }
-# Status -> (subject, sentence, what to do).
+# Status -> (subject, sentence, next step).
 SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
     "en": {
-        "pending": ("Access requested: {model}", "{account} has asked for {model}.", "An administrator will decide."),
+        "pending": ("Access requested: {model}", "{account} has requested {model}.", "An administrator will decide."),
         "active": (
             "Access granted: {model}",
             "{account} may use {model}.",
-            "Make an API key for it, or go on using one.",
+            "Create an API key for it, or use an existing one.",
         ),
-        "denied": ("Access denied: {model}", "{account} may not use {model}.", "You may ask for a review."),
+        "denied": ("Access denied: {model}", "{account} may not use {model}.", "You can request a review."),
         "suspended": (
             "Access suspended: {model}",
-            "{account} can not use {model} for the time being: calls are refused.",
-            "An administrator can say when it will be given back.",
+            "{account} cannot use {model} for the time being: calls are rejected.",
+            "Ask an administrator when access will be restored.",
         ),
         "cancelled": (
             "Subscription cancelled: {model}",
@@ -104,9 +104,9 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
             "Subscribe again at any time.",
         ),
         "expired": (
-            "Subscription over: {model}",
-            "The time of {account} with {model} is over.",
-            "Subscribe again to go on.",
+            "Subscription expired: {model}",
+            "The subscription of {account} to {model} has expired.",
+            "Subscribe again to continue.",
         ),
     },
     "es": {
@@ -162,7 +162,7 @@ REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {re
 
 
 def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tuple[str, str]:
-    """Subject (one line) and text of an event's e-mail; English for a language that is not ours."""
+    """Subject (one line) and text of an event's e-mail, in English for languages without texts."""
     language = locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
     if event == "limit.threshold_reached":
         return _about_limit(data, language)
@@ -192,7 +192,7 @@ def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
         "end": _moment(data["window_end"], data["time_zone"]),
     }
     lines = [texts["used"]]
-    # A lifetime has no end after which it would begin anew.
+    # A lifetime window never resets.
     ends = "" if data["window_end"] else " for good"
     if used >= limit:
         lines.append(texts["reached" + ends])
@@ -205,7 +205,7 @@ def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
 
 
 def _amount(number: int, kind: str, language: str) -> str:
-    """As the language writes numbers: 1,000 is a thousand to some and one to others."""
+    """A number in the format of the language."""
     whole, _, parts = (usd_text(number) if kind == "cost" else str(number)).partition(".")
     between, before = MARKS[language]
     return f"{int(whole):,}".replace(",", between) + (before + parts if parts else "")
@@ -218,5 +218,5 @@ def _moment(text: str | None, time_zone: str) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """For a header: a name with a line break in it must not begin another one."""
+    """For a header: a line break in a name must not start another header."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""News to whom they concern: written into the outbox in the transaction of what they tell of."""
+"""Events for users and webhooks, written to the outbox in the transaction of the change they report."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -32,9 +32,9 @@ async def notify(
     by_user_id: int | None = None,
     alert_id: int | None = None,
 ) -> None:
-    """A message for each webhook that wants `event` and an e-mail for each person it concerns: `user_id`, or the
-    owners of the account, but not `by_user_id`, who did it. `alert_id` is of the alert it tells of. No secrets in
-    `data`: receivers and the database keep it. Lost with the transaction."""
+    """Writes a message for each webhook with this `event`, and an e-mail for each user concerned: `user_id`, or the
+    owners of the account, except `by_user_id`, who made the change. `alert_id` is the alert of the event. `data` must
+    not contain secrets: receivers and the database store it. If the transaction is rolled back, nothing is sent."""
     await deliveries.insert(
         executor,
         event=event,
@@ -47,7 +47,7 @@ async def notify(
 
 
 async def notify_subscription(executor: "Executor", row: "Subscription", actor: Actor) -> None:
-    """Of the state that a subscription came to."""
+    """The event of a subscription's new status."""
     event: Event = f"subscription.{row.status}"  # type: ignore[assignment]  # every status has an event
     data = {
         "subscription_id": row.id,

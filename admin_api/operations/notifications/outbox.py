@@ -1,7 +1,7 @@
-"""Works off the outbox, each receiver apart from the others.
+"""Sends the messages of the outbox, each receiver independently of the others.
 
-One that is slow, dead or buried under news must hold up nobody else. So each webhook has a few places for tries under
-way, and the mail server has its own: what waits for a place takes none of another's.
+A receiver that is slow, down or has many messages must not delay the others. So the attempts in flight are limited per
+webhook, and separately for the mail server.
 """
 
 import asyncio
@@ -22,42 +22,44 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Longer than a try can take, so that nobody else begins one meanwhile.
+# Longer than an attempt can take, so that no other replica starts one meanwhile.
 LEASE: Final = timedelta(seconds=60)
-# Tries under way at once: of one webhook, of all of them, and of e-mails.
+# Attempts in flight: of one webhook, of all webhooks, and of e-mails.
 MAX_IN_FLIGHT_PER_WEBHOOK: Final = 4
 MAX_IN_FLIGHT: Final = 100
 MAX_IN_FLIGHT_EMAILS: Final = 10
-# Looking up a name and talking to a mail server each take a thread; nobody waits for one.
+# Name resolution and SMTP use a thread each, so there are enough threads for all attempts.
 THREADS: Final = MAX_IN_FLIGHT + MAX_IN_FLIGHT_EMAILS + 8
-# How long a slow try may keep the outbox from looking for what came meanwhile.
-LOOK_S: Final = 1.0
+# How long slow attempts may delay the check for new messages.
+CHECK_INTERVAL_S: Final = 1.0
 KEPT: Final = timedelta(days=30)
 
 
 class Outbox:
-    """Tries under way in this process; any number of processes may work on the same rows. `arrived` counts those that
-    did."""
+    """The attempts in flight in this process. Several processes may share the outbox. `delivered` counts successful
+    attempts."""
 
     def __init__(self, pool: "Pool", sender: Sender) -> None:
         self._pool, self._sender, self._background = pool, sender, Background()
         # Task -> id of the webhook; None: an e-mail.
         self._tries: dict[asyncio.Task[None], int | None] = {}
-        self.arrived = 0
+        self.delivered = 0
 
     async def send_due(self) -> None:
-        """Begins what is due, and more whenever a try ends, until nothing is due or only slow tries are under way: they
-        go on behind."""
+        """Starts due messages, and more whenever an attempt ends, until nothing is due or only slow attempts remain,
+        which continue in the background."""
         while True:
             began = await self.begin_due()
             if not self._tries:
                 return
-            ended, _ = await asyncio.wait(set(self._tries), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(
+                set(self._tries), timeout=CHECK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED
+            )
             if not began and not ended:
                 return
 
     async def begin_due(self) -> int:
-        """Begins a try of each message that is due and has a place; how many. Those that came first go first."""
+        """Starts an attempt for each due message within the limits, oldest first; returns their number."""
         busy = Counter(webhook for webhook in self._tries.values() if webhook is not None)
         mails = len(self._tries) - busy.total()
         async with self._pool.acquire() as connection:
@@ -78,8 +80,8 @@ class Outbox:
         return len(due)
 
     async def close(self, *, grace_s: float) -> None:
-        """Lets tries end that long. What is cut off then is tried again when its lease ends, maybe for the second
-        time, which its receiver tells by the id."""
+        """Waits up to `grace_s` for attempts to end. Interrupted ones are repeated after their lease, so a receiver may
+        get a message twice, with the same id."""
         if self._tries:
             await asyncio.wait(set(self._tries), timeout=grace_s)
         await self._background.stop()
@@ -90,13 +92,13 @@ class Outbox:
             async with self._pool.acquire() as connection:
                 if error is None:
                     await deliveries.mark_delivered(connection, delivery.id)
-                    self.arrived += 1
+                    self.delivered += 1
                     return
                 pauses = self._sender.pauses
                 pause = pauses[delivery.tries - 1] if delivery.tries <= len(pauses) else None
                 await deliveries.mark_failed(connection, delivery.id, error=error, pause=pause)
         except failures.POSTGRES_FAILED as exc:
-            # Its lease ends, and it comes again.
+            # It is tried again after its lease.
             log.warning("delivery_not_marked", delivery=delivery.id, cause=str(exc) or type(exc).__name__)
         if error is not None:
             log.warning(
@@ -105,6 +107,6 @@ class Outbox:
 
 
 async def delete_old(pool: "Pool") -> None:
-    """Forgets messages of long ago."""
+    """Deletes messages older than KEPT."""
     async with pool.acquire() as connection:
         await deliveries.delete_old(connection, datetime.now(UTC) - KEPT)

@@ -1,4 +1,4 @@
-"""The mail server that takes e-mails: over TLS wherever it can, and never a password without."""
+"""Sends e-mails to the mail server: with TLS if the server offers it, and never a password without TLS."""
 
 import smtplib
 import ssl
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class MailError(Exception):
-    """A letter that was not taken; the message is for admins, and holds nothing that the server said."""
+    """An e-mail that was not accepted. The message is for admins and contains nothing from the server's response."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """smtp://user:password@host:587 (with STARTTLS where offered; always if there is a user) or smtps://…"""
+    """`url` is smtp://user:password@host:587 (STARTTLS if offered, required with a user) or smtps://…"""
 
     url: "SecretStr" = field(repr=False)
     sender: str
     ca_file: "Path | None" = None
 
 
-def hand_over(server: MailServer, letter: EmailMessage, *, timeout_s: float) -> None:
-    """Raises MailError. Blocks, as the standard library's client does: a few letters a minute need no other one."""
+def send_email(server: MailServer, email: EmailMessage, *, timeout_s: float) -> None:
+    """Raises MailError. Blocking, as the standard library's client is enough for a few e-mails per minute."""
     url = urlsplit(server.url.get_secret_value())
     try:
         context = trusted(server.ca_file)
     except OSError:
-        raise MailError("LITEMAAS_SMTP_CA_FILE can not be read, or holds no certificate.") from None
+        raise MailError("LITEMAAS_SMTP_CA_FILE cannot be read or contains no certificate.") from None
     try:
         with _connect(url, context, timeout_s) as connection:
             if url.username is not None:
                 _log_in(connection, unquote(url.username), unquote(url.password or ""))
-            connection.send_message(letter)
+            connection.send_message(email)
     except (OSError, smtplib.SMTPException) as exc:
         raise MailError(_explain(exc)) from None
 
@@ -54,8 +54,8 @@ def _connect(url: SplitResult, context: ssl.SSLContext, timeout_s: float) -> smt
         if connection.has_extn("starttls"):
             _begin_tls(connection, context)
         elif url.username is not None:
-            # Somebody in between may have taken the offer out of its answer.
-            raise MailError("The mail server offers no STARTTLS, and a password goes out over TLS only.")
+            # A man in the middle may have removed the offer from the server's response.
+            raise MailError("The mail server offers no STARTTLS, and passwords are sent over TLS only.")
     except BaseException:
         connection.close()
         raise
@@ -66,7 +66,7 @@ def _begin_tls(connection: smtplib.SMTP, context: ssl.SSLContext) -> None:
     try:
         connection.starttls(context=context)
     except smtplib.SMTPResponseException as exc:
-        raise MailError(f"The mail server refused STARTTLS, which it offers ({exc.smtp_code}).") from None
+        raise MailError(f"The mail server offers STARTTLS but rejected it ({exc.smtp_code}).") from None
 
 
 def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
@@ -75,29 +75,29 @@ def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
     except (smtplib.SMTPResponseException, smtplib.SMTPServerDisconnected):
         raise
     except smtplib.SMTPException:
-        raise MailError("The mail server takes no log-in of a kind known here; LITEMAAS_SMTP_URL has a user.") from None
+        raise MailError("The mail server has no supported login method, but LITEMAAS_SMTP_URL has a user.") from None
 
 
 def _explain(exc: Exception) -> str:
-    """Its own words may repeat what was sent, so they are left out."""
+    """An error message without the server's own text, which may repeat what was sent."""
     code = getattr(exc, "smtp_code", None)
     match exc:
         case smtplib.SMTPAuthenticationError():
-            said = "refused the user or the password of LITEMAAS_SMTP_URL"
+            problem = "rejected the user or password of LITEMAAS_SMTP_URL"
         case smtplib.SMTPRecipientsRefused():
-            said, code = "refused the recipient", next((code for code, _ in exc.recipients.values()), None)
+            problem, code = "rejected the recipient", next((code for code, _ in exc.recipients.values()), None)
         case smtplib.SMTPSenderRefused(smtp_code=530):
-            said = "wants a log-in or TLS first"
+            problem = "requires a login or TLS"
         case smtplib.SMTPSenderRefused():
-            said = "refused the sender, LITEMAAS_MAIL_FROM"
+            problem = "rejected the sender, LITEMAAS_MAIL_FROM"
         case smtplib.SMTPServerDisconnected():
-            said = "hung up"
+            problem = "closed the connection"
         case smtplib.SMTPResponseException():
-            said = "refused"
+            problem = "rejected the e-mail"
         case ssl.SSLCertVerificationError():
-            said = "has a certificate that is not trusted; LITEMAAS_SMTP_CA_FILE may name its CA"
+            problem = "has an untrusted certificate; set LITEMAAS_SMTP_CA_FILE to its CA"
         case OSError():
-            said = f"can not be reached: {type(exc).__name__}"
+            problem = f"cannot be reached: {type(exc).__name__}"
         case _:
-            said = f"did not take it: {type(exc).__name__}"
-    return f"The mail server {said}{f' ({code})' if code else ''}."
+            problem = f"did not accept the e-mail: {type(exc).__name__}"
+    return f"The mail server {problem}{f' ({code})' if code else ''}."

@@ -1,4 +1,4 @@
-"""Webhooks: made, changed, given a new secret."""
+"""Webhooks: create, list, change, renew the secret, delete."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """`secret` is shown this once."""
+    """A webhook and its signing secret, which is shown once."""
 
     webhook: Webhook
     secret: str
@@ -40,13 +40,13 @@ async def create_webhook(
     user: str | None = None,
     team: str | None = None,
 ) -> NewWebhook:
-    """Of one account, or of everybody if neither user nor team is named. Raises GatewayError `validation_failed` or
-    `not_found`."""
+    """For one account, or for all accounts if neither user nor team is named. Raises GatewayError `validation_failed`
+    or `not_found`."""
     require_admin(actor)
     check_url(url, rules)
     wanted = _check_events(events)
     if user is not None and team is not None:
-        raise invalid("team", "A webhook is of a user's account or of a team's, not of both.")
+        raise invalid("team", "Name either a user or a team, not both.")
     async with pool.acquire() as connection, connection.transaction():
         account = await get_account(connection, user=user, team=team) if user or team else None
         webhook_id = await rows.insert_webhook(
@@ -89,8 +89,8 @@ async def update_webhook(
     enabled: bool | None = None,
     as_of: str | None = None,
 ) -> Webhook:
-    """Changes what is given. Raises GatewayError `not_found`, `validation_failed`, or `precondition_failed` if it is
-    not as of `as_of` any more."""
+    """Changes the given fields. Raises GatewayError `not_found`, `validation_failed`, or `precondition_failed` if
+    `as_of` does not match."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock(connection, webhook_id, as_of)
@@ -103,15 +103,15 @@ async def update_webhook(
         changed = [name for name in ("url", "events", "enabled") if getattr(old, name) != getattr(new, name)]
         if changed:
             await rows.update_webhook(connection, old.id, url=new.url, events=new.events, enabled=new.enabled)
-            reported = [{name: getattr(state, name) for name in changed} for state in (old, new)]
-            await note(connection, actor, "webhook.update", "webhook", old.id, old=reported[0], new=reported[1])
+            before, after = ({name: getattr(state, name) for name in changed} for state in (old, new))
+            await note(connection, actor, "webhook.update", "webhook", old.id, old=before, new=after)
         return await _lock(connection, webhook_id)
 
 
 async def renew_secret(
     pool: "Pool", actor: Actor, keys: SecretKeys, webhook_id: int, *, as_of: str | None = None
 ) -> NewWebhook:
-    """A new signing secret, in force at once. Raises GatewayError `not_found` or `precondition_failed`."""
+    """Creates a new signing secret, in force at once. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         await _lock(connection, webhook_id, as_of)
@@ -121,7 +121,7 @@ async def renew_secret(
 
 
 async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int, *, as_of: str | None = None) -> None:
-    """With what still waits for it. Raises GatewayError `not_found` or `precondition_failed`."""
+    """Also deletes its waiting messages. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock(connection, webhook_id, as_of)
@@ -149,5 +149,5 @@ def _is_missing(webhook_id: int) -> GatewayError:
 
 def _check_events(events: Sequence[str]) -> list[str]:
     if not events:
-        raise invalid("events", f"Name one event at least: {', '.join(EVENTS)}.")
+        raise invalid("events", f"Name at least one event: {', '.join(EVENTS)}.")
     return sorted({check_word("events", event, EVENTS) for event in events})

@@ -1,4 +1,4 @@
-"""Who a user is at identity providers: shown, and unlinked where a person was made anew there."""
+"""Identities of users at identity providers: list, and unlink those whose account there was recreated."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def list_identities(
     pool: "Pool", actor: Actor, user: str, *, limit: int = 100, cursor: str | None = None
 ) -> Page[Identity]:
-    """The user's, by id: one of an issuer at most. Raises GatewayError `not_found`."""
+    """By id; at most one per issuer. Raises GatewayError `not_found`."""
     require_reader(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
@@ -29,15 +29,15 @@ async def list_identities(
 
 
 async def unlink_identity(pool: "Pool", actor: Actor, user: str, identity_id: int) -> Identity:
-    """Whoever logs in next with the user's verified address is linked in its place; what was there. A JWT made before
-    links nobody.
+    """Removes an identity and returns it. The next login with the user's verified address is linked instead, but not
+    with a JWT issued before.
 
-    All sessions of the user end, and what groups gave goes, for they may be this person's. Raises GatewayError
-    `not_found`, also for another user's identity, and `conflict` rather than leave no active admin.
+    All sessions of the user end and the role from groups is removed, as they may belong to the removed identity. Raises
+    GatewayError `not_found`, also for another user's identity, and `conflict` if no active admin would be left.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        # In the order of all changes of users.
+        # The same lock order as for all changes of users.
         admins = await accounts.lock_admins(connection)
         found = await get_user(connection, user)
         old = await accounts.lock_user(connection, found.id) or found
@@ -48,8 +48,8 @@ async def unlink_identity(pool: "Pool", actor: Actor, user: str, identity_id: in
         await sessions.update_unlinked(connection, old.id)
         new = replace(old, role=old.assigned_role, group_role=None)
         check_admin_stays(admins, new)
-        was = {"issuer": gone.issuer, "subject": gone.subject}
-        await note(connection, actor, "user.unlink", "user", old.id, old=was)
+        removed = {"issuer": gone.issuer, "subject": gone.subject}
+        await note(connection, actor, "user.unlink", "user", old.id, old=removed)
         if new != old:
             await write_user(connection, actor, old, new)
         await end_sessions_of(connection, actor, old.id)

@@ -1,4 +1,4 @@
-"""From a person whom an identity provider has vouched for to a user: found, linked or made, with the role of now."""
+"""Logins: finds, links or creates the user of a person whom an identity provider authenticated, and sets their role."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from gateway.domain.roles import Role
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# As in the schema's CHECK.
+# As in the CHECK constraint of the database.
 MAX_SUBJECT: Final = 500
 STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Who it is, as the provider said at `told_at` (None: it does not say when). `groups` None: it tells none."""
+    """A person's claims, issued by the provider at `issued_at` (None: unknown). `groups` is None without that claim."""
 
     issuer: str
     subject: str
@@ -33,23 +33,23 @@ class Person:
     is_email_verified: bool
     name: str
     groups: Sequence[str] | None
-    told_at: datetime | None
+    issued_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleRules:
-    """Group -> role, and the addresses that are admins in any case."""
+    """Roles by group, and the e-mail addresses that are always admins."""
 
     group_roles: Mapping[str, Role]
     initial_admins: Sequence[str]
 
     def group_role(self, person: Person) -> Role | None:
-        """The strongest of his groups' roles."""
+        """The strongest role of the person's groups."""
         roles = [self.group_roles[group] for group in person.groups or () if group in self.group_roles]
         return max(roles, key=STRENGTH.index, default=None)
 
     def apply(self, user: User, person: Person) -> User:
-        """The stronger of what a person assigned and what the groups give now: what a group gave goes with it."""
+        """The stronger of the assigned role and the role from groups. A role from groups ends with the membership."""
         group_role = self.group_role(person)
         assigned = user.assigned_role
         if user.email in self.initial_admins:
@@ -61,23 +61,23 @@ class RoleRules:
 async def admit_person(
     pool: "Pool", person: Person, rules: RoleRules, *, request_id: UUID | None = None, ip: str | None = None
 ) -> User:
-    """The user this person is, made at the first login. Raises GatewayError `forbidden`, saying what to do.
+    """The user of this person, created at the first login. Raises GatewayError `forbidden`, with advice.
 
-    By issuer and subject; only the first time by e-mail address, and then only by a verified one: else whoever may
-    choose his address at some provider could become anybody.
+    Users are found by issuer and subject. Only the first login uses the e-mail address, which must be verified:
+    otherwise anyone who can choose their address at a provider could take over any user.
     """
     async with pool.acquire() as connection, connection.transaction():
         known = await _find_identity(connection, person)
         user_id = known.user_id if known else (await _link(connection, person, request_id, ip)).id
         user = await accounts.lock_user(connection, user_id)
         if user is None:
-            raise RuntimeError("a user who was there is not there any more")
+            raise RuntimeError("a user was not found, although users are never deleted")
         if user.status != "active":
-            raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
-        # Under the user's lock. What was said before the last word gives back no group that went since.
+            raise GatewayError("forbidden", f"'{user.email}' is deactivated. Ask an admin.")
+        # Under the user's lock. Older claims must not restore a group that was removed since.
         issuer, subject = person.issuer, person.subject
-        is_last_word = await sessions.update_reported(connection, issuer=issuer, subject=subject, at=person.told_at)
-        new = rules.apply(user, person) if is_last_word else user
+        is_newest = await sessions.update_reported(connection, issuer=issuer, subject=subject, at=person.issued_at)
+        new = rules.apply(user, person) if is_newest else user
         if not new.name and person.name:
             new = replace(new, name=_shown_name(person))
         if new != user:
@@ -87,22 +87,22 @@ async def admit_person(
 
 
 async def find_known(pool: "Pool", person: Person, rules: RoleRules) -> User | None:
-    """The user this person is; None before the first login, and where what the provider says now is news."""
+    """The user of this person; None before the first login, and if the claims are newer than the stored state."""
     async with pool.acquire() as connection:
         known = await _find_identity(connection, person)
         user = None if known is None else await accounts.find_user(connection, user_id=known.user_id)
     if known is None or user is None or user.status != "active":
         return user
-    # Without the claim nothing is said of groups, and what the last login said holds.
-    is_news = person.groups is not None and (
-        _is_later(person.told_at, known.groups_told_at)
-        or (person.told_at == known.groups_told_at and rules.apply(user, person) != user)
+    # Without the claim the groups of the last login remain.
+    is_newer = person.groups is not None and (
+        _is_later(person.issued_at, known.groups_told_at)
+        or (person.issued_at == known.groups_told_at and rules.apply(user, person) != user)
     )
-    return None if is_news else user
+    return None if is_newer else user
 
 
-def _is_later(told_at: datetime | None, known_at: datetime | None) -> bool:
-    return told_at is not None and (known_at is None or told_at > known_at)
+def _is_later(issued_at: datetime | None, known_at: datetime | None) -> bool:
+    return issued_at is not None and (known_at is None or issued_at > known_at)
 
 
 async def _find_identity(executor: "Executor", person: Person) -> Identity | None:
@@ -111,10 +111,10 @@ async def _find_identity(executor: "Executor", person: Person) -> Identity | Non
 
 
 async def _link(executor: "Executor", person: Person, request_id: UUID | None, ip: str | None) -> User:
-    """By the verified address; made if nobody has it. Each is noted by whoever did it: of two first logins at once one
-    makes the user, and one links him."""
+    """Links the person to the user with their verified address, who is created if missing. Of two concurrent first
+    logins one creates the user and one links them; each audit row is written by the login that did it."""
     if not person.email or not person.is_email_verified:
-        raise GatewayError("forbidden", "The identity provider gives no verified e-mail address of you; ask an admin.")
+        raise GatewayError("forbidden", "The identity provider did not report a verified e-mail address. Ask an admin.")
     email = check_email(person.email)
     user = await accounts.find_user(executor, email=email)
     made = None
@@ -128,11 +128,11 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
         await note(executor, actor, "user.create", "user", user.id, new={"email": email, "issuer": person.issuer})
     issuer, subject = person.issuer, person.subject
     if await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
-        # Only now: an unlinking under way was waited for.
+        # Only now: the insert waited for any unlinking in progress.
         unlinked_at = await sessions.find_unlinked(executor, user.id)
-        if unlinked_at is not None and (person.told_at is None or person.told_at < unlinked_at):
+        if unlinked_at is not None and (person.issued_at is None or person.issued_at < unlinked_at):
             raise GatewayError(
-                "forbidden", f"'{email}' was unlinked after the identity provider said who you are; log in there again."
+                "forbidden", f"'{email}' was unlinked after your login at the identity provider. Log in there again."
             )
         await note(executor, actor, "user.link", "user", user.id, new={"issuer": issuer, "subject": subject})
         return user
@@ -140,16 +140,16 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     if known is None or known.user_id != user.id:
         raise GatewayError(
             "forbidden",
-            f"'{email}' is somebody else at this identity provider; if you were made anew there, ask an admin to "
-            "unlink who you were.",
+            f"'{email}' is linked to another account at this identity provider. If your account there was recreated, "
+            "ask an admin to unlink the old one.",
         )
     return user
 
 
 def _check_subject(subject: str) -> None:
-    """OpenID Connect gives a subject 255 characters at most; Postgres takes neither NUL nor lone surrogates."""
+    """OpenID Connect limits a subject to 255 characters; Postgres accepts neither NUL nor lone surrogates."""
     if not 1 <= len(subject) <= MAX_SUBJECT or not subject.isprintable():
-        raise GatewayError("forbidden", "The identity provider names you by what is no name; ask its admins.")
+        raise GatewayError("forbidden", "The identity provider reported an invalid subject. Ask its admins.")
 
 
 def _shown_name(person: Person) -> str:

@@ -1,4 +1,4 @@
-"""Personal access tokens: what machines log in to this API with. Made (shown once), listed, revoked, and judged."""
+"""Personal access tokens, with which programs call the admin API: create, list, revoke, authenticate."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ MAX_ACTIVE: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token and what is stored of it. The token itself is shown once and stored nowhere."""
+    """A new token: its row, and its secret, which is shown once and never stored."""
 
     row: PersonalToken
     secret: str
@@ -45,24 +45,24 @@ async def create_token(
     role: str | None = None,
     expires_at: datetime | None = None,
 ) -> NewToken:
-    """For oneself, or by an admin for `user`. `role` is the user's if left out, `expires_at` DEFAULT_DAYS from now.
+    """For the actor, or by an admin for `user`. By default `role` is the user's and `expires_at` DEFAULT_DAYS from now.
 
-    A token made with a token lives no longer than that one. Raises GatewayError `forbidden` for a role beyond the
-    user's or the actor's own, `conflict` for a deactivated user and beyond MAX_ACTIVE tokens.
+    A token created with a token expires no later than that one. Raises GatewayError `forbidden` for a role beyond the
+    user's or the actor's, `conflict` for a deactivated user and beyond MAX_ACTIVE tokens.
     """
     name = check_text("name", name, maximum=MAX_NAME)
     ends_at = _check_end(actor, expires_at)
     async with pool.acquire() as connection, connection.transaction():
         person = await _find_person(connection, actor, user, changes=True)
-        # One at a time for a user, so that MAX_ACTIVE holds; and no token for one who is being deactivated.
+        # Locks the user, so that MAX_ACTIVE cannot be exceeded and a deactivated user gets no token.
         person = await accounts.lock_user(connection, person.id) or person
         known = person.role if role is None else cast("Role", check_word("role", role, ROLES))
         if bounded_role(known, person.role) != known or bounded_role(known, actor.role) != known:
-            raise GatewayError("forbidden", f"A token of role {known} is beyond the role {person.role}.")
+            raise GatewayError("forbidden", f"A token of role {known} exceeds the role {person.role}.")
         if person.status != "active":
             raise GatewayError("conflict", f"'{person.email}' is deactivated.")
         if await personal_tokens.count_active(connection, person.id) >= MAX_ACTIVE:
-            raise GatewayError("conflict", f"There are {MAX_ACTIVE} active tokens already; revoke one first.")
+            raise GatewayError("conflict", f"There are already {MAX_ACTIVE} active tokens. Revoke one first.")
         secret = new_key(PERSONAL_PREFIX)
         token_id = await personal_tokens.insert_token(
             connection,
@@ -84,7 +84,7 @@ async def create_token(
 async def list_tokens(
     pool: "Pool", actor: Actor, *, user: str | None = None, limit: int = 100, cursor: str | None = None
 ) -> Page[PersonalToken]:
-    """One's own, or `user`'s; by id, revoked and expired ones too."""
+    """The actor's tokens, or those of `user`, by id, including revoked and expired ones."""
     check_limit(limit)
     async with pool.acquire() as connection:
         person = await _find_person(connection, actor, user, changes=False)
@@ -94,7 +94,7 @@ async def list_tokens(
 
 
 async def revoke_token(pool: "Pool", actor: Actor, token_id: int, *, user: str | None = None) -> PersonalToken:
-    """Refused from the next call on; revoking again changes nothing. Raises GatewayError `not_found`."""
+    """Rejected from the next call on. Revoking again has no effect. Raises GatewayError `not_found`."""
     async with pool.acquire() as connection, connection.transaction():
         person = await _find_person(connection, actor, user, changes=True)
         token = await _get_token(connection, person, token_id)
@@ -109,22 +109,24 @@ async def revoke_token(pool: "Pool", actor: Actor, token_id: int, *, user: str |
 async def log_in_by_token(
     pool: "Pool", peppers: Peppers, token: str, *, request_id: UUID | None, ip: str | None
 ) -> Actor:
-    """Whom the token speaks for, now. Raises GatewayError `not_authenticated`, saying what to do."""
+    """The actor of a token. Raises GatewayError `not_authenticated`, with advice."""
     login = None
     if is_well_formed(token, PERSONAL_PREFIX):
         async with pool.acquire() as connection:
             login = await personal_tokens.find_login(connection, peppers.digests(token))
     if login is None:
-        raise refused("This personal access token is none of ours; check that it is complete.")
+        raise rejected_login("Unknown personal access token. Check that it is complete.")
     if login.is_revoked:
-        raise refused("This personal access token is revoked; make a new one.")
+        raise rejected_login("This personal access token is revoked. Create a new one.")
     if login.is_expired:
-        raise refused("This personal access token is expired; make a new one.")
+        raise rejected_login("This personal access token is expired. Create a new one.")
     if login.user_status != "active":
-        raise refused("The user of this personal access token is deactivated; ask an admin.")
+        raise rejected_login("The user of this personal access token is deactivated. Ask an admin.")
     role = bounded_role(login.role, login.user_role)
     if role is None:
-        raise refused(f"This token's role {login.role} is beyond the user's role {login.user_role}; make a new one.")
+        raise rejected_login(
+            f"This token's role {login.role} exceeds the user's role {login.user_role}. Create a new one."
+        )
     if not login.is_noted:
         async with pool.acquire() as connection:
             await personal_tokens.update_last_used(connection, login.token_id)
@@ -134,15 +136,15 @@ async def log_in_by_token(
 
 
 def bounded_role(role: Role, bound: str) -> Role | None:
-    """What is left of `role` within `bound`; None: nothing. An admin may be all; of the other two neither holds the
-    other, for who may only look changes nothing, not even his own things."""
+    """The role that `role` amounts to within `bound`; None if there is none. admin includes the other two roles; these
+    do not include each other, as admin-readonly may change nothing, not even their own settings."""
     if role == bound or bound == "admin":
         return role
     return cast("Role", bound) if role == "admin" else None
 
 
-def refused(message: str) -> GatewayError:
-    """For a login that does not work."""
+def rejected_login(message: str) -> GatewayError:
+    """The error for a login that is not valid."""
     return GatewayError("not_authenticated", message, headers={"www-authenticate": "Bearer"})
 
 
@@ -150,19 +152,21 @@ def _check_end(actor: Actor, expires_at: datetime | None) -> datetime:
     now = datetime.now(UTC)
     requested = check_future("expires_at", expires_at, now) or now + timedelta(days=DEFAULT_DAYS)
     if requested > now + timedelta(days=MAX_DAYS):
-        raise invalid("expires_at", f"A token lives {MAX_DAYS} days at most.")
+        raise invalid("expires_at", f"A token must expire within {MAX_DAYS} days.")
     return min(requested, actor.until or requested)
 
 
 async def _find_person(executor: "Executor", actor: Actor, user: str | None, *, changes: bool) -> User:
-    """Whose tokens are meant, if the actor may see or change them."""
+    """The owner of the tokens, if the actor may see or change them."""
     if user is not None:
         (require_admin if changes else require_reader)(actor)
         return await get_user(executor, user)
     if actor.user_id is None:
-        raise GatewayError("forbidden", "You are no user, so you have no personal access tokens; name a user.")
+        raise GatewayError(
+            "forbidden", "This login belongs to no user, so it has no personal access tokens. Name a user."
+        )
     if changes and actor.role == "admin-readonly":
-        raise GatewayError("forbidden", "Who may only look changes nothing, not even his own tokens.")
+        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even their own tokens.")
     return await get_user(executor, str(actor.user_id))
 
 

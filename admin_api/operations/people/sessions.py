@@ -1,4 +1,4 @@
-"""Sessions of browsers: opened by a login, found by their cookie on any replica, ended one by one or all at once."""
+"""Browser sessions: opened by a login, found by their cookie on any replica, ended one by one or all at once."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -7,7 +7,7 @@ from uuid import UUID
 from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.people.logins import Person
-from admin_api.operations.people.personal_tokens import refused
+from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.storage import accounts, sessions
 from admin_api.storage.accounts import User
 from admin_api.storage.sessions import Provider, Session
@@ -17,7 +17,7 @@ from gateway.domain.keys import Peppers, is_well_formed, new_key
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# Of a session's id, which has a key's form.
+# Prefix of a session id, which has the form of an API key.
 ID_PREFIX: Final = "lms-"
 PURPOSE: Final = "session cookie"
 MAX_AGENT: Final = 300
@@ -25,7 +25,7 @@ MAX_AGENT: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTimes:
-    """Seconds until a session that is not used ends, and until any does."""
+    """Idle timeout and maximum lifetime of a session, in seconds."""
 
     idle_s: float
     lifetime_s: float
@@ -44,17 +44,16 @@ async def open_session(
     ip: str | None,
     user_agent: str | None,
 ) -> str:
-    """The cookie's value: the id and its signature. Only the id's digest is stored. Raises GatewayError `forbidden` for
-    one who was deactivated, or as `person` unlinked, since he was admitted: his sessions were ended, and this one would
-    be missed."""
+    """The value of the cookie: the id and its signature. Only the id's digest is stored. Raises GatewayError
+    `forbidden` if the user was deactivated or `person` unlinked since the login, which ended all their sessions."""
     secret = new_key(ID_PREFIX)
     agent = "".join(c for c in user_agent or "" if c.isprintable())[:MAX_AGENT]
     async with pool.acquire() as connection, connection.transaction():
         current = await accounts.lock_user(connection, user.id)
         if current is None or current.status != "active":
-            raise GatewayError("forbidden", f"'{user.email}' is deactivated; ask an admin.")
+            raise GatewayError("forbidden", f"'{user.email}' is deactivated. Ask an admin.")
         if person is not None and not await _is_linked(connection, person, user):
-            raise GatewayError("forbidden", f"You were unlinked from '{user.email}' just now; log in again.")
+            raise GatewayError("forbidden", f"You were just unlinked from '{user.email}'. Log in again.")
         session_id = await sessions.insert_session(
             connection,
             user_id=user.id,
@@ -86,7 +85,7 @@ async def log_in_by_session(
     request_id: UUID | None,
     ip: str | None,
 ) -> Actor:
-    """Whose session it is, now. Raises GatewayError `not_authenticated`."""
+    """The actor of a session. Raises GatewayError `not_authenticated`."""
     secret = _checked(keys, cookie)
     login = None
     if secret is not None:
@@ -95,9 +94,9 @@ async def log_in_by_session(
             if login is not None and not login.is_over and not login.is_noted:
                 await sessions.update_seen(connection, login.session_id, idle_s=times.idle_s)
     if login is None or login.is_over:
-        raise refused("Your session is over; log in again.")
+        raise rejected_login("Your session has expired. Log in again.")
     if login.user_status != "active":
-        raise refused("You are deactivated; ask an admin.")
+        raise rejected_login("Your user is deactivated. Ask an admin.")
     return Actor(
         name=login.email,
         role=login.user_role,
@@ -110,7 +109,7 @@ async def log_in_by_session(
 
 
 async def list_sessions(pool: "Pool", actor: Actor, times: SessionTimes) -> list[Session]:
-    """One's own that work now, newest first, 100 at most."""
+    """The actor's active sessions, newest first, at most 100."""
     if actor.user_id is None:
         return []
     async with pool.acquire() as connection:
@@ -118,9 +117,9 @@ async def list_sessions(pool: "Pool", actor: Actor, times: SessionTimes) -> list
 
 
 async def end_sessions(pool: "Pool", actor: Actor, *, session_id: int | None = None, all_of_them: bool = False) -> int:
-    """The one the actor came with, the one named, or all of his; how many ended. Over from the next call on.
+    """Ends the actor's current session, the given one, or all of theirs, from the next call on. Returns the number.
 
-    Raises GatewayError `not_found` for a session that is not his.
+    Raises GatewayError `not_found` for a session of somebody else.
     """
     if actor.user_id is None:
         return 0
@@ -130,14 +129,14 @@ async def end_sessions(pool: "Pool", actor: Actor, *, session_id: int | None = N
     async with pool.acquire() as connection, connection.transaction():
         ended = await sessions.end_sessions(connection, actor.user_id, session_id=which)
         if session_id is not None and not ended:
-            raise GatewayError("not_found", f"You have no session {session_id} that is open.")
+            raise GatewayError("not_found", f"You have no open session {session_id}.")
         for one in ended:
             await note(connection, actor, "session.end", "session", one, new={"user_id": actor.user_id})
     return len(ended)
 
 
 def _checked(keys: SecretKeys, cookie: str) -> str | None:
-    """The id in a cookie that was signed here; no other one costs a look-up."""
+    """The session id in a cookie with a valid signature. Other cookies cause no query."""
     secret, _, signature = cookie.partition(".")
     is_ours = is_well_formed(secret, ID_PREFIX) and keys.is_signed(secret, signature, purpose=PURPOSE)
     return secret if is_ours else None

@@ -1,4 +1,4 @@
-"""Teams: accounts that several users share. Owners keep the members; members see them; an admin does all."""
+"""Teams: accounts that several users share. Owners manage the members, members see them, admins do everything."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ _CHANGEABLE: Final = ("name", "time_zone", "status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamChange:
-    """What shall be different; None stays as it is. `status` and `time_zone` are for admins: with another zone begin
-    other windows, so that whoever may choose it has a day's limit twice."""
+    """The fields to change; None leaves a field as it is. `status` and `time_zone` are for admins: another zone starts
+    other windows, so a team could use a day's limit twice."""
 
     name: str | None = None
     time_zone: str | None = None
@@ -32,7 +32,7 @@ class TeamChange:
 
 
 async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str = "UTC") -> Account:
-    """A team without members; raises GatewayError `conflict` if the name is taken, in whatever case."""
+    """A team without members. Raises GatewayError `conflict` if the name is taken, ignoring case."""
     require_admin(actor)
     name = check_text("name", name, least=1, maximum=MAX_NAME)
     zone = check_time_zone(time_zone)
@@ -47,9 +47,9 @@ async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str =
 async def update_team(
     pool: "Pool", actor: Actor, team: str, change: TeamChange, *, as_of: str | None = None
 ) -> tuple[Account, list[TeamMember]]:
-    """Windows begin and end in the new time zone from the next call on; what was used in them is counted anew from the
-    ledger. Raises GatewayError `not_found`, `forbidden`, `conflict` if the name is taken, or `precondition_failed` if
-    the team and its members are not as of `as_of` any more."""
+    """A new time zone applies from the next call on; the use of the new windows is read from the ledger. Raises
+    GatewayError `not_found`, `forbidden`, `conflict` if the name is taken, or `precondition_failed` if `as_of` does not
+    match the team and its members."""
     if change.status is not None or change.time_zone is not None:
         require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
@@ -84,7 +84,7 @@ async def update_team(
 
 
 async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Account]:
-    """By id: those the actor is in, or all."""
+    """By id: the actor's teams, or all teams for admins."""
     viewer = viewer_of(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
@@ -95,7 +95,7 @@ async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: st
 
 
 async def find_team(pool: "Pool", actor: Actor, team: str) -> tuple[Account, list[TeamMember]]:
-    """By id or name, with its members; raises GatewayError `not_found`."""
+    """By id or name, with its members. Raises GatewayError `not_found`."""
     async with pool.acquire() as connection:
         account = await get_seen_account(connection, actor, user=None, team=team)
         return account, await accounts.list_members(connection, account.id)
@@ -104,7 +104,7 @@ async def find_team(pool: "Pool", actor: Actor, team: str) -> tuple[Account, lis
 async def list_members(
     pool: "Pool", actor: Actor, team: str, *, limit: int = 100, cursor: str | None = None
 ) -> Page[TeamMember]:
-    """By user id; raises GatewayError `not_found`."""
+    """By user id. Raises GatewayError `not_found`."""
     check_limit(limit)
     async with pool.acquire() as connection:
         account = await get_seen_account(connection, actor, user=None, team=team)
@@ -114,28 +114,28 @@ async def list_members(
 
 
 async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str = "member") -> TeamMember:
-    """By e-mail address, or for admins by id: a number that an owner tries would tell him the address behind it.
+    """By e-mail address; for admins also by id, as an id would reveal the user's address to an owner.
 
-    Raises GatewayError `conflict` if the user is deactivated or in the team already, or `validation_failed`.
+    Raises GatewayError `conflict` if the user is deactivated or a member already, or `validation_failed`.
     """
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     if actor.role == "user" and "@" not in user:
-        raise invalid("user", "Name him by his e-mail address.")
+        raise invalid("user", "Name the user by their e-mail address.")
     async with pool.acquire() as connection, connection.transaction():
         account = await _lock_team(connection, actor, team)
         person = await get_user(connection, user)
         if person.status != "active":
             raise GatewayError("conflict", f"'{user}' is deactivated.")
         if not await accounts.insert_member(connection, account_id=account.id, user_id=person.id, role=known):
-            raise GatewayError("conflict", f"'{user}' is in team '{account.name}' already.")
+            raise GatewayError("conflict", f"'{user}' is already in team '{account.name}'.")
         new = {"user_id": person.id, "email": person.email, "role": role}
         await note(connection, actor, "team.add_member", "team", account.id, new=new)
         return await _get_member(connection, account, user)
 
 
 async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> TeamMember:
-    """One of a team, by id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not
-    in it and for one there is not: who is in a team shall not learn here who else has an account."""
+    """A member, by id or e-mail address. Raises GatewayError `not_found`, with the same message for other users and for
+    users that do not exist: members must not learn who has an account."""
     async with pool.acquire() as connection:
         account = await get_seen_account(connection, actor, user=None, team=team)
         return await _get_member(connection, account, user)
@@ -144,7 +144,7 @@ async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> Te
 async def update_member(
     pool: "Pool", actor: Actor, team: str, *, user: str, role: str, as_of: str | None = None
 ) -> TeamMember:
-    """Another role. Raises GatewayError `not_found`, `conflict` where no owner would be left, or
+    """Changes the role of a member. Raises GatewayError `not_found`, `conflict` if no owner would be left, or
     `precondition_failed`."""
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     async with pool.acquire() as connection, connection.transaction():
@@ -169,56 +169,57 @@ async def update_member(
 
 
 async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_of: str | None = None) -> list[int]:
-    """He loses his keys in this team, for good; their ids. Who leaves by himself needs to be no owner.
+    """Removes a member and revokes their keys in the team; returns the ids of the keys. Members can remove themselves.
 
-    Raises GatewayError `not_found` if he is no member, `conflict` for the last owner, or `precondition_failed`.
+    Raises GatewayError `not_found` for users who are not members, `conflict` for the last owner, or
+    `precondition_failed`.
     """
     async with pool.acquire() as connection, connection.transaction():
         account = await get_seen_account(connection, actor, user=None, team=team)
-        # Before the keys: a key that is being made for him waits here, or is found below.
+        # Before the keys: a key that is being created for the member waits here or is found below.
         await accounts.lock_account(connection, account.id)
         if actor.role != "user" or user.strip().lower() not in (str(actor.user_id), actor.name):
-            # Before the look-up: whether somebody has an account is not a member's to know.
+            # Before the lookup: a member must not learn whether somebody has an account.
             await party_of(connection, actor, account)
         old = await _get_member(connection, account, user)
         check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=old.user_id)
         revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
-        reported = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
-        await note(connection, actor, "team.remove_member", "team", account.id, old=reported)
+        removed = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
+        await note(connection, actor, "team.remove_member", "team", account.id, old=removed)
     return revoked
 
 
 async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
-    """The team, to be changed by an owner or an admin: one at a time, so that two owners can not remove each other."""
+    """Locks a team for a change by an owner or admin. Changes are serialized: two owners cannot remove each other."""
     account = await get_seen_account(executor, actor, user=None, team=team)
     await accounts.lock_account(executor, account.id)
-    # Judged under the lock: who was removed while waiting is no owner any more.
+    # Checked under the lock: the actor may have been removed meanwhile.
     await party_of(executor, actor, account)
     return account
 
 
-async def _get_member(executor: "Executor", account: Account, asked: str) -> TeamMember:
-    """By id or e-mail address. Raises GatewayError `not_found`, in the same words for a user who is not in the team and
-    for one there is not: its owners learn here neither who has an account nor how many there are."""
+async def _get_member(executor: "Executor", account: Account, reference: str) -> TeamMember:
+    """By id or e-mail address. Raises GatewayError `not_found`, with the same message for other users and for users
+    that do not exist: owners must learn neither who has an account nor how many users there are."""
     member = None
     with suppress(GatewayError):
-        person = await get_user(executor, asked)
+        person = await get_user(executor, reference)
         member = await accounts.find_member(executor, account_id=account.id, user_id=person.id)
     if member is None:
-        raise GatewayError("not_found", f"There is no '{asked}' in team '{account.name}'.", param="user")
+        raise GatewayError("not_found", f"There is no '{reference}' in team '{account.name}'.", param="user")
     return member
 
 
 async def _check_last_owner(executor: "Executor", actor: Actor, account: Account, member: TeamMember) -> None:
-    """For who is about to be an owner no longer. An admin may leave a team to himself, as it was when he made it."""
+    """For a member who will no longer be an owner. Admins may leave a team without an owner, as it was when created."""
     if actor.role == "admin" or member.role != "owner":
         return
     if await accounts.count_owners(executor, account.id) == 1:
-        message = f"'{member.email}' is the last owner of team '{account.name}'; make another one first."
+        message = f"'{member.email}' is the last owner of team '{account.name}'. Make another member an owner first."
         raise GatewayError("conflict", message)
 
 
 def _is_taken(name: str) -> GatewayError:
-    return GatewayError("conflict", f"There is a team '{name}' already.", param="name")
+    return GatewayError("conflict", f"There is already a team '{name}'.", param="name")

@@ -1,4 +1,4 @@
-"""Users: each comes with a personal account."""
+"""Users, each with a personal account: create, find, list, change."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -27,7 +27,7 @@ async def create_user(
     time_zone: str = "UTC",
     locale: str | None = None,
 ) -> User:
-    """Makes the user and his personal account; raises GatewayError `conflict` if the address is taken."""
+    """Creates a user with their personal account. Raises GatewayError `conflict` if the address is taken."""
     require_admin(actor)
     email, name = check_email(email), check_text("name", name, maximum=MAX_NAME)
     zone, known = check_time_zone(time_zone), cast("Role", check_word("role", role, ROLES))
@@ -37,7 +37,7 @@ async def create_user(
             connection, email=email, name=name, role=known, time_zone=zone, locale=language
         )
         if user is None:
-            raise GatewayError("conflict", f"There is a user '{email}' already.", param="email")
+            raise GatewayError("conflict", f"There is already a user '{email}'.", param="email")
         new = {"email": email, "name": name, "role": role, "time_zone": zone, "locale": language}
         await note(connection, actor, "user.create", "user", user.id, new=new)
     return user
@@ -53,7 +53,7 @@ async def list_users(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[User]:
-    """By id; all, or those whose address or name holds `search`, of this role and status."""
+    """By id: all users, or those whose address or name contains `search`, with this role and status."""
     require_reader(actor)
     check_limit(limit)
     text = check_text("search", search, maximum=MAX_NAME) if search else None
@@ -72,7 +72,7 @@ async def find_user(pool: "Pool", actor: Actor, user: str) -> User:
 
 
 async def find_self(pool: "Pool", actor: Actor) -> User:
-    """The actor as a user; raises GatewayError `not_found` for one who is none, as the admin token."""
+    """The actor's user. Raises GatewayError `not_found` for logins without a user, e.g. the admin token."""
     async with pool.acquire() as connection:
         return await get_user(connection, str(_own_id(actor)))
 
@@ -80,9 +80,9 @@ async def find_self(pool: "Pool", actor: Actor) -> User:
 async def update_self(
     pool: "Pool", actor: Actor, *, name: str | None = None, locale: Locale | None = None, as_of: str | None = None
 ) -> User:
-    """Changes one's own name or language. Not the time zone: with it would come new windows of one's own limits."""
+    """Changes the actor's name or language. Not the time zone, as it would start new windows of their limits."""
     if actor.role == "admin-readonly":
-        raise GatewayError("forbidden", "Who may only look changes nothing, not even himself.")
+        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even their own user.")
     return await _change(pool, actor, str(_own_id(actor)), UserChange(name=name, locale=locale), as_of)
 
 
@@ -98,10 +98,11 @@ async def update_user(
     time_zone: str | None = None,
     as_of: str | None = None,
 ) -> User:
-    """Changes what is given. A deactivated user's keys and tokens are refused from the next call on, his sessions end.
+    """Changes the given fields. A deactivated user's keys and tokens are rejected from the next call on, and their
+    sessions end.
 
-    Raises GatewayError `conflict` rather than leave no active admin, also when two remove each other at once, and
-    `precondition_failed` if the user is not as of `as_of` any more.
+    Raises GatewayError `conflict` if no active admin would be left, also if two remove each other at once, and
+    `precondition_failed` if `as_of` does not match the user.
     """
     require_admin(actor)
     change = UserChange(role=role, status=status, name=name, locale=locale, time_zone=time_zone)
@@ -110,7 +111,7 @@ async def update_user(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChange:
-    """What shall be different; None stays as it is."""
+    """The fields to change; None leaves a field as it is."""
 
     role: str | None = None
     status: UserStatus | None = None
@@ -119,7 +120,7 @@ class UserChange:
     time_zone: str | None = None
 
     def apply_to(self, old: User) -> User:
-        """A role given by a person holds until the next login tells what the groups say."""
+        """The changed user. An assigned role applies until the next login, which combines it with the groups' role."""
         role = None if self.role is None else cast("Role", check_word("role", self.role, ROLES))
         return replace(
             old,
@@ -134,7 +135,7 @@ class UserChange:
 
 async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_of: str | None) -> User:
     async with pool.acquire() as connection, connection.transaction():
-        # Before the user's own row, and always: so two changes wait for each other in one order.
+        # Always, and before the user's own row: a fixed lock order prevents deadlocks.
         admins = await accounts.lock_admins(connection)
         found = await get_user(connection, user)
         old = await accounts.lock_user(connection, found.id) or found
@@ -150,19 +151,19 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
 
 
 def check_admin_stays(admins: list[int], new: User) -> None:
-    """`admins` are the ids of all active ones, locked; raises GatewayError `conflict` if `new` would leave none."""
+    """`admins` are the ids of all active admins, locked. Raises GatewayError `conflict` if `new` would leave none."""
     if admins == [new.id] and (new.role, new.status) != ("admin", "active"):
-        raise GatewayError("conflict", f"'{new.email}' is the last active admin; make another one first.")
+        raise GatewayError("conflict", f"'{new.email}' is the last active admin. Make another user an admin first.")
 
 
 async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> None:
-    """For good: who is let in again logs in again. Whoever has a stolen cookie does not come back with him."""
+    """Ends all sessions for good. After a reactivation the user logs in again, and a stolen cookie stays invalid."""
     for session_id in await sessions.end_sessions(executor, user_id):
         await note(executor, actor, "session.end", "session", session_id, new={"user_id": user_id})
 
 
 async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -> None:
-    """Writes the user with the audit row of what changed."""
+    """Writes the user, with an audit row of the changed fields."""
     await accounts.update_user(executor, new)
     fields = ("role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
     changed = [field for field in fields if getattr(old, field) != getattr(new, field)]
@@ -179,5 +180,5 @@ async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -
 
 def _own_id(actor: Actor) -> int:
     if actor.user_id is None:
-        raise GatewayError("not_found", "You are no user: this login is nobody's.")
+        raise GatewayError("not_found", "This login belongs to no user.")
     return actor.user_id

@@ -1,4 +1,4 @@
-"""What was used: rows of the ledger, newest first, and their totals."""
+"""Usage as single calls: rows of the ledger, newest first, and their totals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UsagePage:
-    """One page of rows, and the totals of all pages."""
+    """A page of rows, and the totals of all pages."""
 
     rows: Sequence[UsageRow]
     totals: UsageTotals
@@ -29,11 +29,11 @@ class UsagePage:
 async def show_usage(
     pool: "Pool", actor: Actor, *, key_id: int | None = None, limit: int = 100, cursor: str | None = None
 ) -> UsagePage:
-    """Of one key, or of everybody; raises GatewayError `not_found` for a key that never was."""
+    """Calls of one key, or of all keys. Raises GatewayError `not_found` for an unknown key."""
     require_reader(actor)
     check_limit(limit)
     before = _parse_cursor(cursor)
-    # One snapshot, so that totals and rows agree.
+    # One snapshot, so that totals and rows are consistent.
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         if key_id is None:
             rows = await calls.list_usage(connection, before=before, limit=limit + 1)
@@ -50,4 +50,4 @@ def _parse_cursor(cursor: str | None) -> UUID | None:
     try:
         return None if cursor is None else UUID(cursor)
     except ValueError:
-        raise invalid("cursor", "This is no cursor of this list; take next_cursor of the page before.") from None
+        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.") from None

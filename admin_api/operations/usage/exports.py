@@ -1,4 +1,4 @@
-"""Usage as files: which lines, checked before the first is read, and read a page at a time."""
+"""Usage exports: checks the request before the first line, then reads the lines page by page."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was asked for, and its pages: each a list of lines, by column. Money is in nano-USD."""
+    """An export and its pages: each is a list of lines, by column. Money is in nano-USD."""
 
     file_format: Format
     detail: Detail
@@ -37,19 +37,19 @@ class Export:
 async def export_usage(
     pool: "Pool", actor: Actor, query: UsageFilter, *, file_format: str, detail: str = "days"
 ) -> Export:
-    """`days`: sums by UTC day, from the rollups; `calls`: rows of the ledger, as long as it keeps them.
+    """`days`: sums by UTC day, from the rollups; `calls`: rows of the ledger, as long as they are kept.
 
-    All is checked before the first page: raises GatewayError as `resolve` does, `forbidden` for a member who asks for
-    all of a team, `validation_failed` for a form that does not exist.
+    Everything is checked before the first page. Raises GatewayError as `resolve` does, `forbidden` for a member who
+    requests all of a team, `validation_failed` for an unknown format or detail.
     """
     check_word("format", file_format, FORMATS)
     check_word("detail", detail, DETAILS)
     if file_format == "focus" and detail == "calls":
-        raise invalid("detail", "FOCUS is a form of days.")
+        raise invalid("detail", "Format focus requires detail days.")
     async with pool.acquire() as connection:
         scope = await resolve(connection, actor, query, now=datetime.now(UTC))
         if not scope.sees_people:
-            raise GatewayError("forbidden", "Who used what in a team is for its owners to export.")
+            raise GatewayError("forbidden", "Only the owners of a team can export the usage of its members.")
         providers = await usage_names.list_providers(connection)
     selection = scope.selection
     pages = exports.page_calls if detail == "calls" else exports.page_days
@@ -60,8 +60,8 @@ async def export_usage(
 async def _named(
     pool: "Pool", pages: AsyncIterator[list[Any]], providers: Mapping[str, str | None], *, shows_served: bool
 ) -> AsyncIterator[list[Line]]:
-    """Each page with names beside the ids. What LiteLLM said that it served may be a backend's name, which is no user's
-    to know: empty unless `shows_served`."""
+    """Adds names to the ids of each page. `model_served` is empty unless `shows_served`: it may name a backend that
+    users must not know."""
     async for rows in pages:
         names = {}
         async with pool.acquire() as connection:

@@ -1,6 +1,6 @@
-"""What was used, added up: summary, series, breakdowns and percentiles of latency. Read from rollups, never from rows.
+"""Usage reports: summary, series, breakdowns and latency percentiles. Read from rollups, never from the ledger's rows.
 
-Fresh as the writer is: a call is in them as soon as its row is in the ledger, some tenths of a second after it ended.
+Reports include a call as soon as its row is in the ledger, some tenths of a second after the call ended.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -29,15 +29,15 @@ By = Literal["model", "provider", "key", "user", "account", "team", "ending", "e
 BY: Final = get_args(By)
 STEPS: Final = get_args(Step)
 ORDERS: Final = get_args(Order)
-# Of a series: 41 days of hours, 2.7 years of days.
+# Points of a series: 41 days of hours, 2.7 years of days.
 MAX_POINTS: Final = 1000
 SHARES: Final = (0.5, 0.9, 0.95, 0.99)
 ALL_MODELS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """What every answer says of itself: the range it is of, on quarters of an hour, and the time zone of its steps."""
+class Report:
+    """Common fields of all reports: the period, rounded to quarters of an hour, and the time zone of its steps."""
 
     since: datetime
     until: datetime
@@ -45,8 +45,8 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary(Reported):
-    """All of it in one."""
+class Summary(Report):
+    """The totals of the period."""
 
     sums: UsageSums
 
@@ -61,8 +61,8 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Series(Reported):
-    """Every step of the range, those without calls too."""
+class Series(Report):
+    """Every step of the period, including steps without calls."""
 
     step: Step
     points: Sequence[Point]
@@ -70,7 +70,7 @@ class Series(Reported):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """`id` is None for what has none (no provider known, no user); `name` None where the thing is gone."""
+    """`id` is None for calls without one (no known provider, no user); `name` is None if it was deleted."""
 
     id: str | None
     name: str | None
@@ -78,8 +78,8 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breakdown(Reported):
-    """The greatest groups, all others in one, and everything together."""
+class Breakdown(Report):
+    """The largest groups, the sum of all others, and the total."""
 
     by: By
     groups: Sequence[Group]
@@ -90,7 +90,7 @@ class Breakdown(Reported):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Percentiles in ms, by share; None: no call had one."""
+    """Percentiles in milliseconds, for each of SHARES; None if no call has the latency."""
 
     id: str | None
     name: str | None
@@ -101,8 +101,8 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Percentiles(Reported):
-    """Of SHARES, within 5 % of the exact ones; the groups with most calls first."""
+class Percentiles(Report):
+    """Percentiles for SHARES, within 5 % of the exact values. Groups with the most calls come first."""
 
     by: By | None
     rows: Sequence[Latency]
@@ -110,54 +110,57 @@ class Percentiles(Reported):
 
 async def summarize(pool: "Pool", actor: Actor, query: UsageFilter) -> Summary:
     """Raises GatewayError as `resolve` does."""
-    async with _asked(pool, actor, query) as (executor, scope):
-        sums = await queries.sum_up(executor, scope.selection, _family(scope))
-        return Summary(sums=sums, **_reported(scope))
+    async with _open_scope(pool, actor, query) as (executor, scope):
+        sums = await queries.sum_up(executor, scope.selection, _tables(scope))
+        return Summary(sums=sums, **_report_fields(scope))
 
 
 async def read_series(pool: "Pool", actor: Actor, query: UsageFilter, *, step: str) -> Series:
-    """By steps of the time zone asked for, or else of the account. Raises GatewayError `validation_failed` for too
-    many."""
+    """In steps of the requested time zone, by default the account's. Raises GatewayError `validation_failed` for too
+    many steps."""
     check_word("step", step, STEPS)
-    async with _asked(pool, actor, query) as (executor, scope):
+    async with _open_scope(pool, actor, query) as (executor, scope):
         selection = scope.selection
         bounds = bounds_of_steps(selection.start, selection.end, step, scope.zone, maximum=MAX_POINTS)  # type: ignore[arg-type]
         if bounds is None:
-            raise invalid("step", f"More than {MAX_POINTS} steps: ask for longer ones, or for less time.")
-        sums = await queries.sum_by_time(executor, selection, _family(scope), bounds)
+            raise invalid("step", f"There are more than {MAX_POINTS} steps. Choose a longer step or a shorter period.")
+        sums = await queries.sum_by_time(executor, selection, _tables(scope), bounds)
         spans = zip(pairwise(bounds), sums, strict=True)
         points = [Point(start=start, end=end, sums=one) for (start, end), one in spans]
-        return Series(step=step, points=points, **_reported(scope))  # type: ignore[arg-type]  # a word of Step
+        return Series(step=step, points=points, **_report_fields(scope))  # type: ignore[arg-type]  # checked
 
 
 async def break_down(
     pool: "Pool", actor: Actor, query: UsageFilter, *, by: str, order: str = "cost", limit: int = 100
 ) -> Breakdown:
-    """Raises GatewayError as `resolve` does, and `validation_failed` for what no rollup can tell of everybody."""
+    """Raises GatewayError as `resolve` does, and `validation_failed` if no rollup has this for all accounts."""
     check_word("by", by, BY)
     check_word("order", order, ORDERS)
     check_limit(limit)
-    async with _asked(pool, actor, query, by) as (executor, scope):
-        tables = _family(scope, by)
+    async with _open_scope(pool, actor, query, by) as (executor, scope):
+        tables = _tables(scope, by)
         groups, number, total = await _groups(executor, scope, tables, by, order, limit)
         others = total
         for group in groups:
             others -= group.sums
-        return Breakdown(by=by, groups=groups, number_of_groups=number, others=others, total=total, **_reported(scope))  # type: ignore[arg-type]
+        sums = {"groups": groups, "number_of_groups": number, "others": others, "total": total}
+        return Breakdown(by=by, **sums, **_report_fields(scope))  # type: ignore[arg-type]  # checked
 
 
 async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, by: str | None = None) -> Percentiles:
-    """Raises GatewayError as `resolve` does; by account, user, team or key an account has to be named, or (but for key)
-    no call that was completed be meant."""
+    """Raises GatewayError as `resolve` does, and `validation_failed` by account, user, team or key unless an account is
+    named or (not by key) only failed calls are selected."""
     if by is not None:
         check_word("by", by, BY)
-    async with _asked(pool, actor, query, by) as (executor, scope):
+    async with _open_scope(pool, actor, query, by) as (executor, scope):
         grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
         tables = tables_with_latencies(scope.selection, grouped)
         if tables is None and by == "key":
-            raise _names_nobody(by)
+            raise _needs_account(by)
         if tables is None:
-            raise invalid("by", f"By {by}: name a team or a user too, or only what failed, by error_class or ending.")
+            raise invalid(
+                "by", f"By {by} also needs a team, a user, or a filter for failed calls (error_class or ending)."
+            )
         counts = await queries.count_latencies(executor, scope.selection, tables, grouped)
         if by == "provider":
             counts = _by_provider(counts, await usage_names.list_providers(executor))
@@ -166,34 +169,34 @@ async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, b
         names = await usage_names.name_all(executor, by or "", [one for one in counts if one])
         rows = [_latency(one, names.get(one or "", one), count) for one, count in counts.items()]
         rows.sort(key=lambda row: (-row.calls, row.id or ""))
-        return Percentiles(by=by, rows=rows[:ALL_MODELS], **_reported(scope))  # type: ignore[arg-type]  # checked
+        return Percentiles(by=by, rows=rows[:ALL_MODELS], **_report_fields(scope))  # type: ignore[arg-type]  # checked
 
 
 @asynccontextmanager
-async def _asked(
+async def _open_scope(
     pool: "Pool", actor: Actor, query: UsageFilter, by: str | None = None
 ) -> "AsyncIterator[tuple[Executor, Scope]]":
-    """One snapshot, so that all sums of an answer agree."""
+    """A transaction with one snapshot, so that all sums of a report are consistent, and the scope of the query."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         scope = await resolve(connection, actor, query, now=datetime.now(UTC))
         if by in ("user", "key") and not scope.sees_people:
-            raise GatewayError("forbidden", "Who used what in a team is for its owners to see.")
+            raise GatewayError("forbidden", "Only the owners of a team can see the usage of its members.")
         await connection.execute(queries.PREPARE)
         yield connection, scope
 
 
-def _family(scope: Scope, by: str | None = None) -> RollupTables:
+def _tables(scope: Scope, by: str | None = None) -> RollupTables:
     grouped: GroupedBy | None = "model" if by == "provider" else by  # type: ignore[assignment]  # checked
     tables = tables_for(scope.selection, grouped)
     if tables is None:
-        raise _names_nobody(by or "")
+        raise _needs_account(by or "")
     return tables
 
 
-def _names_nobody(by: str) -> GatewayError:
+def _needs_account(by: str) -> GatewayError:
     if by == "key":
-        return invalid("by", "By key: name a team or a user too, whose keys are meant.")
-    return invalid("by", f"By {by} with these filters: name a team or a user too, or leave the filters out.")
+        return invalid("by", "By key also needs a team or a user.")
+    return invalid("by", f"By {by} with these filters also needs a team or a user. Or leave the filters out.")
 
 
 async def _groups(
@@ -249,5 +252,5 @@ def _latency(one: str | None, name: str | None, counts: LatencyCounts) -> Latenc
     )
 
 
-def _reported(scope: Scope) -> dict[str, Any]:
+def _report_fields(scope: Scope) -> dict[str, Any]:
     return {"since": scope.selection.start, "until": scope.selection.end, "time_zone": str(scope.zone)}

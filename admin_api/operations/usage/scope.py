@@ -1,7 +1,7 @@
-"""Whose usage a caller may ask for, and which calls his filters mean. The only place where usage is authorised.
+"""Which usage an actor may see, and which calls a filter selects. The only place where usage is authorized.
 
-Admins and admin-readonlies see everything. A user sees his own calls in every account. Of a team, its members see what
-all of it used; only its owners (and each member of himself) see it person by person and key by key.
+Admins and read-only admins see everything. Users see their own calls in all accounts. Members of a team see the usage
+of the whole team; only its owners see it by person and by key, and each member their own.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ MAX_WORDS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFilter:
-    """As it was asked for: all that is given must be true of a call. Names or ids, as everywhere."""
+    """The requested filter: a call must match all given fields. Users, teams and models are names or ids."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -49,7 +49,7 @@ class UsageFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Calls that this caller may ask about. `sees_people`: also person by person and key by key."""
+    """The calls that the actor may see. `sees_people`: also by person and by key."""
 
     selection: Selection
     zone: ZoneInfo
@@ -57,58 +57,58 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class _Whose:
+class _Owners:
     account_ids: Sequence[int] | None
     user_id: int | None
     zone: str
     sees_people: bool = True
-    # Of the one account that is named.
+    # Of the one named account.
     sees_all_keys: bool = False
 
 
 async def resolve(executor: "Executor", actor: Actor, query: UsageFilter, *, now: datetime) -> Scope:
-    """Raises GatewayError `validation_failed`, `forbidden`, or `not_found` for what is not there or not his to see."""
+    """Raises GatewayError `validation_failed`, `forbidden`, or `not_found` also for what the actor may not see."""
     start, end = _range(query, now)
-    whose = await _whose(executor, actor, query)
+    owners = await _owners(executor, actor, query)
     if query.key is not None:
-        whose = await _of_key(executor, actor, whose, query.key)
-    endings: list[Ending] = [check_word("ending", e, ENDINGS) for e in query.endings]  # type: ignore[misc]  # its words
+        owners = await _of_key(executor, actor, owners, query.key)
+    endings: list[Ending] = [check_word("ending", e, ENDINGS) for e in query.endings]  # type: ignore[misc]  # checked
     classes: list[ErrorClass] = [check_word("error_class", c, ERROR_CLASSES) for c in query.error_classes]  # type: ignore[misc]
     selection = Selection(
         start=start,
         end=end,
         is_open=end >= now,
-        account_ids=whose.account_ids,
-        user_ids=None if whose.user_id is None else [whose.user_id],
+        account_ids=owners.account_ids,
+        user_ids=None if owners.user_id is None else [owners.user_id],
         key_ids=None if query.key is None else [query.key],
-        model_ids=await _models(executor, actor, query, whose),
+        model_ids=await _models(executor, actor, query, owners),
         endings=endings or None,
         error_classes=classes or None,
     )
-    zone = check_time_zone(query.time_zone) if query.time_zone else await _zone_of(executor, query, whose)
-    return Scope(selection=selection, zone=ZoneInfo(zone), sees_people=whose.sees_people)
+    zone = check_time_zone(query.time_zone) if query.time_zone else await _zone_of(executor, query, owners)
+    return Scope(selection=selection, zone=ZoneInfo(zone), sees_people=owners.sees_people)
 
 
 def _range(query: UsageFilter, now: datetime) -> tuple[datetime, datetime]:
-    """On quarters of an hour, wider than asked rather than narrower."""
+    """The period, extended to full quarters of an hour."""
     until = check_moment("until", query.until or now)
     if until < EARLIEST:
-        raise invalid("until", f"until is not before {EARLIEST:%Y}.")
+        raise invalid("until", f"until must not be before {EARLIEST:%Y}.")
     since = check_moment("since", query.since or until - DEFAULT_RANGE)
     if not EARLIEST <= since < until:
-        raise invalid("since", f"since is before until, and not before {EARLIEST:%Y}.")
+        raise invalid("since", f"since must be before until, and not before {EARLIEST:%Y}.")
     if until - since > MAX_RANGE or until > now + MAX_RANGE:
-        raise invalid("until", f"A range has {MAX_RANGE.days} days at most.")
+        raise invalid("until", f"A period may have at most {MAX_RANGE.days} days.")
     return floor(since, "quarter"), ceiling(until, "quarter")
 
 
-async def _whose(executor: "Executor", actor: Actor, query: UsageFilter) -> _Whose:
+async def _owners(executor: "Executor", actor: Actor, query: UsageFilter) -> _Owners:
     sees_all = actor.role in ("admin", "admin-readonly")
     if not sees_all and (actor.role != "user" or actor.user_id is None):
         raise GatewayError("forbidden", "This is for users and admins.")
     user_id = None
     if query.user is not None:
-        user_id = (await get_user(executor, query.user)).id if sees_all else await _himself(executor, actor, query.user)
+        user_id = (await get_user(executor, query.user)).id if sees_all else await _own_id(executor, actor, query.user)
     if query.team is not None:
         team = await get_team(executor, query.team) if sees_all else await _team_of(executor, actor, query.team)
         is_owner = sees_all
@@ -118,31 +118,33 @@ async def _whose(executor: "Executor", actor: Actor, query: UsageFilter) -> _Who
             if query.user is not None and is_owner:
                 user_id = await _team_mate(executor, team, query.user)
             elif query.user is not None and user_id != actor.user_id:
-                raise GatewayError("forbidden", "What others of a team used is for its owners to see.")
-        return _Whose([team.id], user_id, team.time_zone, is_owner or user_id is not None, is_owner)
+                raise GatewayError("forbidden", "Only the owners of a team can see the usage of other members.")
+        return _Owners([team.id], user_id, team.time_zone, is_owner or user_id is not None, is_owner)
     if user_id is None and sees_all:
-        return _Whose(None, None, "UTC")
+        return _Owners(None, None, "UTC")
     if not sees_all:
         if query.user is not None and user_id != actor.user_id:
-            raise GatewayError("forbidden", "What others used is for admins, or by team for its owners.")
+            raise GatewayError(
+                "forbidden", "Only admins can see the usage of other users. Owners of a team can, with the filter team."
+            )
         user_id = actor.user_id
     if user_id is None:
-        raise RuntimeError("a user was named or asks himself")
+        raise RuntimeError("neither a user was named nor is the actor a user")
     account_ids = await usage_names.list_accounts_of_user(executor, user_id)
     own = await accounts.find_user(executor, user_id=user_id)
     account = await accounts.find_account(executor, own.account_id) if own else None
-    return _Whose(account_ids, user_id, account.time_zone if account else "UTC")
+    return _Owners(account_ids, user_id, account.time_zone if account else "UTC")
 
 
-async def _himself(executor: "Executor", actor: Actor, reference: str) -> int | None:
-    """His id if that is who he names; None for everybody else, who may exist or not."""
+async def _own_id(executor: "Executor", actor: Actor, reference: str) -> int | None:
+    """The actor's id if `reference` names the actor; None for everybody else, whether they exist or not."""
     own = await accounts.find_user(executor, user_id=actor.user_id)
-    is_he = own is not None and reference.strip().lower() in (str(own.id), own.email)
-    return actor.user_id if is_he else None
+    is_self = own is not None and reference.strip().lower() in (str(own.id), own.email)
+    return actor.user_id if is_self else None
 
 
 async def _team_of(executor: "Executor", actor: Actor, reference: str) -> accounts.Account:
-    """A team he is in. Others are as if they were not."""
+    """A team of the actor. Raises GatewayError `not_found`, also for other teams."""
     team = await get_team(executor, reference)
     member = await accounts.find_member(executor, account_id=team.id, user_id=actor.user_id or 0)
     if member is None:
@@ -151,47 +153,47 @@ async def _team_of(executor: "Executor", actor: Actor, reference: str) -> accoun
 
 
 async def _team_mate(executor: "Executor", team: accounts.Account, reference: str) -> int:
-    """Id of one who is in the team, or was: others are as if they were not, or an owner could find out who has an
-    account."""
+    """The id of a present or past member of the team. Raises GatewayError `not_found`, also for other users: an owner
+    must not learn who has an account."""
     user = await get_user(executor, reference)
     is_in = await accounts.find_member(executor, account_id=team.id, user_id=user.id) is not None
-    # Whoever made calls in it had a key of it, and keys stay.
+    # Past members who made calls have a key in the team, as keys are never deleted.
     if not is_in and team.id not in await usage_names.list_accounts_of_user(executor, user.id):
         raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
     return user.id
 
 
-async def _zone_of(executor: "Executor", query: UsageFilter, whose: _Whose) -> str:
-    """Of the account: where nobody else is named, of the key's."""
+async def _zone_of(executor: "Executor", query: UsageFilter, owners: _Owners) -> str:
+    """The time zone of the named account, or of the key's account if only a key is named."""
     if query.key is None or query.team is not None or query.user is not None:
-        return whose.zone
+        return owners.zone
     account = await accounts.find_account(executor, (await get_key(executor, query.key)).account_id)
-    return account.time_zone if account else whose.zone
+    return account.time_zone if account else owners.zone
 
 
-async def _of_key(executor: "Executor", actor: Actor, whose: _Whose, key_id: int) -> _Whose:
+async def _of_key(executor: "Executor", actor: Actor, owners: _Owners, key_id: int) -> _Owners:
     key = await get_key(executor, key_id)
     sees_all = actor.role in ("admin", "admin-readonly")
-    is_his = key.user_id is not None and key.user_id == actor.user_id
-    owns_team = whose.sees_all_keys and whose.account_ids is not None and key.account_id in whose.account_ids
-    if not (sees_all or is_his or owns_team):
+    is_own = key.user_id is not None and key.user_id == actor.user_id
+    owns_team = owners.sees_all_keys and owners.account_ids is not None and key.account_id in owners.account_ids
+    if not (sees_all or is_own or owns_team):
         raise GatewayError("not_found", f"There is no key {key_id}.")
-    account_ids = [key.account_id] if whose.account_ids is None else whose.account_ids
-    return _Whose(account_ids, whose.user_id, whose.zone, whose.sees_people or is_his, whose.sees_all_keys)
+    account_ids = [key.account_id] if owners.account_ids is None else owners.account_ids
+    return _Owners(account_ids, owners.user_id, owners.zone, owners.sees_people or is_own, owners.sees_all_keys)
 
 
-async def _models(executor: "Executor", actor: Actor, query: UsageFilter, whose: _Whose) -> list[int] | None:
+async def _models(executor: "Executor", actor: Actor, query: UsageFilter, owners: _Owners) -> list[int] | None:
     if not query.models and query.provider is None:
         return None
     if len(query.models) > MAX_WORDS:
-        raise invalid("model", f"{MAX_WORDS} models at most.")
+        raise invalid("model", f"model may have at most {MAX_WORDS} values.")
     ids = None
     if query.models:
         names = [check_text("model", name, maximum=255) for name in query.models]
         viewer, seen = viewer_of(actor), None
         if viewer is not None:
-            # A hidden model is as if it were not, but to who may have calls of it.
-            seen = [*(whose.account_ids or ()), *await usage_names.list_accounts_of_user(executor, viewer)]
+            # A hidden model is visible only to accounts that may have calls of it.
+            seen = [*(owners.account_ids or ()), *await usage_names.list_accounts_of_user(executor, viewer)]
         found = await usage_names.find_models(executor, names, account_ids=seen)
         for name in names:
             if name not in found:
