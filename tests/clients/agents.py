@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from clients import node
 
 FOLDER: Final = node.HERE / "agents"
 RUNNING_S: Final = 90.0
+POLL_S: Final = 0.05
 CLAUDE_CODE: Final = "@anthropic-ai/claude-code"
 CODEX: Final = "@openai/codex"
 
@@ -61,7 +63,8 @@ class Command:
         """Ends it as soon as the model has begun to answer."""
         with self.start() as process:
             while not has_begun():
-                assert process.poll() is None, "it ended by itself"
+                assert process.poll() is None, "it ended before it was killed"
+                time.sleep(POLL_S)
             process.kill()
 
 

@@ -1,4 +1,4 @@
-"""Each task of the matrix: what a client's user has in hand is what the model said and what the ledger holds.
+"""Each task of the matrix: what a client returns is what the model said and what the ledger holds.
 
 A check returns the cell of the page's table.
 """

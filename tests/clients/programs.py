@@ -1,4 +1,4 @@
-"""The clients as running programs: a task in, what its user has in hand out."""
+"""The clients as running programs, which read tasks and print what the client returned."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Program:
         self._home = home
 
     async def do(self, task: Task) -> Seen:
-        """What its user has in hand then. Raises what is no answer of the gateway's."""
+        """What the client returned, or its exception. Fails on an exception that is no answer of the gateway."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(asdict(task)).encode() + b"\n")

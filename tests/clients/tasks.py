@@ -1,4 +1,4 @@
-"""What clients are asked to do, and what their users then have in hand."""
+"""What clients are asked to do, and what they return."""
 
 from dataclasses import dataclass
 from typing import Any, Final

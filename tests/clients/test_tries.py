@@ -1,4 +1,4 @@
-"""How often a client that may retry twice asks, refusal by refusal, and what its user then has in hand."""
+"""How often a client that may retry twice asks, refusal by refusal, and what it then returns or raises."""
 
 from collections.abc import Callable
 from dataclasses import replace

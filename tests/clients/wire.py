@@ -17,7 +17,7 @@ class Wire:
         self._port = port
         self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
-        # Since the last `clear()`: when each request was whole here, and the waits its callers were told.
+        # Since the last `clear()`: when each request was whole here, and the waits that the answers stated.
         self.arrivals: list[float] = []
         self.stated_s: list[float] = []
 

@@ -1,5 +1,5 @@
-// What the programs for Node share: each reads a task a line as JSON and prints what the client's user has in hand,
-// a line each. Tasks are described in tasks.py beside this folder.
+// What the programs for Node share: each reads one task per line as JSON and prints one line per task, what the client
+// returned. tasks.py beside this folder describes both.
 import { createInterface } from "node:readline";
 
 // The tool that every client offers, and the form of every structured answer.

@@ -134,8 +134,8 @@ def hang_up(task: Task) -> Seen:
 def refused(error: Exception) -> Seen | None:
     if not isinstance(error, Refused):
         return None
-    told = json.loads(str(error))["error"]
-    return {"error": "Refused", "status": error.status, "code": told["code"], "message": told["message"]}
+    reported = json.loads(str(error))["error"]
+    return {"error": "Refused", "status": error.status, "code": reported["code"], "message": reported["message"]}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What the programs of this folder share. Each runs in its client's own environment, without the project: it reads a
-task a line as JSON and prints what the client's user has in hand, a line each.
-
-A task has `name`, `url`, `key`, `model`, `prompt`, `retries` and, by its name, more (see tasks.py beside this folder).
+"""What the programs of this folder share. Each runs in its client's own environment, without the project: it reads one
+task per line as JSON and prints one line per task, what the client returned. tasks.py beside this folder describes
+both.
 """
 
 import json
@@ -57,9 +56,9 @@ def refused_by(error: Exception) -> Seen | None:
     """By the outermost exception that has a status, which frameworks may wrap; its name is that of the outermost. The
     code is OpenAI's `code` or Anthropic's `error_code`, wherever it is in the chain."""
     found = chain(error)
-    told = (getattr(inner, name, None) for inner in found for name in ("code", "error_code"))
+    found_codes = (getattr(inner, name, None) for inner in found for name in ("code", "error_code"))
     # Some put the status there too.
-    codes = [code for code in told if isinstance(code, str) and not code.isdigit()]
+    codes = [code for code in found_codes if isinstance(code, str) and not code.isdigit()]
     for inner in found:
         if isinstance(getattr(inner, "status_code", None), int):
             return {
