@@ -26,7 +26,7 @@ OPEN = ("/health", "/metrics", "/docs", "/api/auth/providers", "/api/auth/login"
 
 
 @pytest.mark.parametrize("login", [None, "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer é"])
-async def test_no_route_answers_without_the_right_login(login: str | None) -> None:
+async def test_every_route_refuses_a_request_without_a_valid_login(login: str | None) -> None:
     headers = {} if login is None else {"authorization": login.encode()}
     # Nothing but the login is looked at, so no database is needed to refuse.
     app = create_app(settings_for(NOWHERE))
@@ -46,7 +46,7 @@ async def test_no_route_answers_without_the_right_login(login: str | None) -> No
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_every_answer_carries_a_request_id_of_our_own(admin: httpx2.AsyncClient) -> None:
+async def test_every_response_has_a_request_id(admin: httpx2.AsyncClient) -> None:
     asked = {"x-request-id": "chosen-by-the-caller"}
 
     answers = [await admin.get(path, headers=asked) for path in ("/api/v1/users", "/nothing", "/health/live", "/docs")]
@@ -60,7 +60,7 @@ async def test_an_unknown_path_is_not_found(admin: httpx2.AsyncClient) -> None:
     check_error(await admin.get("/api/v1/nothing"), 404, "not_found")
 
 
-async def test_a_wrong_method_is_told_all_the_right_ones(admin: httpx2.AsyncClient) -> None:
+async def test_a_wrong_method_gets_all_allowed_methods(admin: httpx2.AsyncClient) -> None:
     answer = await admin.delete("/api/v1/users")
 
     check_error(answer, 405, "method_not_allowed")
@@ -68,18 +68,18 @@ async def test_a_wrong_method_is_told_all_the_right_ones(admin: httpx2.AsyncClie
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/metrics", "/openapi.json", "/health/live"])
-async def test_what_is_beside_the_api_tells_its_methods_too(admin: httpx2.AsyncClient, path: str) -> None:
+async def test_routes_outside_the_api_report_their_allowed_methods(admin: httpx2.AsyncClient, path: str) -> None:
     assert (await admin.delete(path)).headers["allow"] == "GET"
 
 
-async def test_wrong_fields_are_named_each(admin: httpx2.AsyncClient) -> None:
+async def test_every_invalid_field_is_named(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/api/v1/users", json={"role": "king", "surprise": 1})
 
     details = check_error(answer, 422, "validation_failed")
     assert {field["field"] for field in details["fields"]} == {"email", "role", "surprise"}
 
 
-async def test_a_body_of_very_many_fields_takes_no_longer_than_one_of_its_size(admin: httpx2.AsyncClient) -> None:
+async def test_a_body_of_many_fields_takes_time_linear_in_its_size(admin: httpx2.AsyncClient) -> None:
     many = json.dumps({f"k{number}": 1 for number in range(60_000)})
     one = json.dumps({"name": "x" * (len(many) - 12)})
     spent: dict[str, list[float]] = {many: [], one: []}
@@ -99,7 +99,7 @@ async def test_a_body_of_very_many_fields_takes_no_longer_than_one_of_its_size(a
     assert min(spent[many]) < 20 * min(spent[one])
 
 
-async def test_what_an_operation_finds_wrong_has_the_same_shape(admin: httpx2.AsyncClient) -> None:
+async def test_validation_errors_of_operations_have_the_same_shape(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/api/v1/users", json={"email": "ann@x.org", "time_zone": "Mars/Olympus"})
 
     details = check_error(answer, 422, "validation_failed")
@@ -110,7 +110,7 @@ async def test_what_an_operation_finds_wrong_has_the_same_shape(admin: httpx2.As
     "body", [b'{"email":', b"\xff\xfe", b'{"email": "\\ud800@x.org"}', b'{"\\ud800": 1}', b"[" * 9,
      b"[" * 100_000 + b"]" * 100_000, b'{"email": ' + b"9" * 5000 + b"}"]
 )  # fmt: skip
-async def test_a_body_that_can_not_be_read_is_the_callers_mistake(admin: httpx2.AsyncClient, body: bytes) -> None:
+async def test_a_malformed_body_is_a_client_error(admin: httpx2.AsyncClient, body: bytes) -> None:
     answer = await admin.post("/api/v1/users", content=body, headers={"content-type": "application/json"})
 
     code = answer.json()["error"]["code"]
@@ -131,7 +131,7 @@ async def test_a_body_that_is_too_large_is_refused(admin: httpx2.AsyncClient, is
     check_error(answer, 413, "request_too_large")
 
 
-async def test_without_postgres_it_starts_says_so_and_answers_503() -> None:
+async def test_without_postgres_the_admin_api_starts_and_responds_503() -> None:
     app = create_app(settings_for(NOWHERE))
     transport = httpx2.ASGITransport(app=app)
     async with (
@@ -147,13 +147,11 @@ async def test_without_postgres_it_starts_says_so_and_answers_503() -> None:
     assert "127.0.0.1" not in users.text
 
 
-async def test_with_postgres_it_is_ready(admin: httpx2.AsyncClient) -> None:
+async def test_with_postgres_the_admin_api_is_ready(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get("/health/ready")).json() == {"status": "ready", "parts": {"postgres": True}}
 
 
-async def test_while_all_connections_are_busy_it_is_not_ready_and_says_so_in_time(
-    database: Database, pool: Pool
-) -> None:
+async def test_with_all_connections_busy_readiness_fails_in_time(database: Database, pool: Pool) -> None:
     user = await make_user(pool)
     app = create_app(settings_for(database.app_url, admin_pool_size=2))
     transport = httpx2.ASGITransport(app=app)
@@ -177,7 +175,7 @@ async def test_while_all_connections_are_busy_it_is_not_ready_and_says_so_in_tim
     assert after.status_code == 200
 
 
-async def test_nobody_waits_without_end_for_a_connection(
+async def test_waiting_for_a_connection_times_out(
     database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("admin_api.main.POOL_WAIT_S", 0.5)
@@ -204,7 +202,7 @@ async def test_nobody_waits_without_end_for_a_connection(
             assert answer.headers["retry-after"] == "5"
 
 
-async def test_a_postgres_that_takes_no_changes_is_said_to_be_away_and_is_read(database: Database, pool: Pool) -> None:
+async def test_a_read_only_postgres_serves_reads_and_refuses_changes_with_503(database: Database, pool: Pool) -> None:
     owner = await asyncpg.connect(database.owner_url)
     # As one that lost its part as the primary to another.
     await owner.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
@@ -224,7 +222,7 @@ async def test_a_postgres_that_takes_no_changes_is_said_to_be_away_and_is_read(d
         check_error(answer, 503, "database_unavailable")
 
 
-async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database, admin: httpx2.AsyncClient) -> None:
+async def test_a_programming_error_is_a_500_without_details(database: Database, admin: httpx2.AsyncClient) -> None:
     # A schema that the code does not expect, as after a wrong deployment.
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute("ALTER TABLE users RENAME COLUMN email TO secret_name")
@@ -237,7 +235,7 @@ async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(database: Database,
     assert "email" not in answer.text
 
 
-async def test_the_description_of_the_api_names_every_route_and_one_shape_of_errors(
+async def test_the_openapi_document_has_every_route_and_one_error_shape(
     admin: httpx2.AsyncClient,
 ) -> None:
     description = (await admin.get("/openapi.json")).json()

@@ -19,7 +19,7 @@ async def make_login(admin: httpx2.AsyncClient, pool: Pool) -> dict[str, object]
     return body
 
 
-async def test_a_key_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_new_key_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = await make_login(admin, pool)
 
     again = await admin.get(f"/api/v1/api-keys/{made['id']}")
@@ -39,7 +39,7 @@ async def test_a_key_is_revoked_by_deleting_it(admin: httpx2.AsyncClient, pool: 
     assert answer.json()["revoked_at"].endswith("Z")
 
 
-async def test_a_budget_is_set_in_usd_and_told_in_both(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_budget_is_set_in_usd_and_returned_in_usd_and_nano_usd(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = await make_login(admin, pool)
     budget = {"level": "key", "id": made["id"], "kind": "cost", "window": "month"}
 
@@ -57,7 +57,7 @@ async def test_a_budget_is_set_in_usd_and_told_in_both(admin: httpx2.AsyncClient
     "amount",
     [{}, {"amount": 1, "amount_usd": "1"}, {"amount": 2**53}, {"amount": -1}, {"amount": "much"}, {"amount_usd": "x"}],
 )
-async def test_an_amount_that_is_none_is_refused(admin: httpx2.AsyncClient, amount: dict[str, object]) -> None:
+async def test_an_invalid_amount_is_refused(admin: httpx2.AsyncClient, amount: dict[str, object]) -> None:
     budget = {"level": "key", "id": 1, "kind": "cost", "window": "month"}
 
     check_error(await admin.put("/api/v1/limits", json=budget | amount), 422, "validation_failed")
@@ -80,7 +80,7 @@ async def test_a_subscription_goes_through_its_states(admin: httpx2.AsyncClient,
     assert [entry["to_status"] for entry in history] == states
 
 
-async def test_an_audit_row_names_the_request_and_where_it_came_from(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_audit_row_has_request_id_and_client_address(admin: httpx2.AsyncClient, pool: Pool) -> None:
     answer = await admin.post("/api/v1/teams", json={"name": "red"})
 
     row = await pool.fetchrow("SELECT actor, request_id::text, host(ip) AS ip FROM audit_logs")
@@ -88,7 +88,7 @@ async def test_an_audit_row_names_the_request_and_where_it_came_from(admin: http
     assert tuple(row) == ("admin-token", answer.headers["x-request-id"], "127.0.0.1")
 
 
-async def test_models_are_synced_and_shown_without_where_they_run(
+async def test_models_are_synced_and_shown_without_their_deployment(
     admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer(
@@ -105,7 +105,7 @@ async def test_models_are_synced_and_shown_without_where_they_run(
     assert "hidden" not in listed.text.replace('"hidden":false', "")
 
 
-async def test_a_sync_without_litellm_says_so(
+async def test_a_sync_without_litellm_is_a_clear_error(
     admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer("down", status=500)
@@ -124,7 +124,7 @@ async def test_a_price_is_set_and_listed(admin: httpx2.AsyncClient, pool: Pool) 
     assert [row["source"] for row in listed.json()["rows"]] == ["admin", "litellm"]
 
 
-async def test_a_page_leads_to_the_next(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_page_has_a_cursor_to_the_next(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = [(await make_user(pool)).email for _ in range(5)]
 
     first = (await admin.get("/api/v1/users", params={"limit": 3})).json()
@@ -149,7 +149,7 @@ async def test_a_member_is_added_shown_and_removed(admin: httpx2.AsyncClient, po
     assert [(member["email"], member["role"]) for member in shown.json()["members"]] == [(user.email, "owner")]
 
 
-async def test_usage_of_a_key_without_calls_is_empty(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_the_usage_of_a_key_without_calls_is_empty(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = await make_login(admin, pool)
 
     body = (await admin.get("/api/v1/usage", params={"key": made["id"]})).json()

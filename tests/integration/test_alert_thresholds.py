@@ -36,7 +36,7 @@ async def look(pool: Pool, hook: WebhookServer) -> list[int]:
     return [json.loads(got.body)["data"]["threshold_percent"] for got in hook.accepted[before:]]
 
 
-async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
+async def test_a_threshold_change_holds_from_the_next_check(pool: Pool) -> None:
     async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
@@ -57,7 +57,7 @@ async def test_a_change_holds_from_the_next_look_on(pool: Pool) -> None:
     assert none == []
 
 
-async def test_a_threshold_that_is_set_within_a_look_holds_for_the_use_that_follows(
+async def test_a_threshold_set_during_a_check_holds_for_later_usage(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await make_key(pool)
@@ -78,7 +78,7 @@ async def test_a_threshold_that_is_set_within_a_look_holds_for_the_use_that_foll
     assert await thresholds_of(pool) == [40]
 
 
-async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> None:
+async def test_an_alert_is_not_repeated_after_a_threshold_change(pool: Pool) -> None:
     async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
@@ -97,7 +97,7 @@ async def test_what_was_told_is_not_told_again_whatever_is_set(pool: Pool) -> No
     assert await thresholds_of(pool) == [50, 60, 70, 80, 95]
 
 
-async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Pool) -> None:
+async def test_a_removed_threshold_is_cleared_with_the_others(pool: Pool) -> None:
     async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)
@@ -114,7 +114,7 @@ async def test_a_threshold_that_is_set_no_more_is_cleared_with_the_rest(pool: Po
     assert reported == [[80], [], [80]]
 
 
-async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None:
+async def test_an_old_threshold_of_one_limit_does_not_hide_a_new_one_of_another(pool: Pool) -> None:
     """It stands at one limit, is set no more, and would be the highest at another one."""
     async with WebhookServer() as hook:
         await make_hook(pool, hook)
@@ -129,7 +129,7 @@ async def test_another_limits_old_threshold_hides_no_new_one(pool: Pool) -> None
     assert reported == [[80], [75]]
 
 
-async def test_a_window_that_was_over_knows_nothing_of_a_new_threshold_and_still_all_of_the_kept(pool: Pool) -> None:
+async def test_a_past_window_ignores_a_new_threshold_and_keeps_the_old_ones(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100, window="day")
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -146,7 +146,7 @@ async def test_a_window_that_was_over_knows_nothing_of_a_new_threshold_and_still
     assert [tuple(row) for row in rows] == [(80, False), (10, True)]
 
 
-async def test_only_a_new_threshold_counts_from_its_change_on(pool: Pool) -> None:
+async def test_only_a_new_threshold_counts_from_its_change(pool: Pool) -> None:
     began = datetime.now(UTC)
     at_first = await read_thresholds(pool)  # type: ignore[arg-type]  # a pool can ask too
     await set_thresholds(pool, 80, 90)
@@ -164,15 +164,13 @@ async def test_only_a_new_threshold_counts_from_its_change_on(pool: Pool) -> Non
 
 
 @pytest.mark.parametrize("wrong", [[0], [1001], [50.5], ["50"], [True], None, 50, "50,80", list(range(1, 12))])
-async def test_what_is_no_list_of_percents_is_refused_and_changes_nothing(
-    admin: httpx2.AsyncClient, wrong: object
-) -> None:
+async def test_an_invalid_list_of_thresholds_is_refused(admin: httpx2.AsyncClient, wrong: object) -> None:
     check_error(await admin.put(PATH, json={"alert_thresholds": wrong}), 422, "validation_failed")
 
     assert (await admin.get(PATH)).json()["alert_thresholds"] == [50, 80, 100]
 
 
-async def test_they_are_sorted_kept_once_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_thresholds_are_sorted_deduplicated_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:
     changed = await admin.put(PATH, json={"alert_thresholds": [90, 50, 90]})
     same = await admin.put(PATH, json={"alert_thresholds": [50, 90]})
 
@@ -183,7 +181,7 @@ async def test_they_are_sorted_kept_once_and_audited(admin: httpx2.AsyncClient, 
     ]
 
 
-async def test_the_command_sets_them(pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_command_sets_the_thresholds(pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITEMAAS_DATABASE_URL", database.app_url)
     shown = {}
     for value in ("60,75,100", "none"):

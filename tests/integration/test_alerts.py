@@ -60,7 +60,7 @@ async def mail_server() -> AsyncIterator[SMTPServer]:
         yield box
 
 
-async def test_each_threshold_is_told_of_once_in_a_window(pool: Pool) -> None:
+async def test_each_threshold_alerts_once_per_window(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 1000)
     seen = []
@@ -72,7 +72,7 @@ async def test_each_threshold_is_told_of_once_in_a_window(pool: Pool) -> None:
     assert await thresholds_of(pool) == [50, 80, 100]
 
 
-async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
+async def test_an_alert_check_skips_accounts_without_new_usage(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100)
     await use(pool, key, tokens=1)
@@ -89,7 +89,7 @@ async def test_a_pass_looks_at_nobody_without_news(pool: Pool) -> None:
     assert (quiet, after) == (0, 3)
 
 
-async def test_a_backlog_is_worked_off_without_a_pause(pool: Pool) -> None:
+async def test_a_backlog_is_processed_without_a_pause(pool: Pool) -> None:
     """As after a night without an admin API, or where very many accounts are busy."""
     await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MAX_ACCOUNTS + 1)
 
@@ -117,7 +117,7 @@ async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
     assert len(found) == 12
 
 
-async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
+async def test_alerts_of_a_team_and_its_members_are_separate(pool: Pool) -> None:
     owner, member = await make_user(pool, "owner@example.org"), await make_user(pool, "member@example.org")
     other = await make_user(pool, "other@example.org")
     team = await make_team(pool, member, other)
@@ -153,7 +153,7 @@ async def test_a_team_and_its_members_are_told_apart(pool: Pool) -> None:
     assert [tuple(row) for row in mails] == [("member@example.org", "user"), ("owner@example.org", "team")]
 
 
-async def test_a_raised_limit_tells_again_only_what_is_reached_anew(pool: Pool) -> None:
+async def test_after_a_raised_limit_only_thresholds_reached_again_alert(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100)
     await use(pool, key, tokens=85)
@@ -171,7 +171,7 @@ async def test_a_raised_limit_tells_again_only_what_is_reached_anew(pool: Pool) 
     assert [tuple(row) for row in cleared] == [(100, False), (1000, True)]
 
 
-async def test_a_lowered_limit_alerts_without_new_use(pool: Pool) -> None:
+async def test_a_lowered_limit_alerts_without_new_usage(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 1000)
     await use(pool, key, tokens=90)
@@ -182,7 +182,7 @@ async def test_a_lowered_limit_alerts_without_new_use(pool: Pool) -> None:
     assert await raise_alerts(pool, {80: None}) == 1
 
 
-async def test_of_two_limits_of_a_place_the_one_in_force_counts(pool: Pool) -> None:
+async def test_only_the_limit_in_force_alerts(pool: Pool) -> None:
     key = await make_key(pool)
     now = datetime.now(UTC)
     await limit_key(pool, key, 100)
@@ -195,7 +195,7 @@ async def test_of_two_limits_of_a_place_the_one_in_force_counts(pool: Pool) -> N
     assert (with_boost, after) == (0, 1)
 
 
-async def test_a_call_that_comes_late_alerts_for_the_window_it_was_in(pool: Pool) -> None:
+async def test_a_late_call_alerts_for_its_own_window(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100, window="day")
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -207,7 +207,7 @@ async def test_a_call_that_comes_late_alerts_for_the_window_it_was_in(pool: Pool
     assert await pool.fetchval("SELECT window_end FROM alerts") == midnight
 
 
-async def test_the_next_window_begins_anew(pool: Pool) -> None:
+async def test_thresholds_alert_again_in_the_next_window(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 100, window="day")
     now = datetime.now(UTC)
@@ -223,7 +223,7 @@ SELECT coalesce(sum(counted_tokens), 0)::bigint FROM usage_logs WHERE started_at
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Madrid", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati"])
-async def test_days_and_quarters_add_up_to_the_rows_of_a_window(pool: Pool, zone: str) -> None:
+async def test_days_and_quarter_hours_add_up_to_the_rows_of_a_window(pool: Pool, zone: str) -> None:
     key = await make_key(pool)
     now = datetime.now(UTC)
     first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -239,7 +239,7 @@ async def test_days_and_quarters_add_up_to_the_rows_of_a_window(pool: Pool, zone
         assert await sum_windows(pool, [WindowSum(key.row.account_id, "tokens", "t", start_ms, end_ms)]) == [of_rows]
 
 
-async def test_shadow_limits_alert_nobody(pool: Pool) -> None:
+async def test_shadow_limits_do_not_alert(pool: Pool) -> None:
     key = await make_key(pool)
     await limit_key(pool, key, 10, shadow=True)
     await use(pool, key, tokens=100)
@@ -247,7 +247,7 @@ async def test_shadow_limits_alert_nobody(pool: Pool) -> None:
     assert await raise_alerts(pool, THRESHOLDS) == 0
 
 
-def test_the_forecast_goes_by_the_pace_of_the_window_so_far() -> None:
+def test_the_forecast_extrapolates_the_usage_of_the_window_so_far() -> None:
     start = datetime(2027, 1, 1, tzinfo=UTC)
     end, at = start + timedelta(days=31), start + timedelta(days=10)
 
@@ -258,7 +258,7 @@ def test_the_forecast_goes_by_the_pace_of_the_window_so_far() -> None:
     assert forecast(start, end, at, used=1, amount=2**53) is None
 
 
-async def test_an_alert_arrives_once_though_three_replicas_pass_and_the_receiver_fails_twice(
+async def test_an_alert_arrives_once_with_three_replicas_and_two_failed_deliveries(
     pool: Pool, hook: WebhookServer
 ) -> None:
     secret = await make_hook(pool, hook)
@@ -290,7 +290,7 @@ async def test_an_alert_arrives_once_though_three_replicas_pass_and_the_receiver
     assert got.headers["host"] == f"127.0.0.1:{hook.port}"
 
 
-async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the_same_id(
+async def test_a_sender_killed_before_marking_a_delivery_repeats_it_with_the_same_id(
     pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)
@@ -314,7 +314,7 @@ async def test_a_sender_killed_between_sending_and_marking_sends_again_under_the
     assert len({got.headers["webhook-id"] for got in hook.accepted}) == 1
 
 
-async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
+async def test_an_alert_check_killed_before_its_commit_is_repeated_by_the_next(
     pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)
@@ -334,9 +334,7 @@ async def test_a_pass_killed_before_it_commits_leaves_all_to_the_next(
     assert await send_all(pool) == 1
 
 
-async def test_a_receiver_that_never_answers_well_is_given_up_and_blocks_no_other(
-    pool: Pool, hook: WebhookServer
-) -> None:
+async def test_a_failing_receiver_is_given_up_and_blocks_no_other(pool: Pool, hook: WebhookServer) -> None:
     await make_hook(pool, hook)
     async with WebhookServer() as bad:
         await make_hook(pool, bad)
@@ -374,7 +372,7 @@ async def test_a_redirect_is_not_followed(pool: Pool, hook: WebhookServer) -> No
         ("fr", ("80 % d'une limite atteints", "800 sur 1\u00a0000", "recommence", "demandez une limite plus haute")),
     ],
 )
-async def test_the_owner_gets_one_letter_in_his_language(
+async def test_the_owner_gets_one_email_in_their_language(
     pool: Pool, mail_server: SMTPServer, locale: str | None, words: tuple[str, ...]
 ) -> None:
     key = await make_key(pool)
@@ -396,7 +394,7 @@ async def test_the_owner_gets_one_letter_in_his_language(
     assert email["To"].endswith("@example.org")
 
 
-async def test_an_alert_is_acknowledged_by_whom_it_concerns(pool: Pool) -> None:
+async def test_an_alert_is_acknowledged_only_by_users_it_concerns(pool: Pool) -> None:
     user = await make_user(pool, "ana@example.org")
     await make_subscription(pool, user, await make_model(pool))
     key = await make_key(pool, user)
@@ -417,7 +415,7 @@ async def test_an_alert_is_acknowledged_by_whom_it_concerns(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'alert.acknowledge'") == 1
 
 
-async def test_a_hundred_thousand_limits_cost_a_pass_nothing(pool: Pool, database: Database) -> None:
+async def test_a_hundred_thousand_unused_limits_cost_an_alert_check_nothing(pool: Pool, database: Database) -> None:
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute("""
         ALTER TABLE limits DISABLE TRIGGER USER;
@@ -455,7 +453,7 @@ def scanned(plan: dict[str, Any]) -> set[str]:
     return found.union(*(scanned(part) for part in plan.get("Plans", ())))
 
 
-async def test_whom_it_concerns_hears_of_each_move_of_a_subscription(
+async def test_owners_and_admins_are_notified_of_each_subscription_transition(
     pool: Pool, hook: WebhookServer, mail_server: SMTPServer
 ) -> None:
     from admin_api.operations import subscriptions

@@ -26,7 +26,7 @@ OLD_ROW = (
 )
 
 
-async def test_filters_combine(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_audit_filters_combine(admin: httpx2.AsyncClient, pool: Pool) -> None:
     for name in ("red", "blue"):
         await admin.post("/api/v1/teams", json={"name": name})
     user = await make_user(pool)
@@ -48,7 +48,7 @@ async def test_filters_combine(admin: httpx2.AsyncClient, pool: Pool) -> None:
     check_error(await admin.get(PATH, params={"actor": "a\x00"}), 422, "validation_failed")
 
 
-async def test_pages_lead_through_all_rows_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_pages_contain_every_row_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     for n in range(5):
         await admin.post("/api/v1/teams", json={"name": f"team {n}"})
     seen: list[int] = []
@@ -64,9 +64,7 @@ async def test_pages_lead_through_all_rows_once(admin: httpx2.AsyncClient, pool:
     assert len(set(seen)) == 5
 
 
-async def test_a_row_whose_id_came_late_has_its_place_by_time_in_the_pages(
-    admin: httpx2.AsyncClient, pool: Pool
-) -> None:
+async def test_pages_are_ordered_by_time_even_for_late_ids(admin: httpx2.AsyncClient, pool: Pool) -> None:
     # As of transactions that took long: the greater the id, the older.
     await pool.execute(
         "INSERT INTO audit_logs (at, actor, action, target_kind, target_id)"
@@ -83,7 +81,7 @@ async def test_a_row_whose_id_came_late_has_its_place_by_time_in_the_pages(
     assert seen == ["1", "3", "2", "5", "4", "7", "6"]
 
 
-async def test_a_file_holds_every_row_and_no_formula(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_export_has_every_row_and_no_formula(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await pool.execute(
         "INSERT INTO audit_logs (actor, action, target_kind, target_id, new) SELECT 'someone', 'test', 'test', "
         "n::text, '{\"a\": 1}' FROM generate_series(1, $1) AS n",
@@ -109,7 +107,7 @@ async def test_a_file_holds_every_row_and_no_formula(admin: httpx2.AsyncClient, 
     assert "attachment" in as_csv.headers["content-disposition"]
 
 
-async def test_activity_is_ones_own(pool: Pool) -> None:
+async def test_a_user_sees_only_their_own_activity(pool: Pool) -> None:
     user = await make_user(pool)
     for actor in (user.email, "someone else"):
         await pool.execute(
@@ -147,7 +145,7 @@ async def test_activity_is_ones_own(pool: Pool) -> None:
         "SET ROLE {owner}",
     ],
 )
-async def test_the_apps_role_can_not_change_audit_rows_in_whatever_way(database: Database, abuse: str) -> None:
+async def test_the_app_role_cannot_change_audit_rows_in_any_way(database: Database, abuse: str) -> None:
     app, owner = await asyncpg.connect(database.app_url), await asyncpg.connect(database.owner_url)
     await owner.execute(OLD_ROW)
     before = await owner.fetch("SELECT id, actor FROM audit_logs ORDER BY id")
@@ -161,7 +159,7 @@ async def test_the_apps_role_can_not_change_audit_rows_in_whatever_way(database:
     await owner.close()
 
 
-async def test_no_function_of_the_schema_lets_the_app_delete_audit_rows(database: Database) -> None:
+async def test_no_database_function_lets_the_app_role_delete_audit_rows(database: Database) -> None:
     connection = await asyncpg.connect(database.app_url)
     risky = await connection.fetch(
         "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace "
@@ -178,7 +176,7 @@ async def test_no_function_of_the_schema_lets_the_app_delete_audit_rows(database
     ]
 
 
-async def test_the_owner_may_let_old_rows_go_and_no_young_ones(database: Database) -> None:
+async def test_the_owner_role_may_delete_old_audit_rows_only(database: Database) -> None:
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute(OLD_ROW)
     with pytest.raises(asyncpg.InvalidParameterValueError, match="90 days at least"):
@@ -194,7 +192,7 @@ async def test_the_owner_may_let_old_rows_go_and_no_young_ones(database: Databas
     assert [tuple(row) for row in rows] == [("2", "test", "me"), ("all", "audit.prune", "ana")]
 
 
-async def test_a_change_is_noted_from_wherever_a_proxy_says_it_came(database: Database, pool: Pool) -> None:
+async def test_the_client_address_from_a_trusted_proxy_is_audited(database: Database, pool: Pool) -> None:
     app = create_app(settings_for(database.app_url, trusted_proxies="127.0.0.1"))
     transport = httpx2.ASGITransport(app=app, client=("127.0.0.1", 5))
     async with (

@@ -27,7 +27,7 @@ async def reported(pool: Pool, action: str) -> tuple[Any, Any]:
     return json.loads(row["old"] or "null"), json.loads(row["new"] or "null")
 
 
-async def test_a_change_of_many_tells_all_that_it_changed(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_bulk_change_audits_every_changed_value(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     subscription = await make_subscription(pool, user, await make_model(pool))
     fields = {"level": "subscription", "kind": "tokens", "window": "month", "amount": 1_000_000}
@@ -45,7 +45,7 @@ async def test_a_change_of_many_tells_all_that_it_changed(admin: httpx2.AsyncCli
     assert (new["reserve"], new["reason"]) == ("maximum", "no overshoot")
 
 
-async def test_an_archived_key_and_one_put_back_tell_since_when(pool: Pool) -> None:
+async def test_archiving_and_restoring_a_key_audit_the_times(pool: Pool) -> None:
     key = (await make_key(pool)).row
     await keys.revoke_key(pool, ADMIN, key.id)
 
@@ -63,7 +63,7 @@ async def test_an_archived_key_and_one_put_back_tell_since_when(pool: Pool) -> N
     assert (set(back[0]), back[1]) == ({"archived_at"}, {"archived_at": None})
 
 
-async def test_who_comes_back_for_another_time_has_it_told(pool: Pool) -> None:
+async def test_a_renewed_subscription_audits_its_new_end(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     soon = datetime.now(UTC) + timedelta(days=1)
@@ -79,7 +79,7 @@ async def test_who_comes_back_for_another_time_has_it_told(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", ["changed", "removed"])
-async def test_a_boost_is_of_the_limit_as_it_is_when_its_turn_comes(pool: Pool, meanwhile: str) -> None:
+async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, meanwhile: str) -> None:
     """Another admin's change, which it waited for, is not undone by it for a while."""
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
@@ -106,7 +106,7 @@ async def test_a_boost_is_of_the_limit_as_it_is_when_its_turn_comes(pool: Pool, 
         assert (await boosting).reserve == "maximum"
 
 
-async def test_what_is_unlimited_for_many_has_no_boost_left(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_setting_many_limits_to_unlimited_removes_their_boosts(admin: httpx2.AsyncClient, pool: Pool) -> None:
     """As when one limit is lifted: a boost that went on would be a limit still."""
     users = [await make_user(pool) for _ in range(3)]
     soon = datetime.now(UTC) + timedelta(hours=1)
@@ -129,7 +129,7 @@ async def test_what_is_unlimited_for_many_has_no_boost_left(admin: httpx2.AsyncC
     assert (again["changes"], again["unchanged"]) == (0, 3)
 
 
-async def test_a_boost_since_the_preview_is_a_change(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_boost_after_the_preview_counts_as_a_change(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
     lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=100), **place)

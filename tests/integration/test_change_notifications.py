@@ -45,7 +45,7 @@ async def ears(database: Database) -> AsyncIterator[Ears]:
     await connection.close()
 
 
-async def test_a_revoked_key_is_told_by_its_id(pool: Pool, ears: Ears) -> None:
+async def test_revoking_a_key_notifies_its_id(pool: Pool, ears: Ears) -> None:
     made = await make_key(pool)
     await ears.drain()
 
@@ -54,7 +54,7 @@ async def test_a_revoked_key_is_told_by_its_id(pool: Pool, ears: Ears) -> None:
     assert await ears.drain() == {f"k:{made.row.id}"}
 
 
-async def test_revoking_again_tells_nothing(pool: Pool, ears: Ears) -> None:
+async def test_revoking_again_notifies_nothing(pool: Pool, ears: Ears) -> None:
     made = await make_key(pool)
     await keys.revoke_key(pool, ADMIN, made.row.id)
     await ears.drain()
@@ -64,7 +64,7 @@ async def test_revoking_again_tells_nothing(pool: Pool, ears: Ears) -> None:
     assert await ears.drain() == set()
 
 
-async def test_a_suspended_subscription_is_told_by_its_account(pool: Pool, ears: Ears) -> None:
+async def test_suspending_a_subscription_notifies_its_account(pool: Pool, ears: Ears) -> None:
     user = await make_user(pool)
     row = await subscriptions.create_subscription(pool, ADMIN, model=await make_model(pool), user=user.email)
     await ears.drain()
@@ -74,7 +74,7 @@ async def test_a_suspended_subscription_is_told_by_its_account(pool: Pool, ears:
     assert await ears.drain() == {f"a:{user.account_id}"}
 
 
-async def test_a_limit_is_told_and_the_same_limit_again_is_not(pool: Pool, ears: Ears) -> None:
+async def test_setting_a_limit_notifies_and_setting_the_same_again_does_not(pool: Pool, ears: Ears) -> None:
     made = await make_key(pool)
     fields = limits.LimitInput(kind="rpm", amount=5)
     await ears.drain()
@@ -85,7 +85,7 @@ async def test_a_limit_is_told_and_the_same_limit_again_is_not(pool: Pool, ears:
         assert await ears.drain() == expected
 
 
-async def test_a_deactivated_user_is_told_by_his_id(pool: Pool, ears: Ears) -> None:
+async def test_deactivating_a_user_notifies_their_id(pool: Pool, ears: Ears) -> None:
     user = await make_user(pool)
     await ears.drain()
 
@@ -94,7 +94,7 @@ async def test_a_deactivated_user_is_told_by_his_id(pool: Pool, ears: Ears) -> N
     assert await ears.drain() == {f"u:{user.id}"}
 
 
-async def test_a_new_price_is_told_by_its_model(pool: Pool, ears: Ears) -> None:
+async def test_a_new_price_notifies_its_model(pool: Pool, ears: Ears) -> None:
     name = await make_model(pool)
     model = (await models.find_model(pool, ADMIN, name)).model
     await ears.drain()
@@ -104,7 +104,7 @@ async def test_a_new_price_is_told_by_its_model(pool: Pool, ears: Ears) -> None:
     assert await ears.drain() == {f"m:{model.id}"}
 
 
-async def test_a_member_who_leaves_is_told_by_the_team(pool: Pool, ears: Ears) -> None:
+async def test_removing_a_member_notifies_the_team(pool: Pool, ears: Ears) -> None:
     user = await make_user(pool)
     team = await make_team(pool, user)
     await ears.drain()
@@ -114,7 +114,7 @@ async def test_a_member_who_leaves_is_told_by_the_team(pool: Pool, ears: Ears) -
     assert await ears.drain() == {f"a:{team.id}"}
 
 
-async def test_an_update_that_changes_nothing_tells_nothing(pool: Pool, ears: Ears) -> None:
+async def test_an_update_without_a_change_notifies_nothing(pool: Pool, ears: Ears) -> None:
     await make_user(pool)
     await ears.drain()
 
@@ -123,13 +123,13 @@ async def test_an_update_that_changes_nothing_tells_nothing(pool: Pool, ears: Ea
     assert await ears.drain() == set()
 
 
-async def test_a_change_of_very_many_rows_says_all_rather_than_a_list_too_long(pool: Pool, ears: Ears) -> None:
+async def test_a_change_of_very_many_rows_notifies_everything_instead_of_a_long_list(pool: Pool, ears: Ears) -> None:
     await pool.execute("INSERT INTO models (name) SELECT 'model ' || n FROM generate_series(1, 3000) AS n")
 
     assert await ears.drain() == {"*"}
 
 
-async def test_a_sync_that_finds_nothing_new_tells_nothing(pool: Pool, ears: Ears) -> None:
+async def test_a_sync_without_changes_notifies_nothing(pool: Pool, ears: Ears) -> None:
     await apply(pool, seen_model("small"), seen_model("large"))
     await ears.drain()
 

@@ -28,7 +28,7 @@ async def command_line(database: Database, litellm_info_server: LiteLLMInfoServe
     )
 
 
-async def test_a_key_is_made_from_nothing_with_six_commands(
+async def test_six_commands_create_a_key_in_an_empty_database(
     command_line: CommandLine, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
@@ -52,7 +52,7 @@ async def test_a_key_is_made_from_nothing_with_six_commands(
     assert usage["totals"]["calls"] == 0
 
 
-async def test_a_token_is_made_shown_once_and_revoked(command_line: CommandLine, pool: Pool) -> None:
+async def test_a_token_is_created_shown_once_and_revoked(command_line: CommandLine, pool: Pool) -> None:
     user = await make_user(pool)
 
     made = (await command_line.run("tokens", "create", "--user", user.email, "--json")).json()
@@ -65,9 +65,7 @@ async def test_a_token_is_made_shown_once_and_revoked(command_line: CommandLine,
     assert "token" not in listed["rows"][0]
 
 
-async def test_usage_is_told_in_tables_in_json_and_in_files(
-    command_line: CommandLine, pool: Pool, tmp_path: Path
-) -> None:
+async def test_usage_is_shown_as_table_json_and_file(command_line: CommandLine, pool: Pool, tmp_path: Path) -> None:
     row = make_usage_row(TODAY, model_asked="small")
     await write_rows(pool, [row])
     log = tmp_path / "litellm.jsonl"
@@ -100,7 +98,7 @@ async def test_usage_is_told_in_tables_in_json_and_in_files(
         ("settings", "set", "key_maximum_rpm", "[" * 5000),
     ],
 )
-async def test_what_nothing_can_be_is_said_to_be_wrong(
+async def test_an_impossible_value_is_a_usage_error(
     command_line: CommandLine, pool: Pool, command: tuple[str, ...]
 ) -> None:
     await make_user(pool, "ann@example.org")
@@ -111,7 +109,7 @@ async def test_what_nothing_can_be_is_said_to_be_wrong(
     assert done.err.endswith(" (validation_failed)\n")
 
 
-async def test_a_user_that_exists_is_a_conflict_in_one_sentence(command_line: CommandLine, pool: Pool) -> None:
+async def test_an_existing_user_is_a_conflict_in_one_sentence(command_line: CommandLine, pool: Pool) -> None:
     user = await make_user(pool)
 
     done = await command_line.run("users", "create", "--email", user.email)
@@ -120,7 +118,7 @@ async def test_a_user_that_exists_is_a_conflict_in_one_sentence(command_line: Co
     assert done.err == f"litemaas: There is already a user '{user.email}'. (conflict)\n"
 
 
-async def test_a_database_that_is_not_there_is_one_sentence(command_line: CommandLine) -> None:
+async def test_an_unreachable_database_is_reported_in_one_sentence(command_line: CommandLine) -> None:
     done = await command_line.run("users", "list", LITEMAAS_DATABASE_URL="postgresql://x:secret@127.0.0.1:1/x")
 
     assert done.code == 1
@@ -129,7 +127,7 @@ async def test_a_database_that_is_not_there_is_one_sentence(command_line: Comman
     assert "secret" not in done.err
 
 
-async def test_a_database_without_tables_is_told_what_to_run(
+async def test_the_error_for_a_database_without_tables_names_the_command(
     command_line: CommandLine, empty_database: Database
 ) -> None:
     done = await command_line.run("users", "list", LITEMAAS_DATABASE_URL=empty_database.app_url)
@@ -138,7 +136,7 @@ async def test_a_database_without_tables_is_told_what_to_run(
     assert "litemaas migrate" in done.err
 
 
-async def test_missing_settings_are_named_together() -> None:
+async def test_all_missing_settings_are_named_together() -> None:
     done = await CommandLine({}).run("models", "sync")
 
     assert done.code == 1
@@ -146,7 +144,7 @@ async def test_missing_settings_are_named_together() -> None:
     assert "LITEMAAS_LITELLM_URLS: is not set" in done.err
 
 
-async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(command_line: CommandLine) -> None:
+async def test_the_admin_api_requires_encryption_keys(command_line: CommandLine) -> None:
     token = {"LITEMAAS_ADMIN_TOKEN": "0123456789abcdef" * 2}
     missing = await command_line.run("admin-api", "--port", "1", **token)
     weak = await command_line.run("admin-api", "--port", "1", **token, LITEMAAS_SECRET_KEYS="1:" + "ab" * 32)
@@ -157,7 +155,7 @@ async def test_the_admin_api_says_that_it_needs_keys_to_seal_with(command_line: 
     assert "a key is not random; make one: openssl rand -hex 32" in weak.err
 
 
-async def test_migrate_needs_the_owners_address(command_line: CommandLine) -> None:
+async def test_migrate_needs_the_owner_database_url(command_line: CommandLine) -> None:
     env = {name: value for name, value in command_line.env.items() if "OWNER" not in name}
 
     done = await CommandLine(env).run("migrate")
@@ -179,7 +177,7 @@ async def test_migrate_sets_up_an_empty_database(command_line: CommandLine, empt
     assert listed.json() == {"rows": [], "next_cursor": None}
 
 
-async def test_a_budget_in_usd_is_set_listed_and_lifted(command_line: CommandLine, pool: Pool) -> None:
+async def test_a_budget_in_usd_is_set_listed_and_removed(command_line: CommandLine, pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     subscription = await make_subscription(pool, user, model)
     on = ("limits", "set", "--level", "subscription", "--id", str(subscription.id), "--kind", "cost")
@@ -193,7 +191,7 @@ async def test_a_budget_in_usd_is_set_listed_and_lifted(command_line: CommandLin
     assert lifted["amount"] == "unlimited"
 
 
-async def test_states_are_moved_by_command_and_a_wrong_move_is_told(command_line: CommandLine, pool: Pool) -> None:
+async def test_commands_change_states_and_refuse_invalid_transitions(command_line: CommandLine, pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool, restricted=True))
 
     approved = await command_line.run("subscriptions", "approve", str(row.id))
@@ -218,7 +216,7 @@ async def test_a_sync_with_a_problem_reports_it_and_fails(
 @pytest.mark.parametrize(
     "group", ["users", "tokens", "teams", "models", "prices", "subscriptions", "keys", "limits", "usage"]
 )
-async def test_every_group_explains_itself(group: str) -> None:
+async def test_every_command_group_has_a_description(group: str) -> None:
     done = await CommandLine({}).run(group, "--help")
 
     assert done.code == 0
@@ -231,14 +229,14 @@ async def test_help_names_every_command() -> None:
     assert all(name in done.out for name in ("migrate", "gateway", "admin-api", "keys", "limits", "usage"))
 
 
-async def test_an_unknown_command_is_no_traceback() -> None:
+async def test_an_unknown_command_prints_no_traceback() -> None:
     done = await CommandLine({}).run("fly")
 
     assert done.code == 2
     assert "fly" in done.err
 
 
-async def test_listing_loads_neither_web_framework_nor_server(command_line: CommandLine) -> None:
+async def test_listing_imports_no_web_framework_or_server(command_line: CommandLine) -> None:
     script = (
         "import sys; sys.argv = ['litemaas', 'users', '--help']\n"
         "from admin_api.cli.app import build_app\n"

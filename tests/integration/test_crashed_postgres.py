@@ -45,7 +45,7 @@ async def crash(server: Postgres) -> None:
                 return
 
 
-async def test_new_rows_and_replaced_estimates_outlive_a_crash(lazy: Postgres) -> None:
+async def test_new_rows_and_replaced_estimates_survive_a_crash(lazy: Postgres) -> None:
     estimate = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error", total_ms=0)
     real = replace(estimate, estimated=False, estimated_why=None, ending="completed", total_ms=9)
     async with new_pool(lazy.url(APP), size=1) as pool:

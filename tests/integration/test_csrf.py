@@ -98,9 +98,7 @@ async def name_of(pool: Pool) -> str:
     return name
 
 
-async def test_a_form_of_an_own_page_changes_something(
-    database: Database, pool: Pool, fake_provider: FakeProvider
-) -> None:
+async def test_a_form_of_our_own_page_is_accepted(database: Database, pool: Pool, fake_provider: FakeProvider) -> None:
     async with logged_in(database, fake_provider) as (browser, token):
         answer = await sent(browser, token)
         multipart = await browser.post(FORM, data={"csrf_token": token}, files={"name": (None, "by parts")})

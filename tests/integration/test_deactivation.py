@@ -25,7 +25,7 @@ async def fake_provider() -> AsyncIterator[FakeProvider]:
         yield server
 
 
-async def test_a_session_ends_with_the_user_and_does_not_come_back_with_him(
+async def test_a_session_ends_at_deactivation_and_does_not_return_at_reactivation(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     async with (
@@ -50,7 +50,7 @@ async def test_a_session_ends_with_the_user_and_does_not_come_back_with_him(
     assert [tuple(row) for row in ended] == [(ADMIN.name, "1"), (ADMIN.name, "2")]
 
 
-async def test_a_login_that_is_under_way_leaves_no_session_to_who_is_deactivated(pool: Pool) -> None:
+async def test_a_login_concurrent_with_a_deactivation_leaves_no_session(pool: Pool) -> None:
     user = await users.create_user(pool, ADMIN, email=ANN)
     keys = SecretKeys.parse(SECRET_KEYS)
     times = SessionTimes(idle_s=60.0, lifetime_s=60.0)

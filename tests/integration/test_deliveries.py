@@ -69,7 +69,7 @@ async def listed(admin: httpx2.AsyncClient, **only: Any) -> list[dict[str, Any]]
     return rows
 
 
-async def test_every_state_is_shown_with_why_and_when(
+async def test_every_delivery_state_is_shown_with_reason_and_time(
     admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
@@ -102,7 +102,7 @@ async def test_every_state_is_shown_with_why_and_when(
     assert "whsec_" not in json.dumps([*seen.values(), *mails])
 
 
-async def test_filters_and_pages(admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer) -> None:
+async def test_delivery_filters_and_pages_work(admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer) -> None:
     async with WebhookServer() as bad:
         await make_hook(pool, hook)
         await make_hook(pool, bad)
@@ -139,7 +139,7 @@ async def test_filters_and_pages(admin: httpx2.AsyncClient, pool: Pool, hook: We
     check_error(await admin.get(PATH, params={"status": "lost"}), 422, "validation_failed")
 
 
-async def test_what_failed_is_sent_once_more_under_the_same_id(
+async def test_a_failed_delivery_is_sent_again_with_the_same_id(
     admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
@@ -165,7 +165,7 @@ async def test_what_failed_is_sent_once_more_under_the_same_id(
     assert [row["target_id"] for row in written] == [str(failed["id"])] * 2
 
 
-async def test_who_waits_long_is_tried_now_and_who_is_under_way_is_left_alone(
+async def test_a_waiting_delivery_is_sent_now_and_one_in_progress_is_not(
     admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
@@ -188,7 +188,7 @@ async def test_who_waits_long_is_tried_now_and_who_is_under_way_is_left_alone(
     assert (waits, long.status_code, sent) == (0, 200, 1)
 
 
-async def test_what_a_disabled_webhook_holds_is_not_said_to_be_tried(
+async def test_deliveries_of_a_disabled_webhook_are_not_shown_as_scheduled(
     admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
@@ -209,7 +209,7 @@ async def test_what_a_disabled_webhook_holds_is_not_said_to_be_tried(
     assert [got.status for got in hook.got] == [500, 204]
 
 
-async def test_each_filter_reads_an_index_and_no_more_than_the_page(pool: Pool, database: Database) -> None:
+async def test_each_delivery_filter_reads_an_index_and_only_a_page(pool: Pool, database: Database) -> None:
     await alert(pool)
     await pool.execute("""
         INSERT INTO webhooks (url, events, secret, created_by)
@@ -235,7 +235,7 @@ async def test_each_filter_reads_an_index_and_no_more_than_the_page(pool: Pool, 
             assert index in json.dumps(plan), (index, plan)
 
 
-async def test_what_waits_for_a_disabled_webhook_is_sent_once_it_is_enabled(
+async def test_deliveries_of_a_disabled_webhook_are_sent_once_it_is_enabled(
     admin: httpx2.AsyncClient, pool: Pool, hook: WebhookServer
 ) -> None:
     await make_hook(pool, hook)
@@ -252,7 +252,7 @@ async def test_what_waits_for_a_disabled_webhook_is_sent_once_it_is_enabled(
     assert (enabled, len(hook.accepted)) == (1, 1)
 
 
-async def test_webhooks_and_alerts_by_command(
+async def test_commands_manage_webhooks_and_alerts(
     pool: Pool, database: Database, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = {"DATABASE_URL": database.app_url, "SECRET_KEYS": SECRET_KEYS, "WEBHOOK_ALLOW_HTTP": "true"}
@@ -291,7 +291,7 @@ async def test_webhooks_and_alerts_by_command(
     assert await pool.fetchval("SELECT count(*) FROM webhooks") == 0
 
 
-async def test_the_commands_list_and_retry(
+async def test_commands_list_and_retry_deliveries(
     pool: Pool, database: Database, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_hook(pool, hook)

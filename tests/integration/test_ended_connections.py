@@ -41,7 +41,7 @@ class KeepsOpen:
         self._may_end.set()
 
 
-async def test_a_connection_that_was_told_its_end_is_a_postgres_that_is_away(database: Database, pool: Pool) -> None:
+async def test_a_connection_terminated_by_the_server_counts_as_an_outage(database: Database, pool: Pool) -> None:
     there = urlsplit(database.app_url)
     between = KeepsOpen(there.port or 5432)
     async with await asyncio.start_server(between, "127.0.0.1", 0) as server:

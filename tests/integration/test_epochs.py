@@ -56,7 +56,7 @@ async def key(pool: Pool) -> Key:
     return Key(pool, row.id, row.account_id)
 
 
-async def test_a_new_limit_has_its_own_counter_made_and_leaves_the_others(key: Key) -> None:
+async def test_a_new_limit_requires_a_seed_of_its_own_counter_only(key: Key) -> None:
     await key.set(DAILY)
     before = await key.epochs()
 
@@ -68,7 +68,7 @@ async def test_a_new_limit_has_its_own_counter_made_and_leaves_the_others(key: K
     assert {field: epoch for field, epoch in after.items() if field != new} == before
 
 
-async def test_a_changed_limit_goes_on_counting(key: Key) -> None:
+async def test_a_changed_limit_keeps_its_counter(key: Key) -> None:
     await key.set(DAILY)
     before = await key.epochs()
 
@@ -77,7 +77,7 @@ async def test_a_changed_limit_goes_on_counting(key: Key) -> None:
     assert await key.epochs() == before
 
 
-async def test_a_limit_that_comes_back_has_missed_calls(key: Key) -> None:
+async def test_a_restored_limit_requires_a_seed(key: Key) -> None:
     await key.set(DAILY)
     before = await key.of(DAY)
     await key.set(replace(DAILY, amount=None))
@@ -88,7 +88,7 @@ async def test_a_limit_that_comes_back_has_missed_calls(key: Key) -> None:
 
 
 @pytest.mark.parametrize("other", [replace(DAILY, set_by="owner"), replace(DAILY, shadow=True)])
-async def test_a_limit_beside_one_that_kept_the_counter_needs_no_seed(key: Key, other: LimitInput) -> None:
+async def test_a_limit_that_shares_a_current_counter_needs_no_seed(key: Key, other: LimitInput) -> None:
     await key.set(DAILY)
     before = await key.epochs()
 
@@ -98,7 +98,7 @@ async def test_a_limit_beside_one_that_kept_the_counter_needs_no_seed(key: Key, 
     assert await key.epochs() == before
 
 
-async def test_one_that_is_about_to_expire_does_not_keep_the_counter_for_others(key: Key) -> None:
+async def test_an_expiring_limit_does_not_keep_the_counter_current_for_others(key: Key) -> None:
     await key.set(replace(DAILY, expires_at=datetime.now(UTC) + timedelta(seconds=30)))
     before = await key.of(DAY)
 
@@ -107,7 +107,7 @@ async def test_one_that_is_about_to_expire_does_not_keep_the_counter_for_others(
     assert await key.of(DAY) > before
 
 
-async def test_an_expired_limit_that_gets_more_time_has_missed_calls(key: Key) -> None:
+async def test_an_expired_limit_that_is_extended_requires_a_seed(key: Key) -> None:
     await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
     before = await key.of(DAY)
     await key.expire()
@@ -118,7 +118,7 @@ async def test_an_expired_limit_that_gets_more_time_has_missed_calls(key: Key) -
     assert await key.of(DAY) > before
 
 
-async def test_one_that_gets_more_time_before_it_expires_has_not(key: Key) -> None:
+async def test_a_limit_extended_before_it_expires_needs_no_seed(key: Key) -> None:
     await key.set(replace(DAILY, expires_at=IN_AN_HOUR))
     before = await key.epochs()
 
@@ -127,7 +127,7 @@ async def test_one_that_gets_more_time_before_it_expires_has_not(key: Key) -> No
     assert await key.epochs() == before
 
 
-async def test_what_is_left_of_a_shared_counter_asks_for_no_less_than_before(key: Key) -> None:
+async def test_removing_a_limit_keeps_the_epoch_of_a_shared_counter(key: Key) -> None:
     await key.set(replace(DAILY, expires_at=datetime.now(UTC) + timedelta(seconds=30)))
     await key.set(replace(DAILY, set_by="owner"))
     before = await key.of(DAY)
@@ -157,7 +157,7 @@ async def record_another_redis(key: Key) -> None:
 
 
 @pytest.mark.parametrize("event", [move, repair, record_another_redis])
-async def test_what_concerns_all_counters_has_all_of_them_made_anew(
+async def test_an_event_that_concerns_all_counters_requires_seeds_of_all(
     key: Key, event: Callable[[Key], Awaitable[None]]
 ) -> None:
     for fields in (DAILY, WEEKLY, replace(DAILY, set_by="owner")):
@@ -168,7 +168,7 @@ async def test_what_concerns_all_counters_has_all_of_them_made_anew(
         assert all(epoch > before[field] for field, epoch in (await key.epochs()).items())
 
 
-async def test_the_next_new_limit_is_above_what_concerned_all(key: Key) -> None:
+async def test_the_epoch_of_the_next_new_limit_is_higher(key: Key) -> None:
     await repair(key)
     await repair(key)
     before = await key.epochs()

@@ -271,7 +271,7 @@ def changing_routes() -> list[tuple[str, str]]:
 ROUTES = changing_routes()
 
 
-def test_every_changing_route_is_tried_or_has_a_reason() -> None:
+def test_every_changing_route_is_tested_or_has_a_reason() -> None:
     assert set(ROUTES) == set(PREPARED) | set(EXCEPTIONS)
 
 

@@ -27,7 +27,7 @@ async def actions(pool: Pool) -> Counter[str]:
     return Counter(row["action"] for row in rows)
 
 
-async def test_of_first_logins_at_once_one_makes_the_user_and_the_audit_log_says_so(
+async def test_concurrent_first_logins_create_one_user_with_an_audit_row(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     people = 5
@@ -42,7 +42,7 @@ async def test_of_first_logins_at_once_one_makes_the_user_and_the_audit_log_says
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 501, "a\x00b", "\ud800"])
-async def test_a_subject_that_can_not_be_kept_is_refused(
+async def test_a_subject_that_cannot_be_stored_is_refused(
     database: Database, pool: Pool, fake_provider: FakeProvider, subject: str
 ) -> None:
     fake_provider.claims = {"sub": subject}

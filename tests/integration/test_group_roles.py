@@ -34,7 +34,7 @@ def settings(fake_provider: FakeProvider) -> dict[str, Any]:
     return oidc(fake_provider.url, jwt_audience="litemaas-api", group_roles="bosses:admin")
 
 
-async def test_a_token_that_outlives_its_group_gives_no_role_back(
+async def test_a_token_older_than_a_group_change_does_not_restore_the_role(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     old, new = token(fake_provider, 100, groups=["bosses"]), token(fake_provider, 50, groups=[])
@@ -51,7 +51,7 @@ async def test_a_token_that_outlives_its_group_gives_no_role_back(
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'user.update'") == 3
 
 
-async def test_a_login_in_a_browser_is_newer_than_a_token_made_before(
+async def test_a_browser_login_is_newer_than_a_token_issued_before(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     old = token(fake_provider, 100, groups=["bosses"])
@@ -64,7 +64,7 @@ async def test_a_login_in_a_browser_is_newer_than_a_token_made_before(
     assert (before, after) == ("admin", ["user", "user"])
 
 
-async def test_new_tokens_that_say_the_same_change_nothing(
+async def test_new_tokens_with_the_same_groups_change_nothing(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:
@@ -76,7 +76,7 @@ async def test_new_tokens_that_say_the_same_change_nothing(
     assert await pool.fetch("SELECT action FROM audit_logs ORDER BY id") == [("user.create",), ("user.link",)]
 
 
-async def test_a_token_that_does_not_say_when_it_was_made_takes_back_nothing_that_was_said_later(
+async def test_a_token_without_issue_time_overrides_nothing_newer(
     database: Database, fake_provider: FakeProvider
 ) -> None:
     undated, dated = token(fake_provider, 0, iat=None, groups=["bosses"]), token(fake_provider, 50, groups=[])
@@ -86,7 +86,7 @@ async def test_a_token_that_does_not_say_when_it_was_made_takes_back_nothing_tha
     assert roles == ["admin", "user", "user"]
 
 
-async def test_a_new_token_of_who_is_deactivated_is_no_login(
+async def test_a_new_token_of_a_deactivated_user_is_no_login(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     async with running_admin_api(database, **settings(fake_provider)) as new_browser, new_browser() as client:

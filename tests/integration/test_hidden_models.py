@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 from factories import ADMIN, make_model, make_subscription, make_team, make_user
-from test_routes_of_owners import login
+from test_owner_routes import login
 
 from admin_api.operations import subscriptions
 from admin_api.operations.models import models
@@ -37,7 +37,7 @@ async def ask_all(admin: httpx2.AsyncClient, me: Mapping[str, Any], key_id: int,
     }
 
 
-async def test_a_hidden_model_is_as_if_it_were_not(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_hidden_model_is_indistinguishable_from_a_missing_one(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool)
     await make_subscription(pool, ann, await make_model(pool))
     await make_team(pool, ann, name="red")
@@ -55,7 +55,7 @@ async def test_a_hidden_model_is_as_if_it_were_not(admin: httpx2.AsyncClient, po
     assert of_admin.json() == {"rows": [], "next_cursor": None}
 
 
-async def test_who_has_a_hidden_model_may_name_it(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_subscriber_of_a_hidden_model_may_name_it(admin: httpx2.AsyncClient, pool: Pool) -> None:
     """It was subscribed to before it was hidden, or by an admin; in a team by its owners, for all its members."""
     ann, bob = await make_user(pool), await make_user(pool)
     await make_subscription(pool, ann, await make_model(pool, "secret"))

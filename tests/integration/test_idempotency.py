@@ -15,7 +15,7 @@ from gateway.storage.postgres import Pool
 TEAMS = "/api/v1/teams"
 
 
-async def test_the_same_request_is_answered_again_and_made_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_repeated_request_gets_the_same_response_and_runs_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     key = {"idempotency-key": "first"}
 
     made = await admin.post(TEAMS, json={"name": "red"}, headers=key)
@@ -30,7 +30,7 @@ async def test_the_same_request_is_answered_again_and_made_once(admin: httpx2.As
     assert await pool.fetchval("SELECT count(*) FROM accounts WHERE kind = 'team'") == 1
 
 
-async def test_of_many_at_once_one_makes_it(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_of_concurrent_requests_one_runs(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     path = f"/api/v1/users/{user.id}/tokens"
 
@@ -46,7 +46,7 @@ async def test_of_many_at_once_one_makes_it(admin: httpx2.AsyncClient, pool: Poo
     assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1
 
 
-async def test_a_key_is_for_one_request_of_one_caller(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_idempotency_key_is_for_one_request_of_one_caller(admin: httpx2.AsyncClient, pool: Pool) -> None:
     key = {"idempotency-key": "k"}
     boss = await make_user(pool, role="admin")
     other = {"authorization": f"Bearer {(await make_token(pool, boss)).secret}"}
@@ -61,7 +61,7 @@ async def test_a_key_is_for_one_request_of_one_caller(admin: httpx2.AsyncClient,
     assert caller.status_code == 201
 
 
-async def test_a_request_that_made_nothing_may_come_again(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_request_that_changed_nothing_may_be_repeated(admin: httpx2.AsyncClient, pool: Pool) -> None:
     key = {"idempotency-key": "k"}
     asked = {"user": "late@example.org", "role": "member"}
     await admin.post(TEAMS, json={"name": "red"})
@@ -75,7 +75,9 @@ async def test_a_request_that_made_nothing_may_come_again(admin: httpx2.AsyncCli
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 1
 
 
-async def test_while_the_first_is_at_work_or_was_lost_nothing_is_made(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_while_the_first_request_is_running_or_lost_nothing_is_created(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     key = {"idempotency-key": "k"}
     await admin.post(TEAMS, json={"name": "red"}, headers=key)
     # As a program leaves it that dies in between.
@@ -91,7 +93,7 @@ async def test_while_the_first_is_at_work_or_was_lost_nothing_is_made(admin: htt
     assert "not known" in lost.json()["error"]["message"]
 
 
-async def test_a_key_is_free_again_after_a_day(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_idempotency_key_expires_after_a_day(admin: httpx2.AsyncClient, pool: Pool) -> None:
     key = {"idempotency-key": "k"}
     await admin.post(TEAMS, json={"name": "red"}, headers=key)
     await pool.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -99,7 +101,7 @@ async def test_a_key_is_free_again_after_a_day(admin: httpx2.AsyncClient, pool: 
     assert (await admin.post(TEAMS, json={"name": "blue"}, headers=key)).status_code == 201
 
 
-async def test_a_secret_that_was_shown_does_not_lie_there_to_be_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_stored_response_does_not_contain_a_readable_secret(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     key = {"idempotency-key": "k"}
 
@@ -113,7 +115,7 @@ async def test_a_secret_that_was_shown_does_not_lie_there_to_be_read(admin: http
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
-async def test_a_key_that_is_none_is_refused(admin: httpx2.AsyncClient, key: str) -> None:
+async def test_an_invalid_idempotency_key_is_refused(admin: httpx2.AsyncClient, key: str) -> None:
     check_error(
         await admin.post(TEAMS, json={"name": "red"}, headers={"idempotency-key": key}), 422, "validation_failed"
     )
@@ -151,7 +153,7 @@ class LosesCommits:
         writer.close()
 
 
-async def test_what_may_have_been_made_is_not_made_again(database: Database, pool: Pool) -> None:
+async def test_a_request_with_an_unknown_outcome_is_not_repeated(database: Database, pool: Pool) -> None:
     user, there = await make_user(pool), urlsplit(database.app_url)
     asked = {"json": {"name": "ci"}, "headers": LOGIN | {"idempotency-key": "k"}}
     between = LosesCommits(there.port or 5432, b"INSERT INTO personal_tokens")

@@ -115,7 +115,7 @@ def ids(rows: Sequence[UsageRow]) -> set[Any]:
 # --- the disk ---
 
 
-async def test_rows_cut_off_by_a_full_disk_wait_in_memory_with_their_leases_and_go_to_postgres(site: Site) -> None:
+async def test_rows_truncated_by_a_full_disk_stay_in_memory_with_their_leases_and_reach_postgres(site: Site) -> None:
     writer, before, cut = site.writer(), some(3), some(3)
     assert writer.append(before)
 
@@ -136,7 +136,7 @@ async def test_rows_cut_off_by_a_full_disk_wait_in_memory_with_their_leases_and_
     assert writer.append(some(1))
 
 
-async def test_rows_that_a_full_disk_took_whole_are_found_by_who_adopts_it(site: Site, away: Pool) -> None:
+async def test_rows_written_before_the_disk_was_full_are_adopted(site: Site, away: Pool) -> None:
     """Also where Postgres is away, and the others of their batch are lost with the process."""
     writer, cut = site.writer(pool=away), some(3)
     with largest_file(writer.journal.segments[0].size + 1200):
@@ -150,7 +150,7 @@ async def test_rows_that_a_full_disk_took_whole_are_found_by_who_adopts_it(site:
     assert set(await site.rows()) == ids(cut[:whole])
 
 
-async def test_a_row_of_another_version_that_is_there_already_holds_up_no_other(site: Site) -> None:
+async def test_an_existing_row_of_another_version_blocks_no_other(site: Site) -> None:
     """Postgres takes it, and so its journal may come twice."""
     strange, other = some(2)
     line = encode_row(strange).replace(b'"streamed":true', b'"streamed":"yes"')
@@ -163,7 +163,7 @@ async def test_a_row_of_another_version_that_is_there_already_holds_up_no_other(
     assert set(await site.rows()) == ids([strange, other])
 
 
-async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_kept(
+async def test_without_disk_and_postgres_no_row_is_accepted_and_waiting_rows_are_kept(
     site: Site, away: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_writer, "MAX_WAITING", 3)
@@ -188,7 +188,7 @@ async def test_without_disk_and_postgres_nothing_is_accepted_and_what_waits_is_k
     assert writer.journal.rows_waiting == 2
 
 
-async def test_a_disk_that_broke_and_keeps_its_file_is_written_again_once_it_is_whole(
+async def test_a_disk_that_failed_is_written_again_after_its_recovery(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system makes a disk read-only when a write to it fails: the file that was made can not be removed then."""
@@ -215,7 +215,7 @@ async def test_a_disk_that_broke_and_keeps_its_file_is_written_again_once_it_is_
     assert list(site.folder.glob(f"{writer.journal.worker}*")) == []
 
 
-async def test_what_was_being_written_when_the_writer_began_again_waits_for_no_other_row(
+async def test_rows_in_a_write_when_the_writer_restarts_do_not_wait_for_another_row(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, rows = site.writer(), some(3)
@@ -242,7 +242,7 @@ async def test_what_was_being_written_when_the_writer_began_again_waits_for_no_o
     assert set(await site.rows()) == ids(rows)
 
 
-async def test_rows_that_the_disk_fails_to_read_are_told_as_waiting_and_read_later(
+async def test_unreadable_rows_are_reported_as_waiting_and_read_later(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_writer, "MAX_PAUSE_S", 0.2)
@@ -278,7 +278,7 @@ async def test_rows_that_the_disk_fails_to_read_are_told_as_waiting_and_read_lat
     assert writer.waiting_s == 0
 
 
-async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
+async def test_a_removed_folder_loses_no_row(site: Site) -> None:
     writer, rows = site.writer(), some(5)
     writer.append(rows)
     shutil.rmtree(site.folder)
@@ -295,7 +295,7 @@ async def test_a_folder_that_is_removed_loses_nothing(site: Site) -> None:
     assert set(await site.rows()) == ids([*rows, *later])
 
 
-def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path: Path) -> None:
+def test_a_journal_is_bounded_by_its_waiting_rows(tmp_path: Path) -> None:
     journal = Journal(tmp_path, max_bytes=3000)
     journal.open()
     for _ in range(50):
@@ -312,7 +312,7 @@ def test_a_journal_is_bounded_by_what_waits_and_not_by_what_is_written(tmp_path:
     journal.close()
 
 
-def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_are_removed_once_postgres_has_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.storage.ledger.journal.SEGMENT_BYTES", 1000)
     journal = Journal(tmp_path, max_bytes=64_000)
     journal.open()
@@ -329,7 +329,7 @@ def test_segments_go_when_postgres_has_them(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_segment_that_can_not_be_read_or_removed_stays_and_keeps_no_other(
+def test_a_segment_that_cannot_be_read_or_removed_stays_and_blocks_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path, max_bytes=2**20)
@@ -363,7 +363,7 @@ def test_a_segment_that_can_not_be_read_or_removed_stays_and_keeps_no_other(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_rows_come_once_and_in_order_from_memory_and_from_disk(
+def test_rows_are_written_once_and_in_order_from_memory_and_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """While Postgres takes a piece, more rows come, and memory may have to let go of some."""
@@ -411,7 +411,7 @@ def test_rows_come_once_and_in_order_from_memory_and_from_disk(
 # --- what is in a journal ---
 
 
-async def test_a_journal_with_damage_in_it_gives_up_every_whole_row_and_keeps_the_rest(site: Site) -> None:
+async def test_a_corrupt_journal_yields_every_complete_row_and_keeps_the_rest(site: Site) -> None:
     rows = some(6)
     lines = [line_of(msgspec.json.encode(row)) for row in rows]
     older = msgspec.json.decode(lines[4][9:])
@@ -435,7 +435,7 @@ async def test_a_journal_with_damage_in_it_gives_up_every_whole_row_and_keeps_th
     assert not found.exists()
 
 
-async def test_rows_postgres_refuses_are_set_aside_and_can_be_replayed(site: Site, pool: Pool) -> None:
+async def test_rows_postgres_rejects_are_set_aside_and_can_be_replayed(site: Site, pool: Pool) -> None:
     writer, good = site.writer(), some(40)
     bad = [make_usage_row(TODAY, error_code="a\0b"), make_usage_row(TODAY, prompt_tokens=2**63 - 1, status=40_000)]
     writer.append([*good[:10], bad[0], *good[10:30], bad[1], *good[30:]])
@@ -466,7 +466,7 @@ def refusable(count: int) -> list[UsageRow]:
     return [make_usage_row(TODAY, error_code=f"{n}\0") for n in range(count)]
 
 
-async def test_a_refused_row_that_a_full_disk_cut_off_takes_no_other_with_it(site: Site, pool: Pool) -> None:
+async def test_a_rejected_row_truncated_by_a_full_disk_damages_no_other(site: Site, pool: Pool) -> None:
     writer, rows = site.writer(), refusable(3)
     file = site.folder / REFUSED_FILE
     set_aside(site.folder, line_of(encode_row(rows[0])))
@@ -481,7 +481,7 @@ async def test_a_refused_row_that_a_full_disk_cut_off_takes_no_other_with_it(sit
     assert [line for line in site.refused if str(rows[2].request_id).encode() in line] != []
 
 
-async def test_of_two_replays_at_once_neither_loses_what_comes_meanwhile(
+async def test_concurrent_replays_lose_no_row_added_in_between(
     site: Site, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.writer()
@@ -506,7 +506,7 @@ async def test_of_two_replays_at_once_neither_loses_what_comes_meanwhile(
     assert {line_of(encode_row(row)) for row in (*bad, late)} == {line + b"\n" for line in site.refused}
 
 
-async def test_a_file_that_can_not_be_changed_keeps_its_rows_and_that_is_said(site: Site, pool: Pool) -> None:
+async def test_a_read_only_file_keeps_its_rows_and_is_reported(site: Site, pool: Pool) -> None:
     site.writer()
     file = site.folder / REFUSED_FILE
     for row in (*(good := some(3)), *refusable(1)):
@@ -524,7 +524,7 @@ async def test_a_file_that_can_not_be_changed_keeps_its_rows_and_that_is_said(si
     assert [path.name for path in site.folder.glob("*.new")] == []
 
 
-async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(site: Site) -> None:
+async def test_a_rejected_row_that_cannot_be_set_aside_is_logged(site: Site) -> None:
     writer, good = site.writer(), some(2)
     (site.folder / REFUSED_FILE).mkdir()
     writer.append([*good, make_usage_row(TODAY, error_code="tell\0tale")])
@@ -539,7 +539,9 @@ async def test_a_refused_row_that_can_not_be_set_aside_is_in_the_log(site: Site)
 # --- twice, and at once ---
 
 
-async def test_what_was_committed_but_not_given_up_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replayed_rows_that_were_committed_before_change_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer, rows = site.writer(), some(20)
     writer.append(rows)
     monkeypatch.setattr(writer.journal, "give_up", lambda *_: (_ for _ in ()).throw(ConnectionError))
@@ -554,7 +556,7 @@ async def test_what_was_committed_but_not_given_up_changes_nothing(site: Site, m
     assert (site.events["written"], site.events["known"]) == (20, 40)
 
 
-async def test_of_two_adopters_one_takes_a_journal_and_a_living_one_is_nobodys(site: Site) -> None:
+async def test_a_journal_is_adopted_by_one_worker_and_only_after_its_owner_died(site: Site) -> None:
     dead, alive, rows = site.writer(), site.writer(), some(30)
     dead.append(rows)
     alive.append(own := some(1))
@@ -567,7 +569,7 @@ async def test_of_two_adopters_one_takes_a_journal_and_a_living_one_is_nobodys(s
     assert alive.rows_waiting == len(own)
 
 
-async def test_a_journal_that_can_not_be_adopted_does_not_keep_others_back(site: Site) -> None:
+async def test_a_journal_that_cannot_be_adopted_blocks_no_other(site: Site) -> None:
     writers = [site.writer() for _ in range(3)]
     for writer in writers:
         writer.append(some(1))
@@ -587,7 +589,7 @@ async def test_a_journal_that_can_not_be_adopted_does_not_keep_others_back(site:
     assert last.bytes_left > 500
 
 
-async def test_a_journal_that_can_not_be_opened_is_adopted_later_and_keeps_no_other_back(site: Site) -> None:
+async def test_a_journal_that_cannot_be_opened_is_adopted_later_and_blocks_no_other(site: Site) -> None:
     """One segment of two, so that the other and the lock are to be let go: by whoever tries it next."""
     writers = sorted((site.writer() for _ in range(3)), key=lambda writer: writer.journal.worker)
     rows = [some(1) for _ in writers]
@@ -607,7 +609,7 @@ async def test_a_journal_that_can_not_be_opened_is_adopted_later_and_keeps_no_ot
     assert trying.bytes_left == 0
 
 
-async def test_a_journal_that_is_still_copied_into_the_folder_loses_nothing(site: Site) -> None:
+async def test_a_journal_still_being_copied_into_the_folder_loses_no_row(site: Site) -> None:
     """From another disk, as `mv` does it: bit by bit, and without a lock."""
     dead, rows = site.writer(), some(10)
     dead.append(rows)
@@ -632,7 +634,7 @@ async def test_a_journal_that_is_still_copied_into_the_folder_loses_nothing(site
     assert not found.exists()
 
 
-async def test_a_journal_is_adopted_bit_by_bit_where_postgres_fails_time_and_again(site: Site) -> None:
+async def test_a_journal_is_adopted_in_steps_while_postgres_fails_repeatedly(site: Site) -> None:
     dead, rows = site.writer(), some(4)
     for row in rows:
         dead.append([row])
@@ -659,7 +661,7 @@ async def test_a_journal_is_adopted_bit_by_bit_where_postgres_fails_time_and_aga
     assert list(site.folder.glob(f"{dead.journal.worker}*")) == []
 
 
-async def test_a_journal_that_can_not_be_removed_does_not_stop_the_adopter(
+async def test_a_journal_that_cannot_be_removed_does_not_stop_adoption(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that became read-only while its journals were written."""
@@ -686,7 +688,7 @@ async def test_a_journal_that_can_not_be_removed_does_not_stop_the_adopter(
     assert list(site.folder.glob(f"{dead.journal.worker}*")) == []
 
 
-async def test_estimates_of_a_dead_reaper_are_not_settled_as_if_they_were_real(site: Site) -> None:
+async def test_estimates_of_a_dead_reaper_are_not_settled_as_actual_usage(site: Site) -> None:
     dead = site.writer()
     reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error")
     dead.append([reaped, *(real := some(1))])
@@ -697,7 +699,7 @@ async def test_estimates_of_a_dead_reaper_are_not_settled_as_if_they_were_real(s
     assert ids(site.late) == ids(real)
 
 
-async def test_an_estimate_that_is_there_already_leaves_the_lease_to_the_real_row(site: Site) -> None:
+async def test_an_existing_estimate_leaves_the_lease_to_the_actual_row(site: Site) -> None:
     """A reaper that died, or lost Redis, before it closed the lease: the next one writes the same estimate again."""
     writer = site.writer()
     unknown, known = (
@@ -714,7 +716,7 @@ async def test_an_estimate_that_is_there_already_leaves_the_lease_to_the_real_ro
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "serializable"])
-async def test_reapers_and_replays_that_race_leave_one_real_row_each(
+async def test_a_race_of_reapers_and_replays_leaves_one_actual_row_for_each_call(
     site: Site, database: Database, isolation: str
 ) -> None:
     owner = await asyncpg.connect(database.owner_url)
@@ -747,7 +749,7 @@ async def test_reapers_and_replays_that_race_leave_one_real_row_each(
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["new", "reaped before"])
-async def test_of_an_estimate_and_the_real_row_in_one_batch_the_real_one_stays_and_once(
+async def test_an_estimate_and_the_actual_row_in_one_batch_leave_the_actual_row_once(
     site: Site, pool: Pool, is_there: bool
 ) -> None:
     real = some(2)
@@ -776,7 +778,7 @@ def months_ago(count: int) -> datetime:
     return datetime(month // 12, month % 12 + 1, 15, tzinfo=UTC)
 
 
-async def test_a_row_of_a_month_without_a_partition_gets_one(site: Site) -> None:
+async def test_a_row_of_a_month_without_a_partition_creates_it(site: Site) -> None:
     writer = site.writer()
     writer.append([old := make_usage_row(months_ago(8)), new := make_usage_row(TODAY)])
 
@@ -786,7 +788,7 @@ async def test_a_row_of_a_month_without_a_partition_gets_one(site: Site) -> None
     assert site.refused == []
 
 
-async def test_rows_of_a_time_that_is_nonsense_are_set_aside(site: Site) -> None:
+async def test_rows_with_an_impossible_time_are_set_aside(site: Site) -> None:
     writer, good = site.writer(), some(3)
     odd = [make_usage_row(TODAY, request_id=uuid7(ms, bytes(10))) for ms in (0, 2**47, 2**48 - 1)]
     writer.append([good[0], odd[0], good[1], *odd[1:], good[2]])
@@ -797,7 +799,7 @@ async def test_rows_of_a_time_that_is_nonsense_are_set_aside(site: Site) -> None
     assert len(site.refused) == 3
 
 
-async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site, pool: Pool) -> None:
+async def test_retention_drops_months_and_keeps_their_sums(site: Site, pool: Pool) -> None:
     old, older = make_usage_row(months_ago(6)), make_usage_row(months_ago(20))
     writer = site.writer()
     writer.append([old, older, new := make_usage_row(TODAY)])
@@ -827,7 +829,7 @@ async def test_months_are_dropped_by_retention_while_their_sums_stay(site: Site,
         await upkeep.rebuild_rollups(pool, ADMIN, first=months_ago(6).date(), last=TODAY.date())
 
 
-async def test_as_many_whole_months_as_are_to_be_kept_stay_besides_the_current_one(site: Site, pool: Pool) -> None:
+async def test_retention_keeps_its_number_of_whole_months_and_the_current_one(site: Site, pool: Pool) -> None:
     kept = [make_usage_row(months_ago(n)) for n in (0, 1, 2, 3)]
     await write_batch(pool, [encode_row(row) for row in (*kept, make_usage_row(months_ago(4)))])
 
@@ -839,7 +841,7 @@ async def test_as_many_whole_months_as_are_to_be_kept_stay_besides_the_current_o
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=40), timedelta(days=400), timedelta(days=36_000)])
-async def test_a_clock_that_runs_ahead_drops_no_month_that_is_to_be_kept(pool: Pool, ahead: timedelta) -> None:
+async def test_a_clock_that_is_ahead_drops_no_month_too_early(pool: Pool, ahead: timedelta) -> None:
     kept = [make_usage_row(months_ago(n)) for n in (0, 1, 2)]
     await write_batch(pool, [encode_row(row) for row in (*kept, make_usage_row(months_ago(4)))])
 
@@ -849,7 +851,7 @@ async def test_a_clock_that_runs_ahead_drops_no_month_that_is_to_be_kept(pool: P
     assert {row["request_id"] for row in await pool.fetch("SELECT request_id FROM usage_logs")} == ids(kept)
 
 
-async def test_a_month_is_made_while_somebody_reads_the_ledger(pool: Pool) -> None:
+async def test_a_partition_is_created_while_the_ledger_is_read(pool: Pool) -> None:
     async with pool.acquire() as reader, reader.transaction():
         await reader.fetch("SELECT count(*) FROM usage_logs")
         async with asyncio.timeout(5):
@@ -857,7 +859,7 @@ async def test_a_month_is_made_while_somebody_reads_the_ledger(pool: Pool) -> No
             await write_rows(pool, some(1))
 
 
-async def test_a_month_that_is_read_for_long_is_dropped_later(pool: Pool) -> None:
+async def test_a_month_under_a_long_read_is_dropped_later(pool: Pool) -> None:
     await pool.fetchval("SELECT ensure_usage_partition($1)", months_ago(6))
     keeper = PartitionKeeper(pool, retention_months=3)
     async with pool.acquire() as reader, reader.transaction():
@@ -871,7 +873,7 @@ async def test_a_month_that_is_read_for_long_is_dropped_later(pool: Pool) -> Non
 # --- upkeep ---
 
 
-async def test_rollups_are_added_up_anew_while_rows_come_in(site: Site, pool: Pool) -> None:
+async def test_rollups_are_rebuilt_while_rows_are_written(site: Site, pool: Pool) -> None:
     days = [TODAY - timedelta(days=n) for n in range(3)]
     await write_rows(pool, [make_usage_row(day, api_key_id=n) for n, day in enumerate(days * 4)])
     await pool.execute("UPDATE usage_days SET calls = calls + 5; DELETE FROM usage_account_months")
@@ -922,7 +924,7 @@ SELECT pg_advisory_lock(4711)
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
-async def test_a_rebuild_that_waited_for_a_writer_has_its_rows(
+async def test_a_rebuild_that_waited_for_a_writer_includes_its_rows(
     site: Site, pool: Pool, database: Database, isolation: str
 ) -> None:
     owner = await asyncpg.connect(database.owner_url)
@@ -944,7 +946,7 @@ async def test_a_rebuild_that_waited_for_a_writer_has_its_rows(
     assert len(await site.rows()) == 5
 
 
-async def test_a_row_that_comes_in_the_midst_of_a_rebuild_waits_and_is_counted_once(
+async def test_a_row_written_during_a_rebuild_waits_and_is_counted_once(
     site: Site, pool: Pool, database: Database
 ) -> None:
     await write_rows(pool, some(3))
@@ -968,7 +970,9 @@ async def test_a_row_that_comes_in_the_midst_of_a_rebuild_waits_and_is_counted_o
     assert len(await site.rows()) == 4
 
 
-async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool, away: Pool, tmp_path: Path) -> None:
+async def test_status_has_the_waiting_rows_and_the_last_error(
+    site: Site, pool: Pool, away: Pool, tmp_path: Path
+) -> None:
     alive, dead, cut_off = site.writer(), site.writer(), site.writer(pool=away)
     alive.append(some(3))
     await alive.write_all()
@@ -993,7 +997,7 @@ async def test_status_says_what_waits_and_the_last_error(site: Site, pool: Pool,
         lock_file(site.folder / f"{alive.journal.worker}.lock")
 
 
-async def test_a_lease_is_settled_only_when_its_row_is_safe(site: Site) -> None:
+async def test_a_lease_is_settled_only_after_its_row_is_durable(site: Site) -> None:
     settled: list[Any] = []
 
     class Counters:
@@ -1017,7 +1021,7 @@ async def test_a_lease_is_settled_only_when_its_row_is_safe(site: Site) -> None:
     assert set(await site.rows()) == {direct.request_id}
 
 
-async def test_without_an_admin_api_each_account_is_noted_once(pool: Pool) -> None:
+async def test_without_an_admin_api_each_changed_account_is_stored_once(pool: Pool) -> None:
     await pool.execute("INSERT INTO accounts_to_check SELECT 1 + n % 3 FROM generate_series(1, 600) AS n")
 
     await PartitionKeeper(pool, retention_months=0).look(datetime.now(UTC))

@@ -156,9 +156,7 @@ async def test_no_list_reads_much_more_than_a_page(filled: Database, statements:
     assert min(sizes.values()) > 2 * MAX_READ
 
 
-async def test_the_few_that_are_shown_are_found_behind_the_many_that_are_not(
-    statements: Statements, changed: Database
-) -> None:
+async def test_few_matching_rows_are_found_among_many_others(statements: Statements, changed: Database) -> None:
     owner = await asyncpg.connect(changed.owner_url)
     await owner.execute("UPDATE api_keys SET archived_at = now() WHERE id < (SELECT max(id) - 200 FROM api_keys)")
     await owner.execute("UPDATE alerts SET acknowledged_at = NULL WHERE id > 200")
@@ -169,7 +167,7 @@ async def test_the_few_that_are_shown_are_found_behind_the_many_that_are_not(
     assert await find_too_much(changed, {name: statements[name] for name in lists}) == {}
 
 
-async def test_a_get_or_a_filter_without_an_entry_stops_the_bench(filled: Database) -> None:
+async def test_a_get_or_filter_without_an_entry_stops_the_benchmark(filled: Database) -> None:
     connection = await asyncpg.connect(filled.app_url)
     values = await values_of(connection, PEOPLE["admin"], is_admin=True)
     await connection.close()

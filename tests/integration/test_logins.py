@@ -31,7 +31,7 @@ async def fake_provider() -> AsyncIterator[FakeProvider]:
         yield server
 
 
-async def test_a_person_logs_in_becomes_a_user_and_logs_out(
+async def test_a_first_login_creates_a_user_who_can_log_out(
     database: Database, pool: Pool, provider: OIDCProvider
 ) -> None:
     provider.put_user("ann", email="Ann@Example.org", email_verified=True, name="Ann")
@@ -56,9 +56,7 @@ async def test_a_person_logs_in_becomes_a_user_and_logs_out(
     assert actions == ["user.create", "user.link", "session.open", "session.end", "session.open"]
 
 
-async def test_cookies_are_for_this_host_and_for_https_and_no_script_reads_them(
-    database: Database, fake_provider: FakeProvider
-) -> None:
+async def test_cookies_are_host_only_secure_and_http_only(database: Database, fake_provider: FakeProvider) -> None:
     public = "https://litemaas.example.com"
     app = create_app(settings_for(database.app_url, admin_url=public, **oidc(fake_provider.url)))
     transport = httpx2.ASGITransport(app=app)
@@ -79,7 +77,7 @@ async def test_cookies_are_for_this_host_and_for_https_and_no_script_reads_them(
     assert me.status_code == 200
 
 
-async def test_a_role_comes_and_goes_with_the_group(database: Database, provider: OIDCProvider) -> None:
+async def test_a_role_follows_the_group_of_the_user(database: Database, provider: OIDCProvider) -> None:
     group_roles = "bosses:admin,look:ers:admin-readonly"
     seen = []
     async with (
@@ -95,9 +93,7 @@ async def test_a_role_comes_and_goes_with_the_group(database: Database, provider
     assert seen == ["admin", "admin-readonly", "user", "user"]
 
 
-async def test_a_role_a_person_assigned_does_not_go_with_a_group(
-    database: Database, pool: Pool, provider: OIDCProvider
-) -> None:
+async def test_an_assigned_role_does_not_follow_groups(database: Database, pool: Pool, provider: OIDCProvider) -> None:
     await make_user(pool, "pat@example.org", role="admin-readonly")
     seen = []
     async with (
@@ -112,7 +108,7 @@ async def test_a_role_a_person_assigned_does_not_go_with_a_group(
     assert seen == ["admin", "admin-readonly"]
 
 
-async def test_initial_admins_are_admins_when_they_log_in(database: Database, provider: OIDCProvider) -> None:
+async def test_initial_admins_are_admins_at_their_login(database: Database, provider: OIDCProvider) -> None:
     provider.put_user("root", email="root@example.org", email_verified=True)
     provider.put_user("fake", email="root2@example.org", email_verified=False)
     settings = oidc(provider.url, initial_admins="Root@example.org,root2@example.org")
@@ -125,7 +121,7 @@ async def test_initial_admins_are_admins_when_they_log_in(database: Database, pr
     check_error(fake, 403, "forbidden")
 
 
-async def test_an_address_that_is_not_verified_or_is_another_persons_opens_no_account(
+async def test_an_unverified_or_taken_email_address_creates_no_account(
     database: Database, pool: Pool, provider: OIDCProvider
 ) -> None:
     await make_user(pool, "boss@example.org", role="admin")
@@ -139,7 +135,7 @@ async def test_an_address_that_is_not_verified_or_is_another_persons_opens_no_ac
     assert await pool.fetchval("SELECT count(*) FROM identities") == 1
 
 
-async def test_a_deactivated_user_neither_stays_in_nor_comes_in(
+async def test_a_deactivated_user_loses_their_session_and_cannot_log_in(
     database: Database, pool: Pool, provider: OIDCProvider
 ) -> None:
     provider.put_user("dan", email="dan@example.org", email_verified=True)
@@ -153,7 +149,7 @@ async def test_a_deactivated_user_neither_stays_in_nor_comes_in(
     check_error(comes, 403, "forbidden")
 
 
-async def test_a_callback_is_taken_once_and_only_in_the_browser_that_began(
+async def test_a_callback_is_accepted_once_and_only_in_the_browser_that_began_the_login(
     database: Database, fake_provider: FakeProvider
 ) -> None:
     async with (
@@ -200,7 +196,7 @@ WRONG_TOKENS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("lie", WRONG_TOKENS)
-async def test_an_id_token_that_is_not_in_order_lets_nobody_in(
+async def test_an_invalid_id_token_is_no_login(
     database: Database, pool: Pool, fake_provider: FakeProvider, lie: str
 ) -> None:
     made = WRONG_TOKENS[lie]
@@ -217,7 +213,7 @@ async def test_an_id_token_that_is_not_in_order_lets_nobody_in(
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
 
 
-async def test_next_leads_nowhere_else(database: Database, fake_provider: FakeProvider) -> None:
+async def test_next_redirects_to_this_host_only(database: Database, fake_provider: FakeProvider) -> None:
     wrong = ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\\..\\b", "/a\r\nset-cookie: x"]
     async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser:
         led = [(await log_in(new_browser(), next=path)).headers["location"] for path in wrong]
@@ -225,7 +221,7 @@ async def test_next_leads_nowhere_else(database: Database, fake_provider: FakePr
     assert led == ["/"] * len(wrong)
 
 
-async def test_a_page_elsewhere_can_not_use_a_session(database: Database, fake_provider: FakeProvider) -> None:
+async def test_a_page_of_another_origin_cannot_use_a_session(database: Database, fake_provider: FakeProvider) -> None:
     async with running_admin_api(
         database, **oidc(fake_provider.url, cors_origins="https://portal.example")
     ) as new_browser:
@@ -253,7 +249,7 @@ async def test_a_page_elsewhere_can_not_use_a_session(database: Database, fake_p
     assert allowed == [200] * 3
 
 
-async def test_sessions_end_by_time_and_a_cookie_that_was_touched_is_none(
+async def test_sessions_expire_and_a_modified_cookie_is_refused(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
@@ -275,7 +271,7 @@ async def test_sessions_end_by_time_and_a_cookie_that_was_touched_is_none(
 
 
 @pytest.mark.parametrize(("idle_s", "pause_s"), [(30, 20), (8 * 3600, 61), (600, 61)])
-async def test_a_session_that_is_used_does_not_idle_out(
+async def test_a_used_session_does_not_reach_the_idle_timeout(
     database: Database, pool: Pool, fake_provider: FakeProvider, idle_s: int, pause_s: int
 ) -> None:
     async with (
@@ -293,7 +289,7 @@ async def test_a_session_that_is_used_does_not_idle_out(
     assert noted
 
 
-async def test_a_person_logs_in_at_openshift(database: Database) -> None:
+async def test_a_user_logs_in_at_openshift(database: Database) -> None:
     async with OpenShift() as cluster:
         settings = {
             "openshift_url": cluster.url,
@@ -316,7 +312,7 @@ async def test_a_person_logs_in_at_openshift(database: Database) -> None:
     ]
 
 
-async def test_a_provider_that_is_away_is_said_to_be(database: Database) -> None:
+async def test_an_unreachable_provider_is_reported(database: Database) -> None:
     async with running_admin_api(database, **oidc("http://127.0.0.1:1")) as new_browser, new_browser() as browser:
         check_error(await browser.get("/api/auth/login"), 503, "upstream_unavailable")
 
@@ -349,7 +345,7 @@ async def test_a_jwt_of_the_provider_is_a_login(database: Database, pool: Pool, 
     assert fake_provider.jwks_asked == 1
 
 
-async def test_without_an_audience_no_jwt_is_taken(database: Database, fake_provider: FakeProvider) -> None:
+async def test_without_an_audience_no_jwt_is_accepted(database: Database, fake_provider: FakeProvider) -> None:
     token = fake_provider.keys[0].sign(fake_provider.all_claims())
     async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as client:
         check_error(await client.get(ME, headers=bearer(token)), 401, "not_authenticated")
@@ -357,7 +353,7 @@ async def test_without_an_audience_no_jwt_is_taken(database: Database, fake_prov
     assert fake_provider.jwks_asked == 0
 
 
-async def test_a_new_key_of_the_provider_is_found_and_the_old_ones_outlive_its_absence(
+async def test_a_new_provider_key_is_found_and_old_ones_survive_an_outage(
     database: Database, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.0)

@@ -104,7 +104,7 @@ def no_password_in_clear(box: SMTPServer) -> Iterator[None]:
         assert said not in box.received_in_clear
 
 
-async def test_a_letter_goes_over_starttls_with_a_log_in(outbox: Pool, certificate: Certificate) -> None:
+async def test_an_email_is_sent_over_starttls_with_authentication(outbox: Pool, certificate: Certificate) -> None:
     async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, certificate.file)) == 1
@@ -115,14 +115,14 @@ async def test_a_letter_goes_over_starttls_with_a_log_in(outbox: Pool, certifica
     assert (await state(outbox))[:2] == (None, 1)
 
 
-async def test_a_letter_goes_over_tls_from_the_beginning(outbox: Pool, certificate: Certificate) -> None:
+async def test_an_email_is_sent_over_implicit_tls(outbox: Pool, certificate: Certificate) -> None:
     async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD), begins_with_tls=True) as box:
         assert await send_due(outbox, sender(box, certificate.file, scheme="smtps")) == 1
 
     assert (len(box.emails), box.logins) == (1, [(USER, PASSWORD)])
 
 
-async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
+async def test_a_wrong_password_is_reported_and_the_email_arrives_once_it_is_corrected(
     outbox: Pool, certificate: Certificate
 ) -> None:
     async with SMTPServer(tls=certificate.context, login=(USER, "another")) as box:
@@ -138,7 +138,7 @@ async def test_a_wrong_password_is_told_and_the_letter_arrives_once_it_is_right(
     assert len(box.emails) == 1
 
 
-async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, certificate: Certificate) -> None:
+async def test_refused_starttls_is_reported_and_retried(outbox: Pool, certificate: Certificate) -> None:
     async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         box.refuses_starttls = True
         with no_password_in_clear(box):
@@ -153,7 +153,7 @@ async def test_starttls_that_is_refused_is_told_and_tried_again(outbox: Pool, ce
 
 
 @pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
-async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, login: str) -> None:
+async def test_a_server_without_starttls_receives_no_credentials(outbox: Pool, login: str) -> None:
     """It takes log-ins in clear, or somebody in between took its offer of TLS away."""
     async with SMTPServer(login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
@@ -167,9 +167,7 @@ async def test_a_server_without_starttls_never_hears_who_one_is(outbox: Pool, lo
 
 
 @pytest.mark.parametrize("login", [IN_URL, ""])
-async def test_a_certificate_nobody_vouches_for_is_not_talked_to(
-    outbox: Pool, certificate: Certificate, login: str
-) -> None:
+async def test_an_untrusted_certificate_is_refused(outbox: Pool, certificate: Certificate, login: str) -> None:
     async with SMTPServer(tls=certificate.context, login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
@@ -180,14 +178,14 @@ async def test_a_certificate_nobody_vouches_for_is_not_talked_to(
     assert (tries, waits) == (1, True)
 
 
-async def test_a_ca_file_that_is_not_there_is_told(outbox: Pool, certificate: Certificate, tmp_path: Path) -> None:
+async def test_a_missing_ca_file_is_reported(outbox: Pool, certificate: Certificate, tmp_path: Path) -> None:
     async with SMTPServer(tls=certificate.context) as box:
         assert await send_due(outbox, sender(box, tmp_path / "none.pem", login="", patient=True)) == 0
 
     assert await state(outbox) == ("LITEMAAS_SMTP_CA_FILE cannot be read or contains no certificate.", 1, True)
 
 
-async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_programming_error_is_a_failed_attempt_and_ends(outbox: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("admin_api.operations.notifications.channels.write_email", lambda *_: 1 / 0)
     async with SMTPServer() as box:
         while not await outbox.fetchval("SELECT gave_up_at IS NOT NULL FROM deliveries"):
@@ -212,7 +210,7 @@ async def test_a_mistake_of_ours_is_a_failed_try_and_ends(outbox: Pool, monkeypa
         "smtp://:587",
     ],
 )
-def test_an_address_that_could_be_read_in_two_ways_is_refused_at_start(url: str) -> None:
+def test_an_ambiguous_smtp_url_is_refused_at_start(url: str) -> None:
     with pytest.raises(ValidationError) as refused:
         NotificationSettings.model_validate({"smtp_url": url, "mail_from": "litemaas@example.com"})
     said = explain(refused.value, NotificationSettings)
@@ -221,7 +219,7 @@ def test_an_address_that_could_be_read_in_two_ways_is_refused_at_start(url: str)
     assert not any(part in said for part in ("planted", "rest"))
 
 
-async def test_other_refusals_are_told_too(outbox: Pool, certificate: Certificate) -> None:
+async def test_other_smtp_refusals_are_reported(outbox: Pool, certificate: Certificate) -> None:
     reported = []
     async with SMTPServer(tls=certificate.context) as box:
         box.refuse = 1

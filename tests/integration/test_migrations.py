@@ -33,7 +33,7 @@ def edit_first(folder: Path) -> None:
     first.write_text(first.read_text() + "\n")
 
 
-def test_numbers_have_no_gaps_and_every_file_says_why_it_is_there() -> None:
+def test_migration_numbers_have_no_gaps_and_every_file_has_a_comment() -> None:
     migrations = read_migrations(migrations_folder())
 
     assert [int(migration.name[:4]) for migration in migrations] == list(range(1, len(migrations) + 1))
@@ -54,7 +54,7 @@ def test_a_name_without_a_phase_is_refused(folder: Path) -> None:
         read_migrations(folder)
 
 
-async def test_five_runners_at_once_apply_each_migration_once(empty_database: Database) -> None:
+async def test_five_concurrent_runners_apply_each_migration_once(empty_database: Database) -> None:
     applied = await asyncio.gather(*(run(empty_database) for _ in range(5)))
 
     names = [migration.name for migration in read_migrations(migrations_folder())]
@@ -96,7 +96,7 @@ async def test_a_phase_applies_only_its_own_files(database: Database, folder: Pa
     assert await run(database, folder, phase="post") == [f"{number + 1:04d}_post_drop_things.sql"]
 
 
-async def test_there_are_partitions_for_last_month_this_one_and_three_ahead(database: Database) -> None:
+async def test_partitions_exist_for_last_month_this_one_and_three_ahead(database: Database) -> None:
     connection = await asyncpg.connect(database.app_url)
     expected = await connection.fetch(
         "SELECT 'usage_logs_' || to_char(date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month', "
@@ -111,7 +111,7 @@ async def test_there_are_partitions_for_last_month_this_one_and_three_ahead(data
     assert names == expected
 
 
-async def test_the_app_may_make_partitions_ahead_but_no_tables(database: Database) -> None:
+async def test_the_app_role_may_create_partitions_but_no_tables(database: Database) -> None:
     connection = await asyncpg.connect(database.app_url)
 
     made = await connection.fetchval("SELECT ensure_usage_partitions(5)")
@@ -125,7 +125,7 @@ async def test_the_app_may_make_partitions_ahead_but_no_tables(database: Databas
 @pytest.mark.parametrize(
     "change", ["UPDATE audit_logs SET actor = 'someone else'", "DELETE FROM audit_logs", "TRUNCATE audit_logs"]
 )
-async def test_neither_the_app_nor_the_owner_can_change_audit_rows(database: Database, change: str) -> None:
+async def test_neither_app_nor_owner_role_can_change_audit_rows(database: Database, change: str) -> None:
     for url in (database.app_url, database.owner_url):
         connection = await asyncpg.connect(url)
         await connection.execute(

@@ -35,7 +35,7 @@ async def listed(pool: Pool) -> set[str]:
     return {row.model.name for row in rows if row.model.listed}
 
 
-async def test_models_come_with_slashes_in_names_and_prices_to_the_last_digit(
+async def test_models_keep_slashes_in_names_and_every_digit_of_prices(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer(
@@ -61,7 +61,7 @@ async def test_models_come_with_slashes_in_names_and_prices_to_the_last_digit(
         (200, '{"data":null}', "upstream_error"),
     ],
 )
-async def test_a_failed_answer_changes_nothing_and_is_an_error(
+async def test_a_failed_response_changes_nothing_and_is_an_error(
     pool: Pool, litellm_info_server: LiteLLMInfoServer, status: int, body: str, code: str
 ) -> None:
     await apply(pool, seen_model("small"))
@@ -74,7 +74,7 @@ async def test_a_failed_answer_changes_nothing_and_is_an_error(
     assert await listed(pool) == {"small"}
 
 
-async def test_nobody_at_the_address_is_an_error_without_the_key_in_it(pool: Pool) -> None:
+async def test_an_unreachable_address_is_an_error_without_the_key(pool: Pool) -> None:
     with pytest.raises(GatewayError) as caught:
         await sync_models(pool, ADMIN, litellm("http://127.0.0.1:1", "http://"))
 
@@ -82,7 +82,7 @@ async def test_nobody_at_the_address_is_an_error_without_the_key_in_it(pool: Poo
     assert LiteLLMInfoServer.KEY not in caught.value.message
 
 
-async def test_the_next_address_is_asked_when_one_does_not_answer(
+async def test_the_next_address_is_tried_if_one_does_not_respond(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"small"}]}')
@@ -93,7 +93,7 @@ async def test_the_next_address_is_asked_when_one_does_not_answer(
     assert report.added == ["small"]
 
 
-async def test_an_empty_answer_changes_nothing_and_is_reported(pool: Pool) -> None:
+async def test_an_empty_list_changes_nothing_and_is_reported(pool: Pool) -> None:
     await apply(pool, seen_model("small"), seen_model("large"))
 
     report = await apply(pool)
@@ -102,7 +102,7 @@ async def test_an_empty_answer_changes_nothing_and_is_reported(pool: Pool) -> No
     assert await listed(pool) == {"small", "large"}
 
 
-async def test_an_answer_that_lost_half_of_the_models_unlists_none_and_is_reported(pool: Pool) -> None:
+async def test_a_list_that_lost_half_of_the_models_unlists_none_and_is_reported(pool: Pool) -> None:
     await apply(pool, *(seen_model(name) for name in "abcd"))
 
     report = await apply(pool, seen_model("a"), seen_model("b", mode="embedding"), seen_model("e"))
@@ -114,7 +114,7 @@ async def test_an_answer_that_lost_half_of_the_models_unlists_none_and_is_report
     assert (await find(pool, "b")).mode == "embedding"
 
 
-async def test_half_may_go_when_a_person_says_so(pool: Pool) -> None:
+async def test_half_of_the_models_are_unlisted_if_an_admin_accepts_it(pool: Pool) -> None:
     await apply(pool, *(seen_model(name) for name in "abcd"))
 
     report = await apply(pool, seen_model("a"), seen_model("b"), accept_missing=True)
@@ -123,7 +123,7 @@ async def test_half_may_go_when_a_person_says_so(pool: Pool) -> None:
     assert await listed(pool) == {"a", "b"}
 
 
-async def test_one_of_many_that_is_gone_is_unlisted_and_comes_back_as_it_was(pool: Pool) -> None:
+async def test_a_missing_model_is_unlisted_and_returns_unchanged(pool: Pool) -> None:
     await apply(pool, *(seen_model(name) for name in "abc"))
     await models.update_model(pool, ADMIN, "c", restricted=True, description="careful")
     before = await find(pool, "c")
@@ -142,7 +142,7 @@ async def test_one_of_many_that_is_gone_is_unlisted_and_comes_back_as_it_was(poo
     )
 
 
-async def test_a_model_that_a_person_disabled_stays_so(pool: Pool) -> None:
+async def test_a_model_an_admin_disabled_stays_disabled(pool: Pool) -> None:
     await apply(pool, *(seen_model(name) for name in "abc"))
     await models.update_model(pool, ADMIN, "c", enabled=False)
 
@@ -169,7 +169,7 @@ async def test_a_price_is_a_new_version_only_when_it_changed(pool: Pool) -> None
     assert len(await price_ids(pool, "small")) == 2
 
 
-async def test_a_price_that_litellm_no_longer_tells_stays(pool: Pool) -> None:
+async def test_a_price_litellm_no_longer_reports_stays(pool: Pool) -> None:
     await apply(pool, seen_model(units=PRICED))
 
     await apply(pool, seen_model())
@@ -179,7 +179,7 @@ async def test_a_price_that_litellm_no_longer_tells_stays(pool: Pool) -> None:
     assert offered.price.price.input == PRICED["input"]
 
 
-async def test_a_price_that_a_person_set_is_not_replaced_by_a_sync(pool: Pool) -> None:
+async def test_a_price_an_admin_set_is_not_replaced_by_a_sync(pool: Pool) -> None:
     await apply(pool, seen_model(units=PRICED))
     version = await models.set_price(pool, ADMIN, "small", {"input": Decimal(0)})
 
@@ -189,7 +189,7 @@ async def test_a_price_that_a_person_set_is_not_replaced_by_a_sync(pool: Pool) -
     assert (await price_ids(pool, "small"))[0] == version.price.id
 
 
-async def test_the_same_price_set_again_makes_no_version(pool: Pool) -> None:
+async def test_setting_the_same_price_again_creates_no_version(pool: Pool) -> None:
     await apply(pool, seen_model())
 
     first = await models.set_price(pool, ADMIN, "small", {"input": Decimal("0.10")})
@@ -199,7 +199,7 @@ async def test_the_same_price_set_again_makes_no_version(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("usd", [Decimal(-1), Decimal("NaN"), Decimal(10) ** 9, None])
-async def test_what_is_no_price_can_not_be_set(pool: Pool, usd: Decimal | None) -> None:
+async def test_an_invalid_price_cannot_be_set(pool: Pool, usd: Decimal | None) -> None:
     await apply(pool, seen_model())
 
     with pytest.raises(GatewayError) as caught:
@@ -208,7 +208,7 @@ async def test_what_is_no_price_can_not_be_set(pool: Pool, usd: Decimal | None) 
     assert caught.value.code == "validation_failed"
 
 
-async def test_five_syncs_at_once_add_each_model_and_price_once(
+async def test_five_concurrent_syncs_add_each_model_and_price_once(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer(
@@ -221,7 +221,7 @@ async def test_five_syncs_at_once_add_each_model_and_price_once(
     assert await price_ids(pool, "a") == [1]
 
 
-async def test_the_timers_sync_gives_way_to_one_that_is_under_way(
+async def test_the_scheduled_sync_is_skipped_while_another_runs(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"a"}]}')
@@ -241,14 +241,14 @@ async def test_a_sync_is_audited_when_it_changed_something(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'models.sync'") == 1
 
 
-async def test_who_may_only_look_starts_no_sync(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> None:
+async def test_a_read_only_admin_cannot_start_a_sync(pool: Pool, litellm_info_server: LiteLLMInfoServer) -> None:
     with pytest.raises(GatewayError) as caught:
         await sync_models(pool, READER, litellm(litellm_info_server.url))
 
     assert caught.value.code == "forbidden"
 
 
-async def test_of_two_prices_the_one_that_was_set_last_counts(pool: Pool) -> None:
+async def test_the_last_price_set_counts(pool: Pool) -> None:
     """Also where its transaction began before the other's, and waited for it."""
     await apply(pool, seen_model("small"))
     model_id = (await find(pool, "small")).id
@@ -267,7 +267,7 @@ async def test_of_two_prices_the_one_that_was_set_last_counts(pool: Pool) -> Non
     assert offered.price.price.input == Decimal(2)
 
 
-async def test_a_price_that_a_person_sets_while_a_sync_runs_stays(pool: Pool) -> None:
+async def test_a_price_an_admin_sets_during_a_sync_stays(pool: Pool) -> None:
     await apply(pool, seen_model("first"), seen_model("small", units=PRICED))
     first, dearer = await find(pool, "first"), {"input": Decimal("0.000009")}
     async with pool.acquire() as connection, connection.transaction():
@@ -293,7 +293,7 @@ async def until_one_waits(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800", "a,b\\u0000"])
-async def test_a_name_that_no_database_takes_is_told_and_stops_no_sync(
+async def test_a_name_postgres_cannot_store_is_reported_and_stops_no_sync(
     pool: Pool, litellm_info_server: LiteLLMInfoServer, name: str
 ) -> None:
     litellm_info_server.answer(f'{{"data":[{{"model_name":"{name}"}},{{"model_name":"small"}}]}}')
@@ -306,7 +306,7 @@ async def test_a_name_that_no_database_takes_is_told_and_stops_no_sync(
     assert "\ufffd" in kept
 
 
-async def test_an_answer_without_a_bottom_changes_nothing_and_is_an_error(
+async def test_a_too_deeply_nested_response_changes_nothing_and_is_an_error(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     await apply(pool, seen_model("small"))

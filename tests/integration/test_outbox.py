@@ -111,7 +111,7 @@ async def send_until(outbox: Outbox, arrived: int) -> None:
             await outbox.send_due()
 
 
-async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: Pool, hook: WebhookServer) -> None:
+async def test_emails_to_a_dead_server_do_not_delay_a_webhook(pool: Pool, hook: WebhookServer) -> None:
     await write_mails(pool, 100)
     await write_notifications(pool, hook.url, 1)
     outbox = Outbox(pool, sender(free_port()))
@@ -129,7 +129,7 @@ async def test_mails_that_a_dead_server_refuses_do_not_hold_up_a_webhook(pool: P
     assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE channel = 'email' AND tries = 1") == 100
 
 
-async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
+async def test_trusted_certificates_are_not_loaded_for_each_message(
     pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty milliseconds of a processor each, in which the admin API answers nobody."""
@@ -149,7 +149,7 @@ async def test_messages_do_not_read_whose_certificates_are_trusted_each_time(
     assert len(read) <= 1
 
 
-async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more_than_its_places(
+async def test_a_silent_receiver_with_many_messages_delays_no_other_and_keeps_to_its_maximum_in_flight(
     pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 200)
@@ -166,9 +166,7 @@ async def test_a_silent_receiver_with_much_news_holds_up_nobody_and_gets_no_more
     assert len({got.headers["webhook-id"] for got in hook.accepted}) == len(hook.got) == 50
 
 
-async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_they_end(
-    pool: Pool, hook: WebhookServer, silent: Silent
-) -> None:
+async def test_a_new_message_is_sent_before_slow_attempts_end(pool: Pool, hook: WebhookServer, silent: Silent) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
 
@@ -192,7 +190,7 @@ async def test_what_comes_while_only_slow_tries_are_under_way_is_sent_before_the
     assert len(hook.accepted) == 1
 
 
-async def test_many_silent_receivers_share_the_places_of_all(
+async def test_many_silent_receivers_share_the_total_maximum_in_flight(
     pool: Pool, silent: Silent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "MAX_IN_FLIGHT", 10)
@@ -213,7 +211,7 @@ async def test_many_silent_receivers_share_the_places_of_all(
     assert silent.taken == 10
 
 
-async def test_a_silent_mail_server_gets_no_more_than_its_places(pool: Pool, silent: Silent) -> None:
+async def test_a_silent_mail_server_keeps_to_its_maximum_in_flight(pool: Pool, silent: Silent) -> None:
     await write_mails(pool, 40)
     outbox = Outbox(pool, sender(silent.port))
 
@@ -224,7 +222,7 @@ async def test_a_silent_mail_server_gets_no_more_than_its_places(pool: Pool, sil
     assert began == [MAX_IN_FLIGHT_EMAILS, 0, 0]
 
 
-async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
+async def test_a_delivery_cut_off_at_shutdown_is_repeated_with_the_same_id(
     pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     await write_notifications(pool, f"http://127.0.0.1:{silent.port}/", 2)
@@ -244,7 +242,7 @@ async def test_what_is_cut_off_at_the_end_comes_again_under_the_same_id(
     assert await pool.fetchval("SELECT max(tries) FROM deliveries") == 2
 
 
-async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: WebhookServer) -> None:
+async def test_an_attempt_in_progress_may_complete_at_shutdown(pool: Pool, hook: WebhookServer) -> None:
     await write_notifications(pool, hook.url, MAX_IN_FLIGHT_PER_WEBHOOK)
     outbox = Outbox(pool, sender())
     await outbox.begin_due()
@@ -253,7 +251,7 @@ async def test_a_try_under_way_may_end_when_the_program_ends(pool: Pool, hook: W
     assert outbox.delivered == len(hook.accepted) == MAX_IN_FLIGHT_PER_WEBHOOK
 
 
-async def test_a_silent_mail_server_keeps_no_name_from_being_looked_up(
+async def test_a_silent_mail_server_does_not_block_name_resolution(
     database: Database, pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
     """Both take threads of one pool."""

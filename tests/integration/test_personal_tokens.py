@@ -24,7 +24,7 @@ def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-async def test_a_token_logs_its_user_in_and_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_personal_token_is_a_login_and_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool, role="admin")
 
     made = (await admin.post(f"/api/v1/users/{ann.email}/tokens", json={"name": "ci"})).json()
@@ -40,7 +40,7 @@ async def test_a_token_logs_its_user_in_and_is_shown_once(admin: httpx2.AsyncCli
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE new::text LIKE '%' || $1 || '%'", "lmp-") == 0
 
 
-async def test_a_busy_token_asks_once_a_call_and_is_noted_once_a_minute(database: Database, pool: Pool) -> None:
+async def test_a_busy_token_takes_one_query_per_call_and_one_update_per_minute(database: Database, pool: Pool) -> None:
     made = await make_token(pool, await make_user(pool))
     asked: list[str] = []
 
@@ -66,7 +66,7 @@ async def keep(_: object) -> None:
     """As the admin API's own pool: nothing is asked when a connection goes back."""
 
 
-async def test_a_token_that_does_not_work_says_why(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_the_error_for_an_invalid_token_has_the_reason(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool)
     revoked, expired, typo = [await make_token(pool, ann) for _ in range(3)]
     await personal_tokens.revoke_token(pool, owner_of(ann), revoked.row.id)
@@ -86,7 +86,9 @@ async def test_a_token_that_does_not_work_says_why(admin: httpx2.AsyncClient, po
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_deactivated_user_is_refused_at_the_next_call(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_the_token_of_a_deactivated_user_is_refused_at_the_next_call(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     ann = await make_user(pool)
     token = await make_token(pool, ann)
 
@@ -113,7 +115,7 @@ BOUNDS: list[tuple[str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("users_role", "tokens_role", "left"), BOUNDS)
-async def test_a_token_is_never_more_than_its_user_is_now(
+async def test_a_token_never_exceeds_the_current_role_of_its_user(
     pool: Pool, users_role: str, tokens_role: str, left: str | None
 ) -> None:
     ann = await make_user(pool, role="admin")
@@ -129,7 +131,7 @@ async def test_a_token_is_never_more_than_its_user_is_now(
 
 
 @pytest.mark.parametrize(("users_role", "tokens_role", "left"), BOUNDS)
-async def test_a_token_beyond_its_users_role_is_not_made(
+async def test_a_token_above_the_role_of_its_user_is_not_created(
     pool: Pool, users_role: str, tokens_role: str, left: str | None
 ) -> None:
     ann = await make_user(pool, role=users_role)
@@ -143,7 +145,7 @@ async def test_a_token_beyond_its_users_role_is_not_made(
         assert getattr(made, "code", None) == "forbidden"
 
 
-async def test_a_token_makes_none_that_may_more_or_live_longer(pool: Pool) -> None:
+async def test_a_token_cannot_create_one_with_more_rights_or_a_longer_life(pool: Pool) -> None:
     ann = await make_user(pool, role="admin")
     until = datetime.now(UTC) + timedelta(hours=1)
     with_token = Actor(name=ann.email, role="user", user_id=ann.id, until=until)
@@ -156,7 +158,7 @@ async def test_a_token_makes_none_that_may_more_or_live_longer(pool: Pool) -> No
     assert more.value.code == "forbidden"
 
 
-async def test_a_tokens_life_is_bounded(pool: Pool) -> None:
+async def test_the_lifetime_of_a_token_is_bounded(pool: Pool) -> None:
     ann = owner_of(await make_user(pool))
     now = datetime.now(UTC)
 
@@ -169,7 +171,7 @@ async def test_a_tokens_life_is_bounded(pool: Pool) -> None:
     assert timedelta(days=89) < made.row.expires_at - now < timedelta(days=91)
 
 
-async def test_the_number_of_active_tokens_holds_also_at_once(pool: Pool) -> None:
+async def test_the_maximum_number_of_tokens_holds_under_concurrent_creation(pool: Pool) -> None:
     ann = owner_of(await make_user(pool))
 
     done = await asyncio.gather(
@@ -180,7 +182,7 @@ async def test_the_number_of_active_tokens_holds_also_at_once(pool: Pool) -> Non
     assert {one.code for one in done if isinstance(one, GatewayError)} == {"conflict"}
 
 
-async def test_somebody_elses_tokens_are_not_to_be_seen_or_revoked(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_tokens_of_other_users_can_be_neither_seen_nor_revoked(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann, bob = await make_user(pool), await make_user(pool)
     anns, bobs = await make_token(pool, ann), await make_token(pool, bob)
 
@@ -195,7 +197,7 @@ async def test_somebody_elses_tokens_are_not_to_be_seen_or_revoked(admin: httpx2
     assert (await admin.get(OWN, headers=bearer(anns.secret))).status_code == 200
 
 
-async def test_who_may_only_look_does_not_even_make_a_token(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_read_only_admin_cannot_create_a_token(admin: httpx2.AsyncClient, pool: Pool) -> None:
     reader = await make_user(pool, role="admin-readonly")
     token = await make_token(pool, reader)
 
@@ -208,7 +210,7 @@ async def test_who_may_only_look_does_not_even_make_a_token(admin: httpx2.AsyncC
     check_error(revoked, 403, "forbidden")
 
 
-async def test_revoking_is_audited_once_and_is_for_good(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_revoking_a_token_is_permanent_and_audited_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool)
     token, other = await make_token(pool, ann), await make_token(pool, ann)
 

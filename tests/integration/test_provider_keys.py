@@ -44,7 +44,7 @@ def command_line(database: Database) -> CommandLine:
     )
 
 
-async def test_it_is_kept_sealed_and_never_told(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_provider_key_is_stored_encrypted_and_never_returned(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = await put(admin)
     again = await put(admin)
     replaced = await put(admin, value=OTHER)
@@ -73,7 +73,9 @@ async def test_it_is_kept_sealed_and_never_told(admin: httpx2.AsyncClient, pool:
     assert reported == [("provider_key.put", None, first), ("provider_key.put", first, second)]
 
 
-async def test_one_is_replaced_and_forgotten_as_it_was_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_provider_key_is_replaced_or_deleted_only_at_the_read_version(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     tag = (await put(admin)).headers["etag"]
     read = (await admin.get(f"{PATH}/OPENAI")).headers["etag"]
     first = await put(admin, value=OTHER, **{"if-match": tag})
@@ -91,7 +93,7 @@ async def test_one_is_replaced_and_forgotten_as_it_was_read(admin: httpx2.AsyncC
     check_error(await put(admin, **{"if-match": "*"}), 412, "precondition_failed")
 
 
-async def test_of_many_at_once_one_makes_it(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_of_concurrent_requests_one_runs(admin: httpx2.AsyncClient, pool: Pool) -> None:
     answers = await asyncio.gather(*(put(admin, value=f"{VALUE}-{n:04}") for n in range(8)))
 
     assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
@@ -99,7 +101,7 @@ async def test_of_many_at_once_one_makes_it(admin: httpx2.AsyncClient, pool: Poo
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'provider_key.put'") == 8
 
 
-async def test_who_may_only_look_sees_the_list_and_changes_nothing(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_read_only_admin_sees_the_list_and_changes_nothing(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await put(admin)
     logins = {
         role: {"authorization": f"Bearer {(await make_token(pool, await make_user(pool, role=role))).secret}"}
@@ -129,7 +131,7 @@ async def test_a_name_that_could_be_another_variable_is_refused(admin: httpx2.As
     ["", "short", "x" * 15, "x" * 8001, f" {VALUE}", f"{VALUE}\n", f"{VALUE}\nX", f"{VALUE}\x00", f"{VALUE}é",
      "os.environ/OPENAI_API_KEY"],
 )  # fmt: skip
-async def test_a_value_that_is_no_key_is_refused_without_repeating_it(
+async def test_an_invalid_value_is_refused_without_repeating_it(
     admin: httpx2.AsyncClient, pool: Pool, value: str
 ) -> None:
     answer = await put(admin, value=value)
@@ -139,7 +141,7 @@ async def test_a_value_that_is_no_key_is_refused_without_repeating_it(
     assert await pool.fetchval("SELECT count(*) FROM provider_keys") == 0
 
 
-async def test_a_field_that_would_name_an_address_is_refused(admin: httpx2.AsyncClient) -> None:
+async def test_a_field_with_an_address_is_refused(admin: httpx2.AsyncClient) -> None:
     for field in ("api_base", "base_url", "url", "address"):
         body = {"provider": "openai", "value": VALUE, field: "http://127.0.0.1:1"}
         answer = await admin.put(f"{PATH}/OPENAI", json=body)
@@ -147,7 +149,7 @@ async def test_a_field_that_would_name_an_address_is_refused(admin: httpx2.Async
         assert VALUE not in answer.text
 
 
-async def test_a_key_moved_to_another_name_does_not_open(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_ciphertext_moved_to_another_name_does_not_decrypt(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await put(admin)
     await pool.execute("UPDATE provider_keys SET name = 'OTHER'")
 
@@ -158,7 +160,7 @@ async def test_a_key_moved_to_another_name_does_not_open(admin: httpx2.AsyncClie
     assert await open_provider_keys(pool, ADMIN, KEYS) == {"PROVIDER_KEY_OTHER": VALUE}
 
 
-async def test_it_is_sealed_anew_with_the_others(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_provider_keys_are_reencrypted_with_the_other_secrets(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await put(admin)
     two = "2:" + "fedcba9876543210" * 4
 
@@ -168,7 +170,7 @@ async def test_it_is_sealed_anew_with_the_others(admin: httpx2.AsyncClient, pool
         await open_provider_keys(pool, ADMIN, KEYS)
 
 
-async def test_a_program_gets_the_keys_and_nothing_that_opens_them(
+async def test_a_program_gets_the_provider_keys_and_no_encryption_key(
     admin: httpx2.AsyncClient, pool: Pool, command_line: CommandLine
 ) -> None:
     await put(admin)
@@ -193,7 +195,9 @@ async def test_a_program_gets_the_keys_and_nothing_that_opens_them(
     assert json.loads(row["new"]) == {"names": ["OPENAI", "AZURE_2"]}
 
 
-async def test_the_program_takes_the_place_of_the_command(admin: httpx2.AsyncClient, command_line: CommandLine) -> None:
+async def test_the_program_replaces_the_process_of_the_command(
+    admin: httpx2.AsyncClient, command_line: CommandLine
+) -> None:
     """Its exit code is the command's, and it gets the signals."""
     failed = await command_line.run("provider-keys", "exec", "--", sys.executable, "-c", "raise SystemExit(7)")
     code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
@@ -210,7 +214,7 @@ async def test_the_program_takes_the_place_of_the_command(admin: httpx2.AsyncCli
     assert await process.wait() == -signal.SIGTERM
 
 
-async def test_if_a_key_does_not_open_nothing_is_started(
+async def test_no_program_is_started_if_a_key_does_not_decrypt(
     admin: httpx2.AsyncClient, pool: Pool, command_line: CommandLine, tmp_path: Path
 ) -> None:
     await put(admin)
@@ -229,7 +233,7 @@ async def test_if_a_key_does_not_open_nothing_is_started(
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'provider_keys.open'") == 0
 
 
-async def test_a_program_that_is_not_there_is_named(command_line: CommandLine) -> None:
+async def test_the_error_for_a_missing_program_names_it(command_line: CommandLine) -> None:
     done = await command_line.run("provider-keys", "exec", "--", "no-such-program")
     nothing = await command_line.run("provider-keys", "exec")
 
@@ -237,7 +241,7 @@ async def test_a_program_that_is_not_there_is_named(command_line: CommandLine) -
     assert nothing.code == 2
 
 
-async def test_the_commands_keep_show_and_forget(pool: Pool, command_line: CommandLine) -> None:
+async def test_commands_store_list_and_delete_provider_keys(pool: Pool, command_line: CommandLine) -> None:
     async def keep(text: str, *more: str) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
             PROGRAM, "provider-keys", "put", "OPENAI", "--provider", "openai", *more, env=dict(command_line.env),

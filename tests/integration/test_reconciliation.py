@@ -40,7 +40,7 @@ def calls(found: Reconciled) -> dict[str, int]:
     return {finding: count.calls for finding, count in found.counts.items()}
 
 
-async def test_retries_others_calls_and_torn_lines_are_told_apart(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_retries_foreign_calls_and_truncated_lines_are_distinguished(pool: Pool, rows: list[UsageRow]) -> None:
     failed = line_of(rows[3], status="failure", prompt_tokens=0, completion_tokens=0, response_cost=0)
     foreign = line_of(rows[0], litellm_call_id="7a3f8c1e-9f7a-4a52-8a3e-000000000000")
     lines = [failed, *(line_of(row) for row in rows), failed, foreign, b"\n", b'{"litellm_call_id": "01', b"[]\n"]
@@ -53,7 +53,7 @@ async def test_retries_others_calls_and_torn_lines_are_told_apart(pool: Pool, ro
     assert (await reconcile_ledger(pool, ADMIN, lines[:-2])).agrees
 
 
-async def test_the_range_is_that_of_the_log_unless_said_otherwise(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_the_default_range_is_that_of_the_log(pool: Pool, rows: list[UsageRow]) -> None:
     lines = [line_of(row) for row in rows[2:5]]
 
     own = await reconcile_ledger(pool, ADMIN, lines)
@@ -68,7 +68,7 @@ async def test_the_range_is_that_of_the_log_unless_said_otherwise(pool: Pool, ro
     ]
 
 
-async def test_costs_differ_by_a_nano_usd_or_not_at_all(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_a_cost_difference_of_a_nano_usd_is_found(pool: Pool, rows: list[UsageRow]) -> None:
     lines = [line_of(rows[0], response_cost=8e-09), *(line_of(row) for row in rows[1:])]
 
     assert calls(await reconcile_ledger(pool, ADMIN, lines)) == {"same": 9, "different": 1}
@@ -89,7 +89,9 @@ async def test_a_call_that_differs_in_one_number_is_named(
     assert [(one.finding, one.request_id) for one in found.findings] == [("different", rows[9].request_id)]
 
 
-async def test_a_call_of_one_side_is_named_by_where_it_is_lacking(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_a_call_on_one_side_is_reported_with_the_side_it_is_missing_from(
+    pool: Pool, rows: list[UsageRow]
+) -> None:
     lost = make_usage_row(AT + timedelta(seconds=5), cost_nano_usd=7)
 
     found = await reconcile_ledger(pool, ADMIN, map(line_of, [*rows[:4], lost, *rows[5:]]))
@@ -103,7 +105,7 @@ async def test_a_call_of_one_side_is_named_by_where_it_is_lacking(pool: Pool, ro
     assert not found.agrees
 
 
-async def test_what_never_left_is_not_missed_and_no_price_is_no_difference(pool: Pool) -> None:
+async def test_calls_never_forwarded_are_not_missing_and_a_missing_price_is_no_difference(pool: Pool) -> None:
     unpriced = make_usage_row(AT, cost_nano_usd=None)
     first, last = make_usage_row(AT - timedelta(seconds=1)), make_usage_row(AT + timedelta(seconds=1))
     await write_rows(pool, [first, unpriced, make_usage_row(AT, ending="unreachable"), last])
@@ -113,7 +115,7 @@ async def test_what_never_left_is_not_missed_and_no_price_is_no_difference(pool:
     assert calls(found) == {"same": 3}
 
 
-async def test_estimates_can_be_set_apart(pool: Pool) -> None:
+async def test_estimates_can_be_reported_separately(pool: Pool) -> None:
     row = make_usage_row(AT, estimated=True, estimated_why="hung_up", ending="client_disconnected")
     await write_rows(pool, [row])
     lines = [line_of(row, completion_tokens=9)]
@@ -123,9 +125,7 @@ async def test_estimates_can_be_set_apart(pool: Pool) -> None:
     assert (calls(apart), apart.findings, apart.agrees) == ({"estimated": 1}, [], True)
 
 
-async def test_a_long_log_is_read_batch_by_batch(
-    pool: Pool, rows: list[UsageRow], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_log_is_read_in_batches(pool: Pool, rows: list[UsageRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciliation, "BATCH", 3)
 
     found = await reconcile_ledger(pool, ADMIN, (line_of(row) for row in rows), limit=0)
@@ -134,7 +134,7 @@ async def test_a_long_log_is_read_batch_by_batch(
     assert [len(b) for b in reconciliation._batches(read_line(line_of(r)) for r in rows)] == [3, 3, 3, 1]  # type: ignore[misc]
 
 
-async def test_a_name_that_can_not_be_stored_keeps_no_line_back(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_a_name_postgres_cannot_store_blocks_no_line(pool: Pool, rows: list[UsageRow]) -> None:
     odd = make_usage_row(AT + timedelta(seconds=5))
     lines = [*map(line_of, rows), line_of(odd, model_group="a\0b"), line_of(odd, model_group="\ud800")]
 
@@ -144,7 +144,7 @@ async def test_a_name_that_can_not_be_stored_keeps_no_line_back(pool: Pool, rows
     assert found.findings[0].model in ("a\ufffdb", "\ufffd")
 
 
-async def test_an_empty_log_says_nothing(pool: Pool, rows: list[UsageRow]) -> None:
+async def test_an_empty_log_has_no_differences(pool: Pool, rows: list[UsageRow]) -> None:
     found = await reconcile_ledger(pool, ADMIN, [])
 
     assert (calls(found), found.agrees) == ({}, True)
@@ -156,6 +156,6 @@ async def test_an_empty_log_says_nothing(pool: Pool, rows: list[UsageRow]) -> No
     [{"prompt_tokens": "many"}, {"response_cost": "dear"}, {"response_cost": -1}, {"prompt_tokens": 2**70},
      {"response_cost": float("nan")}, {"response_cost": float("inf")}],
 )  # fmt: skip
-def test_a_line_that_makes_no_sense_is_unreadable(changes: dict[str, Any]) -> None:
+def test_an_invalid_line_is_reported_as_unreadable(changes: dict[str, Any]) -> None:
     with pytest.raises((ValueError, ArithmeticError)):
         read_line(line_of(make_usage_row(AT), **changes))

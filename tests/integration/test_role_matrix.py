@@ -36,7 +36,7 @@ async def read_everything(pool: Pool) -> dict[str, list[str]]:
     return reported
 
 
-async def test_the_matrix_names_every_route_and_no_other(admin: httpx2.AsyncClient) -> None:
+async def test_the_role_matrix_has_exactly_the_existing_routes(admin: httpx2.AsyncClient) -> None:
     routes = await list_routes(admin)
 
     missing = [route for route in routes if route not in MATRIX]
@@ -48,7 +48,7 @@ async def test_the_matrix_names_every_route_and_no_other(admin: httpx2.AsyncClie
     assert all(set(callers.split()) <= set(CALLERS) for callers in MATRIX.values())
 
 
-def test_who_may_only_look_may_look_at_everything() -> None:
+def test_a_read_only_admin_may_read_every_route() -> None:
     for route, callers in MATRIX.items():
         if route.startswith("GET "):
             assert ("reader" in callers) == ("admin" in callers), route
@@ -67,7 +67,9 @@ async def counters(admin_app: FastAPI, redis_url: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.usefixtures("counters")
-async def test_every_route_lets_in_whom_it_shall(admin: httpx2.AsyncClient, pool: Pool, caller: str) -> None:
+async def test_every_route_admits_exactly_the_roles_of_the_matrix(
+    admin: httpx2.AsyncClient, pool: Pool, caller: str
+) -> None:
     world = await make_world(pool)
     before = await read_everything(pool)
     wrong = {}

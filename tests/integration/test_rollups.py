@@ -118,7 +118,7 @@ async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]
     st.lists(st.lists(usage_rows() | usage_rows(reaped=True), min_size=1, max_size=8), min_size=1, max_size=4),
     st.lists(st.tuples(usage_rows(reaped=True), usage_rows()), max_size=4),
 )
-async def test_every_rollup_is_what_the_rows_add_up_to(
+async def test_every_rollup_equals_the_sum_of_the_rows(
     pool: Pool, batches: list[list[UsageRow]], late: list[tuple[UsageRow, UsageRow]]
 ) -> None:
     await empty_ledger(pool)
@@ -142,7 +142,7 @@ async def test_every_rollup_is_what_the_rows_add_up_to(
     [(rollup.table, "first_byte_ms") for rollup in ROLLUPS]
     + [(r.table, "latencies") for r in ROLLUPS if r.has_latencies],
 )
-async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, column: str) -> None:
+async def test_verify_reports_each_rollup_that_differs(pool: Pool, table: str, column: str) -> None:
     failed = {"ending": "timeout", "status": 504}
     await write_rows(pool, [make_usage_row(TODAY), make_usage_row(TODAY, model_id=2, **failed)])
     wrong = "'{1099511627777}'" if column == "latencies" else f"{column} + 1"
@@ -155,7 +155,7 @@ async def test_verify_names_each_rollup_that_differs(pool: Pool, table: str, col
 
 
 @pytest.mark.parametrize("table", [rollup.table for rollup in ROLLUPS if "ending" in rollup.key])
-async def test_verify_names_what_a_replaced_estimate_has_left(pool: Pool, table: str) -> None:
+async def test_verify_reports_remains_of_a_replaced_estimate(pool: Pool, table: str) -> None:
     """Sums of no call that are not 0."""
     reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error", total_ms=0)
     await write_rows(pool, [reaped])
@@ -169,7 +169,7 @@ async def test_verify_names_what_a_replaced_estimate_has_left(pool: Pool, table:
     assert [table in reported for *_, reported in differences] == [True]
 
 
-async def test_latencies_of_very_many_calls_are_compared_to_the_last_one(pool: Pool) -> None:
+async def test_latencies_of_very_many_calls_are_verified_exactly(pool: Pool) -> None:
     maximum, code = 40_000_001, 307
     reported = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
     whole = await pool.fetchval(reported.format(_LATENCIES), [(code << COUNT_BITS) + maximum])
@@ -177,7 +177,7 @@ async def test_latencies_of_very_many_calls_are_compared_to_the_last_one(pool: P
     assert whole == maximum * (code + 1) ** 3
 
 
-async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
+async def test_a_month_without_rows_keeps_its_sums(pool: Pool) -> None:
     await write_rows(pool, [make_usage_row(TODAY)])
     old = datetime(2020, 5, 17, tzinfo=UTC)
     await pool.execute("UPDATE usage_quarter_hours SET started_at = $1", old)
@@ -190,7 +190,7 @@ async def test_a_month_without_rows_any_more_keeps_its_sums(pool: Pool) -> None:
     assert await pool.fetchval("SELECT sum(calls) FROM usage_account_months WHERE model = 0") == 3
 
 
-async def test_postgres_and_python_have_the_same_buckets(pool: Pool) -> None:
+async def test_postgres_and_python_have_the_same_latency_buckets(pool: Pool) -> None:
     edges = sorted({ms for bound in BOUNDS for ms in (bound - 1, bound, bound + 1) if 0 <= ms < 2**31})
 
     reported = await pool.fetch("SELECT ms, latency_bucket(ms) AS bucket FROM unnest($1::integer[]) AS ms", edges)

@@ -76,7 +76,7 @@ async def browser(replicas: list[Program], redis_url: str) -> AsyncIterator[http
         yield opened
 
 
-async def test_a_login_begun_here_ends_there_and_holds_on_both(
+async def test_a_login_begun_at_one_replica_completes_at_another(
     browser: httpx2.AsyncClient, replicas: list[Program]
 ) -> None:
     back = await log_in(browser)
@@ -93,7 +93,7 @@ async def test_a_login_begun_here_ends_there_and_holds_on_both(
     assert outside == [401] * 4
 
 
-async def test_a_rate_is_one_over_both(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+async def test_replicas_share_one_call_rate(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
     login = {"authorization": f"Bearer {(await make_token(pool_of_both, await make_user(pool_of_both))).secret}"}
 
     answers = await asyncio.gather(*(browser.get(ME, headers=login) for _ in range(PER_MINUTE + 30)))
@@ -104,7 +104,7 @@ async def test_a_rate_is_one_over_both(browser: httpx2.AsyncClient, pool_of_both
     assert statuses.count(200) + statuses.count(429) == len(statuses)
 
 
-async def test_a_request_sent_to_both_is_made_once(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+async def test_a_request_sent_to_both_replicas_runs_once(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
     headers = LOGIN | {"idempotency-key": secrets.token_hex(8)}
 
     async def ask() -> httpx2.Response:
@@ -119,7 +119,9 @@ async def test_a_request_sent_to_both_is_made_once(browser: httpx2.AsyncClient, 
     assert await pool_of_both.fetchval("SELECT count(*) FROM accounts WHERE name = 'of both'") == 1
 
 
-async def test_of_two_changes_at_once_with_one_tag_one_wins(browser: httpx2.AsyncClient, pool_of_both: Pool) -> None:
+async def test_of_two_concurrent_changes_with_one_etag_one_wins(
+    browser: httpx2.AsyncClient, pool_of_both: Pool
+) -> None:
     token = await make_token(pool_of_both, await make_user(pool_of_both, role="admin"))
     team = (await browser.post("/api/v1/teams", json={"name": "raced"}, headers=LOGIN)).json()["id"]
     path, login = f"/api/v1/teams/{team}", {"authorization": f"Bearer {token.secret}"}
@@ -133,7 +135,7 @@ async def test_of_two_changes_at_once_with_one_tag_one_wins(browser: httpx2.Asyn
     assert outcomes == [[200, 412]] * 10
 
 
-async def test_the_openapi_document_is_true(
+async def test_responses_match_the_openapi_document(
     shared: Database, redis_url: str, litellm_info_server: LiteLLMInfoServer, tmp_path: Path
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"team/small","model_info":{"input_cost_per_token":1e-6}}]}')

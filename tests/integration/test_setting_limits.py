@@ -22,7 +22,7 @@ async def set_on_key(pool: Pool, key_id: int, fields: LimitInput) -> LimitRow | 
     return await limits.set_limit(pool, ADMIN, fields, level="key", target=str(key_id), model=None, team=None)
 
 
-async def test_setting_again_changes_the_same_row(pool: Pool) -> None:
+async def test_setting_a_limit_again_changes_the_same_row(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
 
     first = await set_on_key(pool, key_id, RPM)
@@ -33,7 +33,7 @@ async def test_setting_again_changes_the_same_row(pool: Pool) -> None:
     assert (second.id, second.amount, second.burst) == (first.id, 7, Decimal("1.5"))
 
 
-async def test_however_many_set_it_at_once_there_is_one_row_and_it_is_the_last_ones(pool: Pool) -> None:
+async def test_concurrent_changes_of_a_limit_leave_the_row_of_the_last_one(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
 
     await asyncio.gather(*(set_on_key(pool, key_id, replace(RPM, amount=n)) for n in range(1, 21)))
@@ -49,7 +49,7 @@ async def test_however_many_set_it_at_once_there_is_one_row_and_it_is_the_last_o
     assert [entry["old"] for entry in audited] == [None, *(entry["new"] for entry in audited[:-1])]
 
 
-async def test_kinds_windows_shadows_and_temporary_limits_are_rows_of_their_own(pool: Pool) -> None:
+async def test_kinds_windows_shadow_and_temporary_limits_have_separate_rows(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
     tokens = LimitInput(kind="tokens", amount=1, window="day")
     bodies = [
@@ -66,7 +66,7 @@ async def test_kinds_windows_shadows_and_temporary_limits_are_rows_of_their_own(
     assert len(ids) == len(bodies)
 
 
-async def test_unlimited_removes_the_lasting_and_the_temporary_limit(pool: Pool) -> None:
+async def test_unlimited_removes_the_permanent_and_the_temporary_limit(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
     await set_on_key(pool, key_id, RPM)
     await set_on_key(pool, key_id, replace(RPM, expires_at=datetime.now(UTC) + timedelta(days=1)))
@@ -77,7 +77,7 @@ async def test_unlimited_removes_the_lasting_and_the_temporary_limit(pool: Pool)
     assert (await limits.list_limits(pool, READER, level="key", target=str(key_id))).rows == []
 
 
-async def test_the_same_limit_again_leaves_no_trace(pool: Pool) -> None:
+async def test_setting_the_same_limit_again_changes_and_audits_nothing(pool: Pool) -> None:
     key_id = (await make_key(pool)).row.id
     await set_on_key(pool, key_id, RPM)
     before = await pool.fetchrow("SELECT count(*), (SELECT sum(tick) FROM accounts) FROM audit_logs")
@@ -133,7 +133,7 @@ async def test_each_level_is_set_on_its_own_target(pool: Pool) -> None:
         ("planet", "1", None, None, "validation_failed"),
     ],
 )
-async def test_a_target_that_does_not_suit_the_level_is_refused(
+async def test_a_target_that_does_not_match_the_level_is_refused(
     pool: Pool, level: str, target: str, model: str | None, team: str | None, code: str
 ) -> None:
     await make_key(pool)
@@ -144,7 +144,7 @@ async def test_a_target_that_does_not_suit_the_level_is_refused(
     assert caught.value.code == code
 
 
-async def test_a_user_outside_of_a_team_has_no_limit_in_it(pool: Pool) -> None:
+async def test_a_user_outside_a_team_has_no_limit_in_it(pool: Pool) -> None:
     team, user = await make_team(pool), await make_user(pool)
 
     with pytest.raises(GatewayError, match="not in team"):
@@ -165,7 +165,7 @@ async def test_a_removed_limit_is_gone_and_audited(pool: Pool) -> None:
     assert old == "5"
 
 
-async def test_who_may_only_look_sets_no_limit(pool: Pool) -> None:
+async def test_a_read_only_admin_cannot_set_a_limit(pool: Pool) -> None:
     with pytest.raises(GatewayError) as caught:
         await limits.set_limit(pool, READER, RPM, level="key", target="1", model=None, team=None)
 

@@ -35,11 +35,11 @@ def test_the_search_finds_the_statements() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
-def test_no_statement_names_columns_by_an_asterisk(name: str) -> None:
+def test_no_statement_selects_with_an_asterisk(name: str) -> None:
     assert not re.search(r"select\s+(\w+\.)?\*|returning\s+\*", STATEMENTS[name], re.IGNORECASE)
 
 
-async def test_every_statement_suits_the_schema_and_the_apps_rights(database: Database) -> None:
+async def test_every_statement_fits_the_schema_and_the_rights_of_the_app_role(database: Database) -> None:
     connection = await asyncpg.connect(database.app_url)
     wrong = {}
     async with connection.transaction():

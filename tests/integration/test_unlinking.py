@@ -58,7 +58,7 @@ async def link(pool: Pool, user: User, subject: str = "ann", issuer: str = "http
     return identity_id
 
 
-async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_was(
+async def test_a_recreated_identity_is_the_same_user_after_an_admin_unlinked_the_old_one(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     admin = bearer((await make_token(pool, await make_user(pool, role="admin"))).secret)
@@ -105,7 +105,7 @@ async def test_who_was_made_anew_is_the_same_user_once_an_admin_unlinked_who_he_
     assert [tuple(row) for row in await pool.fetch(reported)] == [(str(was["id"]), fake_provider.url, "ann")]
 
 
-async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Database, pool: Pool) -> None:
+async def test_a_recreated_openshift_user_is_the_same_user_after_unlinking(database: Database, pool: Pool) -> None:
     async with OpenShift() as cluster:
         about = {"openshift_url": cluster.url, "openshift_api_url": cluster.url, "openshift_client_id": "litemaas"}
         about |= {"openshift_client_secret": PLANTED_SECRET}
@@ -124,7 +124,7 @@ async def test_it_is_the_same_at_openshift_which_gives_a_new_uid(database: Datab
     assert again["id"] == first["id"]
 
 
-async def test_what_the_provider_said_before_the_unlinking_links_nobody(
+async def test_tokens_issued_before_an_unlinking_link_no_user(
     database: Database, pool: Pool, fake_provider: FakeProvider
 ) -> None:
     boss = token(fake_provider, "ann", age_s=60, groups=["bosses"])
@@ -139,7 +139,7 @@ async def test_what_the_provider_said_before_the_unlinking_links_nobody(
         assert (await client.get(ME, headers=token(fake_provider, "ann-2"))).json()["role"] == "user"
 
 
-async def test_a_role_of_groups_goes_with_the_unlinking_and_one_that_was_assigned_stays(pool: Pool) -> None:
+async def test_unlinking_removes_a_group_role_and_keeps_an_assigned_one(pool: Pool) -> None:
     await make_user(pool, "other@example.org", role="admin")
     roles = []
     for email, assigned in ((ANN, "user"), ("pat@example.org", "admin-readonly")):
@@ -155,7 +155,7 @@ async def test_a_role_of_groups_goes_with_the_unlinking_and_one_that_was_assigne
     assert [tuple(row) for row in await pool.fetch(changes)] == [("admin", "user"), ("admin", "admin-readonly")]
 
 
-async def test_the_last_admin_by_groups_is_not_unlinked_and_nothing_is_half_done(pool: Pool) -> None:
+async def test_the_last_admin_by_group_cannot_be_unlinked(pool: Pool) -> None:
     ann = await make_user(pool, ANN)
     identity_id = await link(pool, ann)
     await pool.execute("UPDATE users SET role = 'admin', group_role = 'admin' WHERE id = $1", ann.id)
@@ -172,7 +172,7 @@ async def test_the_last_admin_by_groups_is_not_unlinked_and_nothing_is_half_done
     assert (await users.find_user(pool, ADMIN, ANN)).role == "admin"
 
 
-async def test_of_two_admins_by_groups_unlinked_at_once_one_stays(pool: Pool) -> None:
+async def test_of_two_admins_by_group_unlinked_concurrently_one_stays(pool: Pool) -> None:
     people = [await make_user(pool, f"{name}@example.org") for name in ("ann", "bob")]
     links = [await link(pool, user, user.email) for user in people]
     for _ in range(10):
@@ -191,7 +191,7 @@ async def test_of_two_admins_by_groups_unlinked_at_once_one_stays(pool: Pool) ->
 
 
 @pytest.mark.parametrize("identity_id", [0, -1, 2**63, "another's"])
-async def test_only_an_identity_of_the_user_is_unlinked(pool: Pool, identity_id: Any) -> None:
+async def test_only_an_identity_of_the_user_can_be_unlinked(pool: Pool, identity_id: Any) -> None:
     await make_user(pool, ANN)
     bob = await make_user(pool, "bob@example.org")
     bobs = await link(pool, bob)
@@ -203,7 +203,7 @@ async def test_only_an_identity_of_the_user_is_unlinked(pool: Pool, identity_id:
     assert await identity_of(pool, bob.email) == bobs
 
 
-async def test_who_may_not_is_refused(pool: Pool) -> None:
+async def test_unlinking_without_the_right_is_refused(pool: Pool) -> None:
     ann = await make_user(pool, ANN)
     identity_id = await link(pool, ann)
 
@@ -215,7 +215,7 @@ async def test_who_may_not_is_refused(pool: Pool) -> None:
     assert await identity_of(pool) == identity_id
 
 
-async def test_a_login_that_is_under_way_leaves_no_session_to_who_was_unlinked(pool: Pool) -> None:
+async def test_a_login_concurrent_with_an_unlinking_leaves_no_session(pool: Pool) -> None:
     person = Person(
         issuer="https://sso", subject="ann", email=ANN, is_email_verified=True, name="", groups=None, issued_at=None
     )
@@ -237,7 +237,7 @@ async def test_a_login_that_is_under_way_leaves_no_session_to_who_was_unlinked(p
         await link(pool, user)
 
 
-async def test_a_callback_under_way_opens_no_session_for_who_is_unlinked_meanwhile(
+async def test_a_callback_concurrent_with_an_unlinking_opens_no_session(
     database: Database, pool: Pool, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def admit_and_be_unlinked(*about: Any, **more: Any) -> User:
@@ -271,7 +271,7 @@ async def test_identities_are_listed_in_pages(admin: httpx2.AsyncClient, pool: P
     assert set(first["rows"][0]) == {"id", "user_id", "issuer", "subject", "created_at", "groups_told_at"}
 
 
-async def test_the_terminal_shows_and_unlinks(database: Database, pool: Pool) -> None:
+async def test_commands_list_and_unlink_identities(database: Database, pool: Pool) -> None:
     command_line = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
     identity_id = await link(pool, await make_user(pool, ANN))
 

@@ -137,13 +137,13 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from scans(child)
 
 
-def test_there_are_questions_of_every_kind_and_of_every_rollup() -> None:
+def test_there_are_queries_of_every_kind_and_of_every_rollup() -> None:
     assert len(QUERIES) > 150
     asked = " ".join(query.sql for query in QUERIES.values())
     assert {table for table in TABLES if f"{table} AS r" in asked} == TABLES
 
 
-async def test_every_question_reads_rollups_by_an_index_and_no_row_of_the_ledger(filled: Pool) -> None:
+async def test_every_query_reads_rollups_by_an_index_and_no_ledger_row(filled: Pool) -> None:
     wrong = {}
     for name, query in QUERIES.items():
         found = list(scans(await plan_of(filled, query)))

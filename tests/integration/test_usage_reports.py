@@ -89,7 +89,7 @@ async def code_of(pool: Pool, actor: Actor, by: str | None = None, **query: Any)
 
 
 @pytest.mark.parametrize("actor", [ADMIN, READER])
-async def test_admins_see_everybody(pool: Pool, town: Town, actor: Actor) -> None:
+async def test_admins_see_the_usage_of_everyone(pool: Pool, town: Town, actor: Actor) -> None:
     team = str(town.team.id)
     assert await calls_of(pool, actor) == 15
     assert await calls_of(pool, actor, user=town.ben.email) == 2 + 8
@@ -104,7 +104,7 @@ async def test_admins_see_everybody(pool: Pool, town: Town, actor: Actor) -> Non
     assert list((await groups_of(pool, actor, "key", team=team)).values()) == [8, 4]
 
 
-async def test_a_user_sees_his_own_calls_everywhere_and_nobody_elses(pool: Pool, town: Town) -> None:
+async def test_a_user_sees_only_their_own_calls(pool: Pool, town: Town) -> None:
     ben = town.actor("ben")
     assert await calls_of(pool, ben) == 2 + 8
     assert await calls_of(pool, ben, user=town.ben.email) == 10
@@ -118,7 +118,7 @@ async def test_a_user_sees_his_own_calls_everywhere_and_nobody_elses(pool: Pool,
     assert await calls_of(pool, town.actor("cleo")) == 0
 
 
-async def test_of_a_team_members_see_the_whole_and_owners_each_person(pool: Pool, town: Town) -> None:
+async def test_members_see_the_total_of_a_team_and_owners_each_member(pool: Pool, town: Town) -> None:
     team, ana, ben, cleo = str(town.team.id), *(town.actor(name) for name in ("ana", "ben", "cleo"))
     assert await calls_of(pool, ben, team=team) == 12
     assert await groups_of(pool, ben, "model", team=team) == {"vendor/large": 12}
@@ -143,7 +143,7 @@ async def test_of_a_team_members_see_the_whole_and_owners_each_person(pool: Pool
             assert caught.value.code == "forbidden"
 
 
-async def test_an_owner_can_not_find_out_who_has_an_account(pool: Pool, town: Town) -> None:
+async def test_an_owner_cannot_find_out_who_has_an_account(pool: Pool, town: Town) -> None:
     ana, team = town.actor("ana"), str(town.team.id)
     said = []
     for reference in (town.cleo.email, "nobody@example.org", str(town.cleo.id), "999999"):
@@ -160,11 +160,11 @@ async def test_an_owner_can_not_find_out_who_has_an_account(pool: Pool, town: To
 
 
 @pytest.mark.parametrize("role", ["program", "user"])
-async def test_nobody_sees_nothing(pool: Pool, role: Any) -> None:
+async def test_an_actor_without_an_account_sees_no_usage(pool: Pool, role: Any) -> None:
     assert await code_of(pool, Actor(name="nobody", role=role)) == "forbidden"
 
 
-async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool, town: Town) -> None:
+async def test_days_are_in_the_zone_of_the_account_or_the_requested_one(pool: Pool, town: Town) -> None:
     await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
     query = UsageFilter(team=str(town.team.id), since=AT - timedelta(days=2), until=AT + timedelta(hours=1))
 
@@ -179,7 +179,7 @@ async def test_days_are_those_of_the_account_or_of_the_zone_asked_for(pool: Pool
         assert [p.end for p in series.points[:-1]] == [p.start for p in series.points[1:]]
 
 
-async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) -> None:
+async def test_days_of_a_key_are_in_the_zone_of_its_account(pool: Pool, town: Town) -> None:
     await pool.execute("UPDATE accounts SET time_zone = 'Asia/Kolkata' WHERE id = $1", town.team.id)
     query = UsageFilter(key=town.keys["team ben"].id)
 
@@ -190,7 +190,7 @@ async def test_days_of_a_key_are_those_of_its_account(pool: Pool, town: Town) ->
         assert sum(point.sums.calls for point in series.points) == 8
 
 
-async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -> None:
+async def test_ranges_are_widened_to_quarter_hours_and_returned(pool: Pool, town: Town) -> None:
     query = UsageFilter(since=AT + timedelta(minutes=1), until=AT + timedelta(minutes=2))
 
     found = await reports.summarize(pool, ADMIN, query)
@@ -217,7 +217,7 @@ async def test_ranges_are_widened_to_quarters_and_told(pool: Pool, town: Town) -
         ({}, "colour", "validation_failed"),
     ],
 )
-async def test_what_can_not_be_told_is_an_error(pool: Pool, query: dict[str, Any], by: str | None, code: str) -> None:
+async def test_an_unanswerable_query_is_an_error(pool: Pool, query: dict[str, Any], by: str | None, code: str) -> None:
     assert await code_of(pool, ADMIN, by, **query) == code
 
 
@@ -227,7 +227,7 @@ async def read(pool: Pool, actor: Actor, file_format: str, detail: str = "days",
 
 
 @pytest.mark.parametrize("detail", ["days", "calls"])
-async def test_files_say_what_the_sums_say(pool: Pool, town: Town, detail: str) -> None:
+async def test_exports_equal_the_sums(pool: Pool, town: Town, detail: str) -> None:
     lines = list(csv.DictReader(io.StringIO(await read(pool, ADMIN, "csv", detail))))
     objects = json.loads(await read(pool, ADMIN, "json", detail))
 
@@ -248,7 +248,7 @@ async def test_a_cell_is_never_a_formula(pool: Pool, town: Town) -> None:
     assert any("'=cmd" in cell for row in rows for cell in row)
 
 
-async def test_focus_has_its_mandatory_columns_and_the_cost_of_the_ledger(pool: Pool, town: Town) -> None:
+async def test_a_focus_export_has_the_mandatory_columns_and_the_cost_of_the_ledger(pool: Pool, town: Town) -> None:
     lines = list(csv.DictReader(io.StringIO(await read(pool, ADMIN, "focus"))))
 
     mandatory = {
@@ -266,7 +266,9 @@ async def test_focus_has_its_mandatory_columns_and_the_cost_of_the_ledger(pool: 
     assert {line["BillingPeriodStart"] for line in lines} == {f"{day:%Y-%m}-01T00:00:00Z"}
 
 
-async def test_a_large_file_takes_no_more_memory_than_a_small_one(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_export_takes_no_more_memory_than_a_small_one(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peaks = {}
     for keys_of_day in (1_000, 4_000):
         rows = [make_usage_row(AT, api_key_id=n, account_id=1 + n % 7) for n in range(1, keys_of_day + 1)]
@@ -294,7 +296,7 @@ async def _paged(pool: Pool) -> AsyncIterator[Any]:
         yield page
 
 
-async def test_what_litellm_served_is_told_to_no_user(pool: Pool, town: Town) -> None:
+async def test_the_model_litellm_served_is_not_shown_to_users(pool: Pool, town: Town) -> None:
     """It may be the name of a backend, or of another model that it fell back to."""
     key = town.keys["team ben"]
     about = {"account_id": key.account_id, "user_id": key.user_id, "api_key_id": key.id}
@@ -317,7 +319,7 @@ async def test_what_litellm_served_is_told_to_no_user(pool: Pool, town: Town) ->
     assert {name for (name, _), n in served.items() if n == 0} == {"owner", "user"}
 
 
-async def test_routes_tell_the_same(pool: Pool, town: Town, admin: httpx2.AsyncClient) -> None:
+async def test_routes_return_the_same_reports(pool: Pool, town: Town, admin: httpx2.AsyncClient) -> None:
     team = {"team": str(town.team.id)}
     summary = (await admin.get("/api/v1/usage/summary", params=team)).json()
     series = (await admin.get("/api/v1/usage/series", params=team | {"step": "week"})).json()

@@ -16,7 +16,7 @@ from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 
 
-async def test_a_user_comes_with_a_personal_account_in_his_time_zone(pool: Pool) -> None:
+async def test_a_new_user_has_a_personal_account_in_their_time_zone(pool: Pool) -> None:
     user = await users.create_user(pool, ADMIN, email="Ann@Example.org", time_zone="Europe/Madrid")
 
     async with pool.acquire() as connection:
@@ -26,7 +26,7 @@ async def test_a_user_comes_with_a_personal_account_in_his_time_zone(pool: Pool)
     assert user.email == "ann@example.org"
 
 
-async def test_a_user_is_made_with_the_language_that_is_given(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_user_is_created_with_the_given_language(admin: httpx2.AsyncClient, pool: Pool) -> None:
     made = await admin.post("/api/v1/users", json={"email": "ana@x.org", "locale": "es"})
     other = await admin.post("/api/v1/users", json={"email": "bea@x.org"})
     refused = await admin.post("/api/v1/users", json={"email": "cleo@x.org", "locale": "xx"})
@@ -35,7 +35,7 @@ async def test_a_user_is_made_with_the_language_that_is_given(admin: httpx2.Asyn
     assert await pool.fetch("SELECT email, locale FROM users ORDER BY id") == [("ana@x.org", "es"), ("bea@x.org", None)]
 
 
-async def test_an_address_is_taken_once_in_whatever_case(pool: Pool) -> None:
+async def test_an_email_address_is_unique_case_insensitively(pool: Pool) -> None:
     made = await asyncio.gather(
         *(users.create_user(pool, ADMIN, email=email) for email in ["ann@x.org", "ANN@x.org", "Ann@X.org"]),
         return_exceptions=True,
@@ -46,14 +46,14 @@ async def test_an_address_is_taken_once_in_whatever_case(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("time_zone", ["Mars/Olympus", "localtime", ""])
-async def test_a_team_needs_a_time_zone_that_exists(pool: Pool, time_zone: str) -> None:
+async def test_a_team_needs_an_existing_time_zone(pool: Pool, time_zone: str) -> None:
     with pytest.raises(GatewayError) as caught:
         await teams.create_team(pool, ADMIN, name="red", time_zone=time_zone)
 
     assert caught.value.code == "validation_failed"
 
 
-async def test_a_teams_name_is_taken_once_in_whatever_case(pool: Pool) -> None:
+async def test_a_team_name_is_unique_case_insensitively(pool: Pool) -> None:
     await teams.create_team(pool, ADMIN, name="Red")
 
     with pytest.raises(GatewayError) as caught:
@@ -62,7 +62,7 @@ async def test_a_teams_name_is_taken_once_in_whatever_case(pool: Pool) -> None:
     assert caught.value.code == "conflict"
 
 
-async def test_who_may_only_look_changes_nothing(pool: Pool) -> None:
+async def test_a_read_only_admin_cannot_change_users_or_teams(pool: Pool) -> None:
     user = await make_user(pool)
 
     for attempt in (
@@ -78,7 +78,7 @@ async def test_who_may_only_look_changes_nothing(pool: Pool) -> None:
     assert [row.email for row in (await users.list_users(pool, READER)).rows] == [user.email]
 
 
-async def test_the_last_active_admin_stays_one(pool: Pool) -> None:
+async def test_the_last_active_admin_stays_admin(pool: Pool) -> None:
     admin = await make_user(pool, role="admin")
 
     for change in ({"role": "user"}, {"status": "deactivated"}):
@@ -87,7 +87,7 @@ async def test_the_last_active_admin_stays_one(pool: Pool) -> None:
         assert caught.value.code == "conflict"
 
 
-async def test_of_two_admins_who_remove_each_other_at_once_one_stays(pool: Pool) -> None:
+async def test_of_two_admins_who_remove_each_other_concurrently_one_stays(pool: Pool) -> None:
     for _ in range(100):
         pair = [await make_user(pool, role="admin") for _ in range(2)]
         done = await asyncio.gather(
@@ -99,7 +99,7 @@ async def test_of_two_admins_who_remove_each_other_at_once_one_stays(pool: Pool)
         await pool.execute("UPDATE users SET role = 'user'")
 
 
-async def test_a_user_is_found_by_id_and_by_address(pool: Pool) -> None:
+async def test_a_user_is_found_by_id_and_email_address(pool: Pool) -> None:
     user = await make_user(pool, "ann@x.org")
 
     assert await users.find_user(pool, READER, str(user.id)) == user
@@ -107,14 +107,14 @@ async def test_a_user_is_found_by_id_and_by_address(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("reference", ["nobody@x.org", "999", "99999999999999999999", "", "a\x00b", "0", "-1"])
-async def test_a_user_who_is_not_there_is_not_found(pool: Pool, reference: str) -> None:
+async def test_an_unknown_user_is_not_found(pool: Pool, reference: str) -> None:
     with pytest.raises(GatewayError) as caught:
         await users.find_user(pool, READER, reference)
 
     assert caught.value.code == "not_found"
 
 
-async def test_a_list_by_cursor_shows_everyone_once(pool: Pool) -> None:
+async def test_a_paginated_list_has_every_user_once(pool: Pool) -> None:
     made = [await make_user(pool) for _ in range(7)]
 
     seen, cursor = [], None
@@ -128,14 +128,14 @@ async def test_a_list_by_cursor_shows_everyone_once(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "9" * 30, ""])
-async def test_a_cursor_of_something_else_is_refused(pool: Pool, cursor: str) -> None:
+async def test_a_cursor_of_another_list_is_refused(pool: Pool, cursor: str) -> None:
     with pytest.raises(GatewayError) as caught:
         await users.list_users(pool, READER, cursor=cursor)
 
     assert caught.value.code == "validation_failed"
 
 
-async def test_a_member_who_leaves_loses_his_keys_in_the_team_and_no_others(pool: Pool) -> None:
+async def test_a_removed_member_loses_their_keys_in_the_team_and_no_others(pool: Pool) -> None:
     model = await make_model(pool)
     ann, bob = await make_user(pool), await make_user(pool)
     team = await make_team(pool, ann, bob)
@@ -182,7 +182,7 @@ async def test_a_member_is_added_once_and_removed_once(pool: Pool) -> None:
     assert (again.value.code, gone.value.code) == ("conflict", "not_found")
 
 
-async def test_users_are_found_by_a_part_of_name_or_address_by_role_and_by_status(pool: Pool) -> None:
+async def test_users_are_found_by_part_of_name_or_email_address_role_and_status(pool: Pool) -> None:
     ann = await users.create_user(pool, ADMIN, email="ann@x.org", name="Ann Of 50%", role="admin")
     bob = await users.create_user(pool, ADMIN, email="bob@x.org", name="Bob_by")
     await users.update_user(pool, ADMIN, bob.email, status="deactivated")
@@ -198,9 +198,7 @@ async def test_users_are_found_by_a_part_of_name_or_address_by_role_and_by_statu
     assert await emails(search="x.org", role="user", status="active") == []
 
 
-async def test_a_user_changes_his_name_and_language_and_nothing_that_helps_him(
-    admin: httpx2.AsyncClient, pool: Pool
-) -> None:
+async def test_a_user_can_change_only_their_name_and_language(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     login = {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
 
@@ -217,7 +215,7 @@ async def test_a_user_changes_his_name_and_language_and_nothing_that_helps_him(
     assert tuple(row) == ('{"name": "", "locale": null}', '{"name": "Ann", "locale": "es"}')
 
 
-async def test_an_admin_changes_everything_but_only_as_of_what_he_read(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_admin_changes_every_field_but_only_at_the_read_version(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     path = f"/api/v1/users/{user.email}"
     etag = (await admin.get(path)).headers["etag"]

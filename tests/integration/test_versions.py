@@ -122,7 +122,7 @@ async def count_changes(pool: Pool) -> int:
     return count
 
 
-def test_every_change_of_a_thing_takes_if_match(admin_app: FastAPI) -> None:
+def test_every_change_of_a_resource_accepts_if_match(admin_app: FastAPI) -> None:
     paths = admin_app.openapi()["paths"]
     taking, reported, shown, without = set(), set(), set(), set()
     for path, methods in paths.items():
@@ -146,7 +146,9 @@ def test_every_change_of_a_thing_takes_if_match(admin_app: FastAPI) -> None:
 
 
 @everything
-async def test_it_is_changed_only_as_it_was_read(admin: httpx2.AsyncClient, pool: Pool, prepare: Prepare) -> None:
+async def test_a_resource_is_changed_only_at_the_read_version(
+    admin: httpx2.AsyncClient, pool: Pool, prepare: Prepare
+) -> None:
     thing = await prepare(admin, pool)
     tag = (await admin.get(thing.read)).headers["etag"]
     same = (await admin.get(thing.read)).headers["etag"]
@@ -172,7 +174,7 @@ async def test_it_is_changed_only_as_it_was_read(admin: httpx2.AsyncClient, pool
 
 
 @everything
-async def test_what_is_meant_for_it_as_it_is_goes_on(admin: httpx2.AsyncClient, pool: Pool, prepare: Prepare) -> None:
+async def test_a_change_with_the_current_etag_succeeds(admin: httpx2.AsyncClient, pool: Pool, prepare: Prepare) -> None:
     thing = await prepare(admin, pool)
     forms = ["{}", "*", None, 'W/"x,y", "a,b" ,{}', '"x"']
 
@@ -187,7 +189,7 @@ async def test_what_is_meant_for_it_as_it_is_goes_on(admin: httpx2.AsyncClient, 
 
 
 @everything
-async def test_of_many_at_once_with_the_same_tag_exactly_one_wins(
+async def test_of_many_concurrent_changes_with_one_etag_exactly_one_wins(
     admin: httpx2.AsyncClient, admin_app: FastAPI, database: Database, pool: Pool, prepare: Prepare
 ) -> None:
     async with new_pool(database.app_url, size=WRITERS) as wide:
@@ -214,7 +216,7 @@ async def forget(pool: Pool) -> None:
         await pool.execute(f"DELETE FROM {table}")  # noqa: S608
 
 
-async def test_what_is_no_tag_is_a_clear_error(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_invalid_etag_is_a_clear_error(admin: httpx2.AsyncClient, pool: Pool) -> None:
     thing = await user(admin, pool)
     changes = await count_changes(pool)
 
@@ -226,7 +228,7 @@ async def test_what_is_no_tag_is_a_clear_error(admin: httpx2.AsyncClient, pool: 
     assert await count_changes(pool) == changes
 
 
-async def test_a_limit_is_not_made_where_one_was_expected(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_limit_is_not_created_if_an_existing_one_was_expected(admin: httpx2.AsyncClient, pool: Pool) -> None:
     fields = {"level": "key", "id": (await make_key(pool)).row.id, "kind": "rpm", "amount": 5}
     refused = [await admin.put("/api/v1/limits", json=fields, headers={"if-match": tag}) for tag in ("*", '"x"')]
     removed = await admin.put("/api/v1/limits", json=fields | {"amount": "unlimited"}, headers={"if-match": "*"})
@@ -236,7 +238,7 @@ async def test_a_limit_is_not_made_where_one_was_expected(admin: httpx2.AsyncCli
     assert await pool.fetchval("SELECT count(*) FROM limits WHERE kind = 'rpm'") == 0
 
 
-async def test_a_deletion_of_what_was_changed_meanwhile_deletes_nothing(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_deleting_a_resource_that_changed_deletes_nothing(admin: httpx2.AsyncClient, pool: Pool) -> None:
     for prepare in (member, key, limit, webhook, provider_key):
         thing = await prepare(admin, pool)
         tag = (await admin.get(thing.read)).headers["etag"]
@@ -252,7 +254,7 @@ async def test_a_deletion_of_what_was_changed_meanwhile_deletes_nothing(admin: h
         await forget(pool)
 
 
-async def test_the_tag_tells_of_all_that_is_shown(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_the_etag_covers_everything_that_is_shown(admin: httpx2.AsyncClient, pool: Pool) -> None:
     """Also of what lies in another table: the price of a model, the members of a team."""
     name, person, reds = await make_model(pool), await make_user(pool), await make_team(pool, name="red")
     changes: dict[str, tuple[str, dict[str, Any]]] = {
@@ -266,7 +268,7 @@ async def test_the_tag_tells_of_all_that_is_shown(admin: httpx2.AsyncClient, poo
 
 
 @pytest.mark.parametrize("as_of", ['"a"', '"a","b"', ' "a" , "b" ', 'W/"a", "b"', '"a,b", "b"', '"x",, "b"', "*"])
-def test_forms_of_if_match(as_of: str) -> None:
+def test_if_match_headers_are_parsed(as_of: str) -> None:
     if as_of != '"a"':
         check_version('"b"', as_of)
     with pytest.raises(GatewayError) as caught:
@@ -274,7 +276,7 @@ def test_forms_of_if_match(as_of: str) -> None:
     assert caught.value.code == "precondition_failed"
 
 
-def test_a_weak_tag_is_never_the_same() -> None:
+def test_a_weak_etag_never_matches() -> None:
     version = version_of("a thing")
     with pytest.raises(GatewayError, match="changed since"):
         check_version(version, f"W/{version}")
@@ -282,12 +284,12 @@ def test_a_weak_tag_is_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("rest", [", " * 400 + "x", " " * 800 + "x", " ," * 400 + '"', '"b"', ', "b" "c"'])
-def test_what_looks_like_tags_for_long_is_refused_soon(rest: str) -> None:
+def test_a_long_malformed_if_match_is_refused_quickly(rest: str) -> None:
     """Tried in every way that blanks and commas can be told apart, the first one would take longer than the sun has."""
     with pytest.raises(GatewayError) as caught:
         check_version('"a"', f'"a"{rest}')
     assert caught.value.code == "validation_failed"
 
 
-def test_many_tags_are_read() -> None:
+def test_many_etags_are_parsed() -> None:
     check_version('"b"', '"a" , ,' * 400 + '"b", ,')

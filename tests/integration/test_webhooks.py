@@ -16,7 +16,7 @@ KEYS = SecretKeys.parse(SECRET_KEYS)
 INPUT = {"url": "https://hooks.example.com/x", "events": ["limit.threshold_reached"]}
 
 
-async def test_the_secret_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_the_secret_of_a_webhook_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     made = await admin.post("/api/v1/webhooks", json=INPUT | {"user": user.email})
     body = made.json()
@@ -43,7 +43,7 @@ async def test_the_secret_is_shown_once(admin: httpx2.AsyncClient, pool: Pool) -
     [INPUT | {"url": "http://hooks.example.com"}, INPUT | {"events": []}, INPUT | {"events": ["nothing"]},
      INPUT | {"user": "1", "team": "1"}],
 )  # fmt: skip
-async def test_a_wrong_wish_is_refused(admin: httpx2.AsyncClient, fields: dict[str, object]) -> None:
+async def test_an_invalid_webhook_is_refused(admin: httpx2.AsyncClient, fields: dict[str, object]) -> None:
     check_error(await admin.post("/api/v1/webhooks", json=fields), 422, "validation_failed")
 
 

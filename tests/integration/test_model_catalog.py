@@ -27,7 +27,7 @@ async def names(pool: Pool, actor: object, **only: str) -> list[str]:
     return [row.model.name for row in found.rows]
 
 
-async def test_users_see_what_is_offered_and_admins_everything(pool: Pool) -> None:
+async def test_users_see_available_models_and_admins_all(pool: Pool) -> None:
     user = owner_of(await make_user(pool))
     for name in ("open", "hidden", "off", "asked"):
         await make_model(pool, name)
@@ -43,7 +43,7 @@ async def test_users_see_what_is_offered_and_admins_everything(pool: Pool) -> No
         assert caught.value.code == "not_found"
 
 
-async def test_filters_combine_and_search_takes_no_pattern(pool: Pool) -> None:
+async def test_model_filters_combine_and_search_has_no_wildcards(pool: Pool) -> None:
     await apply(
         pool,
         seen_model("acme/small", provider="acme", capabilities=("vision",)),
@@ -60,7 +60,7 @@ async def test_filters_combine_and_search_takes_no_pattern(pool: Pool) -> None:
     assert await names(pool, user, search="%") == []
 
 
-async def test_nothing_about_where_a_model_runs_is_kept_or_shown(
+async def test_the_deployment_of_a_model_is_neither_stored_nor_shown(
     admin: httpx2.AsyncClient, pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer(
@@ -80,7 +80,7 @@ async def test_nothing_about_where_a_model_runs_is_kept_or_shown(
     assert (listed["max_input_tokens"], listed["price"], listed["provider"]) == (None, None, None)
 
 
-async def test_the_price_in_force_is_shown_to_all_who_see_the_model_and_its_past_to_readers(
+async def test_the_current_price_is_shown_with_the_model_and_its_history_to_admins(
     admin: httpx2.AsyncClient, pool: Pool
 ) -> None:
     name = await make_model(pool, "team/small")
@@ -100,7 +100,7 @@ async def test_the_price_in_force_is_shown_to_all_who_see_the_model_and_its_past
     assert [row["input"] for row in past["admin-readonly"].json()["rows"]] == ["0.000005", "0.000001"]
 
 
-async def test_every_sync_leaves_a_report_also_one_without_an_answer(
+async def test_every_sync_has_a_report_even_without_a_response(
     admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"a"},{"model_name":"b"}]}')
@@ -119,7 +119,7 @@ async def test_every_sync_leaves_a_report_also_one_without_an_answer(
     assert (rows[2]["problem"], rows[2]["report"]["added"]) == (None, ["a", "b"])
 
 
-async def test_an_address_that_fails_is_left_alone_and_asked_again_later(
+async def test_a_failing_address_is_skipped_and_tried_again_later(
     pool: Pool, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer("broken", status=500)
@@ -145,7 +145,7 @@ async def test_a_refusal_is_no_failure_of_the_address(pool: Pool, litellm_info_s
     assert (await check_litellm(pool, READER, asked)).addresses[0].breaker == "closed"
 
 
-async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer) -> None:
+async def test_health_has_each_address(admin: httpx2.AsyncClient, litellm_info_server: LiteLLMInfoServer) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"a"}]}')
     await admin.post("/api/v1/models/sync")
 
@@ -158,7 +158,7 @@ async def test_health_tells_of_each_address(admin: httpx2.AsyncClient, litellm_i
     ]
 
 
-async def test_health_without_litellm_is_an_answer_too(pool: Pool) -> None:
+async def test_health_without_litellm_is_a_valid_response(pool: Pool) -> None:
     health = await check_litellm(pool, READER, litellm("http://user:secret@127.0.0.1:1"))
 
     assert not health.reachable

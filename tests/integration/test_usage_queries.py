@@ -127,7 +127,7 @@ def check_percentiles(counts: dict, latencies: list[int]) -> None:
     st.sampled_from(["day", "week", "month"]),
     st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/Los_Angeles"]),
 )
-async def test_every_question_is_answered_as_the_rows_are(
+async def test_every_query_equals_the_sum_of_the_rows(
     pool: Pool, rows: list[UsageRow], wanted: list[Selection], step: str, zone: str
 ) -> None:
     await empty_ledger(pool)
@@ -169,7 +169,7 @@ EVERYBODY: dict[str, tuple[dict[str, Any], GroupedBy | None, RollupTables]] = {
 
 
 @pytest.mark.parametrize("kind", EVERYBODY)
-async def test_a_question_about_everybody_counts_the_calls_at_its_edges_once(pool: Pool, kind: str) -> None:
+async def test_a_query_over_all_accounts_counts_the_calls_at_its_edges_once(pool: Pool, kind: str) -> None:
     """At every bound of a piece there are calls: just before it, on it, just before a bound of quarters after it."""
     filters, by, tables = EVERYBODY[kind]
     ranges = [
@@ -203,7 +203,7 @@ async def test_a_question_about_everybody_counts_the_calls_at_its_edges_once(poo
         assert dict(found.rows) == {g: added([r for r in own if str(GROUPS[by](r)) == g]) for g in groups}
 
 
-async def test_the_greatest_come_first_and_the_rest_is_in_the_total(pool: Pool) -> None:
+async def test_the_largest_groups_come_first_and_the_total_has_the_rest(pool: Pool) -> None:
     at = TODAY - timedelta(hours=5)
     rows = [make_usage_row(at, model_id=model, cost_nano_usd=model * 10) for model in range(1, 6)]
     await write_rows(pool, rows)

@@ -22,7 +22,7 @@ async def code_of(attempt: Any) -> str:
     return "done"
 
 
-async def test_owners_change_members_see_and_others_see_nothing(pool: Pool) -> None:
+async def test_owners_can_change_members_can_see_and_others_see_nothing(pool: Pool) -> None:
     ann, bob, carol, dave = [await make_user(pool) for _ in range(4)]
     team = str((await make_team(pool, bob)).id)
     await make_team(pool)
@@ -59,7 +59,7 @@ async def test_owners_change_members_see_and_others_see_nothing(pool: Pool) -> N
     assert await code_of(teams.find_team(pool, owner_of(bob), team)) == "not_found"
 
 
-async def test_an_id_tells_an_owner_nobodys_address(pool: Pool) -> None:
+async def test_an_owner_cannot_get_an_email_address_by_id(pool: Pool) -> None:
     ann, bob = [await make_user(pool) for _ in range(2)]
     team = (await make_team(pool)).name
     await teams.add_member(pool, ADMIN, team, user=ann.email, role="owner")
@@ -81,7 +81,7 @@ async def test_an_id_tells_an_owner_nobodys_address(pool: Pool) -> None:
     assert (await teams.add_member(pool, ADMIN, team, **asked)).email == bob.email
 
 
-async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> None:
+async def test_the_last_owner_stays_even_if_two_leave_concurrently(pool: Pool) -> None:
     pair = [await make_user(pool) for _ in range(2)]
     for remove in ("each other", "themselves", "step down"):
         team = (await make_team(pool)).name
@@ -107,7 +107,7 @@ async def test_the_last_owner_stays_one_also_when_two_go_at_once(pool: Pool) -> 
         assert await pool.fetchval(owners) == 1
 
 
-async def test_an_owner_learns_of_nobody_who_is_not_in_his_team(pool: Pool) -> None:
+async def test_an_owner_sees_nobody_outside_their_team(pool: Pool) -> None:
     ann, bob = [await make_user(pool) for _ in range(2)]
     team = await make_team(pool)
     await teams.add_member(pool, ADMIN, team.name, user=ann.email, role="owner")
@@ -126,7 +126,7 @@ async def test_an_owner_learns_of_nobody_who_is_not_in_his_team(pool: Pool) -> N
     assert words == {("not_found", f"There is no '…' in team '{team.name}'.")}
 
 
-async def test_a_member_is_shown_to_the_team_and_nobody_else_by_it(pool: Pool) -> None:
+async def test_a_member_is_visible_to_the_team_only(pool: Pool) -> None:
     ann, bob, carol = [await make_user(pool) for _ in range(3)]
     team = await make_team(pool, ann, bob)
     asked = [str(bob.id), bob.email, f" {bob.email.upper()} "]

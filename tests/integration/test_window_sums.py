@@ -22,7 +22,7 @@ SPANS = [
 ]  # fmt: skip
 
 
-async def test_every_quarter_of_a_window_counts_once(pool: Pool) -> None:
+async def test_every_quarter_hour_of_a_window_counts_once(pool: Pool) -> None:
     """A call in each, on its first and its last millisecond by turns; windows begin and end around a midnight."""
     rows = [
         make_usage_row(
@@ -50,7 +50,7 @@ SELECT {values}, {ones}, '{{}}' FROM generate_series(0, {last}) AS q CROSS JOIN 
 """
 
 
-async def test_a_long_window_is_read_by_the_day(pool: Pool) -> None:
+async def test_a_long_window_is_read_from_daily_sums(pool: Pool) -> None:
     begin, days = f"'{TODAY - timedelta(days=90):%Y-%m-%d}Z'::timestamptz", 90
     sums = ", ".join(SUMS)
     for rollup, at, each, count in (

@@ -42,7 +42,7 @@ async def set_own(pool: Pool, actor: Actor, target: int, amount: int | None, **a
     return await owner_limits.set_own_limit(pool, actor, fields, target=str(target), **place)
 
 
-async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> None:
+async def test_an_owner_can_lower_the_limits_of_their_keys_and_raise_none(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     key = (await make_key(pool, user)).row
@@ -88,7 +88,7 @@ async def test_an_owner_lowers_his_keys_limits_and_raises_none(pool: Pool) -> No
     assert [row.set_by for row in (await limits.list_limits(pool, owner, level="key")).rows] == ["admin", "owner"]
 
 
-async def test_a_member_sees_the_teams_limits_and_his_own(pool: Pool) -> None:
+async def test_a_member_sees_the_limits_of_the_team_and_their_own(pool: Pool) -> None:
     ann, bob, model = await make_user(pool), await make_user(pool), await make_model(pool)
     team = await make_team(pool, ann, bob)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
@@ -109,7 +109,7 @@ async def test_a_member_sees_the_teams_limits_and_his_own(pool: Pool) -> None:
     }
 
 
-async def test_a_boost_stands_in_for_a_limit_and_what_is_left_is_told(pool: Pool, counters: Counters) -> None:
+async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: Pool, counters: Counters) -> None:
     key = (await make_key(pool)).row
     owner = Actor(name="owner", role="user", user_id=key.user_id)
     stranger = owner_of(await make_user(pool))
@@ -143,7 +143,7 @@ async def test_a_boost_stands_in_for_a_limit_and_what_is_left_is_told(pool: Pool
     )
 
 
-async def test_many_limits_change_exactly_as_the_preview_said_or_not_at_all(
+async def test_a_bulk_change_of_limits_matches_its_preview_or_changes_nothing(
     admin: httpx2.AsyncClient, pool: Pool
 ) -> None:
     small, large = await make_model(pool), await make_model(pool, "large")
@@ -193,7 +193,7 @@ async def test_many_limits_change_exactly_as_the_preview_said_or_not_at_all(
     assert await amounts() == [5, 1_000_000, 5]
 
 
-async def test_targets_are_those_of_the_level_that_fit_every_filter(pool: Pool) -> None:
+async def test_bulk_targets_are_those_of_the_level_that_match_every_filter(pool: Pool) -> None:
     model, ann, bob = await make_model(pool), await make_user(pool), await make_user(pool)
     gone = await make_user(pool)
     await pool.execute("UPDATE users SET status = 'deactivated' WHERE id = $1", gone.id)

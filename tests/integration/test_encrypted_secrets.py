@@ -72,7 +72,7 @@ class Replica:
         await self._lifespan.__aexit__(*cause)
 
 
-async def test_rotation_seals_all_anew_and_the_old_key_may_go(pool: Pool) -> None:
+async def test_rotation_reencrypts_everything_and_the_old_key_can_be_removed(pool: Pool) -> None:
     made = [await make(pool), await make(pool), await make(pool, BOTH)]
 
     assert await rotate_secrets(pool, ADMIN, BOTH) == 2
@@ -89,7 +89,7 @@ async def test_rotation_with_a_wrong_key_changes_nothing(pool: Pool) -> None:
     assert await open_all(pool, OLD) == made
 
 
-async def test_kept_answers_are_sealed_anew_too(
+async def test_stored_responses_are_reencrypted(
     admin: httpx2.AsyncClient, database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = await make_user(pool)
@@ -118,7 +118,9 @@ async def test_kept_answers_are_sealed_anew_too(
     assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1
 
 
-async def test_an_answer_that_is_moved_to_another_key_is_not_told(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_stored_response_moved_to_another_idempotency_key_is_not_returned(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     user = await make_user(pool)
     path = f"/api/v1/users/{user.id}/tokens"
     await admin.post(path, json={}, headers={"idempotency-key": "a"})
@@ -127,7 +129,7 @@ async def test_an_answer_that_is_moved_to_another_key_is_not_told(admin: httpx2.
     check_error(await admin.post(path, json={}, headers={"idempotency-key": "b"}), 409, "conflict")
 
 
-async def test_sessions_and_logins_outlive_a_rotation_and_end_with_the_old_key(database: Database) -> None:
+async def test_sessions_and_logins_survive_a_rotation_and_end_with_the_old_key(database: Database) -> None:
     cookies, seen = httpx2.Cookies(), []
     async with FakeProvider() as provider:
         async with Replica(database, ONE, provider.url, cookies) as browser:
@@ -146,7 +148,7 @@ async def test_sessions_and_logins_outlive_a_rotation_and_end_with_the_old_key(d
     assert seen == [401, 400, 200, 302]
 
 
-async def test_the_keys_of_api_keys_open_no_session(database: Database) -> None:
+async def test_key_peppers_do_not_authenticate_sessions(database: Database) -> None:
     """A new pepper is no reason to log in again, nor does it let anybody in."""
     cookies = httpx2.Cookies()
     async with FakeProvider() as provider:

@@ -34,7 +34,7 @@ async def write_rows(pool: Pool, key: APIKey, costs: Sequence[int | None], *, es
     return made
 
 
-async def test_a_keys_rows_come_newest_first_with_the_totals_of_all_pages(pool: Pool) -> None:
+async def test_the_rows_of_a_key_are_newest_first_with_totals_of_all_pages(pool: Pool) -> None:
     key = (await make_key(pool)).row
     made = await write_rows(pool, key, [23_000] * 5)
     await pool.execute(INSERT_SUMS)
@@ -50,7 +50,7 @@ async def test_a_keys_rows_come_newest_first_with_the_totals_of_all_pages(pool: 
     assert seen == made[::-1]
 
 
-async def test_another_keys_rows_are_not_among_them_but_among_everybodys(pool: Pool) -> None:
+async def test_rows_of_another_key_are_only_in_the_list_of_all(pool: Pool) -> None:
     one, other = (await make_key(pool, model="one")).row, (await make_key(pool, model="two")).row
     await write_rows(pool, one, [1])
     await write_rows(pool, other, [2])
@@ -65,7 +65,7 @@ async def test_another_keys_rows_are_not_among_them_but_among_everybodys(pool: P
     assert everybodys.totals.cost_nano_usd == 3
 
 
-async def test_money_is_shown_exactly_and_unknown_is_not_zero(pool: Pool) -> None:
+async def test_money_is_exact_and_an_unknown_cost_is_not_zero(pool: Pool) -> None:
     key = (await make_key(pool)).row
     await write_rows(pool, key, [23_000, None], estimated=True)
     await pool.execute(INSERT_SUMS)
@@ -89,7 +89,7 @@ async def test_a_key_without_calls_has_totals_of_zero(pool: Pool) -> None:
     ("arguments", "code"),
     [({"key_id": 999}, "not_found"), ({"cursor": "1"}, "validation_failed"), ({"limit": 0}, "validation_failed")],
 )
-async def test_what_can_not_be_shown_is_an_error(pool: Pool, arguments: dict[str, object], code: str) -> None:
+async def test_an_unknown_key_or_cursor_is_an_error(pool: Pool, arguments: dict[str, object], code: str) -> None:
     with pytest.raises(GatewayError) as caught:
         await calls.show_usage(pool, ADMIN, **arguments)
 

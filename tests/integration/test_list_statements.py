@@ -73,7 +73,7 @@ async def statements(database: Database, admin_app: FastAPI, redis_url: str) -> 
         yield seen
 
 
-async def test_three_rows_and_thirty_take_the_same_statements(
+async def test_a_list_of_three_rows_and_of_thirty_takes_the_same_statements(
     admin: httpx2.AsyncClient, admin_app: FastAPI, pool: Pool, statements: list[str]
 ) -> None:
     ann = await make_user(pool)

@@ -27,9 +27,7 @@ def month(ahead: int) -> datetime:
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
 
 
-async def test_a_gateway_makes_three_months_ahead_and_rows_of_them_need_no_other(
-    pool: Pool, database: Database
-) -> None:
+async def test_a_gateway_creates_partitions_three_months_ahead(pool: Pool, database: Database) -> None:
     owner = await asyncpg.connect(database.owner_url)
     for ahead in (0, 1, 2, 3):
         await owner.execute(f"DROP TABLE usage_logs_{month(ahead):%Y%m}")
@@ -61,7 +59,7 @@ def seen_syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]
         yield synced
 
 
-async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_is(
+async def test_written_files_are_synced_once_per_interval_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.storage.ledger.journal.SYNC_S", 0.05)
@@ -95,7 +93,7 @@ async def test_all_that_is_written_is_synced_once_an_interval_and_nothing_else_i
     journal.close()
 
 
-def test_a_refused_row_is_on_disk_with_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_row_and_its_file_name_are_synced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, folder = tmp_path / REFUSED_FILE, tmp_path.stat().st_ino
     with seen_syncs(monkeypatch) as synced:
         set_aside(tmp_path, b"one\n")
@@ -108,7 +106,7 @@ def test_a_refused_row_is_on_disk_with_the_name_of_its_file(tmp_path: Path, monk
     assert file.read_bytes() == b"other\n"
 
 
-async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_later(
+async def test_a_sync_that_failed_for_too_many_open_files_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.storage.ledger.journal.SYNC_S", 0.02)
@@ -132,7 +130,7 @@ async def test_what_could_not_be_synced_for_too_many_files_were_open_is_synced_l
     journal.close()
 
 
-async def test_a_file_that_could_not_be_synced_is_written_no_more_and_loses_no_row(
+async def test_a_file_whose_sync_failed_is_closed_and_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.storage.ledger.journal.RETRY_S", 0.1)

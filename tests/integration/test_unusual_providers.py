@@ -30,7 +30,7 @@ async def fake_provider() -> AsyncIterator[FakeProvider]:
 
 @pytest.mark.parametrize("configured", ["", "/"])
 @pytest.mark.parametrize("reported", ["", "/"])
-async def test_a_provider_may_have_a_slash_at_the_end_of_its_name(
+async def test_a_provider_issuer_may_end_with_a_slash(
     database: Database, fake_provider: FakeProvider, configured: str, reported: str
 ) -> None:
     fake_provider.claims = {"iss": fake_provider.url + reported}
@@ -53,7 +53,7 @@ class Unwell(FakeProvider):
 
 
 @pytest.mark.parametrize("answer", [PlainTextResponse("<html>Back soon</html>"), JSONResponse([1])])
-async def test_one_logs_out_here_whatever_the_provider_says(
+async def test_logout_works_whatever_the_provider_responds(
     database: Database, fake_provider: FakeProvider, answer: Response
 ) -> None:
     async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
@@ -84,7 +84,7 @@ class WithEnd(FakeProvider):
         return JSONResponse(reported | {"end_session_endpoint": f"{self.url}/end?a=b"})
 
 
-async def test_where_to_log_out_at_the_provider_says_everything_once(database: Database) -> None:
+async def test_the_logout_url_of_the_provider_has_each_parameter_once(database: Database) -> None:
     async with (
         WithEnd() as provider,
         running_admin_api(database, **oidc(provider.url)) as new_browser,
@@ -97,7 +97,7 @@ async def test_where_to_log_out_at_the_provider_says_everything_once(database: D
     assert parse_qsl(urlsplit(url).query) == [("a", "b"), ("client_id", "litemaas")]
 
 
-async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database, pool: Pool) -> None:
+async def test_logout_redirects_only_to_the_provider_of_the_login(database: Database, pool: Pool) -> None:
     async with WithEnd() as provider, OpenShift() as cluster:
         beside = {
             "openshift_url": cluster.url,
@@ -116,7 +116,7 @@ async def test_one_is_sent_to_log_out_only_where_he_logged_in(database: Database
     assert reported == [f"{provider.url}/end?a=b&client_id=litemaas", None, None]
 
 
-async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(
+async def test_concurrent_first_tokens_are_accepted_and_fetch_the_keys_once(
     database: Database, fake_provider: FakeProvider
 ) -> None:
     token = fake_provider.keys[0].sign(fake_provider.all_claims(aud="litemaas-api"))
@@ -128,7 +128,7 @@ async def test_first_tokens_at_once_are_all_let_in_and_ask_for_keys_once(
     assert fake_provider.jwks_asked == 1
 
 
-async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nobody_with_a_known_key(
+async def test_a_hanging_provider_is_requested_once_and_blocks_no_token_with_a_known_key(
     database: Database, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, hung = oidc(fake_provider.url, jwt_audience="litemaas-api"), 0
@@ -165,7 +165,7 @@ async def test_a_provider_that_hangs_is_asked_once_by_all_who_wait_and_stops_nob
 @pytest.mark.parametrize(
     "public", ["https://Portal.Example.com", "https://portal.example.com:443", "https://portal.example.com/litemaas"]
 )
-async def test_the_address_of_the_settings_is_known_as_browsers_write_it(
+async def test_the_configured_url_matches_the_form_browsers_send(
     database: Database, fake_provider: FakeProvider, public: str
 ) -> None:
     app = create_app(settings_for(database.app_url, admin_url=public, **oidc(fake_provider.url)))

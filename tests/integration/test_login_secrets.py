@@ -35,7 +35,7 @@ async def read_database(database: Database, pool: Pool) -> str:
     return "\n".join(str(row["t"]) for row in rows)
 
 
-async def test_no_secret_of_a_login_is_written_anywhere(
+async def test_no_secret_of_a_login_is_stored_or_logged(
     database: Database,
     pool: Pool,
     fake_provider: FakeProvider,

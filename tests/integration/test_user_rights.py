@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from admin_client import check_error
 from factories import ADMIN, make_model, make_subscription, make_team, make_user
-from test_routes_of_owners import login
+from test_owner_routes import login
 from usage_rows import make_usage_row, write_rows
 
 from admin_api.operations import subscriptions
@@ -47,7 +47,7 @@ async def make_red_team(pool: Pool) -> tuple[User, User]:
     return owner, member
 
 
-async def test_a_key_of_a_member_is_shown_to_nobody_else_in_his_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_members_key_is_not_shown_to_other_members(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red"}
@@ -68,7 +68,9 @@ async def test_a_key_of_a_member_is_shown_to_nobody_else_in_his_team(admin: http
     assert [answer.status_code for answer in done] == [200, 200, 200]
 
 
-async def test_a_member_does_not_learn_who_has_an_account_by_making_keys(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_member_cannot_find_out_who_has_an_account_by_creating_keys(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     owner, member = await make_red_team(pool)
     stranger = await make_user(pool)
     me = {"headers": await login(pool, member)}
@@ -86,7 +88,9 @@ async def test_a_member_does_not_learn_who_has_an_account_by_making_keys(admin: 
     assert [answer.status_code for answer in own] == [201, 201]
 
 
-async def test_a_user_and_a_team_are_two_accounts(admin: httpx2.AsyncClient, pool: Pool, counters: Counters) -> None:
+async def test_a_user_and_a_team_are_different_accounts(
+    admin: httpx2.AsyncClient, pool: Pool, counters: Counters
+) -> None:
     """A filter that is not heeded would show more than was asked for."""
     owner, member = await make_red_team(pool)
     me = {"headers": await login(pool, owner)}
@@ -102,7 +106,7 @@ async def test_a_user_and_a_team_are_two_accounts(admin: httpx2.AsyncClient, poo
     check_error(await admin.post("/api/v1/subscriptions", json=both), 422, "validation_failed")
 
 
-async def test_an_owner_asks_for_a_key_of_a_member_with_every_filter(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_owner_filters_usage_by_a_members_key_with_every_filter(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
     his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red"}
@@ -119,7 +123,7 @@ async def test_an_owner_asks_for_a_key_of_a_member_with_every_filter(admin: http
 
 
 @pytest.mark.parametrize("moment", FAR)
-async def test_a_time_that_no_calendar_has_is_a_wrong_field(admin: httpx2.AsyncClient, pool: Pool, moment: str) -> None:
+async def test_an_impossible_time_is_an_invalid_field(admin: httpx2.AsyncClient, pool: Pool, moment: str) -> None:
     ann = await make_user(pool)
     await make_subscription(pool, ann, await make_model(pool))
     await make_model(pool, "large")
@@ -149,7 +153,7 @@ async def test_a_time_that_no_calendar_has_is_a_wrong_field(admin: httpx2.AsyncC
     assert rows == await pool.fetchrow(COUNTS)
 
 
-async def test_an_address_of_one_machine_is_a_wrong_field(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_zone_scoped_ip_address_is_an_invalid_field(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann = await make_user(pool)
     await make_subscription(pool, ann, await make_model(pool))
     fields = {"models": ["small"], "user": ann.email}
@@ -163,7 +167,9 @@ async def test_an_address_of_one_machine_is_a_wrong_field(admin: httpx2.AsyncCli
 
 @pytest.mark.parametrize("target", ["\ud800", "a\0b", "x" * 300])
 @pytest.mark.parametrize("level", ["user", "team", "key", "subscription"])
-async def test_what_no_text_is_as_an_id_is_a_wrong_field(admin: httpx2.AsyncClient, level: str, target: str) -> None:
+async def test_an_id_that_is_no_valid_text_is_an_invalid_field(
+    admin: httpx2.AsyncClient, level: str, target: str
+) -> None:
     body = json.dumps({"level": level, "id": target, "kind": "rpm", "amount": 5})
 
     answer = await admin.put("/api/v1/limits", content=body, headers={"content-type": "application/json"})
@@ -172,13 +178,13 @@ async def test_what_no_text_is_as_an_id_is_a_wrong_field(admin: httpx2.AsyncClie
     assert len(answer.content) < 1000
 
 
-def test_half_a_character_is_logged_and_does_not_fail() -> None:
+def test_an_unpaired_surrogate_is_logged_without_an_error() -> None:
     line = encode_log({"event": "unexpected_error", "told": "\ud800", "id": UUID(int=7)})
 
     assert json.loads(line) == {"event": "unexpected_error", "told": "\ud800", "id": str(UUID(int=7))}
 
 
-async def test_no_owner_has_a_day_twice_by_another_time_zone(
+async def test_changing_the_time_zone_gives_no_second_daily_budget(
     admin: httpx2.AsyncClient, pool: Pool, counters: Counters
 ) -> None:
     """A day's limit is spent an hour ago; where it has just been midnight, a day of its own has begun."""

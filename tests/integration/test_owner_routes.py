@@ -12,7 +12,9 @@ async def login(pool: Pool, user: User) -> dict[str, str]:
     return {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
 
 
-async def test_a_user_goes_from_a_model_to_a_key_by_himself(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_user_subscribes_to_a_model_and_creates_a_key_without_help(
+    admin: httpx2.AsyncClient, pool: Pool
+) -> None:
     await make_model(pool)
     ann = await make_user(pool)
     me = {"headers": await login(pool, ann)}
@@ -43,7 +45,7 @@ async def test_a_user_goes_from_a_model_to_a_key_by_himself(admin: httpx2.AsyncC
     assert [row["actor"] for row in actors] == [ann.email]
 
 
-async def test_what_is_for_admins_is_for_admins(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_routes_for_admins_refuse_users(admin: httpx2.AsyncClient, pool: Pool) -> None:
     await make_model(pool)
     ann = await make_user(pool)
     reader = {"headers": await login(pool, await make_user(pool, role="admin-readonly"))}
@@ -70,7 +72,7 @@ async def test_what_is_for_admins_is_for_admins(admin: httpx2.AsyncClient, pool:
     assert (await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action LIKE 'subscription%'")) == 0
 
 
-async def test_an_owner_keeps_his_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_an_owner_manages_their_team(admin: httpx2.AsyncClient, pool: Pool) -> None:
     ann, bob = await make_user(pool), await make_user(pool)
     await make_team(pool, name="red")
     me = {"headers": await login(pool, ann)}
@@ -89,7 +91,7 @@ async def test_an_owner_keeps_his_team(admin: httpx2.AsyncClient, pool: Pool) ->
     assert moved.json()["name"] == "blue"
 
 
-async def test_a_user_does_not_learn_who_has_an_account(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_a_user_cannot_find_out_who_has_an_account(admin: httpx2.AsyncClient, pool: Pool) -> None:
     """By a filter of a list, or by removing others from his team: all the same, whether there is somebody or not."""
     ann, bob = await make_user(pool), await make_user(pool)
     await make_team(pool, name="red")

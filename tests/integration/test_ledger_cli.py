@@ -50,7 +50,7 @@ async def at_once(command_line: CommandLine, *commands: str) -> list[CommandResu
 # --- what it does ---
 
 
-async def test_sums_that_differ_are_verified_rebuilt_and_verified(
+async def test_differing_sums_are_found_rebuilt_and_verified(
     command_line: CommandLine, pool: Pool, rows: list[UsageRow]
 ) -> None:
     agreeing, as_json = await at_once(command_line, "verify", "verify --days 3 --json")
@@ -74,13 +74,13 @@ async def test_sums_that_differ_are_verified_rebuilt_and_verified(
     assert after["agrees"]
 
 
-async def test_a_rebuild_goes_to_today_unless_said_otherwise(command_line: CommandLine, rows: list[UsageRow]) -> None:
+async def test_a_rebuild_ends_today_by_default(command_line: CommandLine, rows: list[UsageRow]) -> None:
     first = f"{TODAY - timedelta(days=2):%Y-%m-%d}"
 
     assert (await command_line.run("ledger", "rebuild-rollups", "--from", first, "--json")).json() == {"days": 3}
 
 
-async def test_status_tells_of_journals_months_and_what_was_refused(
+async def test_status_shows_journals_months_and_rejected_rows(
     command_line: CommandLine, pool: Pool, tmp_path: Path
 ) -> None:
     journal = Journal(tmp_path / "journal", max_bytes=2**20)
@@ -101,7 +101,7 @@ async def test_status_tells_of_journals_months_and_what_was_refused(
     journal.close()
 
 
-async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
+async def test_a_file_of_rows_is_replayed_with_a_report(
     command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path
 ) -> None:
     new, bad = make_usage_row(TODAY), make_usage_row(TODAY, error_code="a\0b")
@@ -132,7 +132,7 @@ async def test_a_file_of_rows_is_replayed_and_says_what_became_of_them(
     assert await pool.fetchval("SELECT count(*) FROM usage_logs") == 4
 
 
-async def test_reconcile_ends_by_what_it_found(
+async def test_the_exit_code_of_reconcile_depends_on_its_result(
     command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path
 ) -> None:
     same, longer = log_of(rows, tmp_path / "same.jsonl"), log_of(rows, tmp_path / "longer.jsonl", tokens=7)
@@ -195,7 +195,7 @@ MISTYPED = {
 
 
 @pytest.mark.parametrize(("commands", "code"), [(WRONG, 1), (MISTYPED, 2)], ids=["wrong", "mistyped"])
-async def test_a_mistake_is_told_and_changes_nothing(
+async def test_an_error_is_reported_and_changes_nothing(
     command_line: CommandLine, pool: Pool, rows: list[UsageRow], tmp_path: Path, commands: dict[str, str], code: int
 ) -> None:
     file = log_of(rows, tmp_path / "log.jsonl")
@@ -219,14 +219,14 @@ async def test_a_mistake_is_told_and_changes_nothing(
     assert await pool.fetchval("SELECT count(*) FROM audit_logs") == 0
 
 
-async def test_a_machine_without_a_gateway_has_no_journals(command_line: CommandLine, tmp_path: Path) -> None:
+async def test_a_host_without_a_gateway_has_no_journals(command_line: CommandLine, tmp_path: Path) -> None:
     done = await command_line.run("ledger", "status", "--state-dir", str(tmp_path / "nothing"))
 
     assert (done.code, done.err) == (0, "")
     assert f"No journals in {tmp_path / 'nothing' / 'journal'}." in done.out
 
 
-async def test_without_a_database_nothing_is_taken_out_of_a_file(command_line: CommandLine, tmp_path: Path) -> None:
+async def test_without_a_database_no_row_is_removed_from_a_file(command_line: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "refused.log"
     file.write_bytes(line := line_of(encode_row(make_usage_row(TODAY))))
     away = "postgresql://x:secret@127.0.0.1:1/x"

@@ -99,7 +99,7 @@ async def test_a_limit_of_every_kind_at_every_level_is_set_and_listed(run: Run, 
     assert {row["level"] for row in only} == {"key"}
 
 
-async def test_limits_are_passing_lifted_and_removed(run: Run, team: dict[str, Any]) -> None:
+async def test_limits_are_made_temporary_lifted_and_removed(run: Run, team: dict[str, Any]) -> None:
     on = f"limits set --level key --id {team['key']} --kind tokens --window month"
     lasting = await run(f"{on} --amount 1000")
     passing = await run(f"{on} --amount 5000 --expires-at {LATER} --reason launch")
@@ -113,7 +113,7 @@ async def test_limits_are_passing_lifted_and_removed(run: Run, team: dict[str, A
     assert (await run(f"{on} --amount unlimited"))["amount"] == "unlimited"
 
 
-async def test_a_call_is_explained_and_nothing_is_taken(run: Run, team: dict[str, Any], redis_url: str) -> None:
+async def test_explaining_a_call_takes_nothing(run: Run, team: dict[str, Any], redis_url: str) -> None:
     await run(f"limits set --level key --id {team['key']} --kind tokens --window month --amount 1000")
     explain = f"limits explain --key {team['key']} --model small --tokens"
 
@@ -137,7 +137,7 @@ async def test_counters_are_repaired_and_the_ledger_verified(run: Run, team: dic
     assert (await run("ledger verify --days 2", as_json=False)).startswith("0 rows, 0 of them reaped")
 
 
-async def test_what_admins_need_of_keys_teams_settings_and_limits(run: Run, team: dict[str, Any]) -> None:
+async def test_every_command_of_keys_teams_settings_and_limits_works(run: Run, team: dict[str, Any]) -> None:
     changed = await run("settings set key_maximum_rpm 60")
     shown = await run("settings show")
     text = await run("settings set key_maximum_rpm none", as_json=False)

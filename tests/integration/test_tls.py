@@ -10,11 +10,11 @@ from test_mail_server import Certificate
 from admin_api.tls import trusted
 
 
-def test_the_systems_are_read_once() -> None:
+def test_system_certificates_are_loaded_once() -> None:
     assert trusted(None) is trusted(None)
 
 
-def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+def test_a_ca_file_is_reloaded_after_a_change(tmp_path: Path) -> None:
     file = Certificate(tmp_path).file
     first, again = trusted(file), trusted(file)
     changed_at = file.stat().st_mtime_ns

@@ -21,7 +21,7 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-async def test_a_kept_cluster_has_its_rows_at_the_next_start(open_folder: Path) -> None:
+async def test_a_durable_cluster_has_its_rows_at_the_next_start(open_folder: Path) -> None:
     first = Postgres(open_folder / "postgres", durable=False, keep=True).start()
     owner = await asyncpg.connect(first.url(OWNER))
     await owner.execute("CREATE TABLE things AS SELECT 7 AS id; GRANT SELECT ON things TO " + APP)
@@ -37,7 +37,7 @@ async def test_a_kept_cluster_has_its_rows_at_the_next_start(open_folder: Path) 
     assert second.url(APP) != first.url(APP)
 
 
-def test_a_cluster_is_not_kept_where_its_account_can_not_go(open_folder: Path) -> None:
+def test_a_cluster_is_not_kept_in_an_inaccessible_folder(open_folder: Path) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
     postgres = Postgres(closed / "postgres", durable=False, keep=True)

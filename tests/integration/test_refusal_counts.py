@@ -6,7 +6,7 @@ from gateway.storage.postgres import Pool
 from gateway.storage.refusal_counts import RefusalCounts
 
 
-async def test_a_stop_in_the_midst_of_writing_loses_none(pool: Pool) -> None:
+async def test_a_stop_during_a_write_loses_no_refusal_count(pool: Pool) -> None:
     counts = RefusalCounts(pool)
     for _ in range(7):
         counts.count(account_id=1, user_id=None, api_key_id=1, model_id=1, limit_id=1, code="rate_limit_exceeded")

@@ -31,7 +31,7 @@ def outcomes(done: list[Any]) -> Counter[str]:
     return Counter(type(one).__name__ if isinstance(one, BaseException) else "done" for one in done)
 
 
-async def test_a_user_is_changed_while_he_makes_keys(pool: Pool) -> None:
+async def test_changing_a_user_while_they_create_keys_does_not_deadlock(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     fields = keys.KeyInput(models=["small"], user=user.email)
@@ -46,7 +46,7 @@ async def test_a_user_is_changed_while_he_makes_keys(pool: Pool) -> None:
     assert seen == {"done": 5 * ROUNDS}
 
 
-async def test_news_are_written_while_secrets_are_rotated(pool: Pool) -> None:
+async def test_writing_notifications_while_secrets_are_rotated_does_not_deadlock(pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool))
     url = "https://hooks.example.com/"
     made = await create_webhook(pool, ADMIN, KEYS, WebhookURLRules(), url=url, events=EVENTS)
@@ -59,7 +59,7 @@ async def test_news_are_written_while_secrets_are_rotated(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE event = 'subscription.suspended'") == 2
 
 
-async def test_a_webhook_is_deleted_while_news_are_written(pool: Pool) -> None:
+async def test_deleting_a_webhook_while_notifications_are_written_does_not_deadlock(pool: Pool) -> None:
     owner = await make_user(pool)
     row = await make_subscription(pool, owner, await make_model(pool))
     seen: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_user, owner_of
-from test_routes_of_owners import login
+from test_owner_routes import login
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
@@ -59,7 +59,7 @@ async def set_all(pool: Pool, owner: User, member: User) -> tuple[str, str]:
     return made[0].row.last_four, made[1].row.last_four
 
 
-async def test_a_limit_tells_what_it_is_on_by_name(admin: httpx2.AsyncClient, pool: Pool, counters: Counters) -> None:
+async def test_a_limit_has_the_names_of_its_targets(admin: httpx2.AsyncClient, pool: Pool, counters: Counters) -> None:
     owner, member = await make_user(pool), await make_user(pool)
     own, service = await set_all(pool, owner, member)
     expected = {
@@ -83,7 +83,7 @@ async def test_a_limit_tells_what_it_is_on_by_name(admin: httpx2.AsyncClient, po
     assert names_of([LimitWithStateView.with_state(one).model_dump() for one in states.rows]) == expected
 
 
-async def test_a_limit_that_is_set_answers_with_its_names(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_setting_a_limit_returns_its_names(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     row = await make_subscription(pool, user, await make_model(pool))
     fields = {"level": "subscription", "id": row.id, "kind": "rpm", "amount": 3}

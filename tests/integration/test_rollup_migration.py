@@ -71,7 +71,7 @@ async def test_sums_can_be_read_while_new_rollups_are_filled(empty_database: Dat
     await owner.close()
 
 
-async def test_new_rollups_have_what_the_old_ones_had(empty_database: Database, tmp_path: Path) -> None:
+async def test_new_rollups_equal_the_old_ones(empty_database: Database, tmp_path: Path) -> None:
     rows = some_rows()
     owner = await migrated_before(empty_database, tmp_path)
     names = list(UsageRow.__struct_fields__)

@@ -35,7 +35,7 @@ async def test_a_restricted_model_waits_for_an_admin(pool: Pool) -> None:
     assert (await make_pending(pool)).status == "pending"
 
 
-async def test_an_account_has_one_subscription_to_a_model_however_many_ask_at_once(pool: Pool) -> None:
+async def test_concurrent_requests_create_one_subscription_of_an_account_to_a_model(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
 
     made = await asyncio.gather(*(make_subscription(pool, user, model) for _ in range(8)), return_exceptions=True)
@@ -44,7 +44,7 @@ async def test_an_account_has_one_subscription_to_a_model_however_many_ask_at_on
     assert await pool.fetchval("SELECT count(*) FROM limits") == 2
 
 
-async def test_of_two_admins_who_decide_at_once_one_wins_and_the_other_is_told(pool: Pool) -> None:
+async def test_of_two_concurrent_decisions_one_wins_and_the_other_is_a_conflict(pool: Pool) -> None:
     for _ in range(10):
         row = await make_pending(pool)
         decided = await asyncio.gather(
@@ -61,7 +61,7 @@ async def test_of_two_admins_who_decide_at_once_one_wins_and_the_other_is_told(p
         assert [entry.to_status for entry in history] == ["pending", now.status]
 
 
-async def test_every_move_leaves_a_history_row_and_an_audit_row(pool: Pool) -> None:
+async def test_every_transition_has_a_history_row_and_an_audit_row(pool: Pool) -> None:
     row = await make_pending(pool)
 
     await subscriptions.change_subscription(pool, ADMIN, row.id, "deny", reason="not now")
@@ -85,7 +85,7 @@ async def test_every_move_leaves_a_history_row_and_an_audit_row(pool: Pool) -> N
 
 
 @pytest.mark.parametrize("action", ["deny", "suspend"])
-async def test_what_is_taken_from_a_user_needs_a_reason(pool: Pool, action: str) -> None:
+async def test_a_transition_against_the_user_needs_a_reason(pool: Pool, action: str) -> None:
     row = await make_pending(pool)
 
     with pytest.raises(GatewayError) as caught:
@@ -94,7 +94,7 @@ async def test_what_is_taken_from_a_user_needs_a_reason(pool: Pool, action: str)
     assert caught.value.code == "validation_failed"
 
 
-async def test_what_its_owner_cancelled_comes_back_active_as_the_same_row(pool: Pool) -> None:
+async def test_a_subscription_its_owner_cancelled_returns_active_as_the_same_row(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     row = await make_subscription(pool, user, model)
     await subscriptions.change_subscription(pool, owner_of(user), row.id, "cancel")
@@ -104,7 +104,7 @@ async def test_what_its_owner_cancelled_comes_back_active_as_the_same_row(pool: 
     assert (back.id, back.status) == (row.id, "active")
 
 
-async def test_what_an_admin_cancelled_comes_back_pending(pool: Pool) -> None:
+async def test_a_subscription_an_admin_cancelled_returns_pending(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     row = await make_subscription(pool, user, model)
     await subscriptions.change_subscription(pool, ADMIN, row.id, "cancel")
@@ -114,7 +114,7 @@ async def test_what_an_admin_cancelled_comes_back_pending(pool: Pool) -> None:
     assert (back.id, back.status) == (row.id, "pending")
 
 
-async def test_a_model_restricted_meanwhile_needs_an_approval_on_the_way_back(pool: Pool) -> None:
+async def test_a_model_restricted_in_between_needs_an_approval_again(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     row = await make_subscription(pool, user, model)
     await subscriptions.change_subscription(pool, owner_of(user), row.id, "cancel")
@@ -125,7 +125,7 @@ async def test_a_model_restricted_meanwhile_needs_an_approval_on_the_way_back(po
     assert back.status == "pending"
 
 
-async def test_a_suspended_user_can_not_cancel_and_come_back(pool: Pool) -> None:
+async def test_a_suspended_subscription_cannot_be_cancelled_and_renewed(pool: Pool) -> None:
     user = await make_user(pool)
     row = await make_subscription(pool, user, await make_model(pool))
     await subscriptions.change_subscription(pool, ADMIN, row.id, "suspend", reason="misuse")
@@ -136,7 +136,7 @@ async def test_a_suspended_user_can_not_cancel_and_come_back(pool: Pool) -> None
     assert caught.value.code == "conflict"
 
 
-async def test_an_owner_can_not_approve_his_own(pool: Pool) -> None:
+async def test_an_owner_cannot_approve_their_own_subscription(pool: Pool) -> None:
     user = await make_user(pool)
     row = await make_subscription(pool, user, await make_model(pool, restricted=True))
 
@@ -146,7 +146,7 @@ async def test_an_owner_can_not_approve_his_own(pool: Pool) -> None:
     assert caught.value.code == "forbidden"
 
 
-async def test_somebody_elses_subscription_is_not_there_for_a_user(pool: Pool) -> None:
+async def test_a_subscription_of_another_user_is_not_found(pool: Pool) -> None:
     row = await make_subscription(pool, await make_user(pool), await make_model(pool))
     stranger = owner_of(await make_user(pool))
 
@@ -160,7 +160,7 @@ async def test_somebody_elses_subscription_is_not_there_for_a_user(pool: Pool) -
 
 
 @pytest.mark.parametrize(("is_enabled", "is_listed"), [(False, True), (True, False)])
-async def test_a_model_that_is_not_offered_takes_no_subscription(pool: Pool, is_enabled: bool, is_listed: bool) -> None:
+async def test_an_unavailable_model_accepts_no_subscription(pool: Pool, is_enabled: bool, is_listed: bool) -> None:
     model = await make_model(pool)
     await pool.execute("UPDATE models SET enabled = $1, listed = $2", is_enabled, is_listed)
 
@@ -170,7 +170,7 @@ async def test_a_model_that_is_not_offered_takes_no_subscription(pool: Pool, is_
     assert caught.value.code == "conflict"
 
 
-async def test_a_team_and_a_member_have_subscriptions_of_their_own(pool: Pool) -> None:
+async def test_a_team_and_a_member_have_separate_subscriptions(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     team = await make_team(pool, user)
 
@@ -181,7 +181,7 @@ async def test_a_team_and_a_member_have_subscriptions_of_their_own(pool: Pool) -
     assert shared.account_id == team.id
 
 
-async def test_the_clock_ends_what_is_over_once_however_many_replicas_look(pool: Pool) -> None:
+async def test_the_scheduler_expires_a_subscription_once_with_any_number_of_replicas(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     soon = datetime.now(UTC) + timedelta(hours=1)
     row = await subscriptions.create_subscription(pool, ADMIN, model=model, user=user.email, expires_at=soon)
@@ -194,7 +194,7 @@ async def test_the_clock_ends_what_is_over_once_however_many_replicas_look(pool:
     assert [entry.actor for entry in history] == ["test", "system"]
 
 
-async def test_an_expired_one_that_is_renewed_does_not_end_at_once_again(pool: Pool) -> None:
+async def test_a_renewed_expired_subscription_does_not_expire_again_at_once(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     soon = datetime.now(UTC) + timedelta(hours=1)
     row = await subscriptions.create_subscription(pool, ADMIN, model=model, user=user.email, expires_at=soon)

@@ -42,9 +42,7 @@ def forgotten() -> Forgotten:
     return []
 
 
-async def test_changes_are_heard_as_soon_as_there_is_a_connection(
-    pool: Pool, database: Database, forgotten: Forgotten
-) -> None:
+async def test_changes_are_received_once_connected(pool: Pool, database: Database, forgotten: Forgotten) -> None:
     async with listening(pool, database.app_url, forgotten) as changes:
         await becomes(changes, Listening.GOOD, 2.0)
         # What changed before nobody heard.
@@ -62,7 +60,7 @@ async def test_changes_are_heard_as_soon_as_there_is_a_connection(
         assert (changes.listening, forgotten) == (Listening.GOOD, [("k", (5, 6))])
 
 
-async def test_a_connection_that_ends_is_known_at_once_and_made_anew(
+async def test_a_lost_connection_is_detected_at_once_and_reopened(
     pool: Pool, database: Database, postgres: Postgres, forgotten: Forgotten
 ) -> None:
     async with listening(pool, database.app_url, forgotten) as changes:
@@ -81,9 +79,7 @@ async def test_a_connection_that_ends_is_known_at_once_and_made_anew(
         assert forgotten == [("*", ()), ("*", ())]
 
 
-async def test_heartbeats_that_are_swallowed_on_their_way_are_missed(
-    pool: Pool, empty_database: Database, forgotten: Forgotten
-) -> None:
+async def test_missing_heartbeats_are_detected(pool: Pool, empty_database: Database, forgotten: Forgotten) -> None:
     # Notifications stay within a database: as behind a pooler, LISTEN is answered and nothing ever comes.
     async with listening(pool, empty_database.app_url, forgotten) as changes:
         await becomes(changes, Listening.DEAF, DEAF_AFTER_S + 3)
@@ -92,12 +88,12 @@ async def test_heartbeats_that_are_swallowed_on_their_way_are_missed(
         assert changes.listening is Listening.DEAF
 
 
-async def test_a_listening_address_where_nobody_answers_makes_it_deaf(pool: Pool, forgotten: Forgotten) -> None:
+async def test_an_unreachable_listen_address_counts_as_not_listening(pool: Pool, forgotten: Forgotten) -> None:
     async with listening(pool, "postgresql://x:y@127.0.0.1:1/x", forgotten) as changes:
         await becomes(changes, Listening.DEAF, DEAF_AFTER_S + 3)
 
 
-async def test_without_postgres_it_is_away_and_not_deaf(forgotten: Forgotten) -> None:
+async def test_a_postgres_outage_is_distinct_from_not_listening(forgotten: Forgotten) -> None:
     url = "postgresql://x:y@127.0.0.1:1/x"
     async with asyncpg.create_pool(url, min_size=0) as nowhere, listening(nowhere, url, forgotten) as changes:
         await asyncio.sleep(HEARTBEAT_S * 1.5)
@@ -105,7 +101,7 @@ async def test_without_postgres_it_is_away_and_not_deaf(forgotten: Forgotten) ->
         assert (changes.listening, forgotten) == (Listening.AWAY, [])
 
 
-async def test_a_postgres_that_is_back_is_found_before_a_second_is_over(pool: Pool, forgotten: Forgotten) -> None:
+async def test_a_recovered_postgres_is_found_within_a_second(pool: Pool, forgotten: Forgotten) -> None:
     """What changes the moment it is back is heard of only by who looks again soon: twice a heartbeat."""
     tries = 0
 

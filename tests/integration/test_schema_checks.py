@@ -54,7 +54,7 @@ async def read_word_lists(database: Database) -> dict[tuple[str, str], set[str]]
     }
 
 
-async def test_every_word_list_of_the_schema_equals_its_literal(database: Database) -> None:
+async def test_every_value_list_of_the_schema_equals_its_literal(database: Database) -> None:
     in_schema = await read_word_lists(database)
     in_schema = {place: words for place, words in in_schema.items() if not place[0].startswith("usage_logs_2")}
 

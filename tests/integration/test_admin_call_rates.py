@@ -44,7 +44,7 @@ async def rates(redis_url: str) -> AsyncIterator[CallRates]:
     await scripts.close()
 
 
-async def test_a_bucket_refills_evenly_and_a_refusal_takes_nothing(rates: CallRates) -> None:
+async def test_a_call_rate_refills_evenly_and_a_refusal_takes_nothing(rates: CallRates) -> None:
     rates.clock_ms = 1_000_000
     burst = [await rates.take("ann", per_minute=6) for _ in range(8)]
     rates.clock_ms += 9_999
@@ -61,7 +61,9 @@ async def test_a_bucket_refills_evenly_and_a_refusal_takes_nothing(rates: CallRa
     assert [rate.is_taken for rate in later] == [True] * 6 + [False]
 
 
-async def test_a_user_has_one_rate_over_all_replicas_and_logins(database: Database, pool: Pool, redis_url: str) -> None:
+async def test_a_user_has_one_call_rate_over_all_replicas_and_logins(
+    database: Database, pool: Pool, redis_url: str
+) -> None:
     ann, bob = await make_user(pool), await make_user(pool)
     tokens = [(await make_token(pool, ann)).secret for _ in range(2)]
     other = {"authorization": f"Bearer {(await make_token(pool, bob)).secret}"}
@@ -80,7 +82,7 @@ async def test_a_user_has_one_rate_over_all_replicas_and_logins(database: Databa
     assert (others.status_code, others.headers["x-ratelimit-remaining"]) == (200, "19")
 
 
-async def test_who_has_no_login_is_counted_by_an_address_he_can_not_forge(database: Database, redis_url: str) -> None:
+async def test_an_anonymous_caller_is_counted_by_an_unforgeable_address(database: Database, redis_url: str) -> None:
     settings = {"redis_url": redis_url, "admin_calls_per_minute": 3}
     async with replicas(database, **settings) as (client,):
         forged = [await client.get(ME, headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(5)]
@@ -93,7 +95,7 @@ async def test_who_has_no_login_is_counted_by_an_address_he_can_not_forge(databa
     assert [answer.status_code for answer in reported] == [401] * 5
 
 
-async def test_without_redis_nobody_is_refused(database: Database) -> None:
+async def test_without_redis_no_admin_call_is_refused(database: Database) -> None:
     async with replicas(database, redis_url="redis://127.0.0.1:1", admin_calls_per_minute=1) as (client,):
         answers = [await client.get("/api/v1/users", headers=LOGIN) for _ in range(3)]
         metrics = (await client.get("/metrics")).text
@@ -103,7 +105,7 @@ async def test_without_redis_nobody_is_refused(database: Database) -> None:
     assert 'litemaas_admin_requests_total{method="GET",route="/api/v1/users",status="200"}' in metrics
 
 
-async def test_every_answer_tells_the_browser_what_it_may_not_do(admin: httpx2.AsyncClient) -> None:
+async def test_every_response_has_security_headers(admin: httpx2.AsyncClient) -> None:
     paths = ["/api/v1/users", "/nothing", "/health/live", "/docs", "/openapi.json", "/metrics"]
 
     answers = [await admin.get(path) for path in paths]
@@ -120,7 +122,7 @@ async def test_every_answer_tells_the_browser_what_it_may_not_do(admin: httpx2.A
     assert answers[0].headers["cache-control"] == "no-store"
 
 
-async def test_the_page_of_the_api_loads_nothing_from_elsewhere(admin: httpx2.AsyncClient) -> None:
+async def test_the_api_documentation_page_loads_nothing_from_other_hosts(admin: httpx2.AsyncClient) -> None:
     page = (await admin.get("/docs")).text
 
     assets = re.findall(r'(?:src|href)="([^"]+)"', page)
@@ -132,7 +134,7 @@ async def test_the_page_of_the_api_loads_nothing_from_elsewhere(admin: httpx2.As
     check_error(await admin.get("/docs/..%2f__init__.py"), 404, "not_found")
 
 
-async def test_only_origins_that_were_named_may_read_answers(database: Database, admin: httpx2.AsyncClient) -> None:
+async def test_only_configured_origins_may_read_responses(database: Database, admin: httpx2.AsyncClient) -> None:
     origins = ["https://portal.example", "https://evil.example", "null"]
     asked = {"access-control-request-method": "PATCH", "access-control-request-headers": "x-litemaas-csrf"}
     async with replicas(database, cors_origins="https://portal.example") as (client,):

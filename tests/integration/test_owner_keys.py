@@ -49,7 +49,7 @@ async def ends_of(pool: Pool, *secrets: str) -> list[datetime | str | None]:
     return [record.expires_at if record else "unknown" for record in records]
 
 
-async def test_a_rotated_key_is_the_same_key_with_two_secrets_until_the_grace_is_over(pool: Pool) -> None:
+async def test_a_rotated_key_has_two_secrets_until_the_grace_period_ends(pool: Pool) -> None:
     owner = await make_owner(pool)
     old = await create(pool, owner_of(owner), name="app", rpm=7)
 
@@ -70,7 +70,7 @@ async def test_a_rotated_key_is_the_same_key_with_two_secrets_until_the_grace_is
     assert not any(secret in row["t"] for row in texts for secret in (old.secret, new.secret))
 
 
-async def test_a_second_rotation_waits_for_the_grace_or_ends_all_before_it(pool: Pool) -> None:
+async def test_a_second_rotation_waits_for_the_grace_period_or_ends_all_older_secrets(pool: Pool) -> None:
     made = await make_key(pool)
     one = await changes.rotate_key(pool, ADMIN, PEPPERS, made.row.id)
 
@@ -82,7 +82,7 @@ async def test_a_second_rotation_waits_for_the_grace_or_ends_all_before_it(pool:
     assert two.row.previous_ends_at is None
 
 
-async def test_a_grace_gives_an_expiring_key_no_more_time_and_ends_with_a_revocation(pool: Pool) -> None:
+async def test_a_grace_period_does_not_extend_a_key_and_ends_with_its_revocation(pool: Pool) -> None:
     owner = await make_owner(pool)
     soon = datetime.now(UTC) + timedelta(minutes=5)
     old = await create(pool, owner_of(owner), expires_at=soon)
@@ -96,7 +96,7 @@ async def test_a_grace_gives_an_expiring_key_no_more_time_and_ends_with_a_revoca
     assert await code_of(rotated) == "conflict"
 
 
-async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> None:
+async def test_keys_are_seen_and_changed_only_by_their_owners(pool: Pool) -> None:
     ann, bob, carol = await make_owner(pool), await make_user(pool), await make_user(pool)
     team = await make_team(pool, ann)
     await teams.add_member(pool, ADMIN, team.name, user=bob.email, role="owner")
@@ -144,7 +144,7 @@ async def test_keys_are_seen_and_changed_by_whom_they_belong_to(pool: Pool) -> N
     assert await code_of(changes.rotate_key(pool, owner_of(ann), PEPPERS, member.id)) == "forbidden"
 
 
-async def test_a_key_changes_in_what_is_given_and_tells_it(pool: Pool) -> None:
+async def test_a_key_update_changes_the_given_fields_and_returns_them(pool: Pool) -> None:
     owner = await make_owner(pool)
     actor = owner_of(owner)
     for name in ("large", "pending"):
@@ -169,7 +169,7 @@ async def test_a_key_changes_in_what_is_given_and_tells_it(pool: Pool) -> None:
     ]
 
 
-async def test_only_a_key_that_has_ended_is_archived_and_it_stays_ended(pool: Pool) -> None:
+async def test_only_an_ended_key_can_be_archived_and_it_stays_ended(pool: Pool) -> None:
     owner = await make_owner(pool)
     actor = owner_of(owner)
     row = (await create(pool, actor)).row
@@ -185,7 +185,7 @@ async def test_only_a_key_that_has_ended_is_archived_and_it_stays_ended(pool: Po
     assert await code_of(changes.update_key(pool, actor, row.id, KeyChange(name="x"))) == "conflict"
 
 
-async def test_of_fifty_keys_made_at_once_as_many_are_made_as_an_account_may_have(pool: Pool) -> None:
+async def test_fifty_concurrent_creations_stop_at_the_maximum_number_of_keys(pool: Pool) -> None:
     owner = await make_owner(pool)
     await runtime_settings.update_settings(pool, ADMIN, {"user_maximum_keys": 4})
     ended = (await create(pool, owner_of(owner))).row
@@ -199,7 +199,7 @@ async def test_of_fifty_keys_made_at_once_as_many_are_made_as_an_account_may_hav
     await create(pool, ADMIN, user=owner.email)
 
 
-async def test_neither_leaving_out_nor_removing_a_limit_passes_a_ceiling(pool: Pool) -> None:
+async def test_omitting_or_removing_a_limit_does_not_exceed_a_ceiling(pool: Pool) -> None:
     owner = await make_owner(pool)
     await runtime_settings.update_settings(
         pool,
@@ -234,7 +234,7 @@ async def test_neither_leaving_out_nor_removing_a_limit_passes_a_ceiling(pool: P
     assert (await changes.update_key(pool, ADMIN, left_out.id, KeyChange(never_expires=True))).expires_at is None
 
 
-async def test_settings_are_typed_told_in_both_units_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_settings_are_typed_returned_in_both_units_and_audited(admin: httpx2.AsyncClient, pool: Pool) -> None:
     path = "/api/v1/admin/settings"
 
     changed = await admin.put(

@@ -27,7 +27,7 @@ async def test_the_gateway_finds_a_new_key_by_its_digest(pool: Pool) -> None:
     assert list(record.grants) == ["team/small"]
 
 
-async def test_the_key_itself_is_nowhere_in_the_database(pool: Pool) -> None:
+async def test_the_secret_of_a_key_is_nowhere_in_the_database(pool: Pool) -> None:
     made = await make_key(pool)
 
     rows = await pool.fetch(
@@ -50,7 +50,7 @@ async def test_limits_of_a_new_key_are_set_with_it(pool: Pool) -> None:
     assert {limit.kind: limit.amount for limit in found} == {"rpm": 5, "tpm": 1000, "concurrency": 0}
 
 
-async def test_a_limit_that_can_not_be_leaves_no_key_behind(pool: Pool) -> None:
+async def test_an_invalid_limit_creates_no_key(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
 
@@ -63,7 +63,7 @@ async def test_a_limit_that_can_not_be_leaves_no_key_behind(pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("status", "said"), [(None, "Subscribe to it"), ("pending", "approval"), ("suspended", "suspended")]
 )
-async def test_a_model_without_an_active_subscription_is_a_conflict_that_says_what_to_do(
+async def test_a_model_without_an_active_subscription_is_a_conflict_with_a_hint(
     pool: Pool, status: str | None, said: str
 ) -> None:
     user, model = await make_user(pool), await make_model(pool)
@@ -77,7 +77,7 @@ async def test_a_model_without_an_active_subscription_is_a_conflict_that_says_wh
     assert caught.value.code == "conflict"
 
 
-async def test_a_key_names_models_that_exist(pool: Pool) -> None:
+async def test_a_key_can_only_name_existing_models(pool: Pool) -> None:
     user = await make_user(pool)
 
     for models, code in ((["none"], "not_found"), ([], "validation_failed")):
@@ -95,7 +95,7 @@ async def test_a_model_named_twice_is_one_model(pool: Pool) -> None:
     assert made.row.models == ["small"]
 
 
-async def test_a_service_key_is_the_teams_and_nobodys(pool: Pool) -> None:
+async def test_a_service_key_belongs_to_the_team_and_no_user(pool: Pool) -> None:
     team = await make_team(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=await make_model(pool), team=team.name)
 
@@ -115,7 +115,7 @@ async def test_a_key_in_a_team_is_for_its_members_only(pool: Pool) -> None:
     assert caught.value.code == "conflict"
 
 
-async def test_no_key_is_left_to_a_member_who_leaves_while_it_is_made(pool: Pool) -> None:
+async def test_a_member_removed_during_a_key_creation_keeps_no_key(pool: Pool) -> None:
     model, user = await make_model(pool), await make_user(pool)
     team = await make_team(pool)
     await subscriptions.create_subscription(pool, ADMIN, model=model, team=team.name)
@@ -132,7 +132,7 @@ async def test_no_key_is_left_to_a_member_who_leaves_while_it_is_made(pool: Pool
         assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 0
 
 
-async def test_an_owner_makes_his_own_keys_and_nobody_elses(pool: Pool) -> None:
+async def test_a_user_creates_only_their_own_keys(pool: Pool) -> None:
     user, other = await make_user(pool), await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     fields = keys.KeyInput(models=["small"], user=user.email)
@@ -145,7 +145,7 @@ async def test_an_owner_makes_his_own_keys_and_nobody_elses(pool: Pool) -> None:
     assert caught.value.code == "not_found"
 
 
-async def test_revoking_is_once_and_for_good(pool: Pool) -> None:
+async def test_revoking_is_permanent_and_audited_once(pool: Pool) -> None:
     made = await make_key(pool)
 
     first = await keys.revoke_key(pool, ADMIN, made.row.id)
@@ -156,14 +156,14 @@ async def test_revoking_is_once_and_for_good(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE action = 'key.revoke'") == 1
 
 
-async def test_a_key_that_never_was_is_not_found(pool: Pool) -> None:
+async def test_an_unknown_key_is_not_found(pool: Pool) -> None:
     for key_id in (1, 0, -1, 2**70):
         with pytest.raises(GatewayError) as caught:
             await keys.revoke_key(pool, ADMIN, key_id)
         assert caught.value.code == "not_found"
 
 
-async def test_addresses_and_an_end_are_stored_with_the_key(pool: Pool) -> None:
+async def test_allowed_addresses_and_expiry_are_stored_with_the_key(pool: Pool) -> None:
     user = await make_user(pool)
     await make_subscription(pool, user, await make_model(pool))
     end = datetime.now(UTC) + timedelta(days=1)

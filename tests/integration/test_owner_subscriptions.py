@@ -39,7 +39,7 @@ async def try_move(pool: Pool, actor: Actor, subscription_id: int, move: str) ->
         return error.code if error.code != "conflict" or names_both else "a conflict that says nothing"
 
 
-async def test_every_move_from_every_state_by_every_role_is_as_in_the_table(pool: Pool) -> None:
+async def test_every_transition_from_every_state_by_every_role_is_as_in_the_table(pool: Pool) -> None:
     ann, bob, carol, model = await make_user(pool), await make_user(pool), await make_user(pool), await make_model(pool)
     team = await make_team(pool, carol)
     await teams.add_member(pool, ADMIN, team.name, user=bob.email, role="owner")
@@ -74,7 +74,7 @@ async def test_every_move_from_every_state_by_every_role_is_as_in_the_table(pool
     assert set(TABLE) == {move.replace("-", "_") for move in get_args(Move)}
 
 
-async def test_of_a_hundred_approvals_and_denials_at_once_each_has_one_winner(pool: Pool) -> None:
+async def test_a_hundred_concurrent_approvals_and_denials_have_one_winner_each(pool: Pool) -> None:
     user = await make_user(pool)
     await pool.execute("INSERT INTO models (name) SELECT 'm' || n FROM generate_series(1, 100) AS n")
     await pool.execute(
@@ -97,7 +97,7 @@ async def test_of_a_hundred_approvals_and_denials_at_once_each_has_one_winner(po
         assert row["history"] == row["audit"] == [row["status"]]
 
 
-async def test_a_user_sees_his_own_and_his_teams_subscriptions_and_nobody_elses(pool: Pool) -> None:
+async def test_a_user_sees_only_the_subscriptions_of_themselves_and_their_teams(pool: Pool) -> None:
     ann, bob = await make_user(pool), await make_user(pool)
     model, other = await make_model(pool), await make_model(pool, "other")
     team = await make_team(pool, ann)
@@ -127,7 +127,7 @@ async def test_a_user_sees_his_own_and_his_teams_subscriptions_and_nobody_elses(
         assert caught.value.message == f"There is no {word} '{name}'."
 
 
-async def test_a_user_subscribes_himself_and_a_member_not_his_team(pool: Pool) -> None:
+async def test_a_user_can_subscribe_themselves_and_a_member_cannot_subscribe_the_team(pool: Pool) -> None:
     ann, bob = await make_user(pool), await make_user(pool)
     open_model, restricted = await make_model(pool), await make_model(pool, "restricted", restricted=True)
     team = await make_team(pool, ann)
@@ -151,7 +151,7 @@ async def test_a_user_subscribes_himself_and_a_member_not_his_team(pool: Pool) -
     assert caught.value.details == {"id": made[0].id, "status": "active", "allowed": ["cancel"]}
 
 
-async def test_to_cancel_and_come_back_gives_nobody_more_time(pool: Pool) -> None:
+async def test_cancelling_and_renewing_does_not_extend_a_subscription(pool: Pool) -> None:
     user, model = await make_user(pool), await make_model(pool)
     soon = datetime.now(UTC) + timedelta(hours=1)
     row = await subscriptions.create_subscription(pool, ADMIN, model=model, user=user.email, expires_at=soon)
@@ -172,7 +172,7 @@ async def test_to_cancel_and_come_back_gives_nobody_more_time(pool: Pool) -> Non
     assert (back.id, back.status, back.expires_at) == (row.id, "pending", None)
 
 
-async def test_many_are_decided_each_for_itself(pool: Pool, admin: httpx2.AsyncClient) -> None:
+async def test_bulk_decisions_are_made_independently(pool: Pool, admin: httpx2.AsyncClient) -> None:
     user = await make_user(pool)
     rows = [await make_subscription(pool, user, await make_model(pool, f"r{n}", restricted=n < 2)) for n in range(3)]
     ids = [row.id for row in rows]
