@@ -20,7 +20,7 @@ from gateway.domain.usage_rows import UsageRow
 WRITE_S: Final = 0.1
 # What a pipe takes as a whole: other workers write to the same one.
 AT_ONCE: Final = 4096
-# Lines that wait for an output that takes nothing; more are dropped and counted.
+# Lines that wait while the output is blocked; more are dropped and counted.
 MAX_WAITING: Final = 100_000
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WEBSOCKET"})
 OTHER: Final = "other"
@@ -89,7 +89,7 @@ SILENT: Final[Line] = _Silent(0.0, OTHER, OTHER, None)
 
 
 class AccessLog:
-    """Lines are put down at once and written by a thread: an output that takes nothing holds no call up."""
+    """Lines are queued at once and written by a thread, so a blocked output does not delay calls."""
 
     def __init__(self, *, is_on: bool, out: BinaryIO | None = None) -> None:
         self._is_on = is_on

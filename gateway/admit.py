@@ -98,7 +98,7 @@ class Admission:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
         plan = self._plan(grant, record, milliseconds_of(request_id))
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
-            message = f"The model '{grant.model_name}' has no price, so it can not be used under a cost limit."
+            message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
         expected, is_guess = call.expected_units(grant.price)
         estimate, expected = self._estimate(record, grant, call, plan.plan, expected)
@@ -127,7 +127,7 @@ class Admission:
                 reservation.is_leased = False
                 return reservation
             metrics.LIMITS_UNAVAILABLE.labels("denied").inc()
-            message = "Limits can not be checked at this moment, so the call is refused. Try again."
+            message = "Limits cannot be checked at this moment, so the call is refused. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
 
     async def _reserve(self, reservation: Reservation) -> Reservation:
@@ -169,8 +169,8 @@ class Admission:
             else:
                 taken = pair(plan.plan, reply.takings)
                 if not has_waited and decisive(taken).limit.kind == "concurrency":
-                    # Slots may be held by leases whose gateway died, which are being swept; or by the caller's own last
-                    # call, whose answer he has and which is being settled.
+                    # Slots may be held by leases of a crashed gateway, which are being reaped, or by the caller's last
+                    # call, whose answer they have received and which is being settled.
                     has_waited = True
                     await asyncio.sleep(SLOT_WAIT_S)
                     continue

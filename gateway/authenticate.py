@@ -44,7 +44,7 @@ async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
         try:
             record = await keys.find(fingerprint)
         except KeysUnavailable:
-            message = "API keys can not be looked up at this moment. Try again."
+            message = "API keys cannot be looked up at this moment. Try again."
             raise GatewayError("keys_unavailable", message, headers={"retry-after": "2"}) from None
     if record is None:
         raise GatewayError("invalid_api_key", "This API key does not exist.")

@@ -35,7 +35,7 @@ def upstream_headers(passed: Mapping[str, str], request_id: str, user: str) -> d
 
 
 def cost_in_header(headers: Mapping[str, str]) -> float | None:
-    """What LiteLLM says the call cost, in USD; streams tell it in their usage instead."""
+    """The cost that LiteLLM reports, in USD; streams report it in their usage instead."""
     try:
         return sane_cost(float(headers["x-litellm-response-cost"]))
     except (KeyError, ValueError):
@@ -45,7 +45,7 @@ def cost_in_header(headers: Mapping[str, str]) -> float | None:
 def error_of(failure: Exception) -> GatewayError:
     """An upstream that could not be asked, broke off, or kept silent."""
     if isinstance(failure, UpstreamUnreachable):
-        message = "The model server can not be reached at this moment. Try again."
+        message = "The model server cannot be reached at this moment. Try again."
         return GatewayError("upstream_unavailable", message, headers={"retry-after": "2"})
     if isinstance(failure, UpstreamSilent):
         return GatewayError("upstream_timeout", "The model did not answer in time.")
@@ -86,8 +86,8 @@ async def read_refusal(answer: Answer) -> GatewayError:
 
 
 def _retry_headers(headers: Mapping[str, str], error: GatewayError) -> dict[str, str]:
-    """What SDKs go by, from LiteLLM or, under another name, from the provider behind it. `retry-after` is in whole
-    seconds, rounded up: fractions, which some providers send, are told in `retry-after-ms`."""
+    """Headers that control the retries of SDKs, from LiteLLM or, under another name, from its provider. `retry-after`
+    is in whole seconds, rounded up; fractions, which some providers send, are in `retry-after-ms`."""
     reported = {}
 
     def find(name: str) -> str:

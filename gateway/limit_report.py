@@ -34,7 +34,7 @@ class LimitReport:
         try:
             taken, now_ms = await self._state.look(record, every, self._ids.new())
         except (RedisUnavailable, ScriptFailed):
-            message = "Limits can not be read at this moment. Try again."
+            message = "Limits cannot be read at this moment. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
         data = []
         for t in taken:

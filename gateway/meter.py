@@ -1,8 +1,8 @@
-"""Step 4: what was used, read from what passes. Pure: bytes in, bytes out.
+"""Step 4: reads the usage from the answer. No I/O: bytes in, bytes out.
 
-A stream passes event by event, because the chunk that tells the usage has to be taken out where the caller did not ask
-for it. It is known by a `usage` with a total above 0, never by empty choices: LiteLLM 1.106 puts one there, 1.109 none.
-`[DONE]` is no sign of success and its absence none of failure.
+A stream passes event by event, because the chunk with the usage is removed if the caller did not request it. It is the
+chunk whose `usage` has a total above 0. Empty choices are not a sign of it: LiteLLM 1.106 adds a choice, 1.109 does
+not. `[DONE]` is no sign of success, and its absence none of failure.
 """
 
 from typing import Final, Protocol

@@ -81,7 +81,7 @@ LEDGER_LEFT_BYTES: Final = Gauge(
 )
 LEDGER_JOURNALS_WITHOUT_DISK: Final = Gauge(
     "litemaas_ledger_journals_without_disk",
-    "Workers whose journal can not be written: full disk or read-only folder",
+    "Workers whose journal cannot be written: full disk or read-only folder",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
@@ -107,7 +107,7 @@ SETTLEMENTS_WAITING: Final = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
-SEEDS: Final = Counter("litemaas_counters_seeded", "Counters made anew from the ledger", registry=REGISTRY)
+SEEDS: Final = Counter("litemaas_counters_seeded", "Counters seeded from the ledger", registry=REGISTRY)
 REAPED: Final = Counter(
     "litemaas_leases_reaped", "Leases of gateways that died, charged by estimate", registry=REGISTRY
 )
@@ -161,7 +161,7 @@ _LEDGER_EVENTS: dict[Event, Counter] = {
 
 
 def count_ledger_event(what: Event, times: int) -> None:
-    """What the writer of the ledger tells."""
+    """Metrics of the ledger writer."""
     _LEDGER_EVENTS[what].inc(times)
 
 

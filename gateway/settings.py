@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     first_byte_timeout_s: PositiveFloat = Field(600.0, description="longest wait for an answer's first byte")
     idle_timeout_s: PositiveFloat = Field(600.0, description="longest silence within an answer")
     trusted_proxies: str = Field(
-        "", description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from"
+        "",
+        description="comma-separated addresses or networks whose X-Forwarded-For is trusted",
     )
     allowed_fields: str = Field(
         "",

@@ -1,5 +1,5 @@
 """Steps 5 and 6, done by the app and not by the request: first the row is safe in the journal, then the lease is
-settled. A client that hangs up, a cancelled task or a stop of the server do not reach in here."""
+settled. A disconnect, a cancelled task or a stop of the server does not interrupt them."""
 
 import asyncio
 from collections import deque
@@ -35,7 +35,7 @@ class Settlements:
         self._fresh: list[Settlement] = []
         self._under_way = 0
         self._waiting: deque[Settlement] = deque(maxlen=MAX_WAITING)
-        self._news, self._failure = asyncio.Event(), asyncio.Event()
+        self._new_work, self._failure = asyncio.Event(), asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._ended) + len(self._fresh) + self._under_way + len(self._waiting)
@@ -68,19 +68,19 @@ class Settlements:
 
     def _settle_soon(self, settlements: Sequence[Settlement]) -> None:
         self._fresh.extend(settlements)
-        self._news.set()
+        self._new_work.set()
 
     async def run(self) -> None:
         """Settles what waits, until cancelled.
 
         What is new goes out at once, neither behind answers that are awaited nor behind what Redis failed to take: a
-        caller who has his answer and asks again would find his own call still under way.
+        caller who sends the next call after the answer would find their last call still in flight.
         """
         async with asyncio.TaskGroup() as tries:
             tries.create_task(self._keep_retrying())
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._new_work.wait()
+                self._new_work.clear()
                 fresh, self._fresh = self._fresh, []
                 if not self._counters.is_connected:
                     self._put_back(fresh)

@@ -50,7 +50,7 @@ MEASURE_S: Final = 1.0
 
 
 class Worker:
-    """Everything a worker holds. `open` returns while Postgres or Redis are away: readiness tells."""
+    """Everything a worker holds. `open` also returns while Postgres or Redis is unavailable; readiness reports it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -175,7 +175,7 @@ def _words(parameter: Mapping[str, Any]) -> list[str]:
 
 
 async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -> Values:
-    """A value for each filter, another one each time: an admin's of everybody, a user's of what he may see."""
+    """A value for each filter, another one each time: an admin's over all accounts, a user's over what they may see."""
     pick = random.Random(1)
 
     async def some(sql: str) -> Callable[[], object]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MODELS: Final = 100
 CALLS: Final = Path(__file__).with_name("usage_rows.sql")
-# Triggers tell gateways and the alerts' timer of changes; nobody is to hear of these.
+# Triggers notify gateways and the alerts of changes; these changes must not be notified.
 SILENT: Final = (
     "users",
     "accounts",
@@ -50,7 +50,7 @@ COUNTED: Final = (
     "webhooks",
     "model_syncs",
 )
-# Per user 10 subscriptions and 100 keys, 20 of them in his team; user n is in team 1 + n modulo the number of teams,
+# Per user 10 subscriptions and 100 keys, 20 of them in their team; user n is in team 1 + n modulo the number of teams,
 # which the first of its members owns. Accounts of users have their ids, those of teams follow.
 PEOPLE: Final = (
     "INSERT INTO users (email, name, role, status) SELECT 'user' || n || '@example.org', 'User ' || n,"

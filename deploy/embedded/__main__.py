@@ -21,7 +21,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m deploy.embedded", description=__doc__)
-    options.add_argument("--check", action="store_true", help="make one round trip, stop, and tell by the exit code")
+    options.add_argument(
+        "--check", action="store_true", help="make one round trip and stop; the exit code is the result"
+    )
     check = options.parse_args().check
     for number in STOPPING:
         signal.signal(number, signal.default_int_handler)

@@ -28,7 +28,7 @@ LOGGER = Path(__file__).parents[1] / "litellm_usage_log.py"
 class LiteLLM(Part):
     """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start.
 
-    `custom_auth` is a Python file whose `authenticate` tells what a key may do, in place of the database. `usage_log`
+    `custom_auth` is a Python file whose `authenticate` says what a key may do, in place of the database. `usage_log`
     is where it writes what it says of each call, by deploy/litellm_usage_log.py. With `stored_keys`, the settings that
     open them, it is started by `litemaas provider-keys exec`; `api_keys` says what the configuration has as a model's.
     """

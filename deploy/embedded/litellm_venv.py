@@ -35,7 +35,7 @@ def is_installed() -> bool:
 def install(log: Path) -> Path:
     """Make sure the venv is whole and as the lock says; return its Python.
 
-    A half-built one has no stamp and is built anew. Of several processes one builds it.
+    An incomplete one has no stamp and is built again. Of several processes one builds it.
     """
     with LOCK.open("rb") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)

@@ -12,7 +12,7 @@ from deploy.embedded.processes import Child
 class Part(ABC):
     """Start it and wait, or `launch()` several and `wait()` for each. `with` discards at the end.
 
-    A kind of part makes its child in `launch` and tells in `is_ready` whether it can be used.
+    A kind of part starts its child in `launch`, and `is_ready` returns whether it can be used.
     """
 
     TIMEOUT_S = 30.0

@@ -28,7 +28,7 @@ UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 
 
 class Postgres(Part):
-    """A cluster made anew in `folder`, with the roles owner and app and an empty database.
+    """A new cluster in `folder`, with the roles owner and app and an empty database.
 
     `stop()` and `start()` keep its data, `discard()` does not. `keep`: a cluster that is there already is used as it
     is, with new passwords; its account has to be able to reach the folder.
@@ -109,7 +109,7 @@ class Postgres(Part):
             return
         if not can_reach(self.folder, account):
             if self._keep:
-                raise NotStarted(f"{account.name} can not reach {self.folder}: keep Postgres's data in another folder.")
+                raise NotStarted(f"{account.name} cannot reach {self.folder}: keep Postgres's data in another folder.")
             self._borrowed = Path(tempfile.mkdtemp(prefix="litemaas-postgres-data-"))
             os.chown(self._borrowed, account.uid, account.gid)
             self._data = self._borrowed / "data"

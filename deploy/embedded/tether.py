@@ -20,7 +20,7 @@ def main() -> None:
         os.setuid(uid)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, stop_signal)
-        # It may have died before we asked to be told.
+        # It may have died before the signal was requested.
         if os.getppid() != parent:
             sys.exit(1)
     os.execv(program[0], program)  # noqa: S606 - what it is for

@@ -76,7 +76,7 @@ def _report_nothing(_endpoint: str, _name: str) -> None:
 
 
 class AllowedFields:
-    """The lists of one gateway. `report(endpoint, field)` hears of each refusal."""
+    """The lists of one gateway. `report(endpoint, field)` is called for each refused field."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""`metadata`, in which applications note what they like, and in which LiteLLM looks for orders to itself.
+"""`metadata`: free fields for applications, some of which LiteLLM reads as instructions.
 
-It is sent so that nothing in it steers LiteLLM. Where LiteLLM keeps `metadata` to itself (it goes to its log and not to
-the model), the application's is put under one key of its own. Anthropic takes `user_id` alone. OpenAI stores what
-is noted of a response, and tells it: there a key that LiteLLM reads gets another name.
+It is rewritten so that nothing in it controls LiteLLM. Where LiteLLM keeps `metadata` for its log and does not send it
+to the model, the application's fields are put under one key. Anthropic accepts only `user_id`. OpenAI stores the
+metadata of a response and returns it: there, keys that LiteLLM reads are renamed.
 """
 
 from typing import Any, Final

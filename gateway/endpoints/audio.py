@@ -1,4 +1,4 @@
-"""`audio/transcriptions` and `audio/translations`: forms with a file. No tokens are reserved; what is told is charged.
+"""`audio/transcriptions` and `audio/translations`: forms with a file. No tokens are reserved; reported usage counts.
 
 Fields: https://platform.openai.com/docs/api-reference/audio/createTranscription
 """
@@ -56,7 +56,7 @@ def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
     if not upload.file_size:
         raise GatewayError("invalid_request", "The file is empty.", param="file")
     if single.get("stream", "false").lower() != "false":
-        # LiteLLM 1.106 takes the model's stream for the text that was heard, usage and all.
+        # LiteLLM 1.106 returns the model's raw event stream, including usage, as the transcribed text.
         message = "Transcriptions are not streamed here; leave 'stream' out."
         raise GatewayError("parameter_not_allowed", message, param="stream")
     guessed = guess_ms(upload.begins_with, upload.file_size)
@@ -69,12 +69,12 @@ def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
 
 
 def tokens_of_sound(ms: int) -> Usage:
-    """What a model that counts tokens makes of it: of the sound, and of the text that is heard."""
+    """The usage of a model that counts tokens: of the audio, and of the transcribed text."""
     return Usage(prompt_tokens=ms // MS_A_TOKEN, completion_tokens=ms // MS_A_TOKEN_OF_TEXT, audio_ms=ms)
 
 
 def guess_ms(begins_with: bytes, size: int) -> int:
-    """How long a sound is, for answers that do not tell: exact for WAV, else as speech is usually compressed."""
+    """Duration of an audio file, for answers without one: exact for WAV, else from the usual bit rate of speech."""
     a_second = USUAL_BYTES_A_SECOND
     if begins_with[:4] == b"RIFF" and begins_with[8:16] == b"WAVEfmt " and len(begins_with) >= 32:
         # No sound has more: a header that lies must not make it short.
@@ -96,7 +96,7 @@ _decode_transcript = decoder(_Transcript)
 
 
 def read_transcript(data: bytes) -> ParsedUsage | None:
-    """A whole answer in JSON: tokens or seconds. The other formats tell nothing."""
+    """A whole answer in JSON: tokens or seconds. Other formats report no usage."""
     transcript: _Transcript | None = _decode_transcript(data)
     if transcript is None:
         return None

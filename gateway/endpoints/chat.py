@@ -51,7 +51,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
 
 
 def ask_for_usage(fields: dict[str, msgspec.Raw], *, is_streamed: bool) -> bool:
-    """Makes a stream tell its usage, keeping other stream options; whether the caller had asked for it himself."""
+    """Requests the usage in a stream, keeping other stream options. Returns whether the caller had requested it."""
     options: dict[str, Any] = read(fields, "stream_options", dict[str, Any] | None, "an object") or {}
     wanted = options.get("include_usage")
     if not isinstance(wanted, bool | None):

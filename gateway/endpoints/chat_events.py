@@ -30,8 +30,8 @@ _decode_chunk = decoder(_Chunk)
 
 
 def read_chat_event(data: bytes) -> ParsedUsage | None:
-    """The usage is told by a chunk whose `usage` has a total above 0, never by empty choices: LiteLLM 1.106 puts one
-    there, 1.109 none."""
+    """The usage is in the chunk whose `usage` has a total above 0. Empty choices are not a sign of it: LiteLLM 1.106
+    adds a choice, 1.109 does not."""
     chunk: _Chunk | None = _decode_chunk(data)
     if chunk is None:
         return None

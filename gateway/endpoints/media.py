@@ -1,4 +1,4 @@
-"""`images/generations` and `audio/speech`: no tokens are reserved; what is told, or the price of a unit, is charged."""
+"""`images/generations` and `audio/speech`: no tokens are reserved; reported usage or the price per unit is charged."""
 
 from dataclasses import replace
 from typing import Final, Literal

@@ -1,7 +1,7 @@
 """Events of an Anthropic `messages` stream: https://docs.anthropic.com/en/api/messages-streaming
 
-Its usage comes in two parts: `message_start` may tell the input, `message_delta` tells the output and, from LiteLLM,
-both. So the reader remembers, and each stream has one of its own.
+Usage has two parts: `message_start` may report the input, `message_delta` reports the output and, from LiteLLM, both.
+So the reader has state, and each stream has its own reader.
 """
 
 import msgspec
@@ -55,6 +55,6 @@ def new_messages_reader() -> Reader:
 
 
 def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:
-    # Cumulative, and some events leave out or zero what an earlier one told.
+    # Cumulative, and some events omit or set to zero what an earlier one reported.
     for name in _COUNTED if reported is not None else ():
         setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(reported, name) or 0))

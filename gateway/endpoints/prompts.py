@@ -45,7 +45,7 @@ class _Message(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    """As much of a part as tells what it is: the data of a picture may be 20 MiB, and is not looked at."""
+    """The fields that identify a part. The data of an image may be 20 MiB and is not decoded."""
 
     type: Any = None
     text: msgspec.Raw = msgspec.Raw()

@@ -1,4 +1,4 @@
-"""`WebSocket /v1/realtime`: what a caller may ask for in the query, in subprotocols and in his events.
+"""`WebSocket /v1/realtime`: what a caller may send in the query, in subprotocols and in events.
 
 https://platform.openai.com/docs/api-reference/realtime-client-events
 """
@@ -35,7 +35,7 @@ def read_query(query: bytes) -> str:
     try:
         asked = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
     except ValueError:
-        raise GatewayError("invalid_request", "The query can not be read.") from None
+        raise GatewayError("invalid_request", "The query cannot be read.") from None
     for name, _ in asked:
         if name in STEERING_QUERY:
             message = f"The query's '{name}' is not available here; leave it out."

@@ -51,7 +51,7 @@ _decode_event = decoder(_Event)
 
 
 def read_server_event(message: str) -> ServerEvent:
-    """Never raises: what can not be read passes as it is."""
+    """Never raises: an event that cannot be parsed is passed on unchanged."""
     event: _Event | None = _decode_event(message.encode(errors="surrogatepass"))
     if event is None:
         return ServerEvent("")

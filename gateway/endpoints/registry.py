@@ -41,8 +41,8 @@ def _read_nothing(_: bytes) -> ParsedUsage | None:
 class Endpoint:
     """An endpoint takes JSON (`parse`), or a form with a file (`parse_upload`).
 
-    `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, for nothing of
-    what a caller writes into his path or query is sent on. `new_event_reader` gives each stream a reader of its own."""
+    `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
+    nothing of the path or query of a request is forwarded. `new_event_reader` creates a reader for each stream."""
 
     name: str
     path: str

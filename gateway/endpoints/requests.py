@@ -1,4 +1,4 @@
-"""A request body, decoded at its top level, checked, and written anew: what is forwarded is what was checked."""
+"""Request bodies: decoded at the top level, checked, and encoded again, so that what is forwarded was checked."""
 
 import re
 from codecs import getincrementaldecoder
@@ -148,7 +148,7 @@ def _depth(body: bytes) -> int:
 
 
 def encode_fields(fields: Fields) -> Body:
-    """The object written anew, each key once."""
+    """The object, encoded again, with each key once."""
     if sum([len(memoryview(raw)) for raw in fields.values()]) > LARGE:
         return LargeBody(fields)
     return _encode(fields)

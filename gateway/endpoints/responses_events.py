@@ -26,7 +26,7 @@ _decode_event = decoder(_Event)
 
 
 def read_responses_event(data: bytes) -> ParsedUsage | None:
-    """`response.completed` tells the usage; `…delta` events carry the text."""
+    """`response.completed` reports the usage; `…delta` events carry the text."""
     event: _Event | None = _decode_event(data)
     if event is None:
         return None

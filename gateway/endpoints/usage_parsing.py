@@ -1,4 +1,4 @@
-"""What is read from an answer or one event of a stream, and the forms in which models tell their usage."""
+"""What is read from an answer or one event of a stream, and the formats in which models report their usage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 
-# Beyond these an upstream tells nonsense, which must not reach counters or the ledger.
+# Values beyond these are nonsense of an upstream, and must not reach counters or the ledger.
 MAX_TOKENS: Final = 10**9
 MAX_USD: Final = 1e6
 
 
 @dataclass(slots=True)
 class ParsedUsage:
-    """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final where it is told;
+    """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final if reported;
     `is_error`: the model server says that it failed; `is_last`: the answer is whole, even if more events follow."""
 
     usage: Usage | None = None
@@ -63,8 +63,8 @@ class ReportedUsage(msgspec.Struct):
         return sane_cost(self.cost)
 
     def read(self) -> Usage | None:
-        """OpenAI's convention: the prompt includes what was cached. None where nothing is told: some providers put
-        zeros into every chunk."""
+        """OpenAI's convention: the prompt includes what was cached. None if nothing is reported: some providers
+        put zeros into every chunk."""
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
         taken = self.prompt_tokens_details or self.input_tokens_details
@@ -87,7 +87,7 @@ class ReportedUsage(msgspec.Struct):
 
 
 def reported_usage(**counts: int) -> Usage | None:
-    """None where nothing is told, or nonsense: the estimate is better then."""
+    """None if nothing or nonsense is reported: the estimate is better then."""
     if counts["prompt_tokens"] + counts["completion_tokens"] <= 0:
         return None
     return Usage(**counts) if all(0 <= count <= MAX_TOKENS for count in counts.values()) else None
@@ -191,7 +191,7 @@ _decode_ranking = decoder(_Ranking)
 
 
 def read_ranking(data: bytes) -> ParsedUsage | None:
-    """A rerank answer tells its tokens under `meta`; some providers put the input under output."""
+    """A rerank answer reports its tokens under `meta`; some providers put the input under output."""
     ranking: _Ranking | None = _decode_ranking(data)
     if ranking is None:
         return None

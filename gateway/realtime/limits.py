@@ -45,7 +45,7 @@ class SessionQuota:
             if self._allows_without_redis:
                 return None
             log.warning("session_limits_unknown", cause=str(exc))
-            message = "Limits can not be checked at this moment, so the response is refused. Try again."
+            message = "Limits cannot be checked at this moment, so the response is refused. Try again."
             return GatewayError("limits_unavailable", message)
         refusing = [own for one in taken if (own := self._own_view(one)) is not None and own.refuses]
         if not refusing:
@@ -78,7 +78,7 @@ class SessionQuota:
         await self._charge(self.used + ahead)
 
     async def charge(self, usage: Usage) -> None:
-        """One response, or a transcription, is told: it is used."""
+        """Adds the reported usage of a response or transcription."""
         self.used = self.used + usage
         if usage.completion_tokens:
             self.next_response = usage

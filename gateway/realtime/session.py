@@ -21,19 +21,19 @@ from gateway.upstream.client import BROKEN, Conversation, Goodbye, UpstreamBroke
 from gateway.web.responses import Receive, Send
 from gateway.web.websockets import close, error_event
 
-# How often it is asked whether the caller may go on: a revoked key is known to the worker well within a second.
+# How often the caller's access is checked: a revoked key is known to the worker well within a second.
 CHECK_S: Final = 0.25
-# A caller who takes nothing for so long has left.
+# A caller who reads nothing for so long counts as disconnected.
 SLOW_CALLER_S: Final = 60.0
 GOODBYE_S: Final = 2.0
-# What sending raises when he is gone; a TimeoutError is an OSError, uvicorn after its own close raises RuntimeError.
+# What sending raises after a disconnect; TimeoutError is an OSError, uvicorn raises RuntimeError after its own close.
 CALLER_LEFT: Final = (OSError, RuntimeError)
 NORMAL, GOING_AWAY, UNSUPPORTED, POLICY, FAILED, RESTART = 1000, 1001, 1003, 1008, 1011, 1012
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a session ended; `error` is what the caller is told, `why` what of a running response is charged."""
+    """How a session ended. `error` is sent to the caller; `why` says how a running response is charged."""
 
     ending: Ending
     code: int = NORMAL
@@ -53,7 +53,7 @@ class Bounds:
 
 
 class Session:
-    """One session. `standing()` says as whom the caller stands now, or raises GatewayError: he may not go on."""
+    """One session. `current_access()` returns the caller's present access, or raises GatewayError if it ended."""
 
     def __init__(
         self,
@@ -128,23 +128,23 @@ class Session:
         return used, why
 
     def _guess(self, said: float) -> Usage:
-        """Of a response that told nothing. Nothing came of it yet: what one usually says, else aborting is free."""
+        """Usage of a response without a report: of the last response if it has no text, as aborting is not free."""
         completion = round(said) or self._quota.next_response.completion_tokens
         return Usage(prompt_tokens=round(self._said_before), completion_tokens=completion)
 
     async def say_goodbye(self) -> None:
-        """Tells the caller why, if he is still there, and closes."""
+        """Sends the caller the reason, if they are still connected, and closes."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             async with asyncio.timeout(GOODBYE_S):
                 error = self.end.error
                 if error is not None and not self._last_was_error:
-                    await self._tell(error)
+                    await self._send_error(error)
                 await close(self._send, self.end.code, error.message if error else self.end.reason)
         except CALLER_LEFT:
-            pass  # he has left, or does not listen
+            pass  # the caller has disconnected or does not read
 
-    async def _tell(self, error: GatewayError, answers: str | None = None) -> None:
+    async def _send_error(self, error: GatewayError, answers: str | None = None) -> None:
         event = msgspec.json.encode(error_event(error, self._id, answers=answers)).decode()
         await self._send({"type": "websocket.send", "text": event})
 
@@ -163,13 +163,13 @@ class Session:
             try:
                 event = read_client_event(text, self._model, self._may_call, self._allowed)
             except GatewayError as error:
-                await self._tell(error, _id_in(text))
+                await self._send_error(error, _id_in(text))
                 continue
             if event.kind == "response.create":
                 if (refused := await self._refuse()) is not None:
                     if refused.code == "insufficient_quota":
                         return End("completed", POLICY, refused)
-                    await self._tell(refused, event.event_id)
+                    await self._send_error(refused, event.event_id)
                     continue
                 self._asked += 1
                 self._heard_at = monotonic()
@@ -215,7 +215,7 @@ class Session:
             self._asked = max(0, self._asked - 1)
         elif kind == "response.created":
             if not self._asked:
-                # By the model itself, which heard that the caller has spoken.
+                # Started by the model itself, which detected speech of the caller.
                 refused = await self._refuse()
             self._asked = max(0, self._asked - 1)
             self._running[event.response_id] = 0.0
@@ -232,7 +232,7 @@ class Session:
             return End("completed", POLICY, refused)
         cancel = {"type": "response.cancel", "response_id": event.response_id}
         await self._upstream.send(msgspec.json.encode(cancel).decode())
-        await self._tell(refused)
+        await self._send_error(refused)
         return None
 
     async def _finish(self, event: ServerEvent) -> None:
@@ -245,7 +245,7 @@ class Session:
             await self._quota.charge(usage)
 
     async def _spent(self) -> GatewayError | None:
-        """Only what ends the session: a debt is told to who asks for the next response."""
+        """The error that ends the session, if any. A rate limit is reported with the next response instead."""
         refused = await self._quota.refuse(*self._caller)
         return refused if refused is not None and refused.code == "insufficient_quota" else None
 
@@ -271,7 +271,7 @@ class Session:
             try:
                 self._caller = await self._current_access()
             except GatewayError as error:
-                # With Postgres away nobody can say that he may not.
+                # While Postgres is unavailable the session goes on.
                 if error.code != "keys_unavailable":
                     return End("completed", POLICY, error)
             if self._stopping.is_set() and not self._is_responding:

@@ -1,4 +1,4 @@
-"""Compares counters with the ledger now and then, and has those made anew that are wrong."""
+"""Compares counters with the ledger periodically, and has wrong ones seeded again."""
 
 import asyncio
 import struct
@@ -43,19 +43,19 @@ class DriftCheck:
                 if await self._counters.claim_round("drift", round(CHECK_S * 900)):
                     await self.check(await self._counters.accounts_with_leases())
                 else:
-                    # The largest of all workers is told: what this one found last is no longer so.
-                    _tell([])
+                    # The metric is the largest of all workers, so this worker clears its last value.
+                    _set_metrics([])
             except PARTS_AWAY as exc:
                 log.warning("drift_not_checked", cause=str(exc))
 
     async def check(self, account_ids: list[int], settling_s: float = SETTLING_S) -> list[Drift]:
-        """The drifts that no row on its way explains; their accounts' counters are seeded anew by the next call."""
+        """The drifts that no row on its way explains; their accounts' counters are seeded again by the next call."""
         looks = [await self._measure(account_ids)]
         for _ in range(LOOKS - 1):
             await asyncio.sleep(settling_s / (LOOKS - 1))
             looks.append(await self._measure(sorted({account for account, _ in looks[-1]})))
         stood = [drift for key, drift in looks[-1].items() if _stands([look.get(key) for look in looks], settling_s)]
-        _tell(stood)
+        _set_metrics(stood)
         if stood:
             await raise_epochs(self._pool, {drift.account_id for drift in stood})
         for drift in stood:
@@ -82,7 +82,7 @@ class DriftCheck:
         return found
 
 
-def _tell(drifts: list[Drift]) -> None:
+def _set_metrics(drifts: list[Drift]) -> None:
     for kind in WINDOWED_KINDS:
         metrics.DRIFT.labels(kind).set(max((drift.share for drift in drifts if drift.kind == kind), default=0.0))
 

@@ -30,24 +30,24 @@ class Reaper:
         self._counters = counters
         self._ledger = ledger
         self._due: set[int] = set()
-        self._news = asyncio.Event()
+        self._requested = asyncio.Event()
 
     def sweep_due(self, account_id: int) -> None:
         """A reserve saw that leases of this account have expired: do not wait for the round."""
         self._due.add(account_id)
-        self._news.set()
+        self._requested.set()
 
     async def run(self) -> None:
-        """A round each REAP_S, and single accounts when told, until cancelled."""
+        """A round each REAP_S, and single accounts when requested, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(REAP_S):
-                    await self._news.wait()
+                    await self._requested.wait()
                 accounts = list(self._due)
                 is_round = False
             except TimeoutError:
                 accounts, is_round = [], True
-            self._news.clear()
+            self._requested.clear()
             self._due.clear()
             try:
                 if is_round and await self._counters.claim_round("reap", round(REAP_S * 900)):

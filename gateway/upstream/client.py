@@ -14,7 +14,7 @@ from yarl import URL
 
 # LiteLLM's server closes idle connections after 5 s: one that is about to be closed must not be used.
 KEEP_ALIVE_S = 4
-# What a caller who reads slowly makes us hold of his answer, in the system and here: it is given several times.
+# Receive buffer for the answer to a slow caller. It exists several times, in the kernel and in this process.
 RECEIVED_AT_ONCE = 32 * 1024
 # LiteLLM answers an upgrade before it asks its model; who is gone without a word is noticed by pings.
 HANDSHAKE_S = 30.0
@@ -54,7 +54,7 @@ class Timeouts:
 
 
 class Stored(Protocol):
-    """A body that is not held in memory: read piece by piece, and anew for each address it is sent to."""
+    """A body that is not held in memory: read in chunks, and again for each address it is sent to."""
 
     content_type: str
     size: int
@@ -98,7 +98,7 @@ class Answer:
         return chunk
 
     def _check_silence(self) -> None:
-        # Looked at now and then instead of armed anew for each piece: a stream has thousands.
+        # Checked periodically instead of restarted for each chunk: a stream has thousands.
         left_s = self._last_at + self._idle_s - self._loop.time()
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._check_silence)

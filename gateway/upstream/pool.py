@@ -19,7 +19,7 @@ _Opened = TypeVar("_Opened", Answer, Conversation)
 def _is_away(opened: Answer | Conversation) -> bool:
     if isinstance(opened, Conversation):
         return False
-    # A 5xx that LiteLLM itself signed tells of a model, not of LiteLLM.
+    # A 5xx with LiteLLM's own headers is a failure of a model, not of LiteLLM.
     return opened.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in opened.headers)
 
 

@@ -1,4 +1,4 @@
-"""Where a call comes from: the peer of the connection, or what a trusted proxy says. A forged header tells nothing."""
+"""Address of the caller: the peer of the connection, or what a trusted proxy reports. Forged headers are ignored."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -12,7 +12,7 @@ MAX_FIELDS: Final = 100
 # A head must be whole within this, and between two pieces of a body no more may pass.
 HEAD_S: Final = 30.0
 BODY_IDLE_S: Final = 60.0
-# How long a caller who has his answer may go on sending the rest of his body.
+# How long a caller may go on sending the request body after the answer.
 LINGER_S: Final = 10.0
 _TOO_SLOW: Final = "The request did not arrive in time."
 _TOO_LARGE: Final = f"The request's head is larger than {MAX_HEAD} bytes or has more than {MAX_FIELDS} fields."
@@ -76,8 +76,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._await_body()
 
     def linger(self) -> None:
-        """Closes the connection; where the caller is still sending, only when he is done. A socket that is closed with
-        bytes unread is reset, and the answer (that his body is too large, say) may be lost on its way (RFC 9112, 9.6).
+        """Closes the connection, after the caller has finished sending. Closing a socket with unread bytes resets the
+        connection, and the answer (e.g. that the body is too large) may be lost (RFC 9112, 9.6).
         """
         if not self._is_body_missing() or self.transport.is_closing():
             self.transport.close()
@@ -164,7 +164,7 @@ class BoundedHttp(HttpToolsProtocol):
             if self.transport.is_closing() or not self._is_body_missing():
                 return
             if self._received == received and not self.flow.read_paused:
-                # The application hears of it as of any caller who left.
+                # The application sees it as a disconnect.
                 self.transport.close()
             else:
                 self._await_body()

@@ -1,6 +1,6 @@
-"""uvicorn's WebSocket protocol, with what it lacks: an answer to every upgrade that can not be read, no address of a
-caller's query in the log, a caller who reads nothing is let go of, and a stop of the server that the application hears
-of before the connection is cut. Named to uvicorn as `ws`; `BoundedHttp` has bounded the head before."""
+"""uvicorn's WebSocket protocol, with additions: an answer to every invalid upgrade, no queries in the log, a timeout
+for callers who read nothing, and a notice to the application before a server stop cuts the connection. Passed to
+uvicorn as `ws`; `BoundedHttp` has bounded the request head before."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ STOPPING: Final = "litemaas.stopping"
 _log = logging.getLogger("uvicorn.error.websocket")
 # At `info` uvicorn writes each path with its query, where a caller may have put a secret.
 _log.setLevel(logging.WARNING)
-# A traceback for each such message: anyone could fill the log with them. He is told, by code 1007.
+# uvicorn logs a traceback for each such message, so anyone could fill the log. The caller gets close code 1007.
 _log.addFilter(lambda record: not record.msg.startswith("Invalid UTF-8"))
 
 

@@ -7,7 +7,7 @@ from gateway.domain.errors import GatewayError
 from gateway.web.responses import RawHeaders, Send, send_json
 
 ErrorShape = Literal["openai", "anthropic", "plain"]
-# Anthropic's clients tell errors by this word; https://docs.anthropic.com/en/api/errors
+# Anthropic's clients distinguish errors by this word; https://docs.anthropic.com/en/api/errors
 ANTHROPIC_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",

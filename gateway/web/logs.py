@@ -51,5 +51,5 @@ def encode_log(event: object, **_: object) -> bytes:
     try:
         return msgspec.json.encode(event, enc_hook=str)
     except UnicodeEncodeError:
-        # Half a character, which somebody sent: JSON can write it as \ud800, UTF-8 can not.
+        # Half a character, which somebody sent: JSON can write it as \ud800, UTF-8 cannot.
         return json.dumps(event, default=str).encode()

@@ -1,5 +1,5 @@
 """Reads multipart/form-data (RFC 7578): fields into memory, the one file onto disk, so that a large upload costs no
-memory; and writes it anew, so that what is forwarded is what was checked."""
+memory; and encodes it again, so that what is forwarded was checked."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ class Upload:
     file_name: str | None = None
     file_type: str = "application/octet-stream"
     file_size: int = 0
-    # The first bytes of it, which tell what it is.
+    # The first bytes of the file, which identify its format.
     begins_with: bytes = b""
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ def _open(folder: Path) -> "tempfile.SpooledTemporaryFile[bytes]":
 
 
 def _not_stored() -> GatewayError:
-    message = "The gateway can not store uploads at this moment. Try again."
+    message = "The gateway cannot store uploads at this moment. Try again."
     return GatewayError("overloaded", message, headers={"retry-after": "5"})
 
 
@@ -212,7 +212,7 @@ class _Parts:
 
 
 def _broken(why: str) -> GatewayError:
-    return GatewayError("invalid_request", f"The form can not be read: {why}.")
+    return GatewayError("invalid_request", f"The form cannot be read: {why}.")
 
 
 def _text(value: bytes, what: str, longest: int) -> str:
