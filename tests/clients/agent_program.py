@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 def run_of(task: Task, schema: str | None = None, prompt: str | None = None) -> Run:
-    home = Path(tempfile.mkdtemp(prefix="agent-"))
+    home = Path(tempfile.mkdtemp(dir=Path.home()))
     return Run(
         url=task["url"],
         key=task["key"],

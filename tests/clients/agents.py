@@ -39,8 +39,8 @@ class Command:
     home: Path
 
     def start(self) -> subprocess.Popen[str]:
-        """In an empty project."""
-        project = self.home / "project"
+        """In its project."""
+        project = project_of(self.home)
         project.mkdir(parents=True, exist_ok=True)
         bare = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
         return subprocess.Popen(
@@ -66,6 +66,11 @@ class Command:
                 assert process.poll() is None, "it ended before it was killed"
                 time.sleep(POLL_S)
             process.kill()
+
+
+def project_of(home: Path) -> Path:
+    """The folder in which an agent works."""
+    return home / "project"
 
 
 def read_events(lines: list[str]) -> Iterator[dict[str, Any]]:
@@ -117,4 +122,4 @@ def _codex(run: Run, *options: str) -> Command:
         file.write_text(run.schema)
         argv += ["--output-schema", str(file)]
     environment = {"GATEWAY_API_KEY": run.key, "CODEX_API_KEY": run.key}
-    return Command([*argv, run.prompt], environment, run.home)
+    return Command([*argv, "--", run.prompt], environment, run.home)

@@ -1,6 +1,7 @@
 """`make record-clients`: runs Claude Code, Codex and the JDK's client and keeps what they send in `recorded/`."""
 
 import asyncio
+import base64
 import json
 import sys
 import tempfile
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients import agents, node
-from clients.agents import CLAUDE_CODE, CODEX, Command, Run
+from clients.agents import CLAUDE_CODE, CODEX, Command, Run, project_of
 from clients.record_jdk import record_jdk
 from clients.recording import FOLDER, RecordingRelay
 from deploy.embedded.model_server.launch import ModelServer
+from deploy.embedded.model_server.media import PIXEL
 
 SCHEMA: Final = json.dumps(
     {
@@ -49,6 +51,20 @@ WAYS: Final = {
             ("--allowedTools", "Bash"),
         ),
         Way(
+            "its web search",
+            "claude-sonnet-4-5",
+            agents.claude_code,
+            '[tool=WebSearch] [arguments={"query":"rain"}] Go on',
+            ("--tools", "WebSearch", "--allowedTools", "WebSearch"),
+        ),
+        Way(
+            "an image",
+            "claude-sonnet-4-5",
+            agents.claude_code,
+            '[tool=Read] [arguments={"file_path":"PROJECT/pixel.png"}] Go on',
+            ("--allowedTools", "Read"),
+        ),
+        Way(
             "structured output",
             "claude-opus-4-6",
             agents.claude_code,
@@ -70,6 +86,12 @@ WAYS: Final = {
             options=("-c", "model_reasoning_effort=high", "-c", "model_verbosity=low", "-c", "service_tier=flex"),
             schema=SCHEMA,
         ),
+        Way(
+            "an image and web search",
+            "gpt-5.5",
+            agents.codex,
+            options=("-c", "web_search=live", "-i", "pixel.png"),
+        ),
         Way("OpenAI's own provider at another address", "demo-chat", agents.codex_as_openai),
     ),
 }
@@ -78,7 +100,11 @@ WAYS: Final = {
 async def record(way: Way, run: Run, upstream: str) -> list[dict[str, Any]]:
     """What it sent. Raises if it got no answer."""
     async with RecordingRelay(upstream) as relay:
-        run = replace(run, url=relay.url, model=way.model, prompt=way.prompt, schema=way.schema)
+        project = project_of(run.home)
+        project.mkdir(parents=True)
+        (project / "pixel.png").write_bytes(base64.b64decode(PIXEL))
+        prompt = way.prompt.replace("PROJECT", str(project))
+        run = replace(run, url=relay.url, model=way.model, prompt=prompt, schema=way.schema)
         events, code, errors = await asyncio.to_thread(way.run(run, *way.options).events)
         if code != 0:
             raise RuntimeError(f"{way.name}: {errors[-500:]} {events[-1:]}")

@@ -16,8 +16,8 @@ MAX_BODY: Final = 32 * 2**20
 # Of the connection, not of the request.
 HOP_HEADERS: Final = {"host", "connection", "content-length", "transfer-encoding", "upgrade", "keep-alive"}
 SECRETS: Final = {"authorization", "x-api-key", "sec-websocket-key"}
-# A word of the protocol: everything else is a text of somebody's, of which only the length matters here.
-_WORD: Final = re.compile(r"[\w./:@,+=*^$\\()\[\]{}|?~-]{0,100}")
+# A word of the protocol, and no path: everything else is a text of somebody's, of which only the length matters here.
+_WORD: Final = re.compile(r"(?!/)[\w./:@,+=*^$\\()\[\]{}|?~-]{0,100}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TEXTS: Final = {"text", "description", "content", "instructions", "cmd", "output"}
 
@@ -81,12 +81,13 @@ def reduced_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def reduced(value: Any, name: str = "") -> Any:
-    """The same fields, types and words; in place of each text its length, in place of each id of the day zeros."""
+    """The same fields, types and words; in place of each text its length, in place of each id of the day zeros.
+    The images are our own."""
     if isinstance(value, dict):
         return {key: reduced(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [reduced(item, name) for item in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.startswith("data:image/"):
         return value
     return _length_of(value) if name in _TEXTS else _reduced_text(value)
 
