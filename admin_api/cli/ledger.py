@@ -31,8 +31,8 @@ def verify(
     """Compare the ledger's rows with their rollups. Exit code 1 if they differ."""
     check = act(lambda pool: verify_ledger(pool, operator(), days=days))
     differences = [
-        DifferenceView(day=day, account_id=account, model_id=model, reported=reported)
-        for day, account, model, reported in check.differences
+        DifferenceView(day=day, account_id=account, model_id=model, told=told)
+        for day, account, model, told in check.differences
     ]
     view = LedgerCheckView(agrees=not differences, rows=check.rows, reaped=check.reaped, differences=differences)
     if as_json:
@@ -40,7 +40,7 @@ def verify(
     else:
         typer.echo(f"{view.rows} rows, {view.reaped} of them reaped; {len(differences)} differences from the rollups.")
         for line in differences:
-            typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.reported}")
+            typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.told}")
     if differences:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""`/api/v1/alerts`, and everybody's under `/api/v1/admin/alerts`"""
+"""`/api/v1/alerts`, and those of all accounts: `/api/v1/admin/alerts`."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ from admin_api.schemas.alerts import AlertView
 from admin_api.schemas.shapes import PageView
 
 router = APIRouter(prefix="/api/v1", tags=["alerts"], responses=ERRORS)
-Acknowledged = Annotated[bool | None, Query(description="Only those somebody has acknowledged, or nobody has")]
+Acknowledged = Annotated[bool | None, Query(description="Only acknowledged ones, or only others")]
 
 
 @router.get("/alerts")
 async def list_own_alerts(
     actor: LoggedIn, pool: AppPool, acknowledged: Acknowledged = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AlertView]:
-    """The caller's own, newest first: of his account, his keys and the teams he owns."""
+    """The caller's own, newest first: of their account, their keys and the teams they own."""
     page = await alerts.list_alerts(pool, actor, acknowledged=acknowledged, limit=limit, cursor=cursor)
     return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
 
@@ -27,12 +27,12 @@ async def list_own_alerts(
 async def list_all_alerts(
     actor: Reader, pool: AppPool, acknowledged: Acknowledged = None, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AlertView]:
-    """Everybody's, newest first."""
+    """Those of all accounts, newest first."""
     page = await alerts.list_alerts(pool, actor, everybody=True, acknowledged=acknowledged, limit=limit, cursor=cursor)
     return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("/alerts/{alert_id}/acknowledge")
 async def acknowledge_alert(actor: LoggedIn, pool: AppPool, alert_id: ID) -> AlertView:
-    """Says that it was seen; again changes nothing."""
+    """Marks an alert as seen. Doing it again changes nothing."""
     return AlertView.of(await alerts.acknowledge_alert(pool, actor, alert_id))

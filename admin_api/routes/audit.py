@@ -1,4 +1,4 @@
-"""`/api/v1/admin/audit` and `/api/v1/users/me/activity`: to read only."""
+"""`/api/v1/admin/audit` and `/api/v1/users/me/activity`, both read-only."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ activity_router = APIRouter(prefix="/api/v1/users/me", tags=["audit"], responses
 
 
 def _refuse_number(value: object) -> object:
-    """Seconds since 1970 would be taken too, which the document does not say."""
+    """Pydantic would take seconds since 1970 too, which the OpenAPI document does not allow."""
     if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
         raise ValueError("a time as 2027-01-31T00:00:00Z")
     return value
@@ -34,15 +34,15 @@ FILES: dict[int | str, dict[str, Any]] = {
 
 
 def filter_of(
-    actor_name: Annotated[str | None, Query(alias="actor", max_length=254, description="As in the rows")] = None,
-    action: Annotated[str | None, Query(max_length=254, description="As subscription.approve")] = None,
+    actor_name: Annotated[str | None, Query(alias="actor", max_length=254, description="Name, as in the rows")] = None,
+    action: Annotated[str | None, Query(max_length=254, description="For example subscription.approve")] = None,
     target_kind: Word = None,
     target_id: Word = None,
-    request_id: Annotated[UUID | None, Query(description="Of the answer: its x-request-id")] = None,
-    since: Annotated[Moment | None, Query(description="From then on")] = None,
-    until: Annotated[Moment | None, Query(description="Before then")] = None,
+    request_id: Annotated[UUID | None, Query(description="x-request-id of the answer")] = None,
+    since: Annotated[Moment | None, Query(description="From this time on")] = None,
+    until: Annotated[Moment | None, Query(description="Before this time")] = None,
 ) -> AuditFilter:
-    """All that is given must hold."""
+    """Rows must match all filters that are given."""
     return AuditFilter(
         actor=actor_name,
         action=action,
@@ -69,9 +69,9 @@ async def list_audit(
 async def export_audit(
     actor: Reader, pool: AppPool, only: Only, format: Annotated[FileFormat, Query()] = "csv"
 ) -> StreamingResponse:
-    """All of it as a file, newest first."""
+    """All rows as a file, newest first."""
     parts = audit.read_parts(pool, actor, only)
-    # The first part before the answer begins, so that a failure is still an error and not half a file.
+    # Read before the answer begins, so that a failure is an error and not half a file.
     first = await anext(parts)
     body = (as_csv if format == "csv" else as_json)(_begin_with(first, parts))
     media_type = "text/csv" if format == "csv" else "application/json"
@@ -91,5 +91,5 @@ async def _begin_with(
 async def list_activity(
     actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AuditView]:
-    """What the caller did, newest first."""
+    """The caller's own changes, newest first."""
     return PageView[AuditView].model_validate(await audit.list_activity(pool, actor, limit=limit, cursor=cursor))

@@ -1,4 +1,4 @@
-"""`/api/auth`: logging in and out in a browser, and one's sessions."""
+"""`/api/auth`: login and logout of a browser, and the caller's sessions."""
 
 import base64
 import hmac
@@ -25,15 +25,15 @@ from gateway.domain.errors import GatewayError
 
 router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
 PURPOSE: Final = "login under way"
-# It is in no row of the database: whoever brings the cookie has it.
+# The encrypted login is bound to no row of the database, only to the cookie.
 IN_A_BROWSER: Final = "cookie"
 MAX_LOGIN_S: Final = 600
-AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Go on there"}}
+AWAY: Final[dict[int | str, dict[str, Any]]] = {302: {"description": "Redirect"}}
 
 
 @router.get("/providers", dependencies=[Depends(limit_address)])
 async def list_providers(request: Request) -> ProvidersView:
-    """Where one can log in."""
+    """The identity providers to log in at."""
     return ProvidersView(providers=list(_providers(request).names))
 
 
@@ -44,10 +44,10 @@ async def log_in(
     request: Request,
     settings: AppSettings,
     provider: Provider | None = None,
-    next: Annotated[str, Query(max_length=2000, description="Path to come back to")] = "/",
+    next: Annotated[str, Query(max_length=2000, description="Path to return to after the login")] = "/",
 ) -> RedirectResponse:
-    """Sends the browser to the identity provider. What it has to bring back is sealed in a cookie, so that any replica
-    can take it from there."""
+    """Sends the browser to the identity provider. The state of the login is encrypted in a cookie, so that any replica
+    can finish it."""
     departure = await _providers(request).depart(provider)
     kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + MAX_LOGIN_S)}
     encrypted = settings.encryption_keys.encrypt(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
@@ -68,7 +68,7 @@ async def come_back(
     state: Annotated[str | None, Query(max_length=1000)] = None,
     error: Annotated[str | None, Query(max_length=200)] = None,
 ) -> RedirectResponse:
-    """Where the identity provider sends the browser back to: opens the session."""
+    """The identity provider sends the browser back to this route, which opens the session."""
     kept = _read_login(request.cookies.get(_login_cookie(settings)), settings)
     if kept is None or state is None or not hmac.compare_digest(kept["state"].encode(), state.encode()):
         raise GatewayError("login_failed", "This login was not begun in this browser, or too long ago; log in again.")
@@ -97,27 +97,27 @@ async def come_back(
 
 @router.post("/logout")
 async def log_out(request: Request, actor: LoggedIn, pool: AppPool) -> LogoutView:
-    """Ends the session one came with. `logout_url`: where to end the one at the identity provider too."""
+    """Ends the session of this request. `logout_url`: where to end the session at the identity provider too."""
     await sessions.end_sessions(pool, actor)
     return LogoutView(logout_url=await _providers(request).logout_url(actor.provider))
 
 
 @router.get("/sessions")
 async def list_sessions(actor: LoggedIn, settings: AppSettings, pool: AppPool) -> SessionsView:
-    """One's own that are open, newest first."""
+    """The caller's open sessions, newest first."""
     rows = await sessions.list_sessions(pool, actor, times_of(settings))
     return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in rows])
 
 
 @router.delete("/sessions")
 async def end_all_sessions(actor: LoggedIn, pool: AppPool) -> EndedView:
-    """Logs out everywhere, here too."""
+    """Ends all sessions of the caller, this one included."""
     return EndedView(ended=await sessions.end_sessions(pool, actor, all_of_them=True))
 
 
 @router.delete("/sessions/{session_id}")
 async def end_session(actor: LoggedIn, pool: AppPool, session_id: ID) -> EndedView:
-    """Logs out one browser."""
+    """Ends one session of the caller."""
     return EndedView(ended=await sessions.end_sessions(pool, actor, session_id=session_id))
 
 
@@ -131,7 +131,7 @@ def _login_cookie(settings: Settings) -> str:
 
 
 def _set_cookie(answer: RedirectResponse, settings: Settings, name: str, value: str, *, max_age: int) -> None:
-    # Lax, not Strict: the browser comes from the identity provider, and from links in mails.
+    # Lax, not Strict: the browser comes from the identity provider, and from links in e-mails.
     answer.set_cookie(name, value, max_age=max_age, path="/", secure=settings.is_secure, httponly=True, samesite="lax")
 
 

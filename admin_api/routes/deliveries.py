@@ -1,4 +1,4 @@
-"""`/api/v1/admin/deliveries`"""
+"""`/api/v1/admin/deliveries`."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ async def list_deliveries(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[DeliveryView]:
-    """What became of the news to webhooks and by e-mail, newest first; they are kept for 30 days."""
+    """Notifications sent to webhooks and by e-mail, newest first. They are kept for 30 days."""
     page = await deliveries.list_deliveries(
         pool, actor, status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
     )
@@ -34,5 +34,5 @@ async def list_deliveries(
 
 @router.post("/{delivery_id}/retry")
 async def retry_delivery(actor: Admin, pool: AppPool, delivery_id: ID) -> DeliveryView:
-    """One more try now, under the same id: of one that failed, or whose next try is more than a minute away."""
+    """Tries now again, under the same id: a delivery that failed, or whose next try is more than a minute away."""
     return DeliveryView.model_validate(await deliveries.retry_delivery(pool, actor, delivery_id))

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, and what it can not know of."""
+"""The OpenAPI document: FastAPI's, with the headers that it does not know of."""
 
 from typing import Any, Final
 
@@ -9,13 +9,13 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Of your choice, as a UUID: sent again within 24 hours, the request is answered as before",
+    "description": "Your choice, such as a UUID. Within 24 hours, the same request gets the same answer",
     "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
 }
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
+    """The document. It is built once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0"

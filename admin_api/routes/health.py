@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`, for whoever restarts or routes to this program. Both without a login."""
+"""`/health/live` and `/health/ready`, for orchestrators and load balancers. Both need no login."""
 
 from typing import Literal
 
@@ -12,13 +12,13 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 
 class LiveView(BaseModel):
-    """It runs."""
+    """The process runs."""
 
     status: Literal["alive"] = "alive"
 
 
 class ReadyView(BaseModel):
-    """Whether it can serve, and which part keeps it from it."""
+    """Whether requests can be served, and which part is away."""
 
     status: Literal["ready", "not ready"]
     parts: dict[str, bool]
@@ -26,13 +26,13 @@ class ReadyView(BaseModel):
 
 @router.get("/live")
 async def live() -> LiveView:
-    """Alive, whatever else is away."""
+    """Alive, even while Postgres or LiteLLM is away."""
     return LiveView()
 
 
 @router.get("/ready", responses={503: {"model": ReadyView, "description": "A part is away"}})
 async def ready(pool: AppPool, response: Response) -> ReadyView:
-    """Ready when Postgres answers and its schema is there; LiteLLM is not needed for it."""
+    """Ready when Postgres answers and has the schema. LiteLLM is not needed."""
     parts = {"postgres": await does_answer(pool)}
     is_ready = all(parts.values())
     response.status_code = 200 if is_ready else 503

@@ -1,4 +1,4 @@
-"""`/api/v1/users/{user}/identities`"""
+"""`/api/v1/users/{user}/identities`."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id
 async def list_identities(
     actor: Reader, pool: AppPool, user: UserPath, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[IdentityView]:
-    """Who a user is at identity providers, by id."""
+    """The user's identities at identity providers, by id."""
     page = await identities.list_identities(pool, actor, user, limit=limit, cursor=cursor)
     return PageView[IdentityView].model_validate(page)
 
 
 @router.delete("/{user}/identities/{identity_id}", status_code=204)
 async def unlink_identity(actor: Admin, pool: AppPool, user: UserPath, identity_id: ID) -> None:
-    """For a person who was made anew at the provider: whoever logs in next with the user's verified address is linked.
-    The user's sessions end, and a role that groups gave goes until the next login; keys and tokens stay."""
+    """For a person whose account at the provider was recreated: the next login with the user's verified address is
+    linked. The user's sessions end, and a role from groups is lost until the next login; keys and tokens stay."""
     await identities.unlink_identity(pool, actor, user, identity_id)

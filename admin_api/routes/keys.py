@@ -1,4 +1,4 @@
-"""`/api/v1/api-keys`"""
+"""`/api/v1/api-keys`."""
 
 from typing import Annotated
 
@@ -44,7 +44,7 @@ class NewKey(Body):
     tpm: Amount = None
     concurrency: Amount = None
     monthly_cost_nano_usd: Amount = None
-    monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+    monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
 
     def monthly_cost(self) -> int | None:
         """In nano-USD."""
@@ -56,7 +56,7 @@ class NewKey(Body):
 
 
 class KeyChange(Body):
-    """What is left out stays as it is. `expires_at` null: never, where the ceiling lets it. No models: no access."""
+    """Fields left out stay unchanged. `expires_at` null: never, if the ceiling allows it. No models: no access."""
 
     name: Annotated[str | None, Field(max_length=200)] = None
     models: Annotated[list[Annotated[str, Field(max_length=255)]] | None, Field(max_length=1000)] = None
@@ -65,7 +65,7 @@ class KeyChange(Body):
 
 
 class Rotation(Body):
-    """How long the old key goes on working."""
+    """How long the old key stays valid."""
 
     grace_s: Annotated[int, Field(ge=0, le=changes.MAX_GRACE_S, description="Seconds; 0 ends the old key at once")] = (
         changes.DEFAULT_GRACE_S
@@ -82,14 +82,14 @@ async def list_keys(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[KeyView]:
-    """By id, revoked ones too; never the keys themselves. Your own and those of teams you own, for admins all."""
+    """By id, revoked ones too, without the secrets. Your own and those of teams you own; for admins, all."""
     page = await keys.list_keys(pool, actor, user=user, team=team, archived=archived, limit=limit, cursor=cursor)
     return PageView[KeyView].model_validate(page)
 
 
 @router.post("", status_code=201)
 async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewKey) -> NewKeyView:
-    """Makes a key and shows it, this once: your own, unless a team or, by an admin, a user is named."""
+    """Creates a key and shows it, this once: your own, unless a team or, by an admin, a user is named."""
     input_ = keys.KeyInput(
         models=body.models,
         user=body.user,
@@ -107,7 +107,7 @@ async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body
 
 @router.get("/{key_id}", responses=TAGGED)
 async def show_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: ID) -> KeyView:
-    """One key, without the key itself."""
+    """One key, without the secret."""
     return tagged(response, await keys.find_key(pool, actor, key_id))
 
 
@@ -115,7 +115,7 @@ async def show_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: I
 async def update_key(
     actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, body: KeyChange, as_of: AsOf
 ) -> KeyView:
-    """Changes what is given. 409 for a key that has ended."""
+    """Changes the fields that are given. 409 for a key that has ended."""
     change = changes.KeyChange(
         name=body.name,
         models=body.models,
@@ -130,7 +130,7 @@ async def update_key(
 async def rotate_key(
     actor: LoggedIn, pool: AppPool, settings: AppSettings, key_id: ID, as_of: AsOf, body: Rotation | None = None
 ) -> NewKeyView:
-    """A new key in place of the old one, shown this once; limits and counters go on. Both work for the grace."""
+    """Replaces the key with a new one, shown this once; limits and counters stay. Both are valid for `grace_s`."""
     grace_s = (body or Rotation()).grace_s
     made = await changes.rotate_key(pool, actor, settings.peppers, key_id, grace_s=grace_s, as_of=as_of)
     return NewKeyView.of(made)
@@ -138,13 +138,13 @@ async def rotate_key(
 
 @router.post("/{key_id}/archive", responses=CHANGED)
 async def archive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
-    """Takes a key that has ended out of the lists."""
+    """Hides a key that has ended from the lists."""
     return KeyView.model_validate(await changes.archive_key(pool, actor, key_id, as_of=as_of))
 
 
 @router.post("/{key_id}/unarchive", responses=CHANGED)
 async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf) -> KeyView:
-    """Puts it back into the lists; it stays ended."""
+    """Shows the key in the lists again; it stays ended."""
     return KeyView.model_validate(await changes.archive_key(pool, actor, key_id, archived=False, as_of=as_of))
 
 
@@ -155,6 +155,6 @@ async def revoke_key(actor: LoggedIn, pool: AppPool, response: Response, key_id:
 
 
 def tagged(response: Response, row: APIKey) -> KeyView:
-    """With the ETag that If-Match takes."""
+    """The view of a key; sets the ETag of the answer."""
     tag(response, row)
     return KeyView.model_validate(row)

@@ -1,4 +1,4 @@
-"""`/api/v1/limits`"""
+"""`/api/v1/limits`."""
 
 from typing import Annotated, Any, Literal
 
@@ -44,7 +44,7 @@ async def explain_limits(
     model: Annotated[str, Query(max_length=255, description="Name of the model")],
     tokens: Annotated[int, Query(ge=0, le=explain.MAX_TOKENS, description="Prompt and completion together")] = 0,
 ) -> ExplanationView:
-    """What would happen to such a call now and why, limit by limit; takes nothing."""
+    """Whether such a call would be admitted now and why, limit by limit. Reserves nothing."""
     reported = await explain.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
     return ExplanationView.model_validate(reported)
 
@@ -56,20 +56,20 @@ async def list_limit_states(
     counters: AppCounters,
     user: UserQuery = None,
     team: TeamQuery = None,
-    limit: Annotated[int, Query(ge=1, le=states.MAX_STATES, description="Most rows in one page")] = 100,
+    limit: Annotated[int, Query(ge=1, le=states.MAX_STATES, description="Maximum rows of a page")] = 100,
     cursor: Cursor = None,
 ) -> PageView[LimitWithStateView]:
-    """The limits of one account, your own if none is named, and what is left of each now."""
+    """The limits of one account, your own if none is named, with what remains of each now."""
     page = await states.list_limit_states(pool, counters, actor, user=user, team=team, limit=limit, cursor=cursor)
     rows = [LimitWithStateView.with_state(one) for one in page.rows]
     return PageView[LimitWithStateView](rows=rows, next_cursor=page.next_cursor)
 
 
 class Amount(Body):
-    """How much. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
+    """An amount. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
 
     amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | Literal["unlimited"] | None = None
-    amount_usd: Annotated[str | None, Field(max_length=64, description="Kind cost, as 0.45")] = None
+    amount_usd: Annotated[str | None, Field(max_length=64, description="For kind cost, for example 0.45")] = None
 
     def of_kind(self, kind: str) -> int | None:
         """In whole units, nano-USD for kind cost; None is unlimited."""
@@ -83,7 +83,7 @@ class Amount(Body):
 
 
 class LimitBody(Amount):
-    """A limit of a kind, on whatever it is set."""
+    """A limit, without its target."""
 
     kind: Kind
     window: Annotated[WindowKind | None, Field(description="For requests, tokens and cost")] = None
@@ -92,7 +92,7 @@ class LimitBody(Amount):
     reason: Annotated[str | None, Field(max_length=1000)] = None
 
     def input_(self, **more: Any) -> limits.LimitInput:
-        """As the operations take it."""
+        """The input of the operation."""
         return limits.LimitInput(
             kind=self.kind,
             amount=self.of_kind(self.kind),
@@ -105,7 +105,7 @@ class LimitBody(Amount):
 
 
 class LimitSetting(LimitBody):
-    """A limit as it shall be."""
+    """A limit to be set."""
 
     level: Level
     id: Annotated[str | int, Field(description="Of the key, subscription, user or team")]
@@ -126,7 +126,7 @@ async def list_limits(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[LimitView]:
-    """By id; those of your account, your teams' and yours in them, for admins all. Filters combine."""
+    """By id; those of your account, of your teams and yours in them; for admins, all. Filters combine."""
     page = await limits.list_limits(
         pool, actor, level=level, target=id, user=user, team=team, limit=limit, cursor=cursor
     )
@@ -135,7 +135,7 @@ async def list_limits(
 
 @router.get("/{limit_id:int}", responses=TAGGED)
 async def show_limit(actor: LoggedIn, pool: AppPool, response: Response, limit_id: ID) -> LimitView:
-    """One limit, of those in your list."""
+    """One limit that you may see."""
     row = await limits.find_limit(pool, actor, limit_id)
     tag(response, row)
     return LimitView.of(row)
@@ -144,13 +144,13 @@ async def show_limit(actor: LoggedIn, pool: AppPool, response: Response, limit_i
 @router.put(
     "",
     response_model=LimitView,
-    responses=TAGGED | CHANGED | {204: {"description": "Unlimited: there is no such limit now"}},
+    responses=TAGGED | CHANGED | {204: {"description": "Unlimited: the limit was removed"}},
 )
 async def set_limit(
     actor: LoggedIn, pool: AppPool, response: Response, body: LimitSetting, as_of: AsOf
 ) -> LimitView | Response:
-    """Makes the limit, changes the one of its kind, or removes it where the amount is `unlimited`. A key's owner sets
-    limits of his own on it, never above an admin's; both hold. If-Match is of the limit that it would replace."""
+    """Creates the limit, changes the one of its kind, or removes it if the amount is `unlimited`. The owner of a key
+    sets limits of their own on it, never above an admin's; both apply. If-Match names the limit that is replaced."""
     input_ = body.input_(shadow=body.shadow, expires_at=body.expires_at)
     target = check_text("id", str(body.id), maximum=254)
     set_limit_as = owner_limits.set_own_limit if actor.role == "user" else limits.set_limit
@@ -165,13 +165,13 @@ async def set_limit(
 
 @router.delete("/{limit_id:int}", status_code=204, responses=CHANGED)
 async def delete_limit(actor: LoggedIn, pool: AppPool, limit_id: ID, as_of: AsOf) -> None:
-    """Removes a limit; a key's owner, one he set."""
+    """Removes a limit; the owner of a key, one they set."""
     delete_limit_as = owner_limits.delete_own_limit if actor.role == "user" else limits.delete_limit
     await delete_limit_as(pool, actor, limit_id, as_of=as_of)
 
 
 class BulkInput(LimitBody):
-    """One limit for all targets of a level that fit every filter given. Kept as an admin's lasting limits."""
+    """One limit for all targets of a level that match all filters. They become permanent limits set by an admin."""
 
     level: Literal["user", "team", "subscription", "key"]
     users: Annotated[
@@ -181,18 +181,18 @@ class BulkInput(LimitBody):
     model: Annotated[str | None, Field(max_length=255, description="Levels subscription and key")] = None
 
     def filter(self) -> bulk.Filter:
-        """Which targets."""
+        """The targets."""
         return bulk.Filter(level=self.level, users=self.users, team=self.team, model=self.model)
 
 
 class BulkApply(BulkInput):
-    """The same as in the preview, and its token."""
+    """The input of the preview, and its token."""
 
     token: Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f]*$")]
 
 
 class Boost(Amount):
-    """Another amount for a while, and why."""
+    """A temporary amount, and the reason."""
 
     expires_at: AwareDatetime
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -200,20 +200,20 @@ class Boost(Amount):
 
 @admin_router.post("/preview")
 async def preview_limits(actor: Admin, pool: AppPool, body: BulkInput) -> PreviewView:
-    """What such a change would change; changes nothing. Its `token` is for apply."""
+    """The limits that would change; changes nothing. Its `token` is for apply."""
     return PreviewView.of(await bulk.preview_limits(pool, actor, body.filter(), body.input_()))
 
 
 @admin_router.post("/apply")
 async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewView:
-    """Does exactly what the preview with this token showed; 409 if it would be something else by now."""
+    """Applies exactly the changes that the preview with this token showed; 409 if they would differ by now."""
     done = await bulk.apply_limits(pool, actor, body.filter(), body.input_(), body.token)
     return PreviewView.of(done)
 
 
 @admin_router.post("/{limit_id}/boost", status_code=201)
 async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> LimitView:
-    """A temporary limit that stands in for this one until it expires, higher or lower."""
+    """A temporary limit, higher or lower, that replaces this one until it expires."""
     is_usd = body.amount_usd is not None
     amount = body.of_kind("cost" if is_usd else "")
     if amount is None:

@@ -23,11 +23,11 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
 prices_router = APIRouter(prefix="/api/v1/prices", tags=["prices"], responses=ERRORS)
 ModelPath = Annotated[str, Path(max_length=255, description="Name; may hold slashes")]
-USD = Annotated[str | None, Field(max_length=64, description="USD for one, a decimal number as text")]
+USD = Annotated[str | None, Field(max_length=64, description="USD for one unit, a decimal number as text")]
 
 
 class ModelChange(Body):
-    """A person's decisions; what is left out stays as it is."""
+    """Decisions of an admin; fields left out stay unchanged."""
 
     restricted: Annotated[bool | None, Field(description="Subscriptions wait for an admin")] = None
     hidden: bool | None = None
@@ -36,13 +36,13 @@ class ModelChange(Body):
 
 
 class SyncInput(Body):
-    """How to sync."""
+    """Options of a sync."""
 
     accept_missing: Annotated[bool, Field(description="Unlist models even if half of them are gone")] = False
 
 
 class NewPrice(Body):
-    """A price in force at once. A unit left out is not known from then on; 0 is a price."""
+    """A price, in force at once. The price of a unit left out is unknown; 0 is a price."""
 
     model: Annotated[str, Field(max_length=255)]
     input: USD = None
@@ -57,7 +57,7 @@ class NewPrice(Body):
     query: USD = None
 
     def units(self) -> dict[str, Decimal | None]:
-        """By name of the unit."""
+        """Prices by unit."""
         reported = {unit: getattr(self, unit) for unit in PRICE_UNITS}
         return {unit: None if text is None else parse_decimal(unit, text) for unit, text in reported.items()}
 
@@ -68,12 +68,14 @@ async def list_models(
     pool: AppPool,
     search: Annotated[str | None, Query(max_length=255, description="Part of a name or description")] = None,
     provider: Annotated[str | None, Query(max_length=100)] = None,
-    mode: Annotated[str | None, Query(max_length=50, description="As chat or embedding")] = None,
-    capability: Annotated[str | None, Query(max_length=255, description="As vision or function_calling")] = None,
+    mode: Annotated[str | None, Query(max_length=50, description="For example chat or embedding")] = None,
+    capability: Annotated[
+        str | None, Query(max_length=255, description="For example vision or function_calling")
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[ModelView]:
-    """What is offered, by id; admins see hidden, disabled and unlisted models too."""
+    """Models that are offered, by id; admins see hidden, disabled and unlisted ones too."""
     only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability)
     page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
     return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
@@ -81,7 +83,7 @@ async def list_models(
 
 @router.post("/sync")
 async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncInput | None = None) -> SyncReportView:
-    """Reads LiteLLM's list of models. A bad answer takes nothing away: see `problem`."""
+    """Reads LiteLLM's list of models. An invalid answer removes no model: see `problem`."""
     report = await sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
     return SyncReportView.model_validate(report)
 
@@ -98,7 +100,7 @@ async def show_model(actor: LoggedIn, pool: AppPool, response: Response, name: M
 async def update_model(
     actor: Admin, pool: AppPool, response: Response, name: ModelPath, body: ModelChange, as_of: AsOf
 ) -> ModelView:
-    """Changes a person's decisions about a model; no sync undoes them."""
+    """Changes decisions about a model; no sync undoes them."""
     changed = await models.update_model(
         pool,
         actor,
@@ -117,7 +119,7 @@ async def update_model(
 async def list_syncs(
     actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[ModelSyncView]:
-    """What syncs did in the last month, newest first; `report` is null where LiteLLM gave no answer."""
+    """Syncs of the last month, newest first; `report` is null if LiteLLM did not answer."""
     return PageView[ModelSyncView].model_validate(await list_sync_reports(pool, actor, limit=limit, cursor=cursor))
 
 

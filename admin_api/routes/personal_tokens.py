@@ -1,4 +1,4 @@
-"""`/api/v1/users/me/tokens`, and those of others for admins."""
+"""`/api/v1/users/me/tokens`, and for admins those of other users."""
 
 from typing import Annotated
 
@@ -17,10 +17,10 @@ UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id
 
 
 class NewToken(Body):
-    """A token to be made, of the user's role if none is given, for 90 days if no end is given."""
+    """A token to be created: without `role` with the user's, without `expires_at` for 90 days."""
 
     name: Annotated[str, Field(max_length=200)] = ""
-    role: Annotated[Role | None, Field(description="Not beyond the user's own")] = None
+    role: Annotated[Role | None, Field(description="Not above the user's own")] = None
     expires_at: Annotated[AwareDatetime | None, Field(description="366 days from now at most")] = None
 
 
@@ -28,7 +28,7 @@ class NewToken(Body):
 async def list_own_tokens(
     actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[PersonalTokenView]:
-    """One's own, by id, revoked and expired ones too."""
+    """The caller's own, by id, revoked and expired ones too."""
     page = await personal_tokens.list_tokens(pool, actor, limit=limit, cursor=cursor)
     return PageView[PersonalTokenView].model_validate(page)
 
@@ -37,7 +37,7 @@ async def list_own_tokens(
 async def create_own_token(
     actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewToken
 ) -> NewPersonalTokenView:
-    """Makes a token and shows it, this once. One made with a token lives no longer than that."""
+    """Creates a token and shows it, this once. A token created with a token expires no later than that one."""
     made = await personal_tokens.create_token(
         pool, actor, settings.peppers, name=body.name, role=body.role, expires_at=body.expires_at
     )
@@ -54,7 +54,7 @@ async def revoke_own_token(actor: LoggedIn, pool: AppPool, token_id: ID) -> Pers
 async def list_tokens(
     actor: Reader, pool: AppPool, user: UserPath, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[PersonalTokenView]:
-    """A user's, by id, revoked and expired ones too."""
+    """Tokens of a user, by id, revoked and expired ones too."""
     page = await personal_tokens.list_tokens(pool, actor, user=user, limit=limit, cursor=cursor)
     return PageView[PersonalTokenView].model_validate(page)
 
@@ -63,7 +63,7 @@ async def list_tokens(
 async def create_token(
     actor: Admin, pool: AppPool, settings: AppSettings, user: UserPath, body: NewToken
 ) -> NewPersonalTokenView:
-    """Makes a token for a user who can not log in by himself, a machine's, and shows it, this once."""
+    """Creates a token for a user who cannot log in, such as a machine, and shows it, this once."""
     made = await personal_tokens.create_token(
         pool, actor, settings.peppers, user=user, name=body.name, role=body.role, expires_at=body.expires_at
     )

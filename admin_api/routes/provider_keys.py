@@ -1,4 +1,4 @@
-"""`/api/v1/admin/provider-keys`. A key goes in, and no route gives it out or sends it anywhere."""
+"""`/api/v1/admin/provider-keys`. A key is stored, and no route shows it or sends it anywhere."""
 
 from typing import Annotated, Any, Final
 
@@ -14,14 +14,16 @@ from admin_api.schemas.shapes import PageView
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/admin/provider-keys", tags=["provider keys"], responses=ERRORS)
-ProviderKeyPath = Annotated[str, Path(pattern=NAME, description="Name, as OPENAI")]
-MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"model": ProviderKeyView, "description": "It is new"}}
+ProviderKeyPath = Annotated[str, Path(pattern=NAME, description="Name, for example OPENAI")]
+MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"model": ProviderKeyView, "description": "Created"}}
 
 
 class ProviderKeyValue(Body):
-    """The key itself, and whose it is."""
+    """The secret, and the provider it is for."""
 
-    provider: Annotated[str, Field(min_length=1, max_length=MAX_PROVIDER, description="As openai; for people")]
+    provider: Annotated[
+        str, Field(min_length=1, max_length=MAX_PROVIDER, description="For example openai; shown to people only")
+    ]
     value: Annotated[SecretStr, Field(min_length=MIN_VALUE, max_length=MAX_VALUE, description="One line of ASCII")]
 
 
@@ -29,7 +31,7 @@ class ProviderKeyValue(Body):
 async def list_provider_keys(
     actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[ProviderKeyView]:
-    """By age; never the keys."""
+    """Oldest first, without the secrets."""
     page = await provider_keys.list_provider_keys(pool, actor, limit=limit, cursor=cursor)
     rows = [ProviderKeyView.of(row) for row in page.rows]
     return PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
@@ -39,7 +41,7 @@ async def list_provider_keys(
 async def show_provider_key(
     actor: Reader, pool: AppPool, response: Response, provider_key: ProviderKeyPath
 ) -> ProviderKeyView:
-    """One, without the key."""
+    """One key, without the secret."""
     row = await provider_keys.find_provider_key(pool, actor, provider_key)
     tag(response, row)
     return ProviderKeyView.of(row)
@@ -55,7 +57,7 @@ async def put_provider_key(
     body: ProviderKeyValue,
     as_of: AsOf,
 ) -> ProviderKeyView:
-    """Keeps a key, or another value for it. LiteLLM has it from its next start on. The same again changes nothing."""
+    """Stores a key or replaces its secret. LiteLLM uses it from its next start on. The same again changes nothing."""
     put = await provider_keys.put_provider_key(
         pool,
         actor,
@@ -72,5 +74,5 @@ async def put_provider_key(
 
 @router.delete("/{provider_key}", status_code=204, responses=CHANGED)
 async def delete_provider_key(actor: Admin, pool: AppPool, provider_key: ProviderKeyPath, as_of: AsOf) -> None:
-    """LiteLLM goes on with what it has until its next start; at the provider the key is as it was."""
+    """Deletes a key. LiteLLM uses it until its next start, and it stays valid at the provider."""
     await provider_keys.delete_provider_key(pool, actor, provider_key, as_of=as_of)

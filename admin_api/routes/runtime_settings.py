@@ -1,4 +1,4 @@
-"""`/api/v1/admin/settings`"""
+"""`/api/v1/admin/settings`."""
 
 from typing import Annotated, Any
 
@@ -18,16 +18,17 @@ router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses
 
 
 class SettingsChange(RuntimeSettings):
-    """Entries to be set, as GET shows them; those left out stay. null is none, or unlimited."""
+    """Settings to be changed, as GET shows them; those left out stay unchanged. null: none, or unlimited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     _bound_fields = model_validator(mode="before")(bound_fields)
 
-    key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
-    key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="As 25.00")] = None
+    key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
+    key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
 
     def given(self) -> dict[str, Any]:
-        """What is to be set, costs in nano-USD; one given in both units must be one amount."""
+        """The settings that are given, costs in nano-USD. Raises GatewayError `validation_failed` for a cost in both
+        units whose amounts differ."""
         values = self.model_dump(include=self.model_fields_set)
         for name in [name for name in values if name.endswith("_cost_usd")]:
             usd = values.pop(name)
@@ -39,7 +40,7 @@ class SettingsChange(RuntimeSettings):
 
 @router.get("", responses=TAGGED)
 async def show_settings(actor: Reader, pool: AppPool, response: Response) -> RuntimeSettingsView:
-    """Defaults and ceilings of keys and subscriptions, and when people are told of their use."""
+    """Defaults and ceilings of keys and subscriptions, and thresholds of alerts."""
     return tagged(response, await runtime_settings.show_settings(pool, actor))
 
 
@@ -47,11 +48,11 @@ async def show_settings(actor: Reader, pool: AppPool, response: Response) -> Run
 async def update_settings(
     actor: Admin, pool: AppPool, response: Response, body: SettingsChange, as_of: AsOf
 ) -> RuntimeSettingsView:
-    """Sets the entries that are given. What is there already stays as it is: bulk limits change it."""
+    """Changes the settings that are given. Existing keys and subscriptions stay unchanged: use bulk limits."""
     return tagged(response, await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of))
 
 
 def tagged(response: Response, settings: RuntimeSettings) -> RuntimeSettingsView:
-    """With the ETag that If-Match takes."""
+    """The view of the settings; sets the ETag of the answer."""
     tag(response, settings.model_dump())
     return RuntimeSettingsView.of(settings)

@@ -1,4 +1,4 @@
-"""`/api/v1/subscriptions`"""
+"""`/api/v1/subscriptions`."""
 
 from typing import Annotated, Literal, cast
 
@@ -29,12 +29,12 @@ from gateway.domain.subscriptions import Action, Status
 
 router = APIRouter(prefix="/api/v1/subscriptions", tags=["subscriptions"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin/subscriptions", tags=["subscriptions"], responses=ERRORS)
-# All but the clock's, and `renew`, which is to subscribe again.
+# All actions but `expire`, which is the system's, and `renew`, which is to subscribe again.
 Move = Literal["approve", "deny", "request-review", "suspend", "reactivate", "cancel"]
 
 
 class NewSubscription(Body):
-    """For a user, a team, or yourself. A cancelled or expired one comes back as the same row."""
+    """For a user, a team, or yourself. A cancelled or expired subscription is renewed and keeps its id."""
 
     model: Annotated[str, Field(max_length=255)]
     user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
@@ -43,7 +43,7 @@ class NewSubscription(Body):
 
 
 class Reason(Body):
-    """Why; deny and suspend need it, and the user will read it."""
+    """The reason; deny and suspend need it, and the user reads it."""
 
     reason: Annotated[str | None, Field(max_length=1000)] = None
 
@@ -60,7 +60,7 @@ async def list_subscriptions(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[SubscriptionView]:
-    """By id; those of your own account and your teams, for admins all. Filters combine."""
+    """By id; those of your account and your teams; for admins, all. Filters combine."""
     page = await subscriptions.list_subscriptions(
         pool, actor, account=account, user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
     )
@@ -96,7 +96,7 @@ async def change_subscription(
     as_of: AsOf,
     body: Reason | None = None,
 ) -> SubscriptionView:
-    """Moves it to another state; 409 names the state and the moves allowed from it."""
+    """Changes the state; 409 names the state and the moves allowed from it."""
     reason = body.reason if body else None
     action = cast("Action", move.replace("-", "_"))
     row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason, as_of=as_of)
@@ -105,7 +105,7 @@ async def change_subscription(
 
 
 class Decisions(Body):
-    """Which ones, and why; to deny needs a reason, and the users will read it."""
+    """The subscriptions, and the reason; deny needs one, and the users read it."""
 
     subscription_ids: Annotated[
         list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(min_length=1, max_length=MAX_DECISIONS)
@@ -115,7 +115,7 @@ class Decisions(Body):
 
 @admin_router.post("/{decision}")
 async def decide_subscriptions(actor: Admin, pool: AppPool, decision: Decision, body: Decisions) -> DecisionsView:
-    """Approves or denies many, each for itself: some may fail, which their rows tell."""
+    """Approves or denies many. Each is decided separately: the rows say which ones failed."""
     decided = await bulk_decisions.decide_subscriptions(
         pool, actor, body.subscription_ids, decision, reason=body.reason
     )

@@ -1,4 +1,4 @@
-"""`/api/v1/teams`"""
+"""`/api/v1/teams`."""
 
 from typing import Annotated
 
@@ -20,21 +20,21 @@ UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id
 
 
 class NewTeam(Body):
-    """A team to be made; its windows begin and end in this time zone."""
+    """A team to be created; its limit windows begin and end in this time zone."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     time_zone: Annotated[str, Field(max_length=64, description="IANA name")] = "UTC"
 
 
 class NewMember(Body):
-    """A user to be put into a team."""
+    """A user to be added to a team."""
 
     user: Annotated[str, Field(max_length=254, description="E-mail address or id")]
     role: TeamRole = "member"
 
 
 class TeamChange(Body):
-    """What is left out stays as it is; `status` and `time_zone` are for admins."""
+    """Fields left out stay unchanged; `status` and `time_zone` are for admins."""
 
     name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     time_zone: Annotated[str | None, Field(max_length=64, description="IANA name")] = None
@@ -51,14 +51,14 @@ class MemberChange(Body):
 async def list_teams(
     actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[TeamView]:
-    """Those you are in, for admins all, by id."""
+    """Teams you are a member of, by id; for admins, all."""
     page = await teams.list_teams(pool, actor, limit=limit, cursor=cursor)
     return PageView[TeamView].model_validate(page)
 
 
 @router.post("", status_code=201)
 async def create_team(actor: Admin, pool: AppPool, body: NewTeam) -> TeamView:
-    """Makes a team without members."""
+    """Creates a team without members."""
     return TeamView.model_validate(await teams.create_team(pool, actor, name=body.name, time_zone=body.time_zone))
 
 
@@ -74,7 +74,7 @@ async def show_team(actor: LoggedIn, pool: AppPool, response: Response, team: Te
 async def update_team(
     actor: LoggedIn, pool: AppPool, response: Response, team: TeamPath, body: TeamChange, as_of: AsOf
 ) -> TeamView:
-    """Changes name and time zone, by its owners too."""
+    """Changes the fields that are given. Owners of the team may change its name."""
     change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status)
     account, members = await teams.update_team(pool, actor, team, change, as_of=as_of)
     tag(response, account, members)
@@ -92,7 +92,7 @@ async def list_members(
 
 @router.post("/{team}/members", status_code=201)
 async def add_member(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewMember) -> MemberView:
-    """Puts a user into a team."""
+    """Adds a user to a team."""
     member = await teams.add_member(pool, actor, team, user=body.user, role=body.role)
     return MemberView.model_validate(member)
 
@@ -123,5 +123,5 @@ async def update_member(
 
 @router.delete("/{team}/members/{user}", status_code=204, responses=CHANGED)
 async def remove_member(actor: LoggedIn, pool: AppPool, team: TeamPath, user: UserPath, as_of: AsOf) -> None:
-    """Takes a user out of a team, or yourself; the keys he has in it are revoked. The last owner stays."""
+    """Removes a user, or yourself, from a team; their keys in it are revoked. The last owner cannot be removed."""
     await teams.remove_member(pool, actor, team, user=user, as_of=as_of)

@@ -1,4 +1,4 @@
-"""`/api/v1/usage`"""
+"""`/api/v1/usage`."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -30,20 +30,20 @@ from gateway.domain.rollup_ranges import Step
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"], responses=ERRORS)
 FILES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The file, sent as it is read",
+        "description": "The file, as a stream",
         "content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "array"}}},
     }
 }
 
 
 class Filters(BaseModel):
-    """All that is given must be true of a call."""
+    """Calls must match all filters that are given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: datetime | None = Field(None, description="From then on; 30 days before until, if left out")
-    until: datetime | None = Field(None, description="Before then; now, if left out")
-    time_zone: str | None = Field(None, max_length=64, description="IANA name; of the account, if left out")
+    since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
+    until: datetime | None = Field(None, description="Before this time; default: now")
+    time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
     user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
     team: str | None = Field(None, max_length=254, description="Name or id of a team")
     key: int | None = Field(None, ge=1, le=MAX_ID, description="Id of a key")
@@ -53,7 +53,7 @@ class Filters(BaseModel):
     error_class: list[ErrorClass] = Field([], max_length=MAX_WORDS, description="May be repeated")
 
     def as_filter(self) -> UsageFilter:
-        """As operations take it."""
+        """The filter of the operations."""
         return UsageFilter(
             since=self.since,
             until=self.until,
@@ -69,52 +69,52 @@ class Filters(BaseModel):
 
 
 class SeriesQuery(Filters):
-    """A series also has a step."""
+    """Filters, and the step of a series."""
 
-    step: Step = Field("day", description="Of the time zone; weeks begin on Monday")
+    step: Step = Field("day", description="In the time zone; weeks begin on Monday")
 
 
 class BreakdownQuery(Filters):
-    """A breakdown also has an order and an end."""
+    """Filters, and order and number of groups."""
 
-    order: Order = Field("cost", description="Greatest first, by this")
-    limit: int = Field(100, ge=1, le=1000, description="Most groups told one by one")
+    order: Order = Field("cost", description="Sort by this, largest first")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum groups shown separately")
 
 
 class PercentilesQuery(Filters):
-    """Percentiles may be of groups."""
+    """Filters, and groups."""
 
-    by: By | None = Field(None, description="One row for each; all together, if left out")
+    by: By | None = Field(None, description="One row for each group; default: one for all calls")
 
 
 class ExportQuery(Filters):
-    """A file also has a form."""
+    """Filters, and format of the file."""
 
     format: Format = Field("csv", description="focus: FOCUS 1.2, as CSV")
-    detail: Detail = Field("days", description="Sums by UTC day and everything else, or single calls")
+    detail: Detail = Field("days", description="Sums by UTC day and all dimensions, or single calls")
 
 
 @router.get("")
 async def show_usage(
     actor: Reader,
     pool: AppPool,
-    key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only of this key, by id")] = None,
+    key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this key, by id")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> UsageView:
-    """Calls, newest first, and the totals of all of them."""
+    """Calls, newest first, with totals over all pages."""
     return UsageView.of(await calls.show_usage(pool, actor, key_id=key, limit=limit, cursor=cursor))
 
 
 @router.get("/summary")
 async def summarize(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
-    """All of it in one: calls, tokens, cost, success, latency."""
+    """Calls, tokens, cost, success and latency of the whole range."""
     return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_filter()))
 
 
 @router.get("/series")
-async def trace(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
-    """The same by hours, days, weeks or months."""
+async def read_series(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
+    """The same as a time series by hours, days, weeks or months."""
     return UsageSeriesView.of(await reports.read_series(pool, actor, query.as_filter(), step=query.step))
 
 
@@ -122,7 +122,7 @@ async def trace(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Qu
 async def break_down(
     actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
-    """The same by model, provider, key, user, account, team, ending or class of error."""
+    """The same by model, provider, key, user, account, team, ending or error class."""
     found = await reports.break_down(pool, actor, query.as_filter(), by=by, order=query.order, limit=query.limit)
     return UsageBreakdownView.of(found)
 
@@ -131,14 +131,14 @@ async def break_down(
 async def measure_latencies(
     actor: LoggedIn, pool: AppPool, query: Annotated[PercentilesQuery, Query()]
 ) -> UsagePercentilesView:
-    """Percentiles of the whole call and of its first byte, within 5 %."""
+    """Percentiles of the duration of calls and of the time to the first byte, within 5 %."""
     found = await reports.measure_latencies(pool, actor, query.as_filter(), by=query.by)
     return UsagePercentilesView.of(found)
 
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
 async def export_usage(actor: LoggedIn, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
-    """A file, sent as it is read, of any size."""
+    """A file of any size, as a stream."""
     export = await exports.export_usage(pool, actor, query.as_filter(), file_format=query.format, detail=query.detail)
     return StreamingResponse(
         usage_files.parts_of(export),

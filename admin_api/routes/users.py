@@ -1,4 +1,4 @@
-"""`/api/v1/users`"""
+"""`/api/v1/users`."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id
 
 
 class NewUser(Body):
-    """A user to be made, with a personal account in this time zone."""
+    """A user to be created, with a personal account in this time zone."""
 
     email: Annotated[str, Field(max_length=254)]
     name: Annotated[str, Field(max_length=200)] = ""
@@ -29,17 +29,19 @@ class NewUser(Body):
 
 
 class UserChange(Body):
-    """What is left out stays as it is."""
+    """Fields left out stay unchanged."""
 
     role: Role | None = None
     status: UserStatus | None = None
     name: Annotated[str | None, Field(max_length=200)] = None
     locale: Locale | None = None
-    time_zone: Annotated[str | None, Field(max_length=64, description="IANA name; its windows begin anew")] = None
+    time_zone: Annotated[
+        str | None, Field(max_length=64, description="IANA name; limit windows are computed again")
+    ] = None
 
 
 class SelfChange(Body):
-    """What one may change of oneself; what is left out stays as it is."""
+    """What users may change of themselves; fields left out stay unchanged."""
 
     name: Annotated[str | None, Field(max_length=200)] = None
     locale: Locale | None = None
@@ -55,14 +57,14 @@ async def list_users(
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[UserView]:
-    """All users, by id, or those that match."""
+    """Users that match, by id."""
     page = await users.list_users(pool, actor, search=search, role=role, status=status, limit=limit, cursor=cursor)
     return PageView[UserView].model_validate(page)
 
 
 @router.post("", status_code=201)
 async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
-    """Makes a user and the personal account."""
+    """Creates a user and the personal account."""
     user = await users.create_user(
         pool, actor, email=body.email, name=body.name, role=body.role, time_zone=body.time_zone, locale=body.locale
     )
@@ -71,13 +73,13 @@ async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
 
 @router.get("/me", responses=TAGGED)
 async def show_self(actor: LoggedIn, pool: AppPool, response: Response) -> UserView:
-    """Who is logged in; 404 with the admin token, which is nobody's."""
+    """The user who is logged in; 404 with the admin token, which belongs to no user."""
     return tagged(response, await users.find_self(pool, actor))
 
 
 @router.patch("/me", responses=TAGGED | CHANGED)
 async def update_self(actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, as_of: AsOf) -> UserView:
-    """Changes one's own name or language."""
+    """Changes the caller's own name or language."""
     changed = await users.update_self(pool, actor, name=body.name, locale=body.locale, as_of=as_of)
     return tagged(response, changed)
 
@@ -92,9 +94,9 @@ async def show_user(actor: Reader, pool: AppPool, response: Response, user: User
 async def update_user(
     actor: Admin, pool: AppPool, response: Response, user: UserPath, body: UserChange, as_of: AsOf
 ) -> UserView:
-    """Changes what is given. A deactivated user's keys and tokens are refused from the next call on, until he is active
-    again; his sessions end. The last active admin stays one. A role given here holds until the next login, which adds
-    what the groups give."""
+    """Changes the fields that are given. Keys and tokens of a deactivated user are refused from the next call on, until
+    the user is active again; their sessions end. The last active admin cannot be deactivated or lose the role. At a
+    login, groups of the identity provider can add a stronger role."""
     changed = await users.update_user(
         pool,
         actor,
@@ -110,6 +112,6 @@ async def update_user(
 
 
 def tagged(response: Response, user: User) -> UserView:
-    """With the ETag that If-Match takes."""
+    """The view of a user; sets the ETag of the answer."""
     tag(response, user)
     return UserView.model_validate(user)

@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`"""
+"""`/api/v1/webhooks`."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ Events = Annotated[list[Event], Field(min_length=1, max_length=100)]
 
 
 class NewWebhook(Body):
-    """Of one account, or of everybody if neither user nor team is named."""
+    """For the events of one account, or of all if neither user nor team is given."""
 
     url: URL
     events: Events
@@ -39,7 +39,7 @@ class NewWebhook(Body):
 
 
 class WebhookChange(Body):
-    """What is left out stays as it is."""
+    """Fields left out stay unchanged."""
 
     url: URL | None = None
     events: Events | None = None
@@ -50,7 +50,7 @@ class WebhookChange(Body):
 async def list_webhooks(
     actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[WebhookView]:
-    """By id; never their secrets."""
+    """By id, without the secrets."""
     page = await webhooks.list_webhooks(pool, actor, limit=limit, cursor=cursor)
     return PageView[WebhookView].model_validate(page)
 
@@ -59,7 +59,7 @@ async def list_webhooks(
 async def create_webhook(
     actor: Admin, pool: AppPool, settings: AppSettings, rules: AppWebhookRules, body: NewWebhook
 ) -> NewWebhookView:
-    """Makes a webhook and shows its signing secret, this once (standardwebhooks.com says how to verify)."""
+    """Creates a webhook and shows its signing secret, this once. How to verify: standardwebhooks.com."""
     made = await webhooks.create_webhook(
         pool,
         actor,
@@ -75,7 +75,7 @@ async def create_webhook(
 
 @router.get("/{webhook_id}", responses=TAGGED)
 async def show_webhook(actor: Reader, pool: AppPool, response: Response, webhook_id: ID) -> WebhookView:
-    """One webhook, without its secret."""
+    """One webhook, without the secret."""
     webhook = await webhooks.find_webhook(pool, actor, webhook_id)
     tag(response, webhook)
     return WebhookView.model_validate(webhook)
@@ -91,7 +91,7 @@ async def update_webhook(
     body: WebhookChange,
     as_of: AsOf,
 ) -> WebhookView:
-    """Changes where it leads and what it hears of."""
+    """Changes URL, events or whether it is enabled."""
     changed = await webhooks.update_webhook(
         pool, actor, rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled, as_of=as_of
     )
@@ -103,12 +103,12 @@ async def update_webhook(
 async def renew_secret(
     actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, as_of: AsOf
 ) -> NewWebhookView:
-    """A new signing secret, in force at once, shown this once."""
+    """Replaces the signing secret at once and shows the new one, this once."""
     made = await webhooks.renew_secret(pool, actor, settings.encryption_keys, webhook_id, as_of=as_of)
     return NewWebhookView.of(made)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=CHANGED)
 async def delete_webhook(actor: Admin, pool: AppPool, webhook_id: ID, as_of: AsOf) -> None:
-    """With the messages that still wait for it."""
+    """Deletes a webhook, with the messages that wait for it."""
     await webhooks.delete_webhook(pool, actor, webhook_id, as_of=as_of)

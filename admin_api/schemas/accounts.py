@@ -1,4 +1,4 @@
-"""Users, teams and their members, as shown."""
+"""JSON of users, teams and their members."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class UserView(View):
-    """A user; `account_id` is the personal account. `role` counts: the stronger of `assigned_role`, which a person
-    gave, and `group_role`, which the identity provider's groups gave at the last login. `locale` null: the browser's.
-    """
+    """A user; `account_id` is the personal account. `role` is in force: the stronger of `assigned_role`, which an admin
+    assigned, and `group_role`, which groups of the identity provider gave at the last login. `locale` null: the
+    browser's."""
 
     id: int
     email: str
@@ -32,7 +32,7 @@ class UserView(View):
 
 
 class TeamView(View):
-    """A team; its id is that of its account."""
+    """A team; `id` is the id of its account."""
 
     id: int
     name: str
@@ -42,7 +42,7 @@ class TeamView(View):
 
 
 class MemberView(View):
-    """A user in a team."""
+    """A member of a team."""
 
     user_id: int
     email: str

@@ -1,4 +1,4 @@
-"""Alerts and webhooks, as shown: never a webhook's secret."""
+"""JSON of alerts and webhooks; only a new webhook has its secret."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class AlertView(View):
     """A window limit that reached `threshold_percent`. For kind cost `used` and `limit` are nano-USD; `forecast_at`:
-    when the limit is reached at the pace so far, null: not within the window. `about` has names as they were then."""
+    when the limit is reached at the rate so far; null: not within the window. `about` has the names at that time."""
 
     id: int
     account_id: int
@@ -52,7 +52,7 @@ class AlertView(View):
 
 
 class WebhookView(View):
-    """Where news go; account_id null: of everybody."""
+    """A webhook; `account_id` null: for events of all accounts."""
 
     id: int
     account_id: int | None
@@ -65,7 +65,7 @@ class WebhookView(View):
 
 
 class NewWebhookView(WebhookView):
-    """With its signing secret, this once."""
+    """A webhook with its signing secret, shown this once."""
 
     secret: str
 

@@ -1,4 +1,4 @@
-"""Audit rows, as shown and as files."""
+"""JSON of audit rows, and their CSV and JSON files."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ FileFormat = Literal["csv", "json"]
 
 
 class AuditView(View):
-    """One change: who did what to what, from where; `old` and `new` hold what changed, never a secret."""
+    """One change: who changed what, from which address; `old` and `new` hold the changed values, never a secret."""
 
     id: int
     at: datetime
@@ -31,7 +31,7 @@ class AuditView(View):
 
 
 async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
-    """With a header line; a cell is never a formula."""
+    """CSV with a header line; no cell is a formula."""
     names = list(AuditView.model_fields)
     yield _lines([names])
     async for rows in parts:
@@ -39,7 +39,7 @@ async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[byte
 
 
 async def as_json(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
-    """One array, an object a line."""
+    """One JSON array, with one object per line."""
     between = "[\n"
     async for rows in parts:
         if rows:

@@ -1,14 +1,14 @@
-"""Cells of CSV files, as a spreadsheet may see them."""
+"""Cells of CSV files, safe to open in a spreadsheet."""
 
 from datetime import datetime
 from typing import Any, Final
 
-# With these a cell would begin a formula, which runs where the file is opened (OWASP, CSV injection).
+# A cell that begins with one of these is a formula, which runs where the file is opened (OWASP, "CSV Injection").
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def cell(value: Any) -> Any:
-    """Text is never a formula: it begins with an apostrophe then. Times are ISO; None is an empty cell."""
+    """Text that would be a formula gets an apostrophe in front. Times are ISO; None is an empty cell."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Deliveries of news, as shown: never what is signed with."""
+"""JSON of deliveries of notifications, without signing secrets."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,8 +8,8 @@ from admin_api.storage.deliveries import Channel, Status
 
 
 class DeliveryView(View):
-    """One message to one receiver. `status` waiting: for its first try, or for the next one at `next_try_at`; failed:
-    after the last one. `message_id` is what the receiver sees as webhook-id or in the Message-ID."""
+    """One message to one webhook or e-mail address. `status` waiting: for the first try, or for the next one at
+    `next_try_at`; failed: after the last try. `message_id` is sent as `webhook-id`, or in the Message-ID."""
 
     id: int
     message_id: UUID

@@ -1,4 +1,4 @@
-"""What a limit would say, and whether the ledger agrees with itself, as shown."""
+"""JSON of explained limits, and of checks of counters and ledger."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from admin_api.schemas.shapes import View
 
 
 class ExplanationView(View):
-    """Whether such a call would be let in now, and each limit it would have to pass."""
+    """Whether such a call would be admitted now, and each limit that applies to it."""
 
     allowed: bool
     code: str | None
@@ -15,7 +15,7 @@ class ExplanationView(View):
 
 
 class DriftView(View):
-    """One counter and what the ledger says; in nano-USD for kind cost."""
+    """One counter and the sum in the ledger; in nano-USD for kind cost."""
 
     account_id: int
     field: str
@@ -26,22 +26,22 @@ class DriftView(View):
 
 
 class RepairView(View):
-    """The counters that were apart before they were made anew."""
+    """The counters that differed before they were rebuilt."""
 
     drifted: list[DriftView]
 
 
 class DifferenceView(View):
-    """One day of one account and model on which rows and rollups disagree; `told` is what each says, as JSON."""
+    """One day of one account and model on which rows and rollups differ; `told` has the sums of both, as JSON."""
 
     day: str
     account_id: int
     model_id: int
-    reported: str
+    told: str
 
 
 class LedgerCheckView(View):
-    """`agrees`: rows, quarters of an hour and days say the same."""
+    """`agrees`: rows and rollups by quarter-hour and day have the same sums."""
 
     agrees: bool
     rows: int

@@ -1,9 +1,8 @@
-"""A line of usage in the form of FOCUS 1.2, the FinOps Open Cost and Usage Specification (focus.finops.org).
+"""Usage as rows of FOCUS 1.2, the FinOps Open Cost and Usage Specification (focus.finops.org).
 
-All columns it makes mandatory, and of the conditional ones those that apply here: the account is the billing account,
-the user the sub account, the key the resource, the model the SKU. There is no invoice behind it, so all four costs are
-the one cost the ledger has. Unit prices are left out: a call's cost comes of several prices. Columns of our own begin
-with `x_`, as it asks for.
+It has all mandatory columns, and the conditional ones that apply: the account is the billing account, the user the sub
+account, the key the resource, the model the SKU. There is no invoice, so all four costs are the cost in the ledger.
+Unit prices are left out: the cost of a call has several. Custom columns begin with `x_`, as the specification requires.
 """
 
 import json
@@ -26,7 +25,7 @@ FOCUS_COLUMNS: Final = (
 
 
 def focus_line(line: dict[str, Any]) -> dict[str, Any]:
-    """From a line of days, as exports have it."""
+    """The row of FOCUS for one line of `operations.usage.exports` by day."""
     day: date = line["day"]
     month = day.replace(day=1)
     cost = usd_text(line["cost_nano_usd"])

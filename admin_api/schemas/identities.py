@@ -1,4 +1,4 @@
-"""Who a user is at identity providers, as shown."""
+"""JSON of users' identities at identity providers."""
 
 from datetime import datetime
 
@@ -6,8 +6,8 @@ from admin_api.schemas.shapes import View
 
 
 class IdentityView(View):
-    """The person `subject` of `issuer`, linked at `created_at`. `groups_told_at`: when the provider said what groups
-    count now; null: it never said when."""
+    """The person `subject` of `issuer`, linked at `created_at`. `groups_told_at`: when the provider reported
+    the current groups; null: unknown."""
 
     id: int
     user_id: int

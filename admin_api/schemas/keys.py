@@ -1,4 +1,4 @@
-"""API keys, as shown: the key itself only once."""
+"""JSON of API keys; only a new key has its secret."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class KeyView(View):
-    """All but the key itself. The key before a rotation works until `previous_ends_at`."""
+    """A key without its secret. The key before a rotation is valid until `previous_ends_at`."""
 
     id: int
     account_id: int
@@ -33,7 +33,7 @@ class KeyView(View):
 
 
 class NewKeyView(KeyView):
-    """A key just made or rotated; `key` is shown this once."""
+    """A key just created or rotated; `key` is the secret, shown this once."""
 
     key: str
 

@@ -1,4 +1,4 @@
-"""The ledger's upkeep, as shown."""
+"""JSON of the ledger's maintenance."""
 
 from datetime import datetime
 
@@ -7,13 +7,13 @@ from admin_api.schemas.shapes import View
 
 
 class RebuildView(View):
-    """How many days were added up anew."""
+    """How many days were rebuilt."""
 
     days: int
 
 
 class ReplayView(View):
-    """What became of a file's rows; `refused` are Postgres's reasons."""
+    """Result of a replay, in rows; `refused` are Postgres's reasons."""
 
     written: int
     replaced: int
@@ -23,7 +23,7 @@ class ReplayView(View):
 
 
 class JournalView(View):
-    """One worker's journal; `alive` of false: any gateway on this folder adopts it within seconds."""
+    """The journal of one worker; `alive` false: any gateway with this folder adopts it within seconds."""
 
     worker: str
     alive: bool
@@ -37,7 +37,7 @@ class JournalView(View):
 
 
 class PartitionView(View):
-    """One month of the ledger; `rows` is an estimate, null where there is none yet."""
+    """One month of the ledger; `rows` is an estimate, null if there is none yet."""
 
     name: str
     rows: int | None
@@ -45,7 +45,7 @@ class PartitionView(View):
 
 
 class LedgerStatusView(View):
-    """Journals of this machine, months of the ledger."""
+    """Journals of this machine, and months of the ledger."""
 
     journals: list[JournalView]
     rows_waiting: int
@@ -55,7 +55,7 @@ class LedgerStatusView(View):
 
     @classmethod
     def of(cls, status: LedgerStatus) -> "LedgerStatusView":
-        """As shown."""
+        """The view of a status."""
         return cls(
             journals=[
                 JournalView(

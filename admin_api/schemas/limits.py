@@ -1,4 +1,4 @@
-"""Limits, as shown."""
+"""JSON of limits."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class LimitView(View):
-    """A limit. `amount` is a count, for kind cost whole nano-USD, which are then told as money too. `user_email` is of
-    who has the limit, or of whose key it is on."""
+    """A limit. `amount` is a count; for kind cost it is whole nano-USD, which are shown in USD too. `user_email` is the
+    user of the limit or of its key."""
 
     id: int
     account_id: int
@@ -27,7 +27,7 @@ class LimitView(View):
     api_key_id: int | None
     key_name: str | None
     key_last_four: str | None
-    model: str | None = Field(validation_alias="model_name", description="Of a key × model, or of the subscription")
+    model: str | None = Field(validation_alias="model_name", description="Of level key_model, or of the subscription")
     subscription_id: int | None
     user_id: int | None
     user_email: str | None
@@ -55,7 +55,7 @@ class LimitView(View):
 
 
 class LimitWithStateView(LimitView):
-    """A limit and what is left of it now, in the units of `amount`; null while a temporary limit stands in for it."""
+    """A limit and what remains of it now, in the unit of `amount`; null while a temporary limit replaces it."""
 
     used: int | None
     reserved: int | None
@@ -74,7 +74,7 @@ class LimitWithStateView(LimitView):
 
 
 class ChangeView(View):
-    """One target: what it has now (null: no limit), and what stands in for that for a while (null: nothing)."""
+    """One target: its amount now (null: no limit), and the amount of a temporary limit (null: none)."""
 
     account_id: int
     api_key_id: int | None
@@ -88,7 +88,7 @@ class ChangeView(View):
 
 class PreviewView(View):
     """A change of many limits: how many would change to `amount` (null: no limit), how many have it already, and the
-    first of the former."""
+    first of those that would change."""
 
     amount: int | None
     changes: int

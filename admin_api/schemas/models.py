@@ -1,4 +1,4 @@
-"""Models, their prices and what a sync did, as shown."""
+"""JSON of models, their prices and syncs."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PriceView(View):
-    """USD for one unit; null: not known, which is not 0."""
+    """USD for one unit; null: unknown, which is not 0."""
 
     id: int
     effective_at: datetime
@@ -40,7 +40,7 @@ class PriceView(View):
 
 
 class ModelView(View):
-    """A model as users see it, without where it runs."""
+    """A model as users see it, without its deployments' addresses."""
 
     id: int
     name: str
@@ -67,7 +67,7 @@ class ModelView(View):
 
 
 class SyncReportView(View):
-    """What a model sync did, by model name; `problem` says what it did not do, and why."""
+    """Result of a model sync, by model name; `problem` says what was not done, and why."""
 
     seen: int
     added: list[str]
@@ -84,7 +84,7 @@ class SyncReportView(View):
 
 
 class ModelSyncView(View):
-    """One sync. `problem` null: all is well; `report` null: LiteLLM gave no answer that could be read."""
+    """One sync. `problem` null: none; `report` null: LiteLLM gave no valid answer."""
 
     id: int
     at: datetime
@@ -99,7 +99,7 @@ class ModelSyncView(View):
 
 
 class AddressHealthView(View):
-    """One address of LiteLLM; version null: it does not tell."""
+    """One address of LiteLLM; `version` null: unknown."""
 
     address: str
     reachable: bool

@@ -1,4 +1,4 @@
-"""Personal access tokens, as shown: the token itself only once."""
+"""JSON of personal access tokens; only a new token has its secret."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PersonalTokenView(View):
-    """All but the token itself. `last_used_at` is right to the minute."""
+    """A token without its secret. `last_used_at` is accurate to the minute."""
 
     id: int
     user_id: int
@@ -27,7 +27,7 @@ class PersonalTokenView(View):
 
 
 class NewPersonalTokenView(PersonalTokenView):
-    """A token just made; `token` is shown this once."""
+    """A token just created; `token` is the secret, shown this once."""
 
     token: str
 

@@ -1,4 +1,4 @@
-"""Keys of providers, as shown: never the key."""
+"""JSON of provider keys, without their secrets."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ProviderKeyView(View):
-    """All but the key. LiteLLM's configuration names it as `reference`."""
+    """A provider key without its secret. LiteLLM's configuration names it by `reference`."""
 
     name: str
     provider: str

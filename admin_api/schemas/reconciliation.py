@@ -1,4 +1,4 @@
-"""What ledger and LiteLLM's log say of the same calls, as shown."""
+"""JSON of the reconciliation of the ledger with LiteLLM's log."""
 
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -19,7 +19,7 @@ def _shown(view: type[View], row: "Finding | FindingCount") -> dict[str, Any]:
 
 
 class FindingCountView(View):
-    """Calls of one finding, and what both sides say of them."""
+    """Calls of one finding, with the sums of both sides."""
 
     calls: int
     tokens: int
@@ -36,7 +36,7 @@ class FindingCountView(View):
 
 
 class FindingView(View):
-    """One call; null is what the other side alone knows."""
+    """One call; null: this side does not have the call."""
 
     finding: str
     request_id: UUID
@@ -59,7 +59,7 @@ class FindingView(View):
 
 
 class ReconciliationView(View):
-    """All counted, the first ones named."""
+    """Counts of all findings, and the first ones in detail."""
 
     agrees: bool
     lines: int
@@ -71,7 +71,7 @@ class ReconciliationView(View):
 
     @classmethod
     def of(cls, found: "Reconciled") -> Self:
-        """The whole answer; a finding nothing was found of counts 0."""
+        """The whole answer; kinds of findings without a call count 0."""
         return cls(
             agrees=found.agrees,
             lines=found.lines,

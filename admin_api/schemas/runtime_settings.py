@@ -1,4 +1,4 @@
-"""Settings that admins change at run time, as shown."""
+"""JSON of the settings that admins change at run time."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class RuntimeSettingsView(View):
-    """All of them; null is none, or unlimited. `alert_thresholds` are in percent of a window's limit."""
+    """All settings; null: none, or unlimited. `alert_thresholds` are in percent of a window's limit."""
 
     key_default_rpm: int | None
     key_default_tpm: int | None
@@ -32,7 +32,7 @@ class RuntimeSettingsView(View):
 
     @classmethod
     def of(cls, settings: "RuntimeSettings") -> Self:
-        """Costs in USD too."""
+        """The view of the settings, with costs in USD too."""
         values = settings.model_dump()
         for name, value in settings.model_dump().items():
             if name.endswith("_nano_usd") and value is not None:

@@ -1,4 +1,4 @@
-"""Logins in browsers, as shown."""
+"""JSON of logins and sessions of browsers."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class ProvidersView(View):
-    """Identity providers that are set up; the first one is taken if none is named."""
+    """Identity providers that are set up; the first is the default."""
 
     providers: list[Provider]
 
 
 class SessionView(View):
-    """A browser that is logged in. `last_seen_at` is right to the minute."""
+    """A session of a browser. `last_seen_at` is accurate to the minute."""
 
     id: int
     is_this_one: bool
@@ -48,6 +48,6 @@ class EndedView(View):
 
 
 class LogoutView(View):
-    """`logout_url` is null where the provider has none."""
+    """`logout_url` is null if the provider has none."""
 
     logout_url: str | None

@@ -1,8 +1,8 @@
-"""How things look from outside: what all views share. The JSON of routes and of the CLI's `--json` is one.
+"""Base classes of the JSON shapes. Routes and the CLI's `--json` share them.
 
-Times are UTC in ISO form, money is a decimal string of USD beside whole nano-USD, unknown is null. Nothing in these
-modules tells where a model runs. A view names its fields, though a row of the same name has most of them too: what
-is added to a row is not shown before somebody decides so here.
+Times are UTC in ISO form, money is a decimal string of USD beside whole nano-USD, unknown is null. No shape shows where
+a model runs. A view names its fields, although a row of the same name has most of them: a field added to a row is shown
+only once it is added here too.
 """
 
 from decimal import Decimal
@@ -19,12 +19,12 @@ def _as_text(value: Any) -> Any:
     return decimal_text(value) if isinstance(value, Decimal) else value
 
 
-# A decimal number as text: JSON's numbers are floats to most who read them.
+# A decimal number as text: most parsers read JSON's numbers as floats.
 DecimalText = Annotated[str, BeforeValidator(_as_text)]
 
 
 class View(BaseModel):
-    """What is shown, made from a row by its attributes."""
+    """Base of all shapes, built from the attributes of a row."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 

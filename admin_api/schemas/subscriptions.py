@@ -1,4 +1,4 @@
-"""Subscriptions and their history, as shown."""
+"""JSON of subscriptions and their history."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ class SubscriptionDetailView(SubscriptionView):
 
 
 class DecisionErrorView(View):
-    """Why one was not decided; `details` name its state and the moves allowed from it."""
+    """Why a subscription was not decided; `details` name its state and the moves allowed from it."""
 
     code: str
     message: str
@@ -61,7 +61,7 @@ class DecisionErrorView(View):
 
 
 class DecisionView(View):
-    """What became of one subscription: its state now, and the error if it was not moved."""
+    """Result for one subscription: its state now, and the error if it did not change."""
 
     id: int
     status: Status | None

@@ -1,4 +1,4 @@
-"""What was used, as shown."""
+"""JSON of usage rows."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class UsageRowView(View):
-    """One forwarded call. A cost of null: the model had no price."""
+    """One forwarded call. Cost null: the model had no price."""
 
     request_id: UUID
     started_at: datetime
@@ -66,7 +66,7 @@ class UsageTotalsView(View):
 
     @classmethod
     def of(cls, totals: "UsageTotals") -> Self:
-        """With the sums of the sums."""
+        """The view of totals."""
         return cls(
             **{name: getattr(totals, name) for name in cls.model_fields if hasattr(totals, name)},
             total_tokens=totals.prompt_tokens + totals.completion_tokens,

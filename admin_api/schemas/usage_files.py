@@ -1,7 +1,7 @@
-"""Usage as a file: CSV, JSON, or FOCUS (the FinOps Foundation's form of cost and usage data), part by part.
+"""Usage as a file: CSV, JSON, or FOCUS (the FinOps Foundation's cost and usage specification), as a stream.
 
-No more than a page of lines is held, whatever the size of the file. Text that a spreadsheet would take for a formula
-begins with an apostrophe (OWASP, "CSV Injection").
+At most one page of lines is in memory, for files of any size. Text that a spreadsheet would read as a formula begins
+with an apostrophe (OWASP, "CSV Injection").
 """
 
 import csv
@@ -33,12 +33,12 @@ DAY_COLUMNS: Final = (
 
 
 def name_of(export: "Export") -> str:
-    """Of its file."""
+    """The file's name."""
     return f"usage-{export.since:%Y%m%d}-{export.until:%Y%m%d}.{_ENDS[export.file_format]}"
 
 
 def parts_of(export: "Export") -> AsyncIterator[bytes]:
-    """The file."""
+    """The file's content."""
     columns = CALL_COLUMNS if export.detail == "calls" else DAY_COLUMNS
     pages = _with_usd(export.pages)
     if export.file_format == "json":

@@ -1,4 +1,4 @@
-"""Usage added up, as shown."""
+"""JSON of usage reports."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 class UsageSumsView(View):
-    """What some calls add up to."""
+    """Sums over calls."""
 
     calls: int
     completed_calls: int
-    hung_up_calls: int = Field(description="The caller left before the end")
-    estimated_calls: int = Field(description="Nobody told their usage: it is estimated")
+    hung_up_calls: int = Field(description="The caller disconnected before the end")
+    estimated_calls: int = Field(description="Their usage was not reported and is estimated")
     unpriced_calls: int = Field(description="Their model had no price; they add nothing to the cost")
-    success_share: float | None = Field(description="completed_calls of those the caller did not leave; null: none")
+    success_share: float | None = Field(
+        description="completed_calls as a share of calls without hung_up_calls; null: no calls"
+    )
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -39,7 +41,7 @@ class UsageSumsView(View):
 
     @classmethod
     def of(cls, sums: "UsageSums") -> Self:
-        """With what follows from the sums."""
+        """The view of sums, with shares and means."""
         stayed = sums.calls - sums.hung_up_calls
         return cls(
             **{name: getattr(sums, name) for name in cls.model_fields if hasattr(sums, name)},
@@ -52,7 +54,7 @@ class UsageSumsView(View):
 
 
 class RangeView(View):
-    """The range an answer is of: what was asked for, widened to quarters of an hour."""
+    """The range of an answer: the range of the query, widened to quarter-hours."""
 
     since: datetime
     until: datetime
@@ -60,7 +62,7 @@ class RangeView(View):
 
 
 class UsageSummaryView(RangeView, UsageSumsView):
-    """All of it in one."""
+    """Sums over the whole range."""
 
     @classmethod
     def from_summary(cls, summary: "Summary") -> Self:
@@ -76,7 +78,7 @@ class UsagePointView(UsageSumsView):
 
 
 class UsageSeriesView(RangeView):
-    """Every step of the range, those without calls too."""
+    """All steps of the range, also those without calls."""
 
     step: Step
     points: list[UsagePointView]
@@ -91,14 +93,14 @@ class UsageSeriesView(RangeView):
 
 
 class UsageGroupView(UsageSumsView):
-    """One group. `id` is null for calls that have none (no user, no provider known); `name` where it is gone."""
+    """One group. `id` is null for calls without one (no user, unknown provider); `name` is null if it was deleted."""
 
     id: str | None
     name: str | None
 
 
 class UsageBreakdownView(RangeView):
-    """The greatest groups, all others as one, and everything together."""
+    """The largest groups, the sums of all others, and the total."""
 
     by: By
     groups: list[UsageGroupView]
@@ -123,7 +125,7 @@ class UsageBreakdownView(RangeView):
 
 
 class PercentilesView(View):
-    """Milliseconds that half, 90, 95 and 99 % of the calls did not exceed, within 5 %; null: no call had one."""
+    """Milliseconds that 50, 90, 95 and 99 % of the calls did not exceed, within 5 %; null: no call was measured."""
 
     calls: int
     p50: float | None
@@ -139,7 +141,7 @@ class PercentilesView(View):
 
 
 class LatencyView(View):
-    """One group, or all."""
+    """Latencies of one group, or of all calls."""
 
     id: str | None
     name: str | None
@@ -158,7 +160,7 @@ class LatencyView(View):
 
 
 class UsagePercentilesView(RangeView):
-    """Groups by number of calls; a single row without `by`."""
+    """Groups, most calls first; a single row without `by`."""
 
     by: By | None
     rows: list[LatencyView]

@@ -1,5 +1,6 @@
 """Forms of pages against cross-site request forgery: which ones change something, and which do not."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import time
@@ -25,6 +26,7 @@ from gateway.storage.postgres import Pool
 
 FORM: Final = "/account"
 LOGIN_FORM: Final = "/language"
+JSON_FORM: Final = "/json"
 API_FORM: Final = "/api/v1/account"
 KEYS: Final = SecretKeys.parse(SECRET_KEYS)
 OTHER_ORIGINS: Final = {
@@ -60,6 +62,13 @@ async def language(request: Request) -> Response:
     return RedirectResponse(LOGIN_FORM, 303)
 
 
+async def json_form(request: Request) -> Response:
+    """A page that reads its fields as JSON, whatever the content type."""
+    fields = json.loads(await request.body())
+    csrf.check_form(request, fields, fields["session_id"])
+    return Response()
+
+
 @pytest.fixture
 async def fake_provider() -> AsyncIterator[FakeProvider]:
     async with FakeProvider() as server:
@@ -70,7 +79,7 @@ async def fake_provider() -> AsyncIterator[FakeProvider]:
 async def pages(database: Database, fake_provider: FakeProvider, **settings: Any) -> AsyncIterator[NewBrowser]:
     about = {"admin_url": ADMIN_URL, "cors_origins": "https://partner.example"} | settings
     app = create_app(settings_for(database.app_url, **about, **oidc(fake_provider.url)))
-    for path, page in ((FORM, account), (API_FORM, account), (LOGIN_FORM, language)):
+    for path, page in ((FORM, account), (API_FORM, account), (LOGIN_FORM, language), (JSON_FORM, json_form)):
         app.router.routes.append(Route(path, page, methods=["GET", "POST"]))
     transport = httpx2.ASGITransport(app=app)
     async with app.router.lifespan_context(app):
@@ -179,6 +188,19 @@ async def test_a_forms_token_is_for_forms_of_pages_only(
     for answer in answers:
         check_error(answer, 403, "cross_site_request")
     assert await name_of(pool) == ""
+
+
+async def test_a_token_counts_only_with_the_content_type_of_a_form(
+    database: Database, fake_provider: FakeProvider
+) -> None:
+    content = json.dumps({"session_id": 5, "csrf_token": csrf.form_token(KEYS, 5)})
+    statuses = {}
+    async with pages(database, fake_provider) as new_browser, new_browser() as browser:
+        for content_type in ("application/json", "text/plain", "", "application/x-www-form-urlencoded; charset=utf-8"):
+            headers = {"origin": ADMIN_URL, "content-type": content_type}
+            statuses[content_type] = (await browser.post(JSON_FORM, content=content, headers=headers)).status_code
+
+    assert list(statuses.values()) == [403, 403, 403, 200]
 
 
 async def test_a_form_before_the_login_needs_the_cookie_of_its_page(
