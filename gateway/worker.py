@@ -178,6 +178,7 @@ class Worker:
             ("reaper", self.reaper.run),
             ("drift", self.drift.run),
             ("refusals", self.refusals.run),
+            ("upstream", self.upstream.run),
             ("clock", self._keep_clock),
             ("metrics", self._keep_measured),
         ):

@@ -20,6 +20,8 @@ RECEIVED_AT_ONCE = 32 * 1024
 HANDSHAKE_S = 30.0
 HEARTBEAT_S = 30.0
 GOODBYE_S = 2.0
+# Of LiteLLM: it asks no model and needs no key.
+HEALTH_PATH = "/health/liveliness"
 # The code of a WebSocket that ended without a close frame.
 BROKEN = 1006
 
@@ -161,6 +163,10 @@ def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return made
 
 
+def _connecting_within(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+
+
 class Upstream:
     """LiteLLM at one address. Made inside a running loop; `close()` at the end."""
 
@@ -171,6 +177,7 @@ class Upstream:
         self._urls: dict[str, URL] = {}
         self._api_key = api_key
         self._timeouts = timeouts
+        self._usual = _connecting_within(timeouts.connect_s)
         tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -182,13 +189,16 @@ class Upstream:
             ),
             read_bufsize=RECEIVED_AT_ONCE,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
+            timeout=self._usual,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept"),
         )
 
-    async def send(self, path: str, headers: Mapping[str, str], body: Body) -> Answer:
+    async def send(
+        self, path: str, headers: Mapping[str, str], body: Body, *, connect_s: float | None = None
+    ) -> Answer:
         """POSTs; the answer once its head is there. It must be closed: before its end, that cancels the upstream.
+        `connect_s` is how long a connection is waited for, where it is not as long as usual.
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
         own = {"authorization": f"Bearer {self._api_key}", "accept-encoding": "identity"}
@@ -201,7 +211,11 @@ class Upstream:
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
                 response = await self._session.post(
-                    self._url(path), data=data, headers={**headers, **own}, allow_redirects=False
+                    self._url(path),
+                    data=data,
+                    headers={**headers, **own},
+                    allow_redirects=False,
+                    timeout=self._usual if connect_s is None else _connecting_within(connect_s),
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise UpstreamUnreachable(str(exc)) from exc
@@ -235,6 +249,16 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
         return Conversation(socket)
+
+    async def is_alive(self, timeout_s: float) -> bool:
+        """Whether its health route answers, with anything but a server error."""
+        try:
+            async with self._session.get(
+                self._url(HEALTH_PATH), timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False
+            ) as answer:
+                return answer.status < 500
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
 
     def _url(self, path: str) -> URL:
         # Parsing an address costs more than sending a small body.

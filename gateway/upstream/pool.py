@@ -1,9 +1,11 @@
 """LiteLLM at one or several addresses: the least busy that serves; another one where a call was surely not taken."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from random import uniform
 from time import monotonic
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -14,6 +16,17 @@ log = structlog.get_logger(__name__)
 
 
 _Opened = TypeVar("_Opened", Answer, Conversation)
+# An address, and how long to wait for its connection; None: as long as usual.
+_Send = Callable[[Upstream, float | None], Awaitable[_Opened]]
+
+PROBE_S: Final = 0.5
+MAX_PROBE_PAUSE_S: Final = 30.0
+CONNECT_WHILE_OPEN_S: Final = 1.0
+
+
+def _jitter() -> float:
+    # So that workers do not probe all at once.
+    return uniform(0.7, 1.0)  # noqa: S311  nobody gains by guessing it
 
 
 def _is_away(opened: Answer | Conversation) -> bool:
@@ -24,12 +37,15 @@ def _is_away(opened: Answer | Conversation) -> bool:
 
 
 class _Server:
-    __slots__ = ("breaker", "calls", "upstream")
+    __slots__ = ("breaker", "calls", "probe_at", "probe_pause_s", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.breaker = Breaker()
         self.calls = 0
+        # When its health is asked for next, and how long after it has opened once more.
+        self.probe_at = 0.0
+        self.probe_pause_s = PROBE_S
 
 
 class UpstreamPool:
@@ -37,14 +53,15 @@ class UpstreamPool:
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
         self._servers = [_Server(upstream) for upstream in upstreams]
+        self._has_opened = asyncio.Event()
 
     @asynccontextmanager
     async def open(self, path: str, headers: Mapping[str, str], body: Body) -> AsyncIterator[Answer]:
         """As Upstream.send. A second address is tried once, and only where no connection could be made: a call that
         may have been taken is never sent twice."""
 
-        async def send(upstream: Upstream) -> Answer:
-            return await upstream.send(path, headers, body)
+        async def send(upstream: Upstream, connect_s: float | None) -> Answer:
+            return await upstream.send(path, headers, body, connect_s=connect_s)
 
         async with self._open(send) as answer:
             try:
@@ -58,7 +75,7 @@ class UpstreamPool:
     ) -> AsyncIterator[Conversation]:
         """As Upstream.connect, at an address chosen as for a call."""
 
-        async def connect(upstream: Upstream) -> Conversation:
+        async def connect(upstream: Upstream, _: float | None) -> Conversation:
             return await upstream.connect(path, query, headers, max_bytes=max_bytes)
 
         async with self._open(connect) as conversation:
@@ -68,7 +85,7 @@ class UpstreamPool:
                 await conversation.close()
 
     @asynccontextmanager
-    async def _open(self, send: Callable[[Upstream], Awaitable[_Opened]]) -> AsyncIterator[_Opened]:
+    async def _open(self, send: _Send[_Opened]) -> AsyncIterator[_Opened]:
         server = self._choose()
         server.calls += 1
         try:
@@ -85,30 +102,59 @@ class UpstreamPool:
             server.calls -= 1
 
     def _choose(self, besides: _Server | None = None) -> _Server:
-        now_s = monotonic()
-        servers = [s for s in self._servers if s is not besides and s.breaker.admits(now_s)]
-        if not servers:
-            raise UpstreamUnreachable("no address serves")
-        server = min(servers, key=lambda s: s.calls)
-        server.breaker.sent(now_s)
-        return server
+        """The least busy that serves. Where none does, still one of them: a breaker spares callers a wait where there
+        is somewhere else to go, and is no reason to refuse where there is not."""
+        others = [server for server in self._servers if server is not besides]
+        if not others:
+            raise UpstreamUnreachable("there is no other address")
+        serving = [server for server in others if not server.breaker.is_open]
+        return min(serving or others, key=lambda server: server.calls)
 
-    async def _connect(self, server: _Server, send: Callable[[Upstream], Awaitable[_Opened]]) -> _Opened:
-        was_open = server.breaker.is_open
+    async def _connect(self, server: _Server, send: _Send[_Opened]) -> _Opened:
         try:
-            opened = await send(server.upstream)
+            opened = await send(server.upstream, CONNECT_WHILE_OPEN_S if server.breaker.is_open else None)
         except (UpstreamUnreachable, UpstreamBroken) as failure:
-            server.breaker.failed(monotonic())
-            if server.breaker.is_open and not was_open:
-                log.warning("upstream_left_out", url=server.upstream.url, cause=str(failure))
+            self._failed(server, str(failure))
             raise
         if _is_away(opened):
-            server.breaker.failed(monotonic())
+            self._failed(server, "answers that LiteLLM did not sign")
         else:
-            server.breaker.served()
-            if was_open:
-                log.info("upstream_serves_again", url=server.upstream.url)
+            self._served(server)
+            server.probe_pause_s = PROBE_S
         return opened
+
+    def _failed(self, server: _Server, cause: str) -> None:
+        was_open = server.breaker.is_open
+        server.breaker.failed(monotonic())
+        if server.breaker.is_open and not was_open:
+            log.warning("upstream_left_out", url=server.upstream.url, cause=cause)
+            server.probe_at = monotonic() + server.probe_pause_s * _jitter()
+            # Its health route may answer while its calls fail: then callers meet it ever more rarely.
+            server.probe_pause_s = min(2 * server.probe_pause_s, MAX_PROBE_PAUSE_S)
+            self._has_opened.set()
+
+    def _served(self, server: _Server) -> None:
+        if server.breaker.is_open:
+            log.info("upstream_serves_again", url=server.upstream.url)
+        server.breaker.served()
+
+    async def run(self) -> None:
+        """Probes the addresses whose breaker is open, until cancelled. No caller has to try them."""
+        while True:
+            await self._has_opened.wait()
+            if not any(server.breaker.is_open for server in self._servers):
+                self._has_opened.clear()
+                continue
+            await asyncio.sleep(PROBE_S / 5)
+            now_s = monotonic()
+            due = [server for server in self._servers if server.breaker.is_open and now_s >= server.probe_at]
+            await asyncio.gather(*map(self._probe, due))
+
+    async def _probe(self, server: _Server) -> None:
+        is_alive = await server.upstream.is_alive(PROBE_S)
+        server.probe_at = monotonic() + PROBE_S * _jitter()
+        if is_alive:
+            self._served(server)
 
     async def close(self) -> None:
         """Ends all connections."""

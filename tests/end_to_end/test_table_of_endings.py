@@ -38,7 +38,7 @@ async def scene(
 ) -> AsyncIterator[Scene]:  # fmt: skip
     # So many that no breaker opens: each call tries two of them.
     nobody = ",".join(f"http://127.0.0.1:{port}" for port in range(1, 24))
-    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
 
         def start(**changes: object) -> str:
             return stack.enter_context(GatewayThread(backends.settings(**changes))).url
@@ -49,8 +49,6 @@ async def scene(
             "listless": start(idle_timeout_s=1),
             "lost": start(litellm_urls=nobody),
         }
-        # Longer than the test, so that none of its calls is the one that looks whether the address serves again.
-        patch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
         urls["shut"] = start(litellm_urls="http://127.0.0.1:1")
         made = Scene(
             **urls, litellm_url=backends.litellm_url, litellm_key=backends.litellm_key, http=http, pool=pool,

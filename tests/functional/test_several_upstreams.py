@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from callers import Caller, new_mark
 from gateways import Ledger, RedisState, UpstreamLog, wait_until
 
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.processes import free_port
+from gateway.domain import breaker
+from gateway.domain.breaker import FAILURES_TO_OPEN
 
 StartGateway = Callable[..., Any]
 
@@ -51,17 +54,38 @@ async def test_with_no_address_left_a_call_is_refused_and_costs_nothing(
     assert (await redis_state.counter(caller.account_id, f"R|k{caller.key_id}|day"))[1] == 0
 
 
-async def test_a_recovered_address_is_used_again(
-    backends: Any, caller: Caller, start_gateway: StartGateway, tmp_path: Any
+async def test_s15_the_only_address_is_used_by_the_first_call_after_it_is_back(
+    start_gateway: StartGateway, caller: Caller, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # No pause of a breaker keeps a caller away.
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
+    with ModelServer(tmp_path, delay_s=0, tokens_per_s=0) as only:
+        own = caller.at(start_gateway(litellm_urls=only.url).url)
+        only.stop()
+        while_away = [(await own.chat()).status for _ in range(3 * FAILURES_TO_OPEN)]
+        only.start()
+        after = [(await own.chat("Hello [tokens=1]")).status for _ in range(5)]
+
+    assert set(while_away) == {503}
+    assert after == [200] * 5
+
+
+async def test_s15_an_address_that_is_back_is_found_by_its_health_and_not_by_a_caller(
+    backends: Any, caller: Caller, start_gateway: StartGateway, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST_PAUSE_S", 600.0)
     with ModelServer(tmp_path, delay_s=0, tokens_per_s=0) as second:
-        gateway = start_gateway(litellm_urls=second.url)
-        own = caller.at(gateway.url)
+        # Where calls in flight are equal the first address is chosen.
+        own = caller.at(start_gateway(litellm_urls=f"{second.url},{backends.model_server.url}").url)
+        of_second = UpstreamLog(second.url, caller.http)
         second.stop()
-        assert {(await own.chat()).status for _ in range(6)} == {503}
+        statuses = [(await own.chat("Hello [tokens=1]")).status for _ in range(2 * FAILURES_TO_OPEN)]
         second.start()
 
         async def serves() -> bool:
-            return (await own.chat("Hello [tokens=1]")).status == 200
+            statuses.append((await own.chat("Hello [tokens=1]")).status)
+            return await of_second.count() > 0
 
-        await wait_until(serves, "the address to be tried again")
+        await wait_until(serves, "the address to be used again")
+
+    assert set(statuses) == {200}
