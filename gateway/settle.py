@@ -3,8 +3,9 @@ settled. A disconnect, a cancelled task or a stop of the server does not interru
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -86,7 +87,7 @@ class Settlements:
                     self._put_back(fresh)
                     continue
                 for settlement in fresh:
-                    tries.create_task(self._try(settlement))
+                    self._send(settlement, tries.create_task)
 
     async def _keep_retrying(self) -> None:
         if self._waiting:
@@ -97,20 +98,29 @@ class Settlements:
             self._failure.clear()
             await self._settle_waiting()
 
+    def _send(
+        self, settlement: Settlement, create_task: Callable[[Coroutine[Any, Any, bool]], asyncio.Task[bool]]
+    ) -> asyncio.Task[bool]:
+        # Counted before its task has run for the first time: nobody may take it for settled until then.
+        self._under_way += 1
+        task = create_task(self._try(settlement))
+        task.add_done_callback(partial(self._sent, settlement))
+        return task
+
+    def _sent(self, settlement: Settlement, task: asyncio.Task[bool]) -> None:
+        self._under_way -= 1
+        if task.cancelled():
+            self._put_back([settlement])
+
     async def _try(self, settlement: Settlement) -> bool:
         """Whether Redis answered. What has no answer is tried again: by its id it counts once."""
-        self._under_way += 1
         try:
             await self._counters.settle(settlement)
-        except (RedisUnavailable, asyncio.CancelledError) as exc:
+        except RedisUnavailable:
             self._put_back([settlement])
-            if isinstance(exc, asyncio.CancelledError):
-                raise
             return False
         except Exception as exc:  # a mistake of ours, or another's value under our name, must not stop the others
             log.error("settlement_failed", cause=str(exc))
-        finally:
-            self._under_way -= 1
         return True
 
     def _put_back(self, settlements: Sequence[Settlement]) -> None:
@@ -121,7 +131,8 @@ class Settlements:
     async def _settle_waiting(self) -> bool:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            if not all(await asyncio.gather(*map(self._try, batch))):
+            create_task = asyncio.get_running_loop().create_task
+            if not all(await asyncio.gather(*[self._send(settlement, create_task) for settlement in batch])):
                 return False
         return True
 

@@ -96,6 +96,20 @@ async def test_during_a_redis_outage_nothing_is_tried_and_everything_is_settled_
         assert sorted(server.settled) == [UUID(int=n) for n in range(1, 1001)]
 
 
+async def test_a_drain_waits_for_a_batch_whose_tasks_have_not_run_yet() -> None:
+    server = Redis()
+    settlements = Settlements(server, None)  # type: ignore[arg-type]  # nothing is journaled here
+    settlements.free(1, ONE)
+    settlements.free(1, TWO)
+
+    first = asyncio.ensure_future(settlements._settle_all())
+    await asyncio.sleep(0)  # it has taken both, and their tasks wait for their first turn
+    await settlements.drain(5)
+
+    assert sorted(server.settled) == [ONE, TWO]
+    await first
+
+
 async def test_a_settlement_in_flight_at_shutdown_is_kept() -> None:
     server = Redis()
     server.hangs = {ONE}
