@@ -129,6 +129,7 @@ tables: install
 litellm-parameters: litellm
 	LITELLM_LOCAL_MODEL_COST_MAP=True .venv-litellm/bin/python -P deploy/embedded/list_litellm_parameters.py \
 		> gateway/endpoints/litellm_parameters.txt
+	$(BIN)/python -m tests.allowed_fields.list_reads
 
 # The fields each endpoint takes, from the locked openai and anthropic packages.
 allowed-fields: install

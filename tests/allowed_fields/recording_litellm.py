@@ -26,6 +26,8 @@ class RecordingLiteLLM(LiteLLM):
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "litellm.yaml"
         wanted = configuration(self._model_server_url, self.api_key)
+        # Else a field that a provider does not know ends the call before most is read.
+        wanted["litellm_settings"]["drop_params"] = True
         wanted["model_list"] += [self._model(provider) for provider in PROVIDERS]
         config.write_text(json.dumps(wanted, indent=2))
         self.reads.touch()
