@@ -1,12 +1,12 @@
-"""What LiteLLM itself says of each call, as JSON lines, for `litemaas ledger reconcile`.
+"""LiteLLM's own log of calls as JSON lines, for `litemaas ledger reconcile`.
 
-Runs inside LiteLLM: put it beside its config file, name it there, and say where the lines go:
+Runs inside LiteLLM: put it beside its config file, name it there, and set the path of the log:
 
     litellm_settings: {callbacks: ["litellm_usage_log.usage_log"]}
     LITELLM_USAGE_LOG=/var/log/litellm/usage.jsonl
 
-Some fields of its StandardLoggingPayload; never prompts, answers or keys. Of several workers each line is whole: it is
-appended in one write.
+Some fields of its StandardLoggingPayload; never prompts, responses or keys. Lines of several workers do not mix: each
+is appended in one write.
 """
 
 import json
@@ -32,7 +32,7 @@ FIELDS: Final = (
 
 
 class UsageLog(CustomLogger):  # type: ignore[misc]  # LiteLLM is in an environment of its own
-    """One line a call that LiteLLM ended, well or not."""
+    """One line for each call that ended in LiteLLM, successful or not."""
 
     def __init__(self, path: str) -> None:
         super().__init__()

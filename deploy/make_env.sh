@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes deploy/.env with random secrets, once: an existing one is kept, for the database knows its passwords.
+# Writes deploy/.env with random secrets, once: an existing one is kept, because the database has its passwords.
 set -eu
 cd "$(dirname "$0")"
 if [ -e .env ]; then

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded.part import Part
+from deploy.embedded.component import Component
 from deploy.embedded.processes import Child, free_port
 from deploy.embedded.programs import ROOT
 from deploy.embedded.state import STATE
 
 
-class DemoProcess(Part):
+class DemoProcess(Component):
     """The demo; `state` is the state file it writes for other programs."""
 
     TIMEOUT_S = 180.0  # LiteLLM's imports, on a busy machine

@@ -1,1 +1,1 @@
-"""Every real part of LiteMaaS on one machine: for `make demo` and for the tests."""
+"""LiteMaaS with all its servers on one machine: for `make demo` and for the tests."""

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def run(*, check: bool) -> None:
-    """Start, show, serve or check, stop. Raise NotStarted for whatever is in the way."""
+    """Start, show, serve or check, stop. Raise NotStarted if anything fails."""
     if not LITEMAAS.exists():
         raise NotStarted(f"{LITEMAAS} is missing: `make demo` installs it.")
     folder = Path(os.environ.get("LITEMAAS_DEMO_DIR") or ROOT / ".demo").absolute()
@@ -61,7 +61,7 @@ def run(*, check: bool) -> None:
 
 
 def _serve(demo: Demo) -> None:
-    """Until Ctrl-C or SIGTERM. Raise NotStarted if a part ends by itself."""
+    """Serve until Ctrl-C or SIGTERM. Raise NotStarted if a component ends by itself."""
     _print_welcome(demo)
     try:
         while True:
@@ -92,7 +92,7 @@ Serving until Ctrl-C.""", flush=True)  # fmt: skip
 
 
 def _stop(demo: Demo) -> None:
-    # A second Ctrl-C must not leave half of the parts running.
+    # A second Ctrl-C must not leave some components running.
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     demo.stop()

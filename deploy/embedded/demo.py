@@ -1,4 +1,4 @@
-"""All parts together: started at once, joined by settings, seeded, and stopped in the right order."""
+"""The demo: all components, started concurrently, connected by settings, seeded, and stopped in order."""
 
 import secrets
 import time
@@ -9,7 +9,7 @@ from deploy.embedded import identity_provider, litellm_venv
 from deploy.embedded.identity_provider import IdentityProvider
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
-from deploy.embedded.part import Part
+from deploy.embedded.component import Component
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.processes import NotStarted
 from deploy.embedded.programs import CommandLine, Program
@@ -21,19 +21,19 @@ MODEL = "demo-chat"
 
 
 class Demo:
-    """Everything `make demo` runs. After `start()` a user, a subscription and a key are there."""
+    """Everything `make demo` runs. `start()` also creates a user, a subscription and a key."""
 
     def __init__(self, folder: Path, gateway_port: int, admin_port: int) -> None:
         self.folder = folder.absolute()
         self._began = time.monotonic()
         self.postgres = Postgres(self.folder / "postgres")
         self.valkey = Valkey(self.folder / "valkey")
-        # Slow enough to see the answer come.
+        # Slow enough to see the response stream.
         self.model_server = ModelServer(self.folder / "logs", delay_s=0.3, tokens_per_s=40)
         self.litellm = LiteLLM(self.folder / "litellm", self.model_server.url)
         self.gateway = Program(self.folder / "logs", "gateway", gateway_port, "--workers", "2")
         self.admin = Program(self.folder / "logs", "admin-api", admin_port)
-        # Of the packages for development, which `make demo` installs; without it the token is the only way in.
+        # A development package, which `make demo` installs; without it the admin token is the only login.
         self.identity_provider: IdentityProvider | None = None
         if identity_provider.is_installed():
             self.identity_provider = IdentityProvider(self.folder / "logs", (ADMIN, USER))
@@ -42,7 +42,7 @@ class Demo:
         self.command_line = CommandLine(self.folder, self.env)
         self.key: dict[str, Any] = {}
 
-    def parts(self) -> dict[str, Part]:
+    def components(self) -> dict[str, Component]:
         """By their names in the state file, in the order they are stopped."""
         return {
             "gateway": self.gateway,
@@ -55,7 +55,7 @@ class Demo:
         }
 
     def start(self) -> None:
-        """Raise NotStarted with one sentence if anything is missing. `stop()` is needed all the same."""
+        """Raise NotStarted with one sentence if anything is missing. Call `stop()` in any case."""
         self._launch_foundations()
         self.postgres.wait()
         self.command_line.run("migrate")
@@ -77,13 +77,13 @@ class Demo:
         self.say("the gateway and the admin API are ready")
 
     def stop(self) -> None:
-        for part in self.parts().values():
-            part.discard()
+        for component in self.components().values():
+            component.discard()
 
     def check_alive(self) -> None:
-        """Raise NotStarted if a part has ended by itself."""
-        for part in self.parts().values():
-            child = part.child
+        """Raise NotStarted if a component has ended by itself."""
+        for component in self.components().values():
+            child = component.child
             if child and child.exit_code is not None:
                 raise NotStarted(f"{child.name} ended by itself (exit code {child.exit_code}); {child.last_words()}")
 
@@ -95,7 +95,7 @@ class Demo:
         return key
 
     def state(self) -> dict[str, Any]:
-        """What other programs may know of a demo that is ready."""
+        """The state file for other programs, once the demo is ready."""
         return {
             "gateway_url": self.gateway.url,
             "admin_url": self.admin.url,
@@ -106,7 +106,7 @@ class Demo:
             "api_key": self.key["key"],
             "admin_token": self.admin_token,
             "model": MODEL,
-            "pids": {name: part.pid for name, part in self.parts().items()},
+            "pids": {name: component.pid for name, component in self.components().items()},
             "env": self.env,
         }
 
@@ -147,7 +147,7 @@ class Demo:
             "LITEMAAS_GATEWAY_URL": self.gateway.url,
             "LITEMAAS_ADMIN_URL": self.admin.url,
             "LITEMAAS_INITIAL_ADMINS": ADMIN,
-            # Receivers to try webhooks with are on this machine too.
+            # Webhook receivers for trying it out are on this machine.
             "LITEMAAS_WEBHOOK_ALLOW_HTTP": "true",
             "LITEMAAS_WEBHOOK_NETWORKS": "127.0.0.0/8",
             **self._login_settings(),
@@ -160,6 +160,6 @@ class Demo:
             "LITEMAAS_OIDC_ISSUER": self.identity_provider.url,
             "LITEMAAS_OIDC_CLIENT_ID": "litemaas",
             "LITEMAAS_OIDC_CLIENT_SECRET": secrets.token_urlsafe(32),
-            # It verifies nothing, least of all an address that somebody typed.
+            # It verifies nothing, in particular no e-mail address that a user typed.
             "LITEMAAS_OIDC_TRUST_EMAILS": "true",
         }

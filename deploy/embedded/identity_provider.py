@@ -1,4 +1,4 @@
-"""An OpenID Connect provider of the demo's own on loopback: `oidc-provider-mock`. It asks nobody for a password."""
+"""The OpenID Connect provider of the demo on loopback: `oidc-provider-mock`. It asks for no password."""
 
 import importlib.util
 import json
@@ -6,20 +6,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.embedded.part import Part, answers
+from deploy.embedded.component import Component, answers
 from deploy.embedded.processes import Child, bare_environment, free_port
 
 PACKAGE = "oidc_provider_mock"
 
 
 def is_installed() -> bool:
-    """Whether the package is there; it is one for development and not among what LiteMaaS needs."""
+    """Whether the package is installed; it is a development dependency."""
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-class IdentityProvider(Part):
-    """Lets in whoever is named, so it is for this machine only. Each of `people` is an address offered as a button;
-    another one may be typed, and is not said to be verified."""
+class IdentityProvider(Component):
+    """Accepts every name, so it is for this machine only. Each of `people` is an e-mail address offered as a button;
+    another one may be typed, and is not marked as verified."""
 
     def __init__(self, folder: Path, people: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()

@@ -1,6 +1,6 @@
-"""Prints the request fields by which LiteLLM steers itself, one a line. Run by the interpreter LiteLLM is in.
+"""Prints the request fields that control LiteLLM itself, one per line. Run it with the interpreter LiteLLM is in.
 
-What models take is left out: a field is LiteLLM's own when its lists of settings name it and its lists of model
+Model parameters are left out: a field is LiteLLM's own when its lists of settings name it and its lists of model
 parameters do not. `gateway/endpoints/litellm_parameters.txt` is this output, and a test compares the two.
 """
 
@@ -22,7 +22,7 @@ from litellm.router_utils.fallback_event_handlers import PRE_ROUTING_SELECTED_MO
 from litellm.types.router import CredentialLiteLLMParams, GenericLiteLLMParams, LiteLLM_Params
 from litellm.types.utils import StandardCallbackDynamicParams, all_litellm_params
 
-# In LiteLLM's list of what a chat takes, but steering LiteLLM or its connection all the same.
+# In LiteLLM's list of chat parameters, but they control LiteLLM or its connection.
 STEERING = {
     "api_base",
     "api_key",
@@ -69,7 +69,7 @@ METADATA = {
     "spend_logs_metadata",
     "tags",
 }
-# Code that reads a provider's answer, declares types, or only writes to another system's log.
+# Code that reads a provider's response, declares types, or only writes to another system's log.
 NOT_OF_REQUESTS = ("llms", "types", "integrations")
 # Callers send it for the model's provider; LiteLLM's own keys in it are refused one by one.
 ALLOWED = {"metadata", "model"}

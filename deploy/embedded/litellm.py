@@ -8,29 +8,29 @@ from pathlib import Path
 
 from deploy.embedded import litellm_venv
 from deploy.embedded.litellm_config import configuration
-from deploy.embedded.part import Part, answers
+from deploy.embedded.component import Component, answers
 from deploy.embedded.processes import Child, bare_environment, free_port
 from deploy.embedded.programs import LITEMAAS
 
 OFFLINE = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks a public server for a list of prices
-    "LITELLM_MODE": "PRODUCTION",  # else it reads any .env file above its own
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it fetches a price list from a public server
+    "LITELLM_MODE": "PRODUCTION",  # otherwise it reads any .env file above its own
     "LITELLM_LOG": "ERROR",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONFAULTHANDLER": "1",  # where it was, if it crashes: into its log
-    # Its streams set a context variable when they are collected as garbage. Up to Python 3.11 that may happen within
+    "PYTHONFAULTHANDLER": "1",  # a traceback in its log if it crashes
+    # Its streams set a context variable when they are garbage collected. Up to Python 3.11 that may happen during
     # the setting of another one, whose memory is free then: a hundred calls at once ended three of four processes.
     "PYTHON_GC_THRESHOLD": "100000,50,50",
 }
 LOGGER = Path(__file__).parents[1] / "litellm_usage_log.py"
 
 
-class LiteLLM(Part):
+class LiteLLM(Component):
     """One proxy. `install(log)` of litellm_venv comes first, else it is done at the first start.
 
-    `custom_auth` is a Python file whose `authenticate` says what a key may do, in place of the database. `usage_log`
-    is where it writes what it says of each call, by deploy/litellm_usage_log.py. With `stored_keys`, the settings that
-    open them, it is started by `litemaas provider-keys exec`; `api_keys` says what the configuration has as a model's.
+    `custom_auth` is a Python file whose `authenticate` authorizes keys, in place of the database. `usage_log`
+    is the file of its call log, written by deploy/litellm_usage_log.py. With `stored_keys`, the settings that
+    decrypt them, it is started by `litemaas provider-keys exec`; `api_keys` are the models' keys in the configuration.
     """
 
     TIMEOUT_S = 120.0  # 10 s on two idle cores; a busy machine takes much longer
@@ -67,7 +67,7 @@ class LiteLLM(Part):
             if key := self._api_keys.get(model["model_name"]):
                 model["litellm_params"]["api_key"] = key
         if self._custom_auth:
-            # It looks for the module beside its config file.
+            # LiteLLM looks for the module beside its config file.
             shutil.copy(self._custom_auth, self.folder)
             wanted["general_settings"]["custom_auth"] = f"{self._custom_auth.stem}.authenticate"
         env = bare_environment(self.folder) | OFFLINE

@@ -5,9 +5,9 @@ from typing import Any
 from deploy.embedded.model_server.names import CLAUDE, FAULTS, MEDIA, REALTIME
 
 PRICED = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
-# A reserved port, so that nobody ever listens there.
+# A reserved port, on which nothing listens.
 NOBODY = "http://127.0.0.1:1"
-# Written to the cache a quarter dearer, read from it at a tenth: as Anthropic prices it.
+# Cache writes cost a quarter more, cache reads a tenth: as Anthropic prices them.
 CACHED = {"cache_creation_input_token_cost": 0.00000125, "cache_read_input_token_cost": 0.0000001}
 PER_TOKEN = {"input_cost_per_token": 0.000003, "output_cost_per_token": 0.00001}
 MEDIA_PRICES: dict[str, dict[str, float]] = {
@@ -51,9 +51,9 @@ def configuration(model_server_url: str, master_key: str) -> dict[str, Any]:
     return {
         "model_list": models,
         "litellm_settings": {"num_retries": 0, "telemetry": False},
-        # So that the model server's own count can be joined to the gateway's by x-litellm-call-id.
+        # Joins the model server's record with the gateway's by x-litellm-call-id.
         "general_settings": {"master_key": master_key, "forward_client_headers_to_llm_api": True},
-        # Else one upstream failure makes the next call a 429 of LiteLLM's own.
+        # Otherwise one upstream failure makes the next call a 429 by LiteLLM.
         "router_settings": {"disable_cooldowns": True},
     }
 
@@ -71,7 +71,7 @@ def _model(name: str, url: str, info: dict[str, Any], provider: str = "openai") 
     # Anthropic's clients put the version into the path themselves.
     api_base = url if provider == "anthropic" else f"{url}/v1"
     upstream = {"model": f"{provider}/{name}", "api_base": api_base, "api_key": "not-checked"}
-    # Its OpenAI client would try again by itself, and one call would be billed thrice.
+    # Its OpenAI client would retry, and one call would be billed three times.
     return {
         "model_name": name,
         "litellm_params": upstream | {"max_retries": 0},

@@ -1,6 +1,6 @@
 """Installs the real LiteLLM into `.venv-litellm`, once: `python -m deploy.embedded.litellm_venv`.
 
-A venv of its own, because it pins many libraries the gateway uses in other versions.
+A separate venv, because it pins many libraries the gateway uses in other versions.
 """
 
 import fcntl
@@ -35,7 +35,7 @@ def is_installed() -> bool:
 def install(log: Path) -> Path:
     """Make sure the venv is whole and as the lock says; return its Python.
 
-    An incomplete one has no stamp and is built again. Of several processes one builds it.
+    An incomplete one has no stamp and is rebuilt. Of several processes one builds it.
     """
     with LOCK.open("rb") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)

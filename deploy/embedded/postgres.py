@@ -1,4 +1,4 @@
-"""A Postgres cluster of our own on loopback, also when we are root."""
+"""A Postgres cluster on loopback, even when run by root."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.embedded.part import Part
+from deploy.embedded.component import Component
 from deploy.embedded.postgres_binaries import (
     can_reach,
     find_programs,
@@ -23,15 +23,15 @@ OWNER = "litemaas_owner"
 APP = "litemaas_app"
 DATABASE = "litemaas"
 
-# For tests: a crash may lose everything, and nothing waits for the disk.
+# For tests: no durability, nothing waits for the disk.
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class Postgres(Part):
+class Postgres(Component):
     """A new cluster in `folder`, with the roles owner and app and an empty database.
 
-    `stop()` and `start()` keep its data, `discard()` does not. `keep`: a cluster that is there already is used as it
-    is, with new passwords; its account has to be able to reach the folder.
+    `stop()` and `start()` keep its data, `discard()` does not. `keep`: an existing cluster is used, with new
+    passwords; its account must be able to enter the folder.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Postgres(Part):
         return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/{database}"
 
     def launch(self) -> None:
-        """Make the cluster, if this is the first start, and run its server."""
+        """Create the cluster at the first start, and run its server."""
         programs = reachable_programs(find_programs(), self._account)
         if not self._is_made:
             if self._keep and (self._data / "PG_VERSION").exists():
@@ -80,7 +80,7 @@ class Postgres(Part):
             [str(programs / "postgres"), "-D", str(self._data), *arguments],
             log=self.folder / "postgres.log",
             env=bare_environment(self._data),
-            cwd=Path("/"),  # wherever we are, its account may not be allowed to be
+            cwd=Path("/"),  # its account may not have access to our working directory
             account=self._account,
             # Its "fast" shutdown. SIGTERM would wait until the last client leaves.
             stop_signal=signal.SIGINT,
@@ -92,7 +92,7 @@ class Postgres(Part):
 
     def is_ready(self) -> bool:
         # The postmaster writes its state on the eighth line. Unlike a connection, it proves that
-        # the one who listens on the port is ours.
+        # the server on the port is ours.
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -130,7 +130,7 @@ class Postgres(Part):
         )
 
     def _type(self, programs: Path, typed: str) -> None:
-        """Statements, by the single-user mode: it needs no client, and the door opens with the lock on."""
+        """Run statements in single-user mode: the roles exist before the server accepts connections."""
         single = [str(programs / "postgres"), "--single", "-D", str(self._data)]
         self._run([*single, "-c", "fsync=off", "-c", "exit_on_error=on", "postgres"], typed)
 

@@ -36,7 +36,7 @@ def find_programs() -> Path:
 
 
 def unprivileged_account() -> Account | None:
-    """Whom Postgres runs as when we are root, whom it refuses. None: as we are."""
+    """The account Postgres runs as if we are root, which it refuses. None: our own."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -54,7 +54,7 @@ def can_reach(folder: Path, account: Account) -> bool:
 
 
 def reachable_programs(programs: Path, account: Account | None) -> Path:
-    """`programs` itself, or a copy in the temporary folder if the account can't get there.
+    """`programs` itself, or a copy in the temporary folder if the account cannot reach them.
 
     The copy keeps the two levels above `bin` and the wheel's `.libs` beside them: the programs find
     their libraries by a path relative to themselves. It is kept for the next start.
@@ -119,7 +119,7 @@ def _fingerprint(programs: Path) -> str:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Anyone may make a folder of that name in the temporary folder: only our own is trusted."""
+    """Anyone can create a folder of that name in the temporary folder: only our own is trusted."""
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -137,7 +137,7 @@ def _open_to_all(copy: Path) -> None:
 
 
 def _put_in_place(half: Path, kept: Path) -> Path:
-    """Rename is atomic, so what has the lasting name is whole. A loser of the race uses its own."""
+    """Rename is atomic, so the folder with the final name is complete. The loser of a race uses its own copy."""
     try:
         half.rename(kept)
     except OSError:

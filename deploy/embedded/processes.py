@@ -1,4 +1,4 @@
-"""Child processes that end with their parent, each with a log of its own."""
+"""Child processes that end with their parent, each with its own log."""
 
 import os
 import secrets
@@ -17,11 +17,11 @@ MAX_OF_A_LINE = 300
 
 
 class NotStarted(RuntimeError):
-    """A part could not be started. Its message is one sentence for a person."""
+    """A component could not be started. Its message is one sentence for a user."""
 
 
 class Ended(RuntimeError):
-    """A part ended by itself. Its message is one sentence for a person."""
+    """A component ended by itself. Its message is one sentence for a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Child:
                 self._process.wait()
 
     def wait_until(self, is_ready: Callable[[], bool], timeout_s: float) -> None:
-        """Return once `is_ready`; raise NotStarted if the child ends first or patience does."""
+        """Return once `is_ready`; raise NotStarted if the child ends first or after the timeout."""
         deadline = time.monotonic() + timeout_s
         while True:
             code = self.exit_code
@@ -101,7 +101,7 @@ class Child:
         return f"its last words are in {self.log}."
 
     def check(self) -> None:
-        """Raise Ended if it has ended, with its exit code (of a signal: less than 0) and the last lines it said."""
+        """Raise Ended if it has ended, with its exit code (negative for a signal) and its last lines of output."""
         code = self.exit_code
         if code is not None:
             lines = self.log.read_text(errors="replace").split("\n")[-MAX_LINES - 1 :]
@@ -140,6 +140,6 @@ def is_free(port: int) -> bool:
 
 
 def bare_environment(home: Path) -> dict[str, str]:
-    """What a part needs of our environment: none of its settings may leak in from a shell."""
+    """The environment of a component: only what it needs of ours, so no settings leak in from a shell."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG") if name in os.environ}
     return kept | {"HOME": str(home), "TZ": "UTC", "NO_PROXY": "127.0.0.1,localhost"}

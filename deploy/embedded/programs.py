@@ -1,4 +1,4 @@
-"""LiteMaaS itself as the demo runs it: the gateway and the admin API as child processes, and its command line."""
+"""LiteMaaS as the demo runs it: gateway and admin API as child processes, and the command line."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded.part import Part, answers
+from deploy.embedded.component import Component, answers
 from deploy.embedded.processes import Child, NotStarted, bare_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,8 +15,8 @@ LITEMAAS = Path(sys.executable).with_name("litemaas")
 TIMEOUT_S = 60.0
 
 
-class Program(Part):
-    """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` says so."""
+class Program(Component):
+    """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` succeeds."""
 
     TIMEOUT_S = TIMEOUT_S
 
@@ -48,7 +48,7 @@ class CommandLine:
         self._env = bare_environment(folder) | dict(env)
 
     def run(self, *arguments: str) -> str:
-        """What it printed. Raise NotStarted with its own last words if it fails."""
+        """The output of the command. Raise NotStarted with its last line if it fails."""
         try:
             done = subprocess.run(
                 [str(LITEMAAS), *arguments],

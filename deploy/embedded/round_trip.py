@@ -1,4 +1,4 @@
-"""One call through every part of the demo, the row it left in the ledger, and a refusal."""
+"""One call through every component of the demo, its ledger row, and a refusal."""
 
 import json
 import time
@@ -15,7 +15,7 @@ LEDGER_PATIENCE_S = 15.0
 
 
 def stream_one(demo: Demo) -> str:
-    """Print the answer as it arrives, and return it. Raise NotStarted if it does not end well."""
+    """Print the response as it arrives, and return it. Raise NotStarted if it fails."""
     print(f"\nAsked {MODEL} through the gateway: {PROMPT}\n> ", end="", flush=True)
     said: list[str] = []
     body = _body(PROMPT) | {"stream": True}
@@ -37,7 +37,7 @@ def stream_one(demo: Demo) -> str:
 
 
 def usage_row(demo: Demo, key_id: int) -> dict[str, Any]:
-    """The ledger's row of the key's first call. It is written after the answer, so it may take a moment."""
+    """The ledger's row of the key's first call. It is written after the response, so it may take a moment."""
     deadline = time.monotonic() + LEDGER_PATIENCE_S
     while time.monotonic() < deadline:
         shown = demo.command_line.read("usage", "show", "--key", str(key_id))
@@ -49,7 +49,7 @@ def usage_row(demo: Demo, key_id: int) -> dict[str, Any]:
 
 
 def check_refusal(demo: Demo) -> str:
-    """A key of one call a minute: its second call must be a 429 that says when to come back."""
+    """A key of one call a minute: its second call must be a 429 with a retry-after."""
     key = demo.new_key("--rpm", "1")["key"]
     with _client(demo, key) as client:
         first, second = (client.post("/chat/completions", json=_body("Hello [tokens=1]")) for _ in range(2))

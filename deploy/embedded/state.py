@@ -17,11 +17,11 @@ STATE = "state.json"
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder, emptied of what an earlier demo left. Raise NotStarted if a demo runs in it."""
+    """Lock the folder and remove what an earlier demo left. Raise NotStarted if a demo runs in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as lock:
         try:
-            # The system gives it back when we die, however that is.
+            # The system releases the lock when the process ends in any way.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
@@ -41,7 +41,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """All at once, and readable by us alone: it holds keys and passwords."""
+    """Atomically, and readable only by us: it contains keys and passwords."""
     half = folder / f"{STATE}.new"
     with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(json.dumps(state, indent=2) + "\n")

@@ -1,7 +1,7 @@
 """Becomes another program that ends with our parent: `tether.py PARENT SIGNAL UID GID PROGRAM ARGUMENT…`.
 
-A program of its own instead of code between fork and exec, which is not safe in a process with threads. It also changes
-the account, first: that would undo the tether. Needs the standard library only.
+A separate program instead of code between fork and exec, which is not safe in a process with threads. It first changes
+the account, because that would undo the tether. Needs the standard library only.
 """
 
 import ctypes

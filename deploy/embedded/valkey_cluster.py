@@ -1,4 +1,4 @@
-"""A Valkey cluster of our own on loopback: primaries that share the slots, without replicas."""
+"""A Valkey cluster on loopback: primaries that share the slots, without replicas."""
 
 import secrets
 import time
@@ -18,20 +18,20 @@ TIMEOUT_S = 30.0
 
 
 class ValkeyCluster:
-    """Start it and wait; `with` throws it away at the end. Nodes are `Valkey` parts that may be stopped one by one."""
+    """Start it and wait; `with` discards it at the end. Nodes are `Valkey` components that can be stopped singly."""
 
     def __init__(self, folder: Path, *, size: int = 3) -> None:
         self._folder = folder
         self._password = secrets.token_hex(16)
-        # Where they talk to each other. By itself that is 10,000 above its other port, where an outgoing connection of
-        # any program may be.
+        # The ports of the cluster bus. The default is 10,000 above the other port, which may be in use by an outgoing
+        # connection.
         self._bus_ports: dict[Valkey, int] = {}
         self.nodes = [self._node(str(n)) for n in range(size)]
 
     def _node(self, name: str) -> Valkey:
         bus_port = free_port()
         settings = {"--cluster-enabled": "yes", "--cluster-node-timeout": "2000", "--cluster-port": str(bus_port)}
-        # They log in to each other.
+        # Nodes authenticate to each other.
         arguments = [part for setting in settings.items() for part in setting]
         node = Valkey(self._folder / name, password=self._password, arguments=arguments)
         self._bus_ports[node] = bus_port

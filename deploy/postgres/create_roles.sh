@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run once by the postgres image, on an empty volume: the owner, who migrates, and the app's role, who owns nothing.
+# Run once by the postgres image, on an empty volume: the owner role, which migrates, and the app role, which owns nothing.
 set -euo pipefail
 
 psql --quiet --set ON_ERROR_STOP=1 --username postgres \

@@ -10,7 +10,12 @@ from gateway.domain.errors import CODES
 from tests.contract.tables import ROOT, TABLES, admin_metrics_table, metrics_table, settings_table, with_table
 
 # The changelog is history: it may name what a later version renamed.
-PAGES = ["README.md", "loadtests/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "loadtests/README.md",
+    "tests/README.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 FOLDERS = "gateway|admin_api|tests|loadtests|deploy|migrations|docs"
 A_PATH = re.compile(rf"(?<![\w./])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 # `reserve.lua`, `web/errors.py`: the end of a path.

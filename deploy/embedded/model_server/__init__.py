@@ -1,5 +1,5 @@
-"""A small model server in OpenAI's shape that answers, streams and counts honestly.
+"""A small model server with OpenAI's API that responds, streams and counts tokens.
 
-What a call asks for by directives in its prompt is in plan.py, its faults in faults.py. Its own
-count of what it billed, the ground truth for the gateway's ledger, is read at `/_calls`.
+Directives in a prompt control the response (plan.py) and faults (faults.py). The record of what it
+billed, the ground truth for the gateway's ledger, is read at `/_calls`.
 """

@@ -17,8 +17,8 @@ def main() -> None:
     options.add_argument("--rate", type=float, default=usual.tokens_per_s, help="tokens a second")
     chosen = options.parse_args()
     app = create_app(Pace(chosen.delay, chosen.rate))
-    # Only what is grave: an answer cut on purpose is an error to the server. Connections are kept for longer than
-    # LiteLLM keeps them (120 s): else it now and then sends into one that was just closed.
+    # Only severe errors: the server logs a truncated response as an error. Connections are kept for longer than
+    # LiteLLM keeps them (120 s): otherwise it sometimes sends into one that was just closed.
     uvicorn.run(app, host=chosen.host, port=chosen.port, log_level="critical", access_log=False,
                 timeout_keep_alive=180, timeout_graceful_shutdown=1)  # fmt: skip
 

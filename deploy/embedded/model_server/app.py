@@ -1,4 +1,4 @@
-"""The model server's application: its endpoints, and its own books under `/_calls`."""
+"""The model server's application: its endpoints, and its record of calls under `/_calls`."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ FILTERS = ("call_id", "user", "mark", "model", "endpoint", "ending")
 
 def create_app(pace: Pace) -> Starlette:
     calls = Calls()
-    books = _Books(calls)
+    record = _CallRecord(calls)
     return Starlette(
         routes=[
             Route("/v1/chat/completions", Endpoint(Chat(), calls, pace), methods=["POST"]),
@@ -42,16 +42,16 @@ def create_app(pace: Pace) -> Starlette:
             Route("/v1/rerank", Rankings(calls), methods=["POST"]),
             WebSocketRoute("/v1/realtime", Realtime(calls, pace).serve),
             Route("/v1/models", _models, methods=["GET"]),
-            # LiteLLM's, so that a gateway may be put right in front of this server.
+            # LiteLLM's path, so that a gateway can be put in front of this server.
             Route("/health/liveliness", _alive, methods=["GET"]),
-            Route("/_calls", books.listed, methods=["GET"]),
-            Route("/_calls", books.forget, methods=["DELETE"]),
-            Route("/_totals", books.totals, methods=["GET"]),
+            Route("/_calls", record.listed, methods=["GET"]),
+            Route("/_calls", record.forget, methods=["DELETE"]),
+            Route("/_totals", record.totals, methods=["GET"]),
         ]
     )
 
 
-class _Books:
+class _CallRecord:
     """`GET /_calls?since=N&limit=M&mark=abc`, `GET /_totals`, `DELETE /_calls`."""
 
     def __init__(self, calls: Calls) -> None:

@@ -1,7 +1,7 @@
-"""Endpoints whose answer is made at once and sent whole: images, speech, rankings and so on.
+"""Endpoints with a whole response that is not streamed: images, speech, rankings and so on.
 
-They take the directives [mark] [delay] and [fault]; of the faults `cut` ends the answer in its middle, `error-event`
-is an error after all the work was done, `no-usage` keeps silent about tokens.
+They take the directives [mark] [delay] and [fault]; of the faults `cut` truncates the response, `error-event`
+is an error after all the work was done, `no-usage` omits the usage.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from deploy.embedded.model_server.calls import Call, Calls, Ending
-from deploy.embedded.model_server.endpoint import open_call, read_object, unless_hung_up
+from deploy.embedded.model_server.endpoint import open_call, read_object, until_disconnect
 from deploy.embedded.model_server.faults import REFUSALS, SLOW_FIRST_BYTE_S, ErrorShape, fault_of
 from deploy.embedded.model_server.generate import refuse, start
 from deploy.embedded.model_server.plan import Refused, directives
@@ -22,7 +22,7 @@ from deploy.embedded.model_server.plan import Refused, directives
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An answer, ready to be sent."""
+    """A response, ready to be sent."""
 
     body: bytes
     content_type: str = "application/json"
@@ -34,7 +34,7 @@ class Made:
 
 
 class AtOnce(ABC):
-    """One such endpoint, an ASGI app: `text` finds its words, `make` bills them and makes the answer."""
+    """One such endpoint, an ASGI app: `text` finds its text, `make` bills it and creates the response."""
 
     name: str
     errors: ErrorShape = "openai"
@@ -49,7 +49,7 @@ class AtOnce(ABC):
         call = open_call(self._calls, self.name, request, body)
         ending: Ending = "hung_up"
         try:
-            ending = await unless_hung_up(self._answer(body, call, send), receive)
+            ending = await until_disconnect(self._answer(body, call, send), receive)
         except Refused as refused:
             ending = await refuse(refused.refusal, call, send, self.errors)
         finally:
@@ -64,7 +64,7 @@ class AtOnce(ABC):
 
     @abstractmethod
     def make(self, body: dict[str, Any], text: str, call: Call, *, tells_usage: bool) -> Made:
-        """Raise Refused if the body can't be answered."""
+        """Raise Refused if the body is invalid."""
 
     async def _answer(self, body: dict[str, Any], call: Call, send: Send) -> Ending:
         text = self.text(body)

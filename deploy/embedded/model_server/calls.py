@@ -1,4 +1,4 @@
-"""The server's own count of what it billed: what the gateway's ledger is held against."""
+"""The server's record of what it billed, which tests compare with the gateway's ledger."""
 
 import time
 from collections import Counter, deque
@@ -9,7 +9,7 @@ import msgspec
 
 Ending = Literal["running", "complete", "refused", "hung_up", "cut", "error"]
 
-# A load test makes more calls than anyone will read one by one; the totals count them all.
+# A load test makes more calls than are kept; the totals count them all.
 KEPT = 200_000
 
 
@@ -64,7 +64,7 @@ class Calls:
         self._endings: Counter[str] = Counter()
 
     def next_ordinal(self) -> int:
-        """Never given twice, also after `forget`."""
+        """Unique, even after `forget`."""
         self._next += 1
         return self._next - 1
 

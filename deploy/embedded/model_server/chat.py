@@ -16,7 +16,7 @@ class Chat(OpenAI):
     """Chat completions. A prompt has the words of its messages, and three tokens for each."""
 
     name = "chat"
-    farewell = b"data: [DONE]\n\n"
+    terminator = b"data: [DONE]\n\n"
 
     def read(self, body: dict[str, Any]) -> Prompt:
         messages = body.get("messages")
@@ -70,7 +70,7 @@ class Completions(OpenAI):
     """The older text completions. A prompt has its words and nothing more."""
 
     name = "completions"
-    farewell = b"data: [DONE]\n\n"
+    terminator = b"data: [DONE]\n\n"
 
     def read(self, body: dict[str, Any]) -> Prompt:
         prompt = body.get("prompt")
@@ -104,7 +104,7 @@ class Completions(OpenAI):
 
 
 def _has_results(messages: list[Any]) -> bool:
-    """Whether the model is asked to go on with what its tools returned."""
+    """Whether the prompt ends with results of tools."""
     roles = [message.get("role") for message in dicts(messages)]
     since = roles[::-1].index("assistant") if "assistant" in roles else len(roles)
     return "tool" in roles[len(roles) - since :]

@@ -1,4 +1,4 @@
-"""One endpoint that generates: opens the call in the books, answers, stops when nobody listens."""
+"""A generating endpoint: records the call, responds, and stops on a disconnect."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from deploy.embedded.model_server.shapes import Shape
 
 
 class Endpoint:
-    """An ASGI app, so that it sees the hang-up itself and its books are closed in every case."""
+    """An ASGI app, so that it sees a disconnect and always completes the record."""
 
     def __init__(self, shape: Shape, calls: Calls, pace: Pace) -> None:
         self._shape = shape
@@ -30,7 +30,7 @@ class Endpoint:
         ending: Ending = "hung_up"
         try:
             planned = self._plan(body, call)
-            ending = await unless_hung_up(answer(planned, self._shape, call, send), receive)
+            ending = await until_disconnect(answer(planned, self._shape, call, send), receive)
         except Refused as refused:
             ending = await refuse(refused.refusal, call, send, self._shape.errors)
         finally:
@@ -43,7 +43,7 @@ class Endpoint:
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
-    """The body, or an empty one: what it lacks is said by the endpoint."""
+    """The body, or an empty one: the endpoint reports what is missing."""
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError:
@@ -68,18 +68,18 @@ def open_call(calls: Calls, endpoint: str, request: Request, body: dict[str, Any
     return call
 
 
-async def unless_hung_up(answering: Coroutine[Any, Any, Ending], receive: Receive) -> Ending:
-    """How the answer ended; it is cancelled once the caller has left."""
+async def until_disconnect(answering: Coroutine[Any, Any, Ending], receive: Receive) -> Ending:
+    """The ending of the response, which is cancelled when the caller disconnects."""
     work = asyncio.create_task(answering)
-    hang_up = asyncio.create_task(_hang_up(receive))
+    disconnect = asyncio.create_task(_disconnect(receive))
     try:
-        await asyncio.wait((work, hang_up), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((work, disconnect), return_when=asyncio.FIRST_COMPLETED)
         return work.result() if work.done() else "hung_up"
     finally:
         work.cancel()
-        hang_up.cancel()
+        disconnect.cancel()
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,8 +1,8 @@
 """Faults a call can ask for, by the model `fault-NAME` or by `[fault=NAME]` in its prompt.
 
-429 500 503 400 401 are refusals. hang: never an answer. slow: the first byte comes late.
-slow-body: it begins at once and dribbles. cut: the connection ends in the middle. error-event: a
-stream ends with an error. no-usage: nothing is said about tokens.
+429 500 503 400 401 are refusals. hang: no response. slow: the first byte is late.
+slow-body: it begins at once and is slow. cut: the connection ends in the middle. error-event: a
+stream ends with an error. no-usage: no usage is reported.
 """
 
 from typing import Literal
@@ -22,7 +22,7 @@ ANTHROPIC_TYPES = {
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An answer that is an error, as its bytes go out."""
+    """An error response."""
 
     status: int
     body: bytes
@@ -46,7 +46,7 @@ def error_body(
 
 
 def as_anthropic(refusal: Refusal) -> Refusal:
-    """The same refusal in Anthropic's words: https://docs.anthropic.com/en/api/errors"""
+    """The same refusal in Anthropic's format: https://docs.anthropic.com/en/api/errors"""
     kind = ANTHROPIC_TYPES.get(refusal.status)
     if kind is None or refusal.content_type != "application/json":
         return refusal
@@ -81,6 +81,6 @@ REFUSALS = {
 
 
 def fault_of(model: str, directive: str | None) -> str | None:
-    """The fault this call shall have. A directive may also heal a model: `[fault=none]`."""
+    """The fault of this call. A directive can also switch off a model's fault: `[fault=none]`."""
     name = directive or (model.removeprefix("fault-") if model.startswith("fault-") else None)
     return name if name in REFUSALS or name in DURING else None

@@ -1,4 +1,4 @@
-"""Produces an answer's tokens at its pace and sends them, counting each as it is made."""
+"""Generates the tokens of a response at its pace and sends them, counting each one."""
 
 import asyncio
 import random
@@ -12,13 +12,13 @@ from deploy.embedded.model_server.faults import REFUSALS, ErrorShape, Refusal, a
 from deploy.embedded.model_server.plan import Plan
 from deploy.embedded.model_server.shapes import Event, Shape
 
-# Long enough that the system sends a piece by itself, instead of with the next.
+# Long enough for the system to send a chunk separately from the next.
 BETWEEN_PIECES_S = 0.001
 PIECES_OF_SLOW_BODY = 12
 
 
 async def answer(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
-    """Send the whole answer, or as much as the fault allows. May be cancelled anywhere."""
+    """Send the whole response, or as much as the fault permits. May be cancelled anywhere."""
     if plan.fault in REFUSALS:
         return await refuse(REFUSALS[plan.fault], call, send, shape.errors)
     if plan.fault == "hang":
@@ -45,13 +45,13 @@ async def refuse(refusal: Refusal, call: Call, send: Send, errors: ErrorShape = 
 
 
 async def made_tokens(plan: Plan, call: Call) -> AsyncIterator[int]:
-    """Places of the answer, each when it is due. A token is counted before anyone can see it."""
+    """The index of each token, when it is due. A token is counted before it is sent."""
     clock = asyncio.get_running_loop().time
     began = clock()
     for index in range(plan.length):
         rate = plan.tokens_per_s
         due = began + plan.first_token_s + (index / rate if rate else 0.0)
-        # Also when it is late: so that a hang-up is noticed between any two tokens.
+        # Even if it is late, so that a disconnect is noticed between any two tokens.
         if rate or index == 0:
             await asyncio.sleep(max(0.0, due - clock()))
         call.completion_tokens += plan.choices
@@ -74,7 +74,7 @@ async def _stream(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
         if index == stops_at:
             return await _stop_midway(plan, shape, writer)
     await writer.write(shape.closing(plan))
-    await writer.end(shape.farewell)
+    await writer.end(shape.terminator)
     return "complete"
 
 
@@ -83,7 +83,7 @@ async def _stop_midway(plan: Plan, shape: Shape, writer: "_Writer") -> Ending:
         await writer.end(shape.error_event())
         return "error"
     await writer.flush()
-    # Returning with the answer unfinished makes the server close the connection.
+    # Returning before the end of the response makes the server close the connection.
     return "cut"
 
 
@@ -117,7 +117,7 @@ class _Writer:
         self._held = b""
         self._holds_all = plan.tokens_per_s == 0
         self.has_begun = False
-        # Not for secrets: the same prompt shall be split the same way.
+        # Not for secrets: the same prompt is always split the same way.
         self._chance = random.Random(plan.seed) if plan.is_split else None  # noqa: S311
 
     async def begin(self, events: list[Event]) -> None:
@@ -133,8 +133,8 @@ class _Writer:
         data, self._held = self._held, b""
         await self._put_now(data)
 
-    async def end(self, farewell: bytes) -> None:
-        await self._put(farewell)
+    async def end(self, terminator: bytes) -> None:
+        await self._put(terminator)
         await self.flush()
         await self._send({"type": "http.response.body", "body": b""})
 

@@ -1,16 +1,16 @@
-"""Starts the model server as a process of its own."""
+"""Starts the model server as a child process."""
 
 import sys
 from pathlib import Path
 
-from deploy.embedded.part import Part, answers
+from deploy.embedded.component import Component, answers
 from deploy.embedded.processes import Child, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class ModelServer(Part):
-    """One model server; `delay_s` and `tokens_per_s` hold where a prompt does not say its own."""
+class ModelServer(Component):
+    """One model server; `delay_s` and `tokens_per_s` are the defaults of the directives."""
 
     def __init__(
         self,

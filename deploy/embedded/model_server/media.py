@@ -18,7 +18,7 @@ BYTES_A_CHARACTER = 100
 
 
 class Images(AtOnce):
-    """`POST /v1/images/generations`: one pixel each, and tokens as gpt-image models tell them."""
+    """`POST /v1/images/generations`: one pixel each, with usage like gpt-image models."""
 
     name = "images"
     said_in: ClassVar = "prompt"
@@ -42,7 +42,7 @@ class Images(AtOnce):
 
 
 class Speech(AtOnce):
-    """`POST /v1/audio/speech`: bytes, and no word about what they cost."""
+    """`POST /v1/audio/speech`: bytes, without usage."""
 
     name = "speech"
 

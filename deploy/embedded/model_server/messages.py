@@ -1,4 +1,4 @@
-"""`/v1/messages` and its `count_tokens`: Anthropic's API, whose input excludes what the cache held or was given.
+"""`/v1/messages` and its `count_tokens`: Anthropic's API, whose input tokens exclude cache reads and writes.
 
 Events and fields: https://docs.anthropic.com/en/api/messages-streaming
 """
@@ -34,7 +34,7 @@ class Messages:
     """Messages, whole or as Anthropic's events. A prompt has the words of its messages, and three tokens for each."""
 
     name = "messages"
-    farewell = b""  # the event message_stop says it
+    terminator = b""  # the event message_stop says it
     errors: ErrorShape = "anthropic"
 
     def read(self, body: dict[str, Any]) -> Prompt:
@@ -81,7 +81,7 @@ class Messages:
 
 
 class CountTokens(AtOnce):
-    """Bills nothing: asking how many tokens there are is free."""
+    """Bills nothing: counting tokens is free."""
 
     name = "count_tokens"
     errors: ErrorShape = "anthropic"
@@ -94,7 +94,7 @@ class CountTokens(AtOnce):
 
 
 def _has_results(messages: list[Any]) -> bool:
-    """Whether the model is asked to go on with what its tools returned."""
+    """Whether the prompt ends with results of tools."""
     spoken = [message for message in dicts(messages) if message.get("role") == "user"]
     return bool(spoken) and any(part.get("type") == "tool_result" for part in dicts(spoken[-1].get("content")))
 

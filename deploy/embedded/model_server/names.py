@@ -1,13 +1,13 @@
-"""The models it says it has. It answers to any name."""
+"""The models it lists. It accepts any name."""
 
 from deploy.embedded.model_server import faults
 
 CHAT = ("demo-chat", "demo-chat-large", "vendor/demo-chat", "demo-unpriced", "split-chat")
-# Served in Anthropic's form.
+# Served with Anthropic's API.
 CLAUDE = "demo-claude"
 EMBEDDING = "demo-embedding"
 COMPLETION = "demo-completion"
-# By mode of LiteLLM's catalogue.
+# By LiteLLM's mode.
 MEDIA = {
     "demo-transcribe": "audio_transcription",
     "demo-transcribe-seconds": "audio_transcription",

@@ -1,4 +1,4 @@
-"""What a model writes that is not prose: the arguments of a tool it calls, and JSON in the form a caller asked for."""
+"""Generated output that is not text: the arguments of a tool call, and structured output."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ANY_OBJECT: dict[str, Any] = {"type": "object", "properties": {"answer": {"type"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What a caller lets the model write instead of prose."""
+    """The tools and the schema that a caller offers the model."""
 
     tools: Mapping[str, Any]  # JSON schemas by name
     choice: str | None = None  # a tool that must be called
@@ -36,7 +36,7 @@ class Written:
 
 
 def read_offer(tools: Iterable[tuple[str, Any]], choice: Any, schema: Any, *, has_results: bool) -> Offer:
-    """`choice` as any of the vendors spells it. Once the results are there, nothing has to be called any more, unless
+    """`choice` in the format of any vendor. Once the results are there, nothing has to be called any more, unless
     the caller names the tool."""
     offered = {name: value if isinstance(value, dict) else {} for name, value in tools}
     named = _named(choice)
@@ -57,7 +57,7 @@ def _named(choice: Any) -> str | None:
 
 
 def write(offer: Offer, asked: Mapping[str, str], seed: int, *, has_results: bool) -> Written | None:
-    """What is written, unless it is prose: the tool that must be called, else that of the directive, else the form."""
+    """The output, unless it is text: the required tool, else the one of the directive, else the structured output."""
     wanted = None if has_results else asked.get("tool")
     tool = offer.choice or (wanted if wanted in offer.tools else None)
     if tool:
@@ -66,7 +66,7 @@ def write(offer: Offer, asked: Mapping[str, str], seed: int, *, has_results: boo
 
 
 def example(schema: Mapping[str, Any], seed: int) -> Any:
-    """A value that is valid for the schema; of what JSON Schema can say, the part that clients make of types."""
+    """A value that is valid for the schema; supports the subset of JSON Schema that clients generate from types."""
     return _Examples(schema, seed).value(schema, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the answer to one call will be: decided from the request alone, before anything is sent.
+"""The plan of a response: derived from the request before anything is sent.
 
 Directives anywhere in the prompt, the last of each counting:
 `[tokens=50]` length of the answer, bounded by the caller's limit   `[delay=0.2]` seconds to the
@@ -30,7 +30,7 @@ DIRECTIVE = re.compile(r"\[(\w+)=([^\[\]\s]+)\]")
 
 
 class Refused(Exception):
-    """The request gets no answer but this refusal."""
+    """The request is refused with this error."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.status)
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast the model is unless a prompt says otherwise."""
+    """The default speed of the model."""
 
     first_token_s: float = 0.02
     tokens_per_s: float = 200.0
@@ -59,7 +59,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The answer to one call."""
+    """The planned response to one call."""
 
     id: str
     model: str
@@ -105,7 +105,7 @@ def directives(text: str) -> dict[str, str]:
 
 
 def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Plan:
-    """Raise Refused if this prompt can't be answered."""
+    """Raise Refused if the prompt is invalid."""
     if prompt.tokens > CONTEXT_TOKENS:
         raise Refused(too_long(CONTEXT_TOKENS, prompt.tokens))
     model = str(body.get("model") or "")

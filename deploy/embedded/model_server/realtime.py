@@ -1,10 +1,10 @@
-"""`WebSocket /v1/realtime?model=NAME`: a session of text and sound, in the events OpenAI's realtime API has now.
+"""`WebSocket /v1/realtime?model=NAME`: a session with text and audio, with the events of OpenAI's realtime API.
 
 Text counts a token a word. Sound that comes in counts a token for 100 ms of 24 kHz PCM16; sound that goes out is as
 many audio tokens as words are said. Each response reads the whole conversation, and is billed for it. Directives as in
-plan.py, in the last item of the user; also `[fault=cut]` (the connection breaks without a farewell), `[fault=hang]`
-(never an answer), `[fault=error-event]` (the response fails midway), `[fault=no-usage]`, and the refusals, which fail a
-response before it costs anything. Any model named `refused-…` is refused with 401 instead of being let in.
+plan.py, in the last item of the user; also `[fault=cut]` (the connection breaks without a close frame), `[fault=hang]`
+(no response), `[fault=error-event]` (the response fails midway), `[fault=no-usage]`, and the refusals, which fail a
+response before it costs anything. Any model named `refused-…` is refused with 401.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ SILENCE = base64.b64encode(bytes(BYTES_A_MS * MS_A_TOKEN)).decode()
 
 
 class Realtime:
-    """The endpoint: a session each, which is one call in the books."""
+    """The endpoint: each session is one call in the record."""
 
     def __init__(self, calls: Calls, pace: Pace) -> None:
         self._calls = calls
@@ -66,7 +66,7 @@ class Realtime:
 
 @dataclass(slots=True)
 class _Conversation:
-    """What has been said so far, which every response reads again."""
+    """The conversation so far, which every response reads."""
 
     text_tokens: int = 0
     audio_tokens: int = 0
@@ -121,7 +121,7 @@ class _Session:
                         self._responding.result()
                     self._responding = None
                 if self.ending != "complete":
-                    # Left without a farewell: the server then closes the connection.
+                    # Without a close frame: the server then closes the connection.
                     receiving.cancel()
                     return
                 await self._take(msgspec.json.decode(await receiving))
@@ -155,7 +155,7 @@ class _Session:
         elif kind == "input_audio_buffer.commit":
             self._talk.commit()
             await self._send("input_audio_buffer.committed", previous_item_id=None, item_id=f"item_{time.time_ns():x}")
-            # As with voice detection: who has spoken is answered.
+            # Like voice detection: speech is followed by a response.
             if (self._talk.settings.get("audio") or {}).get("input", {}).get("turn_detection"):
                 await self._respond({})
         elif kind == "response.create":
@@ -193,7 +193,7 @@ class _Session:
 
 
 class _Answer:
-    """One response: its events, and what it is billed."""
+    """One response: its events and its billed usage."""
 
     def __init__(self, session: _Session, planned: Plan, audio_in: int, *, is_audio: bool) -> None:
         self._send = session._send

@@ -15,7 +15,7 @@ class Responses(OpenAI):
     """Instructions count as a message."""
 
     name = "responses"
-    farewell = b""  # the event response.completed says it
+    terminator = b""  # the event response.completed says it
 
     def read(self, body: dict[str, Any]) -> Prompt:
         given = body.get("input")
@@ -79,7 +79,7 @@ def _texts(item: dict[str, Any]) -> list[str]:
 
 
 def _has_results(items: list[Any]) -> bool:
-    """Whether the model is asked to go on with what its tools returned."""
+    """Whether the prompt ends with results of tools."""
     kinds = [str(item.get("type")) for item in dicts(items)]
     since = kinds[::-1].index("function_call") if "function_call" in kinds else len(kinds)
     return "function_call_output" in kinds[len(kinds) - since :]

@@ -1,4 +1,4 @@
-"""What differs between chat, completions, responses and messages: reading a prompt, forming an answer."""
+"""The differences between chat, completions, responses and messages: parsing a prompt and formatting a response."""
 
 from typing import Any, Protocol
 
@@ -10,19 +10,19 @@ Event = tuple[str | None, dict[str, Any]]
 
 
 class Shape(Protocol):
-    """One endpoint's form of an answer, whole or as events. Holds nothing: the plan says it all."""
+    """The response format of one endpoint, whole or as events. Stateless: everything is in the plan."""
 
     name: str
     errors: ErrorShape
-    # What follows the last event of a stream that ended well.
-    farewell: bytes
+    # Sent after the last event of a successful stream.
+    terminator: bytes
 
     def read(self, body: dict[str, Any]) -> Prompt:
         """Raise Refused if the body has no prompt."""
         ...
 
     def error_event(self) -> bytes:
-        """What a stream ends with when the model breaks."""
+        """The last event of a stream when the model fails."""
         ...
 
     def whole(self, plan: Plan) -> dict[str, Any]: ...
@@ -35,7 +35,7 @@ class Shape(Protocol):
 
 
 class OpenAI:
-    """How OpenAI's endpoints fail."""
+    """Errors of OpenAI's endpoints."""
 
     errors: ErrorShape = "openai"
 
@@ -44,7 +44,7 @@ class OpenAI:
 
 
 def usage(plan: Plan) -> dict[str, Any]:
-    """As chat and completions say it."""
+    """Usage in the format of chat and completions."""
     return {
         "prompt_tokens": plan.prompt_tokens,
         "completion_tokens": plan.completion_tokens,

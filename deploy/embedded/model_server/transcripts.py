@@ -1,5 +1,6 @@
-"""Transcriptions and translations: forms with a sound. A second is 16,000 bytes; models with `seconds` in their name
-bill those, others a token for each tenth of a second and each word they say."""
+"""Transcriptions and translations: forms with an audio file. A second is 16,000 bytes. Models with `seconds` in their
+name bill those, others a token for each tenth of a second and each word of the transcript.
+"""
 
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ WORDS = 12
 
 
 class Transcripts(AtOnce):
-    """What is heard follows from the file's size and the prompt, whose directives count; also [tokens]."""
+    """The transcript is derived from the file's size and the prompt with its directives, including [tokens]."""
 
     said_in: ClassVar = "prompt"
 

@@ -2,7 +2,7 @@
 
 import zlib
 
-# Some of more than one byte a letter, so that a stream may be cut inside a letter.
+# Some have multi-byte characters, so that a stream may be split inside a character.
 VOCABULARY = (
     "the", "naïve", "gateway", "counts", "every", "token", "日本語", "once", "über", "and",
     "señor", "cache", "🙂", "streams", "façade", "without", "łódź", "a", "Привет", "pause",
@@ -18,7 +18,7 @@ def seed_of(text: str) -> int:
 
 
 def word(seed: int, index: int) -> str:
-    """The token at that place of the answer, with the space that follows it."""
+    """The token at that index of the response, with the space after it."""
     return VOCABULARY[seed_of(f"{seed} {index}") % len(VOCABULARY)] + " "
 
 

@@ -1,4 +1,4 @@
-"""What Postgres, Valkey, LiteLLM and the model server have in common: one child, ready or not."""
+"""The base class of Postgres, Valkey, LiteLLM and the model server: one child process and its readiness."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -9,10 +9,10 @@ import httpx2
 from deploy.embedded.processes import Child
 
 
-class Part(ABC):
+class Component(ABC):
     """Start it and wait, or `launch()` several and `wait()` for each. `with` discards at the end.
 
-    A kind of part starts its child in `launch`, and `is_ready` returns whether it can be used.
+    A subclass creates its child in `launch` and checks in `is_ready` whether it can be used.
     """
 
     TIMEOUT_S = 30.0
@@ -21,7 +21,7 @@ class Part(ABC):
 
     @abstractmethod
     def launch(self) -> None:
-        """Start it, without waiting until it answers."""
+        """Start it, without waiting until it is ready."""
 
     @abstractmethod
     def is_ready(self) -> bool:
@@ -54,7 +54,7 @@ class Part(ABC):
             self.child.stop()
 
     def discard(self) -> None:
-        """Stop it and throw away what it kept."""
+        """Stop it and delete its data."""
         self.stop()
 
     def __enter__(self) -> Self:
@@ -74,7 +74,7 @@ class Part(ABC):
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
-    """Whether a GET of this loopback address is answered with success."""
+    """Whether a GET of this loopback URL succeeds."""
     try:
         return httpx2.get(url, timeout=timeout_s, trust_env=False).is_success
     except httpx2.TransportError:
