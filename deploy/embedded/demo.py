@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.embedded import identity_provider, litellm_venv
+from deploy.embedded.component import Component
 from deploy.embedded.identity_provider import IdentityProvider
 from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
-from deploy.embedded.component import Component
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.processes import NotStarted
 from deploy.embedded.programs import CommandLine, Program

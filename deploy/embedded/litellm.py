@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.embedded import litellm_venv
-from deploy.embedded.litellm_config import configuration
 from deploy.embedded.component import Component, answers
+from deploy.embedded.litellm_config import configuration
 from deploy.embedded.processes import Child, bare_environment, free_port
 from deploy.embedded.programs import LITEMAAS
 

@@ -1,4 +1,4 @@
-"""What tests of alerts share: use as a gateway writes it, limits of a key, webhooks and a sender without pauses."""
+"""Shared by tests of alerts: usage as a gateway writes it, limits of a key, webhooks, and a sender without pauses."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -31,7 +31,7 @@ _numbers = count(1)
 
 
 async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None = None, **changes: Any) -> None:
-    """A batch of the ledger with one call of that key, as a gateway writes it."""
+    """Writes one call of the key to the ledger, as a gateway does."""
     moment = at or datetime.now(UTC)
     subscription = await pool.fetchrow(
         "SELECT s.id, s.model_id FROM subscriptions s JOIN api_key_models m USING (model_id) "
@@ -70,7 +70,7 @@ async def make_hook(pool: Pool, hook: WebhookServer) -> str:
 
 
 async def send_due(pool: Pool, sender: Sender) -> int:
-    """One round: a try of each that is due and has a place; how many arrived."""
+    """One attempt of each due delivery within the maximum in flight; returns how many arrived."""
     outbox = Outbox(pool, sender)
     await outbox.begin_due()
     await outbox.close(grace_s=30)
@@ -78,7 +78,7 @@ async def send_due(pool: Pool, sender: Sender) -> int:
 
 
 async def send_all(pool: Pool, sender: Sender = SENDER) -> int:
-    """Until nothing is due."""
+    """Sends until nothing is due."""
     sent = 0
     for _ in range(20):
         sent += await send_due(pool, sender)

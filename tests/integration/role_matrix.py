@@ -1,7 +1,7 @@
-"""Who may call which route of the admin API: a table, and what each call needs to be more than a 422.
+"""The roles that may call each route of the admin API, and valid parameters and bodies for each.
 
 A new route needs an entry in MATRIX, one in BODIES if it takes a body, and one in `fill` for a new part of a path. The
-things it is tried on are those of `World`: another user's, and a team's with its owner and its member.
+resources are those of `World`: another user's, and a team's with its owner and its member.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ from gateway.storage.postgres import Pool
 CALLERS: Final = ("nobody", "user", "member", "owner", "reader", "admin")
 ANYONE: Final = "nobody user member owner reader admin"
 LOGGED_IN: Final = "user member owner reader admin"
-# Own things: all but admin-readonly, who changes nothing.
+# Own resources: all but admin-readonly, who cannot change anything.
 ONESELF: Final = "user member owner admin"
 READERS: Final = "reader admin"
 ADMINS: Final = "admin"
-# What is a team's: who sees it, who keeps it, and whose thing in it it is.
+# Resources of a team: who sees them, who manages them, and the member who owns them.
 IN_TEAM: Final = "member owner reader admin"
 OWNERS: Final = "owner admin"
 HOLDERS: Final = "member owner admin"
@@ -52,7 +52,7 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/auth/logout": LOGGED_IN,
     "DELETE /api/auth/sessions": LOGGED_IN,
     "DELETE /api/auth/sessions/{session_id}": LOGGED_IN,
-    # people
+    # users
     "GET /api/v1/users": READERS,
     "POST /api/v1/users": ADMINS,
     "GET /api/v1/users/me": LOGGED_IN,
@@ -118,7 +118,7 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/admin/provider-keys/{provider_key}": READERS,
     "PUT /api/v1/admin/provider-keys/{provider_key}": ADMINS,
     "DELETE /api/v1/admin/provider-keys/{provider_key}": ADMINS,
-    # news
+    # notifications
     "GET /api/v1/alerts": LOGGED_IN,
     "POST /api/v1/alerts/{alert_id}/acknowledge": OWNERS,
     "GET /api/v1/admin/alerts": READERS,
@@ -157,7 +157,7 @@ ANSWERS: Final[dict[str, set[int]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """A team with an owner and a member, a user beside it, an admin and a reader, and things of theirs."""
+    """A team with an owner and a member, another user, an admin, a reader, and their resources."""
 
     logins: dict[str, dict[str, str]]
     people: dict[str, User]
@@ -189,7 +189,7 @@ class World:
         return path.format(**parts)
 
     def query(self, route: str) -> dict[str, Any]:
-        """What a GET can not do without."""
+        """The required query parameters of a GET."""
         return {
             "GET /api/v1/limits/explain": {"key": self.ids["key"], "model": self.model},
             "GET /api/v1/limits/state": {"team": self.team},
@@ -198,7 +198,7 @@ class World:
         }.get(route, {})
 
     def body(self, route: str) -> dict[str, Any] | None:
-        """A body that is valid; a 422 would hide who may."""
+        """A valid body; a 422 would hide the authorization."""
         member, user = self.people["member"].email, self.people["user"].email
         limit = {"level": "key", "id": self.ids["key"], "kind": "rpm", "amount": 3}
         bulk = {"level": "key", "team": self.team, "kind": "rpm", "amount": 5}
@@ -235,7 +235,7 @@ class World:
 
 
 async def make_world(pool: Pool) -> World:
-    """All of it, by the operations themselves."""
+    """Creates the world by the product's own operations."""
     roles = {"user": "user", "member": "user", "owner": "user", "reader": "admin-readonly", "admin": "admin"}
     people = {name: await make_user(pool, f"{name}@example.org", role=role) for name, role in roles.items()}
     team = await make_team(pool, people["member"], name="red")

@@ -1,4 +1,4 @@
-"""How often a caller may call, over replicas; and the headers around every answer."""
+"""The call rate of the admin API over replicas, and the security headers of its responses."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ ME = "/api/v1/users/me"
 
 @asynccontextmanager
 async def replicas(database: Database, count: int = 1, **settings: Any) -> AsyncIterator[list[httpx2.AsyncClient]]:
-    """Clients of so many admin APIs on one Postgres and one Redis."""
+    """Clients of several admin APIs on one Postgres and one Redis."""
     clients = []
     apps = [create_app(settings_for(database.app_url, **settings)) for _ in range(count)]
     for app in apps:

@@ -1,4 +1,4 @@
-"""Around every request of the admin API: login, request ids, one shape of errors, health."""
+"""Every request of the admin API: login, request ids, the error shape, health."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
     "AND application_name = 'litemaas-admin'"
 )
-# For those who have no login yet; the matrix of roles knows of each.
+# Routes without a login; the role matrix has each of them.
 OPEN = ("/health", "/metrics", "/docs", "/api/auth/providers", "/api/auth/login", "/api/auth/callback")
 
 
 @pytest.mark.parametrize("login", [None, "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer é"])
 async def test_every_route_refuses_a_request_without_a_valid_login(login: str | None) -> None:
     headers = {} if login is None else {"authorization": login.encode()}
-    # Nothing but the login is looked at, so no database is needed to refuse.
+    # Only the login is checked, so no database is needed.
     app = create_app(settings_for(NOWHERE))
     async with (
         app.router.lifespan_context(app),
@@ -223,7 +223,7 @@ async def test_a_read_only_postgres_serves_reads_and_refuses_changes_with_503(da
 
 
 async def test_a_programming_error_is_a_500_without_details(database: Database, admin: httpx2.AsyncClient) -> None:
-    # A schema that the code does not expect, as after a wrong deployment.
+    # A schema that the code does not expect, as after a faulty deployment.
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute("ALTER TABLE users RENAME COLUMN email TO secret_name")
     await owner.close()

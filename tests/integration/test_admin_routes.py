@@ -1,4 +1,4 @@
-"""The JSON API over the operations."""
+"""The JSON routes of the admin API."""
 
 import httpx2
 import pytest

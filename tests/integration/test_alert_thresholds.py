@@ -1,4 +1,4 @@
-"""Thresholds are settings: a change holds from the next look on, tells nothing twice and nothing of the past."""
+"""Alert thresholds are settings: a change holds from the next check and repeats no alert."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ async def set_thresholds(pool: Pool, *thresholds: int) -> None:
 
 
 async def look(pool: Pool, hook: WebhookServer) -> list[int]:
-    """One look of the timer; the thresholds that were told of at it."""
+    """One alert check; returns the thresholds that alerted."""
     before = len(hook.accepted)
     await alert_once(pool)
     await send_all(pool)
@@ -115,7 +115,7 @@ async def test_a_removed_threshold_is_cleared_with_the_others(pool: Pool) -> Non
 
 
 async def test_an_old_threshold_of_one_limit_does_not_hide_a_new_one_of_another(pool: Pool) -> None:
-    """It stands at one limit, is set no more, and would be the highest at another one."""
+    """A removed threshold was reached for one limit and would be the highest for another one."""
     async with WebhookServer() as hook:
         await make_hook(pool, hook)
         key = await make_key(pool)

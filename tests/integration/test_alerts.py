@@ -1,4 +1,4 @@
-"""Alerts: raised once from what is in the ledger, kept, and delivered."""
+"""Alerts: raised once from the ledger, stored, and delivered."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ async def test_an_alert_check_skips_accounts_without_new_usage(pool: Pool) -> No
     await use(pool, key, tokens=1)
     await raise_alerts(pool, THRESHOLDS)
     assert await pool.fetchval("SELECT count(*) FROM accounts_to_check") == 0
-    # Behind the ledger's back, so that nothing says this account has changed.
+    # Directly in the database, so the account is not marked as changed.
     for table in ("usage_quarter_hours", "usage_days"):
         await pool.execute(f"UPDATE {table} SET counted_tokens = 100")  # noqa: S608  one of two words
 
@@ -90,7 +90,7 @@ async def test_an_alert_check_skips_accounts_without_new_usage(pool: Pool) -> No
 
 
 async def test_a_backlog_is_processed_without_a_pause(pool: Pool) -> None:
-    """As after a night without an admin API, or where very many accounts are busy."""
+    """After a long outage of the admin API, or with very many busy accounts."""
     await pool.execute("INSERT INTO accounts_to_check SELECT n FROM generate_series(1, $1) AS n", 2 * MAX_ACCOUNTS + 1)
 
     await alert_once(pool)
@@ -189,7 +189,7 @@ async def test_only_the_limit_in_force_alerts(pool: Pool) -> None:
     await limit_key(pool, key, 1000, expires_at=now + timedelta(hours=1), reason="a boost")
     await use(pool, key, tokens=90)
     with_boost = await raise_alerts(pool, {80: None})
-    # It ends, and no row changes.
+    # It expires, without a change of a row.
     after = await raise_alerts(pool, {80: None}, now=now + timedelta(hours=1, minutes=1))
 
     assert (with_boost, after) == (0, 1)
@@ -265,7 +265,7 @@ async def test_an_alert_arrives_once_with_three_replicas_and_two_failed_deliveri
     hook.statuses = [500, 503]
     key = await make_key(pool)
     await limit_key(pool, key, 1000)
-    # Two gateways' batches, at once.
+    # Concurrent batches of two gateways.
     await asyncio.gather(use(pool, key, tokens=400), use(pool, key, tokens=400))
 
     async def replica() -> int:
@@ -277,7 +277,7 @@ async def test_an_alert_arrives_once_with_three_replicas_and_two_failed_deliveri
 
     raised = await asyncio.gather(*(replica() for _ in range(3)))
 
-    assert sum(raised) == 2  # 50 and 80 %: kept both, told the higher
+    assert sum(raised) == 2  # 50 and 80 %: both are stored, the higher one alerts
     assert [got.status for got in hook.got] == [500, 503, 204]
     assert len({got.headers["webhook-id"] for got in hook.got}) == 1
     (got,) = hook.accepted
@@ -377,7 +377,7 @@ async def test_the_owner_gets_one_email_in_their_language(
 ) -> None:
     key = await make_key(pool)
     await pool.execute("UPDATE users SET locale = $1", locale)
-    # What was said of his subscription is another test's.
+    # Notifications of the subscription are tested elsewhere.
     await pool.execute("DELETE FROM deliveries")
     await limit_key(pool, key, 1000)
     await use(pool, key, tokens=800)
@@ -448,7 +448,7 @@ async def explain(connection: "asyncpg.Connection[asyncpg.Record]", sql: str, *a
 
 
 def scanned(plan: dict[str, Any]) -> set[str]:
-    """Tables that are read from end to end."""
+    """Tables read by a sequential scan."""
     found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
     return found.union(*(scanned(part) for part in plan.get("Plans", ())))
 
@@ -472,6 +472,6 @@ async def test_owners_and_admins_are_notified_of_each_subscription_transition(
 
     reported = sorted((json.loads(got.body)["type"], json.loads(got.body)["data"]["reason"]) for got in hook.got)
     assert reported == [("subscription.denied", "not now"), ("subscription.pending", None)]
-    # He knows what he did himself.
+    # Users are not notified of their own changes.
     assert [email["Subject"] for email in mail_server.emails] == ["Access denied: small"]
     assert "not now" in "".join(email.get_content() for email in mail_server.emails)

@@ -1,4 +1,4 @@
-"""The audit log: read, filtered, exported; and not to be changed by the program's own role, in whatever way."""
+"""The audit log: reading, filters, exports, and no way for the app role to change it."""
 
 import csv
 import io

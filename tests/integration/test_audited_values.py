@@ -1,4 +1,4 @@
-"""What audit rows tell: the values that were there and those that are there now, of all that a change changed."""
+"""Audit rows have the old and new values of everything a change changed."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from gateway.storage.postgres import Pool
 
 
 async def reported(pool: Pool, action: str) -> tuple[Any, Any]:
-    """Old and new of the last row of this action."""
+    """Old and new values of the last row of this action."""
     row = await pool.fetchrow(
         "SELECT old::text AS old, new::text AS new FROM audit_logs WHERE action = $1 ORDER BY id DESC LIMIT 1", action
     )
@@ -80,7 +80,7 @@ async def test_a_renewed_subscription_audits_its_new_end(pool: Pool) -> None:
 
 @pytest.mark.parametrize("meanwhile", ["changed", "removed"])
 async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, meanwhile: str) -> None:
-    """Another admin's change, which it waited for, is not undone by it for a while."""
+    """A concurrent change by another admin is not undone by the boost."""
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
     lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=100), **place)

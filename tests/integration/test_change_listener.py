@@ -1,5 +1,5 @@
-"""A gateway knows whether it hears of changes: at once after its start, when its connection ends, when a pooler keeps
-notifications to itself."""
+"""A gateway knows whether it receives changes: after its start, after a lost connection, and behind a pooler that drops
+notifications."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ def forgotten() -> Forgotten:
 async def test_changes_are_received_once_connected(pool: Pool, database: Database, forgotten: Forgotten) -> None:
     async with listening(pool, database.app_url, forgotten) as changes:
         await becomes(changes, Listening.GOOD, 2.0)
-        # What changed before nobody heard.
+        # Earlier changes were not received.
         assert forgotten[0] == ("*", ())
         forgotten.clear()
 
@@ -55,7 +55,7 @@ async def test_changes_are_received_once_connected(pool: Pool, database: Databas
                 await asyncio.sleep(0.01)
 
         assert forgotten == [("k", (5, 6))]
-        # It stays so: a heartbeat a second is enough.
+        # It stays connected: one heartbeat a second is enough.
         await asyncio.sleep(HEARTBEAT_S * 2.2)
         assert (changes.listening, forgotten) == (Listening.GOOD, [("k", (5, 6))])
 
@@ -102,7 +102,7 @@ async def test_a_postgres_outage_is_distinct_from_not_listening(forgotten: Forgo
 
 
 async def test_a_recovered_postgres_is_found_within_a_second(pool: Pool, forgotten: Forgotten) -> None:
-    """What changes the moment it is back is heard of only by who looks again soon: twice a heartbeat."""
+    """It reconnects twice per heartbeat, so a change right after the recovery is received soon."""
     tries = 0
 
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""`litemaas …` as a child process: what is on stdout, what on stderr, and the exit code."""
+"""`litemaas …` as a child process: stdout, stderr and the exit code."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Changes that meet: neither waits for the other in a circle, which Postgres would end by failing one of them."""
+"""Concurrent changes do not deadlock."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ EVENTS = ["subscription.suspended", "subscription.active"]
 
 
 def outcomes(done: list[Any]) -> Counter[str]:
-    """How each ended. What failed leaves a state that the next may not be for, so refusals are counted too."""
+    """The outcome of each change. A failed one may leave a state that refuses the next, so refusals count too."""
     for one in done:
         if isinstance(one, BaseException) and not isinstance(one, asyncpg.PostgresError | GatewayError):
             raise one

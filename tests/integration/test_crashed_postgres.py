@@ -1,4 +1,4 @@
-"""Postgres crashes right after a batch, where its default is not to wait for the disk: what was given up is there."""
+"""Postgres crashes right after a batch that asynchronous commit might lose: the committed rows survive."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.storage.postgres import new_pool
 
-# A commit that nobody waits for stays in memory for seconds.
+# An asynchronous commit stays in memory for seconds.
 LAZY = {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "0", "bgwriter_delay": "10s"}
 
 
@@ -30,7 +30,7 @@ async def lazy(tmp_path: Path) -> AsyncIterator[Postgres]:
 
 
 async def crash(server: Postgres) -> None:
-    """The server begins anew from its disk when one of its processes is killed; returns when it has."""
+    """Kills a backend, which makes the server recover from disk; returns after the recovery."""
     victim, witness = [await asyncpg.connect(server.url(OWNER)) for _ in range(2)]
     os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""Forms of pages against cross-site request forgery: which ones change something, and which do not."""
+"""Cross-site request forgery: which forms of pages are accepted, and which are not."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""What ends with a user who is deactivated, and does not come back with him."""
+"""What ends with the deactivation of a user and does not return at their reactivation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,7 +61,7 @@ async def test_a_login_concurrent_with_a_deactivation_leaves_no_session(pool: Po
         )
 
     for _ in range(20):
-        # Admitted while active; whichever of the two is first then, no session is left that works later.
+        # Admitted while active; in either order, no valid session remains.
         outcomes = await asyncio.gather(
             come_in(), users.update_user(pool, ADMIN, ANN, status="deactivated"), return_exceptions=True
         )

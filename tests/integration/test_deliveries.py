@@ -1,4 +1,4 @@
-"""What became of news is shown to admins, and what failed is sent again when they say so."""
+"""Admins see the state of deliveries and can repeat failed ones."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from admin_api.storage.deliveries import LIST_DELIVERIES
 from gateway.storage.postgres import Pool
 
 PATH = "/api/v1/admin/deliveries"
-# One try more, after an hour.
+# One more attempt, after an hour.
 PATIENT = Sender(keys=KEYS, rules=RULES, pauses=(timedelta(hours=1),))
 HASTY = Sender(keys=KEYS, rules=RULES, pauses=())
 
@@ -80,7 +80,7 @@ async def test_every_delivery_state_is_shown_with_reason_and_time(
     for name, sender in (("failed once", PATIENT), ("failed", HASTY), ("delivered", SENDER)):
         await send_due(pool, sender)
         (seen[name],) = await listed(admin, webhook=webhook)
-        # As if the next try had come, also where there is none.
+        # Makes the next attempt due, or adds one.
         await pool.execute("UPDATE deliveries SET next_try_at = now(), gave_up_at = NULL WHERE channel = 'webhook'")
     mails = [row for row in await listed(admin) if row["channel"] == "email"]
 
@@ -97,7 +97,7 @@ async def test_every_delivery_state_is_shown_with_reason_and_time(
     assert (delivered["status"], delivered["tries"], delivered["last_error"]) == ("delivered", 3, None)
     assert delivered["delivered_at"] is not None
     assert delivered["message_id"] == hook.accepted[0].headers["webhook-id"]
-    # Nobody sends mails here.
+    # No mail server is configured.
     assert [(row["status"], row["tries"], row["alert_id"]) for row in mails] == [("waiting", 0, alert_id)]
     assert "whsec_" not in json.dumps([*seen.values(), *mails])
 
@@ -177,7 +177,7 @@ async def test_a_waiting_delivery_is_sent_now_and_one_in_progress_is_not(
     await send_due(pool, PATIENT)
     waits = await send_due(pool, PATIENT)
     long = await admin.post(path)
-    # As a sender takes it.
+    # Takes it as a sender does.
     await pool.execute("UPDATE deliveries SET next_try_at = now() + interval '60 seconds'")
     leased = await admin.post(path)
     await pool.execute("UPDATE deliveries SET next_try_at = now()")

@@ -1,4 +1,4 @@
-"""A cluster that is to be kept: the next one in its folder has what it had, and no other place is taken for it."""
+"""A durable cluster: the next start in its folder has its data, and another folder is not taken for it."""
 
 import tempfile
 from collections.abc import Iterator

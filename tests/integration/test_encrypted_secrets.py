@@ -1,4 +1,4 @@
-"""Everything sealed and signed is under LITEMAAS_SECRET_KEYS, opens after a rotation, and is sealed anew by command."""
+"""Everything encrypted and signed with LITEMAAS_SECRET_KEYS survives a rotation and is re-encrypted by a command."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ async def run_command(database: Database, secret_keys: str, patch: pytest.Monkey
 
 
 class Replica:
-    """An admin API with these keys, and a browser that goes to it; several share one database."""
+    """An admin API with these keys, and a browser; several share one database."""
 
     def __init__(self, database: Database, secret_keys: str, issuer: str, cookies: httpx2.Cookies) -> None:
         self._app = create_app(
@@ -135,7 +135,7 @@ async def test_sessions_and_logins_survive_a_rotation_and_end_with_the_old_key(d
         async with Replica(database, ONE, provider.url, cookies) as browser:
             await log_in(browser)
             cookies.update(browser.cookies)
-            # One more is under way while the keys change.
+            # One more login is in progress while the keys change.
             away = await browser.get("/api/auth/login")
             cookies.update(browser.cookies)
         async with httpx2.AsyncClient() as elsewhere:
@@ -149,7 +149,7 @@ async def test_sessions_and_logins_survive_a_rotation_and_end_with_the_old_key(d
 
 
 async def test_key_peppers_do_not_authenticate_sessions(database: Database) -> None:
-    """A new pepper is no reason to log in again, nor does it let anybody in."""
+    """A new pepper neither ends nor authenticates sessions."""
     cookies = httpx2.Cookies()
     async with FakeProvider() as provider:
         async with Replica(database, ONE, provider.url, cookies) as browser:

@@ -1,4 +1,4 @@
-"""A server that ends a connection says so before it closes it: who uses it in between finds Postgres away."""
+"""A server announces the end of a connection before closing it: its use in between counts as an outage."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from gateway.storage.postgres import Pool, new_pool
 
 
 class KeepsOpen:
-    """Stands before Postgres: what the server says passes, that it hangs up does not until `close`."""
+    """A proxy of Postgres: it relays data but not the end of a connection until `close`."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -37,7 +37,7 @@ class KeepsOpen:
             return
 
     def close(self) -> None:
-        """From now on it is passed on at once."""
+        """Relays the end of connections from now on."""
         self._may_end.set()
 
 

@@ -1,4 +1,4 @@
-"""Which counters a change of limits has made anew: those that may have missed calls, and no others."""
+"""Which counters a change of limits requires to be seeded: those that may have missed calls, and no others."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace

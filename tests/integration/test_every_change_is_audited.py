@@ -1,4 +1,4 @@
-"""Every route that changes something leaves an audit row: all routes of the OpenAPI document, none forgotten."""
+"""Every route that changes something leaves an audit row: all routes of the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from admin_api.main import create_app
 from gateway.storage.postgres import Pool
 
 CHANGING = {"post", "put", "patch", "delete"}
-# (method, path) -> why it need not leave a row.
+# (method, path) -> the reason why it leaves no row.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("post", "/api/v1/admin/limits/preview"): "changes nothing",
     ("post", "/api/auth/logout"): "needs a browser's session: test_logins",

@@ -1,4 +1,4 @@
-"""People whom nobody knew before: several logins at once, and names that are none."""
+"""First logins: concurrent ones, and invalid subjects."""
 
 import asyncio
 from collections import Counter

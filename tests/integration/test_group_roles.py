@@ -1,4 +1,4 @@
-"""A role goes with its group: what the provider said before gives none back."""
+"""A role follows its group: an older statement of the provider does not restore it."""
 
 import time
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def fake_provider() -> AsyncIterator[FakeProvider]:
 
 
 def token(fake_provider: FakeProvider, age_s: int, **claims: Any) -> dict[str, str]:
-    """Signed so many seconds ago, and good for as long as an hour."""
+    """A token issued `age_s` seconds ago, valid for an hour."""
     now = int(time.time())
     claims = fake_provider.all_claims(aud="litemaas-api", iat=now - age_s, exp=now - age_s + 3600) | claims
     return bearer(fake_provider.keys[0].sign({name: value for name, value in claims.items() if value is not None}))

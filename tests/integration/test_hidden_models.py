@@ -1,5 +1,4 @@
-"""A hidden model is as if it were not: no route tells a user that there is one of that name, unless an account of his
-has a subscription to it."""
+"""A hidden model is indistinguishable from a missing one for users without a subscription to it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +15,7 @@ Reported = dict[str, tuple[int, str]]
 
 
 async def ask_all(admin: httpx2.AsyncClient, me: Mapping[str, Any], key_id: int, model: str) -> Reported:
-    """What each route that takes the name of a model answers, without the name and the ids that differ each time."""
+    """The response of each route that takes a model name, without the name and variable ids."""
     key_model = {"level": "key_model", "id": key_id, "model": model, "kind": "rpm", "amount": 1}
     usage = "/api/v1/usage"
     answers = {

@@ -1,4 +1,4 @@
-"""A POST that is sent again with the same Idempotency-Key makes nothing twice."""
+"""A POST repeated with the same Idempotency-Key creates nothing twice."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -80,7 +80,7 @@ async def test_while_the_first_request_is_running_or_lost_nothing_is_created(
 ) -> None:
     key = {"idempotency-key": "k"}
     await admin.post(TEAMS, json={"name": "red"}, headers=key)
-    # As a program leaves it that dies in between.
+    # The state a killed process leaves.
     await pool.execute("UPDATE idempotency_keys SET status = NULL, answer = NULL")
 
     at_work = await admin.post(TEAMS, json={"name": "red"}, headers=key)
@@ -122,8 +122,8 @@ async def test_an_invalid_idempotency_key_is_refused(admin: httpx2.AsyncClient, 
 
 
 class LosesCommits:
-    """Stands before Postgres. The first COMMIT after a statement with these words is carried out, and the connection
-    breaks before the answer."""
+    """A proxy of Postgres: the first COMMIT after a statement with these words is executed, and the connection
+    breaks before the reply."""
 
     def __init__(self, port: int, words: bytes) -> None:
         self._port, self._words = port, words
@@ -140,7 +140,7 @@ class LosesCommits:
                 answers.cancel()
                 await asyncio.wait((answers,))
                 to_server.write(data)
-                # It was carried out when the server says something.
+                # It was executed once the server replies.
                 await from_server.read(1)
                 writer.close()
                 break

@@ -1,4 +1,4 @@
-"""Keys: shown once, stored as a digest, and only for what the account is subscribed to."""
+"""Keys: shown once, stored as a digest, and only for models the account is subscribed to."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

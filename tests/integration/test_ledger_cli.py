@@ -1,4 +1,4 @@
-"""`litemaas ledger …` as an operator types it: what it says, its exit code, and what it says of a mistake."""
+"""`litemaas ledger …`: output, exit code and error messages."""
 
 import asyncio
 import json

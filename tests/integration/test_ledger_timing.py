@@ -1,4 +1,4 @@
-"""What the ledger does by the clock: months made ahead of time, and what is written synced to disk."""
+"""Periodic tasks of the ledger: partitions created ahead of time, and journal files synced to disk."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from gateway.tasks.maintain_partitions import PartitionKeeper
 
 
 def month(ahead: int) -> datetime:
-    """The start of the month so many after this one."""
+    """The start of the month `ahead` months after this one."""
     count = TODAY.year * 12 + TODAY.month - 1 + ahead
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ async def test_a_gateway_creates_partitions_three_months_ahead(pool: Pool, datab
 
 @contextmanager
 def seen_syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
-    """Of which file, and how long it was."""
+    """Synced files with their size."""
     synced: list[tuple[int, int]] = []
     fsync = os.fsync
 
@@ -78,14 +78,14 @@ async def test_written_files_are_synced_once_per_interval_and_no_others(
         for calls in (1, 5, 70):
             before, names = len(synced), len(journal.segments)
             for _ in range(calls):
-                # No call waits for it: the loop does not turn between them.
+                # No call waits for it: the event loop does not run in between.
                 journal.append([make_usage_row(TODAY)])
             assert len(synced) == before
             await all_is_safe()
             await asyncio.sleep(0.3)
             files = [inode for inode, _ in synced[before:] if inode != folder]
             assert len(files) == sum(segment.waiting > 0 for segment in journal.segments)
-            # The names of new files as well, and once for all that were made meanwhile.
+            # The directory as well, once for all new files.
             has_new_names = calls == 1 or len(journal.segments) > names
             assert len(synced) - before - len(files) == has_new_names
         assert len(journal.segments) > 2

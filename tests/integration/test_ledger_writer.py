@@ -1,4 +1,4 @@
-"""The journal and its writer on real files and a real Postgres: whatever fails between them, each row is there once."""
+"""The journal and its writer on real files and a real Postgres: whatever fails, each row is written once."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ from gateway.tasks.maintain_partitions import PartitionKeeper
 
 
 class Site:
-    """Writers on one folder, and what they told."""
+    """Writers on one folder, and what they logged."""
 
     def __init__(self, pool: Pool, folder: Path) -> None:
         self.pool = pool
@@ -48,7 +48,7 @@ class Site:
         self.events: dict[str, int] = {}
 
     def writer(self, *, max_bytes: int = 2**30, pool: "Pool | None" = None) -> LedgerWriter:
-        """Opened, but without its tasks."""
+        """An opened writer without its background tasks."""
 
         async def on_late(rows: Sequence[UsageRow]) -> None:
             self.late += rows
@@ -61,7 +61,7 @@ class Site:
         return made
 
     async def rows(self) -> dict[Any, Any]:
-        """By id; every rollup agrees with them."""
+        """The rows by id; checks that every rollup agrees with them."""
         check = await upkeep.verify_ledger(self.pool, ADMIN, days=400)
         assert check.differences == ()
         return {row["request_id"]: row for row in await self.pool.fetch("SELECT * FROM usage_logs")}
@@ -79,12 +79,12 @@ def site(pool: Pool, tmp_path: Path) -> Site:
 
 @pytest.fixture
 async def away(database: Database) -> Pool:
-    """A Postgres that is not there."""
+    """A pool of an unreachable Postgres."""
     return await new_pool("postgresql://u:p@127.0.0.1:1/x", size=1)
 
 
 def die(writer: LedgerWriter) -> None:
-    """What a SIGKILL leaves: the files, and no lock."""
+    """Emulates a SIGKILL: the files stay, the lock is released."""
     journal = writer.journal
     for segment in journal.segments:
         segment.close()
@@ -98,7 +98,7 @@ def some(count: int, **changes: Any) -> list[UsageRow]:
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Nothing may grow beyond it: a disk that is full. Also not the file where pytest keeps what is logged."""
+    """Emulates a full disk by a maximum file size, which also holds for pytest's own log file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -131,13 +131,13 @@ async def test_rows_truncated_by_a_full_disk_stay_in_memory_with_their_leases_an
     assert ids(site.late) == ids([*cut, *more])
     assert writer.rows_waiting == 0
     assert (site.events["direct"], site.events["write"]) == (4, 1)
-    # Room again: the next one is journaled.
+    # Space again: the next row is journaled.
     assert writer.journal.open()
     assert writer.append(some(1))
 
 
 async def test_rows_written_before_the_disk_was_full_are_adopted(site: Site, away: Pool) -> None:
-    """Also where Postgres is away, and the others of their batch are lost with the process."""
+    """Even if Postgres is down and the other rows of their batch are lost with the process."""
     writer, cut = site.writer(pool=away), some(3)
     with largest_file(writer.journal.segments[0].size + 1200):
         assert not writer.append(cut)
@@ -151,7 +151,7 @@ async def test_rows_written_before_the_disk_was_full_are_adopted(site: Site, awa
 
 
 async def test_an_existing_row_of_another_version_blocks_no_other(site: Site) -> None:
-    """Postgres takes it, and so its journal may come twice."""
+    """Postgres has it already, because a journal may be written twice."""
     strange, other = some(2)
     line = encode_row(strange).replace(b'"streamed":true', b'"streamed":"yes"')
     assert line != encode_row(strange)
@@ -180,7 +180,7 @@ async def test_without_disk_and_postgres_no_row_is_accepted_and_waiting_rows_are
         with pytest.raises(LedgerUnavailable):
             await writer.append_safely(some(1))
     task.cancel()
-    # The disk comes back first: journaled, and only then settled.
+    # The disk recovers first: journaled, and settled only then.
     assert writer.journal.open()
     with contextlib.suppress(OSError):
         await writer.write_all()
@@ -366,7 +366,7 @@ def test_a_segment_that_cannot_be_read_or_removed_stays_and_blocks_no_other(
 def test_rows_are_written_once_and_in_order_from_memory_and_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """While Postgres takes a piece, more rows come, and memory may have to let go of some."""
+    """While Postgres writes a batch, more rows arrive, and memory may have to drop some."""
     monkeypatch.setattr("gateway.storage.ledger.journal.SEGMENT_BYTES", 9000)
     monkeypatch.setattr("gateway.storage.ledger.journal_files.READ_BYTES", 4000)
     monkeypatch.setattr("gateway.storage.ledger.journal_files.READ_ROWS", 3)
@@ -395,7 +395,7 @@ def test_rows_are_written_once_and_in_order_from_memory_and_disk(
         came_from_memory += segment.offset == segment._fresh_from
         append()
         if chance.random() < 0.2:
-            continue  # Postgres did not answer: read again
+            continue  # Postgres did not respond: read again
         taken += piece.rows
         journal.give_up(segment, piece)
         assert sum(len(one._fresh) for one in journal.segments) <= 8
@@ -408,7 +408,7 @@ def test_rows_are_written_once_and_in_order_from_memory_and_disk(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- what is in a journal ---
+# --- contents of a journal ---
 
 
 async def test_a_corrupt_journal_yields_every_complete_row_and_keeps_the_rest(site: Site) -> None:
@@ -421,7 +421,7 @@ async def test_a_corrupt_journal_yields_every_complete_row_and_keeps_the_rest(si
     site.folder.mkdir()
     found = site.folder / "found.000001.log"
     parts = [lines[0], damaged, lines[2], line_of(msgspec.json.encode(older)), line_of(msgspec.json.encode(newer))]
-    # Blocks that were never written, and a line that a crash tore.
+    # Blocks that were never written, and a line truncated by a crash.
     found.write_bytes(b"".join(parts) + b"\0" * 300_000 + b"\n" + lines[3] + lines[3][:50])
     os.utime(found, (0, 0))
     writer = site.writer()
@@ -446,7 +446,7 @@ async def test_rows_postgres_rejects_are_set_aside_and_can_be_replayed(site: Sit
     assert len(site.refused) == site.events["refused"] == 2
     assert writer.rows_waiting == 0
 
-    # One of them is mended by hand; a third comes meanwhile.
+    # One of them is repaired by hand; a third arrives in between.
     file = site.folder / REFUSED_FILE
     file.write_bytes(line_of(msgspec.json.encode(replace(bad[0], error_code="ab"))) + site.refused[1] + b"\n")
     done = await upkeep.replay(pool, ADMIN, file, keep=False)
@@ -462,7 +462,7 @@ async def test_rows_postgres_rejects_are_set_aside_and_can_be_replayed(site: Sit
 
 
 def refusable(count: int) -> list[UsageRow]:
-    """Each of its own reason, so that none is like another."""
+    """Rows that Postgres rejects, each for another reason."""
     return [make_usage_row(TODAY, error_code=f"{n}\0") for n in range(count)]
 
 
@@ -536,7 +536,7 @@ async def test_a_rejected_row_that_cannot_be_set_aside_is_logged(site: Site) -> 
     assert "tale" in str(logged)
 
 
-# --- twice, and at once ---
+# --- repetition and concurrency ---
 
 
 async def test_replayed_rows_that_were_committed_before_change_nothing(
@@ -590,7 +590,7 @@ async def test_a_journal_that_cannot_be_adopted_blocks_no_other(site: Site) -> N
 
 
 async def test_a_journal_that_cannot_be_opened_is_adopted_later_and_blocks_no_other(site: Site) -> None:
-    """One segment of two, so that the other and the lock are to be let go: by whoever tries it next."""
+    """One segment of two; the other one and the lock must be released for the next attempt."""
     writers = sorted((site.writer() for _ in range(3)), key=lambda writer: writer.journal.worker)
     rows = [some(1) for _ in writers]
     for writer, own in zip(writers, rows, strict=True):
@@ -610,7 +610,7 @@ async def test_a_journal_that_cannot_be_opened_is_adopted_later_and_blocks_no_ot
 
 
 async def test_a_journal_still_being_copied_into_the_folder_loses_no_row(site: Site) -> None:
-    """From another disk, as `mv` does it: bit by bit, and without a lock."""
+    """From another disk, as `mv` does it: in steps, and without a lock."""
     dead, rows = site.writer(), some(10)
     dead.append(rows)
     (segment,) = dead.journal.segments

@@ -1,4 +1,4 @@
-"""A limit tells by name what it is on, to who may see it."""
+"""A limit has the names of its targets, for those who may see them."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -77,7 +77,7 @@ async def test_a_limit_has_the_names_of_its_targets(admin: httpx2.AsyncClient, p
         for row in listed:
             assert (await admin.get(f"/api/v1/limits/{row['id']}", headers=headers)).json() == row
         robots = [(row["key_name"], row["key_last_four"], row["user_email"]) for row in listed if row["kind"] == "tpm"]
-        # A member sees nothing of other keys of his team.
+        # A member does not see other keys of the team.
         assert robots == ([] if who is member else [("robot", service, None)])
     states = await list_limit_states(pool, counters, owner_of(member), team="red")
     assert names_of([LimitWithStateView.with_state(one).model_dump() for one in states.rows]) == expected

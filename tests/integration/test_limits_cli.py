@@ -1,4 +1,4 @@
-"""Every command by which limits, teams and prices are set, as an operator types them, with every option it has."""
+"""Every command that sets limits, teams and prices, with every option."""
 
 import asyncio
 import json

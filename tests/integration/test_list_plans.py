@@ -22,7 +22,7 @@ from loadtests.admin_queries import NoEntry, Query, cursors_of, queries_of, valu
 from loadtests.admin_rows import make_rows
 
 USERS = 300
-# Who have nothing, so that of users and accounts, too, there are many more than a page.
+# Users without resources, so there are many more users and accounts than a page.
 MORE_USERS = (
     "INSERT INTO users (email) SELECT 'more' || n || '@example.org' FROM generate_series(1, 5000) AS n",
     "INSERT INTO accounts (kind, name, owner_user_id) SELECT 'personal', email, id FROM users WHERE email LIKE 'more%'",
@@ -49,7 +49,7 @@ LARGE = (
 )
 # Part of a name: no index helps, all names are read.
 BY_PARTS = ("search",)
-# What each question asked, with its arguments.
+# The statements of each query, with arguments.
 Statements = dict[str, list[tuple[str, tuple[Any, ...]]]]
 
 
@@ -68,7 +68,7 @@ async def filled(postgres: Postgres, template: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def changed(postgres: Postgres, filled: Database) -> AsyncIterator[Database]:
-    """A copy, for a test that changes rows."""
+    """A copy for tests that change rows."""
     name = f"{filled.name}_changed"
     await create_database(postgres, name, template=filled.name)
     yield Database(name, postgres.url(APP, name), postgres.url(OWNER, name))
@@ -77,7 +77,7 @@ async def changed(postgres: Postgres, filled: Database) -> AsyncIterator[Databas
 
 @pytest.fixture(scope="module")
 async def statements(filled: Database, valkey: Valkey) -> Statements:
-    """What each list asks Postgres."""
+    """The statements of each list."""
     seen: list[tuple[str, tuple[Any, ...]]] = []
 
     async def watch(connection: Any) -> None:
@@ -120,7 +120,7 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def read_of(connection: Any, sql: str, arguments: tuple[Any, ...]) -> dict[str, int]:
-    """Rows that the statement read of each table, whether it took them or not."""
+    """The number of rows the statement read from each table."""
     (reported,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
     read: dict[str, int] = defaultdict(int)
     for scan in scans(json.loads(reported)[0]["Plan"]):

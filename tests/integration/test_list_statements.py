@@ -1,4 +1,4 @@
-"""No list asks once a row: 3 rows and 30 rows take the same statements. Whatever the OpenAPI document calls a list."""
+"""No list runs a query per row: lists of 3 and of 30 rows take the same statements."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -53,13 +53,13 @@ SEEDS = (
     "INSERT INTO audit_logs (actor, action, target_kind, target_id) SELECT email, 'seed.make', 'seed', n::text"
     " FROM users, generate_series({first}, {last}) AS n WHERE id = {ann}",
 )
-# What stands for the parameters of a path or is needed beside.
+# Values of path parameters and required query parameters.
 NEEDED = {"/api/v1/prices": {"model": "seed 1"}}
 
 
 @pytest.fixture
 async def statements(database: Database, admin_app: FastAPI, redis_url: str) -> AsyncIterator[list[str]]:
-    """What the app asks Postgres."""
+    """The statements of the app role."""
     seen: list[str] = []
 
     async def watch(connection: Any) -> None:

@@ -1,4 +1,4 @@
-"""Secrets of logins are planted wherever one can be sent, and then looked for in all that is written."""
+"""Secrets of logins are planted everywhere, then searched for in all written data."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def test_no_secret_of_a_login_is_stored_or_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    # The client of this test tells of its own requests, with the addresses we planted secrets in.
+    # The HTTP client of this test logs its own requests, whose URLs contain planted secrets.
     caplog.set_level(logging.WARNING, "httpx2")
     user = await make_user(pool, role="admin")
     token = (await make_token(pool, user)).secret

@@ -1,4 +1,4 @@
-"""Logins by OpenID Connect, OpenShift and JWT: who gets in, as what, and who does not."""
+"""Logins by OpenID Connect, OpenShift and JWT: who can log in, with which role."""
 
 import base64
 import json

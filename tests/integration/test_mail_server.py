@@ -1,4 +1,4 @@
-"""E-mails to a real SMTP server with TLS and a log-in: what goes wrong is told and tried again, no password is lost."""
+"""E-mails to a real SMTP server with TLS and authentication: errors are reported and retried, no password leaks."""
 
 import base64
 import ssl
@@ -30,7 +30,7 @@ PATIENT: Final = (timedelta(hours=1),)
 
 
 class Certificate:
-    """One that signed itself, for 127.0.0.1: a file to trust it by, and a server's context."""
+    """A self-signed certificate for 127.0.0.1: a CA file and a server context."""
 
     def __init__(self, folder: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -66,7 +66,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 async def outbox(pool: Pool) -> Pool:
-    """With one email in it."""
+    """An outbox with one e-mail."""
     payload = '{"model": "small", "account": "ana", "reason": "not now"}'
     await pool.execute(
         "INSERT INTO deliveries (channel, user_id, event, payload) VALUES ('email', $1, 'subscription.denied', $2)",
@@ -85,7 +85,7 @@ def sender(
 
 
 async def state(pool: Pool) -> tuple[str | None, int, bool]:
-    """The last error, the tries, and whether another one follows later."""
+    """The last error, the number of attempts, and whether another one follows."""
     row = await pool.fetchrow(
         "SELECT last_error, tries, next_try_at > now() AND gave_up_at IS NULL AND delivered_at IS NULL AS waits "
         "FROM deliveries"
@@ -154,7 +154,7 @@ async def test_refused_starttls_is_reported_and_retried(outbox: Pool, certificat
 
 @pytest.mark.parametrize("login", [IN_URL, "litemaas@", "litemaas:@"])
 async def test_a_server_without_starttls_receives_no_credentials(outbox: Pool, login: str) -> None:
-    """It takes log-ins in clear, or somebody in between took its offer of TLS away."""
+    """It offers authentication without TLS, or an attacker removed its STARTTLS offer."""
     async with SMTPServer(login=(USER, PASSWORD)) as box:
         with no_password_in_clear(box):
             assert await send_due(outbox, sender(box, None, login=login, patient=True)) == 0
@@ -225,7 +225,7 @@ async def test_other_smtp_refusals_are_reported(outbox: Pool, certificate: Certi
         box.refuse = 1
         await send_due(outbox, sender(box, certificate.file, login=""))
         reported.append((await state(outbox))[0])
-        # It wants no log-in, and so takes none.
+        # It requires no authentication and offers none.
         await send_due(outbox, sender(box, certificate.file))
         reported.append((await state(outbox))[0])
     await send_due(outbox, sender(box, certificate.file))

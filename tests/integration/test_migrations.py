@@ -1,4 +1,4 @@
-"""Migrations: each once, in order, whoever runs them and how often; and what the schema itself promises."""
+"""Migrations: each runs once, in order, with any number of runners; and the guarantees of the schema."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""What users see of models, what is kept of syncs, and how LiteLLM is."""
+"""Models for users, reports of syncs, and the health of LiteLLM."""
 
 import httpx2
 import pytest

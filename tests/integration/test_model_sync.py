@@ -1,4 +1,4 @@
-"""Syncs with a small real LiteLLM stand-in over HTTP, and what they leave in the database."""
+"""Model syncs from a small HTTP server in place of LiteLLM, and their results in the database."""
 
 import asyncio
 from decimal import Decimal
@@ -110,7 +110,7 @@ async def test_a_list_that_lost_half_of_the_models_unlists_none_and_is_reported(
     assert report.problem is not None
     assert report.missing == ["c", "d"]
     assert await listed(pool) == set("abcde")
-    # What did come is taken.
+    # The received models are stored.
     assert (await find(pool, "b")).mode == "embedding"
 
 
@@ -249,7 +249,7 @@ async def test_a_read_only_admin_cannot_start_a_sync(pool: Pool, litellm_info_se
 
 
 async def test_the_last_price_set_counts(pool: Pool) -> None:
-    """Also where its transaction began before the other's, and waited for it."""
+    """Even if its transaction began before the other one and waited for it."""
     await apply(pool, seen_model("small"))
     model_id = (await find(pool, "small")).id
     prices: list[dict[str, Decimal | None]] = [{"input": Decimal(1)}, {"input": Decimal(2)}]
@@ -285,7 +285,7 @@ async def test_a_price_an_admin_sets_during_a_sync_stays(pool: Pool) -> None:
 
 
 async def until_one_waits(pool: Pool) -> None:
-    """For a lock that another connection has."""
+    """Waits until a connection waits for a lock of another one."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with asyncio.timeout(10):
         while not await pool.fetchval(waiting):

@@ -1,4 +1,4 @@
-"""A receiver that is slow, dead or buried under news holds up nobody else."""
+"""A slow, dead or overloaded receiver does not delay the others."""
 
 import asyncio
 import ssl
@@ -28,7 +28,7 @@ HOUR = (timedelta(hours=1),)
 
 
 class Silent:
-    """Takes connections and says nothing until it is told to `hang_up`; counts those open at once."""
+    """Accepts connections and sends nothing until `disconnect`; counts the concurrent ones."""
 
     def __init__(self) -> None:
         self.open = self.maximum = self.taken = 0
@@ -40,12 +40,12 @@ class Silent:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.hang_up()
+        self.disconnect()
         self._server.close()
         await self._server.wait_closed()
 
-    def hang_up(self) -> None:
-        """Also on who comes later."""
+    def disconnect(self) -> None:
+        """Closes current and later connections."""
         writers, self._writers = self._writers or [], None
         for writer in writers:
             writer.close()
@@ -58,7 +58,7 @@ class Silent:
             writer.close()
         else:
             self._writers.append(writer)
-        # Until the other side has enough of it, too.
+        # Until the other side closes it as well.
         await reader.read()
         self.open -= 1
         writer.close()
@@ -87,7 +87,7 @@ async def write_mails(pool: Pool, count: int) -> None:
 
 
 async def write_notifications(pool: Pool, url: str, count: int) -> None:
-    """To a webhook there."""
+    """Messages to a webhook there."""
     await create_webhook(pool, ADMIN, KEYS, RULES, url=url, events=["subscription.denied"])
     await pool.execute(
         "INSERT INTO deliveries (channel, webhook_id, event, payload) SELECT 'webhook', "
@@ -105,7 +105,7 @@ def sender(mail_port: int | None = None) -> Sender:
 
 
 async def send_until(outbox: Outbox, arrived: int) -> None:
-    """As the program's clock does it. A busy machine may be as slow as a receiver is."""
+    """Sends like the scheduler. A busy machine may be as slow as a receiver."""
     async with asyncio.timeout(30):
         while outbox.delivered < arrived:
             await outbox.send_due()
@@ -119,7 +119,7 @@ async def test_emails_to_a_dead_server_do_not_delay_a_webhook(pool: Pool, hook: 
     await outbox.begin_due()
     await outbox.close(grace_s=30)
     first = len(hook.accepted)
-    # And each of them is tried, though none arrives.
+    # Each of them is attempted, and none arrives.
     async with asyncio.timeout(30):
         while await pool.fetchval("SELECT count(*) FROM deliveries WHERE channel = 'email' AND tries = 0"):
             await outbox.send_due()
@@ -132,7 +132,7 @@ async def test_emails_to_a_dead_server_do_not_delay_a_webhook(pool: Pool, hook: 
 async def test_trusted_certificates_are_not_loaded_for_each_message(
     pool: Pool, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twenty milliseconds of a processor each, in which the admin API answers nobody."""
+    """Each load takes 20 ms of CPU time, which blocks the admin API."""
     await write_mails(pool, 20)
     await write_notifications(pool, hook.url, 20)
     outbox, read = Outbox(pool, sender(free_port())), []
@@ -158,7 +158,7 @@ async def test_a_silent_receiver_with_many_messages_delays_no_other_and_keeps_to
 
     await send_until(outbox, 50)
     arrived, waiting, taken = outbox.delivered, silent.open, silent.taken
-    silent.hang_up()
+    silent.disconnect()
     await outbox.close(grace_s=30)
 
     assert arrived == 50
@@ -183,7 +183,7 @@ async def test_a_new_message_is_sent_before_slow_attempts_end(pool: Pool, hook: 
 
     await asyncio.gather(send(), come_later())
     still_waiting = silent.open
-    silent.hang_up()
+    silent.disconnect()
     await outbox.close(grace_s=30)
 
     assert still_waiting == MAX_IN_FLIGHT_PER_WEBHOOK
@@ -204,7 +204,7 @@ async def test_many_silent_receivers_share_the_total_maximum_in_flight(
         return silent.open == 10
 
     await wait_until(all_there, "the tries")
-    silent.hang_up()
+    silent.disconnect()
     await outbox.close(grace_s=30)
 
     assert began == [10, 0, 0]
@@ -216,7 +216,7 @@ async def test_a_silent_mail_server_keeps_to_its_maximum_in_flight(pool: Pool, s
     outbox = Outbox(pool, sender(silent.port))
 
     began = [await outbox.begin_due() for _ in range(3)]
-    silent.hang_up()
+    silent.disconnect()
     await outbox.close(grace_s=30)
 
     assert began == [MAX_IN_FLIGHT_EMAILS, 0, 0]
@@ -230,7 +230,7 @@ async def test_a_delivery_cut_off_at_shutdown_is_repeated_with_the_same_id(
     await outbox.begin_due()
     await outbox.close(grace_s=0.2)
     ids = {row["message_id"] for row in await pool.fetch("SELECT message_id FROM deliveries")}
-    # As if the leases had ended, and the receiver were well again.
+    # The leases end, and the receiver recovers.
     await pool.execute("UPDATE deliveries SET next_try_at = now()")
     await pool.execute("UPDATE webhooks SET url = $1", hook.url)
     again = Outbox(pool, sender())
@@ -254,7 +254,7 @@ async def test_an_attempt_in_progress_may_complete_at_shutdown(pool: Pool, hook:
 async def test_a_silent_mail_server_does_not_block_name_resolution(
     database: Database, pool: Pool, hook: WebhookServer, silent: Silent
 ) -> None:
-    """Both take threads of one pool."""
+    """Both use threads of one pool."""
     await write_mails(pool, 40)
     settings = settings_for(
         database.app_url, smtp_url=f"smtp://127.0.0.1:{silent.port}", mail_from="a@example.com",
@@ -273,7 +273,7 @@ async def test_a_silent_mail_server_does_not_block_name_resolution(
         await write_notifications(pool, hook.url.replace("127.0.0.1", "localhost"), 1)
         await wait_until(has_arrived, "the webhook's message")
         tried = silent.taken
-        silent.hang_up()
+        silent.disconnect()
 
     # It did not come when the first of them were given up.
     assert tried == MAX_IN_FLIGHT_EMAILS

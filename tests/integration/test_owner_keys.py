@@ -1,4 +1,4 @@
-"""Keys in the hands of their owners: whose they are, how they change, and what no owner may pass."""
+"""Keys for their owners: visibility, changes, and the ceilings of admins."""
 
 import asyncio
 from dataclasses import replace
@@ -22,7 +22,7 @@ from gateway.storage.postgres import Pool
 
 
 async def make_owner(pool: Pool) -> User:
-    """A user with an active subscription to model `small`, which there may be."""
+    """A user with an active subscription to model `small`, which is created if it does not exist."""
     user = await make_user(pool)
     if await pool.fetchval("SELECT count(*) FROM models WHERE name = 'small'") == 0:
         await make_model(pool)
@@ -35,7 +35,7 @@ async def create(pool: Pool, actor: Actor, **fields: Any) -> NewKey:
 
 
 async def code_of(attempt: Any) -> str:
-    """The error's code, or `done`."""
+    """The error code, or `done`."""
     try:
         await attempt
     except GatewayError as error:
@@ -55,7 +55,7 @@ async def test_a_rotated_key_has_two_secrets_until_the_grace_period_ends(pool: P
 
     new = await changes.rotate_key(pool, owner_of(owner), PEPPERS, old.row.id, grace_s=3600)
 
-    # One row: whatever counts by the key goes on counting, so a rotation is no way around a limit.
+    # The same row: counters of the key continue, so a rotation does not bypass a limit.
     first, second = [await find_key_record(pool, PEPPERS.digests(secret)) for secret in (old.secret, new.secret)]
     assert first is not None
     assert second is not None
@@ -140,7 +140,7 @@ async def test_keys_are_seen_and_changed_only_by_their_owners(pool: Pool) -> Non
         *("forbidden", "forbidden", "forbidden"),
     ]
     await teams.remove_member(pool, ADMIN, team.name, user=ann.email)
-    # He sees what he had, and it is no longer his to change.
+    # They see their former key but cannot change it.
     assert await code_of(changes.rotate_key(pool, owner_of(ann), PEPPERS, member.id)) == "forbidden"
 
 
@@ -150,7 +150,7 @@ async def test_a_key_update_changes_the_given_fields_and_returns_them(pool: Pool
     for name in ("large", "pending"):
         await make_subscription(pool, owner, await make_model(pool, name, restricted=name == "pending"))
     row = (await create(pool, actor, name="app", models=["large", "small"], allowed_ips=["10.0.0.0/8"])).row
-    # What it has it keeps, also while the subscription is suspended.
+    # It keeps its models even while the subscription is suspended.
     await pool.execute("UPDATE subscriptions SET status = 'suspended' WHERE model_id = (SELECT min(id) FROM models)")
 
     changed = await changes.update_key(pool, actor, row.id, KeyChange(name="b", models=["small"]))
@@ -195,7 +195,7 @@ async def test_fifty_concurrent_creations_stop_at_the_maximum_number_of_keys(poo
 
     assert (made.count("done"), made.count("conflict")) == (4, 46)
     assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 4
-    # A ceiling binds owners.
+    # Ceilings bind owners.
     await create(pool, ADMIN, user=owner.email)
 
 

@@ -1,4 +1,4 @@
-"""Limits beside admins': what owners may lower, boosts, many at once, and what is left of all of an account's."""
+"""Limits set by owners, boosts, bulk changes, and the remaining amounts of an account."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ async def counters(redis_url: str) -> AsyncIterator[Counters]:
 
 
 async def code_of(attempt: Any) -> str:
-    """The error's code, or `done`."""
+    """The error code, or `done`."""
     try:
         await attempt
     except GatewayError as error:

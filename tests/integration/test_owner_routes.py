@@ -1,4 +1,4 @@
-"""The routes of subscriptions, keys, teams and limits as a user, a reader and a team's owner meet them."""
+"""The routes of subscriptions, keys, teams and limits for a user, a read-only admin and the owner of a team."""
 
 import httpx2
 from admin_client import check_error

@@ -1,4 +1,4 @@
-"""Subscriptions in the hands of their owners: what each role may do from each state, and two who decide at once."""
+"""Subscriptions for their owners: transitions by state and role, and concurrent decisions."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ TABLE = {
 
 
 async def try_move(pool: Pool, actor: Actor, subscription_id: int, move: str) -> str:
-    """The status it led to, or the error's code."""
+    """The new status, or the error code."""
     try:
         return (await subscriptions.change_subscription(pool, actor, subscription_id, move, reason="because")).status
     except GatewayError as error:
@@ -122,7 +122,7 @@ async def test_a_user_sees_only_the_subscriptions_of_themselves_and_their_teams(
     for filters in ({"user": ann.email}, {"team": team.name}, {"user": "nobody@x.org"}, {"team": "none"}):
         with pytest.raises(GatewayError) as caught:
             await seen(owner_of(bob), **filters)
-        # In the same words, whether it is there or not.
+        # The same message, whether it exists or not.
         ((word, name),) = filters.items()
         assert caught.value.message == f"There is no {word} '{name}'."
 
@@ -168,7 +168,7 @@ async def test_cancelling_and_renewing_does_not_extend_a_subscription(pool: Pool
     await subscriptions.change_subscription(pool, owner_of(user), row.id, "cancel")
     await pool.execute("UPDATE subscriptions SET expires_at = now() - interval '1 second'")
     back = await subscriptions.create_subscription(pool, owner_of(user), model=model)
-    # Its time was over: an admin decides.
+    # It had expired: an admin decides.
     assert (back.id, back.status, back.expires_at) == (row.id, "pending", None)
 
 

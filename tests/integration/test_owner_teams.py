@@ -1,4 +1,4 @@
-"""Teams in the hands of their owners."""
+"""Teams for their owners."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from gateway.storage.postgres import Pool
 
 
 async def code_of(attempt: Any) -> str:
-    """The error's code, or `done`."""
+    """The error code, or `done`."""
     try:
         await attempt
     except GatewayError as error:
@@ -97,7 +97,7 @@ async def test_the_last_owner_stays_even_if_two_leave_concurrently(pool: Pool) -
 
         ends = await asyncio.gather(*(code_of(attempt) for attempt in attempts))
 
-        # Who was removed while he waited is no owner any more, and may not even see the team.
+        # A member removed in between is no owner any more and cannot even see the team.
         lost = {"conflict"} if remove != "each other" else {"forbidden", "not_found"}
         assert ends.count("done") == 1
         assert set(ends) - {"done"} <= lost

@@ -1,4 +1,4 @@
-"""Personal access tokens: whom they let in, as what, and until when."""
+"""Personal access tokens: authentication, rights and lifetime."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ async def test_a_busy_token_takes_one_query_per_call_and_one_update_per_minute(d
         return len(asked), await pool.fetchval("SELECT last_used_at FROM personal_tokens WHERE id = $1", made.row.id)
 
     async with asyncpg.create_pool(database.app_url, min_size=0, max_size=1, init=watch, reset=keep) as watched:
-        # The first also learns the types of its arguments.
+        # The first call also prepares the statement.
         first, second, third = [await use(watched) for _ in range(3)]
         await pool.execute("UPDATE personal_tokens SET last_used_at = now() - interval '61 s'")
         later = await use(watched)
@@ -63,7 +63,7 @@ async def test_a_busy_token_takes_one_query_per_call_and_one_update_per_minute(d
 
 
 async def keep(_: object) -> None:
-    """As the admin API's own pool: nothing is asked when a connection goes back."""
+    """Like the admin API's own pool: no query when a connection is returned."""
 
 
 async def test_the_error_for_an_invalid_token_has_the_reason(admin: httpx2.AsyncClient, pool: Pool) -> None:
@@ -100,7 +100,7 @@ async def test_the_token_of_a_deactivated_user_is_refused_at_the_next_call(
     check_error(after, 401, "not_authenticated")
 
 
-# (the user's role, the token's, what the token may be)
+# (role of the user, role of the token, effective role)
 BOUNDS: list[tuple[str, str, str | None]] = [
     ("admin", "admin", "admin"),
     ("admin", "admin-readonly", "admin-readonly"),

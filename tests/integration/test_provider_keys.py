@@ -1,4 +1,4 @@
-"""Keys of providers: kept sealed, told to nobody, and put into the environment of the program that needs them."""
+"""Provider keys: stored encrypted, never returned, and passed to a program in its environment."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from gateway.storage.postgres import Pool
 PATH = "/api/v1/admin/provider-keys"
 VALUE, OTHER = "sk-planted-provider-key-0123456789", "sk-planted-another-key-9876543210"
 KEYS = SecretKeys.parse(SECRET_KEYS)
-# What a program sees of its environment.
+# Prints the environment of the program.
 TELL = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
 
 
@@ -58,7 +58,7 @@ async def test_a_provider_key_is_stored_encrypted_and_never_returned(admin: http
     assert (one.json()["created_by"], one.json()["updated_by"]) == ("admin-token", "admin-token")
     assert listed.json()["rows"] == [one.json()]
     said = "".join(answer.text for answer in (made, again, replaced, listed, one))
-    # All that was written, in every form a text may take there.
+    # All written data, in every encoding of the text.
     written = str(await pool.fetch("SELECT t::text FROM provider_keys t UNION ALL SELECT t::text FROM audit_logs t"))
     for value in (VALUE, OTHER):
         for form in (value[:-4], value[:-4].encode().hex()):
@@ -155,7 +155,7 @@ async def test_a_ciphertext_moved_to_another_name_does_not_decrypt(admin: httpx2
 
     with pytest.raises(EncryptionError, match="provider key OTHER"):
         await open_provider_keys(pool, ADMIN, KEYS)
-    # One that does not open may be replaced.
+    # A key that does not decrypt may be replaced.
     assert (await put(admin, "OTHER")).status_code == 200
     assert await open_provider_keys(pool, ADMIN, KEYS) == {"PROVIDER_KEY_OTHER": VALUE}
 
@@ -176,7 +176,7 @@ async def test_a_program_gets_the_provider_keys_and_no_encryption_key(
     await put(admin)
     await put(admin, "AZURE_2", OTHER)
 
-    # Settings are read in whatever case they are written.
+    # Names of settings are case-insensitive.
     done = await command_line.run(
         "provider-keys", "exec", "--", *TELL, PROVIDER_KEY_OPENAI="an older one", litemaas_secret_keys=SECRET_KEYS
     )

@@ -1,4 +1,4 @@
-"""LiteLLM's log as people have it: long, torn, with retries and with calls of others."""
+"""Reconciliation with LiteLLM's log: long, truncated, with retries and with foreign calls."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ AT = TODAY - timedelta(hours=3)
 
 
 def line_of(row: UsageRow, **changes: Any) -> bytes:
-    """As LiteLLM writes it of that call."""
+    """The line LiteLLM writes for that call."""
     about = {
         "litellm_call_id": str(row.request_id),
         "status": "success",

@@ -1,4 +1,4 @@
-"""Refused calls are counted by the hour, also those of a worker that stops while it writes them."""
+"""Refused calls are counted by the hour, even if a worker stops during the write."""
 
 import asyncio
 

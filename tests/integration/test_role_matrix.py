@@ -1,4 +1,4 @@
-"""Every route of the OpenAPI document, for everyone who might call it."""
+"""Every route of the OpenAPI document, for every role that might call it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +12,7 @@ from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
 
-# First what looks, last what deletes.
+# Reads first, deletions last.
 ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
 # The whole database, but for when a login was used, and the queue that the alerts' own clock empties.
 TABLES = """

@@ -1,4 +1,4 @@
-"""Migration 0025 fills the rollups it makes from those that are there: of months without rows any more as well."""
+"""Migration 0025 fills its new rollups from the existing ones, even for months without rows."""
 
 import shutil
 from datetime import timedelta
@@ -29,7 +29,7 @@ MADE = (
 
 
 def some_rows() -> list[UsageRow]:
-    """Completed and failed calls of several people and models, over two months."""
+    """Completed and failed calls of several users and models, over two months."""
     ways = [
         {"ending": "completed"},
         {"ending": "timeout", "status": 504},
@@ -59,7 +59,7 @@ async def migrated_before(database: Database, folder: Path) -> asyncpg.Connectio
 
 
 async def test_sums_can_be_read_while_new_rollups_are_filled(empty_database: Database, tmp_path: Path) -> None:
-    """Counters are made anew from them: calls would wait for that."""
+    """Counters are seeded from them: otherwise calls would wait."""
     owner = await migrated_before(empty_database, tmp_path)
     (filling,) = migrations_folder().glob("0025_*.sql")
     async with owner.transaction(), new_pool(empty_database.app_url, size=1) as pool:

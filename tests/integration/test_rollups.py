@@ -1,4 +1,4 @@
-"""Rollups are what the rows add up to, whatever was written, in whatever batches, and replaced afterwards."""
+"""Rollups equal the sums of the rows, with any rows, batches and replacements."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from gateway.storage.postgres import Pool
 
 TABLES = [rollup.table for rollup in ROLLUPS]
 HAS_LATENCIES = {rollup.table: rollup.has_latencies for rollup in ROLLUPS}
-# Each rollup's key, of one row, in plain words; those of BY_MODEL have every row under its model and under 0.
+# The key of a row in each rollup; those of BY_MODEL have every row under its model and under 0.
 KEYS = {
     "usage_all_quarter_hours": lambda r: (quarter_of(r.started_at),),
     "usage_all_days": lambda r: (r.started_at.date(),),
@@ -56,7 +56,7 @@ def who(row: UsageRow) -> tuple[Any, ...]:
 
 
 def amounts(row: UsageRow) -> dict[str, int]:
-    """In plain words, apart from how the product says it."""
+    """The amounts of a row, computed independently of the product."""
     is_reaped = row.estimated_why == "reaped"
     return {
         "calls": 1,
@@ -110,7 +110,7 @@ async def stored(pool: Pool, table: str) -> dict[tuple[Any, ...], dict[str, int]
 
 @settings(
     max_examples=10,
-    # Making a failure smaller would take minutes: each try is a handful of transactions.
+    # Shrinking a failure would take minutes: each attempt is several transactions.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -156,7 +156,7 @@ async def test_verify_reports_each_rollup_that_differs(pool: Pool, table: str, c
 
 @pytest.mark.parametrize("table", [rollup.table for rollup in ROLLUPS if "ending" in rollup.key])
 async def test_verify_reports_remains_of_a_replaced_estimate(pool: Pool, table: str) -> None:
-    """Sums of no call that are not 0."""
+    """Sums that are not 0 although there is no call."""
     reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped", ending="upstream_error", total_ms=0)
     await write_rows(pool, [reaped])
     await write_rows(pool, [replace(reaped, estimated=False, estimated_why=None, ending="completed", total_ms=9)])

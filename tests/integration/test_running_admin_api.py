@@ -1,4 +1,4 @@
-"""Two admin APIs behind a balancer without stickiness, and requests made of the OpenAPI document."""
+"""Two replicas of the admin API behind a load balancer, and requests generated from the OpenAPI document."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from gateway.storage.postgres import Pool, new_pool
 ME = "/api/v1/users/me"
 CSRF = {"x-litemaas-csrf": "1"}
 PER_MINUTE = 60
-# For each route; `make try-openapi` sets more.
+# Examples per route; `make try-openapi` sets more.
 EXAMPLES = os.environ.get("LITEMAAS_TEST_EXAMPLES", "1")
 
 
@@ -99,7 +99,7 @@ async def test_replicas_share_one_call_rate(browser: httpx2.AsyncClient, pool_of
     answers = await asyncio.gather(*(browser.get(ME, headers=login) for _ in range(PER_MINUTE + 30)))
 
     statuses = [answer.status_code for answer in answers]
-    # One comes back a second, and the machine may be slow.
+    # One call is refilled every second, and the machine may be slow.
     assert PER_MINUTE <= statuses.count(200) <= PER_MINUTE + 15
     assert statuses.count(200) + statuses.count(429) == len(statuses)
 

@@ -1,4 +1,4 @@
-"""Word lists stand twice, in CHECKs and in Literals: here they are compared."""
+"""Value lists of CHECK constraints equal those of the Literals in the code."""
 
 import re
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Limit rows: one of a kind, at the right target, and in the audit log."""
+"""Rows of limits: one of each kind, with the right target, and audited."""
 
 import asyncio
 from dataclasses import replace
@@ -45,7 +45,7 @@ async def test_concurrent_changes_of_a_limit_leave_the_row_of_the_last_one(pool:
         str(row.id),
     )
     assert str(row.amount) == audited[-1]["new"]
-    # Each change knew the one before it: nobody overwrote what he had not seen.
+    # Each change has the previous value: none overwrote an unseen one.
     assert [entry["old"] for entry in audited] == [None, *(entry["new"] for entry in audited[:-1])]
 
 

@@ -1,4 +1,4 @@
-"""Prepares every SQL constant on the migrated schema: a misspelt column fails here and not at the customer's."""
+"""Prepares every SQL constant on the migrated schema: a misspelt column fails here and not in production."""
 
 import pkgutil
 import re

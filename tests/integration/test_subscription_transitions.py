@@ -1,4 +1,4 @@
-"""Subscriptions on a real database: one row for ever, a history, and one winner of two."""
+"""Subscriptions on a real database: one permanent row, a history, and one winner of two concurrent transitions."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

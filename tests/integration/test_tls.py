@@ -1,4 +1,4 @@
-"""Whose certificates are trusted is read once, and again when it changes."""
+"""Trusted certificates are loaded once, and again after a change."""
 
 import os
 import ssl

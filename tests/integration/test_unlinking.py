@@ -1,4 +1,4 @@
-"""A person who was made anew at the identity provider: refused, unlinked by an admin, and back as the same user."""
+"""A user with a recreated identity: refused, unlinked by an admin, and then the same user again."""
 
 import asyncio
 import time
@@ -227,7 +227,7 @@ async def test_a_login_concurrent_with_an_unlinking_leaves_no_session(pool: Pool
         return await open_session(pool, PEPPERS, keys, user, person=person, provider="oidc", **about)
 
     for _ in range(20):
-        # Admitted while linked; whichever of the two is first then, no session is left that works later.
+        # Admitted while linked; in either order, no valid session remains.
         outcomes = await asyncio.gather(come_in(), unlink(pool), return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert [getattr(error, "code", error) for error in refused] in ([], ["forbidden"])

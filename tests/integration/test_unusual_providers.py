@@ -1,4 +1,4 @@
-"""Identity providers and proxies as they are found: names with a / at the end, keys asked for at once, no answer."""
+"""Unusual identity providers and proxies: trailing slashes, concurrent key requests, no response."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def test_a_provider_issuer_may_end_with_a_slash(
 
 
 class Unwell(FakeProvider):
-    """Answers, but says nothing that could be read."""
+    """A provider with unreadable responses."""
 
     answer: Response = PlainTextResponse("<html>Back soon</html>")
 
@@ -59,7 +59,7 @@ async def test_logout_works_whatever_the_provider_responds(
     async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
         await log_in(browser)
         cookies = dict(browser.cookies)
-    # Another replica, which has not yet read what the provider publishes.
+    # Another replica, which has not read the provider's metadata yet.
     async with (
         Unwell() as provider,
         running_admin_api(database, **oidc(provider.url)) as new_browser,
@@ -77,7 +77,7 @@ async def test_logout_works_whatever_the_provider_responds(
 
 
 class WithEnd(FakeProvider):
-    """Has a place to end its own session."""
+    """A provider with an end-session endpoint."""
 
     async def _discovery(self, request: Request) -> JSONResponse:
         reported = json.loads(bytes((await super()._discovery(request)).body))
@@ -93,7 +93,7 @@ async def test_the_logout_url_of_the_provider_has_each_parameter_once(database: 
         await log_in(browser)
         url = (await browser.post("/api/auth/logout", headers=CSRF)).json()["logout_url"]
 
-    # A parameter that comes twice makes a request invalid (RFC 6749, 3.1).
+    # A repeated parameter makes a request invalid (RFC 6749, 3.1).
     assert parse_qsl(urlsplit(url).query) == [("a", "b"), ("client_id", "litemaas")]
 
 
@@ -147,7 +147,7 @@ async def test_a_hanging_provider_is_requested_once_and_blocks_no_token_with_a_k
     async with running_admin_api(database, **settings) as open_old, open_old() as old:
         await ask(old)
         await fake_provider.__aexit__(None, None, None)
-        # Longer than it has to pass between two questions.
+        # Longer than the minimum time between two requests.
         monkeypatch.setattr("admin_api.identity.jwt_logins.TIMEOUT_S", 0.6)
         monkeypatch.setattr("admin_api.identity.jwt_logins.ASK_AGAIN_S", 0.4)
         async with await asyncio.start_server(hang, "127.0.0.1", int(fake_provider.url.rpartition(":")[2])):
@@ -176,7 +176,7 @@ async def test_the_configured_url_matches_the_form_browsers_send(
             back = (await elsewhere.get(away.headers["location"])).headers["location"]
         await browser.get(f"/api/auth/callback?{urlsplit(back).query}")
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    # TLS ends at a proxy: what arrives here came by http.
+    # TLS ends at a proxy: the admin API receives plain HTTP.
     plain = httpx2.AsyncClient(transport=transport, base_url="http://portal.example.com")
 
     async def change(page: str) -> int:

@@ -1,4 +1,4 @@
-"""The plan of every usage question: by an index, and never a row of the ledger."""
+"""The query plan of every usage query: by an index, and without ledger rows."""
 
 import json
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ QUARTER = f"'{TODAY - timedelta(days=90):%Y-%m-%d}'::timestamptz + q * interval 
 
 @pytest.fixture(scope="module")
 async def large(postgres: Postgres, template: str) -> Any:
-    """Two rollups so large that reading all of one is slow."""
+    """Two rollups so large that a full scan is slow."""
     name = "usage_plans_large"
     await create_database(postgres, name, template=template)
     database = Database(name, postgres.url(APP, name), postgres.url(OWNER, name))

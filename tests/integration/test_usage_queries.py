@@ -1,4 +1,4 @@
-"""Every question, with any filters over any range, against sums of the rows in plain Python."""
+"""Every usage query, with any filters and range, against sums of the rows in plain Python."""
 
 from collections.abc import Callable
 from datetime import timedelta

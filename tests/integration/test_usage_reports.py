@@ -1,4 +1,4 @@
-"""Usage as people ask for it: who may see what, filters by name, ranges and time zones, files."""
+"""Usage reports: visibility, filters by name, ranges and time zones, exports."""
 
 import csv
 import io
@@ -152,7 +152,7 @@ async def test_an_owner_cannot_find_out_who_has_an_account(pool: Pool, town: Tow
         said.append((caught.value.code, caught.value.param, caught.value.message.replace(reference, "…")))
     assert set(said) == {("not_found", "user", "There is no user '…'.")}
 
-    # Who was in the team has used it; who is in it may have used nothing.
+    # Former members have usage; current ones may have none.
     await teams.remove_member(pool, ADMIN, team, user=town.ben.email)
     await teams.add_member(pool, ADMIN, team, user=town.cleo.email)
     assert await calls_of(pool, ana, team=team, user=town.ben.email) == 8
@@ -297,7 +297,7 @@ async def _paged(pool: Pool) -> AsyncIterator[Any]:
 
 
 async def test_the_model_litellm_served_is_not_shown_to_users(pool: Pool, town: Town) -> None:
-    """It may be the name of a backend, or of another model that it fell back to."""
+    """It may be the name of a backend or of a fallback model."""
     key = town.keys["team ben"]
     about = {"account_id": key.account_id, "user_id": key.user_id, "api_key_id": key.id}
     await write_rows(pool, [make_usage_row(AT, model_served="azure/backend-7", **about)])

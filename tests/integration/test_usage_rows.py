@@ -1,4 +1,4 @@
-"""Rows of the ledger as people read them: newest first, page by page, with totals."""
+"""Ledger rows for readers: newest first, in pages, with totals."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,7 +24,7 @@ INSERT_SUMS = "SELECT rebuild_usage_rollups(now())"
 
 
 async def write_rows(pool: Pool, key: APIKey, costs: Sequence[int | None], *, estimated: bool = False) -> list[UUID]:
-    """One call a cost; their ids, oldest first."""
+    """Writes one call for each cost; returns their ids, oldest first."""
     ids = RequestIds()
     made = []
     for n, cost in enumerate(costs):

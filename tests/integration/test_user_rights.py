@@ -1,5 +1,4 @@
-"""What users may not do or find out by ways that look harmless: keys and usage of others in a team, filters that do not
-fit together, times beyond the calendar."""
+"""What users must not do or find out: keys and usage of others in a team, conflicting filters, impossible times."""
 
 import json
 from collections.abc import AsyncIterator
@@ -91,7 +90,7 @@ async def test_a_member_cannot_find_out_who_has_an_account_by_creating_keys(
 async def test_a_user_and_a_team_are_different_accounts(
     admin: httpx2.AsyncClient, pool: Pool, counters: Counters
 ) -> None:
-    """A filter that is not heeded would show more than was asked for."""
+    """An ignored filter would show more than was requested."""
     owner, member = await make_red_team(pool)
     me = {"headers": await login(pool, owner)}
 
@@ -228,7 +227,7 @@ async def test_an_owner_lists_the_keys_of_one_member(admin: httpx2.AsyncClient, 
     for name in (member.email.upper(), str(member.id)):
         assert await ask(hers, user=name) == [of_member]
         assert await ask(his, user=name) == [of_member]
-    # His own are not hers to see, and hers not his; nor who else has an account.
+    # Neither sees the other's own keys, nor who has an account.
     stranger = await make_user(pool)
     assert (await admin.get("/api/v1/api-keys", params={"user": member.email}, **hers)).status_code == 404
     assert [await ask(hers, user=one) for one in (stranger.email, "nobody@x.org")] == [404, 404]

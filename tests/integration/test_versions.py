@@ -1,4 +1,4 @@
-"""ETag and If-Match: of those who change a thing as they read it, one wins; the others are told, and change nothing."""
+"""ETag and If-Match: of concurrent changes of the same version one wins; the others fail and change nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool, new_pool
 
 WRITERS = 8
-# POSTs that take If-Match too: they change a thing there is.
+# POSTs that accept If-Match: they change an existing resource.
 MOVES = {
     "/api/v1/subscriptions/{subscription_id}/{move}",
     "/api/v1/api-keys/{key_id}/rotate",
@@ -37,7 +37,7 @@ WITHOUT = {
 
 @dataclass(frozen=True)
 class Thing:
-    """Where a thing is read, and how it is changed: the n-th writer sends `body(n)`."""
+    """Where a resource is read, and how it is changed: the n-th writer sends `body(n)`."""
 
     read: str
     body: Callable[[int], dict[str, Any]] = lambda n: {"name": f"writer {n}"}
@@ -117,7 +117,7 @@ async def write(
 
 
 async def count_changes(pool: Pool) -> int:
-    """Audit rows: one a change."""
+    """The number of audit rows: one per change."""
     count: int = await pool.fetchval("SELECT count(*) FROM audit_logs")
     return count
 
@@ -210,7 +210,7 @@ async def test_of_many_concurrent_changes_with_one_etag_exactly_one_wins(
 
 
 async def forget(pool: Pool) -> None:
-    """What the next round would find in its way; the audit log can not be emptied."""
+    """Removes what would block the next round; the audit log cannot be emptied."""
     tables = "provider_keys limits api_key_models api_keys subscription_history subscriptions model_prices models"
     for table in (*tables.split(), "settings"):
         await pool.execute(f"DELETE FROM {table}")  # noqa: S608
@@ -285,7 +285,7 @@ def test_a_weak_etag_never_matches() -> None:
 
 @pytest.mark.parametrize("rest", [", " * 400 + "x", " " * 800 + "x", " ," * 400 + '"', '"b"', ', "b" "c"'])
 def test_a_long_malformed_if_match_is_refused_quickly(rest: str) -> None:
-    """Tried in every way that blanks and commas can be told apart, the first one would take longer than the sun has."""
+    """A backtracking parser would take exponential time for the first one."""
     with pytest.raises(GatewayError) as caught:
         check_version('"a"', f'"a"{rest}')
     assert caught.value.code == "validation_failed"

@@ -1,4 +1,4 @@
-"""Webhooks: made with a secret that is shown once and kept sealed."""
+"""Webhooks: created with a secret that is shown once and stored encrypted."""
 
 import httpx2
 import pytest

@@ -1,4 +1,4 @@
-"""What counters are seeded from: the same as the rows add up to, and read by the day where a window is long."""
+"""Sums that seed counters: equal to the sums of the rows, and read by day for long windows."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ QUARTER = timedelta(minutes=15)
 MIDNIGHT = TODAY - timedelta(days=2)
 
 
-# In quarters from a midnight.
+# In quarter hours from a midnight.
 SPANS = [
     (-300, 300), (-96, 96), (-97, 95), (-95, 97), (0, 96), (0, 1), (-1, 0), (-1, 1), (1, 95), (-191, -1), (5, 5),
 ]  # fmt: skip
