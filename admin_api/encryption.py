@@ -1,13 +1,13 @@
-"""What must be read back or known again as our own, under keys that are not in the database (LITEMAAS_SECRET_KEYS).
+"""Encryption and signatures under keys that are not in the database (LITEMAAS_SECRET_KEYS).
 
-Sealed (AES-256-GCM) is what is stored or handed to a browser and read back: webhooks' signing secrets, providers' keys,
-answers kept for their Idempotency-Key, a login under way. What it is for and the row it belongs to are bound to it as
-associated data: copied to another row or column it does not open. It is one byte string: the version of the key (2
-bytes), a nonce (12, random: below 2^32 seals a key, NIST SP 800-38D 8.3), ciphertext and tag. Signed (HMAC-SHA256) is
-what need not be secret, as the id in a session's cookie.
+Encrypted (AES-256-GCM) is what is stored or given to a browser and read back: webhooks' signing secrets, providers'
+keys, answers stored for their Idempotency-Key, the state of a login. Purpose and row are bound to it as associated
+data: copied to another row or column it cannot be decrypted. The format is one byte string: the version of the key (2
+bytes), a nonce (12 bytes, random: fewer than 2^32 encryptions per key, NIST SP 800-38D 8.3), ciphertext and tag.
+Signed (HMAC-SHA256) is what need not be secret, such as the id in a session's cookie.
 
-Each purpose has keys of its own, derived from those of the settings (HKDF, RFC 5869): so the many seals of logins take
-nothing from the count of the few that last, and nothing that was made for one purpose is taken for another.
+Each purpose has separate keys, derived from those of the settings (HKDF, RFC 5869): the many encryptions of logins do
+not count towards the bound of the others, and a value made for one purpose is not valid for another.
 """
 
 import hmac
@@ -19,17 +19,17 @@ from typing import Final
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 VERSION_BYTES: Final = 2
-# Stands beside the version in what is sealed with a derived key. Without it, the key of the settings was used itself.
+# A bit beside the version marks a derived key. Without it, the key of the settings itself was used.
 DERIVED: Final = 2**15
 
 
 class EncryptionError(Exception):
-    """Something sealed that can not be opened; the message says why and what to do, never what is in it."""
+    """A value that cannot be decrypted. The message says why and what to do, and has nothing of the content."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretKeys:
-    """The keys to seal and sign with, by version: the highest makes new ones, all open and verify."""
+    """The keys by version: the highest encrypts and signs, all decrypt and verify."""
 
     keys: Mapping[int, bytes] = field(repr=False)
 
@@ -44,7 +44,7 @@ class SecretKeys:
             except ValueError:
                 raise ValueError("write it as 1:<64 hex digits>, more versions after commas") from None
             if number in keys:
-                raise ValueError(f"version {number} stands there twice")
+                raise ValueError(f"version {number} is given twice")
             keys[number] = secret
         if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
             raise ValueError("each key is 32 random bytes, as 64 hex digits: openssl rand -hex 32")
@@ -56,12 +56,12 @@ class SecretKeys:
 
     @property
     def newest(self) -> int:
-        """The version that seals."""
+        """The version that encrypts and signs."""
         return max(self.keys)
 
     def encrypt(self, secret: bytes, *, purpose: str, row: object) -> bytes:
-        """`secret` for this row and purpose only."""
-        # Here and not above: it takes long to load, and most commands never seal anything.
+        """`secret`, encrypted for this row and purpose only."""
+        # Imported here: it takes long to load, and most commands do not encrypt.
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         version, nonce = self.newest, secrets.token_bytes(NONCE_BYTES)
@@ -69,7 +69,7 @@ class SecretKeys:
         return (version | DERIVED).to_bytes(VERSION_BYTES) + nonce + encrypted
 
     def decrypt(self, encrypted: bytes, *, purpose: str, row: object) -> bytes:
-        """What was sealed for this row and purpose; raises EncryptionError."""
+        """The secret that was encrypted for this row and purpose. Raises EncryptionError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -77,8 +77,8 @@ class SecretKeys:
         version = head & ~DERIVED
         if version not in self.keys:
             raise EncryptionError(
-                f"The secret of {purpose} {row} was sealed under version {version}, which LITEMAAS_SECRET_KEYS does "
-                "not have: add that version again, then run 'litemaas secrets rotate' before it goes."
+                f"The secret of {purpose} {row} was encrypted with version {version}, which LITEMAAS_SECRET_KEYS "
+                "does not have: add that version again, then run 'litemaas secrets rotate' before it goes."
             )
         key = self._derive(version, purpose) if head & DERIVED else self.keys[version]
         nonce, rest = encrypted[VERSION_BYTES : VERSION_BYTES + NONCE_BYTES], encrypted[VERSION_BYTES + NONCE_BYTES :]
@@ -86,12 +86,12 @@ class SecretKeys:
             return AESGCM(key).decrypt(nonce, rest, _about(version, purpose, row))
         except (InvalidTag, ValueError):
             raise EncryptionError(
-                f"The secret of {purpose} {row} does not open with version {version} of LITEMAAS_SECRET_KEYS: that "
-                "version holds another key than the one it was sealed with, or the row was changed."
+                f"The secret of {purpose} {row} cannot be decrypted with version {version} of LITEMAAS_SECRET_KEYS: "
+                "that version has another key than the one that encrypted it, or the row was changed."
             ) from None
 
     def is_newest(self, encrypted: bytes) -> bool:
-        """Whether it would be sealed the same way today; else it wants to be sealed anew."""
+        """Whether the newest key encrypted it; otherwise it should be encrypted again."""
         return int.from_bytes(encrypted[:VERSION_BYTES]) == self.newest | DERIVED
 
     def sign(self, text: str, *, purpose: str) -> str:
@@ -99,7 +99,7 @@ class SecretKeys:
         return self._signature(self.newest, text, purpose)
 
     def is_signed(self, text: str, signature: str, *, purpose: str) -> bool:
-        """Whether it was signed here for this purpose, under whatever version."""
+        """Whether the signature is valid for this purpose, with a key of any version. Constant time."""
         made = [self._signature(version, text, purpose) for version in self.keys]
         return any(hmac.compare_digest(one.encode(), signature.encode()) for one in made)
 

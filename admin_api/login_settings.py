@@ -1,4 +1,4 @@
-"""Settings of logins: the identity providers, whom their groups make what, sessions."""
+"""Settings of logins: identity providers, roles of groups, sessions."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,47 +16,48 @@ ADDRESS: Final = "an https:// address, or http:// on this machine"
 
 
 class LoginSettings(BaseSettings):
-    """Mixed into the admin API's settings."""
+    """A part of the admin API's settings."""
 
     model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     admin_url: str | None = Field(default=None, description="public address of the admin API, as browsers call it")
     oidc_issuer: str | None = Field(default=None, description="issuer of an OpenID Connect provider")
-    oidc_client_id: str | None = Field(default=None, description="this program's name there")
-    oidc_client_secret: SecretStr | None = Field(default=None, description="and its secret")
-    oidc_scopes: str = Field(default="openid profile email", description="what is asked for, blanks between")
+    oidc_client_id: str | None = Field(default=None, description="client id of LiteMaaS there")
+    oidc_client_secret: SecretStr | None = Field(default=None, description="client secret of LiteMaaS there")
+    oidc_scopes: str = Field(default="openid profile email", description="requested scopes, separated by blanks")
     oidc_groups_claim: str = Field(default="groups", description="claim that lists a person's groups")
     oidc_trust_emails: bool = Field(
-        default=False, description="take addresses for verified of which the provider does not say so"
+        default=False, description="treat e-mail addresses as verified if the provider does not say"
     )
     openshift_url: str | None = Field(default=None, description="OpenShift's OAuth server")
-    openshift_api_url: str | None = Field(default=None, description="OpenShift's API, which tells who somebody is")
+    openshift_api_url: str | None = Field(default=None, description="OpenShift's API, which identifies users")
     openshift_client_id: str | None = Field(default=None, description="name of the OAuthClient there")
-    openshift_client_secret: SecretStr | None = Field(default=None, description="and its secret")
+    openshift_client_secret: SecretStr | None = Field(default=None, description="client secret of LiteMaaS there")
     openshift_email_domain: str = Field(
-        default="openshift.invalid", description="follows the @ for a user of OpenShift whose name is no address"
+        default="openshift.invalid",
+        description="domain of the e-mail address of OpenShift users whose name is not an address",
     )
     login_ca_file: Path | None = Field(default=None, description="CA of the identity providers' certificates")
     jwt_audience: str | None = Field(
-        default=None, description="audience of JWTs of OIDC_ISSUER that may come as bearer tokens; none: no JWTs"
+        default=None, description="audience of JWTs of OIDC_ISSUER that are accepted as bearer tokens; none: no JWTs"
     )
     group_roles: Annotated[dict[str, Role], NoDecode] = Field(
-        default={}, description="group:role, commas between; a role is taken back at the login after the group went"
+        default={}, description="group:role, separated by commas; a role ends at the first login without the group"
     )
     initial_admins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="e-mail addresses, commas between, of people who are made admins when they log in"
+        default=(), description="e-mail addresses, separated by commas, of people who become admins when they log in"
     )
-    session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time unused")
+    session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time without use")
     session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
     trusted_proxies: str = Field(
         default="",
-        description="addresses or networks, commas between, whose X-Forwarded-For tells where a call comes from",
+        description="addresses or networks, separated by commas, of proxies whose X-Forwarded-For is trusted",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="origins, commas between, whose pages may call the admin API with a login"
+        default=(), description="origins, separated by commas, whose pages may call the admin API with a login"
     )
     admin_calls_per_minute: int = Field(
-        default=600, ge=0, description="most calls of one user or address a minute to the admin API; 0: any number"
+        default=600, ge=0, description="maximum calls of one user or address a minute to the admin API; 0: no limit"
     )
 
     @field_validator("admin_url", "oidc_issuer", "openshift_url", "openshift_api_url")
@@ -76,7 +77,7 @@ class LoginSettings(BaseSettings):
     def _split_group_roles(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        # A group's name may hold a colon, a role never does.
+        # The name of a group may have a colon, a role does not.
         pairs = [part.strip().rpartition(":") for part in value.split(",") if part.strip()]
         if not all(group and role in ROLES for group, _, role in pairs):
             raise ValueError(f"group:role, commas between; roles are {', '.join(ROLES)}")
@@ -117,12 +118,12 @@ class LoginSettings(BaseSettings):
 
     @property
     def issuer_names(self) -> tuple[str, ...]:
-        """What tokens may say of who made them: a / at the end is part of some providers' names, and not of others'."""
+        """Valid issuers of tokens: with some providers the name ends with a /, with others it does not."""
         return () if self.oidc_issuer is None else (self.oidc_issuer, f"{self.oidc_issuer}/")
 
     @property
     def own_origin(self) -> str | None:
-        """ADMIN_URL's, as browsers write it: small letters, no port that goes without saying, no path."""
+        """The origin of ADMIN_URL, as browsers write it: lower case, no default port, no path."""
         if self.admin_url is None:
             return None
         parts = urlsplit(self.admin_url)
@@ -132,12 +133,12 @@ class LoginSettings(BaseSettings):
 
     @property
     def is_secure(self) -> bool:
-        """Whether cookies are for https only: always, but for a browser on this machine."""
+        """Whether cookies are for https only: always, except with ADMIN_URL on this machine."""
         return not (self.admin_url or "").startswith("http://")
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host of an address is this machine."""
+    """Whether the host of a URL is this machine."""
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:

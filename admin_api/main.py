@@ -1,4 +1,4 @@
-"""Puts the admin API together: `create_app` reads the settings, names the routes, opens and closes the parts."""
+"""The admin API's app: settings, routes, connections, periodic tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,11 +49,11 @@ from gateway.storage.redis.urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
 
-# Longer than this nobody waits for a connection to Postgres: he is told to come again.
+# After this time without a free connection to Postgres a request is answered with 503.
 POOL_WAIT_S: Final = 10.0
 ROUTERS: Final = (
     auth.router,
-    # Before the users': `me` is no user's name.
+    # Before the users' routes: `me` is not a user's name.
     personal_tokens.router,
     audit.activity_router,
     users.router,
@@ -79,7 +79,7 @@ ROUTERS: Final = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI app; reads the environment once, when no settings are given."""
+    """The ASGI app. Without settings it reads the environment, and raises SystemExit if that is not valid."""
     if settings is None:
         try:
             settings = Settings.from_env()
@@ -114,7 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    # Starts while Postgres is away, and says so in readiness.
+    # Starts while Postgres is away; readiness reports it.
     pool = new_pool(
         settings.database_url.get_secret_value(),
         size=settings.admin_pool_size,
@@ -125,7 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         wait_s=POOL_WAIT_S,
     )
     background = Background()
-    # A slow mail server or name server must not hold what others wait for; the loop's own are six on two cores.
+    # A slow mail server or name server must not delay others; the loop's default is six threads on two cores.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="outside"))
     async with pool:
         app.state.pool = pool
@@ -164,7 +164,7 @@ def sender_of(settings: Settings, rules: WebhookURLRules) -> Sender:
 
 
 async def _open_redis(settings: Settings) -> Scripts | None:
-    """Without Redis what is left of a limit can not be told, and nobody calls too often."""
+    """None without LITEMAAS_REDIS_URL: then limits have no state, and calls no rate limit."""
     if settings.redis_url is None:
         return None
     url = settings.redis_url.get_secret_value()

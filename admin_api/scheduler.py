@@ -1,4 +1,4 @@
-"""What the admin API does by itself: syncs models, ends subscriptions whose time is over, tells people their news."""
+"""Periodic tasks: model sync, expiry of subscriptions, alerts, cleaning."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# The gateway judges expiry at each call by itself; this only brings the state shown to people up to date.
+# The gateway checks expiry at each call; this only updates the state that is shown.
 EXPIRY_INTERVAL_S: Final = 30.0
 SEND_INTERVAL_S: Final = 1.0
 SEND_GRACE_S: Final = 3.0
@@ -26,7 +26,7 @@ CLEANING_INTERVAL_S: Final = 3600.0
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
-    """Does `work` now and after each pause, for ever. Parts that are away are logged and tried again."""
+    """Runs `work` now and after each pause, without end. Failures are logged and tried again."""
     while True:
         try:
             await work()
@@ -35,27 +35,27 @@ async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s
         except failures.UNAVAILABLE as exc:
             log.warning("timer_failed", timer=name, cause=str(exc) or type(exc).__name__)
         except Exception as exc:
-            # A mistake of ours must not stop the timer for good; the next pass may do better.
+            # A bug must not stop the task for good.
             log.error("timer_failed", timer=name, exc_info=exc)
         await asyncio.sleep(interval_s)
 
 
 async def sync_once(pool: "Pool", litellm: LiteLLM) -> None:
-    """One sync, unless another replica is at it."""
+    """One sync, unless another replica is running one."""
     report = await sync_models(pool, SYNC, litellm, wait=False)
     if report is not None and report.problem:
         log.warning("model_sync_problem", problem=report.problem, missing=report.missing)
 
 
 async def expire_once(pool: "Pool") -> None:
-    """One pass over the subscriptions whose time is over."""
+    """Ends the subscriptions that have expired."""
     ended = await expire_subscriptions(pool)
     if ended:
         log.info("subscriptions_expired", count=ended)
 
 
 async def alert_once(pool: "Pool") -> None:
-    """Looks at what was used until less than a pass waits; another replica may be at it."""
+    """Evaluates usage until less than one batch is left, unless another replica does it."""
     while True:
         raised = await raise_alerts(pool)
         if raised:
@@ -65,6 +65,6 @@ async def alert_once(pool: "Pool") -> None:
 
 
 async def clean_once(pool: "Pool") -> None:
-    """Forgets what nobody asks for any more."""
+    """Deletes old messages and reports of syncs."""
     await delete_old(pool)
     await delete_old_syncs(pool)

@@ -1,7 +1,7 @@
-"""The control plane's settings: the only reader of its environment.
+"""Settings of the admin API and the CLI, read from the environment.
 
-In layers, so that a command asks only for what it uses: `litemaas migrate` in an init container needs no key of
-LiteLLM's.
+One class per need, so that a command requires only what it uses: `litemaas migrate` in an init container needs no
+LiteLLM key.
 """
 
 from ipaddress import IPv4Network, IPv6Network
@@ -27,14 +27,14 @@ from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
 
 MIN_TOKEN_LENGTH: Final = 32
-# 32 random hex digits have fewer than 8 different ones once in a million; "aaaa…" has one.
+# 32 random hex digits have fewer than 8 different ones once in a million.
 MIN_DIFFERENT_CHARACTERS: Final = 8
-# What examples and templates put where a secret belongs.
+# Placeholders of examples and templates.
 KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
 
 
 class SettingsError(Exception):
-    """What is missing or wrong, all in one message, no value of a secret in it."""
+    """All settings that are missing or not valid, in one message without values of secrets."""
 
 
 class _Settings(BaseSettings):
@@ -42,7 +42,7 @@ class _Settings(BaseSettings):
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads the environment; raises SettingsError naming everything that is missing or wrong."""
+        """Reads the environment. Raises SettingsError, which names all settings that are missing or not valid."""
         try:
             return cls.model_validate({})
         except ValidationError as exc:
@@ -50,7 +50,7 @@ class _Settings(BaseSettings):
 
 
 class DatabaseSettings(_Settings):
-    """What every command needs."""
+    """For every command."""
 
     database_url: SecretStr = Field(description="Postgres, role of the app")
     owner_database_url: SecretStr | None = Field(default=None, description="Postgres, role of the owner: to migrate")
@@ -66,22 +66,22 @@ class DatabaseSettings(_Settings):
 
     @property
     def app_role(self) -> str:
-        """The user of DATABASE_URL, whom migrations give the app's rights; raises SettingsError if it names none."""
+        """The user of DATABASE_URL, to whom migrations grant the app's rights. Raises SettingsError without one."""
         address = urlsplit(self.database_url.get_secret_value())
-        # The user may hold no colon, so the last @ and the first colon bound it, also with several hosts.
+        # The user has no colon, so the last @ and the first colon bound it, also with several hosts.
         credentials, at, _ = address.netloc.rpartition("@")
         user = unquote(credentials.split(":", 1)[0]) if at else ""
         user = user or next(iter(parse_qs(address.query).get("user", [])), "")
         if not user:
-            raise SettingsError("LITEMAAS_DATABASE_URL names no user; migrate needs it as the role to give rights to.")
+            raise SettingsError("LITEMAAS_DATABASE_URL names no user; migrate needs it as the role to grant rights to.")
         return user
 
 
 class KeySettings(DatabaseSettings):
-    """For commands that make keys."""
+    """For commands that create keys."""
 
     key_peppers: SecretStr = Field(
-        description="1:<64 hex digits>; more versions after commas, the highest makes new keys"
+        description="1:<64 hex digits>; more versions after commas, the highest hashes new keys"
     )
 
     @field_validator("key_peppers")
@@ -97,9 +97,9 @@ class KeySettings(DatabaseSettings):
 
 
 class CounterSettings(DatabaseSettings):
-    """For commands that look at counters."""
+    """For commands that read counters."""
 
-    redis_url: SecretStr = Field(description="Redis, for what is left of a limit")
+    redis_url: SecretStr = Field(description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
 
     @field_validator("redis_url")
@@ -110,10 +110,10 @@ class CounterSettings(DatabaseSettings):
 
 
 class LiteLLMSettings(DatabaseSettings):
-    """For commands that ask LiteLLM what it serves."""
+    """For commands that call LiteLLM."""
 
-    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, commas between")
-    litellm_api_key: SecretStr = Field(description="the key LiteLLM takes from LiteMaaS")
+    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, separated by commas")
+    litellm_api_key: SecretStr = Field(description="key that LiteMaaS sends to LiteLLM")
     litellm_ca_file: Path | None = Field(default=None, description="CA of LiteLLM's certificate")
 
     @field_validator("litellm_urls", mode="before")
@@ -127,10 +127,10 @@ class LiteLLMSettings(DatabaseSettings):
 
 
 class SecretSettings(DatabaseSettings):
-    """For what seals secrets that must be read back, and signs cookies."""
+    """For commands that encrypt stored secrets, and for cookies."""
 
     secret_keys: SecretStr = Field(
-        description="1:<64 hex digits>; more versions after commas: the highest seals and signs, all open"
+        description="1:<64 hex digits>; more versions after commas: the highest encrypts and signs, all decrypt"
     )
 
     @field_validator("secret_keys")
@@ -146,14 +146,14 @@ class SecretSettings(DatabaseSettings):
 
 
 class NotificationSettings(_Settings):
-    """When people are told, and how it reaches them."""
+    """For alerts, webhooks and e-mails."""
 
-    alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between looks at what was used")
-    webhook_allow_http: bool = Field(default=False, description="webhooks may lead to http:// too")
+    alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between evaluations of usage for alerts")
+    webhook_allow_http: bool = Field(default=False, description="allow http:// URLs of webhooks")
     webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
-        default=(), description="private networks, commas between, that webhooks may lead to"
+        default=(), description="private networks, separated by commas, that webhooks may be in"
     )
-    webhook_ca_file: Path | None = Field(default=None, description="CA of the receivers' certificates")
+    webhook_ca_file: Path | None = Field(default=None, description="CA of the certificates of webhooks")
     smtp_url: SecretStr | None = Field(
         default=None, description="smtp://user:password@host:587 or smtps://; none: no e-mails"
     )
@@ -186,18 +186,18 @@ class NotificationSettings(_Settings):
 
 
 class WebhookSettings(SecretSettings, NotificationSettings):
-    """For commands that make webhooks: what seals their secrets, and where they may lead."""
+    """For commands that create webhooks."""
 
 
 class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSettings, LoginSettings):
-    """The admin API's own."""
+    """For the admin API."""
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")
-    redis_url: SecretStr | None = Field(default=None, description="Redis, for what is left of a limit")
+    redis_url: SecretStr | None = Field(default=None, description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum level logged")
     model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
 
     @field_validator("redis_url")
@@ -228,12 +228,12 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
 class ProgramSettings(_Settings):
     """How `litemaas gateway` and `litemaas admin-api` run their server."""
 
-    shutdown_grace_s: PositiveInt = Field(default=30, description="how long open answers may take at shutdown")
+    shutdown_grace_s: PositiveInt = Field(default=30, description="maximum time for open answers at shutdown")
 
 
 def is_smtp_address(text: str) -> bool:
-    """Whether it can be read in one way only. A / or # in a password would end the address there, and what is left of
-    the password would be taken for a port, and told in the error about it."""
+    """Whether an SMTP URL is unambiguous. A / or # in a password would end the host there, and the rest of the password
+    would be read as a port and be shown in the error."""
     try:
         url = urlsplit(text)
         has_place = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.port != 0
@@ -244,13 +244,13 @@ def is_smtp_address(text: str) -> bool:
 
 
 def explain(error: ValidationError, settings: type[BaseSettings]) -> str:
-    """One line a setting, without its value: it may be a secret. Of one that is missing, what it is."""
+    """One line for each setting, without its value, which may be a secret; a missing one with its description."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         name = "LITEMAAS_" + "_".join(str(part) for part in problem["loc"]).upper()
         said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             said = f"is not set ({settings.model_fields[str(problem['loc'][0])].description})"
-        # What several settings must be together has no name of its own.
+        # A rule about several settings names none.
         lines.append(f"  {name}: {said}" if problem["loc"] else f"  {said}")
     return "These settings are missing or wrong:\n" + "\n".join(sorted(lines))

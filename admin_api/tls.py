@@ -1,4 +1,4 @@
-"""Whose certificates are trusted."""
+"""TLS contexts with trusted certificates."""
 
 import ssl
 from functools import lru_cache
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def trusted(ca_file: Path | None) -> ssl.SSLContext:
-    """What the CAs of that file vouch for; None: those of the system. Raises OSError for a file that can not be read or
-    holds no certificate.
+    """A context that trusts the CAs of the file; None: those of the system. Raises OSError for a file that cannot be
+    read or has no certificate.
 
-    Kept, for it takes a processor 20 ms to read the system's, which is more than all the rest of a message. A file that
-    has changed is read again; the system's are read once.
+    Cached, since reading the system's takes 20 ms of processor time, more than the rest of a message. A file that has
+    changed is read again; the system's are read once.
     """
     if ca_file is None:
         return _read(None, 0)

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum level logged")
 
     @field_validator("database_url", "listen_database_url")
     @classmethod

@@ -1,4 +1,4 @@
-"""Logins at OpenID Connect providers and at OpenShift, by Authlib: where to send a browser, and who came back."""
+"""Logins at OpenID Connect providers and at OpenShift, by Authlib: the redirect, and the person who returns."""
 
 import ssl
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from gateway.domain.errors import GatewayError
 if TYPE_CHECKING:
     from admin_api.settings import Settings
 
-# Signatures only the provider can make: neither `none` nor one made with a shared secret.
+# Only the provider can make these signatures: neither `none` nor one with a shared secret.
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TIMEOUT_S: Final = 10.0
-# Of the last year that a time here can have.
+# datetime has no year after 9999.
 MAX_SECONDS: Final = 253_000_000_000
 OPENSHIFT_USER: Final = "/apis/user.openshift.io/v1/users/~"
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Where the browser goes, and what has to be known when it comes back."""
+    """Where the browser is sent, and the state that is needed when it returns."""
 
     url: str
     state: dict[str, str]
 
 
 class IdentityProviders:
-    """Those that are set up. What they publish is read at the first login and kept."""
+    """The providers that are set up. Their metadata is read at the first login and cached."""
 
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
@@ -62,7 +62,7 @@ class IdentityProviders:
 
     @property
     def names(self) -> tuple[Provider, ...]:
-        """Of those one can log in at."""
+        """Names of the providers that are set up."""
         return tuple(self._clients)
 
     @property
@@ -76,7 +76,7 @@ class IdentityProviders:
         return name, self._clients[name]
 
     async def depart(self, provider: Provider | None) -> Departure:
-        """To the provider (the first one if none is named), with PKCE and, for OIDC, a nonce."""
+        """Begins a login at the provider (default: the first), with PKCE and, for OIDC, a nonce."""
         name, client = self._client(provider)
         async with _explained():
             made = await client.create_authorization_url(self._callback)
@@ -84,7 +84,8 @@ class IdentityProviders:
         return Departure(made["url"], kept | {"provider": name})
 
     async def arrive(self, state: Mapping[str, str], code: str) -> tuple[Provider, Person]:
-        """Who came back. Raises GatewayError `login_failed`, or `upstream_unavailable` when nobody answers there."""
+        """The person who returned. Raises GatewayError `login_failed`, or `upstream_unavailable` if the provider does
+        not answer."""
         name, client = self._client("openshift" if state["provider"] == "openshift" else "oidc")
         async with _explained():
             token = await client.fetch_access_token(
@@ -95,14 +96,14 @@ class IdentityProviders:
             return name, await self._read_id_token(client, token, state["nonce"])
 
     async def logout_url(self, provider: Provider | None) -> str | None:
-        """Where to end the session at the provider too, if it has such a place; OpenShift has none."""
+        """Where to end the session at the provider too; None if it has no such URL, as OpenShift."""
         client = self._clients.get("oidc")
         if provider != "oidc" or client is None:
             return None
         try:
             metadata = await client.load_server_metadata()
         except (httpx2.HTTPError, ValueError, TypeError):
-            # Away, or not itself: the session has ended here in any case.
+            # The provider is away or its answer is not valid; the session has ended here in any case.
             return None
         if "end_session_endpoint" not in metadata:
             return None
@@ -124,7 +125,7 @@ class IdentityProviders:
         wanted = {"email", self._settings.oidc_groups_claim}
         if not wanted <= set(claims) and "userinfo_endpoint" in metadata:
             more = await client.userinfo(token=token)
-            # It is not signed: only what it says of the same person counts.
+            # It is not signed, and counts only for the same person.
             if more.get("sub") == claims["sub"]:
                 claims = {**more, **claims}
         return person_of(claims, self._settings)
@@ -132,14 +133,14 @@ class IdentityProviders:
     async def _ask_openshift(self, client: StarletteOAuth2App, token: Any) -> Person:
         answer = await client.get(f"{self._settings.openshift_api_url}{OPENSHIFT_USER}", token=token)
         if answer.status_code != 200:
-            raise GatewayError("login_failed", "OpenShift does not tell who you are; log in again.")
+            raise GatewayError("login_failed", "OpenShift does not report who you are; log in again.")
         user = answer.json()
         name = str(user["metadata"]["name"])
         return Person(
             issuer=str(self._settings.openshift_url),
             subject=str(user["metadata"].get("uid") or name),
             email=name if "@" in name else f"{name}@{self._settings.openshift_email_domain}",
-            # A name is unique in the cluster, and its admins decide who gets it.
+            # A name is unique in the cluster, and admins of the cluster assign it.
             is_email_verified=True,
             name=str(user.get("fullName") or name),
             groups=[str(group) for group in user.get("groups") or []],
@@ -148,7 +149,7 @@ class IdentityProviders:
 
 
 def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
-    """From verified claims of an ID token or another JWT of the same issuer."""
+    """The person of verified claims: of an ID token, or of another JWT of the same issuer."""
     groups = claims.get(settings.oidc_groups_claim)
     email = claims.get("email")
     verified = claims.get("email_verified", settings.oidc_trust_emails)
@@ -164,13 +165,13 @@ def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
 
 
 def _moment(seconds: Any) -> datetime | None:
-    """Of a claim that was checked not to lie ahead; None for what is no time."""
+    """The time of a claim that is not in the future; None for a value that is not a time."""
     is_time = isinstance(seconds, int | float) and 0 <= seconds <= MAX_SECONDS
     return datetime.fromtimestamp(seconds, UTC) if is_time else None
 
 
 class _explained:
-    """Turns what Authlib and the network raise into an answer; what a provider said may be in the log, not in it."""
+    """Turns exceptions of Authlib and the network into GatewayErrors, without text of the provider."""
 
     async def __aenter__(self) -> None:
         return None

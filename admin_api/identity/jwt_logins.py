@@ -1,4 +1,4 @@
-"""JWTs of the identity provider as bearer tokens: verified with its published keys, which are kept and renewed."""
+"""JWTs of the identity provider as bearer tokens, verified with its published keys, which are cached."""
 
 import asyncio
 import ssl
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 LEEWAY_S: Final = 30
 KEEP_S: Final = 3600.0
-# A token with a key nobody knows may make us ask again this often, not more.
+# A token with an unknown key can cause one request to the provider in this time.
 ASK_AGAIN_S: Final = 10.0
 
 
 class JWTLogins:
-    """Asks the provider for its keys at the first token, each hour, and when a token names a key not seen yet."""
+    """Fetches the provider's keys at the first token, each hour, and when a token names an unknown key."""
 
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
@@ -37,11 +37,11 @@ class JWTLogins:
 
     @property
     def are_allowed(self) -> bool:
-        """Only with an audience: a token made for somebody else is none of ours."""
+        """Only with LITEMAAS_JWT_AUDIENCE: a token for another audience is not valid here."""
         return self._settings.jwt_audience is not None
 
     async def log_in(self, pool: "Pool", token: str, *, request_id: "UUID | None", ip: str | None) -> Actor:
-        """Raises GatewayError `not_authenticated`; `upstream_unavailable` while the keys can not be had."""
+        """Raises GatewayError `not_authenticated`; `upstream_unavailable` while the keys cannot be fetched."""
         claims = await self._verify(token)
         person = person_of(claims, self._settings)
         rules = RoleRules(group_roles=self._settings.group_roles, initial_admins=self._settings.initial_admins)
@@ -71,14 +71,14 @@ class JWTLogins:
         return claims
 
     async def _find_key(self, kid: str) -> jwt.PyJWK:
-        # While somebody asks, a key that is known is taken as it is; only who has none waits for the answer.
+        # While the keys are fetched, a known key is used; only a token with an unknown key waits.
         if self._must_ask(kid) and not (kid in self._keys and self._lock.locked()):
             async with self._lock:
-                # Whoever waited here finds what the first one got.
+                # The first one may have fetched the keys while this one waited.
                 if self._must_ask(kid):
                     await self._ask()
         if not self._keys:
-            raise GatewayError("upstream_unavailable", "The identity provider's keys can not be had; try again.")
+            raise GatewayError("upstream_unavailable", "The identity provider's keys cannot be fetched; try again.")
         if kid not in self._keys:
             raise jwt.InvalidKeyError("the provider has no such key")
         return self._keys[kid]
@@ -97,15 +97,15 @@ class JWTLogins:
                 published = (await http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
             self._keys = {str(one.get("kid") or ""): key for one in published if (key := _public_key(one)) is not None}
         except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError):
-            # The keys known so far stay good: a provider that is away stops nobody who holds a token.
+            # The cached keys stay valid while the provider is away.
             return
         finally:
-            # At the end: a provider that is slow to fail is not asked by each who waited for it.
+            # At the end, so that those who waited for a provider that is slow to fail do not ask again.
             self._asked_at = monotonic()
 
 
 def _public_key(one: dict[str, Any]) -> jwt.PyJWK | None:
-    """None for a shared secret, a key to encrypt with, and what we can not read."""
+    """None for a shared secret, a key for encryption, and a key that cannot be parsed."""
     if one.get("kty") not in ("RSA", "EC", "OKP") or one.get("use", "sig") != "sig":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Where a request comes from."""
+"""The client address of a request."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def address_of(request: Request) -> str | None:
-    """As far as trusted proxies tell; a Unix socket has none."""
+    """The address that trusted proxies report; None for a Unix socket."""
     settings: Settings = request.app.state.settings
     peer = request.client.host if request.client else None
     address = client_address(peer, request.scope["headers"], parse_networks(settings.trusted_proxies))

@@ -1,4 +1,4 @@
-"""How often one caller may call: by user, or by address for those who have no login."""
+"""Rate limit of the admin API: by user, or by address without a login."""
 
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 
 
 async def take_call(request: Request, caller: str) -> None:
-    """Raises GatewayError `rate_limit_exceeded`. The answer, whatever it will be, tells what is left.
+    """Counts one call. Raises GatewayError `rate_limit_exceeded`. Every answer has the rate limit headers.
 
-    Without Redis everyone is let through: it is there to protect the database from one caller, not to count.
+    Without Redis every call is admitted: the limit protects the database from one caller and is not an exact count.
     """
     settings: Settings = request.app.state.settings
     rates: call_rates.CallRates | None = request.app.state.call_rates

@@ -1,4 +1,4 @@
-"""Around every request of the admin API: its id, the largest body, and errors in one shape, whatever raised them."""
+"""Middleware of the admin API: request id, maximum body, security headers, and errors in one shape."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# An API's answer is no page: it may load nothing, stand in no frame, and lie in no cache (keys are shown in some).
+# Answers load nothing from other origins, are in no frame, and in no cache (some show keys).
 SAFETY: Final = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -38,8 +38,8 @@ EXPOSED: Final = ("x-request-id", "etag", "retry-after", *(f"x-ratelimit-{n}" fo
 
 
 class Envelope:
-    """Gives each request an id of our own, never the caller's, and answers for what nobody else caught. Adds the
-    headers that keep a browser from doing what nobody meant."""
+    """Gives each request a new id, never the caller's, answers exceptions that no handler caught, and adds the
+    security headers."""
 
     def __init__(self, app: Any, *, is_secure: bool) -> None:
         self._app = app
@@ -79,7 +79,7 @@ class Envelope:
     def _add_headers(
         self, given: list[tuple[bytes, bytes]], scope: Scope, request_id: str
     ) -> list[tuple[bytes, bytes]]:
-        """A route's own headers win, as the page of Swagger UI's."""
+        """Headers that a route set itself stay, such as those of Swagger UI's page."""
         own = {"x-request-id": request_id} | scope["state"].get("rate_headers", {}) | self._safety
         there = {name.lower() for name, _ in given}
         added = [(name.encode(), value.encode()) for name, value in own.items()]
@@ -87,10 +87,10 @@ class Envelope:
 
 
 def install(app: Starlette, *, is_secure: bool = True, cors_origins: Sequence[str] = ()) -> None:
-    """Adds the envelope, CORS where it is set up, and the handlers that make every error one shape."""
+    """Adds the envelope, CORS if it is set up, and the exception handlers."""
     app.add_middleware(Envelope, is_secure=is_secure)
     if cors_origins:
-        # Outermost: also an error can be read by the page that asked.
+        # Outermost, so that a page can read errors too.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cors_origins,
@@ -106,7 +106,7 @@ def install(app: Starlette, *, is_secure: bool = True, cors_origins: Sequence[st
 
 def _count(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")
-    # Whatever word a caller puts there instead of a method.
+    # A caller can send any word as the method; a metric has few label values.
     method = scope["method"] if scope["method"] in METHODS else "other"
     metrics.REQUESTS.labels(method, route, str(status)).inc()
     metrics.DURATION.labels(method, route).observe(seconds)
@@ -138,7 +138,7 @@ def _declared_bytes(scope: Scope) -> int:
 
 
 def _error_of(exc: Exception, scope: Scope) -> GatewayError:
-    """What the caller is told of a failure: the cause is for the log."""
+    """The error that the caller sees; the cause is logged only."""
     if isinstance(exc, GatewayError):
         return exc
     if failures.explain(exc) is not None:
@@ -175,9 +175,7 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
         # FastAPI wraps what reading the body raised.
         error = exc.__cause__
     elif isinstance(exc.__cause__, RecursionError | ValueError):
-        message = (
-            "The request body can not be read: it is no UTF-8, nested too deeply, or holds a number of too many digits."
-        )
+        message = "The request body cannot be read: not UTF-8, nested too deeply, or a number of too many digits."
         error = GatewayError("invalid_json", message)
     elif exc.status_code < 500:
         error = GatewayError("invalid_request", str(exc.detail), headers=exc.headers)
@@ -187,10 +185,10 @@ async def _answer_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _allow(request: Request) -> dict[str, str]:
-    """All methods of the path: each is a route of its own, which knows only itself. Not those of a wider path that
-    matches too, as `/models/{name}` does `/models/sync`."""
+    """All methods of the path, which are separate routes. Not those of a wider path that matches too, as
+    `/models/{name}` matches `/models/sync`."""
     routes: list[Any] = request.app.state.routes
     path = next((route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE), None)
-    # The document's own route is FastAPI's, which stands in no router of ours.
+    # The route of the OpenAPI document is FastAPI's and is in no router of this app.
     methods: set[str] = set().union(*(route.methods for route in routes if route.path == path)) or {"GET"}
     return {"allow": ", ".join(sorted(methods))}

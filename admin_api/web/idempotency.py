@@ -1,9 +1,9 @@
-"""`Idempotency-Key` on every POST with a login: asked again, it answers what it answered and makes nothing twice.
+"""`Idempotency-Key` on every POST with a login: a repeated request gets the first answer and changes nothing.
 
-Kept for 24 hours is an answer of 2xx, sealed (AES-256-GCM), for it may show a key that was just made. Any other answer
-lets the key go: nothing was made, and it may be tried again. A program that dies between the work and keeping its
-answer leaves the key taken, and so does a connection to Postgres that breaks under the work, and a mistake of ours:
-whether something was made is not known then, and doing it again would be worse.
+Answers of 2xx are stored for 24 hours, encrypted (AES-256-GCM), since one may show a new key. Any other answer
+releases the key: nothing was changed, and the request may be sent again. The key stays taken if the program dies
+before the answer is stored, the connection to Postgres breaks during the work, or the work fails with an unexpected
+error: then the outcome is unknown, and repeating the work could do it twice.
 """
 
 import hashlib
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 HEADER: Final = "idempotency-key"
 MAX_CHARACTERS: Final = 200
-# Beyond it, no request is still at work.
+# No request takes longer.
 AT_WORK_S: Final = 60.0
 
 
 class Replay(Exception):
-    """The answer that is kept, in place of the work."""
+    """Raised instead of doing the work: the stored answer."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status)
         self.status, self.body = status, body
 
     def response(self) -> Response:
-        """As it was, and that it is not new."""
+        """The stored answer, marked as repeated."""
         headers = {"idempotent-replayed": "true"}
         return Response(self.body, self.status, headers, "application/json" if self.body else None)
 
 
 class Claim:
-    """A key taken by this request. The answer passes through, and is kept before anybody sees it."""
+    """A key taken by this request. The answer is stored before it is sent."""
 
     def __init__(self, pool: "Pool", settings: "Settings", caller: str, key: str) -> None:
         self._pool, self._settings = pool, settings
@@ -56,7 +56,7 @@ class Claim:
         self.is_outcome_known = True
 
     async def pass_on(self, message: Message, send: Send) -> None:
-        """Holds back until the answer is whole."""
+        """Sends the answer once it is complete and stored."""
         self._held.append(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             held, self._held = self._held, []
@@ -82,7 +82,7 @@ class Claim:
 
 async def claim_key(request: Request, caller: str) -> None:
     """Takes the key, if the request has one. Raises Replay; GatewayError `idempotency_key_reused` for another request
-    with the same key, `conflict` while the first is at work or its outcome is not known."""
+    with the same key, `conflict` while the first is running or its outcome is unknown."""
     key = request.headers.get(HEADER)
     if key is None or request.method != "POST":
         return
@@ -106,14 +106,14 @@ def _answer_again(
     kept: idempotency_keys.KeptRequest | None, request_hash: bytes, settings: "Settings", row: str
 ) -> None:
     if kept is not None and kept.request_hash != request_hash:
-        raise GatewayError("idempotency_key_reused", f"Another request came with this {HEADER}: take a new one.")
+        raise GatewayError("idempotency_key_reused", f"Another request was sent with this {HEADER}: use a new one.")
     if kept is None or (kept.status is None and kept.age_s < AT_WORK_S):
-        message = "The first request with this key is at work or has just failed; ask again in a second."
+        message = "The first request with this key is running or has just failed; try again in a second."
         raise GatewayError("conflict", message, headers={"retry-after": "1"})
     if kept.status is not None and kept.answer is not None:
         with suppress(EncryptionError):
             raise Replay(kept.status, settings.encryption_keys.decrypt(kept.answer, purpose=ANSWER, row=row))
     raise GatewayError(
         "conflict",
-        "What the first request with this key came to is not known: see what is there, then take a new key.",
+        "The outcome of the first request with this key is unknown: check the current state, then use a new key.",
     )

@@ -90,7 +90,7 @@ async def test_while_the_first_request_is_running_or_lost_nothing_is_created(
     check_error(at_work, 409, "conflict")
     assert at_work.headers["retry-after"] == "1"
     check_error(lost, 409, "conflict")
-    assert "not known" in lost.json()["error"]["message"]
+    assert "is unknown" in lost.json()["error"]["message"]
 
 
 async def test_an_idempotency_key_expires_after_a_day(admin: httpx2.AsyncClient, pool: Pool) -> None:

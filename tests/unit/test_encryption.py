@@ -60,7 +60,7 @@ def test_the_newest_key_version_encrypts_and_older_ones_decrypt() -> None:
 def test_the_error_for_a_wrong_key_has_no_secret() -> None:
     encrypted = SecretKeys.parse(ONE).encrypt(SECRET, purpose="webhook", row=7)
 
-    with pytest.raises(EncryptionError, match="holds another key") as caught:
+    with pytest.raises(EncryptionError, match="has another key") as caught:
         SecretKeys.parse("1" + TWO[1:]).decrypt(encrypted, purpose="webhook", row=7)
 
     assert SECRET.decode() not in str(caught.value)
