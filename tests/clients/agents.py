@@ -42,11 +42,14 @@ class Command:
         """In its project."""
         project = project_of(self.home)
         project.mkdir(parents=True, exist_ok=True)
-        bare = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        # All that they leave behind goes with their home.
+        temporary = self.home / "tmp"
+        temporary.mkdir(exist_ok=True)
+        bare = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(temporary)}
         return subprocess.Popen(
             self.argv,
             cwd=project,
-            env=bare | {"HOME": str(self.home), "NO_PROXY": "127.0.0.1,localhost"} | self.environment,
+            env=bare | {"NO_PROXY": "127.0.0.1,localhost"} | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
