@@ -178,7 +178,7 @@ async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelBoo
 
 
 async def drift_of(site: Site, caller: Caller) -> int:
-    # The counters of a Redis that lost them are made anew by the next call.
+    # The counters of a Redis that lost them are seeded again by the next call.
     await caller.chat("Hello [tokens=1]")
     await asyncio.sleep(0.6)
     scripts = connect(site.valkey.url(), SCRIPTS, timeout_s=5)

@@ -166,7 +166,7 @@ async def connections_cut(run: Run) -> None:
 
 
 async def redis_flushed(run: Run) -> None:
-    """Counters are made anew from the ledger, leases are taken again."""
+    """Counters are seeded again from the ledger, leases are taken again."""
     run.line.rounds = run.scale.flushes
     before = len(run.load.attempts)
     async with redis.asyncio.from_url(run.site.valkey.url()) as client:

@@ -355,7 +355,7 @@ async def test_other_ways_to_a_model_do_not_exist(
     "/v1\\..\\key\\generate",
     "/./key/generate",
 ])  # fmt: skip
-async def test_litellms_management_can_not_be_reached(
+async def test_litellms_management_cannot_be_reached(
     method: str, path: str, caller: Caller, gateway: GatewayThread
 ) -> None:
     response = await ask(caller, gateway, {"model": "demo-chat"}, path=path, method=method)

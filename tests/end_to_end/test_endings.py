@@ -48,7 +48,7 @@ async def test_a_refusing_model_is_told_with_its_status_and_costs_nothing(
     assert (row["ending"], row["status"]) == ("refused_upstream", status)
     assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
     assert (row["estimated"], row["cost_nano_usd"]) == (False, 0)
-    # Nobody tried again by himself.
+    # No program retried.
     assert len(await upstream_log.calls(mark=mark)) == (0 if model == "fault-dead" else 1)
     assert await drift(caller) == []
 

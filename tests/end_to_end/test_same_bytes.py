@@ -1,4 +1,4 @@
-"""Every endpoint beside LiteLLM asked itself: the same bytes, less what is made anew for each call."""
+"""Every endpoint beside LiteLLM asked itself: the same bytes, except values that are new for each call."""
 
 import re
 from typing import Any, Final

@@ -268,13 +268,13 @@ async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
     assert (await story.ann.get(path))["status"] == "suspended"
     assert (await story.call(key)).status_code == 404
     assert (await story.call(key, model=RESTRICTED)).status_code == 200
-    await wait_until(lambda: has_told(story, "subscription.suspended"), "the news of the suspension")
+    await wait_until(lambda: has_reported(story, "subscription.suspended"), "the event of the suspension")
     assert [reported["reason"] for reported in story.reported("subscription.suspended")] == [
         "A look at the bill first."
     ]
 
 
-async def has_told(story: Story, event: str) -> bool:
+async def has_reported(story: Story, event: str) -> bool:
     return bool(story.reported(event))
 
 

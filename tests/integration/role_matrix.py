@@ -166,7 +166,7 @@ class World:
     ids: dict[str, int]
 
     def fill(self, path: str, caller: str) -> str:
-        """The path with the things of the member and his team; own ones where the path says `me`."""
+        """The path with the things of the member and their team; own ones where the path says `me`."""
         own_token = self.ids.get(f"token of {caller}", 0)
         parts: dict[str, Any] = {
             "user": self.people["member"].email,

@@ -92,7 +92,7 @@ async def test_an_alert_is_not_repeated_after_a_threshold_change(pool: Pool) -> 
         await use(pool, key, tokens=100)
         reported.append(await look(pool, hook))
 
-    # Nothing but what was reached anew; 60 and 70 are kept, and say no more than the 80 that was told.
+    # Only what was newly reached; 60 and 70 are stored but not reported, as 80 was reported already.
     assert reported == [[80], [], [], [], [], [], [95]]
     assert await thresholds_of(pool) == [50, 60, 70, 80, 95]
 

@@ -164,9 +164,9 @@ async def test_after_a_raised_limit_only_thresholds_reached_again_alert(pool: Po
     await limit_key(pool, key, 1000)
     far_below = await raise_alerts(pool, {80: None})
     await use(pool, key, tokens=800)
-    anew = await raise_alerts(pool, {80: None})
+    again = await raise_alerts(pool, {80: None})
 
-    assert (still_above, far_below, anew) == (0, 0, 1)
+    assert (still_above, far_below, again) == (0, 0, 1)
     cleared = await pool.fetch("SELECT amount, cleared_at IS NULL AS stands FROM alerts ORDER BY id")
     assert [tuple(row) for row in cleared] == [(100, False), (1000, True)]
 

@@ -51,7 +51,7 @@ async def test_writing_notifications_while_secrets_are_rotated_does_not_deadlock
     url = "https://hooks.example.com/"
     made = await create_webhook(pool, ADMIN, KEYS, WebhookURLRules(), url=url, events=EVENTS)
     async with pool.acquire() as connection, connection.transaction():
-        # As a rotation has it, until the last secret is sealed anew.
+        # As a rotation has it, until the last secret is encrypted again.
         await webhooks.lock_webhook(connection, made.webhook.id)
         async with asyncio.timeout(10):
             await subscriptions.change_subscription(pool, ADMIN, row.id, "suspend", reason="because")

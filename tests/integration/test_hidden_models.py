@@ -60,14 +60,16 @@ async def test_a_subscriber_of_a_hidden_model_may_name_it(admin: httpx2.AsyncCli
     await make_subscription(pool, ann, await make_model(pool, "secret"))
     await make_team(pool, ann, bob, name="red")
     await subscriptions.create_subscription(pool, ADMIN, model="secret", team="red")
-    mine, his = {"headers": await login(pool, ann)}, {"headers": await login(pool, bob)}
+    mine, theirs = {"headers": await login(pool, ann)}, {"headers": await login(pool, bob)}
     made = await admin.post("/api/v1/api-keys", json={"models": ["secret"]}, **mine)
     await models.update_model(pool, ADMIN, "secret", hidden=True)
 
     reported = await ask_all(admin, mine, made.json()["id"], "secret")
-    listed = await admin.get("/api/v1/subscriptions", params={"model": "secret"}, **his)
-    of_team = await admin.post("/api/v1/api-keys", json={"models": ["secret"], "team": "red", "user": bob.email}, **his)
-    summed = await admin.get("/api/v1/usage/summary", params={"model": "secret", "team": "red"}, **his)
+    listed = await admin.get("/api/v1/subscriptions", params={"model": "secret"}, **theirs)
+    of_team = await admin.post(
+        "/api/v1/api-keys", json={"models": ["secret"], "team": "red", "user": bob.email}, **theirs
+    )
+    summed = await admin.get("/api/v1/usage/summary", params={"model": "secret", "team": "red"}, **theirs)
 
     not_offered = {"model": 404, "price": 403, "subscribe": 404}
     assert {name: status for name, (status, _) in reported.items() if status >= 300} == not_offered

@@ -191,7 +191,7 @@ async def test_without_disk_and_postgres_no_row_is_accepted_and_waiting_rows_are
 async def test_a_disk_that_failed_is_written_again_after_its_recovery(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system makes a disk read-only when a write to it fails: the file that was made can not be removed then."""
+    """The system makes a disk read-only when a write to it fails: the file that was made cannot be removed then."""
     writer = site.writer()
     writer.append(before := some(1))
 

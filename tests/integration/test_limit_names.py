@@ -39,7 +39,7 @@ def names_of(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 
 async def set_all(pool: Pool, owner: User, member: User) -> tuple[str, str]:
-    """A team with a limit at each level, of a member and his key; the ends of his key and of the service key."""
+    """A team with a limit at each level, of a member and their key; the ends of their key and of the service key."""
     await make_team(pool, member, name="red")
     await teams.add_member(pool, ADMIN, "red", user=owner.email, role="owner")
     model = await make_model(pool, "acme/small")

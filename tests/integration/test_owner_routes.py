@@ -92,7 +92,7 @@ async def test_an_owner_manages_their_team(admin: httpx2.AsyncClient, pool: Pool
 
 
 async def test_a_user_cannot_find_out_who_has_an_account(admin: httpx2.AsyncClient, pool: Pool) -> None:
-    """By a filter of a list, or by removing others from his team: all the same, whether there is somebody or not."""
+    """Filters of lists and removals from a team have the same answer whether the account exists or not."""
     ann, bob = await make_user(pool), await make_user(pool)
     await make_team(pool, name="red")
     await make_team(pool, name="blue")

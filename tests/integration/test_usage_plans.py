@@ -45,7 +45,7 @@ GROUPS = ("model", "key", "user", "account", "team", "ending", "error_class")
 TABLES = {rollup.table for rollup in ROLLUPS}
 
 
-def questions() -> Iterator[tuple[str, Query]]:
+def combinations() -> Iterator[tuple[str, Query]]:
     for (who, whose), (what, filters) in product(WHOSE.items(), FILTERS.items()):
         selection = replace(RANGE, **whose, **filters)
         name = f"{who}, {what}"
@@ -69,7 +69,7 @@ def questions() -> Iterator[tuple[str, Query]]:
             yield f"{name}: export after {after}", Query(page.sql, page.arguments)
 
 
-QUERIES = dict(questions())
+QUERIES = dict(combinations())
 
 
 @pytest.fixture(scope="module")

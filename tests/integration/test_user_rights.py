@@ -48,19 +48,19 @@ async def make_red_team(pool: Pool) -> tuple[User, User]:
 
 async def test_a_members_key_is_not_shown_to_other_members(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
-    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    as_member, as_owner = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()
-    service = (await admin.post("/api/v1/api-keys", json=fields, **hers)).json()
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **as_member)).json()
+    service = (await admin.post("/api/v1/api-keys", json=fields, **as_owner)).json()
     path = f"/api/v1/api-keys/{of_member['id']}/rotate"
 
     for grace in ({"grace_s": 0}, {}):
-        check_error(await admin.post(path, json=grace, **hers), 403, "forbidden")
+        check_error(await admin.post(path, json=grace, **as_owner), 403, "forbidden")
     kept = await pool.fetchval("SELECT last_four FROM api_keys WHERE id = $1", of_member["id"])
     done = [
-        await admin.post(path, **his),
-        await admin.post(f"/api/v1/api-keys/{service['id']}/rotate", **hers),
-        await admin.delete(f"/api/v1/api-keys/{of_member['id']}", **hers),
+        await admin.post(path, **as_member),
+        await admin.post(f"/api/v1/api-keys/{service['id']}/rotate", **as_owner),
+        await admin.delete(f"/api/v1/api-keys/{of_member['id']}", **as_owner),
     ]
 
     assert kept == of_member["last_four"]
@@ -107,18 +107,18 @@ async def test_a_user_and_a_team_are_different_accounts(
 
 async def test_an_owner_filters_usage_by_a_members_key_with_every_filter(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
-    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    as_member, as_owner = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()["id"]
-    service = (await admin.post("/api/v1/api-keys", json=fields, **hers)).json()["id"]
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **as_member)).json()["id"]
+    service = (await admin.post("/api/v1/api-keys", json=fields, **as_owner)).json()["id"]
 
     async def ask(me: dict[str, Any], **only: Any) -> int:
         return (await admin.get("/api/v1/usage/summary", params={"team": "red"} | only, **me)).status_code
 
-    assert [await ask(hers, key=of_member), await ask(hers, key=of_member, user=member.email)] == [200, 200]
-    assert [await ask(hers, key=service, user=owner.email), await ask(hers, key=service)] == [200, 200]
-    assert [await ask(his, key=of_member, user=member.email), await ask(his, key=service)] == [200, 404]
-    assert await ask(his, key=service, user=member.email) == 404
+    assert [await ask(as_owner, key=of_member), await ask(as_owner, key=of_member, user=member.email)] == [200, 200]
+    assert [await ask(as_owner, key=service, user=owner.email), await ask(as_owner, key=service)] == [200, 200]
+    assert [await ask(as_member, key=of_member, user=member.email), await ask(as_member, key=service)] == [200, 404]
+    assert await ask(as_member, key=service, user=member.email) == 404
 
 
 @pytest.mark.parametrize("moment", FAR)
@@ -188,9 +188,9 @@ async def test_changing_the_time_zone_gives_no_second_daily_budget(
 ) -> None:
     """A day's limit is spent an hour ago; where it has just been midnight, a day of its own has begun."""
     owner, member = await make_red_team(pool)
-    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    as_member, as_owner = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red", "user": member.email}
-    key = (await admin.post("/api/v1/api-keys", json=fields, **his)).json()
+    key = (await admin.post("/api/v1/api-keys", json=fields, **as_member)).json()
     limit = {"level": "team", "id": "red", "kind": "requests", "window": "day", "amount": 1}
     await admin.put("/api/v1/limits", json=limit)
     now = datetime.now(UTC)
@@ -204,7 +204,7 @@ async def test_changing_the_time_zone_gives_no_second_daily_budget(
         return reported.allowed
 
     assert not await is_let_in()
-    for me in (hers, his):
+    for me in (as_owner, as_member):
         check_error(await admin.patch("/api/v1/teams/red", json={"time_zone": midnight}, **me), 403, "forbidden")
     assert not await is_let_in()
     moved = await admin.patch("/api/v1/teams/red", json={"time_zone": midnight})
@@ -213,22 +213,22 @@ async def test_changing_the_time_zone_gives_no_second_daily_budget(
 
 async def test_an_owner_lists_the_keys_of_one_member(admin: httpx2.AsyncClient, pool: Pool) -> None:
     owner, member = await make_red_team(pool)
-    his, hers = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
+    as_member, as_owner = {"headers": await login(pool, member)}, {"headers": await login(pool, owner)}
     fields = {"models": ["small"], "team": "red"}
-    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **his)).json()["id"]
-    await admin.post("/api/v1/api-keys", json=fields, **hers)
+    of_member = (await admin.post("/api/v1/api-keys", json=fields | {"user": member.email}, **as_member)).json()["id"]
+    await admin.post("/api/v1/api-keys", json=fields, **as_owner)
     await make_subscription(pool, member, "small")
-    await admin.post("/api/v1/api-keys", json={"models": ["small"]}, **his)
+    await admin.post("/api/v1/api-keys", json={"models": ["small"]}, **as_member)
 
     async def ask(me: dict[str, Any], **only: str) -> list[int] | int:
         answer = await admin.get("/api/v1/api-keys", params={"team": "red"} | only, **me)
         return [row["id"] for row in answer.json()["rows"]] if answer.is_success else answer.status_code
 
     for name in (member.email.upper(), str(member.id)):
-        assert await ask(hers, user=name) == [of_member]
-        assert await ask(his, user=name) == [of_member]
+        assert await ask(as_owner, user=name) == [of_member]
+        assert await ask(as_member, user=name) == [of_member]
     # Neither sees the other's own keys, nor who has an account.
     stranger = await make_user(pool)
-    assert (await admin.get("/api/v1/api-keys", params={"user": member.email}, **hers)).status_code == 404
-    assert [await ask(hers, user=one) for one in (stranger.email, "nobody@x.org")] == [404, 404]
-    assert [await ask(his, user=one) for one in (owner.email, "nobody@x.org")] == [404, 404]
+    assert (await admin.get("/api/v1/api-keys", params={"user": member.email}, **as_owner)).status_code == 404
+    assert [await ask(as_owner, user=one) for one in (stranger.email, "nobody@x.org")] == [404, 404]
+    assert [await ask(as_member, user=one) for one in (owner.email, "nobody@x.org")] == [404, 404]

@@ -184,7 +184,7 @@ async def test_a_change_with_the_current_etag_succeeds(admin: httpx2.AsyncClient
         more = [("if-match", tag)] if form == '"x"' else []
         answer = await write(admin, thing, n, form and form.replace("{}", tag), *more)
 
-        # What is suspended can not be suspended once more; that is said only to who has it as it is.
+        # What is suspended cannot be suspended once more; that is said only to who has it as it is.
         assert answer.is_success or (n and answer.status_code == 409), (form, answer.text)
 
 

@@ -55,10 +55,10 @@ def test_every_endpoint_has_a_list() -> None:
 
 @pytest.mark.parametrize("endpoint", LISTED_FIELDS)
 def test_s1_no_list_has_a_field_that_is_unsafe(endpoint: str) -> None:
-    told = {name for name in LISTED_FIELDS[endpoint] if why_unsafe(endpoint, name)}
+    unsafe = {name for name in LISTED_FIELDS[endpoint] if why_unsafe(endpoint, name)}
 
-    # What a realtime session was told it is; LiteLLM reads no such key of an event.
-    assert told == ({"id"} if endpoint == "realtime" else set())
+    # The id that a realtime session reports; LiteLLM reads no such key of an event.
+    assert unsafe == ({"id"} if endpoint == "realtime" else set())
 
 
 @pytest.mark.parametrize("endpoint", BODIES)
