@@ -14,7 +14,7 @@ import structlog
 from gateway import metrics
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
-from gateway.domain.estimates import CompletionHistory, PromptRatio, expected_completion
+from gateway.domain.estimates import expected_completion
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import BUCKET_KINDS
@@ -24,6 +24,7 @@ from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
+from gateway.learned_estimates import LearnedEstimates
 from gateway.reservation import Reservation
 from gateway.storage.counters.layout import PackedLimits, pack_entries
 from gateway.storage.counters.scripts import Counters, Estimate, ReserveReply
@@ -38,7 +39,7 @@ MAX_TRIES: Final = 5
 SLOT_WAIT_S: Final = 0.05
 # Reapers forget an account that nobody names for ten minutes.
 ANNOUNCE_S: Final = 60.0
-MAX_HISTORIES: Final = 50_000
+MAX_ANNOUNCED: Final = 50_000
 # What a model may answer at most where nobody says.
 UNKNOWN_MAXIMUM: Final = 4096
 
@@ -91,8 +92,7 @@ class Admission:
         self._allows_without_redis = allows_without_redis
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
-        self._ratios: dict[int, PromptRatio] = {}
-        self._histories: dict[tuple[int, int], CompletionHistory] = {}
+        self._learned = LearnedEstimates()
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
@@ -100,15 +100,14 @@ class Admission:
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
-        expected, is_guess = call.expected_units(grant.price)
-        estimate, expected = self._estimate(record, grant, call, plan.plan, expected)
+        estimate, expected, is_guess = self._estimate(record, grant, call, plan.plan)
         reservation = Reservation(
             request_id=request_id,
             record=record,
             grant=grant,
             expected=expected,
             expected_is_guess=is_guess,
-            raw_prompt_tokens=call.prompt_tokens,
+            raw_prompt_tokens=0.0 if call.hides_prompt else call.prompt_tokens,
             choices=call.choices,
             is_leased=True,
             estimate=estimate,
@@ -116,7 +115,7 @@ class Admission:
             headers=[],
         )
         try:
-            return await self._reserve(reservation)
+            return await self._reserve(reservation, call)
         except (RedisUnavailable, ScriptFailed) as exc:
             if isinstance(exc, ScriptFailed):
                 # A full Redis, or another's value under our name.
@@ -130,11 +129,11 @@ class Admission:
             message = "Limits cannot be checked at this moment, so the call is refused. Try again."
             raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
 
-    async def _reserve(self, reservation: Reservation) -> Reservation:
+    async def _reserve(self, reservation: Reservation, call: Call) -> Reservation:
         record, grant = reservation.record, reservation.grant
         request_id = reservation.request_id
         self._announce(record.account_id)
-        has_waited = False
+        has_waited, is_learned = False, True
         for _ in range(MAX_TRIES):
             start_ms = milliseconds_of(request_id)
             plan = self._plan(grant, record, start_ms)
@@ -168,7 +167,16 @@ class Admission:
                 request_id = await self._new_id(reply)
             else:
                 taken = pair(plan.plan, reply.takings)
-                if not has_waited and decisive(taken).limit.kind == "concurrency":
+                by = decisive(taken)
+                if is_learned and by.never_fits:
+                    # That a call can never fit is not said on the strength of what was learned.
+                    is_learned = False
+                    learned = reservation.estimate
+                    unlearned = self._estimate(record, grant, call, plan.plan, is_learned=False)
+                    reservation.estimate, reservation.expected, _ = unlearned
+                    if reservation.estimate != learned:
+                        continue
+                if not has_waited and by.limit.kind == "concurrency":
                     # Slots may be held by leases of a crashed gateway, which are being reaped, or by the caller's last
                     # call, whose answer they have received and which is being settled.
                     has_waited = True
@@ -180,7 +188,7 @@ class Admission:
     def _announce(self, account_id: int) -> None:
         now = self._clock()
         if now - self._announced.get(account_id, -ANNOUNCE_S) >= ANNOUNCE_S:
-            if len(self._announced) >= MAX_HISTORIES:
+            if len(self._announced) >= MAX_ANNOUNCED:
                 self._announced.clear()
             self._announced[account_id] = now
             # In the same write as the reserve that follows; the caller does not wait for it.
@@ -248,12 +256,13 @@ class Admission:
         return known
 
     def _estimate(
-        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, expected: Usage
-    ) -> tuple[Estimate, Usage]:
-        """What is reserved, and `expected` with the tokens that are estimated."""
-        ratio = self._ratios.get(grant.model_id)
-        prompt = round(call.prompt_tokens * (ratio.value if ratio else 1.0))
-        history = self._histories.get((record.key_id, grant.model_id))
+        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
+    ) -> tuple[Estimate, Usage, bool]:
+        """What is reserved, what the call is expected to use, and whether that is a guess."""
+        expected, is_guess = call.expected_units(grant.price)
+        ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
+        prompt = round(call.prompt_tokens * ratio)
+        history = self._learned.history(record, grant) if is_learned else None
         completion = expected_completion(history, call.maximum, call.choices)
         if plan.max_completion is not None:
             completion = min(completion, plan.max_completion)
@@ -266,17 +275,11 @@ class Admission:
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
             cost = _costs(grant.price, call, plan, expected, maximum)
-        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected
+        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_guess
 
     def learn(self, reservation: Reservation, usage: Usage) -> None:
-        """Takes what a completed call really used into the next estimates."""
-        model_id = reservation.grant.model_id
-        self._ratios.setdefault(model_id, PromptRatio()).learn(reservation.raw_prompt_tokens, usage.prompt_tokens)
-        if len(self._histories) >= MAX_HISTORIES:
-            self._histories.pop(next(iter(self._histories)))
-        key = (reservation.record.key_id, model_id)
-        history = self._histories.setdefault(key, CompletionHistory())
-        history.learn(-(-usage.completion_tokens // reservation.choices))
+        """Takes what a completed call used into the next estimates."""
+        self._learned.learn(reservation, usage)
 
 
 def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:

@@ -48,6 +48,10 @@ def estimate_text(text: bytes) -> float:
     )
 
 
+# Of one call in a mean that begins with 500.
+MAX_RATIO_WEIGHT: Final = 1000
+
+
 class PromptRatio:
     """How a model's own count compares with the estimate: a mean over about the last hundred calls, by tokens."""
 
@@ -58,10 +62,12 @@ class PromptRatio:
         self._estimated = self._reported = 500.0
 
     def learn(self, estimated: float, reported: int) -> None:
-        """`estimated` before the ratio."""
+        """`estimated` before the ratio. One call counts as MAX_RATIO_WEIGHT tokens at most, and as no further off than
+        the ratio may be."""
         if estimated > 0 and reported > 0:
-            self._estimated = self._estimated * 0.99 + estimated
-            self._reported = self._reported * 0.99 + reported
+            weight = min(estimated, MAX_RATIO_WEIGHT)
+            self._estimated = self._estimated * 0.99 + weight
+            self._reported = self._reported * 0.99 + weight * min(4.0, max(0.25, reported / estimated))
 
     @property
     def value(self) -> float:

@@ -45,6 +45,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
         wants_usage=wants_usage,
         prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
+        hides_prompt=found.count > 0 or "web_search_options" in fields,
         maximum=maximum,
         choices=choices,
     )

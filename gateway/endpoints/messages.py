@@ -38,14 +38,16 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields) -> Call:
     model = read_model(fields)
     check_fields(endpoint, fields, allowed)
     found = Attachments()
+    prompt_tokens = _estimate(fields, found)
     return Call(
         model=model,
         body=encode_fields(fields),
         is_streamed=read_stream(fields),
         # Nothing is put in, so nothing is taken out.
         wants_usage=True,
-        prompt_tokens=_estimate(fields, found),
+        prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
+        hides_prompt=found.count > 0,
         maximum=read_maximum(fields, ("max_tokens",), ZERO_WRITES_THE_CACHE),
         choices=1,
     )

@@ -61,6 +61,8 @@ class Call:
     prompt_bytes: int
     maximum: int | None
     choices: int
+    # Attachments or a stored conversation: the estimate of the prompt does not see them, so nothing is learned from it.
+    hides_prompt: bool = False
     # Known from the request: images, characters, queries.
     units: Usage = NO_USAGE
     # None: tokens are charged.

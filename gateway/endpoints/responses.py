@@ -21,6 +21,8 @@ from gateway.endpoints.requests import (
 )
 
 NAME: Final = "responses"
+# Fields that put into the prompt what is stored at the provider.
+STORED_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
 
 
 def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
@@ -32,13 +34,15 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Cal
         message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
         raise GatewayError("parameter_not_allowed", message, param="background")
     found = Attachments()
+    prompt_tokens = _estimate(fields, found, allowed)
     return Call(
         model=model,
         body=encode_fields(fields),
         is_streamed=read_stream(fields),
         wants_usage=True,
-        prompt_tokens=_estimate(fields, found, allowed),
+        prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
+        hides_prompt=found.count > 0 or not STORED_CONTEXT.isdisjoint(fields),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
     )

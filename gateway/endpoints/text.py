@@ -80,6 +80,7 @@ def _without_completion(
         wants_usage=True,
         prompt_tokens=tokens,
         prompt_bytes=found.bound(body),
+        hides_prompt=found.count > 0,
         maximum=0,
         choices=1,
         units=units or Usage(),

@@ -158,7 +158,16 @@ def test_a_ratio_stays_between_a_quarter_and_four() -> None:
         high.learn(10, 10_000)
         low.learn(10_000, 10)
 
-    assert (high.value, low.value) == (4, 0.25)
+    assert 3.99 < high.value <= 4
+    assert 0.25 <= low.value < 0.251
+
+
+def test_s2_one_call_moves_a_ratio_by_a_bounded_amount_however_many_tokens_it_reports() -> None:
+    ratio = PromptRatio()
+
+    ratio.learn(100, 60_000)
+
+    assert ratio.value < 1.7
 
 
 def test_calls_without_reported_usage_do_not_change_the_ratio() -> None:
