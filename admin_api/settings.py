@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -31,6 +32,14 @@ MIN_TOKEN_LENGTH: Final = 32
 MIN_DIFFERENT_CHARACTERS: Final = 8
 # Placeholders of examples and templates.
 KNOWN_DEFAULTS: Final = ("changeme", "change-me", "change_me", "replace", "example", "placeholder", "your-", "insecure")
+
+
+def _check_redis_url(value: SecretStr) -> SecretStr:
+    check_redis_url(value.get_secret_value())
+    return value
+
+
+RedisURL = Annotated[SecretStr, AfterValidator(_check_redis_url)]
 
 
 class SettingsError(Exception):
@@ -99,14 +108,8 @@ class KeySettings(DatabaseSettings):
 class CounterSettings(DatabaseSettings):
     """For commands that read counters."""
 
-    redis_url: SecretStr = Field(description="Redis, for the state of limits")
+    redis_url: RedisURL = Field(description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
-        check_redis_url(value.get_secret_value())
-        return value
 
 
 class LiteLLMSettings(DatabaseSettings):
@@ -194,18 +197,11 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")
-    redis_url: SecretStr | None = Field(default=None, description="Redis, for the state of limits")
+    redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum level logged")
     model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_redis_url(value.get_secret_value())
-        return value
 
     @field_validator("admin_token")
     @classmethod

@@ -1,17 +1,14 @@
 """`/api/v1/users/{user}/identities`."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
 from admin_api.operations.people import identities
-from admin_api.routes.dependencies import ID, Admin, AppPool, Cursor, PageSize, Reader
+from admin_api.routes.dependencies import ID, Admin, AppPool, Cursor, PageSize, Reader, UserPath
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.shapes import PageView
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
-UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
 
 
 @router.get("/{user}/identities")

@@ -2,18 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import AwareDatetime, Field
 
 from admin_api.operations.people import personal_tokens
-from admin_api.routes.dependencies import ID, Admin, AppPool, AppSettings, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.dependencies import (
+    ID,
+    Admin,
+    AppPool,
+    AppSettings,
+    Body,
+    Cursor,
+    LoggedIn,
+    PageSize,
+    Reader,
+    UserPath,
+)
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
 from admin_api.schemas.shapes import PageView
 from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["personal access tokens"], responses=ERRORS)
-UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
 
 
 class NewToken(Body):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from admin_api.operations.people import teams
-from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, UserPath
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.shapes import PageView
@@ -16,7 +16,6 @@ from gateway.domain.roles import TeamRole
 
 router = APIRouter(prefix="/api/v1/teams", tags=["teams"], responses=ERRORS)
 TeamPath = Annotated[str, Path(max_length=254, description="Name or id")]
-UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
 
 
 class NewTeam(Body):

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from admin_api.operations.people import users
-from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader, UserPath
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
@@ -15,7 +15,6 @@ from admin_api.web.etags import tag
 from gateway.domain.roles import Role
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
-UserPath = Annotated[str, Path(max_length=254, description="E-mail address or id")]
 
 
 class NewUser(Body):
