@@ -3,13 +3,19 @@
 from dataclasses import dataclass, field
 from time import monotonic
 
+import structlog
+
 from gateway import metrics
 from gateway.access_log import Line
+from gateway.domain.prices import Price
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
 from gateway.reservation import Reservation
 from gateway.settle import Settlements
+from gateway.storage.model_prices import ModelPrices
 from gateway.tasks.renew_leases import LeaseKeeper
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,7 @@ class Bookkeeping:
 
     leases: LeaseKeeper
     settlements: Settlements
+    prices: ModelPrices
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +59,21 @@ class ForwardedCall:
             outcome=outcome,
             started_at=self.started_at,
             ended_at=monotonic(),
+            served_price=self._price_of_another(outcome.model_served),
         )
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
         metrics.count_call(self.endpoint, row)
         self.line.ended(row)
+
+    def _price_of_another(self, served: str | None) -> Price | None:
+        """Of the model that answered, if it is in the catalogue and not the one that was granted: LiteLLM was made to
+        run another one, by its configuration or by a field that should not have passed."""
+        granted = self.reservation.grant.model_name
+        if served is None or served == granted or (price := self.books.prices.find(served)) is None:
+            return None
+        metrics.OTHER_MODELS_SERVED.inc()
+        log.error(
+            "other_model_served", request_id=str(self.reservation.request_id), granted=granted, served=served,
+            endpoint=self.endpoint,
+        )  # fmt: skip
+        return price

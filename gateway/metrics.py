@@ -40,6 +40,11 @@ ERRORS: Final = Counter(
 PARAMETERS_REFUSED: Final = Counter(
     "litemaas_parameters_refused", "Calls refused for a field that no list allows", ["endpoint"], registry=REGISTRY
 )
+OTHER_MODELS_SERVED: Final = Counter(
+    "litemaas_other_models_served",
+    "Calls answered by another model of the catalogue than the key was granted, charged by its price",
+    registry=REGISTRY,
+)
 TOKENS: Final = Counter("litemaas_tokens", "Tokens of forwarded calls", ["direction"], registry=REGISTRY)
 COST: Final = Counter("litemaas_cost_nano_usd", "Cost of forwarded calls in nano-USD", registry=REGISTRY)
 FIRST_BYTE: Final = Histogram(

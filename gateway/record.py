@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.ids import milliseconds_of
-from gateway.domain.prices import cost_nano_usd
+from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
@@ -36,12 +36,21 @@ class Outcome:
 
 
 def make_row(
-    reservation: Reservation, *, endpoint: str, call: Call, outcome: Outcome, started_at: float, ended_at: float
+    reservation: Reservation,
+    *,
+    endpoint: str,
+    call: Call,
+    outcome: Outcome,
+    started_at: float,
+    ended_at: float,
+    served_price: Price | None = None,
 ) -> UsageRow:
-    """The table "Endings" of docs/endpoints.md as code. Times are of the monotonic clock, in seconds."""
+    """The table "Endings" of docs/endpoints.md as code. Times are of the monotonic clock, in seconds. `served_price` is
+    that of another model of the catalogue, where it answered instead of the one that was granted."""
     request_id, record, grant = reservation.request_id, reservation.record, reservation.grant
     usage, why = _charged(call, outcome, reservation)
-    cost = None if grant.price is None or not grant.price.is_known else cost_nano_usd(grant.price, usage)
+    price = served_price or grant.price
+    cost = None if price is None or not price.is_known else cost_nano_usd(price, usage)
     is_refused = outcome.ending in ("refused_upstream", "unreachable")
     is_broken = why == "cut_off" and not outcome.has_passed
     if (is_refused or is_broken or call.is_free) and cost is not None:
@@ -67,7 +76,7 @@ def make_row(
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         cost_nano_usd=cost,
-        price_id=grant.price.id if grant.price else None,
+        price_id=price.id if price else None,
         litellm_cost_nano_usd=None if outcome.cost_usd is None else round(outcome.cost_usd * NANO),
         counted_requests=0 if is_refused else 1,
         counted_tokens=usage.total_tokens,

@@ -30,6 +30,7 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger.writer import LedgerWriter
+from gateway.storage.model_prices import ModelPrices
 from gateway.storage.postgres import new_pool
 from gateway.storage.redis import link, urls
 from gateway.storage.refusal_counts import RefusalCounts
@@ -68,6 +69,7 @@ class Worker:
         self.changes = Changes(
             self.pool, listen_url.get_secret_value(), self._invalidate, ca_file=settings.database_ca_file
         )
+        self.model_prices = ModelPrices(self.pool)
         self.keys = KeyCache(
             self._load_key,
             listening=lambda: self.changes.listening,
@@ -113,6 +115,8 @@ class Worker:
 
     def _invalidate(self, code: str, ids: tuple[int, ...]) -> None:
         self.keys.invalidate(code, ids)
+        if code in ("m", "*"):
+            self.model_prices.changed()
 
     async def _load_key(self, fingerprint: bytes) -> KeyRecord | None:
         digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
@@ -178,6 +182,7 @@ class Worker:
             ("reaper", self.reaper.run),
             ("drift", self.drift.run),
             ("refusals", self.refusals.run),
+            ("prices", self.model_prices.run),
             ("upstream", self.upstream.run),
             ("clock", self._keep_clock),
             ("metrics", self._keep_measured),
@@ -189,7 +194,7 @@ class Worker:
             keys=self.keys,
             admission=self.admission,
             upstream=self.upstream,
-            books=Bookkeeping(self.leases, self.settlements),
+            books=Bookkeeping(self.leases, self.settlements, self.model_prices),
             ledger=self.ledger,
             bodies=self.bodies,
             allowed_fields=AllowedFields(parse_opened(settings.allowed_fields), RefusedFields().report),

@@ -41,15 +41,22 @@ UNLISTED = {
     "additional_drop_params",
     "content_policy_fallbacks",
     "context_window_fallbacks",
+    "default_fallbacks",
+    "default_max_parallel_requests",
+    "default_model",
     "disable_fallbacks",
     "drop_params",
     "extra_body",
     "extra_query",
     "mock_tool_calls",
     "model_group",
+    "model_group_alias",
+    "model_group_retry_policy",
     "proxies",
+    "router_settings_override",
     "specific_deployment",
     "user_config",
+    "vector_store_ids",
 }
 # What LiteLLM reads in `metadata` beside the fields it strips there itself.
 METADATA = {

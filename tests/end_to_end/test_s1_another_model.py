@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import pytest
 from callers import Caller, MakeCaller, Response, new_mark, send_raw
-from gateways import Backends, GatewayThread, UpstreamLog
+from gateways import Backends, GatewayThread, Ledger, StartGateway, UpstreamLog
 
 from end_to_end.asking import CHAT, CLAUDE, MESSAGES, RESPONSES, Route
+from gateway import metrics
+from gateway.storage.postgres import Pool
 
 OTHER: Final = "demo-chat-large"
 ROUTES: Final = (CHAT, MESSAGES, RESPONSES, CLAUDE)
@@ -122,3 +124,33 @@ async def test_s1_no_spelling_reaches_another_model_or_address(
         "parameter_not_allowed",
     ), run
     assert (run, listener.visits) == ([], 0)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_s1_another_model_that_answers_is_charged_by_its_own_price(
+    stream: bool, make: MakeCaller, start_gateway: StartGateway, upstream_log: UpstreamLog, ledger: Ledger,
+    pool: Pool,
+) -> None:  # fmt: skip
+    gateway = start_gateway(allowed_fields="chat_completions:unsafe:router_settings_override")
+    await gateway.wait_for_changes(pool)
+    caller, mark = (await make("demo-chat")).at(gateway.url), new_mark()
+    before = metrics.OTHER_MODELS_SERVED._value.get()
+
+    spelled = spellings(CHAT, mark, Listener())["plain"]
+    response = await ask(gateway, caller, CHAT, mark, spelled, stream=stream)
+
+    row = await ledger.row(caller.account_id)
+    (billed,) = [call for call in await upstream_log.calls(mark=mark) if call["ending"] == "complete"]
+    assert (response.status, billed["model"], row["model_asked"], row["model_served"]) == (
+        200,
+        OTHER,
+        "demo-chat",
+        OTHER,
+    )
+    # 10 and 30 USD a million tokens.
+    assert (
+        row["cost_nano_usd"]
+        == row["counted_nano_usd"]
+        == (billed["prompt_tokens"] * 10_000 + billed["completion_tokens"] * 30_000)
+    )
+    assert metrics.OTHER_MODELS_SERVED._value.get() == before + 1

@@ -71,7 +71,7 @@ def test_s1_a_field_that_is_not_listed_is_refused_by_name(endpoint: str, name: s
     assert f"LITEMAAS_ALLOWED_FIELDS={endpoint}:" in error.message
 
 
-@pytest.mark.parametrize("name", UNSAFE_FIELDS["*"])
+@pytest.mark.parametrize("name", [*UNSAFE_FIELDS["*"], "router_settings_override", "fallbacks"])
 def test_s1_unsafe_fields_are_opened_by_their_full_spelling_only(name: str) -> None:
     with pytest.raises(ValueError, match=f"chat_completions:unsafe:{name}"):
         parse_opened(f"chat_completions:{name}")

@@ -39,7 +39,14 @@ NOTHING: Final = (0, 0, 0)
 
 
 def row_of(
-    ending: Ending, *, usage: Usage | None = None, passed: int = 0, call: Call = CALL, grant: Grant = GRANT, **more: Any
+    ending: Ending,
+    *,
+    usage: Usage | None = None,
+    passed: int = 0,
+    call: Call = CALL,
+    grant: Grant = GRANT,
+    served_price: Price | None = None,
+    **more: Any,
 ) -> UsageRow:
     about = {
         "ending": ending,
@@ -59,7 +66,10 @@ def row_of(
         request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_guess=is_guess,
         raw_prompt_tokens=10.0, choices=1, is_leased=True, estimate=ESTIMATE, note=b"", headers=[],
     )  # fmt: skip
-    return make_row(reservation, endpoint="chat_completions", call=call, outcome=outcome, started_at=0.0, ended_at=0.05)
+    return make_row(
+        reservation, endpoint="chat_completions", call=call, outcome=outcome, started_at=0.0, ended_at=0.05,
+        served_price=served_price,
+    )  # fmt: skip
 
 
 def charged(row: UsageRow) -> tuple[int, int, int]:
@@ -203,3 +213,12 @@ def test_limits_are_charged_exactly_what_the_row_has(ending: Ending) -> None:
     assert settlement.requests_rate == row.counted_rate_requests
     assert settlement.requests_window == row.counted_requests
     assert (settlement.tokens, settlement.nano_usd) == (row.counted_tokens, row.counted_nano_usd)
+
+
+@pytest.mark.parametrize("granted", [PRICE, None], ids=["granted has a price", "granted has none"])
+def test_s1_another_model_of_the_catalogue_is_charged_by_its_own_price(granted: Price | None) -> None:
+    other = Price(id=9, input=Decimal("0.00001"), output=Decimal("0.00003"))
+
+    row = row_of("completed", usage=REPORTED, grant=replace(GRANT, price=granted), served_price=other)
+
+    assert (row.cost_nano_usd, row.counted_nano_usd, row.price_id) == (11 * 10_000 + 6 * 30_000,) * 2 + (9,)

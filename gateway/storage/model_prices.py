@@ -1,0 +1,60 @@
+"""Prices of the whole catalogue, by model name: for calls that another model answered than the key was granted."""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.domain.prices import PRICE_UNITS, Price
+from gateway.storage.failures import POSTGRES_FAILED
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
+
+log = structlog.get_logger(__name__)
+
+# A price may begin at a time that nobody is notified of.
+REFRESH_S: Final = 60.0
+RETRY_S: Final = 2.0
+SELECT_PRICES: Final = f"""
+SELECT DISTINCT ON (m.id) m.name, p.id, {", ".join(f"p.{unit}" for unit in PRICE_UNITS)}
+FROM models m JOIN model_prices p ON p.model_id = m.id
+WHERE p.effective_at <= now()
+ORDER BY m.id, p.effective_at DESC, p.id DESC
+"""
+
+
+class ModelPrices:
+    """`find` answers from memory; `run` is a task of the app."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._prices: dict[str, Price] = {}
+        self._changed = asyncio.Event()
+
+    def find(self, name: str) -> Price | None:
+        """What this model costs now; None: it is no model of the catalogue, or has no price."""
+        return self._prices.get(name)
+
+    def changed(self) -> None:
+        """A model or a price is another one now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Reads them at once, at each change and each minute, until cancelled."""
+        while True:
+            self._changed.clear()
+            wait_s = REFRESH_S
+            try:
+                rows = await self._pool.fetch(SELECT_PRICES)
+            except POSTGRES_FAILED as exc:
+                log.warning("prices_not_read", cause=str(exc))
+                wait_s = RETRY_S
+            else:
+                self._prices = {
+                    row["name"]: Price(id=row["id"], **{unit: row[unit] for unit in PRICE_UNITS}) for row in rows
+                }
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
