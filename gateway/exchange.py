@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 SendRefusal = Callable[[GatewayError, str, RawHeaders], Awaitable[None]]
 # Of a content-length; more is no size, and Python refuses to read some thousand.
 MAX_DIGITS: Final = 18
+# The client in the access log, where a trusted proxy wrote no address.
+UNKNOWN: Final = "unknown"
 INTERNAL_ERROR: Final = "The gateway failed; this is not the fault of your request."
 
 
@@ -101,7 +103,7 @@ class Exchanges:
     ) -> Exchange:
         """`path` is the route's own constant, as the access log shows it."""
         head = Head.read(scope, self._trusted_proxies)
-        line = self._access_log.begin(method, path, address_text(head.client))
+        line = self._access_log.begin(method, path, address_text(head.client) or UNKNOWN)
         return Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
 
     async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 
 
 def address_of(request: Request) -> str | None:
-    """The address that trusted proxies report; None for a Unix socket."""
+    """The address that trusted proxies report; None for a Unix socket, and where they wrote what is no address."""
     settings: Settings = request.app.state.settings
     peer = request.client.host if request.client else None
     address = client_address(peer, request.scope["headers"], parse_networks(settings.trusted_proxies))
     return str(address) if address else None
+
+
+def rated_address_of(request: Request) -> str:
+    """Whose calls without a login are counted together: the caller, or the connection where their address is not known."""
+    return address_of(request) or (request.client.host if request.client else "none")

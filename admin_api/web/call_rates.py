@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from admin_api import metrics
 from admin_api.storage import call_rates
-from admin_api.web.addresses import address_of
+from admin_api.web.addresses import rated_address_of
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -45,4 +45,4 @@ async def take_call(request: Request, caller: str) -> None:
 
 async def limit_address(request: Request) -> None:
     """For routes that need no login, and for logins that fail."""
-    await take_call(request, f"address:{address_of(request) or 'none'}")
+    await take_call(request, f"address:{rated_address_of(request)}")

@@ -76,6 +76,13 @@ async def test_each_call_has_a_line_that_matches_its_ledger_row(caller: Caller, 
     assert before - 1 < _seconds(line["timestamp"]) < time.time()
 
 
+async def test_d1_a_client_without_a_readable_address_is_unknown(caller: Caller, lines: Lines) -> None:
+    for node in ("203.0.113.7:51234", "unknown"):
+        await caller.chat("Hello [tokens=1]", headers={"x-forwarded-for": node})
+
+    assert [line["client"] for line in await lines.next(2)] == ["203.0.113.7", "unknown"]
+
+
 def _seconds(timestamp: str) -> float:
     from datetime import datetime
 

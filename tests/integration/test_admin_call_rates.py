@@ -89,10 +89,13 @@ async def test_an_anonymous_caller_is_counted_by_an_unforgeable_address(database
         login = await client.get("/api/auth/providers")
     async with replicas(database, **settings, trusted_proxies="127.0.0.1") as (client,):
         reported = [await client.get(ME, headers={"x-forwarded-for": f"192.0.2.{n}"}) for n in range(5)]
+        unreadable = [await client.get(ME, headers={"x-forwarded-for": f"unknown{n}"}) for n in range(2)]
 
     assert [answer.status_code for answer in forged] == [401] * 3 + [429] * 2
     assert login.status_code == 429
     assert [answer.status_code for answer in reported] == [401] * 5
+    # Counted with the proxy's own address, whose calls were used up above.
+    assert [answer.status_code for answer in unreadable] == [429] * 2
 
 
 async def test_without_redis_no_admin_call_is_refused(database: Database) -> None:
