@@ -19,5 +19,5 @@ def address_of(request: Request) -> str | None:
 
 
 def rated_address_of(request: Request) -> str:
-    """Whose calls without a login are counted together: the caller, or the connection where their address is not known."""
+    """Whose calls without a login are counted together: the caller, or the connection where that is not known."""
     return address_of(request) or (request.client.host if request.client else "none")
