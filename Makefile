@@ -165,7 +165,7 @@ script-cost: install
 
 # Every endpoint in every ending through LiteLLM: writes the tables of docs/endpoints.md.
 endings: install litellm
-	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/end_to_end/test_table_of_endings.py
+	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/end_to_end/test_endings_table.py
 
 # Every client against the gateway: writes the tables of docs/clients.md. 1.5 GB of packages, five minutes.
 clients: install litellm

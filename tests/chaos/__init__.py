@@ -1,1 +1,1 @@
-"""The ledger under fire: every fault of docs/ledger.md's table against real processes, and three counts compared."""
+"""Every fault of the table in docs/ledger.md with real processes under load; three counts are compared."""

@@ -1,4 +1,4 @@
-"""`make chaos`: every fault, and a table of what was counted. Exit code 1: a count is off.
+"""`make chaos`: every fault, and a table of the counts. Exit code 1: a count differs.
 
 `--only WORD …` runs those whose name has one of the words, `--short` does less of each, `--results FILE` keeps the
 lines there, beside those of runs before, and `--write` puts all of them into docs/ledger.md.
@@ -51,7 +51,7 @@ async def run_all(only: list[str], *, is_short: bool) -> list[Line]:
 
 
 def merge(file: Path, lines: list[Line]) -> list[Line]:
-    """Those of runs before and these, in the table's order."""
+    """Lines of earlier runs and these, in the order of the table."""
     known = {entry["fault"]: Line(**entry) for entry in json.loads(file.read_text())} if file.exists() else {}
     known |= {line.fault: line for line in lines}
     merged = [known[name] for name in FAULTS if name in known]

@@ -1,4 +1,4 @@
-"""The three counts: the model server's, the ledger's, Redis's."""
+"""The three counts: of the model server, the ledger and Redis."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.redis.urls import connect
 from gateway.tasks.reap_leases import Reaper
 
-# Calls refused by a part that is away never reached the model.
+# Calls refused because of an outage never reached the model.
 NOT_FORWARDED: Final = ("unreachable", "refused_upstream")
 
 
@@ -49,19 +49,19 @@ class Line:
         return not (self.missing or self.doubles or self.tokens_off or self.others or self.failed)
 
 
-class ModelBooks:
-    """The model server's calls of one fault, also of a server that is killed meanwhile."""
+class ModelRecord:
+    """The model server's calls of one fault, even of a server that was killed in between."""
 
     def __init__(self, site: Site, prefix: str) -> None:
         self._site = site
         self._prefix = prefix + "."
         self.calls: dict[tuple[float, int], dict[str, Any]] = {}
         self.have_gap = False
-        # LiteLLM died: what it had taken and not handed on is known to nobody but the gateway, and costs nothing.
+        # LiteLLM died: calls it accepted but did not forward are known only to the gateway, and cost nothing.
         self.were_cut_off = False
 
     async def read(self) -> None:
-        """Adds what is there now; nothing while the server is away."""
+        """Adds the current calls; nothing while the server is down."""
         since = 0
         try:
             while True:
@@ -112,7 +112,7 @@ async def _ids(site: Site, caller: Caller) -> list[UUID]:
 
 
 async def reap_now(site: Site, account_id: int) -> int:
-    """As a gateway does, a minute later."""
+    """Reaps as a gateway does a minute later."""
     scripts = connect(site.valkey.url(), SCRIPTS, timeout_s=5)
     await scripts.open()
     counters = Counters(scripts)
@@ -132,8 +132,8 @@ async def reap_now(site: Site, account_id: int) -> int:
     return reaped
 
 
-async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelBooks, line: Line) -> Line:
-    """Fills in the line."""
+async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelRecord, line: Line) -> Line:
+    """Compares the counts and sets the fields of the line."""
     await upstream_log.read()
     rows = {
         str(row["request_id"]): row
@@ -178,7 +178,7 @@ async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelBoo
 
 
 async def drift_of(site: Site, caller: Caller) -> int:
-    # The counters of a Redis that lost them are seeded again by the next call.
+    # Lost counters are seeded by the next call.
     await caller.chat("Hello [tokens=1]")
     await asyncio.sleep(0.6)
     scripts = connect(site.valkey.url(), SCRIPTS, timeout_s=5)

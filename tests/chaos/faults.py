@@ -1,4 +1,4 @@
-"""What breaks, one function a fault: each runs under load and returns its line of the table."""
+"""The faults, one function each: it runs under load and returns its line of the table."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ import asyncpg
 import redis.asyncio
 from callers import Caller
 
-from chaos.counts import Line, ModelBooks, compare, reap_now, settle_down
+from chaos.counts import Line, ModelRecord, compare, reap_now, settle_down
 from chaos.load import Load
 from chaos.site import Disk, Site, copy_segments, wait_for
 from deploy.embedded.postgres import OWNER
@@ -53,12 +53,12 @@ class Run:
         self.prefix = uuid4().hex[:8]
         self.caller: Caller
         self.load: Load
-        self.upstream_log: ModelBooks
+        self.upstream_log: ModelRecord
 
     async def begin(self, **about: object) -> None:
-        """Returns with calls under way."""
+        """Starts the load; returns once calls are in flight."""
         self.caller = await self.site.make_caller()
-        self.upstream_log = ModelBooks(self.site, self.prefix)
+        self.upstream_log = ModelRecord(self.site, self.prefix)
         self.load = Load(self.caller, self.prefix, **about)
         await asyncio.sleep(0.7)
 
@@ -91,14 +91,14 @@ class Run:
         await wait_for(passes, "calls to pass again", 90)
 
     async def move(self) -> None:
-        """To the gateway that was started last."""
+        """Moves the load to the gateway started last."""
         self.load.move(self.site.workers.url)
         self.caller = self.caller.at(self.site.workers.url)
 
 
 @asynccontextmanager
 async def held_up(site: Site) -> AsyncIterator[None]:
-    """Postgres is there, and takes no row."""
+    """Postgres is up but accepts no rows."""
     lock = await asyncpg.connect(site.postgres.url(OWNER))
     await lock.execute("BEGIN; LOCK TABLE usage_logs IN ACCESS EXCLUSIVE MODE")
     try:
@@ -108,7 +108,7 @@ async def held_up(site: Site) -> AsyncIterator[None]:
 
 
 async def nothing(run: Run) -> None:
-    """The measure of all others."""
+    """No fault: the baseline."""
     await asyncio.sleep(1)
 
 
@@ -133,7 +133,7 @@ async def kill_workers_while_postgres_is_held_up(run: Run) -> None:
 
 
 async def postgres_stopped(run: Run) -> None:
-    """No call may fail for it."""
+    """No call may fail."""
     await asyncio.to_thread(run.site.postgres.stop)
     before = len(run.load.attempts)
     await asyncio.sleep(run.scale.postgres_away_s)
@@ -166,7 +166,7 @@ async def connections_cut(run: Run) -> None:
 
 
 async def redis_flushed(run: Run) -> None:
-    """Counters are seeded again from the ledger, leases are taken again."""
+    """Counters are seeded from the ledger, leases are taken again."""
     run.line.rounds = run.scale.flushes
     before = len(run.load.attempts)
     async with redis.asyncio.from_url(run.site.valkey.url()) as client:
@@ -177,7 +177,7 @@ async def redis_flushed(run: Run) -> None:
 
 
 async def redis_restarted(run: Run) -> None:
-    """Empty: nothing of it is kept."""
+    """It restarts empty."""
     await asyncio.to_thread(run.site.valkey.stop)
     await asyncio.sleep(0.5)
     await asyncio.to_thread(run.site.valkey.start)
@@ -263,7 +263,7 @@ async def _nothing(_: object) -> None:
 
 
 async def disk_full(run: Run) -> None:
-    """Straight to Postgres; without that, 503."""
+    """Rows go directly to Postgres; without Postgres, calls get a 503."""
     await _without_disk(run, run.disk.fill, run.disk.empty)
 
 
@@ -315,7 +315,7 @@ async def litellm_killed(run: Run) -> None:
 
 
 async def model_server_killed(run: Run) -> None:
-    """Its books die with it: what it had counted a moment before is what is compared."""
+    """Its record is lost with it: the record a moment before is compared."""
     await run.upstream_log.read()
     run.upstream_log.have_gap = True
     os.kill(run.site.model_server.pid, signal.SIGKILL)
@@ -324,7 +324,7 @@ async def model_server_killed(run: Run) -> None:
     await asyncio.sleep(0.5)
     await asyncio.to_thread(run.site.model_server.start)
     await run.calls_pass()
-    run.line.note = "its books end a moment before"
+    run.line.note = "its record ends a moment before"
 
 
 async def everything(run: Run) -> None:
@@ -369,7 +369,7 @@ ON_DISK = (disk_full, folder_read_only)
 
 
 async def measure(site: Site, scale: Scale, name: str) -> Line:
-    """One fault: its line of the table."""
+    """Runs one fault; returns its line of the table."""
     run = Run(site, scale, name)
     act = FAULTS[name]
     has_disk = act in ON_DISK and scale.mounts

@@ -1,4 +1,4 @@
-"""Calls that go on while things break: whole answers, streams, long streams, and callers who hang up."""
+"""Load during faults: whole responses, streams, long streams, and callers who disconnect."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ Outcome = Literal["whole", "left", "cut"]
 
 @dataclass(slots=True)
 class Attempt:
-    """One call as its caller saw it: `status` 0 is a connection that died before an answer."""
+    """One call as its caller saw it: `status` 0 is a connection that broke before a response."""
 
     mark: str
     status: int = 0
@@ -34,7 +34,7 @@ class Attempt:
 
 
 class Load:
-    """CLIENTS callers of one account, one call after another each, until stopped."""
+    """CLIENTS callers of one account, each with sequential calls, until stopped."""
 
     def __init__(self, caller: Caller, prefix: str, *, clients: int = CLIENTS, kinds: tuple[int, ...] = ()) -> None:
         self._caller = caller
@@ -73,7 +73,7 @@ class Load:
             attempt.outcome = "cut"
 
     def move(self, url: str) -> None:
-        """Calls that begin from now on go there."""
+        """New calls go to this URL."""
         self._caller = self._caller.at(url)
 
     async def stop(self) -> None:
@@ -82,7 +82,7 @@ class Load:
         await asyncio.gather(*self._tasks)
 
     async def cancel(self) -> None:
-        """Whatever is under way. May follow `stop`."""
+        """Cancels the calls in flight. May follow `stop`."""
         self._is_on = False
         for task in self._tasks:
             task.cancel()

@@ -1,5 +1,6 @@
-"""All real processes of one site on loopback, each of which may be killed: gateway workers, Postgres, Valkey, LiteLLM
-and the model server."""
+"""The processes of a site on loopback, each of which can be killed: gateway workers, Postgres, Valkey, LiteLLM and the
+model server.
+"""
 
 import asyncio
 import os
@@ -48,7 +49,7 @@ class Site:
 
     @property
     def backends(self) -> Backends:
-        """As the helpers of other tests know it."""
+        """The backends, for the support modules of other tests."""
         url, key = (self.litellm.url, self.litellm.api_key) if self.litellm else (self.model_server.url, "sk-x")
         database = Database(DATABASE, self.postgres.url(APP), self.postgres.url(OWNER))
         return Backends(database, self.valkey, url, key, self.model_server, self.folder)
@@ -60,13 +61,13 @@ class Site:
         return Workers(self.backends, folder, count=2, **(quick | changes))
 
     async def restart_gateway(self, **changes: str) -> None:
-        """Ends it as a deployment would, and starts another."""
+        """Stops it like a deployment, and starts another."""
         await asyncio.to_thread(self.workers.program.stop)
         self.workers = self.new_workers(**changes)
         await self.workers.start()
 
     async def make_caller(self) -> Caller:
-        """An account of one fault's own, with a counter of every kind that refuses nobody."""
+        """A caller with a new account and a large limit of every kind."""
         caller = await make_caller(self.pool, self.workers.url, self.http, [MODEL])
         await caller.remove_subscription_limits()
         await caller.limit("concurrency", 10_000)
@@ -81,13 +82,13 @@ class Site:
         return pid
 
     async def all_workers(self) -> None:
-        """Returns when the supervisor has started what is missing."""
+        """Returns once the supervisor has replaced missing workers."""
         async with asyncio.timeout(60):
             while len(self.workers.pids) < 2 or len(await asyncio.to_thread(self.workers._reachable)) < 2:
                 await asyncio.sleep(0.05)
 
     async def crash_postgres(self) -> None:
-        """Without any farewell: its next start recovers from its log."""
+        """Kills it: its next start recovers from its log."""
         assert self.postgres.child is not None
         os.kill(self.postgres.pid, signal.SIGQUIT)
         await asyncio.to_thread(self.postgres.child.stop)
@@ -148,7 +149,7 @@ class Disk:
         return "tmpfs" if self.is_mounted else "bounds"
 
     def fill(self) -> None:
-        """From now on not a byte more fits."""
+        """Fills the disk."""
         if not self.is_mounted:
             self._bound(16)
             return
@@ -163,7 +164,7 @@ class Disk:
             self._bound(None)
 
     def lock(self) -> None:
-        """From now on it can be read only."""
+        """Makes the disk read-only."""
         if self.is_mounted:
             # The disk itself has files open for writing, so the kernel would not make it read-only: one is put over it.
             argv = ["mount", "-t", "tmpfs", "-o", "ro,size=4k", "tmpfs", str(self._journal)]
@@ -203,7 +204,7 @@ def copy_segments(site: Site, place: Path) -> int:
         try:
             copied += Path(shutil.copy(path, place)).stat().st_size
         except FileNotFoundError:
-            continue  # given up meanwhile
+            continue  # removed in between
     return copied
 
 

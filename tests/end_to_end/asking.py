@@ -1,4 +1,4 @@
-"""A call of any endpoint over a bare connection, and what a ledger row has to agree with."""
+"""Calls of any endpoint with a plain HTTP client, and the checks of their ledger rows."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,15 +9,15 @@ import aiohttp
 from callers import Caller, Response
 from gateways import UpstreamLog, wait_until
 
-# A hang-up has reached the model server by then, through the gateway and LiteLLM.
+# A disconnect reaches the model server within this time, through the gateway and LiteLLM.
 CANCELLED_WITHIN_S: Final = 2.0
-# Six seconds, and no sound LiteLLM could read: it goes by the model's word.
+# Six seconds of data that is no audio for LiteLLM: it uses the duration that the model reports.
 SOUND: Final = b"\0" * 96_000
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint as callers use it; `name` is the ledger's."""
+    """One endpoint as callers use it; `name` is the one in the ledger."""
 
     name: str
     path: str
@@ -47,7 +47,7 @@ class Route:
         return body | fields
 
     def content(self, prompt: str, **fields: Any) -> dict[str, Any]:
-        """The same as arguments of aiohttp's request: JSON, or a form with a sound."""
+        """The same as arguments of aiohttp's request: JSON, or a form with an audio file."""
         if not self.takes_a_form:
             return {"json": self.fields(prompt, **fields)}
         form = aiohttp.FormData()
@@ -57,7 +57,7 @@ class Route:
         return {"data": form}
 
     def text(self, event: dict[str, Any]) -> str:
-        """What one event of a stream says."""
+        """The generated text of one event."""
         if self.name == "messages":
             return str((event.get("delta") or {}).get("text", ""))
         if self.name == "responses":
@@ -91,7 +91,7 @@ ROUTES: Final = (*STREAMING, *AT_ONCE)
 async def opened(
     caller: Caller, route: Route, prompt: str, *, headers: dict[str, str] | None = None, **fields: Any
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Its head read; leaving the block before the end hangs up."""
+    """A call with its headers read; leaving the block before the end disconnects."""
     sent = {**caller.authorization, **(headers or {})}
     async with caller.http.post(caller.url + route.path, headers=sent, **route.content(prompt, **fields)) as answer:
         yield answer
@@ -100,23 +100,23 @@ async def opened(
 async def asked(
     caller: Caller, route: Route, prompt: str, *, headers: dict[str, str] | None = None, **fields: Any
 ) -> Response:
-    """One call, to its end."""
+    """One call, read to its end."""
     async with opened(caller, route, prompt, headers=headers, **fields) as answer:
         return Response(answer.status, answer.headers.copy(), await answer.read())
 
 
 def data_of(body: bytes) -> list[bytes]:
-    """The data of all events of a stream, whether they are named or not."""
+    """The data of all events of a stream, named or not."""
     return [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
 
 
 def tokens(row: dict[str, Any]) -> tuple[int, int, int, int]:
-    """As the ledger or the model server's books have them."""
+    """The tokens of a ledger row or of a call in the model server's record."""
     return row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"]
 
 
 def assert_as_billed(row: dict[str, Any], billed: dict[str, Any], *, tells_cost: bool = True) -> None:
-    """The row has just what the model server billed, at LiteLLM's own price, and was told, not estimated."""
+    """The row has exactly what the model server billed, at LiteLLM's price, and is not estimated."""
     assert (row["ending"], row["status"], row["estimated"]) == ("completed", 200, False)
     assert billed["ending"] == "complete"
     assert billed["prompt_tokens"] > 0
@@ -139,7 +139,7 @@ async def ended(upstream_log: UpstreamLog, mark: str) -> dict[str, Any]:
 
 
 async def disconnected(upstream_log: UpstreamLog, mark: str, disconnected_at: float) -> dict[str, Any]:
-    """The same of a call whose caller has left, which the model server has to see soon."""
+    """The same for a call whose caller disconnected, which the model server must notice soon."""
     billed = await ended(upstream_log, mark)
     assert billed["ending"] == "hung_up"
     assert billed["ended_at"] - disconnected_at < CANCELLED_WITHIN_S

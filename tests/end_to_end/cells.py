@@ -1,4 +1,4 @@
-"""The table endpoint by ending: how each cell comes about, and what ledger, Redis and the model server then hold."""
+"""The table of endings by endpoint: how each ending is caused, and the state of ledger, Redis and model server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,14 +14,14 @@ from end_to_end.conftest import MeasureDrift
 from gateway.storage.counters.drift import Drift
 from gateway.storage.postgres import Pool
 
-# A hang-up comes after so many events of 150; without it the stream takes fifteen seconds.
+# The number of events of 150 before a disconnect; without it the stream takes fifteen seconds.
 EVENTS_READ: Final = 12
-# Half of it comes before it fails, in a second and a half: a busy LiteLLM has sent some of it by then.
+# Half of it arrives before the failure, in 1.5 s: even a busy LiteLLM has sent some of it by then.
 FAILING_STREAM: Final = "Hello [tokens=30] [rate=10]"
 LONG_STREAM: Final = "Go on [tokens=150] [rate=10]"
 
 
-# What a cell says is charged.
+# The charge in a cell.
 NOTHING: Final = "nothing"
 A_REQUEST: Final = "a request"
 UNITS: Final = "units"
@@ -30,7 +30,7 @@ COUNTED: Final = "LiteLLM's count"
 ESTIMATE: Final = "estimate"
 RESERVED: Final = "whole estimate"
 PASSED: Final = "what passed"
-# In place of a status where there is no such cell.
+# In place of a status if there is no such cell.
 ONE_PIECE: Final = "one piece"
 
 
@@ -62,7 +62,7 @@ class Scene:
     usual: str
     short_timeouts: str  # waits a second for the first byte
     listless: str  # waits a second for each next byte
-    lost: str  # nobody listens at any of its addresses
+    lost: str  # none of its addresses is reachable
     shut: str  # its breaker is open
     litellm_url: str
     litellm_key: str
@@ -73,7 +73,7 @@ class Scene:
     drift: MeasureDrift
 
     async def make_caller(self, model: str) -> Caller:
-        """An account of its own, with a counter of every kind."""
+        """A caller with a new account and a counter of every kind."""
         caller = await make_caller(self.pool, self.usual, self.http, (model,))
         for kind in ("requests", "tokens", "cost"):
             await caller.limit(kind, 10**12, window="lifetime")
@@ -91,7 +91,7 @@ class Seen:
 
     @property
     def cell(self) -> str:
-        """In the table: the status of the call's row, and what is charged."""
+        """The cell in the table: the status of the call's row, and the charge."""
         if self.row is None:
             return ONE_PIECE
         word = charged(self.row)
@@ -104,7 +104,7 @@ Run = Callable[[Scene, Row, Caller, str], Awaitable[Response | None]]
 
 
 def charged(row: dict[str, Any]) -> str:
-    """A word for what a ledger row charges."""
+    """The charge of a ledger row in one word."""
     if not row["counted_requests"]:
         return NOTHING
     if not row["counted_tokens"]:
@@ -122,7 +122,7 @@ async def complete_without_usage(scene: Scene, row: Row, caller: Caller, mark: s
     return await asked(caller, row.route, f"Hello [tokens=17] [fault=no-usage] [mark={mark}]", stream=row.is_streamed)
 
 
-async def hang_up_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> None:
+async def disconnect_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: str) -> None:
     async def is_running() -> bool:
         return bool(await scene.upstream_log.calls(mark=mark, ending="running"))
 
@@ -133,7 +133,7 @@ async def hang_up_before_any_byte(scene: Scene, row: Row, caller: Caller, mark: 
     await asyncio.gather(call, return_exceptions=True)
 
 
-async def hang_up_within_the_answer(scene: Scene, row: Row, caller: Caller, mark: str) -> Response | None:
+async def disconnect_during_the_response(scene: Scene, row: Row, caller: Caller, mark: str) -> Response | None:
     if not row.is_streamed:
         return await prove_one_piece(scene, row, mark)
     async with opened(caller, row.route, f"{LONG_STREAM} [mark={mark}]", stream=True) as answer:
@@ -194,8 +194,8 @@ async def prove_one_piece(scene: Scene, row: Row, mark: str) -> Response:
 ENDINGS: Final[dict[str, Run]] = {
     "complete, usage told": complete,
     "complete, none told": complete_without_usage,
-    "caller leaves before any byte": hang_up_before_any_byte,
-    "caller leaves in the middle": hang_up_within_the_answer,
+    "caller leaves before any byte": disconnect_before_any_byte,
+    "caller leaves in the middle": disconnect_during_the_response,
     "refused, 4xx": refused_4xx,
     "refused, 5xx": refused_5xx,
     "not reachable": unreachable,
@@ -205,23 +205,23 @@ ENDINGS: Final[dict[str, Run]] = {
     "cut in the middle": cut,
     "error after the work": error_at_the_end,
 }
-# What passes no model: nothing may have arrived there.
+# Endings in which nothing may reach a model.
 ASKS_NOBODY: Final = ("not reachable", "breaker open")
 
 
 async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
-    """One call, and what it left behind everywhere."""
+    """One call, and the state it left everywhere."""
     mark = new_mark()
-    # A model that is priced by the image tells no usage.
+    # A model priced by image reports no usage.
     is_unpriced_by_token = row.route is IMAGES and ending == "complete, none told"
     tried = Row(Route(IMAGES.name, IMAGES.path, "demo-image"), False) if is_unpriced_by_token else row
     caller = await scene.make_caller(tried.route.model)
     run = ENDINGS[ending]
     if row.route is TRANSLATIONS and ending not in ASKS_NOBODY:
-        # LiteLLM has no such route, so that nothing can end in another way.
+        # LiteLLM has no such route, so there is no other ending.
         run = complete
     seen = Seen(await run(scene, tried, caller, mark))
-    if run in (hang_up_within_the_answer, silent_within_the_answer) and not row.is_streamed:
+    if run in (disconnect_during_the_response, silent_within_the_answer) and not row.is_streamed:
         return seen
     seen.row = await scene.ledger.row(caller.account_id)
     seen.drift = await scene.drift(caller)

@@ -1,4 +1,4 @@
-"""Everything that is real, started once: clients, a gateway, LiteLLM, the model server, Postgres and Valkey."""
+"""Fixtures for a gateway with LiteLLM, the model server, Postgres and Valkey, each started once."""
 
 import importlib
 import logging
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def usage_log(litellm: LiteLLM, backends: Backends) -> Path:
-    """What LiteLLM says of each call."""
+    """LiteLLM's log of calls."""
     return litellm.folder / USAGE_LOG
 
 
@@ -46,7 +46,7 @@ async def backends(
 ) -> AsyncIterator[Backends]:
     await create_database(postgres, "end_to_end", template=template)
     database = Database("end_to_end", postgres.url(APP, "end_to_end"), postgres.url(OWNER, "end_to_end"))
-    # Loading the clients takes seconds, in which LiteLLM comes up.
+    # Importing the clients takes seconds, during which LiteLLM starts.
     for name in ("openai", "anthropic"):
         importlib.import_module(name)
     with Valkey(folder / "valkey") as valkey:
@@ -57,7 +57,7 @@ async def backends(
 
 @pytest.fixture(autouse=True)
 def litellm_lives(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test without a LiteLLM says so, and why it is gone, rather than what it waited for."""
+    """If LiteLLM has exited, a test fails with that reason instead of a timeout."""
     if "backends" not in request.fixturenames:
         yield
         return
@@ -76,7 +76,7 @@ async def pool(backends: Backends) -> AsyncIterator[Pool]:
 
 @pytest.fixture(scope="package")
 async def synced(backends: Backends, pool: Pool) -> SyncReport:
-    """Models and prices, from LiteLLM itself."""
+    """Syncs models and prices from LiteLLM."""
     there = sync.LiteLLM(urls=[backends.litellm_url], api_key=SecretStr(backends.litellm_key))
     report = await sync.sync_models(pool, ADMIN, there)
     assert report is not None
@@ -91,7 +91,7 @@ def gateway(backends: Backends, synced: SyncReport) -> Iterator[GatewayThread]:
 
 @pytest.fixture
 def start_gateway(backends: Backends, synced: SyncReport) -> Iterator[StartGateway]:
-    """Starts another gateway on the same parts; settings may differ."""
+    """Starts another gateway on the same backends, with other settings."""
     with ExitStack() as stack:
 
         def start(**changes: object) -> GatewayThread:
@@ -119,7 +119,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def make(pool: Pool, gateway: GatewayThread, http: aiohttp.ClientSession) -> MakeCaller:
-    """Makes callers of the gateway, each an account of its own, with a counter of every kind that never refuses."""
+    """Creates callers of the gateway, each with its own account and a large limit of every kind."""
 
     async def make_one(*models: str, **fields: object) -> Caller:
         caller = await make_caller(pool, gateway.url, http, models or ("demo-chat",), **fields)
@@ -162,7 +162,7 @@ async def counters(backends: Backends) -> AsyncIterator[Counters]:
 
 @pytest.fixture(scope="package")
 def drift(counters: Counters, pool: Pool, redis_state: RedisState) -> MeasureDrift:
-    """Counters that differ from the ledger, once nothing of the caller is open."""
+    """Counters that differ from the ledger, once no lease of the caller is open."""
 
     async def measure(caller: Caller) -> list[Drift]:
         await redis_state.wait_until_settled(caller.account_id)

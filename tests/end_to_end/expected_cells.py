@@ -1,4 +1,4 @@
-"""What each cell of the table has to be: the contract, and where LiteLLM 1.106 makes something else of an ending."""
+"""The expected cells of the table: the contract, and where LiteLLM 1.106 changes an ending."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,10 +32,10 @@ from end_to_end.cells import (
     Seen,
 )
 
-# By ending: a whole answer's cell, a stream's, and the ending in the ledger of each.
+# By ending: the cell of a whole response, of a stream, and the ending in the ledger of each.
 USUAL: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "complete, usage told": (f"200 {USAGE}", f"200 {USAGE}", "completed", "completed"),
-    # Of a stream LiteLLM counts itself, and does not say so.
+    # LiteLLM estimates the usage of such a stream and does not mark it.
     "complete, none told": (f"200 {ESTIMATE}", f"200 {COUNTED}", "completed", "completed"),
     "caller leaves before any byte": (f"499 {RESERVED}",) * 2 + ("client_disconnected",) * 2,
     "caller leaves in the middle": (ONE_PIECE, f"200 {PASSED}", "", "client_disconnected"),
@@ -45,37 +45,37 @@ USUAL: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "breaker open": (f"503 {NOTHING}",) * 2 + ("unreachable",) * 2,
     "silent before any byte": (f"504 {A_REQUEST}",) * 2 + ("timeout",) * 2,
     "silent in the middle": (ONE_PIECE, f"200 {PASSED}", "", "timeout"),
-    # LiteLLM keeps a whole answer back until it has all of it: one that breaks is an error of its own.
+    # LiteLLM buffers a whole response: one that fails is an error of its own.
     "cut in the middle": (f"500 {NOTHING}", f"200 {PASSED}", "refused_upstream", "upstream_error"),
     "error after the work": (f"500 {NOTHING}", f"200 {PASSED}", "refused_upstream", "upstream_error"),
 }
 OTHERS: Final[Mapping[tuple[Route, str], str]] = {
-    # What Anthropic streams passes LiteLLM as it is.
+    # LiteLLM passes Anthropic's streams unchanged.
     (CLAUDE, "complete, none told"): f"200 {ESTIMATE}",
-    # Moderations tell no usage, nor does speech.
+    # Moderations and speech report no usage.
     (MODERATIONS, "complete, usage told"): f"200 {ESTIMATE}",
     (SPEECH, "complete, usage told"): f"200 {UNITS}",
     (SPEECH, "complete, none told"): f"200 {UNITS}",
     (SPEECH, "caller leaves before any byte"): f"499 {UNITS}",
     (IMAGES, "complete, none told"): f"200 {UNITS}",
     (COUNT_TOKENS, "caller leaves before any byte"): f"499 {A_REQUEST}",
-    # Where the model fails, LiteLLM counts itself.
+    # If the model fails, LiteLLM estimates the usage.
     **{(COUNT_TOKENS, ending): f"200 {A_REQUEST}" for ending in USUAL if ending.startswith(("c", "r", "e"))
        and ending not in ("caller leaves before any byte", "caller leaves in the middle")},
     **{(TRANSLATIONS, ending): f"404 {NOTHING}" for ending in USUAL if ending not in ASKS_NOBODY},
 }  # fmt: skip
-# LiteLLM's own client asks a model that fails thrice there, whatever `max_retries` says.
+# LiteLLM's client calls a failing model three times there, whatever `max_retries` is.
 ASKED_THRICE: Final = (EMBEDDINGS, MODERATIONS, IMAGES)
 FAILS: Final = ("refused, 5xx", "cut in the middle", "error after the work")
 
 
 def expected_cell(row: Row, ending: str) -> str:
-    """As the page has to say it."""
+    """The cell as in the page."""
     return OTHERS.get((row.route, ending)) or USUAL[ending][row.is_streamed]
 
 
 def expected_ending(row: Row, ending: str) -> str:
-    """As the ledger has to say it."""
+    """The ending as in the ledger."""
     if row.route == TRANSLATIONS and ending not in ASKS_NOBODY:
         return "refused_upstream"
     if (row.route, ending) in OTHERS and OTHERS[row.route, ending].startswith("200"):
@@ -84,7 +84,7 @@ def expected_ending(row: Row, ending: str) -> str:
 
 
 def assert_agrees(row: Row, ending: str, seen: Seen) -> None:
-    """Ledger, Redis and the model server tell of the same call."""
+    """Checks that ledger, Redis and model server agree on the call."""
     assert seen.cell == expected_cell(row, ending)
     if seen.row is None:
         return
@@ -106,32 +106,32 @@ def assert_agrees(row: Row, ending: str, seen: Seen) -> None:
     ):
         data = data_of(seen.response.body)
         if row.route == RESPONSES and ledger["ending"] == "upstream_error" and data[-1] == b"[DONE]":
-            # LiteLLM's own, behind its `response.failed`; there it says nothing.
+            # LiteLLM adds it after its `response.failed`, where it has no meaning.
             data.pop()
         assert b"error" in data[-1]
         assert not any(b"[DONE]" in one for one in data)
 
 
 def assert_billed(row: Row, ending: str, ledger: dict[str, Any], billed: list[dict[str, Any]]) -> None:
-    """What was charged against what the model server counted: all that it told, and never less than was seen of it."""
+    """Checks the charge against the model server's count: all reported usage, and never less than what passed."""
     calls = 3 if row.route in ASKED_THRICE and ending in FAILS else 1
     assert len(billed) == (0 if ending in ASKS_NOBODY or row.route == TRANSLATIONS else calls)
     word = expected_cell(row, ending)[4:]
     if word == USAGE:
         assert tokens(ledger) == tokens(billed[0])
         cost = ledger["cost_nano_usd"]
-        # LiteLLM tells no cost in streams of messages, and a wrong one of rankings.
+        # LiteLLM reports no cost in streams of messages, and a wrong one for rerank.
         tells = row.route != RERANK and not (row.route.name == "messages" and row.is_streamed)
         assert cost > 0
         assert ledger["litellm_cost_nano_usd"] == cost or not tells
     elif word in (ESTIMATE, COUNTED, RESERVED):
-        # Of a sound, not of the text that goes with it.
+        # The usage of the audio, not of its text.
         assert ledger["prompt_tokens"] >= (billed[0]["audio_ms"] // 100 or billed[0]["prompt_tokens"])
         assert ledger["completion_tokens"] >= billed[0]["completion_tokens"]
     elif word == UNITS:
         assert billed[0]["characters"] or billed[0]["images"]
     elif word == PASSED:
-        # Some words are several tokens, and the last ones may have been under way.
+        # Some words are several tokens, and the last ones may have been in transit.
         assert ledger["prompt_tokens"] > 0
         assert ledger["completion_tokens"] < 3 * billed[0]["completion_tokens"] + 3
         assert billed[0]["completion_tokens"] < 150

@@ -1,4 +1,4 @@
-"""The official `anthropic` client, through the gateway and LiteLLM, which asks the model server's responses."""
+"""The official `anthropic` client, through the gateway and LiteLLM, which calls the model server's responses API."""
 
 import asyncio
 from collections.abc import Iterator
@@ -42,18 +42,18 @@ async def test_a_message_is_charged_what_the_model_billed(
 
     row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert len(message.content[0].text.split()) == 13
-    # Anthropic's input does not include what was cached; the ledger's does.
+    # Anthropic's input tokens exclude cached ones; the ledger's include them.
     assert message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0) == billed["prompt_tokens"]
     assert message.usage.output_tokens == 13
     assert billed["cached_tokens"] == cached
     assert (row["endpoint"], row["streamed"]) == ("messages", stream)
-    # LiteLLM says nothing of the cost in a stream of messages.
+    # LiteLLM reports no cost in a stream of messages.
     assert_as_billed(row, billed, tells_cost=not stream)
     assert row["cost_nano_usd"] == 1000 * billed["prompt_tokens"] + 2000 * 13
     assert await drift(caller) == []
 
 
-async def test_counting_tokens_is_a_request_that_costs_nothing_and_asks_no_model(
+async def test_counting_tokens_is_a_request_that_costs_nothing_and_calls_no_model(
     client: "anthropic.Anthropic", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -70,7 +70,7 @@ async def test_counting_tokens_is_a_request_that_costs_nothing_and_asks_no_model
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_refusal_by_a_limit_is_the_clients_own_rate_limit_error(
+async def test_a_limit_refusal_is_the_clients_rate_limit_error(
     stream: bool, client: "anthropic.Anthropic", caller: Caller
 ) -> None:
     import anthropic

@@ -1,5 +1,6 @@
-"""What LiteLLM obeys and a caller might try: each is refused, or without effect. LiteLLM itself is asked too, so that
-a test that proves nothing any more is noticed."""
+"""Inputs that control LiteLLM: each is refused or has no effect at the gateway. LiteLLM itself is called too, to
+notice a test that no longer proves anything.
+"""
 
 import asyncio
 import json
@@ -18,14 +19,14 @@ async def ask(
     caller: Caller, gateway: GatewayThread, body: dict[str, Any] | bytes, *, path: str = CHAT,
     headers: Sequence[tuple[str, str]] = (), method: str = "POST",
 ) -> Response:  # fmt: skip
-    """Path, headers and body as they are given."""
+    """A call with path, headers and body exactly as given."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     own = [JSON, *(headers or [("authorization", f"Bearer {caller.key}")])]
     return await asyncio.to_thread(send_raw, gateway.port, method, path, own, raw, timeout_s=30)
 
 
 async def ask_litellm(caller: Caller, backends: Backends, body: dict[str, Any], *, path: str = CHAT) -> Response:
-    """Without the gateway, as LiteLLM's owner."""
+    """A call directly to LiteLLM, with its master key."""
     headers = {"authorization": f"Bearer {backends.litellm_key}"}
     async with caller.http.post(backends.litellm_url + path, json=body, headers=headers) as answer:
         return Response(answer.status, answer.headers.copy(), await answer.read())
@@ -58,7 +59,7 @@ async def test_litellm_itself_runs_models_the_body_does_not_name(
     assert await models_run(upstream_log, marks[3]) == [OTHER]
 
 
-async def test_litellm_itself_tries_again_where_a_caller_says_so(
+async def test_litellm_itself_retries_if_a_caller_says_so(
     caller: Caller, backends: Backends, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
@@ -69,11 +70,11 @@ async def test_litellm_itself_tries_again_where_a_caller_says_so(
 
 
 @pytest.mark.parametrize("model", ["openai/demo-chat", "vendor-demo-chat"])
-async def test_litellm_itself_knows_models_by_more_names(model: str, caller: Caller, backends: Backends) -> None:
+async def test_litellm_itself_accepts_other_names_of_models(model: str, caller: Caller, backends: Backends) -> None:
     assert (await ask_litellm(caller, backends, chat_body(model=model))).status == 200
 
 
-# --- Another model than the one that is checked ---
+# --- Another model than the checked one ---
 
 
 @pytest.mark.parametrize("query", [
@@ -122,7 +123,7 @@ async def test_any_other_query_has_no_effect(
     None,
     7,
 ], ids=str)  # fmt: skip
-async def test_a_model_that_is_not_one_name_is_refused(
+async def test_a_model_that_is_not_a_single_name_is_refused(
     model: Any, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
@@ -148,7 +149,7 @@ async def test_a_model_that_is_not_one_name_is_refused(
     "openai/*",
     "all-proxy-models",
 ])  # fmt: skip
-async def test_a_model_by_any_name_but_its_own_does_not_exist(
+async def test_a_model_exists_only_by_its_own_name(
     model: str, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("demo-chat", "vendor/demo-chat"), new_mark()
@@ -163,7 +164,7 @@ async def test_a_model_by_any_name_but_its_own_does_not_exist(
     (("demo-chat", OTHER), 404, []),
     ((OTHER, "demo-chat"), 200, ["demo-chat"]),
 ])  # fmt: skip
-async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
+async def test_the_last_of_repeated_model_fields_is_both_checked_and_run(
     models: tuple[str, str], status: int, run: list[str], caller: Caller, gateway: GatewayThread,
     upstream_log: UpstreamLog, ledger: Ledger,
 ) -> None:  # fmt: skip
@@ -178,7 +179,7 @@ async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
     assert [row["model_asked"] for row in await ledger.rows(caller.account_id, len(run))] == run
 
 
-# --- Fields and headers that steer LiteLLM ---
+# --- Fields and headers that control LiteLLM ---
 
 
 @pytest.mark.parametrize(("field", "value"), [
@@ -202,7 +203,7 @@ async def test_of_a_model_named_twice_the_last_is_both_checked_and_run(
     ("no-log", True),
     ("litellm_metadata", {"tags": ["a"]}),
 ])  # fmt: skip
-async def test_a_field_that_steers_litellm_is_refused_by_name(
+async def test_a_field_that_controls_litellm_is_refused_by_name(
     field: str, value: Any, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("demo-chat", "fault-500"), new_mark()
@@ -214,7 +215,7 @@ async def test_a_field_that_steers_litellm_is_refused_by_name(
     assert await upstream_log.calls(mark=mark) == []
 
 
-async def test_headers_that_steer_litellm_have_no_effect(
+async def test_headers_that_control_litellm_have_no_effect(
     caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
@@ -239,7 +240,7 @@ async def test_headers_that_steer_litellm_have_no_effect(
 
 
 @pytest.mark.parametrize("header", [None, ("x-litellm-num-retries", "3"), ("x-stainless-retry-count", "3")], ids=str)
-async def test_a_failing_model_is_asked_once_whatever_a_header_says(
+async def test_a_failing_model_is_called_once_whatever_a_header_says(
     header: tuple[str, str] | None, make: MakeCaller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     caller, mark = await make("fault-500"), new_mark()
@@ -254,7 +255,7 @@ async def test_a_failing_model_is_asked_once_whatever_a_header_says(
 @pytest.mark.parametrize("name", [
     "x-litellm-api-key", "authorization", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key",
 ])  # fmt: skip
-async def test_litellms_own_key_opens_nothing_here(
+async def test_the_key_of_litellm_is_no_key_of_the_gateway(
     name: str, caller: Caller, gateway: GatewayThread, backends: Backends, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
@@ -267,7 +268,7 @@ async def test_litellms_own_key_opens_nothing_here(
 
 
 @pytest.mark.parametrize("stream", ["true", "false", 1, 0, "yes", [], {}], ids=repr)
-async def test_a_stream_that_is_not_asked_for_by_true_or_false_is_refused(
+async def test_a_stream_field_that_is_no_boolean_is_refused(
     stream: Any, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
@@ -301,7 +302,7 @@ async def test_a_stream_that_is_not_asked_for_by_true_or_false_is_refused(
     "/anthropic/v1/messages",
     "/v1beta/models/demo-chat:generateContent",
 ])  # fmt: skip
-async def test_other_ways_to_a_model_do_not_exist(
+async def test_other_routes_to_a_model_do_not_exist(
     path: str, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
 ) -> None:
     mark = new_mark()
@@ -355,18 +356,18 @@ async def test_other_ways_to_a_model_do_not_exist(
     "/v1\\..\\key\\generate",
     "/./key/generate",
 ])  # fmt: skip
-async def test_litellms_management_cannot_be_reached(
+async def test_the_management_routes_of_litellm_are_unreachable(
     method: str, path: str, caller: Caller, gateway: GatewayThread
 ) -> None:
     response = await ask(caller, gateway, {"model": "demo-chat"}, path=path, method=method)
 
-    # In the gateway's own words.
+    # An error of the gateway.
     assert (response.status, response.code) == (404, "not_found")
     assert response.error["request_id"] == response.request_id
 
 
 @pytest.mark.parametrize("path", ["/v1/models/../key/list", "/models/..%2fkey%2flist", "/v1/models/x/../../key/list"])
-async def test_the_path_of_a_model_leads_nowhere_else(path: str, caller: Caller, gateway: GatewayThread) -> None:
+async def test_a_model_name_in_a_path_reaches_no_other_route(path: str, caller: Caller, gateway: GatewayThread) -> None:
     response = await ask(caller, gateway, b"", path=path, method="GET")
 
     assert (response.status, response.code) == (404, "model_not_found")

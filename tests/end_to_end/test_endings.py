@@ -1,4 +1,4 @@
-"""Every way a model can fail behind LiteLLM, which makes other errors of some: what is said, counted and left open."""
+"""Every failure of a model behind LiteLLM, which changes some errors: response, charge, nothing left reserved."""
 
 import time
 
@@ -23,10 +23,10 @@ async def caller(make: MakeCaller) -> Caller:
     ("fault-503", 503),
     ("fault-400", 400),
     ("fault-401", 502),
-    # Nobody listens there, which LiteLLM tells as an error of its own.
+    # The model is unreachable, which LiteLLM reports as its own error.
     ("fault-dead", 500),
 ])  # fmt: skip
-async def test_a_refusing_model_is_told_with_its_status_and_costs_nothing(
+async def test_a_refusal_of_a_model_keeps_its_status_and_costs_nothing(
     model: str,
     status: int,
     stream: bool,
@@ -48,12 +48,12 @@ async def test_a_refusing_model_is_told_with_its_status_and_costs_nothing(
     assert (row["ending"], row["status"]) == ("refused_upstream", status)
     assert (row["counted_requests"], row["counted_tokens"], row["counted_nano_usd"]) == (0, 0, 0)
     assert (row["estimated"], row["cost_nano_usd"]) == (False, 0)
-    # No program retried.
+    # There was no retry.
     assert len(await upstream_log.calls(mark=mark)) == (0 if model == "fault-dead" else 1)
     assert await drift(caller) == []
 
 
-async def test_a_refused_credential_of_the_gateway_is_not_told_as_the_callers(caller: Caller) -> None:
+async def test_a_refused_credential_of_the_gateway_is_no_error_of_the_caller(caller: Caller) -> None:
     response = await asked(caller, CHAT, "Hello", model="fault-401")
 
     assert response.error["type"] != "authentication_error"
@@ -61,7 +61,7 @@ async def test_a_refused_credential_of_the_gateway_is_not_told_as_the_callers(ca
 
 
 @pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
-async def test_a_whole_answer_that_breaks_is_an_error_and_costs_nothing(
+async def test_a_whole_response_that_fails_is_an_error_and_costs_nothing(
     model: str, caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     response = await asked(caller, CHAT, "Hello [tokens=30]", model=model)
@@ -72,7 +72,7 @@ async def test_a_whole_answer_that_breaks_is_an_error_and_costs_nothing(
 
 
 @pytest.mark.parametrize("model", ["fault-cut", "fault-error-event"])
-async def test_a_stream_that_breaks_ends_with_an_error_and_is_charged_what_passed(
+async def test_a_stream_that_fails_ends_with_an_error_and_is_charged_what_passed(
     model: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -91,7 +91,7 @@ async def test_a_stream_that_breaks_ends_with_an_error_and_is_charged_what_passe
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_an_answer_without_usage_is_charged_all_the_same(
+async def test_a_response_without_usage_is_charged_an_estimate(
     stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -101,7 +101,7 @@ async def test_an_answer_without_usage_is_charged_all_the_same(
     assert response.status == 200
     row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
     assert row["ending"] == "completed"
-    # Of a stream LiteLLM counts itself, and does not say so.
+    # LiteLLM estimates the usage of such a stream and does not mark it.
     assert row["estimated_why"] == (None if stream else "no_usage")
     assert row["completion_tokens"] >= billed["completion_tokens"]
     assert row["prompt_tokens"] > 0
@@ -109,7 +109,7 @@ async def test_an_answer_without_usage_is_charged_all_the_same(
     assert await drift(caller) == []
 
 
-async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_passed(
+async def test_a_disconnect_during_a_stream_reaches_the_model_and_is_charged_what_passed(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -127,7 +127,7 @@ async def test_a_hang_up_within_a_stream_reaches_the_model_and_is_charged_what_p
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_model_that_is_silent_for_too_long_is_a_timeout_and_costs_nothing(
+async def test_a_silent_model_is_a_timeout_and_costs_nothing(
     stream: bool,
     caller: Caller,
     upstream_log: UpstreamLog,
@@ -144,12 +144,12 @@ async def test_a_model_that_is_silent_for_too_long_is_a_timeout_and_costs_nothin
     row = await ledger.row(caller.account_id)
     assert (row["ending"], row["counted_requests"], row["counted_tokens"]) == ("timeout", 1, 0)
     assert await drift(caller) == []
-    # LiteLLM does not stop it: what it says to nobody is not charged.
+    # LiteLLM does not cancel it: output that nobody receives is not charged.
     assert len(await upstream_log.calls(mark=mark)) == 1
 
 
 @pytest.mark.parametrize("model", ["fault-slow", "fault-slow-body"])
-async def test_a_slow_model_is_waited_for(
+async def test_a_slow_model_is_no_timeout(
     model: str, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()

@@ -1,4 +1,4 @@
-"""Limits under calls that come at once, with LiteLLM behind: exact, whatever it does."""
+"""Limits under concurrent calls with LiteLLM: exact."""
 
 import asyncio
 from collections import Counter
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import openai
 
 
-async def test_twenty_threads_on_five_a_minute_get_five_answers(
+async def test_a_limit_of_five_a_minute_admits_five_of_twenty_threads(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     import openai
@@ -66,9 +66,9 @@ async def test_tokens_per_minute_are_exceeded_only_by_usage_beyond_the_estimates
             await asyncio.sleep(0.02)
 
     watching = asyncio.create_task(watch())
-    # More than was expected of those that are let in.
+    # More than the estimate of the admitted calls.
     answers = await caller.chats(30, f"Talk [tokens=800] [delay=0.7] [mark={mark}]")
-    # Not cancelled: a cancellation may be lost in the client of Redis, and it would watch for as long as that is there.
+    # Not cancelled: the Redis client may lose a cancellation, and the task would run as long as the client.
     is_over.set()
     await watching
 
@@ -81,12 +81,12 @@ async def test_tokens_per_minute_are_exceeded_only_by_usage_beyond_the_estimates
     assert sum(reserved[call] for call in used) <= limit
     assert sum(used.values()) <= limit + sum(max(0, tokens - reserved[call]) for call, tokens in used.items())
     assert all("retry-after" in response.headers for response in answers if response.status == 429)
-    # What was used beyond the limit is a debt: nobody comes in before it is paid.
+    # Usage beyond the limit is a debt: no call is admitted before it is paid.
     assert (await caller.chat(max_tokens=1)).status == 429
     assert await drift(caller) == []
 
 
-async def test_tokens_of_a_month_reserved_at_their_maximum_are_never_overspent(
+async def test_with_reserve_maximum_monthly_tokens_are_never_exceeded(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     await caller.limit("tokens", 900, window="month", reserve="maximum")
@@ -100,7 +100,7 @@ async def test_tokens_of_a_month_reserved_at_their_maximum_are_never_overspent(
     assert await drift(caller) == []
 
 
-async def test_slots_of_calls_that_run_at_once_are_exact_and_come_free_at_their_end(
+async def test_concurrency_slots_are_exact_and_freed_at_the_end_of_calls(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     await caller.limit("concurrency", 3)
@@ -113,7 +113,7 @@ async def test_slots_of_calls_that_run_at_once_are_exact_and_come_free_at_their_
     assert (await caller.chat()).status == 200
 
 
-async def test_a_limit_on_cost_counts_the_streams_whose_price_litellm_does_not_put_in_a_header(
+async def test_a_cost_limit_counts_streams_without_a_cost_header_of_litellm(
     caller: Caller, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     # A call costs 44000 nano-USD: the second crosses or is refused, and no other comes in.

@@ -36,7 +36,7 @@ def said_by(mark: str, *directives: str) -> Any:
     return [{"role": "user", "content": f"Tell me [mark={mark}] {' '.join(directives)}"}]
 
 
-async def test_models_and_prices_are_those_litellm_tells(synced: SyncReport, pool: Pool, backends: Backends) -> None:
+async def test_models_and_prices_are_those_of_litellm(synced: SyncReport, pool: Pool, backends: Backends) -> None:
     assert synced.problem is None
     assert {"demo-chat", "vendor/demo-chat", "demo-completion", "demo-embedding", "fault-dead"} <= set(synced.added)
     assert synced.without_price == ["demo-unpriced"]
@@ -44,7 +44,7 @@ async def test_models_and_prices_are_those_litellm_tells(synced: SyncReport, poo
 
 
 @pytest.mark.parametrize("model", ["demo-chat", "vendor/demo-chat"])
-async def test_a_chat_is_charged_what_the_model_billed_at_litellms_price(
+async def test_a_chat_is_charged_what_the_model_billed_at_the_price_of_litellm(
     model: str, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -65,7 +65,7 @@ async def test_a_chat_is_charged_what_the_model_billed_at_litellms_price(
 @pytest.mark.parametrize("model", ["demo-chat", "vendor/demo-chat"])
 @pytest.mark.parametrize("options", [None, {"include_usage": False}, {"include_usage": True}], ids=str)
 @pytest.mark.parametrize("usage", ["empty", "delta"])
-async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_the_same(
+async def test_a_streamed_chat_has_usage_only_if_requested_and_is_charged_in_any_case(
     model: str,
     options: Any,
     usage: str,
@@ -98,7 +98,7 @@ async def test_a_streamed_chat_tells_its_usage_only_if_asked_and_is_charged_all_
 
 
 @pytest.mark.parametrize("route", [CHAT, RESPONSES, MESSAGES], ids=lambda route: route.name)
-async def test_leaving_right_after_the_last_event_as_the_client_does_is_no_hang_up(
+async def test_closing_right_after_the_last_event_is_no_disconnect(
     route: Route, caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     last = b'message_stop"}' if route is MESSAGES else b"[DONE]"
@@ -115,7 +115,7 @@ async def test_leaving_right_after_the_last_event_as_the_client_does_is_no_hang_
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_cached_and_reasoning_tokens_are_known_to_the_ledger(
+async def test_cached_and_reasoning_tokens_are_in_the_ledger(
     stream: bool, client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()
@@ -224,7 +224,7 @@ async def test_the_client_lists_the_models_of_its_key(client: "openai.OpenAI") -
     assert shown.id == "vendor/demo-chat"
 
 
-async def test_a_hundred_calls_of_all_kinds_add_up_to_the_models_own_count(
+async def test_a_hundred_calls_of_all_kinds_add_up_to_the_model_servers_count(
     client: "openai.OpenAI", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()

@@ -1,4 +1,4 @@
-"""A model whose key is kept in LiteMaaS: LiteLLM gets it at its start, and it goes to the model's own address only."""
+"""A provider key stored in LiteMaaS: LiteLLM gets it at its start and sends it to the model's own address only."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ ANSWER: dict[str, Any] = {
 
 
 class Address(LoopbackServer):
-    """Answers every call, and keeps who came with which key."""
+    """A server that accepts every call and records its key."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -50,7 +50,7 @@ class Address(LoopbackServer):
 
     @property
     def key(self) -> str:
-        """That of the last call."""
+        """The key of the last call."""
         return self.calls[-1][1].removeprefix("Bearer ")
 
 
@@ -86,12 +86,12 @@ async def start(litellm: LiteLLM) -> None:
 
 
 def read_environment(pid: int) -> dict[str, str]:
-    """Of another process, as the kernel knows it."""
+    """The environment of another process, from /proc."""
     pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-async def test_a_stored_key_is_the_models_and_nobody_elses(
+async def test_a_stored_provider_key_is_sent_to_its_model_only(
     backends: Backends,
     pool: Pool,
     http: aiohttp.ClientSession,
@@ -132,7 +132,7 @@ async def test_a_stored_key_is_the_models_and_nobody_elses(
     # What LiteLLM lets through all the same went where its configuration says.
     assert {key for path, key in provider.calls if path.endswith("/chat/completions")} == {f"Bearer {FIRST}"}
 
-    # A new value is LiteLLM's from its next start on, and only then.
+    # LiteLLM has a new value only after its next start.
     await put(pool, SECOND)
     before = await ask(gateway.url, login)
     assert (before[0], provider.key) == (200, FIRST)

@@ -44,7 +44,7 @@ async def test_a_session_is_charged_what_was_billed_in_one_row(
     assert await drift(caller) == []
 
 
-async def test_sound_is_charged_in_tokens(
+async def test_audio_is_charged_in_tokens(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -63,7 +63,7 @@ async def test_sound_is_charged_in_tokens(
     assert await drift(caller) == []
 
 
-async def test_what_a_model_begins_by_itself_is_charged_too(
+async def test_a_response_the_model_starts_by_itself_is_charged(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -81,7 +81,7 @@ async def test_what_a_model_begins_by_itself_is_charged_too(
     assert await drift(caller) == []
 
 
-async def test_a_session_without_a_response_is_a_request_and_no_more(
+async def test_a_session_without_a_response_is_charged_one_request(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     async with open_realtime(caller) as session:
@@ -98,7 +98,7 @@ async def test_a_session_without_a_response_is_a_request_and_no_more(
     assert await drift(caller) == []
 
 
-async def test_usage_is_charged_as_the_session_goes_and_its_slot_is_held(
+async def test_usage_is_charged_during_a_session_and_its_slot_is_held(
     caller: Caller, ledger: Ledger, redis_state: RedisState, drift: MeasureDrift
 ) -> None:
     await caller.limit("concurrency", 1)
@@ -116,7 +116,7 @@ async def test_usage_is_charged_as_the_session_goes_and_its_slot_is_held(
     assert (await caller.chat()).status == 200
 
 
-async def test_leaving_within_a_response_is_charged_what_passed_and_reaches_the_model(
+async def test_a_disconnect_during_a_response_is_charged_what_passed_and_reaches_the_model(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -137,7 +137,7 @@ async def test_leaving_within_a_response_is_charged_what_passed_and_reaches_the_
     assert await drift(caller) == []
 
 
-async def test_leaving_before_a_response_begins_is_charged_an_estimate(
+async def test_a_disconnect_before_a_response_is_charged_an_estimate(
     caller: Caller, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     async with open_realtime(caller) as session:
@@ -172,7 +172,7 @@ async def test_a_cancelled_response_is_charged_what_was_billed(
     assert await drift(caller) == []
 
 
-async def test_a_session_the_model_breaks_off_is_charged_what_passed(
+async def test_a_session_the_model_ends_is_charged_what_passed(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -228,7 +228,7 @@ async def test_a_session_the_model_refuses_costs_nothing(
     async with open_realtime(caller, f"model={model}") as session:
         events = await session.receive_all()
 
-    # LiteLLM lets it in and then says no.
+    # LiteLLM accepts the upgrade and then refuses.
     assert [event["type"] for event in events] == ["error"]
     assert session.close_code == 1011
     row = await ledger.row(caller.account_id)
@@ -237,11 +237,11 @@ async def test_a_session_the_model_refuses_costs_nothing(
     assert await drift(caller) == []
 
 
-async def test_a_model_that_falls_silent_is_a_timeout(
+async def test_a_realtime_model_that_stalls_is_a_timeout(
     caller: Caller, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
     async with open_realtime(caller.at(start_gateway(idle_timeout_s=1).url)) as session:
-        # Silence is no fault while nothing is asked.
+        # Silence is no timeout while no response is requested.
         await asyncio.sleep(1.5)
         await session.ask("Hello [tokens=2]")
         await session.send_text("Wait [fault=hang]")
@@ -254,7 +254,7 @@ async def test_a_model_that_falls_silent_is_a_timeout(
     assert await drift(caller) == []
 
 
-async def test_a_session_has_a_longest_duration(
+async def test_a_session_has_a_maximum_duration(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
     mark = new_mark()
@@ -270,7 +270,7 @@ async def test_a_session_has_a_longest_duration(
     assert await drift(caller) == []
 
 
-async def test_a_gateway_that_stops_ends_its_sessions_between_responses(
+async def test_a_stopping_gateway_ends_its_sessions_between_responses(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift, start_gateway: StartGateway
 ) -> None:
     mark = new_mark()
@@ -291,9 +291,7 @@ async def test_a_gateway_that_stops_ends_its_sessions_between_responses(
     assert await drift(caller) == []
 
 
-async def test_the_model_server_is_asked_for_that_model_and_nothing_else(
-    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
-) -> None:
+async def test_a_session_can_use_only_its_own_model(caller: Caller, upstream_log: UpstreamLog, ledger: Ledger) -> None:
     mark = new_mark()
 
     async with open_realtime(caller, f"api_key=x&api_base=y&%6dodel={MODEL}&foo=model%3Ddemo-chat") as session:
@@ -305,7 +303,7 @@ async def test_the_model_server_is_asked_for_that_model_and_nothing_else(
     assert (billed["model"], billed["fields"]) == (MODEL, ["model"])
 
 
-async def test_a_dozen_sessions_at_once_leave_nothing_behind(
+async def test_a_dozen_concurrent_sessions_leave_nothing_reserved(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     marks = [new_mark() for _ in range(12)]
@@ -324,7 +322,7 @@ async def test_a_dozen_sessions_at_once_leave_nothing_behind(
     assert await drift(caller) == []
 
 
-async def test_the_official_client_talks_and_is_told_why_not(
+async def test_the_official_client_holds_a_session_and_gets_errors(
     caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     import openai

@@ -1,4 +1,4 @@
-"""The ledger against what the real LiteLLM logged of the same calls, and usage soon after a call."""
+"""The ledger compared with the log of the real LiteLLM, and usage reports soon after a call."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def reconcile(usage_log: Path, pool: Pool) -> Reconcile:
 
 
 async def logged(usage_log: Path, ids: list[UUID]) -> None:
-    """LiteLLM writes its line after the answer."""
+    """Waits for LiteLLM's line, which is written after the response."""
 
     def tells_all() -> bool:
         text = usage_log.read_text()
@@ -84,7 +84,7 @@ async def test_ledger_and_litellm_agree_on_every_call_to_the_nano_usd(
     assert same.cost_nano_usd > 0
 
 
-async def test_a_row_removed_one_added_and_one_altered_are_found(
+async def test_a_removed_an_added_and_a_changed_row_are_found(
     caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile, pool: Pool
 ) -> None:
     ids = await ask_everything(caller, ledger, usage_log)
@@ -110,7 +110,7 @@ async def test_a_row_removed_one_added_and_one_altered_are_found(
     assert not found.agrees
 
 
-async def test_a_hang_up_is_an_estimate_and_can_be_set_apart(
+async def test_a_disconnected_call_is_an_estimate_and_can_be_reported_separately(
     caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile
 ) -> None:
     async with opened(caller, CHAT, "Long [tokens=400] [delay=0.05]", stream=True) as answer:
@@ -142,7 +142,7 @@ async def test_a_call_is_in_the_sums_within_seconds(caller: Caller, pool: Pool) 
     assert (latency.calls, latency.first_byte_calls) == (1, 1)
 
 
-async def test_the_log_has_no_prompt_no_answer_and_no_key(caller: Caller, ledger: Ledger, usage_log: Path) -> None:
+async def test_the_log_has_no_prompt_no_response_and_no_key(caller: Caller, ledger: Ledger, usage_log: Path) -> None:
     await ask_everything(caller, ledger, usage_log)
 
     with usage_log.open() as log:

@@ -1,4 +1,4 @@
-"""Each route with and without `/v1`, whole and streamed; models with a `/` in their name; clients of other makers."""
+"""Each route with and without `/v1`, whole and streamed; models with a `/` in their name; clients of other vendors."""
 
 import asyncio
 import json
@@ -38,13 +38,11 @@ async def caller(make: MakeCaller) -> Caller:
                       "vendor/demo-embedding")  # fmt: skip
 
 
-def test_no_endpoint_is_left_out() -> None:
+def test_every_endpoint_is_covered() -> None:
     assert {(route.name, route.path) for route in ROUTES} == {(one.name, one.path) for one in ENDPOINTS}
 
 
-async def test_each_route_is_there_with_and_without_v1(
-    caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
-) -> None:
+async def test_each_route_exists_with_and_without_v1(caller: Caller, upstream_log: UpstreamLog, ledger: Ledger) -> None:
     marks = {new_mark(): (route, stream, prefix) for route, stream in WHOLE_AND_STREAMED for prefix in ("/v1", "")}
 
     async def ask(mark: str, route: Route, stream: bool, prefix: str) -> Response:
@@ -94,7 +92,7 @@ async def test_a_model_may_have_a_slash_in_its_name(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_models_cache_is_charged_at_its_own_prices(
+async def test_cached_tokens_are_charged_at_their_own_prices(
     stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -114,7 +112,7 @@ async def test_a_models_cache_is_charged_at_its_own_prices(
     assert await drift(caller) == []
 
 
-# What Claude Code sends, of the fields that matter to a gateway: blocks with marks for the cache, tools, its own user.
+# The fields of Claude Code that matter to a gateway: blocks with cache marks, tools, its own user.
 CLAUDE_CODE: Final[dict[str, Any]] = {
     "model": "demo-claude",
     "max_tokens": 32000,
@@ -172,7 +170,7 @@ async def test_claude_code_is_served(
     assert await drift(caller) == []
 
 
-async def test_claude_codes_count_of_tokens_is_served(caller: Caller, ledger: Ledger) -> None:
+async def test_token_counts_of_claude_code_are_served(caller: Caller, ledger: Ledger) -> None:
     body = {name: CLAUDE_CODE[name] for name in ("model", "system", "tools")}
     body["messages"] = [{"role": "user", "content": "How long is this?"}]
 
@@ -188,7 +186,7 @@ async def test_claude_codes_count_of_tokens_is_served(caller: Caller, ledger: Le
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_client_in_azures_manner_is_served(
+async def test_an_azure_client_is_served(
     path: str, stream: bool, caller: Caller, upstream_log: UpstreamLog, ledger: Ledger
 ) -> None:
     mark = new_mark()

@@ -1,4 +1,4 @@
-"""Every endpoint beside LiteLLM asked itself: the same bytes, except values that are new for each call."""
+"""Every endpoint compared with a direct call of LiteLLM: the same bytes, except what differs in every call."""
 
 import re
 from typing import Any, Final
@@ -52,7 +52,7 @@ def name_of(value: object) -> str:
 
 
 @pytest.mark.parametrize(("route", "stream", "fields"), CASES, ids=name_of)
-async def test_what_litellm_sends_passes_byte_for_byte(
+async def test_responses_of_litellm_pass_byte_for_byte(
     route: Route, stream: bool, fields: dict[str, Any], caller: Caller, backends: Backends
 ) -> None:
     there = await ask_litellm(caller, backends, route, stream=stream, **fields)

@@ -1,4 +1,4 @@
-"""What people do with LiteMaaS from the first login to a suspension, by HTTP alone, in the running demo."""
+"""What users and admins do with LiteMaaS, from the first login to a suspension, over HTTP in the running demo."""
 
 import asyncio
 import base64
@@ -19,14 +19,14 @@ OPEN, RESTRICTED = "demo-chat", "demo-chat-large"
 ADMIN, ANN = "admin@example.com", "ann@example.com"
 EVENTS: Final = ["limit.threshold_reached", "subscription.pending", "subscription.suspended"]
 GRACE_S: Final = 3
-# What is promised: usage is told within 5 s, and a gateway hears of a change within one.
+# The promises: usage is visible within 5 s, and a gateway applies a change within 1 s.
 FRESH_S, HEARD_S = 5.0, 1.0
 TIMEOUT_S: Final = 20.0
 
 
 @dataclass(slots=True)
 class Story:
-    """The people, the gateway, the receiver of webhooks; and the secrets that were shown to somebody."""
+    """The users, the gateway, the webhook receiver, and the secrets that were shown."""
 
     admin: BrowserUser
     ann: BrowserUser
@@ -36,7 +36,7 @@ class Story:
     webhook: int = 0
 
     async def call(self, key: str, *, model: str = OPEN, tokens: int = 1) -> httpx2.Response:
-        """One call of an application, on a connection of its own: whichever worker takes it."""
+        """One call of an application on a new connection, accepted by any worker."""
         asked = {"role": "user", "content": f"Hello [tokens={tokens}] [delay=0] [rate=0]"}
         body = {"model": model, "messages": [asked], "max_tokens": tokens}
         headers = {"authorization": f"Bearer {key}", "connection": "close"}
@@ -56,7 +56,7 @@ class Story:
         return reported
 
     def reported(self, event: str) -> list[dict[str, Any]]:
-        """What the receiver took of this kind."""
+        """The accepted webhooks of this kind."""
         messages = [json.loads(got.body) for got in self.hook.accepted]
         return [message["data"] for message in messages if message["type"] == event]
 
@@ -95,7 +95,7 @@ async def wait_until(
 
 
 @pytest.mark.timeout(360)
-async def test_from_the_first_login_to_a_suspension(story: Story) -> None:
+async def test_users_and_admins_work_from_the_first_login_to_a_suspension(story: Story) -> None:
     await both_log_in(story)
     await the_admin_sets_up_a_model_and_a_webhook(story)
     await ann_browses(story)
@@ -149,7 +149,7 @@ async def ann_subscribes(story: Story) -> int:
 
 
 async def ann_gets_a_restricted_model(story: Story) -> None:
-    """She asks, nobody but an admin can grant it, an admin does."""
+    """She requests it; only an admin can approve it, and does."""
     asked = await story.ann.change("POST", "/subscriptions", model=RESTRICTED)
     path = f"/subscriptions/{asked['id']}"
     assert asked["status"] == "pending"
@@ -223,7 +223,7 @@ async def are_reported(story: Story, count: int) -> bool:
 
 
 def is_signed(got: ReceivedRequest, secret: str) -> bool:
-    """As standardwebhooks.com says a receiver checks it."""
+    """The check of a receiver, as described by standardwebhooks.com."""
     signed = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode() + got.body
     digest = hmac.digest(base64.b64decode(secret.removeprefix("whsec_")), signed, "sha256")
     return got.headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
@@ -252,7 +252,7 @@ async def is_refused(story: Story, key: str, status: int) -> bool:
 
 
 async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
-    """The next call is refused, by every worker, and the owner finds no way around it."""
+    """The next call is refused by every worker, and the owner cannot bypass it."""
     path = f"/subscriptions/{subscription}"
     await story.admin.change("POST", f"{path}/suspend", reason="A look at the bill first.")
     await wait_until(lambda: is_refused(story, key, 404), "the suspension", HEARD_S)
@@ -279,7 +279,7 @@ async def has_reported(story: Story, event: str) -> bool:
 
 
 async def every_message_was_sent_once(story: Story) -> None:
-    """What the receiver got is what the admin sees as sent."""
+    """The receiver got exactly what the admin sees as sent."""
 
     async def none_waits() -> bool:
         return not (await story.admin.get("/admin/deliveries", webhook=story.webhook, status="waiting"))["rows"]
@@ -292,11 +292,11 @@ async def every_message_was_sent_once(story: Story) -> None:
 
 
 async def the_audit_log_has_it_all(story: Story) -> None:
-    """Each step once, by whom, from which request; what was refused not, and no secret."""
+    """Each step once, with actor and request; no refused step, and no secret."""
     rows = (await story.admin.get("/admin/audit", limit=1000))["rows"][::-1]
     by_people = [(row["actor"], row["action"]) for row in rows if row["actor"] in (ADMIN, ANN)]
 
-    # With the limits that every subscription starts with.
+    # With the default limits of subscriptions.
     subscribed = [(ANN, "limit.set"), (ANN, "limit.set"), (ANN, "subscription.create")]
     assert by_people == [
         (ADMIN, "user.create"), (ADMIN, "user.link"), (ADMIN, "user.update"), (ADMIN, "session.open"),

@@ -79,7 +79,7 @@ async def cells(scene: Scene) -> Cells:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title.replace("`", ""))
-def test_a_call_that_ends_so_is_charged_so(row: Row, ending: str, cells: Cells) -> None:
+def test_each_ending_of_each_endpoint_is_charged_as_expected(row: Row, ending: str, cells: Cells) -> None:
     seen = cells[row, ending]
 
     if isinstance(seen, BaseException):
@@ -110,7 +110,7 @@ async def ask_for_stream(scene: Scene, route: Route) -> tuple[str, str, str]:
     return f"`{route.path}`", here, there
 
 
-def test_where_litellm_streams_nothing_a_stream_is_refused(not_streamed: Sequence[tuple[str, str, str]]) -> None:
+def test_a_stream_is_refused_on_routes_litellm_does_not_stream(not_streamed: Sequence[tuple[str, str, str]]) -> None:
     response = {path.strip("`"): here for path, here, _ in not_streamed}
 
     assert response.pop(COUNT_TOKENS.path) == "200, whole"
@@ -125,7 +125,7 @@ async def test_litellm_has_no_translations(scene: Scene) -> None:
         assert (answer.status, await answer.json()) == (404, {"detail": "Not Found"})
 
 
-def test_the_page_shows_these_cells(cells: Cells, not_streamed: Sequence[tuple[str, str, str]]) -> None:
+def test_the_page_shows_the_measured_cells(cells: Cells, not_streamed: Sequence[tuple[str, str, str]]) -> None:
     text = written = PAGE.read_text()
     for name, endings in SHOWN.items():
         written = with_table(written, name, table_of(cells, endings))

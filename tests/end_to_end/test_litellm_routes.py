@@ -1,4 +1,4 @@
-"""Every route that the installed LiteLLM has, in every spelling: nothing but the gateway's own ones is there."""
+"""Every route of the installed LiteLLM, in every spelling: only the gateway's own ones exist."""
 
 import asyncio
 import http.client
@@ -62,7 +62,7 @@ def plain(target: str) -> str:
     return unquote(target.removeprefix("http://127.0.0.1").partition("?")[0])
 
 
-async def test_no_route_of_litellm_is_there_in_any_spelling(
+async def test_no_route_of_litellm_is_reachable_in_any_spelling(
     caller: Caller, backends: Backends, http: aiohttp.ClientSession, start_gateway: StartGateway
 ) -> None:
     async with http.get(backends.litellm_url + "/openapi.json") as answer:

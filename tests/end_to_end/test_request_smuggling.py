@@ -1,4 +1,4 @@
-"""Requests that try to be read differently by those they pass: over raw sockets to a real worker in front of LiteLLM.
+"""Requests that servers may parse differently (request smuggling): over raw sockets to a real worker with LiteLLM.
 
 Whatever is answered: nothing but a plain call of the caller's own model reaches a model, nothing is a 5xx, nothing is
 left in Redis, and there is a row for each call that a model server received.
@@ -195,7 +195,7 @@ def say(port: int, data: bytes) -> bytes:
         return answer
 
 
-async def test_hostile_requests_reach_nothing_they_may_not(
+async def test_ambiguous_requests_reach_only_permitted_models(
     caller: Caller, port: int, upstream_log: UpstreamLog, ledger: Ledger, redis_state: RedisState
 ) -> None:
     assert len(CASES) >= 100
