@@ -1,7 +1,7 @@
-"""What the access log costs a call: CPU of two gateways, one with it and one without, in the same minutes.
+"""The cost of the access log per call: CPU time of two gateways, one with it and one without, in the same minutes.
 
-Run it beside `make demo` (`make access-log-cost`). The gateways take turns, batch by batch, so that whatever else the
-machine does meets both; only their ratio means something.
+Run it beside `make demo` (`make access-log-cost`). The gateways take turns, batch by batch, so that other load of the
+machine affects both; only their ratio is meaningful.
 """
 
 import argparse
@@ -69,7 +69,7 @@ async def _compare(
                     await call(session, url, key, body)
 
             await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-            # What it writes behind the calls' backs is theirs too.
+            # Asynchronous writes after the calls are part of their cost.
             await asyncio.sleep(0.3)
             return cpu_s(process.pid) - before
 

@@ -1,7 +1,7 @@
-"""How long every GET of the admin API takes beside 10,000 users, 1,000,000 keys and 10,000,000 calls.
+"""The latency of every GET of the admin API with 10,000 users, 1,000,000 keys and 10,000,000 calls.
 
-`make admin-bench` starts a Postgres, a Valkey and the admin API, makes the rows (loadtests/admin_rows.py), asks all
-that loadtests/admin_queries.py knows, other ids each time, and prints p50, p95 and the admin API's own processor
+`make admin-bench` starts a Postgres, a Valkey and the admin API, creates the rows (loadtests/admin_rows.py), sends all
+queries of loadtests/admin_queries.py with varying ids, and prints p50, p95 and the admin API's own processor
 time. `--write` puts the tables into docs/admin.md.
 """
 
@@ -45,7 +45,7 @@ SECRET_KEYS: Final = "1:" + "0123456789abcdef" * 4
 # By loadtests/admin_rows.py: the first is an admin, the next ones own a team each.
 PEOPLE: Final[Mapping[Who, int]] = {"admin": 1, "user": 2}
 WARM_UP: Final = 5
-# A question that takes long is asked less often.
+# A slow query is sent less often.
 CALLS: Final = 100
 FEWEST_CALLS: Final = 20
 ENOUGH_S: Final = 3.0
@@ -54,12 +54,12 @@ EXPORT_S: Final = 5.0
 
 
 class WrongAnswer(Exception):
-    """An answer that nobody expected: its time would say nothing."""
+    """An unexpected response, whose time is meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One line of the table; times in ms. `cpu_ms` is the admin API's own, a call."""
+    """One line of the table; times in ms. `cpu_ms` is the CPU time of the admin API per call."""
 
     question: Query
     calls: int
@@ -80,7 +80,7 @@ class Exported:
 
 
 class Bench:
-    """Asks a running admin API, as two people who are logged in in the two ways there are."""
+    """A client of a running admin API with two users, one for each way to log in."""
 
     def __init__(self, program: Program, logins: Mapping[Who, Mapping[str, str]]) -> None:
         self._pid = program.pid
@@ -99,7 +99,7 @@ class Bench:
         return document
 
     async def ask(self, question: Query, values: Mapping[str, Any]) -> Asked:
-        """One call after another."""
+        """Sequential calls."""
         http, took = self._http[question.who], list[float]()
         begun, cpu = time.perf_counter(), 0.0
         while len(took) < WARM_UP + CALLS:
@@ -117,7 +117,7 @@ class Bench:
         return Asked(question, len(took), took[len(took) // 2], took[len(took) * 95 // 100], cpu * 1000 / len(took))
 
     async def read(self, question: Query, values: Mapping[str, Any]) -> Exported:
-        """A file, from its beginning, no longer than `EXPORT_S`."""
+        """Reads an export from its beginning, for at most `EXPORT_S`."""
         url, query = question.ask(values)
         sent, size, rows, first = time.perf_counter(), 0, 0, 0.0
         async with self._http[question.who].stream("GET", url, params=query) as answer:
@@ -145,12 +145,12 @@ def _cpu_s(pid: int | None) -> float:
 
 @contextmanager
 def filled_postgres(folder: Path, users: int, calls: int) -> Iterator[tuple[Postgres, dict[str, int]]]:
-    """With the rows: made now, or by an earlier run in the same folder. How many there are of each."""
+    """A Postgres with the rows, created now or by an earlier run in the same folder; yields the number of each."""
     reported = folder / "made.json"
     made = json.loads(reported.read_text()) if reported.exists() else None
     if made is not None and (made["users"], made["calls"]) != (users, calls):
         raise SystemExit(f"{folder} holds {made['users']} users and {made['calls']} calls: ask for those.")
-    # Not whole: an earlier run was interrupted.
+    # Incomplete: an earlier run was interrupted.
     if made is None and (folder / "postgres").exists():
         raise SystemExit(f"{folder} holds half a database: remove it.")
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ async def _migrate(url: str) -> None:
 
 
 async def log_in(url: str) -> dict[Who, dict[str, str]]:
-    """The headers of each: an admin's token, and the cookie of a user's session."""
+    """Headers with the token of an admin, and with the session cookie of a user."""
     peppers = Peppers.parse(PEPPERS)
     async with new_pool(url, size=1) as pool:
         actor = Actor(name="bench", role="admin")
@@ -228,7 +228,7 @@ async def measure(program: Program, url: str, only: str) -> tuple[list[Asked], l
 
 
 def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping[str, int]) -> str:
-    """As Markdown, the slowest first; those that miss their aim in bold."""
+    """The tables in Markdown, the slowest first; missed targets in bold."""
     reported = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
     late = sum(one.p95_ms > one.question.entry.aim_ms for one in asked)
@@ -293,7 +293,7 @@ def main() -> None:
                 "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
                 "LITEMAAS_ADMIN_TOKEN": TOKEN,
                 "LITEMAAS_MODEL_SYNC_INTERVAL_S": "0",
-                # The trip to Redis is part of every call; nobody is refused.
+                # The request to Redis is part of every call; no call is refused.
                 "LITEMAAS_ADMIN_CALLS_PER_MINUTE": "1000000",
             }
             try:

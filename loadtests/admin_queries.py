@@ -1,6 +1,6 @@
-"""What `make admin-bench` asks: every GET of the OpenAPI document, as an admin and as a user who owns a team.
+"""The queries of `make admin-bench`: every GET of the OpenAPI document, as an admin and as the owner of a team.
 
-A GET without an entry in ENTRIES, or with a filter without a value in `values_of`, stops the bench: so none is added
+A GET without an entry in ENTRIES, or with a filter without a value in `values_of`, stops the benchmark, so that none is
 unmeasured. Each filter is asked alone; one that is a few words (`status`, `level`, …) with each of them.
 """
 
@@ -28,7 +28,7 @@ USAGE_AIM_MS: Final = 200
 
 
 class NoEntry(Exception):
-    """The document has what the bench does not know to ask."""
+    """The document has a GET or a filter without an entry here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Entry:
 
 USAGE: Final = Entry(aim_ms=USAGE_AIM_MS)
 ENTRIES: Final[Mapping[str, Entry]] = {
-    # Without an identity provider nobody comes from there.
+    # There are no users of an identity provider.
     "/api/auth/callback": Entry(status=400),
     "/api/auth/login": Entry(status=404),
     "/api/auth/providers": Entry(),
@@ -96,7 +96,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/health/live": Entry(),
     "/health/ready": Entry(),
 }
-# The size of a page, and what only chooses among answers that cost the same.
+# The size of a page, and parameters that do not change the cost.
 NOT_ASKED: Final = ("limit", "order", "next", "code", "state", "error")
 # Each call with another of its words: which one makes no difference to what is read.
 ANY_WORD: Final = ("ending", "error_class")
@@ -114,14 +114,14 @@ class Query:
 
     @property
     def reported(self) -> str:
-        """The filters, as the table names them."""
+        """The filters, as named in the table."""
         reported = {name: "" for name in (*self.fixed, *self.filters)} | {
             name: f"={word}" for name, word in self.fixed.items()
         }
         return ", ".join(name + word for name, word in reported.items())
 
     def ask(self, values: Values) -> tuple[str, dict[str, str]]:
-        """A URL and its query, of fresh values."""
+        """A URL and its query, with new values."""
 
         def value(name: str) -> str:
             return self.fixed.get(name) or str(values[name]())
@@ -204,7 +204,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "webhook_id": await some("SELECT id FROM webhooks"),
         "alert": await some("SELECT id FROM alerts LIMIT 5000"),
         "provider_key": await some("SELECT name FROM provider_keys"),
-        # Of a limit's target: a key.
+        # The target of a limit: a key.
         "id": await some(keys),
         "model": lambda: f"model-{pick.randint(1, MODELS)}",
         "name": lambda: f"model-{pick.randint(1, MODELS)}",
@@ -216,7 +216,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
-        # Also what is not there, which is found out by reading everything, or by an index.
+        # Also missing values, which need a full scan or an index.
         "action": cycle(("key.create", "limit.set", "team.rename")).__next__,
         "target_kind": cycle(("key", "limit", "team")).__next__,
         "target_id": lambda: pick.randint(1, 100_000),

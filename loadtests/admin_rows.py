@@ -1,4 +1,4 @@
-"""The rows beside which the admin API is measured: people, keys and what they left behind, made by SQL.
+"""The rows of the benchmark of the admin API: users, keys, and their usage and audit rows, created with SQL.
 
 10,000 users are 100 teams, 101,000 subscriptions, 1,000,000 keys and about as many audit rows; a tenth of the keys has
 usage, by the generator of `make usage-bench`, and the rollups are added up from it as `rebuild_usage_rollups` does.
@@ -136,7 +136,7 @@ TRACES: Final = (
 
 
 async def make_rows(url: str, users: int, calls: int) -> dict[str, int]:
-    """All of them in an empty database, as its owner; how many there are of each."""
+    """Creates all rows in an empty database, as its owner; returns the number of each."""
     owner = await asyncpg.connect(url, command_timeout=3600)
     try:
         await migrate(owner, app_role=APP)
@@ -182,7 +182,7 @@ async def _run(owner: "Connection", statement: str) -> None:
 
 
 def _with(text: str, sizes: Mapping[str, int]) -> str:
-    # Not str.format: the text has braces of its own.
+    # Not str.format: the text has braces.
     for name, size in sizes.items():
         text = text.replace("{" + name + "}", str(size))
     return text

@@ -1,7 +1,7 @@
-"""How far the estimate of a prompt is from what a tokenizer counts: `make estimates`.
+"""The error of prompt estimates compared with a tokenizer: `make estimates`.
 
-Runs in LiteLLM's environment, which has a tokenizer and its vocabulary (cl100k, 100,000 words) on disk. What it counted
-is kept in texts/counted.json, which tests/unit/test_estimate_accuracy.py holds the estimates against.
+Runs in LiteLLM's environment, which has a tokenizer and its vocabulary (cl100k, 100,000 words) on disk. Its counts
+are in texts/counted.json, which tests/unit/test_estimate_accuracy.py compares with the estimates.
 """
 
 import json
@@ -20,7 +20,7 @@ from gateway.domain.estimates import estimate_text  # noqa: E402  # not installe
 
 
 def main() -> None:
-    """Prints the table and writes what was counted."""
+    """Prints the table and writes the counts."""
     litellm = find_spec("litellm")
     if litellm is None or litellm.origin is None:
         raise SystemExit("LiteLLM, whose vocabulary is counted with, is not installed: `make litellm`.")

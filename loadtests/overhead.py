@@ -1,4 +1,4 @@
-"""What the gateway adds to a call: latency at c = 1 and CPU a call at c = 32, against the demo's model server.
+"""The overhead of the gateway: latency at c = 1 and CPU time per call at c = 32, with the demo's model server.
 
 Run it beside `make demo` (`make overhead`). Via the gateway minus direct, the same client, interleaved: never a span
 inside the server, which would hide its queues. Only loopback, a fixed number of calls; absolute times mean little on a
@@ -34,7 +34,7 @@ LIMITS = (
 
 
 def cli(env: dict[str, str], *arguments: str) -> Any:
-    """One `litemaas` command's JSON."""
+    """The JSON output of a `litemaas` command."""
     done = subprocess.run([str(LITEMAAS), *arguments, "--json"], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"litemaas {' '.join(arguments)}: {done.stderr.strip()}")
@@ -42,7 +42,7 @@ def cli(env: dict[str, str], *arguments: str) -> Any:
 
 
 def make_key(env: dict[str, str], user: str, model: str, limits: int) -> str:
-    """A key that calls pass through so many limits: 0, or 8 on four levels."""
+    """Creates a key with 0 limits, or with 8 on four levels."""
     made = cli(env, "keys", "create", "--user", user, "--model", model)
     subscription = next(row for row in cli(env, "subscriptions", "list")["rows"] if row["model"] == model)
     for kind in ("requests", "tokens"):
@@ -64,7 +64,7 @@ def cpu_s(pid: int) -> float:
 
 
 async def call(session: aiohttp.ClientSession, url: str, key: str, body: dict[str, Any]) -> float:
-    """Seconds of one call; ends the program when it is not answered 200."""
+    """Seconds of one call; exits if the status is not 200."""
     started = time.perf_counter()
     async with session.post(url + "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}) as r:
         await r.read()
@@ -101,7 +101,7 @@ async def measure(pid: int, direct: str, gateway: str, key: str, model: str, cal
 
 
 def free_port() -> int:
-    """A port nobody has."""
+    """An unused port."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 async def wait_ready(url: str) -> None:
-    """Until the gateway says so."""
+    """Waits until the gateway is ready."""
     async with aiohttp.ClientSession() as session:
         for _ in range(100):
             try:

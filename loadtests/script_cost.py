@@ -1,4 +1,4 @@
-"""What one reserve, one refusal and one settle cost the server, by its own count: `make script-cost`.
+"""The server time of one reserve, one refusal and one settle, measured by the server: `make script-cost`.
 
 Starts a Valkey of its own, or the server LITEMAAS_VALKEY_SERVER names, and takes the fastest of some hundred batches of
 50 calls: others may use the machine too.
@@ -49,7 +49,7 @@ IN_FLIGHT: Final = 50
 
 
 class Account:
-    """One account with so many limits."""
+    """One account with a number of limits."""
 
     def __init__(self, counters: Counters, ids: RequestIds, number: int, limits: int, amount: int) -> None:
         self._counters, self._ids, self._number = counters, ids, number
@@ -72,7 +72,7 @@ class Account:
         self._entries = pack_entries(self._plan.entries)
 
     async def reserve(self, request_id: UUID) -> str:
-        """How it was answered."""
+        """The status of the reply."""
         reply = await self._counters.reserve(
             self._number,
             request_id,
@@ -85,7 +85,7 @@ class Account:
         return reply.status
 
     async def settle(self, request_id: UUID) -> bool:
-        """Whether it was under way."""
+        """Whether there was an open lease."""
         return await self._counters.settle(
             Settlement(
                 account_id=self._number,
@@ -98,7 +98,7 @@ class Account:
         )
 
     async def seed(self) -> None:
-        """As a gateway does at an account's first call."""
+        """Seeds as a gateway does at the first call of an account."""
         entries = [
             SeedEntry(e.field, e.a if e.b else 0, e.b, 0, e.epoch) for e in self._plan.entries if e.field[0] not in "rt"
         ]
@@ -108,7 +108,7 @@ class Account:
 async def server_us(
     scripts: Scripts, batch: Sequence[UUID], ask: Callable[[UUID], Awaitable[str | bool]], expected: str | bool
 ) -> float:
-    """µs the server spent on one of these, all asked at once."""
+    """Server time of one of these in µs, sent concurrently."""
     await scripts.command("CONFIG", "RESETSTAT")
     if set(await asyncio.gather(*map(ask, batch))) != {expected}:
         raise SystemExit(f"not all were answered {expected}")
@@ -119,7 +119,7 @@ async def server_us(
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Scripts]:
-    """A gateway's connection."""
+    """The connection of a gateway."""
     scripts = connect(url, SCRIPTS, timeout_s=30)
     await scripts.open()
     yield scripts

@@ -1,4 +1,4 @@
-"""Ten million usage rows over 90 days: how fast usage questions are, how fast the writer is, and what it all takes.
+"""Ten million usage rows over 90 days: latency of usage queries, throughput of the writer, and sizes.
 
 `make usage-bench [ROWS=10000000] [KEEP=folder]`. A Postgres of its own in a folder of its own, both gone at the end; or
 in KEEP, where the next run finds it filled, and adds what its writers write. The table goes into docs/usage.md when
@@ -33,7 +33,7 @@ from loadtests.usage_bench_writer import WriterBench
 PAGE: Final = Path(__file__).parents[1] / "docs" / "usage.md"
 DAYS: Final = 90
 ADMIN: Final = Actor(name="bench", role="admin")
-# A modest server: what it caches is far less than what it has.
+# A small server: its cache is much smaller than the data.
 SETTINGS: Final = {
     "shared_buffers": "1GB",
     "work_mem": "64MB",
@@ -72,7 +72,7 @@ class Bench:
         self.lines.append(line)
 
     async def fill(self, postgres: Postgres) -> None:
-        """Unless it is a kept one that was."""
+        """Fills the database, unless it was kept from an earlier run."""
         filled = postgres.folder / f"filled-{self.rows}"
         owner = await asyncpg.connect(postgres.url(OWNER))
         await migrate(owner, app_role=APP)
@@ -86,7 +86,7 @@ class Bench:
         filled.write_text(self.today.isoformat())
 
     def some_range(self, longest: int = DAYS) -> dict[str, Any]:
-        """Half of the time the last days up to now, else any days, both of any length."""
+        """Half of the ranges end now, the others anywhere; all of any length."""
         length = timedelta(minutes=15 * self.random.randint(96, longest * 96))
         until = self.today + timedelta(days=1)
         if self.random.random() < 0.5:
@@ -95,7 +95,7 @@ class Bench:
         return {"since": until - length, "until": until, "time_zone": self.random.choice(ZONES)}
 
     async def some_call(self, pool: Pool) -> asyncpg.Record:
-        """Of a key as calls are: heavy keys more often."""
+        """A call of a random key, heavy keys more often."""
         key = 1 + int(self.keys * self.random.random() ** 3)
         row = await pool.fetchrow(
             "SELECT k.id, k.account_id, a.kind, a.name, k.user_id "
@@ -127,7 +127,7 @@ class Bench:
             return UsageFilter(**self.some_range(longest), **more)
 
         async def account(longest: int = DAYS) -> UsageFilter:
-            """A team, or a user: whichever a call is of."""
+            """The account of a random call: a team or a user."""
             call = await self.some_call(pool)
             who = {"team": call["name"]} if call["kind"] == "team" else {"user": str(call["user_id"])}
             return UsageFilter(**self.some_range(longest), **who)
@@ -216,7 +216,7 @@ class Bench:
         self.tell(f"| all | | | {totals[0] / 1e9:.1f} | {totals[1] / 1e9:.0f} |")
 
     async def check(self, pool: Pool) -> None:
-        """What was written since yesterday's start agrees with every rollup."""
+        """Checks that every rollup agrees with the rows since the start of yesterday."""
         if self.rows < 1_000_000 and (await check_ledger(pool, self.today - timedelta(days=1))).differences:
             raise RuntimeError("rows and rollups differ")
 

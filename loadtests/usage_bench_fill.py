@@ -1,4 +1,4 @@
-"""Fills the database of the usage bench: people, rows of 90 days, and the rollups made of them."""
+"""Fills the database of the usage benchmark: users, rows of 90 days, and their rollups."""
 
 import asyncio
 import os

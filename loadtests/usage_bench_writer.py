@@ -1,4 +1,4 @@
-"""How fast the writer of the ledger is on a database that is full, and what noting whose alerts are due adds to it."""
+"""The throughput of the ledger writer on a full database, and the cost of the trigger for alert checks."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
-"""The same callers under LiteLLM's own limit in tokens a minute and under ours: `make compare-limits`, five minutes.
+"""The same callers with LiteLLM's limit in tokens per minute and with ours: `make compare-limits`, five minutes.
 
-One LiteLLM, one model server: half of the callers ask LiteLLM, with a key it limits itself (limited_keys.py), the
-others ask a gateway in front of it, with a key we limit. All obey `retry-after`, in real time. What was used is read
+One LiteLLM, one model server: half of the callers call LiteLLM with a key it limits (limited_keys.py), the
+others a gateway in front of it with a key we limit. All obey `retry-after`, in real time. What was used is read
 from the model server's own record of calls. Loopback only.
 """
 
@@ -49,8 +49,8 @@ WORDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where calls go in: LiteLLM itself, or our gateway. `mark` finds its calls in the model server's record."""
+class Target:
+    """The target of calls: LiteLLM or our gateway. `mark` finds its calls in the model server's record."""
 
     name: str
     url: str
@@ -61,28 +61,28 @@ class Door:
 
 @dataclass(slots=True)
 class Count:
-    """What the callers of one door saw."""
+    """What the callers of one target saw."""
 
     admitted: int = 0
     refused: int = 0
-    # LiteLLM's connection to the model server breaks now and then.
+    # LiteLLM's connection to the model server breaks sometimes.
     failed: int = 0
 
 
-def body(door: Door, prompt: int, tokens: int, *, rate: float = 0) -> dict[str, Any]:
-    """So many tokens of a prompt, and so many of an answer."""
-    directives = [f"[tokens={tokens}]", f"[rate={rate}]", "[delay=0.05]", f"[mark={door.mark}]"]
+def body(target: Target, prompt: int, tokens: int, *, rate: float = 0) -> dict[str, Any]:
+    """A body with a number of prompt and completion tokens."""
+    directives = [f"[tokens={tokens}]", f"[rate={rate}]", "[delay=0.05]", f"[mark={target.mark}]"]
     text = [WORDS[n % len(WORDS)] for n in range(prompt - TOKENS_PER_MESSAGE - len(directives))]
     asked = {"model": MODEL, "messages": [{"role": "user", "content": " ".join([*text, *directives])}]}
-    return asked | ({"max_tokens": door.maximum} if door.maximum else {})
+    return asked | ({"max_tokens": target.maximum} if target.maximum else {})
 
 
 async def ask(
-    http: aiohttp.ClientSession, door: Door, what: dict[str, Any], count: Count, leave_after_s: float | None = None
+    http: aiohttp.ClientSession, target: Target, what: dict[str, Any], count: Count, leave_after_s: float | None = None
 ) -> float | None:
-    """One call, to its end or until the caller leaves; seconds to wait if it was refused."""
-    headers = {"authorization": f"Bearer {door.key}"}
-    async with http.post(f"{door.url}/v1/chat/completions", json=what, headers=headers) as answer:
+    """One call, to its end or until the caller disconnects; returns the seconds to wait if it was refused."""
+    headers = {"authorization": f"Bearer {target.key}"}
+    async with http.post(f"{target.url}/v1/chat/completions", json=what, headers=headers) as answer:
         if answer.status == 429:
             count.refused += 1
             stated_ms = answer.headers.get("retry-after-ms")
@@ -99,23 +99,25 @@ async def ask(
         return None
 
 
-async def call_until(http: aiohttp.ClientSession, door: Door, count: Count, ends: float, chance: random.Random) -> None:
-    """One caller: call after call, waiting as told."""
+async def call_until(
+    http: aiohttp.ClientSession, target: Target, count: Count, ends: float, chance: random.Random
+) -> None:
+    """One caller: sequential calls that obey `retry-after`."""
     await asyncio.sleep(chance.uniform(0, 2))
     while time.monotonic() < ends:
         tokens = max(1, round(chance.lognormvariate(math.log(COMPLETION_MEAN) - 0.5, 1.0)))
         rate = max(TOKENS_PER_S, tokens / 60)
         leave = chance.random() * tokens / rate if chance.random() < DISCONNECTS else None
-        what = body(door, PROMPT_TOKENS, tokens, rate=rate)
-        while (wait_s := await ask(http, door, what, count, leave)) is not None:
+        what = body(target, PROMPT_TOKENS, tokens, rate=rate)
+        while (wait_s := await ask(http, target, what, count, leave)) is not None:
             await asyncio.sleep(wait_s)
             if time.monotonic() >= ends:
                 return
 
 
-async def upstream_log(http: aiohttp.ClientSession, demo: Demo, door: Door) -> list[tuple[float, int]]:
-    """(when a call began, tokens it was billed for) of all that came through this door."""
-    asked = {"mark": door.mark, "limit": "100000"}
+async def upstream_log(http: aiohttp.ClientSession, demo: Demo, target: Target) -> list[tuple[float, int]]:
+    """(start of a call, billed tokens) of all calls of this target."""
+    asked = {"mark": target.mark, "limit": "100000"}
     async with http.get(f"{demo.model_server.url}/_calls", params=asked) as answer:
         calls = await answer.json()
     return [(c["started_at"], c["prompt_tokens"] + c["completion_tokens"]) for c in calls]
@@ -127,34 +129,38 @@ def worst_minute(calls: Sequence[tuple[float, int]]) -> int:
     return max(sum(tokens for at, tokens in calls if began <= at < began + 60) for began, _ in calls)
 
 
-async def measure_burst(http: aiohttp.ClientSession, demo: Demo, doors: Sequence[Door]) -> None:
+async def measure_burst(http: aiohttp.ClientSession, demo: Demo, targets: Sequence[Target]) -> None:
     """30 calls of 18 tokens at once on a limit of 180."""
     print(f"\n{AT_ONCE} calls of 18 tokens at once, {SMALL_LIMIT} tokens a minute\n")
     print("| | admitted | used of 180 |\n|---|---|---|")
-    for door in doors:
+    for target in targets:
         count = Count()
-        await asyncio.gather(*(ask(http, door, body(door, 10, 8), count) for _ in range(AT_ONCE)))
-        used = sum(tokens for _, tokens in await upstream_log(http, demo, door))
-        print(f"| {door.name} | {count.admitted} | {used} |", flush=True)
+        await asyncio.gather(*(ask(http, target, body(target, 10, 8), count) for _ in range(AT_ONCE)))
+        used = sum(tokens for _, tokens in await upstream_log(http, demo, target))
+        print(f"| {target.name} | {count.admitted} | {used} |", flush=True)
 
 
-async def measure_closed_loop(http: aiohttp.ClientSession, demo: Demo, doors: Sequence[Door], minutes: float) -> None:
-    """All doors at once, each with its own callers."""
+async def measure_closed_loop(
+    http: aiohttp.ClientSession, demo: Demo, targets: Sequence[Target], minutes: float
+) -> None:
+    """All targets concurrently, each with its own callers."""
     print(f"\n{CLIENTS} callers for {minutes:g} minutes on {LIMIT} tokens a minute\n")
-    counts = {door.mark: Count() for door in doors}
+    counts = {target.mark: Count() for target in targets}
     began, ends = time.time(), time.monotonic() + 60 * minutes
     callers = [
-        call_until(http, door, counts[door.mark], ends, random.Random(n)) for door in doors for n in range(CLIENTS)
+        call_until(http, target, counts[target.mark], ends, random.Random(n))
+        for target in targets
+        for n in range(CLIENTS)
     ]
     await asyncio.gather(*callers)
     print("| | used of the limit | first minute | after it | most in any 60 s | calls | failed | refusals per call |")
     print("|---|---|---|---|---|---|---|---|")
-    for door in doors:
-        calls, count = await upstream_log(http, demo, door), counts[door.mark]
+    for target in targets:
+        calls, count = await upstream_log(http, demo, target), counts[target.mark]
         first = sum(tokens for at, tokens in calls if at < began + 60)
         later = sum(tokens for at, tokens in calls if began + 60 <= at < began + 60 * minutes)
         cells = (
-            door.name,
+            target.name,
             f"{(first + later) / LIMIT / minutes:.0%}",
             f"{first / LIMIT:.0%}",
             f"{later / LIMIT / (minutes - 1):.0%}",
@@ -167,7 +173,7 @@ async def measure_closed_loop(http: aiohttp.ClientSession, demo: Demo, doors: Se
 
 
 def new_key(demo: Demo, tokens_per_minute: int | None) -> dict[str, Any]:
-    """A key of a user of its own, without the limits a subscription begins with."""
+    """A key of a new user, without the default limits of subscriptions."""
     email = f"caller{random.getrandbits(40):x}@example.com"
     demo.command_line.run("users", "create", "--email", email, "--json")
     made = demo.command_line.read("subscriptions", "create", "--user", email, "--model", MODEL)
@@ -192,23 +198,23 @@ async def compare(demo: Demo, minutes: float) -> None:
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as http:
         small = [
-            Door("LiteLLM", theirs, f"sk-tpm-{SMALL_LIMIT}-a", "la"),
-            Door("LiteLLM, max_tokens 8", theirs, f"sk-tpm-{SMALL_LIMIT}-b", "lb", 8),
-            Door("ours, nothing known yet", ours, new_key(demo, SMALL_LIMIT)["key"], "oa"),
-            Door("ours, max_tokens 8", ours, new_key(demo, SMALL_LIMIT)["key"], "ob", 8),
+            Target("LiteLLM", theirs, f"sk-tpm-{SMALL_LIMIT}-a", "la"),
+            Target("LiteLLM, max_tokens 8", theirs, f"sk-tpm-{SMALL_LIMIT}-b", "lb", 8),
+            Target("ours, nothing known yet", ours, new_key(demo, SMALL_LIMIT)["key"], "oa"),
+            Target("ours, max_tokens 8", ours, new_key(demo, SMALL_LIMIT)["key"], "ob", 8),
         ]
         known = new_key(demo, None)
-        warm_up = Door("", ours, known["key"], "ow")
+        warm_up = Target("", ours, known["key"], "ow")
         await asyncio.gather(*(ask(http, warm_up, body(warm_up, 10, 8), Count()) for _ in range(40)))
         set_limit(demo, known, SMALL_LIMIT)
         await asyncio.sleep(2)
-        small.append(Door("ours, after 40 such calls", ours, known["key"], "oc"))
+        small.append(Target("ours, after 40 such calls", ours, known["key"], "oc"))
         await measure_burst(http, demo, small)
         large = [
-            Door("LiteLLM", theirs, f"sk-tpm-{LIMIT}-c", "lc"),
-            Door(f"LiteLLM, max_tokens {MAXIMUM}", theirs, f"sk-tpm-{LIMIT}-d", "ld", MAXIMUM),
-            Door("ours", ours, new_key(demo, LIMIT)["key"], "od"),
-            Door(f"ours, max_tokens {MAXIMUM}", ours, new_key(demo, LIMIT)["key"], "oe", MAXIMUM),
+            Target("LiteLLM", theirs, f"sk-tpm-{LIMIT}-c", "lc"),
+            Target(f"LiteLLM, max_tokens {MAXIMUM}", theirs, f"sk-tpm-{LIMIT}-d", "ld", MAXIMUM),
+            Target("ours", ours, new_key(demo, LIMIT)["key"], "od"),
+            Target(f"ours, max_tokens {MAXIMUM}", ours, new_key(demo, LIMIT)["key"], "oe", MAXIMUM),
         ]
         await measure_closed_loop(http, demo, large, minutes)
 
@@ -227,7 +233,7 @@ def main() -> None:
             api_key=demo.litellm.api_key,
             custom_auth=HOOK,
         )
-        # One worker, for a table that can be repeated: each learns by itself.
+        # One worker, for a reproducible table: each worker learns separately.
         demo.gateway = Program(demo.folder / "logs", "gateway", demo.gateway.port, "--workers", "1")
         try:
             demo.start()

@@ -13,7 +13,7 @@ LIMITED = re.compile(r"sk-tpm-(\d+)-[\w-]+")
 
 
 async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:
-    """What LiteLLM holds the key to; raises a 401."""
+    """The limits of the key for LiteLLM; raises a 401 for an unknown key."""
     if api_key == proxy_server.master_key:
         return UserAPIKeyAuth(api_key=api_key, user_role=LitellmUserRoles.PROXY_ADMIN)
     limited = LIMITED.fullmatch(api_key)

@@ -87,7 +87,7 @@ async def test_the_jdks_request_is_answered_without_its_upgrade(cut: int | None,
 
 
 @waits_for("codex-as-openai", "plain")
-async def test_codex_is_told_to_use_http_when_it_tries_a_websocket(scene: Scene) -> None:
+async def test_codex_gets_an_error_to_use_http_when_it_tries_a_websocket(scene: Scene) -> None:
     caller = await scene.make()
     requests = json.loads((FOLDER / "codex.json").read_text())["requests"]
     (upgrade,) = (request for request in requests if request["body"] is None)

@@ -20,7 +20,7 @@ by_client = pytest.mark.parametrize("client", TRIED, ids=lambda client: client.n
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name.replace(" ", "_"))
 @by_client
-async def test_a_client_tries_again_only_where_that_may_help_and_waits_as_told(
+async def test_a_client_retries_only_if_that_may_help_and_obeys_retry_after(
     refusal: Refusal, client: Client, scene: Scene, programs: Programs, record_property: Callable[[str, object], None]
 ) -> None:
     async with refusal.arrange(scene) as task:
@@ -55,7 +55,7 @@ async def test_a_stream_that_is_refused_raises_as_a_whole_answer_does(
 
 
 @by_client
-async def test_the_message_a_client_shows_says_who_refuses_and_when_it_ends(
+async def test_the_message_a_client_shows_has_the_refusing_gateway_and_the_reset(
     client: Client, scene: Scene, programs: Programs
 ) -> None:
     async with spent_requests(scene) as task:

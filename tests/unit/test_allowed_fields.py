@@ -97,7 +97,7 @@ def test_a_field_is_opened_for_one_endpoint() -> None:
 
 
 @pytest.mark.parametrize("text", ["best_of", "chat:best_of", "chat_completions:", "chat_completions:unsafe:best_of"])
-def test_a_setting_that_opens_nothing_is_told(text: str) -> None:
+def test_a_setting_without_effect_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         parse_opened(text)
 
@@ -148,7 +148,7 @@ def test_s1_a_tool_that_reaches_elsewhere_is_refused(endpoint: str, tool: dict[s
     ("chat_completions", {"type": "function", "function": {"name": "mcp"}}),
     ("chat_completions", {"googleSearch": {}, "urlContext": {}}),
 ])  # fmt: skip
-def test_d5_tools_that_the_caller_runs_pass_as_they_are(endpoint: str, tool: dict[str, Any]) -> None:
+def test_d5_tools_that_the_caller_runs_pass_unchanged(endpoint: str, tool: dict[str, Any]) -> None:
     assert parse(endpoint, tools=[tool])["tools"] == [tool]
 
 
