@@ -130,7 +130,7 @@ class Query:
 
 
 def queries_of(document: Mapping[str, Any], values: Values) -> list[Query]:
-    """All of them. Raises NoEntry for a GET or a filter that nobody has told of here, and for one that has gone."""
+    """All of them. Raises NoEntry for a GET or a filter that is not listed here, and for one that was removed."""
     gets = {path: methods["get"] for path, methods in document["paths"].items() if "get" in methods}
     if strange := sorted(set(gets) ^ set(ENTRIES)):
         raise NoEntry(f"These GETs are not the same in the document and in loadtests/admin_queries.py: {strange}")

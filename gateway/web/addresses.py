@@ -16,7 +16,7 @@ _NODE: Final = re.compile(
     r"(?:\[(?P<v6>[^\[\]]*:[^\[\]]*)\](?::\d{1,5})?|(?P<v4>[\d.]+):\d{1,5}|(?P<bare>[^\[\]\"]+))"
     r"(?P=quote)"
 )
-_LONGEST_NODE: Final = 128
+_MAX_NODE: Final = 128
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -40,7 +40,7 @@ def parse_address(text: str) -> Address | None:
 
 def parse_node(text: str) -> Address | None:
     """What a proxy wrote about who called it, without quotes and port; None for what is no address."""
-    if len(text) > _LONGEST_NODE or not text.isascii() or (node := _NODE.fullmatch(text)) is None:
+    if len(text) > _MAX_NODE or not text.isascii() or (node := _NODE.fullmatch(text)) is None:
         return None
     return parse_address(node["v6"] or node["v4"] or node["bare"])
 

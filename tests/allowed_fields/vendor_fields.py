@@ -36,7 +36,7 @@ UNSAFE: Final = tomllib.loads((ROOT / "gateway" / "endpoints" / "unsafe_fields.t
 EXTRA: Final = tomllib.loads(Path(__file__).with_name("extra_fields.toml").read_text())
 # Where LiteLLM's own parameter and a vendor's field have one name: what is allowed all the same, and why.
 LITELLM: Final = LITELLM_PARAMETERS - {
-    # Of a realtime session as it was told; LiteLLM reads its own `id` from no event.
+    # Of a realtime session as the server reports it; LiteLLM reads its own `id` from no event.
     "id",
 }
 RECORDED: Final = ROOT / "tests" / "clients" / "recorded"

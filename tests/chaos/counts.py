@@ -103,7 +103,7 @@ async def settle_down(site: Site, caller: Caller, load: Load, *, reaps_now: bool
     try:
         await wait_for(is_still, "rows to arrive", 15)
     except TimeoutError:
-        return  # what is missing is told by the counts
+        return  # the counts show what is missing
 
 
 async def _ids(site: Site, caller: Caller) -> list[UUID]:

@@ -16,8 +16,10 @@ import pytest
 from tests.contract.tables import ROOT
 
 FOLDERS: Final = ("gateway", "admin_api", "deploy", "docs", "loadtests", "tests")
-FILES: Final = ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
-TEXT_SUFFIXES: Final = frozenset({".py", ".md", ".lua", ".js", ".ts", ".mjs", ".sh", ".sql", ".toml", ".yaml", ".yml"})
+FILES: Final = ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "deploy/Dockerfile", ".ci/run")
+TEXT_SUFFIXES: Final = frozenset(
+    {".py", ".md", ".lua", ".js", ".ts", ".mjs", ".sh", ".sql", ".toml", ".txt", ".yaml", ".yml"}
+)
 IGNORED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "recorded"})
 # This file lists the words, and loadtests/texts are samples of prose.
 IGNORED_FILES: Final = ("tests/contract/test_words.py", "loadtests/texts/*")
@@ -83,13 +85,15 @@ MODULES: Final = {
     ("*", "hang_ups"): "disconnects",
     ("*", "trace"): "series",
 }
-# (Files, name) that stay, and why.
+# (Files, word) that stay, and why.
 ALLOWED: Final = {
     ("*", "groups_told_at"): "a column of identities and a field of the API",
     ("admin_api/cli/ledger.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("admin_api/schemas/explanations.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
+    ("tests/integration/test_ledger_cli.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("deploy/embedded/model_server/*", "Offer"): "the tools a request offers to the model",
 }
+# Words of text -> their replacement.
 TEXT: Final = {
     r"he": "they",
     r"his": "their",
@@ -97,6 +101,7 @@ TEXT: Final = {
     r"himself": "themselves",
     r"anew": "again",
     r"can not": "cannot",
+    r"told": "reported, shown or sent",
     r"as it were": "nothing",
 }
 A_WORD: Final = re.compile(rf"(?<![\w'-])({'|'.join(TEXT)})(?![\w-])", re.IGNORECASE)
@@ -141,7 +146,7 @@ def test_all_source_is_read() -> None:
     assert {relative(path).partition("/")[0] for path in text_files()} >= set(FOLDERS)
 
 
-@pytest.mark.parametrize("word", ["he", "His", "him", "himself", "anew", "can not", "as it were"])
+@pytest.mark.parametrize("word", ["he", "His", "him", "himself", "anew", "can not", "told", "as it were"])
 def test_a_planted_word_is_found_in_text(word: str) -> None:
     text = f'"""Sound."""\n\n# Nobody says {word} here.\nx = 1\n'
 
@@ -183,7 +188,8 @@ def words_in_text(text: str, path: str) -> Iterator[Finding]:
         text = "\n".join(text.split("\n## ")[:2])
     for number, line in enumerate(text.splitlines(), 1):
         for match in A_WORD.finditer(line):
-            yield Finding(path, number, match[0], TEXT[match[0].lower()])
+            if not _is_allowed(match[0], path):
+                yield Finding(path, number, match[0], TEXT[match[0].lower()])
 
 
 def words_in_names(source: str, path: str) -> Iterator[Finding]:

@@ -192,8 +192,8 @@ async def prove_one_piece(scene: Scene, row: Row, mark: str) -> Response:
 
 
 ENDINGS: Final[dict[str, Run]] = {
-    "complete, usage told": complete,
-    "complete, none told": complete_without_usage,
+    "complete, usage reported": complete,
+    "complete, none reported": complete_without_usage,
     "caller leaves before any byte": disconnect_before_any_byte,
     "caller leaves in the middle": disconnect_during_the_response,
     "refused, 4xx": refused_4xx,
@@ -213,7 +213,7 @@ async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
     """One call, and the state it left everywhere."""
     mark = new_mark()
     # A model priced by image reports no usage.
-    is_unpriced_by_token = row.route is IMAGES and ending == "complete, none told"
+    is_unpriced_by_token = row.route is IMAGES and ending == "complete, none reported"
     tried = Row(Route(IMAGES.name, IMAGES.path, "demo-image"), False) if is_unpriced_by_token else row
     caller = await scene.make_caller(tried.route.model)
     run = ENDINGS[ending]

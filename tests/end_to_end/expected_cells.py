@@ -34,9 +34,9 @@ from end_to_end.cells import (
 
 # By ending: the cell of a whole response, of a stream, and the ending in the ledger of each.
 USUAL: Final[Mapping[str, tuple[str, str, str, str]]] = {
-    "complete, usage told": (f"200 {USAGE}", f"200 {USAGE}", "completed", "completed"),
+    "complete, usage reported": (f"200 {USAGE}", f"200 {USAGE}", "completed", "completed"),
     # LiteLLM estimates the usage of such a stream and does not mark it.
-    "complete, none told": (f"200 {ESTIMATE}", f"200 {COUNTED}", "completed", "completed"),
+    "complete, none reported": (f"200 {ESTIMATE}", f"200 {COUNTED}", "completed", "completed"),
     "caller leaves before any byte": (f"499 {RESERVED}",) * 2 + ("client_disconnected",) * 2,
     "caller leaves in the middle": (ONE_PIECE, f"200 {PASSED}", "", "client_disconnected"),
     "refused, 4xx": (f"400 {NOTHING}",) * 2 + ("refused_upstream",) * 2,
@@ -51,13 +51,13 @@ USUAL: Final[Mapping[str, tuple[str, str, str, str]]] = {
 }
 OTHERS: Final[Mapping[tuple[Route, str], str]] = {
     # LiteLLM passes Anthropic's streams unchanged.
-    (CLAUDE, "complete, none told"): f"200 {ESTIMATE}",
+    (CLAUDE, "complete, none reported"): f"200 {ESTIMATE}",
     # Moderations and speech report no usage.
-    (MODERATIONS, "complete, usage told"): f"200 {ESTIMATE}",
-    (SPEECH, "complete, usage told"): f"200 {UNITS}",
-    (SPEECH, "complete, none told"): f"200 {UNITS}",
+    (MODERATIONS, "complete, usage reported"): f"200 {ESTIMATE}",
+    (SPEECH, "complete, usage reported"): f"200 {UNITS}",
+    (SPEECH, "complete, none reported"): f"200 {UNITS}",
     (SPEECH, "caller leaves before any byte"): f"499 {UNITS}",
-    (IMAGES, "complete, none told"): f"200 {UNITS}",
+    (IMAGES, "complete, none reported"): f"200 {UNITS}",
     (COUNT_TOKENS, "caller leaves before any byte"): f"499 {A_REQUEST}",
     # If the model fails, LiteLLM estimates the usage.
     **{(COUNT_TOKENS, ending): f"200 {A_REQUEST}" for ending in USUAL if ending.startswith(("c", "r", "e"))

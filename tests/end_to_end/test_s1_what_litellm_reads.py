@@ -146,7 +146,7 @@ async def visits() -> AsyncIterator[tuple[str, list[str]]]:
 
 
 def to_another_model(route: Route, mark: str) -> dict[str, Any]:
-    """Every word by which LiteLLM is told to run another model, or to try again; none that it refuses itself."""
+    """Every word that makes LiteLLM run another model, or try again; none that it refuses itself."""
     other = route.fields(f"hi [tokens=2] [mark={mark}]") | {"model": OTHER}
     named = {
         "fallbacks": [{route.model: [other]}],
@@ -165,7 +165,7 @@ def to_another_model(route: Route, mark: str) -> dict[str, Any]:
 
 
 def to_another_address(route: Route, address: str) -> dict[str, Any]:
-    """Every word by which it is told to ask elsewhere."""
+    """Every word that makes it call another address."""
     words = ("api_base", "base_url", "url", "image_url", "file_url", "server_url", "endpoint", "host", "webhook_url")
     deployment = {"model": f"openai/{OTHER}", "api_base": address, "api_key": "x"}
     return {

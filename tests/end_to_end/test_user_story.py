@@ -43,7 +43,7 @@ class Story:
         return await self.gateway.post("/chat/completions", json=body, headers=headers)
 
     async def used(self, *, calls: int) -> dict[str, Any]:
-        """What Ann is told she used, once it is so many calls."""
+        """The usage shown to Ann, once it has so many calls."""
         reported: dict[str, Any] = {}
 
         async def is_reported() -> bool:
@@ -200,7 +200,7 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     assert alert["used"] == used["cost_nano_usd"]
     assert all(is_signed(got, story.secrets["webhook"]) for got in story.hook.accepted)
 
-    # More use, and another limit that reaches its 80 %: once that is told of, this account was looked at again.
+    # More use, and another limit that reaches its 80 %: once that is reported, this account was checked again.
     assert (await story.call(key["key"])).status_code == 200
     tokens = (await story.used(calls=4))["total_tokens"]
     of_open = tokens * 100 // 85

@@ -1,6 +1,6 @@
 """How many rows each list reads for a page: about a page, by whatever it is filtered and wherever its rows lie.
 
-The questions are those of `make admin-bench`, so a list that is new has to be told of there, and is tried here.
+The queries are those of `make admin-bench`, so a new list must be added there and is tested here.
 """
 
 import json

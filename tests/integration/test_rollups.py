@@ -171,7 +171,7 @@ async def test_verify_reports_remains_of_a_replaced_estimate(pool: Pool, table: 
 
 async def test_latencies_of_very_many_calls_are_verified_exactly(pool: Pool) -> None:
     maximum, code = 40_000_001, 307
-    reported = "SELECT {} AS told FROM (SELECT $1::bigint[] AS latencies) AS r"
+    reported = "SELECT {} AS reported FROM (SELECT $1::bigint[] AS latencies) AS r"
     whole = await pool.fetchval(reported.format(_LATENCIES), [(code << COUNT_BITS) + maximum])
 
     assert whole == maximum * (code + 1) ** 3

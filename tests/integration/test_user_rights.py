@@ -178,9 +178,9 @@ async def test_an_id_that_is_no_valid_text_is_an_invalid_field(
 
 
 def test_an_unpaired_surrogate_is_logged_without_an_error() -> None:
-    line = encode_log({"event": "unexpected_error", "told": "\ud800", "id": UUID(int=7)})
+    line = encode_log({"event": "unexpected_error", "text": "\ud800", "id": UUID(int=7)})
 
-    assert json.loads(line) == {"event": "unexpected_error", "told": "\ud800", "id": str(UUID(int=7))}
+    assert json.loads(line) == {"event": "unexpected_error", "text": "\ud800", "id": str(UUID(int=7))}
 
 
 async def test_changing_the_time_zone_gives_no_second_daily_budget(

@@ -333,7 +333,7 @@ TABLE: Final = {
     "60,000": LARGE,
     "6,000, short slow answers": SLOW,
     "the same without learning": replace(SLOW, without=("learning",)),
-    "20,000, all told the exact time": replace(ORDINARY, without=("turns",)),
+    "20,000, all given the exact wait": replace(ORDINARY, without=("turns",)),
 }
 
 
