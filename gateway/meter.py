@@ -1,8 +1,8 @@
 """Step 4: reads the usage from the answer. No I/O: bytes in, bytes out.
 
-A stream passes event by event, because the chunk with the usage is removed if the caller did not request it. It is the
-chunk whose `usage` has a total above 0. Empty choices are not a sign of it: LiteLLM 1.106 adds a choice, 1.109 does
-not. `[DONE]` is no sign of success, and its absence none of failure.
+A stream passes event by event, because the chunk with the usage is removed if the caller did not request it: only if no
+choice in it says anything, for LiteLLM 1.106 adds an empty choice and 1.109 does not. `[DONE]` is no sign of success,
+and its absence none of failure.
 """
 
 from typing import Final, Protocol
@@ -19,9 +19,10 @@ MAX_ANSWER: Final = 64 * 1024 * 1024
 
 
 class Meter(Protocol):
-    """Reads one answer as it passes."""
+    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came."""
 
     usage: Usage | None
+    so_far: Usage | None
     cost_usd: float | None
     model: str | None
     has_error: bool
@@ -44,11 +45,12 @@ class Meter(Protocol):
 class _Readings:
     """What a meter has read so far."""
 
-    __slots__ = ("_read", "cost_usd", "has_error", "is_over", "model", "usage")
+    __slots__ = ("_read", "cost_usd", "has_error", "is_over", "model", "so_far", "usage")
 
     def __init__(self, read: Reader) -> None:
         self._read = read
         self.usage: Usage | None = None
+        self.so_far: Usage | None = None
         self.cost_usd: float | None = None
         self.model: str | None = None
         self.has_error = False
@@ -167,6 +169,7 @@ class StreamMeter(_Readings):
         self.has_error = self.has_error or reading.is_error
         self.is_over = self.is_over or reading.is_last
         self.model = self.model or reading.model
+        self.so_far = reading.so_far or self.so_far
         if reading.usage is None:
             return True
         self.usage, self.cost_usd = reading.usage, reading.cost_usd

@@ -172,6 +172,7 @@ class ForwardedRequest(ForwardedCall):
             ending=relay.ending,
             status=status,
             usage=meter.usage,
+            so_far=meter.so_far,
             cost_usd=reported_cost if meter.cost_usd is None else meter.cost_usd,
             model_served=meter.model,
             passed_tokens=0 if counts_no_output else meter.passed_tokens,

@@ -31,6 +31,8 @@ class Outcome:
     # Of the monotonic clock.
     first_byte_at: float | None
     error_code: str | None = None
+    # Reported before the end, where nothing came at the end.
+    so_far: Usage | None = None
     # Where a part of `usage` had to be estimated: why.
     usage_why: EstimatedWhy | None = None
 
@@ -109,6 +111,9 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
         return reported, outcome.usage_why
     is_media = call.media is not None
     passed = replace(expected, completion_tokens=outcome.passed_tokens)
+    if (so_far := outcome.so_far) is not None:
+        completion = max(outcome.passed_tokens, so_far.completion_tokens)
+        passed = replace(so_far, completion_tokens=completion)
     if outcome.ending == "completed":
         # Reported by nobody, but of media known from the request.
         if is_media:

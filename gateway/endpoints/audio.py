@@ -11,8 +11,9 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.lenient import decoder
 from gateway.endpoints.requests import Call, Media, check_model_name
-from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder
+from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage
 from gateway.web.uploads import FormBody, Upload
 
 MAX_AUDIO_S: Final = 10**7

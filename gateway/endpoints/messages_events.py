@@ -6,7 +6,9 @@ So the reader has state, and each stream has its own reader.
 
 import msgspec
 
-from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, decoder, estimate_said
+from gateway.domain.estimates import estimate_text
+from gateway.endpoints.lenient import decoder
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_said
 
 
 class _Message(msgspec.Struct):
@@ -14,20 +16,18 @@ class _Message(msgspec.Struct):
     model: str | None = None
 
 
-class _Delta(msgspec.Struct):
-    text: str | None = None
-    thinking: str | None = None
-    partial_json: str | None = None
-
-
 class _Event(msgspec.Struct):
     type: str = ""
     message: _Message | None = None
-    delta: _Delta | None = None
+    delta: dict[str, msgspec.Raw] | None = None
+    content_block: dict[str, msgspec.Raw] | None = None
     usage: ReportedUsage | None = None
 
 
 _decode_event = decoder(_Event)
+# Fields of a delta or a block that name it; every other is output, known or not.
+NAMES = frozenset(("type", "id", "name", "tool_use_id", "index", "caller"))
+_EMPTY = (b"null", b'""', b"[]", b"{}")
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -41,15 +41,17 @@ def new_messages_reader() -> Reader:
             return None
         if event.type == "error":
             return ParsedUsage(is_error=True)
-        if event.type == "message_start" and event.message is not None:
-            _remember(so_far, event.message.usage)
-            return ParsedUsage(model=event.message.model)
+        reported = event.message.usage if event.message is not None else event.usage
+        _remember(so_far, reported)
+        reading = ParsedUsage(model=event.message.model if event.message is not None else None)
+        if reported is not None:
+            reading.so_far = so_far.read_anthropic()
         if event.type == "message_delta":
-            _remember(so_far, event.usage)
-            return ParsedUsage(usage=so_far.read_anthropic(), cost_usd=event.usage.cost_usd if event.usage else None)
-        delta = event.delta
-        text = (delta.text or delta.thinking or delta.partial_json) if delta else None
-        return ParsedUsage(said_tokens=estimate_said(text)) if text else ParsedUsage()
+            reading.usage, reading.cost_usd = reading.so_far, event.usage.cost_usd if event.usage else None
+            return reading
+        for name, raw in ((event.delta or event.content_block) or {}).items():
+            reading.said_tokens += 0.0 if name in NAMES else _tokens_of(bytes(raw))
+        return reading
 
     return read
 
@@ -58,3 +60,12 @@ def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:
     # Cumulative, and some events omit or set to zero what an earlier one reported.
     for name in _COUNTED if reported is not None else ():
         setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(reported, name) or 0))
+
+
+def _tokens_of(value: bytes) -> float:
+    if value in _EMPTY:
+        return 0.0
+    try:
+        return estimate_said(msgspec.json.decode(value, type=str))
+    except (msgspec.MsgspecError, UnicodeError):
+        return max(1.0, estimate_text(value))

@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.calls import Usage
-from gateway.endpoints.usage_parsing import Details, ReportedUsage, decoder, estimate_said, reported_usage
+from gateway.endpoints.lenient import decoder
+from gateway.endpoints.usage_parsing import Details, ReportedUsage, estimate_said, reported_usage
 
 HEARD: Final = "conversation.item.input_audio_transcription.completed"
 # 24 kHz PCM16, of which models make a token for 50 ms.

@@ -4,10 +4,15 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, decoder, estimate_said
+from gateway.endpoints.chat_events import TOKENS_PER_IMAGE
+from gateway.endpoints.lenient import decoder
+from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_answer, estimate_said
 
-# Their answer is whole, so its usage is final: also one that was cut short by max_output_tokens.
+# Their answer is whole, also one that was cut short by max_output_tokens.
 LAST_EVENTS: Final = ("response.completed", "response.incomplete")
+FAILED_EVENTS: Final = ("error", "response.failed", "response.cancelled")
+AUDIO_DELTA: Final = "response.audio.delta"
 
 
 class _Response(msgspec.Struct):
@@ -18,23 +23,53 @@ class _Response(msgspec.Struct):
 class _Event(msgspec.Struct):
     type: str = ""
     delta: Any = None
+    item_id: str | None = None
+    item: msgspec.Raw = msgspec.Raw()
+    partial_image_b64: msgspec.Raw = msgspec.Raw()
     response: _Response | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
+class _Item(msgspec.Struct):
+    id: str | None = None
+
+
 _decode_event = decoder(_Event)
+_decode_item = decoder(_Item)
 
 
-def read_responses_event(data: bytes) -> ParsedUsage | None:
-    """`response.completed` reports the usage; `…delta` events carry the text."""
-    event: _Event | None = _decode_event(data)
-    if event is None:
-        return None
-    if event.type in ("error", "response.failed") or (not event.type and bytes(event.error) not in (b"", b"null")):
-        return ParsedUsage(is_error=True)
-    if isinstance(event.delta, str) and event.delta:
-        return ParsedUsage(said_tokens=estimate_said(event.delta))
-    reading = ParsedUsage(model=event.response.model if event.response else None, is_last=event.type in LAST_EVENTS)
-    if reading.is_last and event.response is not None and event.response.usage is not None:
-        reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost_usd
-    return reading
+def new_responses_reader() -> Reader:
+    """For one stream. The usage is in whatever event reports it; `…delta` events carry the output, and an item that had
+    none is counted when it is done."""
+    with_deltas: set[str | None] = set()
+
+    def read(data: bytes) -> ParsedUsage | None:
+        event: _Event | None = _decode_event(data)
+        if event is None:
+            return None
+        has_failed = event.type in FAILED_EVENTS or (not event.type and bytes(event.error) not in (b"", b"null"))
+        reading = ParsedUsage(is_error=has_failed, is_last=event.type in LAST_EVENTS)
+        if event.response is not None:
+            reading.model = event.response.model
+            if event.response.usage is not None:
+                reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost_usd
+        if isinstance(event.delta, str) and event.delta:
+            with_deltas.add(event.item_id)
+            is_sound = event.type == AUDIO_DELTA
+            sound = len(event.delta) * 3 / 4 / SOUND_BYTES_A_TOKEN
+            reading.said_tokens = max(1.0, sound) if is_sound else estimate_said(event.delta)
+        elif event.type == "response.output_item.done":
+            reading.said_tokens = _tokens_of_item(bytes(event.item), with_deltas)
+        elif bytes(event.partial_image_b64):
+            with_deltas.add(event.item_id)
+            reading.said_tokens = float(TOKENS_PER_IMAGE)
+        return reading
+
+    return read
+
+
+def _tokens_of_item(raw: bytes, with_deltas: set[str | None]) -> float:
+    item: _Item | None = _decode_item(raw)
+    if item is None or item.id in with_deltas:
+        return 0.0
+    return max(1.0, estimate_answer(raw) or 0.0)

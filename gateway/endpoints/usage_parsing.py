@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
+from gateway.endpoints.lenient import decoder
 
 # Values beyond these are nonsense of an upstream, and must not reach counters or the ledger.
 MAX_TOKENS: Final = 10**9
@@ -17,9 +18,11 @@ MAX_USD: Final = 1e6
 @dataclass(slots=True)
 class ParsedUsage:
     """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final if reported;
-    `is_error`: the model server says that it failed; `is_last`: the answer is whole, even if more events follow."""
+    `so_far` is what was reported before the end, and is charged if no more comes; `is_error`: the model server says
+    that it failed; `is_last`: the answer is whole, even if more events follow."""
 
     usage: Usage | None = None
+    so_far: Usage | None = None
     cost_usd: float | None = None
     model: str | None = None
     said_tokens: float = 0.0
@@ -69,12 +72,17 @@ class ReportedUsage(msgspec.Struct):
         completion = self.completion_tokens or self.output_tokens or 0
         taken = self.prompt_tokens_details or self.input_tokens_details
         given = self.completion_tokens_details or self.output_tokens_details
+        reasoning = (given.reasoning_tokens or 0) if given else 0
+        if reasoning > completion:
+            # Some providers count it outside the completion, others in the total only.
+            completion += reasoning
+        completion = max(completion, (self.total_tokens or 0) - prompt)
         return reported_usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
             cached_tokens=(taken.cached_tokens or 0) if taken else 0,
             cache_write_tokens=(taken.cache_creation_tokens or 0) if taken else 0,
-            reasoning_tokens=(given.reasoning_tokens or 0) if given else 0,
+            reasoning_tokens=reasoning,
         )
 
     def read_anthropic(self) -> Usage | None:
@@ -122,19 +130,6 @@ def _estimate_said_in(value: Any, *, is_said: bool = False) -> float:
     if value.get("type") == "tool_use":
         return estimate_text(msgspec.json.encode(value.get("input")))
     return sum(_estimate_said_in(item, is_said=name in _SAID_IN) for name, item in value.items())
-
-
-def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
-    """Decodes `kind`, or gives None for what is not of its form."""
-    decode = msgspec.json.Decoder(kind).decode
-
-    def decode_or_none(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return None
-
-    return decode_or_none
 
 
 def estimate_said(text: str) -> float:

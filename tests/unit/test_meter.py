@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.messages_events import new_messages_reader
-from gateway.endpoints.responses_events import read_responses_event
+from gateway.endpoints.responses_events import new_responses_reader
 from gateway.endpoints.usage_parsing import read_anthropic_answer, read_ranking
 from gateway.meter import MAX_EVENT, AnswerMeter, StreamMeter
 
@@ -283,7 +283,7 @@ def test_the_usage_of_a_responses_stream_is_in_its_last_event() -> None:
         DONE,
     ])  # fmt: skip
     for pieces in halves(stream):
-        meter = StreamMeter(strips_usage=False, read=read_responses_event)
+        meter = StreamMeter(strips_usage=False, read=new_responses_reader())
 
         assert run(meter, pieces) == stream
         assert_read(meter)
@@ -292,7 +292,7 @@ def test_the_usage_of_a_responses_stream_is_in_its_last_event() -> None:
 @pytest.mark.parametrize("last", ["response.completed", "response.incomplete"])
 def test_a_responses_stream_is_over_with_its_answer(last: str) -> None:
     # Codex leaves then, without waiting for the connection's end.
-    meter = StreamMeter(strips_usage=False, read=read_responses_event)
+    meter = StreamMeter(strips_usage=False, read=new_responses_reader())
 
     meter.feed(event(type="response.created", response={"model": "up", "usage": None}))
     begun = meter.is_over
@@ -307,7 +307,7 @@ def test_a_responses_stream_is_over_with_its_answer(last: str) -> None:
     {"error": {"message": "no", "code": "500"}},
 ])  # fmt: skip
 def test_a_failed_responses_stream_is_no_success(last: dict[str, Any]) -> None:
-    meter = StreamMeter(strips_usage=False, read=read_responses_event)
+    meter = StreamMeter(strips_usage=False, read=new_responses_reader())
 
     run(meter, [event(**last)])
 

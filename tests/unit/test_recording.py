@@ -103,6 +103,15 @@ def test_each_ending_is_charged_as_in_the_table(
     assert row.cost_nano_usd == row.counted_nano_usd == 1000 * row.prompt_tokens + 2000 * row.completion_tokens
 
 
+@pytest.mark.parametrize(("ending", "why"), [("client_disconnected", "hung_up"), ("upstream_error", "cut_off")])
+def test_d6_usage_reported_before_an_early_end_is_charged_with_what_passed(ending: Ending, why: str) -> None:
+    so_far = Usage(prompt_tokens=25_000, cached_tokens=20_000, completion_tokens=1)
+
+    row = row_of(ending, passed=7, so_far=so_far)
+
+    assert (charged(row), row.cached_tokens, row.estimated_why) == ((25_000, 7, 1), 20_000, why)
+
+
 def test_only_a_call_that_was_never_sent_refunds_its_request_per_minute() -> None:
     kept = {ending: row_of(ending).counted_rate_requests for ending in ("unreachable", "refused_upstream", "timeout")}
 
