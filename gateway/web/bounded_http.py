@@ -4,8 +4,11 @@ fields, and on the time that head and body may take to arrive. What does not par
 from asyncio import TimerHandle, Transport
 from typing import Any, Final
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.web.ignored_upgrades import head_without_upgrade
 
 MAX_HEAD: Final = 64 * 1024
 MAX_FIELDS: Final = 100
@@ -14,6 +17,7 @@ HEAD_S: Final = 30.0
 BODY_IDLE_S: Final = 60.0
 # How long a caller may go on sending the request body after the answer.
 LINGER_S: Final = 10.0
+_INVALID: Final = "Invalid HTTP request received."
 _TOO_SLOW: Final = "The request did not arrive in time."
 _TOO_LARGE: Final = f"The request's head is larger than {MAX_HEAD} bytes or has more than {MAX_FIELDS} fields."
 
@@ -50,6 +54,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._received = 0
         self._lingers = False
+        self._ignores_upgrade = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -68,12 +73,55 @@ class BoundedHttp(HttpToolsProtocol):
         self._received += len(data)
         # A field that never ends is kept by the parser and shown to nobody.
         self._head_bytes = self._head_bytes + len(data) if self._is_in_head else 0
-        super().data_received(data)
+        self._parse(data)
         if self._is_in_head:
             if self._head_bytes > MAX_HEAD and not self.transport.is_closing():
                 self._refuse(431, _TOO_LARGE)
         elif self._timer is None and self._is_body_missing():
             self._await_body()
+
+    def _parse(self, data: bytes) -> None:
+        """As uvicorn does, except that a request whose upgrade is ignored keeps its body."""
+        self._unset_keepalive_if_required()
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._ignores_upgrade:
+                    self._end_parsing()
+                    return
+                rest = rest[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.logger.warning(_INVALID)
+                self.send_400_response(_INVALID)
+                return
+            if not self._parse_again():
+                return
+
+    def _end_parsing(self) -> None:
+        if self._lingers:
+            return
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+        else:
+            # CONNECT: what follows is for another host, and is not read.
+            self.cycle.keep_alive = False
+
+    def _parse_again(self) -> bool:
+        """The head without its upgrade, by a new parser that goes on with what follows; false where it is refused."""
+        version = self.parser.get_http_version()
+        head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
+        self._ignores_upgrade = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        try:
+            self.parser.feed_data(head)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.send_400_response(_INVALID)
+            return False
+        return True
 
     def linger(self) -> None:
         """Closes the connection, after the caller has finished sending. Closing a socket with unread bytes resets the
@@ -108,12 +156,17 @@ class BoundedHttp(HttpToolsProtocol):
         self._stop_timer()
         if self._lingers:
             return  # what follows a last request is nobody's
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
+            self._ignores_upgrade = True
+            return
         super().on_headers_complete()
         cycle: Any = self.cycle
         if cycle is not None and not isinstance(cycle.transport, _Connection):
             cycle.transport = _Connection(self)
 
     def on_message_complete(self) -> None:
+        if self._ignores_upgrade:
+            return
         super().on_message_complete()
         if self._lingers:
             self.transport.close()
@@ -133,14 +186,8 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.message_event.set()
 
     def _should_upgrade(self) -> bool:
-        # What is no GET is answered as if no upgrade had been asked for: a server may do that.
-        return bool(super()._should_upgrade()) and self.scope["method"] == "GET"
-
-    def _unsupported_upgrade_warning(self) -> None:
-        # The parser reads nothing after such a request, a body neither.
-        cycle: Any = self.cycle
-        if cycle is not None:
-            cycle.keep_alive = False
+        # What is no GET is answered as if no upgrade had been asked for.
+        return bool(super()._should_upgrade()) and self.parser.get_method() == b"GET"
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()

@@ -53,7 +53,7 @@ def head(caller: Caller, *fields: bytes, line: bytes = b"GET /v1/realtime?model=
         ((), b"GET http://other/v1/realtime?model=demo-realtime HTTP/1.1", 404),
         ((), b"GET //v1/realtime?model=demo-realtime HTTP/1.1", 404),
         ((), b"GET /v1/../v1/realtime?model=demo-realtime HTTP/1.1", 404),
-        ((), b"POST /v1/realtime?model=demo-realtime HTTP/1.1", 426),
+        ((b"connection: Upgrade, close",), b"POST /v1/realtime?model=demo-realtime HTTP/1.1", 426),
         ((b"sec-websocket-version: 8",), b"", 400),
         ((b"sec-websocket-key:",), b"", 400),
         ((b"sec-websocket-key: short",), b"", 400),
@@ -205,11 +205,14 @@ async def test_a_chat_request_with_an_upgrade_header_gets_a_plain_response(
     inside = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n\r\n"
     line = b"POST /v1/chat/completions HTTP/1.1"
     async with connected(gateway) as (reader, writer):
-        writer.write(head(caller, b"content-length: %d" % len(inside), line=line) + inside)
+        writer.write(
+            head(caller, b"connection: Upgrade, close", b"content-length: %d" % len(inside), line=line) + inside
+        )
         answer = await asyncio.wait_for(reader.read(), 10)
 
-    # The parser reads no body with an upgrade, and takes nothing in it for a request.
+    # Its body is read as one, and nothing in it is taken for a request.
     assert answer.startswith(b"HTTP/1.1 400")
+    assert b"invalid_json" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
     assert await redis_state.open_leases(caller.account_id) == []
 

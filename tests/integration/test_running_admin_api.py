@@ -1,6 +1,7 @@
 """Two replicas of the admin API behind a load balancer, and requests generated from the OpenAPI document."""
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -157,3 +158,24 @@ async def test_responses_match_the_openapi_document(
     assert cases is not None
     sys.stderr.write(f"{cases[1]} cases\n")
     assert int(cases[1]) > 500
+
+
+async def test_d4_a_body_arrives_with_an_upgrade_that_is_ignored(replicas: list[Program]) -> None:
+    body = json.dumps({"email": f"jdk-{secrets.token_hex(4)}@example.org"}).encode()
+    fields = (
+        "POST /api/v1/users HTTP/1.1",
+        "Connection: Upgrade, HTTP2-Settings",
+        f"Content-Length: {len(body)}",
+        "Host: admin.example",
+        "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA",
+        "Upgrade: h2c",
+        f"Authorization: Bearer {TOKEN}",
+        "Content-Type: application/json",
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", replicas[0].port)
+    writer.write("\r\n".join([*fields, "", ""]).encode() + body)
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+    writer.close()
+    await writer.wait_closed()
+
+    assert answer == b"HTTP/1.1 201 Created\r\n"
