@@ -58,7 +58,7 @@ async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
 
 
 def check_address(record: KeyRecord, address: Address | None) -> None:
-    """Raises `ip_not_allowed` where the key is for certain addresses and this is none of them."""
+    """Raises `ip_not_allowed` if the key is restricted to addresses that do not include this one."""
     if record.allowed_ips and (address is None or not is_in(address, record.allowed_ips)):
         raise GatewayError("ip_not_allowed", f"This API key may not be used from {address or 'an unknown address'}.")
 

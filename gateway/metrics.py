@@ -61,7 +61,7 @@ SESSIONS: Final = Gauge(
     "litemaas_realtime_sessions_open", "Realtime sessions open now", multiprocess_mode="livesum", registry=REGISTRY
 )
 LIMITS_UNAVAILABLE: Final = Counter(
-    "litemaas_limits_unavailable", "Calls that met no Redis, by what became of them", ["outcome"], registry=REGISTRY
+    "litemaas_limits_unavailable", "Calls while Redis was unavailable, by outcome", ["outcome"], registry=REGISTRY
 )
 LEDGER_ROWS_WAITING: Final = Gauge(
     "litemaas_ledger_rows_waiting", "Usage rows not yet in Postgres", multiprocess_mode="livesum", registry=REGISTRY
@@ -92,7 +92,7 @@ LEDGER_JOURNALS_WITHOUT_DISK: Final = Gauge(
 )
 LEDGER_ROWS: Final = Counter(
     "litemaas_ledger_rows",
-    "Usage rows, by what became of them: written, replaced (an estimate), known (there already), refused by Postgres "
+    "Usage rows, by outcome: written, replaced (an estimate), known (there already), refused by Postgres "
     "and set aside, direct (no journal took them)",
     ["outcome"],
     registry=REGISTRY,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkTarget:
-    """One target and, if it has them, its lasting limit set by an admin and the one that stands in for it until
+    """One target and, if it has them, its permanent limit set by an admin and the one that replaces it until
     `boost_expires_at`; `label` is what people know it by."""
 
     account_id: int

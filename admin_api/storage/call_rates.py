@@ -31,7 +31,7 @@ class CallRates:
         self.clock_ms: int | None = None
 
     async def take(self, caller: str, *, per_minute: int) -> CallRate:
-        """One call, atomically; a refused one takes nothing. Raises Unavailable."""
+        """Counts one call, atomically; a rejected one is not counted. Raises Unavailable."""
         clock = b"" if self.clock_ms is None else self.clock_ms
         taken, left, full, following = await self._scripts.run(CALL_RATE, BUCKET % caller, clock, per_minute)
         return CallRate(taken == 1, left, full, following)

@@ -1,4 +1,4 @@
-"""The outbox: notifications that wait to be sent, one row a receiver, and what became of them."""
+"""The outbox: notifications to send, one row per receiver, with their status."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ Channel = Literal["webhook", "email"]
 # - docs/alerts.md.
 # tests/contract/test_channels.py fails for each place that a channel is missing from.
 RECEIVERS: Final[dict[Channel, str]] = {"webhook": "webhook_id", "email": "user_id"}
-# What became of it: `waiting` for its first or its next try, or `failed` after the last one.
+# Status of a delivery: `waiting` for its first or next attempt, or `failed` after the last.
 Status = Literal["waiting", "delivered", "failed"]
 STATUSES: Final = get_args(Status)
 
@@ -45,7 +45,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
-    """What became of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
+    """The status of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
     `next_try_at` is None unless it waits. `is_held`: its webhook is disabled, so it is not tried."""
 
     id: int

@@ -61,7 +61,7 @@ class Subprotocols:
 
     @classmethod
     def read(cls, offered: Sequence[str]) -> "Subprotocols":
-        """Raises `invalid_request` where protocols are offered and `realtime` is none of them: a browser closes a
+        """Raises `invalid_request` if protocols are offered without `realtime`: a browser closes a
         connection that chose nothing, and a key must not be sent back."""
         keys = tuple(one[len(KEY_PROTOCOL) :] for one in offered if one.startswith(KEY_PROTOCOL))
         if offered and SUBPROTOCOL not in offered:

@@ -54,7 +54,7 @@ class SessionQuota:
         return refusal(by, by.wait_s())
 
     def _own_view(self, taken: Taken) -> Taken | None:
-        """A limit without what this session itself has reserved and not used; None: it is none of tokens or cost."""
+        """A limit less the unused reservation of this session; None for kinds that count neither tokens nor cost."""
         limit, counts = taken.limit, LIMIT_KINDS[taken.limit.kind].counts
         if limit.shadow or counts not in ("tokens", "nano_usd"):
             return None

@@ -19,7 +19,7 @@ SELECT pg_try_advisory_xact_lock($1)
 
 
 async def try_lock_alerts(executor: "Executor") -> bool:
-    """Until the transaction ends; False if another replica is at it."""
+    """Holds the lock until the transaction ends; False if another replica has it."""
     return bool(await executor.fetchval(TRY_LOCK_ALERTS, ALERTS_LOCK))
 
 

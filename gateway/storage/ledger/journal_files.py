@@ -310,7 +310,7 @@ _decode_state = msgspec.json.Decoder(JournalState).decode
 
 
 def write_state(lock: int, state: JournalState) -> None:
-    """Over what was there; a disk that takes nothing is reported elsewhere."""
+    """Replaces the file. A disk that cannot be written is reported elsewhere."""
     data = _encode(state) + b"\n"
     with suppress(OSError):
         os.ftruncate(lock, os.pwrite(lock, data, 0))

@@ -17,7 +17,7 @@ BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What became of the rows: `refused` are Postgres's reasons, `damaged` lines that are no rows."""
+    """The result by rows: `refused` has the reasons of Postgres, `damaged` counts lines that are not rows."""
 
     written: int
     replaced: int
