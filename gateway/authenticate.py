@@ -5,34 +5,62 @@ from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.keys import Peppers, is_well_formed
+from gateway.domain.keys import PERSONAL_PREFIX, PREFIX, Peppers, is_well_formed
 from gateway.storage.key_cache import KeyCache, KeysUnavailable
 from gateway.web.addresses import Address, is_in
 
 HOW_TO_SEND: Final = "Send your API key as 'Authorization: Bearer sk-lm-…'."
 
 
-def read_key(authorization: list[bytes], others: list[bytes]) -> str:
-    """The key of a request, from `Authorization: Bearer` and from `x-api-key` or `api-key` headers.
+# (header, value), as they came.
+Credentials = list[tuple[bytes, bytes]]
+# Named in a refusal; any other word before a space may be a secret.
+_SCHEMES: Final = ("Basic", "Digest", "Negotiate")
 
-    Raises `missing_api_key`, `conflicting_api_keys` or `invalid_api_key`.
+
+def read_key(credentials: Credentials) -> str:
+    """The key of a request. Another service's credential beside it, as an ingress or an editor sends, counts for
+    nothing; two different keys are refused.
+
+    Raises `missing_api_key`, `conflicting_api_keys` or `invalid_api_key`, which name headers and never a value.
     """
-    reported = set()
-    for value in authorization:
-        scheme, _, secret = value.decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer":
-            raise GatewayError("invalid_api_key", f"This authorization scheme is not supported. {HOW_TO_SEND}")
-        reported.add(secret.strip())
-    reported.update(value.decode("latin-1").strip() for value in others)
-    reported.discard("")
-    if not reported:
-        raise GatewayError("missing_api_key", f"No API key was sent. {HOW_TO_SEND}")
-    if len(reported) > 1:
-        raise GatewayError("conflicting_api_keys", "The request carries different API keys; send one.")
-    key = reported.pop()
-    if not is_well_formed(key):
-        raise GatewayError("invalid_api_key", "This is not a key of this gateway, or it has a typo. Check it.")
-    return key
+    keys: dict[str, str] = {}
+    foreign: list[str] = []
+    for name, value in credentials:
+        scheme, secret = _parts(name, value.decode("latin-1").strip())
+        header = name.decode()
+        if scheme == "Bearer" and is_well_formed(secret):
+            keys.setdefault(secret, header)
+        elif secret or scheme != "Bearer":
+            foreign.append(f"'{header}' has {_describe(scheme, secret)}")
+    if len(keys) == 1:
+        return next(iter(keys))
+    if keys:
+        headers = " and ".join(f"'{header}'" for header in keys.values())
+        raise GatewayError("conflicting_api_keys", f"The request carries different API keys in {headers}; send one.")
+    if foreign:
+        seen = ", ".join(dict.fromkeys(foreign))
+        raise GatewayError("invalid_api_key", f"The request carries no key of this gateway: {seen}. {HOW_TO_SEND}")
+    raise GatewayError("missing_api_key", f"No API key was sent. {HOW_TO_SEND}")
+
+
+def _parts(name: bytes, value: str) -> tuple[str, str]:
+    """Scheme and secret; headers other than `Authorization` hold the secret alone."""
+    if name != b"authorization" or not value:
+        return "Bearer", value
+    scheme, _, secret = value.partition(" ")
+    return ("Bearer" if scheme.lower() == "bearer" else scheme), secret.strip()
+
+
+def _describe(scheme: str, secret: str) -> str:
+    if scheme != "Bearer":
+        known = next((one for one in _SCHEMES if one.lower() == scheme.lower()), "another")
+        return f"the scheme {known}" if known != "another" else "a scheme that is not supported"
+    if secret.startswith(PREFIX):
+        return "a key with a typo"
+    if secret.startswith(PERSONAL_PREFIX):
+        return "a personal access token, which opens the admin API only"
+    return "a credential of another form"
 
 
 async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:

@@ -13,7 +13,7 @@ from gateway.access_log import AccessLog, Line
 from gateway.admit import LimitExceeded
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
-from gateway.forward import PASSED_HEADERS
+from gateway.forward import LIST_HEADERS, PASSED_HEADERS
 from gateway.reservation import Reservation
 from gateway.storage.refusal_counts import RefusalCounts
 from gateway.web.addresses import Address, Network, address_text, client_address
@@ -36,8 +36,7 @@ class Head:
     """What the gateway reads of a request's headers, in one pass. `client` is the caller's address, if it is known."""
 
     client: Address | None
-    authorization: list[bytes] = field(default_factory=list)
-    other_keys: list[bytes] = field(default_factory=list)
+    credentials: list[tuple[bytes, bytes]] = field(default_factory=list)
     content_length: int | None = None
     content_type: bytes = b""
     passed: dict[str, str] = field(default_factory=dict)
@@ -49,16 +48,16 @@ class Head:
         peer = scope["client"][0] if scope.get("client") else None
         head = cls(client_address(peer, headers, trusted_proxies))
         for name, value in headers:
-            if name == b"authorization":
-                head.authorization.append(value)
-            elif name in (b"x-api-key", b"api-key"):
-                head.other_keys.append(value)
+            if name in (b"authorization", b"x-api-key", b"api-key"):
+                head.credentials.append((name, value))
             elif name == b"content-length":
                 head.content_length = int(value) if value.isdigit() and len(value) <= MAX_DIGITS else None
             elif name == b"content-type":
                 head.content_type = value
             elif (passed := PASSED_HEADERS.get(name)) is not None:
-                head.passed[passed] = value.decode("latin-1")
+                text = value.decode("latin-1")
+                earlier = head.passed.get(passed) if name in LIST_HEADERS else None
+                head.passed[passed] = f"{earlier}, {text}" if earlier else text
         return head
 
 
@@ -130,7 +129,9 @@ class Exchanges:
             self._access_log.end(line, exchange.total_ms)
 
     async def _fail(self, exchange: Exchange, error: GatewayError) -> None:
-        metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
+        # A client that tries a WebSocket first and is sent back to HTTP is no error.
+        if error.code != "upgrade_required":
+            metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
         exchange.line.refused(error.status, error.code)
         await exchange.send_refusal(error, str(exchange.request_id), exchange.headers)
 

@@ -21,6 +21,8 @@ PASSED_HEADERS: Final = {
     b"openai-beta": "openai-beta",
     b"traceparent": "traceparent",
 }
+# Of these, several lines are one list (RFC 9110, section 5.3).
+LIST_HEADERS: Final = frozenset({b"accept", b"anthropic-beta", b"openai-beta"})
 MAX_ERROR: Final = 64 * 1024
 MAX_DIGITS: Final = 12
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")

@@ -108,6 +108,10 @@ class Gateway:
     async def _refuse_upgrade(self, path: str) -> None:
         if self._realtime is None:
             raise GatewayError("shutting_down", STARTING_OR_STOPPING)
+        if path in self._endpoints:
+            # Codex tries a WebSocket first, and falls back to HTTP at once on this status only.
+            message = f"{path} is no WebSocket: send POST."
+            raise GatewayError("upgrade_required", message, headers={"upgrade": "HTTP/1.1"})
         raise GatewayError("not_found", f"There is no WebSocket {path[:200]} here.")
 
     async def _answer(self, scope: Scope, send: Send) -> None:

@@ -108,7 +108,7 @@ class Proxy:
     async def authenticate(self, exchange: Exchange) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
         head, line = exchange.head, exchange.line
-        record = await authenticate(read_key(head.authorization, head.other_keys), self.peppers, self.keys)
+        record = await authenticate(read_key(head.credentials), self.peppers, self.keys)
         line.knows(record)
         line.bytes_in = head.content_length
         if record.allowed_ips:

@@ -81,4 +81,7 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.headers = dict(headers or {})
+        if self.status == 401:
+            # RFC 9110, section 15.5.2
+            self.headers.setdefault("www-authenticate", "Bearer")
         self.details = dict(details or {})

@@ -50,7 +50,9 @@ class Realtime:
 
     async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         subprotocols = Subprotocols.read(scope["subprotocols"])
-        exchange.head.other_keys += [key.encode("latin-1", "replace") for key in subprotocols.keys]
+        exchange.head.credentials += [
+            (b"sec-websocket-protocol", key.encode("latin-1", "replace")) for key in subprotocols.keys
+        ]
         model = read_query(scope["query_string"])
         record, grant = await self._find_access(exchange, model)
         self.proxy.check_ledger()

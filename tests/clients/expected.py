@@ -6,14 +6,7 @@ from clients.catalogue import BY_NAME
 from clients.tasks import TASKS
 
 AZURE: Final = BY_NAME["azure-openai"]
-JDK: Final = BY_NAME["jdk"]
 EXPECTED_TO_FAIL: Final[dict[tuple[str, str], str]] = {
-    # The JDK offers HTTP/2 with every body.
-    **{(JDK.name, task): "D4" for task in TASKS if JDK.does(task) and task != "models"},
-    # Codex tries a WebSocket again and again.
-    ("codex-as-openai", "plain"): "D7",
-    # It sends a token of another service beside the key.
-    ("claude-code-with-login", "plain"): "D9",
     ("anthropic-python", "models"): "D10",
     ("anthropic-node", "models"): "D10",
     **{(AZURE.name, task): "D13" for task in TASKS if AZURE.does(task)},

@@ -78,7 +78,7 @@ CASES: Final = {
     "two keys in one header twice": by(
         "conflicting_api_keys", ("authorization", f"Bearer {OWN}"), ("authorization", f"Bearer {OTHERS}")
     ),
-    "a key and nonsense": by("conflicting_api_keys", ("authorization", f"Bearer {OWN}"), ("api-key", "nonsense")),
+    "nonsense twice": by("invalid_api_key", ("authorization", "Bearer sk-ant-oat-x"), ("api-key", "nonsense")),
     "a key in LiteLLM's header": by("missing_api_key", ("x-litellm-api-key", OWN)),
     "a key in Google's header": by("missing_api_key", ("x-goog-api-key", OWN)),
     "a key in the query": Case(code="missing_api_key", target=f"{CHAT}?key=1", headers=()),
@@ -272,6 +272,7 @@ async def test_invalid_input_gets_a_gateway_error_and_takes_nothing(
     assert response.error["message"].endswith((".", "'.", ")"))
     assert UUID(response.request_id).version == 7
     assert response.error["request_id"] == response.request_id
+    assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert (await redis_state.everything(victims.caller.account_id), await upstream_log.count()) == before
 
 
@@ -287,6 +288,9 @@ async def test_an_error_never_repeats_the_key(victims: Victims, gateway: Gateway
     (("authorization", f"bearer  {OWN} "), ("api-key", OWN), ("x-api-key", "")),
     (("x-api-key", OWN),),
     (("api-key", OWN),),
+    (("authorization", f"Bearer {OWN}"), ("api-key", "nonsense")),
+    (("authorization", "Bearer sk-ant-oat-x"), ("x-api-key", OWN)),
+    (("authorization", "Basic dXNlcjpwYXNz"), ("x-api-key", OWN)),
 ])  # fmt: skip
 async def test_one_key_is_accepted_in_every_header_and_repeated(
     headers: tuple[tuple[str, str], ...], victims: Victims, gateway: GatewayThread

@@ -4,8 +4,9 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from callers import Caller, chat_body
+from callers import CHAT, Caller, chat_body
 from gateways import Ledger, StartGateway
+from multidict import CIMultiDict
 from recording_upstream import RecordingUpstream
 
 ANSWER = json.dumps({"model": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
@@ -89,6 +90,19 @@ async def test_the_request_id_is_in_the_response_the_ledger_and_the_upstream_req
 
     row = await ledger.row(through.account_id)
     assert str(row["request_id"]) == response.request_id == upstream.headers["x-litellm-call-id"]
+
+
+async def test_d8_lists_on_several_lines_are_forwarded_in_order(through: Caller, upstream: RecordingUpstream) -> None:
+    sent = [("anthropic-beta", "one-2025"), ("anthropic-beta", "two-2025,three-2025"), ("openai-beta", "a")]
+    sent += [("openai-beta", ""), ("openai-beta", "b"), ("accept", "text/event-stream"), ("accept", "application/json")]
+    headers = CIMultiDict([*sent, *through.authorization.items()])
+
+    async with through.http.post(through.url + CHAT, json=chat_body(), headers=headers) as answer:
+        assert answer.status == 200
+
+    assert upstream.headers["anthropic-beta"] == "one-2025, two-2025,three-2025"
+    assert upstream.headers["openai-beta"] in ("a, , b", "a, b")
+    assert upstream.headers["accept"] == "text/event-stream, application/json"
 
 
 async def test_the_last_value_of_a_repeated_field_is_forwarded_once(

@@ -14,6 +14,7 @@ from realtime_sessions import MODEL, open_realtime
 from admin_api.operations.keys import keys
 from admin_api.operations.people import users
 from deploy.embedded.processes import free_port
+from gateway.domain.keys import new_key
 from gateway.realtime.session import CHECK_S
 
 OTHER = "sk-lm-" + "0" * 49
@@ -160,6 +161,20 @@ async def test_only_the_realtime_path_has_a_websocket_and_nothing_else(caller: C
     assert (response.status, response.code, response.headers["upgrade"]) == (426, "upgrade_required", "websocket")
 
 
+async def test_d7_a_websocket_on_a_route_that_takes_post_is_sent_back_to_http(caller: Caller) -> None:
+    async def errors() -> list[str]:
+        async with caller.http.get(caller.url + "/metrics") as answer:
+            return [line for line in (await answer.text()).splitlines() if line.startswith("litemaas_errors_total{")]
+
+    before = await errors()
+    for path in ("/v1/responses", "/responses", "/v1/chat/completions", "/v1/messages"):
+        status, code, headers = await refused(caller, path=path)
+        assert (status, code, headers["upgrade"]) == (426, "upgrade_required", "HTTP/1.1")
+    assert await errors() == before
+    assert (await refused(caller, path="/v1/nowhere"))[:2] == (404, "not_found")
+    assert await errors() != before
+
+
 async def test_a_key_sent_as_a_subprotocol_is_not_sent_back(caller: Caller) -> None:
     offered = (f"openai-insecure-api-key.{caller.key}", "realtime", "openai-beta.realtime-v1")
 
@@ -169,7 +184,7 @@ async def test_a_key_sent_as_a_subprotocol_is_not_sent_back(caller: Caller) -> N
 
     for wrong in ("nonsense", f"openai-insecure-api-key.{caller.key}"):
         assert (await refused(caller, headers={"sec-websocket-protocol": wrong}))[:2] == (400, "invalid_request")
-    two = caller.authorization | {"sec-websocket-protocol": f"realtime, openai-insecure-api-key.{OTHER}"}
+    two = caller.authorization | {"sec-websocket-protocol": f"realtime, openai-insecure-api-key.{new_key()}"}
     assert (await refused(caller, headers=two))[:2] == (401, "conflicting_api_keys")
 
 

@@ -89,6 +89,11 @@ def test_the_error_for_invalid_peppers_does_not_show_them(text: str) -> None:
 # --- How a key is sent ---
 
 
+def credentials(authorization: list[str], others: list[str]) -> list[tuple[bytes, bytes]]:
+    named = [(b"authorization", value.encode()) for value in authorization]
+    return named + [(b"x-api-key", value.encode()) for value in others]
+
+
 @pytest.mark.parametrize(("authorization", "others"), [
     ([f"Bearer {KEY}"], []),
     ([f"bearer {KEY}"], []),
@@ -98,7 +103,7 @@ def test_the_error_for_invalid_peppers_does_not_show_them(text: str) -> None:
     (["Bearer "], [KEY]),
 ])  # fmt: skip
 def test_a_key_is_read_from_every_supported_header(authorization: list[str], others: list[str]) -> None:
-    assert read_key([value.encode() for value in authorization], [value.encode() for value in others]) == KEY
+    assert read_key(credentials(authorization, others)) == KEY
 
 
 @pytest.mark.parametrize(("authorization", "others", "code"), [
@@ -117,10 +122,43 @@ def test_a_missing_key_or_several_different_ones_are_refused(
     authorization: list[str], others: list[str], code: str
 ) -> None:
     with pytest.raises(GatewayError) as caught:
-        read_key([value.encode() for value in authorization], [value.encode() for value in others])
+        read_key(credentials(authorization, others))
 
     assert (caught.value.code, caught.value.status) == (code, 401)
     assert KEY not in caught.value.message
+    assert caught.value.headers == {"www-authenticate": "Bearer"}
+
+
+@pytest.mark.parametrize(("authorization", "others"), [
+    (["Bearer sk-ant-oat-x"], [KEY]),
+    (["Basic dXNlcjpwYXNz"], [KEY]),
+    ([KEY], [KEY]),
+    ([f"Bearer {KEY}"], ["nonsense", "sk-1234"]),
+    ([f"Bearer {KEY}"], ["sk-lm-typo"]),
+    (["Negotiate abc", f"Bearer {KEY}"], []),
+])  # fmt: skip
+def test_d9_credentials_of_other_services_beside_a_key_count_for_nothing(
+    authorization: list[str], others: list[str]
+) -> None:
+    assert read_key(credentials(authorization, others)) == KEY
+
+
+@pytest.mark.parametrize(("authorization", "others", "said"), [
+    (["Bearer sk-ant-oat-secret"], [], "'authorization' has a credential of another form"),
+    (["basic c2VjcmV0"], [], "'authorization' has the scheme Basic"),
+    (["c2VjcmV0"], [], "'authorization' has a scheme that is not supported"),
+    (["secret sk-1"], ["sk-secret"], "a scheme that is not supported, 'x-api-key' has a credential"),
+    ([], ["sk-lm-secret"], "'x-api-key' has a key with a typo"),
+    ([], ["lmp-secret"], "'x-api-key' has a personal access token"),
+    ([f"Bearer {KEY}"], [OTHER], "different API keys in 'authorization' and 'x-api-key'"),
+])  # fmt: skip
+def test_d9_a_refusal_names_headers_and_never_a_value(authorization: list[str], others: list[str], said: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_key(credentials(authorization, others))
+
+    message = caught.value.message
+    assert said in message
+    assert not any(word in message for word in ("secret", "c2VjcmV0", KEY, OTHER))
 
 
 # --- Ids ---
