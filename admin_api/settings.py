@@ -225,6 +225,9 @@ class ProgramSettings(_Settings):
     """How `litemaas gateway` and `litemaas admin-api` run their server."""
 
     shutdown_grace_s: PositiveInt = Field(default=30, description="maximum time for open answers at shutdown")
+    keep_alive_s: PositiveInt = Field(
+        default=75, description="how long an idle connection stays open; more than the load balancer keeps it"
+    )
 
 
 def is_smtp_address(text: str) -> bool:

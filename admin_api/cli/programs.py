@@ -126,6 +126,7 @@ def _serve(factory: str, **options: Any) -> None:
 
     from admin_api.settings import ProgramSettings
 
+    settings = ProgramSettings.from_env()
     uvicorn.run(
         factory,
         factory=True,
@@ -137,6 +138,7 @@ def _serve(factory: str, **options: Any) -> None:
         server_header=False,
         # The gateway reads X-Forwarded-For itself, and only from configured proxies.
         proxy_headers=False,
-        timeout_graceful_shutdown=ProgramSettings.from_env().shutdown_grace_s,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        timeout_keep_alive=settings.keep_alive_s,
         **options,
     )

@@ -14,6 +14,8 @@ import pytest
 from callers import Caller, MakeCaller
 from gateways import GatewayThread, Ledger, RedisState, UpstreamLog
 
+from gateway.domain.keys import new_key
+
 pytestmark = pytest.mark.timeout(300)
 CHAT = b"/v1/chat/completions"
 STEAL = b"GET /key/list HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -143,7 +145,8 @@ CASES: dict[str, tuple[Build, bool]] = {
     "another path in a field": (lambda r: r.post(b"x-original-url: /key/list", b"x-rewrite-url: /key/list"), True),
     "another method": (lambda r: r.post(b"x-http-method-override: DELETE"), True),
     "hop by hop authorization": (lambda r: r.post(b"connection: authorization, x-litellm-call-id"), True),
-    "two keys": (lambda r: r.post(b"x-api-key: sk-other"), False),
+    "two keys": (lambda r: r.post(b"x-api-key: " + new_key().encode()), False),
+    "another service's key": (lambda r: r.post(b"x-api-key: sk-other"), True),
     "a key twice": (lambda r: r.post(b"authorization: Bearer " + r.key), True),
     "basic": (lambda r: r.post().replace(b"Bearer", b"Basic"), False),
     "the key in the query": (lambda r: b"POST " + CHAT + b"?api_key=" + r.key + b" HTTP/1.1\r\nhost: x\r\n\r\n", False),

@@ -179,3 +179,31 @@ async def test_d4_a_body_arrives_with_an_upgrade_that_is_ignored(replicas: list[
     await writer.wait_closed()
 
     assert answer == b"HTTP/1.1 201 Created\r\n"
+
+
+async def test_d14_an_idle_connection_stays_open_as_long_as_the_setting_says(
+    shared: Database, replicas: list[Program], valkey: object, tmp_path: Path
+) -> None:
+    (short,) = await start_admin_apis(
+        tmp_path,
+        count=1,
+        database_url=shared.app_url,
+        redis_url=valkey.url(),  # type: ignore[attr-defined]  # its class is loaded by conftest only
+        litellm_url="http://127.0.0.1:1",
+        LITEMAAS_KEEP_ALIVE_S="6",
+    )
+    request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    try:
+        connections = [await asyncio.open_connection("127.0.0.1", program.port) for program in (replicas[0], short)]
+        for reader, writer in connections:
+            writer.write(request)
+            await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        # The short one is closed, later than uvicorn's own 5 s would close the other.
+        assert await asyncio.wait_for(connections[1][0].read(), 30) == b""
+        reader, writer = connections[0]
+        writer.write(request)
+        assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+    finally:
+        for _, writer in connections:
+            writer.close()
+        await asyncio.to_thread(short.stop)
