@@ -207,7 +207,7 @@ def main(words: list[str]) -> int:
         if failed := run(folder, tests=TESTS, words="not cluster"):
             raise SystemExit(f"{failed} fails without any mutant")
         for mutant in chosen:
-            script = folder / "gateway" / "storage" / "lua" / f"{mutant.script}.lua"
+            script = folder / "gateway" / "storage" / "counters" / "lua" / f"{mutant.script}.lua"
             original = script.read_text()
             script.write_text(apply(mutant, original))
             by = catch(folder, hints.get(mutant.name))
