@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 Own = Callable[[KeyRecord, Scope], Awaitable[object]]
 SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
+# Answered to anybody, and says nothing: for those who look whether somebody is there.
+ROOT: Final = "/"
+READS: Final = ("GET", "HEAD")
 STARTING_OR_STOPPING: Final = "The gateway is starting or stopping. Try again."
 PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -127,25 +130,32 @@ class Gateway:
         if path in SESSION_PATHS:
             message = f"{path} is a WebSocket: ask for the upgrade."
             raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
-        if own is None and path not in self._endpoints:
+        is_root = path == ROOT and scope["method"] in READS
+        if own is None and path not in self._endpoints and not is_root:
             raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
-        allowed = "POST" if own is None else "GET"
-        if scope["method"] != allowed:
-            message = f"{path[:200]} takes {allowed} only."
-            raise GatewayError("method_not_allowed", message, headers={"allow": allowed})
+        # The server sends no body with HEAD.
+        allowed = ("POST",) if path in self._endpoints else READS
+        if scope["method"] not in allowed:
+            message = f"{path[:200]} takes {allowed[0]} only."
+            raise GatewayError("method_not_allowed", message, headers={"allow": ", ".join(allowed)})
+        identity = (b"x-request-id", str(exchange.request_id).encode())
+        if is_root:
+            await self._send_own(exchange, send, {}, identity)
+            return
         if own is None or self._proxy is None:
             raise GatewayError("shutting_down", STARTING_OR_STOPPING)
         refuse_model_in_query(scope["query_string"])
         record = await self._proxy.authenticate(exchange)
-        identity = (b"x-request-id", str(exchange.request_id).encode())
-        answer = await own(record, scope)
+        await self._send_own(exchange, send, await own(record, scope), identity)
+
+    async def _send_own(self, exchange: Exchange, send: Send, answer: object, identity: tuple[bytes, bytes]) -> None:
         exchange.has_begun = True
         await send_json(send, 200, answer, [identity])
         exchange.line.status = 200
 
     def _route_of(self, path: str) -> str:
         """The route's own constant for the access log: a path may hold what a caller wrote."""
-        if path in self._own or path in self._endpoints or path in SESSION_PATHS:
+        if path == ROOT or path in self._own or path in self._endpoints or path in SESSION_PATHS:
             return path
         return "/v1/models/{model}" if _model_of(path) else OTHER
 

@@ -14,6 +14,7 @@ from starlette.routing import Match
 
 from admin_api import metrics
 from admin_api.web.idempotency import Claim, Replay
+from gateway.domain.encodings import NOT_UTF8, is_utf16
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
 from gateway.storage import failures
@@ -122,7 +123,11 @@ def _bounded(receive: Receive) -> Receive:
     async def receive_some() -> Message:
         nonlocal size
         message = await receive()
-        size += len(message.get("body", b""))
+        body = message.get("body", b"")
+        # Python's JSON reader would take it, and the gateway's does not.
+        if size == 0 and is_utf16(body[:2]):
+            raise GatewayError("invalid_json", NOT_UTF8)
+        size += len(body)
         if size > MAX_BODY_BYTES:
             raise _too_large()
         return message

@@ -1,7 +1,7 @@
 """Request bodies: decoded at the top level, checked, and encoded again, so that what is forwarded was checked."""
 
 import re
-from codecs import getincrementaldecoder
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self
 import msgspec
 
 from gateway.domain.calls import NO_USAGE, Usage
+from gateway.domain.encodings import NOT_UTF8, is_utf16
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import Price
 from gateway.endpoints.allowed_fields import AllowedFields
@@ -100,6 +101,8 @@ def decode_fields(body: bytes) -> Fields:
     """The top level of a JSON object. Raises `invalid_json` or `invalid_request`. Of a key sent twice, the last."""
     if not body:
         raise GatewayError("invalid_json", "The request body is empty; send a JSON object.")
+    if body.startswith(BOM_UTF8):
+        body = body[len(BOM_UTF8) :]  # a parser may ignore it (RFC 8259, section 8.1)
     check_utf8(body)
     try:
         fields = _decode_top(body)
@@ -118,6 +121,8 @@ def decode_fields(body: bytes) -> Fields:
 
 def check_utf8(body: bytes) -> None:
     """Raises `invalid_json`. A large body is looked at piece by piece: all of it as a text would be another copy."""
+    if is_utf16(body[:2]):
+        raise GatewayError("invalid_json", NOT_UTF8)
     decoder = getincrementaldecoder("utf-8")()
     view = memoryview(body)
     for start in range(0, len(body), LARGE):

@@ -1,5 +1,5 @@
 """uvicorn's HTTP/1.1 protocol with bounds that it does not have: on the size of a request's head, on the number of its
-fields, and on the time that head and body may take to arrive. What does not parse is answered by uvicorn, with 400."""
+fields, and on the time that head and body may take to arrive. What does not parse is 400, in JSON."""
 
 from asyncio import TimerHandle, Transport
 from typing import Any, Final
@@ -17,7 +17,13 @@ HEAD_S: Final = 30.0
 BODY_IDLE_S: Final = 60.0
 # How long a caller may go on sending the request body after the answer.
 LINGER_S: Final = 10.0
-_INVALID: Final = "Invalid HTTP request received."
+# Reason phrase and code of what is answered before there is a request.
+_REFUSALS: Final = {
+    400: (b"Bad Request", "invalid_request"),
+    408: (b"Request Timeout", "request_timeout"),
+    431: (b"Request Header Fields Too Large", "request_too_large"),
+}
+_INVALID: Final = "This is no valid HTTP request."
 _TOO_SLOW: Final = "The request did not arrive in time."
 _TOO_LARGE: Final = f"The request's head is larger than {MAX_HEAD} bytes or has more than {MAX_FIELDS} fields."
 
@@ -176,7 +182,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(headers) > MAX_FIELDS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD:
             self._refuse(431, _TOO_LARGE)
         else:
-            super().send_400_response(msg)
+            self._refuse(400, _INVALID)
 
     def eof_received(self) -> None:
         # The transport closes itself after this: what is sent meanwhile has nowhere to go.
@@ -219,9 +225,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.body_idle_s, look)
 
     def _refuse(self, status: int, message: str) -> None:
-        reason = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}[status]
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}
-        body = msgspec.json.encode({"error": error | ({"code": "request_timeout"} if status == 408 else {})})
+        reason, code = _REFUSALS[status]
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        body = msgspec.json.encode({"error": error})
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, reason, len(body)) + body)
         self.transport.close()

@@ -338,3 +338,19 @@ async def test_a_repeatedly_escaped_query_is_parsed_quickly(victims: Victims, ga
     response = await asyncio.wait_for(ask(gateway, victims, case), 0.5)
 
     assert response.code in ("model_in_query", "missing_api_key")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+async def test_d20_utf_16_is_refused_with_the_encoding_to_send(encoding: str, caller: Caller) -> None:
+    body = json.dumps(chat_body()).encode(encoding)
+    async with caller.http.post(caller.url + CHAT, data=body, headers=caller.authorization) as answer:
+        error = (await answer.json())["error"]
+
+    assert (answer.status, error["code"]) == (400, "invalid_json")
+    assert "UTF-8" in error["message"]
+
+
+async def test_d20_a_byte_order_mark_is_skipped(caller: Caller) -> None:
+    body = json.dumps(chat_body()).encode("utf-8-sig")
+    async with caller.http.post(caller.url + CHAT, data=body, headers=caller.authorization) as answer:
+        assert answer.status == 200

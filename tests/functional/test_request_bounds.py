@@ -169,3 +169,13 @@ def test_a_caller_who_never_stops_sending_is_disconnected(
             except ConnectionError:
                 was_sent_away = True
     assert was_sent_away
+
+
+@pytest.mark.parametrize(
+    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", LIVE + b"x\r\n\r\n", LIVE + b"content-length: x\r\n\r\n"]
+)
+def test_d23_what_does_not_parse_is_answered_in_json(sent: bytes, gateway: GatewayThread) -> None:
+    head, _, body = say(gateway, sent).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n")
+    assert json.loads(body)["error"]["code"] == "invalid_request"

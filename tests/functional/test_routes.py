@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from callers import Caller, chat_body
+from callers import CHAT, Caller, chat_body
 from gateways import GatewayThread
 
 from gateway.endpoints.registry import ENDPOINTS
@@ -69,8 +69,28 @@ async def test_metrics_have_no_labels_for_keys_users_or_unknown_models(caller: C
     assert not any(secret in text for secret in (caller.key, caller.email, "made-up-by-a-caller"))
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/metrics/", "/v1", "/v1/", "/v1/models/"])
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/health", "/metrics/", "/v1", "/v1/", "/v1/models/"])
 async def test_all_other_paths_are_not_found(path: str, caller: Caller) -> None:
     response = await caller.get(path)
 
     assert (response.status, response.code) == (404, "not_found")
+
+
+async def test_d19_head_answers_as_get_and_the_root_says_nothing(caller: Caller) -> None:
+    async def errors() -> list[str]:
+        async with caller.http.get(caller.url + "/metrics") as answer:
+            return [line for line in (await answer.text()).splitlines() if line.startswith("litemaas_errors_total{")]
+
+    before = await errors()
+    for path in ("/v1/models", "/v1/models/demo-chat", "/", "/health/live"):
+        asked = await caller.get(path)
+        async with caller.http.head(caller.url + path, headers=caller.authorization) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+            assert answer.headers["content-length"] == str(len(asked.body))
+    async with caller.http.head(caller.url + "/v1/limits", headers=caller.authorization) as answer:
+        assert answer.status == 200
+    async with caller.http.get(caller.url + "/") as answer:
+        assert (answer.status, await answer.json()) == (200, {})
+    assert await errors() == before
+    async with caller.http.head(caller.url + CHAT, headers=caller.authorization) as answer:
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")

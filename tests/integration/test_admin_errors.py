@@ -244,3 +244,18 @@ async def test_the_openapi_document_has_every_route_and_one_error_shape(
     described = {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
     assert described == {(method, re.sub(r":(path|int)", "", path)) for method, path in ROUTES}
     assert "HTTPValidationError" not in description["components"]["schemas"]
+
+
+async def test_d20_a_byte_order_mark_is_skipped_and_utf_16_refused(admin: httpx2.AsyncClient) -> None:
+    def body(encoding: str) -> bytes:
+        return json.dumps({"email": "bom@example.org"}).encode(encoding)
+
+    headers = {"content-type": "application/json"}
+    refused = await admin.post("/api/v1/users", content=body("utf-16"), headers=headers)
+    without_mark = await admin.post("/api/v1/users", content=body("utf-16-le"), headers=headers)
+    made = await admin.post("/api/v1/users", content=body("utf-8-sig"), headers=headers)
+
+    for answer in (refused, without_mark):
+        check_error(answer, 400, "invalid_json")
+        assert "UTF-8" in answer.json()["error"]["message"]
+    assert made.status_code == 201
