@@ -1,5 +1,6 @@
 """Tells the operator which fields callers send and are refused for: a metric, and a sample of them in the log."""
 
+import re
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -10,6 +11,9 @@ from gateway import metrics
 
 log = structlog.get_logger(__name__)
 
+# What a caller wrote is not logged; a word of lower-case letters, as fields are named, is no secret of theirs.
+FIELD_NAME: Final = re.compile(r"[a-z][a-z_.]{0,39}")
+OTHER: Final = "other"
 PERIOD_S: Final = 60.0
 # Names are the callers' own words: without a bound they could fill the log.
 MAX_LINES: Final = 20
@@ -24,8 +28,9 @@ class RefusedFields:
         self._logged: set[tuple[str, str]] = set()
 
     def report(self, endpoint: str, name: str) -> None:
-        """One call was refused for this field."""
+        """One call was refused for this field; a name that is no plain word is logged as `other`."""
         metrics.PARAMETERS_REFUSED.labels(endpoint).inc()
+        name = name if FIELD_NAME.fullmatch(name) else OTHER
         now = self._clock()
         if now - self._began_at >= PERIOD_S:
             self._began_at = now

@@ -124,7 +124,9 @@ async def test_the_last_value_of_a_repeated_field_is_forwarded_once(
     }
 
 
-async def test_unknown_fields_and_client_metadata_pass_unchanged(through: Caller, upstream: RecordingUpstream) -> None:
+async def test_allowed_fields_pass_unchanged_and_metadata_where_litellm_does_not_read_it(
+    through: Caller, upstream: RecordingUpstream
+) -> None:
     body = chat_body(
         'é \U0001f642 \\ud83d "quoted" \n',
         temperature=0.30000000000000004,
@@ -142,7 +144,7 @@ async def test_unknown_fields_and_client_metadata_pass_unchanged(through: Caller
     response = await through.chat(body["messages"][0]["content"], **{k: v for k, v in body.items() if k != "messages"})
 
     assert response.status == 200
-    assert upstream.body == body
+    assert upstream.body == body | {"metadata": {"application": body["metadata"]}}
 
 
 async def test_headers_about_the_upstream_are_not_passed_on(through: Caller, upstream: RecordingUpstream) -> None:

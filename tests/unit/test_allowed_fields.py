@@ -269,14 +269,22 @@ def test_refusals_are_counted_and_a_sample_is_logged(logged: list[dict[str, Any]
     before = counter._value.get()
     allowed = AllowedFields(report=refusals.report)
 
-    for number in range(MAX_LINES * 2):
-        refused("messages", allowed, **{f"x{number}": 1})
-        refused("messages", allowed, x0=1)
+    names = ["x" * number for number in range(1, MAX_LINES * 2 + 1)]
+    for name in names:
+        refused("messages", allowed, **{name: 1})
+        refused("messages", allowed, x=1)
     assert counter._value.get() - before == MAX_LINES * 4
     assert [(line["event"], line["endpoint"], line["field"]) for line in logged] == [
-        ("parameter_refused", "messages", f"x{number}") for number in range(MAX_LINES)
+        ("parameter_refused", "messages", name) for name in names[:MAX_LINES]
     ]
 
     now[0] += 60
-    refused("messages", allowed, x0=1)
-    assert [line["field"] for line in logged[MAX_LINES:]] == ["x0"]
+    refused("messages", allowed, x=1)
+    assert [line["field"] for line in logged[MAX_LINES:]] == ["x"]
+
+
+@pytest.mark.parametrize("name", ["sk-lm-abc", "Secret", "my password", "x" * 41, "a1"])
+def test_a_name_that_is_no_plain_word_is_not_logged(name: str, logged: list[dict[str, Any]]) -> None:
+    RefusedFields().report("messages", name)
+
+    assert [line["field"] for line in logged] == ["other"]
