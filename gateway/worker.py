@@ -31,7 +31,7 @@ from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.model_prices import ModelPrices
-from gateway.storage.postgres import new_pool
+from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis import link, urls
 from gateway.storage.refusal_counts import RefusalCounts
 from gateway.tasks.check_drift import DriftCheck
@@ -50,6 +50,16 @@ CLOCK_S: Final = 5.0
 MEASURE_S: Final = 1.0
 
 
+def _open_pool(settings: Settings) -> Pool:
+    return new_pool(
+        settings.database_url.get_secret_value(),
+        size=settings.database_pool_size,
+        behind_pgbouncer=settings.pgbouncer,
+        ca_file=settings.database_ca_file,
+        name="litemaas-gateway",
+    )
+
+
 class Worker:
     """Everything a worker holds. `open` also returns while Postgres or Redis is unavailable; readiness reports it."""
 
@@ -57,14 +67,7 @@ class Worker:
         self.settings = settings
         self.background = Background()
         self.ids = RequestIds()
-        url = settings.database_url.get_secret_value()
-        self.pool = new_pool(
-            url,
-            size=settings.database_pool_size,
-            behind_pgbouncer=settings.pgbouncer,
-            ca_file=settings.database_ca_file,
-            name="litemaas-gateway",
-        )
+        self.pool = _open_pool(settings)
         listen_url = settings.listen_database_url or settings.database_url
         self.changes = Changes(
             self.pool, listen_url.get_secret_value(), self._invalidate, ca_file=settings.database_ca_file
