@@ -340,7 +340,6 @@ async def test_other_routes_to_a_model_do_not_exist(
     "/v1/batches",
     "/v1/vector_stores",
     "/mcp/",
-    "/",
     "//key/generate",
     "/key//generate",
     "/key/generate/",

@@ -155,7 +155,7 @@ async def test_redis_and_allowed_addresses_are_checked_before_the_upgrade(
 
 
 async def test_only_the_realtime_path_has_a_websocket_and_nothing_else(caller: Caller) -> None:
-    for path in ("/v1/chat/completions", "/openai/v1/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
+    for path in ("/openai/v1/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
         assert (await refused(caller, path=path))[:2] == (404, "not_found")
     response = await caller.get("/v1/realtime?model=demo-realtime")
     assert (response.status, response.code, response.headers["upgrade"]) == (426, "upgrade_required", "websocket")
