@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -14,20 +14,18 @@ import structlog
 from gateway import metrics
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
-from gateway.domain.estimates import expected_completion
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import BUCKET_KINDS
-from gateway.domain.prices import Price, cost_nano_usd
 from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
 from gateway.endpoints.requests import Call
-from gateway.learned_estimates import LearnedEstimates
+from gateway.estimate import Estimator
 from gateway.reservation import Reservation
 from gateway.storage.counters.layout import PackedLimits, pack_entries
-from gateway.storage.counters.scripts import Counters, Estimate, ReserveReply
+from gateway.storage.counters.scripts import Counters, ReserveReply
 from gateway.storage.redis.link import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
 
@@ -40,8 +38,6 @@ SLOT_WAIT_S: Final = 0.05
 # Reapers forget an account that nobody names for ten minutes.
 ANNOUNCE_S: Final = 60.0
 MAX_ANNOUNCED: Final = 50_000
-# What a model may answer at most where nobody says.
-UNKNOWN_MAXIMUM: Final = 4096
 
 
 class LimitExceeded(Exception):
@@ -92,7 +88,7 @@ class Admission:
         self._allows_without_redis = allows_without_redis
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
-        self._learned = LearnedEstimates()
+        self._estimator = Estimator()
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
@@ -100,7 +96,7 @@ class Admission:
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
-        estimate, expected, is_guess = self._estimate(record, grant, call, plan.plan)
+        estimate, expected, is_guess = self._estimator.estimate(record, grant, call, plan.plan)
         reservation = Reservation(
             request_id=request_id,
             record=record,
@@ -172,7 +168,7 @@ class Admission:
                     # That a call can never fit is not said on the strength of what was learned.
                     is_learned = False
                     learned = reservation.estimate
-                    unlearned = self._estimate(record, grant, call, plan.plan, is_learned=False)
+                    unlearned = self._estimator.estimate(record, grant, call, plan.plan, is_learned=False)
                     reservation.estimate, reservation.expected, _ = unlearned
                     if reservation.estimate != learned:
                         continue
@@ -255,45 +251,9 @@ class Admission:
             known = self._plans[grant] = _PackedReservation(plan, pack_entries(plan.entries))
         return known
 
-    def _estimate(
-        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
-    ) -> tuple[Estimate, Usage, bool]:
-        """What is reserved, what the call is expected to use, and whether that is a guess."""
-        expected, is_guess = call.expected_units(grant.price)
-        ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
-        prompt = round(call.prompt_tokens * ratio)
-        history = self._learned.history(record, grant) if is_learned else None
-        completion = expected_completion(history, call.maximum, call.choices)
-        if plan.max_completion is not None:
-            completion = min(completion, plan.max_completion)
-        maximum = 0
-        if plan.has_maximum:
-            one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
-            maximum = call.prompt_bytes + one * call.choices
-        if call.media is None:
-            expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
-        cost = (0, 0, 0)
-        if grant.price is not None and not call.is_free:
-            cost = _costs(grant.price, call, plan, expected, maximum)
-        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_guess
-
     def learn(self, reservation: Reservation, usage: Usage) -> None:
         """Takes what a completed call used into the next estimates."""
-        self._learned.learn(reservation, usage)
-
-
-def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:
-    """Nano-USD of the prompt, of the completion, and the most the call may cost."""
-    whole = cost_nano_usd(price, expected)
-    prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0)) if plan.has_cost else 0
-    upper_bound = 0
-    if plan.has_maximum:
-        longest = expected
-        if call.media is None:
-            answer = maximum - call.prompt_bytes
-            longest = replace(expected, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
-        upper_bound = cost_nano_usd(price, longest)
-    return prompt_only, whole - prompt_only, upper_bound
+        self._estimator.learn(reservation, usage)
 
 
 def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:

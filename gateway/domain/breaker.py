@@ -25,7 +25,7 @@ class Breaker:
         return self._failures >= FAILURES_TO_OPEN
 
     def admits(self, now_s: float) -> bool:
-        """Whether a call may be sent now; while open, one at a time after each pause. Whoever sends it calls `sent`."""
+        """Whether a call may be sent now; while open, one at a time after each pause. The sender calls `sent`."""
         return not self.is_open or (now_s >= self._open_until and now_s >= self._probe_until)
 
     def sent(self, now_s: float) -> None:

@@ -96,8 +96,8 @@ class Limit:
 
     @property
     def field(self) -> str:
-        """The counter's field in the account's hash. Windows and open leases of one scope are one count, whoever set
-        the limit; a bucket refills at its own limit's rate, so each row has a bucket of its own: what is taken under a
+        """The counter's field in the account's hash. Windows and open leases of one scope are one count for
+        all limits; a bucket refills at its own limit's rate, so each row has a bucket of its own: what is taken under a
         temporary limit is no debt of the lasting one that comes back after it."""
         last: str = self.window or ""
         if self.is_bucket:

@@ -1,5 +1,5 @@
 """Step 2 again, for a call that goes on: may this session have another response? And what it has used is charged as it
-goes, so that other calls, and whoever finds its lease, know."""
+goes, so that other calls, and the process that finds its lease, know."""
 
 from dataclasses import replace
 

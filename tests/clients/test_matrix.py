@@ -26,6 +26,7 @@ def cells() -> Iterator[Any]:
         for task in TASKS:
             if client.does(task):
                 case = EXPECTED_TO_FAIL.get((client.name, task))
+                # What a known case keeps from working. Strict: the mark must go once it works.
                 marks = [pytest.mark.xfail(raises=AssertionError, strict=True, reason=case)] if case else []
                 yield pytest.param(client, task, marks=marks, id=f"{client.name}-{task}")
 

@@ -26,7 +26,7 @@ MODELS: Final = {"claude-code": CLAUDE_MODEL, "codex": CHAT_MODEL}
 
 
 def waits_for(client: str, task: str) -> pytest.MarkDecorator:
-    """Expected to fail as long as that cell of the matrix is."""
+    """Expected to fail as long as that cell of the matrix is. Strict: the mark must go once it passes."""
     case = EXPECTED_TO_FAIL.get((client, task), "")
     return pytest.mark.xfail(bool(case), reason=case, raises=AssertionError, strict=True)
 

@@ -1,0 +1,64 @@
+"""The tokens and the cost that are reserved for a call, and what it teaches when it ends."""
+
+from dataclasses import replace
+from typing import Final
+
+from gateway.domain.calls import Usage
+from gateway.domain.estimates import expected_completion
+from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.prices import Price, cost_nano_usd
+from gateway.domain.reservation_plan import ReservationPlan
+from gateway.endpoints.requests import Call
+from gateway.learned_estimates import LearnedEstimates
+from gateway.reservation import Reservation
+from gateway.storage.counters.scripts import Estimate
+
+# What a model may answer at most where nobody says.
+UNKNOWN_MAXIMUM: Final = 4096
+
+
+class Estimator:
+    """Of one worker: it learns from the worker's own calls."""
+
+    def __init__(self) -> None:
+        self._learned = LearnedEstimates()
+
+    def estimate(
+        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
+    ) -> tuple[Estimate, Usage, bool]:
+        """What is reserved, what the call is expected to use, and whether that is a guess."""
+        expected, is_guess = call.expected_units(grant.price)
+        ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
+        prompt = round(call.prompt_tokens * ratio)
+        history = self._learned.history(record, grant) if is_learned else None
+        completion = expected_completion(history, call.maximum, call.choices)
+        if plan.max_completion is not None:
+            completion = min(completion, plan.max_completion)
+        maximum = 0
+        if plan.has_maximum:
+            one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
+            maximum = call.prompt_bytes + one * call.choices
+        if call.media is None:
+            expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
+        cost = (0, 0, 0)
+        if grant.price is not None and not call.is_free:
+            cost = _costs(grant.price, call, plan, expected, maximum)
+        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_guess
+
+    def learn(self, reservation: Reservation, usage: Usage) -> None:
+        """Takes what a completed call used into the next estimates."""
+        self._learned.learn(reservation, usage)
+
+
+def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:
+    """Nano-USD of the prompt, of the completion, and the most the call may cost."""
+    whole = cost_nano_usd(price, expected)
+    prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0)) if plan.has_cost else 0
+    upper_bound = 0
+    if plan.has_maximum:
+        longest = expected
+        if call.media is None:
+            answer = maximum - call.prompt_bytes
+            longest = replace(expected, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
+        upper_bound = cost_nano_usd(price, longest)
+    return prompt_only, whole - prompt_only, upper_bound
