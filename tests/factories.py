@@ -12,8 +12,9 @@ from admin_api.operations.models.litellm_info import Catalogue, SeenModel
 from admin_api.operations.models.sync import SyncReport, apply_model_info
 from admin_api.operations.people import personal_tokens, teams, users
 from admin_api.storage import models as model_rows
-from admin_api.storage.accounts import Account, User
+from admin_api.storage.accounts import Account
 from admin_api.storage.subscriptions import Subscription
+from admin_api.storage.users import User
 from gateway.domain.keys import Peppers
 from gateway.storage.postgres import Pool
 

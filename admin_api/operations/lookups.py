@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import invalid
 from admin_api.storage import accounts, api_keys, models
+from admin_api.storage import users as user_rows
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
 
-async def get_user(executor: "Executor", reference: str) -> accounts.User:
+async def get_user(executor: "Executor", reference: str) -> user_rows.User:
     """By id or e-mail address; raises GatewayError `not_found`."""
     number = _as_id(reference)
     user = None
     if number is not None:
-        user = await accounts.find_user(executor, user_id=number)
+        user = await user_rows.find_user(executor, user_id=number)
     elif _is_storable(reference):
-        user = await accounts.find_user(executor, email=reference.strip().lower())
+        user = await user_rows.find_user(executor, email=reference.strip().lower())
     if user is None:
         raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
     return user

@@ -10,7 +10,7 @@ from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, Lo
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.accounts import Locale, User, UserStatus
+from admin_api.storage.users import Locale, User, UserStatus
 from admin_api.web.etags import tag
 from gateway.domain.roles import Role
 

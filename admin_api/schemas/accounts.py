@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from admin_api.schemas.shapes import View
-from admin_api.storage.accounts import AccountStatus, Locale, UserStatus
+from admin_api.storage.accounts import AccountStatus
+from admin_api.storage.users import Locale, UserStatus
 from gateway.domain.roles import Role, TeamRole
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Users, and the accounts that pay: a user's personal one, or a team's with its members."""
+"""The accounts that pay: a user's personal one, or a team's with its members. Users are in users.py."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,42 +6,19 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import asyncpg
 
-from gateway.domain.roles import Role, TeamRole
+from gateway.domain.roles import TeamRole
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
-UserStatus = Literal["active", "deactivated"]
-Locale = Literal["en", "es", "fr"]
 AccountKind = Literal["personal", "team"]
 AccountStatus = Literal["active", "suspended"]
-USER_STATUSES: Final = get_args(UserStatus)
-LOCALES: Final = get_args(Locale)
 ACCOUNT_KINDS: Final = get_args(AccountKind)
 ACCOUNT_STATUSES: Final = get_args(AccountStatus)
 
 
 class NameTaken(Exception):
     """Another team has that name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """A person. `account_id` is their personal account, `time_zone` that account's. `role` is what counts: the stronger
-    of what an admin assigned and what the provider's groups gave at the last login. `locale` None: the browser's."""
-
-    id: int
-    email: str
-    name: str
-    role: Role
-    assigned_role: Role
-    group_role: Role | None
-    status: UserStatus
-    locale: Locale | None
-    time_zone: str
-    account_id: int
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,110 +44,6 @@ class TeamMember:
     name: str
     role: TeamRole
     joined_at: datetime
-
-
-INSERT_USER: Final = """
-WITH person AS (
-    INSERT INTO users (email, name, role, assigned_role, locale) VALUES ($1, $2, $3, $3, $5)
-    ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at
-), account AS (
-    INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
-    RETURNING id, owner_user_id, time_zone
-)
-SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.locale, a.time_zone,
-       a.id AS account_id, p.created_at, p.updated_at
-FROM person p JOIN account a ON a.owner_user_id = p.id
-"""
-
-
-async def insert_user(
-    executor: "Executor", *, email: str, name: str, role: Role, time_zone: str, locale: Locale | None = None
-) -> User | None:
-    """A new user with their personal account; None if the e-mail address (lower case) is taken."""
-    row = await executor.fetchrow(INSERT_USER, email, name, role, time_zone, locale)
-    return User(**row) if row else None
-
-
-FIND_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
-FROM users u JOIN accounts a ON a.owner_user_id = u.id
-WHERE u.id = $1 OR u.email = $2
-"""
-
-
-async def find_user(executor: "Executor", *, user_id: int | None = None, email: str | None = None) -> User | None:
-    """By id or by e-mail address (lower case)."""
-    row = await executor.fetchrow(FIND_USER, user_id, email)
-    return User(**row) if row else None
-
-
-LIST_USERS: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
-FROM users u JOIN accounts a ON a.owner_user_id = u.id
-WHERE u.id > $1 AND a.owner_user_id > $1
-  AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
-  AND ($4::text IS NULL OR u.role = $4) AND ($5::text IS NULL OR u.status = $5)
-ORDER BY u.id LIMIT $2
-"""
-
-
-async def list_users(
-    executor: "Executor",
-    *,
-    after_id: int,
-    limit: int,
-    search: str | None = None,
-    role: Role | None = None,
-    status: UserStatus | None = None,
-) -> list[User]:
-    """By id, those after `after_id`; `search` is a part of the address or the name, in whatever case."""
-    return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
-
-
-# Not FOR UPDATE, which waits for a transaction that inserts a row that names the user, as a key does: that one has
-# locked the account, and would wait in turn for one that has locked the user and wants the account.
-LOCK_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
-FROM users u JOIN accounts a ON a.owner_user_id = u.id
-WHERE u.id = $1 FOR NO KEY UPDATE OF u
-"""
-
-
-async def lock_user(executor: "Executor", user_id: int) -> User | None:
-    """The user, locked until the transaction ends: nothing else changes the row meanwhile."""
-    row = await executor.fetchrow(LOCK_USER, user_id)
-    return User(**row) if row else None
-
-
-UPDATE_USER: Final = """
-UPDATE users SET role = $2, assigned_role = $3, group_role = $4, status = $5, name = $6, locale = $7,
-                 updated_at = clock_timestamp()
-WHERE id = $1
-"""
-UPDATE_TIME_ZONE: Final = """
-UPDATE accounts SET time_zone = $2, updated_at = now() WHERE owner_user_id = $1 AND time_zone <> $2
-"""
-
-
-async def update_user(executor: "Executor", user: User) -> None:
-    """Writes all but the address, and the time zone of the personal account."""
-    u = user
-    await executor.execute(UPDATE_USER, u.id, u.role, u.assigned_role, u.group_role, u.status, u.name, u.locale)
-    await executor.execute(UPDATE_TIME_ZONE, u.id, u.time_zone)
-
-
-LOCK_ADMINS: Final = """
-SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE
-"""
-
-
-async def lock_admins(executor: "Executor") -> list[int]:
-    """Ids of all active admins, locked until the transaction ends, so that two cannot remove each other."""
-    return [row["id"] for row in await executor.fetch(LOCK_ADMINS)]
 
 
 INSERT_TEAM: Final = """

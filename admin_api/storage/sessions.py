@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from gateway.domain.roles import Role
 
 if TYPE_CHECKING:
-    from admin_api.storage.accounts import UserStatus
+    from admin_api.storage.users import UserStatus
     from gateway.storage.postgres import Executor
 
 Provider = Literal["oidc", "openshift"]

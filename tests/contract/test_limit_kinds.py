@@ -8,7 +8,7 @@ from conftest import Database
 
 from admin_api.operations.notifications import email_texts
 from admin_api.routes.limits import LimitBody
-from admin_api.storage.accounts import LOCALES
+from admin_api.storage.users import LOCALES
 from gateway.domain.limits import (
     BUCKET_KINDS,
     KINDS,

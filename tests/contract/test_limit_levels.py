@@ -9,7 +9,7 @@ from conftest import Database
 from admin_api.operations.notifications import email_texts
 from admin_api.schemas.limits import LimitView
 from admin_api.storage import limits as limit_rows
-from admin_api.storage.accounts import LOCALES
+from admin_api.storage.users import LOCALES
 from gateway.domain.limits import LEVELS, LIMIT_LEVELS, Level, LevelFacts, ScopeIds
 from tests.contract.places import Places, read_checks, read_columns, words_of
 

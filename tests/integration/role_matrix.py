@@ -25,7 +25,7 @@ from admin_api.operations.keys import keys
 from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.models.provider_keys import put_provider_key
 from admin_api.operations.people import teams
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.storage.postgres import Pool
 
 # `nobody` has no login; `user` has nothing to do with what is asked for; `reader` is an admin-readonly.

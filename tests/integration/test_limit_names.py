@@ -15,7 +15,7 @@ from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.states import list_limit_states
 from admin_api.operations.people import teams
 from admin_api.schemas.limits import LimitWithStateView
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.postgres import Pool
 

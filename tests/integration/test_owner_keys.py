@@ -15,7 +15,7 @@ from admin_api.operations.keys.changes import KeyChange
 from admin_api.operations.keys.keys import KeyInput, NewKey
 from admin_api.operations.limits import limits
 from admin_api.operations.people import teams
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.storage.key_records import find_key_record
 from gateway.storage.postgres import Pool

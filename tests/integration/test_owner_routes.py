@@ -4,7 +4,7 @@ import httpx2
 from admin_client import check_error
 from factories import make_model, make_team, make_token, make_user
 
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.storage.postgres import Pool
 
 

@@ -7,15 +7,15 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage import accounts, deliveries, models, sessions
+from admin_api.storage import accounts, deliveries, models, sessions, users
 from gateway.domain import calls, limits, roles, subscriptions, windows
 
 WORDS = {
     ("users", "role"): roles.ROLES,
-    ("users", "status"): accounts.USER_STATUSES,
+    ("users", "status"): users.USER_STATUSES,
     ("users", "assigned_role"): roles.ROLES,
     ("users", "group_role"): roles.ROLES,
-    ("users", "locale"): accounts.LOCALES,
+    ("users", "locale"): users.LOCALES,
     ("sessions", "provider"): sessions.PROVIDERS,
     ("personal_tokens", "role"): roles.ROLES,
     ("accounts", "kind"): accounts.ACCOUNT_KINDS,

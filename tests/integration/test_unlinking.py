@@ -19,7 +19,7 @@ from admin_api.operations.people import identities, users
 from admin_api.operations.people.logins import Person, RoleRules, admit_person
 from admin_api.operations.people.sessions import SessionTimes, open_session
 from admin_api.routes import auth
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

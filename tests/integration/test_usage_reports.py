@@ -23,8 +23,9 @@ from admin_api.operations.usage import exports, reports
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
 from admin_api.schemas.focus import FOCUS_COLUMNS
-from admin_api.storage.accounts import Account, User
+from admin_api.storage.accounts import Account
 from admin_api.storage.api_keys import APIKey
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 

@@ -17,7 +17,7 @@ from admin_api.operations import subscriptions
 from admin_api.operations.limits import explain
 from admin_api.operations.limits.states import list_limit_states
 from admin_api.operations.people import teams
-from admin_api.storage.accounts import User
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.postgres import Pool

@@ -14,6 +14,7 @@ from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import MAX_NAME, check_future, check_networks, check_text, invalid
 from admin_api.storage import accounts, api_keys, models, subscriptions
+from admin_api.storage import users as user_rows
 from admin_api.storage.api_keys import APIKey
 from admin_api.storage.limits import Target
 from gateway.domain.errors import GatewayError
@@ -158,7 +159,7 @@ async def _find_holder(executor: "Executor", actor: Actor, account: accounts.Acc
 
 async def _find_owner(
     executor: "Executor", actor: Actor, input_: KeyInput
-) -> tuple[accounts.Account, accounts.User | None]:
+) -> tuple[accounts.Account, user_rows.User | None]:
     """The account of the new key, locked, and its user; None for a service key. Raises GatewayError `forbidden` unless
     the key is the actor's own, or the actor owns the team or is an admin."""
     account = await get_seen_account(executor, actor, user=input_.user, team=input_.team)
@@ -175,7 +176,7 @@ async def _find_owner(
     return account, await _find_person(executor, account, user)
 
 
-async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> accounts.User | None:
+async def _find_person(executor: "Executor", account: accounts.Account, user: str | None) -> user_rows.User | None:
     """The user of the new key; None for a service key. Errors about a team name the user as the request did, so that an
     id does not reveal an e-mail address."""
     if user is None:

@@ -7,7 +7,8 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.people.users import check_admin_stays, end_sessions_of, write_user
-from admin_api.storage import accounts, sessions
+from admin_api.storage import sessions
+from admin_api.storage import users as user_rows
 from admin_api.storage.sessions import Identity
 from gateway.domain.errors import GatewayError
 
@@ -38,9 +39,9 @@ async def unlink_identity(pool: "Pool", actor: Actor, user: str, identity_id: in
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         # The same lock order as for all changes of users.
-        admins = await accounts.lock_admins(connection)
+        admins = await user_rows.lock_admins(connection)
         found = await get_user(connection, user)
-        old = await accounts.lock_user(connection, found.id) or found
+        old = await user_rows.lock_user(connection, found.id) or found
         in_range = 0 < identity_id <= MAX_ID
         gone = await sessions.delete_identity(connection, user_id=old.id, identity_id=identity_id) if in_range else None
         if gone is None:

@@ -9,9 +9,10 @@ from uuid import UUID
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
-from admin_api.storage import accounts, sessions
-from admin_api.storage.accounts import User
+from admin_api.storage import sessions
+from admin_api.storage import users as user_rows
 from admin_api.storage.sessions import Identity
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import Role
 
@@ -69,7 +70,7 @@ async def admit_person(
     async with pool.acquire() as connection, connection.transaction():
         known = await _find_identity(connection, person)
         user_id = known.user_id if known else (await _link(connection, person, request_id, ip)).id
-        user = await accounts.lock_user(connection, user_id)
+        user = await user_rows.lock_user(connection, user_id)
         if user is None:
             raise RuntimeError("a user was not found, although users are never deleted")
         if user.status != "active":
@@ -90,7 +91,7 @@ async def find_known(pool: "Pool", person: Person, rules: RoleRules) -> User | N
     """The user of this person; None before the first login, and if the claims are newer than the stored state."""
     async with pool.acquire() as connection:
         known = await _find_identity(connection, person)
-        user = None if known is None else await accounts.find_user(connection, user_id=known.user_id)
+        user = None if known is None else await user_rows.find_user(connection, user_id=known.user_id)
     if known is None or user is None or user.status != "active":
         return user
     # Without the claim the groups of the last login remain.
@@ -116,11 +117,13 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     if not person.email or not person.is_email_verified:
         raise GatewayError("forbidden", "The identity provider did not report a verified e-mail address. Ask an admin.")
     email = check_email(person.email)
-    user = await accounts.find_user(executor, email=email)
+    user = await user_rows.find_user(executor, email=email)
     made = None
     if user is None:
-        made = await accounts.insert_user(executor, email=email, name=_shown_name(person), role="user", time_zone="UTC")
-        user = made or await accounts.find_user(executor, email=email)
+        made = await user_rows.insert_user(
+            executor, email=email, name=_shown_name(person), role="user", time_zone="UTC"
+        )
+        user = made or await user_rows.find_user(executor, email=email)
     if user is None:
         raise RuntimeError("a user who was there is not there any more")
     actor = Actor(name=user.email, role="program", user_id=user.id, request_id=request_id, ip=ip)

@@ -9,9 +9,9 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.validation import MAX_NAME, check_future, check_text, check_word, invalid
-from admin_api.storage import accounts, personal_tokens
-from admin_api.storage.accounts import User
+from admin_api.storage import personal_tokens, users
 from admin_api.storage.personal_tokens import PersonalToken
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX, Peppers, is_well_formed, new_key
 from gateway.domain.roles import ROLES, Role
@@ -55,7 +55,7 @@ async def create_token(
     async with pool.acquire() as connection, connection.transaction():
         person = await _find_person(connection, actor, user, changes=True)
         # Locks the user, so that MAX_ACTIVE cannot be exceeded and a deactivated user gets no token.
-        person = await accounts.lock_user(connection, person.id) or person
+        person = await users.lock_user(connection, person.id) or person
         known = person.role if role is None else cast("Role", check_word("role", role, ROLES))
         if bounded_role(known, person.role) != known or bounded_role(known, actor.role) != known:
             raise GatewayError("forbidden", f"A token of role {known} exceeds the role {person.role}.")

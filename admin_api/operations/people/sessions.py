@@ -8,9 +8,9 @@ from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.personal_tokens import rejected_login
-from admin_api.storage import accounts, sessions
-from admin_api.storage.accounts import User
+from admin_api.storage import sessions, users
 from admin_api.storage.sessions import Provider, Session
+from admin_api.storage.users import User
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, is_well_formed, new_key
 
@@ -49,7 +49,7 @@ async def open_session(
     secret = new_key(ID_PREFIX)
     agent = "".join(c for c in user_agent or "" if c.isprintable())[:MAX_AGENT]
     async with pool.acquire() as connection, connection.transaction():
-        current = await accounts.lock_user(connection, user.id)
+        current = await users.lock_user(connection, user.id)
         if current is None or current.status != "active":
             raise GatewayError("forbidden", f"'{user.email}' is deactivated. Ask an admin.")
         if person is not None and not await _is_linked(connection, person, user):

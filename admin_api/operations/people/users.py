@@ -8,8 +8,9 @@ from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import MAX_NAME, check_email, check_text, check_time_zone, check_word
-from admin_api.storage import accounts, sessions
-from admin_api.storage.accounts import LOCALES, Locale, User, UserStatus
+from admin_api.storage import sessions
+from admin_api.storage import users as user_rows
+from admin_api.storage.users import LOCALES, Locale, User, UserStatus
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import ROLES, Role
 
@@ -33,7 +34,7 @@ async def create_user(
     zone, known = check_time_zone(time_zone), cast("Role", check_word("role", role, ROLES))
     language = None if locale is None else cast("Locale", check_word("locale", locale, LOCALES))
     async with pool.acquire() as connection, connection.transaction():
-        user = await accounts.insert_user(
+        user = await user_rows.insert_user(
             connection, email=email, name=name, role=known, time_zone=zone, locale=language
         )
         if user is None:
@@ -58,7 +59,7 @@ async def list_users(
     check_limit(limit)
     text = check_text("search", search, maximum=MAX_NAME) if search else None
     async with pool.acquire() as connection:
-        rows = await accounts.list_users(
+        rows = await user_rows.list_users(
             connection, after_id=parse_id_cursor(cursor), limit=limit + 1, search=text, role=role, status=status
         )
     return page(rows, limit, lambda user: user.id)
@@ -136,9 +137,9 @@ class UserChange:
 async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_of: str | None) -> User:
     async with pool.acquire() as connection, connection.transaction():
         # Always, and before the user's own row: a fixed lock order prevents deadlocks.
-        admins = await accounts.lock_admins(connection)
+        admins = await user_rows.lock_admins(connection)
         found = await get_user(connection, user)
-        old = await accounts.lock_user(connection, found.id) or found
+        old = await user_rows.lock_user(connection, found.id) or found
         check_version(version_of(old), as_of)
         new = change.apply_to(old)
         if new == old:
@@ -164,7 +165,7 @@ async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> N
 
 async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -> None:
     """Writes the user, with an audit row of the changed fields."""
-    await accounts.update_user(executor, new)
+    await user_rows.update_user(executor, new)
     fields = ("role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
     changed = [field for field in fields if getattr(old, field) != getattr(new, field)]
     await note(

@@ -15,6 +15,7 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.lookups import get_key, get_team, get_user
 from admin_api.operations.validation import check_moment, check_text, check_time_zone, check_word, invalid
 from admin_api.storage import accounts
+from admin_api.storage import users as user_rows
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage.rollup_tables import Selection
 from gateway.domain.calls import ENDINGS, Ending
@@ -131,14 +132,14 @@ async def _owners(executor: "Executor", actor: Actor, query: UsageFilter) -> _Ow
     if user_id is None:
         raise RuntimeError("neither a user was named nor is the actor a user")
     account_ids = await usage_names.list_accounts_of_user(executor, user_id)
-    own = await accounts.find_user(executor, user_id=user_id)
+    own = await user_rows.find_user(executor, user_id=user_id)
     account = await accounts.find_account(executor, own.account_id) if own else None
     return _Owners(account_ids, user_id, account.time_zone if account else "UTC")
 
 
 async def _own_id(executor: "Executor", actor: Actor, reference: str) -> int | None:
     """The actor's id if `reference` names the actor; None for everybody else, whether they exist or not."""
-    own = await accounts.find_user(executor, user_id=actor.user_id)
+    own = await user_rows.find_user(executor, user_id=actor.user_id)
     is_self = own is not None and reference.strip().lower() in (str(own.id), own.email)
     return actor.user_id if is_self else None
 
