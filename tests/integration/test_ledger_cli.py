@@ -12,7 +12,7 @@ from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger.journal import Journal
-from gateway.storage.ledger.journal_files import encode_row, line_of
+from gateway.storage.ledger.journal_lines import encode_row, line_of
 from gateway.storage.postgres import Pool
 
 DAY = f"{TODAY:%Y-%m-%d}"

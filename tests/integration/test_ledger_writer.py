@@ -29,7 +29,8 @@ from gateway.settle import Settlements
 from gateway.storage.ledger import writer as ledger_writer
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull
-from gateway.storage.ledger.journal_files import Chunk, Segment, encode_row, line_of, lock_file
+from gateway.storage.ledger.journal_files import Chunk, Segment, lock_file
+from gateway.storage.ledger.journal_lines import encode_row, line_of
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, set_aside
 from gateway.storage.ledger.rows import write_lines
 from gateway.storage.ledger.sums import WindowSum, sum_windows

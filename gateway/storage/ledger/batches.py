@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from gateway.storage.ledger.journal_files import encode_row, read_row
+from gateway.storage.ledger.journal_lines import encode_row, read_row
 from gateway.storage.ledger.partitions import MonthIsGone, ensure_partition
 from gateway.storage.ledger.rows import Written, write_lines
 

@@ -24,12 +24,12 @@ from gateway.storage.ledger.journal_files import (
     JournalState,
     Segment,
     adopt,
-    encode_row,
     is_same,
     new_lock,
     sync_names,
     write_state,
 )
+from gateway.storage.ledger.journal_lines import encode_row
 
 log = structlog.get_logger(__name__)
 

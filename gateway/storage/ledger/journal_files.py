@@ -1,15 +1,14 @@
-"""What a journal is on disk: lines, segments, and the lock that shows whether its worker lives.
+"""What a journal is on disk: segments, and the lock that shows whether its worker lives.
 
 A worker owns a family of segments `<worker>.<number>.log` and `<worker>.lock`, on which it holds a file lock while it
 lives: no process id is asked, so none can be mistaken for another's. A segment begins with a head line; each line after
-it is the CRC-32 of its JSON, a space, and the JSON.
+it is a row (journal_lines.py).
 """
 
 import errno
 import fcntl
 import os
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger.journal_lines import check_line, line_of, size_of
 
 log = structlog.get_logger(__name__)
 
@@ -31,39 +30,6 @@ MAX_FRESH: Final = 4096
 HEAD: Final = b"# litemaas journal 1\n"
 # A journal without a lock is left alone until it was not written for so long.
 COPIED_S: Final = 5.0
-# A line has so many bytes beside its row.
-LINE_BYTES: Final = 10
-
-_encode = msgspec.json.Encoder().encode
-# Fields it does not know are left out; fields that came later have a default in UsageRow. So workers of two versions
-# can adopt each other's journals.
-_decode = msgspec.json.Decoder(UsageRow).decode
-
-
-encode_row: Final = _encode
-
-
-def line_of(data: bytes) -> bytes:
-    """One line of a segment, of a row as JSON."""
-    return b"%08x %s\n" % (zlib.crc32(data), data)
-
-
-def _size_of(rows: Sequence[bytes]) -> int:
-    return sum(map(len, rows)) + LINE_BYTES * len(rows)
-
-
-def check_line(line: bytes) -> bytes | None:
-    """The row as JSON, or None for a line that was damaged."""
-    data = line[9:]
-    return data if line[:9] == b"%08x " % zlib.crc32(data) else None
-
-
-def read_row(data: bytes) -> UsageRow | None:
-    """The row, or None for one that this version does not understand."""
-    try:
-        return _decode(data)
-    except msgspec.MsgspecError:
-        return None
 
 
 @dataclass(slots=True)
@@ -119,14 +85,14 @@ class Segment:
     def drop_fresh(self) -> None:
         """Frees the rows that are in memory and on disk."""
         if self._fresh_from is not None:
-            self._fresh_from += _size_of(self._fresh)
+            self._fresh_from += size_of(self._fresh)
             self._fresh = []
 
     def read(self) -> Chunk:
         """What is whole from `offset` on; `end` is still `offset` when there is nothing."""
         if self.offset == self._fresh_from:
             rows = self._fresh[:READ_ROWS]
-            return Chunk(self.offset + _size_of(rows), rows)
+            return Chunk(self.offset + size_of(rows), rows)
         room = READ_BYTES if self._fresh_from is None else min(READ_BYTES, self._fresh_from - self.offset)
         data = os.pread(self.file, room, self.offset)
         end = data.rfind(b"\n") + 1
@@ -311,7 +277,7 @@ _decode_state = msgspec.json.Decoder(JournalState).decode
 
 def write_state(lock: int, state: JournalState) -> None:
     """Replaces the file. A disk that cannot be written is reported elsewhere."""
-    data = _encode(state) + b"\n"
+    data = msgspec.json.encode(state) + b"\n"
     with suppress(OSError):
         os.ftruncate(lock, os.pwrite(lock, data, 0))
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.domain.ids import milliseconds_of
-from gateway.storage.ledger.journal_files import Segment, journals_in, lock_file, read_row, read_state, segments_of
+from gateway.storage.ledger.journal_files import Segment, journals_in, lock_file, read_state, segments_of
+from gateway.storage.ledger.journal_lines import read_row
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from gateway.storage.ledger.batches import write_batch
-from gateway.storage.ledger.journal_files import check_line, line_of
+from gateway.storage.ledger.journal_lines import check_line, line_of
 from gateway.storage.ledger.rejected_rows import keep_only, read_whole
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from gateway.domain.usage_rows import LEDGER_COLUMNS, UsageRow
-from gateway.storage.ledger.journal_files import read_row
+from gateway.storage.ledger.journal_lines import read_row
 from gateway.storage.ledger.rollups import ROLLUPS, SUMS, add_to_rollups, parts_of
 
 if TYPE_CHECKING:

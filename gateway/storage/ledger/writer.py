@@ -13,7 +13,8 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger import rejected_rows
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
-from gateway.storage.ledger.journal_files import Adopted, Chunk, Segment, encode_row, line_of, read_row
+from gateway.storage.ledger.journal_files import Adopted, Chunk, Segment
+from gateway.storage.ledger.journal_lines import encode_row, line_of, read_row
 from gateway.storage.ledger.rows import Written, find_rows
 
 if TYPE_CHECKING:
