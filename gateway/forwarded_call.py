@@ -76,4 +76,5 @@ class ForwardedCall:
             "other_model_served", request_id=str(self.reservation.request_id), granted=granted, served=served,
             endpoint=self.endpoint,
         )  # fmt: skip
-        return price
+        # A price that is not known would make the call free.
+        return price if price.is_known else None

@@ -7,10 +7,14 @@ and its absence none of failure.
 
 from typing import Final, Protocol
 
+import structlog
+
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.chat_events import read_chat_event
-from gateway.endpoints.usage_parsing import Reader, estimate_answer, read_answer
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
+
+log = structlog.get_logger(__name__)
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 MAX_EVENT: Final = 1024 * 1024
@@ -45,10 +49,10 @@ class Meter(Protocol):
 class _Readings:
     """What a meter has read so far."""
 
-    __slots__ = ("_read", "cost_usd", "has_error", "is_over", "model", "so_far", "usage")
+    __slots__ = ("_reader", "cost_usd", "has_error", "is_over", "model", "so_far", "usage")
 
     def __init__(self, read: Reader) -> None:
-        self._read = read
+        self._reader = read
         self.usage: Usage | None = None
         self.so_far: Usage | None = None
         self.cost_usd: float | None = None
@@ -56,6 +60,14 @@ class _Readings:
         self.has_error = False
         # The event after which no other comes has been seen; of a whole answer only its end says so.
         self.is_over = False
+
+    def _read(self, data: bytes) -> ParsedUsage | None:
+        """An answer that is paid for goes on, whatever is wrong with reading it."""
+        try:
+            return self._reader(data)
+        except Exception:
+            log.exception("answer_not_read")
+            return None
 
 
 class AnswerMeter(_Readings):
@@ -93,19 +105,25 @@ class AnswerMeter(_Readings):
 class StreamMeter(_Readings):
     """A stream of `data:` events."""
 
-    __slots__ = ("_held", "_passes_unread", "_said", "_strips_usage")
+    __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage")
 
     def __init__(self, *, strips_usage: bool, read: Reader = read_chat_event) -> None:
         super().__init__(read)
         self._strips_usage = strips_usage
         self._held = b""
+        self._ends_in_cr = False
         self._passes_unread = False
         self._said = 0.0
 
     def feed(self, chunk: bytes) -> bytes:
+        if self._ends_in_cr:
+            self._ends_in_cr, chunk = False, b"\r" + chunk
         data = self._held + chunk if self._held else chunk
         if b"\r" in data:
             return self._feed_lines_with_cr(data)
+        return self._feed_lines(data)
+
+    def _feed_lines(self, data: bytes) -> bytes:
         end = data.rfind(b"\n\n")
         if end < 0:
             return self._hold(data, b"")
@@ -118,12 +136,11 @@ class StreamMeter(_Readings):
         return self._hold(rest, self._read_events(events))
 
     def _feed_lines_with_cr(self, data: bytes) -> bytes:
-        # Servers may end lines with CRLF. A lone CR at the end may be half of one.
-        if data.endswith(b"\r"):
-            self._held = data
-            return b""
+        # Servers may end lines with CRLF. A lone CR at the end may be half of one; it is kept for the next piece.
+        self._ends_in_cr = data.endswith(b"\r")
         self._held = b""
-        return self.feed(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        whole = data[:-1] if self._ends_in_cr else data
+        return self._feed_lines(whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 
     def _hold(self, rest: bytes, passes: bytes) -> bytes:
         if self._passes_unread or len(rest) > MAX_EVENT:
@@ -177,7 +194,7 @@ class StreamMeter(_Readings):
 
     def finish(self) -> bytes:
         # A lone CR was the end of a line after all.
-        passes = self.feed(b"\n") if self._held.endswith(b"\r") else b""
+        passes = self.feed(b"\n") if self._ends_in_cr else b""
         held, self._held = self._held, b""
         if held.strip() and not self._read_event(held.rstrip(b"\n")):
             return passes

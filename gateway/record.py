@@ -108,12 +108,17 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
         if expected.images or expected.characters or expected.queries:
             units = {"images": expected.images, "characters": expected.characters, "queries": expected.queries}
             reported = replace(reported, **units)
+        if reported.prompt_tokens == 0 and reported.completion_tokens and expected.prompt_tokens and call.media is None:
+            # Some servers report the output only: there was a prompt.
+            return replace(reported, prompt_tokens=expected.prompt_tokens), "no_usage"
         return reported, outcome.usage_why
     is_media = call.media is not None
     passed = replace(expected, completion_tokens=outcome.passed_tokens)
     if (so_far := outcome.so_far) is not None:
         completion = max(outcome.passed_tokens, so_far.completion_tokens)
         passed = replace(so_far, completion_tokens=completion)
+        if so_far.prompt_tokens == 0:
+            passed = replace(passed, prompt_tokens=expected.prompt_tokens)
     if outcome.ending == "completed":
         # Reported by nobody, but of media known from the request.
         if is_media:

@@ -18,13 +18,19 @@ _FOLDER: Final = files("gateway.endpoints")
 UNSAFE_FIELDS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads((_FOLDER / "unsafe_fields.toml").read_text())
 MAX_NAME: Final = 100
 # Of a tool: what may hold another tool, a file or a container. Schemas are the application's own, and not looked into.
-_NESTED_IN_TOOLS: Final = ("container", "environment", "input_image_mask", "tools", "configs")
+_NESTED_IN_TOOLS: Final = frozenset({"container", "environment", "input_image_mask", "tools", "configs"})
 # Where an attachment may name a file by its id. Citations do so too, and are only text to the model.
 _ATTACHMENTS: Final = frozenset(
     {"file", "input_file", "input_image", "image", "document", "container_upload", "computer_screenshot"}
 )
 # Also where a letter of the names is escaped.
-_MAY_NAME_FILES: Final = re.compile(rb"file_id|item_reference|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])")
+_MAY_NAME_FILES: Final = re.compile(rb"file_id|item_reference|container_id|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])")
+# Of fields that change what a token costs: the values at the model's price, or below it.
+_VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "service_tier": frozenset({"auto", "default", "flex", "standard", "standard_only"}),
+    "speed": frozenset({"standard"}),
+    "inference_geo": frozenset({"global"}),
+}
 _CONTENT: Final = ("messages", "input", "system")
 
 Fields = dict[str, msgspec.Raw]
@@ -40,8 +46,11 @@ def _read_list() -> dict[str, frozenset[str]]:
     return {endpoint: frozenset(found) for endpoint, found in names.items()}
 
 
+_LISTS: Final = _read_list()
 # Endpoint → names, and `tools.<type>`.
-LISTED_FIELDS: Final[Mapping[str, frozenset[str]]] = _read_list()
+LISTED_FIELDS: Final[Mapping[str, frozenset[str]]] = {name: _LISTS[name] for name in _LISTS if name != "tool_keys"}
+# What a tool of any type may have. Any other key may be a tool itself: LiteLLM drops `type` beside one of Gemini's.
+TOOL_KEYS: Final = _LISTS["tool_keys"]
 
 
 def why_unsafe(endpoint: str, name: str) -> str | None:
@@ -102,6 +111,10 @@ class AllowedFields:
                 del fields[name]
         if "tools" in fields:
             self._check_tools(endpoint, fields["tools"])
+        for name in fields.keys() & _VALUES:
+            value = msgspec.json.decode(fields[name])
+            if value is not None and not (isinstance(value, str) and value in _VALUES[name]):
+                self.refuse(endpoint, f"values.{name}")
         for name in _CONTENT:
             raw = fields.get(name)
             if raw is not None and _MAY_NAME_FILES.search(memoryview(raw)):
@@ -129,14 +142,29 @@ class AllowedFields:
             for kind in _types_of(tool):
                 if f"tools.{kind}" not in self._names[endpoint]:
                     raise self._refusal(endpoint, f"tools.{kind}")
-            for key in tool:
-                if key in UNSAFE_FIELDS["tools"] and bytes(tool[key]) != _NULL:
-                    self.refuse(endpoint, f"tools.{key}")
-                if key in _NESTED_IN_TOOLS:
-                    self._check_nested_tool(endpoint, msgspec.json.decode(tool[key]))
+            if not tool.keys() <= TOOL_KEYS:
+                self._check_other_keys(endpoint, tool)
+            if not _NESTED_IN_TOOLS.isdisjoint(tool):
+                self._check_nested_tools(endpoint, tool)
+
+    def _check_other_keys(self, endpoint: str, tool: Fields) -> None:
+        for key in tool.keys() - TOOL_KEYS:
+            if f"tools.{key}"[:MAX_NAME] not in self._names[endpoint] and bytes(tool[key]) != _NULL:
+                raise self._refusal(endpoint, f"tools.{key}")
+
+    def _check_nested_tools(self, endpoint: str, tool: Fields) -> None:
+        for key in _NESTED_IN_TOOLS & tool.keys():
+            if key == "tools":
+                # Of a namespace: tools like any other.
+                self._check_tools(endpoint, tool[key])
+                continue
+            value = msgspec.json.decode(tool[key])
+            if key == "container" and isinstance(value, str):
+                self.refuse(endpoint, "tools.container_id")
+            self._check_nested_tool(endpoint, value)
 
     def _check_nested_tool(self, endpoint: str, value: Any) -> None:
-        """What a tool holds: a container's files, an environment's skills, tools of a namespace."""
+        """What a tool holds: a container's files, an environment's skills, an image."""
         if isinstance(value, list):
             for item in value:
                 self._check_nested_tool(endpoint, item)
@@ -160,6 +188,8 @@ class AllowedFields:
             is_attachment = key == "file" or (isinstance(kind, str) and kind in _ATTACHMENTS)
             if is_attachment and value.get("file_id") is not None:
                 self.refuse(endpoint, "content.file_id")
+            if value.get("container_id") is not None:
+                self.refuse(endpoint, "content.container_id")
             for name, inner in value.items():
                 if isinstance(inner, dict | list):
                     self._check_content(endpoint, inner, name)
@@ -169,9 +199,11 @@ class AllowedFields:
         self._report(endpoint, name)
         why = why_unsafe(endpoint, name)
         spelled = f"{endpoint}:unsafe:{name}" if why else f"{endpoint}:{name}"
-        message = f"The field '{name}' is not allowed here; leave it out. An operator opens it with {SETTING}={spelled}"
+        is_value, plain = name.startswith("values."), name.removeprefix("values.")
+        what = f"This value of '{plain}'" if is_value else f"The field '{name}'"
+        message = f"{what} is not allowed here; leave it out. An operator opens it with {SETTING}={spelled}"
         message += f" ({why})." if why else "."
-        param = "tools" if name.startswith("tools.") else name
+        param = "tools" if name.startswith("tools.") else plain
         return GatewayError("parameter_not_allowed", message, param=param)
 
 

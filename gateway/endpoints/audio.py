@@ -110,6 +110,6 @@ def _usage_of(transcript: _Transcript) -> Usage | None:
     reported = transcript.usage.seconds if transcript.usage else None
     try:
         seconds = float(transcript.duration if reported is None else reported)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return Usage(audio_ms=round(seconds * 1000)) if 0 < seconds <= MAX_AUDIO_S else None

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.estimates import estimate_text
-from gateway.endpoints.lenient import decoder
+from gateway.endpoints.lenient import decoder, decoder_or_none
 from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said
 
@@ -30,6 +30,8 @@ class _Chunk(msgspec.Struct):
 
 _decode_chunk = decoder(_Chunk)
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_images = decoder_or_none(list[msgspec.Raw])
+_decode_sound = decoder_or_none(dict[str, Any])
 
 
 def read_chat_event(data: bytes) -> ParsedUsage | None:
@@ -44,7 +46,12 @@ def read_chat_event(data: bytes) -> ParsedUsage | None:
     for choice in chunk.choices or ():
         _count(choice, reading)
     if chunk.usage is not None and (usage := chunk.usage.read()) is not None:
-        reading.usage, reading.cost_usd = usage, chunk.usage.cost_usd
+        is_finished = any(choice.finish_reason is not None for choice in chunk.choices or ())
+        if reading.says_something and not is_finished and not reading.is_error:
+            # Beside output, in the middle: what had been used by then.
+            reading.so_far = usage
+        else:
+            reading.usage, reading.cost_usd = usage, chunk.usage.cost_usd
     return reading
 
 
@@ -70,18 +77,15 @@ def _tokens_of(name: str, value: bytes) -> float:
             return estimate_said(_decode_text(value))
         except (msgspec.MsgspecError, UnicodeError):
             return estimate_text(value)
-    if name == "audio":
-        return _tokens_of_sound(value)
+    if name == "audio" and (sound := _decode_sound(value)) is not None:
+        return _tokens_of_sound(sound)
     if name == "images":
-        images: list[Any] = msgspec.json.decode(value) if value.startswith(b"[") else [None]
-        return float(TOKENS_PER_IMAGE * len(images))
+        images: list[msgspec.Raw] | None = _decode_images(value)
+        return float(TOKENS_PER_IMAGE * len(images or (None,)))
     return max(1.0, estimate_text(value))
 
 
-def _tokens_of_sound(value: bytes) -> float:
-    sound = msgspec.json.decode(value)
-    if not isinstance(sound, dict):
-        return estimate_text(value)
+def _tokens_of_sound(sound: dict[str, Any]) -> float:
     data, transcript = sound.get("data"), sound.get("transcript")
     tokens = len(data) * 3 / 4 / SOUND_BYTES_A_TOKEN if isinstance(data, str) else 0.0
     return max(1.0, tokens + (estimate_said(transcript) if isinstance(transcript, str) and transcript else 0.0))

@@ -14,6 +14,19 @@ _MISSING: Final = object()
 _FAILURES: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
+def decoder_or_none(kind: Any) -> Callable[[bytes], Any]:
+    """Decodes `kind`, all of it or nothing: None for what is not of its form. Raw JSON may hold any text and number."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decode_or_none(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except _FAILURES:
+            return None
+
+    return decode_or_none
+
+
 def decoder(kind: type[Any]) -> Callable[[bytes], Any]:
     """Decodes the struct `kind`; None for what is no JSON object."""
     decode = msgspec.json.Decoder(kind).decode

@@ -49,11 +49,36 @@ class _Part(msgspec.Struct):
 
     type: Any = None
     text: msgspec.Raw = msgspec.Raw()
+    source: msgspec.Raw = msgspec.Raw()
+
+
+class _Source(msgspec.Struct):
+    type: Any = None
 
 
 Messages = list[_Message]
 Content = str | list[msgspec.Raw] | None
 _decode_part = msgspec.json.Decoder(_Part).decode
+_decode_source = msgspec.json.Decoder(_Source).decode
+# Anthropic's documents that are text: https://docs.anthropic.com/en/docs/build-with-claude/citations
+_TEXT_SOURCES = ("text", "content")
+
+
+def is_attachment(part: dict[str, Any]) -> bool:
+    """Whether a part has data that counts a fixed amount. A document may also be plain text, which counts as text."""
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in ATTACHMENT_TYPES:
+        return False
+    source = part.get("source")
+    is_text = isinstance(source, dict) and source.get("type") in _TEXT_SOURCES
+    return not is_text and not isinstance(part.get("text"), str)
+
+
+def _is_attachment(part: _Part) -> bool:
+    if not isinstance(part.type, str) or part.type not in ATTACHMENT_TYPES or bytes(memoryview(part.text)[:1]) == b'"':
+        return False
+    starts_object = bytes(memoryview(part.source)[:1]) == b"{"
+    return not starts_object or _decode_source(part.source).type not in _TEXT_SOURCES
 
 
 def estimate_messages(messages: Messages, found: Attachments) -> float:
@@ -84,7 +109,7 @@ def _estimate_parts(parts: list[msgspec.Raw], texts: list[str], found: Attachmen
     for raw in parts:
         try:
             part = _decode_part(raw)
-            if isinstance(part.type, str) and part.type in ATTACHMENT_TYPES:
+            if _is_attachment(part):
                 tokens += TOKENS_PER_ATTACHMENT
                 found.add(len(memoryview(raw)))
             elif bytes(memoryview(part.text)[:1]) == b'"':
@@ -108,7 +133,7 @@ def take_out_attachments(value: Any) -> tuple[Any, int]:
         is_data = value.startswith("data:") and ";base64," in value[:200]
         return ("", 1) if is_data else (value, 0)
     if isinstance(value, dict):
-        if value.get("type") in ATTACHMENT_TYPES:
+        if is_attachment(value):
             return None, 1
         pairs = {key: take_out_attachments(inner) for key, inner in value.items()}
         return {key: rest for key, (rest, _) in pairs.items()}, sum(count for _, count in pairs.values())

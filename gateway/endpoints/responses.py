@@ -7,7 +7,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
-from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments, estimate_raw, take_out_attachments
+from gateway.endpoints.prompts import Attachments, estimate_raw, is_attachment, take_out_attachments
 from gateway.endpoints.requests import (
     Call,
     Fields,
@@ -72,7 +72,7 @@ def _estimate_item(item: Any, found: Attachments) -> float:
         return sum(_estimate_item(one, found) for one in item)
     if not isinstance(item, dict):
         return 0.0
-    if item.get("type") in ATTACHMENT_TYPES:
+    if is_attachment(item):
         found.add(len(msgspec.json.encode(item)))
         return float(TOKENS_PER_ATTACHMENT)
     for name in ("content", "text", "output"):

@@ -60,7 +60,7 @@ def new_responses_reader() -> Reader:
             reading.said_tokens = max(1.0, sound) if is_sound else estimate_said(event.delta)
         elif event.type == "response.output_item.done":
             reading.said_tokens = _tokens_of_item(bytes(event.item), with_deltas)
-        elif bytes(event.partial_image_b64):
+        elif bytes(event.partial_image_b64) not in (b"", b"null"):
             with_deltas.add(event.item_id)
             reading.said_tokens = float(TOKENS_PER_IMAGE)
         return reading

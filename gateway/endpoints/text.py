@@ -9,7 +9,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, estimate_text
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.chat import ask_for_usage
-from gateway.endpoints.prompts import ATTACHMENT_TYPES, Attachments
+from gateway.endpoints.prompts import Attachments, is_attachment
 from gateway.endpoints.requests import (
     MAX_CHOICES,
     Call,
@@ -121,6 +121,6 @@ def _picture_size(item: Any) -> int:
     if isinstance(item, str):
         # Models that embed pictures too take them as texts of this form.
         return len(item.encode(errors="surrogatepass")) if item.startswith("data:") and ";base64," in item[:200] else 0
-    if isinstance(item, dict) and item.get("type") in ATTACHMENT_TYPES:
+    if isinstance(item, dict) and is_attachment(item):
         return len(msgspec.json.encode(item))
     return 0

@@ -72,6 +72,8 @@ TYPES: Final[Mapping[str, tuple[Any, ...]]] = {
     ),
 }
 CLIENTS: Final = {"codex.json": "responses", "claude-code.json": "messages"}
+# In place of an endpoint: the keys that a tool of any type may have.
+TOOL_KEYS: Final = "tool_keys"
 # Sections of extra_fields.toml that hold for several endpoints.
 SHARED: Final = {"text": ("chat_completions", "completions"), "messages": ("messages", "count_tokens")}
 # Tools of the other vendor, which LiteLLM translates.
@@ -90,6 +92,8 @@ def allowed_fields() -> dict[tuple[str, str], str]:
                 if name == "tools":
                     for tool in _tool_types(hint):
                         found.setdefault((endpoint, f"tools.{tool}"), source)
+                    for key in _tool_keys(hint):
+                        found.setdefault((TOOL_KEYS, key), source)
         # `false` where nothing is streamed; and what applications note for themselves steers nothing.
         found.setdefault((endpoint, "stream"), "every endpoint")
         found.setdefault((endpoint, "metadata"), "every endpoint")
@@ -105,6 +109,8 @@ def allowed_fields() -> dict[tuple[str, str], str]:
 
 
 def _is_unsafe(endpoint: str, name: str) -> bool:
+    if endpoint == TOOL_KEYS:
+        return name in UNSAFE["tools"]
     if name.startswith("tools."):
         return name.removeprefix("tools.") in UNSAFE["tools"]
     return name in HEADERS or name in LITELLM or name in UNSAFE["*"] or name in UNSAFE.get(endpoint, {})
@@ -116,6 +122,14 @@ def _tool_types(hint: Any) -> Iterator[str]:
         return
     for inner in get_args(hint):
         yield from _tool_types(inner)
+
+
+def _tool_keys(hint: Any) -> Iterator[str]:
+    if is_typeddict(hint):
+        yield from get_type_hints(hint)
+        return
+    for inner in get_args(hint):
+        yield from _tool_keys(inner)
 
 
 def _words(hint: Any) -> Iterator[str]:
@@ -142,6 +156,8 @@ def _recorded() -> Iterator[tuple[tuple[str, str], str]]:
             body = request.get("body")
             if isinstance(body, dict):
                 yield from (((endpoint, name), source) for name in body)
+                keys = {key for tool in body.get("tools", ()) for key in tool}
+                yield from (((TOOL_KEYS, key), source) for key in keys)
                 types = {tool.get("type") for tool in body.get("tools", ())} - {None}
                 yield from (((endpoint, f"tools.{one}"), source) for one in types)
 

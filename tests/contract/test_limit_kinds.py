@@ -78,6 +78,7 @@ def check_scripts(places: Places, kind: Kind, facts: KindFacts) -> None:
     code, quoted = facts.code, rf"'{facts.code}'"
     places.need_words(f"{LUA}/counters.lua", kind, rf"\b{code}\|scope")
     places.need_words(f"{LUA}/settle.lua", kind, rf"[{{ ]{code} = ")
+    places.need_words(f"{LUA}/reap.lua", kind, rf"(?:[{{ ]|is\.){code} = ")
     if facts.counter != "open":
         places.need_words(f"{LUA}/sweep.lua", kind, rf"'{code}\|'")
     if facts.counter != "window":

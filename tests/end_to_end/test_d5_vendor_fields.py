@@ -22,12 +22,16 @@ AT_ONCE: Final = 8
 WORDS_EACH: Final = 3
 # (endpoint, field, `repr` of the value) → why the gateway refuses it; the model server here judges nothing.
 LEAST: Final = "OpenAI takes no less than 1"
+DEAR: Final = "costs more than the price of the model"
 REFUSED: Final = {
     ("responses", "background", "True"): "nobody would be there to pay for it",
     ("responses", "max_output_tokens", "0"): LEAST,
     ("chat_completions", "max_completion_tokens", "0"): LEAST,
     ("chat_completions", "max_tokens", "0"): LEAST,
     ("chat_completions", "n", "0"): LEAST,
+    ("messages", "inference_geo", "''"): DEAR,
+    ("messages", "inference_geo", "'x'"): DEAR,
+    ("messages", "speed", "'fast'"): DEAR,
     ("completions", "best_of", "0"): LEAST,
     ("completions", "n", "0"): LEAST,
 }

@@ -117,7 +117,15 @@ def test_d5_null_is_absence() -> None:
     {"type": "mcp_toolset", "mcp_server_name": "x"},
     {"type": "advisor_20260301", "name": "advisor", "model": "other"},
     {"type": "image_generation", "model": "other"},
-    {"type": "image_generation", "input_image_mask": {"file_id": "file-1", "svg": {"model": "x"}}},
+    {"type": "image_generation", "input_image_mask": {"file_id": "file-1"}},
+    {"type": "image_generation", "input_image_mask": {"svg": {"model": "x"}}},
+    {"type": "code_interpreter", "container": "cntr_1"},
+    {"type": "function", "name": "f", "googleMaps": {}},
+    {"type": "function", "enterpriseWebSearch": {}},
+    {"type": "custom", "name": "f", "googleSearchRetrieval": {}},
+    {"name": "f", "computerUse": {}},
+    {"type": "namespace", "name": "n", "tools": [{"type": "whatever_new"}]},
+    {"type": "namespace", "name": "n", "tools": [{"googleMaps": {}}]},
     {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}},
     {"type": "namespace", "name": "n", "tools": [{"type": "mcp", "server_url": "http://x"}]},
     {"type": "function", "function": {"name": "f"}, "server_url": "http://x"},
@@ -152,6 +160,26 @@ def test_d5_tools_that_the_caller_runs_pass_unchanged(endpoint: str, tool: dict[
     assert parse(endpoint, tools=[tool])["tools"] == [tool]
 
 
+@pytest.mark.parametrize("endpoint", ["chat_completions", "responses"])
+@pytest.mark.parametrize("value", ["priority", "scale", "Flex", 7, ["flex"]])
+def test_s4_a_service_tier_above_the_price_of_the_model_is_refused(endpoint: str, value: Any) -> None:
+    assert refused(endpoint, service_tier=value).code == "parameter_not_allowed"
+    opened = AllowedFields(parse_opened(f"{endpoint}:unsafe:values.service_tier"))
+    assert parse(endpoint, opened, service_tier=value)["service_tier"] == value
+
+
+@pytest.mark.parametrize(("name", "value"), [("speed", "fast"), ("inference_geo", "us")])
+def test_s4_a_field_that_raises_the_price_of_a_token_is_refused(name: str, value: str) -> None:
+    error = refused("messages", **{name: value})
+
+    assert (error.code, error.param) == ("parameter_not_allowed", name)
+
+
+@pytest.mark.parametrize("value", ["auto", "default", "flex", None])
+def test_d5_a_service_tier_at_the_price_of_the_model_passes(value: str | None) -> None:
+    assert parse("responses", service_tier=value)["service_tier"] == value
+
+
 def test_a_tool_type_is_opened() -> None:
     opened = AllowedFields(parse_opened("responses:unsafe:tools.mcp,responses:unsafe:tools.server_url"))
     tool = {"type": "mcp", "server_label": "x", "server_url": "http://x"}
@@ -171,6 +199,7 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
     ("responses", {"input": [part("input_image", file_id="file-1")]}),
     ("responses", {"input": [part("input_file", file_id="file-1")]}),
     ("responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}),
+    ("responses", {"input": [{"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "x"}]}),
     ("responses", {"input": [{"id": "msg_1"}]}),
     ("responses", {"input": [{"id": "msg_1", "type": None}]}),
     ("messages", {"messages": [part("document", source={"type": "file", "file_id": "f"})]}),

@@ -20,7 +20,14 @@ from gateway.domain.estimates import (
 )
 from gateway.endpoints.chat import parse_chat
 from gateway.endpoints.messages import parse_messages
-from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages
+from gateway.endpoints.prompts import (
+    Attachments,
+    Content,
+    Messages,
+    estimate_content,
+    estimate_messages,
+    take_out_attachments,
+)
 from gateway.endpoints.responses import parse_responses
 from gateway.endpoints.text import parse_embedding, parse_moderation
 
@@ -224,3 +231,21 @@ def test_the_expected_completion_lies_between_the_mean_and_a_bound_above_it(toke
     assert expected is not None
     assert sum(last) / len(last) <= expected + 1e-6
     assert expected <= 3 * max(last) + 1
+
+
+@pytest.mark.parametrize("source", [
+    {"type": "text", "media_type": "text/plain", "data": "hello world " * 1000},
+    {"type": "content", "content": [{"type": "text", "text": "hello world " * 1000}]},
+])  # fmt: skip
+def test_a_document_that_is_text_counts_as_text(source: dict[str, Any]) -> None:
+    found = Attachments()
+
+    tokens = estimate_content(content({"type": "document", "source": source}), found)
+
+    assert tokens > 2000
+    assert (found.count, found.size) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [[], {}, 7, None])
+def test_a_part_whose_type_is_no_text_is_no_attachment(kind: Any) -> None:
+    assert take_out_attachments({"type": kind, "text": "x"})[1] == 0

@@ -126,6 +126,12 @@ def test_without_a_price_the_cost_is_null_and_not_zero(price: Price | None) -> N
     assert row.price_id == (price.id if price else None)
 
 
+def test_a_prompt_that_is_reported_as_nothing_beside_output_is_charged_by_its_estimate() -> None:
+    row = row_of("completed", usage=Usage(completion_tokens=50))
+
+    assert (charged(row), row.estimated_why) == ((10, 50, 1), "no_usage")
+
+
 def test_a_price_of_zero_is_a_price() -> None:
     free = Price(id=9, input=Decimal(0), output=Decimal(0))
 

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from gateway.domain.calls import Usage
+from gateway.endpoints.audio import read_transcript
 from gateway.endpoints.chat_events import TOKENS_PER_IMAGE, read_chat_event
 from gateway.endpoints.messages_events import new_messages_reader
 from gateway.endpoints.responses_events import new_responses_reader
 from gateway.endpoints.usage_parsing import read_answer
-from gateway.meter import StreamMeter
+from gateway.meter import AnswerMeter, StreamMeter
 
 USAGE = {"prompt_tokens": 36, "completion_tokens": 10, "total_tokens": 46}
 
@@ -105,7 +106,54 @@ def test_s5_a_chunk_with_usage_that_says_anything_is_kept(delta: dict[str, Any])
     data = chunk(delta, usage=USAGE)
 
     assert meter.feed(data) == data
+    # More may come: it is what had been used by then.
+    assert (meter.usage, meter.so_far) == (None, Usage(prompt_tokens=36, completion_tokens=10))
+
+
+def test_d6_usage_beside_the_end_of_the_output_is_final() -> None:
+    meter = StreamMeter(strips_usage=True)
+    choices = [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]
+
+    meter.feed(event(choices=choices, usage=USAGE))
+
     assert meter.usage == Usage(prompt_tokens=36, completion_tokens=10)
+
+
+@pytest.mark.parametrize(
+    "delta", [b'"images":[1e999]', b'"audio":{"x":1e999}', b'"audio":{"data":"\xff"}', b'"x":"\xff"']
+)
+def test_a_value_that_cannot_be_decoded_cuts_no_stream(delta: bytes) -> None:
+    meter = StreamMeter(strips_usage=True)
+    data = b'data: {"choices":[{"delta":{' + delta + b"}}]}\n\n"
+
+    assert meter.feed(data) == data
+
+
+def test_a_reader_that_fails_cuts_no_stream() -> None:
+    def fail(_: bytes) -> None:
+        raise OverflowError
+
+    stream = StreamMeter(strips_usage=True, read=fail)
+    whole = AnswerMeter(fail)
+
+    assert stream.feed(chunk({"content": "x"})) == chunk({"content": "x"})
+    assert whole.feed(b"{}") + whole.finish() == b"{}"
+
+
+def test_a_duration_that_no_float_holds_is_no_duration() -> None:
+    read = read_transcript(b'{"text":"hello","duration":' + b"9" * 400 + b"}")
+
+    assert read is not None
+    assert read.usage is None
+
+
+def test_a_stream_whose_pieces_end_in_cr_is_passed_on_and_not_held() -> None:
+    meter = StreamMeter(strips_usage=True)
+    piece = b"data: {}\r\n\r\n" + b": " + b"x" * 1000 + b"\r"
+
+    passed = sum(len(meter.feed(piece)) for _ in range(2000))
+
+    assert passed > 900_000
 
 
 @pytest.mark.parametrize("choices", [None, [], [{"index": 0, "delta": {}}], [{"index": 0, "delta": {"content": None}}]])
