@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.domain.calls import Usage
-from gateway.domain.estimates import estimate_text
+from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
 
@@ -99,7 +99,12 @@ class AnswerMeter(_Readings):
     @property
     def passed_tokens(self) -> int:
         """Of an answer that was not finished, or that nobody can read: all its bytes."""
-        return round(sum(map(estimate_text, self._parts)) if self._said is None else self._said)
+        if self._said is not None:
+            return round(self._said)
+        if self._size > MAX_EVENT:
+            # Looking at each byte would hold up everyone else.
+            return round(self._size * LETTER_WEIGHT)
+        return round(sum(map(estimate_text, self._parts)))
 
 
 class StreamMeter(_Readings):

@@ -72,7 +72,7 @@ Body = bytes | Stored
 class Answer:
     """The upstream's answer, its head read. `read()` gives the next piece as it came, b'' at the end."""
 
-    __slots__ = ("_idle_s", "_last_at", "_loop", "_response", "_silent", "_timer", "status")
+    __slots__ = ("_idle_s", "_is_awaited", "_last_at", "_loop", "_response", "_silent", "_timer", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
         self.status = response.status
@@ -81,6 +81,8 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._last_at = self._loop.time()
         self._silent = False
+        # A caller who reads slowly is no silence of the upstream: nobody waits for it then.
+        self._is_awaited = False
         self._timer = self._loop.call_later(idle_s, self._check_silence)
 
     @property
@@ -90,18 +92,19 @@ class Answer:
 
     async def read(self) -> bytes:
         """Raises UpstreamBroken or UpstreamSilent."""
+        self._is_awaited, self._last_at = True, self._loop.time()
         try:
             chunk = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
             raise (UpstreamSilent if self._silent else UpstreamBroken)(str(exc)) from exc
         if not chunk and self._silent:
             raise UpstreamSilent("nothing came for the set time")
-        self._last_at = self._loop.time()
+        self._is_awaited = False
         return chunk
 
     def _check_silence(self) -> None:
         # Checked periodically instead of restarted for each chunk: a stream has thousands.
-        left_s = self._last_at + self._idle_s - self._loop.time()
+        left_s = self._last_at + self._idle_s - self._loop.time() if self._is_awaited else self._idle_s
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._check_silence)
         else:

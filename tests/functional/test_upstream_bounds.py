@@ -78,7 +78,7 @@ async def test_a_caller_who_does_not_read_slows_the_upstream_down(caller: Caller
     total = sum(map(len, pieces))
     async with RecordingUpstream() as upstream:
         upstream.stream(pieces, pause_s=0)
-        there = caller.at(start_gateway(litellm_urls=upstream.url).url)
+        there = caller.at(start_gateway(litellm_urls=upstream.url, idle_timeout_s=0.4).url)
         async with there.open_chat(stream=True) as answer:
             last = -1
 
@@ -89,6 +89,8 @@ async def test_a_caller_who_does_not_read_slows_the_upstream_down(caller: Caller
                 return is_same
 
             await wait_until(has_stopped, "the upstream to be held up", pause_s=0.5)
+            # Much longer than the upstream may be silent: it is not the upstream who is.
+            await asyncio.sleep(1.2)
             # What sockets and buffers in between hold.
             assert upstream.sent_bytes < total / 2
             assert len(await answer.read()) == total

@@ -50,8 +50,38 @@ SELECT {values}, {ones}, '{{}}' FROM generate_series(0, {last}) AS q CROSS JOIN 
 """
 
 
+async def test_a_day_counts_once_whatever_time_zone_the_database_session_has(pool: Pool) -> None:
+    """Clocks go forward in Berlin on 29 March 2026, so that a day there has 23 hours."""
+    await fill(pool, datetime(2026, 3, 29, tzinfo=UTC), 2)
+    start_ms = round(datetime(2026, 3, 29, 1, tzinfo=UTC).timestamp() * 1000)
+    window = WindowSum(1, "requests", "t", start_ms, start_ms + 24 * 3_600_000)
+
+    async with pool.acquire() as connection:
+        await connection.execute("SET TIME ZONE 'Europe/Berlin'")
+        try:
+            sums = await sum_windows(connection, [window])
+        finally:
+            await connection.execute("RESET TIME ZONE")
+
+    assert sums == [3 * 96]
+
+
 async def test_a_long_window_is_read_from_daily_sums(pool: Pool) -> None:
-    begin, days = f"'{TODAY - timedelta(days=90):%Y-%m-%d}Z'::timestamptz", 90
+    days = 90
+    await fill(pool, TODAY - timedelta(days=days), days)
+    start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOWS}"
+    (plan,) = await pool.fetchrow(explain, [0], [1], [start], [end])  # type: ignore[misc]
+    asked = [WindowSum(1, "requests", "t", 0, 253_402_300_800_000)]
+
+    assert await sum_windows(pool, asked) == [3 * days * 96]
+    assert _rows_read(json.loads(plan)[0]["Plan"]) == 3 * days
+
+
+async def fill(pool: Pool, first: datetime, days: int) -> None:
+    """Sums of three keys, one call each quarter hour."""
+    begin = f"'{first:%Y-%m-%d}Z'::timestamptz"
     sums = ", ".join(SUMS)
     for rollup, at, each, count in (
         (QUARTER_HOURS, f"{begin} + q * interval '15 minutes'", 1, days * 96),
@@ -62,14 +92,6 @@ async def test_a_long_window_is_read_from_daily_sums(pool: Pool) -> None:
         ones = ", ".join(str(each) for _ in SUMS)
         about = {"table": rollup.table, "key": ", ".join(rollup.key), "sums": sums, "values": reported, "ones": ones}
         await pool.execute(FILL.format(**about, last=count - 1))
-    start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-
-    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOWS}"
-    (plan,) = await pool.fetchrow(explain, [0], [1], [start], [end])  # type: ignore[misc]
-    asked = [WindowSum(1, "requests", "t", 0, 253_402_300_800_000)]
-
-    assert await sum_windows(pool, asked) == [3 * days * 96]
-    assert _rows_read(json.loads(plan)[0]["Plan"]) == 3 * days
 
 
 def _rows_read(node: dict[str, Any]) -> int:

@@ -22,7 +22,7 @@ SUM_WINDOWS: Final = f"""
 SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, {", ".join(f"q.{kind}" for kind in _COLUMNS)}
 FROM (
          SELECT n, account_id, start_at, end_at,
-                date_trunc('day', (start_at + interval '1 day' - interval '1 microsecond') AT TIME ZONE 'UTC')
+                date_trunc('day', (start_at + interval '24 hours' - interval '1 microsecond') AT TIME ZONE 'UTC')
                     AT TIME ZONE 'UTC' AS midnight,
                 date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
          FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
