@@ -78,7 +78,7 @@ class SecretKeys:
         if version not in self.keys:
             raise EncryptionError(
                 f"The secret of {purpose} {row} was encrypted with version {version}, which LITEMAAS_SECRET_KEYS "
-                "does not have: add that version again, then run 'litemaas secrets rotate' before it goes."
+                "does not have: add that version again, then run 'litemaas secrets rotate' before you remove it."
             )
         key = self._derive(version, purpose) if head & DERIVED else self.keys[version]
         nonce, rest = encrypted[VERSION_BYTES : VERSION_BYTES + NONCE_BYTES], encrypted[VERSION_BYTES + NONCE_BYTES :]

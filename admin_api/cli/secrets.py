@@ -21,7 +21,7 @@ def rotate(as_json: AsJSON = False) -> None:
     keys = settings.encryption_keys
     count = act(lambda pool: rotate_secrets(pool, operator(), keys), settings)
     typer.echo(
-        f'{{"encrypted_again":{count}}}'
+        f'{{"sealed_anew":{count}}}'
         if as_json
         else f"{count} secrets were encrypted again with key version {keys.newest}."
     )

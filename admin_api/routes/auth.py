@@ -58,7 +58,12 @@ async def log_in(
 
 
 @router.get(
-    "/callback", status_code=302, response_class=RedirectResponse, responses=AWAY, dependencies=[Depends(limit_address)]
+    "/callback",
+    status_code=302,
+    summary="Finish the login",
+    response_class=RedirectResponse,
+    responses=AWAY,
+    dependencies=[Depends(limit_address)],
 )
 async def come_back(
     request: Request,

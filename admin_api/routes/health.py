@@ -18,7 +18,7 @@ class LiveView(BaseModel):
 
 
 class ReadyView(BaseModel):
-    """Whether requests can be served, and which part is away."""
+    """Whether requests can be served, and which dependency is not reachable."""
 
     status: Literal["ready", "not ready"]
     parts: dict[str, bool]
@@ -26,11 +26,11 @@ class ReadyView(BaseModel):
 
 @router.get("/live")
 async def live() -> LiveView:
-    """Alive, even while Postgres or LiteLLM is away."""
+    """Alive, even while Postgres or LiteLLM is not reachable."""
     return LiveView()
 
 
-@router.get("/ready", responses={503: {"model": ReadyView, "description": "A part is away"}})
+@router.get("/ready", responses={503: {"model": ReadyView, "description": "A dependency is not reachable"}})
 async def ready(pool: AppPool, response: Response) -> ReadyView:
     """Ready when Postgres answers and has the schema. LiteLLM is not needed."""
     parts = {"postgres": await does_answer(pool)}

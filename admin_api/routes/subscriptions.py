@@ -96,7 +96,7 @@ async def change_subscription(
     as_of: AsOf,
     body: Reason | None = None,
 ) -> SubscriptionView:
-    """Changes the state; 409 names the state and the moves allowed from it."""
+    """Changes the state; 409 names the state and the actions it allows."""
     reason = body.reason if body else None
     action = cast("Action", move.replace("-", "_"))
     row = await subscriptions.change_subscription(pool, actor, subscription_id, action, reason=reason, as_of=as_of)

@@ -53,7 +53,7 @@ class SubscriptionDetailView(SubscriptionView):
 
 
 class DecisionErrorView(View):
-    """Why a subscription was not decided; `details` name its state and the moves allowed from it."""
+    """Why a subscription was not decided; `details` name its state and the actions it allows."""
 
     code: str
     message: str

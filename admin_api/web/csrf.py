@@ -114,6 +114,9 @@ def _check_sent_by_a_form(request: Request, form: Mapping[str, object]) -> str:
     is_of_api = request.url.path == "/api" or request.url.path.startswith("/api/")
     if is_of_api or content_type not in FORM_TYPES or _is_foreign(request) or not isinstance(token, str):
         raise GatewayError("cross_site_request", REFUSED)
+    if not token.isascii():
+        # Ours are; a form may declare any charset, and be decoded to text that cannot be encoded.
+        raise GatewayError("cross_site_request", REFUSED)
     return token
 
 

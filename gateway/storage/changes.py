@@ -123,7 +123,7 @@ class Changes:
         else:
             self.listening = Listening.AWAY
         if self.listening is not before:
-            log.info("hearing_changed", listening=self.listening.value)
+            log.info("hearing_changed", hearing=self.listening.value)
             # Something may have been missed. While Postgres is away, what is known stays in use.
             if self.listening is Listening.DEAF:
                 self._invalidate("*", ())

@@ -215,10 +215,14 @@ async def test_a_form_before_the_login_needs_the_cookie_of_its_page(
         foreign = [await sent(browser, page.text, LOGIN_FORM, **one) for one in OTHER_ORIGINS.values()]
         as_json = await browser.post(LOGIN_FORM, json={"csrf_token": page.text}, headers={"origin": ADMIN_URL})
         without_cookie = await sent(new_browser(), page.text, LOGIN_FORM)
+        # Decoded by the charset that the form declares, to text that no UTF-8 holds.
+        kind = "multipart/form-data; boundary=b; charset=unicode_escape"
+        part = b'--b\r\ncontent-disposition: form-data; name="csrf_token"\r\n\r\n\\ud800.x\r\n--b--\r\n'
+        odd = await browser.post(LOGIN_FORM, content=part, headers={"origin": ADMIN_URL, "content-type": kind})
 
     assert right.status_code == 303
     assert second_tab.text == page.text != of_other
-    for answer in (*refused, *foreign, as_json, without_cookie):
+    for answer in (*refused, *foreign, as_json, without_cookie, odd):
         check_error(answer, 403, "cross_site_request")
 
 

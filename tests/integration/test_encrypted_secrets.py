@@ -112,7 +112,7 @@ async def test_stored_responses_are_reencrypted(
         ):
             again.append(await http.post(path, json={}, headers=LOGIN | key))
 
-    assert rotated == {"encrypted_again": 1}
+    assert rotated == {"sealed_anew": 1}
     assert again[0].json() == made.json()
     check_error(again[1], 409, "conflict")
     assert await pool.fetchval("SELECT count(*) FROM personal_tokens") == 1

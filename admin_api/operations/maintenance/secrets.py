@@ -32,7 +32,7 @@ async def rotate_secrets(pool: "Pool", actor: Actor, keys: SecretKeys) -> int:
         for rotate in (_rotate_webhooks, _rotate_provider_keys, _rotate_answers):
             encrypted_again += await rotate(connection, keys)
         if encrypted_again:
-            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"encrypted_again": encrypted_again})
+            await note(connection, actor, "secrets.rotate", "secrets", "all", new={"sealed_anew": encrypted_again})
     return encrypted_again
 
 
