@@ -96,13 +96,13 @@ class Admission:
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
-        estimate, expected, is_guess = self._estimator.estimate(record, grant, call, plan.plan)
+        estimate, expected, is_estimate = self._estimator.estimate(record, grant, call, plan.plan)
         reservation = Reservation(
             request_id=request_id,
             record=record,
             grant=grant,
             expected=expected,
-            expected_is_guess=is_guess,
+            expected_is_estimate=is_estimate,
             raw_prompt_tokens=0.0 if call.hides_prompt else call.prompt_tokens,
             choices=call.choices,
             is_leased=True,

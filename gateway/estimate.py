@@ -26,8 +26,8 @@ class Estimator:
     def estimate(
         self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
     ) -> tuple[Estimate, Usage, bool]:
-        """What is reserved, what the call is expected to use, and whether that is a guess."""
-        expected, is_guess = call.expected_units(grant.price)
+        """What is reserved, what the call is expected to use, and whether that is only an estimate."""
+        expected, is_estimate = call.expected_units(grant.price)
         ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
         prompt = round(call.prompt_tokens * ratio)
         history = self._learned.history(record, grant) if is_learned else None
@@ -43,7 +43,7 @@ class Estimator:
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
             cost = _costs(grant.price, call, plan, expected, maximum)
-        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_guess
+        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_estimate
 
     def learn(self, reservation: Reservation, usage: Usage) -> None:
         """Takes what a completed call used into the next estimates."""

@@ -99,10 +99,10 @@ def _reported(text: str | None) -> str | None:
 def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Usage, EstimatedWhy | None]:
     if outcome.ending in ("refused_upstream", "unreachable") or (call.is_free and outcome.ending == "completed"):
         return Usage(), None
-    expected, is_guess = reservation.expected, reservation.expected_is_guess
+    expected, is_estimate = reservation.expected, reservation.expected_is_estimate
     reported = outcome.usage
     if reported is not None:
-        if is_guess and reported.total_tokens == 0 and reported.audio_ms:
+        if is_estimate and reported.total_tokens == 0 and reported.audio_ms:
             # LiteLLM says how long a sound is where the model said nothing; this model is priced by tokens.
             return tokens_of_sound(reported.audio_ms), "no_usage"
         if expected.images or expected.characters or expected.queries:
@@ -122,7 +122,7 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
     if outcome.ending == "completed":
         # Reported by nobody, but of media known from the request.
         if is_media:
-            return expected, "no_usage" if is_guess else None
+            return expected, "no_usage" if is_estimate else None
         return passed, "no_usage"
     if outcome.ending == "client_disconnected":
         # Before any byte the whole estimate: else leaving early would be free. Of media also later: the work is done.

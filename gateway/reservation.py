@@ -10,14 +10,14 @@ from gateway.storage.counters.scripts import Estimate
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """`expected` is what is charged where the answer reports nothing; `expected_is_guess` says that it is not even
+    """`expected` is what is charged where the answer reports nothing; `expected_is_estimate` says that it is not even
     known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass."""
 
     request_id: UUID
     record: KeyRecord
     grant: Grant
     expected: Usage
-    expected_is_guess: bool
+    expected_is_estimate: bool
     # The estimate before the model's ratio, for learning.
     raw_prompt_tokens: float
     choices: int

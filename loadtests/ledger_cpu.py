@@ -72,7 +72,7 @@ def make_rows(count: int) -> list[UsageRow]:
     reservations = [
         Reservation(
             request_id=ids.new(), record=records[n % KEYS], grant=grants[n % 3],
-            expected=Usage(prompt_tokens=10, completion_tokens=100), expected_is_guess=False, raw_prompt_tokens=10.0,
+            expected=Usage(prompt_tokens=10, completion_tokens=100), expected_is_estimate=False, raw_prompt_tokens=10.0,
             choices=1, is_leased=True, estimate=Estimate(tokens=(10, 100, 0), cost=(0, 0, 0)), note=b"", headers=[],
         )
         for n in range(count)

@@ -27,12 +27,12 @@ MAX_BUCKET_CAPACITY: Final = 100_000_000_000
 
 
 class KindFacts(NamedTuple):
-    """One kind of limit. `code` is the letter that its counters' fields begin with, `word` what errors call it."""
+    """One kind of limit. `code` is the letter that begins the names of its counters, `label` its name in messages."""
 
     code: str
     counter: CounterType
     counts: Counted
-    word: str
+    label: str
 
     @property
     def ledger_column(self) -> str:
@@ -132,11 +132,11 @@ def team_scope() -> str:
 
 class LevelFacts(NamedTuple):
     """One level. `scope` takes the values of `ids`, which are fields of ScopeIds and columns of the table limits;
-    `word` is what errors call it."""
+    `label` is its name in messages."""
 
     ids: tuple[str, ...]
     scope: Callable[..., str]
-    word: str
+    label: str
 
 
 # All levels, in the order in which ties between limits are decided. These name levels too, and cannot be derived from

@@ -116,12 +116,12 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
 
 
 def _never_fits(t: Taken) -> GatewayError:
-    maximum, unit = _amount(t, t.limit.capacity), LIMIT_KINDS[t.limit.kind].word
-    holder = LIMIT_LEVELS[t.limit.level].word
+    maximum, unit = _amount(t, t.limit.capacity), LIMIT_KINDS[t.limit.kind].label
+    holder = LIMIT_LEVELS[t.limit.level].label
     return GatewayError(
         "request_exceeds_limit",
         f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {holder} has "
-        f" a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
+        f"a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
         headers={"x-should-retry": "false"},
         details={"limit": {"level": t.limit.level, "kind": t.limit.kind, "limit": t.limit.amount, "requested": t.want}},
     )
@@ -132,7 +132,7 @@ def _sentence(t: Taken) -> str:
     if t.limit.window == "lifetime":
         per = " in all"
     reserved = f" and {_amount(t, t.held)} reserved by calls in progress" if t.held and t.limit.window else ""
-    unit, holder = LIMIT_KINDS[t.limit.kind].word, LIMIT_LEVELS[t.limit.level].word
+    unit, holder = LIMIT_KINDS[t.limit.kind].label, LIMIT_LEVELS[t.limit.level].label
     return (
         f"the limit of {_amount(t, t.limit.amount)} {unit}{per} on {holder} "
         f"is reached ({_amount(t, t.used)} used{reserved}, {_amount(t, t.want)} requested)."

@@ -60,10 +60,10 @@ def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
         # LiteLLM 1.106 returns the model's raw event stream, including usage, as the transcribed text.
         message = "Transcriptions are not streamed here; leave 'stream' out."
         raise GatewayError("parameter_not_allowed", message, param="stream")
-    guessed = guess_ms(upload.begins_with, upload.file_size)
+    estimated = estimate_ms(upload.begins_with, upload.file_size)
     model = check_model_name(single.get("model", ""))
-    units = Usage(prompt_tokens=guessed // MS_A_TOKEN, audio_ms=guessed)
-    media = Media("second", tokens_of_sound(guessed), is_guess=True)
+    units = Usage(prompt_tokens=estimated // MS_A_TOKEN, audio_ms=estimated)
+    media = Media("second", tokens_of_sound(estimated), is_estimate=True)
     # LiteLLM takes a form's metadata for orders to itself; no model takes any.
     fields = [(name, value) for name, value in upload.fields if name.removesuffix("[]") != "metadata"]
     return Call.of_media(model, FormBody(fields, upload), units, media)
@@ -74,7 +74,7 @@ def tokens_of_sound(ms: int) -> Usage:
     return Usage(prompt_tokens=ms // MS_A_TOKEN, completion_tokens=ms // MS_A_TOKEN_OF_TEXT, audio_ms=ms)
 
 
-def guess_ms(begins_with: bytes, size: int) -> int:
+def estimate_ms(begins_with: bytes, size: int) -> int:
     """Duration of an audio file, for answers without one: exact for WAV, else from the usual bit rate of speech."""
     a_second = USUAL_BYTES_A_SECOND
     if begins_with[:4] == b"RIFF" and begins_with[8:16] == b"WAVEfmt " and len(begins_with) >= 32:

@@ -39,11 +39,11 @@ _encode = msgspec.json.Encoder().encode
 class Media:
     """A call that is charged by `Call.units`, not by tokens, where the answer reports no usage."""
 
-    # What such models are usually priced by; `guess` is what a model that is priced by tokens instead may take.
+    # What such models are usually priced by; `token_estimate` is for a model that is priced by tokens instead.
     unit: Literal["image", "second", "character"]
-    guess: Usage
-    # `Call.units` are guessed too: the row is an estimate then.
-    is_guess: bool = False
+    token_estimate: Usage
+    # `Call.units` are estimates too: the row is an estimate then.
+    is_estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +88,15 @@ class Call:
         )
 
     def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
-        """What is charged where the answer reports nothing, and whether it is a guess. Without a guess, media of a
-        model that is priced by tokens would pass under every limit of cost, and be free for a caller who leaves."""
+        """What is charged where the answer reports nothing, and whether it is an estimate.
+
+        Without an estimate, media of a model that is priced by tokens would pass under every limit of cost, and be
+        free for a caller who leaves."""
         if self.media is None:
             return self.units, False
         if price and getattr(price, self.media.unit) is None and (price.input or price.output):
-            return self.media.guess, True
-        return self.units, self.media.is_guess
+            return self.media.token_estimate, True
+        return self.units, self.media.is_estimate
 
 
 def decode_fields(body: bytes) -> Fields:

@@ -21,7 +21,7 @@ from gateway.realtime.session import Bounds, Session
 from gateway.record import Outcome
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.counters.state import LimitState
-from gateway.upstream.client import Conversation, UpstreamRefused
+from gateway.upstream.client import UpstreamRefused, UpstreamWebSocket
 from gateway.web.bounded_websocket import STOPPING
 from gateway.web.responses import Receive, Scope, Send
 from gateway.web.websockets import accept, refuse_upgrade
@@ -130,7 +130,7 @@ class ForwardedSession(ForwardedCall):
             self._close_session(session)
         await session.say_goodbye()
 
-    def _new_session(self, scope: Scope, receive: Receive, send: Send, upstream: Conversation) -> Session:
+    def _new_session(self, scope: Scope, receive: Receive, send: Send, upstream: UpstreamWebSocket) -> Session:
         reservation, realtime = self.reservation, self.realtime
         return Session(
             receive,

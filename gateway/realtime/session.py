@@ -17,7 +17,7 @@ from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.realtime import read_client_event
 from gateway.endpoints.realtime_events import ServerEvent, read_server_event
 from gateway.realtime.limits import SessionQuota
-from gateway.upstream.client import BROKEN, Conversation, Goodbye, UpstreamBroken
+from gateway.upstream.client import ABNORMAL_CLOSURE, CloseFrame, UpstreamBroken, UpstreamWebSocket
 from gateway.web.responses import Receive, Send
 from gateway.web.websockets import close, error_event
 
@@ -59,7 +59,7 @@ class Session:
         self,
         receive: Receive,
         send: Send,
-        upstream: Conversation,
+        upstream: UpstreamWebSocket,
         *,
         request_id: UUID,
         model: str,
@@ -115,7 +115,7 @@ class Session:
         try:
             return await work()
         except UpstreamBroken:
-            return self._upstream_left(Goodbye(BROKEN, ""))
+            return self._upstream_left(CloseFrame(ABNORMAL_CLOSURE, ""))
         except CALLER_LEFT:
             return self._left()
 
@@ -124,10 +124,10 @@ class Session:
         used, why = self._quota.used, self._why
         for said in [*self._running.values(), *[0.0] * self._asked]:
             if said or self.end.is_callers:
-                used, why = used + self._guess(said), self.end.why
+                used, why = used + self._estimate(said), self.end.why
         return used, why
 
-    def _guess(self, said: float) -> Usage:
+    def _estimate(self, said: float) -> Usage:
         """Usage of a response without a report: of the last response if it has no text, as aborting is not free."""
         completion = round(said) or self._quota.next_response.completion_tokens
         return Usage(prompt_tokens=round(self._said_before), completion_tokens=completion)
@@ -193,7 +193,7 @@ class Session:
     async def _from_upstream(self) -> End:
         while True:
             message = await self._upstream.receive()
-            if isinstance(message, Goodbye):
+            if isinstance(message, CloseFrame):
                 return self._upstream_left(message)
             self._heard_at = monotonic()
             if self.first_event_at is None:
@@ -249,12 +249,12 @@ class Session:
         refused = await self._quota.refuse(*self._caller)
         return refused if refused is not None and refused.code == "insufficient_quota" else None
 
-    def _upstream_left(self, goodbye: Goodbye) -> End:
+    def _upstream_left(self, close: CloseFrame) -> End:
         if not self._has_begun:
             refused = GatewayError("upstream_error", "The model server refused the session.")
             return End("refused_upstream", FAILED, refused, is_callers=False)
-        if goodbye.code in (NORMAL, GOING_AWAY) and not self._is_responding:
-            return End("completed", goodbye.code, reason=goodbye.reason)
+        if close.code in (NORMAL, GOING_AWAY) and not self._is_responding:
+            return End("completed", close.code, reason=close.reason)
         broke = GatewayError("upstream_error", "The model server broke off the session.")
         return End("upstream_error", FAILED, broke, is_callers=False)
 

@@ -23,7 +23,7 @@ GOODBYE_S = 2.0
 # Of LiteLLM: it asks no model and needs no key.
 HEALTH_PATH = "/health/liveliness"
 # The code of a WebSocket that ended without a close frame.
-BROKEN = 1006
+ABNORMAL_CLOSURE = 1006
 
 
 class UpstreamUnreachable(Exception):
@@ -121,14 +121,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Goodbye:
+class CloseFrame:
     """How the upstream ended a conversation; code 1006: it said nothing."""
 
     code: int
     reason: str
 
 
-class Conversation:
+class UpstreamWebSocket:
     """A WebSocket to the upstream. What is not read yet holds the upstream up, as what it does not take holds us."""
 
     __slots__ = ("_socket",)
@@ -136,7 +136,7 @@ class Conversation:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
 
-    async def receive(self) -> str | Goodbye:
+    async def receive(self) -> str | CloseFrame:
         """The next message; bytes are read as UTF-8."""
         message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
@@ -144,8 +144,8 @@ class Conversation:
         if message.type is aiohttp.WSMsgType.BINARY:
             return bytes(message.data).decode(errors="replace")
         if message.type is aiohttp.WSMsgType.CLOSE:
-            return Goodbye(int(message.data or BROKEN), str(message.extra or ""))
-        return Goodbye(BROKEN, "")
+            return CloseFrame(int(message.data or ABNORMAL_CLOSURE), str(message.extra or ""))
+        return CloseFrame(ABNORMAL_CLOSURE, "")
 
     async def send(self, text: str) -> None:
         """Raises UpstreamBroken."""
@@ -155,7 +155,7 @@ class Conversation:
             raise UpstreamBroken(str(exc)) from exc
 
     async def close(self) -> None:
-        """Says goodbye and waits for the answer for a moment; then breaks the connection."""
+        """Sends a close frame and waits for the answer for a moment; then breaks the connection."""
         await self._socket.close()
 
 
@@ -228,7 +228,7 @@ class Upstream:
             raise UpstreamBroken(str(exc)) from exc
         return Answer(response, self._timeouts.idle_s)
 
-    async def connect(self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int) -> Conversation:
+    async def connect(self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int) -> UpstreamWebSocket:
         """Opens a WebSocket; `query` is encoded already. It must be closed.
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent, UpstreamRefused."""
@@ -251,7 +251,7 @@ class Upstream:
             raise UpstreamRefused(exc.status) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamBroken(str(exc)) from exc
-        return Conversation(socket)
+        return UpstreamWebSocket(socket)
 
     async def is_alive(self, timeout_s: float) -> bool:
         """Whether its health route answers, with anything but a server error."""

@@ -10,12 +10,12 @@ from typing import Final, TypeVar
 import structlog
 
 from gateway.domain.breaker import Breaker
-from gateway.upstream.client import Answer, Body, Conversation, Upstream, UpstreamBroken, UpstreamUnreachable
+from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable, UpstreamWebSocket
 
 log = structlog.get_logger(__name__)
 
 
-_Opened = TypeVar("_Opened", Answer, Conversation)
+_Opened = TypeVar("_Opened", Answer, UpstreamWebSocket)
 # An address, and how long to wait for its connection; None: as long as usual.
 _Send = Callable[[Upstream, float | None], Awaitable[_Opened]]
 
@@ -29,8 +29,8 @@ def _jitter() -> float:
     return uniform(0.7, 1.0)  # noqa: S311  nobody gains by guessing it
 
 
-def _is_away(opened: Answer | Conversation) -> bool:
-    if isinstance(opened, Conversation):
+def _is_away(opened: Answer | UpstreamWebSocket) -> bool:
+    if isinstance(opened, UpstreamWebSocket):
         return False
     # A 5xx with LiteLLM's own headers is a failure of a model, not of LiteLLM.
     return opened.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in opened.headers)
@@ -72,10 +72,10 @@ class UpstreamPool:
     @asynccontextmanager
     async def converse(
         self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int
-    ) -> AsyncIterator[Conversation]:
+    ) -> AsyncIterator[UpstreamWebSocket]:
         """As Upstream.connect, at an address chosen as for a call."""
 
-        async def connect(upstream: Upstream, _: float | None) -> Conversation:
+        async def connect(upstream: Upstream, _: float | None) -> UpstreamWebSocket:
             return await upstream.connect(path, query, headers, max_bytes=max_bytes)
 
         async with self._open(connect) as conversation:

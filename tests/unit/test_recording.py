@@ -59,11 +59,11 @@ def row_of(
         "first_byte_at": 0.02,
     }
     outcome = Outcome(**(about | more))
-    units, is_guess = call.expected_units(grant.price)
+    units, is_estimate = call.expected_units(grant.price)
     # As admission makes it: tokens are estimated, but for media.
     expected = replace(units, prompt_tokens=10, completion_tokens=100) if call.media is None else units
     reservation = Reservation(
-        request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_guess=is_guess,
+        request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_estimate=is_estimate,
         raw_prompt_tokens=10.0, choices=1, is_leased=True, estimate=ESTIMATE, note=b"", headers=[],
     )  # fmt: skip
     return make_row(
@@ -187,10 +187,10 @@ def test_audio_reported_in_seconds_is_converted_to_tokens_if_tokens_have_the_pri
     by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
     reported = Usage(audio_ms=6000)
 
-    guessed = row_of("completed", usage=reported, call=call)
+    estimated = row_of("completed", usage=reported, call=call)
     known = row_of("completed", usage=reported, call=call, grant=by_second)
 
-    assert (charged(guessed), guessed.estimated_why) == ((60, 20, 1), "no_usage")
+    assert (charged(estimated), estimated.estimated_why) == ((60, 20, 1), "no_usage")
     assert (charged(known), known.cost_nano_usd, known.estimated) == ((0, 0, 1), 6_000_000, False)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.audio import guess_ms, parse_transcription, read_transcript
+from gateway.endpoints.audio import estimate_ms, parse_transcription, read_transcript
 from gateway.upstream.client import Stored
 from gateway.web.bodies import BodyBudget, ClientLeft
 from gateway.web.uploads import MAX_IN_MEMORY, Upload, read_upload
@@ -213,10 +213,10 @@ async def test_a_disk_that_cannot_be_written_is_reported(tmp_path: Path) -> None
 
 def test_the_duration_of_audio_is_measured() -> None:
     header = b"RIFF\0\0\0\0WAVEfmt " + b"\0" * 12 + (32_000).to_bytes(4, "little")
-    assert guess_ms(header, 64_000) == 2000
-    assert guess_ms(header[:28] + b"\xff" * 4, 3_840_000) == 10_000
-    assert guess_ms(b"ID3", 16_000) == 2000
-    assert guess_ms(b"", 1) == 1
+    assert estimate_ms(header, 64_000) == 2000
+    assert estimate_ms(header[:28] + b"\xff" * 4, 3_840_000) == 10_000
+    assert estimate_ms(b"ID3", 16_000) == 2000
+    assert estimate_ms(b"", 1) == 1
 
 
 @pytest.mark.parametrize(
