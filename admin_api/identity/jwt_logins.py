@@ -1,6 +1,8 @@
 """JWTs of the identity provider as bearer tokens, verified with its published keys, which are cached."""
 
 import asyncio
+import hashlib
+import json
 import ssl
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -50,7 +52,8 @@ class JWTLogins:
             user = await admit_person(pool, person, rules, request_id=request_id, ip=ip)
         if user.status != "active":
             raise rejected_login("The user of this token is deactivated; ask an admin.")
-        return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip)
+        login = _name_of_login(claims)
+        return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, login=login)
 
     async def _verify(self, token: str) -> dict[str, Any]:
         try:
@@ -102,6 +105,13 @@ class JWTLogins:
         finally:
             # At the end, so that those who waited for a provider that is slow to fail do not ask again.
             self._asked_at = monotonic()
+
+
+def _name_of_login(claims: dict[str, Any]) -> str:
+    """The same for a renewed token; another one for another client (RFC 9068, RFC 8693) or session (OpenID Connect
+    Front-Channel Logout) of the same person."""
+    names = [str(claims.get(name) or "") for name in ("iss", "sub", "azp", "client_id", "sid")]
+    return f"jwt:{hashlib.sha256(json.dumps(names).encode()).hexdigest()}"
 
 
 def _public_key(one: dict[str, Any]) -> jwt.PyJWK | None:

@@ -22,7 +22,9 @@ ActorRole = Literal["admin", "admin-readonly", "user", "program"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who performs an operation. `name` appears in the audit log; `user_id` is None for the CLI, the admin token and
-    programs. `until` is when the token of the request expires; `session_id` and `provider` are of its session."""
+    programs. `until` is when the token of the request expires; `session_id` and `provider` are of its session. `login`
+    names the login of the request, of which a user can have several: the admin token, a personal access token, a
+    session or a JWT; '' outside requests."""
 
     name: str
     role: ActorRole
@@ -32,6 +34,7 @@ class Actor:
     until: datetime | None = None
     session_id: int | None = None
     provider: Provider | None = None
+    login: str = ""
 
 
 def require_admin(actor: Actor) -> None:

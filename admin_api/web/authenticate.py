@@ -35,7 +35,7 @@ async def authenticate(request: Request) -> Actor:
         raise
     caller = actor.name if actor.user_id is None else f"user:{actor.user_id}"
     await take_call(request, caller)
-    await claim_key(request, caller)
+    await claim_key(request, actor)
     return actor
 
 
@@ -61,7 +61,9 @@ async def _find_actor(request: Request) -> Actor:
     given = _bearer_token(request)
     # Constant time: the duration says nothing about how much of the token was right.
     if hmac.compare_digest(given.encode(), settings.admin_token.get_secret_value().encode()):
-        return Actor(name="admin-token", role="admin", request_id=request_id, ip=ip)
+        # A new LITEMAAS_ADMIN_TOKEN is another login.
+        digest = settings.peppers.digest(given, settings.peppers.newest).hex()
+        return Actor(name="admin-token", role="admin", request_id=request_id, ip=ip, login=f"admin-token:{digest}")
     if given.startswith(PERSONAL_PREFIX):
         return await log_in_by_token(pool, settings.peppers, given, request_id=request_id, ip=ip)
     if jwt_logins.are_allowed and given.count(".") == 2:

@@ -1,5 +1,8 @@
 """`Idempotency-Key` on every POST with a login: a repeated request gets the first answer and changes nothing.
 
+A stored answer belongs to the login and role that asked, and to the method, path, query and body: another token of the
+same user does its own work, and is never shown what the first one created.
+
 Answers of 2xx are stored for 24 hours, encrypted (AES-256-GCM), since one may show a new key. Any other answer
 releases the key: nothing was changed, and the request may be sent again. The key stays taken if the program dies
 before the answer is stored, the connection to Postgres breaks during the work, or the work fails with an unexpected
@@ -7,6 +10,7 @@ error: then the outcome is unknown, and repeating the work could do it twice.
 """
 
 import hashlib
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin_api.encryption import EncryptionError
+from admin_api.operations.actors import Actor
 from admin_api.operations.maintenance.secrets import ANSWER, row_of_answer
 from admin_api.operations.validation import invalid
 from admin_api.storage import idempotency_keys
@@ -80,7 +85,7 @@ class Claim:
             log.warning("answer_not_kept", cause=str(exc) or type(exc).__name__)
 
 
-async def claim_key(request: Request, caller: str) -> None:
+async def claim_key(request: Request, actor: Actor) -> None:
     """Takes the key, if the request has one. Raises Replay; GatewayError `idempotency_key_reused` for another request
     with the same key, `conflict` while the first is running or its outcome is unknown."""
     key = request.headers.get(HEADER)
@@ -90,8 +95,10 @@ async def claim_key(request: Request, caller: str) -> None:
         raise invalid(HEADER, f"{HEADER} has 1 to {MAX_CHARACTERS} printable ASCII characters, as a UUID.")
     settings: Settings = request.app.state.settings
     pool: Pool = request.app.state.pool
-    asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
-    request_hash = hashlib.sha256(asked).digest()
+    if not actor.login:
+        raise RuntimeError("an actor of a request has a login")
+    caller = f"{actor.login} {actor.role}"
+    request_hash = await _hash_of(request)
     async with pool.acquire() as connection:
         await idempotency_keys.delete_old(connection)
         is_new = await idempotency_keys.insert_key(connection, caller=caller, key=key, request_hash=request_hash)
@@ -100,6 +107,12 @@ async def claim_key(request: Request, caller: str) -> None:
         request.state.claim = Claim(pool, settings, caller, key)
     else:
         _answer_again(kept, request_hash, settings, row_of_answer(caller=caller, key=key))
+
+
+async def _hash_of(request: Request) -> bytes:
+    """Of all that says what to do. As JSON, so that no two requests have the same text before the body."""
+    asked = [request.method, request.scope["path"], request.url.query, request.headers.get("if-match")]
+    return hashlib.sha256(json.dumps(asked).encode() + b"\n" + await request.body()).digest()
 
 
 def _answer_again(

@@ -131,7 +131,13 @@ async def log_in_by_token(
         async with pool.acquire() as connection:
             await personal_tokens.update_last_used(connection, login.token_id)
     return Actor(
-        name=login.email, role=role, user_id=login.user_id, request_id=request_id, ip=ip, until=login.expires_at
+        name=login.email,
+        role=role,
+        user_id=login.user_id,
+        request_id=request_id,
+        ip=ip,
+        until=login.expires_at,
+        login=f"token:{login.token_id}",
     )
 
 

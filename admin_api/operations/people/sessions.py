@@ -105,6 +105,7 @@ async def log_in_by_session(
         ip=ip,
         session_id=login.session_id,
         provider=login.provider,
+        login=f"session:{login.session_id}",
     )
 
 
