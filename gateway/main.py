@@ -60,6 +60,8 @@ class Gateway:
         self._realtime: Realtime | None = None
         # Read by BoundedWebSocket.
         self.max_message = settings.max_message_bytes
+        # Read by worker_processes: more than closing the worker takes, even where Postgres or Redis is away.
+        self.max_close_s = 2 * settings.drain_timeout_s + 10
         self._multiprocess_folder = settings.prometheus_multiproc_dir
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in ENDPOINTS:

@@ -18,8 +18,10 @@ from deploy.embedded.programs import Program
 class Workers:
     """`litemaas gateway --workers N` on these backends."""
 
-    def __init__(self, backends: Backends, folder: Path, *, count: int = 2, **changes: str) -> None:
-        self.program = Program(folder, "gateway", free_port(), "--workers", str(count))
+    def __init__(
+        self, backends: Backends, folder: Path, *, count: int = 2, port: int | None = None, **changes: str
+    ) -> None:
+        self.program = Program(folder, "gateway", port or free_port(), "--workers", str(count))
         self.program.env = backends.environment(**{"LITEMAAS_LOG_LEVEL": "warning"} | changes)
         self.url = self.program.url
         self._count = count
@@ -28,9 +30,16 @@ class Workers:
         """Returns once every worker responds."""
         # From the main thread: the child process ends with the thread that started it.
         self.program.launch()
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Until every worker responds. Its parent has bound the port when it has workers."""
+        async with asyncio.timeout(30):
+            while len(self.pids) < self._count:
+                await asyncio.sleep(0.05)
         await asyncio.to_thread(self.program.wait)
         async with asyncio.timeout(20):
-            while len(self.pids) < self._count or len(await asyncio.to_thread(self._reachable)) < self._count:
+            while len(await asyncio.to_thread(self._reachable)) < self._count:
                 await asyncio.sleep(0.05)
 
     @property

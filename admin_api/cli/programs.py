@@ -121,15 +121,16 @@ def health(port: Port = 4000) -> None:
         raise typer.Exit(1)
 
 
-def _serve(factory: str, **options: Any) -> None:
+def _serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
     import uvicorn
 
     from admin_api.settings import ProgramSettings
+    from gateway.web.worker_processes import run_workers
 
     settings = ProgramSettings.from_env()
-    uvicorn.run(
-        factory,
-        factory=True,
+    options: dict[str, Any] = dict(
+        host=host,
+        port=port,
         loop="uvloop",
         http="gateway.web.bounded_http:BoundedHttp",
         ws="gateway.web.bounded_websocket:BoundedWebSocket",
@@ -138,7 +139,9 @@ def _serve(factory: str, **options: Any) -> None:
         server_header=False,
         # The gateway reads X-Forwarded-For itself, and only from configured proxies.
         proxy_headers=False,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
         timeout_keep_alive=settings.keep_alive_s,
-        **options,
     )
+    if workers > 1:
+        run_workers(factory, workers=workers, grace_s=settings.shutdown_grace_s, **options)
+    else:
+        uvicorn.run(factory, factory=True, timeout_graceful_shutdown=settings.shutdown_grace_s, **options)
