@@ -1,10 +1,11 @@
-"""Case D5: what the vendors' request types allow and LiteLLM answers with 200 is answered with 200 through the gateway.
+"""Case D5: what the vendors' request types allow and LiteLLM answers with 200 is answered with 200 and the same answer through the gateway.
 
 Each optional field of the openai and anthropic request types is sent as null, as each of its words, and at plain values
 of its type, to LiteLLM and then to the gateway.
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,8 @@ from gateway.endpoints.allowed_fields import why_unsafe
 
 AT_ONCE: Final = 8
 WORDS_EACH: Final = 3
+# What two answers of LiteLLM to one request do not share.
+OWN_OF_EACH_ANSWER: Final = {"id", "item_id", "created", "created_at", "completed_at"}
 # (endpoint, field, `repr` of the value) → why the gateway refuses it; the model server here judges nothing.
 LEAST: Final = "OpenAI takes no less than 1"
 DEAR: Final = "costs more than the price of the model"
@@ -48,6 +51,8 @@ def values(hint: Any) -> Iterator[Any]:
             yield from some
     if is_typeddict(hint) or get_origin(hint) is dict:
         yield {}
+        if get_origin(hint) is dict:
+            yield {"k": "v"}
     elif get_origin(hint) is list or "Iterable" in str(get_origin(hint)):
         yield []
     else:
@@ -75,6 +80,19 @@ async def status(http: aiohttp.ClientSession, url: str, key: str, body: dict[str
         return answer.status, await answer.read()
 
 
+def comparable(answer: bytes) -> list[Any]:
+    """The events of a stream, or one body, without what differs between two answers to the same request."""
+    lines = answer.decode().splitlines()
+    data = [line[6:] for line in lines if line.startswith("data: ")]
+    return [part if part == "[DONE]" else _comparable(json.loads(part)) for part in data or [answer.decode()]]
+
+
+def _comparable(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _comparable(value) for name, value in part.items() if name not in OWN_OF_EACH_ANSWER}
+    return [_comparable(one) for one in part] if isinstance(part, list) else part
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "route",
@@ -84,22 +102,25 @@ async def status(http: aiohttp.ClientSession, url: str, key: str, body: dict[str
 async def test_d5_what_litellm_answers_is_answered_here(route: Route, make: MakeCaller, backends: Backends) -> None:
     caller: Caller = await make(route.model)
     places = asyncio.Semaphore(AT_ONCE)
-    answered, refused = [], []
+    answered, refused, differing = [], [], []
 
     async def compare(name: str, value: Any) -> None:
         body = route.fields("hi [tokens=2]", **{name: value})
         async with places:
-            direct, _ = await status(caller.http, backends.litellm_url + route.path, backends.litellm_key, body)
+            direct, expected = await status(caller.http, backends.litellm_url + route.path, backends.litellm_key, body)
             if direct != 200:
                 return
             answered.append(name)
             here, text = await status(caller.http, caller.url + route.path, caller.key, body)
         if here != 200:
             refused.append((name, value, here, text[:200]))
+        elif comparable(text) != comparable(expected):
+            differing.append((name, value, comparable(text), comparable(expected)))
 
     tried = variants(route)
     await asyncio.gather(*(compare(name, value) for name, value in tried))
 
     assert [one for one in refused if (route.name, one[0], repr(one[1])) not in REFUSED] == []
+    assert differing == []
     assert {name for name, _ in tried} - {name for name, value in tried if value is None} == set()
     assert len(answered) > len({name for name, _ in tried}) // 2
