@@ -1,4 +1,4 @@
-"""Case D5: what the vendors' request types allow and LiteLLM answers with 200 is answered with 200 and the same answer through the gateway.
+"""Case D5: where LiteLLM answers a request of the vendors' types with 200, the gateway gives the same answer.
 
 Each optional field of the openai and anthropic request types is sent as null, as each of its words, and at plain values
 of its type, to LiteLLM and then to the gateway.

@@ -43,6 +43,7 @@ from admin_api.scheduler import alert_once
 from admin_api.storage import deliveries
 from admin_api.storage.alerts import LIST_WINDOW_LIMITS
 from gateway.domain.errors import GatewayError
+from gateway.domain.limits import LIMIT_LEVELS, WINDOWED_KINDS
 from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage.ledger.sums import SUM_WINDOWS, WindowSum, sum_windows
 from gateway.storage.postgres import Pool
@@ -103,18 +104,21 @@ async def test_all_levels_and_kinds_alert(pool: Pool) -> None:
     await make_subscription(pool, user, model)
     key = await make_key(pool, user, model)
     subscription = await pool.fetchval("SELECT id FROM subscriptions")
-    for level, target in (("key", key.row.id), ("key_model", key.row.id), ("subscription", subscription),
-                          ("user", user.id)):  # fmt: skip
-        for kind in ("requests", "tokens", "cost"):
+    targets = {"key": key.row.id, "key_model": key.row.id, "subscription": subscription, "user": user.id}
+    # A person's own account has no limits of a team: they are tested beside those of members.
+    assert {*targets, "team"} == LIMIT_LEVELS.keys()
+    for level, target in targets.items():
+        for kind in WINDOWED_KINDS:
             fields = LimitInput(kind=kind, amount=1, window="day")
             name = model if level == "key_model" else None
             await limits.set_limit(pool, ADMIN, fields, level=level, target=str(target), model=name, team=None)
 
     await use(pool, key, tokens=1, counted_nano_usd=1)
 
-    assert await raise_alerts(pool, {100: None}) == 12
+    all_of_them = len(targets) * len(WINDOWED_KINDS)
+    assert await raise_alerts(pool, {100: None}) == all_of_them
     found = await pool.fetch("SELECT DISTINCT level, kind FROM alerts")
-    assert len(found) == 12
+    assert len(found) == all_of_them
 
 
 async def test_alerts_of_a_team_and_its_members_are_separate(pool: Pool) -> None:

@@ -15,6 +15,7 @@ from factories import make_model, make_user
 from typer.testing import CliRunner
 
 from admin_api.cli.app import build_app
+from gateway.domain.limits import LIMIT_KINDS, LIMIT_LEVELS
 from gateway.storage.postgres import Pool
 
 Run = Callable[..., Any]
@@ -78,6 +79,7 @@ async def test_a_limit_of_every_kind_at_every_level_is_set_and_listed(run: Run, 
         "user": f"{team['user']} --team research",
         "team": "research",
     }
+    assert (kinds.keys(), levels.keys()) == (LIMIT_KINDS.keys(), LIMIT_LEVELS.keys())
     made = {}
     for level, target in levels.items():
         for kind, options in kinds.items():
