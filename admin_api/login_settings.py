@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.roles import ROLES, Role
 from gateway.web.addresses import parse_networks
+from gateway.web.cors import origin_of, parse_origins
 
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 ADDRESS: Final = "an https:// address, or http:// on this machine"
 
 
@@ -83,19 +83,18 @@ class LoginSettings(BaseSettings):
             raise ValueError(f"group:role, commas between; roles are {', '.join(ROLES)}")
         return {group: role for group, _, role in pairs}
 
-    @field_validator("initial_admins", "cors_origins", mode="before")
+    @field_validator("initial_admins", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         if isinstance(value, str):
-            value = tuple(part.strip().lower().rstrip("/") for part in value.split(",") if part.strip())
+            value = tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", mode="before")
     @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(urlsplit(origin).netloc and not urlsplit(origin).path for origin in value):
-            raise ValueError("origins as https://portal.example.com; there is no *")
-        return value
+    def _split_origins(cls, value: Any) -> Any:
+        # Pages call it with the session's cookie, so there is no *.
+        return parse_origins(value) if isinstance(value, str) else value
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -126,10 +125,7 @@ class LoginSettings(BaseSettings):
         """The origin of ADMIN_URL, as browsers write it: lower case, no default port, no path."""
         if self.admin_url is None:
             return None
-        parts = urlsplit(self.admin_url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
-        return f"{parts.scheme}://{host}{port}"
+        return origin_of(urlsplit(self.admin_url))
 
     @property
     def is_secure(self) -> bool:

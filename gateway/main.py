@@ -23,15 +23,17 @@ from gateway.exchange import Exchange
 from gateway.proxy import Proxy, refuse_model_in_query
 from gateway.realtime.serve import Realtime
 from gateway.settings import Settings, SettingsError
-from gateway.web.errors import send_error
+from gateway.web.cors import CorsPolicy
+from gateway.web.errors import identity, send_error
 from gateway.web.logs import configure_logs
-from gateway.web.responses import Receive, Scope, Send, send_json
+from gateway.web.responses import RawHeaders, Receive, Scope, Send, send_json
 from gateway.web.websockets import refuse_upgrade
 from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 Own = Callable[[KeyRecord, Scope], Awaitable[object]]
+Answer = Callable[[Exchange, Scope, Send], Awaitable[None]]
 SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
 # Answered to anybody, and says nothing: for those who look whether somebody is there.
 ROOT: Final = "/"
@@ -62,6 +64,8 @@ class Gateway:
         self.max_message = settings.max_message_bytes
         # Read by worker_processes: more than closing the worker takes, even where Postgres or Redis is away.
         self.max_close_s = 2 * settings.drain_timeout_s + 10
+        # Read by BoundedHttp, which adds it to every answer.
+        self.cors = CorsPolicy.of(settings.gateway_cors_origins)
         self._multiprocess_folder = settings.prometheus_multiproc_dir
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in ENDPOINTS:
@@ -96,10 +100,12 @@ class Gateway:
         proxy = self._proxy
         if endpoint is not None and scope["method"] == "POST" and proxy is not None:
             await proxy.forward(endpoint, scope, receive, send)
+        elif (preflight := self._preflight(scope)) is not None:
+            await self._answer(scope, send, partial(self._answer_preflight, preflight))
         elif scope["path"] in self._cold:
             await self._starlette(scope, receive, send)
         else:
-            await self._answer(scope, send)
+            await self._answer(scope, send, self._answer_own)
 
     async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in SESSION_PATHS and self._realtime is not None:
@@ -119,14 +125,27 @@ class Gateway:
             raise GatewayError("upgrade_required", message, headers={"upgrade": "HTTP/1.1"})
         raise GatewayError("not_found", f"There is no WebSocket {path[:200]} here.")
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
-        """The gateway's own answers, and errors for all that is not on the list."""
+    async def _answer(self, scope: Scope, send: Send, answer: Answer) -> None:
         exchanges = self.worker.exchanges
         send_refusal = partial(send_error, send, shape="openai")
         exchange = exchanges.begin(scope["method"], self._route_of(scope["path"]), scope, send_refusal)
-        await exchanges.run(exchange, self._answer_own(exchange, scope, send))
+        await exchanges.run(exchange, answer(exchange, scope, send))
+
+    def _preflight(self, scope: Scope) -> RawHeaders | None:
+        if self.cors is None or scope["method"] != "OPTIONS":
+            return None
+        return self.cors.preflight(scope["headers"])
+
+    async def _answer_preflight(self, headers: RawHeaders, exchange: Exchange, _: Scope, send: Send) -> None:
+        """Whatever the path is: the page is to read the answer to the request itself."""
+        exchange.has_begun = True
+        head = [*identity(str(exchange.request_id), "openai"), *headers]
+        await send({"type": "http.response.start", "status": 204, "headers": head})
+        await send({"type": "http.response.body"})
+        exchange.line.status = 204
 
     async def _answer_own(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        """The gateway's own answers, and errors for all that is not on the list."""
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if _model_of(path) else None)
         if path in SESSION_PATHS:
@@ -140,19 +159,18 @@ class Gateway:
         if scope["method"] not in allowed:
             message = f"{path[:200]} takes {allowed[0]} only."
             raise GatewayError("method_not_allowed", message, headers={"allow": ", ".join(allowed)})
-        identity = (b"x-request-id", str(exchange.request_id).encode())
         if is_root:
-            await self._send_own(exchange, send, {}, identity)
+            await self._send_own(exchange, send, {})
             return
         if own is None or self._proxy is None:
             raise GatewayError("shutting_down", STARTING_OR_STOPPING)
         refuse_model_in_query(scope["query_string"])
         record = await self._proxy.authenticate(exchange)
-        await self._send_own(exchange, send, await own(record, scope), identity)
+        await self._send_own(exchange, send, await own(record, scope))
 
-    async def _send_own(self, exchange: Exchange, send: Send, answer: object, identity: tuple[bytes, bytes]) -> None:
+    async def _send_own(self, exchange: Exchange, send: Send, answer: object) -> None:
         exchange.has_begun = True
-        await send_json(send, 200, answer, [identity])
+        await send_json(send, 200, answer, identity(str(exchange.request_id), "openai"))
         exchange.line.status = 200
 
     def _route_of(self, path: str) -> str:

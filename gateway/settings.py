@@ -10,6 +10,7 @@ from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import parse_opened
 from gateway.storage.urls import check_postgres_url, check_redis_url
 from gateway.web.addresses import parse_networks
+from gateway.web.cors import ANY, parse_origins
 
 
 class SettingsError(Exception):
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "",
         description="comma-separated addresses or networks whose X-Forwarded-For is trusted",
+    )
+    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins, commas between, whose pages may call the gateway from a browser; *: of every origin"
     )
     allowed_fields: str = Field(
         "",
@@ -114,6 +118,13 @@ class Settings(BaseSettings):
     def _check_proxies(cls, value: str) -> str:
         parse_networks(value)
         return value
+
+    @field_validator("gateway_cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return (ANY,) if value.strip() == ANY else parse_origins(value)
 
     @field_validator("allowed_fields")
     @classmethod

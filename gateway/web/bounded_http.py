@@ -8,6 +8,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.web.cors import CorsPolicy
 from gateway.web.ignored_upgrades import head_without_upgrade
 
 MAX_HEAD: Final = 64 * 1024
@@ -47,7 +48,8 @@ class _Connection:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """To be named to uvicorn as `http`."""
+    """To be named to uvicorn as `http`. An application's attribute `cors`, if it has one, is which pages may read its
+    answers."""
 
     head_s = HEAD_S
     body_idle_s = BODY_IDLE_S
@@ -61,6 +63,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._received = 0
         self._lingers = False
         self._ignores_upgrade = False
+        self._cors: CorsPolicy | None = getattr(self.app, "cors", None)
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -169,6 +172,9 @@ class BoundedHttp(HttpToolsProtocol):
         cycle: Any = self.cycle
         if cycle is not None and not isinstance(cycle.transport, _Connection):
             cycle.transport = _Connection(self)
+            if self._cors is not None:
+                # Here, so that no answer is without: neither a stream nor uvicorn's own 500.
+                cycle.default_headers = cycle.default_headers + self._cors.headers(headers)
 
     def on_message_complete(self) -> None:
         if self._ignores_upgrade:
@@ -228,6 +234,9 @@ class BoundedHttp(HttpToolsProtocol):
         reason, code = _REFUSALS[status]
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         body = msgspec.json.encode({"error": error})
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (status, reason, len(body)) + body)
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+        # As far as the request was read: None before its first byte.
+        cors = [] if self._cors is None else self._cors.headers(self.headers or [])
+        fields = b"".join(b"%b: %b\r\n" % field for field in cors)
+        self.transport.write(head % (status, reason, len(body)) + fields + b"\r\n" + body)
         self.transport.close()
