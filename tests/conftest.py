@@ -58,6 +58,12 @@ class Database:
     app_url: str
     owner_url: str
 
+    async def execute_as_owner(self, statement: str, *values: object) -> None:
+        """For what the app's role may not do, such as changing rows of the ledger."""
+        owner = await asyncpg.connect(self.owner_url)
+        await owner.execute(statement, *values)
+        await owner.close()
+
 
 @pytest.fixture(scope="session")
 def programs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from conftest import Database
 from hypothesis import strategies as st
 
 from gateway.domain.calls import ENDINGS
@@ -22,10 +23,10 @@ EARLIEST: Final = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
 _numbers = count(1)
 
 
-async def empty_ledger(pool: Pool) -> None:
-    """For tests that write rows repeatedly."""
+async def empty_ledger(database: Database) -> None:
+    """For tests that write rows repeatedly. As the owner: the app's role may not delete rows."""
     tables = ("usage_logs", *(rollup.table for rollup in ROLLUPS))
-    await pool.execute("; ".join(f"DELETE FROM {table}" for table in tables))
+    await database.execute_as_owner("; ".join(f"DELETE FROM {table}" for table in tables))
 
 
 async def write_rows(pool: Pool, rows: Sequence[UsageRow]) -> Written:

@@ -228,10 +228,10 @@ async def current_prices(executor: "Executor", model_ids: Sequence[int] | None =
     return {row["model_id"]: _price_version(dict(row)) for row in rows}
 
 
-# Not now(), when the transaction began: of two that wait for each other the last one counts.
+# `effective_at` is Postgres's clock at this moment: the app's role may not give it.
 INSERT_PRICE: Final = f"""
-INSERT INTO model_prices (effective_at, model_id, source, {", ".join(PRICE_UNITS)})
-VALUES (clock_timestamp(), $1, $2, {", ".join(f"${n}" for n in range(3, 3 + len(PRICE_UNITS)))})
+INSERT INTO model_prices (model_id, source, {", ".join(PRICE_UNITS)})
+VALUES ($1, $2, {", ".join(f"${n}" for n in range(3, 3 + len(PRICE_UNITS)))})
 RETURNING {_PRICE}
 """
 

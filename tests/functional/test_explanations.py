@@ -143,7 +143,7 @@ async def test_a_cost_limit_needs_a_price_that_can_be_charged(
     try:
         assert await codes(caller, backends, model) == (expected, expected)
     finally:
-        await caller.pool.execute(
+        await backends.database.execute_as_owner(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 
@@ -180,7 +180,7 @@ async def test_a_call_whose_cost_exceeds_the_counter_range_is_refused(
             ]
         response = await caller.chat(prompt, model=model)
     finally:
-        await caller.pool.execute(
+        await backends.database.execute_as_owner(
             "DELETE FROM model_prices p USING models m WHERE m.id = p.model_id AND m.name = $1", model
         )
 

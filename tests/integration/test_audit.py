@@ -64,9 +64,9 @@ async def test_pages_contain_every_row_once(admin: httpx2.AsyncClient, pool: Poo
     assert len(set(seen)) == 5
 
 
-async def test_pages_are_ordered_by_time_even_for_late_ids(admin: httpx2.AsyncClient, pool: Pool) -> None:
+async def test_pages_are_ordered_by_time_even_for_late_ids(admin: httpx2.AsyncClient, database: Database) -> None:
     # As of transactions that took long: the greater the id, the older.
-    await pool.execute(
+    await database.execute_as_owner(
         "INSERT INTO audit_logs (at, actor, action, target_kind, target_id)"
         " SELECT now() - n / 2 * interval '1 s', 'me', 'test', 'test', n::text FROM generate_series(1, 7) AS n"
     )
@@ -173,6 +173,7 @@ async def test_no_database_function_lets_the_app_role_delete_audit_rows(database
         "drop_detached_usage_partitions",
         "ensure_usage_partition",
         "ensure_usage_partitions",
+        "replace_reaped_usage",
     ]
 
 

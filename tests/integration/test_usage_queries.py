@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from conftest import Database
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows, write_rows
@@ -128,9 +129,9 @@ def check_percentiles(counts: dict, latencies: list[int]) -> None:
     st.sampled_from(["UTC", "Europe/Madrid", "Asia/Kolkata", "America/Los_Angeles"]),
 )
 async def test_every_query_equals_the_sum_of_the_rows(
-    pool: Pool, rows: list[UsageRow], wanted: list[Selection], step: str, zone: str
+    database: Database, pool: Pool, rows: list[UsageRow], wanted: list[Selection], step: str, zone: str
 ) -> None:
-    await empty_ledger(pool)
+    await empty_ledger(database)
     await write_rows(pool, rows)
     asked = 0
     for selection in wanted:

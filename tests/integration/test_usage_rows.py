@@ -10,15 +10,15 @@ from admin_api.operations.usage import calls
 from admin_api.schemas.usage import UsageView
 from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import RequestIds
+from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.storage.postgres import Pool
 
 INSERT_ROW = """
 INSERT INTO usage_logs (request_id, started_at, account_id, user_id, api_key_id, subscription_id, model_id, model_asked,
     endpoint, streamed, status, ending, prompt_tokens, completion_tokens, cost_nano_usd, counted_requests,
     counted_tokens, counted_nano_usd, total_ms, estimated, estimated_why)
-VALUES ($1, now(), $2, $3, $4, 1, 1, 'small', '/v1/chat/completions', true, 200, 'completed', 11, 6, $5, 1, 17, 23000,
-    40, $6, CASE WHEN $6 THEN 'hung_up' END)
+VALUES ($1, to_timestamp($7), $2, $3, $4, 1, 1, 'small', '/v1/chat/completions', true, 200, 'completed', 11, 6, $5, 1,
+    17, 23000, 40, $6, CASE WHEN $6 THEN 'hung_up' END)
 """
 INSERT_SUMS = "SELECT rebuild_usage_rollups(now())"
 
@@ -30,7 +30,8 @@ async def write_rows(pool: Pool, key: APIKey, costs: Sequence[int | None], *, es
     for n, cost in enumerate(costs):
         ids.offset_ms = n
         made.append(ids.new())
-        await pool.execute(INSERT_ROW, made[-1], key.account_id, key.user_id, key.id, cost, estimated)
+        began = milliseconds_of(made[-1]) / 1000
+        await pool.execute(INSERT_ROW, made[-1], key.account_id, key.user_id, key.id, cost, estimated, began)
     return made
 
 

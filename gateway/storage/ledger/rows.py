@@ -55,15 +55,8 @@ WAIT_FOR_COMMIT = """
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 """
 
-LOCK_ESTIMATED = f"""
-SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[]) AND estimated_why = 'reaped'
-ORDER BY request_id FOR UPDATE
-"""
-
-REPLACE_ROWS = f"""
-UPDATE usage_logs u SET ({_NAMES}) = ROW (r.{", r.".join(LEDGER_COLUMNS)})
-FROM jsonb_to_recordset($1::jsonb) AS r ({_TYPES}) WHERE u.request_id = r.request_id
-"""
+# The app's role may change no row: a function of the database's owner replaces reaped estimates, and returns them.
+REPLACE_ESTIMATES = f"SELECT {_NAMES} FROM replace_reaped_usage($1::jsonb)"
 
 FIND_ROWS = f"SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[])"
 
@@ -108,12 +101,11 @@ async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Se
     late = {row.request_id: row for row in rows if row.request_id in known and row.estimated_why != "reaped"}
     if not late:
         return set()
-    removed = [UsageRow(**dict(r)) for r in await connection.fetch(LOCK_ESTIMATED, list(late))]
-    replacing = [late[row.request_id] for row in removed]
-    if replacing:
+    replaced = await connection.fetch(REPLACE_ESTIMATES, _encode(list(late.values())).decode())
+    removed = [UsageRow(**dict(record)) for record in replaced]
+    if removed:
         await connection.execute(WAIT_FOR_COMMIT)
-        await connection.execute(REPLACE_ROWS, _encode(replacing).decode())
-        await add_to_rollups(connection, replacing, removed)
+        await add_to_rollups(connection, [late[row.request_id] for row in removed], removed)
     return {row.request_id for row in removed}
 
 

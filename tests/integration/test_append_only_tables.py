@@ -1,0 +1,252 @@
+"""What the app's role may do to each table: rows that money or audit stands on are only ever added (case S8)."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import asyncpg
+import msgspec
+import pytest
+from conftest import Database
+from usage_rows import TODAY, make_usage_row, write_rows
+
+from gateway.storage.ledger.rows import WRITE_NEW_ROWS, find_rows
+from gateway.storage.postgres import Pool
+
+# `added`: the app's role adds rows and changes none. `owner`: only functions of the owner add rows. `sums`: made of
+# added rows, `ledger verify` compares them. `state`: may change; where that matters, the change has an audit row.
+Class = Literal["added", "owner", "sums", "state"]
+
+# A new table must be given a class, and a new column of an added one must be granted.
+TABLES: Final[dict[str, Class]] = {
+    "accounts": "state",
+    "accounts_to_check": "state",
+    "alerts": "state",
+    "api_key_models": "state",
+    "api_keys": "state",
+    "audit_logs": "added",
+    "deliveries": "state",
+    "idempotency_keys": "state",
+    "identities": "state",
+    "limits": "state",
+    "model_prices": "added",
+    "model_syncs": "state",
+    "models": "state",
+    "personal_tokens": "state",
+    "provider_keys": "state",
+    "redis_runs": "state",
+    "refusals": "sums",
+    "schema_migrations": "owner",
+    "sessions": "state",
+    "settings": "state",
+    "subscription_history": "added",
+    "subscriptions": "state",
+    "team_members": "state",
+    "usage_account_days": "sums",
+    "usage_account_months": "sums",
+    "usage_account_six_hours": "sums",
+    "usage_account_ten_days": "sums",
+    "usage_all_days": "sums",
+    "usage_all_quarter_hours": "sums",
+    "usage_days": "sums",
+    "usage_failed_days": "sums",
+    "usage_failed_months": "sums",
+    "usage_logs": "added",
+    "usage_model_days": "sums",
+    "usage_model_quarter_hours": "sums",
+    "usage_months_dropped": "owner",
+    "usage_quarter_hours": "sums",
+    "users": "state",
+    "webhooks": "state",
+}
+# What the database sets itself, and the app's role may not give.
+SET_BY_DATABASE: Final[dict[str, set[str]]] = {
+    "audit_logs": {"id", "at"},
+    "model_prices": {"id", "effective_at", "created_at"},
+    "subscription_history": {"id", "at"},
+    # Its time is checked against its id, which the gateway gives it when the call begins.
+    "usage_logs": set(),
+}
+ADDED: Final = sorted(name for name, of in TABLES.items() if of == "added")
+NOT_TO_CHANGE: Final = sorted(name for name, of in TABLES.items() if of in ("added", "owner"))
+
+COLUMNS: Final = """
+SELECT attname AS name, has_column_privilege(attrelid, attname, 'INSERT') AS may_insert,
+    has_column_privilege(attrelid, attname, 'UPDATE') AS may_update
+FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
+"""
+CASCADES: Final = """
+SELECT conrelid::regclass::text || ' to ' || confrelid::regclass::text FROM pg_constraint
+WHERE contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
+  AND conrelid = ANY ($1::text[]::regclass[])
+"""
+OWNERS_FUNCTIONS: Final = """
+SELECT proname, (SELECT c FROM unnest(proconfig) AS c WHERE c LIKE 'search_path=%') AS path FROM pg_proc
+WHERE prosecdef AND pronamespace = current_schema()::regnamespace ORDER BY proname
+"""
+
+
+@pytest.fixture
+async def app(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the app's role."""
+    connection = await asyncpg.connect(database.app_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(database.owner_url)
+    yield connection
+    await connection.close()
+
+
+async def test_s8_every_table_has_a_class(owner: asyncpg.Connection) -> None:
+    names = await owner.fetch(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+        "AND relnamespace = current_schema()::regnamespace"
+    )
+
+    assert {row["relname"] for row in names} == set(TABLES)
+
+
+@pytest.mark.parametrize("table", NOT_TO_CHANGE)
+async def test_s8_the_app_role_has_no_right_to_change_what_is_added(app: asyncpg.Connection, table: str) -> None:
+    rights = ("DELETE", "TRUNCATE", "TRIGGER", "REFERENCES")
+    held = [r for r in rights if await app.fetchval("SELECT has_table_privilege($1::text, $2)", table, r)]
+    columns = await app.fetch(COLUMNS, table)
+    all_columns = {row["name"] for row in columns}
+    wanted = all_columns - SET_BY_DATABASE[table] if TABLES[table] == "added" else set()
+
+    assert held == []
+    assert [row["name"] for row in columns if row["may_update"]] == []
+    assert {row["name"] for row in columns if row["may_insert"]} == wanted
+
+
+async def test_s8_the_app_role_has_no_right_on_a_month_itself(app: asyncpg.Connection) -> None:
+    held = await app.fetch(
+        "SELECT relname, p FROM pg_class CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p "
+        "WHERE relispartition AND relkind = 'r' AND has_table_privilege(oid, p)"
+    )
+
+    assert held == []
+
+
+@pytest.mark.parametrize("table", NOT_TO_CHANGE)
+async def test_s8_no_foreign_key_changes_what_is_added(app: asyncpg.Connection, table: str) -> None:
+    assert await app.fetch(CASCADES, [table]) == []
+
+
+@pytest.mark.parametrize("table", NOT_TO_CHANGE)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE {table} SET {column} = {column}",
+        "DELETE FROM {table}",
+        "DELETE FROM {table} WHERE false",
+        "TRUNCATE {table}",
+        "SELECT {column} FROM {table} FOR UPDATE",
+        "MERGE INTO {table} AS t USING (SELECT 1) AS s ON true WHEN MATCHED THEN DELETE",
+        "WITH gone AS (DELETE FROM {table} RETURNING 1) SELECT count(*) FROM gone",
+        "ALTER TABLE {table} DISABLE TRIGGER ALL",
+        "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT",
+        "CREATE RULE quiet AS ON INSERT TO {table} DO INSTEAD NOTHING",
+        "DROP TABLE {table}",
+    ],
+)
+async def test_s8_what_was_added_cannot_be_changed(app: asyncpg.Connection, table: str, change: str) -> None:
+    # The first one is mostly an identity, which no role may change.
+    column = (await app.fetch(COLUMNS, table))[-1]["name"]
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await app.execute(change.format(table=table, column=column))
+
+
+@pytest.mark.parametrize(("table", "column"), [(t, c) for t in ADDED for c in sorted(SET_BY_DATABASE[t])])
+async def test_s8_ids_and_times_cannot_be_given(app: asyncpg.Connection, table: str, column: str) -> None:
+    kind = await app.fetchval(
+        "SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = $2",
+        table,
+        column,
+    )
+    value = "7" if kind == "bigint" else "now() - interval '1 day'"
+    insert = "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})"
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await app.execute(insert.format(table, column, value))
+
+
+@pytest.mark.parametrize("shift", [timedelta(days=-1), timedelta(days=1), timedelta(milliseconds=-2)])
+async def test_s8_a_row_has_the_time_of_its_id(pool: Pool, shift: timedelta) -> None:
+    row = make_usage_row(TODAY)
+    row.started_at += shift
+
+    with pytest.raises(asyncpg.CheckViolationError, match="usage_logs_time_of_id"):
+        await pool.fetchrow(WRITE_NEW_ROWS, msgspec.json.encode([row]))
+
+    assert await find_rows(pool, [row.request_id]) == []
+
+
+async def test_s8_only_estimates_of_reaped_calls_are_replaced(pool: Pool) -> None:
+    reaped, estimated = (make_usage_row(TODAY, estimated=True, estimated_why=why) for why in ("reaped", "no_usage"))
+    real = make_usage_row(TODAY)
+    await write_rows(pool, [reaped, estimated, real])
+    cheaper = [
+        make_usage_row(TODAY, request_id=row.request_id, cost_nano_usd=0, counted_nano_usd=0)
+        for row in (reaped, estimated, real)
+    ]
+
+    returned = await pool.fetch(
+        "SELECT request_id FROM replace_reaped_usage($1::jsonb)", msgspec.json.encode(cheaper).decode()
+    )
+
+    found = {row.request_id: row for row in await find_rows(pool, [row.request_id for row in cheaper])}
+    assert [row["request_id"] for row in returned] == [reaped.request_id]
+    assert found == {reaped.request_id: cheaper[0], estimated.request_id: estimated, real.request_id: real}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"account_id": 2}, {"user_id": None}, {"api_key_id": 9}, {"started_at": TODAY + timedelta(days=1)}]
+)
+async def test_s8_the_row_that_replaces_an_estimate_is_of_the_same_caller(
+    pool: Pool, changes: dict[str, object]
+) -> None:
+    reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped")
+    await write_rows(pool, [reaped])
+    other = make_usage_row(TODAY, **({"request_id": reaped.request_id} | changes))
+
+    with pytest.raises(asyncpg.CheckViolationError, match="of another's call"):
+        await pool.execute("SELECT replace_reaped_usage($1::jsonb)", msgspec.json.encode([other]).decode())
+
+    assert await find_rows(pool, [reaped.request_id]) == [reaped]
+
+
+async def test_s8_a_price_begins_when_it_is_added(pool: Pool) -> None:
+    model = await pool.fetchval("INSERT INTO models (name) VALUES ('priced') RETURNING id")
+    async with pool.acquire() as connection, connection.transaction():
+        began = await connection.fetchval("SELECT now()")
+        at = await connection.fetchval(
+            "INSERT INTO model_prices (model_id, source, input) VALUES ($1, 'admin', 1) RETURNING effective_at", model
+        )
+
+    assert began < at < datetime.now(UTC) + timedelta(minutes=1)
+
+
+async def test_s8_what_runs_as_the_owner_reads_no_table_of_the_caller(app: asyncpg.Connection) -> None:
+    schema = await app.fetchval("SELECT current_schema()")
+
+    paths = {row["proname"]: row["path"] for row in await app.fetch(OWNERS_FUNCTIONS)}
+
+    assert paths == dict.fromkeys(paths, f"search_path={schema}, pg_temp")
+    assert "replace_reaped_usage" in paths
+
+
+async def test_s8_a_temporary_table_does_not_stand_for_the_ledger(app: asyncpg.Connection, pool: Pool) -> None:
+    reaped = make_usage_row(TODAY, estimated=True, estimated_why="reaped")
+    await write_rows(pool, [reaped])
+    await app.execute("CREATE TEMP TABLE usage_logs (LIKE public.usage_logs)")
+    real = make_usage_row(TODAY, request_id=reaped.request_id, total_ms=7)
+
+    await app.execute("SELECT replace_reaped_usage($1::jsonb)", msgspec.json.encode([real]).decode())
+
+    assert await find_rows(pool, [reaped.request_id]) == [real]
