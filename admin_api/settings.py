@@ -26,8 +26,12 @@ from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
+from gateway.web.listen_address import ListenAddress
 
 MIN_TOKEN_LENGTH: Final = 32
+# Of LITEMAAS_METRICS_LISTEN. 9464 is the usual port of Prometheus exporters of OpenTelemetry.
+GATEWAY_METRICS_PORT: Final = 9464
+ADMIN_METRICS_PORT: Final = 9465
 # 32 random hex digits have fewer than 8 different ones once in a million.
 MIN_DIFFERENT_CHARACTERS: Final = 8
 # Placeholders of examples and templates.
@@ -228,6 +232,17 @@ class ProgramSettings(_Settings):
     keep_alive_s: PositiveInt = Field(
         default=75, description="how long an idle connection stays open; more than the load balancer keeps it"
     )
+    metrics_listen: str = Field(
+        default="127.0.0.1",
+        description="address where `GET /metrics` is served without login, as 0.0.0.0 or 10.0.0.5:9464; or off. Port "
+        f"{GATEWAY_METRICS_PORT} of the gateway and {ADMIN_METRICS_PORT} of the admin API, if it names none",
+    )
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _check_metrics_listen(cls, value: str) -> str:
+        ListenAddress.parse(value)
+        return value
 
 
 def is_smtp_address(text: str) -> bool:

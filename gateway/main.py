@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import metrics
 from gateway.access_log import OTHER
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
@@ -39,7 +38,6 @@ SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
 ROOT: Final = "/"
 READS: Final = ("GET", "HEAD")
 STARTING_OR_STOPPING: Final = "The gateway is starting or stopping. Try again."
-PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_app(settings: Settings | None = None) -> "Gateway":
@@ -54,7 +52,7 @@ def create_app(settings: Settings | None = None) -> "Gateway":
 
 
 class Gateway:
-    """Routes by exact path: an allow-list. Health, metrics and the lifespan are Starlette's."""
+    """Routes by exact path: an allow-list. Health and the lifespan are Starlette's."""
 
     def __init__(self, settings: Settings) -> None:
         self.worker = Worker(settings)
@@ -66,7 +64,6 @@ class Gateway:
         self.max_close_s = 2 * settings.drain_timeout_s + 10
         # Read by BoundedHttp, which adds it to every answer.
         self.cors = CorsPolicy.of(settings.gateway_cors_origins)
-        self._multiprocess_folder = settings.prometheus_multiproc_dir
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in ENDPOINTS:
             self._endpoints[endpoint.path] = self._endpoints[endpoint.path.removeprefix("/v1")] = endpoint
@@ -77,11 +74,10 @@ class Gateway:
             routes=[
                 Route("/health/live", self._live),
                 Route("/health/ready", self._ready),
-                Route("/metrics", self._metrics),
             ],
             lifespan=self._lifespan,
         )
-        self._cold = {"/health/live", "/health/ready", "/metrics"}
+        self._cold = {"/health/live", "/health/ready"}
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -196,10 +192,6 @@ class Gateway:
         is_ready = all(parts.values())
         body = {"status": "ready" if is_ready else "not ready", "parts": parts}
         return JSONResponse(body, 200 if is_ready else 503)
-
-    async def _metrics(self, _: Request) -> Response:
-        self.worker.measure()
-        return Response(metrics.scrape(self._multiprocess_folder), media_type=PROMETHEUS_TYPE)
 
 
 def _model_of(path: str) -> str:

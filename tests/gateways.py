@@ -21,6 +21,7 @@ from conftest import Database
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.valkey import Valkey
 from gateway.main import Gateway, create_app
+from gateway.metrics import scrape
 from gateway.settings import Settings
 from gateway.storage.counters.layout import read_counter, read_lease
 from gateway.storage.counters.scripts import HASH_NAME
@@ -108,6 +109,11 @@ class GatewayThread:
 
 
 StartGateway = Callable[..., GatewayThread]
+
+
+def scraped_metrics() -> str:
+    """The metrics of all gateways that run in threads of this process, as Prometheus reads them."""
+    return scrape(None).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,12 +88,6 @@ def ask(connection: http.client.HTTPConnection, caller: Caller, prompt: str = "H
     return _response(connection)
 
 
-def get(connection: http.client.HTTPConnection, path: str) -> Response:
-    """A GET request without a key."""
-    connection.request("GET", path)
-    return _response(connection)
-
-
 def _response(connection: http.client.HTTPConnection) -> Response:
     answer = connection.getresponse()
     return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
@@ -14,6 +15,7 @@ NAMES: Final = ("migrate", "gateway", "admin-api", "health")
 # Uvicorn imports the programs by name, so the CLI does not import them.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
+GATEWAY_SCRAPE: Final = "gateway.metrics:scrape"
 # The folder prometheus-client uses to add up the metrics of all workers.
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -68,39 +70,62 @@ def gateway(
     workers: Annotated[int, typer.Option(min=1, help="Number of worker processes that share the port.")] = 1,
 ) -> None:
     """Run the gateway, which applications call."""
-    if workers == 1:
-        _serve(GATEWAY, host=host, port=port)
-        return
     from uvicorn.importer import import_from_string
 
-    with _shared_metrics():
-        # Uvicorn restarts a worker that cannot start forever, so settings are checked once before it.
-        import_from_string(GATEWAY)()
-        _serve(GATEWAY, host=host, port=port, workers=workers)
+    from admin_api.settings import GATEWAY_METRICS_PORT
+
+    with _metrics_folder(is_shared=workers > 1) as folder:
+        if workers > 1:
+            # Uvicorn restarts a worker that cannot start forever, so settings are checked once before it.
+            import_from_string(GATEWAY)()
+        with _metrics_served(GATEWAY_METRICS_PORT, partial(import_from_string(GATEWAY_SCRAPE), folder)):
+            _serve(GATEWAY, host=host, port=port, workers=workers)
 
 
 @contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """Provides one empty metrics folder for all workers that are started in the block."""
+def _metrics_folder(*, is_shared: bool) -> Iterator[str | None]:
+    """An empty folder where all workers that are started in the block keep their metrics; None for one worker, whose
+    metrics are in this process, unless the operator names a folder."""
     environment = os.environ  # noqa: TID251  not a setting: prometheus-client reads it, here and in workers
     if folder := environment.get(METRICS_FOLDER):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for left in Path(folder).glob("*.db"):
             left.unlink()
-        yield
-        return
-    with TemporaryDirectory(prefix="litemaas-metrics-", ignore_cleanup_errors=True) as folder:
-        environment[METRICS_FOLDER] = folder
-        yield
+        yield folder
+    elif is_shared:
+        with TemporaryDirectory(prefix="litemaas-metrics-", ignore_cleanup_errors=True) as folder:
+            environment[METRICS_FOLDER] = folder
+            yield folder
+    else:
+        yield None
+
+
+@contextmanager
+def _metrics_served(default_port: int, scrape: Callable[[], bytes]) -> Iterator[None]:
+    """Serves the metrics in the block, on an address of their own: in the parent of the workers, so that a scrape is
+    answered whatever they do."""
+    from admin_api.settings import ProgramSettings
+    from gateway.web.listen_address import ListenAddress
+    from gateway.web.metrics_server import CannotListen, serve_metrics
+
+    address = ListenAddress.parse(ProgramSettings.from_env().metrics_listen)
+    try:
+        with serve_metrics(address, default_port, scrape):
+            yield
+    except CannotListen as exc:
+        typer.echo(f"litemaas: {exc}", err=True)
+        raise typer.Exit(1) from None
 
 
 def admin_api(host: Host = "0.0.0.0", port: Port = 8081) -> None:
     """Run the admin API."""
-    from admin_api.settings import Settings
+    from admin_api import metrics
+    from admin_api.settings import ADMIN_METRICS_PORT, Settings
 
     # Checks the settings first: one message instead of a traceback from the server.
     Settings.from_env()
-    _serve(ADMIN_API, host=host, port=port)
+    with _metrics_served(ADMIN_METRICS_PORT, metrics.scrape):
+        _serve(ADMIN_API, host=host, port=port)
 
 
 def health(port: Port = 4000) -> None:

@@ -1,11 +1,10 @@
-"""`/docs`: Swagger UI, from a package and not from a CDN; and `/metrics`. Neither is in the OpenAPI document."""
+"""`/docs`: Swagger UI, from a package and not from a CDN; not in the OpenAPI document."""
 
 from importlib.resources import files
 from typing import Final
 
 from fastapi import APIRouter, Response
 
-from admin_api import metrics
 from gateway.domain.errors import GatewayError
 
 router = APIRouter(include_in_schema=False)
@@ -25,7 +24,6 @@ ASSETS: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/jav
 # Swagger UI sets styles by script and has its icons in data: URLs.
 POLICY: Final = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 HEADERS: Final = {"content-security-policy": POLICY}
-PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/docs")
@@ -44,9 +42,3 @@ def show_asset(name: str) -> Response:
     # Found by its folder: importing the package would import FastAPI extensions that are not needed.
     content = (files("fastapi_offline") / "static" / name).read_bytes()
     return Response(content, media_type=ASSETS[name], headers=HEADERS | {"cache-control": "max-age=86400"})
-
-
-@router.get("/metrics")
-async def show_metrics() -> Response:
-    """For Prometheus."""
-    return Response(metrics.scrape(), media_type=PROMETHEUS_TYPE)

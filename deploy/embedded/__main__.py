@@ -84,6 +84,7 @@ def _print_welcome(demo: Demo) -> None:
   Admin token  {demo.admin_token}
   API key      {key}
   LiteLLM      {demo.litellm.url}
+  Metrics      {demo.gateway.metrics_url} and {demo.admin.metrics_url}
   Logs         {demo.folder}
 
 curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{data}'

@@ -99,6 +99,7 @@ class Demo:
         return {
             "gateway_url": self.gateway.url,
             "admin_url": self.admin.url,
+            "metrics_urls": [self.gateway.metrics_url, self.admin.metrics_url],
             "litellm_url": self.litellm.url,
             "model_server_url": self.model_server.url,
             "database_url": self.postgres.url(APP),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.embedded.component import Component, answers
-from deploy.embedded.processes import Child, NotStarted, bare_environment
+from deploy.embedded.processes import Child, NotStarted, bare_environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 LITEMAAS = Path(sys.executable).with_name("litemaas")
@@ -23,7 +23,10 @@ class Program(Component):
     def __init__(self, folder: Path, name: str, port: int, *arguments: str) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        metrics_port = free_port()
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.env: Mapping[str, str] = {}
+        self._metrics_listen = f"127.0.0.1:{metrics_port}"
         self._folder = folder
         self._name = name
         self._arguments = arguments
@@ -33,7 +36,7 @@ class Program(Component):
             f"`litemaas {self._name}`",
             [str(LITEMAAS), self._name, "--host", "127.0.0.1", "--port", str(self.port), *self._arguments],
             log=self._folder / f"{self._name}.log",
-            env=bare_environment(self._folder) | dict(self.env),
+            env=bare_environment(self._folder) | {"LITEMAAS_METRICS_LISTEN": self._metrics_listen} | dict(self.env),
             cwd=ROOT,
         )
 

@@ -289,7 +289,7 @@ async def _without_disk(run: Run, break_: Callable[[], None], mend: Callable[[],
     await wait_for(is_refused, "503 ledger_unavailable", 20)
 
     async def is_reported() -> bool:
-        async with run.site.http.get(run.site.workers.url + "/metrics") as answer:
+        async with run.site.http.get(run.site.workers.program.metrics_url) as answer:
             return "litemaas_ledger_journals_without_disk 2.0" in await answer.text()
 
     await wait_for(is_reported, "the metrics to tell", 30)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from admin_api.operations.models.provider_keys import NAME, PREFIX
-from admin_api.settings import ProgramSettings, SecretSettings
+from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway.settings import Settings as GatewaySettings
 from tests.contract.tables import ROOT, metrics_table
@@ -22,6 +22,14 @@ SETTINGS = {
     f"LITEMAAS_{name.upper()}"
     for settings in (AdminSettings, GatewaySettings, ProgramSettings)
     for name in settings.model_fields
+}
+
+
+# Which services serve metrics, and where.
+METRICS_PORTS = {
+    name: ADMIN_METRICS_PORT if service["command"][0] == "admin-api" else GATEWAY_METRICS_PORT
+    for name, service in COMPOSE["services"].items()
+    if service.get("command", [""])[0] in ("gateway", "admin-api")
 }
 
 
@@ -99,18 +107,27 @@ def test_the_image_has_the_tested_versions() -> None:
     assert not [pin for pin in pins[0] if pin.startswith(("pytest", "ruff", "mypy"))]
 
 
-def test_prometheus_scrapes_both_gateways_and_its_rules_name_existing_metrics() -> None:
+def test_prometheus_scrapes_all_programs_and_its_rules_name_existing_metrics() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     targets = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
     named = {name for group in rules["groups"] for rule in group["rules"]
              for name in re.findall(r"\blitemaas_\w+", rule["expr"])}  # fmt: skip
 
-    assert targets == {"gateway-1:4000", "gateway-2:4000"}
-    assert {target.partition(":")[0] for target in targets} <= set(COMPOSE["services"])
+    assert targets == {f"{name}:{port}" for name, port in METRICS_PORTS.items()}
     assert config["rule_files"] == ["alerts.yml"]
     assert named
     assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table()))
+
+
+def test_s11_metrics_are_within_reach_of_prometheus_and_on_no_port_of_the_host() -> None:
+    published = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    listen = {COMPOSE["services"][name]["environment"]["LITEMAAS_METRICS_LISTEN"] for name in METRICS_PORTS}
+
+    assert len(METRICS_PORTS) == 3
+    assert listen == {"0.0.0.0"}
+    assert published
+    assert not {int(str(port).rpartition(":")[2]) for port in published} & set(METRICS_PORTS.values())
 
 
 def test_every_file_a_service_mounts_or_copies_exists() -> None:

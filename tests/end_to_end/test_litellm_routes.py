@@ -16,7 +16,7 @@ from gateway.endpoints.registry import ENDPOINTS
 
 pytestmark = pytest.mark.timeout(300)
 FORWARDED = {path for e in ENDPOINTS for path in (e.path, e.path.removeprefix("/v1"))}
-OPEN = {"/v1/models", "/models", "/v1/limits", "/limits", "/health/live", "/health/ready", "/metrics"}
+OPEN = {"/v1/models", "/models", "/v1/limits", "/limits", "/health/live", "/health/ready"}
 # For who asks to upgrade, which no one here does.
 SESSIONS = {SESSION_PATH, SESSION_PATH.removeprefix("/v1")}
 CONNECTIONS = 8
@@ -94,7 +94,7 @@ async def test_no_route_of_litellm_is_reachable_in_any_spelling(
         elif path in OPEN:
             allowed = {200, 405}
         else:
-            allowed = {404, 405} if path.startswith(("/v1/models/", "/models/", "/health/", "/metrics")) else {404}
+            allowed = {404, 405} if path.startswith(("/v1/models/", "/models/", "/health/")) else {404}
         if status not in allowed or location:
             wrong.append((method, target, status, location))
     assert not wrong, wrong[:20]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from callers import Caller, MakeCaller, Response, new_mark
 from factories import ADMIN, make_model
-from gateways import GatewayThread, Ledger, RedisState, UpstreamLog, wait_until
+from gateways import GatewayThread, Ledger, RedisState, UpstreamLog, scraped_metrics, wait_until
 
 from admin_api.operations import subscriptions
 from gateway.storage.counters.layout import read_lease
@@ -193,8 +193,7 @@ async def test_a_shadow_limit_refuses_no_call_and_is_counted(caller: Caller, gat
         "x-ratelimit-limit-requests" not in answers[0].headers
         or answers[0].headers["x-ratelimit-limit-requests"] == "10000"
     )
-    metrics = (await caller.get("/metrics")).body.decode()
-    assert 'litemaas_shadow_refusals_total{kind="rpm",level="key"}' in metrics
+    assert 'litemaas_shadow_refusals_total{kind="rpm",level="key"}' in scraped_metrics()
 
 
 async def test_a_cost_limit_refuses_a_model_without_a_price(make: MakeCaller, upstream_log: UpstreamLog) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from callers import Caller, MakeCaller
 from factories import ADMIN
-from gateways import GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, wait_until
+from gateways import GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, scraped_metrics, wait_until
 from realtime_sessions import MODEL, open_realtime
 
 from admin_api.operations.keys import keys
@@ -162,17 +162,16 @@ async def test_only_the_realtime_path_has_a_websocket_and_nothing_else(caller: C
 
 
 async def test_d7_a_websocket_on_a_route_that_takes_post_is_sent_back_to_http(caller: Caller) -> None:
-    async def errors() -> list[str]:
-        async with caller.http.get(caller.url + "/metrics") as answer:
-            return [line for line in (await answer.text()).splitlines() if line.startswith("litemaas_errors_total{")]
+    def errors() -> list[str]:
+        return [line for line in scraped_metrics().splitlines() if line.startswith("litemaas_errors_total{")]
 
-    before = await errors()
+    before = errors()
     for path in ("/v1/responses", "/responses", "/v1/chat/completions", "/v1/messages"):
         status, code, headers = await refused(caller, path=path)
         assert (status, code, headers["upgrade"]) == (426, "upgrade_required", "HTTP/1.1")
-    assert await errors() == before
+    assert errors() == before
     assert (await refused(caller, path="/v1/nowhere"))[:2] == (404, "not_found")
-    assert await errors() != before
+    assert errors() != before
 
 
 async def test_a_key_sent_as_a_subprotocol_is_not_sent_back(caller: Caller) -> None:
@@ -501,8 +500,7 @@ async def test_open_sessions_are_a_metric(make: MakeCaller, start_gateway: Start
     caller = (await make(MODEL)).at(start_gateway().url)
 
     async def open_now() -> float:
-        response = await caller.get("/metrics")
-        lines = (line.rsplit(" ", 1) for line in response.body.decode().splitlines() if not line.startswith("#"))
+        lines = (line.rsplit(" ", 1) for line in scraped_metrics().splitlines() if not line.startswith("#"))
         return next(float(value) for name, value in lines if name == "litemaas_realtime_sessions_open")
 
     before = await open_now()

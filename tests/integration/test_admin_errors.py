@@ -22,7 +22,7 @@ WAITING = (
     "AND application_name = 'litemaas-admin'"
 )
 # Routes without a login; the role matrix has each of them.
-OPEN = ("/health", "/metrics", "/docs", "/api/auth/providers", "/api/auth/login", "/api/auth/callback")
+OPEN = ("/health", "/docs", "/api/auth/providers", "/api/auth/login", "/api/auth/callback")
 
 
 @pytest.mark.parametrize("login", [None, "Bearer wrong", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer é"])
@@ -67,7 +67,7 @@ async def test_a_wrong_method_gets_all_allowed_methods(admin: httpx2.AsyncClient
     assert answer.headers["allow"] == "GET, POST"
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/metrics", "/openapi.json", "/health/live"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/openapi.json", "/health/live"])
 async def test_routes_outside_the_api_report_their_allowed_methods(admin: httpx2.AsyncClient, path: str) -> None:
     assert (await admin.delete(path)).headers["allow"] == "GET"
 
