@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.usage_parsing import sane_cost
+from gateway.domain.money import nano_usd_rounded_up
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 
 # Passed on as they are; every other header of the caller stays here, for LiteLLM takes credentials from many.
@@ -36,12 +36,9 @@ def upstream_headers(passed: Mapping[str, str], request_id: str, user: str) -> d
     return {**passed, **own}
 
 
-def cost_in_header(headers: Mapping[str, str]) -> float | None:
-    """The cost that LiteLLM reports, in USD; streams report it in their usage instead."""
-    try:
-        return sane_cost(float(headers["x-litellm-response-cost"]))
-    except (KeyError, ValueError):
-        return None
+def cost_in_header(headers: Mapping[str, str]) -> int | None:
+    """The cost that LiteLLM reports, in nano-USD; streams report it in their usage instead."""
+    return nano_usd_rounded_up(headers.get("x-litellm-response-cost"))
 
 
 def error_of(failure: Exception) -> GatewayError:

@@ -27,7 +27,7 @@ class Meter(Protocol):
 
     usage: Usage | None
     so_far: Usage | None
-    cost_usd: float | None
+    litellm_nano_usd: int | None
     model: str | None
     has_error: bool
     is_over: bool
@@ -49,13 +49,13 @@ class Meter(Protocol):
 class _Readings:
     """What a meter has read so far."""
 
-    __slots__ = ("_reader", "cost_usd", "has_error", "is_over", "model", "so_far", "usage")
+    __slots__ = ("_reader", "has_error", "is_over", "litellm_nano_usd", "model", "so_far", "usage")
 
     def __init__(self, read: Reader) -> None:
         self._reader = read
         self.usage: Usage | None = None
         self.so_far: Usage | None = None
-        self.cost_usd: float | None = None
+        self.litellm_nano_usd: int | None = None
         self.model: str | None = None
         self.has_error = False
         # The event after which no other comes has been seen; of a whole answer only its end says so.
@@ -91,7 +91,7 @@ class AnswerMeter(_Readings):
         if self._size <= MAX_ANSWER:
             whole = b"".join(self._parts)
             if (reading := self._read(whole)) is not None:
-                self.usage, self.cost_usd, self.model = reading.usage, reading.cost_usd, reading.model
+                self.usage, self.litellm_nano_usd, self.model = reading.usage, reading.litellm_nano_usd, reading.model
             if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
         return b""
@@ -194,7 +194,7 @@ class StreamMeter(_Readings):
         self.so_far = reading.so_far or self.so_far
         if reading.usage is None:
             return True
-        self.usage, self.cost_usd = reading.usage, reading.cost_usd
+        self.usage, self.litellm_nano_usd = reading.usage, reading.litellm_nano_usd
         return reading.says_something or not self._strips_usage
 
     def finish(self) -> bytes:

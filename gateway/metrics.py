@@ -47,6 +47,12 @@ OTHER_MODELS_SERVED: Final = Counter(
 )
 TOKENS: Final = Counter("litemaas_tokens", "Tokens of forwarded calls", ["direction"], registry=REGISTRY)
 COST: Final = Counter("litemaas_cost_nano_usd", "Cost of forwarded calls in nano-USD", registry=REGISTRY)
+COST_DIFFERENCE: Final = Counter(
+    "litemaas_cost_difference_nano_usd",
+    "Difference between LiteLLM's figure of a call and that of the model's price, in nano-USD, by which is higher",
+    ["higher"],
+    registry=REGISTRY,
+)
 FIRST_BYTE: Final = Histogram(
     "litemaas_first_byte_seconds",
     "From the request to the first byte of the answer",
@@ -132,6 +138,7 @@ CACHED_KEYS: Final = Gauge("litemaas_cached_keys", "Key records held", multiproc
 OWN_CODES: Final = frozenset(CODES)
 _CALLS: dict[tuple[str, int, str], Counter] = {}
 _FIRST_BYTE: dict[str, Histogram] = {}
+_LITELLM_HIGHER, _OWN_HIGHER = COST_DIFFERENCE.labels("litellm"), COST_DIFFERENCE.labels("own")
 _IN, _OUT = TOKENS.labels("input"), TOKENS.labels("output")
 
 
@@ -149,11 +156,21 @@ def count_call(endpoint: str, row: UsageRow) -> None:
         _OUT.inc(row.completion_tokens)
     if row.cost_nano_usd:
         COST.inc(row.cost_nano_usd)
+    if row.litellm_cost_nano_usd is not None and row.own_cost_nano_usd is not None:
+        count_difference(row.litellm_cost_nano_usd - row.own_cost_nano_usd)
     if row.first_byte_ms is not None:
         first_byte = _FIRST_BYTE.get(endpoint)
         if first_byte is None:
             first_byte = _FIRST_BYTE[endpoint] = FIRST_BYTE.labels(endpoint)
         first_byte.observe(row.first_byte_ms / 1000)
+
+
+def count_difference(nano_usd: int) -> None:
+    """What LiteLLM says that a call cost, less what its price says."""
+    if nano_usd > 0:
+        _LITELLM_HIGHER.inc(nano_usd)
+    elif nano_usd:
+        _OWN_HIGHER.inc(-nano_usd)
 
 
 _LEDGER_EVENTS: dict[Event, Counter] = {

@@ -165,7 +165,7 @@ class ForwardedRequest(ForwardedCall):
         if refusal is not None:
             raise refusal
 
-    def _close(self, relay: Relay, status: int, reported_cost: float | None) -> None:
+    def _close(self, relay: Relay, status: int, reported_cost: int | None) -> None:
         meter, call = relay.meter, self.call
         counts_no_output = meter.usage is not None or call.media is not None or call.maximum == 0
         outcome = Outcome(
@@ -173,7 +173,7 @@ class ForwardedRequest(ForwardedCall):
             status=status,
             usage=meter.usage,
             so_far=meter.so_far,
-            cost_usd=reported_cost if meter.cost_usd is None else meter.cost_usd,
+            litellm_nano_usd=reported_cost if meter.litellm_nano_usd is None else meter.litellm_nano_usd,
             model_served=meter.model,
             passed_tokens=0 if counts_no_output else meter.passed_tokens,
             has_passed=relay.has_passed,

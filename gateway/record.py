@@ -12,7 +12,6 @@ from gateway.endpoints.audio import tokens_of_sound
 from gateway.endpoints.requests import Call
 from gateway.reservation import Reservation
 
-NANO: Final = 1_000_000_000
 MAX_REPORTED: Final = 255
 
 
@@ -24,7 +23,7 @@ class Outcome:
     ending: Ending
     status: int
     usage: Usage | None
-    cost_usd: float | None
+    litellm_nano_usd: int | None
     model_served: str | None
     passed_tokens: int
     has_passed: bool
@@ -79,7 +78,8 @@ def make_row(
         reasoning_tokens=usage.reasoning_tokens,
         cost_nano_usd=cost,
         price_id=price.id if price else None,
-        litellm_cost_nano_usd=None if outcome.cost_usd is None else round(outcome.cost_usd * NANO),
+        own_cost_nano_usd=cost,
+        litellm_cost_nano_usd=outcome.litellm_nano_usd,
         counted_requests=0 if is_refused else 1,
         counted_tokens=usage.total_tokens,
         counted_nano_usd=cost or 0,

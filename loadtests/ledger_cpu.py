@@ -64,7 +64,7 @@ def make_rows(count: int) -> list[UsageRow]:
     outcomes = [
         Outcome(
             ending="completed", status=200, usage=Usage(prompt_tokens=100 + n % 900, completion_tokens=n % 700),
-            cost_usd=None, model_served="vendor/model-2026-01-01", passed_tokens=0, has_passed=True,
+            litellm_nano_usd=None, model_served="vendor/model-2026-01-01", passed_tokens=0, has_passed=True,
             first_byte_at=0.2 + n % 300 / 1000,
         )
         for n in range(count)

@@ -45,6 +45,7 @@ def verify(
         raise typer.Exit(1)
 
 
+MODEL_COSTS = ("model", "calls", "dearer_calls", "cost_usd", "own_cost_usd", "litellm_cost_usd")
 FINDINGS = (
     "finding",
     "request_id",
@@ -104,6 +105,9 @@ def reconcile(
                 f"{finding}: {count.calls} calls; ledger {count.tokens} tokens, {count.cost_usd} USD; "
                 f"LiteLLM {count.litellm_tokens} tokens, {count.litellm_cost_usd} USD."
             )
+        if view.models:
+            typer.echo("Costs that differ, by model:")
+            typer.echo(table([costs.model_dump(mode="json") for costs in view.models], MODEL_COSTS))
         if view.findings:
             typer.echo(table([finding.model_dump(mode="json") for finding in view.findings], FINDINGS))
     if not view.agrees:

@@ -8,10 +8,10 @@ from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.maintenance.reconciliation import Reconciled
-    from admin_api.storage.reconciliation import Finding, FindingCount
+    from admin_api.storage.reconciliation import Finding, FindingCount, ModelCosts
 
 
-def _shown(view: type[View], row: "Finding | FindingCount") -> dict[str, Any]:
+def _shown(view: type[View], row: "Finding | FindingCount | ModelCosts") -> dict[str, Any]:
     """The fields of the view: those of the row, and its costs in USD."""
     shown = {name: getattr(row, name) for name in view.model_fields if hasattr(row, name)}
     costs = {"cost_usd": row.cost_nano_usd, "litellm_cost_usd": row.litellm_cost_nano_usd}
@@ -58,8 +58,28 @@ class FindingView(View):
         return cls(**_shown(cls, finding))
 
 
+class ModelCostsView(View):
+    """What calls of a model cost that both sides have: as charged, by the model's price (`own`), and by LiteLLM. Of
+    `dearer_calls`, LiteLLM's figure is above that of the price."""
+
+    model: str | None
+    calls: int
+    dearer_calls: int
+    cost_usd: str
+    cost_nano_usd: int
+    own_cost_usd: str
+    own_cost_nano_usd: int
+    litellm_cost_usd: str
+    litellm_cost_nano_usd: int
+
+    @classmethod
+    def of(cls, costs: "ModelCosts") -> Self:
+        """With the costs in USD."""
+        return cls(**_shown(cls, costs), own_cost_usd=usd_text(costs.own_cost_nano_usd))
+
+
 class ReconciliationView(View):
-    """Counts of all findings, and the first ones in detail."""
+    """Counts of all findings, the first ones in detail, and the models whose costs differ."""
 
     agrees: bool
     lines: int
@@ -68,6 +88,7 @@ class ReconciliationView(View):
     repeated: int
     counts: dict[str, FindingCountView]
     findings: list[FindingView]
+    models: list[ModelCostsView]
 
     @classmethod
     def of(cls, found: "Reconciled") -> Self:
@@ -80,4 +101,5 @@ class ReconciliationView(View):
             repeated=found.repeated,
             counts={name: FindingCountView.of(count) for name, count in sorted(found.counts.items())},
             findings=[FindingView.of(finding) for finding in found.findings],
+            models=[ModelCostsView.of(costs) for costs in found.models],
         )

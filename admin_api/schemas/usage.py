@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class UsageRowView(View):
-    """One forwarded call. Cost null: the model had no price."""
+    """One forwarded call. `cost` is what was charged; `own_cost` is by the model's price. Null: it had none."""
 
     request_id: UUID
     started_at: datetime
@@ -36,6 +36,8 @@ class UsageRowView(View):
     reasoning_tokens: int
     cost_usd: str | None = None
     cost_nano_usd: int | None
+    own_cost_usd: str | None = None
+    own_cost_nano_usd: int | None
     litellm_cost_usd: str | None = None
     litellm_cost_nano_usd: int | None
     first_byte_ms: int | None
@@ -47,7 +49,11 @@ class UsageRowView(View):
     @classmethod
     def of(cls, row: "UsageRow") -> Self:
         """One row of the ledger."""
-        costs = {"cost_usd": row.cost_nano_usd, "litellm_cost_usd": row.litellm_cost_nano_usd}
+        costs = {
+            "cost_usd": row.cost_nano_usd,
+            "own_cost_usd": row.own_cost_nano_usd,
+            "litellm_cost_usd": row.litellm_cost_nano_usd,
+        }
         reported = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
         return cls.model_validate(row).model_copy(update=reported)
 

@@ -25,10 +25,12 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application
 _ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
 
 CALL_COLUMNS: Final = tuple(chain.from_iterable(facts.exported_as for facts in LEDGER_COLUMNS.values()))
+_COSTS: Final = ("cost_nano_usd", "own_cost_nano_usd", "litellm_cost_nano_usd")
 _WHO: Final = ("account_id", "account", "user_id", "user", "api_key_id", "api_key")
 DAY_COLUMNS: Final = (
     "day", *_WHO, "model", "provider", "ending", "error_class",
-    *(name for name in SUM_NAMES if name != "cost_nano_usd"), "cost_usd", "cost_nano_usd",
+    *(name for name in SUM_NAMES if name not in _COSTS),
+    *chain.from_iterable((nano.replace("_nano_usd", "_usd"), nano) for nano in _COSTS),
 )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def parts_of(export: "Export") -> AsyncIterator[bytes]:
 async def _with_usd(pages: "AsyncIterator[list[Line]]") -> "AsyncIterator[list[Line]]":
     async for page in pages:
         for line in page:
-            for nano in ("cost_nano_usd", "litellm_cost_nano_usd"):
+            for nano in _COSTS:
                 cost = line.get(nano)
                 line[nano.replace("_nano_usd", "_usd")] = None if cost is None else usd_text(cost)
         yield page

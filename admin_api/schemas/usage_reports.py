@@ -35,7 +35,11 @@ class UsageSumsView(View):
     cache_write_tokens: int = Field(description="Among prompt_tokens")
     reasoning_tokens: int = Field(description="Among completion_tokens")
     cost_usd: str
-    cost_nano_usd: int
+    cost_nano_usd: int = Field(description="What was charged")
+    own_cost_usd: str
+    own_cost_nano_usd: int = Field(description="By the prices of the models; 0 before this was recorded")
+    litellm_cost_usd: str
+    litellm_cost_nano_usd: int = Field(description="By LiteLLM, of calls of models with a price")
     mean_total_ms: float | None
     mean_first_byte_ms: float | None
 
@@ -48,6 +52,8 @@ class UsageSumsView(View):
             success_share=round(sums.completed_calls / stayed, 6) if stayed else None,
             total_tokens=sums.prompt_tokens + sums.completion_tokens,
             cost_usd=usd_text(sums.cost_nano_usd),
+            own_cost_usd=usd_text(sums.own_cost_nano_usd),
+            litellm_cost_usd=usd_text(sums.litellm_cost_nano_usd),
             mean_total_ms=round(sums.total_ms / sums.timed_calls, 1) if sums.timed_calls else None,
             mean_first_byte_ms=round(sums.first_byte_ms / sums.first_byte_calls, 1) if sums.first_byte_calls else None,
         )

@@ -46,7 +46,7 @@ WITH bounds AS MATERIALIZED (
             (SELECT request_id FROM litellm_calls ORDER BY 1 DESC LIMIT 1)) AS last),
 ledger AS NOT MATERIALIZED (
     SELECT u.request_id, u.model_asked AS model, u.prompt_tokens, u.completion_tokens, u.cost_nano_usd, u.ending,
-        u.estimated_why
+        u.own_cost_nano_usd, u.estimated_why
     FROM usage_logs u, bounds b
     WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable'),
 joined AS (
@@ -54,6 +54,7 @@ joined AS (
         l.estimated_why, l.prompt_tokens AS prompt_tokens, c.prompt_tokens AS litellm_prompt_tokens,
         l.completion_tokens AS completion_tokens, c.completion_tokens AS litellm_completion_tokens,
         coalesce(l.cost_nano_usd, 0) AS cost_nano_usd, coalesce(c.cost_nano_usd, 0) AS litellm_cost_nano_usd,
+        coalesce(l.own_cost_nano_usd, l.cost_nano_usd, 0) AS own_cost_nano_usd,
         CASE WHEN l.request_id IS NULL THEN 'missing' WHEN c.request_id IS NULL THEN 'extra'
             WHEN l.prompt_tokens = c.prompt_tokens AND l.completion_tokens = c.completion_tokens
                 AND abs(coalesce(l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint THEN 'same'
@@ -77,6 +78,16 @@ SELECT finding, request_id, model, ending, estimated_why, prompt_tokens, litellm
 FROM joined WHERE finding <> 'same' AND NOT ($4::boolean AND finding = 'different' AND estimated_why IS NOT NULL)
 ORDER BY request_id LIMIT $5
 """)
+# Of calls that both sides have. Rows of earlier versions have one figure, by the model's price.
+LIST_MODEL_COSTS: Final = _joined("""
+SELECT model, count(*) AS calls, count(*) FILTER (WHERE litellm_cost_nano_usd > own_cost_nano_usd) AS dearer_calls,
+    sum(cost_nano_usd)::bigint AS cost_nano_usd, sum(own_cost_nano_usd)::bigint AS own_cost_nano_usd,
+    sum(litellm_cost_nano_usd)::bigint AS litellm_cost_nano_usd
+FROM joined WHERE finding IN ('same', 'different') AND ($4::boolean IS NOT NULL)
+GROUP BY model HAVING bool_or(litellm_cost_nano_usd <> own_cost_nano_usd OR litellm_cost_nano_usd <> cost_nano_usd)
+ORDER BY abs(sum(litellm_cost_nano_usd - own_cost_nano_usd)) DESC, model LIMIT $5
+""")
+MAX_MODELS: Final = 1000
 
 
 class LoggedCall(NamedTuple):
@@ -119,11 +130,26 @@ class FindingCount:
     litellm_cost_nano_usd: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCosts:
+    """What calls of one model cost: as charged, by its price (`own`) and by the log. Of `dearer_calls`, the log's
+    figure is above that of the price."""
+
+    model: str | None
+    calls: int
+    dearer_calls: int
+    cost_nano_usd: int
+    own_cost_nano_usd: int
+    litellm_cost_nano_usd: int
+
+
 class Reconciliation(NamedTuple):
-    """All counted, the first ones named; `repeated` are lines of a call the log has another line of."""
+    """All counted, the first ones named; `models` whose figures differ, the largest difference first; `repeated` are
+    lines of a call the log has another line of."""
 
     counts: list[FindingCount]
     findings: list[Finding]
+    models: list[ModelCosts]
     repeated: int
 
 
@@ -149,7 +175,8 @@ async def reconcile(
     asked = (since, until, tolerance_nano_usd, skip_estimated)
     counts = [FindingCount(**r) for r in await executor.fetch(COUNT_FINDINGS, *asked, timeout=TIMEOUT_S)]
     found = [Finding(**r) for r in await executor.fetch(LIST_FINDINGS, *asked, limit, timeout=TIMEOUT_S)]
-    return Reconciliation(counts, found, lines - unique)
+    models = [ModelCosts(**r) for r in await executor.fetch(LIST_MODEL_COSTS, *asked, MAX_MODELS, timeout=TIMEOUT_S)]
+    return Reconciliation(counts, found, models, lines - unique)
 
 
 def _batches(calls: Iterable[LoggedCall]) -> Iterable[list[LoggedCall]]:

@@ -5,8 +5,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from gateway.domain.calls import Usage
-
-NANO_USD: Final = 10**9
+from gateway.domain.money import NANO_USD
 
 
 class UnitFacts(NamedTuple):

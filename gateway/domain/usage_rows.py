@@ -16,8 +16,9 @@ from gateway.domain.calls import Ending, EstimatedWhy
 class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One forwarded call; see docs/ledger.md. Times are in ms where the name says so, money is in nano-USD.
 
-    A cost of None: the model had no price, or LiteLLM reported none. What is left out of the JSON is NULL in Postgres,
-    so a default is None.
+    `cost_nano_usd` is what was charged: by the model's price (`own_cost_nano_usd`) or by LiteLLM's figure. A cost of
+    None: the model had no price, or LiteLLM reported none. What is left out of the JSON is NULL in Postgres, so a
+    default is None.
     """
 
     request_id: UUID
@@ -40,6 +41,7 @@ class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     reasoning_tokens: int
     cost_nano_usd: int | None
     price_id: int | None
+    own_cost_nano_usd: int | None = None
     litellm_cost_nano_usd: int | None = None
     counted_requests: int
     counted_tokens: int
@@ -95,7 +97,10 @@ LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
     "reasoning_tokens": ColumnFacts("bigint", ("reasoning_tokens",), "x_ReasoningTokens"),
     "cost_nano_usd": ColumnFacts("bigint", ("cost_usd", "cost_nano_usd"), "x_CostNanoUsd"),
     "price_id": ColumnFacts("bigint"),
-    "litellm_cost_nano_usd": ColumnFacts("bigint", ("litellm_cost_usd", "litellm_cost_nano_usd")),
+    "own_cost_nano_usd": ColumnFacts("bigint", ("own_cost_usd", "own_cost_nano_usd"), "x_OwnCostNanoUsd"),
+    "litellm_cost_nano_usd": ColumnFacts(
+        "bigint", ("litellm_cost_usd", "litellm_cost_nano_usd"), "x_LiteLLMCostNanoUsd"
+    ),
     "counted_requests": ColumnFacts("smallint"),
     "counted_tokens": ColumnFacts("bigint"),
     "counted_nano_usd": ColumnFacts("bigint"),

@@ -101,7 +101,8 @@ def read_transcript(data: bytes) -> ParsedUsage | None:
     transcript: _Transcript | None = _decode_transcript(data)
     if transcript is None:
         return None
-    return ParsedUsage(usage=_usage_of(transcript), cost_usd=transcript.usage.cost_usd if transcript.usage else None)
+    litellm_nano_usd = transcript.usage.litellm_nano_usd if transcript.usage else None
+    return ParsedUsage(usage=_usage_of(transcript), litellm_nano_usd=litellm_nano_usd)
 
 
 def _usage_of(transcript: _Transcript) -> Usage | None:

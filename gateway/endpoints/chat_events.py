@@ -51,7 +51,7 @@ def read_chat_event(data: bytes) -> ParsedUsage | None:
             # Beside output, in the middle: what had been used by then.
             reading.so_far = usage
         else:
-            reading.usage, reading.cost_usd = usage, chunk.usage.cost_usd
+            reading.usage, reading.litellm_nano_usd = usage, chunk.usage.litellm_nano_usd
     return reading
 
 

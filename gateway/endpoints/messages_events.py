@@ -47,7 +47,8 @@ def new_messages_reader() -> Reader:
         if reported is not None:
             reading.so_far = so_far.read_anthropic()
         if event.type == "message_delta":
-            reading.usage, reading.cost_usd = reading.so_far, event.usage.cost_usd if event.usage else None
+            reading.usage = reading.so_far
+            reading.litellm_nano_usd = event.usage.litellm_nano_usd if event.usage else None
             return reading
         for name, raw in ((event.delta or event.content_block) or {}).items():
             reading.said_tokens += 0.0 if name in NAMES else _tokens_of(bytes(raw))

@@ -52,7 +52,8 @@ def new_responses_reader() -> Reader:
         if event.response is not None:
             reading.model = event.response.model
             if event.response.usage is not None:
-                reading.usage, reading.cost_usd = event.response.usage.read(), event.response.usage.cost_usd
+                reported = event.response.usage
+                reading.usage, reading.litellm_nano_usd = reported.read(), reported.litellm_nano_usd
         if isinstance(event.delta, str) and event.delta:
             with_deltas.add(event.item_id)
             is_sound = event.type == AUDIO_DELTA

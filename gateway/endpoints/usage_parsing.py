@@ -8,11 +8,11 @@ import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
+from gateway.domain.money import nano_usd_rounded_up
 from gateway.endpoints.lenient import decoder
 
-# Values beyond these are nonsense of an upstream, and must not reach counters or the ledger.
+# Counts beyond this are nonsense of an upstream, and must not reach counters or the ledger.
 MAX_TOKENS: Final = 10**9
-MAX_USD: Final = 1e6
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class ParsedUsage:
 
     usage: Usage | None = None
     so_far: Usage | None = None
-    cost_usd: float | None = None
+    litellm_nano_usd: int | None = None
     model: str | None = None
     said_tokens: float = 0.0
     says_something: bool = False
@@ -61,9 +61,9 @@ class ReportedUsage(msgspec.Struct):
     cost: Any = None
 
     @property
-    def cost_usd(self) -> float | None:
+    def litellm_nano_usd(self) -> int | None:
         """What LiteLLM says the call cost."""
-        return sane_cost(self.cost)
+        return nano_usd_rounded_up(self.cost) if isinstance(self.cost, int | float) else None
 
     def read(self) -> Usage | None:
         """OpenAI's convention: the prompt includes what was cached. None if nothing is reported: some providers
@@ -99,11 +99,6 @@ def reported_usage(**counts: int) -> Usage | None:
     if counts["prompt_tokens"] + counts["completion_tokens"] <= 0:
         return None
     return Usage(**counts) if all(0 <= count <= MAX_TOKENS for count in counts.values()) else None
-
-
-def sane_cost(usd: Any) -> float | None:
-    """An amount that can be; None for all else."""
-    return float(usd) if isinstance(usd, int | float) and 0 <= usd <= MAX_USD else None
 
 
 # Where the answers of all endpoints have what was said; in the rest are names and numbers.
@@ -153,7 +148,7 @@ def read_answer(data: bytes) -> ParsedUsage | None:
     reported = answer.usage
     return ParsedUsage(
         usage=reported.read() if reported else None,
-        cost_usd=reported.cost_usd if reported else None,
+        litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
     )
 

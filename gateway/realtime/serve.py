@@ -176,7 +176,7 @@ class ForwardedSession(ForwardedCall):
             ending=ending,
             status=status,
             usage=usage,
-            cost_usd=None,
+            litellm_nano_usd=None,
             model_served=None,
             passed_tokens=0,
             has_passed=first is not None,

@@ -132,6 +132,7 @@ def estimated_row(account_id: int, lease: Lease) -> UsageRow:
         reasoning_tokens=0,
         cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
         price_id=note.price_id,
+        own_cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
         litellm_cost_nano_usd=None,
         counted_requests=1,
         counted_tokens=lease.prompt_tokens + lease.completion_tokens,

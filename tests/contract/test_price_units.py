@@ -11,10 +11,11 @@ from admin_api.cli import prices as cli
 from admin_api.routes.models import NewPrice
 from admin_api.schemas.models import PriceView
 from gateway.domain.calls import NO_USAGE, Usage
-from gateway.domain.prices import NANO_USD, PRICE_UNITS, Price, UnitFacts, cost_nano_usd
+from gateway.domain.money import NANO_USD
+from gateway.domain.prices import PRICE_UNITS, Price, UnitFacts, cost_nano_usd
 from tests.contract.places import Places, read_columns
 
-NOT_UNITS = {"id", "model_id", "effective_at", "source", "created_at", "model"}
+NOT_UNITS = {"id", "model_id", "effective_at", "source", "charge", "created_at", "model"}
 
 
 async def test_every_unit_is_named_in_all_its_places(database: Database) -> None:

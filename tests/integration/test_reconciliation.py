@@ -105,6 +105,24 @@ async def test_a_call_on_one_side_is_reported_with_the_side_it_is_missing_from(
     assert not found.agrees
 
 
+async def test_models_whose_figures_differ_are_listed_the_largest_difference_first(pool: Pool) -> None:
+    """D3: as charged, by the price, by LiteLLM."""
+    figures = [("same", 7, 7, 7), ("dear", 9, 5, 9), ("dear", 9, 9, 8), ("dearer", 30, 20, 30), ("cheap", 6, 6, 5)]
+    made = [
+        make_usage_row(AT + timedelta(seconds=n), model_asked=model, cost_nano_usd=cost, own_cost_nano_usd=own)
+        for n, (model, cost, own, _) in enumerate(figures)
+    ]
+    await write_rows(pool, made)
+    lines = [line_of(row, response_cost=f[3] / 1e9) for row, f in zip(made, figures, strict=True)]
+
+    found = await reconcile_ledger(pool, ADMIN, lines)
+
+    assert [
+        (m.model, m.calls, m.dearer_calls, m.cost_nano_usd, m.own_cost_nano_usd, m.litellm_cost_nano_usd)
+        for m in found.models
+    ] == [("dearer", 1, 1, 30, 20, 30), ("dear", 2, 1, 18, 14, 17), ("cheap", 1, 0, 6, 6, 5)]
+
+
 async def test_calls_never_forwarded_are_not_missing_and_a_missing_price_is_no_difference(pool: Pool) -> None:
     unpriced = make_usage_row(AT, cost_nano_usd=None)
     first, last = make_usage_row(AT - timedelta(seconds=1)), make_usage_row(AT + timedelta(seconds=1))

@@ -66,6 +66,8 @@ def amounts(row: UsageRow) -> dict[str, int]:
         "estimated_calls": 1 if row.estimated else 0,
         "unpriced_calls": 1 if row.cost_nano_usd is None else 0,
         "cost_nano_usd": row.cost_nano_usd or 0,
+        "own_cost_nano_usd": row.own_cost_nano_usd or 0,
+        "litellm_cost_nano_usd": (row.litellm_cost_nano_usd or 0) if row.own_cost_nano_usd is not None else 0,
         "timed_calls": 0 if is_reaped else 1,
         "first_byte_calls": 0 if row.first_byte_ms is None else 1,
         "first_byte_ms": row.first_byte_ms or 0,

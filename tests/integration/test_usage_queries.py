@@ -96,6 +96,8 @@ def added(rows: list[UsageRow]) -> UsageSums:
         estimated_calls=sum(row.estimated for row in rows),
         unpriced_calls=sum(row.cost_nano_usd is None for row in rows),
         cost_nano_usd=sum(row.cost_nano_usd or 0 for row in rows),
+        own_cost_nano_usd=sum(row.own_cost_nano_usd or 0 for row in rows),
+        litellm_cost_nano_usd=sum(row.litellm_cost_nano_usd or 0 for row in rows if row.own_cost_nano_usd is not None),
         timed_calls=len(timed),
         total_ms=sum(row.total_ms for row in rows),
         first_byte_calls=len(firsts),

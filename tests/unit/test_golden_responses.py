@@ -53,7 +53,7 @@ def test_usage_chunks_of_both_shapes_are_read_and_removed_unless_asked_for(
     passed = meter.feed(content + usage + DONE) + meter.finish()
 
     assert meter.usage == Usage(prompt_tokens=11, completion_tokens=6)
-    assert meter.cost_usd == 0.000023
+    assert meter.litellm_nano_usd == 23_000
     assert passed == content + (b"" if strips_usage else usage) + DONE
     assert not meter.has_error
 

@@ -65,7 +65,7 @@ def each_byte(data: bytes) -> list[bytes]:
 
 
 def assert_read(meter: StreamMeter | AnswerMeter) -> None:
-    assert (meter.usage, meter.cost_usd, meter.model, meter.has_error) == (USAGE, 0.000023, "up", False)
+    assert (meter.usage, meter.litellm_nano_usd, meter.model, meter.has_error) == (USAGE, 23_000, "up", False)
 
 
 @pytest.mark.parametrize("usage", SHAPES.values(), ids=SHAPES.keys())

@@ -52,7 +52,7 @@ def row_of(
         "ending": ending,
         "status": 200,
         "usage": usage,
-        "cost_usd": None,
+        "litellm_nano_usd": None,
         "model_served": "served",
         "passed_tokens": passed,
         "has_passed": passed > 0,
@@ -194,9 +194,11 @@ def test_audio_reported_in_seconds_is_converted_to_tokens_if_tokens_have_the_pri
     assert (charged(known), known.cost_nano_usd, known.estimated) == ((0, 0, 1), 6_000_000, False)
 
 
-@pytest.mark.parametrize(("usd", "nano_usd"), [(0.000023, 23_000), (4.9999999999999996e-05, 50_000), (None, None)])
-def test_the_cost_litellm_reports_is_stored_in_nano_usd(usd: float | None, nano_usd: int | None) -> None:
-    assert row_of("completed", usage=REPORTED, cost_usd=usd).litellm_cost_nano_usd == nano_usd
+@pytest.mark.parametrize("nano_usd", [23_001, 0, None])
+def test_a_row_keeps_the_cost_by_its_price_beside_the_one_that_litellm_reports(nano_usd: int | None) -> None:
+    row = row_of("completed", usage=REPORTED, litellm_nano_usd=nano_usd)
+
+    assert (row.own_cost_nano_usd, row.litellm_cost_nano_usd) == (23_000, nano_usd)
 
 
 def test_texts_reported_by_the_upstream_are_cut_to_the_ledgers_columns() -> None:

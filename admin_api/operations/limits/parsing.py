@@ -5,7 +5,7 @@ from typing import Final, cast
 
 from admin_api.operations.validation import check_word, invalid
 from gateway.domain.limits import BUCKET_KINDS, KINDS, MAX_AMOUNT, MAX_BUCKET_CAPACITY, WINDOWED_KINDS, Kind, is_money
-from gateway.domain.prices import NANO_USD
+from gateway.domain.money import NANO_USD
 from gateway.domain.windows import WINDOW_KINDS, WindowKind
 
 UNLIMITED: Final = "unlimited"

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -12,7 +11,8 @@ from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import check_moment, invalid
 from admin_api.storage import reconciliation
-from admin_api.storage.reconciliation import Finding, FindingCount, LoggedCall
+from admin_api.storage.reconciliation import Finding, FindingCount, LoggedCall, ModelCosts
+from gateway.domain.money import nano_usd_rounded_up
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -25,10 +25,11 @@ ID_VERSION: Final = 7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
     """`counts` is by finding: same, different, missing, extra, and estimated if these are counted separately. `foreign`
-    lines are of calls outside the gateway; `unreadable` lines are not calls."""
+    lines are of calls outside the gateway; `unreadable` lines are not calls; `models` are those whose costs differ."""
 
     counts: dict[str, FindingCount]
     findings: list[Finding]
+    models: list[ModelCosts]
     lines: int
     foreign: int
     unreadable: int
@@ -75,8 +76,10 @@ def read_line(line: bytes) -> LoggedCall | None:
     if request_id.version != ID_VERSION:
         return None
     cost = payload.get("response_cost")
-    # From the decimal digits of the float, without its binary representation error.
-    nano = None if cost is None else int((Decimal(str(cost)) * 10**9).to_integral_value())
+    # As the gateway reads the figure of an answer.
+    nano = None if cost is None else nano_usd_rounded_up(cost)
+    if cost is not None and nano is None:
+        raise ValueError("a cost out of range")
     prompt, completion = (int(payload.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
     if not all(0 <= number <= MAX_ID for number in (prompt, completion, nano or 0)):
         raise ValueError("a number out of range")
@@ -125,6 +128,7 @@ async def reconcile_ledger(
     return Reconciled(
         counts={count.finding: count for count in found.counts},
         findings=found.findings,
+        models=found.models,
         lines=reader.lines,
         foreign=reader.foreign,
         unreadable=reader.unreadable,

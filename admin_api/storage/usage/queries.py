@@ -60,6 +60,8 @@ class UsageSums:
     total_ms: int = 0
     first_byte_calls: int = 0
     first_byte_ms: int = 0
+    own_cost_nano_usd: int = 0
+    litellm_cost_nano_usd: int = 0
 
     def __sub__(self, other: "UsageSums") -> "UsageSums":
         return UsageSums(**{name: getattr(self, name) - getattr(other, name) for name in SUM_NAMES})

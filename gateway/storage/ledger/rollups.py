@@ -46,6 +46,12 @@ SUMS: Final[dict[str, Sum]] = {
     "total_ms": Sum("total_ms", attrgetter("total_ms")),
     "first_byte_calls": Sum("(first_byte_ms IS NOT NULL)::integer", lambda row: row.first_byte_ms is not None),
     "first_byte_ms": Sum("coalesce(first_byte_ms, 0)", lambda row: row.first_byte_ms or 0),
+    "own_cost_nano_usd": Sum("coalesce(own_cost_nano_usd, 0)", lambda row: row.own_cost_nano_usd or 0),
+    # Of calls that have one of our own to compare it with.
+    "litellm_cost_nano_usd": Sum(
+        "CASE WHEN own_cost_nano_usd IS NULL THEN 0 ELSE coalesce(litellm_cost_nano_usd, 0) END",
+        lambda row: 0 if row.own_cost_nano_usd is None else row.litellm_cost_nano_usd or 0,
+    ),
 }
 # An element of `latencies` is code << COUNT_BITS | calls, its code measure * FIRST_BYTE + bucket.
 COUNT_BITS: Final = 40
