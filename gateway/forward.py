@@ -3,6 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from time import time
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +29,8 @@ LIST_HEADERS: Final = frozenset({b"accept", b"anthropic-beta", b"openai-beta"})
 MAX_ERROR: Final = 64 * 1024
 MAX_DIGITS: Final = 12
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+# HTTP's dates: a weekday, and GMT unless it is C's asctime.
+_DATE: Final = re.compile(r"[A-Z][a-z]{2,8}(, [0-9A-Za-z :-]{16,24} GMT| [0-9A-Za-z :]{16,24})")
 # LiteLLM's own key was refused, or its upstream's: neither is the caller's doing.
 STATUSES_OF_OURS: Final = {401: 502, 403: 502, 408: 504}
 
@@ -92,7 +97,7 @@ def _retry_headers(headers: Mapping[str, str], error: GatewayError) -> dict[str,
     def find(name: str) -> str:
         return headers.get(name) or headers.get(f"llm_provider-{name}") or ""
 
-    if (wait_s := _count(find("retry-after"))) is not None:
+    if (wait_s := _wait_s(find("retry-after"))) is not None:
         reported["retry-after"] = str(math.ceil(wait_s))
         if wait_s % 1:
             reported["retry-after-ms"] = str(math.ceil(wait_s * 1000))
@@ -107,8 +112,20 @@ def _retry_headers(headers: Mapping[str, str], error: GatewayError) -> dict[str,
     return reported
 
 
+def _wait_s(text: str) -> float | None:
+    """Seconds, as a number or until a date (RFC 9110, section 10.2.3); a date that is over means at once."""
+    if (wait_s := _count(text)) is not None or not _DATE.fullmatch(text):
+        return wait_s
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    # Two of the three forms that HTTP allows have no zone that Python reads: all are UTC.
+    return max(0, math.ceil(date.replace(tzinfo=UTC).timestamp() - time()))
+
+
 def _count(text: str) -> float | None:
-    """A number that is not negative and at most as long as a person would write it; dates are none."""
+    """A number that is not negative and at most as long as a person would write it."""
     return float(text) if len(text) <= MAX_DIGITS and _NUMBER.fullmatch(text) else None
 
 

@@ -1,6 +1,7 @@
 """Errors of the upstream as the caller sees them: the shape of OpenAI, and no internal details."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,7 +84,9 @@ async def test_a_408_of_litellm_is_a_timeout() -> None:
     ({"retry-after": "9" * 5000}, {}),
     ({"retry-after": "\u0663"}, {}),
     ({"retry-after": "nan", "retry-after-ms": "inf", "x-should-retry": "perhaps"}, {}),
-    ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
+    ({"retry-after": "Wed, 21 Oct 2099 07:28:00 +0100"}, {}),
+    ({"retry-after": "Someday, 99 Oct 2099 07:28:00 GMT"}, {}),
+    ({"retry-after-ms": "Wed, 21 Oct 2099 07:28:00 GMT"}, {}),
     ({}, {}),
 ])  # fmt: skip
 async def test_retry_headers_pass_if_they_are_numbers(header: dict[str, str], sent: dict[str, str]) -> None:
@@ -91,6 +94,22 @@ async def test_retry_headers_pass_if_they_are_numbers(header: dict[str, str], se
     answer.headers.update(header)
 
     assert (await caller_error(answer)).headers == sent
+
+
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"])
+@pytest.mark.parametrize("name", ["retry-after", "llm_provider-retry-after"])
+@pytest.mark.parametrize(("wait_s", "at_least", "at_most"), [(90, 80, 90), (-90, 0, 0)])
+async def test_d21_a_retry_after_that_is_a_date_is_sent_in_seconds(
+    name: str, form: str, wait_s: int, at_least: int, at_most: int
+) -> None:
+    """The three forms of RFC 9110, section 5.6.7."""
+    answer = Answer(429, body(message="x"))
+    answer.headers[name] = (datetime.now(UTC) + timedelta(seconds=wait_s)).strftime(form)
+
+    headers = (await caller_error(answer)).headers
+
+    assert headers.keys() == {"retry-after"}
+    assert at_least <= int(headers["retry-after"]) <= at_most
 
 
 async def test_a_spent_provider_quota_is_not_worth_a_retry() -> None:
