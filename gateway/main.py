@@ -15,15 +15,14 @@ from gateway.access_log import OTHER
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
-from gateway.endpoints.listing import model_report, models_report
-from gateway.endpoints.realtime import PATH as SESSION_PATH
-from gateway.endpoints.registry import ENDPOINTS, Endpoint
+from gateway.endpoints.listing import model_info, model_report, models_page, models_report
+from gateway.endpoints.routes import LIMITS, MODEL_LISTS, ROUTES, SESSION_PATHS, find_route, model_in_path, shape_of
 from gateway.exchange import Exchange
 from gateway.proxy import Proxy, refuse_model_in_query
 from gateway.realtime.serve import Realtime
 from gateway.settings import Settings, SettingsError
 from gateway.web.cors import CorsPolicy
-from gateway.web.errors import identity, send_error
+from gateway.web.errors import ErrorShape, identity, send_error
 from gateway.web.logs import configure_logs
 from gateway.web.responses import RawHeaders, Receive, Scope, Send, send_json
 from gateway.web.websockets import refuse_upgrade
@@ -31,9 +30,9 @@ from gateway.worker import Worker
 
 log = structlog.get_logger(__name__)
 
-Own = Callable[[KeyRecord, Scope], Awaitable[object]]
+# For a key, a request and a dialect.
+Own = Callable[[KeyRecord, Scope, ErrorShape], Awaitable[object]]
 Answer = Callable[[Exchange, Scope, Send], Awaitable[None]]
-SESSION_PATHS: Final = (SESSION_PATH, SESSION_PATH.removeprefix("/v1"))
 # Answered to anybody, and says nothing: for those who look whether somebody is there.
 ROOT: Final = "/"
 READS: Final = ("GET", "HEAD")
@@ -64,12 +63,8 @@ class Gateway:
         self.max_close_s = 2 * settings.drain_timeout_s + 10
         # Read by BoundedHttp, which adds it to every answer.
         self.cors = CorsPolicy.of(settings.gateway_cors_origins)
-        self._endpoints: dict[str, Endpoint] = {}
-        for endpoint in ENDPOINTS:
-            self._endpoints[endpoint.path] = self._endpoints[endpoint.path.removeprefix("/v1")] = endpoint
-        self._own: dict[str, Own] = {}
-        for path, own in (("/models", self._list_models), ("/limits", self._list_limits)):
-            self._own[path] = self._own["/v1" + path] = own
+        self._own: dict[str, Own] = dict.fromkeys(MODEL_LISTS, self._list_models)
+        self._own |= dict.fromkeys((LIMITS, LIMITS.removeprefix("/v1")), self._list_limits)
         self._starlette = Starlette(
             routes=[
                 Route("/health/live", self._live),
@@ -92,10 +87,10 @@ class Gateway:
         if scope["type"] != "http":
             await (self._upgrade if scope["type"] == "websocket" else self._starlette)(scope, receive, send)
             return
-        endpoint = self._endpoints.get(scope["path"])
+        route = find_route(scope["path"])
         proxy = self._proxy
-        if endpoint is not None and scope["method"] == "POST" and proxy is not None:
-            await proxy.forward(endpoint, scope, receive, send)
+        if route is not None and scope["method"] == "POST" and proxy is not None:
+            await proxy.forward(route, scope, receive, send)
         elif (preflight := self._preflight(scope)) is not None:
             await self._answer(scope, send, partial(self._answer_preflight, preflight))
         elif scope["path"] in self._cold:
@@ -108,14 +103,15 @@ class Gateway:
             await self._realtime.serve(scope, receive, send)
             return
         exchanges = self.worker.exchanges
-        exchange = exchanges.begin("WEBSOCKET", OTHER, scope, partial(refuse_upgrade, scope, send))
+        send_refusal = partial(refuse_upgrade, scope, send, shape=shape_of(scope))
+        exchange = exchanges.begin("WEBSOCKET", OTHER, scope, send_refusal)
         await receive()  # websocket.connect
         await exchanges.run(exchange, self._refuse_upgrade(scope["path"]))
 
     async def _refuse_upgrade(self, path: str) -> None:
         if self._realtime is None:
             raise GatewayError("shutting_down", STARTING_OR_STOPPING)
-        if path in self._endpoints:
+        if find_route(path) is not None:
             # Codex tries a WebSocket first, and falls back to HTTP at once on this status only.
             message = f"{path} is no WebSocket: send POST."
             raise GatewayError("upgrade_required", message, headers={"upgrade": "HTTP/1.1"})
@@ -123,7 +119,7 @@ class Gateway:
 
     async def _answer(self, scope: Scope, send: Send, answer: Answer) -> None:
         exchanges = self.worker.exchanges
-        send_refusal = partial(send_error, send, shape="openai")
+        send_refusal = partial(send_error, send, shape=shape_of(scope))
         exchange = exchanges.begin(scope["method"], self._route_of(scope["path"]), scope, send_refusal)
         await exchanges.run(exchange, answer(exchange, scope, send))
 
@@ -143,45 +139,50 @@ class Gateway:
     async def _answer_own(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
         path: str = scope["path"]
-        own = self._own.get(path) or (self._show_model if _model_of(path) else None)
+        own = self._own.get(path) or (self._show_model if model_in_path(path) else None)
+        is_forwarded = find_route(path) is not None
         if path in SESSION_PATHS:
             message = f"{path} is a WebSocket: ask for the upgrade."
             raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
         is_root = path == ROOT and scope["method"] in READS
-        if own is None and path not in self._endpoints and not is_root:
+        if own is None and not is_forwarded and not is_root:
             raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
         # The server sends no body with HEAD.
-        allowed = ("POST",) if path in self._endpoints else READS
+        allowed = ("POST",) if is_forwarded else READS
         if scope["method"] not in allowed:
             message = f"{path[:200]} takes {allowed[0]} only."
             raise GatewayError("method_not_allowed", message, headers={"allow": ", ".join(allowed)})
+        shape = shape_of(scope)
         if is_root:
-            await self._send_own(exchange, send, {})
+            await self._send_own(exchange, send, {}, shape)
             return
         if own is None or self._proxy is None:
             raise GatewayError("shutting_down", STARTING_OR_STOPPING)
         refuse_model_in_query(scope["query_string"])
         record = await self._proxy.authenticate(exchange)
-        await self._send_own(exchange, send, await own(record, scope))
+        await self._send_own(exchange, send, await own(record, scope, shape), shape)
 
-    async def _send_own(self, exchange: Exchange, send: Send, answer: object) -> None:
+    async def _send_own(self, exchange: Exchange, send: Send, answer: object, shape: ErrorShape) -> None:
         exchange.has_begun = True
-        await send_json(send, 200, answer, identity(str(exchange.request_id), "openai"))
+        await send_json(send, 200, answer, identity(str(exchange.request_id), shape))
         exchange.line.status = 200
 
     def _route_of(self, path: str) -> str:
         """The route's own constant for the access log: a path may hold what a caller wrote."""
-        if path == ROOT or path in self._own or path in self._endpoints or path in SESSION_PATHS:
+        if path == ROOT or path in self._own or path in ROUTES or path in SESSION_PATHS:
             return path
-        return "/v1/models/{model}" if _model_of(path) else OTHER
+        if (route := find_route(path)) is not None:
+            return route.endpoint.path
+        return "/v1/models/{model}" if model_in_path(path) else OTHER
 
-    async def _list_models(self, record: KeyRecord, _: Scope) -> object:
-        return models_report(record)
+    async def _list_models(self, record: KeyRecord, scope: Scope, shape: ErrorShape) -> object:
+        return models_page(record, scope["query_string"]) if shape == "anthropic" else models_report(record)
 
-    async def _show_model(self, record: KeyRecord, scope: Scope) -> object:
-        return model_report(find_grant(record, _model_of(scope["path"])))
+    async def _show_model(self, record: KeyRecord, scope: Scope, shape: ErrorShape) -> object:
+        grant = find_grant(record, model_in_path(scope["path"]))
+        return model_info(grant) if shape == "anthropic" else model_report(grant)
 
-    async def _list_limits(self, record: KeyRecord, _: Scope) -> object:
+    async def _list_limits(self, record: KeyRecord, _: Scope, __: ErrorShape) -> object:
         return await self.worker.limits.report(record)
 
     async def _live(self, _: Request) -> Response:
@@ -192,11 +193,3 @@ class Gateway:
         is_ready = all(parts.values())
         body = {"status": "ready" if is_ready else "not ready", "parts": parts}
         return JSONResponse(body, 200 if is_ready else 503)
-
-
-def _model_of(path: str) -> str:
-    """The name in `/v1/models/{name}`, which may hold slashes; '' if the path is another."""
-    for prefix in ("/v1/models/", "/models/"):
-        if path.startswith(prefix):
-            return path[len(prefix) :]
-    return ""

@@ -18,6 +18,7 @@ from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Endpoint
 from gateway.endpoints.requests import Call
+from gateway.endpoints.routes import Route
 from gateway.exchange import Exchange, Exchanges
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.forwarded_call import Bookkeeping, ForwardedCall
@@ -60,19 +61,19 @@ class Proxy:
     max_upload_bytes: int
     upload_folder: Path
 
-    async def forward(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """One call; whatever ends it early is answered in the form of the endpoint."""
+        endpoint = route.endpoint
         send_refusal = partial(send_error, send, shape=endpoint.error_shape)
         exchange = self.exchanges.begin("POST", endpoint.path, scope, send_refusal, endpoint.name)
-        await self.exchanges.run(exchange, self._forward(exchange, endpoint, scope, receive, send))
+        await self.exchanges.run(exchange, self._forward(exchange, route, scope, receive, send))
 
-    async def _forward(
-        self, exchange: Exchange, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _forward(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate, read, admit, forward, relay; then settle and record, after the answer."""
+        endpoint = route.endpoint
         refuse_model_in_query(scope["query_string"])
         record = await self.authenticate(exchange)
-        async with self._read(endpoint, exchange, receive) as call:
+        async with self._read(route, exchange, receive) as call:
             grant = find_grant(record, call.model)
             self.check_ledger()
             reservation = await self.admission.admit(exchange.request_id, record, grant, call, endpoint.name)
@@ -90,17 +91,19 @@ class Proxy:
             await forwarded.run(exchange.head.passed, receive, send)
 
     @asynccontextmanager
-    async def _read(self, endpoint: Endpoint, exchange: Exchange, receive: Receive) -> AsyncIterator[Call]:
+    async def _read(self, route: Route, exchange: Exchange, receive: Receive) -> AsyncIterator[Call]:
         """The call in the body, which is held until it has ended: on disk, where it is an upload."""
-        head = exchange.head
+        head, endpoint = exchange.head, route.endpoint
         with self.bodies.hold() as held:
             if endpoint.parse_upload is None:
                 body = await read_body(receive, head.content_length, self.max_body_bytes, held)
-                yield endpoint.parse(body, self.allowed_fields)
+                yield endpoint.parse(body, self.allowed_fields, route.model)
                 return
             size, maximum = head.content_length, self.max_upload_bytes
             upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
             try:
+                if route.model is not None:
+                    upload.name_model(route.model)
                 yield endpoint.parse_upload(upload, self.allowed_fields)
             finally:
                 upload.close()

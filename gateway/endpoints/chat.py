@@ -23,9 +23,9 @@ from gateway.endpoints.requests import (
 MAXIMUM_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
-    fields = decode_fields(body)
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields("chat_completions", fields, allowed)
     is_streamed = read_stream(fields)

@@ -27,9 +27,9 @@ TOKENS_PER_IMAGE: Final = 1056
 TOKENS_PER_CHARACTER: Final = 1.4
 
 
-def parse_images(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_images(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/images/generations`."""
-    fields = decode_fields(body)
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields("images", fields, allowed)
     prompt = read(fields, "prompt", str | None, "a text")
@@ -40,9 +40,9 @@ def parse_images(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
     return _media_call(model, encode_fields(fields), Usage(images=count), "image", prompt, TOKENS_PER_IMAGE * count)
 
 
-def parse_speech(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_speech(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/audio/speech`."""
-    fields = decode_fields(body)
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields("speech", fields, allowed)
     text = read(fields, "input", str | None, "a text")

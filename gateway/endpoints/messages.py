@@ -22,19 +22,19 @@ from gateway.endpoints.requests import (
 ZERO_WRITES_THE_CACHE: Final = 0
 
 
-def parse_messages(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_messages(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
-    return _parse("messages", body, allowed)
+    return _parse("messages", body, allowed, path_model)
 
 
-def parse_count(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_count(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """Counts as a request; takes no tokens and costs nothing."""
-    call = _parse("count_tokens", body, allowed)
+    call = _parse("count_tokens", body, allowed, path_model)
     return replace(call, is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
 
 
-def _parse(endpoint: str, body: bytes, allowed: AllowedFields) -> Call:
-    fields = decode_fields(body)
+def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields(endpoint, fields, allowed)
     found = Attachments()

@@ -17,6 +17,8 @@ from gateway.endpoints.requests import Call, Fields, check_fields, check_model_n
 
 NAME: Final = "realtime"
 PATH: Final = "/v1/realtime"
+# Azure calls the model a deployment.
+MODEL_NAMES: Final = ("model", "deployment")
 MODE: Final = "realtime"
 SUBPROTOCOL: Final = "realtime"
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
@@ -40,7 +42,7 @@ def read_query(query: bytes) -> str:
         if name in STEERING_QUERY:
             message = f"The query's '{name}' is not available here; leave it out."
             raise GatewayError("parameter_not_allowed", message, param=name)
-    models = [value for name, value in asked if name == "model"]
+    models = [value for name, value in asked if name in MODEL_NAMES]
     if len(models) > 1:
         raise GatewayError("model_in_query", "The query names more than one model; name one.", param="model")
     return check_model_name(models[0] if models else "")

@@ -24,7 +24,7 @@ def _chat_reader() -> Reader:
     return read_chat_event
 
 
-def _parse_nothing(_body: bytes, _allowed: AllowedFields) -> Call:
+def _parse_nothing(_body: bytes, _allowed: AllowedFields, _model: str | None) -> Call:
     # Never reached: an endpoint with `parse_upload` is given a form. A mistake in the table must not pass for a call.
     raise NotImplementedError("this endpoint takes a form")
 
@@ -38,11 +38,13 @@ class Endpoint:
     """An endpoint takes JSON (`parse`), or a form with a file (`parse_upload`).
 
     `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
-    nothing of the path or query of a request is forwarded. `new_event_reader` creates a reader for each stream."""
+    nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
+    `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream."""
 
     name: str
     path: str
-    parse: Callable[[bytes, AllowedFields], Call] = _parse_nothing
+    aliases: tuple[str, ...] = ()
+    parse: Callable[[bytes, AllowedFields, str | None], Call] = _parse_nothing
     parse_upload: Callable[[Upload, AllowedFields], Call] | None = None
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
@@ -70,7 +72,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
     Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
-    Endpoint(name="rerank", path="/v1/rerank", parse=parse_ranking, read_answer=read_ranking),
+    Endpoint(name="rerank", path="/v1/rerank", aliases=("/v2/rerank",), parse=parse_ranking, read_answer=read_ranking),
     Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
     Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
     Endpoint(

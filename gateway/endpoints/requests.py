@@ -99,8 +99,9 @@ class Call:
         return self.units, self.media.is_estimate
 
 
-def decode_fields(body: bytes) -> Fields:
-    """The top level of a JSON object. Raises `invalid_json` or `invalid_request`. Of a key sent twice, the last."""
+def decode_fields(body: bytes, path_model: str | None = None) -> Fields:
+    """The top level of a JSON object; of a key sent twice, the last. `path_model` is named by the path, and stands in
+    place of the body's. Raises `invalid_json` or `invalid_request`."""
     if not body:
         raise GatewayError("invalid_json", "The request body is empty; send a JSON object.")
     if body.startswith(BOM_UTF8):
@@ -118,6 +119,8 @@ def decode_fields(body: bytes) -> Fields:
         raise _too_deep()
     if _LONG_NUMBER.search(body) and _has_endless_number(body):
         raise GatewayError("invalid_json", "The request body has a number that is too large to be one.")
+    if path_model is not None:
+        fields["model"] = msgspec.Raw(_encode(path_model))
     return fields
 
 

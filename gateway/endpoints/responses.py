@@ -25,9 +25,9 @@ NAME: Final = "responses"
 STORED_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
 
 
-def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
-    fields = decode_fields(body)
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields(NAME, fields, allowed)
     if read(fields, "background", bool | None, "true or false"):

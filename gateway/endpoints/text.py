@@ -26,9 +26,9 @@ from gateway.endpoints.requests import (
 )
 
 
-def parse_completion(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_completion(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/completions`."""
-    fields = decode_fields(body)
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields("completions", fields, allowed)
     is_streamed = read_stream(fields)
@@ -47,31 +47,30 @@ def parse_completion(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Ca
     )
 
 
-def parse_embedding(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_embedding(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/embeddings`."""
-    return _without_completion("embeddings", body, allowed, "input")
+    return _without_completion("embeddings", body, allowed, path_model)
 
 
-def parse_moderation(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_moderation(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/moderations`."""
-    return _without_completion("moderations", body, allowed, "input")
+    return _without_completion("moderations", body, allowed, path_model)
 
 
-def parse_ranking(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
+def parse_ranking(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """`POST /v1/rerank`: each document is compared with the query."""
-    return _without_completion("rerank", body, allowed, "documents", units=Usage(queries=1))
+    return _without_completion("rerank", body, allowed, path_model)
 
 
-def _without_completion(
-    endpoint: str, body: bytes, allowed: AllowedFields, name: str, units: Usage | None = None
-) -> Call:
-    fields = decode_fields(body)
+def _without_completion(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:
+    fields = decode_fields(body, path_model)
     model = read_model(fields)
     check_fields(endpoint, fields, allowed)
     refuse_stream(fields)
     found = Attachments()
-    _, tokens = estimate_input(fields, name, found)
-    if name == "documents":
+    is_ranking = endpoint == "rerank"
+    _, tokens = estimate_input(fields, "documents" if is_ranking else "input", found)
+    if is_ranking:
         tokens += estimate_text((read(fields, "query", str | None, "a string") or "").encode(errors="surrogatepass"))
     return Call(
         model=model,
@@ -83,7 +82,7 @@ def _without_completion(
         hides_prompt=found.count > 0,
         maximum=0,
         choices=1,
-        units=units or Usage(),
+        units=Usage(queries=1) if is_ranking else Usage(),
     )
 
 

@@ -1,28 +1,35 @@
 """Exception -> answer: the one place that makes an error's body."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import CODES, GatewayError
 from gateway.web.responses import RawHeaders, Send, send_json
 
 ErrorShape = Literal["openai", "anthropic", "plain"]
 # Anthropic's clients distinguish errors by this word; https://docs.anthropic.com/en/api/errors
-ANTHROPIC_TYPES: Mapping[int, str] = {
-    400: "invalid_request_error",
+ANTHROPIC_TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+# None of ours: an error with one of these was reported by a model of Anthropic's API, and keeps it whatever its status.
+_REPORTED_TYPES: Final = frozenset({*ANTHROPIC_TYPES.values(), "api_error"}) - {
+    openai_type for _, openai_type in CODES.values()
 }
 
 
 def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[str, Any]:
     """The body in the shape of the route: OpenAI's, Anthropic's, or the admin API's."""
     if shape == "anthropic":
-        kind = ANTHROPIC_TYPES.get(error.status, "api_error")
+        kind = _anthropic_type(error)
         # Its SDKs read `error.details.error_code`, and hand the rest of `details` on.
         details = {"error_code": error.code, **error.details}
         detail = {"type": kind, "message": error.message, "code": error.code, **error.details, "details": details}
@@ -39,6 +46,12 @@ def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[
             }
         }
     return {"error": {"code": error.code, "message": error.message, "request_id": request_id, "details": error.details}}
+
+
+def _anthropic_type(error: GatewayError) -> str:
+    if error.type in _REPORTED_TYPES:
+        return error.type
+    return ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
 
 
 async def send_error(

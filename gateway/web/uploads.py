@@ -39,6 +39,10 @@ class Upload:
     # The first bytes of the file, which identify its format.
     begins_with: bytes = b""
 
+    def name_model(self, model: str) -> None:
+        """The path's model, in place of the form's."""
+        self.fields = [*((name, value) for name, value in self.fields if name != "model"), ("model", model)]
+
     def close(self) -> None:
         """It has no name on the disk: closing is removing."""
         self.file.close()

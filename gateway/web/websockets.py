@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.web.errors import error_body
+from gateway.web.errors import ErrorShape, error_body, identity
 from gateway.web.responses import JSON_TYPE, RawHeaders, Scope, Send
 
 # The close code of a connection whose application may not answer by HTTP, and the longest reason a close frame holds.
@@ -16,15 +16,21 @@ DENIAL: Final = "websocket.http.response"
 
 
 async def refuse_upgrade(
-    scope: Scope, send: Send, error: GatewayError, request_id: str, headers: RawHeaders | None = None
+    scope: Scope,
+    send: Send,
+    error: GatewayError,
+    request_id: str,
+    headers: RawHeaders | None = None,
+    *,
+    shape: ErrorShape = "openai",
 ) -> None:
     """Answers the request for an upgrade with the error, as any other request."""
     if DENIAL not in scope.get("extensions", {}):
         await close(send, POLICY, error.message)
         return
-    body = msgspec.json.encode(error_body(error, request_id, "openai"))
+    body = msgspec.json.encode(error_body(error, request_id, shape))
     own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    head = [JSON_TYPE, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode()), *own]
+    head = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *identity(request_id, shape), *own]
     start = {"type": f"{DENIAL}.start", "status": error.status, "headers": [*head, *(headers or [])]}
     await send(start)
     await send({"type": f"{DENIAL}.body", "body": body})

@@ -215,8 +215,8 @@ CASES: Final = {
     "a management route in absolute form": to("not_found", "http://127.0.0.1/key/generate"),
     "a management route with parameters": to("not_found", "/key/generate;/v1/chat/completions"),
     "LiteLLM's alias with the model in the path": to("not_found", "/engines/demo-chat/chat/completions"),
-    "Azure's alias with the model in the path": to("not_found", "/openai/deployments/demo-chat/chat/completions"),
-    "LiteLLM's pass-through": to("not_found", "/openai/v1/chat/completions"),
+    "Azure's path without a model": to("not_found", "/openai/deployments//chat/completions"),
+    "LiteLLM's pass-through": to("not_found", "/openai_passthrough/v1/chat/completions"),
 }
 
 

@@ -155,7 +155,7 @@ async def test_redis_and_allowed_addresses_are_checked_before_the_upgrade(
 
 
 async def test_only_the_realtime_path_has_a_websocket_and_nothing_else(caller: Caller) -> None:
-    for path in ("/openai/v1/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
+    for path in ("/openai/deployments/demo-realtime/realtime", "/v1/realtime/", "/vertex_ai/live", "/health/live"):
         assert (await refused(caller, path=path))[:2] == (404, "not_found")
     response = await caller.get("/v1/realtime?model=demo-realtime")
     assert (response.status, response.code, response.headers["upgrade"]) == (426, "upgrade_required", "websocket")
@@ -166,7 +166,7 @@ async def test_d7_a_websocket_on_a_route_that_takes_post_is_sent_back_to_http(ca
         return [line for line in scraped_metrics().splitlines() if line.startswith("litemaas_errors_total{")]
 
     before = errors()
-    for path in ("/v1/responses", "/responses", "/v1/chat/completions", "/v1/messages"):
+    for path in ("/v1/responses", "/responses", "/v1/chat/completions", "/v1/embeddings"):
         status, code, headers = await refused(caller, path=path)
         assert (status, code, headers["upgrade"]) == (426, "upgrade_required", "HTTP/1.1")
     assert errors() == before

@@ -7,6 +7,7 @@ from callers import CHAT, Caller, chat_body
 from gateways import GatewayThread, scraped_metrics
 
 from gateway.endpoints.registry import ENDPOINTS
+from gateway.endpoints.routes import DEPLOYMENTS, ROUTES
 
 # Liveness and readiness: open to everyone who can reach the port.
 OPEN = ("/health/live", "/health/ready")
@@ -14,29 +15,33 @@ FORWARDED = [endpoint.path for endpoint in ENDPOINTS]
 FORMS = {endpoint.path for endpoint in ENDPOINTS if endpoint.parse_upload is not None}
 # Anthropic's clients read the error from another field.
 ANTHROPIC = ("/v1/messages", "/v1/messages/count_tokens")
+MESSAGES = tuple(path.removeprefix("/v1") for path in ANTHROPIC)
+# Azure's: the model stands in the path.
+DEPLOYED = [f"{DEPLOYMENTS}demo-chat/{path.removeprefix('/v1/')}" for path in FORWARDED if path not in ANTHROPIC]
 
 
 def test_the_routes_without_a_key_are_exactly_these(gateway: GatewayThread) -> None:
     app = gateway.apps[0]
 
     assert app._cold == set(OPEN)
-    with_v1 = {path for path in {*app._endpoints, *app._own} if path.startswith("/v1/")}
-    assert with_v1 == {*FORWARDED, "/v1/models", "/v1/limits"}
-    assert {*app._endpoints, *app._own} - with_v1 == {path.removeprefix("/v1") for path in with_v1}
+    others = {"/v1", "", "/openai/v1", "/openai"}
+    prefixes = {path: {"/v1", "", "/anthropic/v1"} if path in ANTHROPIC else others for path in FORWARDED}
+    prefixes |= {"/v1/models": {*others, "/anthropic/v1"}, "/v1/limits": {"/v1", ""}}
+    served = {prefix + path.removeprefix("/v1") for path in prefixes for prefix in prefixes[path]}
+    assert {*ROUTES, *app._own} == {*served, "/v2/rerank"}
 
 
-@pytest.mark.parametrize("path", FORWARDED)
-@pytest.mark.parametrize("prefix", ["", "/v1"])
-async def test_forwarded_routes_need_a_key(path: str, prefix: str, caller: Caller) -> None:
-    url = caller.url + prefix + path.removeprefix("/v1")
+@pytest.mark.parametrize("path", [*ROUTES, *DEPLOYED])
+async def test_forwarded_routes_need_a_key(path: str, caller: Caller) -> None:
+    url = caller.url + path
     for headers, code in (({}, "missing_api_key"), ({"x-api-key": "sk-1234"}, "invalid_api_key")):
         async with caller.http.post(url, json=chat_body(), headers=headers) as answer:
             body = json.loads(await answer.read())
         assert (answer.status, body["error"]["code"]) == (401, code)
-        assert body.get("type") == ("error" if path in ANTHROPIC else None)
+        assert body.get("type") == ("error" if path.endswith(MESSAGES) else None)
 
 
-@pytest.mark.parametrize("path", FORWARDED)
+@pytest.mark.parametrize("path", [*ROUTES, *DEPLOYED])
 async def test_forwarded_routes_accept_post_only(path: str, caller: Caller) -> None:
     response = await caller.get(path)
 
