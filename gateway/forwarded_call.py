@@ -13,6 +13,7 @@ from gateway.record import Outcome, make_row
 from gateway.reservation import Reservation
 from gateway.settle import Settlements
 from gateway.storage.model_prices import ModelPrices
+from gateway.storage.response_owners import ResponseOwners
 from gateway.tasks.renew_leases import LeaseKeeper
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ class Bookkeeping:
     leases: LeaseKeeper
     settlements: Settlements
     prices: ModelPrices
+    owners: ResponseOwners
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class ForwardedCall:
             served_price=self._price_of_another(outcome.model_served),
         )
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
+        if row.stored_as is not None:
+            self.books.owners.ended(row)
         metrics.count_call(self.endpoint, row)
         self.line.ended(row)
 

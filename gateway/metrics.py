@@ -45,6 +45,12 @@ OTHER_MODELS_SERVED: Final = Counter(
     "Calls answered by another model of the catalogue than the key was granted, charged by its price",
     registry=REGISTRY,
 )
+RESPONSE_LOOK_UPS: Final = Counter(
+    "litemaas_response_look_ups",
+    "Ids of stored responses that were looked up, by where: worker, redis, postgres, nowhere, or failed",
+    ["found_in"],
+    registry=REGISTRY,
+)
 TOKENS: Final = Counter("litemaas_tokens", "Tokens of forwarded calls", ["direction"], registry=REGISTRY)
 COST: Final = Counter("litemaas_cost_nano_usd", "Cost of forwarded calls in nano-USD", registry=REGISTRY)
 COST_DIFFERENCE: Final = Counter(

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 from gateway.admit import Admission
 from gateway.authenticate import authenticate, check_address, find_grant, read_key
@@ -26,6 +27,8 @@ from gateway.record import Outcome
 from gateway.relay import Relay
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger.writer import LedgerWriter
+from gateway.storage.response_owners import hash_of
+from gateway.stored_responses import continue_conversation
 from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.bodies import BodyBudget, read_body
@@ -76,6 +79,8 @@ class Proxy:
         async with self._read(route, exchange, receive) as call:
             grant = find_grant(record, call.model)
             self.check_ledger()
+            if call.continues is not None:
+                call = await continue_conversation(call, record, self.books.owners)
             reservation = await self.admission.admit(exchange.request_id, record, grant, call, endpoint.name)
             exchange.admitted(reservation)
             forwarded = ForwardedRequest(
@@ -138,7 +143,7 @@ class ForwardedRequest(ForwardedCall):
         answers = [*reservation.headers, *identity(request_id, self.declaration.error_shape)]
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
         self.line.request_id, self.line.endpoint = request_id, self.endpoint
-        relay = Relay(send)
+        relay = Relay(send, self._begin_response if self.call.is_stored else None)
         status, reported_cost, refusal = 499, None, None
         self.open()
         try:
@@ -168,6 +173,10 @@ class ForwardedRequest(ForwardedCall):
         if refusal is not None:
             raise refusal
 
+    def _begin_response(self, response_id: str) -> None:
+        record, grant = self.reservation.record, self.reservation.grant
+        self.books.owners.begun(hash_of(record.account_id, response_id), grant.model_id)
+
     def _close(self, relay: Relay, status: int, reported_cost: int | None) -> None:
         meter, call = relay.meter, self.call
         counts_no_output = meter.usage is not None or call.media is not None or call.maximum == 0
@@ -182,11 +191,17 @@ class ForwardedRequest(ForwardedCall):
             has_passed=relay.has_passed,
             first_byte_at=relay.first_byte_at,
             error_code=relay.error_code,
+            stored_as=self._name_of(meter.response_id),
         )
         self.close(outcome)
         if outcome.usage is not None and outcome.ending == "completed":
             self.proxy.admission.learn(self.reservation, outcome.usage)
         self.line.bytes_out = relay.bytes_sent
+
+    def _name_of(self, response_id: str | None) -> UUID | None:
+        if response_id is None or not self.call.is_stored:
+            return None
+        return hash_of(self.reservation.record.account_id, response_id)
 
 
 def refuse_model_in_query(query: bytes) -> None:

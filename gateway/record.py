@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
+from uuid import UUID
 
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.ids import milliseconds_of
@@ -13,6 +14,8 @@ from gateway.endpoints.requests import Call
 from gateway.reservation import Reservation
 
 MAX_REPORTED: Final = 255
+# What the column takes.
+MAX_TOKENS_OF_TURN: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Outcome:
     so_far: Usage | None = None
     # Where a part of `usage` had to be estimated: why.
     usage_why: EstimatedWhy | None = None
+    # The hash of account and id of a response that the provider stores.
+    stored_as: UUID | None = None
 
 
 def make_row(
@@ -88,7 +93,15 @@ def make_row(
         estimated=why is not None,
         estimated_why=why,
         error_code=_reported(outcome.error_code),
+        stored_as=outcome.stored_as,
+        stored_tokens=None if outcome.stored_as is None else _tokens_of_turn(usage, why),
     )
+
+
+def _tokens_of_turn(usage: Usage, why: EstimatedWhy | None) -> int | None:
+    """What the next turn puts into its prompt. None where the answer was not charged as a whole: reading it later would
+    make leaving early pay."""
+    return None if why in ("hung_up", "cut_off") else min(usage.total_tokens, MAX_TOKENS_OF_TURN)
 
 
 def _reported(text: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """Step 3b: carry the upstream's answer to the caller, piece by piece, until one of them leaves."""
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -20,12 +21,24 @@ STREAM_HEADERS: Final = [(b"cache-control", b"no-cache"), (b"x-accel-buffering",
 class Relay:
     """One answer on its way. What it has seen stays readable when it is interrupted."""
 
-    __slots__ = ("_send", "bytes_sent", "ending", "error_code", "first_byte_at", "has_passed", "has_started", "meter")
+    __slots__ = (
+        "_on_id",
+        "_send",
+        "bytes_sent",
+        "ending",
+        "error_code",
+        "first_byte_at",
+        "has_passed",
+        "has_started",
+        "meter",
+    )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, on_id: Callable[[str], None] | None = None) -> None:
+        """`on_id` is called with the id of a streamed response, once, before the caller is given it."""
         # Until an answer comes, nothing has been used.
         self.meter: Meter = AnswerMeter()
         self._send = send
+        self._on_id = on_id
         self.has_started = False
         self.has_passed = False
         self.bytes_sent = 0
@@ -48,7 +61,11 @@ class Relay:
             while chunk := await answer.read():
                 if self.first_byte_at is None:
                     self.first_byte_at = monotonic()
-                await self._pass(self.meter.feed(chunk), answer.status, head)
+                data = self.meter.feed(chunk)
+                if self._on_id is not None and self.meter.response_id is not None:
+                    self._on_id(self.meter.response_id)
+                    self._on_id = None
+                await self._pass(data, answer.status, head)
             await self._pass(self.meter.finish(), answer.status, head)
         except (UpstreamBroken, UpstreamSilent) as failure:
             self.ending = "timeout" if isinstance(failure, UpstreamSilent) else "upstream_error"

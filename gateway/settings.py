@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     usage_retention_months: NonNegativeInt = Field(
         0, description="whole months of usage rows kept besides the current one; 0: all. Sums are kept for ever"
     )
+    response_owners_days: int = Field(
+        30, ge=1, le=3650, description="days for which it is known whose a stored response is; then it answers 404"
+    )
     access_log: bool = Field(True, description="a line of JSON for each answered call on standard output; or off")
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"

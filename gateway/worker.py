@@ -34,6 +34,7 @@ from gateway.storage.model_prices import ModelPrices
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis import link, urls
 from gateway.storage.refusal_counts import RefusalCounts
+from gateway.storage.response_owners import ResponseOwners
 from gateway.tasks.check_drift import DriftCheck
 from gateway.tasks.maintain_partitions import PartitionKeeper
 from gateway.tasks.reap_leases import Reaper
@@ -107,7 +108,14 @@ class Worker:
             allows_without_redis=settings.when_limits_unavailable == "allow",
         )
         self.refusals = RefusalCounts(self.pool)
-        self.partitions = PartitionKeeper(self.pool, retention_months=settings.usage_retention_months)
+        self.partitions = PartitionKeeper(
+            self.pool,
+            retention_months=settings.usage_retention_months,
+            response_owners_days=settings.response_owners_days,
+        )
+        self.owners = ResponseOwners(
+            self.pool, self.scripts, self.background.start, lambda where: metrics.RESPONSE_LOOK_UPS.labels(where).inc()
+        )
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitReport(self.limit_state, self.ids)
@@ -197,7 +205,7 @@ class Worker:
             keys=self.keys,
             admission=self.admission,
             upstream=self.upstream,
-            books=Bookkeeping(self.leases, self.settlements, self.model_prices),
+            books=Bookkeeping(self.leases, self.settlements, self.model_prices, self.owners),
             ledger=self.ledger,
             bodies=self.bodies,
             allowed_fields=AllowedFields(parse_opened(settings.allowed_fields), RefusedFields().report),

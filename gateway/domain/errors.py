@@ -25,6 +25,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "not_found": (404, "invalid_request_error"),
         "method_not_allowed": (405, "invalid_request_error"),
         "model_not_found": (404, "invalid_request_error"),
+        "response_not_found": (404, "invalid_request_error"),
         "model_in_query": (400, "invalid_request_error"),
         "invalid_json": (400, "invalid_request_error"),
         "invalid_request": (400, "invalid_request_error"),

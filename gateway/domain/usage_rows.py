@@ -51,6 +51,10 @@ class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     estimated: bool
     estimated_why: EstimatedWhy | None = None
     error_code: str | None = None
+    # Of a response that is stored at the provider, for the table response_owners: the hash of account and id, and the
+    # tokens of its turn; None: it was left before its end, and may be deleted only.
+    stored_as: UUID | None = None
+    stored_tokens: int | None = None
 
     @property
     def counted_rate_requests(self) -> int:
@@ -109,4 +113,6 @@ LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
     "estimated": ColumnFacts("boolean", ("estimated",)),
     "estimated_why": ColumnFacts("text", ("estimated_why",)),
 }
+# Fields of UsageRow that are written into another table: name and SQL type.
+STORED_RESPONSE: Final = {"stored_as": "uuid", "stored_tokens": "integer"}
 EXPORTED_COLUMNS: Final = tuple(name for name, facts in LEDGER_COLUMNS.items() if facts.exported_as)

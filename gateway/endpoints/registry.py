@@ -13,7 +13,7 @@ from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.messages_events import new_messages_reader
 from gateway.endpoints.requests import Call
 from gateway.endpoints.responses import parse_responses
-from gateway.endpoints.responses_events import new_responses_reader
+from gateway.endpoints.responses_events import new_responses_reader, read_response
 from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, read_answer, read_anthropic_answer, read_ranking
 from gateway.web.errors import ErrorShape
@@ -54,7 +54,13 @@ class Endpoint:
 ENDPOINTS: Final = (
     Endpoint(name="chat_completions", path="/v1/chat/completions", parse=parse_chat),
     Endpoint(name="completions", path="/v1/completions", parse=parse_completion),
-    Endpoint(name="responses", path="/v1/responses", parse=parse_responses, new_event_reader=new_responses_reader),
+    Endpoint(
+        name="responses",
+        path="/v1/responses",
+        parse=parse_responses,
+        read_answer=read_response,
+        new_event_reader=new_responses_reader,
+    ),
     Endpoint(
         name="messages",
         path="/v1/messages",

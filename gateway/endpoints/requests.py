@@ -70,6 +70,10 @@ class Call:
     media: Media | None = None
     # Counts as a request and costs nothing.
     is_free: bool = False
+    # The answer is stored at the provider, under the id that it has.
+    is_stored: bool = False
+    # The id of a stored answer, whose conversation is put before this prompt.
+    continues: str | None = None
 
     @classmethod
     def of_media(cls, model: str, body: Body, units: Usage, media: Media) -> Self:

@@ -35,6 +35,7 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_m
         raise GatewayError("parameter_not_allowed", message, param="background")
     found = Attachments()
     prompt_tokens = _estimate(fields, found, allowed)
+    is_stored = read(fields, "store", bool | None, "true or false") is not False
     return Call(
         model=model,
         body=encode_fields(fields),
@@ -45,6 +46,8 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_m
         hides_prompt=found.count > 0 or not STORED_CONTEXT.isdisjoint(fields),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
+        is_stored=is_stored,
+        continues=read(fields, "previous_response_id", str | None, "the id of a response") or None,
     )
 
 

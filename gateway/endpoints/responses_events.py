@@ -16,6 +16,7 @@ AUDIO_DELTA: Final = "response.audio.delta"
 
 
 class _Response(msgspec.Struct):
+    id: str | None = None
     usage: ReportedUsage | None = None
     model: str | None = None
 
@@ -36,6 +37,21 @@ class _Item(msgspec.Struct):
 
 _decode_event = decoder(_Event)
 _decode_item = decoder(_Item)
+_decode_response = decoder(_Response)
+
+
+def read_response(data: bytes) -> ParsedUsage | None:
+    """A whole answer."""
+    answer: _Response | None = _decode_response(data)
+    if answer is None:
+        return None
+    reported = answer.usage
+    return ParsedUsage(
+        usage=reported.read() if reported else None,
+        litellm_nano_usd=reported.litellm_nano_usd if reported else None,
+        model=answer.model,
+        response_id=answer.id,
+    )
 
 
 def new_responses_reader() -> Reader:
@@ -50,7 +66,7 @@ def new_responses_reader() -> Reader:
         has_failed = event.type in FAILED_EVENTS or (not event.type and bytes(event.error) not in (b"", b"null"))
         reading = ParsedUsage(is_error=has_failed, is_last=event.type in LAST_EVENTS)
         if event.response is not None:
-            reading.model = event.response.model
+            reading.model, reading.response_id = event.response.model, event.response.id
             if event.response.usage is not None:
                 reported = event.response.usage
                 reading.usage, reading.litellm_nano_usd = reported.read(), reported.litellm_nano_usd

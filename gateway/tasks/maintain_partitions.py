@@ -1,5 +1,5 @@
-"""Makes the ledger's months ahead of time, drops those that are older than they are to be kept, and keeps small what
-the ledger leaves for the alerts of an admin API, which may not run."""
+"""Makes the ledger's months and the days of response owners ahead of time, drops those that are older than they are to
+be kept, and keeps small what the ledger leaves for the alerts of an admin API, which may not run."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from gateway.storage.accounts_to_check import merge_accounts_to_check
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger.partitions import drop_old_months, ensure_partitions
 from gateway.storage.postgres import Pool
+from gateway.storage.response_owners import keep_response_days
 
 log = structlog.get_logger(__name__)
 
@@ -23,9 +24,10 @@ ACTOR: Final = "gateway:retention"
 class PartitionKeeper:
     """Every worker looks; the database lets one at a time do it. `retention_months` of 0: nothing is dropped."""
 
-    def __init__(self, pool: Pool, *, retention_months: int) -> None:
+    def __init__(self, pool: Pool, *, retention_months: int, response_owners_days: int = 30) -> None:
         self._pool = pool
         self._retention_months = retention_months
+        self._response_owners_days = response_owners_days
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -41,6 +43,7 @@ class PartitionKeeper:
     async def look(self, now: datetime) -> list[str]:
         """The names of the months that were dropped."""
         await ensure_partitions(self._pool)
+        await keep_response_days(self._pool, self._response_owners_days)
         await merge_accounts_to_check(self._pool)
         if not self._retention_months:
             return []

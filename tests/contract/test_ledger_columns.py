@@ -12,7 +12,7 @@ from admin_api.schemas.usage import UsageRowView
 from admin_api.schemas.usage_files import CALL_COLUMNS, DAY_COLUMNS
 from admin_api.schemas.usage_reports import UsageSumsView
 from admin_api.storage.usage.queries import UsageSums
-from gateway.domain.usage_rows import EXPORTED_COLUMNS, LEDGER_COLUMNS, UsageRow
+from gateway.domain.usage_rows import EXPORTED_COLUMNS, LEDGER_COLUMNS, STORED_RESPONSE, UsageRow
 from gateway.storage.ledger.rollups import ROLLUPS, SUMS
 from tests.contract.places import Places, read_columns
 
@@ -38,7 +38,9 @@ ADD_UP = "SELECT prosrc FROM pg_proc WHERE proname = 'add_up_usage'"
 
 async def test_every_column_is_named_in_all_its_places(database: Database) -> None:
     places = Places("columns of the ledger")
-    places.need_same(UsageRow.__struct_fields__, LEDGER_COLUMNS, "gateway/domain/usage_rows.py, UsageRow")
+    places.need_same(
+        UsageRow.__struct_fields__, [*LEDGER_COLUMNS, *STORED_RESPONSE], "gateway/domain/usage_rows.py, UsageRow"
+    )
     for name in LEDGER_COLUMNS:
         for path in ("gateway/record.py", "gateway/tasks/reap_leases.py"):
             places.need_words(path, name, rf"\b{name}=")

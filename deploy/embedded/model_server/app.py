@@ -18,6 +18,7 @@ from deploy.embedded.model_server.names import MODELS
 from deploy.embedded.model_server.plan import Pace
 from deploy.embedded.model_server.realtime import Realtime
 from deploy.embedded.model_server.responses import Responses
+from deploy.embedded.model_server.stored_responses import StoredResponses
 from deploy.embedded.model_server.transcripts import Transcripts
 
 FILTERS = ("call_id", "user", "mark", "model", "endpoint", "ending")
@@ -26,11 +27,15 @@ FILTERS = ("call_id", "user", "mark", "model", "endpoint", "ending")
 def create_app(pace: Pace) -> Starlette:
     calls = Calls()
     record = _CallRecord(calls)
+    stored = StoredResponses(calls)
     return Starlette(
         routes=[
             Route("/v1/chat/completions", Endpoint(Chat(), calls, pace), methods=["POST"]),
             Route("/v1/completions", Endpoint(Completions(), calls, pace), methods=["POST"]),
-            Route("/v1/responses", Endpoint(Responses(), calls, pace), methods=["POST"]),
+            Route("/v1/responses", Endpoint(Responses(stored), calls, pace), methods=["POST"]),
+            Route("/v1/responses/{response_id}", stored.serve, methods=["GET", "DELETE"]),
+            Route("/v1/responses/{response_id}/cancel", stored.serve, methods=["POST"]),
+            Route("/v1/responses/{response_id}/input_items", stored.serve, methods=["GET"]),
             Route("/v1/messages", Endpoint(Messages(), calls, pace), methods=["POST"]),
             Route("/v1/messages/count_tokens", CountTokens(calls), methods=["POST"]),
             Route("/v1/embeddings", Embeddings(calls), methods=["POST"]),

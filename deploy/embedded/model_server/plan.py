@@ -55,6 +55,7 @@ class Prompt:
     choices: int = 1
     offer: Offer | None = None
     has_results: bool = False  # of tools that were called before
+    kept_input: list[Any] | None = None  # what is kept with the response; None: nothing is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class Plan:
     usage_is_cumulative: bool
     is_split: bool
     written: Written | None = None
+    kept_input: list[Any] | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -138,6 +140,7 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         usage_is_cumulative=asked.get("usage") == "cumulative",
         is_split=model.startswith("split-") or asked.get("split") == "yes",
         written=written,
+        kept_input=prompt.kept_input,
     )
 
 

@@ -8,14 +8,18 @@ from deploy.embedded.model_server.faults import bad_request
 from deploy.embedded.model_server.outputs import ANY_OBJECT, read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
 from deploy.embedded.model_server.shapes import Event, OpenAI, dicts, limit, texts_of
+from deploy.embedded.model_server.stored_responses import Kept, StoredResponses
 from deploy.embedded.model_server.words import count_words
 
 
 class Responses(OpenAI):
-    """Instructions count as a message."""
+    """Instructions count as a message; of a conversation that goes on, all that was before."""
 
     name = "responses"
     terminator = b""  # the event response.completed says it
+
+    def __init__(self, stored: StoredResponses) -> None:
+        self._stored = stored
 
     def read(self, body: dict[str, Any]) -> Prompt:
         given = body.get("input")
@@ -27,6 +31,8 @@ class Responses(OpenAI):
         texts = [text for item in items if isinstance(item, dict) for text in _texts(item)]
         text = "\n".join(texts)
         tokens = count_words(text) + TOKENS_PER_MESSAGE * len(items)
+        if (previous := body.get("previous_response_id")) is not None:
+            tokens += self._stored.find(previous).tokens
         has_results = _has_results(items)
         tools = [
             (str(tool.get("name")), tool.get("parameters"))
@@ -34,13 +40,20 @@ class Responses(OpenAI):
             if tool.get("type") == "function"
         ]
         offer = read_offer(tools, body.get("tool_choice"), _schema(body), has_results=has_results)
-        return Prompt(text, tokens, limit(body, "max_output_tokens"), offer=offer, has_results=has_results)
+        kept = None if body.get("store") is False else _input_items(items)
+        maximum = limit(body, "max_output_tokens")
+        return Prompt(text, tokens, maximum, offer=offer, has_results=has_results, kept_input=kept)
 
     def whole(self, plan: Plan) -> dict[str, Any]:
-        return _response(plan, "completed", [_item(plan, "completed", plan.text)])
+        response = _response(plan, "completed", [_item(plan, "completed", plan.text)])
+        if plan.kept_input is not None:
+            self._stored.keep(Kept(response, plan.kept_input, plan.prompt_tokens + plan.completion_tokens))
+        return response
 
     def opening(self, plan: Plan) -> list[Event]:
         begun = _response(plan, "in_progress", [])
+        if plan.kept_input is not None:
+            self._stored.keep(Kept(begun, plan.kept_input, plan.prompt_tokens))
         item = {"output_index": 0, "item": _item(plan, "in_progress", "")}
         events = [
             _event("response.created", {"response": begun}),
@@ -72,6 +85,11 @@ class Responses(OpenAI):
             _event("response.output_item.done", item),
             _event("response.completed", {"response": whole}),
         ]
+
+
+def _input_items(items: list[Any]) -> list[Any]:
+    """As the provider lists them: each with an id."""
+    return [{"type": "message", **item, "id": f"item_{n}"} for n, item in enumerate(dicts(items))]
 
 
 def _texts(item: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from gateway.domain.usage_rows import LEDGER_COLUMNS, UsageRow
+from gateway.domain.usage_rows import LEDGER_COLUMNS, STORED_RESPONSE, UsageRow
 from gateway.storage.ledger.journal_lines import read_row
 from gateway.storage.ledger.rollups import ROLLUPS, SUMS, add_to_rollups, parts_of
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _NAMES: Final = ", ".join(LEDGER_COLUMNS)
 _TYPES: Final = ", ".join(f"{name} {facts.sql_type}" for name, facts in LEDGER_COLUMNS.items())
+_STORED: Final = ", ".join(STORED_RESPONSE)
+_STORED_TYPES: Final = ", ".join(f"{name} {sql_type}" for name, sql_type in STORED_RESPONSE.items())
 
 # What a row adds to the rollups: the columns of the view usage_as_sums, for rows that are not to be read again.
 _AS_SUMS: Final = f"""
@@ -36,8 +38,13 @@ CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
 # waited for also where the database's default is not to: the journal's part is removed because of it.
 WRITE_NEW_ROWS = f"""
 WITH given AS MATERIALIZED (
-    SELECT DISTINCT ON (request_id) {_NAMES} FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES})
+    SELECT DISTINCT ON (request_id) {_NAMES}, {_STORED}
+    FROM jsonb_to_recordset(convert_from($1, 'UTF8')::jsonb) AS r ({_TYPES}, {_STORED_TYPES})
     ORDER BY request_id, estimated_why IS NOT DISTINCT FROM 'reaped'),
+owners AS (
+    INSERT INTO response_owners (id_hash, account_id, model_id, total_tokens, day)
+    SELECT stored_as, account_id, model_id, stored_tokens, (now() AT TIME ZONE 'UTC')::date FROM given
+    WHERE stored_as IS NOT NULL ON CONFLICT DO NOTHING),
 inserted AS (
     INSERT INTO usage_logs ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY request_id
     ON CONFLICT DO NOTHING RETURNING {_NAMES}),
