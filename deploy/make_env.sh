@@ -11,6 +11,7 @@ cat > .env <<END
 POSTGRES_PASSWORD=$(openssl rand -hex 24)
 POSTGRES_OWNER_PASSWORD=$(openssl rand -hex 24)
 POSTGRES_APP_PASSWORD=$(openssl rand -hex 24)
+VALKEY_PASSWORD=$(openssl rand -hex 24)
 LITEMAAS_ADMIN_TOKEN=$(openssl rand -hex 32)
 LITEMAAS_KEY_PEPPERS=1:$(openssl rand -hex 32)
 LITEMAAS_SECRET_KEYS=1:$(openssl rand -hex 32)
