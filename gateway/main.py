@@ -17,9 +17,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.listing import model_info, model_report, models_page, models_report
 from gateway.endpoints.routes import LIMITS, MODEL_LISTS, ROUTES, SESSION_PATHS, find_route, model_in_path, shape_of
+from gateway.endpoints.stored_responses import find_stored_route
 from gateway.exchange import Exchange
 from gateway.proxy import Proxy, refuse_model_in_query
 from gateway.realtime.serve import Realtime
+from gateway.serve_stored import serve_stored
 from gateway.settings import Settings, SettingsError
 from gateway.web.cors import CorsPolicy
 from gateway.web.errors import ErrorShape, identity, send_error
@@ -91,6 +93,8 @@ class Gateway:
         proxy = self._proxy
         if route is not None and scope["method"] == "POST" and proxy is not None:
             await proxy.forward(route, scope, receive, send)
+        elif proxy is not None and (stored := find_stored_route(scope["path"], scope["method"])) is not None:
+            await serve_stored(proxy, *stored, scope, receive, send)
         elif (preflight := self._preflight(scope)) is not None:
             await self._answer(scope, send, partial(self._answer_preflight, preflight))
         elif scope["path"] in self._cold:
@@ -140,17 +144,17 @@ class Gateway:
         """The gateway's own answers, and errors for all that is not on the list."""
         path: str = scope["path"]
         own = self._own.get(path) or (self._show_model if model_in_path(path) else None)
-        is_forwarded = find_route(path) is not None
+        allowed = self._methods_of(path)
         if path in SESSION_PATHS:
             message = f"{path} is a WebSocket: ask for the upgrade."
             raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
         is_root = path == ROOT and scope["method"] in READS
-        if own is None and not is_forwarded and not is_root:
+        if own is None and not allowed and not is_root:
             raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
         # The server sends no body with HEAD.
-        allowed = ("POST",) if is_forwarded else READS
+        allowed = allowed or READS
         if scope["method"] not in allowed:
-            message = f"{path[:200]} takes {allowed[0]} only."
+            message = f"{path[:200]} takes {' or '.join(name for name in allowed if name != 'HEAD')} only."
             raise GatewayError("method_not_allowed", message, headers={"allow": ", ".join(allowed)})
         shape = shape_of(scope)
         if is_root:
@@ -167,12 +171,21 @@ class Gateway:
         await send_json(send, 200, answer, identity(str(exchange.request_id), shape))
         exchange.line.status = 200
 
+    def _methods_of(self, path: str) -> tuple[str, ...]:
+        """Of a path that is forwarded."""
+        if find_route(path) is not None:
+            return ("POST",)
+        stored = find_stored_route(path)
+        return stored[0].methods if stored is not None else ()
+
     def _route_of(self, path: str) -> str:
         """The route's own constant for the access log: a path may hold what a caller wrote."""
         if path == ROOT or path in self._own or path in ROUTES or path in SESSION_PATHS:
             return path
         if (route := find_route(path)) is not None:
             return route.endpoint.path
+        if (stored := find_stored_route(path)) is not None:
+            return stored[0].path
         return "/v1/models/{model}" if model_in_path(path) else OTHER
 
     async def _list_models(self, record: KeyRecord, scope: Scope, shape: ErrorShape) -> object:

@@ -5,6 +5,7 @@ choice in it says anything, for LiteLLM 1.106 adds an empty choice and 1.109 doe
 and its absence none of failure.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -73,12 +74,14 @@ class _Readings:
 
 
 class AnswerMeter(_Readings):
-    """A whole JSON answer: kept beside what passes, read at the end."""
+    """A whole JSON answer: kept beside what passes, read at the end. With `rewrite` it is held back until then, and
+    passes as what `rewrite` makes of it; one that is too large passes as it is."""
 
-    __slots__ = ("_parts", "_said", "_size")
+    __slots__ = ("_parts", "_rewrite", "_said", "_size")
 
-    def __init__(self, read: Reader = read_answer) -> None:
+    def __init__(self, read: Reader = read_answer, rewrite: Callable[[bytes], bytes] | None = None) -> None:
         super().__init__(read)
+        self._rewrite = rewrite
         self._parts: list[bytes] = []
         self._said: float | None = None
         self._size = 0
@@ -87,7 +90,12 @@ class AnswerMeter(_Readings):
         self._size += len(chunk)
         if self._size <= MAX_ANSWER:
             self._parts.append(chunk)
-        return chunk
+        if self._rewrite is None:
+            return chunk
+        if self._size <= MAX_ANSWER:
+            return b""
+        self._rewrite = None
+        return b"".join(self._parts) + chunk
 
     def finish(self) -> bytes:
         if self._size <= MAX_ANSWER:
@@ -97,6 +105,8 @@ class AnswerMeter(_Readings):
                 self.response_id = reading.response_id
             if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
+            if self._rewrite is not None:
+                return self._rewrite(whole)
         return b""
 
     @property

@@ -14,7 +14,7 @@ from gateway.admit import Admission
 from gateway.authenticate import authenticate, check_address, find_grant, read_key
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
-from gateway.domain.grants import KeyRecord
+from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Endpoint
@@ -81,19 +81,32 @@ class Proxy:
             self.check_ledger()
             if call.continues is not None:
                 call = await continue_conversation(call, record, self.books.owners)
-            reservation = await self.admission.admit(exchange.request_id, record, grant, call, endpoint.name)
-            exchange.admitted(reservation)
-            forwarded = ForwardedRequest(
-                endpoint=endpoint.name,
-                call=call,
-                reservation=reservation,
-                line=exchange.line,
-                started_at=exchange.started_at,
-                books=self.books,
-                proxy=self,
-                declaration=endpoint,
-            )
-            await forwarded.run(exchange.head.passed, receive, send)
+            await self.admit_and_run(exchange, endpoint, record, grant, call, receive, send)
+
+    async def admit_and_run(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        record: KeyRecord,
+        grant: Grant,
+        call: Call,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Reserves, forwards and relays; raises GatewayError, LimitExceeded."""
+        reservation = await self.admission.admit(exchange.request_id, record, grant, call, endpoint.name)
+        exchange.admitted(reservation)
+        forwarded = ForwardedRequest(
+            endpoint=endpoint.name,
+            call=call,
+            reservation=reservation,
+            line=exchange.line,
+            started_at=exchange.started_at,
+            books=self.books,
+            proxy=self,
+            declaration=endpoint,
+        )
+        await forwarded.run(exchange.head.passed, receive, send)
 
     @asynccontextmanager
     async def _read(self, route: Route, exchange: Exchange, receive: Receive) -> AsyncIterator[Call]:
@@ -148,7 +161,8 @@ class ForwardedRequest(ForwardedCall):
         self.open()
         try:
             with interrupt_on_disconnect(receive):
-                async with self.proxy.upstream.open(self.declaration.path, to_upstream, self.call.body) as answer:
+                path, method = self.declaration.path, self.declaration.method
+                async with self.proxy.upstream.open(path, to_upstream, self.call.body, method=method) as answer:
                     status = answer.status
                     if status >= 300:
                         relay.ending = "refused_upstream"

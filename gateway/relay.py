@@ -53,7 +53,7 @@ class Relay:
         content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
         # By what the upstream sends, not by what was asked for.
         is_stream = content_type.startswith(b"text/event-stream")
-        self.meter = AnswerMeter(endpoint.read_answer)
+        self.meter = AnswerMeter(endpoint.read_answer, endpoint.rewrite)
         if is_stream:
             self.meter = StreamMeter(strips_usage=strips_usage, read=endpoint.new_event_reader())
         head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if is_stream else [])]

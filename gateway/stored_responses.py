@@ -17,11 +17,12 @@ async def find_response(owners: ResponseOwners, record: KeyRecord, response_id: 
         message = "Whose this response is cannot be looked up at this moment, so the call is refused. Try again."
         raise GatewayError("database_unavailable", message, headers={"retry-after": "5"}) from None
     if found is None:
-        raise _not_found(response_id, param)
+        raise not_found(response_id, param)
     return found
 
 
-def _not_found(response_id: str, param: str) -> GatewayError:
+def not_found(response_id: str, param: str) -> GatewayError:
+    """Unknown, over, or of another account: one answer."""
     message = f"The response '{response_id[:100]}' does not exist, is not stored any more, or is not yours."
     return GatewayError("response_not_found", message, param=param)
 
@@ -31,5 +32,5 @@ async def continue_conversation(call: Call, record: KeyRecord, owners: ResponseO
     response_id, param = call.continues or "", "previous_response_id"
     found = await find_response(owners, record, response_id, param)
     if found.tokens is None:
-        raise _not_found(response_id, param)
+        raise not_found(response_id, param)
     return replace(call, prompt_tokens=call.prompt_tokens + found.tokens, prompt_bytes=call.prompt_bytes + found.tokens)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.audio import parse_transcription, parse_translation, read_transcript
@@ -29,7 +29,8 @@ def _parse_nothing(_body: bytes, _allowed: AllowedFields, _model: str | None) ->
     raise NotImplementedError("this endpoint takes a form")
 
 
-def _read_nothing(_: bytes) -> ParsedUsage | None:
+def read_nothing(_: bytes) -> ParsedUsage | None:
+    """Of an answer that reports no usage."""
     return None
 
 
@@ -39,7 +40,8 @@ class Endpoint:
 
     `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
     nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
-    `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream."""
+    `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream.
+    `rewrite` makes of a whole answer what the caller gets."""
 
     name: str
     path: str
@@ -49,6 +51,8 @@ class Endpoint:
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
+    method: Literal["POST", "GET", "DELETE"] = "POST"
+    rewrite: Callable[[bytes], bytes] | None = None
 
 
 ENDPOINTS: Final = (
@@ -73,14 +77,14 @@ ENDPOINTS: Final = (
         name="count_tokens",
         path="/v1/messages/count_tokens",
         parse=parse_count,
-        read_answer=_read_nothing,
+        read_answer=read_nothing,
         error_shape="anthropic",
     ),
     Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
     Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
     Endpoint(name="rerank", path="/v1/rerank", aliases=("/v2/rerank",), parse=parse_ranking, read_answer=read_ranking),
     Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
-    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=_read_nothing),
+    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=read_nothing),
     Endpoint(
         name="transcriptions",
         path="/v1/audio/transcriptions",

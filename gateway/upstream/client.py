@@ -14,6 +14,8 @@ from yarl import URL
 
 # LiteLLM's server closes idle connections after 5 s: one that is about to be closed must not be used.
 KEEP_ALIVE_S = 4
+# Paths that are parsed once; for any other, each call parses its own.
+MAX_URLS = 64
 # Receive buffer for the answer to a slow caller. It exists several times, in the kernel and in this process.
 RECEIVED_AT_ONCE = 32 * 1024
 # LiteLLM answers an upgrade before it asks its model; who is gone without a word is noticed by pings.
@@ -198,9 +200,9 @@ class Upstream:
         )
 
     async def send(
-        self, path: str, headers: Mapping[str, str], body: Body, *, connect_s: float | None = None
+        self, path: str, headers: Mapping[str, str], body: Body, *, method: str = "POST", connect_s: float | None = None
     ) -> Answer:
-        """POSTs; the answer once its head is there. It must be closed: before its end, that cancels the upstream.
+        """The answer once its head is there. It must be closed: before its end, that cancels the upstream.
         `connect_s` is how long a connection is waited for, where it is not as long as usual.
 
         Raises UpstreamUnreachable, UpstreamBroken, UpstreamSilent."""
@@ -213,9 +215,10 @@ class Upstream:
             own |= {"content-type": body.content_type, "content-length": str(body.size)}
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s):
-                response = await self._session.post(
+                response = await self._session.request(
+                    method,
                     self._url(path),
-                    data=data,
+                    data=data or None,
                     headers={**headers, **own},
                     allow_redirects=False,
                     timeout=self._usual if connect_s is None else _connecting_within(connect_s),
@@ -267,7 +270,10 @@ class Upstream:
         # Parsing an address costs more than sending a small body.
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = URL(self.url + path)
+            url = URL(self.url + path, encoded="%" in path)
+            # A path may name one response.
+            if len(self._urls) < MAX_URLS:
+                self._urls[path] = url
         return url
 
     async def close(self) -> None:

@@ -56,12 +56,14 @@ class UpstreamPool:
         self._has_opened = asyncio.Event()
 
     @asynccontextmanager
-    async def open(self, path: str, headers: Mapping[str, str], body: Body) -> AsyncIterator[Answer]:
+    async def open(
+        self, path: str, headers: Mapping[str, str], body: Body, *, method: str = "POST"
+    ) -> AsyncIterator[Answer]:
         """As Upstream.send. A second address is tried once, and only where no connection could be made: a call that
         may have been taken is never sent twice."""
 
         async def send(upstream: Upstream, connect_s: float | None) -> Answer:
-            return await upstream.send(path, headers, body, connect_s=connect_s)
+            return await upstream.send(path, headers, body, method=method, connect_s=connect_s)
 
         async with self._open(send) as answer:
             try:

@@ -2,8 +2,10 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+import pytest
 import redis.asyncio
 from callers import Caller, MakeCaller, Response
 from gateways import Backends, GatewayThread, Ledger, StartGateway, UpstreamLog, wait_until
@@ -168,10 +170,103 @@ async def test_d2_a_response_that_was_left_is_not_continued(
     assert (await pool.fetchrow(OWNERS, caller.account_id))["total_tokens"] is None
 
 
+async def ask(caller: Caller, method: str, path: str) -> Response:
+    async with caller.http.request(method, caller.url + path, headers=caller.authorization) as answer:
+        return Response(answer.status, answer.headers.copy(), await answer.read())
+
+
+ACTIONS = (("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", ""))
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "", "/openai/v1"])
+async def test_d2_a_response_is_read_and_deleted_by_its_account_only(
+    prefix: str, make: MakeCaller, ledger: Ledger, upstream_log: UpstreamLog
+) -> None:
+    owner, other = await make(), await make()
+    response = (await respond(owner, "[tokens=7]")).json
+    sent = await upstream_log.count()
+
+    for method, action in ACTIONS:
+        refused = await ask(other, method, f"{prefix}/responses/{response['id']}{action}")
+        assert (refused.status, refused.code) == (404, "response_not_found")
+    assert await upstream_log.count() == sent
+    found = [await ask(owner, method, f"{prefix}/responses/{response['id']}{action}") for method, action in ACTIONS]
+
+    assert [answer.status for answer in found] == [200, 200, 200, 200]
+    assert (found[0].json, found[2].json) == (response, response)
+    assert found[1].json["data"][0]["content"] == "[tokens=7]"
+    assert found[3].json == {"id": response["id"], "object": "response", "deleted": True}
+    assert (await ask(owner, "GET", f"{prefix}/responses/{response['id']}")).status == 404
+    rows = await ledger.rows(owner.account_id, 6)
+    assert [(row["endpoint"], row["status"]) for row in rows[1:]] == [("stored_responses", 200)] * 4 + [
+        ("stored_responses", 404)
+    ]
+    assert {(row["counted_tokens"], row["counted_nano_usd"]) for row in rows[1:]} == {(0, 0)}
+    assert [row["counted_requests"] for row in rows] == [1, 1, 1, 1, 1, 0]
+
+
+async def test_d2_reading_a_response_counts_as_a_request(caller: Caller) -> None:
+    await caller.limit("requests", 2, window="day")
+    response = (await respond(caller)).json
+
+    read = [await ask(caller, "GET", f"{RESPONSES}/{response['id']}") for _ in range(2)]
+
+    assert [answer.status for answer in read] == [200, 429]
+
+
+async def test_d2_a_response_that_was_left_is_deleted_but_not_read(
+    caller: Caller, ledger: Ledger, http: aiohttp.ClientSession
+) -> None:
+    body = {"model": "demo-chat", "input": "[tokens=500] [rate=50]", "stream": True}
+    async with http.post(caller.url + RESPONSES, json=body, headers=caller.authorization) as answer:
+        response_id = read_events(await answer.content.readuntil(b"\n\n"))[0]["response"]["id"]
+        running = await ask(caller, "GET", f"{RESPONSES}/{response_id}")
+    await ledger.rows(caller.account_id, 2)
+
+    assert (running.status, running.json["status"]) == (200, "in_progress")
+    statuses = [(await ask(caller, method, f"{RESPONSES}/{response_id}{action}")).status for method, action in ACTIONS]
+    assert statuses == [404, 404, 200, 200]
+
+
+async def test_d2_routes_of_a_response_need_a_key_and_take_their_methods(caller: Caller) -> None:
+    for method, action in ACTIONS:
+        async with caller.http.request(method, f"{caller.url}{RESPONSES}/resp_1{action}") as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (401, "missing_api_key")
+    for method, path, allowed in (
+        ("POST", "resp_1", "GET, DELETE"),
+        ("PUT", "resp_1", "GET, DELETE"),
+        ("GET", "resp_1/cancel", "POST"),
+        ("DELETE", "resp_1/input_items", "GET"),
+    ):
+        refused = await ask(caller, method, f"{RESPONSES}/{path}")
+        assert (refused.status, refused.headers["allow"]) == (405, allowed), path
+    assert (await ask(caller, "GET", f"{RESPONSES}/")).code == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("limit=0", "invalid_request"),
+        ("limit=x", "invalid_request"),
+        ("order=up", "invalid_request"),
+        ("after=", "invalid_request"),
+        ("model=demo-chat-large", "model_in_query"),
+    ],
+)
+async def test_d2_a_page_of_input_items_is_checked(query: str, code: str, caller: Caller) -> None:
+    response = (await respond(caller)).json
+
+    refused = await ask(caller, "GET", f"{RESPONSES}/{response['id']}/input_items?{query}")
+
+    assert (refused.status, refused.code) == (400, code)
+
+
 async def test_d2_unknown_ids_of_any_form_are_not_found(caller: Caller, upstream_log: UpstreamLog) -> None:
     sent = await upstream_log.count()
     for name in ("resp_1", "x" * 5000, "../../key/info", "\u0000", "litellm_poll_1", "resp_" + "e" * 300):
         refused = await respond(caller, previous_response_id=name)
+        assert (refused.status, refused.code) == (404, "response_not_found"), name
+        refused = await ask(caller, "GET", f"{RESPONSES}/{quote(name, safe='')}")
         assert (refused.status, refused.code) == (404, "response_not_found"), name
     assert await upstream_log.count() == sent
 

@@ -59,11 +59,25 @@ class StoredResponses:
             del self._kept[response_id]
             return _json({"id": response_id, "object": "response", "deleted": True})
         if request.url.path.endswith("/input_items"):
-            first, last = "item_0", f"item_{len(kept.input_items) - 1}"
-            return _json(
-                {"object": "list", "data": kept.input_items, "first_id": first, "last_id": last, "has_more": False}
-            )
+            return _json(_page(kept.input_items, request))
         return _json(kept.response)
+
+
+def _page(items: list[Any], request: Request) -> dict[str, Any]:
+    asked = request.query_params
+    found = items if asked.get("order") == "asc" else items[::-1]
+    if "after" in asked:
+        names = [item["id"] for item in found]
+        found = found[names.index(asked["after"]) + 1 :] if asked["after"] in names else []
+    page = found[: int(asked.get("limit", 20))]
+    names = [item["id"] for item in page] or [None]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": names[0],
+        "last_id": names[-1],
+        "has_more": len(page) < len(found),
+    }
 
 
 def _error(message: str) -> dict[str, Any]:
