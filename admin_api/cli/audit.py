@@ -6,8 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
-from admin_api.cli.session import AsJSON, operator, parse_moment
+from admin_api.cli.session import AsJSON, act, operator, parse_moment, show
+from admin_api.operations.audit import verify_audit
 from admin_api.operations.validation import invalid
+from admin_api.schemas.audit import AuditCheckView
 from admin_api.settings import DatabaseSettings, SettingsError
 from gateway.storage import audit
 from gateway.storage.postgres import connect
@@ -17,9 +19,20 @@ KEPT: Final = timedelta(days=90)
 app = typer.Typer(no_args_is_help=True, help="The audit log.")
 
 
-@app.callback()
-def group() -> None:
-    """Keeps `prune` a subcommand: Typer would merge a single command with its group."""
+@app.command()
+def verify(
+    anchor: Annotated[
+        str | None, typer.Option(help="POSITION:HASH, as this command printed it before and you noted it elsewhere.")
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Compute the hash chain over the audit log again. Exit code 1 if a row was changed, added, deleted or moved."""
+    view = AuditCheckView.of(act(lambda pool: verify_audit(pool, operator(), anchor=anchor)))
+    lines = [f"{view.rows} rows, {view.pruned} pruned; {len(view.findings)} findings. Head: {view.head}"]
+    lines += [f"{one.fault}: position {one.position}, row {one.audit_id}" for one in view.findings]
+    show(view, as_json=as_json, sentence="\n".join(lines))
+    if not view.intact:
+        raise typer.Exit(1)
 
 
 @app.command()

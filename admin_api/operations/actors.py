@@ -86,4 +86,5 @@ async def note(
         new=new,
         request_id=actor.request_id,
         ip=actor.ip,
+        actor_user_id=actor.user_id,
     )

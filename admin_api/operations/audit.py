@@ -1,5 +1,6 @@
-"""Reads the audit log, as pages or as a whole for a file."""
+"""Reads the audit log, as pages or as a whole for a file, and verifies its hash chain."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.validation import check_moment, invalid
+from admin_api.storage.audit_chain import Anchor, AuditCheck, check_chain
 from gateway.storage import audit
 from gateway.storage.audit import AuditFilter, AuditRow
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 ROWS_A_PART: Final = 1000
+ANCHOR: Final = re.compile(r"([1-9][0-9]{0,17}):([0-9a-f]{64})")
 
 
 async def list_audit(
@@ -41,6 +44,22 @@ async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIter
         if len(rows) < ROWS_A_PART:
             return
         before = rows[-1].id
+
+
+async def verify_audit(pool: "Pool", actor: Actor, *, anchor: str | None = None) -> AuditCheck:
+    """Computes the hash chain again from all rows. `anchor` is POSITION:HASH of the head that a check returned.
+    Raises GatewayError `validation_failed`."""
+    require_reader(actor)
+    expected = None if anchor is None else _parse_anchor(anchor)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await check_chain(connection, expected)
+
+
+def _parse_anchor(text: str) -> Anchor:
+    found = ANCHOR.fullmatch(text)
+    if found is None:
+        raise invalid("anchor", "anchor must be POSITION:HASH, as `litemaas audit verify` prints it.")
+    return Anchor(int(found[1]), bytes.fromhex(found[2]))
 
 
 async def _list(pool: "Pool", only: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditRow]:

@@ -5,11 +5,12 @@ import io
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from admin_api.schemas.csv_cells import cell
 from admin_api.schemas.shapes import View
+from admin_api.storage.audit_chain import AuditCheck
 from gateway.storage.audit import AuditRow
 
 FileFormat = Literal["csv", "json"]
@@ -28,6 +29,34 @@ class AuditView(View):
     new: dict[str, Any] | None
     request_id: UUID | None
     ip: str | None
+
+
+class AuditFindingView(View):
+    """One fault of the hash chain: the entry's position and the row's id, null where there is none."""
+
+    fault: str
+    position: int | None
+    audit_id: int | None
+
+
+class AuditCheckView(View):
+    """The result of a check of the hash chain. `head` is POSITION:HASH of its last entry, to be noted elsewhere."""
+
+    intact: bool
+    rows: int
+    pruned: int
+    head: str
+    findings: list[AuditFindingView]
+
+    @classmethod
+    def of(cls, check: AuditCheck) -> Self:
+        return cls(
+            intact=not check.findings,
+            rows=check.rows,
+            pruned=check.pruned,
+            head=str(check.head),
+            findings=[AuditFindingView.model_validate(finding) for finding in check.findings],
+        )
 
 
 async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:

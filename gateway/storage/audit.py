@@ -1,4 +1,5 @@
-"""The audit log: who changed what. Rows are only ever added; the database refuses anything else."""
+"""The audit log: who changed what. Rows are only ever added; the database refuses anything else, and chains them by
+hashes (admin_api/storage/audit_chain.py)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ class AuditRow:
 
 
 INSERT: Final = """
-INSERT INTO audit_logs (actor, action, target_kind, target_id, old, new, request_id, ip)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8::text::inet)
+INSERT INTO audit_logs (actor, action, target_kind, target_id, old, new, request_id, ip, actor_user_id)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8::text::inet, $9)
 """
 
 
@@ -44,9 +45,11 @@ async def insert(
     new: Mapping[str, Any] | None = None,
     request_id: UUID | None = None,
     ip: str | None = None,
+    actor_user_id: int | None = None,
 ) -> None:
     """Adds a row; call it in the transaction of the change itself. Decimals and times are written as text."""
-    await executor.execute(INSERT, actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip)
+    values = (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip, actor_user_id)
+    await executor.execute(INSERT, *values)
 
 
 async def insert_many(
@@ -58,10 +61,11 @@ async def insert_many(
     changes: Sequence[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]],
     request_id: UUID | None = None,
     ip: str | None = None,
+    actor_user_id: int | None = None,
 ) -> None:
     """As `insert`, a row for each (target id, old, new) of one change."""
     rows = [
-        (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip)
+        (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip, actor_user_id)
         for target_id, old, new in changes
     ]
     await executor.executemany(INSERT, rows)

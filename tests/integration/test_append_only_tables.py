@@ -1,89 +1,17 @@
-"""What the app's role may do to each table: rows that money or audit stands on are only ever added (case S8)."""
+"""Rows that money or audit stands on are only ever added by the app's role, whatever it tries (case S8)."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
 
 import asyncpg
 import msgspec
 import pytest
 from conftest import Database
+from contract.table_rights import ADDED, COLUMNS, NOT_TO_CHANGE, SET_BY_DATABASE
 from usage_rows import TODAY, make_usage_row, write_rows
 
 from gateway.storage.ledger.rows import WRITE_NEW_ROWS, find_rows
 from gateway.storage.postgres import Pool
-
-# `added`: the app's role adds rows and changes none. `owner`: only functions of the owner add rows. `sums`: made of
-# added rows, `ledger verify` compares them. `state`: may change; where that matters, the change has an audit row.
-Class = Literal["added", "owner", "sums", "state"]
-
-# A new table must be given a class, and a new column of an added one must be granted.
-TABLES: Final[dict[str, Class]] = {
-    "accounts": "state",
-    "accounts_to_check": "state",
-    "alerts": "state",
-    "api_key_models": "state",
-    "api_keys": "state",
-    "audit_logs": "added",
-    "deliveries": "state",
-    "idempotency_keys": "state",
-    "identities": "state",
-    "limits": "state",
-    "model_prices": "added",
-    "model_syncs": "state",
-    "models": "state",
-    "personal_tokens": "state",
-    "provider_keys": "state",
-    "redis_runs": "state",
-    "refusals": "sums",
-    "schema_migrations": "owner",
-    "sessions": "state",
-    "settings": "state",
-    "subscription_history": "added",
-    "subscriptions": "state",
-    "team_members": "state",
-    "usage_account_days": "sums",
-    "usage_account_months": "sums",
-    "usage_account_six_hours": "sums",
-    "usage_account_ten_days": "sums",
-    "usage_all_days": "sums",
-    "usage_all_quarter_hours": "sums",
-    "usage_days": "sums",
-    "usage_failed_days": "sums",
-    "usage_failed_months": "sums",
-    "usage_logs": "added",
-    "usage_model_days": "sums",
-    "usage_model_quarter_hours": "sums",
-    "usage_months_dropped": "owner",
-    "usage_quarter_hours": "sums",
-    "users": "state",
-    "webhooks": "state",
-}
-# What the database sets itself, and the app's role may not give.
-SET_BY_DATABASE: Final[dict[str, set[str]]] = {
-    "audit_logs": {"id", "at"},
-    "model_prices": {"id", "effective_at", "created_at"},
-    "subscription_history": {"id", "at"},
-    # Its time is checked against its id, which the gateway gives it when the call begins.
-    "usage_logs": set(),
-}
-ADDED: Final = sorted(name for name, of in TABLES.items() if of == "added")
-NOT_TO_CHANGE: Final = sorted(name for name, of in TABLES.items() if of in ("added", "owner"))
-
-COLUMNS: Final = """
-SELECT attname AS name, has_column_privilege(attrelid, attname, 'INSERT') AS may_insert,
-    has_column_privilege(attrelid, attname, 'UPDATE') AS may_update
-FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
-"""
-CASCADES: Final = """
-SELECT conrelid::regclass::text || ' to ' || confrelid::regclass::text FROM pg_constraint
-WHERE contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
-  AND conrelid = ANY ($1::text[]::regclass[])
-"""
-OWNERS_FUNCTIONS: Final = """
-SELECT proname, (SELECT c FROM unnest(proconfig) AS c WHERE c LIKE 'search_path=%') AS path FROM pg_proc
-WHERE prosecdef AND pronamespace = current_schema()::regnamespace ORDER BY proname
-"""
 
 
 @pytest.fixture
@@ -99,42 +27,6 @@ async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database.owner_url)
     yield connection
     await connection.close()
-
-
-async def test_s8_every_table_has_a_class(owner: asyncpg.Connection) -> None:
-    names = await owner.fetch(
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
-        "AND relnamespace = current_schema()::regnamespace"
-    )
-
-    assert {row["relname"] for row in names} == set(TABLES)
-
-
-@pytest.mark.parametrize("table", NOT_TO_CHANGE)
-async def test_s8_the_app_role_has_no_right_to_change_what_is_added(app: asyncpg.Connection, table: str) -> None:
-    rights = ("DELETE", "TRUNCATE", "TRIGGER", "REFERENCES")
-    held = [r for r in rights if await app.fetchval("SELECT has_table_privilege($1::text, $2)", table, r)]
-    columns = await app.fetch(COLUMNS, table)
-    all_columns = {row["name"] for row in columns}
-    wanted = all_columns - SET_BY_DATABASE[table] if TABLES[table] == "added" else set()
-
-    assert held == []
-    assert [row["name"] for row in columns if row["may_update"]] == []
-    assert {row["name"] for row in columns if row["may_insert"]} == wanted
-
-
-async def test_s8_the_app_role_has_no_right_on_a_month_itself(app: asyncpg.Connection) -> None:
-    held = await app.fetch(
-        "SELECT relname, p FROM pg_class CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p "
-        "WHERE relispartition AND relkind = 'r' AND has_table_privilege(oid, p)"
-    )
-
-    assert held == []
-
-
-@pytest.mark.parametrize("table", NOT_TO_CHANGE)
-async def test_s8_no_foreign_key_changes_what_is_added(app: asyncpg.Connection, table: str) -> None:
-    assert await app.fetch(CASCADES, [table]) == []
 
 
 @pytest.mark.parametrize("table", NOT_TO_CHANGE)
@@ -230,15 +122,6 @@ async def test_s8_a_price_begins_when_it_is_added(pool: Pool) -> None:
         )
 
     assert began < at < datetime.now(UTC) + timedelta(minutes=1)
-
-
-async def test_s8_what_runs_as_the_owner_reads_no_table_of_the_caller(app: asyncpg.Connection) -> None:
-    schema = await app.fetchval("SELECT current_schema()")
-
-    paths = {row["proname"]: row["path"] for row in await app.fetch(OWNERS_FUNCTIONS)}
-
-    assert paths == dict.fromkeys(paths, f"search_path={schema}, pg_temp")
-    assert "replace_reaped_usage" in paths
 
 
 async def test_s8_a_temporary_table_does_not_stand_for_the_ledger(app: asyncpg.Connection, pool: Pool) -> None:

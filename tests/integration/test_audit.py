@@ -159,24 +159,6 @@ async def test_the_app_role_cannot_change_audit_rows_in_any_way(database: Databa
     await owner.close()
 
 
-async def test_no_database_function_lets_the_app_role_delete_audit_rows(database: Database) -> None:
-    connection = await asyncpg.connect(database.app_url)
-    risky = await connection.fetch(
-        "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace "
-        "AND has_function_privilege(oid, 'EXECUTE') AND prosecdef ORDER BY 1"
-    )
-    await connection.close()
-
-    # What runs as the owner whoever calls it: each was read with this in mind.
-    assert [row["proname"] for row in risky] == [
-        "detach_usage_partition",
-        "drop_detached_usage_partitions",
-        "ensure_usage_partition",
-        "ensure_usage_partitions",
-        "replace_reaped_usage",
-    ]
-
-
 async def test_the_owner_role_may_delete_old_audit_rows_only(database: Database) -> None:
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute(OLD_ROW)

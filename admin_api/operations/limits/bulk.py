@@ -183,4 +183,5 @@ async def _write(
         changes=changes,
         request_id=actor.request_id,
         ip=actor.ip,
+        actor_user_id=actor.user_id,
     )

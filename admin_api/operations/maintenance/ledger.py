@@ -6,9 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin_api.operations.actors import Actor, require_admin, require_reader
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.validation import invalid
-from gateway.storage import audit
 from gateway.storage.ledger.journal_status import JournalStatus, count_refused, list_journals
 from gateway.storage.ledger.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
 from gateway.storage.ledger.rebuild import rebuild_day
@@ -70,13 +69,7 @@ async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date
     for day in days:
         await rebuild_day(pool, day)
     async with pool.acquire() as connection:
-        await audit.insert(
-            connection,
-            actor=actor.name,
-            action="ledger.rebuild_rollups",
-            target_kind="ledger",
-            target_id=f"{first}/{last}",
-        )
+        await note(connection, actor, "ledger.rebuild_rollups", "ledger", f"{first}/{last}")
     return len(days)
 
 
@@ -94,14 +87,8 @@ async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Repla
         message = f"The rows of {path} are written, but could not be removed from the file: {exc}."
         raise invalid("file", message) from exc
     async with pool.acquire() as connection:
-        await audit.insert(
-            connection,
-            actor=actor.name,
-            action="ledger.replay",
-            target_kind="ledger",
-            target_id=path.name,
-            new={"written": done.written, "replaced": done.replaced, "known": done.known, "refused": len(done.refused)},
-        )
+        counts = {"written": done.written, "replaced": done.replaced, "known": done.known, "refused": len(done.refused)}
+        await note(connection, actor, "ledger.replay", "ledger", path.name, new=counts)
     return done
 
 
