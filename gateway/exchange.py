@@ -1,6 +1,8 @@
 """One request and its answer: its id, its line in the access log, and the one way a failure is answered."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -29,6 +31,8 @@ MAX_DIGITS: Final = 18
 # The client in the access log, where a trusted proxy wrote no address.
 UNKNOWN: Final = "unknown"
 INTERNAL_ERROR: Final = "The gateway failed; this is not the fault of your request."
+STOPPED: Final = "The gateway stopped before the answer was complete. Try again."
+DRAIN_CHECK_S: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -96,6 +100,7 @@ class Exchanges:
         self._access_log = access_log
         self._refusals = refusals
         self._trusted_proxies = trusted_proxies
+        self._under_way = 0
 
     def begin(
         self, method: str, path: str, scope: Scope, send_refusal: SendRefusal, endpoint: str | None = None
@@ -107,6 +112,7 @@ class Exchanges:
 
     async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:
         """Awaits `work`; whatever it raises is counted, noted on the line and answered, here and nowhere else."""
+        self._under_way += 1
         try:
             await work
         except LimitExceeded as refused:
@@ -116,6 +122,11 @@ class Exchanges:
             await self._fail(exchange, error)
         except ClientLeft:
             pass
+        except asyncio.CancelledError:
+            # By the server only, at the end of its grace; an answer that may have begun is ended by who sends it.
+            if exchange.has_begun:
+                raise
+            await self._fail(exchange, stopped())
         except Exception:
             if exchange.has_begun:
                 # The server logs it and closes the connection.
@@ -127,6 +138,15 @@ class Exchanges:
             if line.request_id is None:
                 line.request_id, line.endpoint = str(exchange.request_id), exchange.endpoint
             self._access_log.end(line, exchange.total_ms)
+            self._under_way -= 1
+
+    async def drain(self, timeout_s: float) -> None:
+        """Returns when none is under way: those that the server cancelled have ended by then. Or after
+        `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._under_way:
+                    await asyncio.sleep(DRAIN_CHECK_S)
 
     async def _fail(self, exchange: Exchange, error: GatewayError) -> None:
         # A client that tries a WebSocket first and is sent back to HTTP is no error.
@@ -149,3 +169,8 @@ class Exchanges:
             limit_id=limit.id,
             code=refused.error.code,
         )
+
+
+def stopped() -> GatewayError:
+    """What a caller gets whose call outlasts the grace of a shutdown."""
+    return GatewayError("shutting_down", STOPPED, headers={"retry-after": "1"})

@@ -34,6 +34,11 @@ class Meter(Protocol):
     has_error: bool
     is_over: bool
 
+    @property
+    def is_within_event(self) -> bool:
+        """Whether what has passed ends in the middle of an event."""
+        ...
+
     def feed(self, chunk: bytes) -> bytes:
         """What of it may go to the caller now."""
         ...
@@ -86,6 +91,10 @@ class AnswerMeter(_Readings):
         self._said: float | None = None
         self._size = 0
 
+    @property
+    def is_within_event(self) -> bool:
+        return False
+
     def feed(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
         if self._size <= MAX_ANSWER:
@@ -132,6 +141,10 @@ class StreamMeter(_Readings):
         self._ends_in_cr = False
         self._passes_unread = False
         self._said = 0.0
+
+    @property
+    def is_within_event(self) -> bool:
+        return self._passes_unread
 
     def feed(self, chunk: bytes) -> bytes:
         if self._ends_in_cr:

@@ -20,7 +20,7 @@ from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Endpoint
 from gateway.endpoints.requests import Call
 from gateway.endpoints.routes import Route
-from gateway.exchange import Exchange, Exchanges
+from gateway.exchange import Exchange, Exchanges, stopped
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.forwarded_call import Bookkeeping, ForwardedCall
 from gateway.record import Outcome
@@ -45,6 +45,8 @@ ENDINGS_OF_FAILURES: Final[dict[type[Exception], Ending]] = {
     UpstreamSilent: "timeout",
     UpstreamBroken: "upstream_error",
 }
+# At shutdown: a caller who does not read is waited for no longer.
+GOODBYE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +158,10 @@ class ForwardedRequest(ForwardedCall):
         answers = [*reservation.headers, *identity(request_id, self.declaration.error_shape)]
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
         self.line.request_id, self.line.endpoint = request_id, self.endpoint
-        relay = Relay(send, self._begin_response if self.call.is_stored else None)
+        on_id = self._begin_response if self.call.is_stored else None
+        relay = Relay(send, self.declaration, request_id, on_id)
         status, reported_cost, refusal = 499, None, None
+        is_stopped = False
         self.open()
         try:
             with interrupt_on_disconnect(receive):
@@ -169,8 +173,7 @@ class ForwardedRequest(ForwardedCall):
                         refusal = await read_refusal(answer)
                     else:
                         reported_cost = cost_in_header(answer.headers)
-                        strips_usage = not self.call.wants_usage
-                        await relay.carry(answer, answers, self.declaration, request_id, strips_usage=strips_usage)
+                        await relay.carry(answer, answers, strips_usage=not self.call.wants_usage)
         except UPSTREAM_FAILURES as failure:
             refusal = error_of(failure)
             relay.ending = ENDINGS_OF_FAILURES[type(failure)]
@@ -178,14 +181,21 @@ class ForwardedRequest(ForwardedCall):
             refusal = error
         except asyncio.CancelledError:
             # The server stops, at the end of its grace.
-            relay.ending, relay.error_code = "upstream_error", "shutting_down"
-            raise
+            is_stopped = True
+            if relay.ending != "completed":
+                relay.ending, relay.error_code = "upstream_error", "shutting_down"
+            if not relay.has_started:
+                refusal = stopped()
         finally:
             if refusal is not None:
                 status, relay.error_code = refusal.status, refusal.code
             self._close(relay, status, reported_cost)
         if refusal is not None:
             raise refusal
+        if is_stopped:
+            # Only now that the row is on its way: the caller may not read.
+            async with asyncio.timeout(GOODBYE_S):
+                await (relay.end() if relay.ending == "completed" else relay.break_off(stopped()))
 
     def _begin_response(self, response_id: str) -> None:
         record, grant = self.reservation.record, self.reservation.grant

@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 
 CLOCK_S: Final = 5.0
 MEASURE_S: Final = 1.0
+# How long calls that the server cancelled may take to say so; longer than a caller who does not read is waited for.
+ANSWERS_S: Final = 2.0
 
 
 def _open_pool(settings: Settings) -> Pool:
@@ -245,6 +247,8 @@ class Worker:
     async def close(self) -> None:
         """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""
         timeout_s = self.settings.drain_timeout_s
+        # Those that were cancelled at the end of the grace are telling their callers; their rows come first.
+        await self.exchanges.drain(ANSWERS_S)
         await self.settlements.drain(timeout_s / 2)
         await self.background.stop()
         await self.settlements.drain(timeout_s / 4)

@@ -41,7 +41,8 @@ class Endpoint:
     `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
     nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
     `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream.
-    `rewrite` makes of a whole answer what the caller gets."""
+    `types_events`: each event of a stream has an `event:` line and a `type`. `rewrite` makes of a whole answer what the
+    caller gets."""
 
     name: str
     path: str
@@ -51,6 +52,7 @@ class Endpoint:
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
+    types_events: bool = False
     method: Literal["POST", "GET", "DELETE"] = "POST"
     rewrite: Callable[[bytes], bytes] | None = None
 
@@ -64,6 +66,7 @@ ENDPOINTS: Final = (
         parse=parse_responses,
         read_answer=read_response,
         new_event_reader=new_responses_reader,
+        types_events=True,
     ),
     Endpoint(
         name="messages",
@@ -72,6 +75,7 @@ ENDPOINTS: Final = (
         read_answer=read_anthropic_answer,
         new_event_reader=new_messages_reader,
         error_shape="anthropic",
+        types_events=True,
     ),
     Endpoint(
         name="count_tokens",
@@ -83,13 +87,14 @@ ENDPOINTS: Final = (
     Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
     Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
     Endpoint(name="rerank", path="/v1/rerank", aliases=("/v2/rerank",), parse=parse_ranking, read_answer=read_ranking),
-    Endpoint(name="images", path="/v1/images/generations", parse=parse_images),
-    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=read_nothing),
+    Endpoint(name="images", path="/v1/images/generations", parse=parse_images, types_events=True),
+    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=read_nothing, types_events=True),
     Endpoint(
         name="transcriptions",
         path="/v1/audio/transcriptions",
         parse_upload=parse_transcription,
         read_answer=read_transcript,
+        types_events=True,
     ),
     Endpoint(
         name="translations", path="/v1/audio/translations", parse_upload=parse_translation, read_answer=read_transcript

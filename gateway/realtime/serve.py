@@ -12,7 +12,7 @@ from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.endpoints.realtime import MODE, NAME, PATH, Subprotocols, new_call, read_query, upstream_query
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, stopped
 from gateway.forward import error_of, upstream_headers
 from gateway.forwarded_call import ForwardedCall
 from gateway.proxy import ENDINGS_OF_FAILURES, UPSTREAM_FAILURES, Proxy
@@ -112,6 +112,11 @@ class ForwardedSession(ForwardedCall):
             # Whatever it says is about the gateway's own request.
             refusal = GatewayError("upstream_error", f"The model server refused the session ({refused.status}).")
             self._close_early("refused_upstream", refusal)
+            raise refusal from None
+        except asyncio.CancelledError:
+            # The server stops, at the end of its grace, and the upgrade is not answered yet.
+            refusal = stopped()
+            self._close_early("upstream_error", refusal)
             raise refusal from None
         except OSError:
             # The caller left before the upgrade was answered.

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import msgspec
+
 from gateway.domain.errors import CODES, GatewayError
 from gateway.web.responses import RawHeaders, Send, send_json
 
@@ -61,6 +63,17 @@ async def send_error(
     own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
     all_headers = [*identity(request_id, shape), *own, *(headers or [])]
     await send_json(send, error.status, error_body(error, request_id, shape), all_headers)
+
+
+def error_event(error: GatewayError, request_id: str, shape: ErrorShape, *, is_typed: bool) -> bytes:
+    """One event of a stream that has begun. Where events have types, their field and their line say `error`. OpenAI's
+    clients look for `error` in it, and its Responses API has the same beside `type`."""
+    body = error_body(error, request_id, shape)
+    if not is_typed:
+        return b"data: " + msgspec.json.encode(body) + b"\n\n"
+    if shape == "openai":
+        body = {"type": "error", "code": error.code, "message": error.message, "param": error.param, **body}
+    return b"event: error\ndata: " + msgspec.json.encode(body) + b"\n\n"
 
 
 def identity(request_id: str, shape: ErrorShape) -> RawHeaders:
