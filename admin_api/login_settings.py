@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.domain.email_addresses import normalize_address
 from gateway.domain.roles import ROLES, Role
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import origin_of, parse_origins
@@ -87,8 +88,13 @@ class LoginSettings(BaseSettings):
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         if isinstance(value, str):
-            value = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+            value = tuple(part for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("initial_admins")
+    @classmethod
+    def _check_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(normalize_address(address) for address in value)
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -1,11 +1,13 @@
 """Lookups: users by id or e-mail address, teams by id or name, models by name, keys by id."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import invalid
 from admin_api.storage import accounts, api_keys, models
 from admin_api.storage import users as user_rows
+from gateway.domain.email_addresses import normalize_address
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -20,9 +22,17 @@ async def get_user(executor: "Executor", reference: str) -> user_rows.User:
         user = await user_rows.find_user(executor, user_id=number)
     elif _is_storable(reference):
         user = await user_rows.find_user(executor, email=reference.strip().lower())
+        if user is None and not reference.isascii():
+            user = await _find_by_other_spelling(executor, reference)
     if user is None:
         raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
     return user
+
+
+async def _find_by_other_spelling(executor: "Executor", reference: str) -> user_rows.User | None:
+    with suppress(ValueError):
+        return await user_rows.find_user(executor, email=normalize_address(reference))
+    return None
 
 
 async def get_team(executor: "Executor", reference: str) -> accounts.Account:

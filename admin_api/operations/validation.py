@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 from zoneinfo import available_timezones
 
+from gateway.domain.email_addresses import MAX_LENGTH, normalize_address
 from gateway.domain.errors import GatewayError
 
 # As in the CHECK constraints of the database.
@@ -43,13 +44,11 @@ def check_word(field: str, value: str, words: Sequence[str]) -> str:
 
 
 def check_email(value: str) -> str:
-    """In lower case. Checks only the form; the identity provider verifies the address."""
-    # The length is checked again in lower case: some characters become two.
-    email = check_text("email", check_text("email", value, least=3, maximum=254).lower(), least=3, maximum=254)
-    name, at, host = email.rpartition("@")
-    if not (at and name and host) or any(c.isspace() for c in email):
-        raise invalid("email", "email must have the form name@host.")
-    return email
+    """The one form of the address, in which it is stored. Checks only the form; the identity provider verifies it."""
+    try:
+        return normalize_address(check_text("email", value, least=3, maximum=MAX_LENGTH))
+    except ValueError as exc:
+        raise invalid("email", f"email {exc}.") from None
 
 
 def check_reason(value: str | None, *, required: bool = False) -> str | None:

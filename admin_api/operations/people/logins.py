@@ -13,6 +13,7 @@ from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
 from admin_api.storage.sessions import Identity
 from admin_api.storage.users import User
+from gateway.domain.email_addresses import is_literal
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import Role
 
@@ -116,6 +117,10 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     logins one creates the user and one links them; each audit row is written by the login that did it."""
     if not person.email or not person.is_email_verified:
         raise GatewayError("forbidden", "The identity provider did not report a verified e-mail address. Ask an admin.")
+    if not is_literal(person.email):
+        # Their address is not the one it would be folded into, which may be somebody else's.
+        message = "The identity provider reported an e-mail address with other letters than ASCII before the @."
+        raise GatewayError("forbidden", f"{message} Ask its admins for an address in ASCII.")
     email = check_email(person.email)
     user = await user_rows.find_user(executor, email=email)
     made = None
