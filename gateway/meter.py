@@ -31,6 +31,7 @@ class Meter(Protocol):
     litellm_nano_usd: int | None
     model: str | None
     response_id: str | None
+    item_ids: tuple[str, ...]
     has_error: bool
     is_over: bool
 
@@ -56,7 +57,17 @@ class Meter(Protocol):
 class _Readings:
     """What a meter has read so far."""
 
-    __slots__ = ("_reader", "has_error", "is_over", "litellm_nano_usd", "model", "response_id", "so_far", "usage")
+    __slots__ = (
+        "_reader",
+        "has_error",
+        "is_over",
+        "item_ids",
+        "litellm_nano_usd",
+        "model",
+        "response_id",
+        "so_far",
+        "usage",
+    )
 
     def __init__(self, read: Reader) -> None:
         self._reader = read
@@ -65,6 +76,7 @@ class _Readings:
         self.litellm_nano_usd: int | None = None
         self.model: str | None = None
         self.response_id: str | None = None
+        self.item_ids: tuple[str, ...] = ()
         self.has_error = False
         # The event after which no other comes has been seen; of a whole answer only its end says so.
         self.is_over = False
@@ -111,7 +123,7 @@ class AnswerMeter(_Readings):
             whole = b"".join(self._parts)
             if (reading := self._read(whole)) is not None:
                 self.usage, self.litellm_nano_usd, self.model = reading.usage, reading.litellm_nano_usd, reading.model
-                self.response_id = reading.response_id
+                self.response_id, self.item_ids = reading.response_id, reading.item_ids
             if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
             if self._rewrite is not None:
@@ -218,6 +230,7 @@ class StreamMeter(_Readings):
         self.is_over = self.is_over or reading.is_last
         self.model = self.model or reading.model
         self.response_id = self.response_id or reading.response_id
+        self.item_ids = reading.item_ids or self.item_ids
         self.so_far = reading.so_far or self.so_far
         if reading.usage is None:
             return True

@@ -148,6 +148,11 @@ _LITELLM_HIGHER, _OWN_HIGHER = COST_DIFFERENCE.labels("litellm"), COST_DIFFERENC
 _IN, _OUT = TOKENS.labels("input"), TOKENS.labels("output")
 
 
+def count_look_ups(found_in: str, how_many: int) -> None:
+    """Ids of stored responses, by where they were found."""
+    RESPONSE_LOOK_UPS.labels(found_in).inc(how_many)
+
+
 def count_call(endpoint: str, row: UsageRow) -> None:
     """One forwarded call."""
     place = (endpoint, row.status, row.ending)

@@ -28,7 +28,7 @@ from gateway.relay import Relay
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.response_owners import hash_of
-from gateway.stored_responses import continue_conversation
+from gateway.stored_responses import continue_conversation, name_own_items
 from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.bodies import BodyBudget, read_body
@@ -83,6 +83,8 @@ class Proxy:
             self.check_ledger()
             if call.continues is not None:
                 call = await continue_conversation(call, record, self.books.owners)
+            if call.items is not None:
+                call = await name_own_items(call, call.items, record, self.books.owners)
             await self.admit_and_run(exchange, endpoint, record, grant, call, receive, send)
 
     async def admit_and_run(
@@ -198,11 +200,11 @@ class ForwardedRequest(ForwardedCall):
                 await (relay.end() if relay.ending == "completed" else relay.break_off(stopped()))
 
     def _begin_response(self, response_id: str) -> None:
-        record, grant = self.reservation.record, self.reservation.grant
-        self.books.owners.begun(hash_of(record.account_id, response_id), grant.model_id)
+        self.books.owners.begun(self._hash(response_id), self.reservation.grant.model_id)
 
     def _close(self, relay: Relay, status: int, reported_cost: int | None) -> None:
         meter, call = relay.meter, self.call
+        is_stored = call.is_stored and meter.response_id is not None
         counts_no_output = meter.usage is not None or call.media is not None or call.maximum == 0
         outcome = Outcome(
             ending=relay.ending,
@@ -215,17 +217,16 @@ class ForwardedRequest(ForwardedCall):
             has_passed=relay.has_passed,
             first_byte_at=relay.first_byte_at,
             error_code=relay.error_code,
-            stored_as=self._name_of(meter.response_id),
+            stored_as=self._hash(meter.response_id) if is_stored else None,
+            stored_items=tuple(map(self._hash, meter.item_ids)) if is_stored and meter.item_ids else None,
         )
         self.close(outcome)
         if outcome.usage is not None and outcome.ending == "completed":
             self.proxy.admission.learn(self.reservation, outcome.usage)
         self.line.bytes_out = relay.bytes_sent
 
-    def _name_of(self, response_id: str | None) -> UUID | None:
-        if response_id is None or not self.call.is_stored:
-            return None
-        return hash_of(self.reservation.record.account_id, response_id)
+    def _hash(self, stored_id: str | None) -> UUID:
+        return hash_of(self.reservation.record.account_id, stored_id or "")
 
 
 def refuse_model_in_query(query: bytes) -> None:

@@ -39,6 +39,7 @@ class Outcome:
     usage_why: EstimatedWhy | None = None
     # The hash of account and id of a response that the provider stores.
     stored_as: UUID | None = None
+    stored_items: tuple[UUID, ...] | None = None
 
 
 def make_row(
@@ -95,6 +96,7 @@ def make_row(
         error_code=_reported(outcome.error_code),
         stored_as=outcome.stored_as,
         stored_tokens=None if outcome.stored_as is None else _tokens_of_turn(usage, why),
+        stored_items=outcome.stored_items,
     )
 
 

@@ -2,11 +2,16 @@
 so their ids are looked up before anything is sent."""
 
 from dataclasses import replace
+from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.requests import Call
-from gateway.storage.response_owners import OwnersUnavailable, ResponseOwners, StoredResponse
+from gateway.endpoints.stored_items import StoredItems
+from gateway.storage.response_owners import OwnersUnavailable, ResponseOwners, StoredResponse, hash_of
+
+# Of the letters before an item's number: `rs`, `msg`, `ig`.
+MAX_KIND: Final = 8
 
 
 async def find_response(owners: ResponseOwners, record: KeyRecord, response_id: str, param: str) -> StoredResponse:
@@ -14,11 +19,15 @@ async def find_response(owners: ResponseOwners, record: KeyRecord, response_id: 
     try:
         found = await owners.find(record.account_id, response_id)
     except OwnersUnavailable:
-        message = "Whose this response is cannot be looked up at this moment, so the call is refused. Try again."
-        raise GatewayError("database_unavailable", message, headers={"retry-after": "5"}) from None
+        raise _unavailable() from None
     if found is None:
         raise not_found(response_id, param)
     return found
+
+
+def _unavailable() -> GatewayError:
+    message = "Whose this response is cannot be looked up at this moment, so the call is refused. Try again."
+    return GatewayError("database_unavailable", message, headers={"retry-after": "5"})
 
 
 def not_found(response_id: str, param: str) -> GatewayError:
@@ -34,3 +43,25 @@ async def continue_conversation(call: Call, record: KeyRecord, owners: ResponseO
     if found.tokens is None:
         raise not_found(response_id, param)
     return replace(call, prompt_tokens=call.prompt_tokens + found.tokens, prompt_bytes=call.prompt_bytes + found.tokens)
+
+
+async def name_own_items(call: Call, items: StoredItems, record: KeyRecord, owners: ResponseOwners) -> Call:
+    """The call with no id of another account's item: one that says something itself is sent under a name that nobody
+    has, for servers that store nothing want an id too. Raises `response_not_found` for one that is but an id."""
+    try:
+        owned = await owners.find_all(record.account_id, items.ids, items.bare)
+    except OwnersUnavailable:
+        raise _unavailable() from None
+    if missing := items.bare - owned.keys():
+        raise not_found(min(missing), "input")
+    # What is stored under an id is part of the prompt.
+    bound = call.prompt_bytes + sum(found.tokens or 0 for found in owned.values())
+    others = {name: _name_of_nobody(record, name) for name in items.ids if name not in owned}
+    return replace(call, body=items.rename(others) if others else call.body, prompt_bytes=bound, items=None)
+
+
+def _name_of_nobody(record: KeyRecord, item_id: str) -> str:
+    """The same for the same item, so that a provider's cache finds the prompt again."""
+    kind = item_id.partition("_")[0]
+    known = kind if kind.isascii() and kind.isalnum() and len(kind) <= MAX_KIND else "item"
+    return f"{known}_{hash_of(record.account_id, item_id).hex}"

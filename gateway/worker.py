@@ -115,9 +115,7 @@ class Worker:
             retention_months=settings.usage_retention_months,
             response_owners_days=settings.response_owners_days,
         )
-        self.owners = ResponseOwners(
-            self.pool, self.scripts, self.background.start, lambda where: metrics.RESPONSE_LOOK_UPS.labels(where).inc()
-        )
+        self.owners = ResponseOwners(self.pool, self.scripts, self.background.start, metrics.count_look_ups)
         self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitReport(self.limit_state, self.ids)

@@ -55,6 +55,8 @@ class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     # tokens of its turn; None: it was left before its end, and may be deleted only.
     stored_as: UUID | None = None
     stored_tokens: int | None = None
+    # Hashes of the ids of its items that only their ids complete.
+    stored_items: tuple[UUID, ...] | None = None
 
     @property
     def counted_rate_requests(self) -> int:
@@ -114,5 +116,5 @@ LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
     "estimated_why": ColumnFacts("text", ("estimated_why",)),
 }
 # Fields of UsageRow that are written into another table: name and SQL type.
-STORED_RESPONSE: Final = {"stored_as": "uuid", "stored_tokens": "integer"}
+STORED_RESPONSE: Final = {"stored_as": "uuid", "stored_tokens": "integer", "stored_items": "uuid[]"}
 EXPORTED_COLUMNS: Final = tuple(name for name, facts in LEDGER_COLUMNS.items() if facts.exported_as)

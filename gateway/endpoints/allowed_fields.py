@@ -24,7 +24,9 @@ _ATTACHMENTS: Final = frozenset(
     {"file", "input_file", "input_image", "image", "document", "container_upload", "computer_screenshot"}
 )
 # Also where a letter of the names is escaped.
-_MAY_NAME_FILES: Final = re.compile(rb"file_id|item_reference|container_id|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])")
+_MAY_NAME_FILES: Final = re.compile(
+    rb"file_id|item_reference|container_id|additional_tools|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])"
+)
 # Of fields that change what a token costs: the values at the model's price, or below it.
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "service_tier": frozenset({"auto", "default", "flex", "standard", "standard_only"}),
@@ -185,6 +187,8 @@ class AllowedFields:
             kind = value.get("type")
             if kind == "item_reference":
                 self.refuse(endpoint, "content.item_reference")
+            if kind == "additional_tools" and value.get("tools") is not None:
+                self._check_tools(endpoint, msgspec.Raw(msgspec.json.encode(value["tools"])))
             is_attachment = key == "file" or (isinstance(kind, str) and kind in _ATTACHMENTS)
             if is_attachment and value.get("file_id") is not None:
                 self.refuse(endpoint, "content.file_id")

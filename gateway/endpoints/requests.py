@@ -14,6 +14,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.prices import Price
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.application_metadata import shield_metadata
+from gateway.endpoints.stored_items import StoredItems
 from gateway.upstream.client import Body
 
 # LiteLLM's own parser ends at about a thousand; no model's input needs more than a few.
@@ -74,6 +75,8 @@ class Call:
     is_stored: bool = False
     # The id of a stored answer, whose conversation is put before this prompt.
     continues: str | None = None
+    # Items of the input that their ids complete at the provider.
+    items: StoredItems | None = None
 
     @classmethod
     def of_media(cls, model: str, body: Body, units: Usage, media: Media) -> Self:

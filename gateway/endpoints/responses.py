@@ -19,6 +19,7 @@ from gateway.endpoints.requests import (
     read_model,
     read_stream,
 )
+from gateway.endpoints.stored_items import SELF_CONTAINED, find_stored_items, is_bare
 
 NAME: Final = "responses"
 # Fields that put into the prompt what is stored at the provider.
@@ -34,8 +35,10 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_m
         message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
         raise GatewayError("parameter_not_allowed", message, param="background")
     found = Attachments()
-    prompt_tokens = _estimate(fields, found, allowed)
+    value = read_input(fields)
+    prompt_tokens = _estimate(fields, value, found, allowed)
     is_stored = read(fields, "store", bool | None, "true or false") is not False
+    items = find_stored_items(value, lambda raw: encode_fields(fields | {"input": raw}))
     return Call(
         model=model,
         body=encode_fields(fields),
@@ -43,16 +46,21 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_m
         wants_usage=True,
         prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
-        hides_prompt=found.count > 0 or not STORED_CONTEXT.isdisjoint(fields),
+        hides_prompt=found.count > 0 or items is not None or not STORED_CONTEXT.isdisjoint(fields),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
         is_stored=is_stored,
         continues=read(fields, "previous_response_id", str | None, "the id of a response") or None,
+        items=items,
     )
 
 
-def _estimate(fields: Fields, found: Attachments, allowed: AllowedFields) -> float:
-    value: Any = read(fields, "input", str | list[Any] | None, "a text or a list of items")
+def read_input(fields: Fields) -> Any:
+    """A text or a list of items; None if there is none."""
+    return read(fields, "input", str | list[Any] | None, "a text or a list of items")
+
+
+def _estimate(fields: Fields, value: Any, found: Attachments, allowed: AllowedFields) -> float:
     if not value and "prompt" not in fields and "previous_response_id" not in fields:
         raise GatewayError("invalid_request", "'input' is missing; send a text or a list of items.", param="input")
     if isinstance(value, list) and any(_is_reference(item) for item in value):
@@ -64,7 +72,8 @@ def _estimate(fields: Fields, found: Attachments, allowed: AllowedFields) -> flo
 
 def _is_reference(item: Any) -> bool:
     """Whether it names an item that is stored, and is none itself: its type may be left out."""
-    return isinstance(item, dict) and "id" in item and item.keys() <= {"id", "type"}
+    kind = item.get("type") if isinstance(item, dict) else None
+    return is_bare(item) and (kind is None or kind == "item_reference" or kind in SELF_CONTAINED)
 
 
 def _estimate_item(item: Any, found: Attachments) -> float:

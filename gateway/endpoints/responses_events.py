@@ -7,6 +7,7 @@ import msgspec
 from gateway.endpoints.chat_events import TOKENS_PER_IMAGE
 from gateway.endpoints.lenient import decoder
 from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
+from gateway.endpoints.stored_items import is_completed_by_id
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_answer, estimate_said
 
 # Their answer is whole, also one that was cut short by max_output_tokens.
@@ -15,8 +16,15 @@ FAILED_EVENTS: Final = ("error", "response.failed", "response.cancelled")
 AUDIO_DELTA: Final = "response.audio.delta"
 
 
+class _OutputItem(msgspec.Struct):
+    id: str | None = None
+    type: str | None = None
+    encrypted_content: str | None = None
+
+
 class _Response(msgspec.Struct):
     id: str | None = None
+    output: list[_OutputItem] | None = None
     usage: ReportedUsage | None = None
     model: str | None = None
 
@@ -51,6 +59,13 @@ def read_response(data: bytes) -> ParsedUsage | None:
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
         response_id=answer.id,
+        item_ids=_stored_items(answer),
+    )
+
+
+def _stored_items(response: _Response) -> tuple[str, ...]:
+    return tuple(
+        item.id for item in response.output or () if item.id and is_completed_by_id(item.type, item.encrypted_content)
     )
 
 
@@ -67,6 +82,7 @@ def new_responses_reader() -> Reader:
         reading = ParsedUsage(is_error=has_failed, is_last=event.type in LAST_EVENTS)
         if event.response is not None:
             reading.model, reading.response_id = event.response.model, event.response.id
+            reading.item_ids = _stored_items(event.response)
             if event.response.usage is not None:
                 reported = event.response.usage
                 reading.usage, reading.litellm_nano_usd = reported.read(), reported.litellm_nano_usd

@@ -20,7 +20,7 @@ class ParsedUsage:
     """One event, or a whole answer. `said_tokens` are estimated from the text in it; `usage` is final if reported;
     `so_far` is what was reported before the end, and is charged if no more comes; `is_error`: the model server says
     that it failed; `is_last`: the answer is whole, even if more events follow; `response_id` is the name under which
-    the provider may store the answer."""
+    the provider may store the answer, `item_ids` those of its items that only their ids complete."""
 
     usage: Usage | None = None
     so_far: Usage | None = None
@@ -31,6 +31,7 @@ class ParsedUsage:
     is_error: bool = False
     is_last: bool = False
     response_id: str | None = None
+    item_ids: tuple[str, ...] = ()
 
 
 # From the JSON of an event or an answer; None: nothing is to be read in it. Never raises.

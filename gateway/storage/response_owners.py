@@ -7,7 +7,7 @@ not found.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,8 +35,8 @@ MAX_SELECTS: Final = 2
 _RUNNING: Final = -1
 _LEFT: Final = -2
 
-SELECT_OWNER: Final = """
-SELECT model_id, total_tokens FROM response_owners WHERE id_hash = $1 AND account_id = $2 ORDER BY day DESC LIMIT 1
+SELECT_OWNERS: Final = """
+SELECT id_hash, model_id, total_tokens FROM response_owners WHERE id_hash = ANY($1::uuid[]) AND account_id = $2
 """
 ENSURE_DAYS: Final = "SELECT ensure_response_days($1)"
 DROP_DAYS: Final = "SELECT drop_response_days($1)"
@@ -66,20 +66,21 @@ def hash_of(account_id: int, response_id: str) -> UUID:
 
 
 class ResponseOwners:
-    """Of one worker. `start` runs a task of the app; `on_look_up(found_in)` counts."""
+    """Of one worker. `start` runs a task of the app; `on_look_up(found_in, how_many)` counts."""
 
     def __init__(
         self,
         pool: "Pool",
         scripts: Scripts,
         start: Callable[[Coroutine[Any, Any, None], str], object],
-        on_look_up: Callable[[FoundIn], None],
+        on_look_up: Callable[[FoundIn, int], None],
     ) -> None:
         self._pool = pool
         self._scripts = scripts
         self._start = start
         self._on_look_up = on_look_up
-        self._known: OrderedDict[UUID, StoredResponse] = OrderedDict()
+        # None: an item that is not the account's own, which nobody needs to ask for again.
+        self._known: OrderedDict[UUID, StoredResponse | None] = OrderedDict()
         self._selects = asyncio.Semaphore(MAX_SELECTS)
 
     def begun(self, id_hash: UUID, model_id: int) -> None:
@@ -93,34 +94,62 @@ class ResponseOwners:
         self._know(row.stored_as, StoredResponse(row.model_id, row.stored_tokens))
         tokens = _LEFT if row.stored_tokens is None else row.stored_tokens
         self._start(self._write_redis(row.stored_as, row.model_id, tokens), "response-owner")
+        if row.stored_tokens is not None:
+            for item in row.stored_items or ():
+                self._know(item, StoredResponse(row.model_id, row.completion_tokens))
+                self._start(self._write_redis(item, row.model_id, row.completion_tokens), "response-owner")
 
     async def find(self, account_id: int, response_id: str) -> StoredResponse | None:
         """What the account may name; None: nothing of that id is its own. Raises OwnersUnavailable."""
-        id_hash = hash_of(account_id, response_id)
+        return (await self.find_all(account_id, (response_id,), {response_id})).get(response_id)
+
+    async def find_all(
+        self, account_id: int, stored_ids: Sequence[str], awaited: Set[str]
+    ) -> dict[str, StoredResponse]:
+        """Those of responses and items that are the account's own. What is `awaited` is looked up once more after a
+        moment; what is not found of the others is not looked up again. Raises OwnersUnavailable."""
+        hashes = {hash_of(account_id, stored_id): stored_id for stored_id in stored_ids}
+        needed = {id_hash for id_hash, stored_id in hashes.items() if stored_id in awaited}
         try:
-            found, where = await self._find(account_id, id_hash)
-            if found is None or found.is_running:
+            found = await self._look_up(account_id, hashes, needed)
+            unsettled = {h for h in needed if h not in found or found[h].is_running}
+            if unsettled:
                 await asyncio.sleep(AGAIN_S)
-                found, where = await self._find(account_id, id_hash)
+                found |= await self._look_up(account_id, unsettled, unsettled)
         except POSTGRES_FAILED as exc:
-            self._on_look_up("failed")
+            self._on_look_up("failed", 1)
             log.warning("response_owner_not_read", cause=str(exc) or type(exc).__name__)
             raise OwnersUnavailable from exc
-        self._on_look_up(where)
-        if found is not None and not found.is_running:
-            self._know(id_hash, found)
-        return found
+        nowhere = [id_hash for id_hash in hashes if id_hash not in found]
+        self._on_look_up("nowhere", len(nowhere))
+        for id_hash in nowhere:
+            if id_hash not in needed:
+                self._know(id_hash, None)
+        return {hashes[id_hash]: one for id_hash, one in found.items()}
 
-    async def _find(self, account_id: int, id_hash: UUID) -> tuple[StoredResponse | None, FoundIn]:
-        if (found := self._known.get(id_hash)) is not None:
-            return found, "worker"
-        if (found := await self._read_redis(id_hash)) is not None:
-            return found, "redis"
-        async with asyncio.timeout(SELECT_S), self._selects:
-            record = await self._pool.fetchrow(SELECT_OWNER, id_hash, account_id)
-        if record is None:
-            return None, "nowhere"
-        return StoredResponse(record["model_id"], record["total_tokens"]), "postgres"
+    async def _look_up(self, account_id: int, hashes: Iterable[UUID], needed: Set[UUID]) -> dict[UUID, StoredResponse]:
+        found: dict[UUID, StoredResponse] = {}
+        left = []
+        for id_hash in hashes:
+            known = self._known.get(id_hash)
+            if known is not None:
+                found[id_hash] = known
+            elif id_hash in needed or id_hash not in self._known:
+                left.append(id_hash)
+        self._on_look_up("worker", len(found))
+        in_redis = await asyncio.gather(*map(self._read_redis, left))
+        named = {id_hash: one for id_hash, one in zip(left, in_redis, strict=True) if one is not None}
+        self._on_look_up("redis", len(named))
+        in_postgres: dict[UUID, StoredResponse] = {}
+        if unknown := [id_hash for id_hash in left if id_hash not in named]:
+            async with asyncio.timeout(SELECT_S), self._selects:
+                records = await self._pool.fetch(SELECT_OWNERS, unknown, account_id)
+            in_postgres = {r["id_hash"]: StoredResponse(r["model_id"], r["total_tokens"]) for r in records}
+            self._on_look_up("postgres", len(in_postgres))
+        for id_hash, one in (named | in_postgres).items():
+            if not one.is_running:
+                self._know(id_hash, one)
+        return found | named | in_postgres
 
     async def _read_redis(self, id_hash: UUID) -> StoredResponse | None:
         try:
@@ -139,7 +168,7 @@ class ResponseOwners:
             # Until Postgres has it, only this worker knows.
             log.warning("response_owner_not_in_redis", cause=str(exc))
 
-    def _know(self, id_hash: UUID, response: StoredResponse) -> None:
+    def _know(self, id_hash: UUID, response: StoredResponse | None) -> None:
         self._known[id_hash] = response
         self._known.move_to_end(id_hash)
         if len(self._known) > MAX_KNOWN:

@@ -24,9 +24,9 @@ class CountingPool:
         self.pool = pool
         self.selects = 0
 
-    async def fetchrow(self, *args: Any) -> Any:
+    async def fetch(self, *args: Any) -> Any:
         self.selects += 1
-        return await self.pool.fetchrow(*args)
+        return await self.pool.fetch(*args)
 
 
 def count_selects(gateway: GatewayThread) -> CountingPool:
@@ -276,7 +276,7 @@ async def test_d2_postgres_away_is_no_answer(make: MakeCaller, gateway: GatewayT
     owners = gateway.apps[0].worker.owners
 
     class AwayPool:
-        async def fetchrow(self, *_: Any) -> Any:
+        async def fetch(self, *_: Any) -> Any:
             raise OSError("away")
 
     pool, owners._pool = owners._pool, AwayPool()  # type: ignore[assignment]

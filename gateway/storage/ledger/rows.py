@@ -44,7 +44,12 @@ WITH given AS MATERIALIZED (
 owners AS (
     INSERT INTO response_owners (id_hash, account_id, model_id, total_tokens, day)
     SELECT stored_as, account_id, model_id, stored_tokens, (now() AT TIME ZONE 'UTC')::date FROM given
-    WHERE stored_as IS NOT NULL ON CONFLICT DO NOTHING),
+    WHERE stored_as IS NOT NULL
+    UNION ALL
+    SELECT unnest(stored_items), account_id, model_id, least(completion_tokens, stored_tokens),
+        (now() AT TIME ZONE 'UTC')::date FROM given
+    WHERE stored_tokens IS NOT NULL
+    ON CONFLICT DO NOTHING),
 inserted AS (
     INSERT INTO usage_logs ({_NAMES}) SELECT {_NAMES} FROM given ORDER BY request_id
     ON CONFLICT DO NOTHING RETURNING {_NAMES}),

@@ -1,0 +1,90 @@
+"""Items of a conversation that a provider stores with its responses. Some bring more into a prompt than they say: what
+a model reasoned, drew or found is put there by the item's id alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.upstream.client import Body
+
+MAX_ITEMS: Final = 2000
+# Types of items that say all there is to them, whatever is stored under their id.
+SELF_CONTAINED: Final = frozenset(
+    {
+        "additional_tools",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "compaction_trigger",
+        "computer_call",
+        "computer_call_output",
+        "configuration_update",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "function_call",
+        "function_call_output",
+        "local_shell_call",
+        "local_shell_call_output",
+        "message",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
+    }
+)
+# What an item has that says nothing of what it is about.
+_NAMING: Final = frozenset({"id", "type", "status", "role", "phase", "created_by"})
+_EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItems:
+    """Items in an input that their ids complete. `bare` are the ids of those that say nothing themselves; `rename` is
+    the body with other ids in place of these."""
+
+    ids: tuple[str, ...]
+    bare: frozenset[str]
+    rename: Callable[[Mapping[str, str]], Body]
+
+
+def is_completed_by_id(kind: Any, encrypted_content: Any) -> bool:
+    """Whether the provider adds what it stored under the item's id."""
+    return kind not in SELF_CONTAINED and kind is not None and not encrypted_content
+
+
+def is_bare(item: Any) -> bool:
+    """Whether it names an item, and is none itself."""
+    if not isinstance(item, dict) or item.get("id") is None:
+        return False
+    return all(value in _EMPTY for name, value in item.items() if name not in _NAMING)
+
+
+def find_stored_items(value: Any, encode: Callable[[msgspec.Raw], Body]) -> StoredItems | None:
+    """Of the input of a call; `encode` makes the body with another input. Raises `invalid_request`."""
+    if not isinstance(value, list):
+        return None
+    found = [item for item in value if _needs_owner(item)]
+    if not found:
+        return None
+    ids = dict.fromkeys(item["id"] for item in found)
+    if not all(isinstance(name, str) for name in ids):
+        raise GatewayError("invalid_request", "The 'id' of an item must be a text.", param="input")
+    if len(ids) > MAX_ITEMS:
+        message = f"'input' names more than {MAX_ITEMS} stored items; continue with 'previous_response_id' instead."
+        raise GatewayError("invalid_request", message, param="input")
+
+    def rename(names: Mapping[str, str]) -> Body:
+        renamed = [
+            {**item, "id": names[item["id"]]} if _needs_owner(item) and item["id"] in names else item for item in value
+        ]
+        return encode(msgspec.Raw(msgspec.json.encode(renamed)))
+
+    return StoredItems(tuple(ids), frozenset(item["id"] for item in found if is_bare(item)), rename)
+
+
+def _needs_owner(item: Any) -> bool:
+    if not isinstance(item, dict) or item.get("id") is None:
+        return False
+    return is_completed_by_id(item.get("type"), item.get("encrypted_content"))
