@@ -24,6 +24,8 @@ from gateway.web.responses import RawHeaders, Scope
 
 log = structlog.get_logger(__name__)
 
+_CREDENTIALS: Final = (b"authorization", b"x-api-key", b"api-key")
+_READ: Final = frozenset({*_CREDENTIALS, b"content-length", b"content-encoding", *PASSED_HEADERS})
 # (error, request id, headers beside the error's own): answers in the form of the route.
 SendRefusal = Callable[[GatewayError, str, RawHeaders], Awaitable[None]]
 # Of a content-length; more is no size, and Python refuses to read some thousand.
@@ -43,6 +45,8 @@ class Head:
     credentials: list[tuple[bytes, bytes]] = field(default_factory=list)
     content_length: int | None = None
     content_type: bytes = b""
+    # Of all lines together; empty: the body is as it is.
+    content_encoding: bytes = b""
     passed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -52,10 +56,14 @@ class Head:
         peer = scope["client"][0] if scope.get("client") else None
         head = cls(client_address(peer, headers, trusted_proxies))
         for name, value in headers:
-            if name in (b"authorization", b"x-api-key", b"api-key"):
+            if name not in _READ:
+                continue
+            if name in _CREDENTIALS:
                 head.credentials.append((name, value))
             elif name == b"content-length":
                 head.content_length = int(value) if value.isdigit() and len(value) <= MAX_DIGITS else None
+            elif name == b"content-encoding":
+                head.content_encoding += b"," + value
             elif name == b"content-type":
                 head.content_type = value
             elif (passed := PASSED_HEADERS.get(name)) is not None:

@@ -32,6 +32,7 @@ from gateway.stored_responses import continue_conversation, name_own_items
 from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.bodies import BodyBudget, read_body
+from gateway.web.content_codings import Bounds, UnpackedBody
 from gateway.web.disconnects import interrupt_on_disconnect
 from gateway.web.errors import identity, send_error
 from gateway.web.responses import Receive, Scope, Send
@@ -117,11 +118,14 @@ class Proxy:
         """The call in the body, which is held until it has ended: on disk, where it is an upload."""
         head, endpoint = exchange.head, route.endpoint
         with self.bodies.hold() as held:
+            maximum = self.max_body_bytes if endpoint.parse_upload is None else self.max_upload_bytes
+            if head.content_encoding:
+                receive = UnpackedBody(receive, head.content_encoding, Bounds(maximum, held)).receive
             if endpoint.parse_upload is None:
-                body = await read_body(receive, head.content_length, self.max_body_bytes, held)
+                body = await read_body(receive, head.content_length, maximum, held)
                 yield endpoint.parse(body, self.allowed_fields, route.model)
                 return
-            size, maximum = head.content_length, self.max_upload_bytes
+            size = head.content_length
             upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
             try:
                 if route.model is not None:

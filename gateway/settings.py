@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         description="fields that callers may send beside those that are listed: endpoint:name, commas between; "
         "endpoint:unsafe:name where docs/endpoints.md warns of it",
     )
-    max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body")
+    max_body_bytes: PositiveInt = Field(32 * 1024 * 1024, description="largest request body, unpacked")
     max_upload_bytes: PositiveInt = Field(
         128 * 1024 * 1024, description="largest upload of sound; it is kept on disk in STATE_DIR while it is sent on"
     )

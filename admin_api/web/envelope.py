@@ -18,12 +18,16 @@ from gateway.domain.encodings import NOT_UTF8, is_utf16
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds
 from gateway.storage import failures
+from gateway.web.bodies import BodyBudget, HeldBody
+from gateway.web.content_codings import Bounds, UnpackedBody
 from gateway.web.errors import error_body, send_error
 from gateway.web.responses import Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+# What decoders of compressed bodies may hold together, of callers who need not have a login: more are 503.
+MAX_DECODER_BYTES: Final = 64 * 1024 * 1024
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Answers load nothing from other origins, are in no frame, and in no cache (some show keys).
 SAFETY: Final = {
@@ -46,6 +50,7 @@ class Envelope:
         self._app = app
         self._ids = RequestIds()
         self._safety = SAFETY | (STRICT if is_secure else {})
+        self._decoders = BodyBudget(MAX_DECODER_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +71,8 @@ class Envelope:
         try:
             if _declared_bytes(scope) > MAX_BODY_BYTES:
                 raise _too_large()
-            await self._app(scope, _bounded(receive), send_with_id)
+            with self._decoders.hold() as held:
+                await self._app(scope, _bounded(_unpacked(scope, receive, held)), send_with_id)
         except Exception as exc:
             if has_begun:
                 raise
@@ -117,19 +123,26 @@ def _too_large() -> GatewayError:
     return GatewayError("request_too_large", f"The request body is larger than {MAX_BODY_BYTES} bytes.")
 
 
+def _unpacked(scope: Scope, receive: Receive, held: HeldBody) -> Receive:
+    codings = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
+    return UnpackedBody(receive, codings, Bounds(MAX_BODY_BYTES, held)).receive if codings else receive
+
+
 def _bounded(receive: Receive) -> Receive:
-    size = 0
+    size, looks_like_utf16 = 0, False
 
     async def receive_some() -> Message:
-        nonlocal size
+        nonlocal size, looks_like_utf16
         message = await receive()
         body = message.get("body", b"")
-        # Python's JSON reader would take it, and the gateway's does not.
-        if size == 0 and is_utf16(body[:2]):
-            raise GatewayError("invalid_json", NOT_UTF8)
+        if size == 0:
+            looks_like_utf16 = is_utf16(body[:2])
         size += len(body)
         if size > MAX_BODY_BYTES:
             raise _too_large()
+        # Python's JSON reader would take it, and the gateway's does not.
+        if looks_like_utf16 and not message.get("more_body", False):
+            raise GatewayError("invalid_json", NOT_UTF8)
         return message
 
     return receive_some

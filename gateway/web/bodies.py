@@ -48,6 +48,11 @@ class HeldBody:
         self._budget.held_bytes += size
         self.size += size
 
+    def give_back(self, size: int) -> None:
+        """What is no longer held before the call is over."""
+        self._budget.held_bytes -= size
+        self.size -= size
+
 
 async def read_body(receive: Receive, declared: int | None, max_bytes: int, held: HeldBody) -> bytes:
     """The whole body. Raises `request_too_large`, `overloaded`, or ClientLeft."""
