@@ -1,12 +1,13 @@
 """The tokens and the cost that are reserved for a call, and what it teaches when it ends."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import expected_completion
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.prices import Price, cost_nano_usd
+from gateway.domain.prices import Price, cost_nano_usd, dearest_nano_usd
 from gateway.domain.reservation_plan import ReservationPlan
 from gateway.endpoints.requests import Call
 from gateway.learned_estimates import LearnedEstimates
@@ -52,13 +53,15 @@ class Estimator:
 
 def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:
     """Nano-USD of the prompt, of the completion, and the most the call may cost."""
-    whole = cost_nano_usd(price, expected)
-    prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0)) if plan.has_cost else 0
+    whole = cost_nano_usd(price, expected, call.service_tier)
+    prompt_only = (
+        cost_nano_usd(price, replace(expected, completion_tokens=0), call.service_tier) if plan.has_cost else 0
+    )
     upper_bound = 0
     if plan.has_maximum:
         longest = expected
         if call.media is None:
             answer = maximum - call.prompt_bytes
             longest = replace(expected, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
-        upper_bound = cost_nano_usd(price, longest)
+        upper_bound = dearest_nano_usd(price, longest)
     return prompt_only, whole - prompt_only, upper_bound

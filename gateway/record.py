@@ -1,9 +1,11 @@
 """Steps 5 and 6 on paper: from how a call ended to its ledger row, which also says what its limits are charged."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.ids import milliseconds_of
@@ -57,7 +59,7 @@ def make_row(
     request_id, record, grant = reservation.request_id, reservation.record, reservation.grant
     usage, why = _charged(call, outcome, reservation)
     price = served_price or grant.price
-    cost = None if price is None or not price.is_known else cost_nano_usd(price, usage)
+    cost = None if price is None or not price.is_known else cost_nano_usd(price, usage, call.service_tier)
     is_refused = outcome.ending in ("refused_upstream", "unreachable")
     is_broken = why == "cut_off" and not outcome.has_passed
     if (is_refused or is_broken or call.is_free) and cost is not None:
@@ -121,8 +123,9 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
             # LiteLLM says how long a sound is where the model said nothing; this model is priced by tokens.
             return tokens_of_sound(reported.audio_ms), "no_usage"
         if expected.images or expected.characters or expected.queries:
-            units = {"images": expected.images, "characters": expected.characters, "queries": expected.queries}
-            reported = replace(reported, **units)
+            reported = replace(
+                reported, images=expected.images, characters=expected.characters, queries=expected.queries
+            )
         if reported.prompt_tokens == 0 and reported.completion_tokens and expected.prompt_tokens and call.media is None:
             # Some servers report the output only: there was a prompt.
             return replace(reported, prompt_tokens=expected.prompt_tokens), "no_usage"

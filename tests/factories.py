@@ -16,6 +16,7 @@ from admin_api.storage.accounts import Account
 from admin_api.storage.subscriptions import Subscription
 from admin_api.storage.users import User
 from gateway.domain.keys import Peppers
+from gateway.domain.prices import Price
 from gateway.storage.postgres import Pool
 
 ADMIN = Actor(name="test", role="admin")
@@ -24,8 +25,9 @@ PEPPERS = Peppers.parse("1:" + "ab" * 32)
 _numbers = count(1)
 
 
-def seen_model(name: str = "small", **changes: Any) -> SeenModel:
-    """A model as a sync reads it; without a price unless `units` are given."""
+def seen_model(name: str = "small", units: dict[str, Decimal] | None = None, **changes: Any) -> SeenModel:
+    """A model as a sync reads it; without a price unless `units` are given, or a price."""
+    prices: dict[str, Any] = units or {}
     about: dict[str, Any] = {
         "name": name,
         "provider": "openai",
@@ -34,7 +36,8 @@ def seen_model(name: str = "small", **changes: Any) -> SeenModel:
         "max_output_tokens": None,
         "capabilities": (),
         "deployments": 1,
-        "units": {},
+        "price": Price(id=0, **prices) if prices else None,
+        "unused": (),
         "do_prices_differ": False,
     }
     return SeenModel(**(about | changes))
@@ -59,8 +62,8 @@ async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", res
             deployments=1,
         )
         model_id = await model_rows.insert_model(connection, name, info)
-        units: dict[str, Decimal | None] = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
-        await model_rows.insert_price(connection, model_id, source="litellm", units=units)
+        price = Price(id=0, input=Decimal("0.000001"), output=Decimal("0.000002"))
+        await model_rows.insert_price(connection, model_id, source="litellm", price=price)
     if restricted:
         await models.update_model(pool, ADMIN, name, restricted=True)
     return name

@@ -17,7 +17,7 @@ from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.models import CatalogueFilter
 from admin_api.web.etags import tag
-from gateway.domain.prices import PRICE_UNITS
+from gateway.domain.prices import PRICE_UNITS, Charge, PriceTier
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
@@ -41,6 +41,15 @@ class SyncInput(Body):
     accept_missing: Annotated[bool, Field(description="Unlist models even if half of them are gone")] = False
 
 
+class NewTier(Body):
+    """The price of a unit for prompts above a size, of a service tier, or both."""
+
+    unit: Annotated[str, Field(max_length=50)]
+    above: Annotated[int, Field(ge=0, description="Prompts of more than so many tokens")] = 0
+    service_tier: Annotated[str, Field(max_length=50, description="For example priority; empty: the usual one")] = ""
+    usd: Annotated[str, Field(max_length=64, description="USD for one unit, a decimal number as text")]
+
+
 class NewPrice(Body):
     """A price, in force at once. The price of a unit left out is unknown; 0 is a price."""
 
@@ -55,6 +64,16 @@ class NewPrice(Body):
     second: USD = None
     character: USD = None
     query: USD = None
+    cache_write_1h: USD = None
+    audio_input: USD = None
+    audio_output: USD = None
+    web_search: USD = None
+    file_search: USD = None
+    code_session: USD = None
+    tiers: Annotated[list[NewTier] | None, Field(max_length=100, description="Of sizes and service tiers")] = None
+    charge: Annotated[
+        Charge, Field(description="Charge this price, or the higher of it and the figure that LiteLLM reports")
+    ] = "own"
 
     def units(self) -> dict[str, Decimal | None]:
         """Prices by unit."""
@@ -145,4 +164,6 @@ async def list_prices(
 @prices_router.post("", status_code=201)
 async def set_price(actor: Admin, pool: AppPool, body: NewPrice) -> PriceView:
     """A new version of a model's price, which no sync replaces."""
-    return PriceView.of(await models.set_price(pool, actor, body.model, body.units()))
+    tiers = [PriceTier(t.unit, t.above, t.service_tier, parse_decimal("tiers", t.usd)) for t in body.tiers or ()]
+    version = await models.set_price(pool, actor, body.model, body.units(), tiers=tiers, charge=body.charge)
+    return PriceView.of(version)

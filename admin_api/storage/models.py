@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gateway.domain.prices import PRICE_UNITS, Price
+from gateway.domain.prices import PRICE_COLUMNS, PRICE_UNITS, Price, price_of, write_tiers
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -200,7 +199,7 @@ async def update_model_flags(
     await executor.execute(UPDATE_MODEL_FLAGS, model_id, restricted, hidden, enabled, description)
 
 
-_PRICE_COLUMNS: Final = ("id", "model_id", "effective_at", "source", *PRICE_UNITS)
+_PRICE_COLUMNS: Final = ("model_id", "effective_at", *PRICE_COLUMNS)
 _PRICE: Final = ", ".join(_PRICE_COLUMNS)
 
 LIST_PRICES: Final = f"""
@@ -210,7 +209,7 @@ SELECT {_PRICE} FROM model_prices WHERE model_id = $1 AND id < $2 ORDER BY id DE
 
 async def list_prices(executor: "Executor", model_id: int, *, before_id: int, limit: int) -> list[PriceVersion]:
     """Versions of one model, newest first, those before `before_id`."""
-    return [_price_version(dict(row)) for row in await executor.fetch(LIST_PRICES, model_id, before_id, limit)]
+    return [_price_version(row) for row in await executor.fetch(LIST_PRICES, model_id, before_id, limit)]
 
 
 CURRENT_PRICES: Final = f"""
@@ -225,26 +224,25 @@ WHERE $1::bigint[] IS NULL OR m.id = ANY($1)
 async def current_prices(executor: "Executor", model_ids: Sequence[int] | None = None) -> dict[int, PriceVersion]:
     """The version in force, by model id; of all models if none are named. A model without a price is left out."""
     rows = await executor.fetch(CURRENT_PRICES, None if model_ids is None else list(model_ids))
-    return {row["model_id"]: _price_version(dict(row)) for row in rows}
+    return {row["model_id"]: _price_version(row) for row in rows}
 
 
 # `effective_at` is Postgres's clock at this moment: the app's role may not give it.
 INSERT_PRICE: Final = f"""
-INSERT INTO model_prices (model_id, source, {", ".join(PRICE_UNITS)})
-VALUES ($1, $2, {", ".join(f"${n}" for n in range(3, 3 + len(PRICE_UNITS)))})
+INSERT INTO model_prices (model_id, source, charge, tiers, unusable, {", ".join(PRICE_UNITS)})
+VALUES ($1, $2, $3, $4, $5, {", ".join(f"${n}" for n in range(6, 6 + len(PRICE_UNITS)))})
 RETURNING {_PRICE}
 """
 
 
-async def insert_price(
-    executor: "Executor", model_id: int, *, source: PriceSource, units: dict[str, Decimal | None]
-) -> PriceVersion:
-    """A new version of a model that is locked, in force at once; `units` maps units to USD for one, absent ones are
-    not known."""
-    row = await executor.fetchrow(INSERT_PRICE, model_id, source, *(units.get(unit) for unit in PRICE_UNITS))
+async def insert_price(executor: "Executor", model_id: int, *, source: PriceSource, price: Price) -> PriceVersion:
+    """A new version of a model that is locked, in force at once, with an id of its own."""
+    tiers, unusable = write_tiers(price.tiers), list(price.unusable) or None
+    units = (getattr(price, unit) for unit in PRICE_UNITS)
+    row = await executor.fetchrow(INSERT_PRICE, model_id, source, price.charge, tiers, unusable, *units)
     if row is None:
         raise RuntimeError("INSERT … RETURNING returned nothing")
-    return _price_version(dict(row))
+    return _price_version(row)
 
 
 # What one transaction at a time may do: bring the models up to date. "lmsync"
@@ -270,6 +268,6 @@ async def try_lock_sync(executor: "Executor") -> bool:
     return bool(await executor.fetchval(TRY_LOCK_SYNC, SYNC_LOCK))
 
 
-def _price_version(row: dict[str, object]) -> PriceVersion:
-    about = {name: row.pop(name) for name in ("model_id", "effective_at", "source")}
-    return PriceVersion(price=Price(**row), **about)  # type: ignore[arg-type]  # a row's values have no types
+def _price_version(row: Any) -> PriceVersion:
+    about = {name: row[name] for name in ("model_id", "effective_at", "source")}
+    return PriceVersion(price=price_of(row), **about)

@@ -17,6 +17,7 @@ from gateway.endpoints.requests import (
     read_count,
     read_maximum,
     read_model,
+    read_service_tier,
     read_stream,
 )
 
@@ -48,6 +49,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
         hides_prompt=found.count > 0 or "web_search_options" in fields,
         maximum=maximum,
         choices=choices,
+        service_tier=read_service_tier(fields),
     )
 
 

@@ -26,6 +26,7 @@ class _Chunk(msgspec.Struct):
     usage: ReportedUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
     model: str | None = None
+    service_tier: Any = None
 
 
 _decode_chunk = decoder(_Chunk)
@@ -45,7 +46,7 @@ def read_chat_event(data: bytes) -> ParsedUsage | None:
         reading.is_error = reading.says_something = True
     for choice in chunk.choices or ():
         _count(choice, reading)
-    if chunk.usage is not None and (usage := chunk.usage.read()) is not None:
+    if chunk.usage is not None and (usage := chunk.usage.read(chunk.service_tier)) is not None:
         is_finished = any(choice.finish_reason is not None for choice in chunk.choices or ())
         if reading.says_something and not is_finished and not reading.is_error:
             # Beside output, in the middle: what had been used by then.

@@ -1,7 +1,8 @@
 """`images/generations` and `audio/speech`: no tokens are reserved; reported usage or the price per unit is charged."""
 
-from dataclasses import replace
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError

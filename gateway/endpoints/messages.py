@@ -15,6 +15,7 @@ from gateway.endpoints.requests import (
     read,
     read_maximum,
     read_model,
+    read_service_tier,
     read_stream,
 )
 
@@ -50,6 +51,7 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str |
         hides_prompt=found.count > 0,
         maximum=read_maximum(fields, ("max_tokens",), ZERO_WRITES_THE_CACHE),
         choices=1,
+        service_tier=read_service_tier(fields),
     )
 
 

@@ -30,6 +30,8 @@ NAMES = frozenset(("type", "id", "name", "tool_use_id", "index", "caller"))
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
+_KEPT = ("cache_creation", "server_tool_use", "service_tier")
+
 
 def new_messages_reader() -> Reader:
     """For one stream."""
@@ -59,8 +61,12 @@ def new_messages_reader() -> Reader:
 
 def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:
     # Cumulative, and some events omit or set to zero what an earlier one reported.
-    for name in _COUNTED if reported is not None else ():
+    if reported is None:
+        return
+    for name in _COUNTED:
         setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(reported, name) or 0))
+    for name in _KEPT:
+        setattr(so_far, name, getattr(reported, name) or getattr(so_far, name))
 
 
 def _tokens_of(value: bytes) -> float:

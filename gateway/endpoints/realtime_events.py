@@ -73,11 +73,12 @@ def _read(usage: _Usage) -> Usage | None:
     """Text, sound and pictures together: prices are by the token, whatever it is made of."""
     taken, given = usage.input_token_details, usage.output_token_details
     return reported_usage(
-        prompt_tokens=usage.input_tokens or 0,
-        completion_tokens=usage.output_tokens or 0,
-        cached_tokens=(taken.cached_tokens or 0) if taken else 0,
-        cache_write_tokens=0,
-        reasoning_tokens=(given.reasoning_tokens or 0) if given else 0,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        cached_tokens=taken.cached_tokens if taken else None,
+        reasoning_tokens=given.reasoning_tokens if given else None,
+        audio_prompt_tokens=taken.audio_tokens if taken else None,
+        audio_completion_tokens=given.audio_tokens if given else None,
     )
 
 

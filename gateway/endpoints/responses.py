@@ -17,6 +17,7 @@ from gateway.endpoints.requests import (
     read,
     read_maximum,
     read_model,
+    read_service_tier,
     read_stream,
 )
 from gateway.endpoints.stored_items import SELF_CONTAINED, find_stored_items, is_bare
@@ -49,6 +50,7 @@ def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_m
         hides_prompt=found.count > 0 or items is not None or not STORED_CONTEXT.isdisjoint(fields),
         maximum=read_maximum(fields, ("max_output_tokens",)),
         choices=1,
+        service_tier=read_service_tier(fields),
         is_stored=is_stored,
         continues=read(fields, "previous_response_id", str | None, "the id of a response") or None,
         items=items,

@@ -27,6 +27,7 @@ class _Response(msgspec.Struct):
     output: list[_OutputItem] | None = None
     usage: ReportedUsage | None = None
     model: str | None = None
+    service_tier: Any = None
 
 
 class _Event(msgspec.Struct):
@@ -55,7 +56,7 @@ def read_response(data: bytes) -> ParsedUsage | None:
         return None
     reported = answer.usage
     return ParsedUsage(
-        usage=reported.read() if reported else None,
+        usage=reported.read(answer.service_tier) if reported else None,
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
         response_id=answer.id,
@@ -85,7 +86,8 @@ def new_responses_reader() -> Reader:
             reading.item_ids = _stored_items(event.response)
             if event.response.usage is not None:
                 reported = event.response.usage
-                reading.usage, reading.litellm_nano_usd = reported.read(), reported.litellm_nano_usd
+                reading.usage = reported.read(event.response.service_tier)
+                reading.litellm_nano_usd = reported.litellm_nano_usd
         if isinstance(event.delta, str) and event.delta:
             with_deltas.add(event.item_id)
             is_sound = event.type == AUDIO_DELTA

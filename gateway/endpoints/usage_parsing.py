@@ -9,6 +9,7 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import estimate_text
 from gateway.domain.money import nano_usd_rounded_up
+from gateway.domain.prices import SERVICE_TIERS
 from gateway.endpoints.lenient import decoder
 
 # Counts beyond this are nonsense of an upstream, and must not reach counters or the ledger.
@@ -38,12 +39,30 @@ class ParsedUsage:
 Reader = Callable[[bytes], ParsedUsage | None]
 
 
+class _CacheLife(msgspec.Struct):
+    """Tokens written to a cache, by how long it keeps them."""
+
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class Details(msgspec.Struct):
     """Parts of a token count, under all names that are in use."""
 
     cached_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    cache_creation_token_details: _CacheLife | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    web_search_requests: int | None = None
+
+
+class _ServerTools(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
+_NONE: Final = Details()
+# Answers that say so were served at the usual price, whatever was asked for.
+_USUAL_TIERS: Final = ("default", "standard")
 
 
 class ReportedUsage(msgspec.Struct):
@@ -60,6 +79,9 @@ class ReportedUsage(msgspec.Struct):
     output_tokens_details: Details | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheLife | None = None
+    server_tool_use: _ServerTools | None = None
+    service_tier: Any = None
     # LiteLLM puts a number here; Perplexity an object.
     cost: Any = None
 
@@ -68,24 +90,30 @@ class ReportedUsage(msgspec.Struct):
         """What LiteLLM says the call cost."""
         return nano_usd_rounded_up(self.cost) if isinstance(self.cost, int | float) else None
 
-    def read(self) -> Usage | None:
+    def read(self, tier: Any = None) -> Usage | None:
         """OpenAI's convention: the prompt includes what was cached. None if nothing is reported: some providers
-        put zeros into every chunk."""
+        put zeros into every chunk. `tier` is the service tier that the answer names beside its usage."""
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
-        taken = self.prompt_tokens_details or self.input_tokens_details
-        given = self.completion_tokens_details or self.output_tokens_details
-        reasoning = (given.reasoning_tokens or 0) if given else 0
-        if reasoning > completion:
-            # Some providers count it outside the completion, others in the total only.
+        taken = self.prompt_tokens_details or self.input_tokens_details or _NONE
+        given = self.completion_tokens_details or self.output_tokens_details or _NONE
+        reasoning, total = given.reasoning_tokens or 0, self.total_tokens or 0
+        if reasoning > completion and (total <= 0 or total >= prompt + completion + reasoning):
+            # Some providers count it outside the completion, others in the total only; a smaller total denies it.
             completion += reasoning
-        completion = max(completion, (self.total_tokens or 0) - prompt)
+        completion = max(completion, total - prompt)
+        life = taken.cache_creation_token_details
         return reported_usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cached_tokens=(taken.cached_tokens or 0) if taken else 0,
-            cache_write_tokens=(taken.cache_creation_tokens or 0) if taken else 0,
+            prompt,
+            completion,
+            cached_tokens=taken.cached_tokens,
+            cache_write_tokens=taken.cache_creation_tokens,
+            cache_write_1h_tokens=life.ephemeral_1h_input_tokens if life else None,
             reasoning_tokens=reasoning,
+            audio_prompt_tokens=taken.audio_tokens,
+            audio_completion_tokens=given.audio_tokens,
+            web_searches=self._searches or taken.web_search_requests,
+            service_tier=served_tier(tier) or served_tier(self.service_tier),
         )
 
     def read_anthropic(self) -> Usage | None:
@@ -93,15 +121,38 @@ class ReportedUsage(msgspec.Struct):
         cached, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
         prompt, completion = (self.input_tokens or 0) + cached + written, self.output_tokens or 0
         return reported_usage(
-            prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, cache_write_tokens=written
+            prompt,
+            completion,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None,
+            web_searches=self._searches,
+            service_tier=served_tier(self.service_tier),
         )
 
+    @property
+    def _searches(self) -> int | None:
+        return self.server_tool_use.web_search_requests if self.server_tool_use else None
 
-def reported_usage(**counts: int) -> Usage | None:
-    """None if nothing or nonsense is reported: the estimate is better then."""
-    if counts["prompt_tokens"] + counts["completion_tokens"] <= 0:
+
+def reported_usage(
+    prompt_tokens: int, completion_tokens: int, *, service_tier: str | None = None, **parts: int | None
+) -> Usage | None:
+    """None if nothing or nonsense is reported: the estimate is better then. Nonsense of a part costs only itself."""
+    if prompt_tokens + completion_tokens <= 0:
         return None
-    return Usage(**counts) if all(0 <= count <= MAX_TOKENS for count in counts.values()) else None
+    if not (0 <= prompt_tokens <= MAX_TOKENS and 0 <= completion_tokens <= MAX_TOKENS):
+        return None
+    known = {name: min(count, MAX_TOKENS) for name, count in parts.items() if count and count > 0}
+    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, service_tier=service_tier, **known)
+
+
+def served_tier(name: Any) -> str | None:
+    """The service tier that an answer names; None: none by which anything is priced."""
+    if not isinstance(name, str):
+        return None
+    tier = name.lower()
+    return tier if tier in SERVICE_TIERS or tier in _USUAL_TIERS else None
 
 
 # Where the answers of all endpoints have what was said; in the rest are names and numbers.
@@ -138,6 +189,7 @@ def estimate_said(text: str) -> float:
 class _Answer(msgspec.Struct):
     usage: ReportedUsage | None = None
     model: str | None = None
+    service_tier: Any = None
 
 
 _decode_answer = decoder(_Answer)
@@ -150,7 +202,7 @@ def read_answer(data: bytes) -> ParsedUsage | None:
         return None
     reported = answer.usage
     return ParsedUsage(
-        usage=reported.read() if reported else None,
+        usage=reported.read(answer.service_tier) if reported else None,
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
     )
@@ -193,6 +245,6 @@ def read_ranking(data: bytes) -> ParsedUsage | None:
     counts = [c for c in (ranking.meta.tokens, ranking.meta.billed_units) if c] if ranking.meta else []
     for count in counts:
         total = count.total_tokens or (count.input_tokens or 0) + (count.output_tokens or 0)
-        if (usage := reported_usage(prompt_tokens=total, completion_tokens=0)) is not None:
+        if (usage := reported_usage(total, 0)) is not None:
             return ParsedUsage(usage=usage)
     return ParsedUsage()

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.limits import LEVELS, Kind, Level, Limit, ReserveMode, ScopeIds, SetBy
-from gateway.domain.prices import PRICE_UNITS, Price
+from gateway.domain.prices import PRICE_COLUMNS, PRICE_UNITS, price_of
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 # As text, to be read as Decimal.
-_PRICE: Final = ", ".join(f"'{unit}', p.{unit}::text" for unit in PRICE_UNITS)
+_PRICE: Final = ", ".join(f"'{name}', p.{name}{'::text' if name in PRICE_UNITS else ''}" for name in PRICE_COLUMNS)
 # An epoch is the account's or the limit's own plus the number of Redis runs met: all only grow, so that each change of
 # one of them is a larger sum.
 _RECORD: Final = f"""
@@ -32,7 +32,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
-            'price', (SELECT jsonb_build_object('id', p.id, {_PRICE})
+            'price', (SELECT jsonb_build_object({_PRICE})
                 FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
                 ORDER BY p.effective_at DESC, p.id DESC LIMIT 1))), '[]')
         FROM api_key_models km JOIN models m ON m.id = km.model_id
@@ -68,7 +68,7 @@ class _GrantRow(msgspec.Struct):
     max_output_tokens: int | None
     subscription_id: int
     expires_at: datetime | None
-    price: dict[str, int | str | None] | None
+    price: dict[str, Any] | None
 
 
 class _LimitRow(msgspec.Struct):
@@ -141,15 +141,10 @@ def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: in
         max_output_tokens=row.max_output_tokens,
         subscription_id=row.subscription_id,
         subscription_expires_at=row.expires_at,
-        price=None if row.price is None else _price(row.price),
+        price=None if row.price is None else price_of(row.price),
         limits=tuple(own),
         scopes=" ".join(scopes.values()),
     )
-
-
-def _price(row: dict[str, int | str | None]) -> Price:
-    units = {unit: Decimal(usd) for unit in PRICE_UNITS if (usd := row[unit]) is not None}
-    return Price(id=int(row["id"] or 0), **units)
 
 
 def _limit(row: _LimitRow, scope: str) -> Limit:

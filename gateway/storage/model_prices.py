@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.domain.prices import PRICE_UNITS, Price
+from gateway.domain.prices import PRICE_COLUMNS, Price, price_of
 from gateway.storage.failures import POSTGRES_FAILED
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 REFRESH_S: Final = 60.0
 RETRY_S: Final = 2.0
 SELECT_PRICES: Final = f"""
-SELECT DISTINCT ON (m.id) m.name, p.id, {", ".join(f"p.{unit}" for unit in PRICE_UNITS)}
+SELECT DISTINCT ON (m.id) m.name, {", ".join(f"p.{name}" for name in PRICE_COLUMNS)}
 FROM models m JOIN model_prices p ON p.model_id = m.id
 WHERE p.effective_at <= now()
 ORDER BY m.id, p.effective_at DESC, p.id DESC
@@ -52,9 +52,7 @@ class ModelPrices:
                 log.warning("prices_not_read", cause=str(exc))
                 wait_s = RETRY_S
             else:
-                self._prices = {
-                    row["name"]: Price(id=row["id"], **{unit: row[unit] for unit in PRICE_UNITS}) for row in rows
-                }
+                self._prices = {row["name"]: price_of(row) for row in rows}
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()

@@ -13,6 +13,7 @@ from admin_api.operations.models.sync import LiteLLM, sync_models
 from admin_api.storage import models as model_rows
 from admin_api.storage.models import Model
 from gateway.domain.errors import GatewayError
+from gateway.domain.prices import Price
 from gateway.storage.postgres import Pool
 
 PRICED = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
@@ -252,14 +253,14 @@ async def test_the_last_price_set_counts(pool: Pool) -> None:
     """Even if its transaction began before the other one and waited for it."""
     await apply(pool, seen_model("small"))
     model_id = (await find(pool, "small")).id
-    prices: list[dict[str, Decimal | None]] = [{"input": Decimal(1)}, {"input": Decimal(2)}]
+    prices = [Price(id=0, input=Decimal(1)), Price(id=0, input=Decimal(2))]
     async with pool.acquire() as one, pool.acquire() as two, one.transaction():
         await one.execute("SELECT 1")
         async with two.transaction():
             await model_rows.lock_model(two, model_id)
-            await model_rows.insert_price(two, model_id, source="admin", units=prices[0])
+            await model_rows.insert_price(two, model_id, source="admin", price=prices[0])
         await model_rows.lock_model(one, model_id)
-        await model_rows.insert_price(one, model_id, source="admin", units=prices[1])
+        await model_rows.insert_price(one, model_id, source="admin", price=prices[1])
 
     offered = await models.find_model(pool, READER, "small")
 

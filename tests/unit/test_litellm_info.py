@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from admin_api.operations.models.litellm_info import ModelInfoError, SeenModel, parse_model_info
+from gateway.domain.prices import PRICE_UNITS, Price
 
 
 def entry(name: object = "small", **info: object) -> dict[str, object]:
@@ -18,6 +19,12 @@ def entry(name: object = "small", **info: object) -> dict[str, object]:
 
 def parse(*entries: object) -> tuple[SeenModel, ...]:
     return parse_model_info(json.dumps({"data": entries})).models
+
+
+def units_of(model: SeenModel) -> dict[str, Decimal]:
+    """The usual prices."""
+    found = {} if model.price is None else {unit: getattr(model.price, unit) for unit in PRICE_UNITS}
+    return {unit: usd for unit, usd in found.items() if usd is not None}
 
 
 def test_all_fields_of_a_configured_model_are_read() -> None:
@@ -45,7 +52,8 @@ def test_all_fields_of_a_configured_model_are_read() -> None:
         max_output_tokens=4096,
         capabilities=("vision",),
         deployments=1,
-        units={"input": Decimal("0.000001"), "output": Decimal("0.000002")},
+        price=Price(id=0, input=Decimal("0.000001"), output=Decimal("0.000002")),
+        unused=[],
         do_prices_differ=False,
     )
 
@@ -54,7 +62,7 @@ def test_missing_data_stays_missing() -> None:
     (model,) = parse(entry(mode=None, max_input_tokens=None, max_output_tokens=0, input_cost_per_token=None))
 
     assert (model.provider, model.mode, model.max_input_tokens, model.max_output_tokens) == (None,) * 4
-    assert model.units == {}
+    assert units_of(model) == {}
 
 
 def test_a_price_keeps_the_digits_of_the_text() -> None:
@@ -62,13 +70,13 @@ def test_a_price_keeps_the_digits_of_the_text() -> None:
 
     (model,) = parse_model_info(text).models
 
-    assert model.units == {"input": Decimal("0.000049999999999999996")}
+    assert units_of(model) == {"input": Decimal("0.000049999999999999996")}
 
 
 def test_default_zeros_are_no_price() -> None:
     (model,) = parse(entry(input_cost_per_token=0.0, output_cost_per_token=0.0, pricing_overrides=[]))
 
-    assert model.units == {}
+    assert units_of(model) == {}
 
 
 def test_configured_zeros_are_a_price() -> None:
@@ -76,20 +84,20 @@ def test_configured_zeros_are_a_price() -> None:
         entry(input_cost_per_token=0.0, output_cost_per_token=0, pricing_overrides=["input_cost_per_token"])
     )
 
-    assert model.units == {"input": Decimal(0), "output": Decimal(0)}
+    assert units_of(model) == {"input": Decimal(0), "output": Decimal(0)}
 
 
 def test_a_zero_beside_a_price_is_a_price() -> None:
     (model,) = parse(entry(mode="embedding", input_cost_per_token=1e-7, output_cost_per_token=0.0))
 
-    assert model.units == {"input": Decimal("1E-7"), "output": Decimal(0)}
+    assert units_of(model) == {"input": Decimal("1E-7"), "output": Decimal(0)}
 
 
 @pytest.mark.parametrize("value", [-1, True, "much", [], {}, "NaN", "Infinity", 1e9, "1e-400"])
 def test_an_invalid_price_is_left_out(value: object) -> None:
     (model,) = parse(entry(input_cost_per_token=value, output_cost_per_token=1e-6))
 
-    assert model.units == {"output": Decimal("0.000001")}
+    assert units_of(model) == {"output": Decimal("0.000001")}
 
 
 def test_other_units_are_read_from_their_fields() -> None:
@@ -99,9 +107,9 @@ def test_other_units_are_read_from_their_fields() -> None:
         entry("image", mode="image_generation", output_cost_per_token=0, output_cost_per_image_token=4e-05),
     )
 
-    assert speech.units == {"character": Decimal("0.000015")}
-    assert transcription.units == {"second": Decimal("0.0001")}
-    assert image.units == {"output": Decimal("0.00004")}
+    assert units_of(speech) == {"character": Decimal("0.000015")}
+    assert units_of(transcription) == {"second": Decimal("0.0001")}
+    assert units_of(image) == {"output": Decimal("0.00004")}
 
 
 def test_deployments_of_one_name_are_one_model_with_their_common_capabilities() -> None:
@@ -115,7 +123,7 @@ def test_deployments_of_one_name_are_one_model_with_their_common_capabilities() 
     assert model.max_output_tokens == 2048
     assert model.capabilities == ()
     assert model.mode == "chat"
-    assert model.units == {"input": Decimal("0.000003")}
+    assert units_of(model) == {"input": Decimal("0.000003")}
     assert model.do_prices_differ
 
 

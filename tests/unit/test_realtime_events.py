@@ -74,7 +74,7 @@ def done(usage: dict[str, Any] | None) -> str:
             done(
                 {"input_tokens": 9, "output_tokens": 4, "input_token_details": {"cached_tokens": 3, "audio_tokens": 5}}
             ),
-            Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=3),
+            Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=3, audio_prompt_tokens=5),
         ),
         (done(None), None),
         (done({"input_tokens": -9, "output_tokens": 40}), None),

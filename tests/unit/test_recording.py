@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from gateway.domain.calls import Ending, Usage
 from gateway.domain.grants import Grant, KeyRecord
@@ -61,7 +62,7 @@ def row_of(
     outcome = Outcome(**(about | more))
     units, is_estimate = call.expected_units(grant.price)
     # As admission makes it: tokens are estimated, but for media.
-    expected = replace(units, prompt_tokens=10, completion_tokens=100) if call.media is None else units
+    expected = structs.replace(units, prompt_tokens=10, completion_tokens=100) if call.media is None else units
     reservation = Reservation(
         request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_estimate=is_estimate,
         raw_prompt_tokens=10.0, choices=1, is_leased=True, estimate=ESTIMATE, note=b"", headers=[],

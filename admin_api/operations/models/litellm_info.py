@@ -3,17 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
+from admin_api.operations.models.litellm_prices import merge_prices, parse_price
 from admin_api.storage.models import ModelInfo
-from gateway.domain.prices import PRICE_UNITS
+from gateway.domain.prices import Price
 
 MAX_NAME: Final = 255
 MAX_TOKENS: Final = 2**53 - 1
-# USD per unit. Values beyond these bounds are mistakes.
-MAX_USD: Final = Decimal(1_000_000)
-MIN_EXPONENT: Final = -30
 
 
 class ModelInfoError(Exception):
@@ -22,10 +20,12 @@ class ModelInfoError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenModel(ModelInfo):
-    """A model of LiteLLM, with all its deployments. `units` is empty if LiteLLM reports no price."""
+    """A model of LiteLLM, with all its deployments. `price` is None if LiteLLM reports none; `unused` are price fields
+    by which nothing is charged."""
 
     name: str
-    units: Mapping[str, Decimal]
+    price: Price | None
+    unused: Sequence[str]
     do_prices_differ: bool
 
 
@@ -70,11 +70,8 @@ def _is_callable(name: str) -> bool:
 def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
     """Merges the deployments of a model: the capabilities common to all, and the highest price per unit, because
     LiteLLM may choose any deployment and budgets must hold."""
-    prices = [_units(info) for info in infos]
-    known = [units for units in prices if units]
-    highest = {
-        unit: max(units[unit] for units in known if unit in units) for unit in PRICE_UNITS if _is_in(unit, known)
-    }
+    parsed = [parse_price(info) for info in infos]
+    known = [one.price for one in parsed if one.price is not None]
     return SeenModel(
         name=name,
         provider=_first_text(infos, "litellm_provider", maximum=100),
@@ -83,54 +80,10 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
         max_output_tokens=_least_tokens(infos, "max_output_tokens"),
         capabilities=_common_capabilities(infos),
         deployments=len(infos),
-        units=highest,
-        do_prices_differ=any(units != prices[0] for units in prices),
+        price=merge_prices(known) if known else None,
+        unused=sorted({name for one in parsed for name in one.unused}),
+        do_prices_differ=any(one.price != parsed[0].price for one in parsed),
     )
-
-
-def _units(info: Mapping[str, Any]) -> dict[str, Decimal]:
-    """The price of one deployment. LiteLLM also reports zeros for unknown prices: if all are zero, they count only if
-    they were configured (`pricing_overrides`)."""
-    overrides = info.get("pricing_overrides")
-    configured = set(overrides) if isinstance(overrides, list) and all(isinstance(o, str) for o in overrides) else set()
-    units: dict[str, Decimal] = {}
-    is_configured = False
-    for unit, facts in PRICE_UNITS.items():
-        for field in facts.litellm:
-            usd = _usd(info.get(field))
-            if usd is not None:
-                units[unit] = usd
-                is_configured = is_configured or field in configured
-                break
-    if info.get("mode") == "image_generation":
-        _add_image_tokens(info, units)
-    return units if is_configured or any(units.values()) else {}
-
-
-def _add_image_tokens(info: Mapping[str, Any], units: dict[str, Decimal]) -> None:
-    # The output of an image model is image tokens. LiteLLM prices these separately and the other tokens at 0.
-    image_token = _usd(info.get("output_cost_per_image_token"))
-    if image_token is not None and not units.get("output"):
-        units["output"] = image_token
-    per_image = _usd(info.get("input_cost_per_image"))
-    if per_image is not None:
-        units.setdefault("image", per_image)
-
-
-def _usd(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        usd = Decimal(value)
-    except InvalidOperation:
-        return None
-    if not usd.is_finite() or not 0 <= usd <= MAX_USD or (usd and usd.adjusted() < MIN_EXPONENT):
-        return None
-    return usd
-
-
-def _is_in(unit: str, prices: Sequence[Mapping[str, Decimal]]) -> bool:
-    return any(unit in units for units in prices)
 
 
 def _first_text(infos: Sequence[Mapping[str, Any]], field: str, *, maximum: int) -> str | None:

@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from admin_api.storage.models import Model, PriceVersion
 from admin_api.tls import trusted
 from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
-from gateway.domain.prices import PRICE_UNITS
+from gateway.domain.prices import Price
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +43,9 @@ class LiteLLM:
 
 @dataclass(slots=True, kw_only=True)
 class SyncReport:
-    """The result of a sync, by model name. `problem` describes what was not done and why; None without problems."""
+    """The result of a sync, by model name; `unused_prices` as `model: field, …`.
+
+    `problem` describes what was not done and why; None without problems."""
 
     seen: int = 0
     added: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class SyncReport:
     kept_admin_prices: list[str] = field(default_factory=list)
     without_price: list[str] = field(default_factory=list)
     differing_prices: list[str] = field(default_factory=list)
+    unused_prices: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     problem: str | None = None
@@ -181,12 +183,14 @@ async def _apply_price(
 ) -> None:
     if seen.do_prices_differ:
         report.differing_prices.append(seen.name)
-    if not seen.units:
+    if seen.unused:
+        report.unused_prices.append(f"{seen.name}: {', '.join(seen.unused)}")
+    if seen.price is None:
         # LiteLLM reports no price: an older price stays, as it may still be right.
         if current is None:
             report.without_price.append(seen.name)
         return
-    if current is not None and _is_same_price(current, seen.units):
+    if current is not None and _is_same_price(current, seen.price):
         return
     if current is None or current.source != "admin":
         # Read again under the lock: an admin may have set a price since the sync began.
@@ -196,7 +200,7 @@ async def _apply_price(
         # A sync never changes an admin's price.
         report.kept_admin_prices.append(seen.name)
         return
-    await models.insert_price(executor, model_id, source="litellm", units=dict(seen.units))
+    await models.insert_price(executor, model_id, source="litellm", price=seen.price)
     report.priced.append(seen.name)
 
 
@@ -224,5 +228,7 @@ async def _unlist_missing(
     report.unlisted = [model.name for model in missing]
 
 
-def _is_same_price(current: PriceVersion, units: Mapping[str, Decimal]) -> bool:
-    return all(getattr(current.price, unit) == units.get(unit) for unit in PRICE_UNITS)
+def _is_same_price(current: PriceVersion, price: Price) -> bool:
+    # An admin's price that says the same stays an admin's.
+    charge = current.price.charge if current.source == "admin" else price.charge
+    return replace(price, id=current.price.id, charge=charge) == current.price
