@@ -12,6 +12,7 @@ import structlog
 
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
+from gateway.endpoints.answer_forms import CHOICES, AnswerForm
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
 
@@ -21,10 +22,14 @@ log = structlog.get_logger(__name__)
 MAX_EVENT: Final = 1024 * 1024
 # A whole answer larger than this is passed on all the same, and charged by the estimate.
 MAX_ANSWER: Final = 64 * 1024 * 1024
+# A block without data may begin with these: https://html.spec.whatwg.org/multipage/server-sent-events.html
+FIELDS: Final = (b":", b"event", b"id", b"retry")
+_BLANK: Final = b"\xef\xbb\xbf \t\n"
 
 
 class Meter(Protocol):
-    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came."""
+    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came; `has_begun`:
+    a part of an answer has passed; `is_no_answer`: what came, or its end, shows that none will."""
 
     usage: Usage | None
     so_far: Usage | None
@@ -32,7 +37,9 @@ class Meter(Protocol):
     model: str | None
     response_id: str | None
     item_ids: tuple[str, ...]
+    has_begun: bool
     has_error: bool
+    is_no_answer: bool
     is_over: bool
 
     @property
@@ -59,7 +66,9 @@ class _Readings:
 
     __slots__ = (
         "_reader",
+        "has_begun",
         "has_error",
+        "is_no_answer",
         "is_over",
         "item_ids",
         "litellm_nano_usd",
@@ -77,7 +86,7 @@ class _Readings:
         self.model: str | None = None
         self.response_id: str | None = None
         self.item_ids: tuple[str, ...] = ()
-        self.has_error = False
+        self.has_begun = self.has_error = self.is_no_answer = False
         # The event after which no other comes has been seen; of a whole answer only its end says so.
         self.is_over = False
 
@@ -91,14 +100,21 @@ class _Readings:
 
 
 class AnswerMeter(_Readings):
-    """A whole JSON answer: kept beside what passes, read at the end. With `rewrite` it is held back until then, and
-    passes as what `rewrite` makes of it; one that is too large passes as it is."""
+    """A whole answer: kept beside what passes, read at the end. Its beginning is held until it shows that it is one;
+    with `rewrite` all of it is, and passes as what `rewrite` makes of it. One that is too large passes as it is."""
 
-    __slots__ = ("_parts", "_rewrite", "_said", "_size")
+    __slots__ = ("_form", "_held", "_parts", "_rewrite", "_said", "_size")
 
-    def __init__(self, read: Reader = read_answer, rewrite: Callable[[bytes], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        read: Reader = read_answer,
+        form: AnswerForm = CHOICES,
+        rewrite: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         super().__init__(read)
+        self._form = form
         self._rewrite = rewrite
+        self._held = b""
         self._parts: list[bytes] = []
         self._said: float | None = None
         self._size = 0
@@ -111,14 +127,25 @@ class AnswerMeter(_Readings):
         self._size += len(chunk)
         if self._size <= MAX_ANSWER:
             self._parts.append(chunk)
-        if self._rewrite is None:
+        if self.has_begun:
             return chunk
-        if self._size <= MAX_ANSWER:
+        if self._rewrite is not None and self._size <= MAX_ANSWER:
             return b""
-        self._rewrite = None
-        return b"".join(self._parts) + chunk
+        return self._hold(chunk)
+
+    def _hold(self, chunk: bytes) -> bytes:
+        held = self._held + chunk if self._held else chunk
+        if self._rewrite is not None:
+            self._rewrite, held = None, b"".join(self._parts) + chunk
+        begins = self._form.begins(held)
+        if begins:
+            self.has_begun, self._held = True, b""
+            return held
+        self.is_no_answer, self._held = begins is False, held
+        return b""
 
     def finish(self) -> bytes:
+        whole = b""
         if self._size <= MAX_ANSWER:
             whole = b"".join(self._parts)
             if (reading := self._read(whole)) is not None:
@@ -126,9 +153,12 @@ class AnswerMeter(_Readings):
                 self.response_id, self.item_ids = reading.response_id, reading.item_ids
             if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
-            if self._rewrite is not None:
-                return self._rewrite(whole)
-        return b""
+        held, self._held = self._held if self._rewrite is None else whole, b""
+        if self.has_begun:
+            return b""
+        self.has_begun = self._form.is_met(held, reports_usage=self.usage is not None)
+        self.is_no_answer = not self.has_begun
+        return held if self._rewrite is None or self.is_no_answer else self._rewrite(held)
 
     @property
     def passed_tokens(self) -> int:
@@ -142,7 +172,7 @@ class AnswerMeter(_Readings):
 
 
 class StreamMeter(_Readings):
-    """A stream of `data:` events."""
+    """A stream of `data:` events. One without any, or that begins with an error, is no answer."""
 
     __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage")
 
@@ -189,7 +219,7 @@ class StreamMeter(_Readings):
         if self._passes_unread or len(rest) > MAX_EVENT:
             # All of it, but for a newline that may be the first half of the event's end.
             end = len(rest) - rest.endswith(b"\n")
-            self._passes_unread, self._held = True, rest[end:]
+            self._passes_unread, self._held, self.has_begun = True, rest[end:], True
             return passes + rest[:end]
         self._held = rest
         return passes
@@ -212,10 +242,12 @@ class StreamMeter(_Readings):
     def _read_event(self, event: bytes) -> bool:
         """Whether it goes to the caller."""
         start = event.find(b"data:")
-        if start < 0:
+        if start < 0 or event.startswith(b"event: ping\n"):
+            if not self.has_begun and not event.startswith(FIELDS) and event.strip(_BLANK):
+                self.is_no_answer = True
             return True
         if event.endswith(b"[DONE]"):
-            self.is_over = True
+            self.is_over, self.is_no_answer = True, not self.has_begun
             return True
         if event.startswith(b"event: message_stop\n"):
             self.is_over = True
@@ -223,6 +255,9 @@ class StreamMeter(_Readings):
         if b"\n" in data:
             data = b"\n".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
         reading = self._read(data)
+        if not self.has_begun:
+            self.is_no_answer = reading is not None and reading.is_error and reading.usage is None
+            self.has_begun = not self.is_no_answer
         if reading is None:
             return True
         self._said += reading.said_tokens
@@ -242,7 +277,8 @@ class StreamMeter(_Readings):
         passes = self.feed(b"\n") if self._ends_in_cr else b""
         held, self._held = self._held, b""
         if held.strip() and not self._read_event(held.rstrip(b"\n")):
-            return passes
+            held = b""
+        self.is_no_answer = not self.has_begun
         return passes + held
 
     @property

@@ -47,7 +47,7 @@ class Relay:
         content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
         # By what the upstream sends, not by what was asked for.
         self._is_stream = content_type.startswith(b"text/event-stream")
-        self.meter = AnswerMeter(self._endpoint.read_answer, self._endpoint.rewrite)
+        self.meter = AnswerMeter(self._endpoint.read_answer, self._endpoint.answer, self._endpoint.rewrite)
         if self._is_stream:
             self.meter = StreamMeter(strips_usage=strips_usage, read=self._endpoint.new_event_reader())
         head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if self._is_stream else [])]
@@ -67,9 +67,16 @@ class Relay:
             self.error_code = error.code
             await self.break_off(error)
             return
+        if self.meter.is_no_answer and not self.meter.has_error:
+            # After comments, which have made the answer a stream already.
+            error = self._no_answer()
+            self.error_code = error.code
+            await self.break_off(error)
+            return
         if self.meter.has_error:
             # The upstream said so itself, in its own event; the stream ends as it came.
-            self.ending, self.error_code = "upstream_error", "upstream_error"
+            self.ending = "refused_upstream" if self.meter.is_no_answer else "upstream_error"
+            self.error_code = "upstream_error"
         else:
             self.ending = "completed"
         if not self.has_started:
@@ -77,16 +84,23 @@ class Relay:
         await self.end()
 
     async def _pass(self, data: bytes, status: int, head: RawHeaders) -> None:
+        if self.meter.is_no_answer and not self.has_started:
+            raise self._no_answer()
         if not data:
             return
         if not self.has_started:
             await self._start(status, head)
-        self.has_passed = True
+        self.has_passed = self.meter.has_begun
         self.bytes_sent += len(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        if self.meter.is_over and not self.meter.has_error:
+        if self.meter.is_over and self.has_passed and not self.meter.has_error:
             # The caller has it all: SDKs leave here, without waiting for the upstream to close.
             self.ending = "completed"
+
+    def _no_answer(self) -> GatewayError:
+        """An error, a page of HTML or nothing, all under a status of success. It costs nothing."""
+        self.ending = "refused_upstream"
+        return GatewayError("upstream_error", "The model server reported success and sent no answer. Try again.")
 
     async def _start(self, status: int, head: RawHeaders) -> None:
         self.has_started = True

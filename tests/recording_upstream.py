@@ -18,6 +18,7 @@ class RecordingUpstream:
         self.sent_bytes = 0
         self.disconnected = asyncio.Event()
         self._pieces: Sequence[bytes] = ()
+        self._sound: Sequence[bytes] = ()
         self._pause_s = 0.0
         self.url = ""
 
@@ -38,6 +39,11 @@ class RecordingUpstream:
 
     def answer_verbatim(self, pieces: Sequence[bytes], *, pause_s: float = 0.0) -> None:
         self._pieces, self._pause_s = pieces, pause_s
+
+    def answer_speech(self, sound: bytes) -> None:
+        """What calls of speech get, whatever the others get."""
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self._sound = [head % len(sound) + sound]
 
     @property
     def body(self) -> Any:
@@ -71,7 +77,7 @@ class RecordingUpstream:
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             self.requests.append(head + await reader.readexactly(length))
-            for piece in self._pieces:
+            for piece in self._sound if b"/audio/speech " in head and self._sound else self._pieces:
                 writer.write(piece)
                 await writer.drain()
                 self.sent_bytes += len(piece)

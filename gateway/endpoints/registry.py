@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.endpoints.allowed_fields import AllowedFields
+from gateway.endpoints.answer_forms import CHOICES, DATA, RESULTS, TRANSCRIPT, AnswerForm
 from gateway.endpoints.audio import parse_transcription, parse_translation, read_transcript
 from gateway.endpoints.chat import parse_chat
 from gateway.endpoints.chat_events import read_chat_event
@@ -41,11 +42,12 @@ class Endpoint:
     `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
     nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
     `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream.
-    `types_events`: each event of a stream has an `event:` line and a `type`. `rewrite` makes of a whole answer what the
-    caller gets."""
+    `types_events`: each event of a stream has an `event:` line and a `type`. `answer` is what a whole answer looks
+    like; `rewrite` makes of one what the caller gets."""
 
     name: str
     path: str
+    answer: AnswerForm
     aliases: tuple[str, ...] = ()
     parse: Callable[[bytes, AllowedFields, str | None], Call] = _parse_nothing
     parse_upload: Callable[[Upload, AllowedFields], Call] | None = None
@@ -58,11 +60,12 @@ class Endpoint:
 
 
 ENDPOINTS: Final = (
-    Endpoint(name="chat_completions", path="/v1/chat/completions", parse=parse_chat),
-    Endpoint(name="completions", path="/v1/completions", parse=parse_completion),
+    Endpoint(name="chat_completions", path="/v1/chat/completions", answer=CHOICES, parse=parse_chat),
+    Endpoint(name="completions", path="/v1/completions", answer=CHOICES, parse=parse_completion),
     Endpoint(
         name="responses",
         path="/v1/responses",
+        answer=AnswerForm(("output",)),
         parse=parse_responses,
         read_answer=read_response,
         new_event_reader=new_responses_reader,
@@ -71,6 +74,7 @@ ENDPOINTS: Final = (
     Endpoint(
         name="messages",
         path="/v1/messages",
+        answer=AnswerForm(("content",)),
         parse=parse_messages,
         read_answer=read_anthropic_answer,
         new_event_reader=new_messages_reader,
@@ -80,23 +84,43 @@ ENDPOINTS: Final = (
     Endpoint(
         name="count_tokens",
         path="/v1/messages/count_tokens",
+        answer=AnswerForm(("input_tokens",)),
         parse=parse_count,
         read_answer=read_nothing,
         error_shape="anthropic",
     ),
-    Endpoint(name="embeddings", path="/v1/embeddings", parse=parse_embedding),
-    Endpoint(name="moderations", path="/v1/moderations", parse=parse_moderation),
-    Endpoint(name="rerank", path="/v1/rerank", aliases=("/v2/rerank",), parse=parse_ranking, read_answer=read_ranking),
-    Endpoint(name="images", path="/v1/images/generations", parse=parse_images, types_events=True),
-    Endpoint(name="speech", path="/v1/audio/speech", parse=parse_speech, read_answer=read_nothing, types_events=True),
+    Endpoint(name="embeddings", path="/v1/embeddings", answer=DATA, parse=parse_embedding),
+    Endpoint(name="moderations", path="/v1/moderations", answer=RESULTS, parse=parse_moderation),
+    Endpoint(
+        name="rerank",
+        path="/v1/rerank",
+        answer=RESULTS,
+        aliases=("/v2/rerank",),
+        parse=parse_ranking,
+        read_answer=read_ranking,
+    ),
+    Endpoint(name="images", path="/v1/images/generations", answer=DATA, parse=parse_images, types_events=True),
+    Endpoint(
+        name="speech",
+        path="/v1/audio/speech",
+        answer=AnswerForm(is_sound=True),
+        parse=parse_speech,
+        read_answer=read_nothing,
+        types_events=True,
+    ),
     Endpoint(
         name="transcriptions",
         path="/v1/audio/transcriptions",
+        answer=TRANSCRIPT,
         parse_upload=parse_transcription,
         read_answer=read_transcript,
         types_events=True,
     ),
     Endpoint(
-        name="translations", path="/v1/audio/translations", parse_upload=parse_translation, read_answer=read_transcript
+        name="translations",
+        path="/v1/audio/translations",
+        answer=TRANSCRIPT,
+        parse_upload=parse_translation,
+        read_answer=read_transcript,
     ),
 )

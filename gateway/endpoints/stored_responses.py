@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.answer_forms import AnswerForm
 from gateway.endpoints.registry import Endpoint, read_nothing
 from gateway.endpoints.requests import Call
 from gateway.endpoints.routes import spellings
@@ -43,6 +44,8 @@ class StoredRoute:
 RESPONSE: Final = StoredRoute("", ("GET", "DELETE"))
 CANCEL: Final = StoredRoute("/cancel", ("POST",), reads=False)
 INPUT_ITEMS: Final = StoredRoute("/input_items", ("GET",))
+# A response, one that failed too; what was deleted; a list.
+STORED: Final = AnswerForm(("id", "data"))
 STORED_ROUTES: Final = (CANCEL, INPUT_ITEMS, RESPONSE)
 
 
@@ -64,6 +67,7 @@ def new_declaration(route: StoredRoute, method: Method, response_id: str) -> End
         name=NAME,
         path=f"{PREFIX}{quote(response_id, safe='')}{route.suffix}",
         method=method,
+        answer=STORED,
         read_answer=read_nothing,
         rewrite=_name_as(response_id),
     )

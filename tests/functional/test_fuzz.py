@@ -19,7 +19,11 @@ from recording_upstream import RecordingUpstream
 from gateway.endpoints.registry import ENDPOINTS
 
 REQUESTS = int(os.environ.get("LITEMAAS_TEST_REQUESTS", "300"))
-ANSWER = json.dumps({"id": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
+# An answer of every endpoint but speech.
+ANSWER = json.dumps(
+    {"choices": [], "output": [], "content": [], "data": [], "results": [], "text": "a", "input_tokens": 3}
+    | {"id": "x", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+).encode()
 NAMES = (
     "model", "messages", "prompt", "input", "query", "documents", "stream", "n", "max_tokens", "max_completion_tokens",
     "max_output_tokens", "stream_options", "metadata", "tools", "system", "content", "role", "text", "type",
@@ -99,6 +103,7 @@ def requests(draw: st.DrawFn) -> bytes:
 async def upstream() -> AsyncIterator[RecordingUpstream]:
     async with RecordingUpstream() as server:
         server.answer(ANSWER)
+        server.answer_speech(b"\xff\xf3")
         yield server
 
 
