@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -21,6 +21,7 @@ from gateway.domain.ratelimit_headers import ratelimit_headers
 from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
+from gateway.domain.token_counting import counting_bounds
 from gateway.endpoints.requests import Call
 from gateway.estimate import Estimator
 from gateway.reservation import Reservation
@@ -72,6 +73,7 @@ class Admission:
         free: Callable[[int, UUID], None],
         background: Background,
         allows_without_redis: bool,
+        token_counts_per_minute: int = 0,
         clock: Callable[[], float] = monotonic,
         turns: Turns | None = None,
     ) -> None:
@@ -86,13 +88,14 @@ class Admission:
         self.unmetered: set[int] = set()
         self._announced: dict[int, float] = {}
         self._allows_without_redis = allows_without_redis
+        self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
         self._estimator = Estimator()
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
-        plan = self._plan(grant, record, milliseconds_of(request_id))
+        plan = self._plan(grant, record, milliseconds_of(request_id), counts_tokens=call.counts_tokens)
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
@@ -106,6 +109,7 @@ class Admission:
             raw_prompt_tokens=0.0 if call.hides_prompt else call.prompt_tokens,
             choices=call.choices,
             is_leased=True,
+            counts_tokens=call.counts_tokens,
             estimate=estimate,
             note=_note(record, grant, call, endpoint),
             headers=[],
@@ -132,7 +136,7 @@ class Admission:
         has_waited, is_learned = False, True
         for _ in range(MAX_TRIES):
             start_ms = milliseconds_of(request_id)
-            plan = self._plan(grant, record, start_ms)
+            plan = self._plan(grant, record, start_ms, counts_tokens=reservation.counts_tokens)
             try:
                 reply = await self._counters.reserve(
                     record.account_id,
@@ -140,7 +144,7 @@ class Admission:
                     plan.packed,
                     reservation.estimate,
                     start_ms=start_ms,
-                    scopes=grant.scopes,
+                    scopes=reservation.scopes,
                     note=reservation.note,
                 )
             except BaseException as exc:
@@ -203,7 +207,7 @@ class Admission:
         record, grant = reservation.record, reservation.grant
         now_ms = milliseconds_of(self._ids.new())
         for _ in range(MAX_TRIES):
-            plan = self._plan(grant, record, now_ms)
+            plan = self._plan(grant, record, now_ms, counts_tokens=reservation.counts_tokens)
             start_ms = milliseconds_of(reservation.request_id)
             entries = [e for e in plan.plan.entries if e.b == 0 or e.a <= start_ms < e.b]
             reply = await self._counters.reserve(
@@ -212,7 +216,7 @@ class Admission:
                 pack_entries(entries),
                 reservation.estimate,
                 start_ms=start_ms,
-                scopes=grant.scopes,
+                scopes=reservation.scopes,
                 note=reservation.note,
                 mode="force",
             )
@@ -244,7 +248,11 @@ class Admission:
             if t.limit.shadow and t.refuses:
                 metrics.SHADOW_REFUSALS.labels(t.limit.level, t.limit.kind).inc()
 
-    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int) -> _PackedReservation:
+    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int, *, counts_tokens: bool) -> _PackedReservation:
+        if counts_tokens:
+            bounds = counting_bounds(record.key_id, self._token_counts_per_minute)
+            plan = make_reservation_plan(replace(grant, limits=bounds), record.time_zone, record.epoch, at_ms)
+            return _PackedReservation(plan, pack_entries(plan.entries))
         known = self._plans.get(grant)
         if known is None or not known.plan.from_ms <= at_ms < known.plan.until_ms:
             plan = make_reservation_plan(grant, record.time_zone, record.epoch, at_ms)
@@ -258,15 +266,16 @@ class Admission:
 
 def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:
     """What a reaper needs for the ledger row, beside the lease's own numbers."""
-    return msgspec.json.encode(
-        {
-            "user_id": record.user_id,
-            "api_key_id": record.key_id,
-            "subscription_id": grant.subscription_id,
-            "model_id": grant.model_id,
-            "model": grant.model_name,
-            "price_id": grant.price.id if grant.price else None,
-            "endpoint": endpoint,
-            "streamed": call.is_streamed,
-        }
-    )
+    note = {
+        "user_id": record.user_id,
+        "api_key_id": record.key_id,
+        "subscription_id": grant.subscription_id,
+        "model_id": grant.model_id,
+        "model": grant.model_name,
+        "price_id": grant.price.id if grant.price else None,
+        "endpoint": endpoint,
+        "streamed": call.is_streamed,
+    }
+    if call.counts_tokens:
+        note["counted_requests"] = 0
+    return msgspec.json.encode(note)

@@ -168,13 +168,14 @@ class Exchanges:
         limit, record, grant = refused.by.limit, refused.reservation.record, refused.reservation.grant
         line.refused(refused.error.status, refused.error.code)
         line.model = grant.model_name
-        metrics.REFUSALS.labels(limit.level, limit.kind, refused.error.code).inc()
+        metrics.REFUSALS.labels(limit.level, limit.name, refused.error.code).inc()
         self._refusals.count(
             account_id=record.account_id,
             user_id=record.user_id,
             api_key_id=record.key_id,
             model_id=grant.model_id,
-            limit_id=limit.id,
+            # 0: not by a row of the limits table.
+            limit_id=max(limit.id, 0),
             code=refused.error.code,
         )
 

@@ -88,7 +88,7 @@ def make_row(
         price_id=price.id if price else None,
         own_cost_nano_usd=cost,
         litellm_cost_nano_usd=outcome.litellm_nano_usd,
-        counted_requests=0 if is_refused else 1,
+        counted_requests=0 if is_refused or call.counts_tokens else 1,
         counted_tokens=usage.total_tokens,
         counted_nano_usd=cost or 0,
         first_byte_ms=None if first is None else round((first - started_at) * 1000),

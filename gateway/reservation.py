@@ -22,9 +22,16 @@ class Reservation:
     raw_prompt_tokens: float
     choices: int
     is_leased: bool
+    # It passes the bound on token counting only, and no limit counts it, nor one that is set while it runs.
+    counts_tokens: bool
     estimate: Estimate
     note: bytes
     headers: list[tuple[bytes, bytes]]
+
+    @property
+    def scopes(self) -> str:
+        """Of the limits that count it."""
+        return "" if self.counts_tokens else self.grant.scopes
 
     @property
     def reserved_tokens(self) -> int:

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     max_upload_bytes: PositiveInt = Field(
         128 * 1024 * 1024, description="largest upload of sound; it is kept on disk in STATE_DIR while it is sent on"
     )
+    token_counts_per_minute: NonNegativeInt = Field(
+        1000, description="how often a key may have tokens counted in a minute, beside its limits; 0: without a bound"
+    )
     session_max_s: PositiveFloat = Field(3600.0, description="longest realtime session; then it is closed")
     max_message_bytes: PositiveInt = Field(
         4 * 1024 * 1024, le=16 * 1024 * 1024, description="largest message of a realtime session; LiteLLM takes 16 MiB"

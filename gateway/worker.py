@@ -108,6 +108,7 @@ class Worker:
             free=self.settlements.free,
             background=self.background,
             allows_without_redis=settings.when_limits_unavailable == "allow",
+            token_counts_per_minute=settings.token_counts_per_minute,
         )
         self.refusals = RefusalCounts(self.pool)
         self.partitions = PartitionKeeper(

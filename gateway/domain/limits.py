@@ -95,6 +95,16 @@ class Limit:
         return self.kind in BUCKET_KINDS
 
     @property
+    def name(self) -> str:
+        """What it is in errors and metrics."""
+        return self.kind
+
+    @property
+    def label(self) -> str:
+        """What it is in sentences."""
+        return LIMIT_KINDS[self.kind].label
+
+    @property
     def field(self) -> str:
         """The counter's field in the account's hash. Windows and open leases of one scope are one count for
         all limits; a bucket refills at its own limit's rate, so each row has a bucket of its own: what is taken under a

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS, LIMIT_LEVELS, Limit, is_money
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_LEVELS, Limit, is_money
 from gateway.domain.reservation_plan import Entry, ReservationPlan
 from gateway.domain.windows import iso_time
 
@@ -89,7 +89,7 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
     details = {
         "limit": {
             "level": t.limit.level,
-            "kind": t.limit.kind,
+            "kind": t.limit.name,
             "window": t.limit.window,
             "limit": t.limit.amount,
             "used": t.used,
@@ -116,14 +116,14 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
 
 
 def _never_fits(t: Taken) -> GatewayError:
-    maximum, unit = _amount(t, t.limit.capacity), LIMIT_KINDS[t.limit.kind].label
+    maximum, unit = _amount(t, t.limit.capacity), t.limit.label
     holder = LIMIT_LEVELS[t.limit.level].label
     return GatewayError(
         "request_exceeds_limit",
         f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {holder} has "
         f"a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
         headers={"x-should-retry": "false"},
-        details={"limit": {"level": t.limit.level, "kind": t.limit.kind, "limit": t.limit.amount, "requested": t.want}},
+        details={"limit": {"level": t.limit.level, "kind": t.limit.name, "limit": t.limit.amount, "requested": t.want}},
     )
 
 
@@ -132,7 +132,7 @@ def _sentence(t: Taken) -> str:
     if t.limit.window == "lifetime":
         per = " in all"
     reserved = f" and {_amount(t, t.held)} reserved by calls in progress" if t.held and t.limit.window else ""
-    unit, holder = LIMIT_KINDS[t.limit.kind].label, LIMIT_LEVELS[t.limit.level].label
+    unit, holder = t.limit.label, LIMIT_LEVELS[t.limit.level].label
     return (
         f"the limit of {_amount(t, t.limit.amount)} {unit}{per} on {holder} "
         f"is reached ({_amount(t, t.used)} used{reserved}, {_amount(t, t.want)} requested)."

@@ -29,9 +29,11 @@ def parse_messages(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_mo
 
 
 def parse_count(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
-    """Counts as a request; takes no tokens and costs nothing."""
+    """Takes no tokens, costs nothing, and counts as no request."""
     call = _parse("count_tokens", body, allowed, path_model)
-    return replace(call, is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True)
+    return replace(
+        call, is_streamed=False, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True, counts_tokens=True
+    )
 
 
 def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:

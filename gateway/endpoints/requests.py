@@ -71,6 +71,8 @@ class Call:
     media: Media | None = None
     # Counts as a request and costs nothing.
     is_free: bool = False
+    # Is free, and counts as no request: the bound on token counting stands in for the limits.
+    counts_tokens: bool = False
     # What the call asks for; the answer says what it got.
     service_tier: str | None = None
     # The answer is stored at the provider, under the id that it has.

@@ -103,6 +103,7 @@ class _Note(msgspec.Struct):
     price_id: int | None
     endpoint: str
     streamed: bool
+    counted_requests: int = 1
 
 
 _decode_note: Any = msgspec.json.Decoder(_Note).decode
@@ -134,7 +135,7 @@ def estimated_row(account_id: int, lease: Lease) -> UsageRow:
         price_id=note.price_id,
         own_cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
         litellm_cost_nano_usd=None,
-        counted_requests=1,
+        counted_requests=note.counted_requests,
         counted_tokens=lease.prompt_tokens + lease.completion_tokens,
         counted_nano_usd=lease.nano_usd,
         first_byte_ms=None,

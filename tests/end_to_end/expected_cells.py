@@ -58,9 +58,10 @@ OTHERS: Final[Mapping[tuple[Route, str], str]] = {
     (SPEECH, "complete, none reported"): f"200 {UNITS}",
     (SPEECH, "caller leaves before any byte"): f"499 {UNITS}",
     (IMAGES, "complete, none reported"): f"200 {UNITS}",
-    (COUNT_TOKENS, "caller leaves before any byte"): f"499 {A_REQUEST}",
-    # If the model fails, LiteLLM estimates the usage.
-    **{(COUNT_TOKENS, ending): f"200 {A_REQUEST}" for ending in USUAL if ending.startswith(("c", "r", "e"))
+    (COUNT_TOKENS, "caller leaves before any byte"): f"499 {NOTHING}",
+    (COUNT_TOKENS, "silent before any byte"): f"504 {NOTHING}",
+    # If the model fails, LiteLLM counts itself.
+    **{(COUNT_TOKENS, ending): f"200 {NOTHING}" for ending in USUAL if ending.startswith(("c", "r", "e"))
        and ending not in ("caller leaves before any byte", "caller leaves in the middle")},
     **{(TRANSLATIONS, ending): f"404 {NOTHING}" for ending in USUAL if ending not in ASKS_NOBODY},
 }  # fmt: skip
