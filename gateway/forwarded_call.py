@@ -64,7 +64,7 @@ class ForwardedCall:
             served_price=self._price_of_another(outcome.model_served),
         )
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
-        if row.stored_as is not None:
+        if row.stored_as is not None or row.stored_items is not None:
             self.books.owners.ended(row)
         metrics.count_call(self.endpoint, row)
         self.line.ended(row)

@@ -265,7 +265,8 @@ class StreamMeter(_Readings):
         self.is_over = self.is_over or reading.is_last
         self.model = self.model or reading.model
         self.response_id = self.response_id or reading.response_id
-        self.item_ids = reading.item_ids or self.item_ids
+        if reading.item_ids:
+            self.item_ids = tuple(dict.fromkeys(self.item_ids + reading.item_ids))
         self.so_far = reading.so_far or self.so_far
         if reading.usage is None:
             return True

@@ -208,7 +208,6 @@ class ForwardedRequest(ForwardedCall):
 
     def _close(self, relay: Relay, status: int, reported_cost: int | None) -> None:
         meter, call = relay.meter, self.call
-        is_stored = call.is_stored and meter.response_id is not None
         counts_no_output = meter.usage is not None or call.media is not None or call.maximum == 0
         outcome = Outcome(
             ending=relay.ending,
@@ -221,16 +220,16 @@ class ForwardedRequest(ForwardedCall):
             has_passed=relay.has_passed,
             first_byte_at=relay.first_byte_at,
             error_code=relay.error_code,
-            stored_as=self._hash(meter.response_id) if is_stored else None,
-            stored_items=tuple(map(self._hash, meter.item_ids)) if is_stored and meter.item_ids else None,
+            stored_as=self._hash(meter.response_id) if call.is_stored and meter.response_id else None,
+            stored_items=tuple(map(self._hash, meter.item_ids)) if call.is_stored and meter.item_ids else None,
         )
         self.close(outcome)
         if outcome.usage is not None and outcome.ending == "completed":
             self.proxy.admission.learn(self.reservation, outcome.usage)
         self.line.bytes_out = relay.bytes_sent
 
-    def _hash(self, stored_id: str | None) -> UUID:
-        return hash_of(self.reservation.record.account_id, stored_id or "")
+    def _hash(self, stored_id: str) -> UUID:
+        return hash_of(self.reservation.record.account_id, stored_id)
 
 
 def refuse_model_in_query(query: bytes) -> None:

@@ -97,7 +97,7 @@ def make_row(
         estimated_why=why,
         error_code=_reported(outcome.error_code),
         stored_as=outcome.stored_as,
-        stored_tokens=None if outcome.stored_as is None else _tokens_of_turn(usage, why),
+        stored_tokens=_tokens_of_turn(usage, why) if outcome.stored_as or outcome.stored_items else None,
         stored_items=outcome.stored_items,
     )
 

@@ -53,7 +53,7 @@ async def name_own_items(call: Call, items: StoredItems, record: KeyRecord, owne
     except OwnersUnavailable:
         raise _unavailable() from None
     if missing := items.bare - owned.keys():
-        raise not_found(min(missing), "input")
+        raise not_found(min(missing), items.param)
     # What is stored under an id is part of the prompt.
     bound = call.prompt_bytes + sum(found.tokens or 0 for found in owned.values())
     others = {name: _name_of_nobody(record, name) for name in items.ids if name not in owned}

@@ -1,7 +1,6 @@
 """The fields a caller may send, by endpoint. LiteLLM reads some thousand names from a body; only what is listed here
 reaches it: allowed_fields.txt, made from the vendors' own request types, and what LITEMAAS_ALLOWED_FIELDS adds."""
 
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
@@ -11,6 +10,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.parameters import LITELLM_PARAMETERS, PARAMETER_PREFIXES
+from gateway.endpoints.stored_files import ADDRESS_WORDS, EMBEDDING_WORDS, holds_any, names_stored_file
 
 SETTING: Final = "LITEMAAS_ALLOWED_FIELDS"
 _FOLDER: Final = files("gateway.endpoints")
@@ -23,10 +23,7 @@ _NESTED_IN_TOOLS: Final = frozenset({"container", "environment", "input_image_ma
 _ATTACHMENTS: Final = frozenset(
     {"file", "input_file", "input_image", "image", "document", "container_upload", "computer_screenshot"}
 )
-# Also where a letter of the names is escaped.
-_MAY_NAME_FILES: Final = re.compile(
-    rb"file_id|item_reference|container_id|additional_tools|\\u00(?:5[fF]|6[0-9a-fA-F]|7[0-9aA])"
-)
+_NAMING_WORDS: Final = (b"file_id", b"item_reference", b"container_id", b"additional_tools")
 # Of fields that change what a token costs: the values at the model's price, or below it.
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "service_tier": frozenset({"auto", "default", "flex", "standard", "standard_only"}),
@@ -119,8 +116,14 @@ class AllowedFields:
                 self.refuse(endpoint, f"values.{name}")
         for name in _CONTENT:
             raw = fields.get(name)
-            if raw is not None and _MAY_NAME_FILES.search(memoryview(raw)):
-                self._check_content(endpoint, msgspec.json.decode(raw), "")
+            if raw is None:
+                continue
+            address_words = EMBEDDING_WORDS if endpoint == "embeddings" else ADDRESS_WORDS
+            if holds_any(raw, (*_NAMING_WORDS, *address_words)):
+                value = msgspec.json.decode(raw)
+                self._check_content(endpoint, value, "")
+                if names_stored_file(value, is_embedded=endpoint == "embeddings"):
+                    self.refuse(endpoint, "content.stored_file")
 
     def check_names(self, endpoint: str, names: Iterable[str]) -> None:
         """The same for the names of a form's fields."""

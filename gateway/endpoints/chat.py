@@ -20,6 +20,7 @@ from gateway.endpoints.requests import (
     read_service_tier,
     read_stream,
 )
+from gateway.endpoints.stored_items import find_spoken_answers
 
 MAXIMUM_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
@@ -39,6 +40,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
     maximum = read_maximum(fields, MAXIMUM_FIELDS)
     choices = read_count(fields, "n", MAX_CHOICES) or 1
     wants_usage = ask_for_usage(fields, is_streamed=is_streamed)
+    spoken = find_spoken_answers(messages)
     return Call(
         model=model,
         body=encode_fields(fields),
@@ -46,10 +48,13 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
         wants_usage=wants_usage,
         prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
-        hides_prompt=found.count > 0 or "web_search_options" in fields,
+        hides_prompt=found.count > 0 or spoken is not None or "web_search_options" in fields,
         maximum=maximum,
         choices=choices,
         service_tier=read_service_tier(fields),
+        # A spoken answer has an id, under which the provider keeps it for a while.
+        is_stored="audio" in fields,
+        items=spoken,
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.lenient import decoder, decoder_or_none
 from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
-from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said
+from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said, read_answer
 
 # Of an image that a model draws: https://platform.openai.com/docs/guides/image-generation#cost-and-latency
 TOKENS_PER_IMAGE: Final = 1056
@@ -29,10 +29,36 @@ class _Chunk(msgspec.Struct):
     service_tier: Any = None
 
 
+class _Sound(msgspec.Struct):
+    id: str | None = None
+
+
+class _Message(msgspec.Struct):
+    audio: _Sound | None = None
+
+
+class _AnswerChoice(msgspec.Struct):
+    message: _Message | None = None
+
+
+class _ChatAnswer(msgspec.Struct):
+    choices: list[_AnswerChoice] | None = None
+
+
 _decode_chunk = decoder(_Chunk)
+_decode_answer = decoder(_ChatAnswer)
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_images = decoder_or_none(list[msgspec.Raw])
 _decode_sound = decoder_or_none(dict[str, Any])
+
+
+def read_chat_answer(data: bytes) -> ParsedUsage | None:
+    """A whole answer."""
+    reading = read_answer(data)
+    if reading is not None and b'"audio"' in data and (answer := _decode_answer(data)) is not None:
+        messages = [choice.message for choice in answer.choices or () if choice.message is not None]
+        reading.item_ids = tuple(m.audio.id for m in messages if m.audio is not None and m.audio.id)
+    return reading
 
 
 def read_chat_event(data: bytes) -> ParsedUsage | None:
@@ -67,6 +93,8 @@ def _count(choice: _Choice, reading: ParsedUsage) -> None:
         reading.says_something = True
         if name != "role":
             reading.said_tokens += _tokens_of(name, value)
+        if name == "audio" and (sound := _decode_sound(value)) and isinstance(sound.get("id"), str):
+            reading.item_ids += (sound["id"],)
     if choice.finish_reason is not None:
         reading.says_something = True
 

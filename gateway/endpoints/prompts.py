@@ -42,6 +42,8 @@ class _Message(msgspec.Struct):
     name: Any = None
     reasoning_content: Any = None
     refusal: Any = None
+    # Of an answer that was spoken: {"id": …} stands for all of it.
+    audio: Any = None
 
 
 class _Part(msgspec.Struct):

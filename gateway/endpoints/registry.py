@@ -8,7 +8,7 @@ from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.answer_forms import CHOICES, DATA, RESULTS, TRANSCRIPT, AnswerForm
 from gateway.endpoints.audio import parse_transcription, parse_translation, read_transcript
 from gateway.endpoints.chat import parse_chat
-from gateway.endpoints.chat_events import read_chat_event
+from gateway.endpoints.chat_events import read_chat_answer, read_chat_event
 from gateway.endpoints.media import parse_images, parse_speech
 from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.messages_events import new_messages_reader
@@ -60,7 +60,13 @@ class Endpoint:
 
 
 ENDPOINTS: Final = (
-    Endpoint(name="chat_completions", path="/v1/chat/completions", answer=CHOICES, parse=parse_chat),
+    Endpoint(
+        name="chat_completions",
+        path="/v1/chat/completions",
+        answer=CHOICES,
+        parse=parse_chat,
+        read_answer=read_chat_answer,
+    ),
     Endpoint(name="completions", path="/v1/completions", answer=CHOICES, parse=parse_completion),
     Endpoint(
         name="responses",

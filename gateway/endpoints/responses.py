@@ -20,7 +20,7 @@ from gateway.endpoints.requests import (
     read_service_tier,
     read_stream,
 )
-from gateway.endpoints.stored_items import SELF_CONTAINED, find_stored_items, is_bare
+from gateway.endpoints.stored_items import find_stored_items, is_bare, is_self_contained
 
 NAME: Final = "responses"
 # Fields that put into the prompt what is stored at the provider.
@@ -75,7 +75,7 @@ def _estimate(fields: Fields, value: Any, found: Attachments, allowed: AllowedFi
 def _is_reference(item: Any) -> bool:
     """Whether it names an item that is stored, and is none itself: its type may be left out."""
     kind = item.get("type") if isinstance(item, dict) else None
-    return is_bare(item) and (kind is None or kind == "item_reference" or kind in SELF_CONTAINED)
+    return is_bare(item) and (kind is None or kind == "item_reference" or is_self_contained(kind))
 
 
 def _estimate_item(item: Any, found: Attachments) -> float:

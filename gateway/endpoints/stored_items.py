@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.prompts import Messages
 from gateway.upstream.client import Body
 
 MAX_ITEMS: Final = 2000
@@ -41,17 +42,35 @@ _EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
 
 @dataclass(frozen=True, slots=True)
 class StoredItems:
-    """Items in an input that their ids complete. `bare` are the ids of those that say nothing themselves; `rename` is
-    the body with other ids in place of these."""
+    """Items in an input that their ids complete. `bare` are the ids of those that say nothing themselves, `param` is
+    the field that they are in; `rename` is the body with other ids in place of these."""
 
     ids: tuple[str, ...]
     bare: frozenset[str]
+    param: str
     rename: Callable[[Mapping[str, str]], Body]
+
+
+def find_spoken_answers(messages: Messages) -> StoredItems | None:
+    """Of a chat: answers in sound, which are sent back as their id. Raises `invalid_request`."""
+    found = [message.audio.get("id") for message in messages if isinstance(message.audio, dict)]
+    ids = _unique([name for name in found if name is not None], "messages")
+    return StoredItems(ids, frozenset(ids), "messages", _rename_nothing) if ids else None
+
+
+def _rename_nothing(_: Mapping[str, str]) -> Body:
+    # Never reached: an id that is missing is refused.
+    raise NotImplementedError("a spoken answer is but an id")
 
 
 def is_completed_by_id(kind: Any, encrypted_content: Any) -> bool:
     """Whether the provider adds what it stored under the item's id."""
-    return kind not in SELF_CONTAINED and kind is not None and not encrypted_content
+    return kind is not None and not is_self_contained(kind) and not encrypted_content
+
+
+def is_self_contained(kind: Any) -> bool:
+    """Whether an item of this type says all there is to it."""
+    return isinstance(kind, str) and kind in SELF_CONTAINED
 
 
 def is_bare(item: Any) -> bool:
@@ -68,12 +87,7 @@ def find_stored_items(value: Any, encode: Callable[[msgspec.Raw], Body]) -> Stor
     found = [item for item in value if _needs_owner(item)]
     if not found:
         return None
-    ids = dict.fromkeys(item["id"] for item in found)
-    if not all(isinstance(name, str) for name in ids):
-        raise GatewayError("invalid_request", "The 'id' of an item must be a text.", param="input")
-    if len(ids) > MAX_ITEMS:
-        message = f"'input' names more than {MAX_ITEMS} stored items; continue with 'previous_response_id' instead."
-        raise GatewayError("invalid_request", message, param="input")
+    ids = _unique([item["id"] for item in found], "input")
 
     def rename(names: Mapping[str, str]) -> Body:
         renamed = [
@@ -81,7 +95,17 @@ def find_stored_items(value: Any, encode: Callable[[msgspec.Raw], Body]) -> Stor
         ]
         return encode(msgspec.Raw(msgspec.json.encode(renamed)))
 
-    return StoredItems(tuple(ids), frozenset(item["id"] for item in found if is_bare(item)), rename)
+    return StoredItems(ids, frozenset(item["id"] for item in found if is_bare(item)), "input", rename)
+
+
+def _unique(names: list[Any], param: str) -> tuple[str, ...]:
+    if not all(isinstance(name, str) for name in names):
+        raise GatewayError("invalid_request", "The 'id' of a stored item must be a text.", param=param)
+    ids = tuple(dict.fromkeys(names))
+    if len(ids) > MAX_ITEMS:
+        message = f"'{param}' names more than {MAX_ITEMS} stored items."
+        raise GatewayError("invalid_request", message, param=param)
+    return ids
 
 
 def _needs_owner(item: Any) -> bool:

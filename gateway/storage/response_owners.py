@@ -89,11 +89,10 @@ class ResponseOwners:
 
     def ended(self, row: UsageRow) -> None:
         """Its row is in the journal, and in Postgres soon. Returns at once."""
-        if row.stored_as is None:
-            return
-        self._know(row.stored_as, StoredResponse(row.model_id, row.stored_tokens))
-        tokens = _LEFT if row.stored_tokens is None else row.stored_tokens
-        self._start(self._write_redis(row.stored_as, row.model_id, tokens), "response-owner")
+        if row.stored_as is not None:
+            self._know(row.stored_as, StoredResponse(row.model_id, row.stored_tokens))
+            tokens = _LEFT if row.stored_tokens is None else row.stored_tokens
+            self._start(self._write_redis(row.stored_as, row.model_id, tokens), "response-owner")
         if row.stored_tokens is not None:
             for item in row.stored_items or ():
                 self._know(item, StoredResponse(row.model_id, row.completion_tokens))

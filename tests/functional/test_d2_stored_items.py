@@ -142,3 +142,49 @@ async def test_d2_a_reference_is_refused_however_it_is_filled(
 
     assert (refused.status, refused.code) == (400, "parameter_not_allowed")
     assert upstream.requests == []
+
+
+AUDIO = {"id": "audio_1", "data": "AAAA", "transcript": "hi", "expires_at": 1}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+SPOKEN = {
+    "id": "c",
+    "model": "demo-chat",
+    "choices": [{"message": {"role": "assistant", "audio": AUDIO}}],
+    "usage": USAGE,
+}
+SAID = [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "go on"}]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_d2_a_spoken_answer_is_named_by_its_account_only(
+    is_streamed: bool, make: MakeCaller, recorded: GatewayThread, upstream: RecordingUpstream
+) -> None:
+    upstream.answer(json.dumps(SPOKEN).encode())
+    if is_streamed:
+        events = [{"choices": [{"delta": {"role": "assistant", "audio": AUDIO}}]}, {"choices": [], "usage": USAGE}]
+        upstream.stream([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events])
+    owner, other = [one.at(recorded.url) for one in (await make(), await make())]
+    spoken = await owner.chat(stream=is_streamed, modalities=["audio"], audio={"voice": "alloy", "format": "wav"})
+    assert spoken.status == 200
+    sent = len(upstream.requests)
+
+    refused = await other.chat(messages=SAID)
+    assert (refused.status, refused.code, refused.error["param"]) == (404, "response_not_found", "messages")
+    assert len(upstream.requests) == sent
+    assert (await owner.chat(messages=SAID)).status == 200
+    assert upstream.body["messages"] == SAID
+
+
+@pytest.mark.parametrize("name", [5, ["rs_1"], {"a": 1}])
+async def test_d2_an_id_is_a_text(name: Any, caller: Caller, recorded: GatewayThread) -> None:
+    items = await respond(caller.at(recorded.url), [{"type": "reasoning", "id": name, "summary": []}])
+    spoken = await caller.at(recorded.url).chat(messages=[{"role": "assistant", "audio": {"id": name}}])
+
+    assert [(answer.status, answer.code) for answer in (items, spoken)] == [(400, "invalid_request")] * 2
+
+
+@pytest.mark.parametrize("kind", [5, ["message"], {"a": 1}])
+async def test_d2_a_type_that_is_no_word_needs_an_owner(kind: Any, caller: Caller, recorded: GatewayThread) -> None:
+    refused = await respond(caller.at(recorded.url), [{"type": kind, "id": "msg_1"}])
+
+    assert (refused.status, refused.code) == (404, "response_not_found")

@@ -194,6 +194,17 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "text", "text": "é"}, {"type": kind, **fields}]}
 
 
+GEMINI_FILE = "https://generativelanguage.googleapis.com/v1beta/files/abc"
+ESCAPED = {
+    "file_id": r"fil\u0065_id",
+    "item_reference": r"item\u005freference",
+    "gs://": r"gs:\/\/",
+    "s3://": r"s\u0033://",
+    "generativelanguage": r"\u0067enerativelanguage",
+    "files/": r"files\u002F",
+}
+
+
 @pytest.mark.parametrize(("endpoint", "fields"), [
     ("chat_completions", {"messages": [part("file", file={"file_id": "file-1"})]}),
     ("responses", {"input": [part("input_image", file_id="file-1")]}),
@@ -205,6 +216,20 @@ def part(kind: str, **fields: Any) -> dict[str, Any]:
     ("responses", {"input": [{"type": "additional_tools", "role": "developer", "tools": [{"type": "mcp"}]}]}),
     ("responses", {"input": [{"type": "additional_tools", "tools": [{"type": "web_search", "server_url": "http://x"}]}]}),
     ("responses", {"input": [{"id": "msg_1", "type": None}]}),
+    ("chat_completions", {"messages": [part("image_url", image_url={"url": "gs://bucket/a.png"})]}),
+    ("chat_completions", {"messages": [part("image_url", image_url="gs://bucket/a.png")]}),
+    ("chat_completions", {"messages": [part("image_url", image_url={"url": "https://x/?gs://bucket/a.png"})]}),
+    ("chat_completions", {"messages": [part("file", file={"file_data": "gs://bucket/a.pdf"})]}),
+    ("chat_completions", {"messages": [part("video_url", video_url={"url": "s3://bucket/a.mp4"})]}),
+    ("chat_completions", {"messages": [part("input_audio", input_audio={"data": "gs://bucket/a.wav"})]}),
+    ("chat_completions", {"messages": [part("image_url", image_url={"url": GEMINI_FILE})]}),
+    ("responses", {"input": [part("input_image", image_url="gs://bucket/a.png")]}),
+    ("responses", {"input": [part("input_file", file_url=GEMINI_FILE)]}),
+    ("messages", {"messages": [part("image", source={"type": "url", "url": "gs://bucket/a.png"})]}),
+    ("embeddings", {"input": "gs://bucket/a.png"}),
+    ("embeddings", {"input": ["text", "s3://bucket/a.mp4"]}),
+    ("embeddings", {"input": ["files/abc"]}),
+    ("embeddings", {"input": [{"image": "gs://bucket/a.png"}]}),
     ("messages", {"messages": [part("document", source={"type": "file", "file_id": "f"})]}),
     ("messages", {"messages": [part("container_upload", file_id="f")]}),
     ("messages", {"messages": [part("tool_result", content=[{"source": {"type": "file", "file_id": "f"}}])]}),
@@ -214,9 +239,9 @@ def test_s1_a_file_or_item_of_another_is_refused(endpoint: str, fields: dict[str
 
     # The same with letters of the words escaped.
     read, body = BODIES[endpoint]
-    raw = (
-        json.dumps(body | fields).replace("file_id", r"fil\u0065_id").replace("item_reference", r"item\u005freference")
-    )
+    raw = json.dumps(body | fields)
+    for word, escaped in ESCAPED.items():
+        raw = raw.replace(word, escaped)
     with pytest.raises(GatewayError, match="is not allowed"):
         read(raw.encode())
 
@@ -225,6 +250,10 @@ def test_s1_a_file_or_item_of_another_is_refused(endpoint: str, fields: dict[str
     ("responses", {"input": [part("input_image", file_id=None, image_url="data:image/png;base64,AA==")]}),
     ("responses", {"input": [part("output_text", text="x", annotations=[{"type": "file_citation", "file_id": "f"}])]}),
     ("chat_completions", {"messages": [{"role": "user", "content": 'say "file_id" and item_reference'}]}),
+    ("chat_completions", {"messages": [{"role": "user", "content": "copy gs://bucket/a to files/b"}]}),
+    ("chat_completions", {"messages": [part("image_url", image_url={"url": "https://example.org/files/a.png"})]}),
+    ("messages", {"messages": [part("tool_use", id="t", name="copy", input={"url": "gs://bucket/a"})]}),
+    ("embeddings", {"input": ["how to copy from gs://bucket to files/x", "https://example.org/files/a"]}),
 ])  # fmt: skip
 def test_d5_words_about_files_pass(endpoint: str, fields: dict[str, Any]) -> None:
     assert parse(endpoint, **fields).items() >= fields.items()
