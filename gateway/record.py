@@ -105,7 +105,7 @@ def make_row(
 def _tokens_of_turn(usage: Usage, why: EstimatedWhy | None) -> int | None:
     """What the next turn puts into its prompt. None where the answer was not charged as a whole: reading it later would
     make leaving early pay."""
-    return None if why in ("hung_up", "cut_off") else min(usage.total_tokens, MAX_TOKENS_OF_TURN)
+    return min(usage.total_tokens, MAX_TOKENS_OF_TURN) if why in (None, "no_usage") else None
 
 
 def _reported(text: str | None) -> str | None:

@@ -156,7 +156,7 @@ def status(
     ] = Path("state"),
     as_json: AsJSON = False,
 ) -> None:
-    """Show this machine's journals with their last errors, and the monthly partitions of the ledger."""
+    """Show this machine's journals with their last errors, the months of the ledger and the days of response owners."""
     view = LedgerStatusView.of(act(lambda pool: ledger.ledger_status(pool, operator(), state_dir)))
     if as_json:
         typer.echo(view.model_dump_json())
@@ -166,6 +166,9 @@ def status(
     typer.echo(table(shown["journals"], columns) if view.journals else f"No journals in {state_dir / 'journal'}.")
     typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
     typer.echo(table(shown["partitions"], ("name", "rows", "bytes")))
+    owners = view.response_owners
+    size = sum(partition.bytes for partition in owners)
+    typer.echo(f"Owners of stored responses: {len(owners) - 1} days, {size} bytes.")
     typer.echo(
         f"Rows are kept since {view.kept_from:%Y-%m-%d}." if view.kept_from else "No month has been dropped yet."
     )

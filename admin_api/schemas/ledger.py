@@ -4,6 +4,7 @@ from datetime import datetime
 
 from admin_api.operations.maintenance.ledger import LedgerStatus
 from admin_api.schemas.shapes import View
+from gateway.storage.ledger.partitions import Partition
 
 
 class RebuildView(View):
@@ -37,11 +38,16 @@ class JournalView(View):
 
 
 class PartitionView(View):
-    """One month of the ledger; `rows` is an estimate, null if there is none yet."""
+    """One month of the ledger, or one day of response owners; `rows` is an estimate, null if there is none yet."""
 
     name: str
     rows: int | None
     bytes: int
+
+    @classmethod
+    def of(cls, partition: Partition) -> "PartitionView":
+        """The view of a partition."""
+        return cls(name=partition.name, rows=partition.rows, bytes=partition.bytes)
 
 
 class LedgerStatusView(View):
@@ -51,6 +57,7 @@ class LedgerStatusView(View):
     rows_waiting: int
     refused: int
     partitions: list[PartitionView]
+    response_owners: list[PartitionView]
     kept_from: datetime | None
 
     @classmethod
@@ -73,6 +80,7 @@ class LedgerStatusView(View):
             ],
             rows_waiting=sum(j.rows for j in status.journals),
             refused=status.refused,
-            partitions=[PartitionView(name=p.name, rows=p.rows, bytes=p.bytes) for p in status.partitions],
+            partitions=[PartitionView.of(partition) for partition in status.partitions],
+            response_owners=[PartitionView.of(partition) for partition in status.response_owners],
             kept_from=status.kept_from,
         )

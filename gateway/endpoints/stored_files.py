@@ -9,7 +9,7 @@ import msgspec
 
 # What is looked at in one piece: a body is not copied as a whole.
 _WINDOW: Final = 256 * 1024
-_LONGEST_WORD: Final = 64
+_OVERLAP: Final = 64
 _ESCAPE: Final = b"\\u00"
 # Escaped letters of words: a digit, a slash, a colon, an underscore, and whatever is a letter.
 _ESCAPED: Final = re.compile(rb"\\u00(?:2[fF]|3[3aA]|5[fF]|6[0-9a-fA-F]|7[0-9aA])")
@@ -24,7 +24,7 @@ def holds_any(raw: msgspec.Raw, words: Iterable[bytes]) -> bool:
     """Whether one of the words may be in it, also with escaped letters. Words are at most 64 bytes long."""
     view = memoryview(raw)
     for start in range(0, len(view), _WINDOW):
-        piece = bytes(view[start : start + _WINDOW + _LONGEST_WORD])
+        piece = bytes(view[start : start + _WINDOW + _OVERLAP])
         if any(word in piece for word in words) or (_ESCAPE in piece and _ESCAPED.search(piece)):
             return True
     return False

@@ -29,11 +29,10 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @dataclass(frozen=True, slots=True)
 class StoredRoute:
-    """`reads` are the methods that show what was answered: not of a response whose call was left before its end."""
+    """`suffix` follows the id in the path."""
 
     suffix: str
     methods: tuple[Method, ...]
-    reads: bool = True
 
     @property
     def path(self) -> str:
@@ -42,7 +41,7 @@ class StoredRoute:
 
 
 RESPONSE: Final = StoredRoute("", ("GET", "DELETE"))
-CANCEL: Final = StoredRoute("/cancel", ("POST",), reads=False)
+CANCEL: Final = StoredRoute("/cancel", ("POST",))
 INPUT_ITEMS: Final = StoredRoute("/input_items", ("GET",))
 # A response, one that failed too; what was deleted; a list.
 STORED: Final = AnswerForm(("id", "data"))

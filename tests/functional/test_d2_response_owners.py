@@ -214,18 +214,18 @@ async def test_d2_reading_a_response_counts_as_a_request(caller: Caller) -> None
     assert [answer.status for answer in read] == [200, 429]
 
 
-async def test_d2_a_response_that_was_left_is_deleted_but_not_read(
+async def test_d2_a_response_is_shown_only_once_it_was_charged(
     caller: Caller, ledger: Ledger, http: aiohttp.ClientSession
 ) -> None:
     body = {"model": "demo-chat", "input": "[tokens=500] [rate=50]", "stream": True}
     async with http.post(caller.url + RESPONSES, json=body, headers=caller.authorization) as answer:
         response_id = read_events(await answer.content.readuntil(b"\n\n"))[0]["response"]["id"]
-        running = await ask(caller, "GET", f"{RESPONSES}/{response_id}")
-    await ledger.rows(caller.account_id, 2)
+        running = [await ask(caller, method, f"{RESPONSES}/{response_id}{action}") for method, action in ACTIONS[:3]]
+    await ledger.row(caller.account_id)
 
-    assert (running.status, running.json["status"]) == (200, "in_progress")
-    statuses = [(await ask(caller, method, f"{RESPONSES}/{response_id}{action}")).status for method, action in ACTIONS]
-    assert statuses == [404, 404, 200, 200]
+    assert [answer.status for answer in running] == [404, 404, 404]
+    left = [await ask(caller, method, f"{RESPONSES}/{response_id}{action}") for method, action in ACTIONS]
+    assert [answer.status for answer in left] == [404, 404, 404, 200]
 
 
 async def test_d2_routes_of_a_response_need_a_key_and_take_their_methods(caller: Caller) -> None:

@@ -30,6 +30,7 @@ class LedgerStatus:
     journals: tuple[JournalStatus, ...]
     refused: int
     partitions: tuple[Partition, ...]
+    response_owners: tuple[Partition, ...]
     kept_from: datetime | None
 
 
@@ -105,5 +106,6 @@ async def ledger_status(pool: "Pool", actor: Actor, state_dir: Path) -> LedgerSt
             journals=tuple(journals),
             refused=await asyncio.to_thread(count_refused, folder),
             partitions=tuple(await list_partitions(connection)),
+            response_owners=tuple(await list_partitions(connection, "response_owners")),
             kept_from=await oldest_kept(connection),
         )

@@ -24,11 +24,11 @@ OLDEST_KEPT: Final = """
 SELECT ((max(month) + interval '1 month') AT TIME ZONE 'UTC') FROM usage_months_dropped
 """
 
-# A row count of -1: the month was never analysed.
+# A row count of -1: it was never analysed.
 LIST_PARTITIONS: Final = """
 SELECT c.relname AS name, c.reltuples::bigint AS rows, pg_total_relation_size(c.oid) AS bytes
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'usage_logs'::regclass ORDER BY c.relname
+WHERE i.inhparent = $1::regclass ORDER BY c.relname
 """
 
 
@@ -38,7 +38,7 @@ class MonthIsGone(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """One month; `rows` is Postgres's estimate, None where it has none yet."""
+    """One month of the ledger, or one day of response owners; `rows` is Postgres's estimate, None: none yet."""
 
     name: str
     rows: int | None
@@ -111,9 +111,9 @@ async def oldest_kept(executor: "Executor") -> datetime | None:
     return moment
 
 
-async def list_partitions(executor: "Executor") -> list[Partition]:
-    """Oldest first."""
+async def list_partitions(executor: "Executor", table: str = "usage_logs") -> list[Partition]:
+    """Of a partitioned table, oldest first."""
     return [
         Partition(name=r["name"], rows=None if r["rows"] < 0 else r["rows"], bytes=r["bytes"])
-        for r in await executor.fetch(LIST_PARTITIONS)
+        for r in await executor.fetch(LIST_PARTITIONS, table)
     ]
