@@ -12,6 +12,7 @@ from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
 from gateway.reservation import Reservation
 from gateway.settle import Settlements
+from gateway.storage.ledger.begun_calls import BegunCalls
 from gateway.storage.model_prices import ModelPrices
 from gateway.storage.response_owners import ResponseOwners
 from gateway.tasks.renew_leases import LeaseKeeper
@@ -27,6 +28,7 @@ class Bookkeeping:
     settlements: Settlements
     prices: ModelPrices
     owners: ResponseOwners
+    begun: BegunCalls
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,8 +46,11 @@ class ForwardedCall:
     def open(self) -> None:
         """It is under way from now on: its lease is renewed until `close`."""
         metrics.IN_FLIGHT.inc()
-        if self.reservation.is_leased:
-            self.books.leases.add(self.reservation)
+        begun = self.reservation
+        if begun.is_leased:
+            self.books.leases.add(begun)
+        # The last step before anything goes upstream: from here on, the call has a row whatever dies.
+        self.books.begun.write(begun.request_id, begun.record.account_id, begun.estimate, begun.note)
 
     def close(self, outcome: Outcome) -> None:
         """Records and settles. Only the first time: who closes first knows best how it ended."""

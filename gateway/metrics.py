@@ -109,6 +109,11 @@ LEDGER_ROWS: Final = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+LEDGER_BEGUN_CALLS: Final = Counter(
+    "litemaas_ledger_begun_calls",
+    "Calls that a worker had begun when it died, found beside its journal: each has a row now",
+    registry=REGISTRY,
+)
 LEDGER_BATCHES: Final = Counter(
     "litemaas_ledger_batches",
     "Batches for Postgres: written, or failed and tried again",
@@ -186,6 +191,7 @@ def count_difference(nano_usd: int) -> None:
 
 _LEDGER_EVENTS: dict[Event, Counter] = {
     **{what: LEDGER_ROWS.labels(what) for what in ("written", "replaced", "known", "refused", "direct")},
+    "begun": LEDGER_BEGUN_CALLS,
     "batch": LEDGER_BATCHES.labels("written"),
     "batch_failed": LEDGER_BATCHES.labels("failed"),
     "write": LEDGER_JOURNAL_ERRORS.labels("write"),

@@ -95,6 +95,7 @@ class Worker:
             settings.state_dir / "journal",
             max_bytes=settings.journal_max_bytes,
             on_late=lambda rows: self.settlements.settle_late(rows),
+            on_begun=lambda rows: self.reaper.close_begun(rows),
             on_event=metrics.count_ledger_event,
         )
         self.settlements = Settlements(self.counters, self.ledger)
@@ -206,7 +207,7 @@ class Worker:
             keys=self.keys,
             admission=self.admission,
             upstream=self.upstream,
-            books=Bookkeeping(self.leases, self.settlements, self.model_prices, self.owners),
+            books=Bookkeeping(self.leases, self.settlements, self.model_prices, self.owners, self.ledger.journal.begun),
             ledger=self.ledger,
             bodies=self.bodies,
             allowed_fields=AllowedFields(parse_opened(settings.allowed_fields), RefusedFields().report),
@@ -280,7 +281,8 @@ class Worker:
     def measure(self) -> None:
         """Sets the gauges that are looked up rather than counted."""
         metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal.size_bytes)
-        metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not self.ledger.journal.is_writable)
+        journal = self.ledger.journal
+        metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not (journal.is_writable and journal.begun.is_open))
         metrics.LEDGER_LEFT_BYTES.set(self.ledger.bytes_left)
         metrics.LEDGER_ROWS_WAITING.set(self.ledger.rows_waiting)
         metrics.LEDGER_WAITING.set(self.ledger.waiting_s)

@@ -1,6 +1,7 @@
 """`make ledger-cpu`: processor time of this process that a call's usage row costs, step by step, for several sizes of
 batch: a worker with 1,000 calls a second writes batches of 100 rows. Postgres's own time is not in it.
 
+Half of the calls are written beside the journal before they begin, and half are not: what that costs is the difference.
 Counted by `process_time` over many real rows, through the real journal, writer and Postgres; prints a table, and with
 `--write` puts it into docs/ledger.md. `--profile` says where it goes."""
 
@@ -36,6 +37,12 @@ ROWS: Final = 2_000
 PASSES: Final = 8
 KEYS: Final = 50
 SIZES: Final = (10, 100, 1000)
+# A lease's note, as admit.py makes it.
+NOTE: Final = (
+    b'{"user_id":12345,"api_key_id":123456,"subscription_id":23456,"model_id":321,"model":"vendor/model-with-a-name",'
+    b'"price_id":54321,"endpoint":"chat_completions","streamed":true}'
+)
+ESTIMATE: Final = Estimate(tokens=(10, 100, 4000), cost=(10_000, 200_000, 8_000_000))
 
 PRICE: Final = Price(id=7, input=Decimal("0.000001"), output=Decimal("0.000002"))
 CALL: Final = Call(
@@ -73,7 +80,7 @@ def make_rows(count: int) -> list[UsageRow]:
         Reservation(
             request_id=ids.new(), record=records[n % KEYS], grant=grants[n % 3],
             expected=Usage(prompt_tokens=10, completion_tokens=100), expected_is_estimate=False, raw_prompt_tokens=10.0,
-            choices=1, is_leased=True, estimate=Estimate(tokens=(10, 100, 0), cost=(0, 0, 0)), note=b"", headers=[],
+            choices=1, is_leased=True, estimate=ESTIMATE, note=NOTE, headers=[],
         )
         for n in range(count)
     ]  # fmt: skip
@@ -97,26 +104,33 @@ times: dict[str, list[float]] = {}
 async def measure_size(pool: Pool, folder: Path, size: int) -> dict[str, float]:
     """Microseconds a row of each step, in batches of `size` rows: of the fastest of PASSES, for others use the machine
     too."""
-    times.update({step: [] for step in ("make the row", "journal", "journal to Postgres")})
+    steps = ("begin", "make the row", "journal", "journal to Postgres")
+    times.update({step: [] for step in steps})
 
     async def nobody(_: object) -> None:
         return None
 
     writer = LedgerWriter(pool, folder, max_bytes=2**30, on_late=nobody)
     writer.open()
+    begin, clear = writer.journal.begun.write, writer.journal.begun.clear
     for _ in range(PASSES):
         rows = make_rows(ROWS)
-        appending = writing = 0.0
-        for start in range(0, ROWS, size):
-            began = process_time()
+        # Of every other batch, the calls were begun: as many begin as end, and a slot is used again.
+        appending, writing = [0.0, 0.0], 0.0
+        for batch, start in enumerate(range(0, ROWS, size)):
+            began, is_begun = process_time(), batch % 2
             # One call ends in each tick of the loop.
             for n in range(start, start + size):
+                if is_begun:
+                    begin(rows[n].request_id, rows[n].account_id, ESTIMATE, NOTE)
                 writer.append(rows[n : n + 1])
+            clear()
             middle = process_time()
             await writer.write_all()
-            appending += middle - began
+            appending[is_begun] += middle - began
             writing += process_time() - middle
-        times["journal"].append(appending / ROWS)
+        times["begin"].append((appending[1] - appending[0]) / (ROWS / 2))
+        times["journal"].append(appending[0] / (ROWS / 2))
         times["journal to Postgres"].append(writing / ROWS)
     await writer.close(5)
     for table, sums in (("usage_logs", "count(*)"), ("usage_days", "sum(calls)::bigint")):

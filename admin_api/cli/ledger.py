@@ -162,7 +162,7 @@ def status(
         typer.echo(view.model_dump_json())
         return
     shown = view.model_dump(mode="json")
-    columns = ("worker", "alive", "pid", "host", "rows", "bytes", "oldest", "error", "error_at")
+    columns = ("worker", "alive", "pid", "host", "rows", "bytes", "begun", "oldest", "error", "error_at")
     typer.echo(table(shown["journals"], columns) if view.journals else f"No journals in {state_dir / 'journal'}.")
     typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
     typer.echo(table(shown["partitions"], ("name", "rows", "bytes")))

@@ -24,7 +24,8 @@ class ReplayView(View):
 
 
 class JournalView(View):
-    """The journal of one worker; `alive` false: any gateway with this folder adopts it within seconds."""
+    """The journal of one worker; `alive` false: any gateway with this folder adopts it within seconds. `begun` are its
+    calls under way."""
 
     worker: str
     alive: bool
@@ -32,6 +33,7 @@ class JournalView(View):
     host: str | None
     rows: int
     bytes: int
+    begun: int
     oldest: datetime | None
     error: str | None
     error_at: str | None
@@ -72,6 +74,7 @@ class LedgerStatusView(View):
                     host=j.host,
                     rows=j.rows,
                     bytes=j.bytes,
+                    begun=j.begun,
                     oldest=j.oldest,
                     error=j.error,
                     error_at=j.error_at,

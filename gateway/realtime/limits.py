@@ -15,6 +15,7 @@ from gateway.domain.refusals import Taken, decisive, refusal
 from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Counters, Estimate
 from gateway.storage.counters.state import LimitState
+from gateway.storage.ledger.begun_calls import BegunCalls
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
 log = structlog.get_logger(__name__)
@@ -24,9 +25,16 @@ class SessionQuota:
     """One session's account with its limits. A response takes what the last one used; the first, a usual answer."""
 
     def __init__(
-        self, counters: Counters, state: LimitState, reservation: Reservation, *, allows_without_redis: bool
+        self,
+        counters: Counters,
+        state: LimitState,
+        begun: BegunCalls,
+        reservation: Reservation,
+        *,
+        allows_without_redis: bool,
     ) -> None:
         self._counters = counters
+        self._begun = begun
         self._state = state
         self._reservation = reservation
         self._allows_without_redis = allows_without_redis
@@ -92,13 +100,12 @@ class SessionQuota:
         tokens, nano_usd = self._held_tokens, self._held_nano_usd
         # Should Redis lose the lease, this much is taken again.
         self._reservation.estimate = Estimate(tokens=(tokens, 0, tokens), cost=(nano_usd, 0, nano_usd))
+        request_id, account_id = self._reservation.request_id, self._reservation.record.account_id
+        self._begun.update(request_id, account_id, self._reservation.estimate, self._reservation.note)
         if not self._reservation.is_leased:
             return
-        record = self._reservation.record
         try:
-            await self._counters.charge(
-                record.account_id, self._reservation.request_id, tokens=tokens, nano_usd=nano_usd
-            )
+            await self._counters.charge(account_id, request_id, tokens=tokens, nano_usd=nano_usd)
         except (RedisUnavailable, ScriptFailed) as exc:
             # The next one is cumulative, and the end settles all.
             log.warning("session_not_charged", cause=str(exc))

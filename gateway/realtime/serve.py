@@ -144,7 +144,11 @@ class ForwardedSession(ForwardedCall):
             request_id=reservation.request_id,
             model=reservation.grant.model_name,
             quota=SessionQuota(
-                realtime.counters, realtime.state, reservation, allows_without_redis=realtime.allows_without_redis
+                realtime.counters,
+                realtime.state,
+                self.books.begun,
+                reservation,
+                allows_without_redis=realtime.allows_without_redis,
             ),
             caller=(reservation.record, reservation.grant),
             current_access=self.current_access,

@@ -2,17 +2,16 @@
 
 import asyncio
 import struct
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 import structlog
 
 from gateway import metrics
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.counters.layout import Lease
 from gateway.storage.counters.scripts import Counters
+from gateway.storage.ledger.reaped_rows import estimated_row
 from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
@@ -67,6 +66,16 @@ class Reaper:
                 log.error("account_not_reaped", account_id=account_id, cause=str(exc))
                 await self._counters.announce(account_id)
 
+    async def close_begun(self, rows: Sequence[UsageRow]) -> None:
+        """Closes the leases of calls whose gateway is known to be gone, and whose estimated rows are written."""
+        for row in rows:
+            try:
+                if await self._counters.reap(row.account_id, row.request_id, is_orphan=True):
+                    metrics.REAPED.inc()
+            except (RedisUnavailable, *NOT_OURS) as exc:
+                # It runs out by itself, and is reaped then.
+                log.warning("begun_lease_not_closed", account_id=row.account_id, cause=str(exc))
+
     async def reap_account(self, account_id: int) -> int:
         """How many leases were closed. Raises RedisUnavailable; what was not closed is claimed again after a minute."""
         reaped = 0
@@ -90,57 +99,3 @@ class Reaper:
         if open_leases > reaped:
             await self._counters.announce(account_id)
         return reaped
-
-
-class _Note(msgspec.Struct):
-    """What admit.py left in the lease."""
-
-    user_id: int | None
-    api_key_id: int
-    subscription_id: int
-    model_id: int
-    model: str
-    price_id: int | None
-    endpoint: str
-    streamed: bool
-    counted_requests: int = 1
-
-
-_decode_note: Any = msgspec.json.Decoder(_Note).decode
-
-
-def estimated_row(account_id: int, lease: Lease) -> UsageRow:
-    """What is written of a call whose gateway died: the lease's estimate, whole."""
-    note: _Note = _decode_note(lease.note)
-    return UsageRow(
-        request_id=lease.request_id,
-        started_at=datetime.fromtimestamp((lease.request_id.int >> 80) / 1000, UTC),
-        account_id=account_id,
-        user_id=note.user_id,
-        api_key_id=note.api_key_id,
-        subscription_id=note.subscription_id,
-        model_id=note.model_id,
-        model_asked=note.model,
-        model_served=None,
-        endpoint=note.endpoint,
-        streamed=note.streamed,
-        status=499,
-        ending="upstream_error",
-        prompt_tokens=lease.prompt_tokens,
-        completion_tokens=lease.completion_tokens,
-        cached_tokens=0,
-        cache_write_tokens=0,
-        reasoning_tokens=0,
-        cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
-        price_id=note.price_id,
-        own_cost_nano_usd=lease.nano_usd if note.price_id is not None else None,
-        litellm_cost_nano_usd=None,
-        counted_requests=note.counted_requests,
-        counted_tokens=lease.prompt_tokens + lease.completion_tokens,
-        counted_nano_usd=lease.nano_usd,
-        first_byte_ms=None,
-        total_ms=0,
-        estimated=True,
-        estimated_why="reaped",
-        error_code=None,
-    )

@@ -234,11 +234,7 @@ async def reaper_and_replay_race(run: Run) -> None:
         # No settlement gets through either, so that every lease is open and every row in a journal.
         await client.client_pause(1500)
         await asyncio.sleep(0.8)
-        assert run.site.workers.program.child is not None
-        os.kill(run.site.workers.program.pid, signal.SIGSTOP)
-        for pid in run.site.workers.pids:
-            os.kill(pid, signal.SIGKILL)
-        os.killpg(run.site.workers.program.pid, signal.SIGKILL)
+        run.site.kill_gateway()
         await client.ping()
     journal, place = run.site.state / "journal", run.site.folder / f"lost-{uuid4().hex[:6]}"
     journal.rename(place)
@@ -252,10 +248,21 @@ async def reaper_and_replay_race(run: Run) -> None:
 
     reaped, *_ = await asyncio.gather(reap_now(run.site, run.caller.account_id), replay(), replay())
     run.line.note = f"{reaped} leases reaped meanwhile"
-    await asyncio.to_thread(run.site.workers.program.stop)
-    run.site.workers = run.site.new_workers()
-    await run.site.workers.start()
+    await run.site.restart_gateway()
     await run.move()
+
+
+async def gateway_killed_and_redis_emptied(run: Run) -> None:
+    """Within a second: what was under way is known beside the journals alone."""
+    run.line.rounds = run.scale.flushes
+    async with redis.asyncio.from_url(run.site.valkey.url()) as client:
+        for _ in range(run.scale.flushes):
+            await asyncio.sleep(chance.random() * 0.5)
+            run.site.kill_gateway()
+            await client.flushall()
+            await run.site.restart_gateway()
+            await run.move()
+            await asyncio.sleep(0.7)
 
 
 async def _nothing(_: object) -> None:
@@ -328,8 +335,7 @@ async def model_server_killed(run: Run) -> None:
 
 
 async def everything(run: Run) -> None:
-    """One load, and all of these one after another: what `make test` has time for. Redis first: with it and a gateway
-    gone at once, nobody knows what that gateway had under way."""
+    """One load, and all of these one after another: what `make test` has time for."""
     acts = (
         redis_flushed,
         redis_restored,
@@ -339,6 +345,7 @@ async def everything(run: Run) -> None:
         kill_workers_while_postgres_is_held_up,
         disk_full,
         reaper_and_replay_race,
+        gateway_killed_and_redis_emptied,
     )
     for act in acts:
         await act(run)
@@ -359,6 +366,7 @@ FAULTS: dict[str, Act] = {
     "SIGTERM under streams": sigterm,
     "the same journal replayed twice": journal_replayed_twice,
     "reaper and replay racing": reaper_and_replay_race,
+    "kill −9 of a gateway and Redis emptied": gateway_killed_and_redis_emptied,
     "disk full": disk_full,
     "folder read-only": folder_read_only,
     "LiteLLM killed": litellm_killed,

@@ -81,6 +81,14 @@ class Site:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def kill_gateway(self) -> None:
+        """All workers, and their parent before it can start others."""
+        assert self.workers.program.child is not None
+        os.kill(self.workers.program.pid, signal.SIGSTOP)
+        for pid in self.workers.pids:
+            os.kill(pid, signal.SIGKILL)
+        os.killpg(self.workers.program.pid, signal.SIGKILL)
+
     async def all_workers(self) -> None:
         """Returns once the supervisor has replaced missing workers."""
         async with asyncio.timeout(60):

@@ -42,7 +42,7 @@ async def test_every_column_is_named_in_all_its_places(database: Database) -> No
         UsageRow.__struct_fields__, [*LEDGER_COLUMNS, *STORED_RESPONSE], "gateway/domain/usage_rows.py, UsageRow"
     )
     for name in LEDGER_COLUMNS:
-        for path in ("gateway/record.py", "gateway/tasks/reap_leases.py"):
+        for path in ("gateway/record.py", "gateway/storage/ledger/reaped_rows.py"):
             places.need_words(path, name, rf"\b{name}=")
     for name in EXPORTED_COLUMNS:
         # The JSON of a call has the name that was asked for, not the model's id.

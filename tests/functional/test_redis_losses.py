@@ -28,9 +28,9 @@ from gateway.storage.counters.layout import Lease, pack_entries, pack_numbers
 from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters, Estimate, Settlement
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.key_records import find_key_record_by_id
+from gateway.storage.ledger.reaped_rows import estimated_row
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
-from gateway.tasks.reap_leases import estimated_row
 
 CALLERS = 8
 

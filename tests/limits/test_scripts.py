@@ -438,6 +438,19 @@ async def test_reaping_frees_the_slot_and_charges_the_estimate(bench: Bench) -> 
     assert await bench.sweep_and_reap() == 0
 
 
+async def test_s13_the_lease_of_a_call_whose_gateway_is_gone_is_closed_before_it_expires(bench: Bench) -> None:
+    limits = [limit_of(kind, 100) for kind in KINDS]
+    request_id = await bench.take(*limits, tokens=TEN, cost=TEN)
+
+    assert not await bench.counters.reap(bench.account, request_id)
+    assert await bench.counters.reap(bench.account, request_id, is_orphan=True)
+    assert not await bench.counters.reap(bench.account, request_id, is_orphan=True)
+    assert [await bench.left(limit) for limit in limits] == [99, 90, 100, 99, 90, 90]
+    # A real row may still come.
+    await bench.settle(request_id, tokens=1, cost=1)
+    assert [await bench.left(limit) for limit in limits] == [99, 99, 100, 99, 99, 99]
+
+
 async def test_a_reaped_call_is_charged_what_its_ledger_row_has(bench: Bench) -> None:
     """Whatever was reserved: what was left, or the maximum."""
     cut, upper_bound = limit_of("tokens", 30), limit_of("cost", 1000, "user", reserve="maximum")

@@ -239,9 +239,11 @@ class Counters:
         seconds, micros = await self._scripts.command("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def reap(self, account_id: int, request_id: UUID) -> bool:
-        """Closes an expired lease whose estimated row is written; False: renewed, settled or reaped meanwhile."""
-        return bool(await self._scripts.run(REAP, HASH_NAME % account_id, self._clock, request_id.hex))
+    async def reap(self, account_id: int, request_id: UUID, *, is_orphan: bool = False) -> bool:
+        """Closes an expired lease whose estimated row is written; False: renewed, settled or reaped meanwhile. One that
+        `is_orphan` has no gateway any more, so it is closed whether it has expired or not."""
+        key = HASH_NAME % account_id
+        return bool(await self._scripts.run(REAP, key, self._clock, request_id.hex, int(is_orphan)))
 
     async def seed(self, account_id: int, entries: Sequence[SeedEntry]) -> int:
         """Seeds those counters that still need it; returns how many."""

@@ -18,7 +18,9 @@ from uuid import uuid4
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
+from gateway.storage.ledger.begun_calls import BegunCalls
 from gateway.storage.ledger.journal_files import (
+    BEGUN,
     Adopted,
     Chunk,
     JournalState,
@@ -70,6 +72,8 @@ class Journal:
         # Whether the names of all segments are on disk, too: syncing a file does not promise that.
         self._are_names_synced = True
         self.segments: list[Segment] = []
+        self.begun = BegunCalls(self._fail_begun)
+        self._begun_retry_at = 0.0
         # What is not in Postgres yet.
         self.size_bytes = 0
 
@@ -94,6 +98,7 @@ class Journal:
             self._folder.mkdir(parents=True, exist_ok=True)
             if self._lock < 0 or not is_same(self._folder / f"{self.worker}.lock", self._lock):
                 self._take_lock()
+            self._open_begun()
             self._start_segment()
         except OSError as exc:
             self._fail("write", exc)
@@ -107,6 +112,22 @@ class Journal:
             self.worker, self._number = str(uuid4()), 0
         self._lock = new_lock(self._folder, self.worker)
         write_state(self._lock, self._state)
+
+    def _open_begun(self) -> None:
+        path = self._folder / f"{self.worker}{BEGUN}"
+        if not self.begun.is_at(path):
+            try:
+                self.begun.open(path)
+                self._are_names_synced = False
+            except OSError as exc:
+                self._fail_begun(exc)
+
+    def _fail_begun(self, cause: OSError) -> None:
+        # Rows are safe without it, and calls are covered by their leases.
+        log.error("begun_calls_not_written", folder=str(self._folder), cause=str(cause))
+        self._begun_retry_at = monotonic() + RETRY_S
+        self.record_error(f"begun calls: {cause}")
+        self._on_trouble("write")
 
     def _start_segment(self) -> None:
         # No number twice: a disk that failed may keep the file.
@@ -196,6 +217,9 @@ class Journal:
             if self._is_open and not self._is_where_it_was():
                 log.error("journal_removed", folder=str(self._folder))
                 self.open()
+            self.begun.clear()
+            if self._is_open and not self.begun.is_open and monotonic() >= self._begun_retry_at:
+                self._open_begun()
             if not self._is_open and monotonic() >= self._retry_at and self.open():
                 log.warning("journal_written_again", folder=str(self._folder))
                 self._retry_at = 0.0
@@ -222,12 +246,26 @@ class Journal:
                 self._fail("sync", exc)
             finally:
                 os.close(file)
-        if segments and self._is_open and not self._are_names_synced:
+        await self._sync_begun()
+        if self._is_open and not self._are_names_synced:
             self._are_names_synced = True
             try:
                 await asyncio.to_thread(sync_names, self._folder)
             except OSError as exc:
                 self._fail("sync", exc)
+
+    async def _sync_begun(self) -> None:
+        try:
+            file = self.begun.unsynced()
+            if file is None:
+                return
+            try:
+                await asyncio.to_thread(os.fdatasync, file)
+            finally:
+                os.close(file)
+        except OSError as exc:
+            self.begun.close()
+            self._fail_begun(exc)
 
     def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""
@@ -244,8 +282,20 @@ class Journal:
             log.error("journal_not_synced", cause=str(exc))
         for segment in self.segments:
             segment.close()
+        self._close_begun()
         if self._lock >= 0:
-            if not self.segments:
+            if not self.segments and not len(self.begun):
                 (self._folder / f"{self.worker}.lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = -1
+
+    def _close_begun(self) -> None:
+        """A call without a row is left to the adopter, as its lease is to a reaper."""
+        try:
+            self.begun.clear()
+            if len(self.begun):
+                self.begun.close()
+            else:
+                self.begun.remove()
+        except OSError as exc:
+            log.error("begun_calls_not_removed", cause=str(exc))

@@ -2,7 +2,7 @@
 
 A worker owns a family of segments `<worker>.<number>.log` and `<worker>.lock`, on which it holds a file lock while it
 lives: no process id is asked, so none can be mistaken for another's. A segment begins with a head line; each line after
-it is a row (journal_lines.py).
+it is a row (journal_lines.py). `<worker>.begun` has the calls under way (begun_calls.py).
 """
 
 import errno
@@ -18,6 +18,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from gateway.storage.counters.layout import Lease
+from gateway.storage.ledger.begun_calls import read_begun
 from gateway.storage.ledger.journal_lines import check_line, line_of, size_of
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,7 @@ READ_ROWS: Final = 256
 # So many are kept there; while Postgres is away, the others wait on disk alone.
 MAX_FRESH: Final = 4096
 HEAD: Final = b"# litemaas journal 1\n"
+BEGUN: Final = ".begun"
 # A journal without a lock is left alone until it was not written for so long.
 COPIED_S: Final = 5.0
 
@@ -136,6 +139,7 @@ class Adopted:
         """Raises OSError for a segment that cannot be opened; the lock is released then."""
         self.name = path.stem
         self._path = path
+        self._begun = path.with_suffix(BEGUN)
         self._lock = lock
         self._segments: list[Segment] = []
         try:
@@ -158,6 +162,10 @@ class Adopted:
             with suppress(OSError):
                 segment.remove()
 
+    def begun(self) -> list[tuple[int, Lease]]:
+        """The calls that were under way, with their accounts; also some that have rows. Raises OSError."""
+        return read_begun(self._begun)
+
     @property
     def size_bytes(self) -> int:
         """What has not been read of it yet."""
@@ -167,6 +175,7 @@ class Adopted:
         """All of it is in Postgres."""
         for segment in self._segments:
             segment.remove()
+        self._begun.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
         os.close(self._lock)
 
@@ -183,7 +192,7 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         if worker in but:
             continue
         path = folder / f"{worker}.lock"
-        if not path.exists() and _is_being_written(segments_of(folder, worker)):
+        if not path.exists() and _is_being_written([*segments_of(folder, worker), path.with_suffix(BEGUN)]):
             continue
         try:
             lock = lock_file(path)
@@ -200,21 +209,21 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
     return None
 
 
-def _is_being_written(segments: Sequence[Path]) -> bool:
+def _is_being_written(files: Sequence[Path]) -> bool:
     """Whether a process without the lock may still write it: a journal that is copied here from another disk. Removing
     it would lose what was not read yet."""
     now = time.time()
-    for segment in segments:
+    for file in files:
         with suppress(FileNotFoundError):
-            if 0 <= now - segment.stat().st_mtime < COPIED_S:
+            if 0 <= now - file.stat().st_mtime < COPIED_S:
                 return True
     return False
 
 
 def journals_in(folder: Path) -> list[str]:
     """The workers that have a journal there."""
-    names = {path.name.split(".")[0] for pattern in ("*.lock", "*.[0-9]*.log") for path in folder.glob(pattern)}
-    return sorted(names)
+    patterns = ("*.lock", "*.[0-9]*.log", f"*{BEGUN}")
+    return sorted({path.name.split(".")[0] for pattern in patterns for path in folder.glob(pattern)})
 
 
 def segments_of(folder: Path, worker: str) -> list[Path]:

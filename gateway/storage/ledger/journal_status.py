@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.domain.ids import milliseconds_of
-from gateway.storage.ledger.journal_files import Segment, journals_in, lock_file, read_state, segments_of
+from gateway.storage.ledger.begun_calls import read_begun
+from gateway.storage.ledger.journal_files import BEGUN, Segment, journals_in, lock_file, read_state, segments_of
 from gateway.storage.ledger.journal_lines import read_row
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE
 
@@ -14,7 +15,7 @@ from gateway.storage.ledger.rejected_rows import REFUSED_FILE
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalStatus:
     """One worker's journal. `oldest` is when the first call that waits had started; `rows` wait for Postgres, by what
-    the worker said a second ago at most."""
+    the worker said a second ago at most; `begun` are calls under way, or ended a moment ago."""
 
     worker: str
     is_alive: bool
@@ -22,6 +23,7 @@ class JournalStatus:
     host: str | None
     rows: int
     bytes: int
+    begun: int
     oldest: datetime | None
     error: str | None
     error_at: str | None
@@ -65,6 +67,7 @@ def _status(folder: Path, worker: str) -> JournalStatus:
         host=state.host if state else None,
         rows=rows,
         bytes=size,
+        begun=len(read_begun(folder / f"{worker}{BEGUN}")),
         oldest=oldest,
         error=state.error if state else None,
         error_at=state.error_at if state else None,

@@ -13,8 +13,9 @@ from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.ledger import rejected_rows
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
-from gateway.storage.ledger.journal_files import Adopted, Chunk, Segment
+from gateway.storage.ledger.journal_files import READ_ROWS, Adopted, Chunk, Segment
 from gateway.storage.ledger.journal_lines import encode_row, line_of, read_row
+from gateway.storage.ledger.reaped_rows import estimated_rows
 from gateway.storage.ledger.rows import Written, find_rows
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MAX_PAUSE_S: Final = 5.0
 MAX_WAITING: Final = 10_000
 
 # What happened to rows, batches and the disk, as metrics name it.
-Event = Literal["written", "replaced", "known", "refused", "direct", "batch", "batch_failed", "write", "sync"]
+Event = Literal["written", "replaced", "known", "refused", "direct", "begun", "batch", "batch_failed", "write", "sync"]
 
 
 class LedgerUnavailable(Exception):
@@ -41,7 +42,8 @@ class LedgerWriter:
 
     `on_late(rows)` is called with rows that are in Postgres and whose leases may still be open or hold an estimate:
     those that no journal took, those of adopted journals, and the real ones that a reaper found when it came to write
-    an estimate. `on_event(what, how_often)` counts.
+    an estimate. `on_begun(rows)` is called with estimates that are in Postgres of calls whose worker had begun them and
+    died: their leases may be open. `on_event(what, how_often)` counts.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class LedgerWriter:
         *,
         max_bytes: int,
         on_late: Callable[[Sequence[UsageRow]], Awaitable[None]],
+        on_begun: Callable[[Sequence[UsageRow]], Awaitable[None]] | None = None,
         on_event: Callable[[Event, int], None] = lambda *_: None,
     ) -> None:
         self._pool = pool
         self._folder = folder
         self._on_late = on_late
+        self._on_begun = on_begun
         self._on_event = on_event
         self.journal = Journal(folder, max_bytes=max_bytes, on_trouble=self._count_trouble)
         self._direct: list[UsageRow] = []
@@ -104,6 +108,7 @@ class LedgerWriter:
             self._direct.extend(rows)
             self._on_event("direct", len(rows))
             return False
+        self.journal.begun.ended(rows)
         return True
 
     async def append_safely(self, rows: Sequence[UsageRow]) -> None:
@@ -188,6 +193,7 @@ class LedgerWriter:
         except JournalFull:
             await self._write([encode_row(row) for row in rows])
         del self._direct[: len(rows)]
+        self.journal.begun.ended(rows)
         await self._on_late(rows)
 
     async def _write(self, rows: Sequence[bytes]) -> None:
@@ -272,8 +278,20 @@ class LedgerWriter:
             found = [row for row in map(read_row, chunk.rows) if row is not None]
             await self._on_late([row for row in found if row.estimated_why != "reaped"])
             rows += len(chunk.rows)
+        begun = await self._write_begun(adopted)
         adopted.remove()
-        log.warning("journal_adopted", worker=adopted.name, rows=rows)
+        log.warning("journal_adopted", worker=adopted.name, rows=rows, begun=begun)
+
+    async def _write_begun(self, adopted: Adopted) -> int:
+        """An estimate of each call that was under way; those that have a row keep it."""
+        rows = estimated_rows(adopted.begun())
+        for start in range(0, len(rows), READ_ROWS):
+            batch = rows[start : start + READ_ROWS]
+            await self._write([encode_row(row) for row in batch])
+            self._on_event("begun", len(batch))
+            if self._on_begun is not None:
+                await self._on_begun(batch)
+        return len(rows)
 
     async def close(self, timeout_s: float) -> None:
         """Writes what waits, for as long as `timeout_s`; the journal keeps the rest."""

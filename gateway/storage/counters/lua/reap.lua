@@ -2,13 +2,13 @@
 -- and the mark stays so that real figures which come later replace it once. A part that was cut to the room there was,
 -- or reserved at the most, becomes what the row says, or counters and ledger would differ for ever.
 --
--- ARGV: 2 request id
+-- ARGV: 2 request id, 3 1: its gateway is known to be gone, so it need not have expired
 -- Returns 1: reaped now, 0: it was renewed, settled or reaped meanwhile.
 local field = 'l|' .. ARGV[2]
 local value = call('HGET', HASH, field)
 if not value then return 0 end
 local lease, names, took, at = read_lease(value)
-if lease[STATE] ~= 1 or lease[EXPIRES] > now then return 0 end
+if lease[STATE] ~= 1 or (lease[EXPIRES] > now and ARGV[3] ~= '1') then return 0 end
 local is = {r = 1, R = 1, t = lease[PROMPT] + lease[COMPLETION], C = lease[COST], c = 0}
 is.T = is.t
 local put = {}
