@@ -25,6 +25,7 @@ from admin_api.routes import (
     docs,
     health,
     identities,
+    invitations,
     keys,
     limits,
     models,
@@ -53,8 +54,9 @@ from gateway.web.logs import configure_logs
 POOL_WAIT_S: Final = 10.0
 ROUTERS: Final = (
     auth.router,
-    # Before the users' routes: `me` is not a user's name.
+    # Both before the users' routes: `me` is not a user's name.
     personal_tokens.router,
+    invitations.router,
     audit.activity_router,
     users.router,
     identities.router,

@@ -9,6 +9,7 @@ import structlog
 from admin_api.operations.models.sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.notifications.alerts import has_backlog, raise_alerts
 from admin_api.operations.notifications.outbox import delete_old
+from admin_api.operations.people.invitations import delete_expired
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
@@ -65,6 +66,7 @@ async def alert_once(pool: "Pool") -> None:
 
 
 async def clean_once(pool: "Pool") -> None:
-    """Deletes old messages and reports of syncs."""
+    """Deletes old messages, reports of syncs, and invitations that expired."""
     await delete_old(pool)
+    await delete_expired(pool)
     await delete_old_syncs(pool)

@@ -47,6 +47,7 @@ COUNTED: Final = (
     "personal_tokens",
     "sessions",
     "identities",
+    "team_invitations",
     "webhooks",
     "model_syncs",
 )
@@ -60,6 +61,10 @@ PEOPLE: Final = (
     "INSERT INTO accounts (kind, name) SELECT 'team', 'team ' || n FROM generate_series(1, {teams}) AS n",
     "INSERT INTO team_members (account_id, user_id, role) SELECT {users} + 1 + id % {teams}, id,"
     " CASE WHEN id <= {teams} THEN 'owner' ELSE 'member' END FROM users",
+    # Each to the next two teams.
+    "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
+    " SELECT {users} + 1 + (id + n) % {teams}, id, 'member', now() + interval '7 days'"
+    " FROM users, generate_series(1, 2) AS n ON CONFLICT DO NOTHING",
     "INSERT INTO models (name, provider, mode, capabilities, restricted)"
     " SELECT 'model-' || n, (ARRAY['openai', 'anthropic', 'mistral', 'vllm'])[1 + n % 4], 'chat',"
     " CASE WHEN n % 3 = 0 THEN ARRAY['vision', 'tools'] ELSE ARRAY['tools'] END, n % 10 = 0"

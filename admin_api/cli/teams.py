@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations.people import teams
+from admin_api.operations.people import invitations, teams
 from admin_api.schemas.accounts import MemberView, TeamView
+from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
@@ -62,6 +63,34 @@ def set_role(
     """Change the role of a member."""
     member = act(lambda pool: teams.update_member(pool, operator(), team, user=user, role=role))
     show(MemberView.model_validate(member), as_json=as_json, sentence=f"{member.email} is {member.role} of {team}.")
+
+
+@app.command()
+def invite(
+    team: Team,
+    user: UserOption,
+    role: Annotated[str, typer.Option(help="owner or member.")] = "member",
+    as_json: AsJSON = False,
+) -> None:
+    """Invite a user to a team: they become a member or owner when they accept, within a week."""
+    made = act(lambda pool: invitations.invite(pool, operator(), team, user=user, role=role))
+    sentence = f"Invitation {made.id}: {made.email} may become {made.role} of {made.team}."
+    show(TeamInvitationView.model_validate(made), as_json=as_json, sentence=sentence)
+
+
+@app.command("invitations")
+def list_invitations(team: Team, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List the open invitations of a team."""
+    page = act(lambda pool: invitations.list_invitations(pool, operator(), team, limit=limit, cursor=cursor))
+    columns = ("id", "email", "role", "invited_by", "expires_at")
+    show_page(PageView[TeamInvitationView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command()
+def withdraw(team: Team, invitation: Annotated[int, typer.Argument(help="Id of the invitation.")]) -> None:
+    """Withdraw an open invitation."""
+    act(lambda pool: invitations.withdraw(pool, operator(), team, invitation))
+    typer.echo(f"Invitation {invitation} is withdrawn.")
 
 
 @app.command()

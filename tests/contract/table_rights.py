@@ -33,6 +33,7 @@ TABLES: Final[dict[str, Class]] = {
     "settings": "state",
     "subscription_history": "added",
     "subscriptions": "state",
+    "team_invitations": "state",
     "team_members": "state",
     "usage_account_days": "sums",
     "usage_account_months": "sums",

@@ -24,7 +24,7 @@ from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.models.provider_keys import put_provider_key
-from admin_api.operations.people import teams
+from admin_api.operations.people import invitations, teams
 from admin_api.storage.users import User
 from gateway.storage.postgres import Pool
 
@@ -78,6 +78,13 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/teams/{team}/members/{user}": IN_TEAM,
     "PATCH /api/v1/teams/{team}/members/{user}": OWNERS,
     "DELETE /api/v1/teams/{team}/members/{user}": HOLDERS,
+    # invitations: those of the team, and the member's own to others
+    "GET /api/v1/teams/{team}/invitations": "owner reader admin",
+    "POST /api/v1/teams/{team}/invitations": OWNERS,
+    "DELETE /api/v1/teams/{team}/invitations/{invitation_id}": OWNERS,
+    "GET /api/v1/users/me/invitations": LOGGED_IN,
+    "POST /api/v1/users/me/invitations/{invitation_id}/accept": "member",
+    "DELETE /api/v1/users/me/invitations/{invitation_id}": "member",
     # models and prices
     "GET /api/v1/models": LOGGED_IN,
     "POST /api/v1/models/sync": ADMINS,
@@ -168,6 +175,7 @@ class World:
     def fill(self, path: str, caller: str) -> str:
         """The path with the things of the member and their team; own ones where the path says `me`."""
         own_token = self.ids.get(f"token of {caller}", 0)
+        where = "to accept" if path.endswith("/accept") else "to decline" if "/me/" in path else "to the team"
         parts: dict[str, Any] = {
             "user": self.people["member"].email,
             "team": self.team,
@@ -179,6 +187,7 @@ class World:
             "move": "cancel",
             "session_id": 1,
             "identity_id": self.ids["identity"],
+            "invitation_id": self.ids[f"invitation {where}"],
             "by": "model",
             "decision": "approve",
             "alert_id": self.ids["alert"],
@@ -210,6 +219,7 @@ class World:
             "POST /api/v1/users/{user}/tokens": {"name": "new"},
             "POST /api/v1/teams": {"name": "new team"},
             "POST /api/v1/teams/{team}/members": {"user": user},
+            "POST /api/v1/teams/{team}/invitations": {"user": user},
             "PATCH /api/v1/models/{name}": {"hidden": True},
             "POST /api/v1/prices": {"model": self.model, "input": "0.000002"},
             "POST /api/v1/subscriptions": {"team": self.team, "model": self.model},
@@ -254,6 +264,12 @@ async def make_world(pool: Pool) -> World:
     encryption_keys = SecretKeys.parse(SECRET_KEYS)
     await put_provider_key(pool, ADMIN, encryption_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
     ids["spare token"] = (await make_token(pool, people["member"])).row.id
+    for word, person, to in (
+        ("to the team", people["admin"], team.name),
+        ("to accept", people["member"], (await make_team(pool)).name),
+        ("to decline", people["member"], (await make_team(pool)).name),
+    ):
+        ids[f"invitation {word}"] = (await invitations.invite(pool, ADMIN, to, user=person.email)).id
     link = "INSERT INTO identities (issuer, subject, user_id) VALUES ('https://sso', 'm', $1) RETURNING id"
     ids["identity"] = await pool.fetchval(link, people["member"].id)
     insert = (

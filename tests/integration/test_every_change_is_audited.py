@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 from admin_client import settings_for
-from factories import make_key, make_model, make_subscription, make_token, make_user
+from factories import ADMIN, make_key, make_model, make_subscription, make_token, make_user
 from loopback_servers import LiteLLMInfoServer
 
 from admin_api.main import create_app
+from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
 
 CHANGING = {"post", "put", "patch", "delete"}
@@ -55,6 +56,24 @@ async def old_member(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer
     await admin.post(f"/api/v1/teams/{path}/members", json=body)
     assert body is not None
     return LimitBody(f"red {body['user']}", None)
+
+
+async def new_invitation(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    await admin.post("/api/v1/teams", json={"name": "red"})
+    return LimitBody("red", {"user": (await make_user(pool)).email, "role": "owner"})
+
+
+async def old_invitation(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    team, body, _login = await new_invitation(pool, admin, _)
+    made = (await admin.post(f"/api/v1/teams/{team}/invitations", json=body)).json()
+    return LimitBody(f"{team} {made['id']}", None)
+
+
+async def own_invitation(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    team, invitation = (await old_invitation(pool, admin, _)).values.split(" ")
+    (row,) = (await admin.get(f"/api/v1/teams/{team}/invitations")).json()["rows"]
+    person = await users.find_user(pool, ADMIN, row["email"])
+    return LimitBody(invitation, None, (await make_token(pool, person)).secret)
 
 
 async def sync(_: Pool, __: httpx2.AsyncClient, litellm: LiteLLMInfoServer) -> LimitBody:
@@ -244,6 +263,10 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/teams"): new_team,
     ("post", "/api/v1/teams/{team}/members"): new_member,
     ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,
+    ("post", "/api/v1/teams/{team}/invitations"): new_invitation,
+    ("delete", "/api/v1/teams/{team}/invitations/{invitation_id}"): old_invitation,
+    ("post", "/api/v1/users/me/invitations/{invitation_id}/accept"): own_invitation,
+    ("delete", "/api/v1/users/me/invitations/{invitation_id}"): own_invitation,
     ("post", "/api/v1/models/sync"): sync,
     ("patch", "/api/v1/models/{name}"): change_model,
     ("post", "/api/v1/prices"): new_price,

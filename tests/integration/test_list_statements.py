@@ -24,6 +24,10 @@ SEEDS = (
     "INSERT INTO team_members (account_id, user_id) SELECT id, {ann} FROM accounts WHERE kind = 'team'"
     " ON CONFLICT DO NOTHING",
     "INSERT INTO team_members (account_id, user_id) SELECT {team}, id FROM users ON CONFLICT DO NOTHING",
+    "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
+    " SELECT {team}, id, 'owner', now() + interval '1 day' FROM users ON CONFLICT DO NOTHING",
+    "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
+    " SELECT id, {ann}, 'owner', now() + interval '1 day' FROM accounts WHERE kind = 'team' ON CONFLICT DO NOTHING",
     "INSERT INTO models (name) SELECT 'seed ' || n FROM generate_series({first}, {last}) AS n",
     "INSERT INTO model_prices (model_id, source, input) SELECT min(id), 'admin', n FROM models,"
     " generate_series({first}, {last}) AS n GROUP BY n",

@@ -80,14 +80,17 @@ async def test_an_owner_manages_their_team(admin: httpx2.AsyncClient, pool: Pool
 
     added = await admin.post("/api/v1/teams/red/members", json={"user": bob.email}, **me)
     stays = await admin.delete(f"/api/v1/teams/red/members/{ann.email}", **me)
-    raised = await admin.patch(f"/api/v1/teams/red/members/{bob.email}", json={"role": "owner"}, **me)
+    path, asked = "/api/v1/teams/red/invitations", {"user": bob.email, "role": "owner"}
+    invited = await admin.post(path, json=asked, **me)
+    accept = f"/api/v1/users/me/invitations/{invited.json()['id']}/accept"
+    raised = await admin.post(accept, headers=await login(pool, bob))
     moved = await admin.patch("/api/v1/teams/red", json={"name": "blue"}, **me)
     left = await admin.delete(f"/api/v1/teams/blue/members/{ann.id}", **me)
     gone = await admin.get("/api/v1/teams/blue", **me)
 
     check_error(stays, 409, "conflict")
     check_error(gone, 404, "not_found")
-    assert [answer.status_code for answer in (added, raised, moved, left)] == [201, 200, 200, 204]
+    assert [answer.status_code for answer in (added, invited, raised, moved, left)] == [201, 201, 200, 200, 204]
     assert moved.json()["name"] == "blue"
 
 

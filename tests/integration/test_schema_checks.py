@@ -21,6 +21,7 @@ WORDS = {
     ("accounts", "kind"): accounts.ACCOUNT_KINDS,
     ("accounts", "status"): accounts.ACCOUNT_STATUSES,
     ("team_members", "role"): roles.TEAM_ROLES,
+    ("team_invitations", "role"): roles.TEAM_ROLES,
     ("model_prices", "source"): models.PRICE_SOURCES,
     ("subscriptions", "status"): subscriptions.STATUSES,
     ("limits", "level"): limits.LEVELS,

@@ -158,6 +158,45 @@ SUBSCRIPTIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
         ),
     },
 }
+# Role -> (subject, sentence, next step).
+INVITATIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
+    "en": {
+        "owner": (
+            "Invitation to own {team}",
+            "{by} invites you to become an owner of {team}: you would manage its members, subscriptions and limits.",
+            "Accept or decline by {end}.",
+        ),
+        "member": (
+            "Invitation to {team}",
+            "{by} invites you to {team}: you would use its subscriptions with keys of your own.",
+            "Accept or decline by {end}.",
+        ),
+    },
+    "es": {
+        "owner": (
+            "Invitación a administrar {team}",
+            "{by} le invita a ser responsable de {team}: administraría sus miembros, suscripciones y límites.",
+            "Acepte o rechace antes del {end}.",
+        ),
+        "member": (
+            "Invitación a {team}",
+            "{by} le invita a {team}: usaría sus suscripciones con claves propias.",
+            "Acepte o rechace antes del {end}.",
+        ),
+    },
+    "fr": {
+        "owner": (
+            "Invitation à gérer {team}",
+            "{by} vous invite à devenir responsable de {team} : vous géreriez ses membres, abonnements et limites.",
+            "Acceptez ou refusez avant le {end}.",
+        ),
+        "member": (
+            "Invitation à rejoindre {team}",
+            "{by} vous invite à rejoindre {team} : vous utiliseriez ses abonnements avec vos propres clés.",
+            "Acceptez ou refusez avant le {end}.",
+        ),
+    },
+}
 REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
 
 
@@ -166,12 +205,20 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
     language = locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
     if event == "limit.threshold_reached":
         return _about_limit(data, language)
+    if event == "team.invited":
+        return _about_invitation(data, language)
     subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
     names = {"model": data["model"], "account": data["account"]}
     lines = [sentence.format(**names)]
     if data.get("reason"):
         lines.append(REASON[language].format(reason=data["reason"]))
     return one_line(subject.format(**names)), "\n\n".join([*lines, todo]) + "\n"
+
+
+def _about_invitation(data: Mapping[str, Any], language: str) -> tuple[str, str]:
+    subject, sentence, todo = INVITATIONS[language][data["role"]]
+    names = {"team": data["team"], "by": data["by"], "end": _moment(data["expires_at"], "UTC")}
+    return one_line(subject.format(**names)), f"{sentence.format(**names)}\n\n{todo.format(**names)}\n"
 
 
 def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ Event = Literal[
     "subscription.suspended",
     "subscription.cancelled",
     "subscription.expired",
+    "team.invited",
 ]
 EVENTS: Final = get_args(Event)
 

@@ -10,7 +10,7 @@ from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import MAX_NAME, check_text, check_time_zone, check_word, invalid
-from admin_api.storage import accounts, api_keys
+from admin_api.storage import accounts, api_keys, team_invitations
 from admin_api.storage.accounts import ACCOUNT_STATUSES, Account, AccountStatus, TeamMember
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import TEAM_ROLES, TeamRole
@@ -53,7 +53,7 @@ async def update_team(
     if change.status is not None or change.time_zone is not None:
         require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_team(connection, actor, team)
+        await lock_team(connection, actor, team)
         old = await get_seen_account(connection, actor, user=None, team=team)
         members = await accounts.list_members(connection, old.id)
         check_version(version_of(old, members), as_of)
@@ -116,13 +116,14 @@ async def list_members(
 async def add_member(pool: "Pool", actor: Actor, team: str, *, user: str, role: str = "member") -> TeamMember:
     """By e-mail address; for admins also by id, as an id would reveal the user's address to an owner.
 
-    Raises GatewayError `conflict` if the user is deactivated or a member already, or `validation_failed`.
+    Raises GatewayError `conflict` if the user is deactivated or a member already, `validation_failed`, or `forbidden`
+    for an owner who adds an owner: those are invited, and accept.
     """
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
-    if actor.role == "user" and "@" not in user:
-        raise invalid("user", "Name the user by their e-mail address.")
+    check_may_name(actor, user)
     async with pool.acquire() as connection, connection.transaction():
-        account = await _lock_team(connection, actor, team)
+        account = await lock_team(connection, actor, team)
+        _check_may_appoint(actor, account, known)
         person = await get_user(connection, user)
         if person.status != "active":
             raise GatewayError("conflict", f"'{user}' is deactivated.")
@@ -144,17 +145,20 @@ async def find_member(pool: "Pool", actor: Actor, team: str, *, user: str) -> Te
 async def update_member(
     pool: "Pool", actor: Actor, team: str, *, user: str, role: str, as_of: str | None = None
 ) -> TeamMember:
-    """Changes the role of a member. Raises GatewayError `not_found`, `conflict` if no owner would be left, or
-    `precondition_failed`."""
+    """Changes the role of a member. Raises GatewayError `not_found`, `conflict` if no owner would be left,
+    `precondition_failed`, or `forbidden` for an owner who makes a member an owner: those are invited, and accept."""
     known = cast("TeamRole", check_word("role", role, TEAM_ROLES))
     async with pool.acquire() as connection, connection.transaction():
-        account = await _lock_team(connection, actor, team)
+        account = await lock_team(connection, actor, team)
         old = await _get_member(connection, account, user)
         check_version(version_of(old), as_of)
         if old.role == known:
             return old
+        _check_may_appoint(actor, account, known)
         await _check_last_owner(connection, actor, account, old)
         await accounts.update_member(connection, account_id=account.id, user_id=old.user_id, role=known)
+        if known == "member":
+            await team_invitations.delete_made_by(connection, team_id=account.id, user_id=old.user_id)
         about = {"user_id": old.user_id, "email": old.email}
         await note(
             connection,
@@ -185,13 +189,30 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
         check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
         role = await accounts.delete_member(connection, account_id=account.id, user_id=old.user_id)
+        # They would come back by it, as an owner.
+        await team_invitations.delete_of_user(connection, team_id=account.id, user_id=old.user_id)
+        await team_invitations.delete_made_by(connection, team_id=account.id, user_id=old.user_id)
         revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
         removed = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
         await note(connection, actor, "team.remove_member", "team", account.id, old=removed)
     return revoked
 
 
-async def _lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
+def check_may_name(actor: Actor, user: str) -> None:
+    """Whom an owner names must be known to them by address: an id would reveal it. Raises GatewayError
+    `validation_failed`."""
+    if actor.role == "user" and "@" not in user:
+        raise invalid("user", "Name the user by their e-mail address.")
+
+
+def _check_may_appoint(actor: Actor, account: Account, role: TeamRole) -> None:
+    """An owner answers for the team, so nobody becomes one without their consent, but by an admin."""
+    if role == "owner" and actor.role != "admin":
+        message = f"Owners are invited: POST /api/v1/teams/{account.id}/invitations. They accept or decline."
+        raise GatewayError("forbidden", message)
+
+
+async def lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
     """Locks a team for a change by an owner or admin. Changes are serialized: two owners cannot remove each other."""
     account = await get_seen_account(executor, actor, user=None, team=team)
     await accounts.lock_account(executor, account.id)
@@ -217,7 +238,7 @@ async def _check_last_owner(executor: "Executor", actor: Actor, account: Account
     if actor.role == "admin" or member.role != "owner":
         return
     if await accounts.count_owners(executor, account.id) == 1:
-        message = f"'{member.email}' is the last owner of team '{account.name}'. Make another member an owner first."
+        message = f"'{member.email}' is the last owner of team '{account.name}'. Invite another owner first."
         raise GatewayError("conflict", message)
 
 

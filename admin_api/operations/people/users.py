@@ -75,7 +75,7 @@ async def find_user(pool: "Pool", actor: Actor, user: str) -> User:
 async def find_self(pool: "Pool", actor: Actor) -> User:
     """The actor's user. Raises GatewayError `not_found` for logins without a user, e.g. the admin token."""
     async with pool.acquire() as connection:
-        return await get_user(connection, str(_own_id(actor)))
+        return await get_user(connection, str(own_id(actor)))
 
 
 async def update_self(
@@ -84,7 +84,7 @@ async def update_self(
     """Changes the actor's name or language. Not the time zone, as it would start new windows of their limits."""
     if actor.role == "admin-readonly":
         raise GatewayError("forbidden", "Read-only admins cannot change anything, not even their own user.")
-    return await _change(pool, actor, str(_own_id(actor)), UserChange(name=name, locale=locale), as_of)
+    return await _change(pool, actor, str(own_id(actor)), UserChange(name=name, locale=locale), as_of)
 
 
 async def update_user(
@@ -179,7 +179,8 @@ async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -
     )
 
 
-def _own_id(actor: Actor) -> int:
+def own_id(actor: Actor) -> int:
+    """The id of the actor's user. Raises GatewayError `not_found` for logins without one."""
     if actor.user_id is None:
         raise GatewayError("not_found", "This login belongs to no user.")
     return actor.user_id
