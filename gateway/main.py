@@ -15,8 +15,10 @@ from gateway.access_log import OTHER
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
+from gateway.endpoints.dialects import shape_of
 from gateway.endpoints.listing import model_info, model_report, models_page, models_report
-from gateway.endpoints.routes import LIMITS, MODEL_LISTS, ROUTES, SESSION_PATHS, find_route, model_in_path, shape_of
+from gateway.endpoints.missing_paths import explain
+from gateway.endpoints.routes import LIMITS, MODEL_LISTS, ROUTES, SESSION_PATHS, find_route, model_in_path
 from gateway.endpoints.stored_responses import find_stored_route
 from gateway.exchange import Exchange
 from gateway.proxy import Proxy, refuse_model_in_query
@@ -93,7 +95,11 @@ class Gateway:
         proxy = self._proxy
         if route is not None and scope["method"] == "POST" and proxy is not None:
             await proxy.forward(route, scope, receive, send)
-        elif proxy is not None and (stored := find_stored_route(scope["path"], scope["method"])) is not None:
+        elif (
+            route is None
+            and proxy is not None
+            and (stored := find_stored_route(scope["path"], scope["method"])) is not None
+        ):
             await serve_stored(proxy, *stored, scope, receive, send)
         elif (preflight := self._preflight(scope)) is not None:
             await self._answer(scope, send, partial(self._answer_preflight, preflight))
@@ -150,11 +156,14 @@ class Gateway:
             raise GatewayError("upgrade_required", message, headers={"upgrade": "websocket"})
         is_root = path == ROOT and scope["method"] in READS
         if own is None and not allowed and not is_root:
-            raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here.")
+            why, _ = explain(scope["method"], path)
+            raise GatewayError("not_found", f"There is no {scope['method']} {path[:200]} here. {why}".rstrip())
         # The server sends no body with HEAD.
         allowed = allowed or READS
         if scope["method"] not in allowed:
-            message = f"{path[:200]} takes {' or '.join(name for name in allowed if name != 'HEAD')} only."
+            methods = " or ".join(name for name in allowed if name != "HEAD")
+            why, _ = explain(scope["method"], path)
+            message = f"{path[:200]} takes {methods} only. {why}".rstrip()
             raise GatewayError("method_not_allowed", message, headers={"allow": ", ".join(allowed)})
         shape = shape_of(scope)
         if is_root:

@@ -2,7 +2,7 @@
 
 It is rewritten so that nothing in it controls LiteLLM. Where LiteLLM keeps `metadata` for its log and does not send it
 to the model, the application's fields are put under one key. Anthropic accepts only `user_id`. OpenAI stores the
-metadata of a response and returns it: there, keys that LiteLLM reads are renamed.
+metadata of a response and returns it: there, keys that LiteLLM reads are renamed. Beside it, nothing is sent.
 """
 
 from typing import Any, Final
@@ -17,12 +17,14 @@ RENAMED: Final = "app_"
 # What is noted of a response is stored with it.
 _STORED: Final = ("responses", "realtime")
 _ANTHROPIC: Final = ("messages", "count_tokens")
+# The provider takes none, and LiteLLM would send it.
+NOT_SENT: Final = ("responses_compact", "responses_input_tokens")
 
 
 def shield_metadata(endpoint: str, fields: dict[str, msgspec.Raw]) -> None:
     """Changes `metadata` in `fields`; null is absence. Raises `invalid_request` where it must be an object."""
     raw = fields.pop("metadata", None)
-    if raw is None or bytes(memoryview(raw)[:4]) == b"null":
+    if raw is None or bytes(memoryview(raw)[:4]) == b"null" or endpoint in NOT_SENT:
         return
     if endpoint not in (*_STORED, *_ANTHROPIC):
         fields["metadata"] = msgspec.Raw(b'{"%s":%s}' % (WRAPPED.encode(), bytes(raw)))

@@ -3,7 +3,6 @@
 Fields: https://platform.openai.com/docs/api-reference/audio/createTranscription
 """
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -11,10 +10,11 @@ import msgspec
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.forms import form_body, read_fields, read_files, refuse_form_stream
 from gateway.endpoints.lenient import decoder
 from gateway.endpoints.requests import Call, Media, check_model_name
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage
-from gateway.web.uploads import FormBody, Upload
+from gateway.web.uploads import Upload
 
 MAX_AUDIO_S: Final = 10**7
 # 64 kbit/s; and about ten tokens a second is what models that count tokens make of sound.
@@ -23,7 +23,6 @@ MAX_BYTES_A_SECOND: Final = 384_000
 MS_A_TOKEN: Final = 100
 # Of the text: people say two or three words a second.
 MS_A_TOKEN_OF_TEXT: Final = 300
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\[\])?", re.ASCII)
 
 
 def parse_transcription(upload: Upload, allowed: AllowedFields = ALLOWED_FIELDS) -> Call:
@@ -37,36 +36,17 @@ def parse_translation(upload: Upload, allowed: AllowedFields = ALLOWED_FIELDS) -
 
 
 def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
-    single: dict[str, str] = {}
-    for name, value in upload.fields:
-        if not _PLAIN_NAME.fullmatch(name):
-            message = f"The field '{name[:100]}' has no name that can be passed on."
-            raise GatewayError("invalid_request", message, param=name[:100])
-        if name.endswith("[]"):
-            continue
-        if name in single:
-            raise GatewayError("invalid_request", f"The field '{name}' was sent twice.", param=name)
-        single[name] = value
-    allowed.check_names(endpoint, (name.removesuffix("[]") for name, _ in upload.fields))
-    for name, _ in upload.fields:
-        if name in ("file[]", "model[]"):
-            plain = name.removesuffix("[]")
-            raise GatewayError("parameter_not_allowed", f"The field '{name}' may not be sent in a form.", param=plain)
-    if "file" in single or upload.file_name is None:
+    fields = read_fields(endpoint, upload, allowed)
+    files = read_files(upload, {"file": 1})
+    if not files:
         raise GatewayError("invalid_request", "'file' is missing; send the sound as a file.", param="file")
-    if not upload.file_size:
-        raise GatewayError("invalid_request", "The file is empty.", param="file")
-    if single.get("stream", "false").lower() != "false":
-        # LiteLLM 1.106 returns the model's raw event stream, including usage, as the transcribed text.
-        message = "Transcriptions are not streamed here; leave 'stream' out."
-        raise GatewayError("parameter_not_allowed", message, param="stream")
-    estimated = estimate_ms(upload.begins_with, upload.file_size)
-    model = check_model_name(single.get("model", ""))
+    # LiteLLM 1.106 returns the model's raw event stream, including usage, as the transcribed text.
+    refuse_form_stream(fields, "Transcriptions")
+    estimated = estimate_ms(files[0].begins_with, files[0].size)
+    model = check_model_name(fields.get("model", ""))
     units = Usage(prompt_tokens=estimated // MS_A_TOKEN, audio_ms=estimated)
     media = Media("second", tokens_of_sound(estimated), is_estimate=True)
-    # LiteLLM takes a form's metadata for orders to itself; no model takes any.
-    fields = [(name, value) for name, value in upload.fields if name.removesuffix("[]") != "metadata"]
-    return Call.of_media(model, FormBody(fields, upload), units, media)
+    return Call.of_media(model, form_body(upload), units, media)
 
 
 def tokens_of_sound(ms: int) -> Usage:

@@ -9,11 +9,11 @@ from gateway.endpoints.answer_forms import CHOICES, DATA, RESULTS, TRANSCRIPT, A
 from gateway.endpoints.audio import parse_transcription, parse_translation, read_transcript
 from gateway.endpoints.chat import parse_chat
 from gateway.endpoints.chat_events import read_chat_answer, read_chat_event
-from gateway.endpoints.media import parse_images, parse_speech
+from gateway.endpoints.media import parse_image_edit, parse_images, parse_speech
 from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.messages_events import new_messages_reader
 from gateway.endpoints.requests import Call
-from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.responses import parse_compact, parse_input_tokens, parse_responses
 from gateway.endpoints.responses_events import new_responses_reader, read_response
 from gateway.endpoints.text import parse_completion, parse_embedding, parse_moderation, parse_ranking
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, read_answer, read_anthropic_answer, read_ranking
@@ -37,7 +37,7 @@ def read_nothing(_: bytes) -> ParsedUsage | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint takes JSON (`parse`), or a form with a file (`parse_upload`).
+    """An endpoint takes JSON (`parse`), or a form with files (`parse_upload`).
 
     `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
     nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
@@ -78,6 +78,19 @@ ENDPOINTS: Final = (
         types_events=True,
     ),
     Endpoint(
+        name="responses_compact",
+        path="/v1/responses/compact",
+        answer=AnswerForm(("output",)),
+        parse=parse_compact,
+    ),
+    Endpoint(
+        name="responses_input_tokens",
+        path="/v1/responses/input_tokens",
+        answer=AnswerForm(("input_tokens",)),
+        parse=parse_input_tokens,
+        read_answer=read_nothing,
+    ),
+    Endpoint(
         name="messages",
         path="/v1/messages",
         answer=AnswerForm(("content",)),
@@ -106,6 +119,9 @@ ENDPOINTS: Final = (
         read_answer=read_ranking,
     ),
     Endpoint(name="images", path="/v1/images/generations", answer=DATA, parse=parse_images, types_events=True),
+    Endpoint(
+        name="image_edits", path="/v1/images/edits", answer=DATA, parse_upload=parse_image_edit, types_events=True
+    ),
     Endpoint(
         name="speech",
         path="/v1/audio/speech",

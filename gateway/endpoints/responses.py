@@ -1,5 +1,7 @@
-"""`POST /v1/responses`: OpenAI's Responses API, answered while the caller waits or streamed."""
+"""`POST /v1/responses`: OpenAI's Responses API, answered while the caller waits or streamed; also the
+compaction of a conversation and the count of its tokens."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -19,26 +21,47 @@ from gateway.endpoints.requests import (
     read_model,
     read_service_tier,
     read_stream,
+    refuse_stream,
 )
 from gateway.endpoints.stored_items import find_stored_items, is_bare, is_self_contained
 
 NAME: Final = "responses"
+COMPACT: Final = "responses_compact"
+COUNT: Final = "responses_input_tokens"
 # Fields that put into the prompt what is stored at the provider.
 STORED_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
 
 
 def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
+    return _parse(NAME, body, allowed, path_model)
+
+
+def parse_compact(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
+    """`POST /v1/responses/compact`: the model writes a shorter conversation, as long as it likes."""
+    return _parse(COMPACT, body, allowed, path_model)
+
+
+def parse_input_tokens(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
+    """`POST /v1/responses/input_tokens`: takes no tokens, costs nothing, and counts as no request."""
+    call = _parse(COUNT, body, allowed, path_model)
+    return replace(call, prompt_tokens=0.0, prompt_bytes=0, maximum=0, is_free=True, counts_tokens=True)
+
+
+def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:
     fields = decode_fields(body, path_model)
     model = read_model(fields)
-    check_fields(NAME, fields, allowed)
+    check_fields(endpoint, fields, allowed)
+    if endpoint != NAME:
+        refuse_stream(fields)
     if read(fields, "background", bool | None, "true or false"):
         message = "Background responses are not available: nobody would be there to pay for them. Leave it out."
         raise GatewayError("parameter_not_allowed", message, param="background")
     found = Attachments()
     value = read_input(fields)
-    prompt_tokens = _estimate(fields, value, found, allowed)
-    is_stored = read(fields, "store", bool | None, "true or false") is not False
+    prompt_tokens = _estimate(endpoint, fields, value, found, allowed)
+    # A compaction is not stored: it is sent back by the caller.
+    is_stored = endpoint == NAME and read(fields, "store", bool | None, "true or false") is not False
     items = find_stored_items(value, lambda raw: encode_fields(fields | {"input": raw}))
     return Call(
         model=model,
@@ -62,11 +85,11 @@ def read_input(fields: Fields) -> Any:
     return read(fields, "input", str | list[Any] | None, "a text or a list of items")
 
 
-def _estimate(fields: Fields, value: Any, found: Attachments, allowed: AllowedFields) -> float:
+def _estimate(endpoint: str, fields: Fields, value: Any, found: Attachments, allowed: AllowedFields) -> float:
     if not value and "prompt" not in fields and "previous_response_id" not in fields:
         raise GatewayError("invalid_request", "'input' is missing; send a text or a list of items.", param="input")
     if isinstance(value, list) and any(_is_reference(item) for item in value):
-        allowed.refuse(NAME, "content.item_reference")
+        allowed.refuse(endpoint, "content.item_reference")
     instructions = read(fields, "instructions", str | None, "a text") or ""
     tokens = estimate_text(instructions.encode(errors="surrogatepass")) + estimate_raw(fields.get("tools"))
     return tokens + _estimate_item(value, found)

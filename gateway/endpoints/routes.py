@@ -10,7 +10,6 @@ from typing import Final
 from gateway.endpoints.realtime import PATH as SESSION_PATH
 from gateway.endpoints.registry import ENDPOINTS, Endpoint
 from gateway.web.errors import ErrorShape
-from gateway.web.responses import Scope
 
 MODELS: Final = "/v1/models"
 LIMITS: Final = "/v1/limits"
@@ -22,8 +21,6 @@ PREFIXES: Final[Mapping[ErrorShape, tuple[str, ...]]] = {
 DEPLOYMENTS: Final = "/openai/deployments/"
 # `chat/completions` behind the model's name, which may hold slashes itself.
 _MAX_SEGMENTS: Final = 2
-_OF_ANTHROPIC: Final = ("/v1/messages/", "/messages/", "/anthropic/")
-_VERSION: Final = b"anthropic-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +77,3 @@ def model_in_path(path: str) -> str:
         if path.startswith(f"{prefix}/"):
             return path[len(prefix) + 1 :]
     return ""
-
-
-def shape_of(scope: Scope) -> ErrorShape:
-    """The dialect of an answer of the gateway's own: that of the route; where both vendors have it, the caller's,
-    which Anthropic's clients name in each request (https://docs.anthropic.com/en/api/versioning)."""
-    path: str = scope["path"]
-    if (route := find_route(path)) is not None:
-        return route.endpoint.error_shape
-    if path.startswith("/openai/"):
-        return "openai"
-    if path.startswith(_OF_ANTHROPIC) or any(name == _VERSION for name, _ in scope["headers"]):
-        return "anthropic"
-    return "openai"

@@ -1,5 +1,5 @@
-"""Reads multipart/form-data (RFC 7578): fields into memory, the one file onto disk, so that a large upload costs no
-memory; and encodes it again, so that what is forwarded was checked."""
+"""Reads multipart/form-data (RFC 7578): fields into memory, files onto disk, so that a large upload costs no memory;
+and encodes it again, so that what is forwarded was checked."""
 
 import asyncio
 import re
@@ -17,27 +17,39 @@ from gateway.domain.errors import GatewayError
 from gateway.web.bodies import ClientLeft, HeldBody
 from gateway.web.responses import Receive
 
-# A file up to this is kept in memory; a piece of it is what is read and written at once.
+# Files up to this together are kept in memory; a piece of it is what is read and written at once.
 MAX_IN_MEMORY: Final = 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 MAX_PARTS: Final = 64
 MAX_FIELD: Final = 64 * 1024
 MAX_NAME: Final = 200
 MAX_FILE_NAME: Final = 255
+BEGINNING: Final = 64
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
 @dataclass(slots=True)
+class UploadedFile:
+    """One file of a form: `size` bytes from `start` of `Upload.file`."""
+
+    # Of the form's field.
+    name: str
+    file_name: str
+    start: int
+    media_type: str = "application/octet-stream"
+    size: int = 0
+    # The first bytes of the file, which identify its format.
+    begins_with: bytes = b""
+
+
+@dataclass(slots=True)
 class Upload:
-    """A form as it was sent: its fields in order, and its file. `close()` removes the file."""
+    """A form as it was sent: its fields and its files, both in order. `file` holds what is in all files, one after
+    another; `close()` removes it."""
 
     file: "tempfile.SpooledTemporaryFile[bytes]"
     fields: list[tuple[str, str]] = field(default_factory=list)
-    file_name: str | None = None
-    file_type: str = "application/octet-stream"
-    file_size: int = 0
-    # The first bytes of the file, which identify its format.
-    begins_with: bytes = b""
+    files: list[UploadedFile] = field(default_factory=list)
 
     def name_model(self, model: str) -> None:
         """The path's model, in place of the form's."""
@@ -51,7 +63,7 @@ class Upload:
 async def read_upload(
     receive: Receive, content_type: bytes, declared: int | None, max_bytes: int, held: HeldBody, folder: Path
 ) -> Upload:
-    """The whole form, its file called `file`. The caller closes it.
+    """The whole form. The caller closes it, and checks the names of its fields and files.
 
     Raises GatewayError `unsupported_media_type`, `request_too_large`, `invalid_request`, `overloaded`; ClientLeft."""
     too_large = GatewayError("request_too_large", f"The upload is larger than {max_bytes} bytes.")
@@ -60,7 +72,7 @@ async def read_upload(
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 70:
-        message = "Send multipart/form-data with a boundary: fields, and one file called 'file'."
+        message = "Send multipart/form-data with a boundary: fields, and files beside them."
         raise GatewayError("unsupported_media_type", message)
     upload = Upload(_open(folder))
     try:
@@ -127,6 +139,8 @@ class _Parts:
         self._is_whole = False
         self._pending: list[bytes] = []
         self._pending_size = 0
+        # The file that is being read.
+        self._file: UploadedFile | None = None
 
     async def feed(self, chunk: bytes) -> None:
         """Raises `invalid_request`, `overloaded`."""
@@ -152,9 +166,6 @@ class _Parts:
             await asyncio.to_thread(self._upload.file.write, data)
         except OSError as exc:
             raise _not_stored() from exc
-        if not self._upload.file_size:
-            self._upload.begins_with = data[:64]
-        self._upload.file_size += len(data)
 
     def _begin(self) -> None:
         self._parts += 1
@@ -164,7 +175,7 @@ class _Parts:
         self._header_name = self._header_value = b""
         self._value = b""
         self._name = ""
-        self._is_file = False
+        self._file = None
 
     def _read_header_name(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -185,22 +196,24 @@ class _Parts:
             raise _broken("a part has no name")
         self._name = _text(options[b"name"], "A field's name", MAX_NAME)
         file_name = options.get(b"filename")
-        self._is_file = file_name is not None
         if file_name is None:
             return
-        if self._name != "file":
-            raise GatewayError("invalid_request", "Only 'file' may be a file.", param=self._name)
-        if self._upload.file_name is not None:
-            raise GatewayError("invalid_request", "Send one file.", param="file")
-        self._upload.file_name = _text(file_name, "The file's name", MAX_FILE_NAME) or "file"
+        files = self._upload.files
+        start = files[-1].start + files[-1].size if files else 0
+        self._file = UploadedFile(self._name, _text(file_name, "The file's name", MAX_FILE_NAME) or "file", start)
         reported = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip()
         if _MEDIA_TYPE.fullmatch(reported):
-            self._upload.file_type = reported
+            self._file.media_type = reported
+        files.append(self._file)
 
     def _read_data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
-            self._pending.append(data[start:end])
-            self._pending_size += end - start
+        if (file := self._file) is not None:
+            piece = data[start:end]
+            if len(file.begins_with) < BEGINNING:
+                file.begins_with = (file.begins_with + piece)[:BEGINNING]
+            file.size += len(piece)
+            self._pending.append(piece)
+            self._pending_size += len(piece)
             return
         self._value += data[start:end]
         if len(self._value) > MAX_FIELD:
@@ -208,7 +221,7 @@ class _Parts:
             raise GatewayError("invalid_request", message, param=self._name)
 
     def _end(self) -> None:
-        if not self._is_file:
+        if self._file is None:
             self._upload.fields.append((self._name, _text(self._value, f"The field '{self._name}'", MAX_FIELD)))
 
     def _end_all(self) -> None:
@@ -230,28 +243,40 @@ def _text(value: bytes, what: str, longest: int) -> str:
 
 
 class FormBody:
-    """A form to be sent: fields, then the upload's file, with a boundary of our own."""
+    """A form to be sent: fields, then the upload's files, with a boundary of our own."""
 
     def __init__(self, fields: list[tuple[str, str]], upload: Upload) -> None:
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._upload = upload
         begin = f"--{boundary}\r\ncontent-disposition: form-data; name="
-        parts = [f'{begin}"{_quoted(name)}"\r\n\r\n{value}\r\n' for name, value in fields]
-        file_name = _quoted(upload.file_name or "file")
-        parts.append(f'{begin}"file"; filename="{file_name}"\r\ncontent-type: {upload.file_type}\r\n\r\n')
-        self._head = "".join(parts).encode()
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self.size = len(self._head) + upload.file_size + len(self._tail)
+        self._fields = "".join(f'{begin}"{_quoted(name)}"\r\n\r\n{value}\r\n' for name, value in fields).encode()
+        self._heads = [
+            f'{begin}"{_quoted(file.name)}"; filename="{_quoted(file.file_name)}"\r\n'
+            f"content-type: {file.media_type}\r\n\r\n".encode()
+            for file in upload.files
+        ]
+        self._end = f"--{boundary}--\r\n".encode()
+        of_files = sum(len(head) + file.size + 2 for head, file in zip(self._heads, upload.files, strict=True))
+        self.size = len(self._fields) + of_files + len(self._end)
 
     async def chunks(self) -> AsyncIterator[bytes | memoryview]:
         """From the beginning, as often as it is asked for."""
-        yield self._head
-        file = self._upload.file
-        await asyncio.to_thread(file.seek, 0)
-        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        yield self._fields
+        for head, file in zip(self._heads, self._upload.files, strict=True):
+            yield head
+            async for piece in self._pieces(file):
+                yield piece
+            yield b"\r\n"
+        yield self._end
+
+    async def _pieces(self, file: UploadedFile) -> AsyncIterator[bytes]:
+        stored, left = self._upload.file, file.size
+        await asyncio.to_thread(stored.seek, file.start)
+        while left > 0:
+            piece = await asyncio.to_thread(stored.read, min(CHUNK_BYTES, left))
+            left -= len(piece)
             yield piece
-        yield self._tail
 
 
 def _quoted(name: str) -> str:

@@ -19,13 +19,14 @@ from anthropic.types.beta import message_create_params as beta_message_create_pa
 from openai.types import (
     completion_create_params,
     embedding_create_params,
+    image_edit_params,
     image_generate_params,
     moderation_create_params,
     realtime,
 )
 from openai.types.audio import speech_create_params, transcription_create_params, translation_create_params
 from openai.types.chat import completion_create_params as chat_create_params
-from openai.types.responses import response_create_params
+from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 from typing_extensions import is_typeddict
 
 from gateway.endpoints.parameters import LITELLM_PARAMETERS
@@ -47,6 +48,8 @@ TYPES: Final[Mapping[str, tuple[Any, ...]]] = {
     "chat_completions": (chat_create_params.CompletionCreateParamsBase,),
     "completions": (completion_create_params.CompletionCreateParamsBase,),
     "responses": (response_create_params.ResponseCreateParamsBase,),
+    "responses_compact": (response_compact_params.ResponseCompactParams,),
+    "responses_input_tokens": (input_token_count_params.InputTokenCountParams,),
     "messages": (
         message_create_params.MessageCreateParamsBase,
         beta_message_create_params.ParseMessageCreateParamsBase,
@@ -62,6 +65,7 @@ TYPES: Final[Mapping[str, tuple[Any, ...]]] = {
     "moderations": (moderation_create_params.ModerationCreateParams,),
     "rerank": (),
     "images": (image_generate_params.ImageGenerateParamsBase,),
+    "image_edits": (image_edit_params.ImageEditParamsBase,),
     "speech": (speech_create_params.SpeechCreateParams,),
     "transcriptions": (transcription_create_params.TranscriptionCreateParamsBase,),
     "translations": (translation_create_params.TranslationCreateParams,),
@@ -77,7 +81,8 @@ TOOL_KEYS: Final = "tool_keys"
 # Sections of extra_fields.toml that hold for several endpoints.
 SHARED: Final = {"text": ("chat_completions", "completions"), "messages": ("messages", "count_tokens")}
 # Tools of the other vendor, which LiteLLM translates.
-TOOLS_ALSO: Final = {"chat_completions": "messages", "responses": "messages", "messages": "responses"}
+TOOLS_ALSO: Final = {"chat_completions": "messages", "responses": "messages", "messages": "responses",
+                     "responses_compact": "responses", "responses_input_tokens": "responses"}  # fmt: skip
 
 
 def allowed_fields() -> dict[tuple[str, str], str]:

@@ -2,7 +2,4 @@
 
 from typing import Final
 
-EXPECTED_TO_FAIL: Final[dict[tuple[str, str], str]] = {
-    ("openai-python-responses", "count"): "D18",
-    ("openai-node-responses", "count"): "D18",
-}
+EXPECTED_TO_FAIL: Final[dict[tuple[str, str], str]] = {}

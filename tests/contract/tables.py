@@ -17,6 +17,7 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.endpoints.allowed_fields import LISTED_FIELDS, UNSAFE_FIELDS
 from gateway.settings import Settings as GatewaySettings
+from tests.contract.vendor_paths import vendor_paths_table
 
 ROOT: Final = Path(__file__).parents[2]
 PREFIX: Final = "LITEMAAS_"
@@ -106,6 +107,7 @@ def unsafe_fields_table() -> str:
 TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
     (ROOT / "docs" / "settings.md", "settings", settings_table),
     (ROOT / "docs" / "errors.md", "errors", errors_table),
+    (ROOT / "docs" / "endpoints.md", "vendor-paths", vendor_paths_table),
     (ROOT / "docs" / "endpoints.md", "allowed-fields", allowed_fields_table),
     (ROOT / "docs" / "endpoints.md", "unsafe-fields", unsafe_fields_table),
     (ROOT / "docs" / "architecture.md", "contracts", contracts_list),

@@ -1,5 +1,6 @@
 """Calls of any endpoint with a plain HTTP client, and the checks of their ledger rows."""
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any, Final
 import aiohttp
 from callers import Caller, Response
 from gateways import UpstreamLog, wait_until
+
+from deploy.embedded.model_server.media import PIXEL
 
 # A disconnect reaches the model server within this time, through the gateway and LiteLLM.
 CANCELLED_WITHIN_S: Final = 2.0
@@ -25,7 +28,7 @@ class Route:
 
     @property
     def takes_a_form(self) -> bool:
-        return self.name in ("transcriptions", "translations")
+        return self.name in ("transcriptions", "translations", "image_edits")
 
     def fields(self, prompt: str, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
         """Of a call with this prompt."""
@@ -34,7 +37,7 @@ class Route:
             body["messages"] = [{"role": "user", "content": prompt}]
         elif self.name == "rerank":
             body |= {"query": prompt, "documents": ["One of them", "another"]}
-        elif self.name in ("completions", "images", "transcriptions", "translations"):
+        elif self.name in ("completions", "images") or self.takes_a_form:
             body["prompt"] = prompt
         else:
             body["input"] = prompt
@@ -47,11 +50,14 @@ class Route:
         return body | fields
 
     def content(self, prompt: str, **fields: Any) -> dict[str, Any]:
-        """The same as arguments of aiohttp's request: JSON, or a form with an audio file."""
+        """The same as arguments of aiohttp's request: JSON, or a form with a sound or an image."""
         if not self.takes_a_form:
             return {"json": self.fields(prompt, **fields)}
         form = aiohttp.FormData()
-        form.add_field("file", SOUND, filename="a.wav", content_type="audio/wav")
+        if self.name == "image_edits":
+            form.add_field("image", base64.b64decode(PIXEL), filename="a.png", content_type="image/png")
+        else:
+            form.add_field("file", SOUND, filename="a.wav", content_type="audio/wav")
         for name, value in self.fields(prompt, **fields).items():
             form.add_field(name, str(value).lower() if isinstance(value, bool) else value)
         return {"data": form}
@@ -71,6 +77,8 @@ class Route:
 CHAT: Final = Route("chat_completions", "/v1/chat/completions")
 COMPLETIONS: Final = Route("completions", "/v1/completions", "demo-completion")
 RESPONSES: Final = Route("responses", "/v1/responses")
+COMPACT: Final = Route("responses_compact", "/v1/responses/compact")
+INPUT_TOKENS: Final = Route("responses_input_tokens", "/v1/responses/input_tokens")
 MESSAGES: Final = Route("messages", "/v1/messages")
 # Anthropic's API on both sides of LiteLLM.
 CLAUDE: Final = Route("messages", "/v1/messages", "demo-claude")
@@ -79,11 +87,13 @@ EMBEDDINGS: Final = Route("embeddings", "/v1/embeddings", "demo-embedding")
 MODERATIONS: Final = Route("moderations", "/v1/moderations", "demo-moderation")
 RERANK: Final = Route("rerank", "/v1/rerank", "demo-rerank")
 IMAGES: Final = Route("images", "/v1/images/generations", "demo-gpt-image")
+IMAGE_EDITS: Final = Route("image_edits", "/v1/images/edits", "demo-gpt-image")
 SPEECH: Final = Route("speech", "/v1/audio/speech", "demo-speech")
 TRANSCRIPTIONS: Final = Route("transcriptions", "/v1/audio/transcriptions", "demo-transcribe")
 TRANSLATIONS: Final = Route("translations", "/v1/audio/translations", "demo-transcribe")
 STREAMING: Final = (CHAT, COMPLETIONS, RESPONSES, MESSAGES, CLAUDE)
-AT_ONCE: Final = (COUNT_TOKENS, EMBEDDINGS, MODERATIONS, RERANK, IMAGES, SPEECH, TRANSCRIPTIONS, TRANSLATIONS)
+AT_ONCE: Final = (COMPACT, INPUT_TOKENS, COUNT_TOKENS, EMBEDDINGS, MODERATIONS, RERANK, IMAGES, IMAGE_EDITS, SPEECH,
+                  TRANSCRIPTIONS, TRANSLATIONS)  # fmt: skip
 ROUTES: Final = (*STREAMING, *AT_ONCE)
 
 

@@ -8,6 +8,7 @@ from end_to_end.asking import (
     COUNT_TOKENS,
     EMBEDDINGS,
     IMAGES,
+    INPUT_TOKENS,
     MODERATIONS,
     RERANK,
     RESPONSES,
@@ -49,6 +50,7 @@ USUAL: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "cut in the middle": (f"500 {NOTHING}", f"200 {PASSED}", "refused_upstream", "upstream_error"),
     "error after the work": (f"500 {NOTHING}", f"200 {PASSED}", "refused_upstream", "upstream_error"),
 }
+COUNTING: Final = (COUNT_TOKENS, INPUT_TOKENS)
 OTHERS: Final[Mapping[tuple[Route, str], str]] = {
     # LiteLLM passes Anthropic's streams unchanged.
     (CLAUDE, "complete, none reported"): f"200 {ESTIMATE}",
@@ -58,10 +60,11 @@ OTHERS: Final[Mapping[tuple[Route, str], str]] = {
     (SPEECH, "complete, none reported"): f"200 {UNITS}",
     (SPEECH, "caller leaves before any byte"): f"499 {UNITS}",
     (IMAGES, "complete, none reported"): f"200 {UNITS}",
-    (COUNT_TOKENS, "caller leaves before any byte"): f"499 {NOTHING}",
-    (COUNT_TOKENS, "silent before any byte"): f"504 {NOTHING}",
+    **{(counts, "caller leaves before any byte"): f"499 {NOTHING}" for counts in COUNTING},
+    **{(counts, "silent before any byte"): f"504 {NOTHING}" for counts in COUNTING},
     # If the model fails, LiteLLM counts itself.
-    **{(COUNT_TOKENS, ending): f"200 {NOTHING}" for ending in USUAL if ending.startswith(("c", "r", "e"))
+    **{(counts, ending): f"200 {NOTHING}" for counts in COUNTING for ending in USUAL
+       if ending.startswith(("c", "r", "e"))
        and ending not in ("caller leaves before any byte", "caller leaves in the middle")},
     **{(TRANSLATIONS, ending): f"404 {NOTHING}" for ending in USUAL if ending not in ASKS_NOBODY},
 }  # fmt: skip

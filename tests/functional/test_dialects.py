@@ -1,5 +1,6 @@
 """Clients of several vendors at one gateway: whose dialect answers, and the paths by which Azure's and others call."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from callers import Caller, MakeCaller, Response, chat_body, new_mark
+from callers import Caller, MakeCaller, Response, chat_body, new_mark, send_raw
 from gateways import Ledger, StartGateway, UpstreamLog
 
 VERSION: Final = {"anthropic-version": "2023-06-01"}
@@ -337,3 +338,162 @@ async def test_d24_an_operator_opens_them(
 
     assert answer.status == 200, answer.body
     assert (await upstream_log.call(mark=mark))["ending"] == "complete"
+
+
+# D18: odd and neighbouring paths
+
+
+@pytest.mark.parametrize(("path", "hint"), [
+    ("/v1/v1/messages", "/v1/messages"),
+    ("/v1/messages/", "/v1/messages"),
+    ("/v1/v1/messages/count_tokens", "/v1/messages/count_tokens"),
+    ("/anthropic/v1/v1/messages", "/v1/messages"),
+    ("/anthropic/messages", "/messages"),
+    ("/v1/messages/v1/messages", "/v1/messages"),
+    ("/v1/messages/messages", "/messages"),
+    ("//v1/messages", "/v1/messages"),
+    ("/openai/v1/messages", "/v1/messages"),
+    ("/v1/v1/chat/completions", "/v1/chat/completions"),
+    ("/v1/chat/completions/", "/v1/chat/completions"),
+    ("/v1//chat/completions", "/v1/chat/completions"),
+    ("/v1/chat/completions/chat/completions", "/chat/completions"),
+    ("/v1/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+    ("/api/v1/chat/completions", "/v1/chat/completions"),
+    ("/v1/responses/v1/chat/completions", "/v1/chat/completions"),
+    ("/v1/responses/responses", "/responses"),
+    ("/v1/v1/models", "/v1/models"),
+    ("/v1/models/", "/v1/models"),
+    ("/v1/v1/embeddings", "/v1/embeddings"),
+])  # fmt: skip
+async def test_d18_a_404_names_what_is_too_much_in_a_path(path: str, hint: str, caller: Caller) -> None:
+    sent = {"authorization": f"Bearer {caller.key}", "content-type": "application/json"}
+    method = "GET" if "models" in path else "POST"
+    body = None if method == "GET" else json.dumps(chat_body()).encode()
+    refused = await asyncio.to_thread(send_raw, int(caller.url.rpartition(":")[2]), method, path, [*sent.items()], body)
+
+    # Below /v1/responses it could be the id of a response.
+    assert refused.status == (405 if path.startswith("/v1/responses/") else 404)
+    assert f"Did you mean {hint}?" in refused.error["message"]
+    assert refused.json.get("type") == ("error" if "messages" in path and not path.startswith("/openai") else None)
+
+
+@pytest.mark.parametrize(("method", "path", "why", "is_anthropic"), [
+    ("POST", "/v1/messages/batches", "goes on after the answer", True),
+    ("GET", "/v1/messages/batches/b_1", "goes on after the answer", True),
+    ("POST", "/v1/complete", "use /v1/messages", True),
+    ("GET", "/v1/organizations/me", "operator's account", True),
+    ("POST", "/v1/files", "send the content", None),
+    ("GET", "/files/file_1/content", "send the content", None),
+    ("POST", "/v1/batches", "goes on after the answer", False),
+    ("POST", "/v1/threads/t_1/messages", "use /v1/responses", False),
+    ("POST", "/openai/assistants", "use /v1/responses", False),
+    ("POST", "/v1/realtime/client_secrets", "WebSocket /v1/realtime", False),
+    ("GET", "/v1/chat/completions/c_1/messages", "stored completions", False),
+    ("POST", "/v1/images/variations", "does not report what it costs", False),
+])  # fmt: skip
+async def test_d18_a_path_of_a_vendor_that_is_not_served_says_why(
+    method: str, path: str, why: str, is_anthropic: bool | None, caller: Caller, ledger: Ledger
+) -> None:
+    for headers in ({}, VERSION):
+        refused = await ask(caller, path, method=method, headers=headers)
+        assert (refused.status, refused.error["code"]) == (404, "not_found")
+        assert why in refused.error["message"]
+        speaks = bool(headers) and not path.startswith("/openai/") if is_anthropic is not True else True
+        assert refused.json.get("type") == ("error" if speaks else None)
+    assert await ledger.rows(caller.account_id, 0) == []
+
+
+async def test_d18_what_a_caller_writes_in_a_path_is_short_in_the_answer(caller: Caller) -> None:
+    refused = await ask(caller, "/v1/" + "x" * 5000 + "/v1/messages", method="POST")
+
+    assert refused.status == 404
+    assert len(refused.error["message"]) < 400
+
+
+async def test_d18_neighbouring_endpoints_have_key_limits_and_row(
+    make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
+    caller = await make("demo-chat", "demo-rerank")
+    mark = new_mark()
+    conversation = {"model": "demo-chat", "input": f"Hello [tokens=7] [mark={mark}]"}
+    ranking = {"model": "demo-rerank", "query": "Hello", "documents": ["a", "b"]}
+    asked = [
+        await ask(caller, path, method="POST", body=body)
+        for path, body in (
+            ("/v1/responses/compact", conversation),
+            ("/v1/responses/input_tokens", conversation),
+            ("/v2/rerank", ranking),
+        )
+    ]
+
+    assert [answer.status for answer in asked] == [200, 200, 200]
+    rows = {row["endpoint"]: row for row in await ledger.rows(caller.account_id, 3)}
+    assert rows.keys() == {"responses_compact", "responses_input_tokens", "rerank"}
+    compacted, counted, ranked = [rows[name] for name in ("responses_compact", "responses_input_tokens", "rerank")]
+    billed = await upstream_log.call(mark=mark, endpoint="responses_compact")
+    assert (compacted["prompt_tokens"], compacted["completion_tokens"]) == (billed["prompt_tokens"], 7)
+    assert (compacted["estimated"], compacted["cost_nano_usd"] > 0) == (False, True)
+    assert (counted["counted_requests"], counted["counted_tokens"], counted["counted_nano_usd"]) == (0, 0, 0)
+    assert asked[1].json["input_tokens"] == billed["prompt_tokens"]
+    assert ranked["prompt_tokens"] > 0
+    limited = await make("demo-chat")
+    await limited.limit("tpm", 1)
+    refused = await ask(limited, "/v1/responses/compact", method="POST", body=conversation)
+    assert (refused.status, refused.code) == (400, "request_exceeds_limit")
+
+
+@pytest.mark.parametrize(("path", "fields", "param"), [
+    ("compact", {"stream": True}, "stream"),
+    ("compact", {"background": True}, "background"),
+    ("compact", {"conversation": "conv_1"}, "conversation"),
+    ("compact", {"tools": [{"type": "mcp", "server_url": "https://mcp.example.com"}]}, "tools"),
+    ("compact", {"input": [{"type": "item_reference", "id": "msg_1"}]}, "content.item_reference"),
+    ("compact", {"service_tier": "priority"}, "service_tier"),
+    ("input_tokens", {"previous_response_id": "resp_1"}, "previous_response_id"),
+    ("input_tokens", {"conversation": "conv_1"}, "conversation"),
+    ("input_tokens", {"prompt": {"id": "pmpt_1"}}, "prompt"),
+    ("input_tokens", {"stream": True}, "stream"),
+])  # fmt: skip
+async def test_d18_neighbours_of_responses_refuse_what_responses_refuse(
+    path: str, fields: dict[str, Any], param: str, caller: Caller
+) -> None:
+    body = {"model": "demo-chat", "input": "Hello"} | fields
+    refused = await ask(caller, f"/v1/responses/{path}", method="POST", body=body)
+
+    assert (refused.status, refused.code, refused.error["param"]) == (400, "parameter_not_allowed", param)
+
+
+async def test_d18_a_compaction_of_another_accounts_response_is_refused(
+    make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
+    owner, other = await make("demo-chat"), await make("demo-chat")
+    stored = await ask(owner, "/v1/responses", method="POST", body={"model": "demo-chat", "input": "Hello"})
+    mark = new_mark()
+    body = {"model": "demo-chat", "input": f"Go on [mark={mark}]", "previous_response_id": stored.json["id"]}
+
+    refused = await ask(other, "/v1/responses/compact", method="POST", body=body)
+
+    assert (refused.status, refused.code) == (404, "response_not_found")
+    assert (await upstream_log.calls(mark=mark), await ledger.rows(other.account_id, 0)) == ([], [])
+    assert (await ask(owner, "/v1/responses/compact", method="POST", body=body)).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/openai/deployments/demo-gpt-image/images/edits"])
+async def test_d18_images_are_edited_with_key_limits_and_row(
+    path: str, make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
+    caller = await make("demo-gpt-image")
+    mark = new_mark()
+    form = aiohttp.FormData()
+    form.add_field("model", "demo-gpt-image" if path.startswith("/v1/") else "gpt-image-1")
+    form.add_field("prompt", f"Make it blue [mark={mark}]")
+    form.add_field("n", "2")
+    for name in ("image[]", "image[]", "mask"):
+        form.add_field(name, b"PNG", filename="a.png", content_type="image/png")
+    async with caller.http.post(caller.url + path, data=form, headers={"api-key": caller.key}) as answer:
+        assert (answer.status, len((await answer.json())["data"])) == (200, 2)
+
+    row, billed = await ledger.row(caller.account_id), await upstream_log.call(mark=mark)
+    assert (row["endpoint"], row["estimated"], row["cost_nano_usd"] > 0) == ("image_edits", False, True)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (billed["prompt_tokens"], billed["completion_tokens"])
+    assert billed["prompt_tokens"] > 3 * 50

@@ -22,7 +22,7 @@ from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.parameters import LITELLM_METADATA, LITELLM_PARAMETERS
 from gateway.endpoints.registry import ENDPOINTS
 from gateway.endpoints.requests import Call
-from gateway.endpoints.responses import parse_responses
+from gateway.endpoints.responses import parse_compact, parse_input_tokens, parse_responses
 from gateway.endpoints.text import parse_embedding
 from gateway.refused_fields import MAX_LINES, RefusedFields
 
@@ -33,6 +33,8 @@ BODIES: dict[str, tuple[Parse, dict[str, Any]]] = {
     "messages": (parse_messages, {"model": "m", "max_tokens": 9, "messages": MESSAGES}),
     "count_tokens": (parse_count, {"model": "m", "messages": MESSAGES}),
     "responses": (parse_responses, {"model": "m", "input": "Hello"}),
+    "responses_compact": (parse_compact, {"model": "m", "input": "Hello"}),
+    "responses_input_tokens": (parse_input_tokens, {"model": "m", "input": "Hello"}),
     "embeddings": (parse_embedding, {"model": "m", "input": "Hello"}),
 }
 
@@ -268,6 +270,11 @@ CASE = {"tags": "blue", "endpoint": "/checkout", "deployment": "eu1", "guardrail
 @pytest.mark.parametrize("metadata", [CASE, {}, [], "x", 7, {name: "x" for name in LITELLM_METADATA}], ids=range(6))
 def test_d5_metadata_is_put_where_litellm_reads_nothing(endpoint: str, metadata: Any) -> None:
     assert parse(endpoint, metadata=metadata)["metadata"] == {"application": metadata}
+
+
+@pytest.mark.parametrize("endpoint", ["responses_compact", "responses_input_tokens"])
+def test_d18_metadata_beside_responses_is_not_sent(endpoint: str) -> None:
+    assert "metadata" not in parse(endpoint, metadata=CASE)
 
 
 def test_d5_metadata_of_a_response_keeps_what_litellm_does_not_read() -> None:

@@ -77,7 +77,9 @@ async def test_fields_and_file_are_read_from_chunks_of_any_size(tmp_path: Path) 
         upload.file.seek(0)
         assert upload.file.read() == sound
         assert upload.fields == [("model", "whisper"), ("timestamp_granularities[]", "word"), ("prompt", "ü🙂")]
-        assert (upload.file_name, upload.file_type, upload.file_size) == ("a.wav", "audio/wav", len(sound))
+        (file,) = upload.files
+        assert (file.file_name, file.media_type, file.size) == ("a.wav", "audio/wav", len(sound))
+        assert file.begins_with == sound[:64]
         upload.close()
 
 
@@ -106,9 +108,9 @@ async def test_a_file_name_cannot_end_its_header_or_leave_its_folder(tmp_path: P
     again = await read(tmp_path, await sent(body), kind=body.content_type.encode())
 
     assert again.fields == [("model", "whisper")]
-    assert again.file_name is not None
-    assert "/" not in again.file_name
-    assert '"' not in again.file_name
+    (file,) = again.files
+    assert "/" not in file.file_name
+    assert '"' not in file.file_name
 
 
 @pytest.mark.parametrize(

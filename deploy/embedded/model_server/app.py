@@ -10,9 +10,10 @@ from starlette.routing import Route, WebSocketRoute
 
 from deploy.embedded.model_server.calls import Calls
 from deploy.embedded.model_server.chat import Chat, Completions
+from deploy.embedded.model_server.compactions import Compactions, InputTokens
 from deploy.embedded.model_server.embeddings import Embeddings
 from deploy.embedded.model_server.endpoint import Endpoint
-from deploy.embedded.model_server.media import Images, Moderations, Rankings, Speech
+from deploy.embedded.model_server.media import ImageEdits, Images, Moderations, Rankings, Speech
 from deploy.embedded.model_server.messages import CountTokens, Messages
 from deploy.embedded.model_server.names import MODELS
 from deploy.embedded.model_server.plan import Pace
@@ -28,18 +29,22 @@ def create_app(pace: Pace) -> Starlette:
     calls = Calls()
     record = _CallRecord(calls)
     stored = StoredResponses(calls)
+    responses = Responses(stored)
     return Starlette(
         routes=[
             Route("/v1/chat/completions", Endpoint(Chat(), calls, pace), methods=["POST"]),
             Route("/v1/completions", Endpoint(Completions(), calls, pace), methods=["POST"]),
-            Route("/v1/responses", Endpoint(Responses(stored), calls, pace), methods=["POST"]),
+            Route("/v1/responses", Endpoint(responses, calls, pace), methods=["POST"]),
             Route("/v1/responses/{response_id}", stored.serve, methods=["GET", "DELETE"]),
             Route("/v1/responses/{response_id}/cancel", stored.serve, methods=["POST"]),
             Route("/v1/responses/{response_id}/input_items", stored.serve, methods=["GET"]),
+            Route("/v1/responses/compact", Compactions(responses, calls), methods=["POST"]),
+            Route("/v1/responses/input_tokens", InputTokens(responses, calls), methods=["POST"]),
             Route("/v1/messages", Endpoint(Messages(), calls, pace), methods=["POST"]),
             Route("/v1/messages/count_tokens", CountTokens(calls), methods=["POST"]),
             Route("/v1/embeddings", Embeddings(calls), methods=["POST"]),
             Route("/v1/images/generations", Images(calls), methods=["POST"]),
+            Route("/v1/images/edits", ImageEdits(calls), methods=["POST"]),
             Route("/v1/audio/speech", Speech(calls), methods=["POST"]),
             Route("/v1/audio/transcriptions", Transcripts("transcriptions", calls), methods=["POST"]),
             Route("/v1/audio/translations", Transcripts("translations", calls), methods=["POST"]),

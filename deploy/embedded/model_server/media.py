@@ -3,8 +3,12 @@
 import base64
 from typing import Any, ClassVar
 
+from starlette.requests import Request
+
 from deploy.embedded.model_server.at_once import AtOnce, Made
 from deploy.embedded.model_server.calls import Call
+from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.plan import Refused
 from deploy.embedded.model_server.words import count_words, seed_of
 
 # The smallest PNG there is: one grey pixel.
@@ -15,6 +19,7 @@ PIXEL = base64.b64encode(
     )
 ).decode()
 BYTES_A_CHARACTER = 100
+TOKENS_A_SHOWN_IMAGE = 50
 
 
 class Images(AtOnce):
@@ -27,9 +32,10 @@ class Images(AtOnce):
         call.images = int(body.get("n") or 1)
         answer: dict[str, Any] = {"created": 0, "data": [{"b64_json": PIXEL}] * call.images}
         if "gpt" in call.model:
-            call.prompt_tokens, call.completion_tokens = count_words(text), 100 * call.images
+            shown = TOKENS_A_SHOWN_IMAGE * int(body.get("shown") or 0)
+            call.prompt_tokens, call.completion_tokens = count_words(text) + shown, 100 * call.images
             total = call.prompt_tokens + call.completion_tokens
-            details = {"text_tokens": call.prompt_tokens, "image_tokens": 0}
+            details = {"text_tokens": call.prompt_tokens - shown, "image_tokens": shown}
             answer["usage"] = {
                 "input_tokens": call.prompt_tokens,
                 "output_tokens": call.completion_tokens,
@@ -39,6 +45,23 @@ class Images(AtOnce):
         if not tells_usage:
             answer.pop("usage", None)
         return Made.of(answer)
+
+
+class ImageEdits(Images):
+    """`POST /v1/images/edits`: a form with images, each of which is charged."""
+
+    name = "image_edits"
+
+    async def read(self, request: Request) -> dict[str, Any]:
+        """The form's fields, and how many files there are beside them."""
+        async with request.form() as form:
+            fields: dict[str, Any] = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+            return fields | {"shown": len(form.multi_items()) - len(fields)}
+
+    def make(self, body: dict[str, Any], text: str, call: Call, *, tells_usage: bool) -> Made:
+        if not body["shown"]:
+            raise Refused(bad_request("'image' is missing.", param="image"))
+        return super().make(body, text, call, tells_usage=tells_usage)
 
 
 class Speech(AtOnce):

@@ -1,0 +1,87 @@
+"""The paths of OpenAI's and Anthropic's public APIs, as their locked Python packages call them, and what the gateway
+does with each."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anthropic
+import openai
+
+from gateway.endpoints.missing_paths import REFUSED, Refused
+from gateway.endpoints.routes import MODEL_LISTS, find_route, model_in_path
+from gateway.endpoints.stored_responses import find_stored_route
+from gateway.web.errors import ErrorShape
+
+PACKAGES: Final[dict[ErrorShape, str]] = {"openai": openai.__file__ or "", "anthropic": anthropic.__file__ or ""}
+TITLES: Final[dict[ErrorShape, str]] = {"openai": "OpenAI", "anthropic": "Anthropic"}
+CALL: Final = re.compile(r"self\._(get|post|put|patch|delete|get_api_list)\(\s*(?:path_template\(\s*)?f?\"(/[^\"?]*)")
+# Except for one whose path stands in an answer.
+ANY_CALL: Final = re.compile(
+    r"self\._(?:get|post|put|patch|delete|get_api_list)\((?!\s*path_template\(batch\.results_url)"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VendorPath:
+    """One operation; `path` begins with `/v1/`, its parameters in braces."""
+
+    vendor: ErrorShape
+    path: str
+    method: str
+
+    @property
+    def example(self) -> str:
+        """With a value for each parameter."""
+        return re.sub(r"\{\w+\}", "x", self.path)
+
+    @property
+    def is_served(self) -> bool:
+        """By an endpoint or by the gateway itself."""
+        if self.method == "POST" and find_route(self.example) is not None:
+            return True
+        is_model = self.example in MODEL_LISTS or bool(model_in_path(self.example))
+        return (self.method == "GET" and is_model) or find_stored_route(self.example, self.method) is not None
+
+    @property
+    def refusal(self) -> Refused | None:
+        """Why it is not served."""
+        mine = (one for one in REFUSED if one.vendor == self.vendor)
+        return next((one for one in mine if one.matches(self.method, self.example)), None)
+
+
+def sources(vendor: ErrorShape) -> Iterator[str]:
+    """The modules of a package that call its API."""
+    for file in sorted((Path(PACKAGES[vendor]).parent / "resources").rglob("*.py")):
+        yield file.read_text()
+
+
+def vendor_paths() -> list[VendorPath]:
+    """Of both vendors, sorted."""
+    found = set()
+    for vendor in PACKAGES:
+        for source in sources(vendor):
+            for verb, path in CALL.findall(source):
+                method = "GET" if verb == "get_api_list" else verb.upper()
+                found.add(VendorPath(vendor, "/v1" + path.removeprefix("/v1"), method))
+    return sorted(found)
+
+
+def vendor_paths_table() -> str:
+    """What is served first; then what is refused, by its reason."""
+    lines = ["| API | paths | |", "|---|---|---|"]
+    for vendor in PACKAGES:
+        mine = [one for one in vendor_paths() if one.vendor == vendor]
+        groups: dict[str, list[VendorPath]] = {"served": [one for one in mine if one.is_served]}
+        for one in mine:
+            if not one.is_served and one.refusal is not None:
+                groups.setdefault(f"refused: {one.refusal.reason}", []).append(one)
+        for what, paths in groups.items():
+            methods: dict[str, list[str]] = {}
+            for one in paths:
+                methods.setdefault(one.path, []).append(one.method)
+            shown = ", ".join(f"`{'/'.join(verbs)} {path}`" for path, verbs in methods.items())
+            lines.append(f"| {TITLES[vendor]} | {shown} | {what} |")
+    return "\n".join(lines)
