@@ -12,7 +12,6 @@ import msgspec
 import structlog
 
 from gateway import metrics
-from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
@@ -91,7 +90,7 @@ class Admission:
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
-        self._estimator = Estimator()
+        self.estimator = Estimator()
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
@@ -99,7 +98,7 @@ class Admission:
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
-        estimate, expected, is_estimate = self._estimator.estimate(record, grant, call, plan.plan)
+        estimate, expected, is_estimate = self.estimator.estimate(record, grant, call, plan.plan)
         reservation = Reservation(
             request_id=request_id,
             record=record,
@@ -172,7 +171,7 @@ class Admission:
                     # That a call can never fit is not said on the strength of what was learned.
                     is_learned = False
                     learned = reservation.estimate
-                    unlearned = self._estimator.estimate(record, grant, call, plan.plan, is_learned=False)
+                    unlearned = self.estimator.estimate(record, grant, call, plan.plan, is_learned=False)
                     reservation.estimate, reservation.expected, _ = unlearned
                     if reservation.estimate != learned:
                         continue
@@ -258,10 +257,6 @@ class Admission:
             plan = make_reservation_plan(grant, record.time_zone, record.epoch, at_ms)
             known = self._plans[grant] = _PackedReservation(plan, pack_entries(plan.entries))
         return known
-
-    def learn(self, reservation: Reservation, usage: Usage) -> None:
-        """Takes what a completed call used into the next estimates."""
-        self._estimator.learn(reservation, usage)
 
 
 def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:

@@ -16,6 +16,8 @@ from gateway.storage.counters.scripts import Estimate
 
 # What a model may answer at most where nobody says.
 UNKNOWN_MAXIMUM: Final = 4096
+# What a fast model reasons.
+HIDDEN_TOKENS_A_SECOND: Final = 100
 
 
 class Estimator:
@@ -45,6 +47,22 @@ class Estimator:
         if grant.price is not None and not call.is_free:
             cost = _costs(grant.price, call, plan, expected, maximum)
         return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_estimate
+
+    def may_hide_output(self, reservation: Reservation, call: Call) -> bool:
+        """Whether the model may reason, of which callers are shown nothing or a summary: by its capabilities, the
+        request or the account's earlier answers."""
+        if call.media is not None or call.maximum == 0:
+            return False
+        mean = self._learned.output_mean(reservation.record, reservation.grant)
+        return call.asks_to_reason or reservation.grant.reasons or (mean is not None and mean.reasons)
+
+    def least_completion(self, reservation: Reservation, call: Call, *, hidden_for_s: float) -> int:
+        """The output that a caller who left is charged at least: the account's mean, and what the model may have made
+        unseen in `hidden_for_s` seconds, where the call bounds it no lower."""
+        mean = self._learned.output_mean(reservation.record, reservation.grant)
+        one = max(mean.tokens if mean else 0, round(hidden_for_s * HIDDEN_TOKENS_A_SECOND))
+        bound = reservation.grant.max_output_tokens if call.maximum is None else call.maximum
+        return (one if bound is None else min(one, bound)) * call.choices
 
     def learn(self, reservation: Reservation, usage: Usage) -> None:
         """Takes what a completed call used into the next estimates."""

@@ -5,6 +5,7 @@ choice in it says anything, for LiteLLM 1.106 adds an empty choice and 1.109 doe
 and its absence none of failure.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -14,6 +15,8 @@ from gateway.domain.calls import Usage
 from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
 from gateway.endpoints.answer_forms import CHOICES, AnswerForm
 from gateway.endpoints.chat_events import read_chat_event
+from gateway.endpoints.output_estimates import TOKENS_PER_IMAGE
+from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
 
 log = structlog.get_logger(__name__)
@@ -22,6 +25,10 @@ log = structlog.get_logger(__name__)
 MAX_EVENT: Final = 1024 * 1024
 # A whole answer larger than this is passed on all the same, and charged by the estimate.
 MAX_ANSWER: Final = 64 * 1024 * 1024
+# Of such an event so much of the end of its first part tells sound and images from text.
+BASE64_SAMPLE: Final = 4096
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/=_-]+")
+SOUND_WEIGHT: Final = 3 / 4 / SOUND_BYTES_A_TOKEN
 # A block without data may begin with these: https://html.spec.whatwg.org/multipage/server-sent-events.html
 FIELDS: Final = (b":", b"event", b"id", b"retry")
 _BLANK: Final = b"\xef\xbb\xbf \t\n"
@@ -174,7 +181,7 @@ class AnswerMeter(_Readings):
 class StreamMeter(_Readings):
     """A stream of `data:` events. One without any, or that begins with an error, is no answer."""
 
-    __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage")
+    __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage", "_unread_weight")
 
     def __init__(self, *, strips_usage: bool, read: Reader = read_chat_event) -> None:
         super().__init__(read)
@@ -183,6 +190,8 @@ class StreamMeter(_Readings):
         self._ends_in_cr = False
         self._passes_unread = False
         self._said = 0.0
+        # Tokens that a byte of an event that passes unread counts as.
+        self._unread_weight = LETTER_WEIGHT
 
     @property
     def is_within_event(self) -> bool:
@@ -204,6 +213,7 @@ class StreamMeter(_Readings):
         if self._passes_unread:
             # The rest of an event that was too large; what follows it is read again.
             first = events.find(b"\n\n") + 2
+            self._said += first * self._unread_weight
             self._passes_unread = False
             return events[:first] + self._hold(rest, self._read_events(events[first:]))
         return self._hold(rest, self._read_events(events))
@@ -219,6 +229,11 @@ class StreamMeter(_Readings):
         if self._passes_unread or len(rest) > MAX_EVENT:
             # All of it, but for a newline that may be the first half of the event's end.
             end = len(rest) - rest.endswith(b"\n")
+            if not self._passes_unread:
+                is_base64 = _BASE64.fullmatch(rest, end - BASE64_SAMPLE, end) is not None
+                self._unread_weight = SOUND_WEIGHT if is_base64 else LETTER_WEIGHT
+                self._said += TOKENS_PER_IMAGE if is_base64 else 0
+            self._said += end * self._unread_weight
             self._passes_unread, self._held, self.has_begun = True, rest[end:], True
             return passes + rest[:end]
         self._held = rest
@@ -259,6 +274,8 @@ class StreamMeter(_Readings):
             self.is_no_answer = reading is not None and reading.is_error and reading.usage is None
             self.has_begun = not self.is_no_answer
         if reading is None:
+            # What nobody can read has passed all the same.
+            self._said += max(1.0, estimate_text(data))
             return True
         self._said += reading.said_tokens
         self.has_error = self.has_error or reading.is_error

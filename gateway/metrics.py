@@ -45,6 +45,12 @@ OTHER_MODELS_SERVED: Final = Counter(
     "Calls answered by another model of the catalogue than the key was granted, charged by its price",
     registry=REGISTRY,
 )
+READ_ON: Final = Counter(
+    "litemaas_read_on",
+    "Calls read on after their caller left, by what they are charged by: usage that was reported, or an estimate",
+    ["charged_by"],
+    registry=REGISTRY,
+)
 RESPONSE_LOOK_UPS: Final = Counter(
     "litemaas_response_look_ups",
     "Ids of stored responses that were looked up, by where: worker, redis, postgres, nowhere, or failed",

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Final
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+from gateway import metrics
 from gateway.admit import Admission
 from gateway.authenticate import authenticate, check_address, find_grant, read_key
 from gateway.domain.calls import Ending
@@ -66,6 +68,7 @@ class Proxy:
     max_body_bytes: int
     max_upload_bytes: int
     upload_folder: Path
+    read_on_s: float
 
     async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """One call; whatever ends it early is answered in the form of the endpoint."""
@@ -170,25 +173,26 @@ class ForwardedRequest(ForwardedCall):
         is_stopped = False
         self.open()
         try:
-            with interrupt_on_disconnect(receive):
+            with interrupt_on_disconnect(receive, self._reads_on_for_s) as relay.watch:
                 path, method = self.declaration.path, self.declaration.method
                 async with self.proxy.upstream.open(path, to_upstream, self.call.body, method=method) as answer:
-                    status = answer.status
-                    if status >= 300:
+                    status = status if relay.watch.happened else answer.status
+                    if answer.status >= 300:
                         relay.ending = "refused_upstream"
                         refusal = await read_refusal(answer)
                     else:
                         reported_cost = cost_in_header(answer.headers)
                         await relay.carry(answer, answers, strips_usage=not self.call.wants_usage)
         except UPSTREAM_FAILURES as failure:
-            refusal = error_of(failure)
-            relay.ending = ENDINGS_OF_FAILURES[type(failure)]
+            if not relay.watch.happened or isinstance(failure, UpstreamUnreachable):
+                refusal = error_of(failure)
+                relay.ending = ENDINGS_OF_FAILURES[type(failure)]
         except GatewayError as error:
             refusal = error
         except asyncio.CancelledError:
             # The server stops, at the end of its grace.
             is_stopped = True
-            if relay.ending != "completed":
+            if relay.ending != "completed" and not relay.watch.happened:
                 relay.ending, relay.error_code = "upstream_error", "shutting_down"
             if not relay.has_started:
                 refusal = stopped()
@@ -196,12 +200,32 @@ class ForwardedRequest(ForwardedCall):
             if refusal is not None:
                 status, relay.error_code = refusal.status, refusal.code
             self._close(relay, status, reported_cost)
+        if relay.watch.happened:
+            return
         if refusal is not None:
             raise refusal
         if is_stopped:
             # Only now that the row is on its way: the caller may not read.
             async with asyncio.timeout(GOODBYE_S):
                 await (relay.end() if relay.ending == "completed" else relay.break_off(stopped()))
+
+    @property
+    def _reads_on_for_s(self) -> float:
+        """For so long after the caller left the answer is read on to its usage: 0 unless it may have parts that they
+        are not shown."""
+        may_hide = self.proxy.admission.estimator.may_hide_output(self.reservation, self.call)
+        return self.proxy.read_on_s if may_hide else 0.0
+
+    def _least_completion(self, relay: Relay) -> int:
+        """Of a caller who left before any usage was reported."""
+        if relay.ending != "client_disconnected" or relay.meter.usage is not None:
+            return 0
+        estimator = self.proxy.admission.estimator
+        may_hide = estimator.may_hide_output(self.reservation, self.call)
+        if relay.meter.passed_tokens and not may_hide:
+            return 0
+        hidden_for_s = monotonic() - self.started_at if may_hide else 0.0
+        return estimator.least_completion(self.reservation, self.call, hidden_for_s=hidden_for_s)
 
     def _begin_response(self, response_id: str) -> None:
         self.books.owners.begun(self._hash(response_id), self.reservation.grant.model_id)
@@ -218,14 +242,17 @@ class ForwardedRequest(ForwardedCall):
             model_served=meter.model,
             passed_tokens=0 if counts_no_output else meter.passed_tokens,
             has_passed=relay.has_passed,
+            least_completion=self._least_completion(relay),
             first_byte_at=relay.first_byte_at,
             error_code=relay.error_code,
             stored_as=self._hash(meter.response_id) if call.is_stored and meter.response_id else None,
             stored_items=tuple(map(self._hash, meter.item_ids)) if call.is_stored and meter.item_ids else None,
         )
         self.close(outcome)
+        if relay.watch.happened and self._reads_on_for_s:
+            metrics.READ_ON.labels("estimate" if meter.usage is None else "usage").inc()
         if outcome.usage is not None and outcome.ending == "completed":
-            self.proxy.admission.learn(self.reservation, outcome.usage)
+            self.proxy.admission.estimator.learn(self.reservation, outcome.usage)
         self.line.bytes_out = relay.bytes_sent
 
     def _hash(self, stored_id: str) -> UUID:

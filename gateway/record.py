@@ -37,6 +37,8 @@ class Outcome:
     error_code: str | None = None
     # Reported before the end, where nothing came at the end.
     so_far: Usage | None = None
+    # Output tokens that a caller who left is charged at least.
+    least_completion: int = 0
     # Where a part of `usage` had to be estimated: why.
     usage_why: EstimatedWhy | None = None
     # The hash of account and id of a response that the provider stores.
@@ -143,7 +145,15 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
             return expected, "no_usage" if is_estimate else None
         return passed, "no_usage"
     if outcome.ending == "client_disconnected":
-        # Before any byte the whole estimate: else leaving early would be free. Of media also later: the work is done.
-        return (passed if outcome.has_passed and not is_media else expected), "hung_up"
+        # Of media the work is done.
+        return expected if is_media else _left(passed, expected, outcome), "hung_up"
     # The upstream broke off: what passed is charged, nothing for nothing.
     return (passed if outcome.has_passed else Usage()), "cut_off"
+
+
+def _left(passed: Usage, expected: Usage, outcome: Outcome) -> Usage:
+    """Of a caller who left. Before any visible output it is the whole estimate: else leaving early would be free."""
+    least = max(passed.completion_tokens, outcome.least_completion)
+    if not outcome.passed_tokens or not outcome.has_passed:
+        least = max(least, expected.completion_tokens)
+    return replace(passed, completion_tokens=least)

@@ -10,6 +10,7 @@ from gateway.endpoints.registry import Endpoint
 from gateway.forward import error_of
 from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
+from gateway.web.disconnects import DisconnectWatch
 from gateway.web.errors import error_event
 from gateway.web.responses import RawHeaders, Send
 
@@ -21,7 +22,7 @@ class Relay:
 
     __slots__ = (
         "_endpoint", "_is_stream", "_on_id", "_request_id", "_send", "bytes_sent", "ending", "error_code",
-        "first_byte_at", "has_passed", "has_started", "meter",
+        "first_byte_at", "has_passed", "has_started", "meter", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,8 @@ class Relay:
         self._request_id = request_id
         self._on_id = on_id
         self._is_stream = False
+        # Once the caller has left, what still comes is read and not sent.
+        self.watch = DisconnectWatch()
         self.has_started = False
         self.has_passed = False
         self.bytes_sent = 0
@@ -62,10 +65,14 @@ class Relay:
                 await self._pass(data, answer.status, head)
             await self._pass(self.meter.finish(), answer.status, head)
         except (UpstreamBroken, UpstreamSilent) as failure:
+            if self.watch.happened:
+                return
             self.ending = "timeout" if isinstance(failure, UpstreamSilent) else "upstream_error"
             error = error_of(failure)
             self.error_code = error.code
             await self.break_off(error)
+            return
+        if self.watch.happened:
             return
         if self.meter.is_no_answer and not self.meter.has_error:
             # After comments, which have made the answer a stream already.
@@ -86,7 +93,7 @@ class Relay:
     async def _pass(self, data: bytes, status: int, head: RawHeaders) -> None:
         if self.meter.is_no_answer and not self.has_started:
             raise self._no_answer()
-        if not data:
+        if not data or self.watch.happened:
             return
         if not self.has_started:
             await self._start(status, head)

@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.keys import Peppers
@@ -48,6 +57,11 @@ class Settings(BaseSettings):
     connect_timeout_s: PositiveFloat = Field(5.0, description="longest wait for a connection to LiteLLM")
     first_byte_timeout_s: PositiveFloat = Field(600.0, description="longest wait for an answer's first byte")
     idle_timeout_s: PositiveFloat = Field(600.0, description="longest silence within an answer")
+    read_on_s: NonNegativeFloat = Field(
+        10.0,
+        description="how long the answer of a caller who left is read on, to its usage, where it may hold reasoning "
+        "that callers are not shown; the call keeps its slot so long. 0: it is cancelled at once",
+    )
     trusted_proxies: str = Field(
         "",
         description="comma-separated addresses or networks whose X-Forwarded-For is trusted",

@@ -214,6 +214,7 @@ class Worker:
             max_body_bytes=settings.max_body_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             upload_folder=settings.state_dir / "uploads",
+            read_on_s=settings.read_on_s,
         )
 
     def new_realtime(self, proxy: Proxy) -> Realtime:

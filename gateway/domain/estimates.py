@@ -104,6 +104,28 @@ class CompletionHistory:
         return math.ceil(mean + 2 * math.sqrt(max(0.0, self._squares / count - mean * mean)))
 
 
+class OutputMean:
+    """The mean length of about the last hundred answers of an account by one model, and whether any of them was
+    reasoned about, which callers are not always shown."""
+
+    __slots__ = ("_count", "_sum", "reasons")
+
+    def __init__(self) -> None:
+        self._count = self._sum = 0.0
+        self.reasons = False
+
+    def learn(self, tokens: int, reasoning_tokens: int) -> None:
+        """One completed call; `tokens` of one choice."""
+        self._count = self._count * 0.99 + 1
+        self._sum = self._sum * 0.99 + tokens
+        self.reasons = self.reasons or reasoning_tokens > 0
+
+    @property
+    def tokens(self) -> int:
+        """For one choice; 0 where nothing was learned."""
+        return math.ceil(self._sum / self._count) if self._count else 0
+
+
 def expected_completion(history: CompletionHistory | None, maximum: int | None, choices: int) -> int:
     """Tokens all choices together will probably take. `maximum` is the call's own, for one choice."""
     known = history.expected if history else None

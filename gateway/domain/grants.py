@@ -26,6 +26,8 @@ class Grant:
     scopes: str
     # LiteLLM's word for what the model is for; None: it does not say.
     mode: str | None = None
+    # By its capabilities, the model may make output that callers do not see.
+    reasons: bool = False
 
     def is_over(self, now: datetime) -> bool:
         """Whether the subscription has run out, which no notification announces."""

@@ -10,6 +10,7 @@ from gateway.endpoints.prompts import Attachments, Messages, estimate_messages, 
 from gateway.endpoints.requests import (
     MAX_CHOICES,
     Call,
+    asks_to_reason,
     check_fields,
     decode_fields,
     encode_fields,
@@ -51,6 +52,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
         hides_prompt=found.count > 0 or spoken is not None or "web_search_options" in fields,
         maximum=maximum,
         choices=choices,
+        asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
         # A spoken answer has an id, under which the provider keeps it for a while.
         is_stored="audio" in fields,

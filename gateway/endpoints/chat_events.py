@@ -1,24 +1,25 @@
 """Events of `chat/completions` and `completions` streams."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.lenient import decoder, decoder_or_none
+from gateway.endpoints.output_estimates import EMPTY, TOKENS_PER_IMAGE, estimate_unknown
 from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said, read_answer
-
-# Of an image that a model draws: https://platform.openai.com/docs/guides/image-generation#cost-and-latency
-TOKENS_PER_IMAGE: Final = 1056
-# Values of a delta's field that say nothing.
-_EMPTY: Final = (b"null", b'""', b"[]", b"{}")
 
 
 class _Choice(msgspec.Struct):
     delta: dict[str, msgspec.Raw] | None = None
     text: str | None = None
     finish_reason: str | None = None
+
+
+class _Choices(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -45,8 +46,33 @@ class _ChatAnswer(msgspec.Struct):
     choices: list[_AnswerChoice] | None = None
 
 
-_decode_chunk = decoder(_Chunk)
 _decode_answer = decoder(_ChatAnswer)
+# What stands beside the output and is none: names, state, the prompt, links that a provider found, sizes and times.
+_SILENT_IN_CHOICE: Final = (
+    "index", "logprobs", "stop_reason", "matched_stop", "native_finish_reason", "token_ids", "prompt_token_ids",
+    "content_filter_results", "content_filter_offsets", "content_filter_result", "safety_ratings", "seed",
+    "hidden_states", "prompt_logprobs", "provider_specific_fields",
+)  # fmt: skip
+_SILENT: Final = (
+    "id", "object", "created", "system_fingerprint", "provider", "obfuscation", "citations", "search_results",
+    "prompt_filter_results", "prompt_annotations", "prompt_logprobs", "prompt_token_ids", "provider_specific_fields",
+    "x_groq", "timings", "kv_transfer_params", "metadata",
+)  # fmt: skip
+
+
+def _with(known: type[msgspec.Struct], silent: Iterable[str], *fields: tuple[str, Any, Any]) -> Any:
+    """The same struct, which takes no other fields than its own and these."""
+    raws = [(name, msgspec.Raw, msgspec.Raw()) for name in silent]
+    return msgspec.defstruct(f"Only{known.__name__}", [*raws, *fields], bases=(known,), forbid_unknown_fields=True)
+
+
+_OnlyChoice: Any = _with(_Choice, _SILENT_IN_CHOICE)
+_OnlyChunk: Any = _with(_Chunk, _SILENT, ("choices", list[_OnlyChoice] | None, None))
+_decode_known_chunk = decoder_or_none(_OnlyChunk)
+_decode_chunk = decoder(_Chunk)
+_decode_choices = decoder_or_none(_Choices)
+_KNOWN: Final = frozenset(_Chunk.__struct_fields__) | frozenset(_SILENT)
+_KNOWN_IN_CHOICE: Final = frozenset(_Choice.__struct_fields__) | frozenset(_SILENT_IN_CHOICE)
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_images = decoder_or_none(list[msgspec.Raw])
 _decode_sound = decoder_or_none(dict[str, Any])
@@ -64,11 +90,14 @@ def read_chat_answer(data: bytes) -> ParsedUsage | None:
 def read_chat_event(data: bytes) -> ParsedUsage | None:
     """The usage is in a chunk whose `usage` has a total above 0. That chunk is nothing but the usage if no choice in it
     says anything: LiteLLM 1.106 adds an empty choice, 1.109 does not."""
-    chunk: _Chunk | None = _decode_chunk(data)
+    chunk: _Chunk | None = _decode_known_chunk(data)
+    reading = ParsedUsage()
     if chunk is None:
-        return None
-    reading = ParsedUsage(model=chunk.model)
-    if bytes(chunk.error) not in (b"", b"null"):
+        if (chunk := _decode_chunk(data)) is None:
+            return None
+        _count_unknown(data, reading)
+    reading.model = chunk.model
+    if bytes(chunk.error) not in EMPTY:
         reading.is_error = reading.says_something = True
     for choice in chunk.choices or ():
         _count(choice, reading)
@@ -82,13 +111,22 @@ def read_chat_event(data: bytes) -> ParsedUsage | None:
     return reading
 
 
+def _count_unknown(data: bytes, reading: ParsedUsage) -> None:
+    """Fields beside the deltas that nobody documents. Those beside the choices make a chunk with usage no output."""
+    found: _Choices | None = _decode_choices(data)
+    choices = (found.choices if found else None) or ()
+    in_choices = sum(estimate_unknown(bytes(raw), _KNOWN_IN_CHOICE) for raw in choices)
+    reading.says_something = in_choices > 0
+    reading.said_tokens = in_choices + estimate_unknown(data, _KNOWN)
+
+
 def _count(choice: _Choice, reading: ParsedUsage) -> None:
     if choice.text:
         reading.said_tokens += estimate_said(choice.text)
         reading.says_something = True
     for name, raw in (choice.delta or {}).items():
         value = bytes(raw)
-        if value in _EMPTY:
+        if value in EMPTY:
             continue
         reading.says_something = True
         if name != "role":

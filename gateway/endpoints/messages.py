@@ -9,6 +9,7 @@ from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_c
 from gateway.endpoints.requests import (
     Call,
     Fields,
+    asks_to_reason,
     check_fields,
     decode_fields,
     encode_fields,
@@ -53,6 +54,7 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str |
         hides_prompt=found.count > 0,
         maximum=read_maximum(fields, ("max_tokens",), ZERO_WRITES_THE_CACHE),
         choices=1,
+        asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
     )
 

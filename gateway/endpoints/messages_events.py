@@ -6,9 +6,9 @@ So the reader has state, and each stream has its own reader.
 
 import msgspec
 
-from gateway.domain.estimates import estimate_text
 from gateway.endpoints.lenient import decoder
-from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_said
+from gateway.endpoints.output_estimates import NAMES, estimate_field, estimate_unknown
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage
 
 
 class _Message(msgspec.Struct):
@@ -25,9 +25,14 @@ class _Event(msgspec.Struct):
 
 
 _decode_event = decoder(_Event)
-# Fields of a delta or a block that name it; every other is output, known or not.
-NAMES = frozenset(("type", "id", "name", "tool_use_id", "index", "caller"))
-_EMPTY = (b"null", b'""', b"[]", b"{}")
+# Events without output beside their delta or block; every other event is output.
+_KNOWN_EVENTS = frozenset(
+    (
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+        "message_stop", "ping",
+    )
+)  # fmt: skip
+_KNOWN_FIELDS = frozenset(("message", "delta", "content_block", "usage"))
 _COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 _KEPT = ("cache_creation", "server_tool_use", "service_tier")
@@ -49,11 +54,13 @@ def new_messages_reader() -> Reader:
         if reported is not None:
             reading.so_far = so_far.read_anthropic()
         if event.type == "message_delta":
-            reading.usage = reading.so_far
-            reading.litellm_nano_usd = event.usage.litellm_nano_usd if event.usage else None
+            if event.usage is not None:
+                reading.usage, reading.litellm_nano_usd = reading.so_far, event.usage.litellm_nano_usd
             return reading
         for name, raw in ((event.delta or event.content_block) or {}).items():
-            reading.said_tokens += 0.0 if name in NAMES else _tokens_of(bytes(raw))
+            reading.said_tokens += 0.0 if name in NAMES else estimate_field(bytes(raw))
+        if event.type not in _KNOWN_EVENTS:
+            reading.said_tokens += estimate_unknown(data, _KNOWN_FIELDS)
         return reading
 
     return read
@@ -67,12 +74,3 @@ def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:
         setattr(so_far, name, max(getattr(so_far, name) or 0, getattr(reported, name) or 0))
     for name in _KEPT:
         setattr(so_far, name, getattr(reported, name) or getattr(so_far, name))
-
-
-def _tokens_of(value: bytes) -> float:
-    if value in _EMPTY:
-        return 0.0
-    try:
-        return estimate_said(msgspec.json.decode(value, type=str))
-    except (msgspec.MsgspecError, UnicodeError):
-        return max(1.0, estimate_text(value))

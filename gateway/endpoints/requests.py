@@ -31,6 +31,12 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 _LONG_NUMBER: Final = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
 _NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.]*+(?:[eE][+-]?\d+)?+')
 
+REASONING_FIELDS: Final = (
+    "reasoning", "reasoning_effort", "thinking", "think", "enable_thinking", "thinking_token_budget",
+    "include_reasoning",
+)  # fmt: skip
+_NO_REASONING: Final = re.compile(rb'^(?:null|false|0|\{\})$|"(?:none|disabled)"|:\s*false')
+
 Fields = dict[str, msgspec.Raw]
 _decode_top = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +75,8 @@ class Call:
     units: Usage = NO_USAGE
     # None: tokens are charged.
     media: Media | None = None
+    # The model may make output that the caller does not see.
+    asks_to_reason: bool = False
     # Counts as a request and costs nothing.
     is_free: bool = False
     # Is free, and counts as no request: the bound on token counting stands in for the limits.
@@ -263,6 +271,14 @@ def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1
     if count is not None and not lower_bound <= count <= upper_bound:
         raise GatewayError("invalid_request", f"'{name}' must be {wording}.", param=name)
     return None if count is None else int(count)
+
+
+def asks_to_reason(fields: Fields) -> bool:
+    """Whether a field turns reasoning on, under any vendor's name."""
+    kwargs = bytes(fields.get("chat_template_kwargs", b""))
+    return (b"thinking" in kwargs and not _NO_REASONING.search(kwargs)) or any(
+        name in fields and not _NO_REASONING.search(bytes(fields[name])) for name in REASONING_FIELDS
+    )
 
 
 def read_maximum(fields: Fields, names: tuple[str, ...], lower_bound: int = 1) -> int | None:

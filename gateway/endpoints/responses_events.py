@@ -4,16 +4,30 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.endpoints.chat_events import TOKENS_PER_IMAGE
 from gateway.endpoints.lenient import decoder
+from gateway.endpoints.output_estimates import (
+    EMPTY,
+    TOKENS_PER_IMAGE,
+    estimate_field,
+    estimate_item,
+    estimate_unknown,
+)
 from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
 from gateway.endpoints.stored_items import is_completed_by_id
-from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_answer, estimate_said
+from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_said
 
 # Their answer is whole, also one that was cut short by max_output_tokens.
 LAST_EVENTS: Final = ("response.completed", "response.incomplete")
 FAILED_EVENTS: Final = ("error", "response.failed", "response.cancelled")
-AUDIO_DELTA: Final = "response.audio.delta"
+AUDIO_DELTAS: Final = ("response.audio.delta", "response.output_audio.delta")
+# Of an event without output of its own: which event it is, of what, and what only decorates it.
+_KNOWN_FIELDS: Final = frozenset(
+    (
+        "delta", "part", "output_index", "content_index", "summary_index", "sequence_number", "annotation_index",
+        "annotation", "partial_image_index", "logprobs", "obfuscation", "size", "quality", "background",
+        "output_format",
+    )
+)  # fmt: skip
 
 
 class _OutputItem(msgspec.Struct):
@@ -34,7 +48,10 @@ class _Event(msgspec.Struct):
     type: str = ""
     delta: Any = None
     item_id: str | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
     item: msgspec.Raw = msgspec.Raw()
+    part: msgspec.Raw = msgspec.Raw()
     partial_image_b64: msgspec.Raw = msgspec.Raw()
     response: _Response | None = None
     error: msgspec.Raw = msgspec.Raw()
@@ -71,15 +88,15 @@ def _stored_items(response: _Response) -> tuple[str, ...]:
 
 
 def new_responses_reader() -> Reader:
-    """For one stream. The usage is in whatever event reports it; `…delta` events carry the output, and an item that had
-    none is counted when it is done."""
-    with_deltas: set[str | None] = set()
+    """For one stream. The usage is in whatever event reports it; what was said is counted once, whether it comes in
+    deltas, in the event that ends a part, or in the item when it is done."""
+    said = _Said()
 
     def read(data: bytes) -> ParsedUsage | None:
         event: _Event | None = _decode_event(data)
         if event is None:
             return None
-        has_failed = event.type in FAILED_EVENTS or (not event.type and bytes(event.error) not in (b"", b"null"))
+        has_failed = event.type in FAILED_EVENTS or (not event.type and bytes(event.error) not in EMPTY)
         reading = ParsedUsage(is_error=has_failed, is_last=event.type in LAST_EVENTS)
         if event.response is not None:
             reading.model, reading.response_id = event.response.model, event.response.id
@@ -88,23 +105,52 @@ def new_responses_reader() -> Reader:
                 reported = event.response.usage
                 reading.usage = reported.read(event.response.service_tier)
                 reading.litellm_nano_usd = reported.litellm_nano_usd
-        if isinstance(event.delta, str) and event.delta:
-            with_deltas.add(event.item_id)
-            is_sound = event.type == AUDIO_DELTA
-            sound = len(event.delta) * 3 / 4 / SOUND_BYTES_A_TOKEN
-            reading.said_tokens = max(1.0, sound) if is_sound else estimate_said(event.delta)
-        elif event.type == "response.output_item.done":
-            reading.said_tokens = _tokens_of_item(bytes(event.item), with_deltas)
-        elif bytes(event.partial_image_b64) not in (b"", b"null"):
-            with_deltas.add(event.item_id)
-            reading.said_tokens = float(TOKENS_PER_IMAGE)
+        elif not has_failed:
+            reading.said_tokens = said.count(event, data)
         return reading
 
     return read
 
 
-def _tokens_of_item(raw: bytes, with_deltas: set[str | None]) -> float:
-    item: _Item | None = _decode_item(raw)
-    if item is None or item.id in with_deltas:
-        return 0.0
-    return max(1.0, estimate_answer(raw) or 0.0)
+class _Said:
+    """Tokens counted so far, by item and part of it."""
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[str | None, int | None, int | None], float] = {}
+
+    def count(self, event: _Event, data: bytes) -> float:
+        """What the event adds to them."""
+        part = (event.item_id, event.content_index, event.summary_index)
+        if isinstance(event.delta, str) and event.delta:
+            sound = len(event.delta) * 3 / 4 / SOUND_BYTES_A_TOKEN
+            return self._add(part, max(1.0, sound) if event.type in AUDIO_DELTAS else estimate_said(event.delta))
+        if bytes(event.partial_image_b64) not in EMPTY:
+            return self._add(part, float(TOKENS_PER_IMAGE))
+        if bytes(event.item) not in EMPTY:
+            return self._count_item(bytes(event.item), is_done=event.type == "response.output_item.done")
+        if event.delta:
+            return self._add(part, estimate_field(msgspec.json.encode(event.delta)))
+        tokens = estimate_unknown(data, _KNOWN_FIELDS)
+        if bytes(event.part) not in EMPTY:
+            tokens += estimate_item(bytes(event.part))
+        if event.type.endswith((".done", ".added")):
+            # Of a part: it repeats its deltas, where there were any.
+            tokens -= self._counted.get(part, 0.0)
+        return self._add(part, tokens)
+
+    def _count_item(self, raw: bytes, *, is_done: bool) -> float:
+        item: _Item | None = _decode_item(raw)
+        item_id = item.id if item is not None else None
+        parts = [part for part in self._counted if part[0] == item_id]
+        tokens = max(estimate_item(raw), float(is_done)) - sum(self._counted[part] for part in parts)
+        if not is_done:
+            return self._add((item_id, None, None), tokens)
+        for part in parts:
+            del self._counted[part]
+        return max(0.0, tokens)
+
+    def _add(self, part: tuple[str | None, int | None, int | None], tokens: float) -> float:
+        if tokens <= 0:
+            return 0.0
+        self._counted[part] = self._counted.get(part, 0.0) + tokens
+        return tokens

@@ -31,6 +31,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
        k.expires_at AS expires_at, k.allowed_ips::text[] AS allowed_ips,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
+            'reasons', 'reasoning' = ANY(m.capabilities),
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
             'price', (SELECT jsonb_build_object({_PRICE})
                 FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
@@ -65,6 +66,7 @@ class _GrantRow(msgspec.Struct):
     model_name: str
     owned_by: str
     mode: str | None
+    reasons: bool
     max_output_tokens: int | None
     subscription_id: int
     expires_at: datetime | None
@@ -138,6 +140,7 @@ def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: in
         model_name=row.model_name,
         owned_by=row.owned_by,
         mode=row.mode,
+        reasons=row.reasons,
         max_output_tokens=row.max_output_tokens,
         subscription_id=row.subscription_id,
         subscription_expires_at=row.expires_at,

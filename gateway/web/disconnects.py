@@ -12,17 +12,18 @@ WATCH_AFTER_S: Final = 0.02
 
 
 class DisconnectWatch:
-    """Whether the caller left while it was watched."""
+    """Whether the caller left while it was watched, and whether the block was cancelled for it."""
 
-    __slots__ = ("happened",)
+    __slots__ = ("happened", "has_cancelled")
 
     def __init__(self) -> None:
-        self.happened = False
+        self.happened = self.has_cancelled = False
 
 
 @contextmanager
-def interrupt_on_disconnect(receive: Receive) -> Iterator[DisconnectWatch]:
-    """Ends its block early, without an exception, when the caller leaves: then `happened` is true.
+def interrupt_on_disconnect(receive: Receive, after_s: float = 0.0) -> Iterator[DisconnectWatch]:
+    """Ends its block early, without an exception, when the caller leaves: then `happened` is true. With `after_s` the
+    block may go on for so long after that.
 
     The block is cancelled where it waits, so what it opened must be closed by its own context managers.
     """
@@ -36,6 +37,9 @@ def interrupt_on_disconnect(receive: Receive) -> Iterator[DisconnectWatch]:
         while (await receive())["type"] != "http.disconnect":
             pass
         hang_up.happened = True
+        if after_s:
+            await asyncio.sleep(after_s)
+        hang_up.has_cancelled = True
         task.cancel("the caller has left")
 
     def start() -> None:
@@ -47,11 +51,11 @@ def interrupt_on_disconnect(receive: Receive) -> Iterator[DisconnectWatch]:
         yield hang_up
     except asyncio.CancelledError:
         # Someone else may have cancelled as well: the server, at the end of its grace.
-        if not hang_up.happened or task.uncancel() > 0:
+        if not hang_up.has_cancelled or task.uncancel() > 0:
             raise
     else:
         # It left while the block did its last step, and the cancellation is still on its way.
-        if hang_up.happened and task.cancelling():
+        if hang_up.has_cancelled and task.cancelling():
             task.uncancel()
     finally:
         timer.cancel()

@@ -299,7 +299,7 @@ class Simulation:
             )
         )
         if learns and "learning" not in self.load.without:
-            gateway.learn(reservation, usage)
+            gateway.estimator.learn(reservation, usage)
         await self._new_call()
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.calls import Usage
-from gateway.domain.estimates import estimate_text
+from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
 from gateway.endpoints.messages_events import new_messages_reader
+from gateway.endpoints.output_estimates import TOKENS_PER_IMAGE
 from gateway.endpoints.responses_events import new_responses_reader
 from gateway.endpoints.usage_parsing import read_anthropic_answer, read_ranking
 from gateway.meter import MAX_EVENT, AnswerMeter, StreamMeter
@@ -111,7 +112,25 @@ def test_an_oversized_event_passes_unparsed_without_buffering() -> None:
 
     assert meter.feed(large[: MAX_EVENT + 10]) == large[: MAX_EVENT + 10]
     assert meter.feed(large[MAX_EVENT + 10 :]) == large[MAX_EVENT + 10 :]
-    assert meter.passed_tokens == 0
+    # Base64 like this may be an image.
+    assert TOKENS_PER_IMAGE <= meter.passed_tokens < 2 * TOKENS_PER_IMAGE
+
+
+def test_an_oversized_event_of_text_counts_by_its_bytes() -> None:
+    large = content("some words " * (MAX_EVENT // 8))
+    meter = StreamMeter(strips_usage=True)
+
+    run(meter, [large[: MAX_EVENT + 10], large[MAX_EVENT + 10 :], content("a")])
+
+    assert meter.passed_tokens == pytest.approx(len(large) * LETTER_WEIGHT, rel=0.01)
+
+
+def test_what_is_no_json_counts_by_its_bytes() -> None:
+    meter = StreamMeter(strips_usage=True)
+
+    meter.feed(b"data: one two three four five six\n\n")
+
+    assert meter.passed_tokens >= 5
 
 
 def test_events_after_an_oversized_one_are_parsed_wherever_it_is_split() -> None:

@@ -104,6 +104,28 @@ def test_each_ending_is_charged_as_in_the_table(
     assert row.cost_nano_usd == row.counted_nano_usd == 1000 * row.prompt_tokens + 2000 * row.completion_tokens
 
 
+@pytest.mark.parametrize(
+    ("about", "completion"),
+    [
+        ({"passed_tokens": 0, "has_passed": True}, 100),
+        ({"passed_tokens": 0, "has_passed": True, "least_completion": 300}, 300),
+        ({"passed_tokens": 0, "has_passed": False, "least_completion": 300}, 300),
+        ({"passed_tokens": 7, "has_passed": True}, 7),
+        ({"passed_tokens": 7, "has_passed": True, "least_completion": 300}, 300),
+        ({"passed_tokens": 700, "has_passed": True, "least_completion": 300}, 700),
+        # Read after the caller had left.
+        ({"passed_tokens": 700, "has_passed": False}, 700),
+        ({"passed_tokens": 0, "has_passed": True, "so_far": Usage(prompt_tokens=9, completion_tokens=1)}, 100),
+        ({"passed_tokens": 5, "has_passed": True, "so_far": Usage(prompt_tokens=9, completion_tokens=400)}, 400),
+    ],
+)
+def test_s3_who_leaves_is_charged_the_most_of_what_is_known(about: dict[str, Any], completion: int) -> None:
+    row = row_of("client_disconnected", **about)
+
+    assert (row.completion_tokens, row.estimated_why) == (completion, "hung_up")
+    assert row.prompt_tokens == (9 if "so_far" in about else 10)
+
+
 @pytest.mark.parametrize(("ending", "why"), [("client_disconnected", "hung_up"), ("upstream_error", "cut_off")])
 def test_d6_usage_reported_before_an_early_end_is_charged_with_what_passed(ending: Ending, why: str) -> None:
     so_far = Usage(prompt_tokens=25_000, cached_tokens=20_000, completion_tokens=1)

@@ -7,8 +7,9 @@ import pytest
 
 from gateway.domain.calls import Usage
 from gateway.endpoints.audio import read_transcript
-from gateway.endpoints.chat_events import TOKENS_PER_IMAGE, read_chat_event
+from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.messages_events import new_messages_reader
+from gateway.endpoints.output_estimates import TOKENS_PER_IMAGE
 from gateway.endpoints.responses_events import new_responses_reader
 from gateway.endpoints.usage_parsing import read_answer
 from gateway.meter import AnswerMeter, StreamMeter
@@ -162,6 +163,25 @@ def test_s5_a_chunk_with_nothing_but_usage_is_removed(choices: Any) -> None:
 
     assert meter.feed(event(choices=choices, usage=USAGE)) == b""
     assert meter.usage is not None
+
+
+def test_s5_usage_beside_fields_that_nobody_documents_is_final_and_removed() -> None:
+    meter = StreamMeter(strips_usage=True)
+
+    assert meter.feed(event(choices=[], usage=USAGE, time_info={"queue": 1}, newer="a text")) == b""
+    assert meter.usage == Usage(prompt_tokens=36, completion_tokens=10)
+
+
+def test_s3_fields_beside_choices_and_deltas_count() -> None:
+    meter = StreamMeter(strips_usage=True)
+    kept = event(choices=[{"index": 0, "delta": {}, "newer": "one two three four five"}])
+
+    assert meter.feed(kept) == kept
+    once = meter.passed_tokens
+    meter.feed(event(choices=[], newer={"text": "one two three four five"}))
+
+    assert once >= 5
+    assert meter.passed_tokens >= once + 5
 
 
 @pytest.mark.parametrize(

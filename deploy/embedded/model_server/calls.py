@@ -33,6 +33,7 @@ class Call(msgspec.Struct):
     audio_ms: int = 0
     characters: int = 0
     images: int = 0
+    events: int = 0  # sent so far, of a stream
     status: int = 200
     ending: Ending = "running"
     ended_at: float | None = None

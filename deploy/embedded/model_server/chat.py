@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.output_kinds import chat_delta
 from deploy.embedded.model_server.outputs import ANY_OBJECT, read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
 from deploy.embedded.model_server.shapes import Event, OpenAI, dicts, limit, texts_of, usage
@@ -55,7 +56,9 @@ class Chat(OpenAI):
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
         text = plan.token(index)
         delta = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]} if plan.tool else {"content": text}
-        return [self._chunk(plan, choice, delta)]
+        if plan.output == "beside":
+            return [_beside(self._chunk(plan, choice, {}), text)]
+        return [self._chunk(plan, choice, (plan.output and chat_delta(plan.output, text)) or delta)]
 
     def closing(self, plan: Plan) -> list[Event]:
         ends = [self._chunk(plan, i, {}, _finish_reason(plan)) for i in range(plan.choices)]
@@ -92,6 +95,8 @@ class Completions(OpenAI):
         return []
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
+        if plan.output == "beside":
+            return [_beside(self._chunk(plan, choice, ""), plan.token(index))]
         return [self._chunk(plan, choice, plan.token(index))]
 
     def closing(self, plan: Plan) -> list[Event]:
@@ -143,6 +148,12 @@ def _answer(plan: Plan, kind: str, choices: list[dict[str, Any]]) -> dict[str, A
 def _ordinary(plan: Plan, kind: str, choice: dict[str, Any]) -> Event:
     chunk = _envelope(plan, kind, [choice])
     return None, chunk | {"usage": None} if plan.reports_usage else chunk
+
+
+def _beside(chunk: Event, text: str) -> Event:
+    """With output in a field of the choice that nobody documents."""
+    chunk[1]["choices"][0]["newer_output"] = text
+    return chunk
 
 
 def _usage_chunk(plan: Plan, kind: str, empty_choice: dict[str, Any]) -> list[Event]:

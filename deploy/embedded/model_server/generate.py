@@ -54,15 +54,16 @@ async def made_tokens(plan: Plan, call: Call) -> AsyncIterator[int]:
         # Even if it is late, so that a disconnect is noticed between any two tokens.
         if rate or index == 0:
             await asyncio.sleep(max(0.0, due - clock()))
-        call.completion_tokens += plan.choices
-        if index < plan.hidden:
+        is_hidden = index < plan.hidden
+        call.completion_tokens += plan.choices * (1 if is_hidden else plan.tokens_a_piece)
+        if is_hidden:
             call.reasoning_tokens += plan.choices
         yield index
 
 
 async def _stream(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
     stops_at = plan.length // 2 if plan.fault in ("cut", "error-event") else None
-    writer = _Writer(plan, send)
+    writer = _Writer(plan, send, call)
     if plan.fault == "slow-body" or not plan.length:
         await writer.begin(shape.opening(plan))
     async for index in made_tokens(plan, call):
@@ -73,6 +74,9 @@ async def _stream(plan: Plan, shape: Shape, call: Call, send: Send) -> Ending:
                 await writer.write(shape.token(plan, choice, index - plan.hidden))
         if index == stops_at:
             return await _stop_midway(plan, shape, writer)
+    if plan.hold_s:
+        await writer.flush()
+        await asyncio.sleep(plan.hold_s)
     await writer.write(shape.closing(plan))
     await writer.end(shape.terminator)
     return "complete"
@@ -112,8 +116,9 @@ async def start(send: Send, status: int, headers: list[tuple[bytes, bytes]], len
 class _Writer:
     """Writes events: one a write; all in one if they are made at once; cut anywhere if the plan says split."""
 
-    def __init__(self, plan: Plan, send: Send) -> None:
+    def __init__(self, plan: Plan, send: Send, call: Call) -> None:
         self._send = send
+        self._call = call
         self._held = b""
         self._holds_all = plan.tokens_per_s == 0
         self.has_begun = False
@@ -128,6 +133,7 @@ class _Writer:
     async def write(self, events: list[Event]) -> None:
         for event in events:
             await self._put(_encoded(event))
+            self._call.events += 1
 
     async def flush(self) -> None:
         data, self._held = self._held, b""

@@ -11,6 +11,7 @@ from deploy.embedded.model_server.at_once import AtOnce, Made
 from deploy.embedded.model_server.calls import Call
 from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
 from deploy.embedded.model_server.faults import ErrorShape, bad_request, error_body
+from deploy.embedded.model_server.output_kinds import messages_event
 from deploy.embedded.model_server.outputs import read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
 from deploy.embedded.model_server.shapes import Event, dicts, limit, texts_of
@@ -62,6 +63,8 @@ class Messages:
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
         text = plan.token(index)
+        if plan.output and (other := messages_event(plan.output, text)):
+            return [_event(*other)]
         delta = {"type": "text_delta", "text": text}
         if plan.tool:
             delta = {"type": "input_json_delta", "partial_json": text}

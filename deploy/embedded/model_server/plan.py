@@ -7,7 +7,8 @@ a cache   `[written=10]` those written to it   `[reasoning=5]` tokens of the ans
 shown   `[mark=abc]` written in the record of the call   `[usage=delta]` the usage chunk has a choice, else
 `[usage=empty]`   `[usage=cumulative]` a stream of messages tells its input at the end too, as Anthropic's own does
 `[split=yes]` writes end anywhere   `[fault=429]` see faults.py   `[tool=name]` calls that tool, once, with
-`[arguments={"a":1}]` or what its schema allows.
+`[arguments={"a":1}]` or what its schema allows   `[output=refusal]` a stream has output of that kind (output_kinds.py)
+`[hold=3]` it waits so many seconds when all is said and before its usage.
 """
 
 import re
@@ -26,6 +27,7 @@ from deploy.embedded.model_server.outputs import Offer, Written, write
 from deploy.embedded.model_server.words import seed_of, word
 
 CONTEXT_TOKENS = 8192
+TOKENS_PER_IMAGE = 1056
 DIRECTIVE = re.compile(r"\[(\w+)=([^\[\]\s]+)\]")
 
 
@@ -82,10 +84,17 @@ class Plan:
     is_split: bool
     written: Written | None = None
     kept_input: list[Any] | None = None
+    output: str | None = None
+    hold_s: float = 0.0
 
     @property
     def completion_tokens(self) -> int:
-        return self.length * self.choices
+        return self.choices * (self.hidden + (self.length - self.hidden) * self.tokens_a_piece)
+
+    @property
+    def tokens_a_piece(self) -> int:
+        """What a piece of the output is billed: an image more than a word."""
+        return TOKENS_PER_IMAGE if self.output == "images" else 1
 
     @property
     def tool(self) -> str | None:
@@ -140,6 +149,8 @@ def plan(body: dict[str, Any], prompt: Prompt, pace: Pace, identity: str) -> Pla
         usage_is_cumulative=asked.get("usage") == "cumulative",
         is_split=model.startswith("split-") or asked.get("split") == "yes",
         written=written,
+        output=asked.get("output"),
+        hold_s=_number(asked, "hold", 0),
         kept_input=prompt.kept_input,
     )
 

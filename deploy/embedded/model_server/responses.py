@@ -5,6 +5,7 @@ from typing import Any
 
 from deploy.embedded.model_server.chat import TOKENS_PER_MESSAGE
 from deploy.embedded.model_server.faults import bad_request
+from deploy.embedded.model_server.output_kinds import responses_event
 from deploy.embedded.model_server.outputs import ANY_OBJECT, read_offer
 from deploy.embedded.model_server.plan import Plan, Prompt, Refused
 from deploy.embedded.model_server.shapes import Event, OpenAI, dicts, limit, texts_of
@@ -67,6 +68,12 @@ class Responses(OpenAI):
         )
 
     def token(self, plan: Plan, choice: int, index: int) -> list[Event]:
+        if plan.output == "item":
+            if index + 1 < plan.length - plan.hidden:
+                return []
+            return [_event("response.output_item.done", {"output_index": 0, "item": self.whole(plan)["output"][0]})]
+        if plan.output and (other := responses_event(plan.output, plan.token(index))):
+            return [_event(*other)]
         name = "response.function_call_arguments.delta" if plan.tool else "response.output_text.delta"
         return [_event(name, _place(plan) | {"delta": plan.token(index)})]
 
