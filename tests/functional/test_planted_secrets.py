@@ -172,6 +172,11 @@ async def test_no_secret_is_in_logs_tables_or_responses(
             await wait_until(is_sent, "the alert", timeout_s=30)
             for got in hook.got:
                 written.search("a webhook's message", json.dumps(got.headers) + got.body.decode())
+            for program in programs:
+                async with http.get(program.metrics_url) as scraped:
+                    text = await scraped.text()
+                assert "litemaas_" in text
+                written.search("metrics", text)
     finally:
         for program in programs:
             program.stop()

@@ -8,7 +8,7 @@ import pytest
 from conftest import Database
 
 from admin_api.storage import accounts, deliveries, models, sessions, users
-from gateway.domain import calls, limits, roles, subscriptions, windows
+from gateway.domain import calls, limits, prices, roles, subscriptions, windows
 
 WORDS = {
     ("users", "role"): roles.ROLES,
@@ -23,6 +23,7 @@ WORDS = {
     ("team_members", "role"): roles.TEAM_ROLES,
     ("team_invitations", "role"): roles.TEAM_ROLES,
     ("model_prices", "source"): models.PRICE_SOURCES,
+    ("model_prices", "charge"): get_args(prices.Charge),
     ("subscriptions", "status"): subscriptions.STATUSES,
     ("limits", "level"): limits.LEVELS,
     ("limits", "kind"): limits.KINDS,
