@@ -108,6 +108,12 @@ LEDGER_JOURNALS_WITHOUT_DISK: Final = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+LEDGER_CLOSED_UNTIL: Final = Gauge(
+    "litemaas_ledger_sealed_until_seconds",
+    "End of the last sealed day of the ledger, in Unix time",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
 LEDGER_ROWS: Final = Counter(
     "litemaas_ledger_rows",
     "Usage rows, by outcome: written, replaced (an estimate), known (there already), refused by Postgres "

@@ -35,8 +35,9 @@ async def write_rows(pool: Pool, rows: Sequence[UsageRow]) -> Written:
 
 
 def new_id(moment: datetime) -> UUID:
-    """A new request id of a call at that moment."""
-    return uuid7(round(moment.timestamp() * 1000), next(_numbers).to_bytes(10, "big"))
+    """A new request id of a call at that moment, rounded as Postgres does."""
+    microseconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return uuid7((microseconds + 500) // 1000, next(_numbers).to_bytes(10, "big"))
 
 
 def make_usage_row(moment: datetime, **changes: Any) -> UsageRow:

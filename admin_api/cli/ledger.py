@@ -12,7 +12,7 @@ from admin_api.operations.maintenance.ledger import verify_ledger
 from admin_api.operations.maintenance.reconciliation import reconcile_ledger
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DifferenceView, LedgerCheckView
-from admin_api.schemas.ledger import LedgerStatusView, RebuildView, ReplayView
+from admin_api.schemas.ledger import ClosedDaysView, LedgerStatusView, RebuildView, ReplayView
 from admin_api.schemas.reconciliation import ReconciliationView
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
@@ -26,9 +26,20 @@ def group() -> None:
 @app.command()
 def verify(
     days: Annotated[int, typer.Option(help="Number of UTC days, up to and including today.")] = 31,
+    closed: Annotated[
+        bool, typer.Option("--sealed", help="Check the seals of all days, and the rows of sealed days among these.")
+    ] = False,
+    anchor: Annotated[
+        str | None, typer.Option(help="With --sealed: DAY:HASH, as it was printed before and you noted it elsewhere.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Compare the ledger's rows with their rollups. Exit code 1 if they differ."""
+    """Compare the ledger's rows with their rollups, or with their seals. Exit code 1 if they differ."""
+    if closed:
+        _verify_closed(days, anchor, as_json=as_json)
+        return
+    if anchor is not None:
+        raise invalid("anchor", "--anchor needs --sealed.")
     check = act(lambda pool: verify_ledger(pool, operator(), days=days))
     differences = [
         DifferenceView(day=day, account_id=account, model_id=model, told=told)
@@ -46,6 +57,20 @@ def verify(
 
 
 MODEL_COSTS = ("model", "calls", "dearer_calls", "cost_usd", "own_cost_usd", "litellm_cost_usd")
+
+
+def _verify_closed(days: int, anchor: str | None, *, as_json: bool) -> None:
+    view = ClosedDaysView.of(act(lambda pool: ledger.verify_closed_days(pool, operator(), days=days, anchor=anchor)))
+    lines = [
+        f"{view.closed} seals, rows of {view.days} days, {view.dropped} days dropped by retention; "
+        f"{len(view.findings)} findings. Head: {view.head or '-'}"
+    ]
+    lines += [f"{one.fault}: {one.day}" for one in view.findings]
+    show(view, as_json=as_json, sentence="\n".join(lines))
+    if not view.intact:
+        raise typer.Exit(1)
+
+
 FINDINGS = (
     "finding",
     "request_id",

@@ -1,9 +1,11 @@
 """JSON of the ledger's maintenance."""
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import Self
 
 from admin_api.operations.maintenance.ledger import LedgerStatus
 from admin_api.schemas.shapes import View
+from gateway.storage.ledger.closed_days import ClosedDaysCheck
 from gateway.storage.ledger.partitions import Partition
 
 
@@ -21,6 +23,36 @@ class ReplayView(View):
     known: int
     refused: list[str]
     damaged: int
+
+
+class ClosedDayFindingView(View):
+    """One fault of a seal; `day` is null where none is left."""
+
+    fault: str
+    day: date | None
+
+
+class ClosedDaysView(View):
+    """The result of a check of the ledger's seals. `head` is DAY:HASH of the last one, to be noted elsewhere; null if
+    nothing is sealed yet."""
+
+    intact: bool
+    closed: int
+    days: int
+    dropped: int
+    head: str | None
+    findings: list[ClosedDayFindingView]
+
+    @classmethod
+    def of(cls, check: ClosedDaysCheck) -> Self:
+        return cls(
+            intact=not check.findings,
+            closed=check.closed,
+            days=check.days,
+            dropped=check.dropped,
+            head=None if check.head is None else str(check.head),
+            findings=[ClosedDayFindingView.model_validate(finding) for finding in check.findings],
+        )
 
 
 class JournalView(View):

@@ -1,5 +1,5 @@
-"""Makes the ledger's months and the days of response owners ahead of time, drops those that are older than they are to
-be kept, and keeps small what the ledger leaves for the alerts of an admin API, which may not run."""
+"""Makes the ledger's months and the days of response owners ahead of time, seals the ledger's days, drops what is older
+than it is to be kept, and keeps small what the ledger leaves for the alerts of an admin API, which may not run."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,8 +7,10 @@ from typing import Final
 
 import structlog
 
+from gateway import metrics
 from gateway.storage.accounts_to_check import merge_accounts_to_check
 from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.ledger.closed_days import close_due_days, closed_until
 from gateway.storage.ledger.partitions import drop_old_months, ensure_partitions
 from gateway.storage.postgres import Pool
 from gateway.storage.response_owners import keep_response_days
@@ -45,9 +47,19 @@ class PartitionKeeper:
         await ensure_partitions(self._pool)
         await keep_response_days(self._pool, self._response_owners_days)
         await merge_accounts_to_check(self._pool)
+        await self._close_days()
         if not self._retention_months:
             return []
         dropped = await drop_old_months(self._pool, kept=self._retention_months, now=now, actor=ACTOR)
         if dropped:
             log.warning("months_dropped", partitions=dropped)
         return dropped
+
+    async def _close_days(self) -> None:
+        """Before months are dropped: of a month with rows all days must be sealed."""
+        closed = await close_due_days(self._pool)
+        if closed:
+            log.info("ledger_days_sealed", first=str(closed[0]), last=str(closed[-1]))
+        until = await closed_until(self._pool)
+        if until is not None:
+            metrics.LEDGER_CLOSED_UNTIL.set(until.timestamp())

@@ -19,6 +19,7 @@ TABLES: Final[dict[str, Class]] = {
     "deliveries": "state",
     "idempotency_keys": "state",
     "identities": "state",
+    "ledger_corrections": "added",
     "limits": "state",
     "model_prices": "added",
     "model_syncs": "state",
@@ -47,6 +48,8 @@ TABLES: Final[dict[str, Class]] = {
     "usage_logs": "added",
     "usage_model_days": "sums",
     "usage_model_quarter_hours": "sums",
+    "usage_seal_head": "owner",
+    "usage_seals": "owner",
     "usage_months_dropped": "owner",
     "usage_quarter_hours": "sums",
     "users": "state",
@@ -55,6 +58,7 @@ TABLES: Final[dict[str, Class]] = {
 # What the database sets itself, and the app's role may not give.
 SET_BY_DATABASE: Final[dict[str, set[str]]] = {
     "audit_logs": {"id", "at"},
+    "ledger_corrections": {"id", "made_at", "number"},
     "model_prices": {"id", "effective_at", "created_at"},
     "subscription_history": {"id", "at"},
     "response_owners": set(),

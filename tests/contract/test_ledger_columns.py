@@ -58,6 +58,9 @@ async def test_every_column_is_named_in_all_its_places(database: Database) -> No
 async def check_schema(places: Places, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     columns = await read_columns(connection, "usage_logs")
     places.need_same(columns, LEDGER_COLUMNS, "a migration: usage_logs")
+    corrections = await read_columns(connection, "ledger_corrections")
+    for name, found in columns.items():
+        places.need(corrections.get(name) == found, "a migration: ledger_corrections", name)
     types = {"timestamp with time zone": "timestamptz"}
     for name, facts in LEDGER_COLUMNS.items():
         found = columns.get(name, facts.sql_type)

@@ -61,11 +61,11 @@ async def test_s8_ids_and_times_cannot_be_given(app: asyncpg.Connection, table: 
         table,
         column,
     )
-    value = "7" if kind == "bigint" else "now() - interval '1 day'"
+    values = {"bigint": "7", "uuid": "gen_random_uuid()", "timestamp with time zone": "now() - interval '1 day'"}
     insert = "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})"
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await app.execute(insert.format(table, column, value))
+        await app.execute(insert.format(table, column, values[kind]))
 
 
 @pytest.mark.parametrize("shift", [timedelta(days=-1), timedelta(days=1), timedelta(milliseconds=-2)])

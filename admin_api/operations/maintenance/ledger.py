@@ -1,4 +1,4 @@
-"""Maintenance of the ledger: verify and rebuild rollups, replay rejected rows, show the status."""
+"""Maintenance of the ledger: verify rollups and seals, rebuild rollups, replay rejected rows, show the status."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.validation import invalid
+from gateway.storage.ledger.closed_days import Anchor, ClosedDaysCheck, check_closed_days
 from gateway.storage.ledger.journal_status import JournalStatus, count_refused, list_journals
 from gateway.storage.ledger.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
 from gateway.storage.ledger.rebuild import rebuild_day
@@ -38,14 +39,38 @@ async def verify_ledger(pool: "Pool", actor: Actor, *, days: int) -> LedgerCheck
     """Compares rows and rollups of the last `days` UTC days, including today, without days whose rows were dropped.
     Raises GatewayError `validation_failed`."""
     require_reader(actor)
-    if not 1 <= days <= MAX_DAYS:
-        raise invalid("days", f"days must be a number from 1 to {MAX_DAYS}.")
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    since = max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
+    since = _first_day(days)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(TIMEOUT)
         kept_from = await oldest_kept(connection)
         return await check_ledger(connection, max(since, kept_from) if kept_from else since)
+
+
+def _first_day(days: int) -> datetime:
+    """The start of the first of the last `days` UTC days, including today."""
+    if not 1 <= days <= MAX_DAYS:
+        raise invalid("days", f"days must be a number from 1 to {MAX_DAYS}.")
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(today - timedelta(days=days - 1), datetime(1970, 1, 2, tzinfo=UTC))
+
+
+async def verify_closed_days(pool: "Pool", actor: Actor, *, days: int, anchor: str | None = None) -> ClosedDaysCheck:
+    """Checks every seal of the ledger, and the rows of those of the last `days` that are sealed. `anchor` is DAY:HASH
+    of the head that a check returned. Raises GatewayError `validation_failed`."""
+    require_reader(actor)
+    since = _first_day(days).date()
+    expected = None if anchor is None else _parse_anchor(anchor)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(TIMEOUT)
+        return await check_closed_days(connection, since, expected)
+
+
+def _parse_anchor(text: str) -> Anchor:
+    day, _, digest = text.partition(":")
+    try:
+        return Anchor(date.fromisoformat(day), bytes.fromhex(digest))
+    except ValueError:
+        raise invalid("anchor", "anchor must be DAY:HASH, as `litemaas ledger verify --sealed` prints it.") from None
 
 
 async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date) -> int:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from gateway.storage.ledger.corrections import OtherCall, find_closed_estimates, write_late
 from gateway.storage.ledger.journal_lines import encode_row, read_row
 from gateway.storage.ledger.partitions import MonthIsGone, ensure_partition
 from gateway.storage.ledger.rows import Written, write_lines
@@ -21,6 +22,7 @@ REFUSALS: Final = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.exceptions.ProgramLimitExceededError,
     MonthIsGone,
+    OtherCall,
 )
 NOTHING: Final = Written(inserted=0, replaced=0, kept=())
 
@@ -29,7 +31,7 @@ async def write_batch(pool: "Pool", rows: Sequence[bytes]) -> tuple[Written, lis
     """What was written, and the rows Postgres will never take with its reason. Raises what else Postgres raises:
     nothing of the part that failed is written then, and all of it may be tried again."""
     try:
-        return await write_lines(pool, rows), []
+        return await _replace_closed(pool, rows, await write_lines(pool, rows)), []
     except REFUSALS as exc:
         if len(rows) == 1:
             return await _write_again(pool, rows[0], exc)
@@ -45,13 +47,31 @@ async def _write_again(pool: "Pool", data: bytes, cause: Exception) -> tuple[Wri
     row = read_row(data)
     if row is None:
         return NOTHING, [(data, f"not understood by this version; {cause}")]
+    if isinstance(cause, OtherCall):
+        return NOTHING, [(data, str(cause))]
     try:
+        if isinstance(cause, asyncpg.exceptions.RestrictViolationError):
+            # Its day is closed.
+            return await write_late(pool, row), []
         if isinstance(cause, asyncpg.CheckViolationError) and cause.constraint_name is None:
             # "no partition of relation … found for row": the only check that has no name.
             await ensure_partition(pool, row.request_id)
         return await write_lines(pool, [encode_row(row)]), []
     except REFUSALS as exc:
         return NOTHING, [(data, str(exc))]
+
+
+async def _replace_closed(pool: "Pool", rows: Sequence[bytes], written: Written) -> Written:
+    """Real rows whose reaped estimates stand in a closed day: corrections replace those."""
+    if not written.kept or not (closed := await find_closed_estimates(pool, written.kept)):
+        return written
+    for row in map(read_row, rows):
+        if row is not None and row.request_id in closed and row.estimated_why != "reaped":
+            closed.discard(row.request_id)
+            if (await write_late(pool, row)).replaced:
+                kept = tuple(known for known in written.kept if known != row.request_id)
+                written = Written(inserted=written.inserted, replaced=written.replaced + 1, kept=kept)
+    return written
 
 
 def _sum(one: Written, other: Written) -> Written:
