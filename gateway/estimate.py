@@ -32,7 +32,7 @@ class Estimator:
         """What is reserved, what the call is expected to use, and whether that is only an estimate."""
         expected, is_estimate = call.expected_units(grant.price)
         ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
-        prompt = round(call.prompt_tokens * ratio)
+        prompt = round(call.prompt_tokens * ratio) + call.stored_tokens
         history = self._learned.history(record, grant) if is_learned else None
         completion = expected_completion(history, call.maximum, call.choices)
         if plan.max_completion is not None:
@@ -40,7 +40,7 @@ class Estimator:
         maximum = 0
         if plan.has_maximum:
             one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
-            maximum = call.prompt_bytes + one * call.choices
+            maximum = call.prompt_bound + one * call.choices
         if call.media is None:
             expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
         cost = (0, 0, 0)
@@ -79,7 +79,7 @@ def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, max
     if plan.has_maximum:
         longest = expected
         if call.media is None:
-            answer = maximum - call.prompt_bytes
-            longest = replace(expected, prompt_tokens=call.prompt_bytes, completion_tokens=answer)
+            answer = maximum - call.prompt_bound
+            longest = replace(expected, prompt_tokens=call.prompt_bound, completion_tokens=answer)
         upper_bound = dearest_nano_usd(price, longest)
     return prompt_only, whole - prompt_only, upper_bound

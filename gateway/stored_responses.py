@@ -42,7 +42,7 @@ async def continue_conversation(call: Call, record: KeyRecord, owners: ResponseO
     found = await find_response(owners, record, response_id, param)
     if found.tokens is None:
         raise not_found(response_id, param)
-    return replace(call, prompt_tokens=call.prompt_tokens + found.tokens, prompt_bytes=call.prompt_bytes + found.tokens)
+    return call if call.is_free else replace(call, stored_tokens=found.tokens)
 
 
 async def name_own_items(call: Call, items: StoredItems, record: KeyRecord, owners: ResponseOwners) -> Call:

@@ -87,6 +87,8 @@ class Call:
     is_stored: bool = False
     # The id of a stored answer, whose conversation is put before this prompt.
     continues: str | None = None
+    # The tokens of that conversation, as they were counted.
+    stored_tokens: int = 0
     # Items of the input that their ids complete at the provider.
     items: StoredItems | None = None
 
@@ -105,6 +107,11 @@ class Call:
             units=units,
             media=media,
         )
+
+    @property
+    def prompt_bound(self) -> int:
+        """The most tokens that the prompt can have."""
+        return self.prompt_bytes + self.stored_tokens
 
     def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
         """What is charged where the answer reports nothing, and whether it is an estimate.

@@ -97,6 +97,27 @@ async def test_d2_a_conversation_goes_on_for_its_account_only(
     assert await pool.fetchval("SELECT count(*) FROM usage_logs WHERE account_id = $1", other.account_id) == 0
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/responses", "/v1/responses/compact", "/openai/responses",
+             "/openai/deployments/demo-chat/responses"],
+)  # fmt: skip
+async def test_d2_every_route_that_takes_a_response_asks_whose_it_is(
+    path: str, make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger
+) -> None:
+    owner, other = await make(), await make()
+    body = {"model": "demo-chat", "input": "x", "previous_response_id": (await respond(owner)).json["id"]}
+    sent = await upstream_log.count()
+
+    async with other.http.post(other.url + path, json=body, headers=other.authorization) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (404, "response_not_found")
+
+    assert await upstream_log.count() == sent
+    assert await ledger.rows(other.account_id, 0) == []
+    async with owner.http.post(owner.url + path, json=body, headers=owner.authorization) as answer:
+        assert answer.status == 200
+    assert await upstream_log.count() == sent + 1
+
+
 async def test_d2_redis_spares_other_replicas_the_statement(
     make: MakeCaller, start_gateway: StartGateway, backends: Backends
 ) -> None:
