@@ -14,11 +14,15 @@ from conftest import Database
 from structlog.testing import capture_logs
 from usage_rows import TODAY, make_usage_row, write_rows
 
+from gateway.storage.counters.scripts import Estimate
+from gateway.storage.ledger.begun_calls import read_begun
 from gateway.storage.ledger.journal import Journal
 from gateway.storage.ledger.partitions import list_partitions
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, keep_only, set_aside
 from gateway.storage.postgres import Pool
 from gateway.tasks.maintain_partitions import PartitionKeeper
+
+ESTIMATE = Estimate(tokens=(1, 1, 1), cost=(1, 1, 1))
 
 
 def month(ahead: int) -> datetime:
@@ -91,6 +95,56 @@ async def test_written_files_are_synced_once_per_interval_and_no_others(
         assert len(journal.segments) > 2
         keeping.cancel()
     journal.close()
+
+
+async def test_s13_begun_calls_are_synced_once_per_interval_and_written_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.ledger.journal.SYNC_S", 0.05)
+    monkeypatch.setattr("gateway.storage.ledger.journal.RETRY_S", 0.1)
+    troubles: list[str] = []
+    journal = Journal(tmp_path, max_bytes=2**20, on_trouble=troubles.append)
+    journal.open()
+    file = tmp_path / f"{journal.worker}.begun"
+    synced: list[int] = []
+    fails = False
+    fdatasync = os.fdatasync
+
+    def see(descriptor: int) -> None:
+        if fails:
+            raise OSError("the disk is broken")
+        fdatasync(descriptor)
+        synced.append(len(read_begun(file)))
+
+    monkeypatch.setattr(os, "fdatasync", see)
+    rows = [make_usage_row(TODAY) for _ in range(3)]
+    keeping = asyncio.create_task(journal.keep())
+
+    async def are_synced(count: int) -> None:
+        async with asyncio.timeout(10):
+            while synced[-1:] != [count]:
+                await asyncio.sleep(0.01)
+
+    await are_synced(0)
+    for number, row in enumerate(rows, 1):
+        before = len(synced)
+        journal.begun.write(row.request_id, 1, ESTIMATE, b"{}")
+        assert len(synced) == before
+        await are_synced(number)
+        # What is on disk is not synced again.
+        await asyncio.sleep(0.3)
+        assert len(synced) == before + 1
+    fails = True
+    journal.begun.ended(rows[:1])
+    async with asyncio.timeout(10):
+        while not troubles:
+            await asyncio.sleep(0.01)
+    fails = False
+    await are_synced(2)
+    keeping.cancel()
+    journal.close()
+
+    assert {lease.request_id for _, lease in read_begun(file)} == {row.request_id for row in rows[1:]}
 
 
 def test_a_rejected_row_and_its_file_name_are_synced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

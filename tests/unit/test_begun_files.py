@@ -110,7 +110,9 @@ def test_s13_the_longest_note_fits_and_a_longer_one_damages_no_other(calls: Begu
         {name: number for name in fields}
         | {"model": "\x01" * 255, "endpoint": "chat_completions_and_more", "streamed": False}
     )
-    longer, fits = begin(calls, bytes(SLOT_BYTES)), begin(calls, longest)
+    first, fits = begin(calls), begin(calls, longest)
+    end(calls, first)
+    longer = begin(calls, bytes(SLOT_BYTES))
 
     assert found(path) == {fits}
     end(calls, longer, fits)
@@ -156,6 +158,10 @@ def test_s13_without_a_disk_calls_go_on_and_are_written_later(
     assert list(tmp_path.iterdir()) == [path]
     more = {begin(calls) for _ in range(SLOTS_AT_ONCE)}
     assert found(path) == (ids | more) - {before}
+    # Each has a slot of its own in the new file, too.
+    end(calls, *ids)
+    calls.clear()
+    assert found(path) == more
 
 
 def test_s13_a_short_write_is_a_failure(calls: BegunCalls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,15 +257,19 @@ class Journal:
     async def _sync_begun(self) -> None:
         try:
             file = self.begun.unsynced()
-            if file is None:
-                return
-            try:
-                await asyncio.to_thread(os.fdatasync, file)
-            finally:
-                os.close(file)
+        except OSError as exc:
+            # Too many open files: it is tried again.
+            self.record_error(f"begun calls: {exc}")
+            return
+        if file is None:
+            return
+        try:
+            await asyncio.to_thread(os.fdatasync, file)
         except OSError as exc:
             self.begun.close()
             self._fail_begun(exc)
+        finally:
+            os.close(file)
 
     def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""
