@@ -45,6 +45,7 @@ OTHER_MODELS_SERVED: Final = Counter(
     "Calls answered by another model of the catalogue than the key was granted, charged by its price",
     registry=REGISTRY,
 )
+PINGS: Final = Counter("litemaas_pings", "Comments sent into silent streams", registry=REGISTRY)
 READ_ON: Final = Counter(
     "litemaas_read_on",
     "Calls read on after their caller left, by what they are charged by: usage that was reported, or an estimate",

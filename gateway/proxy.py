@@ -26,7 +26,7 @@ from gateway.exchange import Exchange, Exchanges, stopped
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.forwarded_call import Bookkeeping, ForwardedCall
 from gateway.record import Outcome
-from gateway.relay import Relay
+from gateway.relay import STREAM_HEADERS, Relay
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.response_owners import hash_of
@@ -37,6 +37,7 @@ from gateway.web.bodies import BodyBudget, read_body
 from gateway.web.content_codings import Bounds, UnpackedBody
 from gateway.web.disconnects import interrupt_on_disconnect
 from gateway.web.errors import identity, send_error
+from gateway.web.pings import PingedSend
 from gateway.web.responses import Receive, Scope, Send
 from gateway.web.uploads import read_upload
 
@@ -69,6 +70,9 @@ class Proxy:
     max_upload_bytes: int
     upload_folder: Path
     read_on_s: float
+    # Of silence within a stream, until a comment is sent; 0: none is.
+    ping_after_s: float
+    pings_before_answer: bool
 
     async def forward(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """One call; whatever ends it early is answered in the form of the endpoint."""
@@ -168,10 +172,12 @@ class ForwardedRequest(ForwardedCall):
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
         self.line.request_id, self.line.endpoint = request_id, self.endpoint
         on_id = self._begin_response if self.call.is_stored else None
-        relay = Relay(send, self.declaration, request_id, on_id)
+        relay = Relay(self._pinged(send), self.declaration, request_id, on_id)
         status, reported_cost, refusal = 499, None, None
         is_stopped = False
         self.open()
+        if self.proxy.pings_before_answer:
+            relay.start_pings([(b"content-type", b"text/event-stream"), *answers, *STREAM_HEADERS])
         try:
             with interrupt_on_disconnect(receive, self._reads_on_for_s) as relay.watch:
                 path, method = self.declaration.path, self.declaration.method
@@ -197,17 +203,24 @@ class ForwardedRequest(ForwardedCall):
             if not relay.has_started:
                 refusal = stopped()
         finally:
+            relay.stop_pings()
             if refusal is not None:
-                status, relay.error_code = refusal.status, refusal.code
+                status, relay.error_code = 200 if relay.has_started else refusal.status, refusal.code
             self._close(relay, status, reported_cost)
         if relay.watch.happened:
             return
         if refusal is not None:
-            raise refusal
+            # After a ping it is an event of the stream.
+            await relay.break_off(refusal)
+            return
         if is_stopped:
             # Only now that the row is on its way: the caller may not read.
             async with asyncio.timeout(GOODBYE_S):
                 await (relay.end() if relay.ending == "completed" else relay.break_off(stopped()))
+
+    def _pinged(self, send: Send) -> Send:
+        after_s = self.proxy.ping_after_s
+        return PingedSend(send, after_s) if after_s and self.call.is_streamed else send
 
     @property
     def _reads_on_for_s(self) -> float:

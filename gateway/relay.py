@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from gateway import metrics
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.registry import Endpoint
@@ -12,6 +13,7 @@ from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
 from gateway.web.disconnects import DisconnectWatch
 from gateway.web.errors import error_event
+from gateway.web.pings import PING, PingedSend
 from gateway.web.responses import RawHeaders, Send
 
 STREAM_HEADERS: Final = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -21,8 +23,21 @@ class Relay:
     """One answer on its way. What it has seen stays readable when it is interrupted."""
 
     __slots__ = (
-        "_endpoint", "_is_stream", "_on_id", "_request_id", "_send", "bytes_sent", "ending", "error_code",
-        "first_byte_at", "has_passed", "has_started", "meter", "watch",
+        "_endpoint",
+        "_is_stream",
+        "_on_id",
+        "_ping_head",
+        "_request_id",
+        "_send",
+        "_wrapped",
+        "bytes_sent",
+        "ending",
+        "error_code",
+        "first_byte_at",
+        "has_passed",
+        "has_started",
+        "meter",
+        "watch",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +51,9 @@ class Relay:
         self._request_id = request_id
         self._on_id = on_id
         self._is_stream = False
+        self._ping_head: RawHeaders = []
+        # Of a whole answer to a caller who was promised a stream, by a ping before it.
+        self._wrapped: bytearray | None = None
         # Once the caller has left, what still comes is read and not sent.
         self.watch = DisconnectWatch()
         self.has_started = False
@@ -50,10 +68,14 @@ class Relay:
         content_type = answer.headers.get("content-type", "application/json").encode("latin-1")
         # By what the upstream sends, not by what was asked for.
         self._is_stream = content_type.startswith(b"text/event-stream")
+        if self.has_started and not self._is_stream:
+            self._is_stream, self._wrapped = True, bytearray()
         self.meter = AnswerMeter(self._endpoint.read_answer, self._endpoint.answer, self._endpoint.rewrite)
-        if self._is_stream:
+        if self._is_stream and self._wrapped is None:
             self.meter = StreamMeter(strips_usage=strips_usage, read=self._endpoint.new_event_reader())
         head = [(b"content-type", content_type), *headers, *(STREAM_HEADERS if self._is_stream else [])]
+        if self._is_stream:
+            self.start_pings(head)
         try:
             while chunk := await answer.read():
                 if self.first_byte_at is None:
@@ -86,14 +108,42 @@ class Relay:
             self.error_code = "upstream_error"
         else:
             self.ending = "completed"
+        if self._wrapped is not None:
+            # White space between tokens of JSON; within them it is escaped.
+            event, self._wrapped = b"data: " + self._wrapped.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n", None
+            await self._pass(event, answer.status, head)
         if not self.has_started:
             await self._start(answer.status, head)
         await self.end()
+
+    def start_pings(self, head: RawHeaders) -> None:
+        """Where they are on: from now on comments are sent while nothing else is. They are no part of the answer, and
+        nothing is charged for them; but the first begins a stream, with this head and status 200."""
+        self._ping_head = head
+        if isinstance(self._send, PingedSend):
+            self._send.start(self._ping)
+
+    def stop_pings(self) -> None:
+        """The answer has ended."""
+        if isinstance(self._send, PingedSend):
+            self._send.stop()
+
+    async def _ping(self) -> None:
+        if self.watch.happened or self.meter.is_within_event:
+            return
+        if not self.has_started:
+            self._is_stream = True
+            await self._start(200, self._ping_head)
+        metrics.PINGS.inc()
+        await self._send({"type": "http.response.body", "body": PING, "more_body": True})
 
     async def _pass(self, data: bytes, status: int, head: RawHeaders) -> None:
         if self.meter.is_no_answer and not self.has_started:
             raise self._no_answer()
         if not data or self.watch.happened:
+            return
+        if self._wrapped is not None:
+            self._wrapped += data
             return
         if not self.has_started:
             await self._start(status, head)

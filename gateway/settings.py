@@ -62,6 +62,15 @@ class Settings(BaseSettings):
         description="how long the answer of a caller who left is read on, to its usage, where it may hold reasoning "
         "that callers are not shown; the call keeps its slot so long. 0: it is cancelled at once",
     )
+    ping_after_s: NonNegativeFloat = Field(
+        0.0,
+        description="seconds of silence within a stream after which a comment is sent, so that load balancers keep it "
+        "open, and again after as many; 0: none",
+    )
+    pings_before_answer: bool = Field(
+        False,
+        description="pings also before the model has answered at all: its refusal is an event then, under status 200",
+    )
     trusted_proxies: str = Field(
         "",
         description="comma-separated addresses or networks whose X-Forwarded-For is trusted",

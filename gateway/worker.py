@@ -215,6 +215,8 @@ class Worker:
             max_upload_bytes=settings.max_upload_bytes,
             upload_folder=settings.state_dir / "uploads",
             read_on_s=settings.read_on_s,
+            ping_after_s=settings.ping_after_s,
+            pings_before_answer=settings.pings_before_answer,
         )
 
     def new_realtime(self, proxy: Proxy) -> Realtime:
