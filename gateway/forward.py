@@ -29,6 +29,8 @@ LIST_HEADERS: Final = frozenset({b"accept", b"anthropic-beta", b"openai-beta"})
 MAX_ERROR: Final = 64 * 1024
 MAX_DIGITS: Final = 12
 _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+# LiteLLM leaves the type in the message only, and makes 500 of Anthropic's 529.
+_ANTHROPIC_ERROR: Final = re.compile(r'"type":\s?"error",\s?"error":\s?\{[^{}]{0,200}?"type":\s?"([a-z_]{1,40})"')
 # HTTP's dates: a weekday, and GMT unless it is C's asctime.
 _DATE: Final = re.compile(r"[A-Z][a-z]{2,8}(, [0-9A-Za-z :-]{16,24} GMT| [0-9A-Za-z :]{16,24})")
 # LiteLLM's own key was refused, or its upstream's: neither is the caller's doing.
@@ -75,6 +77,8 @@ async def read_refusal(answer: Answer) -> GatewayError:
     error.status = 502 if answer.status < 400 else STATUSES_OF_OURS.get(answer.status, answer.status)
     if error.status == answer.status:
         error.type = str(reported.get("type") or error.type)
+        if (provider := _ANTHROPIC_ERROR.search(error.message)) is not None:
+            error.provider_type = provider[1]
     else:
         # Its words may speak of a key that is not the caller's.
         error.message = f"The model server refused the gateway's request ({answer.status})."

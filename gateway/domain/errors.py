@@ -64,8 +64,11 @@ class GatewayError(Exception):
     """An answer that is not the one asked for; made into a body by `gateway.web.errors` only.
 
     `param` names the field at fault, `headers` go out with the answer, `details` is what a program may
-    read beside the sentence (numbers of a limit, fields of a form).
+    read beside the sentence (numbers of a limit, fields of a form). `provider_type` is Anthropic's word for it, where a
+    model of its API refused.
     """
+
+    provider_type: str | None = None
 
     def __init__(
         self,

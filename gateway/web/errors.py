@@ -23,9 +23,7 @@ ANTHROPIC_TYPES: Final[Mapping[int, str]] = {
     529: "overloaded_error",
 }
 # None of ours: an error with one of these was reported by a model of Anthropic's API, and keeps it whatever its status.
-_REPORTED_TYPES: Final = frozenset({*ANTHROPIC_TYPES.values(), "api_error"}) - {
-    openai_type for _, openai_type in CODES.values()
-}
+_REPORTED_TYPES: Final = frozenset(ANTHROPIC_TYPES.values()) - {openai_type for _, openai_type in CODES.values()}
 
 
 def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[str, Any]:
@@ -51,8 +49,9 @@ def error_body(error: GatewayError, request_id: str, shape: ErrorShape) -> dict[
 
 
 def _anthropic_type(error: GatewayError) -> str:
-    if error.type in _REPORTED_TYPES:
-        return error.type
+    for reported in (error.provider_type, error.type):
+        if reported in _REPORTED_TYPES:
+            return reported
     return ANTHROPIC_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
 
 

@@ -14,6 +14,7 @@ from end_to_end.asking import (
     CLAUDE,
     COUNT_TOKENS,
     IMAGES,
+    INPUT_TOKENS,
     STREAMING,
     TRANSLATIONS,
     Route,
@@ -228,7 +229,7 @@ async def try_cell(scene: Scene, row: Row, ending: str) -> Seen:
     tried = Row(Route(IMAGES.name, IMAGES.path, "demo-image"), False) if is_unpriced_by_token else row
     caller = await scene.make_caller(tried.route.model)
     run = ENDINGS[ending]
-    if row.route is COUNT_TOKENS:
+    if row.route in (COUNT_TOKENS, INPUT_TOKENS):
         # No count makes a counter: these are made of the ledger, and must stay as they are.
         await caller.get("/v1/limits")
     if row.route is TRANSLATIONS and ending not in ASKS_NOBODY:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from callers import Caller, new_mark
+from callers import Caller, MakeCaller, new_mark
 from gateways import Ledger, UpstreamLog
 
 from end_to_end.asking import assert_as_billed
@@ -53,7 +53,7 @@ async def test_a_message_is_charged_what_the_model_billed(
     assert await drift(caller) == []
 
 
-async def test_counting_tokens_is_no_request_costs_nothing_and_calls_no_model(
+async def test_counting_tokens_is_no_request_costs_nothing_and_no_model_answers(
     client: "anthropic.Anthropic", caller: Caller, upstream_log: UpstreamLog, ledger: Ledger, drift: MeasureDrift
 ) -> None:
     mark = new_mark()
@@ -65,7 +65,8 @@ async def test_counting_tokens_is_no_request_costs_nothing_and_calls_no_model(
 
     row = await ledger.row(caller.account_id)
     assert counted.input_tokens > 5
-    assert await upstream_log.calls(mark=mark) == []
+    # LiteLLM has the provider count, which is free there too.
+    assert [one["endpoint"] for one in await upstream_log.calls(mark=mark)] == ["responses_input_tokens"]
     assert (row["endpoint"], row["ending"], row["estimated"]) == ("count_tokens", "completed", False)
     assert (row["counted_requests"], row["counted_tokens"], row["cost_nano_usd"]) == (0, 0, 0)
     assert await drift(caller) == []
@@ -92,3 +93,31 @@ async def test_a_limit_refusal_is_the_clients_rate_limit_error(
         await asyncio.to_thread(ask if stream else ask_whole)
 
     assert refused.value.response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(("fault", "kind"), [
+    ("402", "billing_error"),
+    ("503", "overloaded_error"),
+    ("504", "timeout_error"),
+    ("529", "overloaded_error"),
+])  # fmt: skip
+@pytest.mark.parametrize("model", ["demo-claude", "demo-chat"])
+async def test_d10_what_the_model_refuses_has_anthropics_type_for_it(
+    model: str, fault: str, kind: str, make: MakeCaller
+) -> None:
+    import anthropic
+
+    caller = await make(model)
+    messages: Any = [{"role": "user", "content": f"Hello [fault={fault}]"}]
+
+    def ask() -> Any:
+        with anthropic.Anthropic(base_url=caller.url, api_key=caller.key, max_retries=0, timeout=30) as client:
+            with pytest.raises(anthropic.APIStatusError) as refused:
+                client.messages.create(model=model, max_tokens=40, messages=messages)
+            return refused.value
+
+    error = await asyncio.to_thread(ask)
+
+    # LiteLLM makes 500 of Anthropic's 529.
+    assert error.status_code == (500 if (model, fault) == ("demo-claude", "529") else int(fault))
+    assert error.type == kind

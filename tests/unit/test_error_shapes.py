@@ -38,6 +38,10 @@ def test_d10_no_4xx_is_an_error_of_the_server_and_every_5xx_is() -> None:
     (400, "billing_error", "billing_error"),
     (529, "server_error", "overloaded_error"),
     (500, "None", "api_error"),
+    # LiteLLM's word for every failure.
+    (402, "api_error", "billing_error"),
+    (504, "api_error", "timeout_error"),
+    (503, "api_error", "overloaded_error"),
     (404, "invalid_request_error", "not_found_error"),
     (429, "permission_error", "rate_limit_error"),
 ])  # fmt: skip

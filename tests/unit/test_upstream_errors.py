@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from gateway.domain.errors import GatewayError
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.web.errors import error_body
 
 
 class Answer:
@@ -59,6 +60,23 @@ async def test_an_error_the_caller_did_not_cause_hides_its_details(status: int, 
 
     assert (error.status, error.code, error.type) == (ours, "upstream_error", "upstream_error")
     assert "sk-secret" not in error.message
+
+
+@pytest.mark.parametrize(("status", "said", "kind"), [
+    (500, '{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', "overloaded_error"),
+    (500, '{"type": "error", "error": {"details": null, "type": "overloaded_error"}}', "overloaded_error"),
+    (500, '{"type":"error","error":{"type":"api_error","message":"x"}}', "api_error"),
+    (500, '{"type":"error","error":{"type":"nonsense","message":"x"}}', "api_error"),
+    (500, 'He said "overloaded_error".', "api_error"),
+    (401, '{"type":"error","error":{"type":"billing_error","message":"x"}}', "api_error"),
+])  # fmt: skip
+async def test_d10_the_type_that_anthropic_reported_is_found_in_litellms_message(
+    status: int, said: str, kind: str
+) -> None:
+    message = f"litellm.InternalServerError: AnthropicError - {said}\n\nLiteLLM: model group 'm' failed"
+    error = await caller_error(Answer(status, body(message=message, type="api_error")))
+
+    assert error_body(error, "id", "anthropic")["error"]["type"] == kind
 
 
 async def test_a_408_of_litellm_is_a_timeout() -> None:

@@ -1,6 +1,6 @@
 """Faults a call can ask for, by the model `fault-NAME` or by `[fault=NAME]` in its prompt.
 
-429 500 503 400 401 are refusals. hang: no response. slow: the first byte is late.
+400 401 402 429 500 503 504 529 are refusals. hang: no response. slow: the first byte is late.
 slow-body: it begins at once and is slow. cut: the connection ends in the middle. error-event: a
 stream ends with an error. no-usage: no usage is reported.
 """
@@ -16,8 +16,11 @@ SLOW_TOKENS_PER_S = 4.0
 ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     429: "rate_limit_error",
     500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 
 
@@ -76,6 +79,9 @@ REFUSALS = {
     "500": Refusal(500, error_body("The server had an error.", "server_error", None)),
     "503": Refusal(503, b"<html><body><h1>503 Service Unavailable</h1></body></html>", "text/html"),
     "400": too_long(8192, 9000),
+    "402": Refusal(402, error_body("Your credit balance is too low.", "insufficient_quota", None)),
+    "504": Refusal(504, error_body("The request timed out.", "server_error", None)),
+    "529": Refusal(529, error_body("The model is overloaded.", "server_error", None)),
     "401": Refusal(401, error_body("Incorrect API key provided.", "invalid_request_error", "invalid_api_key")),
 }
 
