@@ -23,7 +23,7 @@ _NESTED_IN_TOOLS: Final = frozenset({"container", "environment", "input_image_ma
 _ATTACHMENTS: Final = frozenset(
     {"file", "input_file", "input_image", "image", "document", "container_upload", "computer_screenshot"}
 )
-_NAMING_WORDS: Final = (b"file_id", b"item_reference", b"container_id", b"additional_tools")
+_NAMING_WORDS: Final = (b"file_id", b"item_reference", b"container_id", b"additional_tools", b"mcp_approval")
 # Of fields that change what a token costs: the values at the model's price, or below it.
 _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "service_tier": frozenset({"auto", "default", "flex", "standard", "standard_only"}),
@@ -190,6 +190,9 @@ class AllowedFields:
             kind = value.get("type")
             if kind == "item_reference":
                 self.refuse(endpoint, "content.item_reference")
+            if kind == "mcp_approval_response":
+                # It names a request that is stored, maybe another caller's.
+                self.refuse(endpoint, "tools.mcp")
             if kind == "additional_tools" and value.get("tools") is not None:
                 self._check_tools(endpoint, msgspec.Raw(msgspec.json.encode(value["tools"])))
             is_attachment = key == "file" or (isinstance(kind, str) and kind in _ATTACHMENTS)

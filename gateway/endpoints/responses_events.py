@@ -1,5 +1,6 @@
 """Events of a `responses` stream: https://platform.openai.com/docs/api-reference/responses-streaming"""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
 from gateway.endpoints.stored_items import is_completed_by_id
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage, estimate_said
 
+ITEM_DONE: Final = "response.output_item.done"
 # Their answer is whole, also one that was cut short by max_output_tokens.
 LAST_EVENTS: Final = ("response.completed", "response.incomplete")
 FAILED_EVENTS: Final = ("error", "response.failed", "response.cancelled")
@@ -63,6 +65,7 @@ class _Item(msgspec.Struct):
 
 _decode_event = decoder(_Event)
 _decode_item = decoder(_Item)
+_decode_output = decoder(_OutputItem)
 _decode_response = decoder(_Response)
 
 
@@ -77,14 +80,12 @@ def read_response(data: bytes) -> ParsedUsage | None:
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
         response_id=answer.id,
-        item_ids=_stored_items(answer),
+        item_ids=_stored_items(answer.output or ()),
     )
 
 
-def _stored_items(response: _Response) -> tuple[str, ...]:
-    return tuple(
-        item.id for item in response.output or () if item.id and is_completed_by_id(item.type, item.encrypted_content)
-    )
+def _stored_items(items: Iterable[_OutputItem]) -> tuple[str, ...]:
+    return tuple(item.id for item in items if item.id and is_completed_by_id(item.type, item.encrypted_content))
 
 
 def new_responses_reader() -> Reader:
@@ -100,13 +101,16 @@ def new_responses_reader() -> Reader:
         reading = ParsedUsage(is_error=has_failed, is_last=event.type in LAST_EVENTS)
         if event.response is not None:
             reading.model, reading.response_id = event.response.model, event.response.id
-            reading.item_ids = _stored_items(event.response)
+            reading.item_ids = _stored_items(event.response.output or ())
             if event.response.usage is not None:
                 reported = event.response.usage
                 reading.usage = reported.read(event.response.service_tier)
                 reading.litellm_nano_usd = reported.litellm_nano_usd
         elif not has_failed:
             reading.said_tokens = said.count(event, data)
+            # Some servers leave the output of the last event empty.
+            if event.type == ITEM_DONE and (item := _decode_output(bytes(event.item))) is not None:
+                reading.item_ids = _stored_items((item,))
         return reading
 
     return read
@@ -127,7 +131,7 @@ class _Said:
         if bytes(event.partial_image_b64) not in EMPTY:
             return self._add(part, float(TOKENS_PER_IMAGE))
         if bytes(event.item) not in EMPTY:
-            return self._count_item(bytes(event.item), is_done=event.type == "response.output_item.done")
+            return self._count_item(bytes(event.item), is_done=event.type == ITEM_DONE)
         if event.delta:
             return self._add(part, estimate_field(msgspec.json.encode(event.delta)))
         tokens = estimate_unknown(data, _KNOWN_FIELDS)

@@ -44,8 +44,12 @@ class PartitionKeeper:
 
     async def look(self, now: datetime) -> list[str]:
         """The names of the months that were dropped."""
-        await ensure_partitions(self._pool)
+        dropped = await self._keep_months(now)
         await keep_response_days(self._pool, self._response_owners_days)
+        return dropped
+
+    async def _keep_months(self, now: datetime) -> list[str]:
+        await ensure_partitions(self._pool)
         await merge_accounts_to_check(self._pool)
         await self._close_days()
         if not self._retention_months:

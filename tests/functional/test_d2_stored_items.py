@@ -63,9 +63,9 @@ async def forget(backends: Backends, pool: Pool, caller: Caller, count: int) -> 
         await client.flushall()
 
 
-@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("form", ["whole", "streamed", "streamed without output at the end"])
 async def test_d2_items_go_back_under_their_ids_for_their_account_only(
-    is_streamed: bool,
+    form: str,
     make: MakeCaller,
     recorded: GatewayThread,
     start_gateway: StartGateway,
@@ -73,9 +73,12 @@ async def test_d2_items_go_back_under_their_ids_for_their_account_only(
     backends: Backends,
     pool: Pool,
 ) -> None:
+    is_streamed = form != "whole"
     if is_streamed:
         events = [{"type": "response.created", "response": ANSWER | {"status": "in_progress", "output": []}}]
-        events.append({"type": "response.completed", "response": ANSWER})
+        events += [{"type": "response.output_item.done", "item": item} for item in OUTPUT]
+        output = OUTPUT if form == "streamed" else []
+        events.append({"type": "response.completed", "response": ANSWER | {"output": output}})
         upstream.stream([b"data: " + json.dumps(event).encode() + b"\n\n" for event in events])
     owner, other = [one.at(recorded.url) for one in (await make(), await make())]
     assert (await respond(owner, [], stream=is_streamed)).status == 200

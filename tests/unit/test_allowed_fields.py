@@ -215,6 +215,7 @@ ESCAPED = {
     ("responses", {"input": [{"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "x"}]}),
     ("responses", {"input": [{"id": "msg_1"}]}),
     ("responses", {"input": [{"id": "msg_1", "status": "completed"}]}),
+    ("responses", {"input": [{"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}]}),
     ("responses", {"input": [{"type": "additional_tools", "role": "developer", "tools": [{"type": "mcp"}]}]}),
     ("responses", {"input": [{"type": "additional_tools", "tools": [{"type": "web_search", "server_url": "http://x"}]}]}),
     ("responses", {"input": [{"id": "msg_1", "type": None}]}),
