@@ -21,18 +21,20 @@ async def get_user(executor: "Executor", reference: str) -> user_rows.User:
     if number is not None:
         user = await user_rows.find_user(executor, user_id=number)
     elif _is_storable(reference):
-        user = await user_rows.find_user(executor, email=reference.strip().lower())
-        if user is None and not reference.isascii():
-            user = await _find_by_other_spelling(executor, reference)
+        user = await find_by_address(executor, reference)
     if user is None:
         raise GatewayError("not_found", f"There is no user '{reference}'.", param="user")
     return user
 
 
-async def _find_by_other_spelling(executor: "Executor", reference: str) -> user_rows.User | None:
-    with suppress(ValueError):
-        return await user_rows.find_user(executor, email=normalize_address(reference))
-    return None
+async def find_by_address(executor: "Executor", address: str) -> user_rows.User | None:
+    """By an e-mail address in any of its spellings. The spelling itself comes first: before version 0.2.0 addresses
+    were stored as they were written, in lower case."""
+    user = await user_rows.find_user(executor, email=address.strip().lower())
+    if user is None and not address.isascii():
+        with suppress(ValueError):
+            user = await user_rows.find_user(executor, email=normalize_address(address))
+    return user
 
 
 async def get_team(executor: "Executor", reference: str) -> accounts.Account:

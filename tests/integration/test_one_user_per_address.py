@@ -96,3 +96,23 @@ async def test_s14_an_international_host_is_one_address_at_a_login_too(
             await log_in(new_browser())
 
     assert await users(pool) == ["ann@xn--bcher-kva.de"]
+
+
+async def test_s14_a_user_whose_address_was_stored_as_it_was_written_stays_one(
+    database: Database, pool: Pool, fake_provider: FakeProvider
+) -> None:
+    """As versions before 0.2.0 did."""
+    stored = "ann@b\u00fccher.de"
+    user_id = await pool.fetchval("INSERT INTO users (email) VALUES ($1) RETURNING id", stored)
+    insert = "INSERT INTO accounts (kind, name, owner_user_id) VALUES ('personal', $1, $2)"
+    await pool.execute(insert, stored, user_id)
+    fake_provider.claims = {"sub": "1", "email": "Ann@B\u00fccher.de"}
+    headers = bearer("0123456789abcdef0123456789abcdef")
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser, new_browser() as browser:
+        twice = await browser.post(USERS, json={"email": "ANN@B\u00dcCHER.de"}, headers=headers)
+        await log_in(browser)
+        me = (await browser.get(f"{USERS}/me")).json()
+
+    check_error(twice, 409, "conflict")
+    assert me["email"] == stored
+    assert await users(pool) == [stored]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, note
+from admin_api.operations.lookups import find_by_address
 from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import sessions
@@ -122,7 +123,7 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
         message = "The identity provider reported an e-mail address with other letters than ASCII before the @."
         raise GatewayError("forbidden", f"{message} Ask its admins for an address in ASCII.")
     email = check_email(person.email)
-    user = await user_rows.find_user(executor, email=email)
+    user = await find_by_address(executor, person.email)
     made = None
     if user is None:
         made = await user_rows.insert_user(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.lookups import get_user
+from admin_api.operations.lookups import find_by_address, get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import MAX_NAME, check_email, check_text, check_time_zone, check_word
@@ -30,13 +30,16 @@ async def create_user(
 ) -> User:
     """Creates a user with their personal account. Raises GatewayError `conflict` if the address is taken."""
     require_admin(actor)
-    email, name = check_email(email), check_text("name", name, maximum=MAX_NAME)
+    written, email = email, check_email(email)
+    name = check_text("name", name, maximum=MAX_NAME)
     zone, known = check_time_zone(time_zone), cast("Role", check_word("role", role, ROLES))
     language = None if locale is None else cast("Locale", check_word("locale", locale, LOCALES))
     async with pool.acquire() as connection, connection.transaction():
-        user = await user_rows.insert_user(
-            connection, email=email, name=name, role=known, time_zone=zone, locale=language
-        )
+        user = None
+        if await find_by_address(connection, written) is None:
+            user = await user_rows.insert_user(
+                connection, email=email, name=name, role=known, time_zone=zone, locale=language
+            )
         if user is None:
             raise GatewayError("conflict", f"There is already a user '{email}'.", param="email")
         new = {"email": email, "name": name, "role": role, "time_zone": zone, "locale": language}
