@@ -80,7 +80,7 @@ def make_rows(count: int) -> list[UsageRow]:
         Reservation(
             request_id=ids.new(), record=records[n % KEYS], grant=grants[n % 3],
             expected=Usage(prompt_tokens=10, completion_tokens=100), expected_is_estimate=False, raw_prompt_tokens=10.0,
-            choices=1, is_leased=True, estimate=ESTIMATE, note=NOTE, headers=[],
+            choices=1, counts_tokens=False, is_leased=True, estimate=ESTIMATE, note=NOTE, headers=[],
         )
         for n in range(count)
     ]  # fmt: skip
