@@ -3,17 +3,21 @@
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
+from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.maintenance import ledger
 from admin_api.operations.maintenance.ledger import verify_ledger
 from admin_api.operations.maintenance.reconciliation import reconcile_ledger
+from admin_api.operations.maintenance.repricing import reprice_call
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DifferenceView, LedgerCheckView
-from admin_api.schemas.ledger import ClosedDaysView, LedgerStatusView, RebuildView, ReplayView
+from admin_api.schemas.ledger import ClosedDaysView, LedgerStatusView, RebuildView, ReplayView, RepricedView
 from admin_api.schemas.reconciliation import ReconciliationView
+from gateway.domain.money import usd_text
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
 
@@ -172,6 +176,20 @@ def replay(
     show(view, as_json=as_json, sentence="\n".join(lines))
     if done.refused or done.damaged:
         raise typer.Exit(1)
+
+
+@app.command()
+def reprice(
+    request_id: Annotated[UUID, typer.Argument(help="Id of the call.")],
+    cost: Annotated[str, typer.Option(help="What it costs, in USD.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the correction and in the audit log.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Change what a call is charged. The row stays; a correction counts the difference from now on."""
+    done = act(lambda pool: reprice_call(pool, operator(), request_id, cost=parse_decimal("cost", cost), reason=reason))
+    view = RepricedView.model_validate(done)
+    was = "nothing" if view.was_nano_usd is None else f"{usd_text(view.was_nano_usd)} USD"
+    show(view, as_json=as_json, sentence=f"{was} before, {usd_text(view.cost_nano_usd)} USD now.")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Self
+from uuid import UUID
 
 from admin_api.operations.maintenance.ledger import LedgerStatus
 from admin_api.schemas.shapes import View
@@ -13,6 +14,14 @@ class RebuildView(View):
     """How many days were rebuilt."""
 
     days: int
+
+
+class RepricedView(View):
+    """A call that was priced again, in nano-USD; `was_nano_usd` is null where its model had no price."""
+
+    request_id: UUID
+    was_nano_usd: int | None
+    cost_nano_usd: int
 
 
 class ReplayView(View):

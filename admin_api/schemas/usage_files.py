@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application/json", "focus": "text/csv"}
 _ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
 
-CALL_COLUMNS: Final = tuple(chain.from_iterable(facts.exported_as for facts in LEDGER_COLUMNS.values()))
+# `correction` is the reason of a correction, whose amounts are what it adds or takes away; empty for a call.
+CALL_COLUMNS: Final = (*chain.from_iterable(facts.exported_as for facts in LEDGER_COLUMNS.values()), "correction")
 _COSTS: Final = ("cost_nano_usd", "own_cost_nano_usd", "litellm_cost_nano_usd")
 _WHO: Final = ("account_id", "account", "user_id", "user", "api_key_id", "api_key")
 DAY_COLUMNS: Final = (

@@ -38,17 +38,27 @@ def _joined(then: str) -> str:
     """`then` on ledger and log side by side.
 
     Of the time that is given, or from the log's first call to its last. Calls that never reached LiteLLM are left out.
+    A corrected call counts as it is now.
     """
     return f"""
 WITH bounds AS MATERIALIZED (
     SELECT coalesce(uuid7_floor($1::timestamptz), (SELECT request_id FROM litellm_calls ORDER BY 1 LIMIT 1)) AS first,
         coalesce(uuid7_floor($2::timestamptz),
             (SELECT request_id FROM litellm_calls ORDER BY 1 DESC LIMIT 1)) AS last),
+corrected AS MATERIALIZED (
+    SELECT DISTINCT ON (c.request_id) c.request_id, c.model_asked AS model, c.prompt_tokens, c.completion_tokens,
+        c.cost_nano_usd, c.ending, c.own_cost_nano_usd, c.estimated_why
+    FROM ledger_corrections c, bounds b
+    WHERE c.sign = 1 AND c.request_id >= b.first AND c.request_id <= b.last ORDER BY c.request_id, c.number DESC),
 ledger AS NOT MATERIALIZED (
     SELECT u.request_id, u.model_asked AS model, u.prompt_tokens, u.completion_tokens, u.cost_nano_usd, u.ending,
         u.own_cost_nano_usd, u.estimated_why
     FROM usage_logs u, bounds b
-    WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable'),
+    WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable'
+        AND NOT EXISTS (SELECT FROM corrected c WHERE c.request_id = u.request_id)
+    UNION ALL
+    SELECT request_id, model, prompt_tokens, completion_tokens, cost_nano_usd, ending, own_cost_nano_usd, estimated_why
+    FROM corrected WHERE ending <> 'unreachable'),
 joined AS (
     SELECT coalesce(l.request_id, c.request_id) AS request_id, coalesce(l.model, c.model) AS model, l.ending,
         l.estimated_why, l.prompt_tokens AS prompt_tokens, c.prompt_tokens AS litellm_prompt_tokens,

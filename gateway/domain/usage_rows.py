@@ -75,6 +75,7 @@ class ColumnFacts(NamedTuple):
 
 # All fields of UsageRow, in the order of exports. These name columns too, and cannot be derived from here:
 # - a migration, which adds the column to usage_logs and to ledger_corrections, and grants INSERT of it there;
+#   for an exported column also the view usage_entries;
 # - gateway/record.py and gateway/storage/ledger/reaped_rows.py, which fill it;
 # - UsageRowView in admin_api/schemas/usage.py, the JSON of an exported column;
 # - where it is added up: SUMS in gateway/storage/ledger/rollups.py, the rollups' tables, the view usage_as_sums and the

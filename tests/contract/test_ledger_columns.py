@@ -61,6 +61,9 @@ async def check_schema(places: Places, connection: "asyncpg.Connection[asyncpg.R
     corrections = await read_columns(connection, "ledger_corrections")
     for name, found in columns.items():
         places.need(corrections.get(name) == found, "a migration: ledger_corrections", name)
+    entries = await read_columns(connection, "usage_entries")
+    for name in EXPORTED_COLUMNS:
+        places.need(name in entries, "a migration: view usage_entries", name)
     types = {"timestamp with time zone": "timestamptz"}
     for name, facts in LEDGER_COLUMNS.items():
         found = columns.get(name, facts.sql_type)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAGE: Final = 2000
 DAY_KEY: Final = ("account_id", "user_id", "api_key_id", "model_id", "ending", "error_class")
 _TYPES: Final = ("bigint", "bigint", "bigint", "bigint", "text", "text")
-_LEDGER: Final = Table("usage_logs", "request_id")
+_LEDGER: Final = Table("usage_entries", "entry_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def ask_day(selection: Selection, day: date, after: tuple[Any, ...] | None, limi
 
 
 def ask_calls(selection: Selection, after: object | None, limit: int) -> PagedSQL:
-    """Rows of the ledger, by id, those after the id `after`."""
+    """Rows of the ledger and corrections, by entry id, those after the id `after`."""
     arguments: list[Any] = [selection.start, selection.end]
     plain = replace(selection, error_classes=None)
     conditions = conditions_of(plain, _LEDGER, None, arguments)
@@ -61,12 +61,12 @@ def ask_calls(selection: Selection, after: object | None, limit: int) -> PagedSQ
         conditions += f" AND {reported} = ANY(${len(arguments)}::text[])"
     if after is not None:
         arguments.append(after)
-        conditions += f" AND r.request_id > ${len(arguments)}::uuid"
+        conditions += f" AND r.entry_id > ${len(arguments)}::uuid"
     arguments.append(limit)
     sql = (
-        f"SELECT {', '.join(f'r.{name}' for name in EXPORTED_COLUMNS)} FROM usage_logs AS r "
-        f"WHERE r.request_id >= uuid7_floor($1) AND r.request_id < uuid7_floor($2){conditions} "
-        f"ORDER BY r.request_id LIMIT ${len(arguments)}"
+        f"SELECT r.entry_id, r.correction, {', '.join(f'r.{name}' for name in EXPORTED_COLUMNS)} "
+        f"FROM usage_entries AS r WHERE r.entry_id >= uuid7_floor($1) AND r.entry_id < uuid7_floor($2){conditions} "
+        f"ORDER BY r.entry_id LIMIT ${len(arguments)}"
     )
     return PagedSQL(sql, arguments)
 
@@ -85,13 +85,13 @@ async def page_days(pool: "Pool", selection: Selection, *, size: int = PAGE) -> 
 
 
 async def page_calls(pool: "Pool", selection: Selection, *, size: int = PAGE) -> "AsyncIterator[list[asyncpg.Record]]":
-    """Rows of the ledger, oldest first."""
+    """Rows of the ledger and corrections, oldest first: a correction when it was made, with what it adds."""
     after = None
     while rows := await _fetch(pool, ask_calls(selection, after, size)):
         yield rows
         if len(rows) < size:
             return
-        after = rows[-1]["request_id"]
+        after = rows[-1]["entry_id"]
 
 
 async def _fetch(pool: "Pool", page: PagedSQL) -> "list[asyncpg.Record]":
