@@ -125,7 +125,8 @@ class Gateway:
             # Codex tries a WebSocket first, and falls back to HTTP at once on this status only.
             message = f"{path} is no WebSocket: send POST."
             raise GatewayError("upgrade_required", message, headers={"upgrade": "HTTP/1.1"})
-        raise GatewayError("not_found", f"There is no WebSocket {path[:200]} here.")
+        why, _ = explain("GET", path)
+        raise GatewayError("not_found", f"There is no WebSocket {path[:200]} here. {why}".rstrip())
 
     async def _answer(self, scope: Scope, send: Send, answer: Answer) -> None:
         exchanges = self.worker.exchanges

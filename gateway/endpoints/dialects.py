@@ -3,7 +3,8 @@
 from typing import Final
 
 from gateway.endpoints.missing_paths import explain
-from gateway.endpoints.routes import find_route
+from gateway.endpoints.routes import SESSION_PATHS, find_route
+from gateway.endpoints.stored_responses import find_stored_route
 from gateway.web.errors import ErrorShape
 from gateway.web.responses import Scope
 
@@ -18,7 +19,7 @@ def shape_of(scope: Scope) -> ErrorShape:
     path: str = scope["path"]
     if (route := find_route(path)) is not None:
         return route.endpoint.error_shape
-    if path.startswith(_OF_OPENAI):
+    if path.startswith(_OF_OPENAI) or path in SESSION_PATHS or find_stored_route(path) is not None:
         return "openai"
     if path.startswith(_OF_ANTHROPIC) or any(name == _VERSION for name, _ in scope["headers"]):
         return "anthropic"

@@ -135,7 +135,14 @@ async def test_d10_the_version_chooses_the_dialect_of_errors_elsewhere(path: str
 
 
 async def test_d10_openais_routes_keep_their_dialect_whatever_the_version(caller: Caller) -> None:
-    for path, method in (("/v1/chat/completions", "GET"), ("/v1/responses", "POST"), ("/openai/none", "GET")):
+    for path, method in (
+        ("/v1/chat/completions", "GET"),
+        ("/v1/responses", "POST"),
+        ("/v1/responses/resp_1", "GET"),
+        ("/v1/responses/resp_1", "POST"),
+        ("/v1/realtime", "GET"),
+        ("/openai/none", "GET"),
+    ):
         refused = await ask(caller, path, method=method, headers=VERSION, body={})
         assert (refused.status >= 400, "type" in refused.json) == (True, False)
 
@@ -401,6 +408,15 @@ async def test_d18_a_path_of_a_vendor_that_is_not_served_says_why(
         speaks = bool(headers) and not path.startswith("/openai/") if is_anthropic is not True else True
         assert refused.json.get("type") == ("error" if speaks else None)
     assert await ledger.rows(caller.account_id, 0) == []
+
+
+async def test_d18_a_websocket_at_an_odd_path_is_shown_the_right_one(caller: Caller) -> None:
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    upgrade["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    refused = await ask(caller, "/v1/v1/realtime?model=demo-realtime", headers=upgrade)
+
+    assert (refused.status, refused.code) == (404, "not_found")
+    assert "Did you mean /v1/realtime?" in refused.error["message"]
 
 
 async def test_d18_what_a_caller_writes_in_a_path_is_short_in_the_answer(caller: Caller) -> None:
