@@ -15,8 +15,7 @@ from gateway.domain.calls import Usage
 from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
 from gateway.endpoints.answer_forms import CHOICES, AnswerForm
 from gateway.endpoints.chat_events import read_chat_event
-from gateway.endpoints.output_estimates import TOKENS_PER_IMAGE
-from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
+from gateway.endpoints.output_estimates import SOUND_BYTES_A_TOKEN, TOKENS_PER_IMAGE
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
 
 log = structlog.get_logger(__name__)

@@ -7,8 +7,7 @@ import msgspec
 
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.lenient import decoder, decoder_or_none
-from gateway.endpoints.output_estimates import EMPTY, TOKENS_PER_IMAGE, estimate_unknown
-from gateway.endpoints.realtime_events import SOUND_BYTES_A_TOKEN
+from gateway.endpoints.output_estimates import EMPTY, SOUND_BYTES_A_TOKEN, TOKENS_PER_IMAGE, estimate_unknown
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said, read_answer
 
 

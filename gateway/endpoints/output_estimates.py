@@ -9,6 +9,8 @@ from gateway.domain.estimates import estimate_text
 from gateway.endpoints.usage_parsing import estimate_said
 
 EMPTY: Final = (b"", b"null", b'""', b"[]", b"{}")
+# 24 kHz PCM16, of which models make a token for 50 ms.
+SOUND_BYTES_A_TOKEN: Final = 2400
 # Of an image that a model draws: https://platform.openai.com/docs/guides/image-generation#cost-and-latency
 TOKENS_PER_IMAGE: Final = 1056
 # Names of things and of their state, at any depth: no model is paid for them.
@@ -47,7 +49,7 @@ def estimate_item(data: bytes) -> float:
 
 def _estimate_texts(value: Any) -> float:
     if isinstance(value, str):
-        return estimate_text(value.encode(errors="surrogatepass"))
+        return estimate_said(value) if value else 0.0
     if isinstance(value, list):
         return sum(map(_estimate_texts, value))
     if not isinstance(value, dict):

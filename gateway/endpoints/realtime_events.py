@@ -1,17 +1,16 @@
 """Events that a model sends in a realtime session: https://platform.openai.com/docs/api-reference/realtime-server-events"""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.endpoints.lenient import decoder
-from gateway.endpoints.usage_parsing import Details, ReportedUsage, estimate_said, reported_usage
+from gateway.endpoints.output_parts import OutputParts, PartEvent
+from gateway.endpoints.usage_parsing import Details, ReportedUsage, reported_usage
 
 HEARD: Final = "conversation.item.input_audio_transcription.completed"
-# 24 kHz PCM16, of which models make a token for 50 ms.
-SOUND_BYTES_A_TOKEN: Final = 2400
 MAX_AUDIO_S: Final = 10**7
 
 
@@ -29,10 +28,8 @@ class _Response(msgspec.Struct):
     usage: _Usage | None = None
 
 
-class _Event(msgspec.Struct):
-    type: str = ""
+class _Event(PartEvent):
     response_id: str | None = None
-    delta: Any = None
     response: _Response | None = None
     usage: _Usage | None = None
 
@@ -51,9 +48,10 @@ class ServerEvent:
 _decode_event = decoder(_Event)
 
 
-def read_server_event(message: str) -> ServerEvent:
-    """Never raises: an event that cannot be parsed is passed on unchanged."""
-    event: _Event | None = _decode_event(message.encode(errors="surrogatepass"))
+def read_server_event(message: str, parts: OutputParts) -> ServerEvent:
+    """Never raises: an event that cannot be parsed is passed on unchanged. `parts` are those of the session."""
+    data = message.encode(errors="surrogatepass")
+    event: _Event | None = _decode_event(data)
     if event is None:
         return ServerEvent("")
     seen = ServerEvent(event.type, event.response_id)
@@ -63,9 +61,8 @@ def read_server_event(message: str) -> ServerEvent:
             seen.usage = _read(event.response.usage)
     elif event.type == HEARD and event.usage is not None:
         seen.usage = _read_heard(event.usage)
-    elif isinstance(event.delta, str) and event.type.startswith("response."):
-        is_sound = event.type.endswith("audio.delta")
-        seen.said_tokens = len(event.delta) * 3 / 4 / SOUND_BYTES_A_TOKEN if is_sound else estimate_said(event.delta)
+    elif event.type.startswith("response."):
+        seen.said_tokens = parts.count(event, data)
     return seen
 
 

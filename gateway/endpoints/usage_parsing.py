@@ -182,8 +182,8 @@ def _estimate_said_in(value: Any, *, is_said: bool = False) -> float:
 
 
 def estimate_said(text: str) -> float:
-    """Tokens of a piece of an answer: a piece is at least one, for models send about one at a time."""
-    return max(1.0, estimate_text(text.encode(errors="surrogatepass")))
+    """Tokens of a piece of an answer: a piece is at least one, for models send one at a time, and so is a word."""
+    return max(1.0, len(text.split()), estimate_text(text.encode(errors="surrogatepass")))
 
 
 class _Answer(msgspec.Struct):

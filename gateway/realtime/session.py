@@ -14,6 +14,7 @@ from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.output_parts import OutputParts
 from gateway.endpoints.realtime import read_client_event
 from gateway.endpoints.realtime_events import ServerEvent, read_server_event
 from gateway.realtime.limits import SessionQuota
@@ -85,6 +86,7 @@ class Session:
         # Responses the caller asked for that have not begun, and what those under way have said so far.
         self._asked = 0
         self._running: dict[str | None, float] = {}
+        self._parts = OutputParts()
         # Tokens of the conversation: what each response reads again.
         self._said_before = 0.0
         self._last_was_error = False
@@ -198,7 +200,7 @@ class Session:
             self._heard_at = monotonic()
             if self.first_event_at is None:
                 self.first_event_at = self._heard_at
-            event = read_server_event(message)
+            event = read_server_event(message, self._parts)
             self._last_was_error = event.kind == "error"
             self._has_begun = self._has_begun or not self._last_was_error
             over = await self._take(event)

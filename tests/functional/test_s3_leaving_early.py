@@ -111,7 +111,7 @@ async def leave_after(
             for _ in range(events):
                 await answer.content.readuntil(b"\n\n")
             if not events:
-                await answer.content.readany()
+                await answer.content.read()
 
     call = asyncio.ensure_future(run())
     if not events:

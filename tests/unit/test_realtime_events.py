@@ -7,6 +7,7 @@ import pytest
 
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
+from gateway.endpoints.output_parts import OutputParts
 from gateway.endpoints.realtime import Subprotocols, read_client_event, read_query, upstream_query
 from gateway.endpoints.realtime_events import read_server_event
 
@@ -96,17 +97,45 @@ def done(usage: dict[str, Any] | None) -> str:
     ],
 )
 def test_usage_is_found_in_every_known_field(text: str, usage: Usage | None) -> None:
-    assert read_server_event(text).usage == usage
+    assert read_server_event(text, OutputParts()).usage == usage
 
 
 def test_generated_output_counts_while_it_streams() -> None:
+    parts = OutputParts()
+
     def delta(kind: str, text: str) -> float:
-        return read_server_event(json.dumps({"type": kind, "response_id": "r", "delta": text})).said_tokens
+        return read_server_event(json.dumps({"type": kind, "response_id": "r", "delta": text}), parts).said_tokens
 
     assert delta("response.output_text.delta", "word ") == 1
     assert delta("response.output_audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
     assert delta("response.audio.delta", "A" * (4800 * 4 // 3)) == pytest.approx(2)
     assert delta("conversation.item.input_audio_transcription.delta", "speech") == 0
+
+
+def test_s3_output_of_a_session_counts_once_in_whatever_event_it_comes() -> None:
+    parts, words = OutputParts(), "one two three four five"
+
+    def said(kind: str, **fields: object) -> float:
+        about = {"type": kind, "event_id": "event_1", "response_id": "resp_1", "output_index": 0}
+        return read_server_event(json.dumps(about | fields), parts).said_tokens
+
+    # In deltas, and repeated at their end.
+    assert said("response.output_text.delta", item_id="a", content_index=0, delta=words) >= 5
+    assert said("response.output_text.done", item_id="a", content_index=0, text=words) == 0
+    content = [{"type": "output_text", "text": words}]
+    assert said("response.output_item.done", item={"id": "a", "type": "message", "content": content}) == 0
+    # Without deltas.
+    assert said("response.function_call_arguments.done", item_id="b", call_id="c", name="f", arguments=words) >= 5
+    assert said("response.output_item.done", item={"id": "b", "type": "function_call", "arguments": words}) == 0
+    assert said("response.output_item.done", item={"id": "d", "type": "message", "content": content}) >= 5
+    # Not documented.
+    assert said("response.newer.delta", item_id="e", delta={"parts": [words]}) >= 5
+    assert said("response.newer.piece", item_id="f", newer=words) >= 5
+    # Nothing but names.
+    assert said("response.output_audio.done", item_id="g", content_index=0) == 0
+    assert (
+        said("response.content_part.added", item_id="g", content_index=0, part={"type": "audio", "transcript": ""}) == 0
+    )
 
 
 def test_a_query_names_one_model_and_is_rebuilt() -> None:
