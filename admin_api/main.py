@@ -143,6 +143,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             ("cleaning", partial(scheduler.clean_once, pool), scheduler.CLEANING_INTERVAL_S),
         ):
             background.start(scheduler.repeat(name, work, interval_s=interval_s), name)
+        verify = partial(scheduler.verify_once, pool)
+        background.start(
+            scheduler.repeat(
+                "verification",
+                verify,
+                interval_s=scheduler.VERIFICATION_INTERVAL_S,
+                delay_s=scheduler.VERIFICATION_DELAY_S,
+            ),
+            "verification",
+        )
         if settings.model_sync_interval_s:
             sync = partial(scheduler.sync_once, pool, app.state.litellm)
             background.start(

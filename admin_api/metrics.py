@@ -5,7 +5,7 @@ Labels take only words from our own tables: the pattern of a route, never its pa
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -24,6 +24,15 @@ DURATION: Final = Histogram(
 )
 RATE_UNAVAILABLE: Final = Counter(
     "litemaas_admin_rate_limit_unavailable", "Requests let through because Redis did not answer", registry=REGISTRY
+)
+VERIFIED: Final = Gauge(
+    "litemaas_verified_timestamp_seconds",
+    "Last check of the hash chain over the audit log, or over closed days of the ledger, in Unix time",
+    ["chain"],
+    registry=REGISTRY,
+)
+FAULTS: Final = Gauge(
+    "litemaas_verification_faults", "Faults that the last check of a hash chain found", ["chain"], registry=REGISTRY
 )
 
 

@@ -1,11 +1,16 @@
-"""Periodic tasks: model sync, expiry of subscriptions, alerts, cleaning."""
+"""Periodic tasks: model sync, expiry of subscriptions, alerts, cleaning, verification of hash chains."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from admin_api import metrics
+from admin_api.operations.actors import Actor
+from admin_api.operations.audit import verify_audit
+from admin_api.operations.maintenance.ledger import verify_closed_days
 from admin_api.operations.models.sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.notifications.alerts import has_backlog, raise_alerts
 from admin_api.operations.notifications.outbox import delete_old
@@ -24,10 +29,17 @@ EXPIRY_INTERVAL_S: Final = 30.0
 SEND_INTERVAL_S: Final = 1.0
 SEND_GRACE_S: Final = 3.0
 CLEANING_INTERVAL_S: Final = 3600.0
+VERIFICATION_INTERVAL_S: Final = 86_400.0
+# After a start other work comes first.
+VERIFICATION_DELAY_S: Final = 60.0
+# The rows of the last two or three closed days; older ones were checked before. All seals are checked.
+VERIFIED_DAYS: Final = 12
+VERIFIER: Final = Actor(name="verification", role="admin-readonly")
 
 
-async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
-    """Runs `work` now and after each pause, without end. Failures are logged and tried again."""
+async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s: float, delay_s: float = 0.0) -> None:
+    """Runs `work` after `delay_s` and after each pause, without end. Failures are logged and tried again."""
+    await asyncio.sleep(delay_s)
     while True:
         try:
             await work()
@@ -70,3 +82,22 @@ async def clean_once(pool: "Pool") -> None:
     await delete_old(pool)
     await delete_expired(pool)
     await delete_old_syncs(pool)
+
+
+async def verify_once(pool: "Pool") -> None:
+    """Checks the hash chains over the audit log and the closed days of the ledger. The last entry of each is logged: it
+    is the anchor that a later check can be given, kept where the database's owner cannot write."""
+    audited = await verify_audit(pool, VERIFIER)
+    _report("audit", audited.findings, audited.head)
+    closed = await verify_closed_days(pool, VERIFIER, days=VERIFIED_DAYS)
+    _report("ledger", closed.findings, closed.head)
+
+
+def _report(chain: str, findings: Sequence[Any], head: object) -> None:
+    metrics.VERIFIED.labels(chain).set(time.time())
+    metrics.FAULTS.labels(chain).set(len(findings))
+    if findings:
+        faults = [f"{finding.fault} {finding[1]}" for finding in findings[:10]]
+        log.error("chain_is_broken", chain=chain, count=len(findings), faults=faults)
+    else:
+        log.info("chain_verified", chain=chain, head=None if head is None else str(head))

@@ -13,7 +13,7 @@ from admin_api.operations.models.provider_keys import NAME, PREFIX
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway.settings import Settings as GatewaySettings
-from tests.contract.tables import ROOT, metrics_table
+from tests.contract.tables import ROOT, admin_metrics_table, metrics_table
 
 DEPLOY = ROOT / "deploy"
 TOOLS = Path(sys.executable).parent
@@ -117,7 +117,7 @@ def test_prometheus_scrapes_all_programs_and_its_rules_name_existing_metrics() -
     assert targets == {f"{name}:{port}" for name, port in METRICS_PORTS.items()}
     assert config["rule_files"] == ["alerts.yml"]
     assert named
-    assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table()))
+    assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table() + admin_metrics_table()))
 
 
 def test_s11_metrics_are_within_reach_of_prometheus_and_on_no_port_of_the_host() -> None:
