@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gateway import metrics
+from gateway.cost_bounds import NO_BOUNDS, CostBounds, check_fees, check_is_bounded
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
@@ -75,6 +76,7 @@ class Admission:
         token_counts_per_minute: int = 0,
         clock: Callable[[], float] = monotonic,
         turns: Turns | None = None,
+        bounds: CostBounds = NO_BOUNDS,
     ) -> None:
         self._counters = counters
         self._ids = ids
@@ -90,15 +92,20 @@ class Admission:
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
-        self.estimator = Estimator()
+        self._bounds = bounds
+        self.estimator = Estimator(bounds)
 
     async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
-        """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `limits_unavailable`, `clock_skew`."""
+        """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `cost_not_bounded`, `limits_unavailable`,
+        `clock_skew`."""
         plan = self._plan(grant, record, milliseconds_of(request_id), counts_tokens=call.counts_tokens)
         if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
             message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
             raise GatewayError("model_has_no_price", message, param="model")
+        if call.paid_tools and plan.plan.has_cost and grant.price is not None:
+            check_fees(grant.price, call)
         estimate, expected, is_estimate = self.estimator.estimate(record, grant, call, plan.plan)
+        check_is_bounded(grant, call, plan.plan, self._bounds, is_estimate=is_estimate)
         reservation = Reservation(
             request_id=request_id,
             record=record,

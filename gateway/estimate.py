@@ -4,18 +4,20 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from gateway.cost_bounds import NO_BOUNDS, CostBounds, longest
 from gateway.domain.calls import Usage
 from gateway.domain.estimates import expected_completion
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.prices import Price, cost_nano_usd, dearest_nano_usd
 from gateway.domain.reservation_plan import ReservationPlan
+from gateway.endpoints.paid_tools import reserved_uses
 from gateway.endpoints.requests import Call
 from gateway.learned_estimates import LearnedEstimates
 from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Estimate
 
-# What a model may answer at most where nobody says.
-UNKNOWN_MAXIMUM: Final = 4096
+# One of a nano-USD, and one of 10^12: LiteLLM adds up floats, and each figure is rounded up.
+ROUNDING_BITS: Final = 40
 # What a fast model reasons.
 HIDDEN_TOKENS_A_SECOND: Final = 100
 
@@ -23,8 +25,9 @@ HIDDEN_TOKENS_A_SECOND: Final = 100
 class Estimator:
     """Of one worker: it learns from the worker's own calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: CostBounds = NO_BOUNDS) -> None:
         self._learned = LearnedEstimates()
+        self._bounds = bounds
 
     def estimate(
         self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
@@ -37,16 +40,15 @@ class Estimator:
         completion = expected_completion(history, call.maximum, call.choices)
         if plan.max_completion is not None:
             completion = min(completion, plan.max_completion)
-        maximum = 0
-        if plan.has_maximum:
-            one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
-            maximum = call.prompt_bound + one * call.choices
+        most = longest(grant, call, self._bounds) if plan.has_maximum else (0, 0)
         if call.media is None:
             expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
+        if call.paid_tools:
+            expected = replace(expected, **reserved_uses(call.paid_tools, self._bounds.tool_uses))
         cost = (0, 0, 0)
         if grant.price is not None and not call.is_free:
-            cost = _costs(grant.price, call, plan, expected, maximum)
-        return Estimate(tokens=(prompt, completion, maximum), cost=cost), expected, is_estimate
+            cost = _costs(grant.price, call, plan, expected, most)
+        return Estimate(tokens=(prompt, completion, sum(most)), cost=cost), expected, is_estimate
 
     def may_hide_output(self, reservation: Reservation, call: Call) -> bool:
         """Whether the model may reason, of which callers are shown nothing or a summary: by its capabilities, the
@@ -69,17 +71,18 @@ class Estimator:
         self._learned.learn(reservation, usage)
 
 
-def _costs(price: Price, call: Call, plan: ReservationPlan, expected: Usage, maximum: int) -> tuple[int, int, int]:
+def _costs(
+    price: Price, call: Call, plan: ReservationPlan, expected: Usage, most: tuple[int, int]
+) -> tuple[int, int, int]:
     """Nano-USD of the prompt, of the completion, and the most the call may cost."""
     whole = cost_nano_usd(price, expected, call.service_tier)
-    prompt_only = (
-        cost_nano_usd(price, replace(expected, completion_tokens=0), call.service_tier) if plan.has_cost else 0
-    )
-    upper_bound = 0
+    prompt_only = upper_bound = 0
+    if plan.has_cost:
+        prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0), call.service_tier)
     if plan.has_maximum:
-        longest = expected
+        longest_usage = expected
         if call.media is None:
-            answer = maximum - call.prompt_bound
-            longest = replace(expected, prompt_tokens=call.prompt_bound, completion_tokens=answer)
-        upper_bound = dearest_nano_usd(price, longest)
+            longest_usage = replace(expected, prompt_tokens=most[0], completion_tokens=most[1])
+        upper_bound = dearest_nano_usd(price, longest_usage)
+        upper_bound += 1 + (upper_bound >> ROUNDING_BITS)
     return prompt_only, whole - prompt_only, upper_bound

@@ -73,8 +73,9 @@ async def read_refusal(answer: Answer) -> GatewayError:
     error = GatewayError(
         "upstream_error", str(reported.get("message") or f"The model server answered {answer.status}.")
     )
-    # A redirect is followed by nobody: it means that the address is wrong.
-    error.status = 502 if answer.status < 400 else STATUSES_OF_OURS.get(answer.status, answer.status)
+    # A redirect is followed by nobody: it means that the address is wrong. HTTP has no status above 599.
+    is_error = 400 <= answer.status < 600
+    error.status = STATUSES_OF_OURS.get(answer.status, answer.status) if is_error else 502
     if error.status == answer.status:
         error.type = str(reported.get("type") or error.type)
         if (provider := _ANTHROPIC_ERROR.search(error.message)) is not None:

@@ -8,6 +8,7 @@ import structlog
 from gateway import metrics
 from gateway.access_log import Line
 from gateway.domain.prices import Price
+from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
 from gateway.reservation import Reservation
@@ -59,6 +60,7 @@ class ForwardedCall:
         self._is_closed = True
         metrics.IN_FLIGHT.dec()
         self.books.leases.remove(self.reservation.request_id)
+        price = self._price_of_another(outcome.model_served)
         row = make_row(
             self.reservation,
             endpoint=self.endpoint,
@@ -66,13 +68,26 @@ class ForwardedCall:
             outcome=outcome,
             started_at=self.started_at,
             ended_at=monotonic(),
-            served_price=self._price_of_another(outcome.model_served),
+            served_price=price,
         )
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
         if row.stored_as is not None or row.stored_items is not None:
             self.books.owners.ended(row)
+        self._report_implausible_cost(row, price or self.reservation.grant.price)
         metrics.count_call(self.endpoint, row)
         self.line.ended(row)
+
+    def _report_implausible_cost(self, row: UsageRow, price: Price | None) -> None:
+        """LiteLLM's figure was to be charged and is far above what such a call can cost: our prices are old, or a model
+        server reports nonsense."""
+        litellm, charged = row.litellm_cost_nano_usd, row.cost_nano_usd
+        if not charged or litellm is None or litellm <= charged or price is None or price.charge == "own":
+            return
+        metrics.IMPLAUSIBLE_COSTS.inc()
+        log.error(
+            "litellm_cost_implausible", request_id=str(row.request_id), model=row.model_asked,
+            litellm_nano_usd=litellm, charged_nano_usd=charged,
+        )  # fmt: skip
 
     def _price_of_another(self, served: str | None) -> Price | None:
         """Of the model that answered, if it is in the catalogue and not the one that was granted: LiteLLM was made to

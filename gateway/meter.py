@@ -34,13 +34,15 @@ _BLANK: Final = b"\xef\xbb\xbf \t\n"
 
 
 class Meter(Protocol):
-    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came; `has_begun`:
-    a part of an answer has passed; `is_no_answer`: what came, or its end, shows that none will."""
+    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came; `ran`: tools
+    that the provider has run; `has_begun`: a part of an answer has passed; `is_no_answer`: what came, or its end,
+    shows that none will."""
 
     usage: Usage | None
     so_far: Usage | None
     litellm_nano_usd: int | None
     model: str | None
+    ran: Usage | None
     response_id: str | None
     item_ids: tuple[str, ...]
     has_begun: bool
@@ -79,6 +81,7 @@ class _Readings:
         "item_ids",
         "litellm_nano_usd",
         "model",
+        "ran",
         "response_id",
         "so_far",
         "usage",
@@ -88,6 +91,7 @@ class _Readings:
         self._reader = read
         self.usage: Usage | None = None
         self.so_far: Usage | None = None
+        self.ran: Usage | None = None
         self.litellm_nano_usd: int | None = None
         self.model: str | None = None
         self.response_id: str | None = None
@@ -156,7 +160,7 @@ class AnswerMeter(_Readings):
             whole = b"".join(self._parts)
             if (reading := self._read(whole)) is not None:
                 self.usage, self.litellm_nano_usd, self.model = reading.usage, reading.litellm_nano_usd, reading.model
-                self.response_id, self.item_ids = reading.response_id, reading.item_ids
+                self.response_id, self.item_ids, self.ran = reading.response_id, reading.item_ids, reading.ran
             if self.usage is None and self._size <= MAX_EVENT:
                 self._said = estimate_answer(whole)
         held, self._held = self._held if self._rewrite is None else whole, b""
@@ -284,6 +288,7 @@ class StreamMeter(_Readings):
         if reading.item_ids:
             self.item_ids = tuple(dict.fromkeys(self.item_ids + reading.item_ids))
         self.so_far = reading.so_far or self.so_far
+        self.ran = reading.ran or self.ran
         if reading.usage is None:
             return True
         self.usage, self.litellm_nano_usd = reading.usage, reading.litellm_nano_usd

@@ -66,6 +66,11 @@ COST_DIFFERENCE: Final = Counter(
     ["higher"],
     registry=REGISTRY,
 )
+IMPLAUSIBLE_COSTS: Final = Counter(
+    "litemaas_implausible_costs",
+    "Calls for which LiteLLM reported more than ten times what they can cost at most; they were charged by their price",
+    registry=REGISTRY,
+)
 FIRST_BYTE: Final = Histogram(
     "litemaas_first_byte_seconds",
     "From the request to the first byte of the answer",

@@ -14,7 +14,7 @@ from uuid import UUID
 from gateway import metrics
 from gateway.admit import Admission
 from gateway.authenticate import authenticate, check_address, find_grant, read_key
-from gateway.domain.calls import Ending
+from gateway.domain.calls import NO_USAGE, Ending
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.keys import Peppers
@@ -251,6 +251,7 @@ class ForwardedRequest(ForwardedCall):
             status=status,
             usage=meter.usage,
             so_far=meter.so_far,
+            ran=meter.ran or NO_USAGE,
             litellm_nano_usd=reported_cost if meter.litellm_nano_usd is None else meter.litellm_nano_usd,
             model_served=meter.model,
             passed_tokens=0 if counts_no_output else meter.passed_tokens,

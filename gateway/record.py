@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from gateway.domain.calls import Ending, EstimatedWhy, Usage
+from gateway.domain.calls import NO_USAGE, Ending, EstimatedWhy, Usage
 from gateway.domain.ids import milliseconds_of
-from gateway.domain.prices import Price, cost_nano_usd
+from gateway.domain.prices import Price, charged_nano_usd, cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
+from gateway.endpoints.paid_tools import fee_of
 from gateway.endpoints.requests import Call
 from gateway.reservation import Reservation
 
@@ -39,6 +40,8 @@ class Outcome:
     so_far: Usage | None = None
     # Output tokens that a caller who left is charged at least.
     least_completion: int = 0
+    # Tools that the provider ran.
+    ran: Usage = NO_USAGE
     # Where a part of `usage` had to be estimated: why.
     usage_why: EstimatedWhy | None = None
     # The hash of account and id of a response that the provider stores.
@@ -60,12 +63,22 @@ def make_row(
     that of another model of the catalogue, where it answered instead of the one that was granted."""
     request_id, record, grant = reservation.request_id, reservation.record, reservation.grant
     usage, why = _charged(call, outcome, reservation)
-    price = served_price or grant.price
-    cost = None if price is None or not price.is_known else cost_nano_usd(price, usage, call.service_tier)
     is_refused = outcome.ending in ("refused_upstream", "unreachable")
+    if outcome.ran is not NO_USAGE and not is_refused:
+        usage = _with_tools(usage, outcome.ran)
     is_broken = why == "cut_off" and not outcome.has_passed
-    if (is_refused or is_broken or call.is_free) and cost is not None:
-        cost = 0
+    possible = usage.clamped()
+    if possible is not usage:
+        why = why or "clamped"
+    price = served_price or grant.price
+    own = cost = None
+    if price is not None and price.is_known:
+        own = cost = 0
+        if not (is_refused or is_broken or call.is_free):
+            own = cost = cost_nano_usd(price, possible, call.service_tier)
+            if possible is usage:
+                # Else LiteLLM's figure is made of what cannot be.
+                cost = charged_nano_usd(price, own, outcome.litellm_nano_usd, usage, _tools_of(call, reservation))
     first = outcome.first_byte_at
     return UsageRow(
         request_id=request_id,
@@ -88,7 +101,7 @@ def make_row(
         reasoning_tokens=usage.reasoning_tokens,
         cost_nano_usd=cost,
         price_id=price.id if price else None,
-        own_cost_nano_usd=cost,
+        own_cost_nano_usd=own,
         litellm_cost_nano_usd=outcome.litellm_nano_usd,
         counted_requests=0 if is_refused or call.counts_tokens else 1,
         counted_tokens=usage.total_tokens,
@@ -104,10 +117,30 @@ def make_row(
     )
 
 
+NO_TOOLS: Final[dict[str, Any]] = {"web_searches": 0, "file_searches": 0, "code_sessions": 0}
+
+
+def _with_tools(usage: Usage, ran: Usage) -> Usage:
+    """Providers report searches in the usage, or as items of the output, or both."""
+    return replace(
+        usage,
+        web_searches=max(usage.web_searches, ran.web_searches),
+        file_searches=max(usage.file_searches, ran.file_searches),
+        code_sessions=max(usage.code_sessions, ran.code_sessions),
+    )
+
+
+def _tools_of(call: Call, reservation: Reservation) -> Usage | None:
+    """The tools that the call may have run at most, as they were reserved; None: their fees are not known."""
+    price = reservation.grant.price
+    is_known = price is not None and not any(fee_of(price, tool) is None for tool in call.paid_tools)
+    return reservation.expected if is_known else None
+
+
 def _tokens_of_turn(usage: Usage, why: EstimatedWhy | None) -> int | None:
     """What the next turn puts into its prompt. None where the answer was not charged as a whole: reading it later would
     make leaving early pay."""
-    return min(usage.total_tokens, MAX_TOKENS_OF_TURN) if why in (None, "no_usage") else None
+    return min(usage.total_tokens, MAX_TOKENS_OF_TURN) if why in (None, "no_usage", "clamped") else None
 
 
 def _reported(text: str | None) -> str | None:
@@ -133,7 +166,8 @@ def _charged(call: Call, outcome: Outcome, reservation: Reservation) -> tuple[Us
             return replace(reported, prompt_tokens=expected.prompt_tokens), "no_usage"
         return reported, outcome.usage_why
     is_media = call.media is not None
-    passed = replace(expected, completion_tokens=outcome.passed_tokens)
+    # Of tools, those that were run.
+    passed = replace(expected, completion_tokens=outcome.passed_tokens, **NO_TOOLS)
     if (so_far := outcome.so_far) is not None:
         completion = max(outcome.passed_tokens, so_far.completion_tokens)
         passed = replace(so_far, completion_tokens=completion)
@@ -156,4 +190,6 @@ def _left(passed: Usage, expected: Usage, outcome: Outcome) -> Usage:
     least = max(passed.completion_tokens, outcome.least_completion)
     if not outcome.passed_tokens or not outcome.has_passed:
         least = max(least, expected.completion_tokens)
+    if not outcome.has_passed:
+        passed = _with_tools(passed, expected)
     return replace(passed, completion_tokens=least)

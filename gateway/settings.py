@@ -78,6 +78,17 @@ class Settings(BaseSettings):
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="origins, commas between, whose pages may call the gateway from a browser; *: of every origin"
     )
+    paid_tool_uses: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="uses reserved of a tool of the provider with a fee, if the caller sets no maximum",
+    )
+    attachment_tokens: PositiveInt | None = Field(
+        None,
+        description="most tokens of an attachment, or of what a tool of the provider finds; unset: calls with them "
+        "are refused under cost limits that reserve the maximum",
+    )
     allowed_fields: str = Field(
         "",
         description="fields that callers may send beside those that are listed: endpoint:name, commas between; "

@@ -8,6 +8,7 @@ import structlog
 from gateway import metrics
 from gateway.access_log import AccessLog
 from gateway.admit import Admission
+from gateway.cost_bounds import CostBounds
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
@@ -110,6 +111,7 @@ class Worker:
             background=self.background,
             allows_without_redis=settings.when_limits_unavailable == "allow",
             token_counts_per_minute=settings.token_counts_per_minute,
+            bounds=CostBounds(tool_uses=settings.paid_tool_uses, attachment_tokens=settings.attachment_tokens),
         )
         self.refusals = RefusalCounts(self.pool)
         self.partitions = PartitionKeeper(

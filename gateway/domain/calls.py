@@ -6,7 +6,7 @@ import msgspec
 
 Ending = Literal["completed", "client_disconnected", "upstream_error", "timeout", "refused_upstream", "unreachable"]
 ENDINGS: Final = get_args(Ending)
-EstimatedWhy = Literal["reaped", "no_usage", "hung_up", "cut_off"]
+EstimatedWhy = Literal["reaped", "no_usage", "hung_up", "cut_off", "clamped"]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,6 +40,25 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def total_tokens(self) -> int:
         """What a token limit is charged: input + output, cached input included."""
         return self.prompt_tokens + self.completion_tokens
+
+    def clamped(self) -> "Usage":
+        """As far as the figures can be: a part is no more than what its whole has left. Itself, if they agree."""
+        cached = min(self.cached_tokens, self.prompt_tokens)
+        written = min(self.cache_write_tokens, self.prompt_tokens - cached)
+        kept = min(self.cache_write_1h_tokens, written)
+        reasoning = min(self.reasoning_tokens, self.completion_tokens)
+        parts = (cached, written, kept, reasoning)
+        if parts == (
+            self.cached_tokens, self.cache_write_tokens, self.cache_write_1h_tokens, self.reasoning_tokens,
+        ):  # fmt: skip
+            return self
+        return msgspec.structs.replace(
+            self,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=kept,
+            reasoning_tokens=reasoning,
+        )
 
     def __add__(self, other: "Usage") -> "Usage":
         sums = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}

@@ -43,6 +43,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "insufficient_quota": (429, "insufficient_quota"),
         "request_exceeds_limit": (400, "invalid_request_error"),
         "model_has_no_price": (403, "permission_error"),
+        "cost_not_bounded": (403, "permission_error"),
         # parts of the gateway that do not answer
         "limits_unavailable": (503, "server_error"),
         "ledger_unavailable": (503, "server_error"),

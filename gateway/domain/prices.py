@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
+from msgspec.structs import replace
+
 from gateway.domain.calls import Usage
 from gateway.domain.money import NANO_USD
 
@@ -199,16 +201,20 @@ def cost_nano_usd(price: Price, usage: Usage, service_tier: str | None = None) -
         fresh, said, cached, written, reasoned, request, image, audio_ms, character, query, written_1h, heard, spoken,
         search, file_search, code,
     ) = price.rates_of(usage.prompt_tokens, asked)  # fmt: skip
-    parts = usage.cached_tokens + usage.cache_write_tokens + usage.audio_prompt_tokens
+    rest = usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens
+    # Sound that was read from a cache is counted there: sound is charged of the rest only.
+    heard_tokens = max(0, min(usage.audio_prompt_tokens, rest))
+    answer = usage.completion_tokens - usage.reasoning_tokens
+    spoken_tokens = max(0, min(usage.audio_completion_tokens, answer))
     total = (
-        max(0, usage.prompt_tokens - parts) * fresh
+        max(0, rest - heard_tokens) * fresh
         + usage.cached_tokens * cached
         + max(0, usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
         + usage.cache_write_1h_tokens * written_1h
-        + usage.audio_prompt_tokens * heard
-        + max(0, usage.completion_tokens - usage.reasoning_tokens - usage.audio_completion_tokens) * said
+        + heard_tokens * heard
+        + max(0, answer - spoken_tokens) * said
         + usage.reasoning_tokens * reasoned
-        + usage.audio_completion_tokens * spoken
+        + spoken_tokens * spoken
         + request
         + usage.images * image
         + usage.characters * character
@@ -238,3 +244,24 @@ def dearest_nano_usd(price: Price, usage: Usage) -> int:
     for index, counts in _OTHERS:
         total += rates[index] * (1 if counts is None else getattr(usage, counts))
     return -(-total * NANO_USD // price._units)
+
+
+# LiteLLM's figure is not charged above so many times what the call costs at most.
+MAX_TIMES: Final = 10
+
+
+def charged_nano_usd(price: Price, own: int, litellm: int | None, usage: Usage, tools: Usage | None) -> int:
+    """What a call is charged: the higher of `own` and LiteLLM's figure, or `own` if the price says so.
+
+    A figure that cannot be is not charged. `tools` are those that the call may have run; None: their fees are not
+    known, so there is no bound, nor is there with price fields that cannot be used."""
+    if litellm is None or litellm <= own or price.charge == "own":
+        return own
+    if price.unusable or tools is None:
+        return litellm
+    searches = max(1, usage.web_searches, tools.web_searches)
+    files, codes = max(1, usage.file_searches, tools.file_searches), max(1, usage.code_sessions, tools.code_sessions)
+    most = replace(usage, web_searches=searches, file_searches=files, code_sessions=codes)
+    bound = MAX_TIMES * dearest_nano_usd(price, most)
+    # A price of 0 is no bound.
+    return litellm if litellm <= bound or not bound else own

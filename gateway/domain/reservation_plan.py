@@ -34,6 +34,8 @@ class ReservationPlan:
     # The completion part of an estimate never takes more than half of the smallest TPM bucket.
     max_completion: int | None
     has_cost: bool
+    # A cost limit reserves the maximum: a call must have one.
+    bounds_cost: bool
     has_maximum: bool
 
 
@@ -68,6 +70,7 @@ def make_reservation_plan(grant: Grant, time_zone: str, epoch: int, at_ms: int) 
         until_ms=until_ms,
         max_completion=min(tpm) // 2 if tpm else None,
         has_cost=any(is_money(limit.kind) for limit in refusing),
+        bounds_cost=any(is_money(limit.kind) and limit.reserve == "maximum" for limit in refusing),
         has_maximum=any(limit.reserve == "maximum" for limit in limits),
     )
 

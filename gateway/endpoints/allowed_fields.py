@@ -2,7 +2,7 @@
 reaches it: allowed_fields.txt, made from the vendors' own request types, and what LITEMAAS_ALLOWED_FIELDS adds."""
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -98,8 +98,9 @@ class AllowedFields:
             for endpoint, names in LISTED_FIELDS.items()
         }
 
-    def check(self, endpoint: str, fields: Fields) -> None:
-        """Raises `parameter_not_allowed` naming the field and the setting; `invalid_request` for tools that are none.
+    def check(self, endpoint: str, fields: Fields) -> Sequence[Fields]:
+        """The tools of the body, decoded. Raises `parameter_not_allowed` naming the field and the setting;
+        `invalid_request` for tools that are none.
 
         A field that is null is absent: one that is not listed is taken out."""
         names = self._names[endpoint]
@@ -108,8 +109,7 @@ class AllowedFields:
                 if bytes(fields[name]) != _NULL:
                     raise self._refusal(endpoint, name)
                 del fields[name]
-        if "tools" in fields:
-            self._check_tools(endpoint, fields["tools"])
+        tools = self._check_tools(endpoint, fields["tools"]) if "tools" in fields else ()
         for name in fields.keys() & _VALUES:
             value = msgspec.json.decode(fields[name])
             if value is not None and not (isinstance(value, str) and value in _VALUES[name]):
@@ -124,6 +124,7 @@ class AllowedFields:
                 self._check_content(endpoint, value, "")
                 if names_stored_file(value, is_embedded=endpoint == "embeddings"):
                     self.refuse(endpoint, "content.stored_file")
+        return tools
 
     def check_names(self, endpoint: str, names: Iterable[str]) -> None:
         """The same for the names of a form's fields."""
@@ -136,11 +137,11 @@ class AllowedFields:
         if (endpoint, name) not in self._opened:
             raise self._refusal(endpoint, name)
 
-    def _check_tools(self, endpoint: str, raw: msgspec.Raw) -> None:
+    def _check_tools(self, endpoint: str, raw: msgspec.Raw) -> Sequence[Fields]:
         if bytes(memoryview(raw)[:4]) == _NULL:
-            return
+            return ()
         try:
-            tools = _decode_tools(raw)
+            tools: Sequence[Fields] = _decode_tools(raw)
         except (msgspec.MsgspecError, RecursionError):
             raise GatewayError("invalid_request", "'tools' must be a list of tools.", param="tools") from None
         for tool in tools:
@@ -151,6 +152,7 @@ class AllowedFields:
                 self._check_other_keys(endpoint, tool)
             if not _NESTED_IN_TOOLS.isdisjoint(tool):
                 self._check_nested_tools(endpoint, tool)
+        return tools
 
     def _check_other_keys(self, endpoint: str, tool: Fields) -> None:
         for key in tool.keys() - TOOL_KEYS:

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.paid_tools import SEARCH_OPTIONS, find_paid_tools
 from gateway.endpoints.prompts import Attachments, Messages, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     MAX_CHOICES,
@@ -30,7 +31,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
     """Checks the body and says what it asks for; raises GatewayError with a 4xx."""
     fields = decode_fields(body, path_model)
     model = read_model(fields)
-    check_fields("chat_completions", fields, allowed)
+    tools = check_fields("chat_completions", fields, allowed)
     is_streamed = read_stream(fields)
     messages = read(fields, "messages", Messages, "a list of messages, each an object with a role and content")
     if not messages:
@@ -49,11 +50,13 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
         wants_usage=wants_usage,
         prompt_tokens=prompt_tokens,
         prompt_bytes=found.bound(body),
-        hides_prompt=found.count > 0 or spoken is not None or "web_search_options" in fields,
+        hides_prompt=found.count > 0 or spoken is not None or SEARCH_OPTIONS in fields,
         maximum=maximum,
         choices=choices,
         asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
+        paid_tools=find_paid_tools(fields, tools),
+        attachments=found.count,
         # A spoken answer has an id, under which the provider keeps it for a while.
         is_stored="audio" in fields,
         items=spoken,

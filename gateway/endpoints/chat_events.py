@@ -8,7 +8,7 @@ import msgspec
 from gateway.domain.estimates import estimate_text
 from gateway.endpoints.lenient import decoder, decoder_or_none
 from gateway.endpoints.output_estimates import EMPTY, SOUND_BYTES_A_TOKEN, TOKENS_PER_IMAGE, estimate_unknown
-from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage, estimate_said, read_answer
+from gateway.endpoints.usage_parsing import A_SEARCH, CITES, ParsedUsage, ReportedUsage, estimate_said, read_answer
 
 
 class _Choice(msgspec.Struct):
@@ -90,7 +90,7 @@ def read_chat_event(data: bytes) -> ParsedUsage | None:
     """The usage is in a chunk whose `usage` has a total above 0. That chunk is nothing but the usage if no choice in it
     says anything: LiteLLM 1.106 adds an empty choice, 1.109 does not."""
     chunk: _Chunk | None = _decode_known_chunk(data)
-    reading = ParsedUsage()
+    reading = ParsedUsage(ran=A_SEARCH if CITES in data else None)
     if chunk is None:
         if (chunk := _decode_chunk(data)) is None:
             return None

@@ -5,6 +5,7 @@ from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.paid_tools import find_paid_tools
 from gateway.endpoints.prompts import Attachments, Content, Messages, estimate_content, estimate_messages, estimate_raw
 from gateway.endpoints.requests import (
     Call,
@@ -40,7 +41,7 @@ def parse_count(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model
 def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:
     fields = decode_fields(body, path_model)
     model = read_model(fields)
-    check_fields(endpoint, fields, allowed)
+    tools = check_fields(endpoint, fields, allowed)
     found = Attachments()
     prompt_tokens = _estimate(fields, found)
     return Call(
@@ -56,6 +57,8 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str |
         choices=1,
         asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
+        paid_tools=find_paid_tools(fields, tools),
+        attachments=found.count,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.endpoints.lenient import decoder
 from gateway.endpoints.output_estimates import NAMES, estimate_field, estimate_unknown
+from gateway.endpoints.paid_tools import RunTools
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage
 
 
@@ -41,6 +42,7 @@ _KEPT = ("cache_creation", "server_tool_use", "service_tier")
 def new_messages_reader() -> Reader:
     """For one stream."""
     so_far = ReportedUsage()
+    ran = RunTools()
 
     def read(data: bytes) -> ParsedUsage | None:
         event: _Event | None = _decode_event(data)
@@ -53,6 +55,9 @@ def new_messages_reader() -> Reader:
         reading = ParsedUsage(model=event.message.model if event.message is not None else None)
         if reported is not None:
             reading.so_far = so_far.read_anthropic()
+        if event.content_block is not None and _is_search(event.content_block):
+            ran.add_search(event.content_block.get("id"))
+        reading.ran = ran.usage
         if event.type == "message_delta":
             if event.usage is not None:
                 reading.usage, reading.litellm_nano_usd = reading.so_far, event.usage.litellm_nano_usd
@@ -64,6 +69,10 @@ def new_messages_reader() -> Reader:
         return reading
 
     return read
+
+
+def _is_search(block: dict[str, msgspec.Raw]) -> bool:
+    return bytes(block.get("type", b"")) == b'"server_tool_use"' and bytes(block.get("name", b"")) == b'"web_search"'
 
 
 def _remember(so_far: ReportedUsage, reported: ReportedUsage | None) -> None:

@@ -84,6 +84,7 @@ def new_call(model: str) -> Call:
         prompt_bytes=FIRST_TOKENS,
         maximum=0,
         choices=1,
+        is_unbounded=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from codecs import BOM_UTF8, getincrementaldecoder
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -14,6 +14,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.prices import SERVICE_TIERS, Price
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.application_metadata import shield_metadata
+from gateway.endpoints.paid_tools import PaidTool
 from gateway.endpoints.stored_items import StoredItems
 from gateway.upstream.client import Body
 
@@ -89,6 +90,12 @@ class Call:
     continues: str | None = None
     # The tokens of that conversation, as they were counted.
     stored_tokens: int = 0
+    # Tools that the provider may run for a fee.
+    paid_tools: tuple[PaidTool, ...] = ()
+    # Pictures, sounds and files in the prompt, each of tokens that nobody knows.
+    attachments: int = 0
+    # What it takes follows from nothing in the request.
+    is_unbounded: bool = False
     # Items of the input that their ids complete at the provider.
     items: StoredItems | None = None
 
@@ -212,11 +219,13 @@ class LargeBody:
                 yield part[start : start + CHUNK_BYTES]
 
 
-def check_fields(endpoint: str, fields: Fields, allowed: AllowedFields) -> None:
-    """Refuses what is not on the endpoint's list; of `metadata`, nothing that steers LiteLLM is left."""
-    allowed.check(endpoint, fields)
+def check_fields(endpoint: str, fields: Fields, allowed: AllowedFields) -> Sequence[Fields]:
+    """Refuses what is not on the endpoint's list, and returns the tools; of `metadata`, nothing that steers LiteLLM is
+    left."""
+    tools = allowed.check(endpoint, fields)
     if "metadata" in fields:
         shield_metadata(endpoint, fields)
+    return tools
 
 
 _decoders: dict[Any, Callable[[msgspec.Raw], Any]] = {}

@@ -9,6 +9,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
+from gateway.endpoints.paid_tools import find_paid_tools
 from gateway.endpoints.prompts import Attachments, estimate_raw, is_attachment, take_out_attachments
 from gateway.endpoints.requests import (
     Call,
@@ -31,6 +32,7 @@ COMPACT: Final = "responses_compact"
 COUNT: Final = "responses_input_tokens"
 # Fields that put into the prompt what is stored at the provider.
 STORED_CONTEXT: Final = frozenset({"previous_response_id", "conversation", "prompt"})
+UNKNOWN_CONTEXT: Final = STORED_CONTEXT - {"previous_response_id"}
 
 
 def parse_responses(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model: str | None = None) -> Call:
@@ -52,7 +54,7 @@ def parse_input_tokens(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, pat
 def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str | None) -> Call:
     fields = decode_fields(body, path_model)
     model = read_model(fields)
-    check_fields(endpoint, fields, allowed)
+    tools = check_fields(endpoint, fields, allowed)
     if endpoint != NAME:
         refuse_stream(fields)
     if read(fields, "background", bool | None, "true or false"):
@@ -76,6 +78,9 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str |
         choices=1,
         asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
+        paid_tools=find_paid_tools(fields, tools),
+        attachments=found.count,
+        is_unbounded=not UNKNOWN_CONTEXT.isdisjoint(fields),
         is_stored=is_stored,
         continues=read(fields, "previous_response_id", str | None, "the id of a response") or None,
         items=items,

@@ -8,18 +8,21 @@ import msgspec
 from gateway.endpoints.lenient import decoder
 from gateway.endpoints.output_estimates import EMPTY
 from gateway.endpoints.output_parts import ITEM_DONE, OutputParts, PartEvent
+from gateway.endpoints.paid_tools import RunTools
 from gateway.endpoints.stored_items import is_completed_by_id
 from gateway.endpoints.usage_parsing import ParsedUsage, Reader, ReportedUsage
 
 # Their answer is whole, also one that was cut short by max_output_tokens.
 LAST_EVENTS: Final = ("response.completed", "response.incomplete")
 FAILED_EVENTS: Final = ("error", "response.failed", "response.cancelled")
+ITEM_EVENTS: Final = ("response.output_item.added", ITEM_DONE)
 
 
 class _OutputItem(msgspec.Struct):
     id: str | None = None
     type: str | None = None
     encrypted_content: str | None = None
+    container_id: str | None = None
 
 
 class _Response(msgspec.Struct):
@@ -45,13 +48,15 @@ def read_response(data: bytes) -> ParsedUsage | None:
     answer: _Response | None = _decode_response(data)
     if answer is None:
         return None
-    reported = answer.usage
+    reported, ran = answer.usage, RunTools()
+    _note_tools(ran, answer.output or ())
     return ParsedUsage(
         usage=reported.read(answer.service_tier) if reported else None,
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
         response_id=answer.id,
         item_ids=_stored_items(answer.output or ()),
+        ran=ran.usage,
     )
 
 
@@ -62,7 +67,7 @@ def _stored_items(items: Iterable[_OutputItem]) -> tuple[str, ...]:
 def new_responses_reader() -> Reader:
     """For one stream. The usage is in whatever event reports it; what was said is counted once, whether it comes in
     deltas, in the event that ends a part, or in the item when it is done."""
-    parts = OutputParts()
+    parts, ran = OutputParts(), RunTools()
 
     def read(data: bytes) -> ParsedUsage | None:
         event: _Event | None = _decode_event(data)
@@ -77,11 +82,20 @@ def new_responses_reader() -> Reader:
                 reported = event.response.usage
                 reading.usage = reported.read(event.response.service_tier)
                 reading.litellm_nano_usd = reported.litellm_nano_usd
+            _note_tools(ran, event.response.output or ())
         elif not has_failed:
             reading.said_tokens = parts.count(event, data)
-            # Some servers leave the output of the last event empty.
-            if event.type == ITEM_DONE and (item := _decode_output(bytes(event.item))) is not None:
-                reading.item_ids = _stored_items((item,))
+            if event.type in ITEM_EVENTS and (item := _decode_output(bytes(event.item))) is not None:
+                _note_tools(ran, (item,))
+                # Some servers leave the output of the last event empty.
+                reading.item_ids = _stored_items((item,)) if event.type == ITEM_DONE else ()
+        reading.ran = ran.usage
         return reading
 
     return read
+
+
+def _note_tools(ran: RunTools, output: Iterable[_OutputItem]) -> None:
+    for item in output:
+        # A container is paid for once, whatever is run in it.
+        ran.add(item.type, item.container_id or item.id)

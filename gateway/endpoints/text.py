@@ -80,6 +80,7 @@ def _without_completion(endpoint: str, body: bytes, allowed: AllowedFields, path
         prompt_tokens=tokens,
         prompt_bytes=found.bound(body),
         hides_prompt=found.count > 0,
+        attachments=found.count,
         maximum=0,
         choices=1,
         units=Usage(queries=1) if is_ranking else Usage(),

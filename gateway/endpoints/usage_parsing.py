@@ -31,6 +31,8 @@ class ParsedUsage:
     says_something: bool = False
     is_error: bool = False
     is_last: bool = False
+    # Tools that the provider has run so far.
+    ran: Usage | None = None
     response_id: str | None = None
     item_ids: tuple[str, ...] = ()
 
@@ -186,6 +188,11 @@ def estimate_said(text: str) -> float:
     return max(1.0, len(text.split()), estimate_text(text.encode(errors="surrogatepass")))
 
 
+# Chat says of a search only what it cites: LiteLLM charges one. In a text its quotes would be escaped.
+CITES: Final = b'"url_citation"'
+A_SEARCH: Final = Usage(web_searches=1)
+
+
 class _Answer(msgspec.Struct):
     usage: ReportedUsage | None = None
     model: str | None = None
@@ -205,6 +212,7 @@ def read_answer(data: bytes) -> ParsedUsage | None:
         usage=reported.read(answer.service_tier) if reported else None,
         litellm_nano_usd=reported.litellm_nano_usd if reported else None,
         model=answer.model,
+        ran=A_SEARCH if CITES in data else None,
     )
 
 

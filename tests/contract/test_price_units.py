@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import fields
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 from conftest import Database
@@ -49,10 +50,16 @@ async def test_every_unit_is_named_in_all_its_places(database: Database) -> None
     places.report()
 
 
+def counted_in(facts: UnitFacts) -> dict[str, Any]:
+    """One of the unit, which is also one of what it is a part of."""
+    own = {facts.counts: 10**facts.scale} if facts.counts else {}
+    return own if facts.whole is None else counted_in(PRICE_UNITS[facts.whole]) | own
+
+
 def costs_a_dollar(unit: str, facts: UnitFacts) -> bool:
     """Whether one of the unit costs its price, and nothing where the price of everything else is known."""
     try:
-        usage = NO_USAGE if facts.counts is None else Usage(**{facts.counts: 10**facts.scale})
+        usage = NO_USAGE if facts.counts is None else Usage(**counted_in(facts))
         return cost_nano_usd(Price(id=1, **{unit: Decimal(1)}), usage) == NANO_USD
     except TypeError:
         return False
