@@ -48,7 +48,7 @@ async def cost_of_today(pool: Pool) -> int:
 
 
 async def test_s8_a_new_price_of_a_call_counts_on_the_day_it_is_given(pool: Pool, old: UsageRow) -> None:
-    for cost in ("0.000030", "0.000005"):
+    for cost in ("0.000030", "0.000004", "0.000005"):
         await reprice_call(pool, ADMIN, old.request_id, cost=Decimal(cost), reason="wrong price")
 
     assert await find_rows(pool, [old.request_id]) == [old]
@@ -61,7 +61,7 @@ async def test_s8_a_new_price_of_a_call_counts_on_the_day_it_is_given(pool: Pool
     assert await cost_of_today(pool) == 1_000 - 23_000 + 5_000
     assert (await verify_audit(pool, READER)).findings == ()
     audited = await pool.fetch("SELECT old->>'cost_nano_usd' AS was FROM audit_logs WHERE action = 'ledger.reprice'")
-    assert sorted(record["was"] for record in audited) == ["23000", "30000"]
+    assert sorted(record["was"] for record in audited) == ["23000", "30000", "4000"]
 
 
 async def test_s8_a_call_without_a_price_gets_one(pool: Pool) -> None:
