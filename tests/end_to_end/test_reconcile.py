@@ -12,9 +12,8 @@ from uuid import UUID
 import msgspec
 import pytest
 from callers import Caller, MakeCaller
-from conftest import Database
 from factories import ADMIN
-from gateways import Ledger, wait_until
+from gateways import Backends, Ledger, wait_until
 from usage_rows import new_id, write_rows
 
 from admin_api.operations.maintenance.reconciliation import Reconciled, reconcile_ledger
@@ -86,18 +85,20 @@ async def test_ledger_and_litellm_agree_on_every_call_to_the_nano_usd(
 
 
 async def test_a_removed_an_added_and_a_changed_row_are_found(
-    caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile, database: Database, pool: Pool
+    caller: Caller, ledger: Ledger, usage_log: Path, reconcile: Reconcile, backends: Backends, pool: Pool
 ) -> None:
     ids = await ask_everything(caller, ledger, usage_log)
     removed, dearer, longer = ids[0], ids[1], ids[2]
     row = (await find_rows(pool, [ids[3]]))[0]
     added = msgspec.structs.replace(row, request_id=new_id(row.started_at))
     await write_rows(pool, [added])
-    await database.execute_as_owner("DELETE FROM usage_logs WHERE request_id = $1", removed)
-    await database.execute_as_owner(
+    await backends.database.execute_as_owner("DELETE FROM usage_logs WHERE request_id = $1", removed)
+    await backends.database.execute_as_owner(
         "UPDATE usage_logs SET cost_nano_usd = cost_nano_usd + 1 WHERE request_id = $1", dearer
     )
-    await database.execute_as_owner("UPDATE usage_logs SET completion_tokens = 7777 WHERE request_id = $1", longer)
+    await backends.database.execute_as_owner(
+        "UPDATE usage_logs SET completion_tokens = 7777 WHERE request_id = $1", longer
+    )
 
     found = await reconcile()
     tolerant = await reconcile(tolerance_nano_usd=1)
