@@ -1,6 +1,6 @@
-"""The access log: one line of JSON on standard output for each call that was answered. It holds numbers of ours and
-words from our own tables, and nothing that a caller wrote: no key, header, query or path, no prompt, no name they made
-up. Scrapes and health checks have no lines."""
+"""The access log: one line of JSON on standard output for each call that was answered. It holds numbers of ours, words
+from our own tables, and one thing that a caller wrote, their own id of the request: no key, no other header, query or
+path, no prompt, no name they made up. Scrapes and health checks have no lines."""
 
 import sys
 import threading
@@ -53,6 +53,7 @@ class Line(msgspec.Struct):
     total_ms: int | None = None
     bytes_in: int | None = None
     bytes_out: int | None = None
+    client_request_id: str | None = None
 
     def knows(self, record: KeyRecord) -> None:
         """Whose call it is."""
@@ -99,11 +100,12 @@ class AccessLog:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, method: str, path: str, client: str | None) -> Line:
+    def begin(self, method: str, path: str, client: str | None, client_request_id: str | None = None) -> Line:
         """A line that is written when `end` gets it; one that does nothing where the log is switched off."""
         if not self._is_on:
             return SILENT
-        return Line(time(), method if method in METHODS else OTHER, path, client)
+        known_method = method if method in METHODS else OTHER
+        return Line(time(), known_method, path, client, client_request_id=client_request_id)
 
     def end(self, line: Line, total_ms: int) -> None:
         """The call is over: the line is complete."""

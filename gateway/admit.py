@@ -95,7 +95,16 @@ class Admission:
         self._bounds = bounds
         self.estimator = Estimator(bounds)
 
-    async def admit(self, request_id: UUID, record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> Reservation:
+    async def admit(
+        self,
+        request_id: UUID,
+        record: KeyRecord,
+        grant: Grant,
+        call: Call,
+        endpoint: str,
+        *,
+        client_request_id: str | None = None,
+    ) -> Reservation:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `cost_not_bounded`, `limits_unavailable`,
         `clock_skew`."""
         plan = self._plan(grant, record, milliseconds_of(request_id), counts_tokens=call.counts_tokens)
@@ -108,6 +117,7 @@ class Admission:
         check_is_bounded(grant, call, plan.plan, self._bounds, is_estimate=is_estimate)
         reservation = Reservation(
             request_id=request_id,
+            client_request_id=client_request_id,
             record=record,
             grant=grant,
             expected=expected,
@@ -117,7 +127,7 @@ class Admission:
             is_leased=True,
             counts_tokens=call.counts_tokens,
             estimate=estimate,
-            note=_note(record, grant, call, endpoint),
+            note=_note(record, grant, call, endpoint, client_request_id),
             headers=[],
         )
         try:
@@ -266,7 +276,7 @@ class Admission:
         return known
 
 
-def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:
+def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str, client_request_id: str | None) -> bytes:
     """What a reaper needs for the ledger row, beside the lease's own numbers."""
     note = {
         "user_id": record.user_id,
@@ -280,4 +290,6 @@ def _note(record: KeyRecord, grant: Grant, call: Call, endpoint: str) -> bytes:
     }
     if call.counts_tokens:
         note["counted_requests"] = 0
+    if client_request_id is not None:
+        note["client_request_id"] = client_request_id
     return msgspec.json.encode(note)

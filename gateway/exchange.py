@@ -14,7 +14,7 @@ from gateway import metrics
 from gateway.access_log import AccessLog, Line
 from gateway.admit import LimitExceeded
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import RequestIds
+from gateway.domain.ids import RequestIds, read_client_request_id
 from gateway.forward import LIST_HEADERS, PASSED_HEADERS
 from gateway.reservation import Reservation
 from gateway.storage.refusal_counts import RefusalCounts
@@ -25,7 +25,8 @@ from gateway.web.responses import RawHeaders, Scope
 log = structlog.get_logger(__name__)
 
 _CREDENTIALS: Final = (b"authorization", b"x-api-key", b"api-key")
-_READ: Final = frozenset({*_CREDENTIALS, b"content-length", b"content-encoding", *PASSED_HEADERS})
+_CLIENT_IDS: Final = (b"x-client-request-id", b"x-request-id")
+_READ: Final = frozenset({*_CREDENTIALS, *_CLIENT_IDS, b"content-length", b"content-encoding", *PASSED_HEADERS})
 # (error, request id, headers beside the error's own): answers in the form of the route.
 SendRefusal = Callable[[GatewayError, str, RawHeaders], Awaitable[None]]
 # Of a content-length; more is no size, and Python refuses to read some thousand.
@@ -48,6 +49,8 @@ class Head:
     # Of all lines together; empty: the body is as it is.
     content_encoding: bytes = b""
     passed: dict[str, str] = field(default_factory=dict)
+    # The caller's own id of the request.
+    client_request_id: str | None = None
 
     @classmethod
     def read(cls, scope: Scope, trusted_proxies: tuple[Network, ...]) -> "Head":
@@ -66,6 +69,11 @@ class Head:
                 head.content_encoding += b"," + value
             elif name == b"content-type":
                 head.content_type = value
+            elif name == b"x-client-request-id":
+                head.client_request_id = read_client_request_id(value) or head.client_request_id
+            elif name == b"x-request-id":
+                # Of a proxy on the way, or of a client that has no other name for its own.
+                head.client_request_id = head.client_request_id or read_client_request_id(value)
             elif (passed := PASSED_HEADERS.get(name)) is not None:
                 text = value.decode("latin-1")
                 earlier = head.passed.get(passed) if name in LIST_HEADERS else None
@@ -115,7 +123,7 @@ class Exchanges:
     ) -> Exchange:
         """`path` is the route's own constant, as the access log shows it."""
         head = Head.read(scope, self._trusted_proxies)
-        line = self._access_log.begin(method, path, address_text(head.client) or UNKNOWN)
+        line = self._access_log.begin(method, path, address_text(head.client) or UNKNOWN, head.client_request_id)
         return Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
 
     async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:

@@ -106,7 +106,14 @@ class Proxy:
         send: Send,
     ) -> None:
         """Reserves, forwards and relays; raises GatewayError, LimitExceeded."""
-        reservation = await self.admission.admit(exchange.request_id, record, grant, call, endpoint.name)
+        reservation = await self.admission.admit(
+            exchange.request_id,
+            record,
+            grant,
+            call,
+            endpoint.name,
+            client_request_id=exchange.head.client_request_id,
+        )
         exchange.admitted(reservation)
         forwarded = ForwardedRequest(
             endpoint=endpoint.name,

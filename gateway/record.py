@@ -111,6 +111,7 @@ def make_row(
         estimated=why is not None,
         estimated_why=why,
         error_code=_reported(outcome.error_code),
+        client_request_id=reservation.client_request_id,
         stored_as=outcome.stored_as,
         stored_tokens=_tokens_of_turn(usage, why) if outcome.stored_as or outcome.stored_items else None,
         stored_items=outcome.stored_items,

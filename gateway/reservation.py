@@ -14,6 +14,8 @@ class Reservation:
     known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass."""
 
     request_id: UUID
+    # The caller's own.
+    client_request_id: str | None = None
     record: KeyRecord
     grant: Grant
     expected: Usage

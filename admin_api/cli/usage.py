@@ -43,12 +43,18 @@ def group() -> None:
 @app.command("show")
 def show_(
     key: Annotated[int | None, typer.Option(help="Only of this key.")] = None,
+    client_request_id: Annotated[str | None, typer.Option(help="Only with this id, which the caller sent.")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
     """List calls, newest first, with the totals of all calls."""
-    view = UsageView.of(act(lambda pool: calls.show_usage(pool, operator(), key_id=key, limit=limit, cursor=cursor)))
+    found = act(
+        lambda pool: calls.show_usage(
+            pool, operator(), key_id=key, client_request_id=client_request_id, limit=limit, cursor=cursor
+        )
+    )
+    view = UsageView.of(found)
     show_page(view, as_json=as_json, columns=COLUMNS)
     if not as_json:
         totals = view.totals

@@ -25,6 +25,7 @@ from admin_api.schemas.usage_reports import (
 from admin_api.storage.usage.queries import Order
 from gateway.domain.calls import Ending
 from gateway.domain.error_classes import ErrorClass
+from gateway.domain.ids import MAX_CLIENT_ID
 from gateway.domain.rollup_ranges import Step
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"], responses=ERRORS)
@@ -99,11 +100,17 @@ async def show_usage(
     actor: Reader,
     pool: AppPool,
     key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this key, by id")] = None,
+    client_request_id: Annotated[
+        str | None, Query(max_length=MAX_CLIENT_ID, description="Only with this id, which the caller sent")
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> UsageView:
     """Calls, newest first, with totals over all pages."""
-    return UsageView.of(await calls.show_usage(pool, actor, key_id=key, limit=limit, cursor=cursor))
+    found = await calls.show_usage(
+        pool, actor, key_id=key, client_request_id=client_request_id, limit=limit, cursor=cursor
+    )
+    return UsageView.of(found)
 
 
 @router.get("/summary")

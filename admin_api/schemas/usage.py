@@ -45,6 +45,7 @@ class UsageRowView(View):
     estimated: bool
     estimated_why: EstimatedWhy | None
     error_code: str | None
+    client_request_id: str | None
 
     @classmethod
     def of(cls, row: "UsageRow") -> Self:

@@ -1,9 +1,16 @@
 """Request ids: UUIDv7 (RFC 9562), whose time decides the window and the partition a call belongs to."""
 
 import os
+import re
 import time
 from collections.abc import Callable
+from typing import Final
 from uuid import UUID
+
+MAX_CLIENT_ID: Final = 128
+_PRINTABLE: Final = re.compile(rb"[ -~]+")
+# Keys of this gateway and of most providers begin so.
+_SECRET: Final = b"sk-"
 
 
 def uuid7(milliseconds: int, random: bytes) -> UUID:
@@ -15,6 +22,15 @@ def uuid7(milliseconds: int, random: bytes) -> UUID:
 def milliseconds_of(request_id: UUID) -> int:
     """The moment inside a UUIDv7, in ms since 1970."""
     return request_id.int >> 80
+
+
+def read_client_request_id(value: bytes) -> str | None:
+    """The caller's own id for a request, of at most MAX_CLIENT_ID printable ASCII characters; None for anything else,
+    and for what may hold a key."""
+    text = value.strip()
+    if not 0 < len(text) <= MAX_CLIENT_ID or not _PRINTABLE.fullmatch(text) or _SECRET in text:
+        return None
+    return text.decode("ascii")
 
 
 class RequestIds:

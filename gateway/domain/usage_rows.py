@@ -51,6 +51,8 @@ class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     estimated: bool
     estimated_why: EstimatedWhy | None = None
     error_code: str | None = None
+    # The caller's own id of the request, by which they look for it.
+    client_request_id: str | None = None
     # Of a response that is stored at the provider, for the table response_owners: the hash of account and id, and the
     # tokens of its turn; None: it was left before its end, and may be deleted only.
     stored_as: UUID | None = None
@@ -115,6 +117,7 @@ LEDGER_COLUMNS: Final[dict[str, ColumnFacts]] = {
     "total_ms": ColumnFacts("integer", ("total_ms",)),
     "estimated": ColumnFacts("boolean", ("estimated",)),
     "estimated_why": ColumnFacts("text", ("estimated_why",)),
+    "client_request_id": ColumnFacts("text", ("client_request_id",)),
 }
 # Fields of UsageRow that are written into another table: name and SQL type.
 STORED_RESPONSE: Final = {"stored_as": "uuid", "stored_tokens": "integer", "stored_items": "uuid[]"}

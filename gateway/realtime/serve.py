@@ -57,7 +57,9 @@ class Realtime:
         record, grant = await self._find_access(exchange, model)
         self.proxy.check_ledger()
         call = new_call(model)
-        reservation = await self.proxy.admission.admit(exchange.request_id, record, grant, call, NAME)
+        reservation = await self.proxy.admission.admit(
+            exchange.request_id, record, grant, call, NAME, client_request_id=exchange.head.client_request_id
+        )
         exchange.admitted(reservation)
         forwarded = ForwardedSession(
             endpoint=NAME,

@@ -282,7 +282,6 @@ def _http_calls(caller: Caller, secret: Callable[[], str]) -> list[tuple[str, st
         "accept",
         "referer",
         "origin",
-        "x-request-id",
     )
     return [
         (CHAT, "POST", [key], chat(secret())),
@@ -299,6 +298,10 @@ def _http_calls(caller: Caller, secret: Callable[[], str]) -> list[tuple[str, st
         (CHAT, "POST", [("authorization", f"Bearer {secret()}")], chat("x")),
         (CHAT, "POST", [("authorization", f"Basic {secret()}")], chat("x")),
         *((CHAT, "POST", [key, (name, secret())], chat("x")) for name in names),
+        # The caller's own id is kept, but not with a key in it, or where it is no id.
+        (CHAT, "POST", [key, ("x-request-id", f"sk-{secret()}")], chat("x")),
+        (CHAT, "POST", [key, ("x-client-request-id", f"{caller.key} {secret()}")], chat("x")),
+        (CHAT, "POST", [key, ("x-client-request-id", secret() * 20)], chat("x")),
         (CHAT, "POST", [key, (f"x-{secret()}", secret())], chat("x")),
         (f"{CHAT}?{secret()}={secret()}", "POST", [key], chat("x")),
         (f"{CHAT}?model={secret()}", "POST", [key], chat("x")),

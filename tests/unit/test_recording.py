@@ -64,8 +64,10 @@ def row_of(
     # As admission makes it: tokens are estimated, but for media.
     expected = structs.replace(units, prompt_tokens=10, completion_tokens=100) if call.media is None else units
     reservation = Reservation(
-        request_id=REQUEST_ID, record=RECORD, grant=grant, expected=expected, expected_is_estimate=is_estimate,
-        raw_prompt_tokens=10.0, choices=1, is_leased=True, counts_tokens=False, estimate=ESTIMATE, note=b"", headers=[],
+        request_id=REQUEST_ID, client_request_id="mine", record=RECORD, grant=grant,
+        expected=expected, expected_is_estimate=is_estimate,
+        raw_prompt_tokens=10.0,
+        choices=1, is_leased=True, counts_tokens=False, estimate=ESTIMATE, note=b"", headers=[],
     )  # fmt: skip
     return make_row(
         reservation, endpoint="chat_completions", call=call, outcome=outcome, started_at=0.0, ended_at=0.05,

@@ -48,7 +48,25 @@ async def list_usage_of_key(executor: "Executor", key_id: int, *, before: UUID |
     return [UsageRow(**row) for row in await executor.fetch(LIST_USAGE_OF_KEY, key_id, before, limit)]
 
 
+_BY_CLIENT_ID: Final = "client_request_id = $1 AND ($2::bigint IS NULL OR api_key_id = $2)"
+
+LIST_USAGE_BY_CLIENT_ID: Final = f"""
+SELECT {_COLUMNS} FROM usage_logs
+WHERE {_BY_CLIENT_ID} AND ($3::uuid IS NULL OR request_id < $3)
+ORDER BY request_id DESC LIMIT $4
+"""
+
+
+async def list_usage_by_client_id(
+    executor: "Executor", client_request_id: str, *, key_id: int | None, before: UUID | None, limit: int
+) -> list[UsageRow]:
+    """Of calls that carried this id of the caller's own, newest first, those before `before`."""
+    rows = await executor.fetch(LIST_USAGE_BY_CLIENT_ID, client_request_id, key_id, before, limit)
+    return [UsageRow(**row) for row in rows]
+
+
 _TOTALS: Final = ", ".join(f"coalesce(sum({f.name}), 0)::bigint AS {f.name}" for f in fields(UsageTotals))
+_SUMMED: Final = [f.name for f in fields(UsageTotals) if f.name in LEDGER_COLUMNS]
 
 SUM_USAGE: Final = f"SELECT {_TOTALS} FROM usage_all_days"
 
@@ -64,6 +82,18 @@ SUM_USAGE_OF_KEY: Final = f"SELECT {_TOTALS} FROM usage_days WHERE account_id = 
 async def sum_usage_of_key(executor: "Executor", *, account_id: int, key_id: int) -> UsageTotals:
     """Of one key of this account, since the beginning."""
     return _totals(await executor.fetchrow(SUM_USAGE_OF_KEY, account_id, key_id))
+
+
+SUM_USAGE_BY_CLIENT_ID: Final = f"""
+SELECT count(*) AS calls, count(*) FILTER (WHERE estimated) AS estimated_calls,
+    {", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in _SUMMED)}
+FROM usage_logs WHERE {_BY_CLIENT_ID}
+"""
+
+
+async def sum_usage_by_client_id(executor: "Executor", client_request_id: str, *, key_id: int | None) -> UsageTotals:
+    """Of all calls that carried this id. Rollups have no ids, and few calls share one."""
+    return _totals(await executor.fetchrow(SUM_USAGE_BY_CLIENT_ID, client_request_id, key_id))
 
 
 def _totals(row: object) -> UsageTotals:

@@ -25,6 +25,7 @@ class _Note(msgspec.Struct):
     endpoint: str
     streamed: bool
     counted_requests: int = 1
+    client_request_id: str | None = None
 
 
 _decode_note: Any = msgspec.json.Decoder(_Note).decode
@@ -64,6 +65,7 @@ def estimated_row(account_id: int, lease: Lease) -> UsageRow:
         estimated=True,
         estimated_why="reaped",
         error_code=None,
+        client_request_id=note.client_request_id,
     )
 
 
