@@ -2,7 +2,7 @@
 the maximum has reserved at least what is charged."""
 
 from decimal import Decimal
-from math import ceil
+from math import ceil, nextafter
 from typing import Any
 from uuid import UUID
 
@@ -87,8 +87,8 @@ def test_d3_what_is_charged_is_never_below_what_litellm_says_and_never_above_wha
     answered = structs.replace(usage, service_tier=served)
     tier = asked if served is None else (None if served == "default" else served)
     exact = litellm_usd(info, usage, tier)
-    # As LiteLLM writes it: a float.
-    litellm = nano_usd_rounded_up(float(exact))
+    # As LiteLLM writes it: a sum of floats, which may be a little more.
+    litellm = nano_usd_rounded_up(nextafter(float(exact), 1e9))
     assert litellm is not None
 
     row, reservation = row_of(price, call_of(usage, asked, slack), answered, litellm)
