@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
@@ -26,9 +26,23 @@ class LoginSettings(BaseSettings):
     oidc_client_id: str | None = Field(default=None, description="client id of LiteMaaS there")
     oidc_client_secret: SecretStr | None = Field(default=None, description="client secret of LiteMaaS there")
     oidc_scopes: str = Field(default="openid profile email", description="requested scopes, separated by blanks")
-    oidc_groups_claim: str = Field(default="groups", description="claim that lists a person's groups")
+    oidc_email_claim: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("email",),
+        min_length=1,
+        description="claims with a person's e-mail address, separated by commas; the first that has one counts",
+    )
+    oidc_verified_claim: str = Field(
+        default="email_verified", description="claim that says whether the e-mail address is verified"
+    )
     oidc_trust_emails: bool = Field(
-        default=False, description="treat e-mail addresses as verified if the provider does not say"
+        default=False, description="treat all e-mail addresses of the provider as verified, whatever it says"
+    )
+    oidc_groups_claim: str = Field(
+        default="groups", description="claim that lists a person's groups; dots lead into objects: realm_access.roles"
+    )
+    oidc_missing_groups: Literal["unknown", "none"] = Field(
+        default="unknown",
+        description="what a login without that claim says about groups: unknown (the last role stays) or none",
     )
     openshift_url: str | None = Field(default=None, description="OpenShift's OAuth server")
     openshift_api_url: str | None = Field(default=None, description="OpenShift's API, which identifies users")
@@ -84,11 +98,11 @@ class LoginSettings(BaseSettings):
             raise ValueError(f"group:role, commas between; roles are {', '.join(ROLES)}")
         return {group: role for group, _, role in pairs}
 
-    @field_validator("initial_admins", mode="before")
+    @field_validator("initial_admins", "oidc_email_claim", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         if isinstance(value, str):
-            value = tuple(part for part in value.split(",") if part.strip())
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("initial_admins")

@@ -25,6 +25,12 @@ DURATION: Final = Histogram(
 RATE_UNAVAILABLE: Final = Counter(
     "litemaas_admin_rate_limit_unavailable", "Requests let through because Redis did not answer", registry=REGISTRY
 )
+LOGINS_REFUSED: Final = Counter(
+    "litemaas_admin_logins_refused",
+    "Logins at an identity provider, and JWTs, that were refused",
+    ["login", "cause"],
+    registry=REGISTRY,
+)
 VERIFIED: Final = Gauge(
     "litemaas_verified_timestamp_seconds",
     "Last check of the hash chain over the audit log, or over closed days of the ledger, in Unix time",

@@ -52,6 +52,8 @@ class FakeProvider(LoopbackServer):
     def __init__(self) -> None:
         self.keys = [SigningKey("first")]
         self.claims: dict[str, Any] = {}
+        # What the user endpoint reports; None: there is none.
+        self.more: dict[str, Any] | None = None
         self.make_token: Any = None
         self.jwks_asked = 0
         self._nonces: dict[str, str] = {}
@@ -61,6 +63,7 @@ class FakeProvider(LoopbackServer):
                 Route("/authorize", self._authorize),
                 Route("/token", self._token, methods=["POST"]),
                 Route("/jwks", self._jwks),
+                Route("/userinfo", self._userinfo),
             ]
         )
 
@@ -74,7 +77,12 @@ class FakeProvider(LoopbackServer):
         names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "jwks"}
         reported: dict[str, Any] = {name: f"{self.url}/{path}" for name, path in names.items()}
         reported["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
+        if self.more is not None:
+            reported["userinfo_endpoint"] = f"{self.url}/userinfo"
         return JSONResponse(reported | {"issuer": self.url})
+
+    async def _userinfo(self, _: Request) -> JSONResponse:
+        return JSONResponse({"sub": "ann"} | (self.more or {}))
 
     async def _authorize(self, request: Request) -> RedirectResponse:
         code = secrets.token_hex(8)

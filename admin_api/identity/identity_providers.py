@@ -11,7 +11,9 @@ from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from joserfc.errors import JoseError
 
+from admin_api.identity.claims import is_complete, merge_claims, read_person
 from admin_api.operations.people.logins import Person
+from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.storage.sessions import Provider
 from gateway.domain.errors import GatewayError
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 # Only the provider can make these signatures: neither `none` nor one with a shared secret.
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 TIMEOUT_S: Final = 10.0
-# datetime has no year after 9999.
-MAX_SECONDS: Final = 253_000_000_000
 OPENSHIFT_USER: Final = "/apis/user.openshift.io/v1/users/~"
 
 
@@ -120,20 +120,21 @@ class IdentityProviders:
         }
         claims = await client.parse_id_token(token, nonce=nonce, claims_options=expected)
         if claims is None:
-            raise GatewayError("login_failed", "The identity provider sent no ID token; is 'openid' in OIDC_SCOPES?")
+            message = "The identity provider sent no ID token; is 'openid' in LITEMAAS_OIDC_SCOPES?"
+            raise LoginRefused("answer_invalid", message, code="login_failed", setting="LITEMAAS_OIDC_SCOPES")
         claims = dict(claims)
-        wanted = {"email", self._settings.oidc_groups_claim}
-        if not wanted <= set(claims) and "userinfo_endpoint" in metadata:
+        if "userinfo_endpoint" in metadata and not is_complete(claims, self._settings):
             more = await client.userinfo(token=token)
             # It is not signed, and counts only for the same person.
             if more.get("sub") == claims["sub"]:
-                claims = {**more, **claims}
-        return person_of(claims, self._settings)
+                claims = merge_claims(claims, more, self._settings)
+        return read_person(claims, self._settings)
 
     async def _ask_openshift(self, client: StarletteOAuth2App, token: Any) -> Person:
         answer = await client.get(f"{self._settings.openshift_api_url}{OPENSHIFT_USER}", token=token)
         if answer.status_code != 200:
-            raise GatewayError("login_failed", "OpenShift does not report who you are; log in again.")
+            message = "OpenShift does not report who you are; log in again."
+            raise LoginRefused("answer_invalid", message, code="login_failed", setting="LITEMAAS_OPENSHIFT_API_URL")
         user = answer.json()
         name = str(user["metadata"]["name"])
         return Person(
@@ -148,28 +149,6 @@ class IdentityProviders:
         )
 
 
-def person_of(claims: Mapping[str, Any], settings: "Settings") -> Person:
-    """The person of verified claims: of an ID token, or of another JWT of the same issuer."""
-    groups = claims.get(settings.oidc_groups_claim)
-    email = claims.get("email")
-    verified = claims.get("email_verified", settings.oidc_trust_emails)
-    return Person(
-        issuer=str(settings.oidc_issuer),
-        subject=str(claims["sub"]),
-        email=email if isinstance(email, str) else None,
-        is_email_verified=verified is True,
-        name=str(claims.get("name") or ""),
-        groups=[str(group) for group in groups] if isinstance(groups, list) else None,
-        issued_at=_moment(claims.get("iat")),
-    )
-
-
-def _moment(seconds: Any) -> datetime | None:
-    """The time of a claim that is not in the future; None for a value that is not a time."""
-    is_time = isinstance(seconds, int | float) and 0 <= seconds <= MAX_SECONDS
-    return datetime.fromtimestamp(seconds, UTC) if is_time else None
-
-
 class _explained:
     """Turns exceptions of Authlib and the network into GatewayErrors, without text of the provider."""
 
@@ -180,7 +159,8 @@ class _explained:
         if isinstance(exc, httpx2.HTTPError):
             raise GatewayError("upstream_unavailable", "The identity provider does not answer; try again.") from exc
         if isinstance(exc, AuthlibBaseError | JoseError | KeyError | ValueError | TypeError | AttributeError):
-            raise GatewayError("login_failed", "The identity provider's answer is not valid; log in again.") from exc
+            message = "The identity provider's answer is not valid; log in again."
+            raise LoginRefused("answer_invalid", message, code="login_failed") from exc
 
 
 def _text(secret: Any) -> str | None:

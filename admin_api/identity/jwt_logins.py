@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 import jwt
 
-from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S, person_of
+from admin_api.identity.claims import read_person
+from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S
 from admin_api.operations.actors import Actor
 from admin_api.operations.people.logins import RoleRules, admit_person, find_known
 from admin_api.operations.people.personal_tokens import rejected_login
+from admin_api.operations.people.refused_logins import LoginRefused
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -45,13 +47,14 @@ class JWTLogins:
     async def log_in(self, pool: "Pool", token: str, *, request_id: "UUID | None", ip: str | None) -> Actor:
         """Raises GatewayError `not_authenticated`; `upstream_unavailable` while the keys cannot be fetched."""
         claims = await self._verify(token)
-        person = person_of(claims, self._settings)
+        person = read_person(claims, self._settings)
         rules = RoleRules(group_roles=self._settings.group_roles, initial_admins=self._settings.initial_admins)
         user = await find_known(pool, person, rules)
         if user is None:
             user = await admit_person(pool, person, rules, request_id=request_id, ip=ip)
         if user.status != "active":
-            raise rejected_login("The user of this token is deactivated; ask an admin.")
+            message = "The user of this token is deactivated; ask an admin."
+            raise LoginRefused("deactivated", message, code="not_authenticated", about=person.about)
         login = _name_of_login(claims)
         return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, login=login)
 

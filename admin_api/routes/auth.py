@@ -6,13 +6,14 @@ import json
 from time import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from admin_api.encryption import EncryptionError
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.operations.people import sessions
 from admin_api.operations.people.logins import RoleRules, admit_person
+from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.routes.dependencies import ID, AppPool, AppSettings, LoggedIn
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.sessions import EndedView, LogoutView, ProvidersView, SessionsView, SessionView
@@ -21,6 +22,7 @@ from admin_api.storage.sessions import Provider
 from admin_api.web.addresses import address_of
 from admin_api.web.authenticate import session_cookie, times_of
 from admin_api.web.call_rates import limit_address
+from admin_api.web.refused_logins import note_refusal, refusal_page
 from gateway.domain.errors import GatewayError
 
 router = APIRouter(prefix="/api/auth", tags=["login"], responses=ERRORS)
@@ -45,10 +47,15 @@ async def log_in(
     settings: AppSettings,
     provider: Provider | None = None,
     next: Annotated[str, Query(max_length=2000, description="Path to return to after the login")] = "/",
-) -> RedirectResponse:
+) -> Response:
     """Sends the browser to the identity provider. The state of the login is encrypted in a cookie, so that any replica
     can finish it."""
-    departure = await _providers(request).depart(provider)
+    try:
+        departure = await _providers(request).depart(provider)
+    except GatewayError as exc:
+        if exc.code == "not_found":
+            raise
+        return await _refuse(request, exc, provider or _providers(request).names[0])
     kept = departure.state | {"next": _own_path(next), "until": str(int(time()) + MAX_LOGIN_S)}
     encrypted = settings.encryption_keys.encrypt(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
     cookie = base64.urlsafe_b64encode(encrypted).decode()
@@ -68,17 +75,36 @@ async def log_in(
 async def come_back(
     request: Request,
     settings: AppSettings,
-    pool: AppPool,
     code: Annotated[str | None, Query(max_length=4000)] = None,
     state: Annotated[str | None, Query(max_length=1000)] = None,
     error: Annotated[str | None, Query(max_length=200)] = None,
-) -> RedirectResponse:
-    """The identity provider sends the browser back to this route, which opens the session."""
+) -> Response:
+    """The identity provider sends the browser back to this route, which opens the session. A refused login is a page
+    for a browser (`Accept: text/html`), and an error in JSON for others."""
     kept = _read_login(request.cookies.get(_login_cookie(settings)), settings)
+    door: Provider = "openshift" if kept is not None and kept["provider"] == "openshift" else "oidc"
+    try:
+        return await _finish(request, _check_return(kept, code=code, state=state, error=error), code or "")
+    except GatewayError as exc:
+        return await _refuse(request, exc, door)
+
+
+def _check_return(
+    kept: dict[str, str] | None, *, code: str | None, state: str | None, error: str | None
+) -> dict[str, str]:
     if kept is None or state is None or not hmac.compare_digest(kept["state"].encode(), state.encode()):
-        raise GatewayError("login_failed", "This login was not begun in this browser, or too long ago; log in again.")
+        message = "This login was not begun in this browser, or too long ago; log in again."
+        raise LoginRefused("state_unknown", message, code="login_failed")
     if error is not None or code is None:
-        raise GatewayError("login_failed", "The identity provider did not let you in.", details={"error": error or ""})
+        refused = LoginRefused("provider_refused", "The identity provider did not let you in.", code="login_failed")
+        refused.details["error"] = error or ""
+        raise refused
+    return kept
+
+
+async def _finish(request: Request, kept: dict[str, str], code: str) -> RedirectResponse:
+    settings: Settings = request.app.state.settings
+    pool = request.app.state.pool
     provider, person = await _providers(request).arrive(kept, code)
     rules = RoleRules(group_roles=settings.group_roles, initial_admins=settings.initial_admins)
     about: dict[str, Any] = {"request_id": request.state.request_id, "ip": address_of(request)}
@@ -98,6 +124,15 @@ async def come_back(
     _set_cookie(answer, settings, session_cookie(settings), cookie, max_age=int(settings.session_lifetime_s))
     _set_cookie(answer, settings, _login_cookie(settings), "", max_age=0)
     return answer
+
+
+async def _refuse(request: Request, error: GatewayError, door: Provider) -> Response:
+    """The page of a refused login. Raises the error for a caller that asked for none."""
+    await note_refusal(request, error, door)
+    page = refusal_page(request, error, door)
+    if page is None:
+        raise error
+    return page
 
 
 @router.post("/logout")

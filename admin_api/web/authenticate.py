@@ -14,6 +14,7 @@ from admin_api.web import csrf
 from admin_api.web.addresses import address_of
 from admin_api.web.call_rates import limit_address, take_call
 from admin_api.web.idempotency import claim_key
+from admin_api.web.refused_logins import note_refusal
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import PERSONAL_PREFIX
 
@@ -67,7 +68,11 @@ async def _find_actor(request: Request) -> Actor:
     if given.startswith(PERSONAL_PREFIX):
         return await log_in_by_token(pool, settings.peppers, given, request_id=request_id, ip=ip)
     if jwt_logins.are_allowed and given.count(".") == 2:
-        return await jwt_logins.log_in(pool, given, request_id=request_id, ip=ip)
+        try:
+            return await jwt_logins.log_in(pool, given, request_id=request_id, ip=ip)
+        except GatewayError as exc:
+            await note_refusal(request, exc, "jwt")
+            raise
     # A cookie does not replace a login that was sent and is wrong.
     if session_cookie(settings) in request.cookies and "authorization" not in request.headers:
         csrf.check_header(request)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.lookups import find_by_address
+from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import sessions
@@ -26,9 +27,14 @@ MAX_SUBJECT: Final = 500
 STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
+# Why the groups are unknown: they are named elsewhere, the claim is missing, or it has another form.
+UnknownGroups = Literal["elsewhere", "missing", "unreadable"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A person's claims, issued by the provider at `issued_at` (None: unknown). `groups` is None without that claim."""
+    """What the provider said at `issued_at` (None: unknown) about a person. `groups` is None if it did not say, and
+    `unknown_groups` why. `…_claim` name the claims that were read; `address_claims` those that hold an address."""
 
     issuer: str
     subject: str
@@ -37,6 +43,16 @@ class Person:
     name: str
     groups: Sequence[str] | None
     issued_at: datetime | None
+    unknown_groups: UnknownGroups | None = None
+    email_claim: str = "email"
+    verified_claim: str = "email_verified"
+    groups_claim: str = "groups"
+    address_claims: Sequence[str] = ()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """For the audit log."""
+        return {"issuer": self.issuer, "subject": self.subject} | ({"email": self.email} if self.email else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +92,7 @@ async def admit_person(
         if user is None:
             raise RuntimeError("a user was not found, although users are never deleted")
         if user.status != "active":
-            raise GatewayError("forbidden", f"'{user.email}' is deactivated. Ask an admin.")
+            raise LoginRefused("deactivated", f"'{user.email}' is deactivated. Ask an admin.", about=person.about)
         # Under the user's lock. Older claims must not restore a group that was removed since.
         issuer, subject = person.issuer, person.subject
         is_newest = await sessions.update_reported(connection, issuer=issuer, subject=subject, at=person.issued_at)
@@ -109,21 +125,15 @@ def _is_later(issued_at: datetime | None, known_at: datetime | None) -> bool:
 
 
 async def _find_identity(executor: "Executor", person: Person) -> Identity | None:
-    _check_subject(person.subject)
+    _check_subject(person)
     return await sessions.find_identity(executor, issuer=person.issuer, subject=person.subject)
 
 
 async def _link(executor: "Executor", person: Person, request_id: UUID | None, ip: str | None) -> User:
     """Links the person to the user with their verified address, who is created if missing. Of two concurrent first
     logins one creates the user and one links them; each audit row is written by the login that did it."""
-    if not person.email or not person.is_email_verified:
-        raise GatewayError("forbidden", "The identity provider did not report a verified e-mail address. Ask an admin.")
-    if not is_literal(person.email):
-        # Their address is not the one it would be folded into, which may be somebody else's.
-        message = "The identity provider reported an e-mail address with other letters than ASCII before the @."
-        raise GatewayError("forbidden", f"{message} Ask its admins for an address in ASCII.")
-    email = check_email(person.email)
-    user = await find_by_address(executor, person.email)
+    email = _check_address(person)
+    user = await find_by_address(executor, person.email or email)
     made = None
     if user is None:
         made = await user_rows.insert_user(
@@ -140,25 +150,62 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
         # Only now: the insert waited for any unlinking in progress.
         unlinked_at = await sessions.find_unlinked(executor, user.id)
         if unlinked_at is not None and (person.issued_at is None or person.issued_at < unlinked_at):
-            raise GatewayError(
-                "forbidden", f"'{email}' was unlinked after your login at the identity provider. Log in there again."
-            )
+            message = f"'{email}' was unlinked after your login at the identity provider. Log in there again."
+            raise LoginRefused("unlinked", message, claim="iat", about=person.about)
         await note(executor, actor, "user.link", "user", user.id, new={"issuer": issuer, "subject": subject})
         return user
     known = await sessions.find_identity(executor, issuer=issuer, subject=subject)
     if known is None or known.user_id != user.id:
-        raise GatewayError(
-            "forbidden",
+        message = (
             f"'{email}' is linked to another account at this identity provider. If your account there was recreated, "
-            "ask an admin to unlink the old one.",
+            "ask an admin to unlink the old one."
         )
+        raise LoginRefused("linked_to_another", message, claim="sub", about=person.about)
     return user
 
 
-def _check_subject(subject: str) -> None:
+def _check_address(person: Person) -> str:
+    """The person's address as it is stored, if it is verified. Raises LoginRefused."""
+    if not person.email:
+        setting = "LITEMAAS_OIDC_EMAIL_CLAIM"
+        message = f"The identity provider reported no e-mail address in the claim '{person.email_claim}'."
+        others = " or ".join(f"'{name}'" for name in person.address_claims)
+        advice = f"Ask an admin to set {setting}" + (
+            f", perhaps to {others}." if others else " to a claim that has one."
+        )
+        about = person.about
+        raise LoginRefused(
+            "email_missing", f"{message} {advice}", claim=person.email_claim, setting=setting, about=about
+        )
+    if not person.is_email_verified:
+        raise _unverified(person)
+    claim = person.email_claim
+    if not is_literal(person.email):
+        # Their address is not the one it would be folded into, which may be somebody else's.
+        message = f"The identity provider reported in '{claim}' an address with other letters than ASCII before the @."
+        advice = "Ask its admins for an address in ASCII."
+        raise LoginRefused("email_not_valid", f"{message} {advice}", claim=claim, about=person.about)
+    try:
+        return check_email(person.email)
+    except GatewayError as exc:
+        message = f"The identity provider reported in '{claim}' what is no e-mail address. Ask its admins."
+        raise LoginRefused("email_not_valid", message, claim=claim, about=person.about) from exc
+
+
+def _unverified(person: Person) -> LoginRefused:
+    setting = "LITEMAAS_OIDC_TRUST_EMAILS"
+    message = (
+        f"The identity provider does not say, in the claim '{person.verified_claim}', that the address in "
+        f"'{person.email_claim}' is verified. Verify it there, or ask an admin to set {setting} if all addresses are."
+    )
+    return LoginRefused("email_unverified", message, claim=person.verified_claim, setting=setting, about=person.about)
+
+
+def _check_subject(person: Person) -> None:
     """OpenID Connect limits a subject to 255 characters; Postgres accepts neither NUL nor lone surrogates."""
-    if not 1 <= len(subject) <= MAX_SUBJECT or not subject.isprintable():
-        raise GatewayError("forbidden", "The identity provider reported an invalid subject. Ask its admins.")
+    if not 1 <= len(person.subject) <= MAX_SUBJECT or not person.subject.isprintable():
+        message = "The identity provider reported an invalid subject. Ask its admins."
+        raise LoginRefused("subject_not_valid", message, claim="sub", about={"issuer": person.issuer})
 
 
 def _shown_name(person: Person) -> str:

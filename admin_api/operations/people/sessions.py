@@ -8,6 +8,7 @@ from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.personal_tokens import rejected_login
+from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.storage import sessions, users
 from admin_api.storage.sessions import Provider, Session
 from admin_api.storage.users import User
@@ -46,14 +47,14 @@ async def open_session(
 ) -> str:
     """The value of the cookie: the id and its signature. Only the id's digest is stored. Raises GatewayError
     `forbidden` if the user was deactivated or `person` unlinked since the login, which ended all their sessions."""
-    secret = new_key(ID_PREFIX)
+    secret, about = new_key(ID_PREFIX), person.about if person else {}
     agent = "".join(c for c in user_agent or "" if c.isprintable())[:MAX_AGENT]
     async with pool.acquire() as connection, connection.transaction():
         current = await users.lock_user(connection, user.id)
         if current is None or current.status != "active":
-            raise GatewayError("forbidden", f"'{user.email}' is deactivated. Ask an admin.")
+            raise LoginRefused("deactivated", f"'{user.email}' is deactivated. Ask an admin.", about=about)
         if person is not None and not await _is_linked(connection, person, user):
-            raise GatewayError("forbidden", f"You were just unlinked from '{user.email}'. Log in again.")
+            raise LoginRefused("unlinked", f"You were just unlinked from '{user.email}'. Log in again.", about=about)
         session_id = await sessions.insert_session(
             connection,
             user_id=user.id,
