@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -171,6 +171,8 @@ class ForwardedRequest(ForwardedCall):
 
     proxy: Proxy
     declaration: Endpoint
+    # Of the monotonic clock: a body that arrived slowly is no time in which the model worked.
+    forwarded_at: float = field(default_factory=monotonic)
 
     async def run(self, passed: dict[str, str], receive: Receive, send: Send) -> None:
         """Forwards and relays; raises GatewayError where the answer is an error of ours or of the upstream."""
@@ -244,7 +246,7 @@ class ForwardedRequest(ForwardedCall):
         may_hide = estimator.may_hide_output(self.reservation, self.call)
         if relay.meter.passed_tokens and not may_hide:
             return 0
-        hidden_for_s = monotonic() - self.started_at if may_hide else 0.0
+        hidden_for_s = monotonic() - self.forwarded_at if may_hide else 0.0
         return estimator.least_completion(self.reservation, self.call, hidden_for_s=hidden_for_s)
 
     def _begin_response(self, response_id: str) -> None:

@@ -39,6 +39,7 @@ def _agent(package: str, **fields: Any) -> Client:
         environment=agents.FOLDER,
         shows_code=False,
         always_streams=True,
+        asks_to_reason=True,
         errors=dict.fromkeys(ERRORS, "exit code 1"),
         **fields,
     )
@@ -310,6 +311,7 @@ CLIENTS: Final = (
         name="jdk",
         title="JDK: `java.net.http.HttpClient`",
         api="chat",
+        errors={status: f"statusCode() {status}" for status in ERRORS},
         configured="any request to `…/v1/…`",
         also=frozenset({"models"}),
     ),

@@ -53,6 +53,7 @@ class Client:
     shows_status: bool = True
     own_messages: Mapping[int, str] = field(default_factory=dict)  # where it shows its own by the status
     always_streams: bool = False
+    asks_to_reason: bool = False
     tool: tuple[str, str] = ("get_weather", '{"city":"Oslo"}')  # one that it offers, and arguments
     requests_of_a_call: int = 1
     tries_when_spent: int = 1  # of a call that is refused until the day ends, and that says so

@@ -1,7 +1,9 @@
 """Case S3: leaving early never pays. What the caller is charged is compared with the model server's own count."""
 
 import asyncio
+import json
 import random
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -10,6 +12,7 @@ from end_to_end.asking import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Route, ope
 from factories import apply, make_model, seen_model
 from gateways import Ledger, RedisState, StartGateway, UpstreamLog, wait_until
 
+from gateway.estimate import HIDDEN_TOKENS_A_SECOND
 from gateway.storage.postgres import Pool
 
 MODEL = "demo-chat"
@@ -164,6 +167,30 @@ async def test_s3_reasoning_without_usage_is_charged_by_the_time_it_took(
     assert billed["completion_tokens"] < 950
     assert row["completion_tokens"] >= billed["completion_tokens"]
     await redis_state.wait_until_settled(caller.account_id)
+
+
+async def test_s3_a_slow_upload_is_no_time_of_reasoning(
+    make: MakeCaller, upstream_log: UpstreamLog, ledger: Ledger, start_gateway: StartGateway
+) -> None:
+    caller = await make(MODEL)
+    there, upload_s, mark = caller.at(start_gateway(read_on_s=0.0).url), 4, new_mark()
+    fields = CHAT.fields(f"Think [tokens=950] [rate=60] [mark={mark}]", stream=True, **REASONS[CHAT])
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b" "
+        await asyncio.sleep(upload_s)
+        yield json.dumps(fields).encode()
+
+    headers = {"authorization": f"Bearer {there.key}", "content-type": "application/json"}
+    async with there.http.post(there.url + CHAT.path, data=slowly(), headers=headers) as answer:
+        # The first names the role only.
+        for _ in range(3):
+            await answer.content.readuntil(b"\n\n")
+
+    row = await ledger.row(caller.account_id)
+    assert row["estimated_why"] == "hung_up"
+    assert row["total_ms"] >= 1000 * upload_s
+    assert row["completion_tokens"] <= HIDDEN_TOKENS_A_SECOND * (row["total_ms"] / 1000 - upload_s) + 1
 
 
 @pytest.mark.parametrize("known_by", ["capabilities", "earlier answers"])

@@ -135,7 +135,12 @@ def refused(error: Exception) -> Seen | None:
     if not isinstance(error, Refused):
         return None
     reported = json.loads(str(error))["error"]
-    return {"error": "Refused", "status": error.status, "code": reported["code"], "message": reported["message"]}
+    return {
+        "error": f"statusCode() {error.status}",
+        "status": error.status,
+        "code": reported["code"],
+        "message": reported["message"],
+    }
 
 
 if __name__ == "__main__":
