@@ -78,7 +78,7 @@ class Caller:
         """Sets a limit on the key, unless `level` and `target` say otherwise."""
         place = {"level": "key", "target": str(self.key_id), "model": None, "team": None}
         place |= {name: about.pop(name) for name in list(about) if name in place}
-        await limits.set_limit(self.pool, ADMIN, LimitInput(kind=kind, amount=amount, **about), **place)
+        await limits.set_limit(self.pool, ADMIN, LimitInput(kind=kind, amount=amount, confirmed=True, **about), **place)
 
     async def remove_subscription_limits(self) -> None:
         """Removes the default limits of a new subscription."""

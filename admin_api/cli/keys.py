@@ -27,7 +27,9 @@ def create(
     rpm: Annotated[int | None, typer.Option(help="Requests per minute; unlimited if left out.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute; unlimited if left out.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Concurrent calls; unlimited if left out.")] = None,
-    monthly_cost: Annotated[str | None, typer.Option(help="USD per month, e.g. 25.00; unlimited if left out.")] = None,
+    monthly_cost_usd: Annotated[
+        str | None, typer.Option(help="US dollars per month, e.g. 25.00; unlimited if left out.")
+    ] = None,
     expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
     allowed_ip: Annotated[list[str] | None, typer.Option(help="Address or network; may be repeated.")] = None,
     as_json: AsJSON = False,
@@ -44,7 +46,7 @@ def create(
         rpm=rpm,
         tpm=tpm,
         concurrency=concurrency,
-        monthly_cost_nano_usd=None if monthly_cost is None else parse_usd("monthly_cost", monthly_cost),
+        monthly_cost_nano_usd=None if monthly_cost_usd is None else parse_usd("monthly_cost_usd", monthly_cost_usd),
     )
     made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, input_), settings)
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown."

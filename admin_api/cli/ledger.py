@@ -181,12 +181,13 @@ def replay(
 @app.command()
 def reprice(
     request_id: Annotated[UUID, typer.Argument(help="Id of the call.")],
-    cost: Annotated[str, typer.Option(help="What it costs, in USD.")],
+    cost_usd: Annotated[str, typer.Option(help="What it costs, in US dollars.")],
     reason: Annotated[str, typer.Option(help="Why; kept with the correction and in the audit log.")],
     as_json: AsJSON = False,
 ) -> None:
     """Change what a call is charged. The row stays; a correction counts the difference from now on."""
-    done = act(lambda pool: reprice_call(pool, operator(), request_id, cost=parse_decimal("cost", cost), reason=reason))
+    cost = parse_decimal("cost_usd", cost_usd)
+    done = act(lambda pool: reprice_call(pool, operator(), request_id, cost=cost, reason=reason))
     view = RepricedView.model_validate(done)
     was = "nothing" if view.was_nano_usd is None else f"{usd_text(view.was_nano_usd)} USD"
     show(view, as_json=as_json, sentence=f"{was} before, {usd_text(view.cost_nano_usd)} USD now.")

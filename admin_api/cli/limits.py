@@ -5,19 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
+from admin_api.cli.session import AsJSON, Confirm, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
 from admin_api.operations.limits import bulk, limits
 from admin_api.operations.limits import explain as explanations
-from admin_api.operations.limits.parsing import check_kind, parse_amount, parse_decimal
+from admin_api.operations.limits.parsing import AmountInput, check_kind, parse_decimal
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
 from admin_api.schemas.limits import LimitView, PreviewView
 from admin_api.schemas.shapes import PageView, View
 from admin_api.settings import CounterSettings
-from gateway.domain.limits import KINDS, LEVELS
+from gateway.domain.limits import KINDS, LEVELS, amount_text
 from gateway.domain.windows import WINDOW_KINDS
 
 if TYPE_CHECKING:
+    from admin_api.storage.bulk_limits import BulkTarget
     from gateway.storage.counters.drift import Drift
     from gateway.storage.postgres import Pool
 
@@ -29,7 +30,17 @@ def _or(words: Sequence[str]) -> str:
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
 Level = Annotated[str | None, typer.Option("--level", help=_or(LEVELS))]
 Target = Annotated[str | None, typer.Option("--id", help="Id of the key, subscription, user or team it applies to.")]
+AmountOption = Annotated[
+    str | None, typer.Option("--amount", help="A whole number (not for kind cost) or 'unlimited'.")
+]
+AmountUSD = Annotated[str | None, typer.Option("--amount-usd", help="For kind cost: US dollars, e.g. 25.00.")]
+AmountNanoUSD = Annotated[
+    int | None, typer.Option("--amount-nano-usd", min=0, help="For kind cost: billionths of a US dollar.")
+]
 Team = Annotated[str | None, typer.Option("--team", help="At level user: the user within this team.")]
+
+
+CHANGE_COLUMNS = ("label", "limit_id", "old", "new", "boost")
 
 
 class UnlimitedView(View):
@@ -44,7 +55,9 @@ def set_(
     level: Annotated[str, typer.Option(help=_or(LEVELS))],
     target: Annotated[str, typer.Option("--id", help="Id of the key, subscription, user or team.")],
     kind: Annotated[str, typer.Option(help=_or(KINDS))],
-    amount: Annotated[str, typer.Option(help="A number (for kind cost in USD, e.g. 0.45) or 'unlimited'.")],
+    amount: AmountOption = None,
+    amount_usd: AmountUSD = None,
+    amount_nano_usd: AmountNanoUSD = None,
     model: Annotated[str | None, typer.Option(help="At level key_model: name of the model.")] = None,
     team: Team = None,
     window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
@@ -53,18 +66,21 @@ def set_(
     shadow: Annotated[bool, typer.Option("--shadow", help="Only count and report; never reject a call.")] = False,
     expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
+    confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:
     """Create or change a limit; 'unlimited' removes it."""
+    given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
     input_ = limits.LimitInput(
         kind=kind,
-        amount=parse_amount(check_kind(kind), amount),
+        amount=given.of_kind(check_kind(kind)),
         window=window,
         burst=parse_decimal("burst", burst),
         reserve=limits.check_reserve(reserve),
         shadow=shadow,
         expires_at=parse_moment("expires_at", expires_at),
         reason=reason,
+        confirmed=confirm,
     )
     row = act(
         lambda pool: limits.set_limit(pool, operator(), input_, level=level, target=target, model=model, team=team)
@@ -73,9 +89,12 @@ def set_(
         show(UnlimitedView(), as_json=as_json, sentence=f"{kind} is unlimited at this {level}.")
         return
     view = LimitView.of(row)
-    amount_text = f"{view.amount_usd} USD" if view.amount_usd else str(view.amount)
     per = f" per {view.window}" if view.window else ""
-    show(view, as_json=as_json, sentence=f"Limit {row.id}: {amount_text} {kind}{per} at {level} {target}.")
+    show(
+        view,
+        as_json=as_json,
+        sentence=f"Limit {row.id}: {kind} {amount_text(row.kind, row.amount)}{per} at {level} {target}.",
+    )
 
 
 @app.command("list")
@@ -152,17 +171,25 @@ def repair(
 @app.command()
 def boost(
     limit: Annotated[int, typer.Argument(metavar="ID", help="Id of a permanent limit.")],
-    amount: Annotated[int, typer.Option(help="A number; for kind cost in nano-USD.")],
     expires_at: Annotated[str, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")],
     reason: Annotated[str, typer.Option(help="Why.")],
+    amount: AmountOption = None,
+    amount_usd: AmountUSD = None,
+    amount_nano_usd: AmountNanoUSD = None,
+    confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:
     """Replace a limit by a temporary one; the permanent one applies again when that expires."""
     ends = parse_moment("expires_at", expires_at)
     if ends is None:
         raise invalid("expires_at", "A boost must have an expiry time.")
-    row = act(lambda pool: limits.boost_limit(pool, operator(), limit, amount=amount, expires_at=ends, reason=reason))
-    sentence = f"Limit {row.id} of {row.amount} replaces limit {limit} until {ends.isoformat()}."
+    given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
+    row = act(
+        lambda pool: limits.boost_limit(
+            pool, operator(), limit, amount=given, expires_at=ends, reason=reason, confirmed=confirm
+        )
+    )
+    sentence = f"Limit {row.id} of {amount_text(row.kind, row.amount)} replaces limit {limit} until {ends.isoformat()}."
     show(LimitView.of(row), as_json=as_json, sentence=sentence)
 
 
@@ -170,21 +197,29 @@ def boost(
 def set_many(
     level: Annotated[str, typer.Option(help="user, team, subscription or key.")],
     kind: Annotated[str, typer.Option(help=_or(KINDS))],
-    amount: Annotated[str, typer.Option(help="A number (for kind cost in USD, e.g. 0.45) or 'unlimited'.")],
+    amount: AmountOption = None,
+    amount_usd: AmountUSD = None,
+    amount_nano_usd: AmountNanoUSD = None,
     window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only of this user; may be repeated.")] = None,
     team: Annotated[str | None, typer.Option(help="Only of this team; at level user: its members.")] = None,
     model: Annotated[str | None, typer.Option(help="At levels subscription and key: only of this model.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
+    confirm: Confirm = False,
     token: Annotated[str | None, typer.Option(help="Token of the preview to apply.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Preview one limit on many targets; with the --token of the preview, apply exactly that."""
-    input_ = limits.LimitInput(kind=kind, amount=parse_amount(check_kind(kind), amount), window=window, reason=reason)
+    given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
+    input_ = limits.LimitInput(
+        kind=kind, amount=given.of_kind(check_kind(kind)), window=window, reason=reason, confirmed=confirm
+    )
     filter_ = bulk.Filter(level=level, users=user or None, team=team, model=model)
     if token is None:
         preview = act(lambda pool: bulk.preview_limits(pool, operator(), filter_, input_))
-        summary = f"{len(preview.targets)} would change. To apply it, add: --token {preview.token}"
+        doubtful = f"{preview.doubtful} by more than a thousandfold. " if preview.doubtful else ""
+        options = f"--token {preview.token}{' --confirm' if preview.doubtful else ''}"
+        summary = f"{len(preview.targets)} would change. {doubtful}To apply it, add: {options}"
     else:
         preview = act(lambda pool: bulk.apply_limits(pool, operator(), filter_, input_, token))
         summary = f"{len(preview.targets)} changed."
@@ -193,5 +228,17 @@ def set_many(
         typer.echo(view.model_dump_json())
         return
     if view.rows:
-        typer.echo(table(view.model_dump(mode="json")["rows"], ("label", "limit_id", "amount", "boost_amount")))
+        typer.echo(table([_change(preview, target) for target in preview.targets[:1000]], CHANGE_COLUMNS))
     typer.echo(summary)
+
+
+def _change(preview: bulk.Preview, target: "BulkTarget") -> dict[str, str | int | None]:
+    """A row of the preview's table: the amount now and the new one, money with its unit."""
+    kind, boost = preview.kind, target.boost_amount
+    return {
+        "label": target.label,
+        "limit_id": target.limit_id,
+        "old": amount_text(kind, target.amount),
+        "new": amount_text(kind, preview.amount),
+        "boost": None if boost is None else amount_text(kind, boost),
+    }

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from admin_api.cli.session import AsJSON, act, operator
+from admin_api.cli.session import AsJSON, Confirm, act, operator
 from admin_api.operations import runtime_settings
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
 
@@ -22,20 +22,27 @@ def show_(as_json: AsJSON = False) -> None:
 def set_(
     name: Annotated[str, typer.Argument(help="Name, as in `settings show`.")],
     value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, or `none`.")],
+    confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:
     """Change a setting. Existing keys and subscriptions stay as they are."""
-    given = _parse_list(value) if name == "alert_thresholds" else _parse(value)
-    _show(act(lambda pool: runtime_settings.update_settings(pool, operator(), {name: given})), as_json=as_json)
+    given = _parse_list(value) if name == "alert_thresholds" else _parse(name, value)
+    settings = act(lambda pool: runtime_settings.update_settings(pool, operator(), {name: given}, confirmed=confirm))
+    _show(settings, as_json=as_json)
 
 
 def _parse_list(value: str) -> list[Any]:
-    return [] if value in ("none", "") else [_parse(part) for part in value.split(",")]
+    return [] if value in ("none", "") else [_parse("", part) for part in value.split(",")]
 
 
-def _parse(value: str) -> Any:
+def _parse(name: str, value: str) -> Any:
+    if value == "none":
+        return None
+    # USD stay text: as a float they would not be exact.
+    if name.endswith("_usd") and not name.endswith(runtime_settings.NANO_USD_END):
+        return value
     try:
-        return None if value == "none" else json.loads(value)
+        return json.loads(value)
     except (ValueError, RecursionError):
         # The operation reports what is wrong with it.
         return value

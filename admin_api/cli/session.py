@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AsJSON = Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")]
+Confirm = Annotated[bool, typer.Option("--confirm", help="Money may change by more than a thousandfold.")]
 PageSize = Annotated[int, typer.Option("--limit", help="Maximum number of rows shown.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="next_cursor of the previous page.")]
 

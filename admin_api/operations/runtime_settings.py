@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.limits.parsing import doubt, parse_usd
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import invalid
 from admin_api.storage import runtime_settings as rows
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
+from gateway.domain.money import Money
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -23,6 +25,7 @@ MAX_THRESHOLD: Final = 1000
 MAX_THRESHOLDS: Final = 10
 # When each threshold was added. Stored with the settings, but not a setting itself.
 THRESHOLDS_SINCE: Final = "alert_thresholds_since"
+NANO_USD_END: Final = "_nano_usd"
 Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
 Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
 Days = Annotated[int | None, Field(ge=1, le=MAX_DAYS)]
@@ -89,12 +92,16 @@ async def show_settings(pool: "Pool", actor: Actor) -> RuntimeSettings:
 
 
 async def update_settings(
-    pool: "Pool", actor: Actor, values: Mapping[str, Any], *, as_of: str | None = None
+    pool: "Pool", actor: Actor, given: Mapping[str, Any], *, as_of: str | None = None, confirmed: bool = False
 ) -> RuntimeSettings:
-    """Changes the given entries, all or none; None means unlimited. Existing keys and subscriptions stay as they are.
-    Raises GatewayError `forbidden`, `validation_failed` for an unknown entry or a default above its ceiling, or
-    `precondition_failed` if `as_of` does not match the settings."""
+    """Changes the given entries, all or none; None means unlimited. Money is given as `…_usd` or `…_nano_usd`. Existing
+    keys and subscriptions stay as they are.
+
+    Raises GatewayError `forbidden`, `precondition_failed` if `as_of` does not match, `validation_failed` for an unknown
+    entry, a default above its ceiling, or money that changes by more than a thousandfold without `confirmed`.
+    """
     require_admin(actor)
+    values = in_nano_usd(given)
     for name in values:
         if name not in RuntimeSettings.model_fields:
             raise invalid(name[:100], f"There is no setting '{name[:100]}'.")
@@ -104,6 +111,8 @@ async def update_settings(
         check_version(version_of(old.model_dump()), as_of)
         new = _check(old.model_dump() | dict(values))
         changed = [name for name in values if getattr(old, name) != getattr(new, name)]
+        if not confirmed:
+            _check_changes(old, new, changed)
         if not changed:
             return new
         written = {name: getattr(new, name) for name in changed}
@@ -120,6 +129,31 @@ async def update_settings(
             new={name: getattr(new, name) for name in changed},
         )
     return new
+
+
+def in_nano_usd(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries as they are stored. Raises GatewayError `validation_failed` for a cost that is no text of a decimal
+    number, or is given in both units with different amounts."""
+    values = dict(given)
+    for stored in RuntimeSettings.model_fields:
+        name = stored.replace(NANO_USD_END, "_usd")
+        if name == stored or name not in values:
+            continue
+        usd = values.pop(name)
+        nano = None if usd is None else parse_usd(name, str(usd))
+        if values.setdefault(stored, nano) != nano:
+            raise invalid(name, f"{name} and {stored} are two amounts; give one.")
+    return values
+
+
+def _check_changes(old: RuntimeSettings, new: RuntimeSettings, changed: list[str]) -> None:
+    """Raises GatewayError `validation_failed` for money that changes by more than a thousandfold."""
+    for name in changed:
+        before, after = getattr(old, name), getattr(new, name)
+        if not name.endswith(NANO_USD_END) or before is None or after is None:
+            continue
+        if Money(before).is_far_from(Money(after)):
+            raise doubt(name.replace(NANO_USD_END, "_usd"), f"from {Money(before)} to {Money(after)}")
 
 
 async def _thresholds_since(executor: "Executor", thresholds: list[int]) -> dict[str, str]:
@@ -142,5 +176,6 @@ def _check(values: Mapping[str, Any]) -> RuntimeSettings:
         if name.startswith("key_default_"):
             maximum, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
             if maximum is not None and value is not None and value > maximum:
-                raise invalid(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {maximum}.")
+                most = Money(maximum) if name.endswith(NANO_USD_END) else maximum
+                raise invalid(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {most}.")
     return new

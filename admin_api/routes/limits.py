@@ -7,9 +7,9 @@ from pydantic import AwareDatetime, Field
 
 from admin_api.operations.keys import owner_limits
 from admin_api.operations.limits import bulk, explain, limits, states
-from admin_api.operations.limits.parsing import parse_decimal, parse_usd
+from admin_api.operations.limits.parsing import AmountInput, parse_decimal
 from admin_api.operations.pagination import MAX_ID
-from admin_api.operations.validation import check_text, invalid
+from admin_api.operations.validation import check_text
 from admin_api.routes.dependencies import (
     ID,
     Admin,
@@ -66,20 +66,20 @@ async def list_limit_states(
 
 
 class Amount(Body):
-    """An amount. For kind cost `amount` is in nano-USD, or give `amount_usd`."""
+    """An amount: exactly one of the three. Kind cost has `amount_usd` or `amount_nano_usd`, other kinds `amount`; every
+    kind may be `unlimited`. `confirm`: money may change by more than a thousandfold."""
 
-    amount: Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | Literal["unlimited"] | None = None
-    amount_usd: Annotated[str | None, Field(max_length=64, description="For kind cost, for example 0.45")] = None
+    amount: Annotated[
+        Annotated[int, Field(ge=0, le=MAX_AMOUNT)] | Literal["unlimited"] | None,
+        Field(description="A count, not for kind cost; or unlimited"),
+    ] = None
+    amount_usd: Annotated[str | None, Field(max_length=64, description="For kind cost, for example 25.00")] = None
+    amount_nano_usd: Annotated[int | None, Field(ge=0, le=MAX_AMOUNT, description="For kind cost")] = None
+    confirm: bool = False
 
-    def of_kind(self, kind: str) -> int | None:
-        """In whole units, nano-USD for kind cost; None is unlimited."""
-        if (self.amount is None) == (self.amount_usd is None):
-            raise invalid("amount", "Give amount (a number or 'unlimited') or, for kind cost, amount_usd.")
-        if self.amount_usd is not None:
-            if kind != "cost":
-                raise invalid("amount_usd", "amount_usd is for kind cost.")
-            return parse_usd("amount_usd", self.amount_usd)
-        return None if self.amount == "unlimited" else self.amount
+    def given(self) -> AmountInput:
+        """The amount, whose unit is checked when the kind is known."""
+        return AmountInput(amount=self.amount, amount_usd=self.amount_usd, amount_nano_usd=self.amount_nano_usd)
 
 
 class LimitBody(Amount):
@@ -95,11 +95,12 @@ class LimitBody(Amount):
         """The input of the operation."""
         return limits.LimitInput(
             kind=self.kind,
-            amount=self.of_kind(self.kind),
+            amount=self.given().of_kind(self.kind),
             window=self.window,
             burst=parse_decimal("burst", str(self.burst)),
             reserve=self.reserve,
             reason=self.reason,
+            confirmed=self.confirm,
             **more,
         )
 
@@ -214,11 +215,13 @@ async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewV
 @admin_router.post("/{limit_id}/boost", status_code=201)
 async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> LimitView:
     """A temporary limit, higher or lower, that replaces this one until it expires."""
-    is_usd = body.amount_usd is not None
-    amount = body.of_kind("cost" if is_usd else "")
-    if amount is None:
-        raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
     row = await limits.boost_limit(
-        pool, actor, limit_id, amount=amount, is_usd=is_usd, expires_at=body.expires_at, reason=body.reason
+        pool,
+        actor,
+        limit_id,
+        amount=body.given(),
+        expires_at=body.expires_at,
+        reason=body.reason,
+        confirmed=body.confirm,
     )
     return LimitView.of(row)

@@ -6,9 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from admin_api.operations import runtime_settings
-from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.runtime_settings import RuntimeSettings
-from admin_api.operations.validation import invalid
 from admin_api.routes.dependencies import Admin, AppPool, AsOf, Reader, bound_fields
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
@@ -26,16 +24,11 @@ class SettingsChange(RuntimeSettings):
     key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
     key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
 
+    confirm: Annotated[bool, Field(description="Money may change by more than a thousandfold")] = False
+
     def given(self) -> dict[str, Any]:
-        """The settings that are given, costs in nano-USD. Raises GatewayError `validation_failed` for a cost in both
-        units whose amounts differ."""
-        values = self.model_dump(include=self.model_fields_set)
-        for name in [name for name in values if name.endswith("_cost_usd")]:
-            usd = values.pop(name)
-            nano = None if usd is None else parse_usd(name, usd)
-            if values.setdefault(name.replace("_usd", "_nano_usd"), nano) != nano:
-                raise invalid(name, f"{name} and the same in nano-USD are two amounts; give one.")
-        return values
+        """The settings that are given."""
+        return self.model_dump(include=self.model_fields_set - {"confirm"})
 
 
 @router.get("", responses=TAGGED)
@@ -49,7 +42,8 @@ async def update_settings(
     actor: Admin, pool: AppPool, response: Response, body: SettingsChange, as_of: AsOf
 ) -> RuntimeSettingsView:
     """Changes the settings that are given. Existing keys and subscriptions stay unchanged: use bulk limits."""
-    return tagged(response, await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of))
+    changed = await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of, confirmed=body.confirm)
+    return tagged(response, changed)
 
 
 def tagged(response: Response, settings: RuntimeSettings) -> RuntimeSettingsView:

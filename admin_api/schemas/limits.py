@@ -13,12 +13,23 @@ from gateway.domain.windows import WindowKind
 if TYPE_CHECKING:
     from admin_api.operations.limits.bulk import Preview
     from admin_api.operations.limits.states import LimitWithState
+    from admin_api.storage.bulk_limits import BulkTarget
     from admin_api.storage.limits import LimitRow
 
 
+def amount_fields(name: str, kind: Kind, amount: int | None) -> dict[str, Any]:
+    """A count under `name`; money under the two names that have its unit. The others are null."""
+    money = is_money(kind) and amount is not None
+    return {
+        name: None if is_money(kind) else amount,
+        f"{name}_usd": usd_text(amount) if money and amount is not None else None,
+        f"{name}_nano_usd": amount if money else None,
+    }
+
+
 class LimitView(View):
-    """A limit. `amount` is a count; for kind cost it is whole nano-USD, which are shown in USD too. `user_email` is the
-    user of the limit or of its key."""
+    """A limit. `amount` is a count; kind cost has `amount_usd` and `amount_nano_usd` instead. `user_email` is the user
+    of the limit or of its key."""
 
     id: int
     account_id: int
@@ -33,7 +44,7 @@ class LimitView(View):
     user_email: str | None
     kind: Kind
     window: WindowKind | None
-    amount: int
+    amount: int | None
     amount_usd: str | None = None
     amount_nano_usd: int | None = None
     burst: DecimalText
@@ -51,15 +62,21 @@ class LimitView(View):
         view = cls.model_validate(row)
         if not is_money(row.kind):
             return view
-        return view.model_copy(update={"amount_usd": usd_text(row.amount), "amount_nano_usd": row.amount})
+        return view.model_copy(update=amount_fields("amount", row.kind, row.amount))
 
 
 class LimitWithStateView(LimitView):
-    """A limit and what remains of it now, in the unit of `amount`; null while a temporary limit replaces it."""
+    """A limit and what remains of it now, money in USD and nano-USD; null while a temporary limit replaces it."""
 
     used: int | None
+    used_usd: str | None = None
+    used_nano_usd: int | None = None
     reserved: int | None
+    reserved_usd: str | None = None
+    reserved_nano_usd: int | None = None
     remaining: int | None
+    remaining_usd: str | None = None
+    remaining_nano_usd: int | None = None
     resets_at: datetime | None
 
     @classmethod
@@ -67,14 +84,15 @@ class LimitWithStateView(LimitView):
         """One row."""
         left: dict[str, Any] = one.left or {}
         shown: dict[str, Any] = {name: getattr(one.row, name) for name in one.row.__slots__}
-        shown |= {name: left.get(name) for name in ("used", "reserved", "remaining", "resets_at")}
-        if is_money(one.row.kind):
-            shown |= {"amount_usd": usd_text(one.row.amount), "amount_nano_usd": one.row.amount}
+        shown |= amount_fields("amount", one.row.kind, one.row.amount) | {"resets_at": left.get("resets_at")}
+        for name in ("used", "reserved", "remaining"):
+            shown |= amount_fields(name, one.row.kind, left.get(name))
         return cls.model_validate(shown)
 
 
 class ChangeView(View):
-    """One target: its amount now (null: no limit), and the amount of a temporary limit (null: none)."""
+    """One target: its amount now (null: no limit), its new amount (null: no limit), and the amount of a temporary limit
+    (null: none). Money has fields that name its unit."""
 
     account_id: int
     api_key_id: int | None
@@ -83,27 +101,51 @@ class ChangeView(View):
     label: str
     limit_id: int | None
     amount: int | None
+    amount_usd: str | None
+    amount_nano_usd: int | None
+    new_amount: int | None
+    new_amount_usd: str | None
+    new_amount_nano_usd: int | None
     boost_amount: int | None
+    boost_amount_usd: str | None
+    boost_amount_nano_usd: int | None
+
+    @classmethod
+    def of(cls, target: "BulkTarget", kind: Kind, amount: int | None) -> Self:
+        """A target that would have `amount`."""
+        names = ("account_id", "api_key_id", "subscription_id", "user_id", "label", "limit_id")
+        return cls(
+            **{name: getattr(target, name) for name in names},
+            **amount_fields("amount", kind, target.amount),
+            **amount_fields("new_amount", kind, amount),
+            **amount_fields("boost_amount", kind, target.boost_amount),
+        )
 
 
 class PreviewView(View):
-    """A change of many limits: how many would change to `amount` (null: no limit), how many have it already, and the
-    first of those that would change."""
+    """A change of many limits: how many would change to the amount (null in all units: no limit), how many have it
+    already, and the first of those that would change. `doubtful` of them change money by more than a thousandfold:
+    apply needs `confirm`."""
 
+    kind: Kind
     amount: int | None
+    amount_usd: str | None
+    amount_nano_usd: int | None
     changes: int
     unchanged: int
+    doubtful: int
     token: str
     rows: list[ChangeView]
 
     @classmethod
     def of(cls, preview: "Preview") -> Self:
         """With 1,000 rows at most."""
-        rows = [ChangeView.model_validate(target) for target in preview.targets[:1000]]
         return cls(
-            amount=preview.amount,
+            kind=preview.kind,
+            **amount_fields("amount", preview.kind, preview.amount),
             changes=len(preview.targets),
             unchanged=preview.unchanged,
+            doubtful=preview.doubtful,
             token=preview.token,
-            rows=rows,
+            rows=[ChangeView.of(target, preview.kind, preview.amount) for target in preview.targets[:1000]],
         )

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from gateway.domain.money import Money
 from gateway.domain.windows import WindowKind
 
 Level = Literal["key", "key_model", "subscription", "user", "team"]
@@ -64,6 +65,13 @@ KIND_OF_CODE: Final = {facts.code: kind for kind, facts in LIMIT_KINDS.items()}
 def is_money(kind: Kind) -> bool:
     """Whether amounts of this kind are nano-USD."""
     return LIMIT_KINDS[kind].counts == "nano_usd"
+
+
+def amount_text(kind: Kind, amount: int | None) -> str:
+    """For people: `25 USD`, `1000`, `unlimited`."""
+    if amount is None:
+        return "unlimited"
+    return str(Money(amount)) if is_money(kind) else str(amount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,7 +187,7 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
     assert (await story.call(key["key"], tokens=2000)).status_code == 200
     once = (await story.used(calls=2))["cost_nano_usd"]
     budget = (before + 2 * (once - before)) * 100 // 85
-    fields = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount": budget}
+    fields = {"level": "key", "id": key["id"], "kind": "cost", "window": "month", "amount_nano_usd": budget}
     await story.admin.change("PUT", "/limits", **fields)
 
     assert (await story.call(key["key"], tokens=2000)).status_code == 200

@@ -44,7 +44,7 @@ async def test_a_budget_is_set_in_usd_and_returned_in_usd_and_nano_usd(admin: ht
     budget = {"level": "key", "id": made["id"], "kind": "cost", "window": "month"}
 
     by_usd = await admin.put("/api/v1/limits", json=budget | {"amount_usd": "0.45"})
-    by_nano = await admin.put("/api/v1/limits", json=budget | {"amount": 450_000_000})
+    by_nano = await admin.put("/api/v1/limits", json=budget | {"amount_nano_usd": 450_000_000})
     gone = await admin.put("/api/v1/limits", json=budget | {"amount": "unlimited"})
 
     assert by_usd.json()["amount_nano_usd"] == 450_000_000
@@ -55,7 +55,14 @@ async def test_a_budget_is_set_in_usd_and_returned_in_usd_and_nano_usd(admin: ht
 
 @pytest.mark.parametrize(
     "amount",
-    [{}, {"amount": 1, "amount_usd": "1"}, {"amount": 2**53}, {"amount": -1}, {"amount": "much"}, {"amount_usd": "x"}],
+    [
+        {},
+        {"amount": 1, "amount_usd": "1"},
+        {"amount_nano_usd": 2**53},
+        {"amount_nano_usd": -1},
+        {"amount": "much"},
+        {"amount_usd": "x"},
+    ],
 )
 async def test_an_invalid_amount_is_refused(admin: httpx2.AsyncClient, amount: dict[str, object]) -> None:
     budget = {"level": "key", "id": 1, "kind": "cost", "window": "month"}

@@ -13,6 +13,7 @@ from admin_api.operations import subscriptions
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits import limits
 from admin_api.operations.limits.limits import LimitInput
+from admin_api.operations.limits.parsing import AmountInput
 from admin_api.storage import accounts
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
@@ -89,7 +90,9 @@ async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, mean
     async with pool.acquire() as connection, connection.transaction():
         await accounts.lock_account(connection, user.account_id)
         boosting = asyncio.create_task(
-            limits.boost_limit(pool, ADMIN, lasting.id, amount=200, expires_at=soon, reason="demo day")
+            limits.boost_limit(
+                pool, ADMIN, lasting.id, amount=AmountInput(amount=200), expires_at=soon, reason="demo day"
+            )
         )
         await asyncio.sleep(0.2)
         if meanwhile == "removed":
@@ -138,7 +141,9 @@ async def test_a_boost_after_the_preview_counts_as_a_change(admin: httpx2.AsyncC
     preview = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()
 
     soon = datetime.now(UTC) + timedelta(hours=1)
-    await limits.boost_limit(pool, ADMIN, lasting.id, amount=200, expires_at=soon, reason="demo day")
+    await limits.boost_limit(
+        pool, ADMIN, lasting.id, amount=AmountInput(amount=200), expires_at=soon, reason="demo day"
+    )
     applied = await admin.post("/api/v1/admin/limits/apply", json=fields | {"token": preview["token"]})
 
     assert (applied.status_code, await pool.fetchval("SELECT count(*) FROM limits")) == (409, 2)

@@ -182,7 +182,7 @@ async def test_a_budget_in_usd_is_set_listed_and_removed(command_line: CommandLi
     subscription = await make_subscription(pool, user, model)
     on = ("limits", "set", "--level", "subscription", "--id", str(subscription.id), "--kind", "cost")
 
-    made = (await command_line.run(*on, "--window", "month", "--amount", "0.45", "--json")).json()
+    made = (await command_line.run(*on, "--window", "month", "--amount-usd", "0.45", "--json")).json()
     listed = (await command_line.run("limits", "list", "--user", user.email, "--json")).json()
     lifted = (await command_line.run(*on, "--window", "month", "--amount", "unlimited", "--json")).json()
 

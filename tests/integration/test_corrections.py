@@ -143,8 +143,8 @@ async def test_s8_reconciling_takes_a_corrected_call_as_it_is_now(pool: Pool, ol
 async def test_s8_the_command_shows_what_a_call_cost_and_costs(database: Database, pool: Pool, old: UsageRow) -> None:
     command_line = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
 
-    done = await command_line.run("ledger", "reprice", str(old.request_id), "--cost", "0.00003", "--reason", "x")
-    refused = await command_line.run("ledger", "reprice", str(uuid4()), "--cost", "1", "--reason", "x")
+    done = await command_line.run("ledger", "reprice", str(old.request_id), "--cost-usd", "0.00003", "--reason", "x")
+    refused = await command_line.run("ledger", "reprice", str(uuid4()), "--cost-usd", "1", "--reason", "x")
 
     assert (done.code, done.out) == (0, "0.000023 USD before, 0.00003 USD now.\n")
     assert refused.code == 1

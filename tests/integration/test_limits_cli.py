@@ -70,7 +70,7 @@ async def test_a_limit_of_every_kind_at_every_level_is_set_and_listed(run: Run, 
         "concurrency": "--amount 7",
         "requests": "--amount 1000 --window day",
         "tokens": "--amount 50000 --window week --reserve expected",
-        "cost": "--amount 12.50 --window lifetime --shadow",
+        "cost": "--amount-usd 12.50 --window lifetime --shadow",
     }
     levels = {
         "key": str(team["key"]),

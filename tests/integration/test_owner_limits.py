@@ -15,6 +15,7 @@ from admin_api.operations.limits import bulk, limits
 from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.bulk import Filter
 from admin_api.operations.limits.limits import LimitInput
+from admin_api.operations.limits.parsing import AmountInput
 from admin_api.operations.limits.states import list_limit_states
 from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
@@ -123,7 +124,9 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
 
     before = await explain(owner)
     soon = datetime.now(UTC) + timedelta(hours=1)
-    boost = await limits.boost_limit(pool, ADMIN, lasting.id, amount=10**9, expires_at=soon, reason="demo day")
+    boost = await limits.boost_limit(
+        pool, ADMIN, lasting.id, amount=AmountInput(amount_nano_usd=10**9), expires_at=soon, reason="demo day"
+    )
     after = await explain(owner)
 
     assert (before.allowed, before.code, after.allowed) == (False, "insufficient_quota", True)
@@ -136,10 +139,13 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     assert sorted(state["remaining"] for state in states.values() if state) == [10_000, 1_000_000, 10**9]
     assert await code_of(list_limit_states(pool, counters, stranger, user=str(key.user_id))) == "not_found"
     assert (boost.reason, boost.expires_at) == ("demo day", soon)
-    again = limits.boost_limit(pool, ADMIN, boost.id, amount=1, expires_at=soon, reason="x")
+    again = limits.boost_limit(pool, ADMIN, boost.id, amount=AmountInput(amount=1), expires_at=soon, reason="x")
     assert await code_of(again) == "conflict"
     assert (
-        await code_of(limits.boost_limit(pool, owner, lasting.id, amount=9, expires_at=soon, reason="x")) == "forbidden"
+        await code_of(
+            limits.boost_limit(pool, owner, lasting.id, amount=AmountInput(amount=9), expires_at=soon, reason="x")
+        )
+        == "forbidden"
     )
 
 

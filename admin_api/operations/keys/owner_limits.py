@@ -17,6 +17,7 @@ from admin_api.operations.validation import invalid
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
+from gateway.domain.limits import amount_text, is_money
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -74,4 +75,5 @@ async def _check_lower(executor: "Executor", target: Target, input_: LimitInput,
     if ceiling is not None and not amounts:
         amounts.append(ceiling)
     if amounts and amount > min(amounts):
-        raise invalid("amount", f"amount must be at most {min(amounts)}, which is an admin's limit.")
+        field = "amount_usd" if is_money(kind) else "amount"
+        raise invalid(field, f"{field} must be at most {amount_text(kind, min(amounts))}, which is an admin's limit.")

@@ -14,7 +14,7 @@ from admin_api.operations.runtime_settings import RuntimeSettings
 from admin_api.operations.validation import invalid
 from admin_api.storage import api_keys
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import Kind
+from gateway.domain.limits import Kind, amount_text
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> I
             maximum = None
         if maximum is not None:
             if amount is not None and amount > maximum:
-                raise invalid(field, f"{field} must be at most {maximum}. Ask an admin for more.")
+                name = field.replace("_nano_usd", "_usd")
+                raise invalid(name, f"{name} must be at most {amount_text(kind, maximum)}. Ask an admin for more.")
             yield LimitInput(kind=kind, window=window, amount=maximum, reason="ceiling of this deployment")
         if amount is not None and amount != maximum:
             yield LimitInput(kind=kind, window=window, amount=amount, set_by="owner" if by_owner else "admin")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.actors import Actor, require_admin
 from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, check_level, validate_limit
+from admin_api.operations.limits.parsing import doubt, is_doubtful
 from admin_api.operations.lookups import get_model, get_team, get_user
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import accounts
@@ -17,7 +18,7 @@ from admin_api.storage import limits as limit_rows
 from admin_api.storage.bulk_limits import BulkTarget
 from admin_api.storage.limits import Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import Level
+from gateway.domain.limits import Kind, Level
 from gateway.storage import audit
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class Filter:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """`targets` are those that would change, with their present limits. `token` identifies this change of these
-    targets."""
+    targets. `doubtful` of them change money by more than a thousandfold, which must be confirmed."""
 
+    kind: Kind
     amount: int | None
     targets: Sequence[BulkTarget]
     unchanged: int
+    doubtful: int
     token: str
 
 
@@ -62,7 +65,8 @@ async def preview_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: Li
 async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: LimitInput, token: str) -> Preview:
     """Applies the preview with this token in one transaction, with an audit row for each limit.
 
-    Raises GatewayError `conflict` if the preview would be different now.
+    Raises GatewayError `conflict` if the preview would be different now, `validation_failed` if there are doubtful
+    changes without `confirmed`.
     """
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
@@ -73,6 +77,8 @@ async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: Limi
         if not compare_digest(now.token.encode(), token.encode()):
             message = "The targets have changed since the preview. Check a new preview."
             raise GatewayError("conflict", message, details={"changes": len(now.targets)})
+        if now.doubtful and not input_.confirmed:
+            raise doubt("amount_usd", f"at {now.doubtful} of {len(now.targets)} targets")
         await _write(connection, actor, check_level(filter_.level), checked, now.targets)
     return now
 
@@ -106,7 +112,14 @@ async def _preview(executor: "Executor", filter_: Filter, input_: LimitInput) ->
     changing = [target for target in found if not _has_limit(target, checked)]
     text = json.dumps([level, asdict(checked), [asdict(target) for target in changing]], default=str)
     token = sha256(text.encode()).hexdigest()
-    return checked, Preview(amount=checked.amount, targets=changing, unchanged=len(found) - len(changing), token=token)
+    return checked, Preview(
+        kind=checked.kind,
+        amount=checked.amount,
+        targets=changing,
+        unchanged=len(found) - len(changing),
+        doubtful=sum(is_doubtful(checked.kind, target.amount, checked.amount) for target in changing),
+        token=token,
+    )
 
 
 def _has_limit(target: BulkTarget, input_: ValidLimitInput) -> bool:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from admin_api.operations.access import get_one_account, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.limits import targets
-from admin_api.operations.limits.parsing import check_amount, check_burst, check_kind, check_window
+from admin_api.operations.limits.parsing import (
+    AmountInput,
+    check_amount,
+    check_burst,
+    check_change,
+    check_kind,
+    check_window,
+)
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_future, check_reason, check_word, invalid
@@ -17,7 +24,7 @@ from admin_api.storage import accounts
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, is_money
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -29,7 +36,8 @@ _SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitInput:
-    """A limit to set. `amount` None means unlimited; for kind cost it is in nano-USD."""
+    """A limit to set. `amount` None means unlimited; for kind cost it is in nano-USD. `confirmed`: money may change by
+    more than a thousandfold."""
 
     kind: str
     amount: int | None
@@ -40,6 +48,7 @@ class LimitInput:
     set_by: SetBy = "admin"
     expires_at: datetime | None = None
     reason: str | None = None
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,9 @@ async def apply_limit(
         return None
     if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
         return old
+    # A temporary limit replaces the permanent one.
+    replaced = next((row for row in existing if row.expires_at is None), old)
+    check_change(checked.kind, replaced.amount if replaced else None, checked.amount, confirmed=input_.confirmed)
     limit_id = await limit_rows.upsert_limit(
         executor,
         target,
@@ -118,7 +130,14 @@ async def apply_limit(
 
 
 async def boost_limit(
-    pool: "Pool", actor: Actor, limit_id: int, *, amount: int, expires_at: datetime, reason: str, is_usd: bool = False
+    pool: "Pool",
+    actor: Actor,
+    limit_id: int,
+    *,
+    amount: AmountInput,
+    expires_at: datetime,
+    reason: str,
+    confirmed: bool = False,
 ) -> LimitRow:
     """Sets a temporary limit that replaces a permanent one until it expires.
 
@@ -127,15 +146,16 @@ async def boost_limit(
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         row = await _lock_limit(connection, limit_id)
-        if is_usd and not is_money(row.kind):
-            raise invalid("amount_usd", "amount_usd is for kind cost.")
         if row.expires_at is not None:
             raise GatewayError("conflict", f"Limit {limit_id} is temporary itself. Set it again instead.")
+        known = amount.of_kind(row.kind)
+        if known is None:
+            raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
         ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
         target = Target(account_id=row.account_id, level=row.level, **ids)
         input_ = LimitInput(
             kind=row.kind,
-            amount=amount,
+            amount=known,
             window=row.window,
             burst=row.burst,
             reserve=row.reserve,
@@ -143,6 +163,7 @@ async def boost_limit(
             set_by=row.set_by,
             expires_at=expires_at,
             reason=check_reason(reason, required=True),
+            confirmed=confirmed,
         )
         boosted = await apply_limit(connection, actor, target, input_)
     if boosted is None:

@@ -1,14 +1,26 @@
 """Parses and checks the fields of a limit: kind, window, amount, burst."""
 
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, cast
 
 from admin_api.operations.validation import check_word, invalid
-from gateway.domain.limits import BUCKET_KINDS, KINDS, MAX_AMOUNT, MAX_BUCKET_CAPACITY, WINDOWED_KINDS, Kind, is_money
-from gateway.domain.money import NANO_USD
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import (
+    BUCKET_KINDS,
+    KINDS,
+    MAX_AMOUNT,
+    MAX_BUCKET_CAPACITY,
+    WINDOWED_KINDS,
+    Kind,
+    amount_text,
+    is_money,
+)
+from gateway.domain.money import Money
 from gateway.domain.windows import WINDOW_KINDS, WindowKind
 
 UNLIMITED: Final = "unlimited"
+AMOUNT_FIELDS: Final = ("amount", "amount_usd", "amount_nano_usd")
 MAX_BURST: Final = 1000
 # The column is numeric(8, 3).
 BURST_STEP: Final = Decimal("0.001")
@@ -31,13 +43,35 @@ def check_window(kind: Kind, window: str | None) -> WindowKind | None:
     return cast("WindowKind", check_word("window", window, WINDOW_KINDS))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmountInput:
+    """An amount as it was given: exactly one of the fields. `amount` is a count or `unlimited`, never money."""
+
+    amount: int | str | None = None
+    amount_usd: str | None = None
+    amount_nano_usd: int | None = None
+
+    def of_kind(self, kind: Kind) -> int | None:
+        """A count, nano-USD for kind cost, or None for `unlimited`. Raises GatewayError `validation_failed`."""
+        given = [name for name in AMOUNT_FIELDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise invalid("amount", f"Give one of {', '.join(AMOUNT_FIELDS)}; {UNLIMITED} is an amount.")
+        if self.amount is not None:
+            return parse_amount(kind, str(self.amount))
+        if not is_money(kind):
+            raise invalid(given[0], f"{given[0]} is for kind cost. A limit of kind {kind} has an amount.")
+        return self.amount_nano_usd if self.amount_usd is None else parse_usd("amount_usd", self.amount_usd)
+
+
 def parse_amount(kind: Kind, text: str) -> int | None:
-    """A whole number, a decimal number of USD for kind cost (returned in nano-USD), or `unlimited` (None)."""
-    if text.strip().lower() == UNLIMITED:
+    """A whole number, or `unlimited` (None). Raises GatewayError `validation_failed`, also for a number of money, which
+    needs a field that names its unit."""
+    number = text.strip()
+    if number.lower() == UNLIMITED:
         return None
     if is_money(kind):
-        return parse_usd("amount", text)
-    number = text.strip()
+        message = f"A number of kind {kind} needs its unit: give amount_usd (e.g. 25.00) or amount_nano_usd."
+        raise invalid("amount", message)
     if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS):
         raise invalid("amount", "amount must be a whole number from 0, or 'unlimited'.")
     return int(number)
@@ -45,11 +79,31 @@ def parse_amount(kind: Kind, text: str) -> int | None:
 
 def parse_usd(field: str, text: str) -> int:
     """A decimal number of USD as nano-USD, without rounding. Raises GatewayError `validation_failed`."""
-    usd = parse_decimal(field, text)
-    nano = usd * NANO_USD
-    if nano != nano.to_integral_value():
-        raise invalid(field, f"{field} may have at most 9 decimal places: the smallest amount is one nano-USD.")
-    return int(nano)
+    try:
+        return Money.parse(text).nano_usd
+    except ValueError as exc:
+        raise invalid(field, f"{field} {exc}.") from None
+
+
+def check_change(kind: Kind, old: int | None, new: int | None, *, confirmed: bool) -> None:
+    """Raises GatewayError `validation_failed` for a change of money by more than a thousandfold that is not confirmed:
+    the unit may be mistaken."""
+    if not confirmed and is_doubtful(kind, old, new):
+        raise doubt("amount_usd", f"from {amount_text(kind, old)} to {amount_text(kind, new)}")
+
+
+def is_doubtful(kind: Kind, old: int | None, new: int | None) -> bool:
+    """Whether the change needs a confirmation."""
+    return is_money(kind) and old is not None and new is not None and Money(old).is_far_from(Money(new))
+
+
+def doubt(field: str, change: str) -> GatewayError:
+    """The error for changes that need a confirmation."""
+    message = (
+        f"{field} would change {change}, more than a thousandfold. "
+        "If it is meant, repeat it with confirm: true (litemaas: --confirm)."
+    )
+    return invalid("confirm", message)
 
 
 def parse_decimal(field: str, text: str) -> Decimal:
@@ -67,8 +121,8 @@ def parse_decimal(field: str, text: str) -> Decimal:
 def check_amount(kind: Kind, amount: int, burst: Decimal) -> int:
     """Checks that the counters can represent the amount. Raises GatewayError `validation_failed`."""
     if not 0 <= amount <= MAX_AMOUNT:
-        unit = " nano-USD" if is_money(kind) else ""
-        raise invalid("amount", f"amount must be from 0 to {MAX_AMOUNT}{unit}.")
+        field = "amount_usd" if is_money(kind) else "amount"
+        raise invalid(field, f"{field} must be from 0 to {amount_text(kind, MAX_AMOUNT)}.")
     if kind in BUCKET_KINDS and amount * burst > MAX_BUCKET_CAPACITY:
         raise invalid("amount", f"amount x burst of kind {kind} must be at most {MAX_BUCKET_CAPACITY}.")
     return amount
