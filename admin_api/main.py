@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from admin_api import scheduler
 from admin_api.identity.identity_providers import IdentityProviders
@@ -40,6 +40,7 @@ from admin_api.routes import (
     webhooks,
 )
 from admin_api.routes.description import describe
+from admin_api.routes.query_parameters import check_query
 from admin_api.settings import Settings, SettingsError
 from admin_api.storage.call_rates import CALL_RATE, CallRates
 from admin_api.web import envelope
@@ -93,6 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         summary="Users, subscriptions, keys, limits and usage of the gateway.",
         lifespan=_lifespan,
+        dependencies=[Depends(check_query)],
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,

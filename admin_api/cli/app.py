@@ -47,8 +47,10 @@ def main() -> None:
 def build_app(arguments: list[str]) -> typer.Typer:
     """The app with the group that is called, or with all groups for help and for unknown commands."""
     from admin_api.cli import programs
+    from admin_api.cli.single_options import StrictGroup, make_strict
 
     app = typer.Typer(
+        cls=StrictGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -57,9 +59,9 @@ def build_app(arguments: list[str]) -> typer.Typer:
     )
     programs.add_to(app)
     called = arguments[0] if arguments else None
-    if called in programs.NAMES:
-        return app
-    for name, module in GROUPS.items():
-        if called == name or called not in GROUPS:
-            app.add_typer(import_module(module).app, name=name)
+    if called not in programs.NAMES:
+        for name, module in GROUPS.items():
+            if called == name or called not in GROUPS:
+                app.add_typer(import_module(module).app, name=name)
+    make_strict(app)
     return app
