@@ -28,7 +28,19 @@ def list_(
         )
     )
     view = PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    columns = ("id", "account_id", "level", "kind", "window", "threshold_percent", "used", "limit", "created_at")
+    columns = (
+        "id",
+        "account_id",
+        "level",
+        "kind",
+        "window",
+        "threshold_percent",
+        "used",
+        "used_usd",
+        "limit",
+        "limit_usd",
+        "created_at",
+    )
     show_page(view, as_json=as_json, columns=columns)
 
 

@@ -1,7 +1,8 @@
 """`litemaas limits …`"""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +41,7 @@ AmountNanoUSD = Annotated[
 Team = Annotated[str | None, typer.Option("--team", help="At level user: the user within this team.")]
 
 
+IS_USD = re.compile("(?<!_nano)_usd$")
 CHANGE_COLUMNS = ("label", "limit_id", "old", "new", "boost")
 
 
@@ -148,7 +150,7 @@ def explain(
     typer.echo("The call would be admitted." if explanation.allowed else f"{explanation.code}: {explanation.message}")
     columns = ("level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse")
     if explanation.limits:
-        typer.echo(table(explanation.limits, columns))
+        typer.echo(table([_with_units(row) for row in explanation.limits], columns))
 
 
 @app.command()
@@ -242,3 +244,9 @@ def _change(preview: bulk.Preview, target: "BulkTarget") -> dict[str, str | int 
         "new": amount_text(kind, preview.amount),
         "boost": None if boost is None else amount_text(kind, boost),
     }
+
+
+def _with_units(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of explain, money as `25 USD`."""
+    usd = {name.removesuffix("_usd"): f"{value} USD" for name, value in row.items() if IS_USD.search(name)}
+    return {**row, **usd}

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from admin_api.schemas.shapes import View
-from gateway.domain.limits import Kind, Level, is_money
-from gateway.domain.money import usd_text
+from gateway.domain.limits import Kind, Level, amount_fields
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -14,8 +13,9 @@ if TYPE_CHECKING:
 
 
 class AlertView(View):
-    """A window limit that reached `threshold_percent`. For kind cost `used` and `limit` are nano-USD; `forecast_at`:
-    when the limit is reached at the rate so far; null: not within the window. `about` has the names at that time."""
+    """A window limit that reached `threshold_percent`. For kind cost `used` and `limit` are null; the fields that name
+    the unit hold them. `forecast_at`: when the limit is reached at the rate so far; null: not within the window.
+    `about` has the names at that time."""
 
     id: int
     account_id: int
@@ -26,10 +26,12 @@ class AlertView(View):
     window_start: datetime
     window_end: datetime | None
     threshold_percent: int
-    used: int
-    limit: int
-    used_usd: str | None
-    limit_usd: str | None
+    used: int | None
+    limit: int | None
+    used_usd: str | None = None
+    limit_usd: str | None = None
+    used_nano_usd: int | None = None
+    limit_nano_usd: int | None = None
     forecast_at: datetime | None
     about: dict[str, Any]
     created_at: datetime
@@ -40,15 +42,10 @@ class AlertView(View):
     @classmethod
     def of(cls, alert: "Alert") -> Self:
         """One alert."""
-        is_cost = is_money(alert.kind)
-        other = {
-            "threshold_percent": alert.threshold,
-            "limit": alert.amount,
-            "used_usd": usd_text(alert.used) if is_cost else None,
-            "limit_usd": usd_text(alert.amount) if is_cost else None,
-        }
-        fields = {name: getattr(alert, name) for name in cls.model_fields if name not in other}
-        return cls(**fields, **other)
+        other: dict[str, Any] = {"threshold_percent": alert.threshold}
+        other |= amount_fields("used", alert.kind, alert.used) | amount_fields("limit", alert.kind, alert.amount)
+        fields = {name: getattr(alert, name) for name in cls.model_fields if hasattr(alert, name)}
+        return cls(**fields | other)
 
 
 class WebhookView(View):

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field
 
 from admin_api.schemas.shapes import DecimalText, View
-from gateway.domain.limits import Kind, Level, ReserveMode, SetBy, is_money
-from gateway.domain.money import usd_text
+from gateway.domain.limits import Kind, Level, ReserveMode, SetBy, amount_fields, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
     from admin_api.storage.limits import LimitRow
 
 
-def amount_fields(name: str, kind: Kind, amount: int | None) -> dict[str, Any]:
-    """A count under `name`; money under the two names that have its unit. The others are null."""
-    money = is_money(kind) and amount is not None
-    return {
-        name: None if is_money(kind) else amount,
-        f"{name}_usd": usd_text(amount) if money and amount is not None else None,
-        f"{name}_nano_usd": amount if money else None,
-    }
+def _all_fields(name: str, kind: Kind, amount: int | None) -> dict[str, Any]:
+    return {name: None, f"{name}_usd": None, f"{name}_nano_usd": None} | amount_fields(name, kind, amount)
 
 
 class LimitView(View):
@@ -62,7 +55,7 @@ class LimitView(View):
         view = cls.model_validate(row)
         if not is_money(row.kind):
             return view
-        return view.model_copy(update=amount_fields("amount", row.kind, row.amount))
+        return view.model_copy(update=_all_fields("amount", row.kind, row.amount))
 
 
 class LimitWithStateView(LimitView):
@@ -84,9 +77,9 @@ class LimitWithStateView(LimitView):
         """One row."""
         left: dict[str, Any] = one.left or {}
         shown: dict[str, Any] = {name: getattr(one.row, name) for name in one.row.__slots__}
-        shown |= amount_fields("amount", one.row.kind, one.row.amount) | {"resets_at": left.get("resets_at")}
+        shown |= _all_fields("amount", one.row.kind, one.row.amount) | {"resets_at": left.get("resets_at")}
         for name in ("used", "reserved", "remaining"):
-            shown |= amount_fields(name, one.row.kind, left.get(name))
+            shown |= {field: left.get(field) for field in (name, f"{name}_usd", f"{name}_nano_usd")}
         return cls.model_validate(shown)
 
 
@@ -116,9 +109,9 @@ class ChangeView(View):
         names = ("account_id", "api_key_id", "subscription_id", "user_id", "label", "limit_id")
         return cls(
             **{name: getattr(target, name) for name in names},
-            **amount_fields("amount", kind, target.amount),
-            **amount_fields("new_amount", kind, amount),
-            **amount_fields("boost_amount", kind, target.boost_amount),
+            **_all_fields("amount", kind, target.amount),
+            **_all_fields("new_amount", kind, amount),
+            **_all_fields("boost_amount", kind, target.boost_amount),
         )
 
 
@@ -142,7 +135,7 @@ class PreviewView(View):
         """With 1,000 rows at most."""
         return cls(
             kind=preview.kind,
-            **amount_fields("amount", preview.kind, preview.amount),
+            **_all_fields("amount", preview.kind, preview.amount),
             changes=len(preview.targets),
             unchanged=preview.unchanged,
             doubtful=preview.doubtful,

@@ -67,6 +67,14 @@ def is_money(kind: Kind) -> bool:
     return LIMIT_KINDS[kind].counts == "nano_usd"
 
 
+def amount_fields(name: str, kind: Kind, amount: int | None) -> dict[str, int | str | None]:
+    """For programs: a count as `name`; money as `name_usd` and `name_nano_usd`, with null as `name`."""
+    if not is_money(kind):
+        return {name: amount}
+    usd = None if amount is None else Money(amount).usd
+    return {name: None, f"{name}_usd": usd, f"{name}_nano_usd": amount}
+
+
 def amount_text(kind: Kind, amount: int | None) -> str:
     """For people: `25 USD`, `1000`, `unlimited`."""
     if amount is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import BUCKET_UNITS, LIMIT_LEVELS, Limit, is_money
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_LEVELS, Limit, amount_fields, is_money
 from gateway.domain.reservation_plan import Entry, ReservationPlan
 from gateway.domain.windows import iso_time
 
@@ -91,10 +91,10 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
             "level": t.limit.level,
             "kind": t.limit.name,
             "window": t.limit.window,
-            "limit": t.limit.amount,
-            "used": t.used,
-            "reserved": t.held,
-            "requested": t.want,
+            **amount_fields("limit", t.limit.kind, t.limit.amount),
+            **amount_fields("used", t.limit.kind, t.used),
+            **amount_fields("reserved", t.limit.kind, t.held),
+            **amount_fields("requested", t.limit.kind, t.want),
             "refused_by": "gateway",
         }
     }
@@ -123,7 +123,14 @@ def _never_fits(t: Taken) -> GatewayError:
         f"This call can never fit: it needs about {_amount(t, t.want)} {unit}, and {holder} has "
         f"a limit of {maximum}. Send a shorter prompt or a lower max_tokens.",
         headers={"x-should-retry": "false"},
-        details={"limit": {"level": t.limit.level, "kind": t.limit.name, "limit": t.limit.amount, "requested": t.want}},
+        details={
+            "limit": {
+                "level": t.limit.level,
+                "kind": t.limit.name,
+                **amount_fields("limit", t.limit.kind, t.limit.amount),
+                **amount_fields("requested", t.limit.kind, t.want),
+            }
+        },
     )
 
 

@@ -196,8 +196,8 @@ async def a_budget_alerts_once(story: Story, key: dict[str, Any], subscription: 
 
     (alert,) = story.reported("limit.threshold_reached")
     assert (alert["user"], alert["key_id"], alert["kind"], alert["window"]) == (ANN, key["id"], "cost", "month")
-    assert (alert["threshold_percent"], alert["limit"]) == (80, budget)
-    assert alert["used"] == used["cost_nano_usd"]
+    assert (alert["threshold_percent"], alert["limit_nano_usd"]) == (80, budget)
+    assert alert["used_nano_usd"] == used["cost_nano_usd"]
     assert all(is_signed(got, story.secrets["webhook"]) for got in story.hook.accepted)
 
     # More use, and another limit that reaches its 80 %: once that is reported, this account was checked again.

@@ -1,22 +1,35 @@
 """Money always comes with its unit: 10 USD must never become 10 nano-USD (A1)."""
 
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
+from alerting import THRESHOLDS, limit_key, make_hook, send_all, use
 from command_line import CommandLine
 from conftest import Database
-from factories import ADMIN, make_key, make_model, make_subscription, make_team, make_user
+from factories import ADMIN, READER, make_key, make_model, make_subscription, make_team, make_user
+from notification_servers import WebhookServer
 
 from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.limits.states import LimitWithState
+from admin_api.operations.notifications.alerts import list_alerts, raise_alerts
+from admin_api.schemas.alerts import AlertView
 from admin_api.schemas.limits import LimitWithStateView
+from gateway.domain.limits import Kind, amount_fields
 from gateway.storage.postgres import Pool
 
 LIMITS = "/api/v1/limits"
 BULK = "/api/v1/admin/limits"
 SETTINGS = "/api/v1/admin/settings"
 LATER = "2099-01-31T12:00:00Z"
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[WebhookServer]:
+    async with WebhookServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -177,16 +190,34 @@ async def test_a1_the_preview_of_the_cli_shows_old_and_new_with_their_unit(
     assert [row["new_amount_usd"] for row in done.json()["rows"]] == ["0.01", "0.01"]
 
 
+async def test_a1_alerts_and_their_messages_name_the_unit(pool: Pool, hook: WebhookServer) -> None:
+    await make_hook(pool, hook)
+    key = await make_key(pool)
+    await limit_key(pool, key, 2_000_000_000, kind="cost")
+    await use(pool, key, tokens=1, cost_nano_usd=1_500_000_000, counted_nano_usd=1_500_000_000)
+    assert await raise_alerts(pool, THRESHOLDS)
+    await send_all(pool)
+
+    (got,) = hook.accepted
+    message = json.loads(got.body)["data"]
+    (alert,) = (await list_alerts(pool, READER, everybody=True)).rows
+    for shown in (message, AlertView.of(alert).model_dump()):
+        assert (shown["used"], shown["used_usd"], shown["used_nano_usd"]) == (None, "1.5", 1_500_000_000)
+        assert (shown["limit"], shown["limit_usd"], shown["limit_nano_usd"]) == (None, "2", 2_000_000_000)
+
+
 async def test_a1_what_is_left_of_a_budget_has_its_unit(pool: Pool) -> None:
     subscription = await make_subscription(pool, await make_user(pool), await make_model(pool))
     place = {"level": "subscription", "target": str(subscription.id), "model": None, "team": None}
     left = {"used": 1_000_000_000, "reserved": 0, "remaining": 1_500_000_000}
     shown = {}
-    for kind in ("cost", "tokens"):
+    kinds: tuple[Kind, ...] = ("cost", "tokens")
+    for kind in kinds:
         input_ = LimitInput(kind=kind, amount=2_500_000_000, window="month")
         row = await set_limit(pool, ADMIN, input_, **place)
         assert row is not None
-        shown[kind] = LimitWithStateView.with_state(LimitWithState(row, left)).model_dump()
+        named = {key: value for name in left for key, value in amount_fields(name, kind, left[name]).items()}
+        shown[kind] = LimitWithStateView.with_state(LimitWithState(row, named)).model_dump()
 
     names = ("amount", "used", "reserved", "remaining")
     assert [shown["cost"][name] for name in names] == [None] * 4

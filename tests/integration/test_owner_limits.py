@@ -135,8 +135,11 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     assert states[lasting.id] is None
     left = states[boost.id]
     assert left is not None
-    assert (left["remaining"], left["used"]) == (10**9, 0)
-    assert sorted(state["remaining"] for state in states.values() if state) == [10_000, 1_000_000, 10**9]
+    assert (left["remaining"], left["remaining_nano_usd"], left["used_usd"]) == (None, 10**9, "0")
+    assert sorted(state["remaining"] for state in states.values() if state and state["kind"] != "cost") == [
+        10_000,
+        1_000_000,
+    ]
     assert await code_of(list_limit_states(pool, counters, stranger, user=str(key.user_id))) == "not_found"
     assert (boost.reason, boost.expires_at) == ("demo day", soon)
     again = limits.boost_limit(pool, ADMIN, boost.id, amount=AmountInput(amount=1), expires_at=soon, reason="x")

@@ -92,7 +92,8 @@ def test_a_subscription_email_names_the_change_and_its_reason(locale: str | None
 def test_a_budget_email_uses_usd_and_the_accounts_time_zone() -> None:
     data = {
         "key": "", "key_last_four": "wxyz", "model": None, "account": "ana", "user": "ana@example.org", "level": "key",
-        "kind": "cost", "window": "month", "threshold_percent": 80, "used": 8_000_000_000, "limit": 10_000_000_000,
+        "kind": "cost", "window": "month", "threshold_percent": 80, "used": None, "limit": None,
+        "used_nano_usd": 8_000_000_000, "limit_nano_usd": 10_000_000_000,
         "forecast_at": "2027-01-20T12:00:00+00:00", "window_end": "2027-01-31T23:00:00+00:00",
         "time_zone": "Europe/Madrid",
     }  # fmt: skip

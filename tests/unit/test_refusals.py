@@ -197,8 +197,9 @@ def test_a_call_larger_than_the_empty_limit_is_a_bad_request(never: Taken) -> No
 
     assert (error.status, error.code) == (400, "request_exceeds_limit")
     assert error.headers == {"x-should-retry": "false"}
-    assert error.details["limit"]["limit"] == 100
-    assert error.details["limit"]["requested"] == never.want
+    unit = "_nano_usd" if never.limit.kind == "cost" else ""
+    assert error.details["limit"][f"limit{unit}"] == 100
+    assert error.details["limit"][f"requested{unit}"] == never.want
 
 
 def test_a_call_that_fits_the_burst_is_worth_a_retry() -> None:

@@ -16,7 +16,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limit_json import limit_json
-from gateway.domain.limits import MAX_AMOUNT
+from gateway.domain.limits import MAX_AMOUNT, amount_fields
 from gateway.domain.prices import cost_nano_usd
 from gateway.domain.refusals import decisive, refusal
 from gateway.domain.reservation_plan import make_reservation_plan
@@ -91,7 +91,10 @@ async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: G
     estimate = Estimate(tokens=(tokens, 0, tokens), cost=(cost, 0, cost))
     state = LimitState(counters, Seeder(counters, pool))
     taken, now_ms = await state.look(record, grant, request_id, estimate)
-    limits = [limit_json(t, now_ms) | {"requested": t.want, "would_refuse": t.refuses} for t in taken]
+    limits = [
+        limit_json(t, now_ms) | amount_fields("requested", t.limit.kind, t.want) | {"would_refuse": t.refuses}
+        for t in taken
+    ]
     if not any(t.refuses and not t.limit.shadow for t in taken):
         return Explanation(allowed=True, code=None, message=None, limits=limits)
     by = decisive(taken)

@@ -16,6 +16,7 @@ from admin_api.operations.runtime_settings import read_thresholds
 from admin_api.storage import alerts as rows
 from admin_api.storage.alerts import Alert, Crossing, WindowLimit
 from gateway.domain.errors import GatewayError
+from gateway.domain.limits import amount_fields
 from gateway.domain.windows import window_ms
 from gateway.storage import accounts_to_check
 from gateway.storage.ledger.sums import WindowSum, sum_windows
@@ -183,8 +184,8 @@ async def _raise(
             "window_start": start.isoformat(),
             "window_end": None if limit.window == "lifetime" else end.isoformat(),
             "threshold_percent": crossing.threshold,
-            "used": used,
-            "limit": limit.amount,
+            **amount_fields("used", limit.kind, used),
+            **amount_fields("limit", limit.kind, limit.amount),
             "forecast_at": forecast_at.isoformat() if forecast_at else None,
         }
         account_id, user_id = limit.account_id, limit.user_id

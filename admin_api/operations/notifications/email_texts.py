@@ -226,7 +226,8 @@ def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:
     key = data["key"] or f"…{data['key_last_four']}"
     names = {"key": key, "model": data["model"], "account": data["account"], "user": data["user"]}
     what = LEVELS[language][data["level"]].format(**names)
-    used, limit = data["used"], data["limit"]
+    # Money has names of its own; messages of before had not.
+    used, limit = (data.get(f"{name}_nano_usd", data[name]) for name in ("used", "limit"))
     figures = {
         "what": what,
         "threshold": data["threshold_percent"],
