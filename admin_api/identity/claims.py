@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.people.logins import Person, UnknownGroups
+from admin_api.operations.people.refused_logins import Door
 
 if TYPE_CHECKING:
     from admin_api.settings import Settings
@@ -21,7 +22,7 @@ ABOUT_EMAIL: Final = ("email_verified", "xms_edov")
 CLAIMS_ELSEWHERE: Final = "_claim_names"
 
 
-def read_person(claims: Mapping[str, Any], settings: "Settings") -> Person:
+def read_person(claims: Mapping[str, Any], settings: "Settings", door: Door = "oidc") -> Person:
     """The person of verified claims: of an ID token with the user endpoint's answer, or of a JWT of the same issuer."""
     email_claim = next(
         (name for name in settings.oidc_email_claim if is_address(find_claim(claims, name))),
@@ -42,6 +43,7 @@ def read_person(claims: Mapping[str, Any], settings: "Settings") -> Person:
         email_claim=email_claim,
         verified_claim=settings.oidc_verified_claim,
         groups_claim=settings.oidc_groups_claim,
+        door=door,
         address_claims=[name for name, value in claims.items() if is_address(value) and name.isprintable()][:5],
     )
 

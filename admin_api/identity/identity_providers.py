@@ -146,6 +146,7 @@ class IdentityProviders:
             name=str(user.get("fullName") or name),
             groups=[str(group) for group in user.get("groups") or []],
             issued_at=datetime.now(UTC),
+            door="openshift",
         )
 
 

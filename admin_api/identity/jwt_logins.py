@@ -13,7 +13,7 @@ import jwt
 from admin_api.identity.claims import read_person
 from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S
 from admin_api.operations.actors import Actor
-from admin_api.operations.people.logins import RoleRules, admit_person, find_known
+from admin_api.operations.people.logins import RoleRules, admit_person, find_known, note_unknown_groups
 from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.operations.people.refused_logins import LoginRefused
 from gateway.domain.errors import GatewayError
@@ -28,6 +28,8 @@ LEEWAY_S: Final = 30
 KEEP_S: Final = 3600.0
 # A token with an unknown key can cause one request to the provider in this time.
 ASK_AGAIN_S: Final = 10.0
+NOTE_AGAIN_S: Final = 3600.0
+MAX_NOTED: Final = 10_000
 
 
 class JWTLogins:
@@ -37,6 +39,7 @@ class JWTLogins:
         self._settings = settings
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = -KEEP_S
+        self._noted: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -47,7 +50,7 @@ class JWTLogins:
     async def log_in(self, pool: "Pool", token: str, *, request_id: "UUID | None", ip: str | None) -> Actor:
         """Raises GatewayError `not_authenticated`; `upstream_unavailable` while the keys cannot be fetched."""
         claims = await self._verify(token)
-        person = read_person(claims, self._settings)
+        person = read_person(claims, self._settings, "jwt")
         rules = RoleRules(group_roles=self._settings.group_roles, initial_admins=self._settings.initial_admins)
         user = await find_known(pool, person, rules)
         if user is None:
@@ -55,8 +58,24 @@ class JWTLogins:
         if user.status != "active":
             message = "The user of this token is deactivated; ask an admin."
             raise LoginRefused("deactivated", message, code="not_authenticated", about=person.about)
+        # A token for an API often has no such claim. One that says that there are groups elsewhere is worth a line.
+        if person.unknown_groups in ("elsewhere", "unreadable") and self._is_first(
+            f"{user.id} {person.unknown_groups}"
+        ):
+            actor = Actor(name="login:jwt", role="program", request_id=request_id, ip=ip)
+            async with pool.acquire() as connection, connection.transaction():
+                await note_unknown_groups(connection, actor, user, person, rules)
         login = _name_of_login(claims)
         return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, login=login)
+
+    def _is_first(self, what: str) -> bool:
+        """Whether this was not noted in the last hour: a token comes with each call."""
+        if monotonic() - self._noted.get(what, -NOTE_AGAIN_S) < NOTE_AGAIN_S:
+            return False
+        if len(self._noted) >= MAX_NOTED:
+            self._noted.clear()
+        self._noted[what] = monotonic()
+        return True
 
     async def _verify(self, token: str) -> dict[str, Any]:
         try:

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
+import structlog
+
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.lookups import find_by_address
-from admin_api.operations.people.refused_logins import LoginRefused
+from admin_api.operations.people.refused_logins import Door, LoginRefused
 from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import sessions
@@ -22,13 +24,19 @@ from gateway.domain.roles import Role
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-# As in the CHECK constraint of the database.
-MAX_SUBJECT: Final = 500
-STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
-
+log = structlog.get_logger(__name__)
 
 # Why the groups are unknown: they are named elsewhere, the claim is missing, or it has another form.
 UnknownGroups = Literal["elsewhere", "missing", "unreadable"]
+# As in the CHECK constraint of the database.
+MAX_SUBJECT: Final = 500
+# What an admin can do about it.
+SETTING_OF: Final[Mapping[UnknownGroups, str]] = {
+    "elsewhere": "LITEMAAS_OIDC_GROUPS_CLAIM",
+    "missing": "LITEMAAS_OIDC_MISSING_GROUPS",
+    "unreadable": "LITEMAAS_OIDC_GROUPS_CLAIM",
+}
+STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,7 @@ class Person:
     verified_claim: str = "email_verified"
     groups_claim: str = "groups"
     address_claims: Sequence[str] = ()
+    door: Door = "oidc"
 
     @property
     def about(self) -> dict[str, str]:
@@ -68,8 +77,11 @@ class RoleRules:
         return max(roles, key=STRENGTH.index, default=None)
 
     def apply(self, user: User, person: Person) -> User:
-        """The stronger of the assigned role and the role from groups. A role from groups ends with the membership."""
+        """The stronger of the assigned role and the role from groups. A role from groups ends with the membership, or
+        with its last entry in GROUP_ROLES. If the provider did not say which groups there are, it stays."""
         group_role = self.group_role(person)
+        if person.groups is None and user.group_role in self.group_roles.values():
+            group_role = user.group_role
         assigned = user.assigned_role
         if user.email in self.initial_admins:
             assigned = "admin"
@@ -93,16 +105,36 @@ async def admit_person(
             raise RuntimeError("a user was not found, although users are never deleted")
         if user.status != "active":
             raise LoginRefused("deactivated", f"'{user.email}' is deactivated. Ask an admin.", about=person.about)
-        # Under the user's lock. Older claims must not restore a group that was removed since.
-        issuer, subject = person.issuer, person.subject
-        is_newest = await sessions.update_reported(connection, issuer=issuer, subject=subject, at=person.issued_at)
-        new = rules.apply(user, person) if is_newest else user
+        new = rules.apply(user, person) if await _is_newest(connection, person) else user
         if not new.name and person.name:
             new = replace(new, name=_shown_name(person))
+        # Not the person: they asked for none of it.
+        actor = Actor(name=f"login:{person.door}", role="program", request_id=request_id, ip=ip)
         if new != user:
-            actor = Actor(name=user.email, role="program", user_id=user.id, request_id=request_id, ip=ip)
-            await write_user(connection, actor, user, new)
+            await write_user(connection, actor, user, new, cause=f"login at {person.issuer}")
+        await note_unknown_groups(connection, actor, new, person, rules)
         return new
+
+
+async def note_unknown_groups(executor: "Executor", actor: Actor, user: User, person: Person, rules: RoleRules) -> None:
+    """Logs and audits that the role of a user stayed because the provider did not say which groups they are in.
+    Nobody is surprised where no group gives a role, or where a claim is missing and none gave one."""
+    unknown = person.unknown_groups
+    if unknown is None or not rules.group_roles or (unknown == "missing" and user.group_role is None):
+        return
+    claim, setting = person.groups_claim, SETTING_OF[unknown]
+    said = {"cause": f"groups_{unknown}", "claim": claim, "setting": setting, "issuer": person.issuer}
+    log.warning("groups_unknown", login=person.door, user_id=user.id, role=user.role, **said)
+    await note(executor, actor, "user.keep_role", "user", user.id, new={"role": user.role} | said)
+
+
+async def _is_newest(executor: "Executor", person: Person) -> bool:
+    """Whether nothing later was reported. Under the user's lock: older claims must not restore a group that was removed
+    since. What says nothing about groups counts, and leaves the time of those that do."""
+    if person.groups is None:
+        return True
+    issuer, subject = person.issuer, person.subject
+    return await sessions.update_reported(executor, issuer=issuer, subject=subject, at=person.issued_at)
 
 
 async def find_known(pool: "Pool", person: Person, rules: RoleRules) -> User | None:

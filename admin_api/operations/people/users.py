@@ -166,8 +166,8 @@ async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> N
         await note(executor, actor, "session.end", "session", session_id, new={"user_id": user_id})
 
 
-async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -> None:
-    """Writes the user, with an audit row of the changed fields."""
+async def write_user(executor: "Executor", actor: Actor, old: User, new: User, *, cause: str | None = None) -> None:
+    """Writes the user, with an audit row of the changed fields and the cause, if it is no act of the actor."""
     await user_rows.update_user(executor, new)
     fields = ("role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
     changed = [field for field in fields if getattr(old, field) != getattr(new, field)]
@@ -178,7 +178,7 @@ async def write_user(executor: "Executor", actor: Actor, old: User, new: User) -
         "user",
         old.id,
         old={field: getattr(old, field) for field in changed},
-        new={field: getattr(new, field) for field in changed},
+        new={field: getattr(new, field) for field in changed} | ({} if cause is None else {"cause": cause}),
     )
 
 
