@@ -44,7 +44,7 @@ class LoginSettings(BaseSettings):
         default="unknown",
         description="what a login without that claim says about groups: unknown (the last role stays) or none",
     )
-    openshift_url: str | None = Field(default=None, description="OpenShift's OAuth server")
+    openshift_url: str | None = Field(default=None, description="OpenShift's OAuth server; names its users' identities")
     openshift_api_url: str | None = Field(default=None, description="OpenShift's API, which identifies users")
     openshift_client_id: str | None = Field(default=None, description="name of the OAuthClient there")
     openshift_client_secret: SecretStr | None = Field(default=None, description="client secret of LiteMaaS there")

@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from loopback_servers import LoopbackServer
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from deploy.embedded.identity_provider import IdentityProvider
@@ -106,6 +106,8 @@ class OpenShift(LoopbackServer):
     """OAuth server and API of OpenShift: no ID token, the API returns the user. PKCE S256 is checked."""
 
     def __init__(self) -> None:
+        # What the metadata's place answers; None: the metadata.
+        self.metadata_answer: Response | None = None
         self.user: dict[str, Any] = {"metadata": {"name": "ann", "uid": "u-1"}, "fullName": "Ann", "groups": []}
         self._challenges: dict[str, str] = {}
         self._tokens: set[str] = set()
@@ -118,7 +120,9 @@ class OpenShift(LoopbackServer):
             ]
         )
 
-    async def _metadata(self, _: Request) -> JSONResponse:
+    async def _metadata(self, _: Request) -> Response:
+        if self.metadata_answer is not None:
+            return self.metadata_answer
         return JSONResponse(
             {
                 "issuer": self.url,

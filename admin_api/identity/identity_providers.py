@@ -12,6 +12,7 @@ from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from joserfc.errors import JoseError
 
 from admin_api.identity.claims import is_complete, merge_claims, read_person
+from admin_api.identity.openshift import find_metadata
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.storage.sessions import Provider
@@ -56,7 +57,6 @@ class IdentityProviders:
                 "openshift",
                 client_id=settings.openshift_client_id,
                 client_secret=_text(settings.openshift_client_secret),
-                server_metadata_url=f"{settings.openshift_url}/.well-known/oauth-authorization-server",
                 client_kwargs=self._http | {"scope": "user:info"},
             )
 
@@ -79,6 +79,7 @@ class IdentityProviders:
         """Begins a login at the provider (default: the first), with PKCE and, for OIDC, a nonce."""
         name, client = self._client(provider)
         async with _explained():
+            await self._discover(name, client)
             made = await client.create_authorization_url(self._callback)
         kept = {key: made[key] for key in ("state", "nonce", "code_verifier") if key in made}
         return Departure(made["url"], kept | {"provider": name})
@@ -88,6 +89,7 @@ class IdentityProviders:
         not answer."""
         name, client = self._client("openshift" if state["provider"] == "openshift" else "oidc")
         async with _explained():
+            await self._discover(name, client)
             token = await client.fetch_access_token(
                 redirect_uri=self._callback, code=code, code_verifier=state["code_verifier"]
             )
@@ -109,6 +111,17 @@ class IdentityProviders:
             return None
         made: str = (await client.create_logout_url(client_id=self._settings.oidc_client_id))["url"]
         return made
+
+    async def _discover(self, name: Provider, client: StarletteOAuth2App) -> None:
+        """Authlib finds the metadata of OpenID Connect itself."""
+        if name == "openshift" and not client.server_metadata.get("token_endpoint"):
+            settings = self._settings
+            places = {
+                "LITEMAAS_OPENSHIFT_URL": str(settings.openshift_url),
+                "LITEMAAS_OPENSHIFT_API_URL": str(settings.openshift_api_url),
+            }
+            http = {"timeout": self._http["timeout"], "verify": self._http["verify"]}
+            client.server_metadata.update(await find_metadata(places, http))
 
     async def _read_id_token(self, client: StarletteOAuth2App, token: Any, nonce: str) -> Person:
         metadata = await client.load_server_metadata()
@@ -133,7 +146,7 @@ class IdentityProviders:
     async def _ask_openshift(self, client: StarletteOAuth2App, token: Any) -> Person:
         answer = await client.get(f"{self._settings.openshift_api_url}{OPENSHIFT_USER}", token=token)
         if answer.status_code != 200:
-            message = "OpenShift does not report who you are; log in again."
+            message = f"OpenShift's API does not report who you are (HTTP {answer.status_code}); log in again."
             raise LoginRefused("answer_invalid", message, code="login_failed", setting="LITEMAAS_OPENSHIFT_API_URL")
         user = answer.json()
         name = str(user["metadata"]["name"])
