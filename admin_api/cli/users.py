@@ -52,6 +52,19 @@ def promote(
 
 
 @app.command()
+def update(
+    user: Email,
+    email: Annotated[str | None, typer.Option(help="New e-mail address.")] = None,
+    name: Annotated[str | None, typer.Option(help="New display name.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Correct a user's address or name."""
+    changed = act(lambda pool: users.update_user(pool, operator(), user, email=email, name=name))
+    sentence = f"User {changed.id} is {changed.email} ({changed.name or 'no name'})."
+    show(UserView.model_validate(changed), as_json=as_json, sentence=sentence)
+
+
+@app.command()
 def deactivate(user: Email, as_json: AsJSON = False) -> None:
     """Deactivate a user and all their keys."""
     changed = act(lambda pool: users.update_user(pool, operator(), user, status="deactivated"))

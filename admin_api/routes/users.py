@@ -32,6 +32,9 @@ class UserChange(Body):
 
     role: Role | None = None
     status: UserStatus | None = None
+    email: Annotated[str | None, Field(max_length=254, description="Until the identity provider reports another")] = (
+        None
+    )
     name: Annotated[str | None, Field(max_length=200)] = None
     locale: Locale | None = None
     time_zone: Annotated[
@@ -102,6 +105,7 @@ async def update_user(
         user,
         role=body.role,
         status=body.status,
+        email=body.email,
         name=body.name,
         locale=body.locale,
         time_zone=body.time_zone,

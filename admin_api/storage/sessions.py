@@ -204,6 +204,35 @@ async def update_reported(executor: "Executor", *, issuer: str, subject: str, at
     return await executor.fetchval(UPDATE_REPORTED, issuer, subject, at) is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a provider last reported of a person; None: nothing yet."""
+
+    email: str | None
+    name: str | None
+
+
+FIND_PROFILE: Final = """
+SELECT reported_email AS email, reported_name AS name FROM identities WHERE issuer = $1 AND subject = $2
+"""
+
+
+async def find_profile(executor: "Executor", *, issuer: str, subject: str) -> Profile:
+    """Of a person who is linked to a user."""
+    row = await executor.fetchrow(FIND_PROFILE, issuer, subject)
+    return Profile(**row) if row else Profile(email=None, name=None)
+
+
+UPDATE_PROFILE: Final = """
+UPDATE identities SET reported_email = $3, reported_name = $4 WHERE issuer = $1 AND subject = $2
+"""
+
+
+async def update_profile(executor: "Executor", profile: Profile, *, issuer: str, subject: str) -> None:
+    """Replaces what was reported."""
+    await executor.execute(UPDATE_PROFILE, issuer, subject, profile.email, profile.name)
+
+
 INSERT_IDENTITY: Final = """
 INSERT INTO identities (issuer, subject, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING user_id
 """

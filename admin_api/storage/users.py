@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+import asyncpg
+
 from gateway.domain.roles import Role
 
 if TYPE_CHECKING:
@@ -116,6 +118,23 @@ UPDATE users SET role = $2, assigned_role = $3, group_role = $4, status = $5, na
                  updated_at = clock_timestamp()
 WHERE id = $1
 """
+
+
+# A personal account has its user's address as its name.
+UPDATE_EMAIL: Final = """
+WITH changed AS (UPDATE users SET email = $2 WHERE id = $1 RETURNING id)
+UPDATE accounts SET name = $2 WHERE owner_user_id IN (SELECT id FROM changed)
+"""
+
+
+async def update_email(connection: "Executor", user_id: int, email: str) -> bool:
+    """False, and nothing is changed, if another user has the address."""
+    try:
+        async with connection.transaction():
+            await connection.execute(UPDATE_EMAIL, user_id, email)
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
 
 
 UPDATE_TIME_ZONE: Final = """

@@ -10,12 +10,13 @@ import structlog
 
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.lookups import find_by_address
+from admin_api.operations.people.profiles import follow_profile
 from admin_api.operations.people.refused_logins import Door, LoginRefused
 from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
-from admin_api.storage.sessions import Identity
+from admin_api.storage.sessions import Identity, Profile
 from admin_api.storage.users import User
 from gateway.domain.email_addresses import is_literal
 from gateway.domain.errors import GatewayError
@@ -105,15 +106,24 @@ async def admit_person(
             raise RuntimeError("a user was not found, although users are never deleted")
         if user.status != "active":
             raise LoginRefused("deactivated", f"'{user.email}' is deactivated. Ask an admin.", about=person.about)
-        new = rules.apply(user, person) if await _is_newest(connection, person) else user
-        if not new.name and person.name:
-            new = replace(new, name=_shown_name(person))
         # Not the person: they asked for none of it.
         actor = Actor(name=f"login:{person.door}", role="program", request_id=request_id, ip=ip)
+        new = user
+        if await _is_newest(connection, person):
+            new = rules.apply(await _follow(connection, actor, user, person), person)
         if new != user:
             await write_user(connection, actor, user, new, cause=f"login at {person.issuer}")
         await note_unknown_groups(connection, actor, new, person, rules)
         return new
+
+
+async def _follow(connection: "Executor", actor: Actor, user: User, person: Person) -> User:
+    """A JWT, which may be older than the last login, changes no profile."""
+    name = _shown_name(person)
+    if person.door == "jwt":
+        return user if user.name else replace(user, name=name)
+    reported = Profile(email=person.email if person.is_email_verified else None, name=name)
+    return await follow_profile(connection, actor, user, reported, issuer=person.issuer, subject=person.subject)
 
 
 async def note_unknown_groups(executor: "Executor", actor: Actor, user: User, person: Person, rules: RoleRules) -> None:

@@ -97,6 +97,7 @@ async def update_user(
     *,
     role: str | None = None,
     status: UserStatus | None = None,
+    email: str | None = None,
     name: str | None = None,
     locale: Locale | None = None,
     time_zone: str | None = None,
@@ -105,11 +106,11 @@ async def update_user(
     """Changes the given fields. A deactivated user's keys and tokens are rejected from the next call on, and their
     sessions end.
 
-    Raises GatewayError `conflict` if no active admin would be left, also if two remove each other at once, and
-    `precondition_failed` if `as_of` does not match the user.
+    Raises GatewayError `conflict` if no active admin would be left, also if two remove each other at once, or if the
+    address is taken, and `precondition_failed` if `as_of` does not match the user.
     """
     require_admin(actor)
-    change = UserChange(role=role, status=status, name=name, locale=locale, time_zone=time_zone)
+    change = UserChange(role=role, status=status, email=email, name=name, locale=locale, time_zone=time_zone)
     return await _change(pool, actor, user, change, as_of)
 
 
@@ -119,6 +120,7 @@ class UserChange:
 
     role: str | None = None
     status: UserStatus | None = None
+    email: str | None = None
     name: str | None = None
     locale: Locale | None = None
     time_zone: str | None = None
@@ -131,6 +133,7 @@ class UserChange:
             role=role or old.role,
             assigned_role=role or old.assigned_role,
             status=self.status or old.status,
+            email=old.email if self.email is None else check_email(self.email),
             name=old.name if self.name is None else check_text("name", self.name, maximum=MAX_NAME),
             locale=self.locale or old.locale,
             time_zone=old.time_zone if self.time_zone is None else check_time_zone(self.time_zone),
@@ -148,6 +151,8 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
         if new == old:
             return old
         check_admin_stays(admins, new)
+        if new.email != old.email:
+            await change_email(connection, old, new.email)
         await write_user(connection, actor, old, new)
         if new.status == "deactivated" != old.status:
             await end_sessions_of(connection, actor, old.id)
@@ -160,6 +165,14 @@ def check_admin_stays(admins: list[int], new: User) -> None:
         raise GatewayError("conflict", f"'{new.email}' is the last active admin. Make another user an admin first.")
 
 
+async def change_email(connection: "Executor", user: User, email: str) -> None:
+    """Raises GatewayError `conflict`, and changes nothing, if another user has the address in any of its spellings."""
+    other = await find_by_address(connection, email)
+    is_taken = other is not None and other.id != user.id
+    if is_taken or not await user_rows.update_email(connection, user.id, email):
+        raise GatewayError("conflict", f"There is already a user '{email}'.", param="email")
+
+
 async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> None:
     """Ends all sessions for good. After a reactivation the user logs in again, and a stolen cookie stays invalid."""
     for session_id in await sessions.end_sessions(executor, user_id):
@@ -167,9 +180,10 @@ async def end_sessions_of(executor: "Executor", actor: Actor, user_id: int) -> N
 
 
 async def write_user(executor: "Executor", actor: Actor, old: User, new: User, *, cause: str | None = None) -> None:
-    """Writes the user, with an audit row of the changed fields and the cause, if it is no act of the actor."""
+    """Writes the user, with an audit row of the changed fields and the cause, if it is no act of the actor. The
+    address was written before, by `change_email`."""
     await user_rows.update_user(executor, new)
-    fields = ("role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
+    fields = ("email", "role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
     changed = [field for field in fields if getattr(old, field) != getattr(new, field)]
     await note(
         executor,
