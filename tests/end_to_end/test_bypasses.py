@@ -286,9 +286,6 @@ async def test_a_stream_field_that_is_no_boolean_is_refused(
     f"/engines/{OTHER}/chat/completions",
     "/engines/demo-chat/chat/completions",
     f"/v1/engines/{OTHER}/chat/completions",
-    f"/openai/deployments/{OTHER}/chat/completions",
-    "/openai/deployments/demo-chat/chat/completions?api-version=2024-06-01",
-    "/openai/v1/chat/completions",
     "/v1/chat/completions/",
     "//v1/chat/completions",
     "/v1//chat/completions",
@@ -296,10 +293,8 @@ async def test_a_stream_field_that_is_no_boolean_is_refused(
     "/v1/chat%2Fcompletions%2F",
     "/v1/chat/./completions",
     "/v1/chat/completions;model=x",
-    "/v1/responses/resp_1/cancel",
+    "/openai/deployments//chat/completions",
     "/v1/messages/batches",
-    "/openai/chat/completions",
-    "/anthropic/v1/messages",
     "/v1beta/models/demo-chat:generateContent",
 ])  # fmt: skip
 async def test_other_routes_to_a_model_do_not_exist(
@@ -310,6 +305,37 @@ async def test_other_routes_to_a_model_do_not_exist(
     response = await ask(caller, gateway, chat_body(prompt(mark)), path=path)
 
     assert (response.status, response.code) == (404, "not_found")
+    assert await upstream_log.calls(mark=mark) == []
+
+
+@pytest.mark.parametrize("path", [
+    "/openai/deployments/demo-chat/chat/completions?api-version=2024-06-01",
+    "/openai/v1/chat/completions",
+    "/openai/chat/completions",
+])  # fmt: skip
+async def test_paths_of_other_clients_call_the_granted_model(
+    path: str, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
+) -> None:
+    mark = new_mark()
+
+    response = await ask(caller, gateway, chat_body(prompt(mark)), path=path)
+
+    assert response.status == 200
+    assert [call["model"] for call in await upstream_log.calls(mark=mark)] == ["demo-chat"]
+
+
+@pytest.mark.parametrize(("path", "code"), [
+    (f"/openai/deployments/{OTHER}/chat/completions", "model_not_found"),
+    ("/v1/responses/resp_1/cancel", "response_not_found"),
+])  # fmt: skip
+async def test_what_a_path_names_belongs_to_the_key(
+    path: str, code: str, caller: Caller, gateway: GatewayThread, upstream_log: UpstreamLog
+) -> None:
+    mark = new_mark()
+
+    response = await ask(caller, gateway, chat_body(prompt(mark)), path=path)
+
+    assert (response.status, response.code) == (404, code)
     assert await upstream_log.calls(mark=mark) == []
 
 

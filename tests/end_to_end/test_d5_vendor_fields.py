@@ -25,6 +25,7 @@ WORDS_EACH: Final = 3
 OWN_OF_EACH_ANSWER: Final = {"id", "item_id", "created", "created_at", "completed_at"}
 # (endpoint, field, `repr` of the value) → why the gateway refuses it; the model server here judges nothing.
 LEAST: Final = "OpenAI takes no less than 1"
+FEE: Final = "a tool of the provider, whose fee the price does not have, under a cost limit"
 DEAR: Final = "costs more than the price of the model"
 REFUSED: Final = {
     ("responses", "background", "True"): "nobody would be there to pay for it",
@@ -32,6 +33,7 @@ REFUSED: Final = {
     ("chat_completions", "max_completion_tokens", "0"): LEAST,
     ("chat_completions", "max_tokens", "0"): LEAST,
     ("chat_completions", "n", "0"): LEAST,
+    ("chat_completions", "web_search_options", "{}"): FEE,
     ("messages", "inference_geo", "''"): DEAR,
     ("messages", "inference_geo", "'x'"): DEAR,
     ("messages", "speed", "'fast'"): DEAR,
