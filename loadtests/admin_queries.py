@@ -223,6 +223,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "target_kind": cycle(("key", "limit", "team")).__next__,
         "target_id": lambda: pick.randint(1, 100_000),
         "request_id": await some("SELECT request_id FROM audit_logs ORDER BY at LIMIT 5000"),
+        "client_request_id": lambda: f"job-{pick.randint(1, 100_000)}",
         "since": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
         "until": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
         "time_zone": lambda: pick.choice(("UTC", "Europe/Madrid", "America/New_York", "Asia/Kolkata")),
