@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from admin_api import metrics
-from admin_api.operations.people.refused_logins import Door, LoginRefused, audit_refusal, cause_of
+from admin_api.operations.people.refused_logins import Cause, Door, LoginRefused, audit_refusal, cause_of
 from admin_api.web.addresses import address_of
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 # such refusals one in this time is logged and audited.
 NOTE_AGAIN_S: Final = 600.0
 MAX_NOTED: Final = 10_000
+# Anybody can cause these without being at a provider: they write nothing to the database.
+OF_NOBODY: Final[tuple[Cause, ...]] = ("state_unknown", "token_not_valid")
 PAGE: Final = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Not logged in</title></head>
@@ -53,8 +55,7 @@ async def note_refusal(request: Request, error: GatewayError, door: Door) -> Non
         **about,
         **{name: error.details[name] for name in ("claim", "setting") if name in error.details},
     )
-    if cause == "token_not_valid":
-        # Of no person: anybody can send one.
+    if cause in OF_NOBODY:
         return
     try:
         await audit_refusal(request.app.state.pool, error, door, request_id=request_id, ip=ip)
