@@ -9,6 +9,7 @@ from conftest import Database
 
 from admin_api.storage import accounts, deliveries, models, sessions, users
 from gateway.domain import calls, limits, prices, roles, subscriptions, windows
+from gateway.storage.ledger import corrections
 
 WORDS = {
     ("users", "role"): roles.ROLES,
@@ -34,6 +35,7 @@ WORDS = {
     ("alerts", "level"): limits.LEVELS,
     ("alerts", "kind"): limits.WINDOWED_KINDS,
     ("alerts", "window_kind"): windows.WINDOW_KINDS,
+    ("ledger_corrections", "reason"): get_args(corrections.Reason),
     ("usage_logs", "ending"): calls.ENDINGS,
     ("usage_logs", "estimated_why"): get_args(calls.EstimatedWhy),
 }
@@ -52,7 +54,8 @@ async def read_word_lists(database: Database) -> dict[tuple[str, str], set[str]]
     return {
         (row["relation"], row["column_name"]): set(re.findall(r"'([^']*)'::text", row["definition"]))
         for row in rows
-        if "= ANY (ARRAY[" in row["definition"]
+        # Of words: of numbers nothing is found.
+        if re.search(r"= ANY \(ARRAY\['[^']*'::text", row["definition"])
     }
 
 
