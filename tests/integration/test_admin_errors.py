@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from time import perf_counter
+from time import process_time
 from uuid import UUID
 
 import asyncpg
@@ -86,16 +86,16 @@ async def test_a_body_of_many_fields_takes_time_linear_in_its_size(admin: httpx2
     for _ in range(3):
         for path, method in (("/api/v1/users", "POST"), ("/api/v1/admin/settings", "PUT")):
             for content in (many, one):
-                begun = perf_counter()
+                begun = process_time()
                 answer = await admin.request(
                     method, path, content=content, headers={"content-type": "application/json"}
                 )
-                spent[content].append(perf_counter() - begun)
+                spent[content].append(process_time() - begun)
                 fields = check_error(answer, 422, "validation_failed")["fields"]
                 assert isinstance(fields, list)
                 assert len(fields) <= 3
 
-    # It was 100 times as long.
+    # In CPU time, whatever else the machine does. It was 100 times as long.
     assert min(spent[many]) < 20 * min(spent[one])
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import MutableMapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from admin_client import settings_for
@@ -32,15 +34,14 @@ async def _rows(pool: Pool) -> None:
 
 
 @pytest.mark.usefixtures("_rows")
-async def test_s8_a_check_reports_its_time_and_the_heads(pool: Pool) -> None:
+async def test_s8_a_check_reports_its_time_and_the_heads(pool: Pool, logged: list[MutableMapping[str, Any]]) -> None:
     began = time.time()
 
-    with capture_logs() as lines:
-        await scheduler.verify_once(pool)
+    await scheduler.verify_once(pool)
 
     assert all(metrics.VERIFIED.labels(chain)._value.get() >= began for chain in CHAINS)
     assert faults() == {"audit": 0, "ledger": 0}
-    heads = {line["chain"]: line["head"] for line in lines if line["event"] == "chain_verified"}
+    heads = {line["chain"]: line["head"] for line in logged if line["event"] == "chain_verified"}
     assert heads["ledger"].startswith(f"{CLOSED:%Y-%m-%d}:")
     # The user, and the seal.
     assert heads["audit"].startswith("2:")
