@@ -18,10 +18,18 @@ from gateway.domain.grants import KeyRecord
 from gateway.endpoints.dialects import shape_of
 from gateway.endpoints.listing import model_info, model_report, models_page, models_report
 from gateway.endpoints.missing_paths import explain
-from gateway.endpoints.routes import LIMITS, MODEL_LISTS, ROUTES, SESSION_PATHS, find_route, model_in_path
+from gateway.endpoints.routes import (
+    LIMITS,
+    MODEL_LISTS,
+    ROUTES,
+    SESSION_PATHS,
+    find_route,
+    model_in_path,
+    refuse_model_in_query,
+)
 from gateway.endpoints.stored_responses import find_stored_route
 from gateway.exchange import Exchange
-from gateway.proxy import Proxy, refuse_model_in_query
+from gateway.proxy import Proxy
 from gateway.realtime.serve import Realtime
 from gateway.serve_stored import serve_stored
 from gateway.settings import Settings, SettingsError

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
-from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from gateway import metrics
@@ -21,7 +20,7 @@ from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Endpoint
 from gateway.endpoints.requests import Call
-from gateway.endpoints.routes import Route
+from gateway.endpoints.routes import Route, refuse_model_in_query
 from gateway.exchange import Exchange, Exchanges, stopped
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
 from gateway.forwarded_call import Bookkeeping, ForwardedCall
@@ -41,8 +40,6 @@ from gateway.web.pings import PingedSend
 from gateway.web.responses import Receive, Scope, Send
 from gateway.web.uploads import read_upload
 
-# Nobody escapes a name this often; without a bound a long one would keep the worker busy for minutes.
-MAX_UNQUOTES: Final = 5
 UPSTREAM_FAILURES: Final = (UpstreamUnreachable, UpstreamBroken, UpstreamSilent)
 ENDINGS_OF_FAILURES: Final[dict[type[Exception], Ending]] = {
     UpstreamUnreachable: "unreachable",
@@ -280,24 +277,3 @@ class ForwardedRequest(ForwardedCall):
 
     def _hash(self, stored_id: str) -> UUID:
         return hash_of(self.reservation.record.account_id, stored_id)
-
-
-def refuse_model_in_query(query: bytes) -> None:
-    """LiteLLM runs the model of the query whatever the body says. Every other query is dropped."""
-    if not query:
-        return
-    for part in query.replace(b";", b"&").split(b"&"):
-        name = _unquote(part.partition(b"=")[0])
-        if name is None or name.strip().lower() == b"model":
-            message = "The query names a model; name it in the body only."
-            raise GatewayError("model_in_query", message, param="model")
-
-
-def _unquote(name: bytes) -> bytes | None:
-    """Until nothing changes, for a proxy on the way may unquote once more; None: it is escaped too often."""
-    for _ in range(MAX_UNQUOTES):
-        plain = unquote_to_bytes(name.replace(b"+", b" "))
-        if plain == name:
-            return name
-        name = plain
-    return None

@@ -6,9 +6,10 @@ from typing import Final
 from gateway.authenticate import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
+from gateway.endpoints.routes import refuse_model_in_query
 from gateway.endpoints.stored_responses import NAME, Method, StoredRoute, new_call, new_declaration
 from gateway.exchange import Exchange
-from gateway.proxy import Proxy, refuse_model_in_query
+from gateway.proxy import Proxy
 from gateway.stored_responses import find_response, not_found
 from gateway.web.bodies import read_body
 from gateway.web.errors import send_error

@@ -6,7 +6,9 @@ Azure's paths: https://learn.microsoft.com/en-us/azure/ai-foundry/openai/referen
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
+from gateway.domain.errors import GatewayError
 from gateway.endpoints.realtime import PATH as SESSION_PATH
 from gateway.endpoints.registry import ENDPOINTS, Endpoint
 from gateway.web.errors import ErrorShape
@@ -21,6 +23,8 @@ PREFIXES: Final[Mapping[ErrorShape, tuple[str, ...]]] = {
 DEPLOYMENTS: Final = "/openai/deployments/"
 # `chat/completions` behind the model's name, which may hold slashes itself.
 _MAX_SEGMENTS: Final = 2
+# Nobody escapes a name this often; without a bound a long one would keep the worker busy for minutes.
+MAX_UNQUOTES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +81,24 @@ def model_in_path(path: str) -> str:
         if path.startswith(f"{prefix}/"):
             return path[len(prefix) + 1 :]
     return ""
+
+
+def refuse_model_in_query(query: bytes) -> None:
+    """LiteLLM runs the model of the query whatever the body says. Every other query is dropped."""
+    if not query:
+        return
+    for part in query.replace(b";", b"&").split(b"&"):
+        name = _unquote(part.partition(b"=")[0])
+        if name is None or name.strip().lower() == b"model":
+            message = "The query names a model; name it in the body only."
+            raise GatewayError("model_in_query", message, param="model")
+
+
+def _unquote(name: bytes) -> bytes | None:
+    """Until nothing changes, for a proxy on the way may unquote once more; None: it is escaped too often."""
+    for _ in range(MAX_UNQUOTES):
+        plain = unquote_to_bytes(name.replace(b"+", b" "))
+        if plain == name:
+            return name
+        name = plain
+    return None

@@ -1,8 +1,7 @@
 """Whose a response is that is stored at the provider. The table response_owners is written with the batches of the
 ledger; Redis knows the last hour, a worker the last thousands it met.
 
-A row holds a hash of account and id: whoever reads the table learns no id, and under another account the same id is
-not found.
+A row holds a hash of account and id: the table shows no id, and under another account the same id is not found.
 """
 
 import asyncio

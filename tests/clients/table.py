@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 
 from clients.catalogue import CLIENTS, TRIED
 from clients.client import Client
-from clients.expected import EXPECTED_TO_FAIL
 from clients.refusals import REFUSALS
 from clients.tasks import TASKS
 
@@ -93,7 +92,7 @@ def expected_matrix() -> Cells:
         (client.name, task): client.refusal_cell(refusals[task]) if task in refusals else WORKS
         for client in CLIENTS
         for task in TASKS
-        if client.does(task) and (client.name, task) not in EXPECTED_TO_FAIL
+        if client.does(task)
     }
 
 
@@ -115,9 +114,7 @@ def table_on_the_page(name: str) -> str:
 
 
 def _matrix_cell(cells: Cells, client: Client, task: str) -> str:
-    if not client.does(task):
-        return HAS_NONE
-    return "not yet" if (client.name, task) in EXPECTED_TO_FAIL else cells[client.name, task]
+    return cells[client.name, task] if client.does(task) else HAS_NONE
 
 
 def _begin(name: str) -> str:

@@ -10,7 +10,6 @@ from gateways import Ledger, UpstreamLog
 from clients.catalogue import CLIENTS, SHORT
 from clients.checks import CHECKS, Trial
 from clients.client import Client
-from clients.expected import EXPECTED_TO_FAIL
 from clients.programs import Programs
 from clients.refusals import Scene
 from clients.tasks import RARE_TASKS, TASKS
@@ -25,10 +24,7 @@ def cells() -> Iterator[Any]:
     for client in CHOSEN:
         for task in TASKS:
             if client.does(task):
-                case = EXPECTED_TO_FAIL.get((client.name, task))
-                # What a known case keeps from working. Strict: the mark must go once it works.
-                marks = [pytest.mark.xfail(raises=AssertionError, strict=True, reason=case)] if case else []
-                yield pytest.param(client, task, marks=marks, id=f"{client.name}-{task}")
+                yield pytest.param(client, task, id=f"{client.name}-{task}")
 
 
 @pytest.mark.parametrize(("client", "task"), list(cells()))
@@ -42,9 +38,7 @@ async def test_a_client_does_it(
         record_property(name, value)
 
 
-def test_every_task_has_a_check_and_every_mark_a_cell() -> None:
+def test_every_task_has_a_check() -> None:
     assert CHECKS.keys() == TASKS.keys()
     assert TASKS.keys() >= RARE_TASKS
     assert all(client.lacks.keys() <= TASKS.keys() - RARE_TASKS for client in CLIENTS)
-    there = {(client.name, task) for client in CLIENTS for task in TASKS if client.does(task)}
-    assert EXPECTED_TO_FAIL.keys() <= there

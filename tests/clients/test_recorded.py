@@ -10,7 +10,6 @@ from callers import send_raw
 from gateways import Ledger
 
 from clients.client import CHAT_MODEL, CLAUDE_MODEL
-from clients.expected import EXPECTED_TO_FAIL
 from clients.record_jdk import FILE, HOST
 from clients.recording import FOLDER
 from clients.refusals import Scene
@@ -23,12 +22,6 @@ BETWEEN_SEGMENTS_S: Final = 0.05
 # Of each file, what its last event is.
 ENDS: Final = {"claude-code": b"event: message_stop", "codex": b"response.completed"}
 MODELS: Final = {"claude-code": CLAUDE_MODEL, "codex": CHAT_MODEL}
-
-
-def waits_for(client: str, task: str) -> pytest.MarkDecorator:
-    """Expected to fail as long as that cell of the matrix is. Strict: the mark must go once it passes."""
-    case = EXPECTED_TO_FAIL.get((client, task), "")
-    return pytest.mark.xfail(bool(case), reason=case, raises=AssertionError, strict=True)
 
 
 def recorded() -> list[Any]:
@@ -62,7 +55,6 @@ async def test_a_recorded_request_is_answered(
     assert row["completion_tokens"] > 0
 
 
-@waits_for("jdk", "plain")
 @pytest.mark.parametrize("cut", [0, 40, None], ids=["head and body apart", "cut in the body", "in one segment"])
 async def test_the_jdks_request_is_answered_without_its_upgrade(cut: int | None, scene: Scene, ledger: Ledger) -> None:
     caller = await scene.make()
@@ -86,7 +78,6 @@ async def test_the_jdks_request_is_answered_without_its_upgrade(cut: int | None,
     assert (row["status"], row["completion_tokens"] > 0) == (200, True)
 
 
-@waits_for("codex-as-openai", "plain")
 async def test_codex_gets_an_error_to_use_http_when_it_tries_a_websocket(scene: Scene) -> None:
     caller = await scene.make()
     requests = json.loads((FOLDER / "codex.json").read_text())["requests"]

@@ -102,6 +102,7 @@ TEXT: Final = {
     r"him": "them",
     r"himself": "themselves",
     r"anew": "again",
+    r"whoever": "everybody who, or the noun",
     r"can not": "cannot",
     r"told": "reported, shown or sent",
     r"as it were": "nothing",
@@ -148,7 +149,7 @@ def test_all_source_is_read() -> None:
     assert {relative(path).partition("/")[0] for path in text_files()} >= set(FOLDERS)
 
 
-@pytest.mark.parametrize("word", ["he", "His", "him", "himself", "anew", "can not", "told", "as it were"])
+@pytest.mark.parametrize("word", ["he", "His", "him", "himself", "anew", "whoever", "can not", "told", "as it were"])
 def test_a_planted_word_is_found_in_text(word: str) -> None:
     text = f'"""Sound."""\n\n# Nobody says {word} here.\nx = 1\n'
 

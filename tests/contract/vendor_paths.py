@@ -2,6 +2,7 @@
 does with each."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,18 +71,26 @@ def vendor_paths() -> list[VendorPath]:
 
 
 def vendor_paths_table() -> str:
-    """What is served first; then what is refused, by its reason."""
+    """What is served first, path by path; then what is refused, by its beginning, with all that is below it."""
     lines = ["| API | paths | |", "|---|---|---|"]
     for vendor in PACKAGES:
         mine = [one for one in vendor_paths() if one.vendor == vendor]
-        groups: dict[str, list[VendorPath]] = {"served": [one for one in mine if one.is_served]}
+        served: dict[str, list[str]] = {}
+        refused: dict[str, Counter[str]] = {}
         for one in mine:
-            if not one.is_served and one.refusal is not None:
-                groups.setdefault(f"refused: {one.refusal.reason}", []).append(one)
-        for what, paths in groups.items():
-            methods: dict[str, list[str]] = {}
-            for one in paths:
-                methods.setdefault(one.path, []).append(one.method)
-            shown = ", ".join(f"`{'/'.join(verbs)} {path}`" for path, verbs in methods.items())
-            lines.append(f"| {TITLES[vendor]} | {shown} | {what} |")
+            if one.is_served:
+                served.setdefault(one.path, []).append(one.method)
+            elif one.refusal is not None:
+                refused.setdefault(one.refusal.reason, Counter())[one.refusal.beginning] += 1
+        shown = ", ".join(f"`{'/'.join(verbs)} {path}`" for path, verbs in served.items())
+        lines.append(f"| {TITLES[vendor]} | {shown} | served |")
+        for reason, beginnings in refused.items():
+            shown = ", ".join(f"`{_shown(beginning)}` ({count})" for beginning, count in sorted(beginnings.items()))
+            lines.append(f"| {TITLES[vendor]} | {shown} | refused: {reason} |")
     return "\n".join(lines)
+
+
+def _shown(beginning: str) -> str:
+    """`/files` as `/v1/files`, `GET /models` as `GET /v1/models`."""
+    method, _, path = beginning.rpartition(" ")
+    return f"{method} /v1{path}".strip()

@@ -69,7 +69,7 @@ async def test_s14_a_look_alike_is_no_user(admin: httpx2.AsyncClient, pool: Pool
 async def test_s14_a_login_with_another_spelling_takes_over_and_creates_nobody(
     database: Database, pool: Pool, fake_provider: FakeProvider, email: str, *, there: bool
 ) -> None:
-    """Whoever was verified to have `mi\u212ae@` was not verified to have `mike@`."""
+    """A proof that somebody has `mi\u212ae@` is no proof that they have `mike@`."""
     settings = oidc(fake_provider.url, jwt_audience="litemaas-api", initial_admins=f"{MIKE},fiona@example.org")
     fake_provider.claims = {"sub": "attacker", "email": email}
     async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:

@@ -67,7 +67,7 @@ async def test_an_error_the_caller_did_not_cause_hides_its_details(status: int, 
     (500, '{"type": "error", "error": {"details": null, "type": "overloaded_error"}}', "overloaded_error"),
     (500, '{"type":"error","error":{"type":"api_error","message":"x"}}', "api_error"),
     (500, '{"type":"error","error":{"type":"nonsense","message":"x"}}', "api_error"),
-    (500, 'He said "overloaded_error".', "api_error"),
+    (500, 'The model said "overloaded_error".', "api_error"),
     (401, '{"type":"error","error":{"type":"billing_error","message":"x"}}', "api_error"),
 ])  # fmt: skip
 async def test_d10_the_type_that_anthropic_reported_is_found_in_litellms_message(

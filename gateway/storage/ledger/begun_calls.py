@@ -1,9 +1,9 @@
 """Calls under way, in a file of fixed slots beside the journal.
 
-A call is written into a slot before anything of it goes upstream, and the slot is free when its row is safe. So whoever
-adopts the journal of a worker that died finds the calls it had begun, whatever Redis knows. `pwrite()` survives a kill
-of the process. It is one write a call: a free slot is overwritten by the next call, or cleared soon after. A slot that
-was not cleared yet does no harm, because an estimate never replaces a row.
+A call is written into a slot before anything of it goes upstream, and the slot is free when its row is safe. So the
+worker that adopts the journal of one that died finds the calls it had begun, even if Redis has lost them. `pwrite()`
+survives a kill of the process. It is one write a call: a free slot is overwritten by the next call, or cleared soon
+after. A slot that was not cleared yet does no harm, because an estimate never replaces a row.
 """
 
 import os
