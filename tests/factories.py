@@ -1,5 +1,6 @@
 """Rows for tests, created by the product's own operations."""
 
+from collections.abc import Awaitable
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -15,6 +16,7 @@ from admin_api.storage import models as model_rows
 from admin_api.storage.accounts import Account
 from admin_api.storage.subscriptions import Subscription
 from admin_api.storage.users import User
+from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers
 from gateway.domain.prices import Price
 from gateway.storage.postgres import Pool
@@ -100,3 +102,12 @@ async def make_token(pool: Pool, user: User, *, role: str | None = None) -> pers
 def owner_of(user: User) -> Actor:
     """The user as the actor of their own changes."""
     return Actor(name=user.email, role="user", user_id=user.id)
+
+
+async def code_of(attempt: Awaitable[Any]) -> str:
+    """The error code of an operation, or `done`."""
+    try:
+        await attempt
+    except GatewayError as error:
+        return error.code
+    return "done"

@@ -46,7 +46,7 @@ def _parse(endpoint: str, upload: Upload, allowed: AllowedFields) -> Call:
     model = check_model_name(fields.get("model", ""))
     units = Usage(prompt_tokens=estimated // MS_A_TOKEN, audio_ms=estimated)
     media = Media("second", tokens_of_sound(estimated), is_estimate=True)
-    return Call.of_media(model, form_body(upload), units, media)
+    return Call.without_prompt(model, form_body(upload), units=units, media=media)
 
 
 def tokens_of_sound(ms: int) -> Usage:

@@ -67,7 +67,7 @@ def parse_image_edit(upload: Upload, allowed: AllowedFields = ALLOWED_FIELDS) ->
     estimate = replace(
         units, prompt_tokens=said + TOKENS_PER_IMAGE * len(files), completion_tokens=TOKENS_PER_IMAGE * count
     )
-    return Call.of_media(model, form_body(upload), units, Media("image", estimate))
+    return Call.without_prompt(model, form_body(upload), units=units, media=Media("image", estimate))
 
 
 def _count(text: str) -> int:
@@ -97,4 +97,5 @@ def _media_call(
     model: str, body: Body, units: Usage, unit: Literal["image", "character"], text: str, tokens: int
 ) -> Call:
     said = round(estimate_text(text.encode(errors="surrogatepass")))
-    return Call.of_media(model, body, units, Media(unit, replace(units, prompt_tokens=said, completion_tokens=tokens)))
+    media = Media(unit, replace(units, prompt_tokens=said, completion_tokens=tokens))
+    return Call.without_prompt(model, body, units=units, media=media)

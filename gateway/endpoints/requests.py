@@ -100,7 +100,7 @@ class Call:
     items: StoredItems | None = None
 
     @classmethod
-    def of_media(cls, model: str, body: Body, units: Usage, media: Media) -> Self:
+    def without_prompt(cls, model: str, body: Body, **fields: Any) -> Self:
         """One answer, whole, to a body whose prompt is not counted in tokens."""
         return cls(
             model=model,
@@ -111,8 +111,7 @@ class Call:
             prompt_bytes=0,
             maximum=0,
             choices=1,
-            units=units,
-            media=media,
+            **fields,
         )
 
     @property

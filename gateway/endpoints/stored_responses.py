@@ -82,17 +82,7 @@ def new_call(model: str, route: StoredRoute, query: bytes) -> Call:
     if route is RESPONSE and dict(asked).get("stream", "false").lower() not in ("false", "0", ""):
         message = "A stored response is not streamed here; leave 'stream' out."
         raise GatewayError("parameter_not_allowed", message, param="stream")
-    return Call(
-        model=model,
-        body=body,
-        is_streamed=False,
-        wants_usage=True,
-        prompt_tokens=0.0,
-        prompt_bytes=0,
-        maximum=0,
-        choices=1,
-        is_free=True,
-    )
+    return Call.without_prompt(model, body, is_free=True)
 
 
 def _read_page(asked: list[tuple[str, str]]) -> dict[str, str | int]:

@@ -9,14 +9,13 @@ import pytest
 from admin_client import check_error
 from command_line import CommandLine
 from conftest import Database
-from factories import ADMIN, READER, make_team, make_token, make_user, owner_of
+from factories import ADMIN, READER, code_of, make_team, make_token, make_user, owner_of
 
 from admin_api.operations.actors import Actor
 from admin_api.operations.notifications.email_texts import write_email
 from admin_api.operations.people import invitations, teams, users
 from admin_api.storage.accounts import Account
 from admin_api.storage.users import User
-from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
 
 OWN: Final = "/api/v1/users/me/invitations"
@@ -30,15 +29,6 @@ def command_line(database: Database) -> CommandLine:
 
 async def login(pool: Pool, user: User) -> dict[str, str]:
     return {"authorization": f"Bearer {(await make_token(pool, user)).secret}"}
-
-
-async def code_of(attempt: Any) -> str:
-    """The error code, or `done`."""
-    try:
-        await attempt
-    except GatewayError as error:
-        return error.code
-    return "done"
 
 
 async def owned_team(pool: Pool, *owners: User) -> Account:

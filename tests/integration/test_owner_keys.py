@@ -6,7 +6,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
-from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
+from factories import (
+    ADMIN,
+    PEPPERS,
+    READER,
+    code_of,
+    make_key,
+    make_model,
+    make_subscription,
+    make_team,
+    make_user,
+    owner_of,
+)
 
 from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
@@ -16,7 +27,6 @@ from admin_api.operations.keys.keys import KeyInput, NewKey
 from admin_api.operations.limits import limits
 from admin_api.operations.people import teams
 from admin_api.storage.users import User
-from gateway.domain.errors import GatewayError
 from gateway.storage.key_records import find_key_record
 from gateway.storage.postgres import Pool
 
@@ -32,15 +42,6 @@ async def make_owner(pool: Pool) -> User:
 
 async def create(pool: Pool, actor: Actor, **fields: Any) -> NewKey:
     return await keys.create_key(pool, actor, PEPPERS, KeyInput(**({"models": ["small"]} | fields)))
-
-
-async def code_of(attempt: Any) -> str:
-    """The error code, or `done`."""
-    try:
-        await attempt
-    except GatewayError as error:
-        return error.code
-    return "done"
 
 
 async def ends_of(pool: Pool, *secrets: str) -> list[datetime | str | None]:

@@ -6,7 +6,18 @@ from typing import Any
 
 import httpx2
 import pytest
-from factories import ADMIN, PEPPERS, READER, make_key, make_model, make_subscription, make_team, make_user, owner_of
+from factories import (
+    ADMIN,
+    PEPPERS,
+    READER,
+    code_of,
+    make_key,
+    make_model,
+    make_subscription,
+    make_team,
+    make_user,
+    owner_of,
+)
 
 from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
@@ -17,7 +28,6 @@ from admin_api.operations.limits.bulk import Filter
 from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.parsing import AmountInput
 from admin_api.operations.limits.states import list_limit_states
-from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.postgres import Pool
 
@@ -26,15 +36,6 @@ from gateway.storage.postgres import Pool
 async def counters(redis_url: str) -> AsyncIterator[Counters]:
     async with explanations.open_counters(redis_url, ca_file=None) as opened:
         yield opened
-
-
-async def code_of(attempt: Any) -> str:
-    """The error code, or `done`."""
-    try:
-        await attempt
-    except GatewayError as error:
-        return error.code
-    return "done"
 
 
 async def set_own(pool: Pool, actor: Actor, target: int, amount: int | None, **about: Any) -> Any:

@@ -4,22 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from factories import ADMIN, PEPPERS, READER, make_team, make_user, owner_of
+from factories import ADMIN, PEPPERS, READER, code_of, make_team, make_user, owner_of
 
 from admin_api.operations.keys import keys
 from admin_api.operations.people import teams
 from admin_api.operations.people.teams import TeamChange
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
-
-
-async def code_of(attempt: Any) -> str:
-    """The error code, or `done`."""
-    try:
-        await attempt
-    except GatewayError as error:
-        return error.code
-    return "done"
 
 
 async def test_owners_can_change_members_can_see_and_others_see_nothing(pool: Pool) -> None:
