@@ -47,7 +47,7 @@ ENDINGS_OF_FAILURES: Final[dict[type[Exception], Ending]] = {
     UpstreamBroken: "upstream_error",
 }
 # At shutdown: a caller who does not read is waited for no longer.
-GOODBYE_S: Final = 1.0
+LAST_EVENT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +221,7 @@ class ForwardedRequest(ForwardedCall):
             return
         if is_stopped:
             # Only now that the row is on its way: the caller may not read.
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(LAST_EVENT_S):
                 await (relay.end() if relay.ending == "completed" else relay.break_off(stopped()))
 
     def _pinged(self, send: Send) -> Send:

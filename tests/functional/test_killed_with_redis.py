@@ -77,8 +77,9 @@ async def test_s13_calls_of_killed_workers_have_rows_though_redis_was_emptied(
 
 
 async def test_s13_slots_of_killed_workers_are_free_when_their_calls_are_found(
-    backends: Backends, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger, redis_state: RedisState
-) -> None:
+    backends: Backends, pool: Pool, http: aiohttp.ClientSession, tmp_path: Path, ledger: Ledger,
+    redis_state: RedisState, upstream_log: UpstreamLog,
+) -> None:  # fmt: skip
     """Where Redis still has the leases, they are closed at once, and not only when they expire."""
     workers = Workers(backends, tmp_path, LITEMAAS_STATE_DIR=str(tmp_path / "state"))
     restarted = Workers(backends, tmp_path, LITEMAAS_STATE_DIR=str(tmp_path / "state"))
@@ -87,12 +88,16 @@ async def test_s13_slots_of_killed_workers_are_free_when_their_calls_are_found(
         caller = await make_caller(pool, workers.url, http, ["demo-chat"])
         await caller.limit("concurrency", 4)
         await caller.limit("tokens", 10**9, window="day")
-        streams = [asyncio.ensure_future(head_of_stream(caller, "[tokens=4000] [rate=5]")) for _ in range(4)]
+        mark = new_mark()
+        prompt = f"[tokens=4000] [rate=5] [mark={mark}]"
+        streams = [asyncio.ensure_future(head_of_stream(caller, prompt)) for _ in range(4)]
 
-        async def are_open() -> bool:
-            return len(await redis_state.open_leases(caller.account_id)) == 4
+        async def all_reached_the_model() -> bool:
+            return len(await upstream_log.calls(mark=mark)) == 4
 
-        await wait_until(are_open, "four open streams")
+        # With a lease only, before anything goes upstream, a call is not in the file yet: its lease has to expire.
+        await wait_until(all_reached_the_model, "all streams to reach the model")
+        assert len(await redis_state.open_leases(caller.account_id)) == 4
         kill(workers)
         await asyncio.gather(*streams)
         await restarted.start()
