@@ -8,7 +8,6 @@ from typing import Any
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
 from admin_api.operations.keys import keys
-from admin_api.operations.models import models
 from admin_api.operations.models.litellm_info import Catalogue, SeenModel
 from admin_api.operations.models.sync import SyncReport, apply_model_info
 from admin_api.operations.people import personal_tokens, teams, users
@@ -63,11 +62,9 @@ async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", res
             capabilities=[],
             deployments=1,
         )
-        model_id = await model_rows.insert_model(connection, name, info)
+        model_id = await model_rows.insert_model(connection, name, info, restricted=restricted, hidden=False)
         price = Price(id=0, input=Decimal("0.000001"), output=Decimal("0.000002"))
         await model_rows.insert_price(connection, model_id, source="litellm", price=price)
-    if restricted:
-        await models.update_model(pool, ADMIN, name, restricted=True)
     return name
 
 

@@ -30,7 +30,11 @@ def sync(
     changes = ("added", "changed", "returned", "unlisted", "priced", "without_price", "skipped")
     counts = [f"{len(getattr(report, name))} {name.replace('_', ' ')}" for name in changes if getattr(report, name)]
     view = SyncReportView.model_validate(report)
-    show(view, as_json=as_json, sentence=f"{report.seen} models seen: {', '.join(counts) or 'nothing changed'}.")
+    sentence = f"{report.seen} models seen: {', '.join(counts) or 'nothing changed'}."
+    if report.added_as in ("restricted", "hidden"):
+        sentence += f" Those added are {report.added_as}: open them with `litemaas models update NAME --no-restricted"
+        sentence += " --no-hidden`." if report.added_as == "hidden" else "`."
+    show(view, as_json=as_json, sentence=sentence)
     if report.problem:
         typer.echo(f"litemaas: {report.problem}", err=True)
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from admin_api.cli.session import AsJSON, Confirm, act, operator
 from admin_api.operations import runtime_settings
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
 
-app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; alert thresholds.")
+app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; alerts; new models.")
 
 
 @app.command("show")
@@ -21,7 +21,7 @@ def show_(as_json: AsJSON = False) -> None:
 @app.command("set")
 def set_(
     name: Annotated[str, typer.Argument(help="Name, as in `settings show`.")],
-    value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, or `none`.")],
+    value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, a word, or `none`.")],
     confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:

@@ -1,8 +1,8 @@
-"""Settings that admins change at run time: defaults and ceilings of keys and subscriptions, and alert thresholds."""
+"""Settings that admins change at run time: defaults and ceilings of keys and subscriptions, alerts, new models."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -41,6 +41,17 @@ Thresholds = Annotated[
 ]
 
 
+# Who may use a model that LiteLLM has newly: all users; those whom an admin approves; those whom an admin subscribes.
+ModelAccess = Literal["open", "restricted", "hidden"]
+NewModels = Annotated[
+    ModelAccess,
+    Field(
+        description="What a sync makes of models it has not seen before: open to all users, restricted (an admin "
+        "approves each subscription), or hidden as well"
+    ),
+]
+
+
 class RuntimeSettings(BaseModel):
     """All settings. None means no default, no ceiling, or unlimited.
 
@@ -66,6 +77,7 @@ class RuntimeSettings(BaseModel):
     subscription_default_monthly_requests: Count = 10_000
     subscription_default_monthly_tokens: Count = 1_000_000
     alert_thresholds: Thresholds = [50, 80, 100]
+    new_models: NewModels = "restricted"
 
 
 async def read_settings(executor: "Executor") -> RuntimeSettings:

@@ -33,7 +33,7 @@ class SettingsChange(RuntimeSettings):
 
 @router.get("", responses=TAGGED)
 async def show_settings(actor: Reader, pool: AppPool, response: Response) -> RuntimeSettingsView:
-    """Defaults and ceilings of keys and subscriptions, and thresholds of alerts."""
+    """Defaults and ceilings of keys and subscriptions, thresholds of alerts, and who may use new models."""
     return tagged(response, await runtime_settings.show_settings(pool, actor))
 
 

@@ -99,6 +99,9 @@ class SyncReportView(View):
 
     seen: int
     added: list[str]
+    added_as: str | None = Field(
+        default=None, description="What those added are: open, restricted or hidden; null without any"
+    )
     changed: list[str]
     returned: list[str]
     unlisted: list[str]

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Self
 
+from pydantic import Field
+
 from admin_api.schemas.shapes import View
 from gateway.domain.money import usd_text
 
@@ -29,6 +31,7 @@ class RuntimeSettingsView(View):
     subscription_default_monthly_requests: int | None
     subscription_default_monthly_tokens: int | None
     alert_thresholds: list[int]
+    new_models: str = Field(description="What a sync makes of new models: open, restricted or hidden")
 
     @classmethod
     def of(cls, settings: "RuntimeSettings") -> Self:

@@ -132,14 +132,15 @@ async def list_all_models(executor: "Executor") -> list[Model]:
 
 
 INSERT_MODEL: Final = """
-INSERT INTO models (name, provider, mode, max_input_tokens, max_output_tokens, capabilities, deployments)
-VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id
+INSERT INTO models
+    (name, provider, mode, max_input_tokens, max_output_tokens, capabilities, deployments, restricted, hidden)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id
 """
 
 
-async def insert_model(executor: "Executor", name: str, info: ModelInfo) -> int:
+async def insert_model(executor: "Executor", name: str, info: ModelInfo, *, restricted: bool, hidden: bool) -> int:
     """A model seen for the first time; its id."""
-    model_id: int = await executor.fetchval(INSERT_MODEL, name, *_values(info))
+    model_id: int = await executor.fetchval(INSERT_MODEL, name, *_values(info), restricted, hidden)
     return model_id
 
 

@@ -63,6 +63,8 @@ class Demo:
         self.say("Postgres has its tables and Valkey answers")
         self.gateway.env = self.admin.env = self.env
         self.gateway.launch()
+        # Before the first sync, of which the admin API runs one as it starts.
+        self.command_line.run("settings", "set", "new_models", "open")
         self.admin.launch()
         # While LiteLLM is still loading.
         self.command_line.run("users", "create", "--email", USER, "--json")

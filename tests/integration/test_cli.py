@@ -28,12 +28,13 @@ async def command_line(database: Database, litellm_info_server: LiteLLMInfoServe
     )
 
 
-async def test_six_commands_create_a_key_in_an_empty_database(
+async def test_seven_commands_create_a_key_in_an_empty_database(
     command_line: CommandLine, litellm_info_server: LiteLLMInfoServer
 ) -> None:
     litellm_info_server.answer('{"data":[{"model_name":"small","model_info":{"input_cost_per_token":1e-6}}]}')
 
     migrated = (await command_line.run("migrate", "--json")).json()
+    await command_line.run("settings", "set", "new_models", "open")
     synced = (await command_line.run("models", "sync", "--json")).json()
     user = (await command_line.run("users", "create", "--email", "ann@x.org", "--json")).json()
     subscription = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.models.litellm_info import Catalogue, ModelInfoError, SeenModel, parse_model_info
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
+from admin_api.operations.runtime_settings import ModelAccess, read_settings
 from admin_api.storage import model_syncs, models
 from admin_api.storage.model_syncs import ModelSync
 from admin_api.storage.models import Model, PriceVersion
@@ -49,6 +50,7 @@ class SyncReport:
 
     seen: int = 0
     added: list[str] = field(default_factory=list)
+    added_as: ModelAccess | None = None
     changed: list[str] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
@@ -153,22 +155,28 @@ async def apply_model_info(
         report.problem = "LiteLLM's list of models is empty, so nothing was changed."
         return report
     prices = await models.current_prices(executor)
+    access = (await read_settings(executor)).new_models
     for seen in catalogue.models:
-        model_id = await _apply_model(executor, seen, known.get(seen.name), report)
+        model_id = await _apply_model(executor, seen, known.get(seen.name), access, report)
         await _apply_price(executor, seen, model_id, prices.get(model_id), report)
+    report.added_as = access if report.added else None
     await _unlist_missing(executor, catalogue, known, report, accept_missing=accept_missing)
     # A sync that changes nothing writes no audit row, as syncs run every few minutes.
-    audited = ("added", "changed", "returned", "unlisted", "priced")
+    audited = ("added", "added_as", "changed", "returned", "unlisted", "priced")
     new = {name: getattr(report, name) for name in audited if getattr(report, name)}
     if new:
         await note(executor, actor, "models.sync", "models", "all", new=new)
     return report
 
 
-async def _apply_model(executor: "Executor", seen: SeenModel, known: Model | None, report: SyncReport) -> int:
+async def _apply_model(
+    executor: "Executor", seen: SeenModel, known: Model | None, access: ModelAccess, report: SyncReport
+) -> int:
     if known is None:
         report.added.append(seen.name)
-        return await models.insert_model(executor, seen.name, seen)
+        # A hidden model is restricted as well: showing it later opens it to nobody.
+        restricted, hidden = access != "open", access == "hidden"
+        return await models.insert_model(executor, seen.name, seen, restricted=restricted, hidden=hidden)
     names = ("provider", "mode", "max_input_tokens", "max_output_tokens", "deployments")
     is_same = all(getattr(seen, name) == getattr(known, name) for name in names)
     if is_same and list(seen.capabilities) == known.capabilities and known.listed:
