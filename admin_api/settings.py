@@ -68,6 +68,9 @@ class DatabaseSettings(_Settings):
     database_url: SecretStr = Field(description="Postgres, role of the app")
     owner_database_url: SecretStr | None = Field(default=None, description="Postgres, role of the owner: to migrate")
     database_ca_file: Path | None = Field(default=None, description="CA of Postgres's certificate")
+    operator: str | None = Field(
+        default=None, description="who runs the commands, as --as: e-mail address or id of a user, for the audit log"
+    )
     pgbouncer: bool = Field(default=False, description="DATABASE_URL is a PgBouncer: no prepared statements")
 
     @field_validator("database_url", "owner_database_url")

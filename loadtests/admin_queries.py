@@ -220,6 +220,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
         # Also missing values, which need a full scan or an index.
         "action": cycle(("key.create", "limit.set", "team.rename")).__next__,
+        "about": lambda: f"key:{pick.randint(1, 100_000)}",
         "target_kind": cycle(("key", "limit", "team")).__next__,
         "target_id": lambda: pick.randint(1, 100_000),
         "request_id": await some("SELECT request_id FROM audit_logs ORDER BY at LIMIT 5000"),

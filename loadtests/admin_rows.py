@@ -98,14 +98,16 @@ PEOPLE: Final = (
 )
 # Every change left an audit row; nine of ten alerts of long ago were acknowledged.
 TRACES: Final = (
-    "INSERT INTO audit_logs (at, actor, action, target_kind, target_id, old, new, request_id, ip)"
-    " SELECT now() - interval '90 days' + n * interval '90 days' / {audit_rows},"
+    "INSERT INTO audit_logs (at, actor, action, target_kind, target_id, old, new, request_id, ip,"
+    " account_id, about, cause) SELECT now() - interval '90 days' + n * interval '90 days' / {audit_rows},"
     " 'user' || 1 + n % {users} || '@example.org',"
     " (ARRAY['key.create', 'key.revoke', 'subscription.create', 'limit.set'])[1 + n % 4],"
     " (ARRAY['key', 'key', 'subscription', 'limit'])[1 + n % 4], (1 + n / 2)::text,"
     " CASE WHEN n % 4 = 3 THEN '{{\"amount\": 5}}'::jsonb END,"
     " jsonb_build_object('name', 'key ' || n, 'models', ARRAY['model-1', 'model-2'], 'expires_at', NULL),"
-    " gen_random_uuid(), '192.0.2.1' FROM generate_series(1, {audit_rows}) AS n",
+    " gen_random_uuid(), '192.0.2.1', 1 + n % {users},"
+    " ARRAY[(ARRAY['key', 'key', 'subscription', 'limit'])[1 + n % 4] || ':' || 1 + n / 2, 'user:' || 1 + n % {users}],"
+    " 'POST /api/v1/api-keys' FROM generate_series(1, {audit_rows}) AS n",
     "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, window_end, threshold,"
     " used, amount, about, created_at, acknowledged_at, acknowledged_by)"
     " SELECT a.id, a.owner_user_id, CASE a.kind WHEN 'team' THEN 'team' ELSE 'subscription' END, 'bench', 'tokens',"

@@ -47,10 +47,10 @@ def main() -> None:
 def build_app(arguments: list[str]) -> typer.Typer:
     """The app with the group that is called, or with all groups for help and for unknown commands."""
     from admin_api.cli import programs
-    from admin_api.cli.single_options import StrictGroup, make_strict
+    from admin_api.cli.single_options import RootGroup, make_strict
 
     app = typer.Typer(
-        cls=StrictGroup,
+        cls=RootGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -1,22 +1,83 @@
 """`litemaas audit …`"""
 
 import asyncio
+import sys
+import textwrap
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from admin_api.cli.session import AsJSON, act, operator, parse_moment, show
-from admin_api.operations.audit import verify_audit
-from admin_api.operations.validation import invalid
-from admin_api.schemas.audit import AuditCheckView
+from admin_api.cli.operator import name_operator, operator
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show
+from admin_api.operations import audit
+from admin_api.operations.validation import check_word, invalid
+from admin_api.schemas.audit import AuditCheckView, AuditView, as_csv, as_json
+from admin_api.schemas.shapes import PageView
 from admin_api.settings import DatabaseSettings, SettingsError
-from gateway.storage import audit
+from gateway.storage.audit import AuditFilter, prune
 from gateway.storage.postgres import connect
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
 
 # The same period as in the database schema, which enforces it.
 KEPT: Final = timedelta(days=90)
-app = typer.Typer(no_args_is_help=True, help="The audit log.")
+WIDTH: Final = 100
+FILES: Final = {"csv": as_csv, "json": as_json}
+app = typer.Typer(no_args_is_help=True, help="The audit log: every change, by whom and why.")
+About = Annotated[
+    str | None,
+    typer.Option(help="All rows about one thing: user:ana@example.org, team:red, key:7, model:small, limit:12 …"),
+]
+ActorOption = Annotated[str | None, typer.Option("--actor", help="Only changes by them: the name as in the rows.")]
+Action = Annotated[str | None, typer.Option(help="Only of this kind, e.g. subscription.approve.")]
+Since = Annotated[str | None, typer.Option(help="Start, e.g. 2027-01-31T00:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="End, exclusive.")]
+
+
+@app.command("list")
+def list_(
+    about: About = None,
+    actor: ActorOption = None,
+    action: Action = None,
+    since: Since = None,
+    until: Until = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List changes, newest first: what was before and is now, who made it, and the reason or the command."""
+    only = _filter(about, actor, action, since, until)
+    found = act(lambda pool: audit.list_audit(pool, operator(), only, limit=limit, cursor=cursor))
+    view = PageView[AuditView](rows=[AuditView.of(entry) for entry in found.rows], next_cursor=found.next_cursor)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    for row in view.rows:
+        typer.echo(_as_text(row))
+    if view.next_cursor:
+        typer.echo(f"More: --cursor {view.next_cursor}")
+
+
+@app.command()
+def export(
+    about: About = None,
+    actor: ActorOption = None,
+    action: Action = None,
+    since: Since = None,
+    until: Until = None,
+    file_format: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+) -> None:
+    """Write all changes to stdout, in any amount, newest first."""
+    write = FILES[check_word("format", file_format, tuple(FILES))]
+    only = _filter(about, actor, action, since, until)
+
+    async def run(pool: "Pool") -> None:
+        async for part in write(audit.read_parts(pool, operator(), only)):
+            sys.stdout.buffer.write(part)
+
+    act(run)
 
 
 @app.command()
@@ -27,7 +88,7 @@ def verify(
     as_json: AsJSON = False,
 ) -> None:
     """Compute the hash chain over the audit log again. Exit code 1 if a row was changed, added, deleted or moved."""
-    view = AuditCheckView.of(act(lambda pool: verify_audit(pool, operator(), anchor=anchor)))
+    view = AuditCheckView.of(act(lambda pool: audit.verify_audit(pool, operator(), anchor=anchor)))
     lines = [f"{view.rows} rows, {view.pruned} pruned; {len(view.findings)} findings. Head: {view.head}"]
     lines += [f"{one.fault}: position {one.position}, row {one.audit_id}" for one in view.findings]
     show(view, as_json=as_json, sentence="\n".join(lines))
@@ -35,8 +96,8 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def prune(
+@app.command("prune")
+def prune_(
     before: Annotated[str, typer.Option(help="An ISO 8601 time, at least 90 days ago.")], as_json: AsJSON = False
 ) -> None:
     """Delete audit rows older than a time, and record that in the log. Uses LITEMAAS_OWNER_DATABASE_URL."""
@@ -53,10 +114,35 @@ def prune(
     async def run() -> int:
         connection = await connect(owner_url, ca_file=settings.database_ca_file, name="litemaas-cli")
         try:
+            await name_operator(connection, settings.operator)
             async with connection.transaction():
-                return await audit.prune(connection, moment, operator().name)
+                return await prune(connection, moment, operator().name)
         finally:
             await connection.close()
 
     pruned = asyncio.run(run())
     typer.echo(f'{{"pruned":{pruned}}}' if as_json else f"{pruned} audit rows deleted.")
+
+
+def _filter(
+    about: str | None, actor: str | None, action: str | None, since: str | None, until: str | None
+) -> AuditFilter:
+    return AuditFilter(
+        about=about,
+        actor=actor,
+        action=action,
+        since=parse_moment("since", since),
+        until=parse_moment("until", until),
+    )
+
+
+def _as_text(row: AuditView) -> str:
+    """When, who and what in the first line; then the values, the account and the cause, indented."""
+    target = f"{row.target_kind} {row.target_id}" + (f" ({row.target_name})" if row.target_name else "")
+    lines = [f"{row.at:%Y-%m-%d %H:%M:%S}Z  {row.actor}  {row.action}  {target}"]
+    if row.account_name and row.account_name != row.target_name:
+        lines.append(f"    account: {row.account_name}")
+    lines += [f"    {change}" for change in row.changes]
+    if row.cause:
+        lines.append(f"    cause: {row.cause}")
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 8))

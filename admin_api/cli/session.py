@@ -1,15 +1,14 @@
 """Steps shared by all commands: read settings, connect to Postgres, run one operation, print its result."""
 
 import asyncio
-import os
-import pwd
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from admin_api.operations.actors import Actor
+from admin_api.cli.operator import is_named, name_operator
+from admin_api.cli.operator import operator as operator
 from admin_api.operations.validation import invalid
 from admin_api.settings import DatabaseSettings
 from gateway.storage.postgres import new_pool
@@ -26,16 +25,6 @@ PageSize = Annotated[int, typer.Option("--limit", help="Maximum number of rows s
 Cursor = Annotated[str | None, typer.Option("--cursor", help="next_cursor of the previous page.")]
 
 
-def operator() -> Actor:
-    """The actor of CLI commands: an admin, named in the audit log after the operating system user."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        # OpenShift runs containers as a user without a name.
-        name = str(os.getuid())
-    return Actor(name=f"cli:{name}", role="admin")
-
-
 def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | None = None) -> T:
     """Runs one operation on a pool of one connection. Errors are raised to `main`."""
     database = settings or DatabaseSettings.from_env()
@@ -46,6 +35,9 @@ def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | Non
             url, size=1, behind_pgbouncer=database.pgbouncer, ca_file=database.database_ca_file, name="litemaas-cli"
         )
         async with pool:
+            if database.operator or is_named():
+                async with pool.acquire() as connection:
+                    await name_operator(connection, database.operator)
             return await work(pool)
 
     return asyncio.run(run())

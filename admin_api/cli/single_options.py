@@ -2,11 +2,14 @@
 with those there are. The parser of Typer lets the last of several values win."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer._click.exceptions import NoSuchOption
 from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.main import get_command
+
+from admin_api.cli.operator import OPERATOR
 
 
 class StrictCommand(TyperCommand):
@@ -27,14 +30,51 @@ class StrictGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def make_strict(app: typer.Typer) -> None:
-    """Every command and group of the app, whatever module it is from."""
+class OperatorCommand(StrictCommand):
+    """A command with an operation, so with the option --as."""
+
+    def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
+        super().__init__(name, params=[*(params or []), as_option()], **rest)
+
+
+class RootGroup(StrictGroup):
+    """`litemaas` itself, which takes --as before the command too."""
+
+    def __init__(self, *, params: list[Any] | None = None, **rest: Any) -> None:
+        super().__init__(params=[*(params or []), as_option()], **rest)
+
+
+def as_option() -> Any:
+    """--as: the command's function does not receive it; `operator()` does."""
+
+    def keep(context: typer.Context, value: str | None) -> None:
+        if value is not None:
+            context.meta[OPERATOR] = value
+
+    option = typer.Option(
+        "--as",
+        metavar="USER",
+        expose_value=False,
+        callback=keep,
+        help="Who runs the command, for the audit log: e-mail address or id.",
+    )
+
+    def run(operator: str | None = None) -> None: ...
+
+    run.__annotations__["operator"] = Annotated[str | None, option]
+    alone = typer.Typer(add_completion=False)
+    alone.command()(run)
+    return next(parameter for parameter in get_command(alone).params if parameter.name == "operator")
+
+
+def make_strict(app: typer.Typer, command_class: type[StrictCommand] = StrictCommand) -> None:
+    """Every command and group of the app, whatever module it is from; commands of groups know --as."""
     for command in app.registered_commands:
-        command.cls = StrictCommand
+        command.cls = command_class
     for group in app.registered_groups:
         group.cls = StrictGroup
         if group.typer_instance is not None:
-            make_strict(group.typer_instance)
+            make_strict(group.typer_instance, OperatorCommand)
 
 
 def _check(command: TyperCommand | TyperGroup, ctx: Any, args: list[str]) -> None:

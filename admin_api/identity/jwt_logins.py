@@ -62,7 +62,7 @@ class JWTLogins:
         if person.unknown_groups in ("elsewhere", "unreadable") and self._is_first(
             f"{user.id} {person.unknown_groups}"
         ):
-            actor = Actor(name="login:jwt", role="program", request_id=request_id, ip=ip)
+            actor = Actor(name="login:jwt", role="program", via="login", request_id=request_id, ip=ip)
             async with pool.acquire() as connection, connection.transaction():
                 await note_unknown_groups(connection, actor, user, person, rules)
         login = _name_of_login(claims)

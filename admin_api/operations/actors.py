@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from admin_api.operations.audit_rows import Change, write_rows
 from admin_api.storage import accounts
 from admin_api.storage.sessions import Provider
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import Party
-from gateway.storage import audit
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -24,7 +24,8 @@ class Actor:
     """Who performs an operation. `name` appears in the audit log; `user_id` is None for the CLI, the admin token and
     programs. `until` is when the token of the request expires; `session_id` and `provider` are of its session. `login`
     names the login of the request, of which a user can have several: the admin token, a personal access token, a
-    session or a JWT; '' outside requests."""
+    session or a JWT; '' outside requests. `via` is the route, command or task that the operation is part of: the cause
+    in audit rows of changes for which no reason is stated."""
 
     name: str
     role: ActorRole
@@ -35,6 +36,7 @@ class Actor:
     session_id: int | None = None
     provider: Provider | None = None
     login: str = ""
+    via: str = ""
 
 
 def require_admin(actor: Actor) -> None:
@@ -75,16 +77,5 @@ async def note(
     new: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the audit row of a change, in the transaction of the change. `action` is `resource.verb`; `old` and `new`
-    must not contain secrets."""
-    await audit.insert(
-        executor,
-        actor=actor.name,
-        action=action,
-        target_kind=target_kind,
-        target_id=str(target_id),
-        old=old,
-        new=new,
-        request_id=actor.request_id,
-        ip=actor.ip,
-        actor_user_id=actor.user_id,
-    )
+    must not contain secrets. The cause is the field `reason` or `cause` of them, or else the actor's `via`."""
+    await write_rows(executor, actor, action, target_kind, [Change(target_id=str(target_id), old=old, new=new)])

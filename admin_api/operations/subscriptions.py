@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Bounds one run of the background task; the next run continues.
 MAX_DUE: Final = 500
-SYSTEM: Final = Actor(name="system", role="program")
+SYSTEM: Final = Actor(name="system", role="program", via="expiry of subscriptions")
 
 
 async def create_subscription(

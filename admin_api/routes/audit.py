@@ -9,11 +9,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BeforeValidator
 
 from admin_api.operations import audit
+from admin_api.operations.audit_rows import AuditEntry
+from admin_api.operations.pagination import Page
 from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.audit import AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
-from gateway.storage.audit import AuditFilter, AuditRow
+from gateway.storage.audit import AuditFilter
 
 router = APIRouter(prefix="/api/v1/admin/audit", tags=["audit"], responses=ERRORS)
 activity_router = APIRouter(prefix="/api/v1/users/me", tags=["audit"], responses=ERRORS)
@@ -34,6 +36,13 @@ FILES: dict[int | str, dict[str, Any]] = {
 
 
 def filter_of(
+    about: Annotated[
+        str | None,
+        Query(
+            max_length=300,
+            description="All rows about one thing, as user:ana@example.org, team:red, key:7 or model:small",
+        ),
+    ] = None,
     actor_name: Annotated[str | None, Query(alias="actor", max_length=254, description="Name, as in the rows")] = None,
     action: Annotated[str | None, Query(max_length=254, description="For example subscription.approve")] = None,
     target_kind: Word = None,
@@ -44,6 +53,7 @@ def filter_of(
 ) -> AuditFilter:
     """Rows must match all filters that are given."""
     return AuditFilter(
+        about=about,
         actor=actor_name,
         action=action,
         target_kind=target_kind,
@@ -62,7 +72,7 @@ async def list_audit(
     actor: Reader, pool: AppPool, only: Only, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AuditView]:
     """Every change by anyone, newest first."""
-    return PageView[AuditView].model_validate(await audit.list_audit(pool, actor, only, limit=limit, cursor=cursor))
+    return _page(await audit.list_audit(pool, actor, only, limit=limit, cursor=cursor))
 
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
@@ -80,8 +90,8 @@ async def export_audit(
 
 
 async def _begin_with(
-    first: Sequence[AuditRow], rest: AsyncIterator[Sequence[AuditRow]]
-) -> AsyncIterator[Sequence[AuditRow]]:
+    first: Sequence[AuditEntry], rest: AsyncIterator[Sequence[AuditEntry]]
+) -> AsyncIterator[Sequence[AuditEntry]]:
     yield first
     async for part in rest:
         yield part
@@ -92,4 +102,8 @@ async def list_activity(
     actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AuditView]:
     """The caller's own changes, newest first."""
-    return PageView[AuditView].model_validate(await audit.list_activity(pool, actor, limit=limit, cursor=cursor))
+    return _page(await audit.list_activity(pool, actor, limit=limit, cursor=cursor))
+
+
+def _page(found: Page[AuditEntry]) -> PageView[AuditView]:
+    return PageView[AuditView](rows=[AuditView.of(entry) for entry in found.rows], next_cursor=found.next_cursor)

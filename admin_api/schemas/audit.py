@@ -4,20 +4,24 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
+from admin_api.operations.audit_rows import AuditEntry
 from admin_api.schemas.csv_cells import cell
 from admin_api.schemas.shapes import View
+from admin_api.schemas.value_texts import in_words
 from admin_api.storage.audit_chain import AuditCheck
-from gateway.storage.audit import AuditRow
 
 FileFormat = Literal["csv", "json"]
 
 
 class AuditView(View):
-    """One change: who changed what, from which address; `old` and `new` hold the changed values, never a secret."""
+    """One change: who changed what, from which address; `old` and `new` hold the changed values, never a secret, and
+    `changes` says them in words. `target_name` and `account_name` are the names of today. `cause` is the reason that
+    was stated, or else the route, command or task that the change was part of."""
 
     id: int
     at: datetime
@@ -25,10 +29,20 @@ class AuditView(View):
     action: str
     target_kind: str
     target_id: str
+    target_name: str | None
+    account_id: int | None
+    account_name: str | None
+    cause: str | None
+    changes: list[str]
     old: dict[str, Any] | None
     new: dict[str, Any] | None
     request_id: UUID | None
     ip: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> Self:
+        names = {"target_name": entry.target_name, "account_name": entry.account_name}
+        return cls(**asdict(entry.row), **names, changes=in_words(entry.row.old, entry.row.new))
 
 
 class AuditFindingView(View):
@@ -59,7 +73,7 @@ class AuditCheckView(View):
         )
 
 
-async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
+async def as_csv(parts: AsyncIterator[Sequence[AuditEntry]]) -> AsyncIterator[bytes]:
     """CSV with a header line; no cell is a formula."""
     names = list(AuditView.model_fields)
     yield _lines([names])
@@ -67,7 +81,7 @@ async def as_csv(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[byte
         yield _lines([_cell(value) for value in _plain(row).values()] for row in rows)
 
 
-async def as_json(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[bytes]:
+async def as_json(parts: AsyncIterator[Sequence[AuditEntry]]) -> AsyncIterator[bytes]:
     """One JSON array, with one object per line."""
     between = "[\n"
     async for rows in parts:
@@ -77,11 +91,13 @@ async def as_json(parts: AsyncIterator[Sequence[AuditRow]]) -> AsyncIterator[byt
     yield b"[]\n" if between == "[\n" else b"\n]\n"
 
 
-def _plain(row: AuditRow) -> dict[str, Any]:
-    return AuditView.model_validate(row).model_dump(mode="json")
+def _plain(entry: AuditEntry) -> dict[str, Any]:
+    return AuditView.of(entry).model_dump(mode="json")
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        value = "; ".join(value)
     return cell(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)
 
 

@@ -1,7 +1,8 @@
 """The hash chain over the audit log, computed again from the rows: any change by the database's owner shows.
 
-migrations/0034_pre_chain_audit_rows.sql adds an entry at each commit, with the same formulas:
-- facts: SHA-256 of what a row says about ids and times; names: SHA-256 of a salt and what may name people;
+migrations/0042_pre_say_whom_audit_rows_concern.sql adds an entry at each commit, by the same formulas:
+- facts: SHA-256 of what a row says about ids and times; names: SHA-256 of a salt and what may name people (what the
+  migration added is hashed only where a row has it);
 - hash: SHA-256 of the previous entry's hash, the entry's numbers and times, and both.
 """
 
@@ -62,7 +63,7 @@ SELECT c.position, c.audit_id, c.facts, c.names, c.salt, c.hash, a.id,
     (extract(epoch FROM c.chained_at) * 1000000)::bigint AS chained_us,
     (extract(epoch FROM a.at) * 1000000)::bigint AS row_us,
     a.actor, a.actor_user_id, a.action, a.target_kind, a.target_id, a.old::text AS old, a.new::text AS new,
-    a.request_id::text AS request_id, host(a.ip) AS ip
+    a.request_id::text AS request_id, host(a.ip) AS ip, a.account_id, a.about, a.cause
 FROM audit_chain c LEFT JOIN audit_logs a ON a.id = c.audit_id
 WHERE c.position > $1 ORDER BY c.position LIMIT $2
 """
@@ -122,11 +123,14 @@ def _faults_of_row(entry: Any) -> list[Fault]:
     if entry["id"] is None:
         return ["missing"]
     faults: list[Fault] = []
-    about = ("row_us", "action", "target_kind", "target_id", "actor_user_id", "request_id")
+    about: tuple[str, ...] = ("row_us", "action", "target_kind", "target_id", "actor_user_id", "request_id")
+    # Rows of before the columns were hashed without them.
+    has_more = any(entry[name] is not None for name in ("account_id", "about", "cause"))
+    about += ("account_id", "about") if has_more else ()
     facts = sha256(_as_json([entry["id"], *(entry[name] for name in about)])).digest()
     if entry["salt"] is None:
         faults.append("names_erased")
-    names = _as_json([entry[name] for name in ("actor", "old", "new", "ip")])
+    names = _as_json([entry[name] for name in ("actor", "old", "new", "ip", *(["cause"] if has_more else []))])
     if facts != entry["facts"] or (entry["salt"] and sha256(entry["salt"] + names).digest() != entry["names"]):
         faults.append("changed")
     if not 0 <= entry["chained_us"] - entry["at_us"] <= HOUR_US:

@@ -1,6 +1,7 @@
 """Authentication: the only place that turns the login of a request into an Actor."""
 
 import hmac
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -30,7 +31,7 @@ async def authenticate(request: Request) -> Actor:
     Idempotency-Key.
     """
     try:
-        actor = await _find_actor(request)
+        actor = replace(await _find_actor(request), via=_route_of(request))
     except GatewayError:
         await limit_address(request)
         raise
@@ -44,7 +45,7 @@ async def authenticate_page(request: Request) -> Actor:
     """Whose session asks for a page, or sends the form of one: for the portal, where no other login counts. Raises
     GatewayError as `authenticate` does."""
     try:
-        actor = await _log_in_by_cookie(request)
+        actor = replace(await _log_in_by_cookie(request), via=_route_of(request))
         if request.method not in csrf.SAFE_METHODS:
             csrf.check_form(request, await request.form(), actor.session_id)
     except GatewayError:
@@ -52,6 +53,12 @@ async def authenticate_page(request: Request) -> Actor:
         raise
     await take_call(request, f"user:{actor.user_id}")
     return actor
+
+
+def _route_of(request: Request) -> str:
+    """As the OpenAPI document names it: a path without values, which could name people."""
+    route = request.scope.get("route")
+    return f"{request.method} {getattr(route, 'path_format', '')}".strip()
 
 
 async def _find_actor(request: Request) -> Actor:

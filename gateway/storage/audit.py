@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One change. `old` and `new` hold only what changed, never a secret."""
+    """One change. `old` and `new` hold only what changed, never a secret. `account_id` is the account it concerns;
+    `cause` is the reason that was stated, or else the command or route it was part of. Rows of 0.2.0 have neither."""
 
     id: int
     at: datetime
@@ -26,55 +27,63 @@ class AuditRow:
     new: Mapping[str, Any] | None
     request_id: UUID | None
     ip: str | None
+    account_id: int | None
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAuditRow:
+    """A row to write. `about` lists all it concerns, as `kind:id`: the target, whose it is, and whom or what its values
+    name."""
+
+    actor: str
+    action: str
+    target_kind: str
+    target_id: str
+    old: Mapping[str, Any] | None = None
+    new: Mapping[str, Any] | None = None
+    request_id: UUID | None = None
+    ip: str | None = None
+    actor_user_id: int | None = None
+    account_id: int | None = None
+    about: Sequence[str]
+    cause: str
 
 
 INSERT: Final = """
-INSERT INTO audit_logs (actor, action, target_kind, target_id, old, new, request_id, ip, actor_user_id)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8::text::inet, $9)
+INSERT INTO audit_logs (actor, action, target_kind, target_id, old, new, request_id, ip, actor_user_id, account_id,
+    about, cause)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8::text::inet, $9, $10, $11, $12)
 """
 
 
-async def insert(
-    executor: "Executor",
-    *,
-    actor: str,
-    action: str,
-    target_kind: str,
-    target_id: str,
-    old: Mapping[str, Any] | None = None,
-    new: Mapping[str, Any] | None = None,
-    request_id: UUID | None = None,
-    ip: str | None = None,
-    actor_user_id: int | None = None,
-) -> None:
-    """Adds a row; call it in the transaction of the change itself. Decimals and times are written as text."""
-    values = (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip, actor_user_id)
-    await executor.execute(INSERT, *values)
-
-
-async def insert_many(
-    executor: "Executor",
-    *,
-    actor: str,
-    action: str,
-    target_kind: str,
-    changes: Sequence[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]],
-    request_id: UUID | None = None,
-    ip: str | None = None,
-    actor_user_id: int | None = None,
-) -> None:
-    """As `insert`, a row for each (target id, old, new) of one change."""
-    rows = [
-        (actor, action, target_kind, target_id, _to_json(old), _to_json(new), request_id, ip, actor_user_id)
-        for target_id, old, new in changes
+async def insert(executor: "Executor", rows: Sequence[NewAuditRow]) -> None:
+    """Adds rows; call it in the transaction of the change itself. Decimals and times are written as text."""
+    values = [
+        (
+            row.actor,
+            row.action,
+            row.target_kind,
+            row.target_id,
+            _to_json(row.old),
+            _to_json(row.new),
+            row.request_id,
+            row.ip,
+            row.actor_user_id,
+            row.account_id,
+            list(row.about),
+            row.cause,
+        )
+        for row in rows
     ]
-    await executor.executemany(INSERT, rows)
+    await executor.executemany(INSERT, values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """What to show; all that is set must hold. `since` is included, `until` not."""
+    """What to show; all that is set must hold. `since` is included, `until` not. `about` is `kind:id`."""
 
+    about: str | None = None
     actor: str | None = None
     action: str | None = None
     target_kind: str | None = None
@@ -85,13 +94,16 @@ class AuditFilter:
 
 
 LIST_AUDIT: Final = """
-SELECT id, at, actor, action, target_kind, target_id, old::text, new::text, request_id, host(ip) AS ip
+SELECT id, at, actor, action, target_kind, target_id, old::text, new::text, request_id, host(ip) AS ip, account_id,
+    cause
 FROM audit_logs
 WHERE ($1::bigint IS NULL OR (at, id) < (SELECT c.at, c.id FROM audit_logs c WHERE c.id = $1))
-  AND ($3::text IS NULL OR actor = $3) AND ($4::text IS NULL OR action = $4)
-  AND ($5::text IS NULL OR target_kind = $5) AND ($6::text IS NULL OR target_id = $6)
-  AND ($7::uuid IS NULL OR request_id = $7) AND ($8::timestamptz IS NULL OR at >= $8)
-  AND ($9::timestamptz IS NULL OR at < $9)
+  AND ($3::text IS NULL OR about @> ARRAY[$3]
+       OR (target_kind = split_part($3, ':', 1) AND target_id = substr($3, strpos($3, ':') + 1)))
+  AND ($4::text IS NULL OR actor = $4) AND ($5::text IS NULL OR action = $5)
+  AND ($6::text IS NULL OR target_kind = $6) AND ($7::text IS NULL OR target_id = $7)
+  AND ($8::uuid IS NULL OR request_id = $8) AND ($9::timestamptz IS NULL OR at >= $9)
+  AND ($10::timestamptz IS NULL OR at < $10)
 ORDER BY at DESC, id DESC LIMIT $2
 """
 

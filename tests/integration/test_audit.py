@@ -114,7 +114,7 @@ async def test_a_user_sees_only_their_own_activity(pool: Pool) -> None:
             "INSERT INTO audit_logs (actor, action, target_kind, target_id) VALUES ($1, 'test', 'test', '1')", actor
         )
 
-    assert [row.actor for row in (await list_activity(pool, owner_of(user))).rows] == [user.email]
+    assert [entry.row.actor for entry in (await list_activity(pool, owner_of(user))).rows] == [user.email]
     with pytest.raises(GatewayError) as caught:
         await list_audit(pool, owner_of(user), AuditFilter())
     assert caught.value.code == "forbidden"

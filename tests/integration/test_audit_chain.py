@@ -11,9 +11,9 @@ from factories import ADMIN, READER, make_user, owner_of
 
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.audit import verify_audit
+from admin_api.operations.audit_rows import Change, write_rows
 from admin_api.storage.audit_chain import ENTRIES_A_PART
 from gateway.domain.errors import GatewayError
-from gateway.storage import audit
 from gateway.storage.postgres import Pool
 
 UNTRIGGERED = "ALTER TABLE audit_logs DISABLE TRIGGER USER; {}; ALTER TABLE audit_logs ENABLE TRIGGER USER"
@@ -52,8 +52,8 @@ async def test_s8_rows_with_any_values_are_intact(pool: Pool) -> None:
     async with pool.acquire() as connection, connection.transaction():
         for old, new in ((None, None), ({}, EVERY_VALUE), (EVERY_VALUE, {"deep": [EVERY_VALUE]})):
             await note(connection, actor, "test.make", "test", 'ü"', old=old, new=new)
-        rows = [(str(n), None, {"n": n}) for n in range(50)]
-        await audit.insert_many(connection, actor="many", action="test.make", target_kind="test", changes=rows)
+        rows = [Change(target_id=str(n), new={"n": n}) for n in range(50)]
+        await write_rows(connection, ADMIN, "test.make", "test", rows)
 
     check = await verify_audit(pool, READER)
 
@@ -122,6 +122,13 @@ TAMPERINGS: dict[str, tuple[str, set[tuple[str, int | None]]]] = {
     "change who": ("UPDATE audit_logs SET actor = 'someone else' WHERE id = 3", {("changed", 3)}),
     "change whose id": ("UPDATE audit_logs SET actor_user_id = 7 WHERE id = 3", {("changed", 3)}),
     "change what": ("UPDATE audit_logs SET action = 'test.take' WHERE id = 3", {("changed", 3)}),
+    "change whose account": ("UPDATE audit_logs SET account_id = 7 WHERE id = 3", {("changed", 3)}),
+    "change what it is about": ("UPDATE audit_logs SET about = '{user:1}' WHERE id = 3", {("changed", 3)}),
+    "change the cause": ("UPDATE audit_logs SET cause = 'because' WHERE id = 3", {("changed", 3)}),
+    "take the cause away": (
+        "UPDATE audit_logs SET cause = NULL, about = NULL, account_id = NULL WHERE id = 3",
+        {("changed", 3)},
+    ),
     "change the target": ("UPDATE audit_logs SET target_id = '1' WHERE id = 3", {("changed", 3)}),
     "change the time": ("UPDATE audit_logs SET at = at - interval '1 s' WHERE id = 3", {("changed", 3)}),
     "change the address": ("UPDATE audit_logs SET ip = '192.0.2.1' WHERE id = 3", {("changed", 3)}),
@@ -169,8 +176,8 @@ TAMPERINGS: dict[str, tuple[str, set[tuple[str, int | None]]]] = {
     ),
     "change a row and its digest": (
         "UPDATE audit_logs SET action = 'x.x' WHERE id = 3; UPDATE audit_chain SET facts = sha256(convert_to("
-        "jsonb_build_array(id, microseconds(a.at), action, target_kind, target_id, actor_user_id, request_id)::text,"
-        " 'UTF8')) FROM audit_logs a WHERE a.id = audit_id AND audit_id = 3",
+        "jsonb_build_array(id, microseconds(a.at), action, target_kind, target_id, actor_user_id, request_id,"
+        " account_id, about)::text, 'UTF8')) FROM audit_logs a WHERE a.id = audit_id AND audit_id = 3",
         {("broken", 3)},
     ),
     "take the salt away to change names": (

@@ -21,6 +21,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("delete", "/api/auth/sessions"): "needs a browser's session: test_logins",
     ("delete", "/api/auth/sessions/{session_id}"): "needs a browser's session: test_logins",
 }
+AUDIT = "/api/v1/admin/audit"
+# Kinds of targets whose id is their name, and kinds that belong to nobody.
+NAMED_BY_ID = ("settings", "provider_key", "models")
+OF_NO_ACCOUNT = (*NAMED_BY_ID, "model", "webhook")
 
 
 class LimitBody(NamedTuple):
@@ -312,5 +316,12 @@ async def test_a_change_leaves_an_audit_row_that_names_its_request(
     )
 
     assert answer.is_success, answer.text
-    request_id = answer.headers["x-request-id"]
-    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE request_id = $1::text::uuid", request_id) > 0
+    rows = (await admin.get(AUDIT, params={"request_id": answer.headers["x-request-id"]})).json()["rows"]
+    assert rows
+    # A22: each says what it is about, whose it is, and why.
+    for row in rows:
+        assert row["cause"], row
+        assert row["target_name"] or row["target_kind"] in NAMED_BY_ID, row
+        assert row["account_name"] or row["target_kind"] in OF_NO_ACCOUNT, row
+        about = (await admin.get(AUDIT, params={"about": f"{row['target_kind']}:{row['target_id']}"})).json()["rows"]
+        assert row["id"] in [one["id"] for one in about]

@@ -8,6 +8,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.actors import Actor, require_admin
+from admin_api.operations.audit_rows import Change, write_rows
 from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, check_level, validate_limit
 from admin_api.operations.limits.parsing import doubt, is_doubtful
 from admin_api.operations.lookups import get_model, get_team, get_user
@@ -19,7 +20,6 @@ from admin_api.storage.bulk_limits import BulkTarget
 from admin_api.storage.limits import Target
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import Kind, Level
-from gateway.storage import audit
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MAX_TARGETS: Final = 10_000
 MAX_USERS: Final = 1000
 # For the audit log: the id of a limit, its old fields and its new ones.
-AuditedChange = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 BULK_LEVELS: Final = ("user", "team", "subscription", "key")
 
 
@@ -139,15 +138,15 @@ def _audit_fields(about: Mapping[str, Any], limit: BulkTarget | ValidLimitInput)
     return {**about, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
 
 
-def _removals(targets: Sequence[BulkTarget], abouts: Sequence[Mapping[str, Any]]) -> list[AuditedChange]:
+def _removals(targets: Sequence[BulkTarget], abouts: Sequence[Mapping[str, Any]]) -> list[Change]:
     """The removals of each target's permanent limit and of its boost, which would otherwise remain as a limit."""
-    changes: list[AuditedChange] = []
+    changes = []
     for target, about in zip(targets, abouts, strict=True):
         if target.limit_id is not None:
-            changes.append((str(target.limit_id), _audit_fields(about, target), None))
+            changes.append(Change(target_id=str(target.limit_id), old=_audit_fields(about, target)))
         if target.boost_id is not None:
             boost = {"amount": target.boost_amount, "expires_at": target.boost_expires_at}
-            changes.append((str(target.boost_id), {**about, **boost}, None))
+            changes.append(Change(target_id=str(target.boost_id), old={**about, **boost}))
     return changes
 
 
@@ -158,7 +157,7 @@ async def _write(
     abouts = [{**common, "account_id": target.account_id, "target": target.label} for target in targets]
     if input_.amount is None:
         changes = _removals(targets, abouts)
-        await limit_rows.delete_limits(executor, [int(limit_id) for limit_id, _, _ in changes])
+        await limit_rows.delete_limits(executor, [int(change.target_id) for change in changes])
     else:
         wanted = [
             Target(
@@ -181,20 +180,11 @@ async def _write(
             reason=input_.reason,
         )
         changes = [
-            (
-                str(limit_id),
-                None if target.limit_id is None else _audit_fields(about, target),
-                _audit_fields(about, input_),
+            Change(
+                target_id=str(limit_id),
+                old=None if target.limit_id is None else _audit_fields(about, target),
+                new=_audit_fields(about, input_),
             )
             for target, about, limit_id in zip(targets, abouts, limit_ids, strict=True)
         ]
-    await audit.insert_many(
-        executor,
-        actor=actor.name,
-        action="limit.delete" if input_.amount is None else "limit.set",
-        target_kind="limit",
-        changes=changes,
-        request_id=actor.request_id,
-        ip=actor.ip,
-        actor_user_id=actor.user_id,
-    )
+    await write_rows(executor, actor, "limit.delete" if input_.amount is None else "limit.set", "limit", changes)

@@ -89,9 +89,16 @@ async def set_limit(
 
 
 async def apply_limit(
-    executor: "Executor", actor: Actor, target: Target, input_: LimitInput, *, as_of: str | None = None
+    executor: "Executor",
+    actor: Actor,
+    target: Target,
+    input_: LimitInput,
+    *,
+    as_of: str | None = None,
+    action: str = "limit.set",
 ) -> LimitRow | None:
-    """As `set_limit`, within the caller's transaction. Writes nothing if nothing changes."""
+    """As `set_limit`, within the caller's transaction. Writes nothing if nothing changes. `action` is what the audit
+    row calls it."""
     checked = validate_limit(input_)
     # One change per account at a time, so that the audit row has the values that were replaced.
     await accounts.lock_account(executor, target.account_id)
@@ -125,7 +132,7 @@ async def apply_limit(
     new = await limit_rows.find_limit(executor, limit_id)
     if new is None:
         raise RuntimeError("a limit written in this transaction was not found")
-    await note(executor, actor, "limit.set", "limit", limit_id, old=audit_fields(old), new=audit_fields(new))
+    await note(executor, actor, action, "limit", limit_id, old=audit_fields(old), new=audit_fields(new))
     return new
 
 
@@ -165,7 +172,7 @@ async def boost_limit(
             reason=check_reason(reason, required=True),
             confirmed=confirmed,
         )
-        boosted = await apply_limit(connection, actor, target, input_)
+        boosted = await apply_limit(connection, actor, target, input_, action="limit.boost")
     if boosted is None:
         raise RuntimeError("a limit with an amount is never removed")
     return boosted

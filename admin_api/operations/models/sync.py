@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 30.0
 KEPT: Final = timedelta(days=30)
-SYNC: Final = Actor(name="model sync", role="program")
+SYNC: Final = Actor(name="model sync", role="program", via="model sync")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

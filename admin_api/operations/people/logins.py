@@ -107,7 +107,7 @@ async def admit_person(
         if user.status != "active":
             raise LoginRefused("deactivated", f"'{user.email}' is deactivated. Ask an admin.", about=person.about)
         # Not the person: they asked for none of it.
-        actor = Actor(name=f"login:{person.door}", role="program", request_id=request_id, ip=ip)
+        actor = Actor(name=f"login:{person.door}", role="program", via="login", request_id=request_id, ip=ip)
         new = user
         if await _is_newest(connection, person):
             new = rules.apply(await _follow(connection, actor, user, person), person)
@@ -184,7 +184,7 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
         user = made or await user_rows.find_user(executor, email=email)
     if user is None:
         raise RuntimeError("a user who was there is not there any more")
-    actor = Actor(name=user.email, role="program", user_id=user.id, request_id=request_id, ip=ip)
+    actor = Actor(name=user.email, role="program", via="login", user_id=user.id, request_id=request_id, ip=ip)
     if made is not None:
         await note(executor, actor, "user.create", "user", user.id, new={"email": email, "issuer": person.issuer})
     issuer, subject = person.issuer, person.subject

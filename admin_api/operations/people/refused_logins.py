@@ -67,6 +67,6 @@ async def audit_refusal(
     """In a transaction of its own, for that of the login was rolled back."""
     about = error.about if isinstance(error, LoginRefused) else {}
     new = {"cause": cause_of(error), "message": error.message} | error.details | about
-    actor = Actor(name=f"login:{door}", role="program", request_id=request_id, ip=ip)
+    actor = Actor(name=f"login:{door}", role="program", via="login", request_id=request_id, ip=ip)
     async with pool.acquire() as connection, connection.transaction():
         await note(connection, actor, "login.refuse", "login", door, new=new)

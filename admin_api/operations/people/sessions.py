@@ -64,7 +64,7 @@ async def open_session(
             user_agent=agent or None,
             lifetime_s=times.lifetime_s,
         )
-        actor = Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip)
+        actor = Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, via="login")
         new = {"provider": provider, "user_id": user.id}
         await note(connection, actor, "session.open", "session", session_id, new=new)
         await sessions.delete_old(connection)

@@ -76,14 +76,16 @@ async def drop_old_months(pool: "Pool", *, kept: int, now: datetime, actor: str)
             if name is None:
                 break
             month = f"{name[-6:-2]}-{name[-2:]}"
-            await audit.insert(
-                connection,
+            row = audit.NewAuditRow(
                 actor=actor,
                 action="ledger.drop_month",
                 target_kind="ledger",
                 target_id=month,
                 old={"partition": name, "ended_by": before},
+                about=[f"ledger:{month}"],
+                cause="retention of the ledger",
             )
+            await audit.insert(connection, [row])
         dropped.append(name)
     await pool.execute(DROP_DETACHED)
     return dropped
