@@ -16,7 +16,16 @@ from gateway.web.cors import origin_of, parse_origins
 ADDRESS: Final = "an https:// address, or http:// on this machine"
 
 
-class LoginSettings(BaseSettings):
+class SessionSettings(BaseSettings):
+    """How long a browser stays logged in."""
+
+    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time without use")
+    session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
+
+
+class LoginSettings(SessionSettings):
     """A part of the admin API's settings."""
 
     model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -62,8 +71,6 @@ class LoginSettings(BaseSettings):
     initial_admins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="e-mail addresses, separated by commas, of people who become admins when they log in"
     )
-    session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time without use")
-    session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
     trusted_proxies: str = Field(
         default="",
         description="addresses or networks, separated by commas, of proxies whose X-Forwarded-For is trusted",

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from admin_api.encryption import SecretKeys
-from admin_api.login_settings import LoginSettings
+from admin_api.login_settings import LoginSettings, SessionSettings
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
 from gateway.web.listen_address import ListenAddress
@@ -110,6 +110,10 @@ class KeySettings(DatabaseSettings):
     def peppers(self) -> Peppers:
         """KEY_PEPPERS, parsed."""
         return Peppers.parse(self.key_peppers.get_secret_value())
+
+
+class UserSettings(DatabaseSettings, SessionSettings):
+    """For commands that show sessions."""
 
 
 class CounterSettings(DatabaseSettings):

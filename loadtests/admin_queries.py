@@ -92,6 +92,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/users/me/tokens": Entry(cursor="personal_tokens"),
     "/api/v1/users/{user}": Entry(who=ADMIN),
     "/api/v1/users/{user}/identities": Entry(who=ADMIN, cursor="identities"),
+    "/api/v1/users/{user}/sessions": Entry(who=ADMIN),
     "/api/v1/users/{user}/tokens": Entry(who=ADMIN, cursor="personal_tokens"),
     "/api/v1/webhooks": Entry(who=ADMIN, cursor="webhooks"),
     "/api/v1/webhooks/{webhook_id}": Entry(who=ADMIN),

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations.people import identities, users
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, table
+from admin_api.operations.people import identities, sessions, users
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
+from admin_api.settings import UserSettings
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
@@ -96,3 +98,26 @@ def unlink(
     gone = act(lambda pool: identities.unlink_identity(pool, operator(), user, identity))
     sentence = f"{user} is no longer {gone.subject} at {gone.issuer}; the next login with their address will be linked."
     show(IdentityView.model_validate(gone), as_json=as_json, sentence=sentence)
+
+
+@app.command("sessions")
+def list_sessions(user: Email, as_json: AsJSON = False) -> None:
+    """List a user's open sessions in browsers."""
+    settings = UserSettings.from_env()
+    idle_s = settings.session_idle_s
+    rows = act(lambda pool: sessions.list_sessions_of(pool, operator(), user, idle_s=idle_s), settings)
+    view = SessionsView(rows=[SessionView.of(row, None) for row in rows])
+    columns = ("id", "provider", "ip", "created_at", "last_seen_at", "expires_at")
+    shown = view.model_dump_json() if as_json else table(view.model_dump(mode="json")["rows"], columns)
+    typer.echo(shown)
+
+
+@app.command()
+def end_sessions(
+    user: Email,
+    session: Annotated[int | None, typer.Option(help="Id of one session; all of them if left out.")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """End a user's sessions in browsers, at once and everywhere. They may log in again."""
+    ended = act(lambda pool: sessions.end_sessions_of(pool, operator(), user, session_id=session))
+    show(EndedView(ended=ended), as_json=as_json, sentence=f"{ended} sessions of {user} ended.")

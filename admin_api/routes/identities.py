@@ -1,11 +1,12 @@
-"""`/api/v1/users/{user}/identities`."""
+"""`/api/v1/users/{user}/identities` and `…/sessions`."""
 
 from fastapi import APIRouter
 
-from admin_api.operations.people import identities
-from admin_api.routes.dependencies import ID, Admin, AppPool, Cursor, PageSize, Reader, UserPath
+from admin_api.operations.people import identities, sessions
+from admin_api.routes.dependencies import ID, Admin, AppPool, AppSettings, Cursor, PageSize, Reader, UserPath
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
 
 router = APIRouter(prefix="/api/v1/users", tags=["users"], responses=ERRORS)
@@ -25,3 +26,23 @@ async def unlink_identity(actor: Admin, pool: AppPool, user: UserPath, identity_
     """For a person whose account at the provider was recreated: the next login with the user's verified address is
     linked. The user's sessions end, and a role from groups is lost until the next login; keys and tokens stay."""
     await identities.unlink_identity(pool, actor, user, identity_id)
+
+
+@router.get("/{user}/sessions")
+async def list_user_sessions(actor: Reader, pool: AppPool, settings: AppSettings, user: UserPath) -> SessionsView:
+    """The user's open sessions in browsers, newest first, at most 100."""
+    rows = await sessions.list_sessions_of(pool, actor, user, idle_s=settings.session_idle_s)
+    return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in rows])
+
+
+@router.delete("/{user}/sessions")
+async def end_user_sessions(actor: Admin, pool: AppPool, user: UserPath) -> EndedView:
+    """Ends all sessions of the user, from their next request on at every replica. They may log in again: to prevent
+    that, deactivate the user. Personal access tokens and keys stay valid."""
+    return EndedView(ended=await sessions.end_sessions_of(pool, actor, user))
+
+
+@router.delete("/{user}/sessions/{session_id}")
+async def end_user_session(actor: Admin, pool: AppPool, user: UserPath, session_id: ID) -> EndedView:
+    """Ends one session of the user; 404 if it is another user's or has ended."""
+    return EndedView(ended=await sessions.end_sessions_of(pool, actor, user, session_id=session_id))

@@ -67,6 +67,9 @@ MATRIX: Final[dict[str, str]] = {
     "DELETE /api/v1/users/{user}/tokens/{token_id}": ADMINS,
     "GET /api/v1/users/{user}/identities": READERS,
     "DELETE /api/v1/users/{user}/identities/{identity_id}": ADMINS,
+    "GET /api/v1/users/{user}/sessions": READERS,
+    "DELETE /api/v1/users/{user}/sessions": ADMINS,
+    "DELETE /api/v1/users/{user}/sessions/{session_id}": ADMINS,
     "GET /api/v1/users/me/activity": LOGGED_IN,
     # teams
     "GET /api/v1/teams": LOGGED_IN,
@@ -154,6 +157,7 @@ ANSWERS: Final[dict[str, set[int]]] = {
     "GET /api/auth/login": {404},
     "GET /api/auth/callback": {400},
     "DELETE /api/auth/sessions/{session_id}": {404},
+    "DELETE /api/v1/users/{user}/sessions/{session_id}": {404},
     "POST /api/v1/models/sync": {502},
     "GET /api/v1/webhooks/{webhook_id}": {404},
     "PATCH /api/v1/webhooks/{webhook_id}": {404},

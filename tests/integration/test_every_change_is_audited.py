@@ -178,6 +178,15 @@ async def old_identity(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer)
     return LimitBody(f"{user.id} {await pool.fetchval(link, user.id)}", None)
 
 
+async def open_session(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    user = await make_user(pool)
+    insert = (
+        "INSERT INTO sessions (user_id, digest, provider, expires_at) "
+        "VALUES ($1, sha256('a'), 'oidc', now() + interval '1 day') RETURNING id"
+    )
+    return LimitBody(f"{user.id} {await pool.fetchval(insert, user.id)}", None)
+
+
 async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     return LimitBody("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
 
@@ -264,6 +273,8 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/users/{user}/tokens"): new_token,
     ("delete", "/api/v1/users/{user}/tokens/{token_id}"): old_token,
     ("delete", "/api/v1/users/{user}/identities/{identity_id}"): old_identity,
+    ("delete", "/api/v1/users/{user}/sessions"): open_session,
+    ("delete", "/api/v1/users/{user}/sessions/{session_id}"): open_session,
     ("post", "/api/v1/teams"): new_team,
     ("post", "/api/v1/teams/{team}/members"): new_member,
     ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,

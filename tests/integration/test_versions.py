@@ -33,6 +33,8 @@ WITHOUT = {
     "DELETE /api/v1/users/me/tokens/{token_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/{user}/tokens/{token_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/{user}/identities/{identity_id}": "there is nothing of it to change but its end",
+    "DELETE /api/v1/users/{user}/sessions": "ends all there are",
+    "DELETE /api/v1/users/{user}/sessions/{session_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/teams/{team}/invitations/{invitation_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/me/invitations/{invitation_id}": "there is nothing of it to change but its end",
 }

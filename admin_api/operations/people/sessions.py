@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from admin_api.encryption import SecretKeys
-from admin_api.operations.actors import Actor, note
+from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.lookups import get_user
+from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.operations.people.refused_logins import LoginRefused
@@ -118,6 +120,28 @@ async def list_sessions(pool: "Pool", actor: Actor, times: SessionTimes) -> list
         return await sessions.list_sessions(connection, actor.user_id, idle_s=times.idle_s)
 
 
+async def list_sessions_of(pool: "Pool", actor: Actor, user: str, *, idle_s: float) -> list[Session]:
+    """Any user's active sessions, newest first, at most 100. Raises GatewayError `not_found`."""
+    require_reader(actor)
+    async with pool.acquire() as connection:
+        found = await get_user(connection, user)
+        return await sessions.list_sessions(connection, found.id, idle_s=idle_s)
+
+
+async def end_sessions_of(pool: "Pool", actor: Actor, user: str, *, session_id: int | None = None) -> int:
+    """Ends all sessions of any user, or the given one, from the next call on at every replica. Returns the number.
+
+    The user may log in again: deactivate them to prevent that. Raises GatewayError `not_found`, also for a session that
+    is another user's or has ended.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await get_user(connection, user)
+        # A login that is under way opens its session before or after this, not meanwhile.
+        await users.lock_user(connection, found.id)
+        return len(await _end(connection, actor, found.id, session_id))
+
+
 async def end_sessions(pool: "Pool", actor: Actor, *, session_id: int | None = None, all_of_them: bool = False) -> int:
     """Ends the actor's current session, the given one, or all of theirs, from the next call on. Returns the number.
 
@@ -129,12 +153,24 @@ async def end_sessions(pool: "Pool", actor: Actor, *, session_id: int | None = N
     if which is None and not all_of_them:
         return 0
     async with pool.acquire() as connection, connection.transaction():
-        ended = await sessions.end_sessions(connection, actor.user_id, session_id=which)
-        if session_id is not None and not ended:
-            raise GatewayError("not_found", f"You have no open session {session_id}.")
-        for one in ended:
-            await note(connection, actor, "session.end", "session", one, new={"user_id": actor.user_id})
-    return len(ended)
+        if session_id is None:
+            return len(await _end(connection, actor, actor.user_id, which))
+        try:
+            return len(await _end(connection, actor, actor.user_id, session_id))
+        except GatewayError:
+            raise GatewayError("not_found", f"You have no open session {session_id}.") from None
+
+
+async def _end(executor: "Executor", actor: Actor, user_id: int, session_id: int | None) -> list[int]:
+    """Raises GatewayError `not_found` if the given one is not open."""
+    ended = []
+    if session_id is None or 0 < session_id <= MAX_ID:
+        ended = await sessions.end_sessions(executor, user_id, session_id=session_id)
+    if session_id is not None and not ended:
+        raise GatewayError("not_found", f"The user has no open session {session_id}.")
+    for one in ended:
+        await note(executor, actor, "session.end", "session", one, new={"user_id": user_id})
+    return ended
 
 
 def _checked(keys: SecretKeys, cookie: str) -> str | None:
