@@ -23,7 +23,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost endings usage-bench chaos ledger-cpu \
+	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost endings usage-bench chaos ledger-cpu \
 	try-openapi record-clients clients client-packages
 
 help:
@@ -146,6 +146,10 @@ overhead: install
 
 access-log-cost: install
 	$(BIN)/python -m loadtests.access_log_cost
+
+# The microseconds of docs/metrics.md.
+metrics-cost: install
+	$(BIN)/python -m loadtests.metrics_cost
 
 # The tables of docs/limits.md. Three to five minutes each, but for the last two.
 closed-loop: install

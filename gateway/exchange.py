@@ -95,6 +95,8 @@ class Exchange:
     headers: RawHeaders = field(default_factory=list)
     # An answer may have begun: a failure that nobody expected cannot be answered any more.
     has_begun: bool = False
+    # Seconds that it waited for the caller to send.
+    waited_s: float = 0.0
 
     def admitted(self, reservation: Reservation) -> None:
         """From here on the call has a row, and goes by the id of its reservation."""

@@ -16,6 +16,7 @@ from gateway.settle import Settlements
 from gateway.storage.ledger.begun_calls import BegunCalls
 from gateway.storage.model_prices import ModelPrices
 from gateway.storage.response_owners import ResponseOwners
+from gateway.tallies import OTHER, Tallies
 from gateway.tasks.renew_leases import LeaseKeeper
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,7 @@ class Bookkeeping:
     prices: ModelPrices
     owners: ResponseOwners
     begun: BegunCalls
+    tallies: Tallies
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,21 +63,30 @@ class ForwardedCall:
         metrics.IN_FLIGHT.dec()
         self.books.leases.remove(self.reservation.request_id)
         price = self._price_of_another(outcome.model_served)
+        ended_at = monotonic()
         row = make_row(
             self.reservation,
             endpoint=self.endpoint,
             call=self.call,
             outcome=outcome,
             started_at=self.started_at,
-            ended_at=monotonic(),
+            ended_at=ended_at,
             served_price=price,
         )
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
         if row.stored_as is not None or row.stored_items is not None:
             self.books.owners.ended(row)
         self._report_implausible_cost(row, price or self.reservation.grant.price)
-        metrics.count_call(self.endpoint, row)
+        waited_s = outcome.waited_s
+        self._count(row, None if waited_s is None else max(ended_at - self.started_at - waited_s, 0.0))
         self.line.ended(row)
+
+    def _count(self, row: UsageRow, own_s: float | None) -> None:
+        grant = self.reservation.grant
+        model, provider = grant.model_name, grant.owned_by
+        if not self.books.prices.is_named(grant.model_id):
+            model = provider = OTHER
+        self.books.tallies.call(self.endpoint, row, model, provider, own_s)
 
     def _report_implausible_cost(self, row: UsageRow, price: Price | None) -> None:
         """LiteLLM's figure was to be charged and is far above what such a call can cost: our prices are old, or a model

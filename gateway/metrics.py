@@ -4,24 +4,21 @@ Labels take only words from our own tables: never a key, a user, or a name a cal
 PROMETHEUS_MULTIPROC_DIR (set by `litemaas gateway`) adds them up.
 """
 
-import os
-import struct
-from collections.abc import Iterable
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway.domain.errors import CODES
-from gateway.domain.usage_rows import UsageRow
 from gateway.storage.ledger.writer import Event
-
-log = structlog.get_logger(__name__)
+from gateway.web.build_info import new_build_info
 
 REGISTRY: Final = CollectorRegistry()
+# Seconds of a call, and of a realtime session.
+CALL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 3600.0)
+# Seconds of what is short unless something is wrong.
+SHORT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+BUILD_INFO: Final = new_build_info(REGISTRY)
 CALLS: Final = Counter(
     "litemaas_calls",
     "Calls answered, by endpoint, status and ending",
@@ -75,8 +72,97 @@ FIRST_BYTE: Final = Histogram(
     "litemaas_first_byte_seconds",
     "From the request to the first byte of the answer",
     ["endpoint"],
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600),
+    buckets=CALL_BUCKETS,
     registry=REGISTRY,
+)
+CALL_SECONDS: Final = Histogram(
+    "litemaas_call_seconds",
+    "From the request to the end of the answer",
+    ["endpoint"],
+    buckets=CALL_BUCKETS,
+    registry=REGISTRY,
+)
+OWN_SECONDS: Final = Histogram(
+    "litemaas_own_seconds",
+    "The gateway's own share of a call: without the time it waited for LiteLLM, or for the caller to send or to read",
+    ["endpoint"],
+    buckets=SHORT_BUCKETS,
+    registry=REGISTRY,
+)
+MODEL_CALLS: Final = Counter(
+    "litemaas_model_calls",
+    "Calls answered, by model, its provider and ending",
+    ["model", "provider", "ending"],
+    registry=REGISTRY,
+)
+MODEL_TOKENS: Final = Counter(
+    "litemaas_model_tokens",
+    "Tokens of forwarded calls, by model and its provider",
+    ["model", "provider", "direction"],
+    registry=REGISTRY,
+)
+MODEL_COST: Final = Counter(
+    "litemaas_model_cost_nano_usd",
+    "Cost of forwarded calls in nano-USD, by model and its provider",
+    ["model", "provider"],
+    registry=REGISTRY,
+)
+MODEL_FIRST_BYTE: Final = Histogram(
+    "litemaas_model_first_byte_seconds",
+    "From the request to the first byte of the answer, by model and its provider",
+    ["model", "provider"],
+    buckets=CALL_BUCKETS,
+    registry=REGISTRY,
+)
+MODEL_SECONDS: Final = Histogram(
+    "litemaas_model_call_seconds",
+    "From the request to the end of the answer, by model and its provider",
+    ["model", "provider"],
+    buckets=CALL_BUCKETS,
+    registry=REGISTRY,
+)
+UPSTREAM_ANSWERS: Final = Counter(
+    "litemaas_upstream_answers",
+    "Answers of LiteLLM, by its address and class of status (2xx to 5xx)",
+    ["address", "status"],
+    registry=REGISTRY,
+)
+UPSTREAM_FAILURES: Final = Counter(
+    "litemaas_upstream_failures",
+    "Failures of an address of LiteLLM: unreachable, broken (the connection ended too early), silent (nothing came for "
+    "the set time), not_litellm (a server error that LiteLLM did not sign)",
+    ["address", "cause"],
+    registry=REGISTRY,
+)
+UPSTREAM_LEFT_OUT: Final = Gauge(
+    "litemaas_upstream_left_out",
+    "Workers that leave an address of LiteLLM out, because it failed too often in a row",
+    ["address"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+UPSTREAM_IN_FLIGHT: Final = Gauge(
+    "litemaas_upstream_calls_in_flight",
+    "Calls being answered now, by address of LiteLLM",
+    ["address"],
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+REDIS_SECONDS: Final = Histogram(
+    "litemaas_redis_seconds",
+    "From a script's call to Redis's answer",
+    ["script"],
+    buckets=SHORT_BUCKETS,
+    registry=REGISTRY,
+)
+REDIS_FAILURES: Final = Counter(
+    "litemaas_redis_failures",
+    "Scripts that Redis did not answer: not connected, no answer in time, or it cannot serve now",
+    ["script"],
+    registry=REGISTRY,
+)
+REDIS_CONNECTED: Final = Gauge(
+    "litemaas_redis_connected", "Workers that are connected to Redis", multiprocess_mode="livesum", registry=REGISTRY
 )
 IN_FLIGHT: Final = Gauge(
     "litemaas_calls_in_flight", "Calls being forwarded now", multiprocess_mode="livesum", registry=REGISTRY
@@ -164,47 +250,36 @@ DRIFT: Final = Gauge(
 )
 CACHED_KEYS: Final = Gauge("litemaas_cached_keys", "Key records held", multiprocess_mode="livesum", registry=REGISTRY)
 
+WORKERS: Final = Gauge("litemaas_workers", "Workers that run", multiprocess_mode="livesum", registry=REGISTRY)
+LOOP_DELAY: Final = Gauge(
+    "litemaas_loop_delay_seconds",
+    "How late the busiest worker came to a task that was due, at the last look: other work was before it",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
+# The names that client libraries of Prometheus give them.
+PROCESS_CPU: Final = Counter("process_cpu_seconds", "Processor time of all workers", registry=REGISTRY)
+PROCESS_MEMORY: Final = Gauge(
+    "process_resident_memory_bytes", "Memory of all workers", multiprocess_mode="livesum", registry=REGISTRY
+)
+PROCESS_FILES: Final = Gauge(
+    "process_open_fds", "Open files and connections of the worker with most", multiprocess_mode="livemax",
+    registry=REGISTRY,
+)  # fmt: skip
+PROCESS_MAX_FILES: Final = Gauge(
+    "process_max_fds", "Most open files and connections of a worker", multiprocess_mode="livemax", registry=REGISTRY
+)
+PROCESS_START: Final = Gauge(
+    "process_start_time_seconds", "Start of the worker that was started last, in Unix time",
+    multiprocess_mode="livemax", registry=REGISTRY,
+)  # fmt: skip
+
 OWN_CODES: Final = frozenset(CODES)
-_CALLS: dict[tuple[str, int, str], Counter] = {}
-_FIRST_BYTE: dict[str, Histogram] = {}
-_LITELLM_HIGHER, _OWN_HIGHER = COST_DIFFERENCE.labels("litellm"), COST_DIFFERENCE.labels("own")
-_IN, _OUT = TOKENS.labels("input"), TOKENS.labels("output")
 
 
 def count_look_ups(found_in: str, how_many: int) -> None:
     """Ids of stored responses, by where they were found."""
     RESPONSE_LOOK_UPS.labels(found_in).inc(how_many)
-
-
-def count_call(endpoint: str, row: UsageRow) -> None:
-    """One forwarded call."""
-    place = (endpoint, row.status, row.ending)
-    calls = _CALLS.get(place)
-    if calls is None:
-        # Finding a label's child costs more than counting: the set of them is small and fixed.
-        calls = _CALLS[place] = CALLS.labels(endpoint, str(row.status), row.ending)
-    calls.inc()
-    if row.prompt_tokens:
-        _IN.inc(row.prompt_tokens)
-    if row.completion_tokens:
-        _OUT.inc(row.completion_tokens)
-    if row.cost_nano_usd:
-        COST.inc(row.cost_nano_usd)
-    if row.litellm_cost_nano_usd is not None and row.own_cost_nano_usd is not None:
-        count_difference(row.litellm_cost_nano_usd - row.own_cost_nano_usd)
-    if row.first_byte_ms is not None:
-        first_byte = _FIRST_BYTE.get(endpoint)
-        if first_byte is None:
-            first_byte = _FIRST_BYTE[endpoint] = FIRST_BYTE.labels(endpoint)
-        first_byte.observe(row.first_byte_ms / 1000)
-
-
-def count_difference(nano_usd: int) -> None:
-    """What LiteLLM says that a call cost, less what its price says."""
-    if nano_usd > 0:
-        _LITELLM_HIGHER.inc(nano_usd)
-    elif nano_usd:
-        _OWN_HIGHER.inc(-nano_usd)
 
 
 _LEDGER_EVENTS: dict[Event, Counter] = {
@@ -220,61 +295,3 @@ _LEDGER_EVENTS: dict[Event, Counter] = {
 def count_ledger_event(what: Event, times: int) -> None:
     """Metrics of the ledger writer."""
     _LEDGER_EVENTS[what].inc(times)
-
-
-def scrape(multiprocess_folder: str | None) -> bytes:
-    """The text Prometheus reads, of all workers where they share a folder."""
-    if multiprocess_folder is None:
-        return generate_latest(REGISTRY)
-    _forget_dead_workers(Path(multiprocess_folder))
-    registry = CollectorRegistry()
-    _AllWorkers(registry, path=multiprocess_folder)  # type: ignore[no-untyped-call]  # untyped there
-    return generate_latest(registry)
-
-
-# What prometheus-client raises for a file that is not what it wrote.
-_DAMAGED: Final = (struct.error, RuntimeError, ValueError, OSError)
-_left_out: set[str] = set()
-
-
-class _AllWorkers(multiprocess.MultiProcessCollector):
-    """What all workers wrote. One that was killed while it made a file leaves it empty, and one that starts has it
-    empty for a moment: no scrape is lost to that, nor to a file that is damaged."""
-
-    def collect(self) -> Iterable[Any]:
-        files = [str(file) for file in Path(self._path).glob("*.db") if _size(file) > 0]
-        try:
-            return self._merged(files)
-        except _DAMAGED:
-            return self._merged([file for file in files if self._can_be_read(file)])
-
-    def _merged(self, files: list[str]) -> Iterable[Any]:
-        found: Iterable[Any] = self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]  # untyped there
-        return found
-
-    def _can_be_read(self, file: str) -> bool:
-        try:
-            self._merged([file])
-        except _DAMAGED as exc:
-            if file not in _left_out:
-                _left_out.add(file)
-                log.warning("metrics_file_left_out", file=file, cause=f"{type(exc).__name__}: {exc}")
-            return False
-        return True
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0  # of a worker that another scrape has just forgotten
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    # What a worker held when it was killed is held no more. Its counters stay: what they counted has happened.
-    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker is scraped at the same moment
-                multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]  # untyped there

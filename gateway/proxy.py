@@ -118,6 +118,7 @@ class Proxy:
             reservation=reservation,
             line=exchange.line,
             started_at=exchange.started_at,
+            waited_s=exchange.waited_s,
             books=self.books,
             proxy=self,
             declaration=endpoint,
@@ -132,12 +133,15 @@ class Proxy:
             maximum = self.max_body_bytes if endpoint.parse_upload is None else self.max_upload_bytes
             if head.content_encoding:
                 receive = UnpackedBody(receive, head.content_encoding, Bounds(maximum, held)).receive
+            began_at = monotonic()
             if endpoint.parse_upload is None:
                 body = await read_body(receive, head.content_length, maximum, held)
+                exchange.waited_s = monotonic() - began_at
                 yield endpoint.parse(body, self.allowed_fields, route.model)
                 return
             size = head.content_length
             upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
+            exchange.waited_s = monotonic() - began_at
             try:
                 if route.model is not None:
                     upload.name_model(route.model)
@@ -168,6 +172,8 @@ class ForwardedRequest(ForwardedCall):
 
     proxy: Proxy
     declaration: Endpoint
+    # For the caller to send.
+    waited_s: float
     # Of the monotonic clock: a body that arrived slowly is no time in which the model worked.
     forwarded_at: float = field(default_factory=monotonic)
 
@@ -187,7 +193,9 @@ class ForwardedRequest(ForwardedCall):
         try:
             with interrupt_on_disconnect(receive, self._reads_on_for_s) as relay.watch:
                 path, method = self.declaration.path, self.declaration.method
+                relay.waits()
                 async with self.proxy.upstream.open(path, to_upstream, self.call.body, method=method) as answer:
+                    relay.goes_on()
                     status = status if relay.watch.happened else answer.status
                     if answer.status >= 300:
                         relay.ending = "refused_upstream"
@@ -210,6 +218,7 @@ class ForwardedRequest(ForwardedCall):
                 refusal = stopped()
         finally:
             relay.stop_pings()
+            relay.goes_on()
             if refusal is not None:
                 status, relay.error_code = 200 if relay.has_started else refusal.status, refusal.code
             self._close(relay, status, reported_cost)
@@ -265,6 +274,7 @@ class ForwardedRequest(ForwardedCall):
             least_completion=self._least_completion(relay),
             first_byte_at=relay.first_byte_at,
             error_code=relay.error_code,
+            waited_s=self.waited_s + relay.waited_s,
             stored_as=self._hash(meter.response_id) if call.is_stored and meter.response_id else None,
             stored_items=tuple(map(self._hash, meter.item_ids)) if call.is_stored and meter.item_ids else None,
         )

@@ -36,6 +36,8 @@ class Outcome:
     # Of the monotonic clock.
     first_byte_at: float | None
     error_code: str | None = None
+    # Seconds that it waited for the upstream or the caller; None: not known.
+    waited_s: float | None = None
     # Reported before the end, where nothing came at the end.
     so_far: Usage | None = None
     # Output tokens that a caller who left is charged at least.

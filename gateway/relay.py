@@ -29,6 +29,7 @@ class Relay:
         "_ping_head",
         "_request_id",
         "_send",
+        "_waits_since",
         "_wrapped",
         "bytes_sent",
         "ending",
@@ -37,6 +38,7 @@ class Relay:
         "has_passed",
         "has_started",
         "meter",
+        "waited_s",
         "watch",
     )  # fmt: skip
 
@@ -59,6 +61,9 @@ class Relay:
         self.has_started = False
         self.has_passed = False
         self.bytes_sent = 0
+        # For the upstream, and for the caller to read; what waits now is not in it yet.
+        self.waited_s = 0.0
+        self._waits_since: float | None = None
         self.first_byte_at: float | None = None
         self.ending: Ending = "client_disconnected"
         self.error_code: str | None = None
@@ -77,7 +82,7 @@ class Relay:
         if self._is_stream:
             self.start_pings(head)
         try:
-            while chunk := await answer.read():
+            while chunk := await self._read(answer):
                 if self.first_byte_at is None:
                     self.first_byte_at = monotonic()
                 data = self.meter.feed(chunk)
@@ -116,6 +121,22 @@ class Relay:
             await self._start(answer.status, head)
         await self.end()
 
+    def waits(self) -> None:
+        """From now on it waits for the upstream, or for the caller."""
+        self._waits_since = monotonic()
+
+    def goes_on(self) -> None:
+        """What it waited for is there, or will not come."""
+        if self._waits_since is not None:
+            self.waited_s += monotonic() - self._waits_since
+            self._waits_since = None
+
+    async def _read(self, answer: Answer) -> bytes:
+        self.waits()
+        chunk = await answer.read()
+        self.goes_on()
+        return chunk
+
     def start_pings(self, head: RawHeaders) -> None:
         """Where they are on: from now on comments are sent while nothing else is. They are no part of the answer, and
         nothing is charged for them; but the first begins a stream, with this head and status 200."""
@@ -149,7 +170,9 @@ class Relay:
             await self._start(status, head)
         self.has_passed = self.meter.has_begun
         self.bytes_sent += len(data)
+        self.waits()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self.goes_on()
         if self.meter.is_over and self.has_passed and not self.meter.has_error:
             # The caller has it all: SDKs leave here, without waiting for the upstream to close.
             self.ending = "completed"

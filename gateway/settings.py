@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     response_owners_days: int = Field(
         30, ge=1, le=3650, description="days for which it is known whose a stored response is; then it answers 404"
     )
+    metrics_models: int = Field(
+        100, ge=0, le=1000, description="models that metrics name, the oldest first; all others are `other`"
+    )
     access_log: bool = Field(True, description="a line of JSON for each answered call on standard output; or off")
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"
@@ -145,6 +149,8 @@ class Settings(BaseSettings):
             value = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
         if not value or not all(str(url).startswith(("http://", "https://")) for url in value):
             raise ValueError("one or more http:// or https:// addresses")
+        if any("@" in urlsplit(str(url)).netloc for url in value):
+            raise ValueError("without a user and password: LiteLLM takes LITEMAAS_LITELLM_API_KEY")
         return value
 
     @field_validator("key_peppers")

@@ -36,8 +36,10 @@ from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis import link, urls
 from gateway.storage.refusal_counts import RefusalCounts
 from gateway.storage.response_owners import ResponseOwners
+from gateway.tallies import Tallies
 from gateway.tasks.check_drift import DriftCheck
 from gateway.tasks.maintain_partitions import PartitionKeeper
+from gateway.tasks.measure import Measurement
 from gateway.tasks.reap_leases import Reaper
 from gateway.tasks.renew_leases import LeaseKeeper
 from gateway.upstream.client import Timeouts, Upstream
@@ -49,7 +51,6 @@ from gateway.web.bodies import BodyBudget
 log = structlog.get_logger(__name__)
 
 CLOCK_S: Final = 5.0
-MEASURE_S: Final = 1.0
 # How long calls that the server cancelled may take to say so; longer than a caller who does not read is waited for.
 ANSWERS_S: Final = 2.0
 
@@ -76,7 +77,8 @@ class Worker:
         self.changes = Changes(
             self.pool, listen_url.get_secret_value(), self._invalidate, ca_file=settings.database_ca_file
         )
-        self.model_prices = ModelPrices(self.pool)
+        self.model_prices = ModelPrices(self.pool, max_named=settings.metrics_models)
+        self.tallies = Tallies()
         self.keys = KeyCache(
             self._load_key,
             listening=lambda: self.changes.listening,
@@ -90,7 +92,7 @@ class Worker:
             ca_file=settings.redis_ca_file,
             on_connect=self._record_redis_run,
         )
-        self.counters = Counters(self.scripts)
+        self.counters = Counters(self.scripts, self.tallies.script)
         self.ledger = LedgerWriter(
             self.pool,
             settings.state_dir / "journal",
@@ -188,6 +190,14 @@ class Worker:
                 for url in settings.litellm_urls
             ]
         )
+        measurement = Measurement(
+            tallies=self.tallies,
+            ledger=self.ledger,
+            settlements=self.settlements,
+            keys=self.keys,
+            upstream=self.upstream,
+            counters=self.counters,
+        )
         for name, work in (
             ("changes", self.changes.run),
             ("ledger", self.ledger.run),
@@ -200,7 +210,7 @@ class Worker:
             ("prices", self.model_prices.run),
             ("upstream", self.upstream.run),
             ("clock", self._keep_clock),
-            ("metrics", self._keep_measured),
+            ("metrics", measurement.run),
         ):
             self.background.keep(work, name)
         return Proxy(
@@ -209,7 +219,14 @@ class Worker:
             keys=self.keys,
             admission=self.admission,
             upstream=self.upstream,
-            books=Bookkeeping(self.leases, self.settlements, self.model_prices, self.owners, self.ledger.journal.begun),
+            books=Bookkeeping(
+                leases=self.leases,
+                settlements=self.settlements,
+                prices=self.model_prices,
+                owners=self.owners,
+                begun=self.ledger.journal.begun,
+                tallies=self.tallies,
+            ),
             ledger=self.ledger,
             bodies=self.bodies,
             allowed_fields=AllowedFields(parse_opened(settings.allowed_fields), RefusedFields().report),
@@ -243,12 +260,6 @@ class Worker:
                 pass  # said by the link; the last known offset stays
             await asyncio.sleep(CLOCK_S)
 
-    async def _keep_measured(self) -> None:
-        # Not only when scraped: one worker answers for all, by what each last wrote.
-        while True:
-            self.measure()
-            await asyncio.sleep(MEASURE_S)
-
     async def close(self) -> None:
         """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""
         timeout_s = self.settings.drain_timeout_s
@@ -261,6 +272,8 @@ class Worker:
         await self.ledger.close(timeout_s / 4)
         # Rows that no journal took are settled only now that Postgres has them.
         await self.settlements.drain(timeout_s / 4)
+        # The calls of the last moment; where workers share a folder, their counts outlive them.
+        self.tallies.write()
         await self.upstream.close()
         await asyncio.to_thread(self.access_log.close)
         await self.scripts.close()
@@ -282,14 +295,3 @@ class Worker:
             "redis": self.scripts.is_connected,
             "ledger": self.ledger.is_accepting,
         }
-
-    def measure(self) -> None:
-        """Sets the gauges that are looked up rather than counted."""
-        metrics.LEDGER_JOURNAL_BYTES.set(self.ledger.journal.size_bytes)
-        journal = self.ledger.journal
-        metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not (journal.is_writable and journal.begun.is_open))
-        metrics.LEDGER_LEFT_BYTES.set(self.ledger.bytes_left)
-        metrics.LEDGER_ROWS_WAITING.set(self.ledger.rows_waiting)
-        metrics.LEDGER_WAITING.set(self.ledger.waiting_s)
-        metrics.SETTLEMENTS_WAITING.set(len(self.settlements))
-        metrics.CACHED_KEYS.set(len(self.keys))

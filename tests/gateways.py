@@ -21,7 +21,7 @@ from conftest import Database
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.valkey import Valkey
 from gateway.main import Gateway, create_app
-from gateway.metrics import scrape
+from gateway.scrape import scrape
 from gateway.settings import Settings
 from gateway.storage.counters.layout import read_counter, read_lease
 from gateway.storage.counters.scripts import HASH_NAME

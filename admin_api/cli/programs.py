@@ -15,7 +15,7 @@ NAMES: Final = ("migrate", "gateway", "admin-api", "health")
 # Uvicorn imports the programs by name, so the CLI does not import them.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
-GATEWAY_SCRAPE: Final = "gateway.metrics:scrape"
+GATEWAY_SCRAPE: Final = "gateway.scrape:scrape"
 # The folder prometheus-client uses to add up the metrics of all workers.
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 

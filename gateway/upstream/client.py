@@ -74,10 +74,12 @@ Body = bytes | Stored
 class Answer:
     """The upstream's answer, its head read. `read()` gives the next piece as it came, b'' at the end."""
 
-    __slots__ = ("_idle_s", "_is_awaited", "_last_at", "_loop", "_response", "_silent", "_timer", "status")
+    __slots__ = ("_idle_s", "_is_awaited", "_last_at", "_loop", "_response", "_silent", "_timer", "failure", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
         self.status = response.status
+        # What `read` has raised, if it has.
+        self.failure: type[UpstreamBroken | UpstreamSilent] | None = None
         self._response = response
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
@@ -98,8 +100,10 @@ class Answer:
         try:
             chunk = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
-            raise (UpstreamSilent if self._silent else UpstreamBroken)(str(exc)) from exc
+            self.failure = UpstreamSilent if self._silent else UpstreamBroken
+            raise self.failure(str(exc)) from exc
         if not chunk and self._silent:
+            self.failure = UpstreamSilent
             raise UpstreamSilent("nothing came for the set time")
         self._is_awaited = False
         return chunk
@@ -133,10 +137,13 @@ class CloseFrame:
 class UpstreamWebSocket:
     """A WebSocket to the upstream. What is not read yet holds the upstream up, as what it does not take holds us."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_is_closing", "_socket", "failure")
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
+        self._is_closing = False
+        # That it ended without a close frame.
+        self.failure: type[UpstreamBroken] | None = None
 
     async def receive(self) -> str | CloseFrame:
         """The next message; bytes are read as UTF-8."""
@@ -147,6 +154,8 @@ class UpstreamWebSocket:
             return bytes(message.data).decode(errors="replace")
         if message.type is aiohttp.WSMsgType.CLOSE:
             return CloseFrame(int(message.data or ABNORMAL_CLOSURE), str(message.extra or ""))
+        if not self._is_closing:
+            self.failure = UpstreamBroken
         return CloseFrame(ABNORMAL_CLOSURE, "")
 
     async def send(self, text: str) -> None:
@@ -158,6 +167,7 @@ class UpstreamWebSocket:
 
     async def close(self) -> None:
         """Sends a close frame and waits for the answer for a moment; then breaks the connection."""
+        self._is_closing = True
         await self._socket.close()
 
 

@@ -5,12 +5,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from random import uniform
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar, get_args
 
 import structlog
 
 from gateway.domain.breaker import Breaker
-from gateway.upstream.client import Answer, Body, Upstream, UpstreamBroken, UpstreamUnreachable, UpstreamWebSocket
+from gateway.upstream.client import (
+    Answer,
+    Body,
+    Upstream,
+    UpstreamBroken,
+    UpstreamRefused,
+    UpstreamSilent,
+    UpstreamUnreachable,
+    UpstreamWebSocket,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +45,26 @@ def _is_away(opened: Answer | UpstreamWebSocket) -> bool:
     return opened.status >= 502 and not any(name.lower().startswith("x-litellm-") for name in opened.headers)
 
 
-class _Server:
-    __slots__ = ("breaker", "calls", "probe_at", "probe_pause_s", "upstream")
+Cause = Literal["unreachable", "broken", "silent", "not_litellm"]
+CAUSES: Final[dict[type[Exception], Cause]] = {
+    UpstreamUnreachable: "unreachable",
+    UpstreamBroken: "broken",
+    UpstreamSilent: "silent",
+}
+
+
+class Server:
+    """One address, and what has happened there. `calls` are being answered now; `answers` are by hundreds of their
+    status."""
+
+    __slots__ = ("answers", "breaker", "calls", "failures", "probe_at", "probe_pause_s", "upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.breaker = Breaker()
         self.calls = 0
+        self.answers = [0] * 10
+        self.failures: dict[Cause, int] = dict.fromkeys(get_args(Cause), 0)
         # When its health is asked for next, and how long after it has opened once more.
         self.probe_at = 0.0
         self.probe_pause_s = PROBE_S
@@ -52,7 +74,7 @@ class UpstreamPool:
     """Chooses an address for each call."""
 
     def __init__(self, upstreams: Sequence[Upstream]) -> None:
-        self._servers = [_Server(upstream) for upstream in upstreams]
+        self.servers = [Server(upstream) for upstream in upstreams]
         self._has_opened = asyncio.Event()
 
     @asynccontextmanager
@@ -99,33 +121,45 @@ class UpstreamPool:
                 other.calls += 1
                 server = other
                 opened = await self._connect(server, send)
-            yield opened
+            try:
+                yield opened
+            finally:
+                if opened.failure is not None:
+                    server.failures[CAUSES[opened.failure]] += 1
         finally:
             server.calls -= 1
 
-    def _choose(self, besides: _Server | None = None) -> _Server:
+    def _choose(self, besides: Server | None = None) -> Server:
         """The least busy that serves. Where none does, still one of them: a breaker spares callers a wait where there
         is somewhere else to go, and is no reason to refuse where there is not."""
-        others = [server for server in self._servers if server is not besides]
+        others = [server for server in self.servers if server is not besides]
         if not others:
             raise UpstreamUnreachable("there is no other address")
         serving = [server for server in others if not server.breaker.is_open]
         return min(serving or others, key=lambda server: server.calls)
 
-    async def _connect(self, server: _Server, send: _Send[_Opened]) -> _Opened:
+    async def _connect(self, server: Server, send: _Send[_Opened]) -> _Opened:
         try:
             opened = await send(server.upstream, CONNECT_WHILE_OPEN_S if server.breaker.is_open else None)
-        except (UpstreamUnreachable, UpstreamBroken) as failure:
-            self._failed(server, str(failure))
+        except (UpstreamUnreachable, UpstreamBroken, UpstreamSilent) as failure:
+            server.failures[CAUSES[type(failure)]] += 1
+            if not isinstance(failure, UpstreamSilent):
+                self._failed(server, str(failure))
             raise
+        except UpstreamRefused as refused:
+            server.answers[min(refused.status // 100, 9)] += 1
+            raise
+        if isinstance(opened, Answer):
+            server.answers[min(opened.status // 100, 9)] += 1
         if _is_away(opened):
+            server.failures["not_litellm"] += 1
             self._failed(server, "answers that LiteLLM did not sign")
         else:
             self._served(server)
             server.probe_pause_s = PROBE_S
         return opened
 
-    def _failed(self, server: _Server, cause: str) -> None:
+    def _failed(self, server: Server, cause: str) -> None:
         was_open = server.breaker.is_open
         server.breaker.failed(monotonic())
         if server.breaker.is_open and not was_open:
@@ -135,7 +169,7 @@ class UpstreamPool:
             server.probe_pause_s = min(2 * server.probe_pause_s, MAX_PROBE_PAUSE_S)
             self._has_opened.set()
 
-    def _served(self, server: _Server) -> None:
+    def _served(self, server: Server) -> None:
         if server.breaker.is_open:
             log.info("upstream_serves_again", url=server.upstream.url)
         server.breaker.served()
@@ -144,15 +178,15 @@ class UpstreamPool:
         """Probes the addresses whose breaker is open, until cancelled. No caller has to try them."""
         while True:
             await self._has_opened.wait()
-            if not any(server.breaker.is_open for server in self._servers):
+            if not any(server.breaker.is_open for server in self.servers):
                 self._has_opened.clear()
                 continue
             await asyncio.sleep(PROBE_S / 5)
             now_s = monotonic()
-            due = [server for server in self._servers if server.breaker.is_open and now_s >= server.probe_at]
+            due = [server for server in self.servers if server.breaker.is_open and now_s >= server.probe_at]
             await asyncio.gather(*map(self._probe, due))
 
-    async def _probe(self, server: _Server) -> None:
+    async def _probe(self, server: Server) -> None:
         is_alive = await server.upstream.is_alive(PROBE_S)
         server.probe_at = monotonic() + PROBE_S * _jitter()
         if is_alive:
@@ -160,5 +194,5 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """Ends all connections."""
-        for server in self._servers:
+        for server in self.servers:
             await server.upstream.close()

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import platform
 import re
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import aiohttp
@@ -22,7 +25,7 @@ from admin_api.operations.keys import keys
 from admin_api.operations.models import models
 from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
-from gateway.worker import MEASURE_S
+from gateway.tasks.measure import MEASURE_S
 
 HOLDS_WITHIN_S = 1.0
 
@@ -130,6 +133,7 @@ def total(text: str, name: str) -> float:
 
 
 async def test_a_scrape_has_the_sum_of_all_workers(workers: Workers, caller: Caller) -> None:
+    await until_still(workers, "litemaas_calls_total")
     with workers.connections() as connections:
         one, other = connections.values()
         before = scrape(workers)
@@ -151,6 +155,41 @@ async def test_a_scrape_has_the_sum_of_all_workers(workers: Workers, caller: Cal
     assert total(text, "litemaas_calls_in_flight") == 0
 
 
+async def until_still(workers: Workers, name: str) -> float:
+    """The sum of a metric, once all that happened before is in it: each worker writes once a second."""
+    before = -1.0
+
+    async def is_still() -> bool:
+        nonlocal before
+        last, before = before, total(await asyncio.to_thread(scrape, workers), name)
+        return last == before
+
+    await wait_until(is_still, f"{name} to be up to date", timeout_s=20, pause_s=2 * MEASURE_S)
+    return before
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def test_a18_build_and_process_metrics_are_of_all_workers(workers: Workers) -> None:
+    async def are_measured() -> bool:
+        return total(await asyncio.to_thread(scrape, workers), "process_open_fds") > 0
+
+    await wait_until(are_measured, "the workers to measure themselves")
+    text = scrape(workers)
+    memory = sum(map(resident_bytes, workers.pids))
+    now_s = time.time()
+
+    assert f'litemaas_build_info{{python="{platform.python_version()}",version="{version("litemaas")}"}} 1.0' in text
+    assert total(text, "litemaas_workers") == 2
+    assert total(text, "litemaas_redis_connected") == 2
+    # Two of about the same size: neither one of them, nor their parent too.
+    assert 0.8 * memory < total(text, "process_resident_memory_bytes") < 1.2 * memory
+    assert now_s - 3600 < total(text, "process_start_time_seconds") <= now_s
+    assert total(text, "process_max_fds") == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 async def test_a_metrics_file_a_killed_worker_left_incomplete_fails_no_scrape(workers: Workers, caller: Caller) -> None:
     (folder,) = folders_of_metrics(Path(workers.program.env["TMPDIR"]))
     (folder / "counter_4194303.db").touch()
@@ -163,15 +202,7 @@ async def test_gauges_include_all_workers(workers: Workers, caller: Caller) -> N
     def cached() -> float:
         return total(scrape(workers), "litemaas_cached_keys")
 
-    # Each worker measures once a second: keys of the test before may not be in the gauges yet.
-    before = -1.0
-
-    async def is_still() -> bool:
-        nonlocal before
-        last, before = before, await asyncio.to_thread(cached)
-        return last == before
-
-    await wait_until(is_still, "the gauges to be up to date", timeout_s=20, pause_s=2 * MEASURE_S)
+    before = await until_still(workers, "litemaas_cached_keys")
     await asyncio.to_thread(call_each, workers, caller)
 
     async def both_are_seen() -> bool:
@@ -220,12 +251,15 @@ async def test_a_killed_worker_is_not_in_the_gauges(workers: Workers, caller: Ca
         return await in_flight() == 6
 
     await wait_until(all_run, "six calls in flight")
+    before = total(await asyncio.to_thread(scrape, workers), "process_cpu_seconds_total")
     os.kill(pids[0], signal.SIGKILL)
 
     async def only_the_living_count() -> bool:
         return await in_flight() == sum(not stream.done() for stream in streams)
 
     await wait_until(only_the_living_count, "the dead worker's calls to be forgotten")
+    # What the dead worker used is used: a counter never falls.
+    assert total(await asyncio.to_thread(scrape, workers), "process_cpu_seconds_total") >= before > 0
     for stream in streams:
         stream.cancel()
     await asyncio.gather(*streams, return_exceptions=True)

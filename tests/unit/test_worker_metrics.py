@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from gateway.metrics import scrape
+from gateway.scrape import scrape
 
 KEY = json.dumps(["litemaas_calls", "litemaas_calls_total", {"endpoint": "embeddings"}, "Calls"])
 

@@ -1,16 +1,16 @@
 """Limits in Redis: the only module that knows the Lua scripts and the name of an account's hash."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import time
-from typing import Final, Literal, NamedTuple
+from time import monotonic, time
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.counters.layout import Lease, PackedLimits, pack_numbers, read_lease, read_numbers
-from gateway.storage.redis.link import Argument, Script, Scripts
+from gateway.storage.redis.link import Argument, RedisUnavailable, Script, Scripts
 
 RESERVE: Final = Script.load("counters", "reserve")
 SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = (
@@ -122,8 +122,11 @@ _STATUS: Final[dict[int, Literal["taken", "refused", "repeated", "seed", "late",
 class Counters:
     """Reserve, settle and all else that changes counters. `clock_ms` is for tests only: None is Redis's clock."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: Scripts, on_run: Callable[[str, float | None], None] | None = None) -> None:
+        """`on_run` gets the name of each script that was run, and the seconds until Redis answered; None: it did
+        not."""
         self._scripts = scripts
+        self._on_run = on_run
         self.clock_ms: int | None = None
 
     @property
@@ -139,6 +142,18 @@ class Counters:
         """Ends the connection."""
         await self._scripts.close()
 
+    async def _run(self, script: Script, key: str, *args: Argument) -> Any:
+        if self._on_run is None:
+            return await self._scripts.run(script, key, *args)
+        began_at = monotonic()
+        try:
+            answer = await self._scripts.run(script, key, *args)
+        except RedisUnavailable:
+            self._on_run(script.name, None)
+            raise
+        self._on_run(script.name, monotonic() - began_at)
+        return answer
+
     async def reserve(
         self,
         account_id: int,
@@ -152,7 +167,7 @@ class Counters:
         mode: Mode = "take",
     ) -> ReserveReply:
         """One round trip; takes from every limit or from none. Raises RedisUnavailable: the outcome is unknown."""
-        reply = await self._scripts.run(
+        reply = await self._run(
             RESERVE,
             HASH_NAME % account_id,
             self._clock,
@@ -177,7 +192,7 @@ class Counters:
         """Whether there was a lease, open or reaped, that this replaced."""
         s = settlement
         return bool(
-            await self._scripts.run(
+            await self._run(
                 SETTLE,
                 HASH_NAME % s.account_id,
                 self._clock,
@@ -190,17 +205,17 @@ class Counters:
     async def charge(self, account_id: int, request_id: UUID, *, tokens: int, nano_usd: int) -> bool:
         """Raises an open lease to what was used so far, cumulative; False: there is none."""
         key = HASH_NAME % account_id
-        return bool(await self._scripts.run(CHARGE, key, self._clock, request_id.hex, tokens, nano_usd))
+        return bool(await self._run(CHARGE, key, self._clock, request_id.hex, tokens, nano_usd))
 
     async def renew(self, account_id: int, request_ids: Sequence[UUID]) -> set[UUID]:
         """Makes the leases valid for another LEASE_MS; returns those of which Redis knows nothing any more."""
         ids = [i.hex for i in request_ids]
-        lost = await self._scripts.run(RENEW, HASH_NAME % account_id, self._clock, LEASE_MS, *ids)
+        lost = await self._run(RENEW, HASH_NAME % account_id, self._clock, LEASE_MS, *ids)
         return {UUID(i.decode()) for i in lost}
 
     async def sweep(self, account_id: int) -> tuple[int, list[Lease]]:
         """(open leases, expired ones claimed by this call for CLAIM_MS); drops what is long over."""
-        answer = await self._scripts.run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MAX_CLAIMED)
+        answer = await self._run(SWEEP, HASH_NAME % account_id, self._clock, CLAIM_MS, KEEP_MS, MAX_CLAIMED)
         claimed = [read_lease(i, value) for i, value in zip(answer[1::2], answer[2::2], strict=True)]
         return answer[0], claimed
 
@@ -243,11 +258,11 @@ class Counters:
         """Closes an expired lease whose estimated row is written; False: renewed, settled or reaped meanwhile. One that
         `is_orphan` has no gateway any more, so it is closed whether it has expired or not."""
         key = HASH_NAME % account_id
-        return bool(await self._scripts.run(REAP, key, self._clock, request_id.hex, int(is_orphan)))
+        return bool(await self._run(REAP, key, self._clock, request_id.hex, int(is_orphan)))
 
     async def seed(self, account_id: int, entries: Sequence[SeedEntry]) -> int:
         """Seeds those counters that still need it; returns how many."""
-        return int(await self._scripts.run(SEED, HASH_NAME % account_id, self._clock, _encode(entries)))
+        return int(await self._run(SEED, HASH_NAME % account_id, self._clock, _encode(entries)))
 
     async def lease_ids(self, account_id: int) -> list[UUID]:
         """Of all leases of the account, open or reaped."""
