@@ -26,12 +26,14 @@ class ReceivedRequest:
 
 
 class WebhookServer(LoopbackServer):
-    """Responds with the statuses set by the test, in order, then with 204; a 302 redirects to `elsewhere`."""
+    """Responds with the statuses set by the test, in order, then with 204; a 302 redirects to `elsewhere`. Responses
+    have the body `answer`."""
 
     def __init__(self) -> None:
         self.got: list[ReceivedRequest] = []
         self.statuses: list[int] = []
         self.elsewhere = ""
+        self.answer = b""
         super().__init__([Route("/{path:path}", self._receive, methods=["POST", "GET"])])
         self.url += "/hook?a=b"
 
@@ -43,7 +45,8 @@ class WebhookServer(LoopbackServer):
     async def _receive(self, request: Request) -> Response:
         status = self.statuses.pop(0) if self.statuses else 204
         self.got.append(ReceivedRequest(dict(request.headers), await request.body(), status))
-        return Response(status_code=status, headers={"location": self.elsewhere} if status == 302 else None)
+        headers = {"location": self.elsewhere} if status == 302 else None
+        return Response(None if status == 204 else self.answer, status_code=status, headers=headers)
 
 
 class _Session(SMTP):
@@ -66,8 +69,8 @@ class _Session(SMTP):
 
 
 class SMTPServer:
-    """An SMTP server (aiosmtpd) that responds 451 `refuse` times. With a `login` it requires authentication,
-    offered over TLS only if it has a context for that."""
+    """An SMTP server (aiosmtpd) that responds 451 `refuse` times, and to recipients `refuses_recipients` if set.
+    With a `login` it requires authentication, offered over TLS only if it has a context for that."""
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class SMTPServer:
         self.emails: list[EmailMessage] = []
         self.refuse = 0
         self.refuses_starttls = False
+        self.refuses_recipients = ""
         self.received_in_clear = b""
         self.begins_with_tls = begins_with_tls
         self.login = login
@@ -101,6 +105,12 @@ class SMTPServer:
             # aiosmtpd warns of authentication without TLS, which is tested here.
             warnings.simplefilter("ignore", UserWarning)
             return _Session(self, **options)
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if self.refuses_recipients:
+            return self.refuses_recipients
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.refuse:

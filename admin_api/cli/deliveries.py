@@ -27,7 +27,7 @@ def list_(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "status", "event", "url", "email", "tries", "next_try_at", "last_error")
+    columns = ("id", "status", "event", "url", "email", "tries", "next_try_at", "last_error", "last_answer")
     show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns)
 
 

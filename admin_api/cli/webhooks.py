@@ -6,8 +6,10 @@ import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
 from admin_api.operations.notifications import webhooks
+from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
+from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import WebhookSettings
 
@@ -19,7 +21,7 @@ ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List webhooks. Their secrets are never shown."""
     page = act(lambda pool: webhooks.list_webhooks(pool, operator(), limit=limit, cursor=cursor))
-    columns = ("id", "account_id", "url", "events", "enabled", "created_by")
+    columns = ("id", "account_id", "url", "format", "events", "enabled", "created_by")
     show_page(PageView[WebhookView].model_validate(page), as_json=as_json, columns=columns)
 
 
@@ -27,6 +29,9 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 def create(
     url: Annotated[str, typer.Option(help="https URL of a public address, unless settings allow others.")],
     event: Annotated[list[str], typer.Option(help="Event to send; may be repeated.")],
+    form: Annotated[
+        str, typer.Option("--format", help="standard (Standard Webhooks), slack or teams: the form of its messages.")
+    ] = "standard",
     user: Annotated[str | None, typer.Option(help="Only events of this user's account.")] = None,
     team: Annotated[str | None, typer.Option(help="Only events of this team.")] = None,
     as_json: AsJSON = False,
@@ -35,7 +40,15 @@ def create(
     settings = WebhookSettings.from_env()
     made = act(
         lambda pool: webhooks.create_webhook(
-            pool, operator(), settings.encryption_keys, _rules(settings), url=url, events=event, user=user, team=team
+            pool,
+            operator(),
+            settings.encryption_keys,
+            _rules(settings),
+            url=url,
+            events=event,
+            form=form,
+            user=user,
+            team=team,
         ),
         settings,
     )
@@ -50,6 +63,7 @@ def update(
     event: Annotated[
         list[str] | None, typer.Option(help="Event to send, in place of the present ones; may be repeated.")
     ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="standard, slack or teams.")] = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether events are sent.")] = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -57,12 +71,14 @@ def update(
     settings = WebhookSettings.from_env()
     changed = act(
         lambda pool: webhooks.update_webhook(
-            pool, operator(), _rules(settings), webhook, url=url, events=event, enabled=enabled
+            pool, operator(), _rules(settings), webhook, url=url, events=event, form=form, enabled=enabled
         ),
         settings,
     )
     state = "enabled" if changed.enabled else "disabled"
-    sentence = f"Webhook {changed.id} to {changed.url} is {state}. Events: {', '.join(changed.events)}."
+    sentence = (
+        f"Webhook {changed.id} to {changed.url} is {state}. Events: {', '.join(changed.events)}, as {changed.format}."
+    )
     show(WebhookView.model_validate(changed), as_json=as_json, sentence=sentence)
 
 
@@ -72,6 +88,19 @@ def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
     settings = WebhookSettings.from_env()
     made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.encryption_keys, webhook), settings)
     show(NewWebhookView.of(made), as_json=as_json, sentence=f"The new signing secret, shown this once: {made.secret}")
+
+
+@app.command("test")
+def send_test(webhook: ID, as_json: AsJSON = False) -> None:
+    """Send a test message now, once. Exit code 1 if it failed."""
+    settings = WebhookSettings.from_env()
+    sender = Sender(keys=settings.encryption_keys, rules=_rules(settings), ca_file=settings.webhook_ca_file)
+    row = act(lambda pool: webhooks.send_test(pool, operator(), sender, webhook), settings)
+    ended = "The receiver took the test message" if row.last_error is None else f"It failed: {row.last_error[:-1]}"
+    answered = "" if row.last_answer is None else f" It answered: {row.last_answer}"
+    show(DeliveryView.model_validate(row), as_json=as_json, sentence=f"{ended}.{answered}")
+    if row.status != "delivered":
+        raise typer.Exit(1)
 
 
 @app.command()

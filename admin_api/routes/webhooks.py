@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from admin_api.operations.notifications import webhooks
+from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.events import Event
 from admin_api.routes.dependencies import (
     ID,
@@ -21,12 +22,21 @@ from admin_api.routes.dependencies import (
 )
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
+from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
+from admin_api.storage.webhooks import Format
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], responses=ERRORS)
 URL = Annotated[str, Field(max_length=2000, description="https, to a public address unless settings allow more")]
 Events = Annotated[list[Event], Field(min_length=1, max_length=100)]
+Form = Annotated[
+    Format,
+    Field(
+        description="standard: JSON as Standard Webhooks specifies; slack: a message for Slack's incoming webhooks; "
+        "teams: an Adaptive Card for a workflow of Teams"
+    ),
+]
 
 
 class NewWebhook(Body):
@@ -34,6 +44,7 @@ class NewWebhook(Body):
 
     url: URL
     events: Events
+    format: Form = "standard"
     user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
     team: Annotated[str | None, Field(max_length=254, description="Name or id")] = None
 
@@ -43,6 +54,7 @@ class WebhookChange(Body):
 
     url: URL | None = None
     events: Events | None = None
+    format: Form | None = None
     enabled: bool | None = None
 
 
@@ -67,6 +79,7 @@ async def create_webhook(
         rules,
         url=body.url,
         events=body.events,
+        form=body.format,
         user=body.user,
         team=body.team,
     )
@@ -91,9 +104,17 @@ async def update_webhook(
     body: WebhookChange,
     as_of: AsOf,
 ) -> WebhookView:
-    """Changes URL, events or whether it is enabled."""
+    """Changes URL, events, format or whether it is enabled."""
     changed = await webhooks.update_webhook(
-        pool, actor, rules, webhook_id, url=body.url, events=body.events, enabled=body.enabled, as_of=as_of
+        pool,
+        actor,
+        rules,
+        webhook_id,
+        url=body.url,
+        events=body.events,
+        form=body.format,
+        enabled=body.enabled,
+        as_of=as_of,
     )
     tag(response, changed)
     return WebhookView.model_validate(changed)
@@ -106,6 +127,16 @@ async def renew_secret(
     """Replaces the signing secret at once and shows the new one, this once."""
     made = await webhooks.renew_secret(pool, actor, settings.encryption_keys, webhook_id, as_of=as_of)
     return NewWebhookView.of(made)
+
+
+@router.post("/{webhook_id}/test")
+async def send_test(
+    actor: Admin, pool: AppPool, settings: AppSettings, rules: AppWebhookRules, webhook_id: ID
+) -> DeliveryView:
+    """Sends a test message now, once, also to a disabled webhook: `status`, `last_error` and `last_answer` say how it
+    ended."""
+    sender = Sender(keys=settings.encryption_keys, rules=rules, ca_file=settings.webhook_ca_file)
+    return DeliveryView.model_validate(await webhooks.send_test(pool, actor, sender, webhook_id))
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=CHANGED)

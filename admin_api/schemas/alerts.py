@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from admin_api.schemas.shapes import View
+from admin_api.storage.webhooks import Format
 from gateway.domain.limits import Kind, Level, amount_fields
 from gateway.domain.windows import WindowKind
 
@@ -55,6 +56,7 @@ class WebhookView(View):
     account_id: int | None
     url: str
     events: list[str]
+    format: Format
     enabled: bool
     created_by: str
     created_at: datetime

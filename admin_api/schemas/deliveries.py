@@ -3,6 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import Field
+
 from admin_api.schemas.shapes import View
 from admin_api.storage.deliveries import Channel, Status
 
@@ -23,6 +25,10 @@ class DeliveryView(View):
     email: str | None
     tries: int
     last_error: str | None
+    last_status: int | None = Field(
+        default=None, description="HTTP or SMTP status that the receiver last answered with"
+    )
+    last_answer: str | None = Field(default=None, description="First 200 characters of what it answered")
     next_try_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None

@@ -48,16 +48,20 @@ SELECT l.id, l.kind || coalesce(' per ' || l.window_kind, '') || ' at level ' ||
 FROM limits l LEFT JOIN api_keys k ON k.id = l.api_key_id LEFT JOIN subscriptions s ON s.id = l.subscription_id
 WHERE l.id = ANY($1::bigint[])
 """
-FIND_WEBHOOKS: Final = """
-SELECT id, url AS name, account_id FROM webhooks WHERE id = ANY($1::bigint[])
-"""
-FIND_DELIVERIES: Final = """
-SELECT d.id, d.event || ' to ' || coalesce(u.email, w.url) AS name, coalesce(w.account_id, a.id) AS account_id,
-    d.user_id
+# The URL of a chat service lets anybody post: only its host is shown, as in the rows of the webhook's changes.
+_WEBHOOK_NAME: Final = (
+    "CASE w.format WHEN 'standard' THEN w.url ELSE substring(w.url FROM '^[a-z]+://[^/]*') || '/…' END"
+)
+FIND_WEBHOOKS: Final = f"""
+SELECT w.id, {_WEBHOOK_NAME} AS name, w.account_id FROM webhooks w WHERE w.id = ANY($1::bigint[])
+"""  # noqa: S608  text from this file
+FIND_DELIVERIES: Final = f"""
+SELECT d.id, d.event || ' to ' || coalesce(u.email, {_WEBHOOK_NAME}) AS name,
+    coalesce(w.account_id, a.id) AS account_id, d.user_id
 FROM deliveries d LEFT JOIN users u ON u.id = d.user_id LEFT JOIN accounts a ON a.owner_user_id = d.user_id
     LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.id = ANY($1::bigint[])
-"""
+"""  # noqa: S608  text from this file
 FIND_ALERTS: Final = """
 SELECT id, kind || ' per ' || window_kind || ' at ' || threshold || ' %' AS name, account_id, user_id
 FROM alerts WHERE id = ANY($1::bigint[])

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from uuid import UUID
 
+from admin_api.storage.webhooks import Format
+
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
@@ -27,7 +29,8 @@ STATUSES: Final = get_args(Status)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One try of one message to one receiver. `url` and `secret` are a webhook's, `email` and `locale` a person's."""
+    """One try of one message to one receiver. `url`, `format` and `secret` are a webhook's, `email`
+    and `locale` a person's."""
 
     id: int
     message_id: UUID
@@ -38,6 +41,7 @@ class Delivery:
     created_at: datetime
     webhook_id: int | None
     url: str | None
+    format: Format | None
     secret: bytes | None = field(repr=False)
     email: str | None
     locale: str | None
@@ -46,7 +50,8 @@ class Delivery:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
     """The status of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
-    `next_try_at` is None unless it waits. `is_held`: its webhook is disabled, so it is not tried."""
+    `next_try_at` is None unless it waits; `last_status` and `last_answer` are the receiver's at the last try.
+    `is_held`: its webhook is disabled, so it is not tried."""
 
     id: int
     message_id: UUID
@@ -60,6 +65,8 @@ class DeliveryReport:
     email: str | None
     tries: int
     last_error: str | None
+    last_status: int | None
+    last_answer: str | None
     next_try_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
@@ -123,18 +130,25 @@ ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
 
-def _take(due: str, lease: int) -> str:
-    """The statement that takes those that `due` finds; `lease` is the number of its parameter for the lease."""
+def _tries(taken: str) -> str:
+    """The statement for the tries of the rows `d` that `taken` writes."""
     return f"""
-WITH due AS ({due}), taken AS (
-    UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + ${lease}::interval FROM due WHERE d.id = due.id
+WITH taken AS ({taken}
     RETURNING d.id, d.message_id, d.channel, d.event, d.payload::text, d.tries, d.created_at, d.webhook_id, d.user_id
 )
-SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at, t.webhook_id, w.url, w.secret,
-       u.email, u.locale
+SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at, t.webhook_id, w.url, w.format,
+       w.secret, u.email, u.locale
 FROM taken t LEFT JOIN webhooks w ON w.id = t.webhook_id LEFT JOIN users u ON u.id = t.user_id
 ORDER BY t.id
 """  # noqa: S608  statements from this file
+
+
+def _take(due: str, lease: int) -> str:
+    """The statement that takes those that `due` finds; `lease` is the number of its parameter for the lease."""
+    return _tries(f"""
+    WITH due AS ({due})
+    UPDATE deliveries d SET tries = d.tries + 1, next_try_at = now() + ${lease}::interval FROM due WHERE d.id = due.id
+""")  # noqa: S608  statements from this file
 
 
 TAKE_WEBHOOKS: Final = _take(DUE_WEBHOOKS, lease=5)
@@ -156,36 +170,59 @@ async def take_due_mails(executor: "Executor", *, limit: int, lease: timedelta) 
     return _deliveries(await executor.fetch(TAKE_MAILS, limit, lease))
 
 
+INSERT_TAKEN: Final = _tries("""
+    INSERT INTO deliveries AS d (channel, webhook_id, event, payload, tries, next_try_at)
+    VALUES ('webhook', $1, $2, $3::jsonb, 1, now() + $4::interval)
+""")
+
+
+async def insert_taken(
+    executor: "Executor", webhook_id: int, *, event: str, payload: Mapping[str, Any], lease: timedelta
+) -> Delivery:
+    """A message to one webhook, also a disabled one, taken for its first try by the caller."""
+    text = json.dumps(dict(payload), default=str)
+    (delivery,) = _deliveries(await executor.fetch(INSERT_TAKEN, webhook_id, event, text, lease))
+    return delivery
+
+
 def _deliveries(rows: Iterable[Any]) -> list[Delivery]:
     return [Delivery(**(dict(row) | {"payload": json.loads(row["payload"])})) for row in rows]
 
 
 MARK_DELIVERED: Final = """
-UPDATE deliveries SET delivered_at = now(), last_error = NULL WHERE id = $1
+UPDATE deliveries SET delivered_at = now(), last_error = NULL, last_status = $2, last_answer = $3 WHERE id = $1
 """
 
 
-async def mark_delivered(executor: "Executor", delivery_id: int) -> None:
-    """The receiver has it."""
-    await executor.execute(MARK_DELIVERED, delivery_id)
+async def mark_delivered(executor: "Executor", delivery_id: int, *, status: int | None, answer: str | None) -> None:
+    """The receiver has it, and answered this."""
+    await executor.execute(MARK_DELIVERED, delivery_id, status, answer)
 
 
 MARK_FAILED: Final = """
 UPDATE deliveries SET last_error = $2, next_try_at = now() + coalesce($3::interval, '0'),
-    gave_up_at = CASE WHEN $3::interval IS NULL THEN now() END
+    gave_up_at = CASE WHEN $3::interval IS NULL THEN now() END, last_status = $4, last_answer = $5
 WHERE id = $1
 """
 
 
-async def mark_failed(executor: "Executor", delivery_id: int, *, error: str, pause: timedelta | None) -> None:
+async def mark_failed(
+    executor: "Executor",
+    delivery_id: int,
+    *,
+    error: str,
+    pause: timedelta | None,
+    status: int | None,
+    answer: str | None,
+) -> None:
     """Tried again after `pause`; None: never."""
-    await executor.execute(MARK_FAILED, delivery_id, error, pause)
+    await executor.execute(MARK_FAILED, delivery_id, error, pause, status, answer)
 
 
 # Each filter has an index in the order of the pages; most rows are delivered, so that one needs none.
 LIST_DELIVERIES: Final = """
 SELECT d.id, d.message_id, d.channel, d.event, d.alert_id, d.webhook_id, w.url, d.user_id, u.email, d.tries,
-       d.last_error, d.delivered_at, d.gave_up_at AS failed_at, d.created_at,
+       d.last_error, d.last_status, d.last_answer, d.delivered_at, d.gave_up_at AS failed_at, d.created_at,
        CASE WHEN d.delivered_at IS NULL AND d.gave_up_at IS NULL THEN d.next_try_at END AS next_try_at,
        CASE WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN d.gave_up_at IS NOT NULL THEN 'failed'
             ELSE 'waiting' END AS status,
@@ -214,6 +251,12 @@ async def list_deliveries(
     return [DeliveryReport(**row) for row in rows]
 
 
+async def find_delivery(executor: "Executor", delivery_id: int) -> DeliveryReport | None:
+    """One delivery as it is now."""
+    found = await executor.fetchrow(LIST_DELIVERIES, delivery_id + 1, None, None, None, 1)
+    return DeliveryReport(**found) if found and found["id"] == delivery_id else None
+
+
 LOCK_DELIVERY: Final = """
 SELECT id FROM deliveries WHERE id = $1 FOR UPDATE
 """
@@ -223,8 +266,7 @@ async def lock_delivery(executor: "Executor", delivery_id: int) -> DeliveryRepor
     """Locked until the transaction ends: it is not taken for a try meanwhile."""
     if await executor.fetchval(LOCK_DELIVERY, delivery_id) is None:
         return None
-    found = await executor.fetchrow(LIST_DELIVERIES, delivery_id + 1, None, None, None, 1)
-    return DeliveryReport(**found) if found else None
+    return await find_delivery(executor, delivery_id)
 
 
 MARK_DUE: Final = """

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
+
+
+# What is posted: the JSON of Standard Webhooks, or a chat message.
+Format = Literal["standard", "slack", "teams"]
+FORMATS: Final = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +22,7 @@ class Webhook:
     account_id: int | None
     url: str
     events: list[str]
+    format: Format
     secret: bytes = field(repr=False)
     enabled: bool
     created_by: str
@@ -25,15 +31,21 @@ class Webhook:
 
 
 INSERT_WEBHOOK: Final = """
-INSERT INTO webhooks (account_id, url, events, secret, created_by) VALUES ($1, $2, $3, '', $4) RETURNING id
+INSERT INTO webhooks (account_id, url, events, format, secret, created_by) VALUES ($1, $2, $3, $4, '', $5) RETURNING id
 """
 
 
 async def insert_webhook(
-    executor: "Executor", *, account_id: int | None, url: str, events: Sequence[str], created_by: str
+    executor: "Executor",
+    *,
+    account_id: int | None,
+    url: str,
+    events: Sequence[str],
+    form: Format,
+    created_by: str,
 ) -> int:
     """Without its secret, which is encrypted for the id that this returns."""
-    webhook_id: int = await executor.fetchval(INSERT_WEBHOOK, account_id, url, list(events), created_by)
+    webhook_id: int = await executor.fetchval(INSERT_WEBHOOK, account_id, url, list(events), form, created_by)
     return webhook_id
 
 
@@ -48,20 +60,20 @@ async def update_secret(executor: "Executor", webhook_id: int, secret: bytes) ->
 
 
 UPDATE_WEBHOOK: Final = """
-UPDATE webhooks SET url = $2, events = $3, enabled = $4, updated_at = now() WHERE id = $1
+UPDATE webhooks SET url = $2, events = $3, format = $4, enabled = $5, updated_at = now() WHERE id = $1
 """
 
 
-async def update_webhook(
-    executor: "Executor", webhook_id: int, *, url: str, events: Sequence[str], enabled: bool
-) -> None:
+async def update_webhook(executor: "Executor", webhook: Webhook) -> None:
     """All but the secret."""
-    await executor.execute(UPDATE_WEBHOOK, webhook_id, url, list(events), enabled)
+    await executor.execute(
+        UPDATE_WEBHOOK, webhook.id, webhook.url, list(webhook.events), webhook.format, webhook.enabled
+    )
 
 
 # Deliveries to it, which reference it, are inserted meanwhile all the same.
 LOCK_WEBHOOK: Final = """
-SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
+SELECT id, account_id, url, events, format, secret, enabled, created_by, created_at, updated_at
 FROM webhooks WHERE id = $1 FOR NO KEY UPDATE
 """
 
@@ -73,7 +85,7 @@ async def lock_webhook(executor: "Executor", webhook_id: int) -> Webhook | None:
 
 
 LIST_WEBHOOKS: Final = """
-SELECT id, account_id, url, events, secret, enabled, created_by, created_at, updated_at
+SELECT id, account_id, url, events, format, secret, enabled, created_by, created_at, updated_at
 FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
 """
 

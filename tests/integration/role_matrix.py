@@ -137,6 +137,7 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/webhooks/{webhook_id}": READERS,
     "PATCH /api/v1/webhooks/{webhook_id}": ADMINS,
     "POST /api/v1/webhooks/{webhook_id}/secret": ADMINS,
+    "POST /api/v1/webhooks/{webhook_id}/test": ADMINS,
     "DELETE /api/v1/webhooks/{webhook_id}": ADMINS,
     "GET /api/v1/admin/deliveries": READERS,
     "POST /api/v1/admin/deliveries/{delivery_id}/retry": ADMINS,
@@ -162,6 +163,7 @@ ANSWERS: Final[dict[str, set[int]]] = {
     "GET /api/v1/webhooks/{webhook_id}": {404},
     "PATCH /api/v1/webhooks/{webhook_id}": {404},
     "POST /api/v1/webhooks/{webhook_id}/secret": {404},
+    "POST /api/v1/webhooks/{webhook_id}/test": {404},
     "DELETE /api/v1/webhooks/{webhook_id}": {404},
 }
 

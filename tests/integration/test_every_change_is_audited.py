@@ -294,6 +294,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/webhooks"): new_webhook,
     ("patch", "/api/v1/webhooks/{webhook_id}"): change_webhook,
     ("post", "/api/v1/webhooks/{webhook_id}/secret"): old_webhook,
+    ("post", "/api/v1/webhooks/{webhook_id}/test"): old_webhook,
     ("delete", "/api/v1/webhooks/{webhook_id}"): old_webhook,
     ("post", "/api/v1/alerts/{alert_id}/acknowledge"): alert,
     ("post", "/api/v1/admin/deliveries/{delivery_id}/retry"): failed_delivery,

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage import accounts, deliveries, models, sessions, users
+from admin_api.storage import accounts, deliveries, models, sessions, users, webhooks
 from gateway.domain import calls, limits, prices, roles, subscriptions, windows
 from gateway.storage.ledger import corrections
 
@@ -31,6 +31,7 @@ WORDS = {
     ("limits", "window_kind"): windows.WINDOW_KINDS,
     ("limits", "reserve"): get_args(limits.ReserveMode),
     ("limits", "set_by"): get_args(limits.SetBy),
+    ("webhooks", "format"): webhooks.FORMATS,
     ("deliveries", "channel"): tuple(deliveries.RECEIVERS),
     ("alerts", "level"): limits.LEVELS,
     ("alerts", "kind"): limits.WINDOWED_KINDS,

@@ -1,4 +1,4 @@
-"""Texts of e-mails in the user's language. No I/O."""
+"""Texts of e-mails in the user's language, and of chat messages in English. No I/O."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -197,6 +197,8 @@ INVITATIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
         ),
     },
 }
+# Subject, sentence. Only webhooks get it.
+TEST: Final = ("Test message of LiteMaaS", "{by} has sent this test message. Nothing needs to be done.")
 REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
 
 
@@ -207,6 +209,8 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
         return _about_limit(data, language)
     if event == "team.invited":
         return _about_invitation(data, language)
+    if event == "webhook.test":
+        return TEST[0], TEST[1].format(by=data["by"]) + "\n"
     subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
     names = {"model": data["model"], "account": data["account"]}
     lines = [sentence.format(**names)]

@@ -21,6 +21,8 @@ Event = Literal[
     "team.invited",
 ]
 EVENTS: Final = get_args(Event)
+# Sent to one webhook on demand, and to no other.
+TEST: Final = "webhook.test"
 
 
 async def notify(

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from admin_api.operations.notifications.channels import Sender, try_once
+from admin_api.operations.notifications.channels import Attempt, Sender, try_once
 from admin_api.storage import deliveries
 from admin_api.storage.deliveries import Delivery
 from gateway.storage import failures
 from gateway.web.background import Background
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    from gateway.storage.postgres import Executor, Pool
 
 log = structlog.get_logger(__name__)
 
@@ -87,23 +87,35 @@ class Outbox:
         await self._background.stop()
 
     async def _send(self, delivery: Delivery) -> None:
-        error = await try_once(self._sender, delivery)
+        attempt = await try_once(self._sender, delivery)
+        pauses = self._sender.pauses
+        pause = pauses[delivery.tries - 1] if delivery.tries <= len(pauses) else None
         try:
             async with self._pool.acquire() as connection:
-                if error is None:
-                    await deliveries.mark_delivered(connection, delivery.id)
-                    self.delivered += 1
-                    return
-                pauses = self._sender.pauses
-                pause = pauses[delivery.tries - 1] if delivery.tries <= len(pauses) else None
-                await deliveries.mark_failed(connection, delivery.id, error=error, pause=pause)
+                await record(connection, delivery, attempt, pause=pause)
+            if attempt.error is None:
+                self.delivered += 1
         except failures.POSTGRES_FAILED as exc:
             # It is tried again after its lease.
             log.warning("delivery_not_marked", delivery=delivery.id, cause=str(exc) or type(exc).__name__)
-        if error is not None:
+        if attempt.error is not None:
             log.warning(
-                "delivery_failed", delivery=delivery.id, channel=delivery.channel, tries=delivery.tries, cause=error
+                "delivery_failed",
+                delivery=delivery.id,
+                channel=delivery.channel,
+                tries=delivery.tries,
+                cause=attempt.error,
             )
+
+
+async def record(executor: "Executor", delivery: Delivery, attempt: Attempt, *, pause: timedelta | None) -> None:
+    """Writes how an attempt ended. A failed one is repeated after `pause`, unless that is None or it is permanent."""
+    status, answer = attempt.status, attempt.answer
+    if attempt.error is None:
+        await deliveries.mark_delivered(executor, delivery.id, status=status, answer=answer)
+        return
+    pause = None if attempt.is_permanent else pause
+    await deliveries.mark_failed(executor, delivery.id, error=attempt.error, pause=pause, status=status, answer=answer)
 
 
 async def delete_old(pool: "Pool") -> None:

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 
 class MailError(Exception):
-    """An e-mail that was not accepted. The message is for admins and contains nothing from the server's response."""
+    """An e-mail that was not accepted. The message is for admins and contains nothing from the server's response.
+
+    `status` and `answer` are the server's words about sender, recipient or text, never about a login, which they may
+    repeat. `is_permanent`: it will never take this e-mail."""
+
+    def __init__(
+        self, message: str, *, is_permanent: bool = False, status: int | None = None, answer: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.is_permanent, self.status, self.answer = is_permanent, status, answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,8 @@ def send_email(server: MailServer, email: EmailMessage, *, timeout_s: float) -> 
                 _log_in(connection, unquote(url.username), unquote(url.password or ""))
             connection.send_message(email)
     except (OSError, smtplib.SMTPException) as exc:
-        raise MailError(_explain(exc)) from None
+        code, answer = _said(exc)
+        raise MailError(_explain(exc), is_permanent=_is_permanent(exc), status=code, answer=answer) from None
 
 
 def _connect(url: SplitResult, context: ssl.SSLContext, timeout_s: float) -> smtplib.SMTP:
@@ -76,6 +86,29 @@ def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
         raise
     except smtplib.SMTPException:
         raise MailError("The mail server has no supported login method, but LITEMAAS_SMTP_URL has a user.") from None
+
+
+def _is_permanent(exc: Exception) -> bool:
+    """Whether the server will never take this recipient or text. A refused sender, a missing login and what its policy
+    forbids (5.7.x of RFC 3463, as relaying) are for an operator to mend, and a later attempt may succeed."""
+    if not isinstance(exc, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
+        return False
+    code, answer = _said(exc)
+    return code is not None and code >= 500 and code != 530 and not (answer or "").startswith("5.7.")
+
+
+def _said(exc: Exception) -> tuple[int | None, str | None]:
+    """The server's status and words, where they are not about a login."""
+    code: int
+    text: bytes | str
+    match exc:
+        case smtplib.SMTPRecipientsRefused(recipients=refused) if refused:
+            code, text = next(iter(refused.values()))
+        case smtplib.SMTPSenderRefused() | smtplib.SMTPDataError():
+            code, text = exc.smtp_code, exc.smtp_error
+        case _:
+            return None, None
+    return code, text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
 def _explain(exc: Exception) -> str:

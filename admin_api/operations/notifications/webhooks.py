@@ -1,24 +1,31 @@
-"""Webhooks: create, list, change, renew the secret, delete."""
+"""Webhooks: create, list, change, test, renew the secret, delete."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import get_account
-from admin_api.operations.notifications.channels import PURPOSE, new_signing_secret
-from admin_api.operations.notifications.events import EVENTS
+from admin_api.operations.notifications.channels import PURPOSE, Sender, new_signing_secret, try_once
+from admin_api.operations.notifications.events import EVENTS, TEST
+from admin_api.operations.notifications.outbox import LEASE, record
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules, check_url
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_word, invalid
+from admin_api.storage import deliveries
 from admin_api.storage import webhooks as rows
-from admin_api.storage.webhooks import Webhook
+from admin_api.storage.deliveries import DeliveryReport
+from admin_api.storage.webhooks import FORMATS, Format, Webhook
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
+
+
+CHANGEABLE: Final = ("url", "events", "format", "enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ async def create_webhook(
     *,
     url: str,
     events: Sequence[str],
+    form: str = "standard",
     user: str | None = None,
     team: str | None = None,
 ) -> NewWebhook:
@@ -44,16 +52,26 @@ async def create_webhook(
     or `not_found`."""
     require_admin(actor)
     check_url(url, rules)
-    wanted = _check_events(events)
+    wanted, form = _check_events(events), _check_format(form)
     if user is not None and team is not None:
         raise invalid("team", "Name either a user or a team, not both.")
     async with pool.acquire() as connection, connection.transaction():
         account = await get_account(connection, user=user, team=team) if user or team else None
         webhook_id = await rows.insert_webhook(
-            connection, account_id=account.id if account else None, url=url, events=wanted, created_by=actor.name
+            connection,
+            account_id=account.id if account else None,
+            url=url,
+            events=wanted,
+            form=form,
+            created_by=actor.name,
         )
         secret = await _give_secret(connection, keys, webhook_id)
-        new = {"url": url, "events": wanted, "account_id": account.id if account else None}
+        new = {
+            "url": _audited_url(url, form),
+            "events": wanted,
+            "format": form,
+            "account_id": account.id if account else None,
+        }
         await note(connection, actor, "webhook.create", "webhook", webhook_id, new=new)
         return NewWebhook(await _lock(connection, webhook_id), secret)
 
@@ -86,6 +104,7 @@ async def update_webhook(
     *,
     url: str | None = None,
     events: Sequence[str] | None = None,
+    form: str | None = None,
     enabled: bool | None = None,
     as_of: str | None = None,
 ) -> Webhook:
@@ -98,12 +117,13 @@ async def update_webhook(
             old,
             url=old.url if url is None else check_url(url, rules),
             events=old.events if events is None else _check_events(events),
+            format=old.format if form is None else _check_format(form),
             enabled=old.enabled if enabled is None else enabled,
         )
-        changed = [name for name in ("url", "events", "enabled") if getattr(old, name) != getattr(new, name)]
+        changed = [name for name in CHANGEABLE if getattr(old, name) != getattr(new, name)]
         if changed:
-            await rows.update_webhook(connection, old.id, url=new.url, events=new.events, enabled=new.enabled)
-            before, after = ({name: getattr(state, name) for name in changed} for state in (old, new))
+            await rows.update_webhook(connection, new)
+            before, after = ({name: _audited(state, name) for name in changed} for state in (old, new))
             await note(connection, actor, "webhook.update", "webhook", old.id, old=before, new=after)
         return await _lock(connection, webhook_id)
 
@@ -120,13 +140,32 @@ async def renew_secret(
         return NewWebhook(await _lock(connection, webhook_id), secret)
 
 
+async def send_test(pool: "Pool", actor: Actor, sender: Sender, webhook_id: int) -> DeliveryReport:
+    """Sends a test message now, once, also to a disabled webhook, and returns how it ended. Raises GatewayError
+    `not_found`."""
+    require_admin(actor)
+    payload = {"webhook_id": webhook_id, "by": actor.name}
+    async with pool.acquire() as connection, connection.transaction():
+        await _lock(connection, webhook_id)
+        delivery = await deliveries.insert_taken(connection, webhook_id, event=TEST, payload=payload, lease=LEASE)
+        await note(connection, actor, "webhook.test", "webhook", webhook_id, new={"delivery_id": delivery.id})
+    attempt = await try_once(sender, delivery)
+    async with pool.acquire() as connection:
+        await record(connection, delivery, attempt, pause=None)
+        report = await deliveries.find_delivery(connection, delivery.id)
+    if report is None:
+        # The webhook was deleted meanwhile, and its deliveries with it.
+        raise _is_missing(webhook_id)
+    return report
+
+
 async def delete_webhook(pool: "Pool", actor: Actor, webhook_id: int, *, as_of: str | None = None) -> None:
     """Also deletes its waiting messages. Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock(connection, webhook_id, as_of)
         await rows.delete_webhook(connection, webhook_id)
-        await note(connection, actor, "webhook.delete", "webhook", webhook_id, old={"url": old.url})
+        await note(connection, actor, "webhook.delete", "webhook", webhook_id, old={"url": _audited(old, "url")})
 
 
 async def _give_secret(executor: "Executor", keys: SecretKeys, webhook_id: int) -> str:
@@ -143,8 +182,21 @@ async def _lock(executor: "Executor", webhook_id: int, as_of: str | None = None)
     return webhook
 
 
+def _audited(webhook: Webhook, name: str) -> object:
+    return _audited_url(webhook.url, webhook.format) if name == "url" else getattr(webhook, name)
+
+
+def _audited_url(url: str, form: Format) -> str:
+    """Without what comes after the host, if the URL alone lets anybody post, as those of chat services do."""
+    return url if form == "standard" else f"{url.split('://')[0]}://{urlsplit(url).netloc}/…"
+
+
 def _is_missing(webhook_id: int) -> GatewayError:
     return GatewayError("not_found", f"There is no webhook {webhook_id}.")
+
+
+def _check_format(form: str) -> Format:
+    return cast("Format", check_word("format", form, FORMATS))
 
 
 def _check_events(events: Sequence[str]) -> list[str]:
