@@ -218,6 +218,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "error_class": lambda: pick.choice(("none", "rate_limited", "timeout")),
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
+        "locale": lambda: pick.choice(("en", "es", "fr")),
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
         # Also missing values, which need a full scan or an index.
         "action": cycle(("key.create", "limit.set", "team.rename")).__next__,

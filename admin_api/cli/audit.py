@@ -4,15 +4,16 @@ import asyncio
 import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
 from admin_api.cli.operator import name_operator, operator
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show
 from admin_api.operations import audit
+from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.validation import check_word, invalid
-from admin_api.schemas.audit import AuditCheckView, AuditView, as_csv, as_json
+from admin_api.schemas.audit import AuditCheckView, AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import DatabaseSettings, SettingsError
 from gateway.storage.audit import AuditFilter, prune
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # The same period as in the database schema, which enforces it.
 KEPT: Final = timedelta(days=90)
 WIDTH: Final = 100
-FILES: Final = {"csv": as_csv, "json": as_json}
+FORMATS: Final = get_args(FileFormat)
 app = typer.Typer(no_args_is_help=True, help="The audit log: every change, by whom and why.")
 About = Annotated[
     str | None,
@@ -68,13 +69,16 @@ def export(
     since: Since = None,
     until: Until = None,
     file_format: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    locale: Annotated[str | None, typer.Option(help=f"{LOCALE}.")] = None,
 ) -> None:
     """Write all changes to stdout, in any amount, newest first."""
-    write = FILES[check_word("format", file_format, tuple(FILES))]
+    check_word("format", file_format, FORMATS)
+    csv_format = csv_format_of(locale)
     only = _filter(about, actor, action, since, until)
 
     async def run(pool: "Pool") -> None:
-        async for part in write(audit.read_parts(pool, operator(), only)):
+        rows = audit.read_parts(pool, operator(), only)
+        async for part in as_csv(rows, csv_format) if file_format == "csv" else as_json(rows):
             sys.stdout.buffer.write(part)
 
     act(run)

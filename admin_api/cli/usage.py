@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show_page, table
+from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
@@ -175,12 +176,15 @@ def percentiles(
 def export(
     query: UsageFilter,
     file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",
-    detail: Annotated[str, typer.Option(help="days: sums per UTC day; calls: single calls.")] = "days",
+    detail: Annotated[str, typer.Option(help="days: sums by day of the time zone; calls: single calls.")] = "days",
+    locale: Annotated[str | None, typer.Option(help=f"{LOCALE}.")] = None,
 ) -> None:
     """Export usage to stdout, in any amount."""
 
     async def write(pool: "Pool") -> None:
-        found = await exports.export_usage(pool, operator(), query, file_format=file_format, detail=detail)
+        found = await exports.export_usage(
+            pool, operator(), query, file_format=file_format, detail=detail, locale=locale
+        )
         async for part in usage_files.parts_of(found):
             sys.stdout.buffer.write(part)
 

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BeforeValidator
 
 from admin_api.operations import audit
 from admin_api.operations.audit_rows import AuditEntry
+from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.pagination import Page
 from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import ERRORS
@@ -77,13 +78,19 @@ async def list_audit(
 
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
 async def export_audit(
-    actor: Reader, pool: AppPool, only: Only, format: Annotated[FileFormat, Query()] = "csv"
+    actor: Reader,
+    pool: AppPool,
+    only: Only,
+    format: Annotated[FileFormat, Query()] = "csv",
+    locale: Annotated[str | None, Query(max_length=20, description=LOCALE)] = None,
 ) -> StreamingResponse:
     """All rows as a file, newest first."""
+    csv_format = csv_format_of(locale)
     parts = audit.read_parts(pool, actor, only)
     # Read before the answer begins, so that a failure is an error and not half a file.
     first = await anext(parts)
-    body = (as_csv if format == "csv" else as_json)(_begin_with(first, parts))
+    rows = _begin_with(first, parts)
+    body = as_csv(rows, csv_format) if format == "csv" else as_json(rows)
     media_type = "text/csv" if format == "csv" else "application/json"
     headers = {"content-disposition": f'attachment; filename="audit.{format}"', "cache-control": "no-store"}
     return StreamingResponse(body, media_type=media_type, headers=headers)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.exports import Detail, Format
@@ -92,7 +93,8 @@ class ExportQuery(Filters):
     """Filters, and format of the file."""
 
     format: Format = Field("csv", description="focus: FOCUS 1.2, as CSV")
-    detail: Detail = Field("days", description="Sums by UTC day and all dimensions, or single calls")
+    detail: Detail = Field("days", description="Sums by day of the time zone and all dimensions, or single calls")
+    locale: str | None = Field(None, max_length=20, description=LOCALE)
 
 
 @router.get("")
@@ -146,7 +148,9 @@ async def measure_latencies(
 @router.get("/export", response_class=StreamingResponse, responses=FILES)
 async def export_usage(actor: LoggedIn, pool: AppPool, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """A file of any size, as a stream."""
-    export = await exports.export_usage(pool, actor, query.as_filter(), file_format=query.format, detail=query.detail)
+    export = await exports.export_usage(
+        pool, actor, query.as_filter(), file_format=query.format, detail=query.detail, locale=query.locale
+    )
     return StreamingResponse(
         usage_files.parts_of(export),
         media_type=usage_files.MEDIA_TYPES[export.file_format],

@@ -1,7 +1,5 @@
 """JSON of audit rows, and their CSV and JSON files."""
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -10,7 +8,8 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 from admin_api.operations.audit_rows import AuditEntry
-from admin_api.schemas.csv_cells import cell
+from admin_api.operations.csv_formats import PLAIN, CSVFormat
+from admin_api.schemas.csv_cells import header, lines
 from admin_api.schemas.shapes import View
 from admin_api.schemas.value_texts import in_words
 from admin_api.storage.audit_chain import AuditCheck
@@ -73,12 +72,11 @@ class AuditCheckView(View):
         )
 
 
-async def as_csv(parts: AsyncIterator[Sequence[AuditEntry]]) -> AsyncIterator[bytes]:
+async def as_csv(parts: AsyncIterator[Sequence[AuditEntry]], file_format: CSVFormat = PLAIN) -> AsyncIterator[bytes]:
     """CSV with a header line; no cell is a formula."""
-    names = list(AuditView.model_fields)
-    yield _lines([names])
+    yield header(list(AuditView.model_fields), file_format)
     async for rows in parts:
-        yield _lines([_cell(value) for value in _plain(row).values()] for row in rows)
+        yield lines(([_text(value) for value in _plain(row).values()] for row in rows), file_format)
 
 
 async def as_json(parts: AsyncIterator[Sequence[AuditEntry]]) -> AsyncIterator[bytes]:
@@ -95,13 +93,7 @@ def _plain(entry: AuditEntry) -> dict[str, Any]:
     return AuditView.of(entry).model_dump(mode="json")
 
 
-def _cell(value: Any) -> Any:
+def _text(value: Any) -> Any:
     if isinstance(value, list):
-        value = "; ".join(value)
-    return cell(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value)
-
-
-def _lines(rows: Any) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode()
+        return "; ".join(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

@@ -3,11 +3,14 @@
 It has all mandatory columns, and the conditional ones that apply: the account is the billing account, the user the sub
 account, the key the resource, the model the SKU. There is no invoice, so all four costs are the cost in the ledger.
 Unit prices are left out: the cost of a call has several. Custom columns begin with `x_`, as the specification requires.
+Charge periods are days, and billing periods months, of the time zone of the export; FOCUS writes all times in UTC.
 """
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from gateway.domain.money import usd_text
 from gateway.domain.usage_rows import LEDGER_COLUMNS
@@ -26,9 +29,8 @@ FOCUS_COLUMNS: Final = (
 
 def focus_line(line: dict[str, Any]) -> dict[str, Any]:
     """The row of FOCUS for one line of `operations.usage.exports` by day."""
-    day: date = line["day"]
-    month = day.replace(day=1)
-    cost = usd_text(line["cost_nano_usd"])
+    month, zone = line["day"].replace(day=1), ZoneInfo(line["time_zone"])
+    cost = Decimal(usd_text(line["cost_nano_usd"]))
     tokens = line["prompt_tokens"] + line["completion_tokens"]
     model = line["model"] or f"model {line['model_id']}"
     tags = {"ending": line["ending"], "error_class": line["error_class"]}
@@ -37,14 +39,14 @@ def focus_line(line: dict[str, Any]) -> dict[str, Any]:
         "BillingAccountId": str(line["account_id"]),
         "BillingAccountName": line["account"],
         "BillingCurrency": "USD",
-        "BillingPeriodStart": _moment(month),
-        "BillingPeriodEnd": _moment((month + timedelta(days=32)).replace(day=1)),
+        "BillingPeriodStart": _begin(month, zone),
+        "BillingPeriodEnd": _begin((month + timedelta(days=32)).replace(day=1), zone),
         "ChargeCategory": "Usage",
         "ChargeClass": None,
         "ChargeDescription": f"{model}: {line['calls']} calls ({line['ending']})",
         "ChargeFrequency": "Usage-Based",
-        "ChargePeriodStart": _moment(day),
-        "ChargePeriodEnd": _moment(day + timedelta(days=1)),
+        "ChargePeriodStart": line["day_start"],
+        "ChargePeriodEnd": line["day_end"],
         "ConsumedQuantity": tokens,
         "ConsumedUnit": "Tokens",
         "InvoiceIssuerName": ISSUER,
@@ -70,5 +72,5 @@ def focus_line(line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _moment(day: date) -> str:
-    return f"{day.isoformat()}T00:00:00Z"
+def _begin(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)

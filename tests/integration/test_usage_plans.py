@@ -13,7 +13,7 @@ import pytest
 from conftest import Database, create_database, drop_database
 from usage_rows import TODAY, make_usage_row, write_rows
 
-from admin_api.storage.usage.exports import DAY_KEY, ask_day
+from admin_api.storage.usage.exports import DAY_KEY, Day, ask_accounts, ask_day
 from admin_api.storage.usage.queries import (
     PREPARE,
     Query,
@@ -63,10 +63,15 @@ def combinations() -> Iterator[tuple[str, Query]]:
                 yield f"{name}: by {by}", ask_groups(selection, tables, by, "cost", 100)
             if (tables := tables_with_latencies(selection, by)) is not None:
                 yield f"{name}: latencies by {by}", ask_latencies(selection, tables, by)
-        for after in (None, (3, 3, 3, 3, "completed", "none")):
-            assert after is None or len(after) == len(DAY_KEY)
-            page = ask_day(selection, TODAY.date(), after, 100)
-            yield f"{name}: export after {after}", Query(page.sql, page.arguments)
+        for zone, hours in (("UTC", 0), ("Asia/Kolkata", 18.5), ("America/Los_Angeles", 8)):
+            begun = TODAY + timedelta(hours=hours)
+            day = Day(TODAY.date(), begun, begun + timedelta(days=1))
+            page = ask_accounts(selection, day, 2, 100)
+            yield f"{name}: accounts of an export in {zone}", Query(page.sql, page.arguments)
+            for after in (None, (3, 3, 3, 3, "completed", "none")):
+                assert after is None or len(after) == len(DAY_KEY)
+                page = ask_day(replace(selection, account_ids=list(range(3, 20))), day, after, 100)
+                yield f"{name}: export in {zone} after {after}", Query(page.sql, page.arguments)
 
 
 QUERIES = dict(combinations())

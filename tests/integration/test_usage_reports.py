@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
@@ -292,7 +293,7 @@ async def _paged(pool: Pool) -> AsyncIterator[Any]:
     from admin_api.storage.usage.rollup_tables import Selection
 
     selection = Selection(start=AT - timedelta(days=1), end=AT + timedelta(days=1))
-    pages = page_days(pool, selection, size=250)
+    pages = page_days(pool, selection, ZoneInfo("UTC"), size=250)
     async for page in exports._named(pool, pages, {}, shows_served=True):
         yield page
 

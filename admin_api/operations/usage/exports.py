@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from admin_api.operations.access import viewer_of
 from admin_api.operations.actors import Actor
+from admin_api.operations.csv_formats import PLAIN, CSVFormat, csv_format_of
 from admin_api.operations.usage.scope import UsageFilter, resolve
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import exports
@@ -25,25 +26,35 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export and its pages: each is a list of lines, by column. Money is in nano-USD."""
+    """An export and its pages: each is a list of lines, by column. Money is in nano-USD; times are of the time zone.
+    `csv_format` is for the format csv only: FOCUS files and JSON are the same in every locale."""
 
     file_format: Format
     detail: Detail
     since: datetime
     until: datetime
     pages: AsyncIterator[list[Line]]
+    csv_format: CSVFormat = PLAIN
 
 
 async def export_usage(
-    pool: "Pool", actor: Actor, query: UsageFilter, *, file_format: str, detail: str = "days"
+    pool: "Pool",
+    actor: Actor,
+    query: UsageFilter,
+    *,
+    file_format: str,
+    detail: str = "days",
+    locale: str | None = None,
 ) -> Export:
-    """`days`: sums by UTC day, from the rollups; `calls`: rows of the ledger, as long as they are kept.
+    """`days`: sums by day of the time zone, from the rollups; `calls`: rows of the ledger, as long as they are kept.
 
-    Everything is checked before the first page. Raises GatewayError as `resolve` does, `forbidden` for a member who
-    requests all of a team, `validation_failed` for an unknown format or detail.
+    Either adds up to the summary of the same filter. Everything is checked before the first page. Raises GatewayError
+    as `resolve` does, `forbidden` for a member who requests all of a team, `validation_failed` for an unknown format,
+    detail or locale.
     """
     check_word("format", file_format, FORMATS)
     check_word("detail", detail, DETAILS)
+    csv_format = csv_format_of(locale)
     if file_format == "focus" and detail == "calls":
         raise invalid("detail", "Format focus requires detail days.")
     async with pool.acquire() as connection:
@@ -51,14 +62,15 @@ async def export_usage(
         if not scope.sees_people:
             raise GatewayError("forbidden", "Only the owners of a team can export the usage of its members.")
         providers = await usage_names.list_providers(connection)
-    selection = scope.selection
+    selection, zone = scope.selection, scope.zone
     pages = exports.page_calls if detail == "calls" else exports.page_days
-    named = _named(pool, pages(pool, selection), providers, shows_served=viewer_of(actor) is None)
-    return Export(file_format, detail, selection.start, selection.end, named)  # type: ignore[arg-type]  # checked words
+    named = _named(pool, pages(pool, selection, zone), providers, shows_served=viewer_of(actor) is None)
+    since, until = selection.start.astimezone(zone), selection.end.astimezone(zone)
+    return Export(file_format, detail, since, until, named, csv_format)  # type: ignore[arg-type]  # checked words
 
 
 async def _named(
-    pool: "Pool", pages: AsyncIterator[list[Any]], providers: Mapping[str, str | None], *, shows_served: bool
+    pool: "Pool", pages: AsyncIterator[list[Line]], providers: Mapping[str, str | None], *, shows_served: bool
 ) -> AsyncIterator[list[Line]]:
     """Adds names to the ids of each page. `model_served` is empty unless `shows_served`: it may name a backend that
     users must not know."""
@@ -71,7 +83,7 @@ async def _named(
             models = await usage_names.name_all(connection, "model", sorted({str(row["model_id"]) for row in rows}))
         page = []
         for row in rows:
-            line: Line = dict(row)
+            line = dict(row)
             line["user_id"] = row["user_id"] or None
             if not shows_served and "model_served" in line:
                 line["model_served"] = None

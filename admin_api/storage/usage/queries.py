@@ -71,6 +71,9 @@ class UsageSums:
 
 
 SUM_NAMES: Final = tuple(field.name for field in fields(UsageSums))
+SUM_COLUMNS: Final = ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
+# Not only calls: where the price of a call is corrected, its cost changes and no number of calls does.
+ANY_SUM: Final = f"({', '.join(f'usage_sum({name})' for name in SUM_NAMES)}) <> ({', '.join('0' for _ in SUM_NAMES)})"
 
 
 class Groups(NamedTuple):
@@ -158,14 +161,10 @@ def _kind(range_: Range) -> tuple[Grain, int]:
     return range_.grain, range_.sign
 
 
-def _sum_columns() -> str:
-    return ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
-
-
 def ask_sums(selection: Selection, tables: RollupTables, ranges: Sequence[Range]) -> Query:
     """Sums by bucket; a bucket without calls has no line."""
     found = _rows(selection, tables, ranges, None, _sums)
-    sql = f"SELECT bucket, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY bucket"
+    sql = f"SELECT bucket, {SUM_COLUMNS} FROM ({found.sql}) AS found GROUP BY bucket"
     return Query(sql, found.arguments)
 
 
@@ -175,11 +174,11 @@ def ask_groups(selection: Selection, tables: RollupTables, by: GroupedBy, order:
     names = ", ".join(SUM_NAMES)
     arguments = [*found.arguments, limit]
     sql = (
-        f"WITH groups AS MATERIALIZED (SELECT grp, {_sum_columns()} FROM ({found.sql}) AS found GROUP BY grp "
-        f"HAVING usage_sum(calls) <> 0), greatest AS (SELECT grp, {names} FROM groups "
+        f"WITH groups AS MATERIALIZED (SELECT grp, {SUM_COLUMNS} FROM ({found.sql}) AS found GROUP BY grp "
+        f"HAVING {ANY_SUM}), greatest AS (SELECT grp, {names} FROM groups "
         f"ORDER BY {_ORDERS[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) "
         f"SELECT grp::text AS grp, {names}, 1::bigint AS number FROM greatest UNION ALL "
-        f"SELECT NULL, {_sum_columns()}, count(*) FROM groups"
+        f"SELECT NULL, {SUM_COLUMNS}, count(*) FROM groups"
     )
     return Query(sql, arguments)
 
