@@ -17,6 +17,11 @@ DEAF_TTL_S: Final = 0.8
 UNKNOWN_TTL_S: Final = 2.0
 MAX_RECORDS: Final = 100_000
 MAX_UNKNOWN: Final = 10_000
+# Postgres recovers from a crash, or is replaced by its standby, in about this time: a key of which nothing is known
+# waits for it, and is refused only then. So many keys at once at most.
+PATIENCE_S: Final = 3.0
+RETRY_S: Final = 0.2
+MAX_PATIENT: Final = 1_000
 NEVER: Final = float("-inf")
 # A model that was disabled is in no record of those who may use it again.
 MAY_CONCERN_ALL: Final = ("*", "m")
@@ -47,6 +52,7 @@ class KeyCache:
         listening: Callable[[], Listening],
         last_contact: Callable[[], float],
         grace_s: float,
+        patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._clock = clock
@@ -54,6 +60,8 @@ class KeyCache:
         self._listening = listening
         self._last_contact = last_contact
         self._grace_s = grace_s
+        self._patience_s = patience_s
+        self._patient = 0
         self._entries: dict[bytes, _Entry] = {}
         self._unknown: dict[bytes, float] = {}
         self._loading: dict[bytes, asyncio.Task[KeyRecord | None]] = {}
@@ -90,15 +98,19 @@ class KeyCache:
             # Shielded: one caller that disconnects must not fail the others who wait for the same key.
             return await asyncio.shield(loading)
         except POSTGRES_FAILED as exc:
-            entry = self._entries.get(digest)
-            if entry is not None and self._clock() - self._last_contact() < self._grace_s:
-                return entry.record
+            known = self._known_in_grace(digest)
+            if known is not None:
+                return known
             raise KeysUnavailable from exc
+
+    def _known_in_grace(self, digest: bytes) -> KeyRecord | None:
+        entry = self._entries.get(digest)
+        return entry.record if entry is not None and self._clock() - self._last_contact() < self._grace_s else None
 
     async def _read(self, digest: bytes) -> KeyRecord | None:
         missed = self._missed[digest] = []
         try:
-            record = await self._load(digest)
+            record = await self._load_patiently(digest)
         finally:
             del self._missed[digest]
         if record is None:
@@ -113,6 +125,26 @@ class KeyCache:
                 self._entries.pop(next(iter(self._entries)))
             self._entries[digest] = _Entry(record, self._clock())
         return record
+
+    async def _load_patiently(self, digest: bytes) -> KeyRecord | None:
+        """As `load`, but a Postgres that is away is given a while to come back, if nothing is known of the key."""
+        try:
+            return await self._load(digest)
+        except POSTGRES_FAILED:
+            if self._patient >= MAX_PATIENT or self._known_in_grace(digest) is not None:
+                raise
+        self._patient += 1
+        gives_up_at = self._clock() + self._patience_s
+        try:
+            while True:
+                await asyncio.sleep(min(RETRY_S, self._patience_s))
+                try:
+                    return await self._load(digest)
+                except POSTGRES_FAILED:
+                    if self._clock() >= gives_up_at:
+                        raise
+        finally:
+            self._patient -= 1
 
     def invalidate(self, code: str, ids: tuple[int, ...]) -> None:
         """Drops what a change concerns: 'a' accounts, 'u' users, 'k' keys, 'm' models. '*', some changes may have been

@@ -41,12 +41,13 @@ class Source:
             raise failure
         return record
 
-    def cache(self, *, grace_s: float = 900.0) -> KeyCache:
+    def cache(self, *, grace_s: float = 900.0, patience_s: float = 0.0) -> KeyCache:
         return KeyCache(
             self.load,
             listening=lambda: self.listening,
             last_contact=lambda: self.last_contact,
             grace_s=grace_s,
+            patience_s=patience_s,
             clock=lambda: self.now_s,
         )
 
@@ -252,3 +253,49 @@ async def test_a_record_expires_and_sooner_while_the_change_listener_is_down(
     source.now_s += age_s
 
     assert (cache.peek(DIGEST) is RECORD) == is_kept
+
+
+async def test_a_key_of_which_nothing_is_known_waits_for_a_postgres_that_comes_back(source: Source) -> None:
+    cache = source.cache(patience_s=3.0)
+    source.failure = OSError("recovers")
+
+    waiting = [asyncio.ensure_future(cache.find(DIGEST)) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in waiting)
+    source.failure = None
+
+    assert await asyncio.gather(*waiting) == [RECORD] * 20
+    # Once at first, and then a few times a second, however many wait.
+    assert source.reads <= 4
+
+
+async def test_it_is_refused_once_the_wait_is_over(source: Source) -> None:
+    cache = source.cache(patience_s=3.0)
+    source.failure = OSError("away")
+
+    waiting = asyncio.ensure_future(cache.find(DIGEST))
+    await source.is_asked()
+    await asyncio.sleep(0)
+    source.now_s += 3.0
+
+    with pytest.raises(KeysUnavailable):
+        await asyncio.wait_for(waiting, 2)
+
+
+async def test_so_many_keys_wait_at_once_and_those_known_do_not(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.key_cache.MAX_PATIENT", 2)
+    cache = source.cache(patience_s=3.0)
+    await cache.find(DIGEST)
+    cache.invalidate("*", ())
+    source.failure = OSError("away")
+
+    assert await asyncio.wait_for(cache.find(DIGEST), 0.1) is RECORD
+    waiting = [asyncio.ensure_future(cache.find(bytes([number]) * 32)) for number in range(2)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(KeysUnavailable):
+        await asyncio.wait_for(cache.find(b"c" * 32), 0.1)
+    assert await asyncio.wait_for(cache.find(DIGEST), 0.1) is RECORD
+    source.failure = None
+    assert await asyncio.gather(*waiting) == [RECORD, RECORD]
