@@ -27,9 +27,11 @@ from admin_api.routes import (
     identities,
     invitations,
     keys,
+    ledger,
     limits,
     models,
     personal_tokens,
+    prices,
     provider_keys,
     runtime_settings,
     subscriptions,
@@ -64,7 +66,7 @@ ROUTERS: Final = (
     teams.router,
     models.router,
     models.admin_router,
-    models.prices_router,
+    prices.router,
     subscriptions.router,
     subscriptions.admin_router,
     keys.router,
@@ -77,6 +79,7 @@ ROUTERS: Final = (
     webhooks.router,
     deliveries.router,
     audit.router,
+    ledger.router,
     health.router,
 )
 

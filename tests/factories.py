@@ -12,6 +12,7 @@ from admin_api.operations.models.litellm_info import Catalogue, SeenModel
 from admin_api.operations.models.sync import SyncReport, apply_model_info
 from admin_api.operations.people import personal_tokens, teams, users
 from admin_api.storage import models as model_rows
+from admin_api.storage import prices as price_rows
 from admin_api.storage.accounts import Account
 from admin_api.storage.subscriptions import Subscription
 from admin_api.storage.users import User
@@ -64,7 +65,7 @@ async def make_model(pool: Pool, name: str = "small", *, mode: str = "chat", res
         )
         model_id = await model_rows.insert_model(connection, name, info, restricted=restricted, hidden=False)
         price = Price(id=0, input=Decimal("0.000001"), output=Decimal("0.000002"))
-        await model_rows.insert_price(connection, model_id, source="litellm", price=price)
+        await price_rows.insert_price(connection, model_id, source="litellm", price=price)
     return name
 
 

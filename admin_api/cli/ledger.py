@@ -7,17 +7,19 @@ from uuid import UUID
 
 import typer
 
+from admin_api.cli.price_texts import repriced_text
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
 from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.maintenance import ledger
 from admin_api.operations.maintenance.ledger import verify_ledger
+from admin_api.operations.maintenance.new_prices import apply_new_prices, preview_new_prices
 from admin_api.operations.maintenance.reconciliation import reconcile_ledger
 from admin_api.operations.maintenance.repricing import reprice_call
 from admin_api.operations.validation import invalid
-from admin_api.schemas.explanations import DifferenceView, LedgerCheckView
+from admin_api.schemas.explanations import LedgerCheckView
 from admin_api.schemas.ledger import ClosedDaysView, LedgerStatusView, RebuildView, ReplayView, RepricedView
+from admin_api.schemas.prices import NewPricesView
 from admin_api.schemas.reconciliation import ReconciliationView
-from gateway.domain.money import usd_text
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
 
@@ -45,18 +47,16 @@ def verify(
     if anchor is not None:
         raise invalid("anchor", "--anchor needs --sealed.")
     check = act(lambda pool: verify_ledger(pool, operator(), days=days))
-    differences = [
-        DifferenceView(day=day, account_id=account, model_id=model, told=told)
-        for day, account, model, told in check.differences
-    ]
-    view = LedgerCheckView(agrees=not differences, rows=check.rows, reaped=check.reaped, differences=differences)
+    view = LedgerCheckView.of(check)
     if as_json:
         typer.echo(view.model_dump_json())
     else:
-        typer.echo(f"{view.rows} rows, {view.reaped} of them reaped; {len(differences)} differences from the rollups.")
-        for line in differences:
+        typer.echo(
+            f"{view.rows} rows, {view.reaped} of them reaped; {len(view.differences)} differences from the rollups."
+        )
+        for line in view.differences:
             typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.told}")
-    if differences:
+    if not view.agrees:
         raise typer.Exit(1)
 
 
@@ -188,9 +188,30 @@ def reprice(
     """Change what a call is charged. The row stays; a correction counts the difference from now on."""
     cost = parse_decimal("cost_usd", cost_usd)
     done = act(lambda pool: reprice_call(pool, operator(), request_id, cost=cost, reason=reason))
-    view = RepricedView.model_validate(done)
-    was = "nothing" if view.was_nano_usd is None else f"{usd_text(view.was_nano_usd)} USD"
-    show(view, as_json=as_json, sentence=f"{was} before, {usd_text(view.cost_nano_usd)} USD now.")
+    view = RepricedView.of(done)
+    was = "nothing" if view.was_usd is None else f"{view.was_usd} USD"
+    show(view, as_json=as_json, sentence=f"{was} before, {view.cost_usd} USD now.")
+
+
+@app.command("reprice-calls")
+def reprice_calls(
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    since: Annotated[str, typer.Option(help="Start of the period, e.g. 2027-01-31T00:00:00Z.")],
+    until: Annotated[str | None, typer.Option(help="End of the period, exclusive; now if left out.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the corrections and in the audit log.")] = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Only show which calls, and what they cost.")] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Price the calls of a time again by the prices of their time, after a price was corrected."""
+    first, last = parse_moment("since", since), parse_moment("until", until)
+    if first is None:
+        raise invalid("since", "since must be a time, e.g. 2027-01-31T12:00:00Z.")
+    if preview:
+        found = act(lambda pool: preview_new_prices(pool, operator(), model, since=first, until=last))
+    else:
+        found = act(lambda pool: apply_new_prices(pool, operator(), model, since=first, until=last, reason=reason))
+    view = NewPricesView.of(found)
+    show(view, as_json=as_json, sentence=repriced_text(view, is_preview=preview))
 
 
 @app.command()

@@ -4,64 +4,111 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
-from admin_api.operations.limits.parsing import parse_decimal
-from admin_api.operations.models import models
-from admin_api.operations.models.price_tiers import parse_tier
-from admin_api.schemas.models import PriceView
+from admin_api.cli.price_texts import change_text
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
+from admin_api.operations.models import prices
+from admin_api.operations.models.price_fields import PRICE_FIELDS, parse_price, parse_tier
+from admin_api.operations.models.price_input import PriceInput
+from admin_api.schemas.prices import PriceChangeView, PriceView
 from admin_api.schemas.shapes import PageView
-from gateway.domain.prices import PRICE_UNITS
 
 app = typer.Typer(no_args_is_help=True, help="Prices of models.")
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]
-USD = Annotated[str | None, typer.Option(help="USD per unit, e.g. 0.0000025.")]
+PerMillion = Annotated[str | None, typer.Option(help="USD per million, e.g. 2.50; unknown takes it away.")]
+Each = Annotated[str | None, typer.Option(help="USD each, e.g. 0.04; unknown takes it away.")]
+Reason = Annotated[str | None, typer.Option(help="Why; needed if calls are priced again.")]
+Confirm = Annotated[
+    bool, typer.Option("--confirm", help="The unit is right although it is far off; calls are to be priced again.")
+]
 
 
 @app.command("set")
 def set_(
     model: ModelOption,
-    input: USD = None,
-    output: USD = None,
-    cached_input: USD = None,
-    cache_write: USD = None,
-    reasoning: USD = None,
-    per_request: USD = None,
-    image: USD = None,
-    second: USD = None,
-    character: USD = None,
-    query: USD = None,
-    cache_write_1h: USD = None,
-    audio_input: USD = None,
-    audio_output: USD = None,
-    web_search: USD = None,
-    file_search: USD = None,
-    code_session: USD = None,
+    input_per_million_usd: PerMillion = None,
+    output_per_million_usd: PerMillion = None,
+    cached_input_per_million_usd: PerMillion = None,
+    cache_write_per_million_usd: PerMillion = None,
+    reasoning_per_million_usd: PerMillion = None,
+    per_request_usd: Each = None,
+    image_usd: Each = None,
+    second_usd: Each = None,
+    character_per_million_usd: PerMillion = None,
+    query_usd: Each = None,
+    cache_write_1h_per_million_usd: PerMillion = None,
+    audio_input_per_million_usd: PerMillion = None,
+    audio_output_per_million_usd: PerMillion = None,
+    web_search_usd: Each = None,
+    file_search_usd: Each = None,
+    code_session_usd: Each = None,
     tier: Annotated[
         list[str] | None,
         typer.Option(
-            help="Price above a size or of a service tier, e.g. input>200000=0.000006, output@priority=0.00002."
+            help="Price above a size or of a service tier, e.g. 'input_per_million_usd>200000=6', "
+            "'output_per_million_usd@priority=20'."
         ),
     ] = None,
-    charge: Annotated[str, typer.Option(help="own: this price; higher: LiteLLM's figure where it is higher.")] = "own",
+    charge: Annotated[
+        str | None, typer.Option(help="own: this price; higher: LiteLLM's figure where it is higher. At first own.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="What is left out becomes unknown.")] = False,
+    effective_at: Annotated[str | None, typer.Option(help="From when it counts, e.g. 2027-02-01T00:00:00Z.")] = None,
+    corrects: Annotated[
+        int | None, typer.Option(help="Id of a wrong version: this one counts from when it did.")
+    ] = None,
+    reason: Reason = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would change.")] = False,
+    confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Set a model's price: a new version that is in force at once. Units left out have no price in it."""
+    """Set a model's price: a new version, in force at once if no time is given. What is left out keeps its value."""
     options = (
-        input, output, cached_input, cache_write, reasoning, per_request, image, second, character, query,
-        cache_write_1h, audio_input, audio_output, web_search, file_search, code_session,
+        input_per_million_usd, output_per_million_usd, cached_input_per_million_usd, cache_write_per_million_usd,
+        reasoning_per_million_usd, per_request_usd, image_usd, second_usd, character_per_million_usd, query_usd,
+        cache_write_1h_per_million_usd, audio_input_per_million_usd, audio_output_per_million_usd, web_search_usd,
+        file_search_usd, code_session_usd,
     )  # fmt: skip
-    given = {unit: text for unit, text in zip(PRICE_UNITS, options, strict=True) if text is not None}
-    units = {unit: parse_decimal(unit, text) for unit, text in given.items()}
-    tiers = [parse_tier(text) for text in tier or ()]
-    version = act(lambda pool: models.set_price(pool, operator(), model, units, tiers=tiers, charge=charge))
-    show(PriceView.of(version), as_json=as_json, sentence=f"Price {version.price.id} of {model} is in force.")
+    given = {unit: text for unit, text in zip(PRICE_FIELDS, options, strict=True) if text is not None}
+    input_ = PriceInput(
+        units={unit: parse_price(unit, text) for unit, text in given.items()},
+        tiers=dict(parse_tier(text) for text in tier or ()),
+        charge=charge,
+        replace=replace,
+        effective_at=parse_moment("effective_at", effective_at),
+        corrects=corrects,
+        reason=reason,
+        confirmed=confirm,
+    )
+    change = act(lambda pool: prices.set_price(pool, operator(), model, input_, is_preview=preview))
+    view = PriceChangeView.of_change(change)
+    show(view, as_json=as_json, sentence=change_text(view, model, is_preview=preview))
+
+
+@app.command()
+def undo(
+    model: ModelOption,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="From when it was in force; calls since are priced again.")
+    ] = False,
+    reason: Reason = None,
+    confirm: Confirm = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Take back the version that was added last. Undone twice, it is back."""
+    change = act(
+        lambda pool: prices.undo_price(pool, operator(), model, from_start=from_start, reason=reason, confirmed=confirm)
+    )
+    view = PriceChangeView.of_change(change)
+    show(view, as_json=as_json, sentence=change_text(view, model))
 
 
 @app.command("list")
 def list_(model: ModelOption, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
-    """List all versions of a model's price, newest first."""
-    page = act(lambda pool: models.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
+    """List all versions of a model's price, those added last first. They may be of times to come."""
+    page = act(lambda pool: prices.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
     view = PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    show_page(
-        view, as_json=as_json, columns=("id", "effective_at", "source", "charge", "input", "output", "cached_input")
-    )
+    columns = (
+        "id", "effective_at", "source", "charge", "input_per_million_usd", "output_per_million_usd",
+        "ordinary_call_usd",
+    )  # fmt: skip
+    show_page(view, as_json=as_json, columns=columns)

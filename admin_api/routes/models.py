@@ -1,29 +1,24 @@
-"""`/api/v1/models` and `/api/v1/prices`. Names of models may hold slashes."""
+"""`/api/v1/models`. Names of models may hold slashes."""
 
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.sync import list_syncs as list_sync_reports
 from admin_api.operations.models.sync import sync_models
 from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, PriceView, SyncReportView
+from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.models import CatalogueFilter
 from admin_api.web.etags import tag
-from gateway.domain.prices import PRICE_UNITS, Charge, PriceTier
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
-prices_router = APIRouter(prefix="/api/v1/prices", tags=["prices"], responses=ERRORS)
 ModelPath = Annotated[str, Path(max_length=255, description="Name; may hold slashes")]
-USD = Annotated[str | None, Field(max_length=64, description="USD for one unit, a decimal number as text")]
 
 
 class ModelChange(Body):
@@ -39,46 +34,6 @@ class SyncInput(Body):
     """Options of a sync."""
 
     accept_missing: Annotated[bool, Field(description="Unlist models even if half of them are gone")] = False
-
-
-class NewTier(Body):
-    """The price of a unit for prompts above a size, of a service tier, or both."""
-
-    unit: Annotated[str, Field(max_length=50)]
-    above: Annotated[int, Field(ge=0, description="Prompts of more than so many tokens")] = 0
-    service_tier: Annotated[str, Field(max_length=50, description="For example priority; empty: the usual one")] = ""
-    usd: Annotated[str, Field(max_length=64, description="USD for one unit, a decimal number as text")]
-
-
-class NewPrice(Body):
-    """A price, in force at once. The price of a unit left out is unknown; 0 is a price."""
-
-    model: Annotated[str, Field(max_length=255)]
-    input: USD = None
-    output: USD = None
-    cached_input: USD = None
-    cache_write: USD = None
-    reasoning: USD = None
-    per_request: USD = None
-    image: USD = None
-    second: USD = None
-    character: USD = None
-    query: USD = None
-    cache_write_1h: USD = None
-    audio_input: USD = None
-    audio_output: USD = None
-    web_search: USD = None
-    file_search: USD = None
-    code_session: USD = None
-    tiers: Annotated[list[NewTier] | None, Field(max_length=100, description="Of sizes and service tiers")] = None
-    charge: Annotated[
-        Charge, Field(description="Charge this price, or the higher of it and the figure that LiteLLM reports")
-    ] = "own"
-
-    def units(self) -> dict[str, Decimal | None]:
-        """Prices by unit."""
-        reported = {unit: getattr(self, unit) for unit in PRICE_UNITS}
-        return {unit: None if text is None else parse_decimal(unit, text) for unit, text in reported.items()}
 
 
 @router.get("")
@@ -146,24 +101,3 @@ async def list_syncs(
 async def show_litellm(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> LiteLLMHealthView:
     """Whether LiteLLM answers, with the state of each address's breaker. Calls do not depend on it."""
     return LiteLLMHealthView.model_validate(await check_litellm(pool, actor, litellm))
-
-
-@prices_router.get("")
-async def list_prices(
-    actor: Reader,
-    pool: AppPool,
-    model: Annotated[str, Query(max_length=255)],
-    limit: PageSize = 100,
-    cursor: Cursor = None,
-) -> PageView[PriceView]:
-    """All versions of a model's price, newest first."""
-    page = await models.list_prices(pool, actor, model, limit=limit, cursor=cursor)
-    return PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-
-
-@prices_router.post("", status_code=201)
-async def set_price(actor: Admin, pool: AppPool, body: NewPrice) -> PriceView:
-    """A new version of a model's price, which no sync replaces."""
-    tiers = [PriceTier(t.unit, t.above, t.service_tier, parse_decimal("tiers", t.usd)) for t in body.tiers or ()]
-    version = await models.set_price(pool, actor, body.model, body.units(), tiers=tiers, charge=body.charge)
-    return PriceView.of(version)

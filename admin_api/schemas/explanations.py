@@ -1,8 +1,9 @@
 """JSON of explained limits, and of checks of counters and ledger."""
 
-from typing import Any
+from typing import Any, Self
 
 from admin_api.schemas.shapes import View
+from gateway.storage.ledger.verify import LedgerCheck
 
 
 class ExplanationView(View):
@@ -47,3 +48,12 @@ class LedgerCheckView(View):
     rows: int
     reaped: int
     differences: list[DifferenceView]
+
+    @classmethod
+    def of(cls, check: LedgerCheck) -> Self:
+        """A check, with its differences."""
+        found = [
+            DifferenceView(day=day, account_id=account, model_id=model, told=told)
+            for day, account, model, told in check.differences
+        ]
+        return cls(agrees=not found, rows=check.rows, reaped=check.reaped, differences=found)

@@ -5,7 +5,9 @@ from typing import Self
 from uuid import UUID
 
 from admin_api.operations.maintenance.ledger import LedgerStatus
-from admin_api.schemas.shapes import View
+from admin_api.operations.maintenance.repricing import Repriced
+from admin_api.schemas.shapes import DecimalText, View
+from gateway.domain.money import usd_text
 from gateway.storage.ledger.closed_days import ClosedDaysCheck
 from gateway.storage.ledger.partitions import Partition
 
@@ -17,11 +19,25 @@ class RebuildView(View):
 
 
 class RepricedView(View):
-    """A call that was priced again, in nano-USD; `was_nano_usd` is null where its model had no price."""
+    """A call that was priced again; `was_nano_usd` is null where its model had no price."""
 
     request_id: UUID
     was_nano_usd: int | None
+    was_usd: DecimalText | None
     cost_nano_usd: int
+    cost_usd: DecimalText
+
+    @classmethod
+    def of(cls, done: Repriced) -> Self:
+        """A call, with both costs in USD too."""
+        was = None if done.was_nano_usd is None else usd_text(done.was_nano_usd)
+        return cls(
+            request_id=done.request_id,
+            was_nano_usd=done.was_nano_usd,
+            was_usd=was,
+            cost_nano_usd=done.cost_nano_usd,
+            cost_usd=usd_text(done.cost_nano_usd),
+        )
 
 
 class ReplayView(View):

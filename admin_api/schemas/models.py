@@ -1,4 +1,4 @@
-"""JSON of models, their prices and syncs."""
+"""JSON of models and syncs."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -6,65 +6,11 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, field_validator
 
 from admin_api.operations.models.litellm_health import BreakerState
-from admin_api.schemas.shapes import DecimalText, View
-from admin_api.storage.models import PriceSource
-from gateway.domain.prices import PRICE_UNITS, Charge
+from admin_api.schemas.prices import PriceView
+from admin_api.schemas.shapes import View
 
 if TYPE_CHECKING:
     from admin_api.operations.models.models import OfferedModel
-    from admin_api.storage.models import PriceVersion
-
-
-class PriceTierView(View):
-    """The price of a unit for prompts above a size, of a service tier, or both. `service_tier` `*`: of tokens that are
-    not counted apart, only to bound what a call may cost."""
-
-    unit: str
-    above: int = 0
-    service_tier: str = ""
-    usd: DecimalText
-
-
-class PriceView(View):
-    """USD for one unit; null: unknown, which is not 0. `charge`: which figure is charged, the price's `own` or the
-    `higher` of it and LiteLLM's. `unusable`: LiteLLM's price fields of which no bound follows for what a call costs."""
-
-    id: int
-    effective_at: datetime
-    source: PriceSource
-    charge: Charge
-    tiers: list[PriceTierView]
-    unusable: list[str]
-    input: DecimalText | None = None
-    output: DecimalText | None = None
-    cached_input: DecimalText | None = None
-    cache_write: DecimalText | None = None
-    reasoning: DecimalText | None = None
-    per_request: DecimalText | None = None
-    image: DecimalText | None = None
-    second: DecimalText | None = None
-    character: DecimalText | None = None
-    query: DecimalText | None = None
-    cache_write_1h: DecimalText | None = None
-    audio_input: DecimalText | None = None
-    audio_output: DecimalText | None = None
-    web_search: DecimalText | None = None
-    file_search: DecimalText | None = None
-    code_session: DecimalText | None = None
-
-    @classmethod
-    def of(cls, version: "PriceVersion") -> Self:
-        """One version."""
-        units: dict[str, Any] = {unit: getattr(version.price, unit) for unit in PRICE_UNITS}
-        return cls(
-            id=version.price.id,
-            effective_at=version.effective_at,
-            source=version.source,
-            charge=version.price.charge,
-            tiers=[PriceTierView(**tier._asdict()) for tier in version.price.tiers],
-            unusable=list(version.price.unusable),
-            **units,
-        )
 
 
 class ModelView(View):

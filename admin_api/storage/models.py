@@ -1,17 +1,12 @@
-"""Models as LiteLLM was last seen to serve them, and the versions of their prices."""
+"""Models as LiteLLM was last seen to serve them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
-
-from gateway.domain.prices import PRICE_COLUMNS, PRICE_UNITS, Price, price_of, write_tiers
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
-
-PriceSource = Literal["litellm", "admin"]
-PRICE_SOURCES: Final = get_args(PriceSource)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +40,6 @@ class Model:
     listed: bool
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceVersion:
-    """One version of a model's price."""
-
-    model_id: int
-    effective_at: datetime
-    source: PriceSource
-    price: Price
 
 
 _MODEL: Final = ", ".join(field.name for field in fields(Model))
@@ -200,52 +185,6 @@ async def update_model_flags(
     await executor.execute(UPDATE_MODEL_FLAGS, model_id, restricted, hidden, enabled, description)
 
 
-_PRICE_COLUMNS: Final = ("model_id", "effective_at", *PRICE_COLUMNS)
-_PRICE: Final = ", ".join(_PRICE_COLUMNS)
-
-LIST_PRICES: Final = f"""
-SELECT {_PRICE} FROM model_prices WHERE model_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
-"""
-
-
-async def list_prices(executor: "Executor", model_id: int, *, before_id: int, limit: int) -> list[PriceVersion]:
-    """Versions of one model, newest first, those before `before_id`."""
-    return [_price_version(row) for row in await executor.fetch(LIST_PRICES, model_id, before_id, limit)]
-
-
-CURRENT_PRICES: Final = f"""
-SELECT {", ".join(f"p.{name}" for name in _PRICE_COLUMNS)}
-FROM models m CROSS JOIN LATERAL (
-    SELECT {_PRICE} FROM model_prices WHERE model_id = m.id AND effective_at <= clock_timestamp()
-    ORDER BY effective_at DESC, id DESC LIMIT 1) AS p
-WHERE $1::bigint[] IS NULL OR m.id = ANY($1)
-"""
-
-
-async def current_prices(executor: "Executor", model_ids: Sequence[int] | None = None) -> dict[int, PriceVersion]:
-    """The version in force, by model id; of all models if none are named. A model without a price is left out."""
-    rows = await executor.fetch(CURRENT_PRICES, None if model_ids is None else list(model_ids))
-    return {row["model_id"]: _price_version(row) for row in rows}
-
-
-# `effective_at` is Postgres's clock at this moment: the app's role may not give it.
-INSERT_PRICE: Final = f"""
-INSERT INTO model_prices (model_id, source, charge, tiers, unusable, {", ".join(PRICE_UNITS)})
-VALUES ($1, $2, $3, $4, $5, {", ".join(f"${n}" for n in range(6, 6 + len(PRICE_UNITS)))})
-RETURNING {_PRICE}
-"""
-
-
-async def insert_price(executor: "Executor", model_id: int, *, source: PriceSource, price: Price) -> PriceVersion:
-    """A new version of a model that is locked, in force at once, with an id of its own."""
-    tiers, unusable = write_tiers(price.tiers), list(price.unusable) or None
-    units = (getattr(price, unit) for unit in PRICE_UNITS)
-    row = await executor.fetchrow(INSERT_PRICE, model_id, source, price.charge, tiers, unusable, *units)
-    if row is None:
-        raise RuntimeError("INSERT … RETURNING returned nothing")
-    return _price_version(row)
-
-
 # What one transaction at a time may do: bring the models up to date. "lmsync"
 SYNC_LOCK: Final = 0x6C6D_7379_6E63
 
@@ -267,8 +206,3 @@ SELECT pg_try_advisory_xact_lock($1)
 async def try_lock_sync(executor: "Executor") -> bool:
     """As `lock_sync`, but False at once if another has it."""
     return bool(await executor.fetchval(TRY_LOCK_SYNC, SYNC_LOCK))
-
-
-def _price_version(row: Any) -> PriceVersion:
-    about = {name: row[name] for name in ("model_id", "effective_at", "source")}
-    return PriceVersion(price=price_of(row), **about)

@@ -38,7 +38,7 @@ class UnitFacts(NamedTuple):
 # All units, in the order of Price and of its rates. These name units too, and cannot be derived from here:
 # - a migration, which adds the column to model_prices;
 # - Price and cost_nano_usd below, and Usage in gateway/domain/calls.py if it counts something new;
-# - PriceView in admin_api/schemas/models.py, NewPrice in admin_api/routes/models.py, `litemaas prices set` in
+# - PriceView in admin_api/schemas/prices.py, NewPrice in admin_api/routes/prices.py, `litemaas prices set` in
 #   admin_api/cli/prices.py.
 # tests/contract/test_price_units.py fails for each place that a unit is missing from.
 PRICE_UNITS: Final[dict[str, UnitFacts]] = {

@@ -12,8 +12,9 @@ from factories import ADMIN, make_model
 from gateways import GatewayThread, Ledger, RedisState, StartGateway, scraped_metrics
 from recording_upstream import RecordingUpstream, event
 
-from admin_api.operations.models import models
-from admin_api.storage import models as model_rows
+from admin_api.operations.models.price_input import PriceInput
+from admin_api.operations.models.prices import set_price as set_price_of
+from admin_api.storage import prices as price_rows
 from gateway.domain.prices import Price, PriceTier
 from gateway.storage.postgres import Pool
 
@@ -48,8 +49,9 @@ async def caller(make: MakeCaller, pool: Pool, server: GatewayThread) -> Caller:
 
 async def set_price(caller: Caller, server: GatewayThread, **about: Any) -> None:
     """By an admin; `charge` is `higher` unless said otherwise."""
-    about = {"units": FLAT, "charge": "higher"} | about
-    await models.set_price(caller.pool, ADMIN, MODELS[caller.account_id], about.pop("units"), **about)
+    about = {"units": FLAT, "charge": "higher", "confirmed": True} | about
+    about["tiers"] = {tier[:3]: tier.usd for tier in about.get("tiers", ())}
+    await set_price_of(caller.pool, ADMIN, MODELS[caller.account_id], PriceInput(**about))
     await server.wait_for_changes(caller.pool)
 
 
@@ -295,7 +297,7 @@ async def test_d3_a_price_field_that_cannot_be_used_refuses_where_a_cost_limit_r
     price = Price(id=0, input=Decimal("0.000001"), output=Decimal("0.000002"), unusable=("citation_cost_per_token",))
     async with caller.pool.acquire() as connection:
         model_id = await connection.fetchval("SELECT id FROM models WHERE name = $1", MODELS[caller.account_id])
-        await model_rows.insert_price(connection, model_id, source="litellm", price=price)
+        await price_rows.insert_price(connection, model_id, source="litellm", price=price)
     await caller.limit("cost", 10**9, window="month", reserve="maximum")
     await server.wait_for_changes(caller.pool)
     answers(upstream, counts(10, 1))

@@ -12,9 +12,12 @@ from gateways import Backends, wait_until
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits import explain
-from admin_api.operations.models import models
+from admin_api.operations.models.price_input import PriceInput
+from admin_api.operations.models.prices import set_price
 from admin_api.operations.people import users
+from admin_api.storage import prices
 from gateway.domain.limits import MAX_AMOUNT
+from gateway.domain.prices import Price
 
 Arrange = Callable[[Caller], Awaitable[object]]
 SOON = timedelta(seconds=1)
@@ -137,7 +140,10 @@ async def test_a_cost_limit_needs_a_price_that_can_be_charged(
     caller = await make(model)
     await caller.limit("cost", 10**9, window="month", shadow=shadow)
     if priced:
-        await models.set_price(caller.pool, ADMIN, model, {"cached_input": Decimal("0.000001")})
+        async with caller.pool.acquire() as connection:
+            model_id = await connection.fetchval("SELECT id FROM models WHERE name = $1", model)
+            price = Price(id=0, cached_input=Decimal("0.000001"))
+            await prices.insert_price(connection, model_id, source="litellm", price=price)
     expected = None if shadow else "model_has_no_price"
 
     try:
@@ -169,7 +175,8 @@ async def test_a_call_whose_cost_exceeds_the_counter_range_is_refused(
     caller = await make(model)
     await caller.remove_subscription_limits()
     await caller.limit("cost", amount, window="month")
-    await models.set_price(caller.pool, ADMIN, model, {"input": Decimal(1_000_000)})
+    dear = {"input": Decimal(1_000_000), "output": Decimal(0)}
+    await set_price(caller.pool, ADMIN, model, PriceInput(units=dear, confirmed=True))
     try:
         async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
             explanations = [

@@ -5,7 +5,9 @@ resources are those of `World`: another user's, and a team's with its owner and 
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from admin_client import SECRET_KEYS
 from factories import (
@@ -97,6 +99,14 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/admin/health/litellm": READERS,
     "GET /api/v1/prices": READERS,
     "POST /api/v1/prices": ADMINS,
+    "POST /api/v1/prices/preview": ADMINS,
+    "POST /api/v1/prices/undo": ADMINS,
+    # the ledger
+    "GET /api/v1/admin/ledger/verify": READERS,
+    "GET /api/v1/admin/ledger/seals": READERS,
+    "POST /api/v1/admin/ledger/calls/{request_id}/reprice": ADMINS,
+    "POST /api/v1/admin/ledger/reprice/preview": ADMINS,
+    "POST /api/v1/admin/ledger/reprice": ADMINS,
     # subscriptions
     "GET /api/v1/subscriptions": LOGGED_IN,
     "POST /api/v1/subscriptions": OWNERS,
@@ -156,6 +166,7 @@ MATRIX: Final[dict[str, str]] = {
 # What is answered to who may, where it is neither a 2xx nor a 409: parts that are away in this test.
 ANSWERS: Final[dict[str, set[int]]] = {
     "GET /api/auth/login": {404},
+    "POST /api/v1/admin/ledger/calls/{request_id}/reprice": {404},
     "GET /api/auth/callback": {400},
     "DELETE /api/auth/sessions/{session_id}": {404},
     "DELETE /api/v1/users/{user}/sessions/{session_id}": {404},
@@ -191,6 +202,7 @@ class World:
             "subscription_id": self.ids["subscription"],
             "limit_id": self.ids["limit"],
             "move": "cancel",
+            "request_id": UUID(int=1),
             "session_id": 1,
             "identity_id": self.ids["identity"],
             "invitation_id": self.ids[f"invitation {where}"],
@@ -216,6 +228,7 @@ class World:
         """A valid body; a 422 would hide the authorization."""
         member, user = self.people["member"].email, self.people["user"].email
         limit = {"level": "key", "id": self.ids["key"], "kind": "rpm", "amount": 3}
+        period = {"model": self.model, "since": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
         bulk = {"level": "key", "team": self.team, "kind": "rpm", "amount": 5}
         return {
             "POST /api/v1/users": {"email": "new@example.org"},
@@ -227,7 +240,12 @@ class World:
             "POST /api/v1/teams/{team}/members": {"user": user},
             "POST /api/v1/teams/{team}/invitations": {"user": user},
             "PATCH /api/v1/models/{name}": {"hidden": True},
-            "POST /api/v1/prices": {"model": self.model, "input": "0.000002"},
+            "POST /api/v1/prices": {"model": self.model, "input_per_million_usd": "2"},
+            "POST /api/v1/prices/preview": {"model": self.model, "input_per_million_usd": "3"},
+            "POST /api/v1/prices/undo": {"model": self.model},
+            "POST /api/v1/admin/ledger/calls/{request_id}/reprice": {"cost_usd": "1", "reason": "so"},
+            "POST /api/v1/admin/ledger/reprice/preview": period,
+            "POST /api/v1/admin/ledger/reprice": period | {"reason": "so"},
             "POST /api/v1/subscriptions": {"team": self.team, "model": self.model},
             "POST /api/v1/subscriptions/{subscription_id}/{move}": {"reason": "so"},
             "POST /api/v1/api-keys": {"team": self.team, "user": member, "models": [self.model]},

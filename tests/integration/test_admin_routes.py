@@ -108,7 +108,7 @@ async def test_models_are_synced_and_shown_without_their_deployment(
     listed = await admin.get("/api/v1/models")
 
     assert report.json()["added"] == ["team/small"]
-    assert shown.json()["price"]["input"] == "0.000001"
+    assert shown.json()["price"]["input_per_million_usd"] == "1"
     assert "hidden" not in listed.text.replace('"hidden":false', "")
 
 
@@ -123,11 +123,13 @@ async def test_a_sync_without_litellm_is_a_clear_error(
 async def test_a_price_is_set_and_listed(admin: httpx2.AsyncClient, pool: Pool) -> None:
     model = await make_model(pool, "team/small")
 
-    made = await admin.post("/api/v1/prices", json={"model": model, "input": "0.0000025", "output": "0"})
+    made = await admin.post(
+        "/api/v1/prices", json={"model": model, "input_per_million_usd": "2.5", "output_per_million_usd": "0"}
+    )
     listed = await admin.get("/api/v1/prices", params={"model": model})
 
     assert made.status_code == 201
-    assert [row["input"] for row in listed.json()["rows"]] == ["0.0000025", "0.000001"]
+    assert [row["input_per_million_usd"] for row in listed.json()["rows"]] == ["2.5", "1"]
     assert [row["source"] for row in listed.json()["rows"]] == ["admin", "litellm"]
 
 

@@ -13,6 +13,8 @@ from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits import limits
 from admin_api.operations.models import models
+from admin_api.operations.models.price_input import PriceInput
+from admin_api.operations.models.prices import set_price
 from admin_api.operations.people import teams, users
 from gateway.storage.postgres import Pool
 
@@ -99,7 +101,7 @@ async def test_a_new_price_notifies_its_model(pool: Pool, listener: Listener) ->
     model = (await models.find_model(pool, ADMIN, name)).model
     await listener.drain()
 
-    await models.set_price(pool, ADMIN, name, {"input": Decimal("0.000003")})
+    await set_price(pool, ADMIN, name, PriceInput(units={"input": Decimal("0.000003")}))
 
     assert await listener.drain() == {f"m:{model.id}"}
 

@@ -1,6 +1,7 @@
 """Every route that changes something leaves an audit row: all routes of the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 from admin_client import settings_for
 from factories import ADMIN, make_key, make_model, make_subscription, make_token, make_user
 from loopback_servers import LiteLLMInfoServer
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.main import create_app
 from admin_api.operations.people import users
@@ -17,13 +19,15 @@ CHANGING = {"post", "put", "patch", "delete"}
 # (method, path) -> the reason why it leaves no row.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("post", "/api/v1/admin/limits/preview"): "changes nothing",
+    ("post", "/api/v1/admin/ledger/reprice/preview"): "changes nothing",
+    ("post", "/api/v1/prices/preview"): "changes nothing",
     ("post", "/api/auth/logout"): "needs a browser's session: test_logins",
     ("delete", "/api/auth/sessions"): "needs a browser's session: test_logins",
     ("delete", "/api/auth/sessions/{session_id}"): "needs a browser's session: test_logins",
 }
 AUDIT = "/api/v1/admin/audit"
 # Kinds of targets whose id is their name, and kinds that belong to nobody.
-NAMED_BY_ID = ("settings", "provider_key", "models")
+NAMED_BY_ID = ("settings", "provider_key", "models", "call")
 OF_NO_ACCOUNT = (*NAMED_BY_ID, "model", "webhook")
 
 
@@ -90,7 +94,26 @@ async def change_model(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer)
 
 
 async def new_price(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
-    return LimitBody("", {"model": await make_model(pool), "input": "1"})
+    return LimitBody("", {"model": await make_model(pool), "input_per_million_usd": "3"})
+
+
+async def old_price(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"model": await make_model(pool)})
+
+
+async def charged_call(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    user = await make_user(pool)
+    row = make_usage_row(TODAY, account_id=user.account_id)
+    await write_rows(pool, [row])
+    return LimitBody(str(row.request_id), {"cost_usd": "1", "reason": "so"})
+
+
+async def wrongly_charged_calls(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    model = await make_model(pool)
+    price_id = await pool.fetchval("SELECT max(id) FROM model_prices")
+    await write_rows(pool, [make_usage_row(datetime.now(UTC), price_id=price_id, cost_nano_usd=None)])
+    since = (TODAY - timedelta(days=1)).isoformat()
+    return LimitBody("", {"model": model, "since": since, "reason": "so"})
 
 
 async def new_subscription(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
@@ -285,6 +308,9 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/models/sync"): sync,
     ("patch", "/api/v1/models/{name}"): change_model,
     ("post", "/api/v1/prices"): new_price,
+    ("post", "/api/v1/prices/undo"): old_price,
+    ("post", "/api/v1/admin/ledger/calls/{request_id}/reprice"): charged_call,
+    ("post", "/api/v1/admin/ledger/reprice"): wrongly_charged_calls,
     ("post", "/api/v1/subscriptions"): new_subscription,
     ("post", "/api/v1/subscriptions/{subscription_id}/{move}"): suspend,
     ("post", "/api/v1/api-keys"): new_key,

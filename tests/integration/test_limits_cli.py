@@ -54,12 +54,12 @@ async def team(run: Run, pool: Pool) -> dict[str, Any]:
     ann = await make_user(pool)
     team = await run("teams create research --timezone Asia/Kathmandu")
     member = await run(f"teams add-member research --user {ann.email} --role owner")
-    price = await run("prices set --model small --input 0.0000025 --output 0.00001")
+    price = await run("prices set --model small --input-per-million-usd 2.5 --output-per-million-usd 10")
     subscription = await run("subscriptions create --team research --model small")
     key = await run("keys create --team research --model small --rpm 50 --tpm 9000 --concurrency 4")
 
     assert (team["time_zone"], member["role"], subscription["status"]) == ("Asia/Kathmandu", "owner", "active")
-    assert price["input"] == "0.0000025"
+    assert price["input_per_million_usd"] == "2.5"
     return {"team": team["id"], "user": ann.id, "subscription": subscription["id"], "key": key["id"]}
 
 

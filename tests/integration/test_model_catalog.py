@@ -88,16 +88,17 @@ async def test_the_current_price_is_shown_with_the_model_and_its_history_to_admi
     for role in ("user", "admin-readonly"):
         token = await make_token(pool, await make_user(pool, role=role))
         logins[role] = {"authorization": f"Bearer {token.secret}"}
-    await admin.post("/api/v1/prices", json={"model": name, "input": "0.000005"})
+    await admin.post("/api/v1/prices", json={"model": name, "input_per_million_usd": "5"})
 
     for login in logins.values():
         listed = (await admin.get("/api/v1/models", headers=login)).json()["rows"]
         one = (await admin.get(f"/api/v1/models/{name}", headers=login)).json()
         assert [row["price"] for row in listed] == [one["price"]]
-        assert (one["price"]["input"], one["price"]["output"], one["price"]["source"]) == ("0.000005", None, "admin")
+        shown = [one["price"][name] for name in ("input_per_million_usd", "output_per_million_usd", "source")]
+        assert shown == ["5", "2", "admin"]
     past = {role: await admin.get("/api/v1/prices", params={"model": name}, headers=logins[role]) for role in logins}
     check_error(past["user"], 403, "forbidden")
-    assert [row["input"] for row in past["admin-readonly"].json()["rows"]] == ["0.000005", "0.000001"]
+    assert [row["input_per_million_usd"] for row in past["admin-readonly"].json()["rows"]] == ["5", "1"]
 
 
 async def test_every_sync_has_a_report_even_without_a_response(

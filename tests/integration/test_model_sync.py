@@ -8,9 +8,11 @@ from factories import ADMIN, READER, apply, seen_model
 from loopback_servers import LiteLLMInfoServer
 from pydantic import SecretStr
 
-from admin_api.operations.models import models
+from admin_api.operations.models import models, prices
+from admin_api.operations.models.price_input import PriceInput
 from admin_api.operations.models.sync import LiteLLM, sync_models
 from admin_api.storage import models as model_rows
+from admin_api.storage import prices as price_rows
 from admin_api.storage.models import Model
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import Price
@@ -28,7 +30,7 @@ async def find(pool: Pool, name: str) -> Model:
 
 
 async def price_ids(pool: Pool, name: str) -> list[int]:
-    return [row.price.id for row in (await models.list_prices(pool, READER, name)).rows]
+    return [row.price.id for row in (await prices.list_prices(pool, READER, name)).rows]
 
 
 async def listed(pool: Pool) -> set[str]:
@@ -182,7 +184,7 @@ async def test_a_price_litellm_no_longer_reports_stays(pool: Pool) -> None:
 
 async def test_a_price_an_admin_set_is_not_replaced_by_a_sync(pool: Pool) -> None:
     await apply(pool, seen_model(units=PRICED))
-    version = await models.set_price(pool, ADMIN, "small", {"input": Decimal(0)})
+    version = (await prices.set_price(pool, ADMIN, "small", PriceInput(units={"input": Decimal(0)}))).version
 
     report = await apply(pool, seen_model(units=PRICED | {"output": Decimal(1)}))
 
@@ -193,10 +195,13 @@ async def test_a_price_an_admin_set_is_not_replaced_by_a_sync(pool: Pool) -> Non
 async def test_setting_the_same_price_again_creates_no_version(pool: Pool) -> None:
     await apply(pool, seen_model())
 
-    first = await models.set_price(pool, ADMIN, "small", {"input": Decimal("0.10")})
-    again = await models.set_price(pool, ADMIN, "small", {"input": Decimal("0.1")})
+    wanted = ({"input": Decimal(usd), "output": Decimal(0)} for usd in ("0.10", "0.1"))
+    first, again = [
+        await prices.set_price(pool, ADMIN, "small", PriceInput(units=units, confirmed=True)) for units in wanted
+    ]
 
-    assert again.price.id == first.price.id
+    assert again.version.price.id == first.version.price.id
+    assert (first.is_new, again.is_new) == (True, False)
 
 
 @pytest.mark.parametrize("usd", [Decimal(-1), Decimal("NaN"), Decimal(10) ** 9, None])
@@ -204,7 +209,9 @@ async def test_an_invalid_price_cannot_be_set(pool: Pool, usd: Decimal | None) -
     await apply(pool, seen_model())
 
     with pytest.raises(GatewayError) as caught:
-        await models.set_price(pool, ADMIN, "small", {"input": usd})
+        await prices.set_price(
+            pool, ADMIN, "small", PriceInput(units={"input": usd, "output": Decimal(0)}, confirmed=True)
+        )
 
     assert caught.value.code == "validation_failed"
 
@@ -253,14 +260,14 @@ async def test_the_last_price_set_counts(pool: Pool) -> None:
     """Even if its transaction began before the other one and waited for it."""
     await apply(pool, seen_model("small"))
     model_id = (await find(pool, "small")).id
-    prices = [Price(id=0, input=Decimal(1)), Price(id=0, input=Decimal(2))]
+    both = [Price(id=0, input=Decimal(1)), Price(id=0, input=Decimal(2))]
     async with pool.acquire() as one, pool.acquire() as two, one.transaction():
         await one.execute("SELECT 1")
         async with two.transaction():
             await model_rows.lock_model(two, model_id)
-            await model_rows.insert_price(two, model_id, source="admin", price=prices[0])
+            await price_rows.insert_price(two, model_id, source="admin", price=both[0])
         await model_rows.lock_model(one, model_id)
-        await model_rows.insert_price(one, model_id, source="admin", price=prices[1])
+        await price_rows.insert_price(one, model_id, source="admin", price=both[1])
 
     offered = await models.find_model(pool, READER, "small")
 
@@ -276,7 +283,7 @@ async def test_a_price_an_admin_sets_during_a_sync_stays(pool: Pool) -> None:
         await model_rows.lock_model(connection, first.id)
         syncing = asyncio.create_task(apply(pool, seen_model("first", mode="x"), seen_model("small", units=dearer)))
         await until_one_waits(pool)
-        await models.set_price(pool, ADMIN, "small", {"input": Decimal(5)})
+        await prices.set_price(pool, ADMIN, "small", PriceInput(units={"input": Decimal(5)}, confirmed=True))
     report = await syncing
 
     offered = await models.find_model(pool, READER, "small")

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage import accounts, deliveries, models, sessions, users, webhooks
+from admin_api.storage import accounts, deliveries, sessions, users, webhooks
+from admin_api.storage import prices as stored_prices
 from gateway.domain import calls, limits, prices, roles, subscriptions, windows
 from gateway.storage.ledger import corrections
 
@@ -23,7 +24,7 @@ WORDS = {
     ("accounts", "status"): accounts.ACCOUNT_STATUSES,
     ("team_members", "role"): roles.TEAM_ROLES,
     ("team_invitations", "role"): roles.TEAM_ROLES,
-    ("model_prices", "source"): models.PRICE_SOURCES,
+    ("model_prices", "source"): stored_prices.PRICE_SOURCES,
     ("model_prices", "charge"): get_args(prices.Charge),
     ("subscriptions", "status"): subscriptions.STATUSES,
     ("limits", "level"): limits.LEVELS,

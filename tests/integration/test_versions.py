@@ -267,7 +267,7 @@ async def test_the_etag_covers_everything_that_is_shown(admin: httpx2.AsyncClien
     """Also of what lies in another table: the price of a model, the members of a team."""
     name, person, reds = await make_model(pool), await make_user(pool), await make_team(pool, name="red")
     changes: dict[str, tuple[str, dict[str, Any]]] = {
-        f"/api/v1/models/{name}": ("/api/v1/prices", {"model": name, "input": "0.5"}),
+        f"/api/v1/models/{name}": ("/api/v1/prices", {"model": name, "input_per_million_usd": "0.5"}),
         f"/api/v1/teams/{reds.id}": (f"/api/v1/teams/{reds.id}/members", {"user": person.email}),
     }
     for path, (place, body) in changes.items():

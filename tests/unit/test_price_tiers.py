@@ -8,7 +8,7 @@ import pytest
 
 from admin_api.operations.models.litellm_info import parse_model_info
 from admin_api.operations.models.litellm_prices import parse_price
-from admin_api.operations.models.price_tiers import parse_tier
+from admin_api.operations.models.price_fields import parse_tier
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import (
@@ -164,8 +164,12 @@ def test_a_price_is_read_from_its_row_as_it_was_written() -> None:
 
 
 def test_a_tier_is_written_on_a_command_line_as_unit_tier_size_and_price() -> None:
-    assert parse_tier("input>200000=0.000006") == PriceTier("input", 200_000, "", Decimal("0.000006"))
-    assert parse_tier("output@priority=1") == PriceTier("output", 0, "priority", Decimal(1))
-    for text in ("input", "input>x=1", "=1", "input@=1"):
+    assert parse_tier("input_per_million_usd>200000=6") == (("input", 200_000, ""), Decimal("0.000006"))
+    assert parse_tier("output-per-million-usd@priority=1E6") == (("output", 0, "priority"), Decimal(1))
+    assert parse_tier("web_search_usd@priority=unknown") == (("web_search", 0, "priority"), None)
+    for text in (
+        "input_per_million_usd", "input_per_million_usd>x=1", "=1", "input_per_million_usd@=1", "input>200000=6",
+        "input_per_million_usd=6", "input_per_million_usd@gold=6",
+    ):  # fmt: skip
         with pytest.raises(GatewayError):
             parse_tier(text)

@@ -36,7 +36,7 @@ async def reprice_call(pool: "Pool", actor: Actor, request_id: "UUID", *, cost: 
     """Charges `cost` USD for a call. Raises GatewayError `not_found`, `validation_failed`."""
     require_admin(actor)
     if not 0 <= cost <= MAX_COST_USD or cost * NANO_USD % 1:
-        raise invalid("cost", f"cost must be from 0 to {MAX_COST_USD} USD, with nine decimals at most.")
+        raise invalid("cost_usd", f"cost_usd must be from 0 to {MAX_COST_USD} USD, with nine decimals at most.")
     if not reason.isprintable() or not 1 <= len(reason) <= MAX_REASON:
         raise invalid("reason", f"reason must have 1 to {MAX_REASON} printable characters.")
     nano = int(cost * NANO_USD)
@@ -51,9 +51,10 @@ async def reprice_call(pool: "Pool", actor: Actor, request_id: "UUID", *, cost: 
                 "request_id", "The call is an estimate that its row may still replace. Try again in nine days."
             )
         if was.cost_nano_usd == was.counted_nano_usd == nano:
-            raise invalid("cost", "The call costs that already.")
+            raise invalid("cost_usd", "The call costs that already.")
         now = replace(was, cost_nano_usd=nano, counted_nano_usd=nano)
         await book(connection, "repriced", was=was, now=now, made_by=actor.name, note=reason)
-        old, new = {"cost_nano_usd": was.cost_nano_usd}, {"cost_nano_usd": nano, "reason": reason}
+        whose = {name: getattr(was, name) for name in ("account_id", "api_key_id", "model_id")}
+        old, new = {"cost_nano_usd": was.cost_nano_usd}, {"cost_nano_usd": nano, "reason": reason} | whose
         await note(connection, actor, "ledger.reprice", "call", request_id, old=old, new=new)
     return Repriced(request_id=request_id, was_nano_usd=was.cost_nano_usd, cost_nano_usd=nano)

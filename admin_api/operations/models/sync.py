@@ -12,8 +12,10 @@ from admin_api.operations.models.litellm_info import Catalogue, ModelInfoError, 
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.runtime_settings import ModelAccess, read_settings
 from admin_api.storage import model_syncs, models
+from admin_api.storage import prices as price_rows
 from admin_api.storage.model_syncs import ModelSync
-from admin_api.storage.models import Model, PriceVersion
+from admin_api.storage.models import Model
+from admin_api.storage.prices import PriceVersion
 from admin_api.tls import trusted
 from gateway.domain.breaker import Breaker
 from gateway.domain.errors import GatewayError
@@ -154,7 +156,7 @@ async def apply_model_info(
     if not catalogue.models:
         report.problem = "LiteLLM's list of models is empty, so nothing was changed."
         return report
-    prices = await models.current_prices(executor)
+    prices = await price_rows.current_prices(executor)
     access = (await read_settings(executor)).new_models
     for seen in catalogue.models:
         model_id = await _apply_model(executor, seen, known.get(seen.name), access, report)
@@ -203,12 +205,12 @@ async def _apply_price(
     if current is None or current.source != "admin":
         # Read again under the lock: an admin may have set a price since the sync began.
         await models.lock_model(executor, model_id)
-        current = (await models.current_prices(executor, [model_id])).get(model_id)
+        current = (await price_rows.current_prices(executor, [model_id])).get(model_id)
     if current is not None and current.source == "admin":
         # A sync never changes an admin's price.
         report.kept_admin_prices.append(seen.name)
         return
-    await models.insert_price(executor, model_id, source="litellm", price=seen.price)
+    await price_rows.insert_price(executor, model_id, source="litellm", price=seen.price)
     report.priced.append(seen.name)
 
 

@@ -32,7 +32,41 @@ SELECT $1::text, $2::smallint, $3::text, $4::text, {_NAMES} FROM jsonb_to_record
 RETURNING made_at
 """
 
+# The rows of one transaction have one time.
+INSERT_CORRECTIONS: Final = f"""
+WITH made AS (
+    INSERT INTO ledger_corrections (reason, sign, made_by, note, {_NAMES})
+    SELECT $1::text, given.sign, $2::text, $3::text, {", ".join(f"r.{name}" for name in LEDGER_COLUMNS)}
+    FROM unnest($4::smallint[], $5::text[]) AS given (sign, line),
+        LATERAL jsonb_to_record(given.line::jsonb) AS r ({_TYPES})
+    RETURNING made_at)
+SELECT max(made_at) AS made_at FROM made
+"""
+
+# By the time of the call, and by price where it had one: another model of the catalogue may have answered.
+LIST_PRICED_CALLS: Final = f"""
+WITH corrected AS MATERIALIZED (
+    SELECT DISTINCT ON (request_id) {_NAMES} FROM ledger_corrections
+    WHERE sign = 1 AND request_id > $5::uuid AND request_id >= uuid7_floor($3::timestamptz)
+        AND request_id < uuid7_floor($4::timestamptz) ORDER BY request_id, number DESC)
+SELECT {_NAMES} FROM (
+    SELECT {_NAMES} FROM usage_logs AS u
+    WHERE request_id > $5 AND request_id >= uuid7_floor($3) AND request_id < uuid7_floor($4)
+        AND NOT EXISTS (SELECT FROM corrected AS c WHERE c.request_id = u.request_id)
+    UNION ALL SELECT {_NAMES} FROM corrected) AS calls
+WHERE price_id = ANY ($2::bigint[]) OR (price_id IS NULL AND model_id = $1)
+ORDER BY request_id LIMIT $6
+"""
+
+FIND_ALL_CORRECTED: Final = f"""
+SELECT DISTINCT ON (request_id) {_NAMES} FROM ledger_corrections
+WHERE request_id = ANY ($1::uuid[]) AND sign = 1 ORDER BY request_id, number DESC
+"""
+
 # Two who correct one call come one after another.
+LOCK_CALLS: Final = """
+SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM (SELECT unnest($1::uuid[]) AS id ORDER BY 1) AS calls
+"""
 LOCK_CALL: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))"
 
 FIND_CORRECTED: Final = f"""
@@ -69,6 +103,38 @@ async def book(
             made_at: datetime = await executor.fetchval(INSERT_CORRECTION, *values)
             booked[sign].append(replace(row, started_at=made_at))
     await add_to_rollups(executor, booked[1], booked[-1])
+
+
+async def book_new_prices(
+    executor: "Executor", repriced: "Sequence[tuple[UsageRow, UsageRow]]", *, made_by: str, note: str
+) -> None:
+    """Prices many calls again, each as it was and as it is now; in a transaction that holds LOCK_CALLS."""
+    lines = [(sign, _encode(row).decode()) for pair in repriced for sign, row in zip((-1, 1), pair, strict=True)]
+    signs, rows = [sign for sign, _ in lines], [row for _, row in lines]
+    made_at: datetime = await executor.fetchval(INSERT_CORRECTIONS, "repriced", made_by, note, signs, rows)
+    was = [replace(before, started_at=made_at) for before, _ in repriced]
+    await add_to_rollups(executor, [replace(after, started_at=made_at) for _, after in repriced], was)
+
+
+async def list_priced_calls(
+    executor: "Executor", model_id: int, price_ids: "Sequence[int]", *, since: datetime, until: datetime,
+    after: "UUID", limit: int,
+) -> list[UsageRow]:  # fmt: skip
+    """Calls that began in [since, until), as they are after all corrections: those that these prices were used for, and
+    those of the model that had no price. By id, those after `after`."""
+    records = await executor.fetch(LIST_PRICED_CALLS, model_id, list(price_ids), since, until, after, limit)
+    return [UsageRow(**dict(record)) for record in records]
+
+
+async def lock_calls(executor: "Executor", rows: "Sequence[UsageRow]") -> list[UsageRow]:
+    """The same calls as they are now, which nobody else corrects until the transaction ends."""
+    ids = [row.request_id for row in rows]
+    await executor.execute(LOCK_CALLS, ids)
+    found = [UsageRow(**dict(record)) for record in await executor.fetch(FIND_ROWS, ids)]
+    current = {row.request_id: row for row in found}
+    for record in await executor.fetch(FIND_ALL_CORRECTED, ids):
+        current[record["request_id"]] = UsageRow(**dict(record))
+    return [current[one] for one in ids if one in current]
 
 
 async def write_late(pool: "Pool", row: UsageRow) -> Written:
