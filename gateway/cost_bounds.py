@@ -68,8 +68,9 @@ def _unbounded(
     grant: Grant, price: Price, call: Call, bounds: CostBounds, *, is_estimate: bool
 ) -> tuple[str | None, str] | None:
     """The parameter, if it is the caller's to change, and the reason."""
-    if price.unusable:
-        return "model", f"the price of '{grant.model_name}' has {price.unusable[0]}, by which nothing can be reserved."
+    if price.unusable and price.charge == "higher":
+        why = f"the price of '{grant.model_name}' has {price.unusable[0]}, by which nothing can be reserved. "
+        return "model", f"{why}An operator may charge by the price alone (litemaas prices set --charge own)."
     if is_estimate or call.is_unbounded:
         return None, "what it takes is known only at its end."
     if call.maximum is None and grant.max_output_tokens is None:

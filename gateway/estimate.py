@@ -75,10 +75,10 @@ def _costs(
     price: Price, call: Call, plan: ReservationPlan, expected: Usage, most: tuple[int, int]
 ) -> tuple[int, int, int]:
     """Nano-USD of the prompt, of the completion, and the most the call may cost."""
-    whole = cost_nano_usd(price, expected, call.service_tier)
+    whole = _dearest_of_tiers(price, expected, call.service_tier)
     prompt_only = upper_bound = 0
     if plan.has_cost:
-        prompt_only = cost_nano_usd(price, replace(expected, completion_tokens=0), call.service_tier)
+        prompt_only = _dearest_of_tiers(price, replace(expected, completion_tokens=0), call.service_tier)
     if plan.has_maximum:
         longest_usage = expected
         if call.media is None:
@@ -86,3 +86,8 @@ def _costs(
         upper_bound = dearest_nano_usd(price, longest_usage)
         upper_bound += 1 + (upper_bound >> ROUNDING_BITS)
     return prompt_only, whole - prompt_only, upper_bound
+
+
+def _dearest_of_tiers(price: Price, usage: Usage, asked: str | None) -> int:
+    """The answer says which service tier it was: one that is dear may be served at the usual price, or the reverse."""
+    return max(cost_nano_usd(price, usage, tier) for tier in price.tiers_of(asked))

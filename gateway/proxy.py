@@ -85,6 +85,9 @@ class Proxy:
         record = await self.authenticate(exchange)
         async with self._read(route, exchange, receive) as call:
             grant = find_grant(record, call.model)
+            tier = call.tier_to_price
+            if tier is not None and (grant.price is None or not grant.price.knows_tier(tier)):
+                raise self.allowed_fields.refuse_tier(endpoint.name, call.model, tier)
             self.check_ledger()
             if call.continues is not None:
                 call = await continue_conversation(call, record, self.books.owners)

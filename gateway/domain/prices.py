@@ -72,7 +72,11 @@ SERVICE_TIERS: Final[Mapping[str, str]] = {
     "fast": "priority",
     "ultrafast": "ultrafast",
 }
+# The provider chooses, by a setting of the operator's account.
+ANY_TIER: Final = "auto"
 USUAL: Final = ""
+# Among the price fields that cannot be used: LiteLLM may choose any of several deployments.
+SEVERAL: Final = "several deployments with different prices"
 # No service tier: a price that some of the unit may have which is not counted apart. It is a bound for what a call may
 # cost, and nothing is charged by it.
 BOUND: Final = "*"
@@ -156,6 +160,17 @@ class Price:
             # Not scaled where that changes nothing: it would round to the digits of Decimal's context.
             rates.append(usd.scaleb(-facts.scale) if facts.scale else usd)
         return rates
+
+    def knows_tier(self, asked: str) -> bool:
+        """Whether there are prices of the service tier."""
+        return SERVICE_TIERS.get(asked, USUAL) in self._rates.keys() - {USUAL}
+
+    def tiers_of(self, asked: str | None) -> tuple[str | None, ...]:
+        """The service tiers at which a call may be served that asked for this one."""
+        if asked is None or len(self._rates) == 1:
+            return (None,)
+        # By the names in prices, which name themselves.
+        return (None, *(tier for tier in self._rates if tier != USUAL)) if asked == ANY_TIER else (None, asked)
 
     def rates_of(self, prompt_tokens: int, service_tier: str | None) -> tuple[int, ...]:
         """In the order of PRICE_UNITS, for one unit, as whole numbers."""
@@ -257,7 +272,7 @@ def charged_nano_usd(price: Price, own: int, litellm: int | None, usage: Usage, 
     known, so there is no bound, nor is there with price fields that cannot be used."""
     if litellm is None or litellm <= own or price.charge == "own":
         return own
-    if price.unusable or tools is None:
+    if tools is None or any(name != SEVERAL for name in price.unusable):
         return litellm
     searches = max(1, usage.web_searches, tools.web_searches)
     files, codes = max(1, usage.file_searches, tools.file_searches), max(1, usage.code_sessions, tools.code_sessions)

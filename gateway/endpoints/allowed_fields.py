@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.prices import SERVICE_TIERS
 from gateway.endpoints.parameters import LITELLM_PARAMETERS, PARAMETER_PREFIXES
 from gateway.endpoints.stored_files import ADDRESS_WORDS, EMBEDDING_WORDS, holds_any, names_stored_file
 
@@ -30,6 +31,8 @@ _VALUES: Final[Mapping[str, frozenset[str]]] = {
     "speed": frozenset({"standard"}),
     "inference_geo": frozenset({"global"}),
 }
+# Dearer values that pass where the model's price has one for them.
+_PRICED: Final[Mapping[str, frozenset[str]]] = {"service_tier": frozenset(SERVICE_TIERS)}
 _CONTENT: Final = ("messages", "input", "system")
 
 Fields = dict[str, msgspec.Raw]
@@ -112,7 +115,8 @@ class AllowedFields:
         tools = self._check_tools(endpoint, fields["tools"]) if "tools" in fields else ()
         for name in fields.keys() & _VALUES:
             value = msgspec.json.decode(fields[name])
-            if value is not None and not (isinstance(value, str) and value in _VALUES[name]):
+            is_known = isinstance(value, str) and (value in _VALUES[name] or value in _PRICED.get(name, ()))
+            if value is not None and not is_known:
                 self.refuse(endpoint, f"values.{name}")
         for name in _CONTENT:
             raw = fields.get(name)
@@ -125,6 +129,25 @@ class AllowedFields:
                 if names_stored_file(value, is_embedded=endpoint == "embeddings"):
                     self.refuse(endpoint, "content.stored_file")
         return tools
+
+    def tier_to_price(self, endpoint: str, fields: Fields) -> str | None:
+        """The service tier of a body that was checked, if the model's price has to have one for it."""
+        raw = fields.get("service_tier")
+        tier = None if raw is None else msgspec.json.decode(raw)
+        if not isinstance(tier, str) or tier not in _PRICED["service_tier"] - _VALUES["service_tier"]:
+            return None
+        return None if (endpoint, "values.service_tier") in self._opened else tier
+
+    def refuse_tier(self, endpoint: str, model: str, tier: str) -> GatewayError:
+        """The error for a service tier that the model's price does not have."""
+        error = self._refusal(endpoint, "values.service_tier")
+        advice = f"litemaas prices set --model '{model}' --tier 'input_per_million_usd@{SERVICE_TIERS[tier]}=…'"
+        message = (
+            f"The price of '{model}' has none for the service tier '{tier}', so it cannot be charged: leave it out. "
+        )
+        message += f"An operator sets one ({advice}), or opens it at the usual price with "
+        message += f"{SETTING}={endpoint}:unsafe:values.service_tier."
+        return GatewayError(error.code, message, param="service_tier")
 
     def check_names(self, endpoint: str, names: Iterable[str]) -> None:
         """The same for the names of a form's fields."""

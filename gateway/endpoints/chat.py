@@ -55,6 +55,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
         choices=choices,
         asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
+        tier_to_price=allowed.tier_to_price("chat_completions", fields),
         paid_tools=find_paid_tools(fields, tools),
         attachments=found.count,
         # A spoken answer has an id, under which the provider keeps it for a while.

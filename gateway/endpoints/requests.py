@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.calls import NO_USAGE, Usage
 from gateway.domain.encodings import NOT_UTF8, is_utf16
 from gateway.domain.errors import GatewayError
-from gateway.domain.prices import SERVICE_TIERS, Price
+from gateway.domain.prices import ANY_TIER, SERVICE_TIERS, Price
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.application_metadata import shield_metadata
 from gateway.endpoints.paid_tools import PaidTool
@@ -84,6 +84,8 @@ class Call:
     counts_tokens: bool = False
     # What the call asks for; the answer says what it got.
     service_tier: str | None = None
+    # The same, if the call is refused where the model's price has none for it.
+    tier_to_price: str | None = None
     # The answer is stored at the provider, under the id that it has.
     is_stored: bool = False
     # The id of a stored answer, whose conversation is put before this prompt.
@@ -276,7 +278,7 @@ def refuse_stream(fields: Fields) -> None:
 def read_service_tier(fields: Fields) -> str | None:
     """The service tier that is asked for; None: none, or one by which nothing is priced."""
     tier = read(fields, "service_tier", Any, "a text")
-    return tier if isinstance(tier, str) and tier in SERVICE_TIERS else None
+    return tier if isinstance(tier, str) and (tier in SERVICE_TIERS or tier == ANY_TIER) else None
 
 
 def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1) -> int | None:

@@ -78,6 +78,7 @@ def _parse(endpoint: str, body: bytes, allowed: AllowedFields, path_model: str |
         choices=1,
         asks_to_reason=asks_to_reason(fields),
         service_tier=read_service_tier(fields),
+        tier_to_price=allowed.tier_to_price(endpoint, fields),
         paid_tools=find_paid_tools(fields, tools),
         attachments=found.count,
         is_unbounded=not UNKNOWN_CONTEXT.isdisjoint(fields),

@@ -12,15 +12,18 @@ from factories import ADMIN, make_model
 from gateways import GatewayThread, Ledger, RedisState, StartGateway, scraped_metrics
 from recording_upstream import RecordingUpstream, event
 
+from admin_api.operations.models.litellm_info import parse_model_info
 from admin_api.operations.models.price_input import PriceInput
 from admin_api.operations.models.prices import set_price as set_price_of
 from admin_api.storage import prices as price_rows
 from gateway.domain.prices import Price, PriceTier
+from gateway.endpoints.chat import parse_chat
 from gateway.storage.postgres import Pool
 
 FLAT: dict[str, Decimal | None] = {"input": Decimal("0.000001"), "output": Decimal("0.000002")}
 SEARCH = {"type": "web_search", "search_context_size": "low"}
 NUMBERS = count()
+CHAT = "/v1/chat/completions"
 # By account.
 MODELS: dict[int, str] = {}
 ANTHROPIC_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
@@ -289,6 +292,66 @@ async def test_d3_a_call_without_a_bound_is_refused_where_a_cost_limit_reserves_
     refused = await post(caller, "/v1/chat/completions", **fields)
 
     assert (refused.status, refused.code, refused.error["param"]) == (403, "cost_not_bounded", param)
+
+
+@pytest.mark.parametrize(("served", "nano"), [("priority", 9_000), ("default", 1_000), (None, 9_000)])
+async def test_d3_a_dear_service_tier_passes_where_the_price_knows_it_and_is_charged_as_it_was_served(
+    served: str | None, nano: int, caller: Caller, server: GatewayThread, upstream: RecordingUpstream, ledger: Ledger
+) -> None:
+    await set_price(caller, server)
+    refused = await chat(caller, service_tier="priority")
+    assert (refused.status, refused.code, refused.error["param"]) == (400, "parameter_not_allowed", "service_tier")
+    assert "litemaas prices set" in refused.error["message"]
+    await set_price(caller, server, tiers=[PriceTier("input", 0, "priority", Decimal("0.000009"))])
+    answers(upstream, counts(1000, 0), **({} if served is None else {"service_tier": served}))
+
+    assert (await chat(caller, service_tier="priority")).status == 200
+
+    assert (await ledger.row(caller.account_id))["cost_nano_usd"] == 1000 * nano
+
+
+async def test_d3_what_is_reserved_is_the_dearest_of_the_service_tiers_at_which_a_call_may_be_served(
+    caller: Caller, server: GatewayThread, upstream: RecordingUpstream
+) -> None:
+    """`flex` may be served at the usual price, `auto` at any, and `priority` at nine times the usual."""
+    tiers = [PriceTier("input", 0, "flex", Decimal("5E-7")), PriceTier("input", 0, "priority", Decimal("0.000009"))]
+    await set_price(caller, server, tiers=tiers)
+    answers(upstream, counts(10, 1))
+    fields: dict[str, Any] = {"messages": [{"role": "user", "content": "hi " * 10_000}], "max_tokens": 1}
+    usual = round(parse_chat(json.dumps(fields | {"model": "m"}).encode()).prompt_tokens) * 1000
+    # Those that are refused first: an admitted call would teach what prompts take.
+    asked: list[dict[str, Any]] = [*({"service_tier": tier} for tier in ("priority", "auto", "flex")), {}]
+
+    async def admitted(amount: int) -> list[bool]:
+        await caller.limit("cost", amount, window="month")
+        await server.wait_for_changes(caller.pool)
+        return [(await post(caller, CHAT, **fields, **more)).status == 200 for more in asked]
+
+    assert await admitted(usual * 7 // 10) == [False] * 4
+    assert await admitted(usual * 5) == [False, False, True, True]
+
+
+async def test_d3_deployments_with_different_prices_have_no_bound_where_a_cost_limit_reserves_the_maximum(
+    caller: Caller, server: GatewayThread, upstream: RecordingUpstream
+) -> None:
+    infos = [{"input_cost_per_token": 1e-6, "output_cost_per_token": usd} for usd in (2e-6, 8e-6)]
+    listed = {"data": [{"model_name": MODELS[caller.account_id], "model_info": info} for info in infos]}
+    (seen,) = parse_model_info(json.dumps(listed)).models
+    assert seen.price is not None
+    async with caller.pool.acquire() as connection:
+        model_id = await connection.fetchval("SELECT id FROM models WHERE name = $1", MODELS[caller.account_id])
+        await price_rows.insert_price(connection, model_id, source="litellm", price=seen.price)
+    await caller.limit("cost", 10**9, window="month", reserve="maximum")
+    await server.wait_for_changes(caller.pool)
+    answers(upstream, counts(10, 1))
+
+    refused = await chat(caller, max_tokens=5)
+    await set_price(caller, server, charge="own")
+
+    assert (refused.status, refused.code) == (403, "cost_not_bounded")
+    assert "several deployments with different prices" in refused.error["message"]
+    assert "--charge own" in refused.error["message"]
+    assert (await chat(caller, max_tokens=5)).status == 200
 
 
 async def test_d3_a_price_field_that_cannot_be_used_refuses_where_a_cost_limit_reserves_the_maximum(

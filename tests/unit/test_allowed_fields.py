@@ -163,11 +163,25 @@ def test_d5_tools_that_the_caller_runs_pass_unchanged(endpoint: str, tool: dict[
 
 
 @pytest.mark.parametrize("endpoint", ["chat_completions", "responses"])
-@pytest.mark.parametrize("value", ["priority", "scale", "Flex", 7, ["flex"]])
+@pytest.mark.parametrize("value", ["scale", "Flex", 7, ["flex"]])
 def test_s4_a_service_tier_above_the_price_of_the_model_is_refused(endpoint: str, value: Any) -> None:
     assert refused(endpoint, service_tier=value).code == "parameter_not_allowed"
     opened = AllowedFields(parse_opened(f"{endpoint}:unsafe:values.service_tier"))
     assert parse(endpoint, opened, service_tier=value)["service_tier"] == value
+
+
+@pytest.mark.parametrize("endpoint", ["chat_completions", "responses", "messages"])
+@pytest.mark.parametrize("value", ["priority", "fast", "ultrafast", "balanced"])
+def test_d3_a_dear_service_tier_is_let_through_for_the_price_to_judge(endpoint: str, value: str) -> None:
+    read, fields = BODIES[endpoint]
+    body = json.dumps(fields | {"service_tier": value}).encode()
+    opened = AllowedFields(parse_opened(f"{endpoint}:unsafe:values.service_tier"))
+
+    judged, by_operator = (read(body, allowed) for allowed in (ALLOWED_FIELDS, opened))
+
+    assert (judged.service_tier, judged.tier_to_price) == (value, value)
+    assert (by_operator.service_tier, by_operator.tier_to_price) == (value, None)
+    assert f"{endpoint}:unsafe:values.service_tier" in ALLOWED_FIELDS.refuse_tier(endpoint, "m", value).message
 
 
 @pytest.mark.parametrize(("name", "value"), [("speed", "fast"), ("inference_geo", "us")])

@@ -15,6 +15,7 @@ from gateway.domain.prices import (
     BOUND,
     PRICE_COLUMNS,
     PRICE_UNITS,
+    SEVERAL,
     Price,
     PriceTier,
     cost_nano_usd,
@@ -145,6 +146,7 @@ def test_deployments_are_merged_to_the_dearest_of_each_size_and_tier() -> None:
     (model,) = parse_model_info(body).models
     assert model.price is not None
 
+    assert model.price.unusable == (SEVERAL,)
     assert cost_nano_usd(model.price, usage(10, 10)) == 10 * 5000 + 10 * 4000
     assert cost_nano_usd(model.price, usage(200_001, 10)) == 200_001 * 5000 + 10 * 6000
     assert cost_nano_usd(model.price, usage(10, 10), "priority") == 10 * 5000 + 10 * 9000

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
 from admin_api.operations.models.litellm_prices import merge_prices, parse_price
 from admin_api.storage.models import ModelInfo
-from gateway.domain.prices import Price
+from gateway.domain.prices import SEVERAL, Price
 
 MAX_NAME: Final = 255
 MAX_TOKENS: Final = 2**53 - 1
@@ -72,6 +72,10 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
     LiteLLM may choose any deployment and budgets must hold."""
     parsed = [parse_price(info) for info in infos]
     known = [one.price for one in parsed if one.price is not None]
+    price = merge_prices(known) if known else None
+    do_prices_differ = any(one.price != parsed[0].price for one in parsed)
+    if price is not None and do_prices_differ:
+        price = replace(price, unusable=(*price.unusable, SEVERAL))
     return SeenModel(
         name=name,
         provider=_first_text(infos, "litellm_provider", maximum=100),
@@ -80,9 +84,9 @@ def _merge(name: str, infos: Sequence[Mapping[str, Any]]) -> SeenModel:
         max_output_tokens=_least_tokens(infos, "max_output_tokens"),
         capabilities=_common_capabilities(infos),
         deployments=len(infos),
-        price=merge_prices(known) if known else None,
+        price=price,
         unused=sorted({name for one in parsed for name in one.unused}),
-        do_prices_differ=any(one.price != parsed[0].price for one in parsed),
+        do_prices_differ=do_prices_differ,
     )
 
 
