@@ -148,6 +148,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             ("cleaning", partial(scheduler.clean_once, pool), scheduler.CLEANING_INTERVAL_S),
         ):
             background.start(scheduler.repeat(name, work, interval_s=interval_s), name)
+        if settings.smtp_url is not None:
+            requests = partial(scheduler.mail_requests_once, pool)
+            interval_s = scheduler.REQUESTS_INTERVAL_S
+            background.start(scheduler.repeat("requests", requests, interval_s=interval_s), "requests")
         verify = partial(scheduler.verify_once, pool)
         background.start(
             scheduler.repeat(

@@ -14,6 +14,7 @@ from admin_api.operations.maintenance.ledger import verify_closed_days
 from admin_api.operations.models.sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.notifications.alerts import has_backlog, raise_alerts
 from admin_api.operations.notifications.outbox import delete_old
+from admin_api.operations.notifications.pending_requests import mail_pending_requests
 from admin_api.operations.people.invitations import delete_expired
 from admin_api.operations.subscriptions import expire_subscriptions
 from gateway.domain.errors import GatewayError
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 EXPIRY_INTERVAL_S: Final = 30.0
 SEND_INTERVAL_S: Final = 1.0
 SEND_GRACE_S: Final = 3.0
+REQUESTS_INTERVAL_S: Final = 15.0
 CLEANING_INTERVAL_S: Final = 3600.0
 VERIFICATION_INTERVAL_S: Final = 86_400.0
 # After a start other work comes first.
@@ -75,6 +77,13 @@ async def alert_once(pool: "Pool") -> None:
             log.info("alerts_raised", count=raised)
         if raised is None or not await has_backlog(pool):
             return
+
+
+async def mail_requests_once(pool: "Pool") -> None:
+    """Writes an e-mail to admins about requests that wait, if it is time for one."""
+    count = await mail_pending_requests(pool)
+    if count:
+        log.info("pending_requests_mailed", count=count)
 
 
 async def clean_once(pool: "Pool") -> None:

@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Deliveries of notifications, by we
 
 @app.command("list")
 def list_(
-    status: Annotated[str | None, typer.Option(help="waiting, delivered or failed.")] = None,
+    status: Annotated[str | None, typer.Option(help="waiting, delivered, failed or dropped.")] = None,
     webhook: Annotated[int | None, typer.Option(help="Id of a webhook.")] = None,
     alert: Annotated[int | None, typer.Option(help="Id of an alert.")] = None,
     limit: PageSize = 100,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_DAYS: Final = 3650
 MAX_KEYS: Final = 100_000
+MAX_HOURS: Final = 720
 # As in the CHECK constraint of the database.
 MAX_THRESHOLD: Final = 1000
 MAX_THRESHOLDS: Final = 10
@@ -52,6 +53,16 @@ NewModels = Annotated[
 ]
 
 
+Hours = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=MAX_HOURS,
+        description="Admins get an e-mail about requests that wait for them, at most one in so many hours; null: none",
+    ),
+]
+
+
 class RuntimeSettings(BaseModel):
     """All settings. None means no default, no ceiling, or unlimited.
 
@@ -78,6 +89,7 @@ class RuntimeSettings(BaseModel):
     subscription_default_monthly_tokens: Count = 1_000_000
     alert_thresholds: Thresholds = [50, 80, 100]
     new_models: NewModels = "restricted"
+    pending_requests_email_hours: Hours = 4
 
 
 async def read_settings(executor: "Executor") -> RuntimeSettings:

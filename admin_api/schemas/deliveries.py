@@ -11,7 +11,8 @@ from admin_api.storage.deliveries import Channel, Status
 
 class DeliveryView(View):
     """One message to one webhook or e-mail address. `status` waiting: for the first try, or for the next one at
-    `next_try_at`; failed: after the last try. `message_id` is sent as `webhook-id`, or in the Message-ID."""
+    `next_try_at`; failed: after the last try; dropped: out of date before it could be sent, `last_error` says why.
+    `message_id` is sent as `webhook-id`, or in the Message-ID of an e-mail with one message."""
 
     id: int
     message_id: UUID
@@ -32,4 +33,5 @@ class DeliveryView(View):
     next_try_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
+    dropped_at: datetime | None
     created_at: datetime

@@ -31,6 +31,9 @@ class RuntimeSettingsView(View):
     subscription_default_monthly_requests: int | None
     subscription_default_monthly_tokens: int | None
     alert_thresholds: list[int]
+    pending_requests_email_hours: int | None = Field(
+        description="Hours between e-mails to admins about requests that wait; null: none are sent"
+    )
     new_models: str = Field(description="What a sync makes of new models: open, restricted or hidden")
 
     @classmethod

@@ -22,15 +22,16 @@ Channel = Literal["webhook", "email"]
 # - docs/alerts.md.
 # tests/contract/test_channels.py fails for each place that a channel is missing from.
 RECEIVERS: Final[dict[Channel, str]] = {"webhook": "webhook_id", "email": "user_id"}
-# Status of a delivery: `waiting` for its first or next attempt, or `failed` after the last.
-Status = Literal["waiting", "delivered", "failed"]
+# Status of a delivery: `waiting` for its first or next attempt, `failed` after the last, or `dropped` because what it
+# says was out of date before it could be sent.
+Status = Literal["waiting", "delivered", "failed", "dropped"]
 STATUSES: Final = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One try of one message to one receiver. `url`, `format` and `secret` are a webhook's, `email`
-    and `locale` a person's."""
+    """One try of one message to one receiver. `url`, `format` and `secret` are a webhook's, `user_id`, `email` and
+    `locale` a person's. `outdated` says why an e-mail is out of date."""
 
     id: int
     message_id: UUID
@@ -43,15 +44,17 @@ class Delivery:
     url: str | None
     format: Format | None
     secret: bytes | None = field(repr=False)
+    user_id: int | None
     email: str | None
     locale: str | None
+    outdated: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryReport:
     """The status of one message to one receiver. `url` is the webhook's and `email` the person's as they are now;
     `next_try_at` is None unless it waits; `last_status` and `last_answer` are the receiver's at the last try.
-    `is_held`: its webhook is disabled, so it is not tried."""
+    `is_held`: it is not tried, for its webhook is disabled or there is no mail server."""
 
     id: int
     message_id: UUID
@@ -70,6 +73,7 @@ class DeliveryReport:
     next_try_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
+    dropped_at: datetime | None
     created_at: datetime
     is_held: bool
 
@@ -110,6 +114,17 @@ async def insert(
     await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id, alert_id)
 
 
+INSERT_FOR_ADMINS: Final = """
+INSERT INTO deliveries (channel, user_id, event, payload)
+SELECT 'email', id, $1, $2::jsonb FROM users WHERE role = 'admin' AND status = 'active'
+"""
+
+
+async def insert_for_admins(executor: "Executor", *, event: str, payload: Mapping[str, Any]) -> None:
+    """An e-mail to each active admin."""
+    await executor.execute(INSERT_FOR_ADMINS, event, json.dumps(dict(payload), default=str))
+
+
 # A try is a lease: the process that takes a row has until `next_try_at`; if it dies, another one makes the next try.
 # Each webhook by an index of its own, so that thousands of rows of one do not delay those of another. What waits
 # for a webhook that is disabled goes on waiting.
@@ -123,21 +138,55 @@ CROSS JOIN LATERAL (
 ) d
 WHERE w.enabled ORDER BY d.next_try_at LIMIT $4
 """
+# All that is due for a person at once, so that they get one e-mail; $1 is the number of people.
 DUE_MAILS: Final = """
-SELECT id FROM deliveries
-WHERE channel = 'email' AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
-ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED
+SELECT d.id FROM (
+    SELECT user_id, min(next_try_at) AS first FROM deliveries
+    WHERE channel = 'email' AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+    GROUP BY user_id ORDER BY first LIMIT $1
+) u CROSS JOIN LATERAL (
+    SELECT id FROM deliveries
+    WHERE user_id = u.user_id AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+    ORDER BY id LIMIT 5000 FOR UPDATE SKIP LOCKED
+) d
 """
+# Why e-mail `t` is out of date, NULL if it is not. Messages of before may lack a field: what is not known is not out of
+# date.
+_OUTDATED: Final = """
+CASE
+    WHEN t.channel <> 'email' THEN NULL
+    WHEN u.status <> 'active' THEN 'The person is not active any more.'
+    WHEN t.payload ? 'account_id' AND NOT EXISTS (
+        SELECT FROM accounts a WHERE a.id = (t.payload ->> 'account_id')::bigint AND (a.owner_user_id = u.id
+            OR EXISTS (SELECT FROM team_members m WHERE m.account_id = a.id AND m.user_id = u.id)))
+        THEN 'The person is not in the account any more.'
+    WHEN (t.payload ->> 'window_end')::timestamptz <= now() THEN 'The window of the limit is over.'
+    WHEN EXISTS (SELECT FROM alerts l WHERE l.id = t.alert_id AND l.cleared_at IS NOT NULL)
+        THEN 'The use is below the threshold again.'
+    WHEN t.event = 'team.invited' AND NOT EXISTS (
+        SELECT FROM team_invitations i WHERE i.id = (t.payload ->> 'invitation_id')::bigint AND i.expires_at > now())
+        THEN 'The invitation is not open any more.'
+    WHEN t.event LIKE 'subscription.%' AND EXISTS (
+        SELECT FROM subscriptions s WHERE s.id = (t.payload ->> 'subscription_id')::bigint
+            AND s.status <> t.payload ->> 'status')
+        THEN 'The subscription has another status.'
+    WHEN t.event = 'requests.pending' AND u.role <> 'admin' THEN 'The person is not an admin any more.'
+    WHEN t.event = 'requests.pending' AND NOT EXISTS (
+        SELECT FROM jsonb_array_elements(t.payload -> 'requests') r JOIN subscriptions s
+            ON s.id = (r ->> 'subscription_id')::bigint AND s.status = 'pending')
+        THEN 'None of the requests waits any more.'
+END"""
 
 
 def _tries(taken: str) -> str:
     """The statement for the tries of the rows `d` that `taken` writes."""
     return f"""
 WITH taken AS ({taken}
-    RETURNING d.id, d.message_id, d.channel, d.event, d.payload::text, d.tries, d.created_at, d.webhook_id, d.user_id
+    RETURNING d.id, d.message_id, d.channel, d.event, d.payload, d.tries, d.created_at, d.webhook_id, d.user_id,
+        d.alert_id
 )
-SELECT t.id, t.message_id, t.channel, t.event, t.payload, t.tries, t.created_at, t.webhook_id, w.url, w.format,
-       w.secret, u.email, u.locale
+SELECT t.id, t.message_id, t.channel, t.event, t.payload::text, t.tries, t.created_at, t.webhook_id, w.url, w.format,
+       w.secret, t.user_id, u.email, u.locale, {_OUTDATED} AS outdated
 FROM taken t LEFT JOIN webhooks w ON w.id = t.webhook_id LEFT JOIN users u ON u.id = t.user_id
 ORDER BY t.id
 """  # noqa: S608  statements from this file
@@ -166,7 +215,7 @@ async def take_due_webhooks(
 
 
 async def take_due_mails(executor: "Executor", *, limit: int, lease: timedelta) -> list[Delivery]:
-    """The e-mails whose time has come, by id. No two callers get the same row within `lease`."""
+    """The e-mails whose time has come, of `limit` people, by id. No two callers get the same row within `lease`."""
     return _deliveries(await executor.fetch(TAKE_MAILS, limit, lease))
 
 
@@ -219,18 +268,54 @@ async def mark_failed(
     await executor.execute(MARK_FAILED, delivery_id, error, pause, status, answer)
 
 
+MARK_DROPPED: Final = """
+UPDATE deliveries d SET gave_up_at = now(), dropped_at = now(), next_try_at = now(), last_error = o.reason
+FROM unnest($1::bigint[], $2::text[]) AS o (id, reason) WHERE d.id = o.id
+"""
+
+
+async def mark_dropped(executor: "Executor", reasons: Mapping[int, str]) -> None:
+    """These will not be sent, by id, for what they say is out of date."""
+    await executor.execute(MARK_DROPPED, list(reasons), list(reasons.values()))
+
+
+HOLD_MAILS: Final = """
+UPDATE deliveries SET next_try_at = 'infinity', last_error = $1
+WHERE channel = 'email' AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at <= now()
+"""
+
+
+async def hold_mails(executor: "Executor", error: str) -> None:
+    """E-mails whose time has come wait until `release_mails`, for this reason."""
+    await executor.execute(HOLD_MAILS, error)
+
+
+RELEASE_MAILS: Final = """
+UPDATE deliveries SET next_try_at = now()
+WHERE channel = 'email' AND delivered_at IS NULL AND gave_up_at IS NULL AND next_try_at = 'infinity'
+"""
+
+
+async def release_mails(executor: "Executor") -> None:
+    """E-mails that were held are due now."""
+    await executor.execute(RELEASE_MAILS)
+
+
 # Each filter has an index in the order of the pages; most rows are delivered, so that one needs none.
 LIST_DELIVERIES: Final = """
 SELECT d.id, d.message_id, d.channel, d.event, d.alert_id, d.webhook_id, w.url, d.user_id, u.email, d.tries,
-       d.last_error, d.last_status, d.last_answer, d.delivered_at, d.gave_up_at AS failed_at, d.created_at,
-       CASE WHEN d.delivered_at IS NULL AND d.gave_up_at IS NULL THEN d.next_try_at END AS next_try_at,
-       CASE WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN d.gave_up_at IS NOT NULL THEN 'failed'
-            ELSE 'waiting' END AS status,
-       w.enabled IS FALSE AS is_held
+       d.last_error, d.last_status, d.last_answer, d.delivered_at,
+       CASE WHEN d.dropped_at IS NULL THEN d.gave_up_at END AS failed_at, d.dropped_at, d.created_at,
+       CASE WHEN d.delivered_at IS NULL AND d.gave_up_at IS NULL AND d.next_try_at < 'infinity'
+            THEN d.next_try_at END AS next_try_at,
+       CASE WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN d.dropped_at IS NOT NULL THEN 'dropped'
+            WHEN d.gave_up_at IS NOT NULL THEN 'failed' ELSE 'waiting' END AS status,
+       w.enabled IS FALSE OR d.next_try_at = 'infinity' AS is_held
 FROM deliveries d LEFT JOIN webhooks w ON w.id = d.webhook_id LEFT JOIN users u ON u.id = d.user_id
 WHERE d.id < $1
   AND ($2::text IS NULL OR ($2 = 'delivered' AND d.delivered_at IS NOT NULL)
-       OR ($2 = 'failed' AND d.gave_up_at IS NOT NULL)
+       OR ($2 = 'failed' AND d.gave_up_at IS NOT NULL AND d.dropped_at IS NULL)
+       OR ($2 = 'dropped' AND d.dropped_at IS NOT NULL)
        OR ($2 = 'waiting' AND d.delivered_at IS NULL AND d.gave_up_at IS NULL))
   AND ($3::bigint IS NULL OR d.webhook_id = $3) AND ($4::bigint IS NULL OR d.alert_id = $4)
 ORDER BY d.id DESC LIMIT $5

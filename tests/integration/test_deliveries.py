@@ -224,6 +224,7 @@ async def test_each_delivery_filter_reads_an_index_and_only_a_page(pool: Pool, d
     asked = {
         "deliveries_waiting": ("waiting", None, None),
         "deliveries_failed": ("failed", None, None),
+        "deliveries_dropped": ("dropped", None, None),
         "deliveries_webhook": (None, webhook, None),
         "deliveries_alert": (None, None, alert_id),
         "deliveries_pkey": ("delivered", None, None),

@@ -16,11 +16,12 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
+from uuid import uuid5
 
 import structlog
 
 from admin_api.encryption import EncryptionError, SecretKeys
-from admin_api.operations.notifications.email_texts import write_email
+from admin_api.operations.notifications.email_texts import write_digest, write_email
 from admin_api.operations.notifications.smtp import MailError, MailServer, send_email
 from admin_api.operations.notifications.webhook_bodies import write_body
 from admin_api.operations.notifications.webhook_urls import WebhookURLError, WebhookURLRules, resolve
@@ -97,11 +98,12 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
 
 
-async def try_once(sender: Sender, delivery: Delivery) -> Attempt:
-    """Sends the message, and raises nothing."""
+async def try_once(sender: Sender, deliveries: Sequence[Delivery]) -> Attempt:
+    """Sends one message to a webhook, or what is due for one person as one e-mail. Raises nothing."""
+    delivery = deliveries[0]
     try:
         async with asyncio.timeout(2 * TRY_S):
-            return await SENDERS[delivery.channel](sender, delivery)
+            return await SENDERS[delivery.channel](sender, deliveries)
     except MailError as exc:
         answer = None if exc.answer is None else one_line(exc.answer)
         return Attempt(error=str(exc)[:MAX_ERROR], is_permanent=exc.is_permanent, status=exc.status, answer=answer)
@@ -113,8 +115,9 @@ async def try_once(sender: Sender, delivery: Delivery) -> Attempt:
         return Attempt(error="Internal error; see the log of the admin API.")
 
 
-async def post_webhook(sender: Sender, delivery: Delivery) -> Attempt:
+async def post_webhook(sender: Sender, deliveries: Sequence[Delivery]) -> Attempt:
     """Raises SendError, WebhookURLError or EncryptionError if nothing was answered."""
+    (delivery,) = deliveries
     # Imported only here: it takes longer to load than the rest of a command.
     import httpx2
 
@@ -179,22 +182,31 @@ def one_line(text: str) -> str | None:
     return " ".join(shown.split())[:MAX_ANSWER] or None
 
 
-async def _post_mail(sender: Sender, delivery: Delivery) -> Attempt:
+async def _post_mail(sender: Sender, deliveries: Sequence[Delivery]) -> Attempt:
+    delivery = deliveries[0]
     if sender.mail is None or delivery.email is None:
         raise SendError("There is no mail server.")
-    subject, text = write_email(delivery.event, delivery.payload, delivery.locale)
+    message_id, date = delivery.message_id, delivery.created_at
+    if len(deliveries) == 1:
+        subject, text = write_email(delivery.event, delivery.payload, delivery.locale)
+    else:
+        # The same id for another try of the same messages.
+        message_id = uuid5(message_id, ",".join(str(one.message_id) for one in deliveries))
+        date = datetime.now(UTC)
+        entries = [(one.created_at, one.event, one.payload) for one in deliveries]
+        subject, text = write_digest(entries, delivery.locale)
     email = EmailMessage()
     email["From"], email["To"], email["Subject"] = sender.mail.sender, delivery.email, subject
-    email["Date"] = format_datetime(delivery.created_at)
+    email["Date"] = format_datetime(date)
     domain = sender.mail.sender.rpartition("@")[2].strip(">") or "localhost"
-    email["Message-ID"] = f"<{delivery.message_id}@{domain}>"
+    email["Message-ID"] = f"<{message_id}@{domain}>"
     email["Auto-Submitted"] = "auto-generated"
     email.set_content(text)
     await asyncio.to_thread(send_email, sender.mail, email, timeout_s=TRY_S)
     return Attempt()
 
 
-SENDERS: Final[dict[Channel, Callable[[Sender, Delivery], Awaitable[Attempt]]]] = {
+SENDERS: Final[dict[Channel, Callable[[Sender, Sequence[Delivery]], Awaitable[Attempt]]]] = {
     "webhook": post_webhook,
     "email": _post_mail,
 }

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.notifications.outbox import LEASE
+from admin_api.operations.notifications.outbox import LEASE, NO_MAIL_SERVER
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import deliveries as rows
@@ -42,7 +42,8 @@ async def list_deliveries(
 
 async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> DeliveryReport:
     """Retries a failed or waiting delivery now, with the same message id. Raises GatewayError `not_found`, or
-    `conflict` if it was delivered, will be tried within a minute anyway, or its webhook is disabled."""
+    `conflict` if it was delivered or dropped, will be tried within a minute anyway, its webhook is disabled, or there
+    is no mail server."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
         old = await rows.lock_delivery(connection, delivery_id) if 0 < delivery_id < MAX_ID else None
@@ -50,6 +51,10 @@ async def retry_delivery(pool: "Pool", actor: Actor, delivery_id: int) -> Delive
             raise GatewayError("not_found", f"There is no delivery {delivery_id}.")
         if old.status == "delivered":
             raise GatewayError("conflict", "The delivery has already succeeded.", details={"status": old.status})
+        if old.status == "dropped":
+            raise GatewayError("conflict", f"It is out of date. {old.last_error}", details={"status": old.status})
+        if old.is_held and old.channel == "email":
+            raise GatewayError("conflict", NO_MAIL_SERVER, details={"status": old.status})
         if old.is_held:
             raise GatewayError("conflict", "The webhook is disabled. Enable it first.", details={"status": old.status})
         # Also during an attempt, which lasts as long as its lease.

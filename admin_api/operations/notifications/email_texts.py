@@ -1,6 +1,6 @@
 """Texts of e-mails in the user's language, and of chat messages in English. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 from gateway.domain.money import usd_text
 
 DEFAULT_LOCALE: Final = "en"
+# Messages shown in one digest.
+MAX_DIGEST: Final = 50
 
 # Thousands separator and decimal mark. A no-break space suits readers of both 1.000 and 1 000.
 MARKS: Final[Mapping[str, tuple[str, str]]] = {"en": (",", "."), "es": ("\u00a0", ","), "fr": ("\u00a0", ",")}
@@ -197,6 +199,33 @@ INVITATIONS: Final[Mapping[str, Mapping[str, tuple[str, str, str]]]] = {
         ),
     },
 }
+# Of requests that wait for an admin; `lines` names them, `more` says how many are left out.
+REQUESTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {
+        "subject": "Requests waiting for a decision: {count}",
+        "lines": "{account}: {model}, since {since}",
+        "more": "and {more} more.",
+        "todo": "Approve or deny them; `litemaas subscriptions list --status pending` shows all.",
+    },
+    "es": {
+        "subject": "Solicitudes pendientes de decisión: {count}",
+        "lines": "{account}: {model}, desde {since}",
+        "more": "y {more} más.",
+        "todo": "Apruébelas o deniéguelas; `litemaas subscriptions list --status pending` las muestra todas.",
+    },
+    "fr": {
+        "subject": "Demandes en attente de décision : {count}",
+        "lines": "{account} : {model}, depuis {since}",
+        "more": "et {more} de plus.",
+        "todo": "Approuvez-les ou refusez-les ; `litemaas subscriptions list --status pending` les montre toutes.",
+    },
+}
+# Of one e-mail with several messages.
+DIGEST: Final[Mapping[str, Mapping[str, str]]] = {
+    "en": {"subject": "{count} messages of LiteMaaS", "more": "{more} older messages are not shown."},
+    "es": {"subject": "{count} mensajes de LiteMaaS", "more": "No se muestran {more} mensajes anteriores."},
+    "fr": {"subject": "{count} messages de LiteMaaS", "more": "{more} messages plus anciens ne sont pas montrés."},
+}
 # Subject, sentence. Only webhooks get it.
 TEST: Final = ("Test message of LiteMaaS", "{by} has sent this test message. Nothing needs to be done.")
 REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
@@ -204,11 +233,13 @@ REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {re
 
 def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tuple[str, str]:
     """Subject (one line) and text of an event's e-mail, in English for languages without texts."""
-    language = locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
+    language = _language(locale)
     if event == "limit.threshold_reached":
         return _about_limit(data, language)
     if event == "team.invited":
         return _about_invitation(data, language)
+    if event == "requests.pending":
+        return _about_requests(data, language)
     if event == "webhook.test":
         return TEST[0], TEST[1].format(by=data["by"]) + "\n"
     subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
@@ -217,6 +248,34 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
     if data.get("reason"):
         lines.append(REASON[language].format(reason=data["reason"]))
     return one_line(subject.format(**names)), "\n\n".join([*lines, todo]) + "\n"
+
+
+def write_digest(entries: Sequence[tuple[datetime, str, Mapping[str, Any]]], locale: str | None) -> tuple[str, str]:
+    """Subject and text of one e-mail for several messages, each with its time, event and data, oldest first."""
+    texts, parts = DIGEST[_language(locale)], []
+    for at, event, data in entries[-MAX_DIGEST:]:
+        subject, text = write_email(event, data, locale)
+        parts.append(f"{_moment(at.isoformat(), 'UTC')}: {subject}\n\n{text}")
+    more = len(entries) - len(parts)
+    if more:
+        parts.insert(0, texts["more"].format(more=more) + "\n")
+    return texts["subject"].format(count=len(entries)), f"\n{'-' * 20}\n".join(parts)
+
+
+def _language(locale: str | None) -> str:
+    return locale if locale is not None and locale in LIMIT else DEFAULT_LOCALE
+
+
+def _about_requests(data: Mapping[str, Any], language: str) -> tuple[str, str]:
+    texts = REQUESTS[language]
+    lines = [
+        "- " + one_line(texts["lines"].format(**row | {"since": _moment(row["since"], "UTC")}))
+        for row in data["requests"]
+    ]
+    more = data["count"] - len(lines)
+    if more:
+        lines.append(texts["more"].format(more=more))
+    return texts["subject"].format(count=data["count"]), "\n".join(lines) + f"\n\n{texts['todo']}\n"
 
 
 def _about_invitation(data: Mapping[str, Any], language: str) -> tuple[str, str]:

@@ -5,7 +5,8 @@ webhook, and separately for the mail server.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,8 @@ THREADS: Final = MAX_IN_FLIGHT + MAX_IN_FLIGHT_EMAILS + 8
 # How long slow attempts may delay the check for new messages.
 CHECK_INTERVAL_S: Final = 1.0
 KEPT: Final = timedelta(days=30)
+NO_MAIL_SERVER: Final = "There is no mail server: LITEMAAS_SMTP_URL is not set."
+SUPERSEDED: Final = "A later message says what holds now."
 
 
 class Outbox:
@@ -70,14 +73,29 @@ class Outbox:
                 limit=MAX_IN_FLIGHT - busy.total(),
                 lease=LEASE,
             )
-            # Without a mail server e-mails wait.
-            if self._sender.mail is not None:
-                due += await deliveries.take_due_mails(connection, limit=MAX_IN_FLIGHT_EMAILS - mails, lease=LEASE)
-        for delivery in due:
-            task = self._background.start(self._send(delivery), "delivery")
-            self._tries[task] = delivery.webhook_id
+            messages = [[delivery] for delivery in due]
+            messages += await self._take_mails(connection, limit=MAX_IN_FLIGHT_EMAILS - mails)
+        for message in messages:
+            task = self._background.start(self._send(message), "delivery")
+            self._tries[task] = message[0].webhook_id
             task.add_done_callback(self._tries.pop)
-        return len(due)
+        return len(messages)
+
+    async def _take_mails(self, executor: "Executor", *, limit: int) -> list[list[Delivery]]:
+        """The e-mails to send now, each with the messages in it; drops what is out of date."""
+        if self._sender.mail is None:
+            await deliveries.hold_mails(executor, NO_MAIL_SERVER)
+            return []
+        await deliveries.release_mails(executor)
+        people: dict[int | None, list[Delivery]] = defaultdict(list)
+        for delivery in await deliveries.take_due_mails(executor, limit=limit, lease=LEASE):
+            people[delivery.user_id].append(delivery)
+        dropped = {one.id: reason for due in people.values() for one, reason in _outdated(due)}
+        if dropped:
+            await deliveries.mark_dropped(executor, dropped)
+            log.info("emails_dropped", count=len(dropped))
+        kept = ([one for one in due if one.id not in dropped] for due in people.values())
+        return [message for message in kept if message]
 
     async def close(self, *, grace_s: float) -> None:
         """Waits up to `grace_s` for attempts to end. Interrupted ones are repeated after their lease, so a receiver may
@@ -86,15 +104,16 @@ class Outbox:
             await asyncio.wait(set(self._tries), timeout=grace_s)
         await self._background.stop()
 
-    async def _send(self, delivery: Delivery) -> None:
-        attempt = await try_once(self._sender, delivery)
-        pauses = self._sender.pauses
-        pause = pauses[delivery.tries - 1] if delivery.tries <= len(pauses) else None
+    async def _send(self, message: Sequence[Delivery]) -> None:
+        attempt = await try_once(self._sender, message)
+        delivery, pauses = message[0], self._sender.pauses
         try:
-            async with self._pool.acquire() as connection:
-                await record(connection, delivery, attempt, pause=pause)
+            async with self._pool.acquire() as connection, connection.transaction():
+                for one in message:
+                    pause = pauses[one.tries - 1] if one.tries <= len(pauses) else None
+                    await record(connection, one, attempt, pause=pause)
             if attempt.error is None:
-                self.delivered += 1
+                self.delivered += len(message)
         except failures.POSTGRES_FAILED as exc:
             # It is tried again after its lease.
             log.warning("delivery_not_marked", delivery=delivery.id, cause=str(exc) or type(exc).__name__)
@@ -106,6 +125,29 @@ class Outbox:
                 tries=delivery.tries,
                 cause=attempt.error,
             )
+
+
+def _outdated(due: Sequence[Delivery]) -> list[tuple[Delivery, str]]:
+    """Which of a person's e-mails are out of date, and why."""
+    last = {subject_of(one): one.id for one in due}
+    found = []
+    for one in due:
+        if one.outdated is not None:
+            found.append((one, one.outdated))
+        elif last[subject_of(one)] != one.id:
+            found.append((one, SUPERSEDED))
+    return found
+
+
+def subject_of(delivery: Delivery) -> tuple[object, ...]:
+    """What a message is about: of two about one subscription, or one limit and window, the later one holds."""
+    data = delivery.payload
+    if delivery.event == "limit.threshold_reached" and "window_start" in data:
+        names = ("account_id", "level", "user", "key_id", "model", "kind", "window", "window_start")
+        return ("limit", *(data.get(name) for name in names))
+    if "subscription_id" in data:
+        return ("subscription", data["subscription_id"])
+    return (delivery.event,) if delivery.event == "requests.pending" else ("message", delivery.id)
 
 
 async def record(executor: "Executor", delivery: Delivery, attempt: Attempt, *, pause: timedelta | None) -> None:

@@ -149,7 +149,7 @@ async def send_test(pool: "Pool", actor: Actor, sender: Sender, webhook_id: int)
         await _lock(connection, webhook_id)
         delivery = await deliveries.insert_taken(connection, webhook_id, event=TEST, payload=payload, lease=LEASE)
         await note(connection, actor, "webhook.test", "webhook", webhook_id, new={"delivery_id": delivery.id})
-    attempt = await try_once(sender, delivery)
+    attempt = await try_once(sender, [delivery])
     async with pool.acquire() as connection:
         await record(connection, delivery, attempt, pause=None)
         report = await deliveries.find_delivery(connection, delivery.id)
