@@ -162,7 +162,7 @@ compare-limits: litellm
 # for the next time; ONLY=/audit asks some; USERS=500 ROWS=100000 for a quick try; WRITE=1 puts it into docs/admin.md.
 admin-bench: install
 	$(BIN)/python -m loadtests.admin_bench $(if $(USERS),--users $(USERS)) $(if $(ROWS),--rows $(ROWS)) \
-		$(if $(KEEP),--keep $(KEEP)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
+		$(if $(KEEP),--keep $(KEEP)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write) $(if $(LISTS),--lists)
 
 script-cost: install
 	$(BIN)/python -m loadtests.script_cost

@@ -2,7 +2,8 @@
 
 `make admin-bench` starts a Postgres, a Valkey and the admin API, creates the rows (loadtests/admin_rows.py), sends all
 queries of loadtests/admin_queries.py with varying ids, and prints p50, p95 and the admin API's own processor
-time. `--write` puts the tables into docs/admin.md.
+time. `--write` puts the tables into docs/admin.md. `--lists` measures only the lists, those of the command line too,
+and exits with 1 if one is slower than its aim.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from deploy.embedded.programs import Program
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import Peppers
 from gateway.storage.postgres import new_pool
+from loadtests import admin_commands
+from loadtests.admin_commands import CLI_AIM_MS, Ran, WrongExit
 from loadtests.admin_queries import NoEntry, Query, Who, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
 from loadtests.usage_bench import SETTINGS
@@ -66,6 +69,11 @@ class Asked:
     p50_ms: float
     p95_ms: float
     cpu_ms: float
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it missed its aim."""
+        return self.p95_ms > self.question.entry.aim_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +208,15 @@ async def log_in(url: str) -> dict[Who, dict[str, str]]:
     }
 
 
-async def measure(program: Program, url: str, only: str) -> tuple[list[Asked], list[Exported]]:
-    """Every question whose line, as it is printed, has the pattern `only` in it."""
+async def measure(program: Program, url: str, only: str, *, lists: bool) -> tuple[list[Asked], list[Exported]]:
+    """Every question, or every list, whose line, as it is printed, has the pattern `only` in it."""
     bench = Bench(program, await log_in(url))
     connection = await asyncpg.connect(url)
     values = {who: await values_of(connection, user, is_admin=who == "admin") for who, user in PEOPLE.items()}
     asked, exported = [], []
     for question in queries_of(await bench.document(), values["admin"]):
         name = f"{question.who} {question.path} {question.reported}".strip()
-        if not re.search(only, name):
+        if not re.search(only, name) or (lists and question.entry.cursor is None):
             continue
         some = dict(values[question.who])
         if question.entry.cursor is not None:
@@ -231,7 +239,7 @@ def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping
     """The tables in Markdown, the slowest first; missed targets in bold."""
     reported = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     load = ", ".join(f"{number:.1f}" for number in os.getloadavg())
-    late = sum(one.p95_ms > one.question.entry.aim_ms for one in asked)
+    late = sum(one.is_late for one in asked)
     beside = (
         f"{reported}. Pages of 100; calls one after another, on {os.cpu_count()} cores; load over the last 1, 5 and 15 "
         f"minutes: {load}. {late} of {len(asked)} questions miss their aim (**bold**)."
@@ -244,9 +252,11 @@ def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping
     ]
     for one in sorted(asked, key=lambda one: -one.p95_ms / one.question.entry.aim_ms):
         what, aim = one.question, one.question.entry.aim_ms
-        p95 = f"**{one.p95_ms:.1f}**" if one.p95_ms > aim else f"{one.p95_ms:.1f}"
+        p95 = f"**{one.p95_ms:.1f}**" if one.is_late else f"{one.p95_ms:.1f}"
         whom = (what.who, f"`{what.path}`", what.reported or "–", str(one.calls))
         lines.append(f"| {' | '.join((*whom, f'{one.p50_ms:.1f}', p95, str(aim), f'{one.cpu_ms:.1f}'))} |")
+    if not exported:
+        return "\n".join(lines)
     lines += [
         "",
         f"Exports, read for {EXPORT_S:.0f} seconds or to their end:",
@@ -263,6 +273,13 @@ def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping
     return "\n".join(lines)
 
 
+def late_of(asked: Sequence[Asked], ran: Sequence[Ran]) -> str | None:
+    """A sentence about the lists that missed their aim; None if none did."""
+    names = [f"{one.question.who} GET {one.question.path} {one.question.reported}" for one in asked if one.is_late]
+    names += [f"litemaas {one.command}" for one in ran if one.p95_ms > CLI_AIM_MS]
+    return f"{len(names)} lists of {len(asked) + len(ran)} miss their aim: {'; '.join(names)}" if names else None
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,9 +287,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, help="calls in the ledger")
     parser.add_argument("--keep", type=Path, help="a folder for the database, to be used again")
     parser.add_argument("--only", default="", help="a pattern: questions that have it")
+    parser.add_argument(
+        "--lists", action="store_true", help="only lists, and those of the command line; 1 if any is late"
+    )
     parser.add_argument("--write", action="store_true", help="into docs/admin.md")
     chosen = parser.parse_args()
-    if chosen.write and chosen.only:
+    if chosen.write and (chosen.only or chosen.lists):
         parser.error("--write is for all of them.")
     with tempfile.TemporaryDirectory(prefix="litemaas-admin-bench-") as name:
         folder = Path(name)
@@ -298,11 +318,15 @@ def main() -> None:
             }
             try:
                 with program:
-                    asked, exported = asyncio.run(measure(program, postgres.url(APP), chosen.only))
-            except (NoEntry, WrongAnswer) as error:
+                    asked, exported = asyncio.run(measure(program, postgres.url(APP), chosen.only, lists=chosen.lists))
+                    ran = asyncio.run(admin_commands.run_all(program.env)) if chosen.lists else []
+            except (NoEntry, WrongAnswer, WrongExit) as error:
                 raise SystemExit(str(error)) from None
     reported = tables(asked, exported, counts)
     print(reported)
+    if chosen.lists:
+        print(f"\n{admin_commands.table(ran)}")
+        raise SystemExit(late_of(asked, ran))
     if chosen.write:
         marks = re.compile(r"(<!-- admin-bench -->\n).*?(<!-- /admin-bench -->)", re.DOTALL)
         PAGE.write_text(marks.sub(lambda match: f"{match[1]}{reported}\n{match[2]}", PAGE.read_text()))

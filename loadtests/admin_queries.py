@@ -79,7 +79,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/teams/{team}/invitations": Entry(cursor="team_invitations"),
     "/api/v1/teams/{team}/members": Entry(cursor="users"),
     "/api/v1/teams/{team}/members/{user}": Entry(who=("user",)),
-    "/api/v1/usage": Entry(who=ADMIN, cursor="usage_logs", aim_ms=USAGE_AIM_MS),
+    "/api/v1/usage": Entry(who=ADMIN, cursor="usage_logs"),
     "/api/v1/usage/breakdown/{by}": Entry(aim_ms=USAGE_AIM_MS, of_team=("key",)),
     "/api/v1/usage/export": Entry(is_export=True),
     "/api/v1/usage/percentiles": Entry(aim_ms=USAGE_AIM_MS, of_team=("key", "user", "account", "team")),

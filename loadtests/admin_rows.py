@@ -1,7 +1,7 @@
 """The rows of the benchmark of the admin API: users, keys, and their usage and audit rows, created with SQL.
 
-10,000 users are 100 teams, 101,000 subscriptions, 1,000,000 keys and about as many audit rows; a tenth of the keys has
-usage, by the generator of `make usage-bench`, and the rollups are added up from it as `rebuild_usage_rollups` does.
+10,000 users are 1,000 teams, 110,000 subscriptions, 1,000,000 keys and about as many audit rows; a tenth of the keys
+has usage, by the generator of `make usage-bench`, and the rollups are added up from it as `rebuild_usage_rollups` does.
 """
 
 import time
@@ -36,6 +36,8 @@ SILENT: Final = (
 )
 COUNTED: Final = (
     "users",
+    "accounts",
+    "team_members",
     "subscriptions",
     "api_keys",
     "limits",
@@ -51,8 +53,9 @@ COUNTED: Final = (
     "webhooks",
     "model_syncs",
 )
-# Per user 10 subscriptions and 100 keys, 20 of them in their team; user n is in team 1 + n modulo the number of teams,
-# which the first of its members owns. Accounts of users have their ids, those of teams follow.
+# Per user 10 subscriptions and 100 keys, 20 of them in a team. User n is in team 1 + n modulo the number of teams,
+# which the first of its members owns. The team of user 2 is large: each twentieth user is in it, and has the 20 keys
+# there. Accounts of users have their ids, those of teams follow.
 PEOPLE: Final = (
     "INSERT INTO users (email, name, role, status) SELECT 'user' || n || '@example.org', 'User ' || n,"
     " CASE WHEN n = 1 THEN 'admin' WHEN n % 5000 = 0 THEN 'admin-readonly' ELSE 'user' END,"
@@ -61,6 +64,8 @@ PEOPLE: Final = (
     "INSERT INTO accounts (kind, name) SELECT 'team', 'team ' || n FROM generate_series(1, {teams}) AS n",
     "INSERT INTO team_members (account_id, user_id, role) SELECT {users} + 1 + id % {teams}, id,"
     " CASE WHEN id <= {teams} THEN 'owner' ELSE 'member' END FROM users",
+    "INSERT INTO team_members (account_id, user_id, role) SELECT {users} + 3, id, 'member'"
+    " FROM users WHERE id % 20 = 0 ON CONFLICT DO NOTHING",
     # Each to the next two teams.
     "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
     " SELECT {users} + 1 + (id + n) % {teams}, id, 'member', now() + interval '7 days'"
@@ -78,7 +83,8 @@ PEOPLE: Final = (
     "INSERT INTO subscription_history (subscription_id, to_status, actor) SELECT id, status, 'bench'"
     " FROM subscriptions, generate_series(1, 3)",
     "INSERT INTO api_keys (account_id, user_id, name, digest, pepper_version, last_four, created_by, revoked_at,"
-    " archived_at) SELECT CASE WHEN (n + u) % 5 = 0 THEN {users} + 1 + u % {teams} ELSE u END, u, 'key ' || n,"
+    " archived_at) SELECT CASE WHEN (n + u) % 5 <> 0 THEN u WHEN u % 20 = 0 THEN {users} + 3"
+    " ELSE {users} + 1 + u % {teams} END, u, 'key ' || n,"
     " sha256((u || ' ' || n)::bytea), 1, 'abcd', 'bench', CASE WHEN n % 4 = 3 THEN now() END,"
     " CASE WHEN n % 8 = 7 THEN now() END FROM generate_series(0, 99) AS n, generate_series(1, {users}) AS u",
     "INSERT INTO api_key_models (api_key_id, model_id) SELECT k.id, 1 + (k.account_id + n * 7) % {models}"
@@ -96,8 +102,10 @@ PEOPLE: Final = (
     "INSERT INTO limits (account_id, level, kind, window_kind, amount)"
     " SELECT id, 'team', 'cost', 'month', 5000000000000 FROM accounts WHERE kind = 'team'",
 )
-# Every change left an audit row; nine of ten alerts of long ago were acknowledged.
-TRACES: Final = (
+# Every change left an audit row. A few hundred in each transaction: every row changes the head of the hash chain, whose
+# versions within one transaction are all read again for the next.
+AUDITED: Final = 400
+AUDIT_ROWS: Final = (
     "INSERT INTO audit_logs (at, actor, action, target_kind, target_id, old, new, request_id, ip,"
     " account_id, about, cause) SELECT now() - interval '90 days' + n * interval '90 days' / {audit_rows},"
     " 'user' || 1 + n % {users} || '@example.org',"
@@ -107,7 +115,10 @@ TRACES: Final = (
     " jsonb_build_object('name', 'key ' || n, 'models', ARRAY['model-1', 'model-2'], 'expires_at', NULL),"
     " gen_random_uuid(), '192.0.2.1', 1 + n % {users},"
     " ARRAY[(ARRAY['key', 'key', 'subscription', 'limit'])[1 + n % 4] || ':' || 1 + n / 2, 'user:' || 1 + n % {users}],"
-    " 'POST /api/v1/api-keys' FROM generate_series(1, {audit_rows}) AS n",
+    " 'POST /api/v1/api-keys' FROM generate_series({first}, {last}) AS n"
+)
+# Nine of ten alerts of long ago were acknowledged.
+TRACES: Final = (
     "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, window_end, threshold,"
     " used, amount, about, created_at, acknowledged_at, acknowledged_by)"
     " SELECT a.id, a.owner_user_id, CASE a.kind WHEN 'team' THEN 'team' ELSE 'subscription' END, 'bench', 'tokens',"
@@ -150,8 +161,11 @@ async def make_rows(url: str, users: int, calls: int) -> dict[str, int]:
         await owner.execute("SET synchronous_commit = off; SET jit = off; SET work_mem = '512MB'")
         for table in SILENT:
             await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        sizes = {"users": users, "teams": users // 100, "models": MODELS, "audit_rows": users * 110}
-        for statement in (*PEOPLE, *TRACES):
+        sizes = {"users": users, "teams": users // 10, "models": MODELS, "audit_rows": users * 110}
+        for statement in PEOPLE:
+            await _run(owner, statement.format(**sizes))
+        await _make_audit_rows(owner, sizes)
+        for statement in TRACES:
             await _run(owner, statement.format(**sizes))
         await _make_usage(owner, keys=users * 10, calls=calls)
         for table in SILENT:
@@ -160,6 +174,13 @@ async def make_rows(url: str, users: int, calls: int) -> dict[str, int]:
         return {table: await owner.fetchval(f"SELECT count(*) FROM {table}") for table in COUNTED}
     finally:
         await owner.close()
+
+
+async def _make_audit_rows(owner: "Connection", sizes: Mapping[str, int]) -> None:
+    begun, number = time.perf_counter(), sizes["audit_rows"]
+    for first in range(1, number + 1, AUDITED):
+        await owner.execute(AUDIT_ROWS.format(**sizes, first=first, last=min(first + AUDITED - 1, number)))
+    print(f"{time.perf_counter() - begun:6.1f} s  {number} rows of audit_logs", flush=True)
 
 
 async def _make_usage(owner: "Connection", *, keys: int, calls: int) -> None:

@@ -165,8 +165,9 @@ async def find_member(executor: "Executor", *, account_id: int, user_id: int) ->
 
 LIST_MEMBERS: Final = """
 SELECT m.account_id, m.user_id, u.email, u.name, m.role, m.joined_at
-FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.account_id = $1 AND m.user_id > $2
-ORDER BY m.user_id LIMIT $3
+FROM (SELECT account_id, user_id, role, joined_at FROM team_members
+      WHERE account_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3) m
+JOIN users u ON u.id = m.user_id ORDER BY m.user_id
 """
 
 

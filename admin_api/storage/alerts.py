@@ -183,22 +183,25 @@ ORDER BY id DESC LIMIT $3
 """
 
 # Mine: of my own account and of teams I own, and what is about me or my keys elsewhere. A page of each, however many
-# there are, and of them the newest page.
+# there are, and of them the newest page. Ordered by user or account first, so that they are read in the order of an
+# index, which ends at a page.
 LIST_ALERTS_OF_USER: Final = f"""
 SELECT {_ALERT}
 FROM alerts
 WHERE id < $1 AND ($2::boolean IS NULL OR (acknowledged_at IS NOT NULL) = $2)
   AND id = ANY(ARRAY(
       (SELECT own.id FROM alerts own
-       WHERE own.user_id = $4 AND own.id < $1 AND ($2::boolean IS NULL OR (own.acknowledged_at IS NOT NULL) = $2)
-       ORDER BY own.id DESC LIMIT $3)
+       WHERE own.user_id BETWEEN $4 AND $4 AND own.id < $1
+         AND ($2::boolean IS NULL OR (own.acknowledged_at IS NOT NULL) = $2)
+       ORDER BY own.user_id, own.id DESC LIMIT $3)
       UNION ALL SELECT theirs.id FROM (
           SELECT a.id FROM accounts a WHERE a.owner_user_id = $4
           UNION ALL SELECT m.account_id FROM team_members m WHERE m.user_id = $4 AND m.role = 'owner') AS mine
       CROSS JOIN LATERAL (
           SELECT o.id FROM alerts o
-          WHERE o.account_id = mine.id AND o.id < $1 AND ($2::boolean IS NULL OR (o.acknowledged_at IS NOT NULL) = $2)
-          ORDER BY o.id DESC LIMIT $3) AS theirs))
+          WHERE o.account_id BETWEEN mine.id AND mine.id AND o.id < $1
+            AND ($2::boolean IS NULL OR (o.acknowledged_at IS NOT NULL) = $2)
+          ORDER BY o.account_id, o.id DESC LIMIT $3) AS theirs))
 ORDER BY id DESC LIMIT $3
 """
 

@@ -105,23 +105,27 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
 
 
 # A viewer's are a page of their own and one of each team they own, however many there are, and of them the first page.
+# Ordered by user or account first, so that Postgres reads their keys in the order of an index, and not those of all
+# until a page of them is theirs.
 LIST_KEYS: Final = f"""
-{_KEY} WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id = $2) AND ($3::bigint IS NULL OR k.user_id = $3)
+{_KEY} WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id BETWEEN $2 AND $2)
+  AND ($3::bigint IS NULL OR k.user_id BETWEEN $3 AND $3)
   AND ($4 OR k.archived_at IS NULL)
   AND ($5::bigint IS NULL OR CASE WHEN $3::bigint IS NOT NULL
       THEN k.user_id = $5 OR EXISTS (
           SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = $5 AND t.role = 'owner')
       ELSE k.id = ANY(ARRAY(
       (SELECT own.id FROM api_keys own
-       WHERE own.user_id = $5 AND own.id > $1 AND ($2::bigint IS NULL OR own.account_id = $2)
+       WHERE own.user_id BETWEEN $5 AND $5 AND own.id > $1 AND ($2::bigint IS NULL OR own.account_id = $2)
          AND ($4 OR own.archived_at IS NULL)
-       ORDER BY own.id LIMIT $6)
+       ORDER BY own.user_id, own.id LIMIT $6)
       UNION ALL SELECT theirs.id FROM team_members t CROSS JOIN LATERAL (
           SELECT o.id FROM api_keys o
-          WHERE o.account_id = t.account_id AND o.id > $1 AND ($4 OR o.archived_at IS NULL)
-          ORDER BY o.id LIMIT $6) AS theirs
+          WHERE o.account_id BETWEEN t.account_id AND t.account_id AND o.id > $1 AND ($4 OR o.archived_at IS NULL)
+          ORDER BY o.account_id, o.id LIMIT $6) AS theirs
       WHERE t.user_id = $5 AND t.role = 'owner' AND ($2::bigint IS NULL OR t.account_id = $2))) END)
-ORDER BY k.id LIMIT $6
+ORDER BY CASE WHEN $3::bigint IS NOT NULL THEN k.user_id WHEN $2::bigint IS NOT NULL AND $5::bigint IS NULL
+    THEN k.account_id ELSE 0 END, k.id LIMIT $6
 """
 
 

@@ -176,6 +176,15 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
 # account is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the
 # ids alone, and the planner would read all accounts' limits until it has enough of this one's. Names are looked up for
 # the page alone.
+_SELECTED: Final = """
+    o.id > $1 AND ($3::text IS NULL OR o.level = $3)
+    AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
+         OR (o.level = 'team' AND o.account_id = $4))
+"""
+# Of the account of `t`. Ordered by account first, so that they are read in the order of an index, which ends at a page.
+_FIRST_OF_ACCOUNT: Final = f"""
+    o.account_id BETWEEN t.account_id AND t.account_id AND {_SELECTED} ORDER BY o.account_id, o.id LIMIT $6
+"""
 LIST_LIMITS: Final = f"""
 SELECT {_LIMIT}
 FROM (
@@ -188,18 +197,19 @@ FROM (
            OR (l.level = 'team' AND l.account_id = $4))
       AND ($5::bigint IS NULL OR l.id = ANY(ARRAY(
           SELECT theirs.id FROM (
-              SELECT a.id AS account_id, true AS sees_all FROM accounts a WHERE a.owner_user_id = $5
-              UNION ALL SELECT t.account_id, t.role = 'owner' FROM team_members t WHERE t.user_id = $5) AS mine
-          CROSS JOIN LATERAL (
-              SELECT o.id FROM limits o
-              WHERE o.account_id BETWEEN mine.account_id AND mine.account_id AND o.id > $1
-                AND ($3::text IS NULL OR o.level = $3)
-                AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
-                     OR (o.level = 'team' AND o.account_id = $4))
-                AND (mine.sees_all OR o.level IN ('subscription', 'team') OR o.user_id = $5
-                     OR o.api_key_id IN (SELECT id FROM api_keys WHERE user_id = $5))
-              ORDER BY o.account_id, o.id LIMIT $6) AS theirs
-          WHERE $2::bigint IS NULL OR mine.account_id = $2)))
+              SELECT a.id AS account_id FROM accounts a WHERE a.owner_user_id = $5
+              UNION ALL SELECT t.account_id FROM team_members t WHERE t.user_id = $5 AND t.role = 'owner') AS t
+          CROSS JOIN LATERAL (SELECT o.id FROM limits o WHERE {_FIRST_OF_ACCOUNT}) AS theirs
+          WHERE $2::bigint IS NULL OR t.account_id = $2
+          UNION ALL
+          SELECT shown.id FROM team_members t CROSS JOIN LATERAL (
+              (SELECT o.id FROM limits o WHERE o.level = 'team' AND {_FIRST_OF_ACCOUNT})
+              UNION ALL (SELECT o.id FROM limits o WHERE o.level = 'subscription' AND {_FIRST_OF_ACCOUNT})
+              UNION ALL SELECT o.id FROM limits o
+                  WHERE o.user_id = $5 AND o.account_id = t.account_id AND {_SELECTED}
+              UNION ALL SELECT o.id FROM api_keys k JOIN limits o ON o.api_key_id = k.id
+                  WHERE k.user_id = $5 AND k.account_id = t.account_id AND {_SELECTED}) AS shown
+          WHERE t.user_id = $5 AND t.role <> 'owner' AND ($2::bigint IS NULL OR t.account_id = $2))))
     ORDER BY CASE WHEN $2::bigint IS NULL OR $5::bigint IS NOT NULL THEN 0 ELSE l.account_id END, l.id LIMIT $6
 ) AS l {NAMES_OF_LIMIT}
 ORDER BY l.id

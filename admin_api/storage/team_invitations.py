@@ -58,7 +58,8 @@ async def insert_invitation(
     return invitation_id
 
 
-LIST_OF_TEAM: Final = f"{_OPEN} AND i.account_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
+# Ordered by team or user first, so that they are read in the order of an index, which ends at a page.
+LIST_OF_TEAM: Final = f"{_OPEN} AND i.account_id BETWEEN $1 AND $1 AND i.id > $2 ORDER BY i.account_id, i.id LIMIT $3"
 
 
 async def list_of_team(executor: "Executor", team_id: int, *, after_id: int, limit: int) -> list[TeamInvitation]:
@@ -66,7 +67,7 @@ async def list_of_team(executor: "Executor", team_id: int, *, after_id: int, lim
     return [TeamInvitation(**row) for row in await executor.fetch(LIST_OF_TEAM, team_id, after_id, limit)]
 
 
-LIST_OF_USER: Final = f"{_OPEN} AND i.user_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
+LIST_OF_USER: Final = f"{_OPEN} AND i.user_id BETWEEN $1 AND $1 AND i.id > $2 ORDER BY i.user_id, i.id LIMIT $3"
 
 
 async def list_of_user(executor: "Executor", user_id: int, *, after_id: int, limit: int) -> list[TeamInvitation]:

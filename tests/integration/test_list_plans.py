@@ -18,15 +18,35 @@ from admin_api.main import create_app
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from loadtests.admin_bench import PEOPLE, log_in
+from loadtests.admin_commands import commands_of
 from loadtests.admin_queries import NoEntry, Query, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
 
 USERS = 300
+# The team that the user of the queries owns, and one that they are only a member of, with thousands of each thing.
+OWNS, IS_IN = (f"(SELECT account_id FROM team_members WHERE user_id = {n} AND role = 'owner')" for n in (2, 3))  # noqa: S608
+LARGE_TEAM = (
+    "INSERT INTO team_members (account_id, user_id, role) SELECT {team}, id, 'member' FROM users WHERE id % 2 = 0"
+    " ON CONFLICT DO NOTHING",
+    "INSERT INTO team_invitations (account_id, user_id, role, expires_at) SELECT {team}, id, 'member',"
+    " now() + interval '7 days' FROM users WHERE id % 2 = 1 ON CONFLICT DO NOTHING",
+    "INSERT INTO api_keys (account_id, user_id, name, digest, pepper_version, last_four, created_by, archived_at)"
+    " SELECT account_id, user_id, 'large', sha256((account_id || ' large ' || user_id)::bytea), 1, 'abcd', 'bench',"
+    " CASE WHEN user_id % 10 <> 0 THEN now() END FROM team_members WHERE account_id = {team}",
+    "INSERT INTO limits (account_id, level, user_id, kind, window_kind, amount)"
+    " SELECT account_id, 'user', user_id, 'tokens', 'month', 5000000 FROM team_members WHERE account_id = {team}",
+    "INSERT INTO limits (account_id, level, api_key_id, kind, amount) SELECT account_id, 'key', id, 'rpm', 60"
+    " FROM api_keys WHERE account_id = {team} AND name = 'large'",
+    "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, window_end, threshold,"
+    " used, amount, about) SELECT {team}, id, 'user', 'large ' || id, 'tokens', 'day', now(),"
+    " now() + interval '1 day', 80, 80, 100, '{}' FROM users",
+)
 # Users without resources, so there are many more users and accounts than a page.
-MORE_USERS = (
+MORE_ROWS = (
     "INSERT INTO users (email) SELECT 'more' || n || '@example.org' FROM generate_series(1, 5000) AS n",
     "INSERT INTO accounts (kind, name, owner_user_id) SELECT 'personal', email, id FROM users WHERE email LIKE 'more%'",
-    "ANALYZE users, accounts",
+    *(statement.replace("{team}", team) for team in (OWNS, IS_IN) for statement in LARGE_TEAM),
+    "ANALYZE",
 )
 PAGE = 10
 TIMES = 3
@@ -46,6 +66,8 @@ LARGE = (
     "personal_tokens",
     "sessions",
     "identities",
+    "team_members",
+    "team_invitations",
 )
 # Part of a name: no index helps, all names are read.
 BY_PARTS = ("search",)
@@ -59,7 +81,7 @@ async def filled(postgres: Postgres, template: str) -> AsyncIterator[Database]:
     database = Database("list_plans", postgres.url(APP, "list_plans"), postgres.url(OWNER, "list_plans"))
     await make_rows(database.owner_url, USERS, 0)
     owner = await asyncpg.connect(database.owner_url)
-    for statement in MORE_USERS:
+    for statement in MORE_ROWS:
         await owner.execute(statement)
     await owner.close()
     yield database
@@ -165,6 +187,13 @@ async def test_few_matching_rows_are_found_among_many_others(statements: Stateme
     lists = ("admin /api/v1/api-keys ", "admin /api/v1/admin/alerts acknowledged=true")
 
     assert await find_too_much(changed, {name: statements[name] for name in lists}) == {}
+
+
+def test_every_list_of_the_command_line_is_timed() -> None:
+    commands = [" ".join(command) for command in commands_of()]
+
+    assert len(commands) > 12
+    assert {"keys list", "limits list", "teams list", "users list", "audit list", "usage show"} <= set(commands)
 
 
 async def test_a_get_or_filter_without_an_entry_stops_the_benchmark(filled: Database) -> None:
