@@ -6,11 +6,12 @@ import typer
 
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, table
 from admin_api.operations.people import identities, sessions, users
-from admin_api.schemas.accounts import UserView
+from admin_api.operations.people.anonymise import anonymise_user
+from admin_api.schemas.accounts import AnonymisedView, UserView
 from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import UserSettings
+from admin_api.settings import SecretSettings, UserSettings
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
@@ -121,3 +122,21 @@ def end_sessions(
     """End a user's sessions in browsers, at once and everywhere. They may log in again."""
     ended = act(lambda pool: sessions.end_sessions_of(pool, operator(), user, session_id=session))
     show(EndedView(ended=ended), as_json=as_json, sentence=f"{ended} sessions of {user} ended.")
+
+
+@app.command()
+def anonymise(
+    user: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: it cannot be undone.")] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Replace a user's names and addresses everywhere, for good, and revoke all they have."""
+    settings = SecretSettings.from_env()
+    if not yes:
+        typer.confirm(f"Anonymise {user}? It cannot be undone.", abort=True)
+    done = act(lambda pool: anonymise_user(pool, operator(), settings.encryption_keys, user), settings)
+    sentence = (
+        f"User {done.user.id} is {done.user.email} now: {done.audit_rows} audit rows and {done.texts} texts rewritten, "
+        f"{done.keys} keys, {done.tokens} tokens and {done.sessions} sessions ended, {done.teams} teams left."
+    )
+    show(AnonymisedView.model_validate(done), as_json=as_json, sentence=sentence)

@@ -38,6 +38,11 @@ class Actor:
     login: str = ""
     via: str = ""
 
+    @property
+    def lasting_name(self) -> str:
+        """For rows that a seal covers: a name could not go from them when the user is anonymised, so it is an id."""
+        return self.name if self.user_id is None else f"user:{self.user_id}"
+
 
 def require_admin(actor: Actor) -> None:
     """For changes. Raises GatewayError `forbidden`."""

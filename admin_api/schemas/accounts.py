@@ -30,6 +30,25 @@ class UserView(View):
     account_id: int
     created_at: datetime
     updated_at: datetime
+    anonymised_at: datetime | None
+
+
+class AnonymisedView(View):
+    """An anonymised user, and how many rows of each kind were ended or changed. `texts` are values in which a name was
+    replaced, `answers` those that were kept for repeated requests."""
+
+    user: UserView
+    audit_rows: int
+    texts: int
+    answers: int
+    sessions: int
+    identities: int
+    messages: int
+    invitations: int
+    teams: int
+    tokens: int
+    keys: int
+    subscriptions: int
 
 
 class TeamView(View):

@@ -21,7 +21,8 @@ MAX_FINDINGS: Final = 1000
 HOUR_US: Final = 3_600_000_000
 # What is wrong with an entry of the chain, or with a row:
 # - changed: the row says something else than when it was chained; missing: it was deleted, and not by a prune;
-# - names_erased: its names can no longer be checked, although it was not pruned;
+# - names_erased: its names can no longer be checked, although it was not pruned, nor was its user anonymised as the
+#   audit row of that says (migrations/0047_pre_anonymise_users.sql);
 # - back_dated: its time is not that of the transaction that chained it;
 # - broken: the entry does not follow from the one before: entries were changed, deleted, added or put in another order;
 # - unchained: the row has no entry; cut_off: the last entries are gone; anchor: the chain is not the one noted before.
@@ -63,9 +64,25 @@ SELECT c.position, c.audit_id, c.facts, c.names, c.salt, c.hash, a.id,
     (extract(epoch FROM c.chained_at) * 1000000)::bigint AS chained_us,
     (extract(epoch FROM a.at) * 1000000)::bigint AS row_us,
     a.actor, a.actor_user_id, a.action, a.target_kind, a.target_id, a.old::text AS old, a.new::text AS new,
-    a.request_id::text AS request_id, host(a.ip) AS ip, a.account_id, a.about, a.cause
+    a.request_id::text AS request_id, host(a.ip) AS ip, a.account_id, a.about, a.cause,
+    e.user_id AS erased_user_id, e.salt AS erased_salt, e.names AS erased_names
 FROM audit_chain c LEFT JOIN audit_logs a ON a.id = c.audit_id
+LEFT JOIN LATERAL (
+    SELECT user_id, salt, names FROM audit_erasures WHERE audit_id = c.audit_id ORDER BY number DESC LIMIT 1
+) AS e ON true
 WHERE c.position > $1 ORDER BY c.position LIMIT $2
+"""
+
+# Users in whose anonymisation no row was added, changed or deleted since: its audit row has the hash over all of them.
+FIND_ERASED: Final = """
+SELECT e.user_id
+FROM (
+    SELECT user_id, sha256(string_agg(int8send(audit_id) || names, '' ORDER BY audit_id)) AS digest
+    FROM audit_erasures GROUP BY user_id
+) AS e
+WHERE EXISTS (
+    SELECT FROM audit_logs a WHERE a.action = 'user.anonymise' AND a.target_kind = 'user'
+    AND a.target_id = e.user_id::text AND a.new ->> 'digest' = encode(e.digest, 'hex'))
 """
 
 READ_HEAD: Final = """
@@ -90,12 +107,13 @@ async def check_chain(executor: "Executor", anchor: Anchor | None) -> AuditCheck
     pruned_before = await executor.fetchval(PRUNED_BEFORE) or 0
     findings: list[AuditFinding] = []
     rows = pruned = 0
+    erased_users = {row["user_id"] for row in await executor.fetch(FIND_ERASED)}
     last = Anchor(0, b"")
     is_anchored = anchor is None or anchor == last
     async for entry in _read_entries(executor):
         is_pruned = entry["id"] is None and entry["at_us"] < pruned_before
         rows, pruned = rows + (entry["id"] is not None), pruned + is_pruned
-        faults = [] if is_pruned else _faults_of_row(entry)
+        faults = [] if is_pruned else _faults_of_row(entry, erased_users)
         if entry["hash"] != _hash_of(entry, last.hash):
             faults.append("broken")
         last = Anchor(entry["position"], entry["hash"])
@@ -118,7 +136,7 @@ async def _read_entries(executor: "Executor") -> AsyncIterator[Any]:
         after = entries[-1]["position"]
 
 
-def _faults_of_row(entry: Any) -> list[Fault]:
+def _faults_of_row(entry: Any, erased_users: set[int]) -> list[Fault]:
     """The audit row of an entry that was not pruned."""
     if entry["id"] is None:
         return ["missing"]
@@ -128,10 +146,13 @@ def _faults_of_row(entry: Any) -> list[Fault]:
     has_more = any(entry[name] is not None for name in ("account_id", "about", "cause"))
     about += ("account_id", "about") if has_more else ()
     facts = sha256(_as_json([entry["id"], *(entry[name] for name in about)])).digest()
-    if entry["salt"] is None:
+    salt, hashed = entry["salt"], entry["names"]
+    if salt is None and entry["erased_user_id"] in erased_users:
+        salt, hashed = entry["erased_salt"], entry["erased_names"]
+    if salt is None:
         faults.append("names_erased")
     names = _as_json([entry[name] for name in ("actor", "old", "new", "ip", *(["cause"] if has_more else []))])
-    if facts != entry["facts"] or (entry["salt"] and sha256(entry["salt"] + names).digest() != entry["names"]):
+    if facts != entry["facts"] or (salt and sha256(salt + names).digest() != hashed):
         faults.append("changed")
     if not 0 <= entry["chained_us"] - entry["at_us"] <= HOUR_US:
         faults.append("back_dated")

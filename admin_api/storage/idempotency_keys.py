@@ -70,6 +70,16 @@ async def lock_answers(executor: "Executor", *, after: tuple[str, str], limit: i
     return [KeptAnswer(**row) for row in await executor.fetch(LOCK_ANSWERS, *after, limit)]
 
 
+ERASE_ANSWER: Final = """
+UPDATE idempotency_keys SET status = NULL, answer = NULL WHERE caller = $1 AND key = $2
+"""
+
+
+async def erase_answer(executor: "Executor", *, caller: str, key: str) -> None:
+    """As if the outcome was never learned: the request, sent again, is refused."""
+    await executor.execute(ERASE_ANSWER, caller, key)
+
+
 DELETE: Final = """
 DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2
 """

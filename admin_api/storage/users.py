@@ -34,19 +34,20 @@ class User:
     account_id: int
     created_at: datetime
     updated_at: datetime
+    anonymised_at: datetime | None
 
 
 INSERT_USER: Final = """
 WITH person AS (
     INSERT INTO users (email, name, role, assigned_role, locale) VALUES ($1, $2, $3, $3, $5)
     ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at
+    RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at, anonymised_at
 ), account AS (
     INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
     RETURNING id, owner_user_id, time_zone
 )
 SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.locale, a.time_zone,
-       a.id AS account_id, p.created_at, p.updated_at
+       a.id AS account_id, p.created_at, p.updated_at, p.anonymised_at
 FROM person p JOIN account a ON a.owner_user_id = p.id
 """
 
@@ -61,7 +62,7 @@ async def insert_user(
 
 FIND_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 OR u.email = $2
 """
@@ -75,7 +76,7 @@ async def find_user(executor: "Executor", *, user_id: int | None = None, email: 
 
 LIST_USERS: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id > $1 AND a.owner_user_id > $1
   AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
@@ -101,7 +102,7 @@ async def list_users(
 # locked the account, and would wait in turn for one that has locked the user and wants the account.
 LOCK_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 FOR NO KEY UPDATE OF u
 """

@@ -15,6 +15,7 @@ TABLES: Final[dict[str, Class]] = {
     "api_keys": "state",
     "audit_chain": "owner",
     "audit_chain_head": "owner",
+    "audit_erasures": "owner",
     "audit_logs": "added",
     "deliveries": "state",
     "idempotency_keys": "state",

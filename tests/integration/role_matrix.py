@@ -72,6 +72,7 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/users/{user}/sessions": READERS,
     "DELETE /api/v1/users/{user}/sessions": ADMINS,
     "DELETE /api/v1/users/{user}/sessions/{session_id}": ADMINS,
+    "POST /api/v1/users/{user}/anonymise": ADMINS,
     "GET /api/v1/users/me/activity": LOGGED_IN,
     # teams
     "GET /api/v1/teams": LOGGED_IN,

@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 from command_line import CommandLine
 from conftest import Database
-from factories import ADMIN, READER
+from factories import ADMIN, READER, make_user
 from usage_rows import TODAY, make_usage_row, write_rows
 
+from admin_api.operations.actors import Actor
 from admin_api.operations.audit import verify_audit
 from admin_api.operations.maintenance.ledger import rebuild_rollups, verify_closed_days, verify_ledger
 from admin_api.operations.maintenance.reconciliation import reconcile_ledger
@@ -62,6 +63,16 @@ async def test_s8_a_new_price_of_a_call_counts_on_the_day_it_is_given(pool: Pool
     assert (await verify_audit(pool, READER)).findings == ()
     audited = await pool.fetch("SELECT old->>'cost_nano_usd' AS was FROM audit_logs WHERE action = 'ledger.reprice'")
     assert sorted(record["was"] for record in audited) == ["23000", "30000", "4000"]
+
+
+async def test_a14_a_correction_names_a_user_by_their_id(pool: Pool, old: UsageRow) -> None:
+    boss = await make_user(pool, role="admin")
+    actor = Actor(name=boss.email, role="admin", user_id=boss.id)
+
+    await reprice_call(pool, actor, old.request_id, cost=Decimal("0.000030"), reason="wrong price")
+
+    made_by = await pool.fetch("SELECT DISTINCT made_by FROM ledger_corrections")
+    assert [row["made_by"] for row in made_by] == [f"user:{boss.id}"]
 
 
 async def test_s8_a_call_without_a_price_gets_one(pool: Pool) -> None:

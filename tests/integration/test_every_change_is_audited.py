@@ -201,6 +201,10 @@ async def old_identity(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer)
     return LimitBody(f"{user.id} {await pool.fetchval(link, user.id)}", None)
 
 
+async def person(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_user(pool)).id), None)
+
+
 async def open_session(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     user = await make_user(pool)
     insert = (
@@ -298,6 +302,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("delete", "/api/v1/users/{user}/identities/{identity_id}"): old_identity,
     ("delete", "/api/v1/users/{user}/sessions"): open_session,
     ("delete", "/api/v1/users/{user}/sessions/{session_id}"): open_session,
+    ("post", "/api/v1/users/{user}/anonymise"): person,
     ("post", "/api/v1/teams"): new_team,
     ("post", "/api/v1/teams/{team}/members"): new_member,
     ("delete", "/api/v1/teams/{team}/members/{user}"): old_member,

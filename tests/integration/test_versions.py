@@ -21,6 +21,7 @@ WRITERS = 8
 # POSTs that accept If-Match: they change an existing resource.
 MOVES = {
     "/api/v1/subscriptions/{subscription_id}/{move}",
+    "/api/v1/users/{user}/anonymise",
     "/api/v1/api-keys/{key_id}/rotate",
     "/api/v1/api-keys/{key_id}/archive",
     "/api/v1/api-keys/{key_id}/unarchive",
@@ -56,7 +57,8 @@ Prepare = Callable[[httpx2.AsyncClient, Pool], Awaitable[Thing]]
 
 
 async def user(_: httpx2.AsyncClient, pool: Pool) -> Thing:
-    return Thing(f"/api/v1/users/{(await make_user(pool)).id}")
+    path = f"/api/v1/users/{(await make_user(pool)).id}"
+    return Thing(path, moves={f"{path}/anonymise": {}})
 
 
 async def team(_: httpx2.AsyncClient, pool: Pool) -> Thing:

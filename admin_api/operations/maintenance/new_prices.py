@@ -169,7 +169,7 @@ async def _correct(
             pairs.append((was, now))
     if not pairs:
         return
-    await book_new_prices(executor, pairs, made_by=actor.name, note=reason)
+    await book_new_prices(executor, pairs, made_by=actor.lasting_name, note=reason)
     period = {"since": done.since, "until": done.until, "calls": batch.changed, "reason": reason}
     old, new = {"cost_nano_usd": batch.was_nano_usd}, {"cost_nano_usd": batch.cost_nano_usd} | period
     await note(executor, actor, "ledger.reprice", "model", model.id, old=old, new=new)

@@ -53,7 +53,7 @@ async def reprice_call(pool: "Pool", actor: Actor, request_id: "UUID", *, cost: 
         if was.cost_nano_usd == was.counted_nano_usd == nano:
             raise invalid("cost_usd", "The call costs that already.")
         now = replace(was, cost_nano_usd=nano, counted_nano_usd=nano)
-        await book(connection, "repriced", was=was, now=now, made_by=actor.name, note=reason)
+        await book(connection, "repriced", was=was, now=now, made_by=actor.lasting_name, note=reason)
         whose = {name: getattr(was, name) for name in ("account_id", "api_key_id", "model_id")}
         old, new = {"cost_nano_usd": was.cost_nano_usd}, {"cost_nano_usd": nano, "reason": reason} | whose
         await note(connection, actor, "ledger.reprice", "call", request_id, old=old, new=new)

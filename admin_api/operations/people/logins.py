@@ -16,6 +16,7 @@ from admin_api.operations.people.users import write_user
 from admin_api.operations.validation import MAX_NAME, check_email
 from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
+from admin_api.storage.personal_data import last_anonymised
 from admin_api.storage.sessions import Identity, Profile
 from admin_api.storage.users import User
 from gateway.domain.email_addresses import is_literal
@@ -178,6 +179,7 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     user = await find_by_address(executor, person.email or email)
     made = None
     if user is None:
+        await _check_is_later(executor, person)
         made = await user_rows.insert_user(
             executor, email=email, name=_shown_name(person), role="user", time_zone="UTC"
         )
@@ -241,6 +243,15 @@ def _unverified(person: Person) -> LoginRefused:
         f"'{person.email_claim}' is verified. Verify it there, or ask an admin to set {setting} if all addresses are."
     )
     return LoginRefused("email_unverified", message, claim=person.verified_claim, setting=setting, about=person.about)
+
+
+async def _check_is_later(executor: "Executor", person: Person) -> None:
+    """An anonymised user must not come back by a token of before, which outlives the act. Whose it is is not known,
+    so no claims of before make a user. Raises LoginRefused."""
+    last = await last_anonymised(executor)
+    if last is not None and (person.issued_at is None or person.issued_at < last.replace(microsecond=0)):
+        message = "No user has these claims, and they are older than the last change of users. Log in again."
+        raise LoginRefused("unlinked", message, claim="iat", about=person.about)
 
 
 def _check_subject(person: Person) -> None:

@@ -150,6 +150,8 @@ async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_
         new = change.apply_to(old)
         if new == old:
             return old
+        if old.anonymised_at is not None:
+            raise GatewayError("conflict", f"User {old.id} is anonymised, which is for good.")
         check_admin_stays(admins, new)
         if new.email != old.email:
             await change_email(connection, old, new.email)
