@@ -41,7 +41,7 @@ from admin_api.routes import (
     validation_errors,
     webhooks,
 )
-from admin_api.routes.description import describe
+from admin_api.routes.openapi.document import describe
 from admin_api.routes.query_parameters import check_query
 from admin_api.settings import Settings, SettingsError
 from admin_api.storage.call_rates import CALL_RATE, CallRates
@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.settings = settings

@@ -105,7 +105,7 @@ async def _begin_with(
 
 
 @activity_router.get("/activity")
-async def list_activity(
+async def list_own_activity(
     actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[AuditView]:
     """The caller's own changes, newest first."""

@@ -67,12 +67,11 @@ async def log_in(
 @router.get(
     "/callback",
     status_code=302,
-    summary="Finish the login",
     response_class=RedirectResponse,
     responses=AWAY,
     dependencies=[Depends(limit_address)],
 )
-async def come_back(
+async def finish_login(
     request: Request,
     settings: AppSettings,
     code: Annotated[str | None, Query(max_length=4000)] = None,
@@ -143,20 +142,20 @@ async def log_out(request: Request, actor: LoggedIn, pool: AppPool) -> LogoutVie
 
 
 @router.get("/sessions")
-async def list_sessions(actor: LoggedIn, settings: AppSettings, pool: AppPool) -> SessionsView:
+async def list_own_sessions(actor: LoggedIn, settings: AppSettings, pool: AppPool) -> SessionsView:
     """The caller's open sessions, newest first."""
     rows = await sessions.list_sessions(pool, actor, times_of(settings))
     return SessionsView(rows=[SessionView.of(row, actor.session_id) for row in rows])
 
 
 @router.delete("/sessions")
-async def end_all_sessions(actor: LoggedIn, pool: AppPool) -> EndedView:
+async def end_own_sessions(actor: LoggedIn, pool: AppPool) -> EndedView:
     """Ends all sessions of the caller, this one included."""
     return EndedView(ended=await sessions.end_sessions(pool, actor, all_of_them=True))
 
 
 @router.delete("/sessions/{session_id}")
-async def end_session(actor: LoggedIn, pool: AppPool, session_id: ID) -> EndedView:
+async def end_own_session(actor: LoggedIn, pool: AppPool, session_id: ID) -> EndedView:
     """Ends one session of the caller."""
     return EndedView(ended=await sessions.end_sessions(pool, actor, session_id=session_id))
 

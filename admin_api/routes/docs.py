@@ -1,9 +1,11 @@
-"""`/docs`: Swagger UI, from a package and not from a CDN; not in the OpenAPI document."""
+"""`/docs`: Swagger UI, from a package and not from a CDN, and the pages of `docs/`; not in the OpenAPI document."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
 
 from gateway.domain.errors import GatewayError
 
@@ -26,6 +28,24 @@ POLICY: Final = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src '
 HEADERS: Final = {"content-security-policy": POLICY}
 
 
+def docs_folder() -> Path:
+    """Beside the packages: in a wheel under a name of its own, in the checkout as it is."""
+    top = Path(__file__).parents[2]
+    packaged = top / "litemaas_docs"
+    return packaged if packaged.is_dir() else top / "docs"
+
+
+# By name, so that no path is made of what a caller sends.
+PAGES: Final = {page.name: page for page in docs_folder().glob("*.md")}
+
+
+@router.get("/")
+@router.get("/redoc")
+async def lead_to_docs() -> Response:
+    """Where people look first."""
+    return RedirectResponse("/docs", 307)
+
+
 @router.get("/docs")
 async def show_docs() -> Response:
     """The HTML page."""
@@ -34,7 +54,9 @@ async def show_docs() -> Response:
 
 @router.get("/docs/{name}")
 def show_asset(name: str) -> Response:
-    """Scripts and styles of the page."""
+    """Scripts and styles of the page, and pages of documentation as text."""
+    if name in PAGES:
+        return Response(PAGES[name].read_bytes(), media_type="text/plain; charset=utf-8", headers=HEADERS)
     if name == "start.js":
         return Response(START, media_type="text/javascript", headers=HEADERS)
     if name not in ASSETS:

@@ -25,13 +25,13 @@ class ReadyView(BaseModel):
 
 
 @router.get("/live")
-async def live() -> LiveView:
+async def check_live() -> LiveView:
     """Alive, even while Postgres or LiteLLM is not reachable."""
     return LiveView()
 
 
 @router.get("/ready", responses={503: {"model": ReadyView, "description": "A dependency is not reachable"}})
-async def ready(pool: AppPool, response: Response) -> ReadyView:
+async def check_ready(pool: AppPool, response: Response) -> ReadyView:
     """Ready when Postgres answers and has the schema. LiteLLM is not needed."""
     parts = {"postgres": await does_answer(pool)}
     is_ready = all(parts.values())

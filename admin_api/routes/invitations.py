@@ -34,7 +34,7 @@ async def list_invitations(
 
 
 @router.post("/teams/{team}/invitations", status_code=201)
-async def invite(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewInvitation) -> TeamInvitationView:
+async def invite_to_team(actor: LoggedIn, pool: AppPool, team: TeamPath, body: NewInvitation) -> TeamInvitationView:
     """Invites a user to a team; they get an e-mail, and the role when they accept."""
     made = await invitations.invite(pool, actor, team, user=body.user, role=body.role)
     return TeamInvitationView.model_validate(made)

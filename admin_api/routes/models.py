@@ -5,10 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from admin_api.operations.models import models
+from admin_api.operations.models import models, sync
 from admin_api.operations.models.litellm_health import check_litellm
-from admin_api.operations.models.sync import list_syncs as list_sync_reports
-from admin_api.operations.models.sync import sync_models
 from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, SyncReportView
@@ -56,9 +54,11 @@ async def list_models(
 
 
 @router.post("/sync")
-async def sync(actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncInput | None = None) -> SyncReportView:
+async def sync_models(
+    actor: Admin, pool: AppPool, litellm: AppLiteLLM, body: SyncInput | None = None
+) -> SyncReportView:
     """Reads LiteLLM's list of models. An invalid answer removes no model: see `problem`."""
-    report = await sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
+    report = await sync.sync_models(pool, actor, litellm, accept_missing=body is not None and body.accept_missing)
     return SyncReportView.model_validate(report)
 
 
@@ -90,14 +90,14 @@ async def update_model(
 
 
 @admin_router.get("/models/syncs")
-async def list_syncs(
+async def list_model_syncs(
     actor: Reader, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[ModelSyncView]:
     """Syncs of the last month, newest first; `report` is null if LiteLLM did not answer."""
-    return PageView[ModelSyncView].model_validate(await list_sync_reports(pool, actor, limit=limit, cursor=cursor))
+    return PageView[ModelSyncView].model_validate(await sync.list_syncs(pool, actor, limit=limit, cursor=cursor))
 
 
 @admin_router.get("/health/litellm")
-async def show_litellm(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> LiteLLMHealthView:
+async def show_litellm_health(actor: Reader, pool: AppPool, litellm: AppLiteLLM) -> LiteLLMHealthView:
     """Whether LiteLLM answers, with the state of each address's breaker. Calls do not depend on it."""
     return LiteLLMHealthView.model_validate(await check_litellm(pool, actor, litellm))

@@ -61,7 +61,7 @@ async def revoke_own_token(actor: LoggedIn, pool: AppPool, token_id: ID) -> Pers
 
 
 @router.get("/{user}/tokens")
-async def list_tokens(
+async def list_user_tokens(
     actor: Reader, pool: AppPool, user: UserPath, limit: PageSize = 100, cursor: Cursor = None
 ) -> PageView[PersonalTokenView]:
     """Tokens of a user, by id, revoked and expired ones too."""
@@ -70,7 +70,7 @@ async def list_tokens(
 
 
 @router.post("/{user}/tokens", status_code=201)
-async def create_token(
+async def create_user_token(
     actor: Admin, pool: AppPool, settings: AppSettings, user: UserPath, body: NewToken
 ) -> NewPersonalTokenView:
     """Creates a token for a user who cannot log in, such as a machine, and shows it, this once."""
@@ -81,6 +81,6 @@ async def create_token(
 
 
 @router.delete("/{user}/tokens/{token_id}")
-async def revoke_token(actor: Admin, pool: AppPool, user: UserPath, token_id: ID) -> PersonalTokenView:
+async def revoke_user_token(actor: Admin, pool: AppPool, user: UserPath, token_id: ID) -> PersonalTokenView:
     """Ends a user's token for good, from the next call on."""
     return PersonalTokenView.model_validate(await personal_tokens.revoke_token(pool, actor, token_id, user=user))

@@ -98,7 +98,7 @@ class ExportQuery(Filters):
 
 
 @router.get("")
-async def show_usage(
+async def list_calls(
     actor: Reader,
     pool: AppPool,
     key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this key, by id")] = None,
@@ -116,19 +116,19 @@ async def show_usage(
 
 
 @router.get("/summary")
-async def summarize(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
+async def summarize_usage(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageSummaryView:
     """Calls, tokens, cost, success and latency of the whole range."""
     return UsageSummaryView.from_summary(await reports.summarize(pool, actor, query.as_filter()))
 
 
 @router.get("/series")
-async def read_series(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
+async def read_usage_series(actor: LoggedIn, pool: AppPool, query: Annotated[SeriesQuery, Query()]) -> UsageSeriesView:
     """The same as a time series by hours, days, weeks or months."""
     return UsageSeriesView.of(await reports.read_series(pool, actor, query.as_filter(), step=query.step))
 
 
 @router.get("/breakdown/{by}")
-async def break_down(
+async def break_down_usage(
     actor: LoggedIn, pool: AppPool, by: By, query: Annotated[BreakdownQuery, Query()]
 ) -> UsageBreakdownView:
     """The same by model, provider, key, user, account, team, ending or error class."""

@@ -74,13 +74,15 @@ async def create_user(actor: Admin, pool: AppPool, body: NewUser) -> UserView:
 
 
 @router.get("/me", responses=TAGGED)
-async def show_self(actor: LoggedIn, pool: AppPool, response: Response) -> UserView:
+async def show_own_user(actor: LoggedIn, pool: AppPool, response: Response) -> UserView:
     """The user who is logged in; 404 with the admin token, which belongs to no user."""
     return tagged(response, await users.find_self(pool, actor))
 
 
 @router.patch("/me", responses=TAGGED | CHANGED)
-async def update_self(actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, as_of: AsOf) -> UserView:
+async def update_own_user(
+    actor: LoggedIn, pool: AppPool, response: Response, body: SelfChange, as_of: AsOf
+) -> UserView:
     """Changes the caller's own name or language."""
     changed = await users.update_self(pool, actor, name=body.name, locale=body.locale, as_of=as_of)
     return tagged(response, changed)

@@ -121,7 +121,7 @@ async def update_webhook(
 
 
 @router.post("/{webhook_id}/secret", responses=CHANGED)
-async def renew_secret(
+async def renew_webhook_secret(
     actor: Admin, pool: AppPool, settings: AppSettings, webhook_id: ID, as_of: AsOf
 ) -> NewWebhookView:
     """Replaces the signing secret at once and shows the new one, this once."""

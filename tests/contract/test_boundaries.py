@@ -51,7 +51,7 @@ def test_upstream_paths_are_constants_of_the_openai_api() -> None:
     assert len({endpoint.path for endpoint in ENDPOINTS}) == len({endpoint.name for endpoint in ENDPOINTS})
 
 
-def test_the_wheel_contains_scripts_lists_and_migrations(tmp_path: Path) -> None:
+def test_the_wheel_contains_scripts_lists_migrations_and_docs(tmp_path: Path) -> None:
     build = "from hatchling.builders.wheel import WheelBuilder; print(next(WheelBuilder('.').build(directory=%r)))"
     subprocess.run([sys.executable, "-c", build % str(tmp_path)], check=True, capture_output=True, cwd=ROOT)
 
@@ -60,3 +60,4 @@ def test_the_wheel_contains_scripts_lists_and_migrations(tmp_path: Path) -> None
     assert {"gateway/storage/counters/lua/reserve.lua", "gateway/endpoints/litellm_parameters.txt"} <= names
     assert {"gateway/endpoints/allowed_fields.txt", "gateway/endpoints/unsafe_fields.toml"} <= names
     assert {f"litemaas_migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")} <= names
+    assert {f"litemaas_docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= names

@@ -259,3 +259,24 @@ async def test_d20_a_byte_order_mark_is_skipped_and_utf_16_refused(admin: httpx2
         check_error(answer, 400, "invalid_json")
         assert "UTF-8" in answer.json()["error"]["message"]
     assert made.status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/", "/redoc"])
+async def test_a21_where_people_look_first_leads_to_the_documentation(admin: httpx2.AsyncClient, path: str) -> None:
+    answer = await admin.get(path)
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_a21_pages_that_the_document_links_are_served(admin: httpx2.AsyncClient) -> None:
+    document = (await admin.get("/openapi.json")).json()
+    texts = [document["info"]["description"], *(tag["description"] for tag in document["tags"])]
+    linked = {path for text in texts for path in re.findall(r"\((/docs/[^)]+)\)", text)}
+
+    assert {"/docs/prices.md", "/docs/logins.md"} <= linked
+    for path in linked:
+        page = await admin.get(path)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/plain; charset=utf-8"), path
+        assert page.text.startswith("# "), path
+    for path in ("/docs/README.md", "/docs/..%2fREADME.md"):
+        check_error(await admin.get(path), 404, "not_found")

@@ -1,0 +1,148 @@
+"""Which errors each operation can answer with, for the OpenAPI document.
+
+Most follow from what a route takes: a login, a body, names of things. `OF_OPERATION` has
+what only an operation knows. tests/contract/test_a21_openapi.py compares it with what the operations raise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from admin_api.routes import dependencies
+from admin_api.routes.responses import ERRORS
+from admin_api.schemas.errors import ErrorView
+from admin_api.web.call_rates import limit_address
+
+ERROR: Final = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorView.__name__}"}}}
+INVALID, INTERNAL = (str(ERRORS[status]["description"]) for status in (422, 500))
+CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
+# Parameters and fields that name a thing which may not be there, or not be seen.
+NAMES: Final = frozenset(("user", "users", "team", "model", "models", "key", "account", "about"))
+# Path parameters that are words, not names of things.
+WORDS: Final = frozenset(("by", "decision", "move"))
+MISSING: Final = "There is no such thing, or you may not see it"
+UNDER_WAY: Final = "A request with this Idempotency-Key is under way"
+NO_USER: Final = "This login belongs to no user"
+NOT_YOURS: Final = "Whose usage is asked for is not yours to see"
+PROVIDER_AWAY: Final = "The identity provider or the database does not answer: try again"
+# A name that is not there is created, or has a row of its own in the answer.
+NEVER_MISSING: Final = frozenset(("put_provider_key", "decide_subscriptions"))
+# operation -> status -> when.
+OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
+    "create_user": {409: "Another user has this address"},
+    "update_own_user": {404: NO_USER},
+    "update_user": {409: "Another user has this address, or no active admin would be left"},
+    "unlink_identity": {409: "No active admin would be left"},
+    "create_own_token": {409: "You have as many tokens as are allowed"},
+    "create_user_token": {409: "The user has as many tokens as are allowed, or is deactivated"},
+    "create_team": {409: "Another team has this name"},
+    "update_team": {409: "Another team has this name"},
+    "add_member": {409: "They are a member already, or deactivated"},
+    "update_member": {409: "The team would have no owner"},
+    "remove_member": {409: "The team would have no owner"},
+    "invite_to_team": {409: "They are a member, invited already or deactivated, or too many invitations are open"},
+    "create_subscription": {
+        409: "There is one already: `details` names its state and what it allows. Or the model is not "
+        "offered, or the account is suspended"
+    },
+    "change_subscription": {409: "Its state does not allow this: `details` names the state and what it allows"},
+    "create_key": {
+        409: "The account has as many keys as are allowed, or no active subscription to a model; or the user is "
+        "deactivated, or not in the team"
+    },
+    "update_key": {409: "The key has ended, or the account has no active subscription to a model"},
+    "rotate_key": {409: "The key has ended, or an earlier secret is still in its grace period"},
+    "archive_key": {409: "The key has not ended"},
+    "unarchive_key": {409: "The key has not ended"},
+    "apply_limits": {409: "The changes would differ from those that the preview showed"},
+    "boost_limit": {409: "The limit is itself temporary"},
+    "retry_delivery": {409: "It was delivered, its webhook is disabled, or the next try is within a minute"},
+    "list_own_tokens": {403: NO_USER},
+    "list_invitations": {403: "This is for owners of the team and admins"},
+    "summarize_usage": {403: NOT_YOURS},
+    "read_usage_series": {403: NOT_YOURS},
+    "break_down_usage": {403: NOT_YOURS},
+    "measure_latencies": {403: NOT_YOURS},
+    "export_usage": {403: NOT_YOURS},
+    "list_own_invitations": {404: NO_USER},
+    "show_own_user": {404: NO_USER},
+    "log_in": {404: "This identity provider is not set up", 503: PROVIDER_AWAY},
+    "finish_login": {
+        400: "The login cannot go on: log in again",
+        403: "The person may not log in: the message says why",
+        409: "Another user has the address that the provider reports",
+        503: PROVIDER_AWAY,
+    },
+}
+
+
+def errors_of(route: APIRoute, method: str) -> dict[str, dict[str, Any]]:
+    """Status -> the response object."""
+    calls = set(_calls(route.dependant))
+    changes = method in CHANGING
+    texts = {422: INVALID, 500: INTERNAL}
+    if route.body_field is not None:
+        texts |= {
+            400: "The body is not valid JSON",
+            413: "The body is too large",
+            415: "The body has an unknown coding",
+        }
+    if dependencies.log_in in calls:
+        texts |= {401: "No login, or one that is not valid", 503: "The database does not answer: try again"}
+        texts[429] = "Too many calls a minute: Retry-After says when the next may come"
+        if changes or calls & {dependencies.allow_admin, dependencies.allow_reader}:
+            texts[403] = _refusal(calls)
+        if method == "POST":
+            texts[409] = UNDER_WAY
+    if limit_address in calls:
+        texts[429] = "Too many calls a minute from this address: Retry-After says when the next may come"
+    if dependencies.counters_of in calls:
+        texts[503] = "The database or Redis does not answer: try again"
+    if dependencies.litellm_of in calls and changes:
+        texts |= {502: "LiteLLM's answer is not valid", 503: "The database or LiteLLM does not answer: try again"}
+    if route.name not in NEVER_MISSING and _names_things(route):
+        texts[404] = MISSING
+    own = OF_OPERATION.get(route.name, {})
+    if 409 in own and 409 in texts:
+        own = {**own, 409: f"{own[409]}. Or: {UNDER_WAY[0].lower()}{UNDER_WAY[1:]}"}
+    texts |= own
+    return {str(status): {"description": text, "content": ERROR} for status, text in texts.items()}
+
+
+def _refusal(calls: set[Callable[..., Any]]) -> str:
+    if dependencies.allow_admin in calls:
+        return "This is for admins; or the session's request lacks the header x-litemaas-csrf"
+    if dependencies.allow_reader in calls:
+        return "This is for admins, read-only ones among them"
+    return "You see it but may not change it; or the session's request lacks the header x-litemaas-csrf"
+
+
+def _names_things(route: APIRoute) -> bool:
+    """Whether the route takes the name or id of a thing, in its path, query or body."""
+    if {parameter.name for parameter in route.dependant.path_params} - WORDS:
+        return True
+    return bool(NAMES & set(_inputs(route)))
+
+
+def _inputs(route: APIRoute) -> Iterator[str]:
+    for parameter in (*route.dependant.query_params, *route.dependant.body_params, *_below(route.dependant)):
+        annotation = parameter.field_info.annotation
+        yield parameter.alias
+        for shape in getattr(annotation, "__args__", (annotation,)):
+            yield from getattr(shape, "model_fields", ())
+
+
+def _below(dependant: Dependant) -> Iterator[Any]:
+    for one in dependant.dependencies:
+        yield from one.query_params
+        yield from _below(one)
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    """All dependencies of a route."""
+    for one in dependant.dependencies:
+        if one.call is not None:
+            yield one.call
+        yield from _calls(one)

@@ -1,0 +1,97 @@
+"""A21: every example of a body in the OpenAPI document is accepted as it stands there, at the examples of its path."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import httpx2
+import pytest
+from admin_client import NOWHERE, settings_for
+from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_token, make_user
+from loopback_servers import LiteLLMInfoServer
+from usage_rows import TODAY, make_usage_row, write_rows
+
+from admin_api.main import create_app
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.limits.limits import LimitInput, set_limit
+from gateway.storage.postgres import Pool
+
+HOOK: Final = {"url": "https://hooks.example.com", "events": ["subscription.active"]}
+# What Ana asks for herself; all other examples are an admin's.
+ANAS: Final = (
+    ("update_own_user", "Another name and language"),
+    ("create_own_token", "For a program"),
+    ("create_subscription", "For yourself"),
+)
+NANO_USD: Final = 10**9
+
+
+def examples() -> Iterator[Any]:
+    for path, methods in create_app(settings_for(NOWHERE)).openapi()["paths"].items():
+        for method, operation in methods.items():
+            filled = path
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    filled = filled.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                for name, example in content["examples"].items():
+                    named = (operation["operationId"], name)
+                    yield pytest.param(method.upper(), filled, named, example["value"], id=": ".join(named))
+
+
+async def make_world(pool: Pool, admin: httpx2.AsyncClient, *, restricted: bool) -> str:
+    """What the examples are about; returns Ana's token. The first subscription waits for approval if `restricted`."""
+    ana, _ = await make_user(pool, "ana@example.org"), await make_user(pool, "ben@example.org")
+    await make_team(pool, ana, name="red")
+    for model in ("small", "large"):
+        await make_model(pool, model, restricted=restricted)
+    token = (await make_token(pool, ana)).secret
+    login = {"authorization": f"Bearer {token}"}
+    if restricted:
+        asked = await admin.post("/api/v1/subscriptions", json={"model": "small"}, headers=login)
+        assert asked.json()["status"] == "pending"
+        return token
+    await subscriptions.create_subscription(pool, ADMIN, model="small", team="red")
+    await make_subscription(pool, ana, "small")
+    key = keys.KeyInput(models=["small"], team="red")
+    await keys.create_key(pool, ADMIN, PEPPERS, key)
+    budget = LimitInput(kind="cost", window="month", amount=100 * NANO_USD)
+    await set_limit(pool, ADMIN, budget, level="team", target="red", model=None, team=None)
+    await admin.post("/api/v1/webhooks", json=HOOK)
+    return token
+
+
+@pytest.mark.parametrize(("method", "path", "example", "body"), list(examples()))
+async def test_a21_an_example_is_accepted(
+    method: str,
+    path: str,
+    example: tuple[str, str],
+    body: dict[str, Any],
+    admin: httpx2.AsyncClient,
+    pool: Pool,
+    litellm_info_server: LiteLLMInfoServer,
+) -> None:
+    litellm_info_server.answer('{"data":[{"model_name":"small"},{"model_name":"large"}]}')
+    token = await make_world(pool, admin, restricted=example[0] == "decide_subscriptions")
+    headers = {"authorization": f"Bearer {token}"} if example in ANAS else {}
+    if example[0] == "boost_limit":
+        (budget,) = (await admin.get("/api/v1/limits", params={"team": "red", "level": "team"})).json()["rows"]
+        path = f"/api/v1/admin/limits/{budget['id']}/boost"
+    if "ledger" in path:
+        call = make_usage_row(TODAY)
+        await write_rows(pool, [call])
+        path = re.sub("[0-9a-f-]{36}", str(call.request_id), path)
+    if example[0] == "undo_price":
+        await admin.post("/api/v1/prices", json={"model": "small", "output_per_million_usd": "3"})
+    if "token" in body:
+        # Only a preview knows it.
+        seen = await admin.post(path.replace("apply", "preview"), json={k: v for k, v in body.items() if k != "token"})
+        assert seen.json()["changes"] > 0
+        body = body | {"token": seen.json()["token"]}
+
+    answer = await admin.request(method, path, json=body, headers=headers)
+
+    assert answer.is_success, answer.text
+    # A decision is made for each subscription.
+    assert answer.status_code == 204 or answer.json().get("failed", 0) == 0, answer.text
