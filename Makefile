@@ -3,6 +3,7 @@
 # .venv-litellm and .demo.
 
 VENV := .venv
+TOOLS := .venv-tools
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
 CLIENT_LOCKS := $(patsubst %.in,%.lock,$(wildcard tests/clients/python/*.in))
@@ -23,7 +24,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost endings usage-bench chaos ledger-cpu \
+	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost check-rules endings usage-bench chaos ledger-cpu \
 	try-openapi record-clients clients client-packages
 
 help:
@@ -147,6 +148,17 @@ overhead: install
 access-log-cost: install
 	$(BIN)/python -m loadtests.access_log_cost
 
+# The alert rules and their tests, by promtool of Debian's package, which is unpacked and not installed.
+check-rules: $(TOOLS)/usr/bin/promtool
+	cd deploy/prometheus && $(CURDIR)/$(TOOLS)/usr/bin/promtool check rules alerts.yml \
+		&& $(CURDIR)/$(TOOLS)/usr/bin/promtool test rules alerts_test.yml
+
+$(TOOLS)/usr/bin/promtool:
+	@mkdir -p $(TOOLS)
+	@cd $(TOOLS) && { apt-get download -q prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar x ./usr/bin/promtool; } \
+		|| { echo "promtool could not be unpacked: it needs Debian's apt and its package lists." >&2; exit 1; }
+	@rm -f $(TOOLS)/prometheus_*.deb
+
 # The microseconds of docs/metrics.md.
 metrics-cost: install
 	$(BIN)/python -m loadtests.metrics_cost
@@ -187,4 +199,4 @@ estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py
 
 clean:
-	rm -rf $(VENV) .venv-litellm .venv-clients .demo tests/clients/*/node_modules
+	rm -rf $(VENV) $(TOOLS) .venv-litellm .venv-clients .demo tests/clients/*/node_modules

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from admin_api import scheduler
 from admin_api.identity.identity_providers import IdentityProviders
 from admin_api.identity.jwt_logins import JWTLogins
+from admin_api.operations.maintenance.measurements import measure, measure_teams
 from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import THREADS, Outbox
@@ -147,6 +148,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             ("alerts", partial(scheduler.alert_once, pool), settings.alert_interval_s),
             ("messages", outbox.send_due, scheduler.SEND_INTERVAL_S),
             ("cleaning", partial(scheduler.clean_once, pool), scheduler.CLEANING_INTERVAL_S),
+            (
+                "measurements",
+                partial(
+                    measure, pool, sends_mail=settings.smtp_url is not None, syncs=settings.model_sync_interval_s > 0
+                ),
+                scheduler.MEASURE_INTERVAL_S,
+            ),
         ):
             background.start(scheduler.repeat(name, work, interval_s=interval_s), name)
         if settings.smtp_url is not None:
@@ -163,6 +171,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             ),
             "verification",
         )
+        if settings.metrics_teams:
+            of_teams = partial(measure_teams, pool, settings.metrics_teams)
+            background.start(
+                scheduler.repeat("team measurements", of_teams, interval_s=scheduler.MEASURE_TEAMS_INTERVAL_S), "teams"
+            )
         if settings.model_sync_interval_s:
             sync = partial(scheduler.sync_once, pool, app.state.litellm)
             background.start(

@@ -1,14 +1,20 @@
 """What Prometheus scrapes of the admin API. docs/metrics.md is checked against this.
 
-Labels take only words from our own tables: the pattern of a route, never its path.
+Labels take only words from our own tables: the pattern of a route, never its path. Names of teams, which admins gave,
+are there only where a setting asks for them.
 """
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from gateway.web.build_info import new_build_info
 
 REGISTRY: Final = CollectorRegistry()
+# process_cpu_seconds_total and others, as client libraries of Prometheus name them.
+ProcessCollector(registry=REGISTRY)
 
+BUILD_INFO: Final = new_build_info(REGISTRY)
 REQUESTS: Final = Counter(
     "litemaas_admin_requests",
     "Requests answered, by route and status",
@@ -39,6 +45,44 @@ VERIFIED: Final = Gauge(
 )
 FAULTS: Final = Gauge(
     "litemaas_verification_faults", "Faults that the last check of a hash chain found", ["chain"], registry=REGISTRY
+)
+TASK_TIME: Final = Gauge(
+    "litemaas_admin_task_timestamp_seconds",
+    "When this process last ended a periodic task without a failure, or began, in Unix time",
+    ["task"],
+    registry=REGISTRY,
+)
+TASK_FAILURES: Final = Counter(
+    "litemaas_admin_task_failures", "Runs of a periodic task that failed", ["task"], registry=REGISTRY
+)
+MODEL_SYNC_TIME: Final = Gauge(
+    "litemaas_model_sync_timestamp_seconds",
+    "Last model sync without a problem, by any program, or the start of this one, in Unix time; 0: syncs are off",
+    registry=REGISTRY,
+)
+DELIVERIES_WAITING: Final = Gauge(
+    "litemaas_deliveries_waiting",
+    "Messages that wait for their first or next attempt, up to 100,000",
+    ["channel"],
+    registry=REGISTRY,
+)
+DELIVERIES_FAILED: Final = Gauge(
+    "litemaas_deliveries_failed",
+    "Messages of the last month that were given up, up to 100,000",
+    ["channel"],
+    registry=REGISTRY,
+)
+DELIVERIES_OLDEST: Final = Gauge(
+    "litemaas_deliveries_oldest_seconds",
+    "Age of the oldest message that waits; without those of disabled webhooks, and e-mails without a mail server",
+    ["channel"],
+    registry=REGISTRY,
+)
+TEAM_USE: Final = Gauge(
+    "litemaas_team_limit_used_ratio",
+    "What a team has used of a limit on all it uses, as a share of it; of LITEMAAS_METRICS_TEAMS teams",
+    ["team", "account_id", "kind", "window"],
+    registry=REGISTRY,
 )
 
 

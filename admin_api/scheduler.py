@@ -30,6 +30,8 @@ EXPIRY_INTERVAL_S: Final = 30.0
 SEND_INTERVAL_S: Final = 1.0
 SEND_GRACE_S: Final = 3.0
 REQUESTS_INTERVAL_S: Final = 15.0
+MEASURE_INTERVAL_S: Final = 15.0
+MEASURE_TEAMS_INTERVAL_S: Final = 60.0
 CLEANING_INTERVAL_S: Final = 3600.0
 VERIFICATION_INTERVAL_S: Final = 86_400.0
 # After a start other work comes first.
@@ -40,26 +42,36 @@ VERIFIER: Final = Actor(name="verification", role="admin-readonly")
 
 
 async def repeat(name: str, work: Callable[[], Awaitable[object]], *, interval_s: float, delay_s: float = 0.0) -> None:
-    """Runs `work` after `delay_s` and after each pause, without end. Failures are logged and tried again."""
+    """Runs `work` after `delay_s` and after each pause, without end. Failures are logged, counted and tried again.
+    `work` returns False if another replica is at it."""
+    label = name.replace(" ", "_")
+    ended_at, failed = metrics.TASK_TIME.labels(label), metrics.TASK_FAILURES.labels(label)
+    # A task that never succeeds is late by the time since the start.
+    ended_at.set(time.time())
     await asyncio.sleep(delay_s)
     while True:
         try:
-            await work()
+            if await work() is not False:
+                ended_at.set(time.time())
         except GatewayError as exc:
+            failed.inc()
             log.warning("timer_failed", timer=name, code=exc.code, cause=exc.message)
         except failures.UNAVAILABLE as exc:
+            failed.inc()
             log.warning("timer_failed", timer=name, cause=str(exc) or type(exc).__name__)
         except Exception as exc:
             # A bug must not stop the task for good.
+            failed.inc()
             log.error("timer_failed", timer=name, exc_info=exc)
         await asyncio.sleep(interval_s)
 
 
-async def sync_once(pool: "Pool", litellm: LiteLLM) -> None:
-    """One sync, unless another replica is running one."""
+async def sync_once(pool: "Pool", litellm: LiteLLM) -> bool:
+    """One sync, unless another replica is running one: then False."""
     report = await sync_models(pool, SYNC, litellm, wait=False)
     if report is not None and report.problem:
         log.warning("model_sync_problem", problem=report.problem, missing=report.missing)
+    return report is not None
 
 
 async def expire_once(pool: "Pool") -> None:
@@ -69,14 +81,14 @@ async def expire_once(pool: "Pool") -> None:
         log.info("subscriptions_expired", count=ended)
 
 
-async def alert_once(pool: "Pool") -> None:
-    """Evaluates usage until less than one batch is left, unless another replica does it."""
+async def alert_once(pool: "Pool") -> bool:
+    """Evaluates usage until less than one batch is left, unless another replica does it: then False."""
     while True:
         raised = await raise_alerts(pool)
         if raised:
             log.info("alerts_raised", count=raised)
         if raised is None or not await has_backlog(pool):
-            return
+            return raised is not None
 
 
 async def mail_requests_once(pool: "Pool") -> None:

@@ -213,6 +213,12 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum level logged")
     model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
+    metrics_teams: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="teams whose use of their limits is a metric, by name: those nearest to one of them; 0: none",
+    )
 
     @field_validator("admin_token")
     @classmethod

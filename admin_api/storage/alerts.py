@@ -95,12 +95,15 @@ async def list_accounts_with_ended_limits(executor: "Executor", since: datetime,
     return {row["account_id"] for row in await executor.fetch(LIST_ENDED_LIMITS, since, until)}
 
 
-LIST_WINDOW_LIMITS: Final = f"""
+WINDOW_LIMITS: Final = f"""
 SELECT l.account_id, a.name AS account_name, a.time_zone, a.created_at AS account_created_at, l.level, l.api_key_id,
        l.model_id, l.subscription_id, l.user_id AS limit_user_id, l.kind, l.window_kind AS window, l.amount, l.set_by,
        l.expires_at IS NOT NULL AS is_passing, u.id AS user_id, u.email AS user_email, k.name AS key_name,
        k.last_four AS key_last_four, m.name AS model_name
 FROM limits l {NAMES_OF_LIMIT}
+"""
+LIST_WINDOW_LIMITS: Final = f"""
+{WINDOW_LIMITS}
 WHERE l.account_id = ANY($1::bigint[]) AND l.window_kind IS NOT NULL AND NOT l.shadow
   AND (l.expires_at IS NULL OR l.expires_at > $2)
 """

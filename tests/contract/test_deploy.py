@@ -13,7 +13,7 @@ from admin_api.operations.models.provider_keys import NAME, PREFIX
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway.settings import Settings as GatewaySettings
-from tests.contract.tables import ROOT, admin_metrics_table, metrics_table
+from tests.contract.tables import ROOT
 
 DEPLOY = ROOT / "deploy"
 TOOLS = Path(sys.executable).parent
@@ -107,17 +107,12 @@ def test_the_image_has_the_tested_versions() -> None:
     assert not [pin for pin in pins[0] if pin.startswith(("pytest", "ruff", "mypy"))]
 
 
-def test_prometheus_scrapes_all_programs_and_its_rules_name_existing_metrics() -> None:
+def test_prometheus_scrapes_all_programs() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
     targets = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
-    named = {name for group in rules["groups"] for rule in group["rules"]
-             for name in re.findall(r"\blitemaas_\w+", rule["expr"])}  # fmt: skip
 
     assert targets == {f"{name}:{port}" for name, port in METRICS_PORTS.items()}
     assert config["rule_files"] == ["alerts.yml"]
-    assert named
-    assert named <= set(re.findall(r"`(litemaas_\w+)`", metrics_table() + admin_metrics_table()))
 
 
 def test_s11_metrics_are_within_reach_of_prometheus_and_on_no_port_of_the_host() -> None:
