@@ -25,6 +25,7 @@ BOTH: Final[tuple[Who, ...]] = ("admin", "user")
 ADMIN: Final[tuple[Who, ...]] = ("admin",)
 GET_AIM_MS: Final = 50
 USAGE_AIM_MS: Final = 200
+VERIFY_AIM_MS: Final = 10_000
 
 
 class NoEntry(Exception):
@@ -58,6 +59,9 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/admin/audit/export": Entry(who=ADMIN, is_export=True),
     "/api/v1/admin/deliveries": Entry(who=ADMIN, cursor="deliveries"),
     "/api/v1/admin/health/litellm": Entry(who=ADMIN),
+    # Both compute what they show from the ledger's rows of the days.
+    "/api/v1/admin/ledger/seals": Entry(who=ADMIN, always=("days",), aim_ms=VERIFY_AIM_MS),
+    "/api/v1/admin/ledger/verify": Entry(who=ADMIN, always=("days",), aim_ms=VERIFY_AIM_MS),
     "/api/v1/admin/models/syncs": Entry(who=ADMIN, cursor="model_syncs"),
     "/api/v1/admin/provider-keys": Entry(who=ADMIN, cursor="provider_keys"),
     "/api/v1/admin/provider-keys/{provider_key}": Entry(who=ADMIN),
@@ -100,7 +104,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/health/ready": Entry(),
 }
 # The size of a page, and parameters that do not change the cost.
-NOT_ASKED: Final = ("limit", "order", "next", "code", "state", "error")
+NOT_ASKED: Final = ("limit", "order", "next", "code", "state", "error", "anchor")
 # Each call with another of its words: which one makes no difference to what is read.
 ANY_WORD: Final = ("ending", "error_class")
 
@@ -218,6 +222,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "error_class": lambda: pick.choice(("none", "rate_limited", "timeout")),
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
+        "days": lambda: 2,
         "locale": lambda: pick.choice(("en", "es", "fr")),
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
         # Also missing values, which need a full scan or an index.
