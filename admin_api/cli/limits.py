@@ -166,7 +166,7 @@ def repair(
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
             return await explanations.repair_limits(pool, counters, operator(), account_id=account)
 
-    view = RepairView(drifted=[DriftView.model_validate(drift) for drift in act(work, settings)])
+    view = RepairView(drifted=[DriftView.of(drift) for drift in act(work, settings)])
     show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters differed from the ledger; all will be rebuilt.")
 
 

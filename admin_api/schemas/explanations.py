@@ -2,7 +2,9 @@
 
 from typing import Any, Self
 
-from admin_api.schemas.shapes import View
+from admin_api.schemas.shapes import DecimalText, View
+from gateway.domain.limits import amount_fields
+from gateway.storage.counters.drift import Drift
 from gateway.storage.ledger.verify import LedgerCheck
 
 
@@ -16,14 +18,29 @@ class ExplanationView(View):
 
 
 class DriftView(View):
-    """One counter and the sum in the ledger; in nano-USD for kind cost."""
+    """One counter and the sum in the ledger, and by how much the counter is above it. Money has its units, and null
+    where other kinds have counts."""
 
     account_id: int
     field: str
     kind: str
-    counted: int
-    ledger: int
-    difference: int
+    counted: int | None
+    counted_usd: DecimalText | None = None
+    counted_nano_usd: int | None = None
+    ledger: int | None
+    ledger_usd: DecimalText | None = None
+    ledger_nano_usd: int | None = None
+    difference: int | None
+    difference_usd: DecimalText | None = None
+    difference_nano_usd: int | None = None
+
+    @classmethod
+    def of(cls, drift: Drift) -> Self:
+        """One counter that differs."""
+        about: dict[str, Any] = {"account_id": drift.account_id, "field": drift.field, "kind": drift.kind}
+        for name in ("counted", "ledger", "difference"):
+            about |= amount_fields(name, drift.kind, getattr(drift, name))
+        return cls(**about)
 
 
 class RepairView(View):

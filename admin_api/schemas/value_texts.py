@@ -30,7 +30,7 @@ def in_words(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> li
 
 
 def _text(field: str, value: Any, kind: Any) -> str:
-    if field == "amount" and kind in LIMIT_KINDS and (value is None or type(value) is int):
+    if field.removesuffix(NANO_END) == "amount" and kind in LIMIT_KINDS and (value is None or type(value) is int):
         return amount_text(kind, value)
     if value is None or value in ("", []):
         return NOTHING

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -16,8 +17,10 @@ from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.limits.states import LimitWithState
 from admin_api.operations.notifications.alerts import list_alerts, raise_alerts
 from admin_api.schemas.alerts import AlertView
+from admin_api.schemas.explanations import DriftView
 from admin_api.schemas.limits import LimitWithStateView
 from gateway.domain.limits import Kind, amount_fields
+from gateway.storage.counters.drift import Drift
 from gateway.storage.postgres import Pool
 
 LIMITS = "/api/v1/limits"
@@ -225,3 +228,34 @@ async def test_a1_what_is_left_of_a_budget_has_its_unit(pool: Pool) -> None:
     assert [shown["cost"][f"{name}_nano_usd"] for name in names] == [2_500_000_000, *left.values()]
     assert [shown["tokens"][name] for name in names] == [2_500_000_000, *left.values()]
     assert {shown["tokens"][f"{name}_usd"] for name in names} == {None}
+
+
+async def test_a1_audit_rows_of_budgets_name_the_unit(
+    admin: httpx2.AsyncClient, pool: Pool, teams: list[dict[str, Any]]
+) -> None:
+    made = [await admin.put(LIMITS, json=team | {"amount_usd": "10"}) for team in teams]
+    ends = {"expires_at": LATER, "reason": "demo day"}
+    await admin.post(f"{BULK}/{made[0].json()['id']}/boost", json=ends | {"amount_usd": "50"})
+    bulk = {"level": "team", "kind": "cost", "window": "month", "amount": "unlimited"}
+    preview = (await admin.post(f"{BULK}/preview", json=bulk)).json()
+    await admin.post(f"{BULK}/apply", json=bulk | {"token": preview["token"]})
+    await admin.put(LIMITS, json=teams[0] | {"amount_usd": "7"})
+    await admin.delete(f"{LIMITS}/{(await admin.get(LIMITS)).json()['rows'][0]['id']}")
+
+    rows = await pool.fetch("SELECT action, old::text AS old, new::text AS new FROM audit_logs WHERE action ~ '^limit'")
+
+    values = [json.loads(row[side]) for row in rows for side in ("old", "new") if row[side]]
+    assert {row["action"] for row in rows} >= {"limit.set", "limit.boost", "limit.delete"}
+    assert [value for value in values if "amount" in value] == []
+    assert {value["amount_nano_usd"] for value in values} == {7 * 10**9, 10 * 10**9, 50 * 10**9}
+
+
+def test_a1_a_counter_that_differs_has_its_unit() -> None:
+    cost = Drift(account_id=1, field="w1", kind="cost", counted=25_000_000_000, ledger=26_000_000_000)
+
+    shown = DriftView.of(cost).model_dump()
+
+    assert [shown[name] for name in ("counted", "ledger", "difference")] == [None] * 3
+    assert [shown[f"{name}_usd"] for name in ("counted", "ledger", "difference")] == ["25", "26", "-1"]
+    assert shown["difference_nano_usd"] == -1_000_000_000
+    assert DriftView.of(replace(cost, kind="tokens")).counted == 25_000_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.actors import Actor, require_admin
 from admin_api.operations.audit_rows import Change, write_rows
-from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, check_level, validate_limit
+from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, audited_amount, check_level, validate_limit
 from admin_api.operations.limits.parsing import doubt, is_doubtful
 from admin_api.operations.lookups import get_model, get_team, get_user
 from admin_api.operations.validation import check_word, invalid
@@ -135,7 +135,8 @@ def _has_limit(target: BulkTarget, input_: ValidLimitInput) -> bool:
 
 def _audit_fields(about: Mapping[str, Any], limit: BulkTarget | ValidLimitInput) -> dict[str, Any]:
     """The fields of an audit row: `about` and all fields that a bulk change can change."""
-    return {**about, **{name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}}
+    values = {name: getattr(limit, name) for name in ("amount", "burst", "reserve", "reason")}
+    return audited_amount(about["kind"], {**about, **values})
 
 
 def _removals(targets: Sequence[BulkTarget], abouts: Sequence[Mapping[str, Any]]) -> list[Change]:
@@ -146,7 +147,8 @@ def _removals(targets: Sequence[BulkTarget], abouts: Sequence[Mapping[str, Any]]
             changes.append(Change(target_id=str(target.limit_id), old=_audit_fields(about, target)))
         if target.boost_id is not None:
             boost = {"amount": target.boost_amount, "expires_at": target.boost_expires_at}
-            changes.append(Change(target_id=str(target.boost_id), old={**about, **boost}))
+            old = audited_amount(about["kind"], {**about, **boost})
+            changes.append(Change(target_id=str(target.boost_id), old=old))
     return changes
 
 

@@ -24,7 +24,7 @@ from admin_api.storage import accounts
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -288,4 +288,9 @@ def audit_fields(row: LimitRow | None) -> Mapping[str, Any] | None:
         return None
     names = ("account_id", "level", *ScopeIds.__slots__, "kind", "window", "shadow", "set_by", *_SETTABLE)
     fields = {name: getattr(row, name) for name in names}
-    return {name: value for name, value in fields.items() if value is not None}
+    return audited_amount(row.kind, {name: value for name, value in fields.items() if value is not None})
+
+
+def audited_amount(kind: Kind, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an audit row: an amount of money names its unit."""
+    return {"amount_nano_usd" if name == "amount" and is_money(kind) else name: fields[name] for name in fields}
