@@ -51,7 +51,9 @@ class SettingsError(Exception):
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
+    )
 
     @classmethod
     def from_env(cls) -> Self:

@@ -1,41 +1,55 @@
 """Assembles the commands; turns every failure into one sentence and exit code 1."""
 
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-import typer
+# structlog and Typer would import it, which takes as long as all our modules, for output that we do not colour.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
 
-from gateway.web.logs import configure_logs
+import typer  # noqa: E402  after the line above
 
-# Command group -> its module. Only the group that is called is imported: importing all takes a second.
+from admin_api.cli.completion import words_to_complete  # noqa: E402
+
+# Command group -> what it is about. Its module is `admin_api.cli.<name>`, unless MODULES has another. Only the group
+# that is called is imported: importing all takes a second.
 GROUPS: Final = {
-    "users": "admin_api.cli.users",
-    "tokens": "admin_api.cli.personal_tokens",
-    "teams": "admin_api.cli.teams",
-    "models": "admin_api.cli.models",
-    "prices": "admin_api.cli.prices",
-    "subscriptions": "admin_api.cli.subscriptions",
-    "keys": "admin_api.cli.keys",
-    "limits": "admin_api.cli.limits",
-    "settings": "admin_api.cli.runtime_settings",
-    "alerts": "admin_api.cli.alerts",
-    "webhooks": "admin_api.cli.webhooks",
-    "deliveries": "admin_api.cli.deliveries",
-    "usage": "admin_api.cli.usage",
-    "ledger": "admin_api.cli.ledger",
-    "secrets": "admin_api.cli.secrets",
-    "provider-keys": "admin_api.cli.provider_keys",
-    "audit": "admin_api.cli.audit",
+    "users": "Users and their roles.",
+    "tokens": "Personal access tokens: for programs that call the admin API.",
+    "teams": "Teams and their members.",
+    "models": "Models that LiteLLM serves.",
+    "prices": "Prices of models.",
+    "subscriptions": "Subscriptions: which accounts may use which models.",
+    "keys": "API keys.",
+    "limits": "Limits at every level.",
+    "settings": "Defaults and ceilings of keys and subscriptions; alerts; new models.",
+    "alerts": "Alerts: windows whose use has reached a threshold of their limit.",
+    "webhooks": "Webhooks: URLs that receive notifications.",
+    "deliveries": "Deliveries of notifications, by webhook and by e-mail.",
+    "usage": "Usage reports and exports.",
+    "ledger": "The usage ledger.",
+    "secrets": "Secrets that are stored encrypted in the database.",
+    "provider-keys": "API keys of providers, stored encrypted for LiteLLM.",
+    "audit": "The audit log: every change, by whom and why.",
 }
+MODULES: Final = {"tokens": "personal_tokens", "settings": "runtime_settings", "provider-keys": "provider_keys"}
+# Options before the command that are followed by a value.
+OPTIONS: Final = ("--as",)
 
 
 def main() -> None:
     """The entry point of `litemaas`."""
     try:
-        # Otherwise log lines would go to stdout, into the JSON that a program reads.
-        configure_logs("warning")
-        build_app(sys.argv[1:])(prog_name="litemaas")
+        completed = words_to_complete(os.environ)  # noqa: TID251  the shell's, no setting
+        arguments = completed or sys.argv[1:] or ["--help"]
+        if _called(arguments) in GROUPS and not completed:
+            from gateway.web.logs import configure_logs
+
+            # Otherwise log lines would go to stdout, into the JSON that a program reads.
+            configure_logs("warning")
+        build_app(arguments)(prog_name="litemaas")
     except Exception as exc:
         # Imported only here: the failure may be the import itself, and most commands do not fail.
         from admin_api.cli.failures import explain
@@ -44,8 +58,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def build_app(arguments: list[str]) -> typer.Typer:
-    """The app with the group that is called, or with all groups for help and for unknown commands."""
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """The app with the group that is called, and the names of the others; without arguments, with all groups."""
     from admin_api.cli import programs
     from admin_api.cli.single_options import RootGroup, make_strict
 
@@ -58,10 +72,29 @@ def build_app(arguments: list[str]) -> typer.Typer:
         help="LiteMaaS: model subscriptions, keys and limits in front of LiteLLM.",
     )
     programs.add_to(app)
-    called = arguments[0] if arguments else None
-    if called not in programs.NAMES:
-        for name, module in GROUPS.items():
-            if called == name or called not in GROUPS:
-                app.add_typer(import_module(module).app, name=name)
+    called = _called(arguments)
+    for name, text in GROUPS.items():
+        if called == name or not arguments:
+            module = MODULES.get(name, name)
+            app.add_typer(import_module(f"admin_api.cli.{module}").app, name=name)
+        else:
+            app.add_typer(_only_named(text), name=name)
     make_strict(app)
     return app
+
+
+def _only_named(text: str) -> typer.Typer:
+    """A group of which the help of `litemaas` shows name and text."""
+    group = typer.Typer(help=text)
+    group.callback()(lambda: None)
+    return group
+
+
+def _called(arguments: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    before = ""
+    for word in arguments:
+        if not word.startswith("-") and before not in OPTIONS:
+            return word
+        before = word
+    return None

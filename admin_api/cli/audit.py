@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final, get_args
 import typer
 
 from admin_api.cli.operator import name_operator, operator
+from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show
 from admin_api.operations import audit
 from admin_api.operations.csv_formats import LOCALE, csv_format_of
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import invalid
 from admin_api.schemas.audit import AuditCheckView, AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import DatabaseSettings, SettingsError
@@ -33,8 +34,8 @@ About = Annotated[
 ]
 ActorOption = Annotated[str | None, typer.Option("--actor", help="Only changes by them: the name as in the rows.")]
 Action = Annotated[str | None, typer.Option(help="Only of this kind, e.g. subscription.approve.")]
-Since = Annotated[str | None, typer.Option(help="Start, e.g. 2027-01-31T00:00:00Z.")]
-Until = Annotated[str | None, typer.Option(help="End, exclusive.")]
+Since = Annotated[str | None, moment_option(help="Start.")]
+Until = Annotated[str | None, moment_option(help="End, exclusive.")]
 
 
 @app.command("list")
@@ -68,11 +69,10 @@ def export(
     action: Action = None,
     since: Since = None,
     until: Until = None,
-    file_format: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    file_format: Annotated[str, words_option(FORMATS, "--format")] = "csv",
     locale: Annotated[str | None, typer.Option(help=f"{LOCALE}.")] = None,
 ) -> None:
     """Write all changes to stdout, in any amount, newest first."""
-    check_word("format", file_format, FORMATS)
     csv_format = csv_format_of(locale)
     only = _filter(about, actor, action, since, until)
 
@@ -101,18 +101,14 @@ def verify(
 
 
 @app.command("prune")
-def prune_(
-    before: Annotated[str, typer.Option(help="An ISO 8601 time, at least 90 days ago.")], as_json: AsJSON = False
-) -> None:
+def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], as_json: AsJSON = False) -> None:
     """Delete audit rows older than a time, and record that in the log. Uses LITEMAAS_OWNER_DATABASE_URL."""
     settings = DatabaseSettings.from_env()
     if settings.owner_database_url is None:
         raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Only the owner role may delete audit rows.")
     owner_url = settings.owner_database_url.get_secret_value()
     moment = parse_moment("before", before)
-    if moment is None or moment.tzinfo is None:
-        raise invalid("before", "before needs a time zone, e.g. 2027-01-31T12:00:00Z.")
-    if moment > datetime.now(UTC) - KEPT:
+    if moment is None or moment > datetime.now(UTC) - KEPT:
         raise invalid("before", f"Audit rows must be kept for at least {KEPT.days} days.")
 
     async def run() -> int:

@@ -4,17 +4,19 @@ from typing import Annotated
 
 import typer
 
+from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
 from admin_api.operations.notifications import deliveries
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
+from admin_api.storage.deliveries import STATUSES
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries of notifications, by webhook and by e-mail.")
 
 
 @app.command("list")
 def list_(
-    status: Annotated[str | None, typer.Option(help="waiting, delivered, failed or dropped.")] = None,
+    status: Annotated[str | None, words_option(STATUSES)] = None,
     webhook: Annotated[int | None, typer.Option(help="Id of a webhook.")] = None,
     alert: Annotated[int | None, typer.Option(help="Id of an alert.")] = None,
     limit: PageSize = 100,

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
+from admin_api.cli.options import moment_option
+from admin_api.cli.session import (
+    AsJSON,
+    Cursor,
+    PageSize,
+    act,
+    act_on_key,
+    operator,
+    parse_moment,
+    show,
+    show_details,
+    show_page,
+)
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.schemas.keys import KeyView, NewKeyView
@@ -15,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="API keys.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 
-KeyID = Annotated[int, typer.Argument(metavar="ID", help="Id of the key.")]
+KeyRef = Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its last four characters.")]
 
 
 @app.command()
@@ -30,7 +42,7 @@ def create(
     monthly_cost_usd: Annotated[
         str | None, typer.Option(help="US dollars per month, e.g. 25.00; unlimited if left out.")
     ] = None,
-    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     allowed_ip: Annotated[list[str] | None, typer.Option(help="Address or network; may be repeated.")] = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -74,7 +86,7 @@ def list_(
 
 @app.command()
 def rotate(
-    key: KeyID,
+    key: KeyRef,
     grace_s: Annotated[
         int, typer.Option(help="Seconds during which the old secret still works.")
     ] = changes.DEFAULT_GRACE_S,
@@ -82,7 +94,11 @@ def rotate(
 ) -> None:
     """Give a key a new secret and show it once. Limits and models stay."""
     settings = KeySettings.from_env()
-    made = act(lambda pool: changes.rotate_key(pool, operator(), settings.peppers, key, grace_s=grace_s), settings)
+    made = act_on_key(
+        key,
+        lambda pool, key_id: changes.rotate_key(pool, operator(), settings.peppers, key_id, grace_s=grace_s),
+        settings,
+    )
     until = made.row.previous_ends_at
     end = "The old secret has ended." if until is None else f"The old secret works until {until.isoformat()}."
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown. {end}"
@@ -90,14 +106,55 @@ def rotate(
 
 
 @app.command()
-def archive(key: KeyID, as_json: AsJSON = False) -> None:
+def archive(key: KeyRef, as_json: AsJSON = False) -> None:
     """Hide a revoked or expired key from the lists."""
-    row = act(lambda pool: changes.archive_key(pool, operator(), key))
+    row = act_on_key(key, lambda pool, key_id: changes.archive_key(pool, operator(), key_id))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is archived.")
 
 
 @app.command()
-def revoke(key: KeyID, as_json: AsJSON = False) -> None:
+def revoke(key: KeyRef, as_json: AsJSON = False) -> None:
     """Revoke a key for good. It takes effect within a second."""
-    row = act(lambda pool: keys.revoke_key(pool, operator(), key))
+    row = act_on_key(key, lambda pool, key_id: keys.revoke_key(pool, operator(), key_id))
     show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is revoked.")
+
+
+@app.command()
+def unarchive(key: KeyRef, as_json: AsJSON = False) -> None:
+    """Show an archived key in the lists again."""
+    row = act_on_key(key, lambda pool, key_id: changes.archive_key(pool, operator(), key_id, archived=False))
+    show(KeyView.model_validate(row), as_json=as_json, sentence=f"Key {row.id} is in the lists again.")
+
+
+@app.command("show")
+def show_(key: KeyRef, as_json: AsJSON = False) -> None:
+    """Show a key, but never its secret."""
+    row = act_on_key(key, lambda pool, key_id: keys.find_key(pool, operator(), key_id))
+    show_details(KeyView.model_validate(row), as_json=as_json)
+
+
+@app.command()
+def update(
+    key: KeyRef,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model that it may call, in place of those now; may be repeated.")
+    ] = None,
+    allowed_ip: Annotated[
+        list[str] | None, typer.Option(help="Address or network, in place of those now; may be repeated.")
+    ] = None,
+    any_ip: Annotated[bool, typer.Option("--any-ip", help="It may be used from everywhere.")] = False,
+    expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
+    never_expires: Annotated[bool, typer.Option("--never-expires", help="It does not expire.")] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Change a key. Options left out stay as they are."""
+    change = changes.KeyChange(
+        name=name,
+        models=model or None,
+        allowed_ips=[] if any_ip else allowed_ip or None,
+        expires_at=parse_moment("expires_at", expires_at),
+        never_expires=never_expires,
+    )
+    row = act_on_key(key, lambda pool, key_id: changes.update_key(pool, operator(), key_id, change))
+    show_details(KeyView.model_validate(row), as_json=as_json)

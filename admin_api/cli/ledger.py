@@ -2,11 +2,12 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from admin_api.cli.options import moment_option
 from admin_api.cli.price_texts import repriced_text
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
 from admin_api.operations.limits.parsing import parse_decimal
@@ -82,12 +83,11 @@ FINDINGS = (
     "ending",
     "estimated_why",
     "prompt_tokens",
-    "litellm_prompt_tokens",
     "completion_tokens",
-    "litellm_completion_tokens",
     "cost_usd",
-    "litellm_cost_usd",
 )
+# The value of the ledger and that of LiteLLM, in one cell.
+BOTH = ("prompt_tokens", "completion_tokens", "cost_usd")
 
 
 @app.command()
@@ -95,8 +95,8 @@ def reconcile(
     litellm_log: Annotated[
         Path, typer.Option(help="JSON lines of LiteLLM's StandardLoggingPayload.", exists=True, dir_okay=False)
     ],
-    since: Annotated[str | None, typer.Option(help="Start of the period, e.g. 2027-01-31T00:00:00Z.")] = None,
-    until: Annotated[str | None, typer.Option(help="End of the period, exclusive.")] = None,
+    since: Annotated[str | None, moment_option(help="Start of the period.")] = None,
+    until: Annotated[str | None, moment_option(help="End of the period, exclusive.")] = None,
     tolerance_nano_usd: Annotated[int, typer.Option(help="Largest difference in cost that is accepted.")] = 0,
     skip_estimated: Annotated[
         bool, typer.Option(help="Ignore estimated rows, e.g. of clients that disconnected.")
@@ -138,9 +138,14 @@ def reconcile(
             typer.echo("Costs that differ, by model:")
             typer.echo(table([costs.model_dump(mode="json") for costs in view.models], MODEL_COSTS))
         if view.findings:
-            typer.echo(table([finding.model_dump(mode="json") for finding in view.findings], FINDINGS))
+            typer.echo("Calls, each with the ledger's / LiteLLM's figure:")
+            typer.echo(table([_both(finding.model_dump(mode="json")) for finding in view.findings], FINDINGS))
     if not view.agrees:
         raise typer.Exit(1)
+
+
+def _both(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {name: f"{row[name]} / {row[f'litellm_{name}']}" for name in BOTH}
 
 
 @app.command("rebuild-rollups")
@@ -196,8 +201,8 @@ def reprice(
 @app.command("reprice-calls")
 def reprice_calls(
     model: Annotated[str, typer.Option(help="Name of the model.")],
-    since: Annotated[str, typer.Option(help="Start of the period, e.g. 2027-01-31T00:00:00Z.")],
-    until: Annotated[str | None, typer.Option(help="End of the period, exclusive; now if left out.")] = None,
+    since: Annotated[str, moment_option(help="Start of the period.")],
+    until: Annotated[str | None, moment_option(help="End of the period, exclusive; now if left out.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept with the corrections and in the audit log.")] = "",
     preview: Annotated[bool, typer.Option("--preview", help="Only show which calls, and what they cost.")] = False,
     as_json: AsJSON = False,

@@ -1,35 +1,47 @@
 """`litemaas limits …`"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from admin_api.cli.session import AsJSON, Confirm, Cursor, PageSize, act, operator, parse_moment, show, show_page, table
+from admin_api.cli.options import moment_option, words_option
+from admin_api.cli.session import (
+    AsJSON,
+    Confirm,
+    Cursor,
+    PageSize,
+    act,
+    operator,
+    parse_moment,
+    show,
+    show_details,
+    show_page,
+    table,
+)
 from admin_api.operations.limits import bulk, limits
 from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.parsing import AmountInput, check_kind, parse_decimal
+from admin_api.operations.limits.states import list_limit_states
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
-from admin_api.schemas.limits import LimitView, PreviewView
+from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
 from admin_api.schemas.shapes import PageView, View
 from admin_api.settings import CounterSettings
 from gateway.domain.limits import KINDS, LEVELS, amount_text
 from gateway.domain.windows import WINDOW_KINDS
 
 if TYPE_CHECKING:
+    from admin_api.operations.limits.states import LimitWithState
+    from admin_api.operations.pagination import Page
     from admin_api.storage.bulk_limits import BulkTarget
     from gateway.storage.counters.drift import Drift
     from gateway.storage.postgres import Pool
 
 
-def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}."
-
-
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
-Level = Annotated[str | None, typer.Option("--level", help=_or(LEVELS))]
+Level = Annotated[str | None, words_option(LEVELS, "--level")]
 Target = Annotated[str | None, typer.Option("--id", help="Id of the key, subscription, user or team it applies to.")]
 AmountOption = Annotated[
     str | None, typer.Option("--amount", help="A whole number (not for kind cost) or 'unlimited'.")
@@ -54,19 +66,19 @@ class UnlimitedView(View):
 
 @app.command("set")
 def set_(
-    level: Annotated[str, typer.Option(help=_or(LEVELS))],
+    level: Annotated[str, words_option(LEVELS)],
     target: Annotated[str, typer.Option("--id", help="Id of the key, subscription, user or team.")],
-    kind: Annotated[str, typer.Option(help=_or(KINDS))],
+    kind: Annotated[str, words_option(KINDS)],
     amount: AmountOption = None,
     amount_usd: AmountUSD = None,
     amount_nano_usd: AmountNanoUSD = None,
     model: Annotated[str | None, typer.Option(help="At level key_model: name of the model.")] = None,
     team: Team = None,
-    window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
+    window: Annotated[str | None, words_option(WINDOW_KINDS)] = None,
     burst: Annotated[str, typer.Option(help="For kinds rpm and tpm: size of the bucket, in minutes.")] = "1",
-    reserve: Annotated[str, typer.Option(help="expected or maximum.")] = "expected",
+    reserve: Annotated[str, words_option(limits.RESERVE_MODES, help="What of a call is reserved:")] = "expected",
     shadow: Annotated[bool, typer.Option("--shadow", help="Only count and report; never reject a call.")] = False,
-    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
     confirm: Confirm = False,
     as_json: AsJSON = False,
@@ -116,9 +128,58 @@ def list_(
         )
     )
     view = PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    names = ("account_name", "user_email", "api_key_id", "key_name", "key_last_four", "subscription_id", "model")
-    columns = ("id", "level", *names, "kind", "window", "amount", "amount_usd", "burst", "shadow", "expires_at")
-    show_page(view, as_json=as_json, columns=columns)
+    names = ("account_name", "user_email", "key_name", "key_last_four", "model")
+    columns = ("id", "level", *names, "kind", "window", "amount", "shadow", "expires_at")
+    show_page(view, as_json=as_json, columns=columns, as_row=_with_units)
+
+
+@app.command("show")
+def show_(
+    limit: Annotated[int, typer.Argument(metavar="ID", help="Id of the limit.")], as_json: AsJSON = False
+) -> None:
+    """Show a limit."""
+    row = act(lambda pool: limits.find_limit(pool, operator(), limit))
+    show_details(LimitView.of(row), as_json=as_json)
+
+
+@app.command()
+def state(
+    user: Annotated[str | None, typer.Option(help="Of this user's personal account.")] = None,
+    team: Annotated[str | None, typer.Option(help="Of this team.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show the limits of an account, and what is used and left of each now."""
+    settings = CounterSettings.from_env()
+    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
+
+    async def work(pool: "Pool") -> "Page[LimitWithState]":
+        async with explanations.open_counters(url, ca_file=ca_file) as counters:
+            return await list_limit_states(pool, counters, operator(), user=user, team=team, limit=limit, cursor=cursor)
+
+    found = act(work, settings)
+    rows = [LimitWithStateView.with_state(row) for row in found.rows]
+    view = PageView[LimitWithStateView](rows=rows, next_cursor=found.next_cursor)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    columns = (
+        "id",
+        "level",
+        "user_email",
+        "key_name",
+        "model",
+        "kind",
+        "window",
+        "amount",
+        "used",
+        "remaining",
+        "resets_at",
+    )
+    typer.echo(table([_with_units(row.model_dump(mode="json")) for row in rows], columns))
+    if view.next_cursor:
+        typer.echo(f"More: --cursor {view.next_cursor}")
 
 
 @app.command()
@@ -173,7 +234,7 @@ def repair(
 @app.command()
 def boost(
     limit: Annotated[int, typer.Argument(metavar="ID", help="Id of a permanent limit.")],
-    expires_at: Annotated[str, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")],
+    expires_at: Annotated[str, moment_option(help="When it expires.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     amount: AmountOption = None,
     amount_usd: AmountUSD = None,
@@ -197,12 +258,12 @@ def boost(
 
 @app.command("set-many")
 def set_many(
-    level: Annotated[str, typer.Option(help="user, team, subscription or key.")],
-    kind: Annotated[str, typer.Option(help=_or(KINDS))],
+    level: Annotated[str, words_option(bulk.BULK_LEVELS)],
+    kind: Annotated[str, words_option(KINDS)],
     amount: AmountOption = None,
     amount_usd: AmountUSD = None,
     amount_nano_usd: AmountNanoUSD = None,
-    window: Annotated[str | None, typer.Option(help=_or(WINDOW_KINDS))] = None,
+    window: Annotated[str | None, words_option(WINDOW_KINDS)] = None,
     user: Annotated[list[str] | None, typer.Option(help="Only of this user; may be repeated.")] = None,
     team: Annotated[str | None, typer.Option(help="Only of this team; at level user: its members.")] = None,
     model: Annotated[str | None, typer.Option(help="At levels subscription and key: only of this model.")] = None,
@@ -248,5 +309,9 @@ def _change(preview: bulk.Preview, target: "BulkTarget") -> dict[str, str | int 
 
 def _with_units(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table of explain, money as `25 USD`."""
-    usd = {name.removesuffix("_usd"): f"{value} USD" for name, value in row.items() if IS_USD.search(name)}
+    usd = {
+        name.removesuffix("_usd"): f"{value} USD"
+        for name, value in row.items()
+        if IS_USD.search(name) and value is not None
+    }
     return {**row, **usd}

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import models
-from admin_api.operations.models.sync import LiteLLM, sync_models
-from admin_api.schemas.models import ModelView, SyncReportView
+from admin_api.operations.models.litellm_health import check_litellm
+from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
+from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import LiteLLMSettings
 
@@ -66,3 +67,27 @@ def update(
     )
     flags = ", ".join(f"{name}={getattr(offered.model, name)}".lower() for name in ("restricted", "hidden", "enabled"))
     show(ModelView.of(offered), as_json=as_json, sentence=f"{model}: {flags}.")
+
+
+@app.command("show")
+def show_(model: Annotated[str, typer.Argument(help="Name of the model.")], as_json: AsJSON = False) -> None:
+    """Show a model."""
+    offered = act(lambda pool: models.find_model(pool, operator(), model))
+    show_details(ModelView.of(offered), as_json=as_json)
+
+
+@app.command()
+def syncs(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List the model syncs of the last month, newest first."""
+    page = act(lambda pool: list_syncs(pool, operator(), limit=limit, cursor=cursor))
+    view = PageView[ModelSyncView].model_validate(page)
+    show_page(view, as_json=as_json, columns=("id", "at", "actor", "problem"))
+
+
+@app.command("health")
+def health_(as_json: AsJSON = False) -> None:
+    """Show which addresses of LiteLLM answer, and when its models were read."""
+    settings = LiteLLMSettings.from_env()
+    litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
+    found = act(lambda pool: check_litellm(pool, operator(), litellm), settings)
+    show_details(LiteLLMHealthView.model_validate(found), as_json=as_json)

@@ -1,4 +1,4 @@
-"""Who runs a command: the actor of its operations."""
+"""Who runs a command: the actor of its operations. The help of `litemaas` imports this, so it imports no operations."""
 
 import os
 import pwd
@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from typer._click.globals import get_current_context
 
-from admin_api.operations.actors import Actor
-from admin_api.operations.lookups import get_user
-from gateway.domain.errors import GatewayError
-
 if TYPE_CHECKING:
+    from admin_api.operations.actors import Actor
     from gateway.storage.postgres import Executor
 
 # Where the value of --as is kept, in the `meta` of the context, which a command shares with its groups.
@@ -20,26 +17,32 @@ OPERATOR: Final = "litemaas.operator"
 # The user who logged in to this machine, whatever sudo and su made of them since; all bits are set for nobody.
 LOGIN_UID: Final = Path("/proc/self/loginuid")
 NO_UID: Final = 2**32 - 1
-_named: ContextVar[Actor | None] = ContextVar("_named", default=None)
+_named: "ContextVar[Actor | None]" = ContextVar("_named", default=None)
 
 
-def operator() -> Actor:
+def operator() -> "Actor":
     """The actor of a command: an admin, in audit rows `cli:` and the user that --as names, else the user of the
     operating system."""
+    from admin_api.operations.actors import Actor
+
     return _named.get() or Actor(name=f"cli:{_os_user()}", role="admin", via=_command())
 
 
-def is_named() -> bool:
-    """Whether --as is given."""
+def context_value(key: str) -> str | None:
+    """Of an option that is kept in the context of the running command, as --as and --time-zone; None without it."""
     context = get_current_context(silent=True)
-    return context is not None and OPERATOR in context.meta
+    value: str | None = context.meta.get(key) if context else None
+    return value
 
 
 async def name_operator(executor: "Executor", default: str | None) -> None:
     """Looks up whom --as names, or else `default`: what `operator` returns from now on. Raises GatewayError
     `not_found`, or `forbidden` for a deactivated user."""
-    context = get_current_context(silent=True)
-    reference = (context.meta.get(OPERATOR) if context else None) or default
+    from admin_api.operations.actors import Actor
+    from admin_api.operations.lookups import get_user
+    from gateway.domain.errors import GatewayError
+
+    reference = context_value(OPERATOR) or default
     if reference is None:
         return
     user = await get_user(executor, reference)

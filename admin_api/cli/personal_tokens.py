@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.people import personal_tokens
 from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import KeySettings
+from gateway.domain.roles import ROLES
 
 app = typer.Typer(no_args_is_help=True, help="Personal access tokens: for programs that call the admin API.")
 User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
@@ -18,12 +20,8 @@ User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
 def create(
     user: User,
     name: Annotated[str, typer.Option(help="Display name.")] = "",
-    role: Annotated[
-        str | None, typer.Option(help="admin, admin-readonly or user; the user's role if left out.")
-    ] = None,
-    expires_at: Annotated[
-        str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z; in 90 days if left out.")
-    ] = None,
+    role: Annotated[str | None, words_option(ROLES, hint="The user's role if left out.")] = None,
+    expires_at: Annotated[str | None, moment_option(help="When it expires; in 90 days if left out.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Create a token and show it once."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from admin_api.cli.options import moment_option
 from admin_api.cli.price_texts import change_text
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.models import prices
@@ -52,7 +53,7 @@ def set_(
         str | None, typer.Option(help="own: this price; higher: LiteLLM's figure where it is higher. At first own.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="What is left out becomes unknown.")] = False,
-    effective_at: Annotated[str | None, typer.Option(help="From when it counts, e.g. 2027-02-01T00:00:00Z.")] = None,
+    effective_at: Annotated[str | None, moment_option(help="From when it counts.")] = None,
     corrects: Annotated[
         int | None, typer.Option(help="Id of a wrong version: this one counts from when it did.")
     ] = None,

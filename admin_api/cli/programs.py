@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-NAMES: Final = ("migrate", "gateway", "admin-api", "health")
+from admin_api.cli.completion import SHELLS, completion_script
+from admin_api.cli.options import words_argument
+
 # Uvicorn imports the programs by name, so the CLI does not import them.
 GATEWAY: Final = "gateway.main:create_app"
 ADMIN_API: Final = "admin_api.main:create_app"
@@ -29,10 +31,11 @@ def add_to(app: typer.Typer) -> None:
     app.command("gateway")(gateway)
     app.command("admin-api")(admin_api)
     app.command("health")(health)
+    app.command("completion")(completion)
 
 
 def migrate(
-    phase: Annotated[str | None, typer.Option(help="Only 'pre' or only 'post' migrations.")] = None,
+    phase: Annotated[str | None, typer.Option(metavar="PHASE", help="Only pre or only post migrations.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")] = False,
 ) -> None:
     """Bring the database schema up to date. Uses LITEMAAS_OWNER_DATABASE_URL."""
@@ -144,6 +147,11 @@ def health(port: Port = 4000) -> None:
     if status != 200:
         typer.echo(f"litemaas: status {status}.", err=True)
         raise typer.Exit(1)
+
+
+def completion(shell: Annotated[str, words_argument(SHELLS, help="The shell:")]) -> None:
+    """Print the script by which the shell completes commands; see docs/cli.md."""
+    typer.echo(completion_script(shell))
 
 
 def _serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import provider_keys
 from admin_api.operations.validation import invalid
 from admin_api.schemas.provider_keys import ProviderKeyView
@@ -26,6 +26,13 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     rows = [ProviderKeyView.of(row) for row in page.rows]
     view = PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
     show_page(view, as_json=as_json, columns=("name", "provider", "last_four", "reference", "updated_by", "updated_at"))
+
+
+@app.command("show")
+def show_(name: Name, as_json: AsJSON = False) -> None:
+    """Show a provider key, but never the key itself."""
+    found = act(lambda pool: provider_keys.find_provider_key(pool, operator(), name))
+    show_details(ProviderKeyView.of(found), as_json=as_json)
 
 
 @app.command()

@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import typer
 
-from admin_api.cli.operator import is_named, name_operator
+from admin_api.cli.operator import OPERATOR, context_value, name_operator
 from admin_api.cli.operator import operator as operator
-from admin_api.operations.validation import invalid
+from admin_api.cli.options import time_zone
+from admin_api.cli.tables import details
+from admin_api.cli.tables import table as table
+from admin_api.operations.dates import read_moment
+from admin_api.operations.lookups import find_key_id
+from admin_api.operations.validation import check_time_zone
 from admin_api.settings import DatabaseSettings
 from gateway.storage.postgres import new_pool
 
@@ -35,7 +41,7 @@ def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | Non
             url, size=1, behind_pgbouncer=database.pgbouncer, ca_file=database.database_ca_file, name="litemaas-cli"
         )
         async with pool:
-            if database.operator or is_named():
+            if database.operator or context_value(OPERATOR):
                 async with pool.acquire() as connection:
                     await name_operator(connection, database.operator)
             return await work(pool)
@@ -48,43 +54,53 @@ def show(view: "BaseModel", *, as_json: bool, sentence: str) -> None:
     typer.echo(view.model_dump_json() if as_json else sentence)
 
 
-def show_page(view: "BaseModel", *, as_json: bool, columns: Sequence[str]) -> None:
-    """Prints a page of a list, as JSON or as a table with these columns."""
+def show_page(
+    view: "BaseModel",
+    *,
+    as_json: bool,
+    columns: Sequence[str],
+    as_row: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> None:
+    """Prints a page of a list, as JSON or as a table with these columns; `as_row` makes a row's cells of its fields."""
     if as_json:
         typer.echo(view.model_dump_json())
         return
     page = view.model_dump(mode="json")
-    typer.echo(table(page["rows"], columns))
+    typer.echo(table([as_row(row) for row in page["rows"]], columns))
     if page["next_cursor"]:
         typer.echo(f"More: --cursor {page['next_cursor']}")
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """A text table with columns as wide as their longest cell. Empty cells are shown as `-`."""
-    lines = [list(columns), *([_cell(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+def show_details(view: "BaseModel", *, as_json: bool) -> None:
+    """Prints one object, as JSON or with a line for each field. Lists of objects are tables below."""
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    fields = view.model_dump(mode="json")
+    tables = {name: value for name, value in fields.items() if isinstance(value, list) and _are_objects(value)}
+    typer.echo(details({name: value for name, value in fields.items() if name not in tables}))
+    for name, rows in tables.items():
+        typer.echo(f"{name}:\n{table(rows, list(rows[0]))}")
+
+
+def _are_objects(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(value, dict) for value in values)
+
+
+def act_on_key(
+    reference: str, work: "Callable[[Pool, int], Awaitable[T]]", settings: DatabaseSettings | None = None
+) -> T:
+    """As `act`, on the key with this id or these last four characters."""
+
+    async def run(pool: "Pool") -> T:
+        async with pool.acquire() as connection:
+            key_id = await find_key_id(connection, reference)
+        return await work(pool, key_id)
+
+    return act(run, settings)
 
 
 def parse_moment(option: str, text: str | None) -> datetime | None:
-    """An ISO 8601 time, in UTC if it has a time zone. Raises GatewayError `validation_failed`, also for a time outside
-    the years 1 to 9999 in UTC."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise invalid(option, f"{option} must be a time, e.g. 2027-01-31T12:00:00Z.") from None
-    return moment
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == [] or value == "":
-        return "-"
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A date, month, time or distance, in UTC; dates are of the zone of --time-zone. Raises GatewayError
+    `validation_failed`."""
+    return None if text is None else read_moment(option, text, ZoneInfo(check_time_zone(time_zone())))

@@ -1,24 +1,38 @@
-"""Options of every command: one that may be given once is refused when it is repeated, and an unknown one is answered
-with those there are. The parser of Typer lets the last of several values win."""
+"""What all commands have in common: an option that may be given once is refused when it is repeated, an unknown one
+is answered with those there are, a wrong value with what it must be, and every command of a group knows --as.
+The parser of Typer lets the last of several values win, and its errors are those of a library."""
 
 from collections import Counter
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, Final
 
 import typer
-from typer._click.exceptions import NoSuchOption
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer._click.exceptions import BadParameter, NoSuchOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from admin_api.cli.operator import OPERATOR
+from admin_api.cli.options import TIME, TIME_ZONE
+
+# Placeholders in the help, by the name of Typer's type.
+PLACEHOLDERS: Final = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "Path": "FILE"}
 
 
 class StrictCommand(TyperCommand):
     """A command that checks its options before it reads them."""
 
+    def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
+        for parameter in params or []:
+            _name_placeholder(parameter)
+        super().__init__(name, params=params, **rest)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Typer's. Raises UsageError also for a repeated option."""
         _check(self, ctx, args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except BadParameter as error:
+            raise _in_our_words(error) from None
 
 
 class StrictGroup(TyperGroup):
@@ -31,10 +45,14 @@ class StrictGroup(TyperGroup):
 
 
 class OperatorCommand(StrictCommand):
-    """A command with an operation, so with the option --as."""
+    """A command with an operation, so with the option --as; one that takes dates has --time-zone."""
 
     def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
-        super().__init__(name, params=[*(params or []), as_option()], **rest)
+        own = params or []
+        takes_dates = any(getattr(parameter, "metavar", None) == TIME for parameter in own)
+        if takes_dates and not any("--time-zone" in parameter.opts for parameter in own):
+            own = [*own, context_option("--time-zone", TIME_ZONE, "ZONE", "IANA name of the zone of dates; UTC.")]
+        super().__init__(name, params=[*own, as_option()], **rest)
 
 
 class RootGroup(StrictGroup):
@@ -45,26 +63,29 @@ class RootGroup(StrictGroup):
 
 
 def as_option() -> Any:
-    """--as: the command's function does not receive it; `operator()` does."""
+    """--as, for `operator()`."""
+    return context_option("--as", OPERATOR, "USER", "Who runs the command, for the audit log: e-mail address or id.")
+
+
+@cache
+def context_option(name: str, key: str, metavar: str, text: str) -> Any:
+    """An option that the command's function does not receive: its value is in the context, under the key."""
 
     def keep(context: typer.Context, value: str | None) -> None:
         if value is not None:
-            context.meta[OPERATOR] = value
+            context.meta[key] = value
 
-    option = typer.Option(
-        "--as",
-        metavar="USER",
-        expose_value=False,
-        callback=keep,
-        help="Who runs the command, for the audit log: e-mail address or id.",
-    )
+    def run(option: str | None = None) -> None: ...
 
-    def run(operator: str | None = None) -> None: ...
-
-    run.__annotations__["operator"] = Annotated[str | None, option]
+    run.__annotations__["option"] = Annotated[
+        str | None, typer.Option(name, metavar=metavar, expose_value=False, callback=keep, help=text)
+    ]
     alone = typer.Typer(add_completion=False)
     alone.command()(run)
-    return next(parameter for parameter in get_command(alone).params if parameter.name == "operator")
+    option = next(parameter for parameter in get_command(alone).params if parameter.name == "option")
+    # By this name the parser keeps its value, apart from those of other options.
+    option.name = key
+    return option
 
 
 def make_strict(app: typer.Typer, command_class: type[StrictCommand] = StrictCommand) -> None:
@@ -91,3 +112,33 @@ def _check(command: TyperCommand | TyperGroup, ctx: Any, args: list[str]) -> Non
     for option in options:
         if times[id(option)] > 1 and not option.multiple and not option.count:
             ctx.fail(f"{max(option.opts, key=len)} may be given once only.")
+
+
+def _name_placeholder(parameter: Any) -> None:
+    if getattr(parameter, "metavar", None) is None and not getattr(parameter, "is_flag", False):
+        word = PLACEHOLDERS.get(_type_of(parameter), "TEXT")
+        if isinstance(parameter, TyperArgument):
+            word = str(parameter.name).upper().replace("_", "-")
+            word = f"{word}…" if parameter.nargs == -1 else word
+        parameter.metavar = word
+    if isinstance(parameter, TyperArgument):
+        # Its name says it, without the name of a type behind.
+        parameter.display_type_rich = lambda ctx: ""  # type: ignore[method-assign]
+
+
+def _type_of(parameter: Any) -> str:
+    """`str`, `int`, …: of the type without None, or of the items of a list."""
+    text = str(getattr(parameter.type_descriptor, "annotation", ""))
+    return next((name for name in ("int", "float", "Path") if name in text), "str")
+
+
+def _in_our_words(error: BadParameter) -> BadParameter:
+    """Numbers are read by a library whose errors speak of its types; other checks are our own."""
+    parameter: Any = error.param
+    if parameter is None or _type_of(parameter) not in ("int", "float"):
+        return error
+    number = "a whole number" if _type_of(parameter) == "int" else "a number"
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    bounds = f" from {least}" if least is not None else ""
+    bounds += f" to {most}" if most is not None else ""
+    return BadParameter(f"It must be {number}{bounds}.", ctx=error.ctx, param=parameter)

@@ -1,18 +1,27 @@
 """`litemaas subscriptions …`"""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
+from admin_api.cli.options import moment_option, words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
+from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decided, Decision, decide_subscriptions
+from admin_api.operations.validation import invalid
 from admin_api.schemas.shapes import PageView
-from admin_api.schemas.subscriptions import SubscriptionView
-from gateway.domain.subscriptions import Action
+from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
+from gateway.domain.subscriptions import STATUSES, Action
+
+if TYPE_CHECKING:
+    from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Subscriptions: which accounts may use which models.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
+Model = Annotated[str | None, typer.Option("--model", help="Name of the model.")]
+IDs = Annotated[list[int] | None, typer.Argument(metavar="[ID]…", help="Ids of subscriptions.")]
 SubscriptionID = Annotated[int, typer.Argument(metavar="ID", help="Id of the subscription.")]
 Reason = Annotated[str | None, typer.Option(help="The reason, shown to the user.")]
 
@@ -22,7 +31,7 @@ def create(
     model: Annotated[str, typer.Option(help="Name of the model.")],
     user: User = None,
     team: Team = None,
-    expires_at: Annotated[str | None, typer.Option(help="When it expires, e.g. 2027-01-31T12:00:00Z.")] = None,
+    expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Subscribe a user or a team to a model."""
@@ -40,7 +49,8 @@ def create(
 def list_(
     user: User = None,
     team: Team = None,
-    status: Annotated[str | None, typer.Option(help="Only subscriptions with this status.")] = None,
+    model: Model = None,
+    status: Annotated[str | None, words_option(STATUSES, help="Only subscriptions that are")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -48,23 +58,44 @@ def list_(
     """List subscriptions."""
     page = act(
         lambda pool: subscriptions.list_subscriptions(
-            pool, operator(), user=user, team=team, status=status, limit=limit, cursor=cursor
+            pool, operator(), user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
         )
     )
     columns = ("id", "account_name", "model", "status", "expires_at", "reason")
     show_page(PageView[SubscriptionView].model_validate(page), as_json=as_json, columns=columns)
 
 
-@app.command()
-def approve(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Approve a pending subscription."""
-    _change(subscription, "approve", reason, as_json=as_json)
+@app.command("show")
+def show_(subscription: SubscriptionID, as_json: AsJSON = False) -> None:
+    """Show a subscription and its history."""
+    row, history = act(lambda pool: subscriptions.find_subscription(pool, operator(), subscription))
+    show_details(SubscriptionDetailView.of(row, history), as_json=as_json)
 
 
 @app.command()
-def deny(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON = False) -> None:
-    """Deny a pending subscription. Needs a reason."""
-    _change(subscription, "deny", reason, as_json=as_json)
+def approve(
+    ids: IDs = None,
+    model: Model = None,
+    user: User = None,
+    team: Team = None,
+    reason: Reason = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Approve pending subscriptions: those with these ids, or all of a model, user or team."""
+    _decide("approve", Pending(ids or (), model, user, team), reason, as_json=as_json)
+
+
+@app.command()
+def deny(
+    ids: IDs = None,
+    model: Model = None,
+    user: User = None,
+    team: Team = None,
+    reason: Reason = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Deny pending subscriptions: those with these ids, or all of a model, user or team. Needs a reason."""
+    _decide("deny", Pending(ids or (), model, user, team), reason, as_json=as_json)
 
 
 @app.command()
@@ -94,3 +125,47 @@ def cancel(subscription: SubscriptionID, reason: Reason = None, as_json: AsJSON 
 def _change(subscription_id: int, action: Action, reason: str | None, *, as_json: bool) -> None:
     row = act(lambda pool: subscriptions.change_subscription(pool, operator(), subscription_id, action, reason=reason))
     show(SubscriptionView.model_validate(row), as_json=as_json, sentence=f"Subscription {row.id} is {row.status}.")
+
+
+class Pending(NamedTuple):
+    """Which subscriptions to decide."""
+
+    ids: Sequence[int]
+    model: str | None
+    user: str | None
+    team: str | None
+
+
+def _decide(decision: Decision, pending: Pending, reason: str | None, *, as_json: bool) -> None:
+    if len(pending.ids) == 1:
+        _change(pending.ids[0], decision, reason, as_json=as_json)
+        return
+    if not pending.ids and pending[1:] == (None, None, None):
+        raise invalid("ids", "Give ids, or a model, user or team.")
+
+    async def work(pool: "Pool") -> list[Decided]:
+        ids = pending.ids
+        if not ids:
+            page = await subscriptions.list_subscriptions(
+                pool,
+                operator(),
+                status="pending",
+                model=pending.model,
+                user=pending.user,
+                team=pending.team,
+                limit=MAX_DECISIONS,
+            )
+            ids = [row.id for row in page.rows]
+        return await decide_subscriptions(pool, operator(), ids, decision, reason=reason) if ids else []
+
+    view = DecisionsView.of(act(work))
+    if as_json:
+        typer.echo(view.model_dump_json())
+    else:
+        for row in view.rows:
+            typer.echo(
+                f"Subscription {row.id} is {row.status}." if row.error is None else f"{row.id}: {row.error.message}"
+            )
+        typer.echo(f"{view.successful} decided, {view.failed} failed.")
+    if view.failed:
+        raise typer.Exit(1)

@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.options import words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.people import invitations, teams
-from admin_api.schemas.accounts import MemberView, TeamView
+from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.shapes import PageView
+from admin_api.storage.accounts import ACCOUNT_STATUSES
+from gateway.domain.roles import TEAM_ROLES
 
 app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
 Team = Annotated[str, typer.Argument(help="Name or id of the team.")]
@@ -18,7 +21,7 @@ UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Name of the team.")],
-    timezone: Annotated[str, typer.Option(help="IANA time zone of its windows.")] = "UTC",
+    timezone: Annotated[str, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")] = "UTC",
     as_json: AsJSON = False,
 ) -> None:
     """Create a team."""
@@ -34,11 +37,26 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     show_page(PageView[TeamView].model_validate(page), as_json=as_json, columns=columns)
 
 
+@app.command("show")
+def show_(team: Team, as_json: AsJSON = False) -> None:
+    """Show a team and its members."""
+    row, members = act(lambda pool: teams.find_team(pool, operator(), team))
+    show_details(TeamDetailView.of(row, members), as_json=as_json)
+
+
+@app.command("members")
+def list_members(team: Team, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List the members of a team."""
+    page = act(lambda pool: teams.list_members(pool, operator(), team, limit=limit, cursor=cursor))
+    columns = ("user_id", "email", "name", "role")
+    show_page(PageView[MemberView].model_validate(page), as_json=as_json, columns=columns)
+
+
 @app.command()
 def add_member(
     team: Team,
     user: UserOption,
-    role: Annotated[str, typer.Option(help="owner or member.")] = "member",
+    role: Annotated[str, words_option(TEAM_ROLES)] = "member",
     as_json: AsJSON = False,
 ) -> None:
     """Add a user to a team."""
@@ -57,7 +75,7 @@ def remove_member(team: Team, user: UserOption) -> None:
 def set_role(
     team: Team,
     user: UserOption,
-    role: Annotated[str, typer.Option(help="owner or member.")],
+    role: Annotated[str, words_option(TEAM_ROLES)],
     as_json: AsJSON = False,
 ) -> None:
     """Change the role of a member."""
@@ -69,7 +87,7 @@ def set_role(
 def invite(
     team: Team,
     user: UserOption,
-    role: Annotated[str, typer.Option(help="owner or member.")] = "member",
+    role: Annotated[str, words_option(TEAM_ROLES)] = "member",
     as_json: AsJSON = False,
 ) -> None:
     """Invite a user to a team: they become a member or owner when they accept, within a week."""
@@ -97,8 +115,10 @@ def withdraw(team: Team, invitation: Annotated[int, typer.Argument(help="Id of t
 def update(
     team: Team,
     name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="IANA time zone of its windows.")] = None,
-    status: Annotated[str | None, typer.Option(help="active or suspended.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")
+    ] = None,
+    status: Annotated[str | None, words_option(ACCOUNT_STATUSES)] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Change the name, time zone or status of a team."""

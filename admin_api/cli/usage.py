@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show_page, table
+from admin_api.cli.options import moment_option, words_argument, words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, table
 from admin_api.operations.csv_formats import LOCALE
+from admin_api.operations.dates import PERIODS
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
@@ -19,6 +21,8 @@ from admin_api.schemas.usage_reports import (
     UsageSeriesView,
     UsageSummaryView,
 )
+from gateway.domain.calls import ENDINGS
+from gateway.domain.error_classes import ERROR_CLASSES
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -64,21 +68,28 @@ def show_(
 
 
 SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
-Since = Annotated[str | None, typer.Option(help="Start, e.g. 2027-01-31T00:00:00Z; 30 days ago if left out.")]
-Until = Annotated[str | None, typer.Option(help="End, exclusive; now if left out.")]
-Zone = Annotated[str | None, typer.Option("--time-zone", help="IANA name; the account's if left out.")]
+Since = Annotated[str | None, moment_option(help="Start; 30 days ago if left out.")]
+Until = Annotated[str | None, moment_option(help="End, exclusive; now if left out.")]
+Period = Annotated[str | None, typer.Option(help=f"Instead of start and end: {PERIODS}.")]
+Zone = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone", metavar="ZONE", help="IANA name of the zone of dates and days; the account's if left out."
+    ),
+]
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 Key = Annotated[int | None, typer.Option("--key", help="Id of a key.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Name of a model; may be repeated.")]
 Provider = Annotated[str | None, typer.Option(help="Provider of the models.")]
-Endings = Annotated[list[str] | None, typer.Option("--ending", help="May be repeated.")]
-Classes = Annotated[list[str] | None, typer.Option("--error-class", help="May be repeated.")]
+Endings = Annotated[list[str] | None, words_option(ENDINGS, "--ending", hint="May be repeated.")]
+Classes = Annotated[list[str] | None, words_option(ERROR_CLASSES, "--error-class", hint="May be repeated.")]
 
 
 def _filter(
     since: Since = None,
     until: Until = None,
+    period: Period = None,
     time_zone: Zone = None,
     user: User = None,
     team: Team = None,
@@ -89,8 +100,9 @@ def _filter(
     error_class: Classes = None,
 ) -> UsageFilter:
     return UsageFilter(
-        since=parse_moment("since", since),
-        until=parse_moment("until", until),
+        since=since,
+        until=until,
+        period=period,
         time_zone=time_zone,
         user=user,
         team=team,
@@ -128,7 +140,7 @@ def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
 @_filtered
 def series(
     query: UsageFilter,
-    step: Annotated[str, typer.Option(help="hour, day, week or month.")] = "day",
+    step: Annotated[str, words_option(reports.STEPS)] = "day",
     as_json: AsJSON = False,
 ) -> None:
     """Show the totals of each hour, day, week or month."""
@@ -141,8 +153,8 @@ def series(
 @_filtered
 def breakdown(
     query: UsageFilter,
-    by: Annotated[str, typer.Argument(help="model, provider, key, user, account, team, ending or error_class.")],
-    order: Annotated[str, typer.Option(help="cost, calls or tokens; the largest first.")] = "cost",
+    by: Annotated[str, words_argument(reports.BY)],
+    order: Annotated[str, words_option(reports.ORDERS, hint="The largest first.")] = "cost",
     limit: PageSize = 100,
     as_json: AsJSON = False,
 ) -> None:
@@ -158,7 +170,7 @@ def breakdown(
 @_filtered
 def percentiles(
     query: UsageFilter,
-    by: Annotated[str | None, typer.Option(help="model, provider, key, user, account, team, ending …")] = None,
+    by: Annotated[str | None, words_option(reports.BY)] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Show percentiles of latency in milliseconds, accurate to 5 %."""

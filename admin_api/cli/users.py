@@ -1,10 +1,11 @@
 """`litemaas users …`"""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, table
+from admin_api.cli.options import words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page, table
 from admin_api.operations.people import identities, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
 from admin_api.schemas.accounts import AnonymisedView, UserView
@@ -12,6 +13,8 @@ from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import SecretSettings, UserSettings
+from admin_api.storage.users import LOCALES, USER_STATUSES, UserStatus
+from gateway.domain.roles import ROLES, Role
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
@@ -21,9 +24,11 @@ Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
 def create(
     email: Annotated[str, typer.Option(help="E-mail address.")],
     name: Annotated[str, typer.Option(help="Display name.")] = "",
-    role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "user",
-    timezone: Annotated[str, typer.Option(help="IANA time zone of the personal account's windows.")] = "UTC",
-    locale: Annotated[str | None, typer.Option(help="Language of e-mails and pages: en, es or fr.")] = None,
+    role: Annotated[str, words_option(ROLES)] = "user",
+    timezone: Annotated[
+        str, typer.Option("--time-zone", "--timezone", help="IANA time zone of the personal account's windows.")
+    ] = "UTC",
+    locale: Annotated[str | None, words_option(LOCALES, help="Language of e-mails and pages:")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Create a user with their personal account."""
@@ -36,17 +41,41 @@ def create(
 
 
 @app.command("list")
-def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+def list_(
+    search: Annotated[str | None, typer.Option(help="Part of the address or name.")] = None,
+    role: Annotated[str | None, words_option(ROLES)] = None,
+    status: Annotated[str | None, words_option(USER_STATUSES)] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
     """List users."""
-    page = act(lambda pool: users.list_users(pool, operator(), limit=limit, cursor=cursor))
+    page = act(
+        lambda pool: users.list_users(
+            pool,
+            operator(),
+            search=search,
+            role=cast("Role | None", role),
+            status=cast("UserStatus | None", status),
+            limit=limit,
+            cursor=cursor,
+        )
+    )
     view = PageView[UserView].model_validate(page)
     show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "account_id"))
+
+
+@app.command("show")
+def show_(user: Email, as_json: AsJSON = False) -> None:
+    """Show a user."""
+    found = act(lambda pool: users.find_user(pool, operator(), user))
+    show_details(UserView.model_validate(found), as_json=as_json)
 
 
 @app.command()
 def promote(
     user: Email,
-    role: Annotated[str, typer.Option(help="admin, admin-readonly or user.")] = "admin",
+    role: Annotated[str, words_option(ROLES)] = "admin",
     as_json: AsJSON = False,
 ) -> None:
     """Change a user's role."""

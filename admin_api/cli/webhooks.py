@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.notifications import webhooks
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
@@ -23,6 +23,13 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     page = act(lambda pool: webhooks.list_webhooks(pool, operator(), limit=limit, cursor=cursor))
     columns = ("id", "account_id", "url", "format", "events", "enabled", "created_by")
     show_page(PageView[WebhookView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command("show")
+def show_(webhook: ID, as_json: AsJSON = False) -> None:
+    """Show a webhook, but never its secret."""
+    found = act(lambda pool: webhooks.find_webhook(pool, operator(), webhook))
+    show_details(WebhookView.model_validate(found), as_json=as_json)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Lookups: users by id or e-mail address, teams by id or name, models by name, keys by id."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import invalid
@@ -12,6 +12,9 @@ from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
+
+# The last characters of a key, which lists show.
+ENDING: Final = 4
 
 
 async def get_user(executor: "Executor", reference: str) -> user_rows.User:
@@ -38,21 +41,27 @@ async def find_by_address(executor: "Executor", address: str) -> user_rows.User 
 
 
 async def get_team(executor: "Executor", reference: str) -> accounts.Account:
-    """By id or name; raises GatewayError `not_found`."""
+    """By id or name; raises GatewayError `not_found`, or `conflict` if the number is one team's id and another's
+    name."""
     number = _as_id(reference)
-    team = None
-    if number is not None:
-        team = await accounts.find_team(executor, team_id=number)
-    if team is None and _is_storable(reference):
-        team = await accounts.find_team(executor, name=reference.strip())
+    named = await accounts.find_team(executor, name=reference.strip()) if _is_storable(reference) else None
+    team = named if number is None else await accounts.find_team(executor, team_id=number)
+    if team is not None and named is not None and team.id != named.id:
+        message = (
+            f"'{reference}' is the id of one team and the name of another. Use the first's name or the second's id."
+        )
+        raise GatewayError("conflict", message, param="team")
+    team = team or named
     if team is None:
         raise GatewayError("not_found", f"There is no team '{reference}'.", param="team")
     return team
 
 
 async def get_model(executor: "Executor", name: str) -> models.Model:
-    """By its exact name; raises GatewayError `not_found`."""
+    """By its exact name, or by its id if no model has such a name; raises GatewayError `not_found`."""
     model = await models.find_model(executor, name=name) if _is_storable(name) else None
+    if model is None and _as_id(name) is not None:
+        model = await models.find_model(executor, model_id=_as_id(name))
     if model is None:
         raise GatewayError("not_found", f"There is no model '{name}'.", param="model")
     return model
@@ -64,6 +73,23 @@ async def get_key(executor: "Executor", key_id: int) -> api_keys.APIKey:
     if key is None:
         raise GatewayError("not_found", f"There is no key {key_id}.")
     return key
+
+
+async def find_key_id(executor: "Executor", reference: str) -> int:
+    """A key by its id, or by its last four characters, also as `…abcd`. A number is an id. Raises GatewayError
+    `not_found`, or `conflict` with the choices if several keys end so. For admins only: it tells which keys exist."""
+    text = reference.strip()
+    number = _as_id(text)
+    if number is not None and await api_keys.find_key(executor, number) is not None:
+        return number
+    ending = text.removeprefix("…").removeprefix("...")
+    found = await api_keys.find_by_ending(executor, ending) if len(ending) == ENDING and _is_storable(ending) else []
+    if not found:
+        raise GatewayError("not_found", f"There is no key '{reference}': give an id, or the last four characters.")
+    if len(found) > 1:
+        choices = "; ".join(f"{key.id} of {key.account_name}{f' ({key.name})' if key.name else ''}" for key in found)
+        raise GatewayError("conflict", f"Several keys end with '{ending}'. Give the id: {choices}.")
+    return found[0].id
 
 
 async def get_account(executor: "Executor", *, user: str | None, team: str | None) -> accounts.Account:

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.operations.csv_formats import LOCALE
+from admin_api.operations.dates import PERIODS
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.exports import Detail, Format
@@ -45,6 +46,7 @@ class Filters(BaseModel):
 
     since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
     until: datetime | None = Field(None, description="Before this time; default: now")
+    period: str | None = Field(None, max_length=20, description=f"Instead of since and until: {PERIODS}")
     time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
     user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
     team: str | None = Field(None, max_length=254, description="Name or id of a team")
@@ -59,6 +61,7 @@ class Filters(BaseModel):
         return UsageFilter(
             since=self.since,
             until=self.until,
+            period=self.period,
             time_zone=self.time_zone,
             user=self.user,
             team=self.team,

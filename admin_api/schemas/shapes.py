@@ -26,7 +26,7 @@ DecimalText = Annotated[str, BeforeValidator(_as_text)]
 class View(BaseModel):
     """Base of all shapes, built from the attributes of a row."""
 
-    model_config = ConfigDict(from_attributes=True, frozen=True)
+    model_config = ConfigDict(from_attributes=True, frozen=True, defer_build=True)
 
 
 class PageView(View, Generic[T]):

@@ -104,6 +104,17 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
     return APIKey(**row) if row else None
 
 
+FIND_BY_ENDING: Final = f"""
+{_KEY} WHERE k.last_four = $1 ORDER BY k.revoked_at IS NOT NULL, k.id LIMIT 20
+"""
+
+
+async def find_by_ending(executor: "Executor", last_four: str) -> list[APIKey]:
+    """Of the keys that are in use, or of all if none is; 20 at most."""
+    found = [APIKey(**row) for row in await executor.fetch(FIND_BY_ENDING, last_four)]
+    return [key for key in found if key.revoked_at is None] or found
+
+
 # A viewer's are a page of their own and one of each team they own, however many there are, and of them the first page.
 # Ordered by user or account first, so that Postgres reads their keys in the order of an index, and not those of all
 # until a page of them is theirs.

@@ -17,6 +17,7 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.endpoints.allowed_fields import LISTED_FIELDS, UNSAFE_FIELDS
 from gateway.settings import Settings as GatewaySettings
+from tests.contract.commands import commands_text
 from tests.contract.vendor_paths import vendor_paths_table
 
 ROOT: Final = Path(__file__).parents[2]
@@ -111,6 +112,7 @@ TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
     (ROOT / "docs" / "endpoints.md", "allowed-fields", allowed_fields_table),
     (ROOT / "docs" / "endpoints.md", "unsafe-fields", unsafe_fields_table),
     (ROOT / "docs" / "architecture.md", "contracts", contracts_list),
+    (ROOT / "docs" / "cli.md", "commands", commands_text),
     (ROOT / "docs" / "metrics.md", "metrics", metrics_table),
     (ROOT / "docs" / "metrics.md", "admin-metrics", admin_metrics_table),
 )

@@ -36,7 +36,7 @@ def names_of(option: TyperOption) -> list[str]:
 
 def refused(words: list[str]) -> str:
     """What a refused command prints, without the line breaks; it read no settings and reached no database."""
-    done = RUNNER.invoke(build_app([]), words, env={"LITEMAAS_DATABASE_URL": ""})
+    done = RUNNER.invoke(build_app(words), words, env={"LITEMAAS_DATABASE_URL": ""})
     assert done.exit_code == 2, (words, done.output)
     return " ".join(done.output.split())
 

@@ -175,8 +175,8 @@ WRONG = {
     "replay /nowhere/refused.log": "/nowhere/refused.log cannot be read or changed: No such file or directory. ",
     "replay {folder}": "{folder} cannot be read or changed: Is a directory. (validation_failed)",
     "status --state-dir {file}": "{file} is not a folder. (validation_failed)",
-    "reconcile --litellm-log {file} --since yesterday": "since must be a time, e.g. 2027-01-31T12:00:00Z. ",
-    "reconcile --litellm-log {file} --since 2027-01-31": "since needs a time zone, e.g. 2027-01-31T12:00:00Z. ",
+    "reconcile --litellm-log {file} --since sometime": "since must be a date (2026-11-01), a month (2026-11), ",
+    "reconcile --litellm-log {file} --since 2027-01-31 --time-zone Mars": "time_zone must be an IANA name",
     "reconcile --litellm-log {file} --since 2027-02-01T00:00:00Z --until 2027-01-01T00:00:00Z":
         "until must be later than since. (validation_failed)",
     "reconcile --litellm-log {file} --limit -1": "limit must be a number from 0 to 100000. (validation_failed)",
@@ -187,7 +187,7 @@ WRONG = {
 MISTYPED = {
     "verify --days many": "Invalid value for '--days'",
     "rebuild-rollups": "Missing option '--from'",
-    "replay": "Missing argument 'file'",
+    "replay": "Missing argument 'FILE'",
     "reconcile": "Missing option '--litellm-log'",
     "reconcile --litellm-log /nowhere.jsonl": "file '/nowhere.jsonl' does not exist",
     "reconcile --litellm-log {folder}": "file '{folder}' is a directory",

@@ -2,7 +2,7 @@
 
 | level | id | in addition |
 |---|---|---|
-| key | key id | |
+| key | key id, for admins also the last four characters | |
 | key_model | key id | model name |
 | subscription | subscription id | |
 | user | user id or e-mail address | a team, for the user within that team |
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from admin_api.operations.access import get_seen_model
 from admin_api.operations.actors import Actor
-from admin_api.operations.lookups import get_key, get_team, get_user, parse_id
+from admin_api.operations.lookups import find_key_id, get_key, get_team, get_user, parse_id
 from admin_api.operations.validation import invalid
 from admin_api.storage import accounts, subscriptions
 from admin_api.storage.limits import Target
@@ -33,7 +33,9 @@ async def find_target(
     if team is not None and level != "user":
         raise invalid("team", "A team is allowed at level user only; at level team it is the id.")
     if level == "key" or level == "key_model":
-        key = await get_key(executor, parse_id("id", target))
+        # By its last four characters for admins only, who may know which keys there are.
+        is_admin = actor.role in ("admin", "admin-readonly")
+        key = await get_key(executor, await find_key_id(executor, target) if is_admin else parse_id("id", target))
         if model is None:
             return Target(account_id=key.account_id, level="key", api_key_id=key.id)
         found = await get_seen_model(executor, actor, model)

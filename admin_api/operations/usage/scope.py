@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from admin_api.operations.access import viewer_of
 from admin_api.operations.actors import Actor
+from admin_api.operations.dates import read_moment, read_period
 from admin_api.operations.lookups import get_key, get_team, get_user
 from admin_api.operations.validation import check_moment, check_text, check_time_zone, check_word, invalid
 from admin_api.storage import accounts
@@ -34,10 +35,12 @@ MAX_WORDS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFilter:
-    """The requested filter: a call must match all given fields. Users, teams and models are names or ids."""
+    """The requested filter: a call must match all given fields. Users, teams and models are names or ids. Dates as
+    text, and a period instead of both, are read in the time zone."""
 
-    since: datetime | None = None
-    until: datetime | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+    period: str | None = None
     time_zone: str | None = None
     user: str | None = None
     team: str | None = None
@@ -69,10 +72,11 @@ class _Owners:
 
 async def resolve(executor: "Executor", actor: Actor, query: UsageFilter, *, now: datetime) -> Scope:
     """Raises GatewayError `validation_failed`, `forbidden`, or `not_found` also for what the actor may not see."""
-    start, end = _range(query, now)
     owners = await _owners(executor, actor, query)
     if query.key is not None:
         owners = await _of_key(executor, actor, owners, query.key)
+    zone = ZoneInfo(check_time_zone(query.time_zone) if query.time_zone else await _zone_of(executor, query, owners))
+    start, end = _range(query, now, zone)
     endings: list[Ending] = [check_word("ending", e, ENDINGS) for e in query.endings]  # type: ignore[misc]  # checked
     classes: list[ErrorClass] = [check_word("error_class", c, ERROR_CLASSES) for c in query.error_classes]  # type: ignore[misc]
     selection = Selection(
@@ -86,21 +90,29 @@ async def resolve(executor: "Executor", actor: Actor, query: UsageFilter, *, now
         endings=endings or None,
         error_classes=classes or None,
     )
-    zone = check_time_zone(query.time_zone) if query.time_zone else await _zone_of(executor, query, owners)
-    return Scope(selection=selection, zone=ZoneInfo(zone), sees_people=owners.sees_people)
+    return Scope(selection=selection, zone=zone, sees_people=owners.sees_people)
 
 
-def _range(query: UsageFilter, now: datetime) -> tuple[datetime, datetime]:
+def _range(query: UsageFilter, now: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """The period, extended to full quarters of an hour."""
-    until = check_moment("until", query.until or now)
+    since_given, until_given = query.since, query.until
+    if query.period is not None:
+        if since_given is not None or until_given is not None:
+            raise invalid("period", "period takes the place of since and until.")
+        since_given, until_given = read_period(query.period, zone, now)
+    until = _moment("until", until_given or now, zone, now)
     if until < EARLIEST:
         raise invalid("until", f"until must not be before {EARLIEST:%Y}.")
-    since = check_moment("since", query.since or until - DEFAULT_RANGE)
+    since = _moment("since", since_given or until - DEFAULT_RANGE, zone, now)
     if not EARLIEST <= since < until:
         raise invalid("since", f"since must be before until, and not before {EARLIEST:%Y}.")
     if until - since > MAX_RANGE or until > now + MAX_RANGE:
         raise invalid("until", f"A period may have at most {MAX_RANGE.days} days.")
     return floor(since, "quarter"), ceiling(until, "quarter")
+
+
+def _moment(field: str, value: datetime | str, zone: ZoneInfo, now: datetime) -> datetime:
+    return read_moment(field, value, zone, now) if isinstance(value, str) else check_moment(field, value)
 
 
 async def _owners(executor: "Executor", actor: Actor, query: UsageFilter) -> _Owners:

@@ -1,0 +1,89 @@
+"""Dates and periods as people write them, in a time zone: `2026-11-01`, `2026-11`, `+30d`, `last-month`."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from admin_api.operations.validation import invalid
+
+DATE: Final = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+DISTANCE: Final = re.compile(r"([+-])(\d{1,5})([hdw])")
+UNITS: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+LAST_DAYS: Final = re.compile(r"last-(\d{1,4})-days")
+MOMENTS: Final = "a date (2026-11-01), a month (2026-11), a time (2026-11-01T12:00), today, or a distance (+30d, -12h)"
+# The first day, and the day after the last one, of a period that today is in.
+NAMED: Final[dict[str, Callable[[date], tuple[date, date]]]] = {
+    "today": lambda day: (day, day + timedelta(days=1)),
+    "yesterday": lambda day: (day - timedelta(days=1), day),
+    "this-week": lambda day: (_monday(day), _monday(day) + timedelta(weeks=1)),
+    "last-week": lambda day: (_monday(day) - timedelta(weeks=1), _monday(day)),
+    "this-month": lambda day: (day.replace(day=1), _next_month(day)),
+    "last-month": lambda day: ((day.replace(day=1) - timedelta(days=1)).replace(day=1), day.replace(day=1)),
+    "this-year": lambda day: (day.replace(month=1, day=1), date(day.year + 1, 1, 1)),
+    "last-year": lambda day: (date(day.year - 1, 1, 1), day.replace(month=1, day=1)),
+}
+PERIODS: Final = f"{', '.join(NAMED)}, last-N-days, a month (2026-11), a day (2026-11-01) or a year (2026)"
+
+
+def read_moment(field: str, text: str, zone: ZoneInfo, now: datetime | None = None) -> datetime:
+    """A moment in UTC. A date is its beginning in the time zone, and a time without a zone is of it. Raises
+    GatewayError `validation_failed`, also for a time outside the years 1 to 9999."""
+    now = now or datetime.now(UTC)
+    try:
+        days = _days(text)
+        if days is not None:
+            return _begin(days[0], zone)
+        if text in ("now", "today", "yesterday", "tomorrow"):
+            today = now.astimezone(zone).date()
+            moved = {"yesterday": -1, "tomorrow": 1}.get(text, 0)
+            return now if text == "now" else _begin(today + timedelta(days=moved), zone)
+        distance = DISTANCE.fullmatch(text)
+        if distance is not None:
+            moved_by = int(distance[2]) * UNITS[distance[3]]
+            return now + moved_by if distance[1] == "+" else now - moved_by
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise invalid(field, f"{field} must be {MOMENTS}.") from None
+
+
+def read_period(text: str, zone: ZoneInfo, now: datetime | None = None) -> tuple[datetime, datetime]:
+    """Its beginning and its end, exclusive, in UTC. Raises GatewayError `validation_failed`."""
+    today = (now or datetime.now(UTC)).astimezone(zone).date()
+    try:
+        days = NAMED[text](today) if text in NAMED else _days(text)
+        last = LAST_DAYS.fullmatch(text)
+        if last is not None and int(last[1]) > 0:
+            days = (today - timedelta(days=int(last[1]) - 1), today + timedelta(days=1))
+        if days is not None:
+            return _begin(days[0], zone), _begin(days[1], zone)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid("period", f"period must be {PERIODS}.")
+
+
+def _days(text: str) -> tuple[date, date] | None:
+    """The first day of a year, month or day, and the day after its last; None for other texts. Raises ValueError."""
+    found = DATE.fullmatch(text)
+    if found is None or not text.isascii():
+        return None
+    year, month, day = (None if part is None else int(part) for part in found.groups())
+    if year is None or month is None:
+        return date(int(text), 1, 1), date(int(text) + 1, 1, 1)
+    if day is None:
+        return date(year, month, 1), _next_month(date(year, month, 1))
+    return date(year, month, day), date(year, month, day) + timedelta(days=1)
+
+
+def _begin(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
