@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter
 
-from admin_api.operations.people import identities, sessions
-from admin_api.operations.people.anonymise import anonymise_user
+from admin_api.operations.people import anonymise, identities, sessions
 from admin_api.routes.dependencies import ID, Admin, AppPool, AppSettings, AsOf, Cursor, PageSize, Reader, UserPath
 from admin_api.routes.responses import CHANGED, ERRORS
 from admin_api.schemas.accounts import AnonymisedView
@@ -50,10 +49,12 @@ async def end_user_session(actor: Admin, pool: AppPool, user: UserPath, session_
     return EndedView(ended=await sessions.end_sessions_of(pool, actor, user, session_id=session_id))
 
 
-@router.post("/{user}/anonymise", summary="Anonymise a user", responses=CHANGED)
-async def anonymise(actor: Admin, pool: AppPool, settings: AppSettings, user: UserPath, as_of: AsOf) -> AnonymisedView:
+@router.post("/{user}/anonymise", responses=CHANGED)
+async def anonymise_user(
+    actor: Admin, pool: AppPool, settings: AppSettings, user: UserPath, as_of: AsOf
+) -> AnonymisedView:
     """Replaces a user's names and addresses everywhere by `anonymised-<id>@users.invalid`, for good: also in audit
     rows, whose hash chain holds. Their keys and tokens are revoked, their sessions end, they leave their teams. What
     they used stays in the sums. 409 for an anonymised user, the last active admin, and oneself."""
-    done = await anonymise_user(pool, actor, settings.encryption_keys, user, as_of=as_of)
+    done = await anonymise.anonymise_user(pool, actor, settings.encryption_keys, user, as_of=as_of)
     return AnonymisedView.model_validate(done)

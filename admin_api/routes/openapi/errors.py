@@ -34,6 +34,7 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
     "create_user": {409: "Another user has this address"},
     "update_own_user": {404: NO_USER},
     "update_user": {409: "Another user has this address, or no active admin would be left"},
+    "anonymise_user": {409: "They are anonymised already, yourself, or the last active admin"},
     "unlink_identity": {409: "No active admin would be left"},
     "create_own_token": {409: "You have as many tokens as are allowed"},
     "create_user_token": {409: "The user has as many tokens as are allowed, or is deactivated"},
