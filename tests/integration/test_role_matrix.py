@@ -13,8 +13,9 @@ from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
 
-# Reads first, deletions last.
+# Reads first, deletions last, and after them what leaves no user by the name that the others use.
 ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
+LAST = "/anonymise"
 # The whole database, but for when a login was used, and the queue that the alerts' own clock empties.
 TABLES = """
 SELECT relname FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
@@ -25,7 +26,7 @@ SELECT relname FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace = cu
 async def list_routes(admin: httpx2.AsyncClient) -> list[str]:
     paths: dict[str, Any] = (await admin.get("/openapi.json")).json()["paths"]
     routes = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
-    return sorted(routes, key=lambda route: (ORDER.index(route.split()[0]), route))
+    return sorted(routes, key=lambda route: (route.endswith(LAST), ORDER.index(route.split()[0]), route))
 
 
 async def read_everything(pool: Pool) -> dict[str, list[str]]:
