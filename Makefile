@@ -25,7 +25,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
 	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost check-rules endings usage-bench chaos ledger-cpu \
-	try-openapi record-clients clients client-packages
+	try-openapi explain-states record-clients clients client-packages
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -100,6 +100,11 @@ lock: $(VENV)/installed-uv
 # The property test of the limits' scripts, for more than 10,000 steps.
 test-long: install
 	LITEMAAS_TEST_STEPS=12000 $(BIN)/python -m pytest tests/limits/test_stateful.py --timeout 3600
+
+# 10,000 random states of keys, other ones each time: explain and the gateway say the same. STATES=n of them.
+explain-states: install
+	LITEMAAS_TEST_STATES=$(or $(STATES),10000) $(BIN)/python -m pytest tests/functional/test_a2_explain_agrees.py \
+		--timeout 7200
 
 # 5,000 random requests.
 fuzz: install

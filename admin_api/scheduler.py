@@ -17,6 +17,7 @@ from admin_api.operations.notifications.outbox import delete_old
 from admin_api.operations.notifications.pending_requests import mail_pending_requests
 from admin_api.operations.people.invitations import delete_expired
 from admin_api.operations.subscriptions import expire_subscriptions
+from admin_api.operations.usage.refusals import delete_old_refused_calls
 from gateway.domain.errors import GatewayError
 from gateway.storage import failures
 
@@ -99,10 +100,11 @@ async def mail_requests_once(pool: "Pool") -> None:
 
 
 async def clean_once(pool: "Pool") -> None:
-    """Deletes old messages, reports of syncs, and invitations that expired."""
+    """Deletes old messages, reports of syncs, refused calls, and invitations that expired."""
     await delete_old(pool)
     await delete_expired(pool)
     await delete_old_syncs(pool)
+    await delete_old_refused_calls(pool)
 
 
 async def verify_once(pool: "Pool") -> None:

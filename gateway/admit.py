@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from gateway import metrics
-from gateway.cost_bounds import NO_BOUNDS, CostBounds, check_fees, check_is_bounded
+from gateway.domain.cost_bounds import NO_BOUNDS, CostBounds
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
@@ -92,7 +92,6 @@ class Admission:
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
-        self._bounds = bounds
         self.estimator = Estimator(bounds)
 
     async def admit(
@@ -108,13 +107,7 @@ class Admission:
         """Raises LimitExceeded, or GatewayError: `model_has_no_price`, `cost_not_bounded`, `limits_unavailable`,
         `clock_skew`."""
         plan = self._plan(grant, record, milliseconds_of(request_id), counts_tokens=call.counts_tokens)
-        if plan.plan.has_cost and (grant.price is None or not grant.price.is_known):
-            message = f"The model '{grant.model_name}' has no price, so it cannot be used under a cost limit."
-            raise GatewayError("model_has_no_price", message, param="model")
-        if call.paid_tools and plan.plan.has_cost and grant.price is not None:
-            check_fees(grant.price, call)
-        estimate, expected, is_estimate = self.estimator.estimate(record, grant, call, plan.plan)
-        check_is_bounded(grant, call, plan.plan, self._bounds, is_estimate=is_estimate)
+        estimate, expected, is_estimate = self.estimator.admissible(record, grant, call, plan.plan)
         reservation = Reservation(
             request_id=request_id,
             client_request_id=client_request_id,
@@ -188,8 +181,7 @@ class Admission:
                     # That a call can never fit is not said on the strength of what was learned.
                     is_learned = False
                     learned = reservation.estimate
-                    unlearned = self.estimator.estimate(record, grant, call, plan.plan, is_learned=False)
-                    reservation.estimate, reservation.expected, _ = unlearned
+                    reservation.estimate, reservation.expected, _ = self.estimator.unlearned(grant, call, plan.plan)
                     if reservation.estimate != learned:
                         continue
                 if not has_waited and by.limit.kind == "concurrency":

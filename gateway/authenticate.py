@@ -1,13 +1,11 @@
 """Step 1: whose key is this?"""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.grants import KeyRecord
 from gateway.domain.keys import PERSONAL_PREFIX, PREFIX, Peppers, is_well_formed
 from gateway.storage.key_cache import KeyCache, KeysUnavailable
-from gateway.web.addresses import Address, is_in
 
 HOW_TO_SEND: Final = "Send your API key as 'Authorization: Bearer sk-lm-…'."
 
@@ -63,9 +61,8 @@ def _describe(scheme: str, secret: str) -> str:
     return "a credential of another form"
 
 
-async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
-    """The key's record, active now. Raises `invalid_api_key`, `api_key_expired`, `account_suspended`,
-    `keys_unavailable`."""
+async def find_record(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
+    """The key's record, which may be of one that is over. Raises `invalid_api_key`, `keys_unavailable`."""
     fingerprint = b"".join(peppers.digests(key))
     record = keys.peek(fingerprint)
     if record is None:
@@ -76,25 +73,4 @@ async def authenticate(key: str, peppers: Peppers, keys: KeyCache) -> KeyRecord:
             raise GatewayError("keys_unavailable", message, headers={"retry-after": "2"}) from None
     if record is None:
         raise GatewayError("invalid_api_key", "This API key does not exist.")
-    if record.is_revoked:
-        raise GatewayError("invalid_api_key", "This API key was revoked.")
-    if record.expires_at is not None and record.expires_at <= datetime.now(UTC):
-        raise GatewayError("api_key_expired", f"This API key expired at {record.expires_at.isoformat()}.")
-    if not record.is_account_active or not record.is_user_active:
-        raise GatewayError("account_suspended", "The account or user of this API key is not active.")
     return record
-
-
-def check_address(record: KeyRecord, address: Address | None) -> None:
-    """Raises `ip_not_allowed` if the key is restricted to addresses that do not include this one."""
-    if record.allowed_ips and (address is None or not is_in(address, record.allowed_ips)):
-        raise GatewayError("ip_not_allowed", f"This API key may not be used from {address or 'an unknown address'}.")
-
-
-def find_grant(record: KeyRecord, model: str) -> Grant:
-    """The key's grant for exactly this model. Unknown, hidden and not permitted are one answer: `model_not_found`."""
-    grant = record.grants.get(model)
-    if grant is None or grant.is_over(datetime.now(UTC)):
-        message = f"The model '{model[:100]}' does not exist or this API key may not use it."
-        raise GatewayError("model_not_found", message, param="model")
-    return grant

@@ -2,22 +2,16 @@
 
 from typing import Final
 
-from msgspec.structs import replace
-
-from gateway.cost_bounds import NO_BOUNDS, CostBounds, longest
+from gateway.domain.admission import Expected, Learned, admissible, expect
 from gateway.domain.calls import Usage
-from gateway.domain.estimates import expected_completion
+from gateway.domain.cost_bounds import NO_BOUNDS, CostBounds
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.prices import Price, cost_nano_usd, dearest_nano_usd
 from gateway.domain.reservation_plan import ReservationPlan
-from gateway.endpoints.paid_tools import reserved_uses
 from gateway.endpoints.requests import Call
 from gateway.learned_estimates import LearnedEstimates
 from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Estimate
 
-# One of a nano-USD, and one of 10^12: LiteLLM adds up floats, and each figure is rounded up.
-ROUNDING_BITS: Final = 40
 # What a fast model reasons.
 HIDDEN_TOKENS_A_SECOND: Final = 100
 
@@ -29,26 +23,19 @@ class Estimator:
         self._learned = LearnedEstimates()
         self._bounds = bounds
 
-    def estimate(
-        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan, *, is_learned: bool = True
+    def admissible(
+        self, record: KeyRecord, grant: Grant, call: Call, plan: ReservationPlan
     ) -> tuple[Estimate, Usage, bool]:
-        """What is reserved, what the call is expected to use, and whether that is only an estimate."""
-        expected, is_estimate = call.expected_units(grant.price)
-        ratio = self._learned.prompt_ratio(record, grant) if is_learned else 1.0
-        prompt = round(call.prompt_tokens * ratio) + call.stored_tokens
-        history = self._learned.history(record, grant) if is_learned else None
-        completion = expected_completion(history, call.maximum, call.choices)
-        if plan.max_completion is not None:
-            completion = min(completion, plan.max_completion)
-        most = longest(grant, call, self._bounds) if plan.has_maximum else (0, 0)
-        if call.media is None:
-            expected = replace(expected, prompt_tokens=prompt, completion_tokens=completion)
-        if call.paid_tools:
-            expected = replace(expected, **reserved_uses(call.paid_tools, self._bounds.tool_uses))
-        cost = (0, 0, 0)
-        if grant.price is not None and not call.is_free:
-            cost = _costs(grant.price, call, plan, expected, most)
-        return Estimate(tokens=(prompt, completion, sum(most)), cost=cost), expected, is_estimate
+        """What is reserved, what the call is expected to use, and whether that is only an estimate. Raises
+        GatewayError `model_has_no_price`, `cost_not_bounded`."""
+        return _reserved(admissible(grant, call, plan, self._bounds, self._learned_of(record, grant)))
+
+    def unlearned(self, grant: Grant, call: Call, plan: ReservationPlan) -> tuple[Estimate, Usage, bool]:
+        """The same as on a fresh gateway, of a call that is admissible."""
+        return _reserved(expect(grant, call, plan, self._bounds))
+
+    def _learned_of(self, record: KeyRecord, grant: Grant) -> Learned:
+        return Learned(self._learned.prompt_ratio(record, grant), self._learned.history(record, grant))
 
     def may_hide_output(self, reservation: Reservation, call: Call) -> bool:
         """Whether the model may reason, of which callers are shown nothing or a summary: by its capabilities, the
@@ -71,23 +58,5 @@ class Estimator:
         self._learned.learn(reservation, usage)
 
 
-def _costs(
-    price: Price, call: Call, plan: ReservationPlan, expected: Usage, most: tuple[int, int]
-) -> tuple[int, int, int]:
-    """Nano-USD of the prompt, of the completion, and the most the call may cost."""
-    whole = _dearest_of_tiers(price, expected, call.service_tier)
-    prompt_only = upper_bound = 0
-    if plan.has_cost:
-        prompt_only = _dearest_of_tiers(price, replace(expected, completion_tokens=0), call.service_tier)
-    if plan.has_maximum:
-        longest_usage = expected
-        if call.media is None:
-            longest_usage = replace(expected, prompt_tokens=most[0], completion_tokens=most[1])
-        upper_bound = dearest_nano_usd(price, longest_usage)
-        upper_bound += 1 + (upper_bound >> ROUNDING_BITS)
-    return prompt_only, whole - prompt_only, upper_bound
-
-
-def _dearest_of_tiers(price: Price, usage: Usage, asked: str | None) -> int:
-    """The answer says which service tier it was: one that is dear may be served at the usual price, or the reverse."""
-    return max(cost_nano_usd(price, usage, tier) for tier in price.tiers_of(asked))
+def _reserved(expected: Expected) -> tuple[Estimate, Usage, bool]:
+    return Estimate(tokens=expected.tokens, cost=expected.cost), expected.usage, expected.is_estimate

@@ -14,10 +14,12 @@ from gateway import metrics
 from gateway.access_log import AccessLog, Line
 from gateway.admit import LimitExceeded
 from gateway.domain.errors import GatewayError
+from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds, read_client_request_id
 from gateway.forward import LIST_HEADERS, PASSED_HEADERS
 from gateway.reservation import Reservation
 from gateway.storage.refusal_counts import RefusalCounts
+from gateway.storage.refused_calls import RefusedCalls
 from gateway.web.addresses import Address, Network, address_text, client_address
 from gateway.web.bodies import ClientLeft
 from gateway.web.responses import RawHeaders, Scope
@@ -93,6 +95,9 @@ class Exchange:
     send_refusal: SendRefusal
     # Of the tightest limit, once the call is admitted.
     headers: RawHeaders = field(default_factory=list)
+    # Whose call it is, and of which model, as far as it is known.
+    record: KeyRecord | None = None
+    model: str | None = None
     # An answer may have begun: a failure that nobody expected cannot be answered any more.
     has_begun: bool = False
     # Seconds that it waited for the caller to send.
@@ -112,11 +117,17 @@ class Exchanges:
     """Begins, guards and ends every exchange of a worker."""
 
     def __init__(
-        self, ids: RequestIds, access_log: AccessLog, refusals: RefusalCounts, trusted_proxies: tuple[Network, ...]
+        self,
+        ids: RequestIds,
+        access_log: AccessLog,
+        refusals: RefusalCounts,
+        refused_calls: RefusedCalls,
+        trusted_proxies: tuple[Network, ...],
     ) -> None:
         self._ids = ids
         self._access_log = access_log
         self._refusals = refusals
+        self._refused_calls = refused_calls
         self._trusted_proxies = trusted_proxies
         self._under_way = 0
 
@@ -134,7 +145,7 @@ class Exchanges:
         try:
             await work
         except LimitExceeded as refused:
-            self._count_refusal(refused, exchange.line)
+            self._count_limit(refused, exchange)
             await exchange.send_refusal(refused.error, str(exchange.request_id), refused.headers)
         except GatewayError as error:
             await self._fail(exchange, error)
@@ -171,22 +182,39 @@ class Exchanges:
         if error.code != "upgrade_required":
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
         exchange.line.refused(error.status, error.code)
+        if exchange.record is not None and not exchange.has_begun and error.code != "upgrade_required":
+            self._note_refusal(exchange, exchange.record, error)
         await exchange.send_refusal(error, str(exchange.request_id), exchange.headers)
 
-    def _count_refusal(self, refused: LimitExceeded, line: Line) -> None:
-        """In metrics, in the ledger's rollup and in the access log."""
-        limit, record, grant = refused.by.limit, refused.reservation.record, refused.reservation.grant
-        line.refused(refused.error.status, refused.error.code)
-        line.model = grant.model_name
+    def _count_limit(self, refused: LimitExceeded, exchange: Exchange) -> None:
+        """In metrics, in the access log, and as every refusal."""
+        limit, reservation = refused.by.limit, refused.reservation
+        exchange.line.refused(refused.error.status, refused.error.code)
+        exchange.line.model = exchange.model = reservation.grant.model_name
         metrics.REFUSALS.labels(limit.level, limit.name, refused.error.code).inc()
+        # 0: not by a row of the limits table.
+        self._note_refusal(exchange, reservation.record, refused.error, limit_id=max(limit.id, 0))
+
+    def _note_refusal(self, exchange: Exchange, record: KeyRecord, error: GatewayError, *, limit_id: int = 0) -> None:
+        """Counted by the hour; some are kept to be looked up. A model that is not the key's is 0."""
+        name = exchange.model or ""
+        known = record.grants.get(name) or record.withheld.get(name)
+        code = error.code if error.code in metrics.OWN_CODES else "upstream_error"
         self._refusals.count(
             account_id=record.account_id,
             user_id=record.user_id,
             api_key_id=record.key_id,
-            model_id=grant.model_id,
-            # 0: not by a row of the limits table.
-            limit_id=max(limit.id, 0),
-            code=refused.error.code,
+            model_id=known.model_id if known else 0,
+            limit_id=limit_id,
+            code=code,
+        )
+        self._refused_calls.keep(
+            exchange.request_id,
+            record,
+            error,
+            model=exchange.model,
+            endpoint=exchange.endpoint,
+            client_request_id=exchange.head.client_request_id,
         )
 
 

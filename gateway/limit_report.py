@@ -7,6 +7,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.limit_json import limit_json
+from gateway.endpoints.listing import unavailable_report
 from gateway.storage.counters.state import LimitState
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed
 
@@ -20,6 +21,7 @@ class LimitReport:
 
     async def report(self, record: KeyRecord) -> dict[str, Any]:
         """All limits of all models of the key, each once; `models` names those it is for, None: all.
+        `unavailable` are models that the key's subscriptions do not allow at present.
 
         Raises `limits_unavailable`."""
         models: dict[int, list[str]] = {}
@@ -28,8 +30,9 @@ class LimitReport:
             for limit in grant.limits:
                 limits[limit.id] = limit
                 models.setdefault(limit.id, []).append(grant.model_name)
+        unavailable = unavailable_report(record)
         if not limits:
-            return {"object": "list", "data": []}
+            return {"object": "list", "data": [], **unavailable}
         every = replace(next(iter(record.grants.values())), limits=tuple(limits.values()))
         try:
             taken, now_ms = await self._state.look(record, every, self._ids.new())
@@ -40,4 +43,4 @@ class LimitReport:
         for t in taken:
             only = models[t.limit.id] if t.limit.level in ("key_model", "subscription") else None
             data.append(limit_json(t, now_ms) | {"models": only})
-        return {"object": "list", "data": data}
+        return {"object": "list", "data": data, **unavailable}

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.access_log import OTHER
-from gateway.authenticate import find_grant
+from gateway.domain.access import find_grant
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.endpoints.dialects import shape_of
@@ -210,7 +211,7 @@ class Gateway:
         return models_page(record, scope["query_string"]) if shape == "anthropic" else models_report(record)
 
     async def _show_model(self, record: KeyRecord, scope: Scope, shape: ErrorShape) -> object:
-        grant = find_grant(record, model_in_path(scope["path"]))
+        grant = find_grant(record, model_in_path(scope["path"]), datetime.now(UTC))
         return model_info(grant) if shape == "anthropic" else model_report(grant)
 
     async def _list_limits(self, record: KeyRecord, _: Scope, __: ErrorShape) -> object:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -12,7 +13,8 @@ from uuid import UUID
 
 from gateway import metrics
 from gateway.admit import Admission
-from gateway.authenticate import authenticate, check_address, find_grant, read_key
+from gateway.authenticate import find_record, read_key
+from gateway.domain.access import check_address, check_key, find_grant
 from gateway.domain.calls import NO_USAGE, Ending
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
@@ -84,7 +86,8 @@ class Proxy:
         refuse_model_in_query(scope["query_string"])
         record = await self.authenticate(exchange)
         async with self._read(route, exchange, receive) as call:
-            grant = find_grant(record, call.model)
+            exchange.model = call.model
+            grant = find_grant(record, call.model, datetime.now(UTC))
             tier = call.tier_to_price
             if tier is not None and (grant.price is None or not grant.price.knows_tier(tier)):
                 raise self.allowed_fields.refuse_tier(endpoint.name, call.model, tier)
@@ -155,9 +158,10 @@ class Proxy:
     async def authenticate(self, exchange: Exchange) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
         head, line = exchange.head, exchange.line
-        record = await authenticate(read_key(head.credentials), self.peppers, self.keys)
+        record = exchange.record = await find_record(read_key(head.credentials), self.peppers, self.keys)
         line.knows(record)
         line.bytes_in = head.content_length
+        check_key(record, datetime.now(UTC))
         if record.allowed_ips:
             check_address(record, head.client)
         return record

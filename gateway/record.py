@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from gateway.domain.calls import NO_USAGE, Ending, EstimatedWhy, Usage
 from gateway.domain.ids import milliseconds_of
+from gateway.domain.paid_tools import fee_of
 from gateway.domain.prices import Price, charged_nano_usd, cost_nano_usd
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
-from gateway.endpoints.paid_tools import fee_of
 from gateway.endpoints.requests import Call
 from gateway.reservation import Reservation
 

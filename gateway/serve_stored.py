@@ -1,9 +1,10 @@
 """One call of a route of a stored response: whose it is; then a request of the model that answered, as any other."""
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from gateway.authenticate import find_grant
+from gateway.domain.access import find_grant, withheld_error
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.endpoints.routes import refuse_model_in_query
@@ -43,6 +44,7 @@ async def _serve(
         # What was not charged in full is not shown: else a caller would leave early, or not read, and fetch it here.
         raise not_found(response_id, PARAM)
     grant = _grant_of(record, found.model_id)
+    exchange.model = grant.model_name
     proxy.check_ledger()
     call = new_call(grant.model_name, route, query)
     declaration = new_declaration(route, method, response_id)
@@ -50,8 +52,11 @@ async def _serve(
 
 
 def _grant_of(record: KeyRecord, model_id: int) -> Grant:
-    """Raises `model_not_found`."""
+    """Raises `model_not_found`, `subscription_suspended`."""
     for grant in record.grants.values():
         if grant.model_id == model_id:
-            return find_grant(record, grant.model_name)
+            return find_grant(record, grant.model_name, datetime.now(UTC))
+    for one in record.withheld.values():
+        if one.model_id == model_id:
+            raise withheld_error(one)
     raise GatewayError("model_not_found", "This API key may not use the model that gave this response.")

@@ -8,7 +8,7 @@ import structlog
 from gateway import metrics
 from gateway.access_log import AccessLog
 from gateway.admit import Admission
-from gateway.cost_bounds import CostBounds
+from gateway.domain.cost_bounds import CostBounds
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
 from gateway.domain.keys import Peppers
@@ -35,6 +35,7 @@ from gateway.storage.model_prices import ModelPrices
 from gateway.storage.postgres import Pool, new_pool
 from gateway.storage.redis import link, urls
 from gateway.storage.refusal_counts import RefusalCounts
+from gateway.storage.refused_calls import RefusedCalls
 from gateway.storage.response_owners import ResponseOwners
 from gateway.tallies import Tallies
 from gateway.tasks.check_drift import DriftCheck
@@ -116,6 +117,7 @@ class Worker:
             bounds=CostBounds(tool_uses=settings.paid_tool_uses, attachment_tokens=settings.attachment_tokens),
         )
         self.refusals = RefusalCounts(self.pool)
+        self.refused_calls = RefusedCalls(self.pool)
         self.partitions = PartitionKeeper(
             self.pool,
             retention_months=settings.usage_retention_months,
@@ -127,7 +129,8 @@ class Worker:
         self.limits = LimitReport(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
         self.access_log = AccessLog(is_on=settings.access_log)
-        self.exchanges = Exchanges(self.ids, self.access_log, self.refusals, parse_networks(settings.trusted_proxies))
+        proxies = parse_networks(settings.trusted_proxies)
+        self.exchanges = Exchanges(self.ids, self.access_log, self.refusals, self.refused_calls, proxies)
         self.drift = DriftCheck(self.counters, self.pool)
 
     def _invalidate(self, code: str, ids: tuple[int, ...]) -> None:
@@ -207,6 +210,7 @@ class Worker:
             ("reaper", self.reaper.run),
             ("drift", self.drift.run),
             ("refusals", self.refusals.run),
+            ("refused-calls", self.refused_calls.run),
             ("prices", self.model_prices.run),
             ("upstream", self.upstream.run),
             ("clock", self._keep_clock),
@@ -269,6 +273,7 @@ class Worker:
         await self.background.stop()
         await self.settlements.drain(timeout_s / 4)
         await self.refusals.write()
+        await self.refused_calls.write()
         await self.ledger.close(timeout_s / 4)
         # Rows that no journal took are settled only now that Postgres has them.
         await self.settlements.drain(timeout_s / 4)

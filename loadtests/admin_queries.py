@@ -76,6 +76,9 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/models": Entry(cursor="models"),
     "/api/v1/models/{name}": Entry(),
     "/api/v1/prices": Entry(who=ADMIN, always=("model",), cursor="model_prices"),
+    "/api/v1/refusals": Entry(),
+    # None is kept there.
+    "/api/v1/refusals/{request_id}": Entry(status=404),
     "/api/v1/subscriptions": Entry(cursor="subscriptions"),
     "/api/v1/subscriptions/{subscription_id}": Entry(),
     "/api/v1/teams": Entry(cursor="accounts"),
@@ -223,6 +226,9 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
         "days": lambda: 2,
+        "max_tokens": lambda: 100,
+        "address": lambda: "10.0.0.7",
+        "code": lambda: pick.choice(("insufficient_quota", "model_not_found")),
         "locale": lambda: pick.choice(("en", "es", "fr")),
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
         # Also missing values, which need a full scan or an index.

@@ -29,6 +29,7 @@ GROUPS: Final = {
     "webhooks": "Webhooks: URLs that receive notifications.",
     "deliveries": "Deliveries of notifications, by webhook and by e-mail.",
     "usage": "Usage reports and exports.",
+    "refusals": "Refused calls: how many by hour, and one by its request id.",
     "ledger": "The usage ledger.",
     "secrets": "Secrets that are stored encrypted in the database.",
     "provider-keys": "API keys of providers, stored encrypted for LiteLLM.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from admin_api.cli.options import moment_option, words_option
+from admin_api.cli.refusals import show_ as show_refused_call
 from admin_api.cli.session import (
     AsJSON,
     Confirm,
@@ -191,18 +192,33 @@ def delete(limit: Annotated[int, typer.Argument(metavar="ID", help="Id of the li
 
 @app.command()
 def explain(
-    key: Annotated[int, typer.Option(help="Id of the key.")],
-    model: Annotated[str, typer.Option(help="Name of the model.")],
-    tokens: Annotated[int, typer.Option(help="Tokens of the call, prompt and completion together.")] = 0,
+    key: Annotated[int | None, typer.Option(help="Id of the key.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="Instead of key and model: a refused call, as in x-request-id of its answer.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens, prompt and completion together. Default: an ordinary call.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The call's bound on its answer. Default: none.")] = None,
+    address: Annotated[str | None, typer.Option(help="The caller's address. Default: one that the key allows.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show whether a call would be admitted now, and why. Counts nothing against the limits."""
+    """Show whether a call would be admitted now, and why, or why one was refused. Counts nothing against the limits."""
+    if request_id is not None:
+        if key is not None or model is not None:
+            raise invalid("request_id", "Give either a request id, or a key and a model.")
+        show_refused_call(request_id, as_json=as_json)
+        return
+    if key is None or model is None:
+        raise invalid("key", "Give a key and a model, or the request id of a refused call.")
+    call = explanations.CallInput(model=model, tokens=tokens, max_tokens=max_tokens, address=address)
     settings = CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
     async def work(pool: "Pool") -> explanations.Explanation:
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await explanations.explain_limits(pool, counters, operator(), key_id=key, model=model, tokens=tokens)
+            return await explanations.explain_limits(pool, counters, operator(), key_id=key, call=call)
 
     explanation = act(work, settings)
     if as_json:

@@ -7,8 +7,9 @@ import typer
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
+from admin_api.operations.models.rename import rename_model
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
-from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, SyncReportView
+from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, RenamedView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import LiteLLMSettings
 
@@ -48,6 +49,22 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
     columns = ("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
     show_page(view, as_json=as_json, columns=columns)
+
+
+@app.command()
+def rename(
+    model: Annotated[str, typer.Argument(help="Its name so far.")],
+    to: Annotated[str, typer.Argument(help="The name that LiteLLM has it under now.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Let subscriptions, keys, limits, prices and usage of a model go on under another name."""
+    renamed = act(lambda pool: rename_model(pool, operator(), model, to))
+    has = renamed.holdings
+    sentence = f"{model} is {to} now, with {has.subscriptions} subscriptions, {has.keys} keys, {has.limits} limits and "
+    sentence += f"{has.prices} prices."
+    if not renamed.offered.model.listed:
+        sentence += " It can be called once a sync finds it at LiteLLM: `litemaas models sync`."
+    show(RenamedView.of_renamed(renamed), as_json=as_json, sentence=sentence)
 
 
 @app.command()

@@ -119,10 +119,11 @@ def update(
         str | None, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")
     ] = None,
     status: Annotated[str | None, words_option(ACCOUNT_STATUSES)] = None,
+    reason: Annotated[str | None, typer.Option(help="Of the status: callers with the team's keys read it.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Change the name, time zone or status of a team."""
-    change = teams.TeamChange(name=name, time_zone=timezone, status=status)
+    change = teams.TeamChange(name=name, time_zone=timezone, status=status, reason=reason)
     row, _ = act(lambda pool: teams.update_team(pool, operator(), team, change))
     sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."
     show(TeamView.model_validate(row), as_json=as_json, sentence=sentence)

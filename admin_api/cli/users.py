@@ -97,9 +97,13 @@ def update(
 
 
 @app.command()
-def deactivate(user: Email, as_json: AsJSON = False) -> None:
+def deactivate(
+    user: Email,
+    reason: Annotated[str | None, typer.Option(help="Callers with the user's keys read it.")] = None,
+    as_json: AsJSON = False,
+) -> None:
     """Deactivate a user and all their keys."""
-    changed = act(lambda pool: users.update_user(pool, operator(), user, status="deactivated"))
+    changed = act(lambda pool: users.update_user(pool, operator(), user, status="deactivated", reason=reason))
     show(UserView.model_validate(changed), as_json=as_json, sentence=f"{changed.email} is deactivated.")
 
 

@@ -17,6 +17,7 @@ from admin_api.storage import subscriptions as rows
 from admin_api.storage.limits import Target
 from admin_api.storage.subscriptions import HistoryRow, Subscription
 from gateway.domain.errors import GatewayError
+from gateway.domain.model_status import check_offered
 from gateway.domain.subscriptions import (
     NEEDS_REASON,
     STATUSES,
@@ -180,8 +181,7 @@ def _already_exists(existing: Subscription, party: Party) -> GatewayError:
 
 
 async def _check_offer(executor: "Executor", account: accounts.Account, model: "Model") -> None:
-    if not (model.enabled and model.listed):
-        raise GatewayError("conflict", f"Model '{model.name}' is not available at present.")
+    check_offered(model.name, model.status)
     if account.status != "active":
         raise GatewayError("conflict", f"Account '{account.name}' is suspended.")
     if account.owner_user_id is not None:

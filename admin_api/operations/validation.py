@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 from zoneinfo import available_timezones
 
@@ -59,6 +59,16 @@ def check_reason(value: str | None, *, required: bool = False) -> str | None:
     return reason
 
 
+def status_reason(status: str | None, reason: str | None, old: str | None, *, usual: str) -> str | None:
+    """The reason to keep beside a status, which is None to leave it; the `usual` status has none. Raises GatewayError
+    `validation_failed` for a reason without a status."""
+    if status is None:
+        if reason is not None:
+            raise invalid("reason", "A reason is of a status: send both.")
+        return old
+    return None if status == usual else check_reason(reason)
+
+
 def check_time_zone(value: str) -> str:
     """An IANA name, e.g. `Europe/Madrid`."""
     if value not in _time_zones():
@@ -100,6 +110,17 @@ def check_networks(values: Sequence[str]) -> list[str]:
         return [str(_network(value.strip())) for value in values]
     except ValueError as exc:
         raise invalid("allowed_ips", f"allowed_ips must be addresses or networks, e.g. 10.0.0.0/8: {exc}.") from None
+
+
+def check_ip(field: str, value: str) -> IPv4Address | IPv6Address:
+    """One address, as the gateway sees a caller's."""
+    try:
+        network = _network(value.strip())
+    except ValueError:
+        network = None
+    if network is None or network.num_addresses != 1:
+        raise invalid(field, f"{field} must be an IP address, e.g. 10.0.0.7.")
+    return network.network_address
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

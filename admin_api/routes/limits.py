@@ -42,10 +42,21 @@ async def explain_limits(
     counters: AppCounters,
     key: Annotated[int, Query(ge=1, le=MAX_ID, description="Id of the key")],
     model: Annotated[str, Query(max_length=255, description="Name of the model")],
-    tokens: Annotated[int, Query(ge=0, le=explain.MAX_TOKENS, description="Prompt and completion together")] = 0,
+    tokens: Annotated[
+        int | None,
+        Query(ge=0, le=explain.MAX_TOKENS, description="Prompt and completion together; default: an ordinary call's"),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, Query(ge=0, le=explain.MAX_TOKENS, description="The call's bound on its answer; default: none")
+    ] = None,
+    address: Annotated[
+        str | None, Query(max_length=64, description="The caller's address; default: one that the key allows")
+    ] = None,
 ) -> ExplanationView:
-    """Whether such a call would be admitted now and why, limit by limit. Reserves nothing."""
-    reported = await explain.explain_limits(pool, counters, actor, key_id=key, model=model, tokens=tokens)
+    """Whether such a call would be admitted now and why, limit by limit, by the gateway's own rules. Reserves
+    nothing."""
+    call = explain.CallInput(model=model, tokens=tokens, max_tokens=max_tokens, address=address)
+    reported = await explain.explain_limits(pool, counters, actor, key_id=key, call=call)
     return ExplanationView.model_validate(reported)
 
 

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from admin_api.operations.models import models, sync
+from admin_api.operations.models import models, rename, sync
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, SyncReportView
+from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, RenamedView, SyncReportView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.models import CatalogueFilter
 from admin_api.web.etags import tag
@@ -26,6 +26,13 @@ class ModelChange(Body):
     hidden: bool | None = None
     enabled: Annotated[bool | None, Field(description="Whether it may be called at all")] = None
     description: Annotated[str | None, Field(max_length=4000, description="Empty removes it")] = None
+
+
+class ModelRename(Body):
+    """The name of a model, and the one that LiteLLM has it under now."""
+
+    model: Annotated[str, Field(max_length=255)]
+    to: Annotated[str, Field(min_length=1, max_length=255, description="Its name from now on, as LiteLLM has it")]
 
 
 class SyncInput(Body):
@@ -87,6 +94,13 @@ async def update_model(
     )
     tag(response, changed)
     return ModelView.of(changed)
+
+
+@admin_router.post("/models/rename")
+async def rename_model(actor: Admin, pool: AppPool, body: ModelRename) -> RenamedView:
+    """Subscriptions, keys, limits, prices and usage go on under the new name. What the new name has already, as after a
+    sync, moves to the model as well."""
+    return RenamedView.of_renamed(await rename.rename_model(pool, actor, body.model, body.to))
 
 
 @admin_router.get("/models/syncs")

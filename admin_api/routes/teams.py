@@ -38,6 +38,9 @@ class TeamChange(Body):
     name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     time_zone: Annotated[str | None, Field(max_length=64, description="IANA name")] = None
     status: AccountStatus | None = None
+    reason: Annotated[
+        str | None, Field(max_length=1000, description="Of the status: callers with the team's keys read it")
+    ] = None
 
 
 class MemberChange(Body):
@@ -74,7 +77,7 @@ async def update_team(
     actor: LoggedIn, pool: AppPool, response: Response, team: TeamPath, body: TeamChange, as_of: AsOf
 ) -> TeamView:
     """Changes the fields that are given. Owners of the team may change its name."""
-    change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status)
+    change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status, reason=body.reason)
     account, members = await teams.update_team(pool, actor, team, change, as_of=as_of)
     tag(response, account, members)
     return TeamView.model_validate(account)

@@ -32,6 +32,9 @@ class UserChange(Body):
 
     role: Role | None = None
     status: UserStatus | None = None
+    reason: Annotated[
+        str | None, Field(max_length=1000, description="Of the status: callers with the user's keys read it")
+    ] = None
     email: Annotated[str | None, Field(max_length=254, description="Until the identity provider reports another")] = (
         None
     )
@@ -107,6 +110,7 @@ async def update_user(
         user,
         role=body.role,
         status=body.status,
+        reason=body.reason,
         email=body.email,
         name=body.name,
         locale=body.locale,

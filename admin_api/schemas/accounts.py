@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
+from pydantic import Field
+
 from admin_api.schemas.shapes import View
 from admin_api.storage.accounts import AccountStatus
 from admin_api.storage.users import Locale, UserStatus
@@ -25,6 +27,7 @@ class UserView(View):
     assigned_role: Role
     group_role: Role | None
     status: UserStatus
+    status_reason: str | None = Field(description="Given by who deactivated them")
     locale: Locale | None
     time_zone: str
     account_id: int
@@ -58,6 +61,7 @@ class TeamView(View):
     name: str
     time_zone: str
     status: AccountStatus
+    status_reason: str | None = Field(description="Given by who suspended it")
     created_at: datetime
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any, Self
 
+from pydantic import Field
+
 from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.limits import amount_fields
 from gateway.storage.counters.drift import Drift
@@ -12,8 +14,13 @@ class ExplanationView(View):
     """Whether such a call would be admitted now, and each limit that applies to it."""
 
     allowed: bool
-    code: str | None
+    code: str | None = Field(description="The error code that the gateway would answer; null: it would admit the call")
     message: str | None
+    details: dict[str, Any] = Field(
+        description="As in the gateway's answer: the limit in numbers; status of model or subscription, and the reason"
+    )
+    prompt_tokens: int | None = Field(description="What the call is assumed to need; null if no limit was asked")
+    completion_tokens: int | None
     limits: list[dict[str, Any]]
 
 

@@ -3,10 +3,21 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
+from pydantic import Field
+
 from admin_api.schemas.shapes import View
+from gateway.domain.model_status import WithheldStatus
 
 if TYPE_CHECKING:
     from admin_api.operations.keys.keys import NewKey
+
+
+class UnavailableModelView(View):
+    """A model that cannot be called: `unlisted`, as LiteLLM no longer has it, `disabled` by an admin, or the status of
+    its subscription."""
+
+    model: str
+    status: WithheldStatus = Field(description="unlisted, disabled, or that of the subscription")
 
 
 class KeyView(View):
@@ -20,6 +31,7 @@ class KeyView(View):
     name: str
     last_four: str
     models: list[str]
+    unavailable: list[UnavailableModelView] = Field(description="Those of its models that cannot be called now")
     allowed_ips: list[str]
     expires_at: datetime | None
     revoked_at: datetime | None

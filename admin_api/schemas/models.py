@@ -1,5 +1,6 @@
 """JSON of models and syncs."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -8,9 +9,11 @@ from pydantic import Field, field_validator
 from admin_api.operations.models.litellm_health import BreakerState
 from admin_api.schemas.prices import PriceView
 from admin_api.schemas.shapes import View
+from gateway.domain.model_status import ModelStatus
 
 if TYPE_CHECKING:
     from admin_api.operations.models.models import OfferedModel
+    from admin_api.operations.models.rename import Renamed
 
 
 class ModelView(View):
@@ -29,6 +32,7 @@ class ModelView(View):
     hidden: bool
     enabled: bool
     listed: bool
+    status: ModelStatus = Field(description="unlisted: LiteLLM no longer has it; disabled: by an admin")
     price: PriceView | None
     created_at: datetime
     updated_at: datetime
@@ -38,6 +42,21 @@ class ModelView(View):
         """A model with its price in force."""
         fields = {name: getattr(offered.model, name) for name in cls.model_fields if name != "price"}
         return cls(**fields, price=PriceView.of(offered.price) if offered.price else None)
+
+
+class RenamedView(ModelView):
+    """A model under its new name, and how many of each go by it now."""
+
+    name: str = Field(description="The new name")
+    subscriptions: int = Field(description="Subscriptions to the model, in any state")
+    keys: int = Field(description="Keys that may call it")
+    limits: int = Field(description="Limits of its subscriptions, and of keys for it")
+    prices: int = Field(description="Versions of its price")
+
+    @classmethod
+    def of_renamed(cls, renamed: "Renamed") -> Self:
+        """The model and what it has."""
+        return cls(**ModelView.of(renamed.offered).model_dump(), **asdict(renamed.holdings))
 
 
 class SyncReportView(View):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field
 
 from admin_api.schemas.shapes import View
+from gateway.domain.model_status import ModelStatus
 from gateway.domain.subscriptions import Status
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class SubscriptionView(View):
     account_name: str
     model_id: int
     model: str = Field(validation_alias="model_name")
+    model_status: ModelStatus = Field(description="unlisted: LiteLLM no longer has the model; disabled: by an admin")
     status: Status
     reason: str | None
     expires_at: datetime | None

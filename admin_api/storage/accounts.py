@@ -31,6 +31,7 @@ class Account:
     owner_user_id: int | None
     time_zone: str
     status: AccountStatus
+    status_reason: str | None
     created_at: datetime
 
 
@@ -49,7 +50,7 @@ class TeamMember:
 INSERT_TEAM: Final = """
 INSERT INTO accounts (kind, name, time_zone) VALUES ('team', $1, $2)
 ON CONFLICT (lower(name)) WHERE kind = 'team' DO NOTHING
-RETURNING id, kind, name, owner_user_id, time_zone, status, created_at
+RETURNING id, kind, name, owner_user_id, time_zone, status, status_reason, created_at
 """
 
 
@@ -60,7 +61,7 @@ async def insert_team(executor: "Executor", *, name: str, time_zone: str) -> Acc
 
 
 FIND_ACCOUNT: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts WHERE id = $1
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts WHERE id = $1
 """
 
 
@@ -83,7 +84,7 @@ async def is_own(executor: "Executor", *, account_id: int, user_id: int) -> bool
 
 
 FIND_TEAM: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts
 WHERE kind = 'team' AND (id = $1 OR lower(name) = lower($2::text))
 """
 
@@ -95,7 +96,7 @@ async def find_team(executor: "Executor", *, team_id: int | None = None, name: s
 
 
 LIST_TEAMS: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, created_at FROM accounts
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts
 WHERE kind = 'team' AND id > $1
   AND ($2::bigint IS NULL OR id IN (SELECT account_id FROM team_members WHERE user_id = $2))
 ORDER BY id LIMIT $3
@@ -108,14 +109,17 @@ async def list_teams(executor: "Executor", *, after_id: int, limit: int, viewer_
 
 
 UPDATE_TEAM: Final = """
-UPDATE accounts SET name = $2, time_zone = $3, status = $4, updated_at = now() WHERE id = $1 AND kind = 'team'
+UPDATE accounts SET name = $2, time_zone = $3, status = $4, status_reason = $5, updated_at = now()
+WHERE id = $1 AND kind = 'team'
 """
 
 
-async def update_team(executor: "Executor", team_id: int, *, name: str, time_zone: str, status: AccountStatus) -> None:
-    """Sets all three; raises NameTaken, after which the transaction can only be rolled back."""
+async def update_team(
+    executor: "Executor", team_id: int, *, name: str, time_zone: str, status: AccountStatus, status_reason: str | None
+) -> None:
+    """Sets all four; raises NameTaken, after which the transaction can only be rolled back."""
     try:
-        await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status)
+        await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status, status_reason)
     except asyncpg.UniqueViolationError:
         raise NameTaken(name) from None
 

@@ -1,12 +1,25 @@
 """API keys: their digests, never the keys, and the models each may use."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.model_status import WithheldStatus, model_status
+
 if TYPE_CHECKING:
+    import asyncpg
+
     from gateway.storage.postgres import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableModel:
+    """A model of a key that cannot be called now."""
+
+    model: str
+    status: WithheldStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +34,7 @@ class APIKey:
     name: str
     last_four: str
     models: list[str]
+    unavailable: list[UnavailableModel]
     allowed_ips: list[str]
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -88,6 +102,12 @@ _KEY: Final = """
 SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
              WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(m.name, m.enabled, m.listed, s.status_now) ORDER BY m.name), '[]')
+        FROM api_key_models km JOIN models m ON m.id = km.model_id
+        JOIN LATERAL (
+            SELECT CASE WHEN status = 'active' AND expires_at <= now() THEN 'expired' ELSE status END AS status_now
+            FROM subscriptions WHERE account_id = k.account_id AND model_id = m.id) AS s ON true
+        WHERE km.api_key_id = k.id AND NOT (m.enabled AND m.listed AND s.status_now = 'active'))::text AS unavailable,
        k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
        k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
@@ -101,7 +121,7 @@ FIND_KEY: Final = f"""
 async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
     """Also a revoked or expired one."""
     row = await executor.fetchrow(FIND_KEY, key_id)
-    return APIKey(**row) if row else None
+    return _key(row) if row else None
 
 
 FIND_BY_ENDING: Final = f"""
@@ -153,7 +173,15 @@ async def list_keys(
     """By id, those after `after_id`; revoked ones too, archived ones if they are asked for. For a viewer, their own
     and all of the teams they own."""
     rows = await executor.fetch(LIST_KEYS, after_id, account_id, user_id, archived, viewer_id, limit)
-    return [APIKey(**row) for row in rows]
+    return [_key(row) for row in rows]
+
+
+def _key(row: "asyncpg.Record") -> APIKey:
+    unavailable = []
+    for name, enabled, listed, subscription in json.loads(row["unavailable"]):
+        status = model_status(enabled=enabled, listed=listed)
+        unavailable.append(UnavailableModel(name, subscription if status == "available" else status))
+    return APIKey(**{**row, "unavailable": unavailable})
 
 
 IS_KEY_SEEN: Final = """

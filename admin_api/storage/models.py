@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.model_status import ModelStatus, model_status
+
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
 
@@ -40,6 +42,11 @@ class Model:
     listed: bool
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def status(self) -> ModelStatus:
+        """The one word for whether it can be called."""
+        return model_status(enabled=self.enabled, listed=self.listed)
 
 
 _MODEL: Final = ", ".join(field.name for field in fields(Model))

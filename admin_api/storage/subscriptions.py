@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.domain.model_status import ModelStatus, model_status
 from gateway.domain.subscriptions import Status
 
 if TYPE_CHECKING:
@@ -24,8 +25,15 @@ class Subscription:
     expires_at: datetime | None
     cancelled_active: bool
     is_restricted: bool
+    is_enabled: bool
+    is_listed: bool
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def model_status(self) -> ModelStatus:
+        """Of its model: the one word for whether it can be called."""
+        return model_status(enabled=self.is_enabled, listed=self.is_listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,8 @@ async def insert_subscription(
 
 FIND_SUBSCRIPTION: Final = """
 SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_name, s.status, s.reason, s.expires_at,
-       s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
+       s.cancelled_active, m.restricted AS is_restricted, m.enabled AS is_enabled, m.listed AS is_listed, s.created_at,
+       s.updated_at
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id = $1
 """
@@ -70,7 +79,8 @@ async def find_subscription(executor: "Executor", subscription_id: int) -> Subsc
 
 LOCK_SUBSCRIPTION: Final = """
 SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_name, s.status, s.reason, s.expires_at,
-       s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
+       s.cancelled_active, m.restricted AS is_restricted, m.enabled AS is_enabled, m.listed AS is_listed, s.created_at,
+       s.updated_at
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id = $1 OR (s.account_id = $2 AND s.model_id = $3)
 FOR UPDATE OF s
@@ -139,7 +149,8 @@ async def list_history(executor: "Executor", subscription_id: int) -> list[Histo
 # A viewer's are a page of each account that they may see, and of them the first page.
 LIST_SUBSCRIPTIONS: Final = """
 SELECT s.id, s.account_id, a.name AS account_name, s.model_id, m.name AS model_name, s.status, s.reason, s.expires_at,
-       s.cancelled_active, m.restricted AS is_restricted, s.created_at, s.updated_at
+       s.cancelled_active, m.restricted AS is_restricted, m.enabled AS is_enabled, m.listed AS is_listed, s.created_at,
+       s.updated_at
 FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
 WHERE s.id > $1 AND ($2::bigint IS NULL OR s.account_id = $2) AND ($3::text IS NULL OR s.status = $3)
   AND ($4::bigint IS NULL OR s.model_id = $4)

@@ -29,6 +29,7 @@ class User:
     assigned_role: Role
     group_role: Role | None
     status: UserStatus
+    status_reason: str | None
     locale: Locale | None
     time_zone: str
     account_id: int
@@ -41,12 +42,13 @@ INSERT_USER: Final = """
 WITH person AS (
     INSERT INTO users (email, name, role, assigned_role, locale) VALUES ($1, $2, $3, $3, $5)
     ON CONFLICT (email) DO NOTHING
-    RETURNING id, email, name, role, assigned_role, group_role, status, locale, created_at, updated_at, anonymised_at
+    RETURNING id, email, name, role, assigned_role, group_role, status, status_reason, locale, created_at, updated_at,
+        anonymised_at
 ), account AS (
     INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
     RETURNING id, owner_user_id, time_zone
 )
-SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.locale, a.time_zone,
+SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.status_reason, p.locale, a.time_zone,
        a.id AS account_id, p.created_at, p.updated_at, p.anonymised_at
 FROM person p JOIN account a ON a.owner_user_id = p.id
 """
@@ -61,7 +63,7 @@ async def insert_user(
 
 
 FIND_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 OR u.email = $2
@@ -75,7 +77,7 @@ async def find_user(executor: "Executor", *, user_id: int | None = None, email: 
 
 
 LIST_USERS: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id > $1 AND a.owner_user_id > $1
@@ -101,7 +103,7 @@ async def list_users(
 # Not FOR UPDATE, which waits for a transaction that inserts a row that names the user, as a key does: that one has
 # locked the account, and would wait in turn for one that has locked the user and wants the account.
 LOCK_USER: Final = """
-SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.locale, a.time_zone,
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
        a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 FOR NO KEY UPDATE OF u
@@ -116,7 +118,7 @@ async def lock_user(executor: "Executor", user_id: int) -> User | None:
 
 UPDATE_USER: Final = """
 UPDATE users SET role = $2, assigned_role = $3, group_role = $4, status = $5, name = $6, locale = $7,
-                 updated_at = clock_timestamp()
+                 status_reason = $8, updated_at = clock_timestamp()
 WHERE id = $1
 """
 
@@ -146,7 +148,9 @@ UPDATE accounts SET time_zone = $2, updated_at = now() WHERE owner_user_id = $1 
 async def update_user(executor: "Executor", user: User) -> None:
     """Writes all but the address, and the time zone of the personal account."""
     u = user
-    await executor.execute(UPDATE_USER, u.id, u.role, u.assigned_role, u.group_role, u.status, u.name, u.locale)
+    await executor.execute(
+        UPDATE_USER, u.id, u.role, u.assigned_role, u.group_role, u.status, u.name, u.locale, u.status_reason
+    )
     await executor.execute(UPDATE_TIME_ZONE, u.id, u.time_zone)
 
 

@@ -16,6 +16,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "conflicting_api_keys": (401, "authentication_error"),
         "api_key_expired": (401, "authentication_error"),
         "account_suspended": (403, "permission_error"),
+        "subscription_suspended": (403, "permission_error"),
         "ip_not_allowed": (403, "permission_error"),
         "not_authenticated": (401, "authentication_error"),
         "forbidden": (403, "permission_error"),

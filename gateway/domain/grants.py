@@ -1,11 +1,12 @@
 """What a key may do: one grant a model, with the limits a call by it must pass."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 
 from gateway.domain.limits import Limit
+from gateway.domain.model_status import WithheldStatus
 from gateway.domain.prices import Price
 
 
@@ -35,6 +36,18 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A model of a key that may not be called now. `status` is the one word for it, which the admin API has too:
+    `unlisted` or `disabled` of the model, else that of the subscription."""
+
+    model_id: int
+    model_name: str
+    status: WithheldStatus
+    # Given by who suspended or denied it.
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
     """All the gateway needs to know of a key, read in one statement."""
 
@@ -49,3 +62,13 @@ class KeyRecord:
     expires_at: datetime | None
     allowed_ips: tuple[IPv4Network | IPv6Network, ...]
     grants: Mapping[str, Grant]
+    # By name, as the grants.
+    withheld: Mapping[str, Withheld] = field(default_factory=dict)
+    # The names of today of its models, by those they had before.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    is_archived: bool = False
+    # Where the user is active, but not in the team any more.
+    has_left_team: bool = False
+    # Given by who suspended the account or deactivated the user.
+    account_reason: str | None = None
+    user_reason: str | None = None

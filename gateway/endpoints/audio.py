@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.domain.call_shapes import Media
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields
 from gateway.endpoints.forms import form_body, read_fields, read_files, refuse_form_stream
 from gateway.endpoints.lenient import decoder
-from gateway.endpoints.requests import Call, Media, check_model_name
+from gateway.endpoints.requests import Call, check_model_name
 from gateway.endpoints.usage_parsing import ParsedUsage, ReportedUsage
 from gateway.web.uploads import Upload
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from gateway.domain.access import list_unavailable, withheld_error
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 
@@ -25,7 +26,19 @@ def model_report(grant: Grant) -> dict[str, Any]:
 
 def models_report(record: KeyRecord) -> dict[str, Any]:
     """What this key may call, by name."""
-    return {"object": "list", "data": [model_report(grant) for grant in _granted(record)]}
+    data = [model_report(grant) for grant in _granted(record)]
+    return {"object": "list", "data": data, **unavailable_report(record)}
+
+
+def unavailable_report(record: KeyRecord) -> dict[str, Any]:
+    """`unavailable`, the key's models that its subscriptions do not allow at present, and why; without any, nothing
+    that a vendor's list does not have."""
+    found = [(one, withheld_error(one)) for one in list_unavailable(record, datetime.now(UTC))]
+    said = [
+        {"id": one.model_name, "status": one.status, "reason": one.reason, "code": error.code, "message": error.message}
+        for one, error in found
+    ]
+    return {"unavailable": said} if said else {}
 
 
 def model_info(grant: Grant) -> dict[str, Any]:
@@ -58,6 +71,7 @@ def models_page(record: KeyRecord, query: bytes) -> dict[str, Any]:
         "has_more": len(page) < len(rest),
         "first_id": page[0].model_name if page else None,
         "last_id": page[-1].model_name if page else None,
+        **unavailable_report(record),
     }
 
 

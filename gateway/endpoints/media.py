@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
+from gateway.domain.call_shapes import Media
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import estimate_text
@@ -13,7 +14,6 @@ from gateway.endpoints.forms import form_body, read_fields, read_files, refuse_f
 from gateway.endpoints.requests import (
     MAX_CHOICES,
     Call,
-    Media,
     check_fields,
     check_model_name,
     decode_fields,

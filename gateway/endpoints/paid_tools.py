@@ -1,16 +1,13 @@
 """Tools that the provider runs for a fee: which a request allows, and which an answer says were run."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.calls import Usage
-from gateway.domain.prices import Price
+from gateway.domain.paid_tools import COUNTS, FREE, PaidTool
 
-# Its fee is 0, but what it finds is put into the prompt.
-FREE: Final = ""
 # No price knows its fee.
 UNKNOWN: Final = "unknown"
 # By the beginning of a tool's type: the unit of the price that is its fee. Tools that are not here are run by the
@@ -35,7 +32,6 @@ _STARTS: Final = tuple(_UNITS)
 SEARCH_OPTIONS: Final = "web_search_options"
 # More than any provider runs in one call.
 MAX_USES: Final = 10_000
-COUNTS: Final = {"web_search": "web_searches", "file_search": "file_searches", "code_session": "code_sessions"}
 _ITEMS: Final = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
@@ -43,14 +39,6 @@ _ITEMS: Final = {
 }
 
 Fields = dict[str, msgspec.Raw]
-
-
-class PaidTool(NamedTuple):
-    """`uses` is the most that the caller allows; None: they set no bound."""
-
-    name: str
-    unit: str
-    uses: int | None
 
 
 _decode: Any = msgspec.json.decode
@@ -96,22 +84,6 @@ def _uses(raw: msgspec.Raw | None) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         return None
     return min(value, MAX_USES)
-
-
-def fee_of(price: Price, tool: PaidTool) -> Decimal | None:
-    """USD for one use; None: not known, which is not 0."""
-    if tool.unit == FREE:
-        return Decimal(0)
-    return price.rate(tool.unit) if tool.unit in COUNTS else None
-
-
-def reserved_uses(tools: Iterable[PaidTool], usual: int) -> dict[str, int]:
-    """Fields of Usage: how often tools may be run, `usual` times where the caller sets no bound."""
-    uses = dict.fromkeys(COUNTS.values(), 0)
-    for tool in tools:
-        if tool.unit in COUNTS:
-            uses[COUNTS[tool.unit]] += usual if tool.uses is None else tool.uses
-    return uses
 
 
 class RunTools:

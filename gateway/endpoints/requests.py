@@ -4,17 +4,16 @@ import re
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import msgspec
 
-from gateway.domain.calls import NO_USAGE, Usage
+from gateway.domain.call_shapes import CallShape
 from gateway.domain.encodings import NOT_UTF8, is_utf16
 from gateway.domain.errors import GatewayError
-from gateway.domain.prices import ANY_TIER, SERVICE_TIERS, Price
+from gateway.domain.prices import ANY_TIER, SERVICE_TIERS
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.application_metadata import shield_metadata
-from gateway.endpoints.paid_tools import PaidTool
 from gateway.endpoints.stored_items import StoredItems
 from gateway.upstream.client import Body
 
@@ -43,61 +42,26 @@ _decode_top = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
-    """A call that is charged by `Call.units`, not by tokens, where the answer reports no usage."""
-
-    # What such models are usually priced by; `token_estimate` is for a model that is priced by tokens instead.
-    unit: Literal["image", "second", "character"]
-    token_estimate: Usage
-    # `Call.units` are estimates too: the row is an estimate then.
-    is_estimate: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What a caller asks for, read from a checked body.
-
-    `prompt_tokens` is the estimate before the model's learned ratio; `maximum` the call's own bound on one choice's
-    completion, None where it set none; `body` goes upstream.
-    """
+class Call(CallShape):
+    """What a caller asks for, read from a checked body. `body` goes upstream."""
 
     model: str
     body: Body
     is_streamed: bool
     wants_usage: bool
-    prompt_tokens: float
-    prompt_bytes: int
-    maximum: int | None
-    choices: int
     # Attachments or a stored conversation: the estimate of the prompt does not see them, so nothing is learned from it.
     hides_prompt: bool = False
-    # Known from the request: images, characters, queries.
-    units: Usage = NO_USAGE
-    # None: tokens are charged.
-    media: Media | None = None
     # The model may make output that the caller does not see.
     asks_to_reason: bool = False
-    # Counts as a request and costs nothing.
-    is_free: bool = False
     # Is free, and counts as no request: the bound on token counting stands in for the limits.
     counts_tokens: bool = False
-    # What the call asks for; the answer says what it got.
-    service_tier: str | None = None
-    # The same, if the call is refused where the model's price has none for it.
+    # The service tier, if the call is refused where the model's price has none for it.
     tier_to_price: str | None = None
     # The answer is stored at the provider, under the id that it has.
     is_stored: bool = False
     # The id of a stored answer, whose conversation is put before this prompt.
     continues: str | None = None
-    # The tokens of that conversation, as they were counted.
-    stored_tokens: int = 0
-    # Tools that the provider may run for a fee.
-    paid_tools: tuple[PaidTool, ...] = ()
-    # Pictures, sounds and files in the prompt, each of tokens that nobody knows.
-    attachments: int = 0
-    # What it takes follows from nothing in the request.
-    is_unbounded: bool = False
     # Items of the input that their ids complete at the provider.
     items: StoredItems | None = None
 
@@ -115,22 +79,6 @@ class Call:
             choices=1,
             **fields,
         )
-
-    @property
-    def prompt_bound(self) -> int:
-        """The most tokens that the prompt can have."""
-        return self.prompt_bytes + self.stored_tokens
-
-    def expected_units(self, price: Price | None) -> tuple[Usage, bool]:
-        """What is charged where the answer reports nothing, and whether it is an estimate.
-
-        Without an estimate, media of a model that is priced by tokens would pass under every limit of cost, and be
-        free for a caller who leaves."""
-        if self.media is None:
-            return self.units, False
-        if price and getattr(price, self.media.unit) is None and (price.input or price.output):
-            return self.media.token_estimate, True
-        return self.units, self.media.is_estimate
 
 
 def decode_fields(body: bytes, path_model: str | None = None) -> Fields:

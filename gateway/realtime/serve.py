@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from gateway import metrics
-from gateway.authenticate import find_grant
+from gateway.domain.access import find_grant
 from gateway.domain.calls import Ending, EstimatedWhy, Usage
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
@@ -76,7 +77,8 @@ class Realtime:
     async def _find_access(self, exchange: Exchange, model: str) -> tuple[KeyRecord, Grant]:
         """Whose key it is and its grant for the model, as they are now. Raises GatewayError."""
         record = await self.proxy.authenticate(exchange)
-        grant = find_grant(record, model)
+        exchange.model = model
+        grant = find_grant(record, model, datetime.now(UTC))
         if grant.mode not in (MODE, None):
             message = f"The model '{model[:100]}' is not for realtime sessions; it is called by its own endpoint."
             raise GatewayError("model_not_found", message, param="model")

@@ -168,4 +168,6 @@ def _concerns(record: KeyRecord, code: str, ids: tuple[int, ...]) -> bool:
         return record.user_id in ids
     if code == "k":
         return record.key_id in ids
-    return code == "m" and any(grant.model_id in ids for grant in record.grants.values())
+    models: set[int] = {grant.model_id for grant in record.grants.values()}
+    models.update(one.model_id for one in record.withheld.values())
+    return code == "m" and not models.isdisjoint(ids)

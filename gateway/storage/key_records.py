@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.domain.grants import Grant, KeyRecord
+from gateway.domain.grants import Grant, KeyRecord, Withheld
 from gateway.domain.limits import LEVELS, Kind, Level, Limit, ReserveMode, ScopeIds, SetBy
+from gateway.domain.model_status import ModelStatus, model_status
 from gateway.domain.prices import PRICE_COLUMNS, PRICE_UNITS, price_of
+from gateway.domain.subscriptions import Status
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -24,21 +26,24 @@ _PRICE: Final = ", ".join(f"'{name}', p.{name}{'::text' if name in PRICE_UNITS e
 # one of them is a larger sum.
 _RECORD: Final = f"""
 SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met AS epoch,
-       a.status = 'active' AS is_account_active,
-       k.user_id IS NULL OR (u.status = 'active' AND (a.kind = 'personal' OR EXISTS (
-           SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id))) AS is_user_active,
-       k.revoked_at IS NOT NULL OR k.archived_at IS NOT NULL AS is_revoked,
+       a.status = 'active' AS is_account_active, a.status_reason AS account_reason,
+       k.user_id IS NULL OR u.status = 'active' AS is_user_active, u.status_reason AS user_reason,
+       k.user_id IS NOT NULL AND a.kind = 'team' AND NOT EXISTS (
+           SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id) AS has_left_team,
+       k.revoked_at IS NOT NULL AS is_revoked, k.archived_at IS NOT NULL AS is_archived,
        k.expires_at AS expires_at, k.allowed_ips::text[] AS allowed_ips,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'model_id', m.id, 'model_name', m.name, 'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
+            'model_id', m.id, 'model_name', m.name, 'former_names', m.former_names,
+            'owned_by', coalesce(m.provider, 'litellm'), 'mode', m.mode,
             'reasons', 'reasoning' = ANY(m.capabilities),
             'max_output_tokens', m.max_output_tokens, 'subscription_id', s.id, 'expires_at', s.expires_at,
+            'enabled', m.enabled, 'listed', m.listed, 'status', s.status, 'reason', s.reason,
             'price', (SELECT jsonb_build_object({_PRICE})
                 FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
                 ORDER BY p.effective_at DESC, p.id DESC LIMIT 1))), '[]')
         FROM api_key_models km JOIN models m ON m.id = km.model_id
         JOIN subscriptions s ON s.account_id = k.account_id AND s.model_id = m.id
-        WHERE km.api_key_id = k.id AND s.status = 'active' AND m.enabled)::text AS grants,
+        WHERE km.api_key_id = k.id)::text AS grants,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'id', l.id, 'level', l.level, 'model_id', l.model_id, 'subscription_id', l.subscription_id,
             'kind', l.kind, 'window', l.window_kind, 'amount', l.amount, 'burst', l.burst::text,
@@ -64,12 +69,17 @@ GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
 class _GrantRow(msgspec.Struct):
     model_id: int
     model_name: str
+    former_names: list[str]
     owned_by: str
     mode: str | None
     reasons: bool
     max_output_tokens: int | None
     subscription_id: int
     expires_at: datetime | None
+    enabled: bool
+    listed: bool
+    status: Status
+    reason: str | None
     price: dict[str, Any] | None
 
 
@@ -108,9 +118,16 @@ async def find_key_record_by_id(executor: "Executor | Pool", key_id: int) -> Key
 
 def _record(row: "asyncpg.Record") -> KeyRecord:
     limits = _decode_limits(row["limits"])
-    grants = {}
+    grants: dict[str, Grant] = {}
+    withheld: dict[str, Withheld] = {}
+    renamed: dict[str, str] = {}
     for grant in _decode_grants(row["grants"]):
-        grants[grant.model_name] = _grant(grant, limits, row["key_id"], row["user_id"])
+        renamed |= dict.fromkeys(grant.former_names, grant.model_name)
+        status = model_status(enabled=grant.enabled, listed=grant.listed)
+        if status == "available" and grant.status == "active":
+            grants[grant.model_name] = _grant(grant, limits, row["key_id"], row["user_id"])
+        else:
+            withheld[grant.model_name] = _withheld(grant, status)
     return KeyRecord(
         key_id=row["key_id"],
         account_id=row["account_id"],
@@ -120,10 +137,22 @@ def _record(row: "asyncpg.Record") -> KeyRecord:
         is_account_active=row["is_account_active"],
         is_user_active=row["is_user_active"],
         is_revoked=row["is_revoked"],
+        is_archived=row["is_archived"],
+        has_left_team=row["has_left_team"],
+        account_reason=row["account_reason"],
+        user_reason=row["user_reason"],
         expires_at=row["expires_at"],
         allowed_ips=tuple(ip_network(ip) for ip in row["allowed_ips"]),
         grants=grants,
+        withheld=withheld,
+        renamed=renamed,
     )
+
+
+def _withheld(row: _GrantRow, status: ModelStatus) -> Withheld:
+    if status != "available":
+        return Withheld(model_id=row.model_id, model_name=row.model_name, status=status)
+    return Withheld(model_id=row.model_id, model_name=row.model_name, status=row.status, reason=row.reason)
 
 
 def _grant(row: _GrantRow, limits: Sequence[_LimitRow], key_id: int, user_id: int | None) -> Grant:

@@ -29,6 +29,7 @@ TABLES: Final[dict[str, Class]] = {
     "provider_keys": "state",
     "redis_runs": "state",
     "refusals": "sums",
+    "refused_calls": "state",
     "response_owners": "added",
     "schema_migrations": "owner",
     "sessions": "state",

@@ -255,8 +255,8 @@ async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
     """The next call is refused by every worker, and the owner cannot bypass it."""
     path = f"/subscriptions/{subscription}"
     await story.admin.change("POST", f"{path}/suspend", reason="A look at the bill first.")
-    await wait_until(lambda: is_refused(story, key, 404), "the suspension", HEARD_S)
-    assert [(await story.call(key)).status_code for _ in range(6)] == [404] * 6
+    await wait_until(lambda: is_refused(story, key, 403), "the suspension", HEARD_S)
+    assert [(await story.call(key)).status_code for _ in range(6)] == [403] * 6
 
     for move in ("cancel", "request-review", "reactivate"):
         refused = await story.ann.expect_error("POST", f"{path}/{move}")
@@ -266,7 +266,7 @@ async def a_suspension_holds(story: Story, key: str, subscription: int) -> None:
     assert (await story.ann.expect_error("POST", "/api-keys", models=[OPEN]))["status"] in (409, 422)
 
     assert (await story.ann.get(path))["status"] == "suspended"
-    assert (await story.call(key)).status_code == 404
+    assert (await story.call(key)).status_code == 403
     assert (await story.call(key, model=RESTRICTED)).status_code == 200
     await wait_until(lambda: has_reported(story, "subscription.suspended"), "the event of the suspension")
     assert [reported["reason"] for reported in story.reported("subscription.suspended")] == [

@@ -33,6 +33,8 @@ async def backends(
     with Valkey(folder / "valkey") as valkey, ModelServer(folder, delay_s=0, tokens_per_s=0) as model_server:
         async with new_pool(database.app_url, size=2) as pool:
             await apply(pool, seen_model(UNPRICED))
+            # What a sync adds is restricted.
+            await pool.execute("UPDATE models SET restricted = false")
             for name in MODELS:
                 if name != UNPRICED:
                     await make_model(pool, name)

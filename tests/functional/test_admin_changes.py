@@ -32,7 +32,7 @@ async def test_a_suspension_holds_at_once_and_its_owner_cannot_bypass_it(make: M
     assert (await caller.chat()).status == 200
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "suspend", reason="misuse")
-    await answers_soon(caller, lambda response: response.status == 404 and response.code == "model_not_found")
+    await answers_soon(caller, lambda response: response.status == 403 and response.code == "subscription_suspended")
 
     for attempt in (
         subscriptions.change_subscription(caller.pool, owner, row.id, "cancel"),
@@ -42,7 +42,7 @@ async def test_a_suspension_holds_at_once_and_its_owner_cannot_bypass_it(make: M
         with pytest.raises(GatewayError) as caught:
             await attempt
         assert (caught.value.code, caught.value.details["status"]) == ("conflict", "suspended")
-    assert (await caller.chat()).status == 404
+    assert (await caller.chat()).status == 403
 
     await subscriptions.change_subscription(caller.pool, ADMIN, row.id, "reactivate")
     await answers_soon(caller, lambda response: response.status == 200)

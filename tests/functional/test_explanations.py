@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
     "expire_key": (expire_key, "api_key_expired"),
     "deactivate": (deactivate, "account_suspended"),
     "suspend_account": (suspend_account, "account_suspended"),
-    "suspend": (suspend, "model_not_found"),
+    "suspend": (suspend, "subscription_suspended"),
     "end_subscription": (end_subscription, "model_not_found"),
     "spend": (spend, "insufficient_quota"),
     "spend_shadow": (spend_shadow, None),
@@ -109,9 +109,8 @@ CASES: dict[str, tuple[Arrange, str | None]] = {
 async def codes(caller: Caller, backends: Backends, model: str) -> tuple[str | None, str | None]:
     """(code of the explanation, code of the call); None: admitted."""
     async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
-        reported = await explain.explain_limits(
-            caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=100
-        )
+        call = explain.CallInput(model=model, tokens=100)
+        reported = await explain.explain_limits(caller.pool, counters, ADMIN, key_id=caller.key_id, call=call)
     response = await caller.chat("Hello [tokens=100]", model=model)
     return (None if reported.allowed else reported.code), (None if response.status == 200 else response.code)
 
@@ -181,7 +180,11 @@ async def test_a_call_whose_cost_exceeds_the_counter_range_is_refused(
         async with explain.open_counters(backends.valkey.url(), ca_file=None) as counters:
             explanations = [
                 await explain.explain_limits(
-                    caller.pool, counters, ADMIN, key_id=caller.key_id, model=model, tokens=tokens
+                    caller.pool,
+                    counters,
+                    ADMIN,
+                    key_id=caller.key_id,
+                    call=explain.CallInput(model=model, tokens=tokens),
                 )
                 for tokens in (10_000, 10**9, explain.MAX_TOKENS)
             ]

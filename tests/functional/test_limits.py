@@ -318,7 +318,8 @@ async def test_a_key_without_models_has_no_access(caller: Caller, pool: Any) -> 
     response, listed = await caller.chat(), await caller.get("/v1/models")
 
     assert (response.status, response.code) == (404, "model_not_found")
-    assert listed.json == {"object": "list", "data": []}
+    assert (listed.json["object"], listed.json["data"]) == ("list", [])
+    assert [(one["id"], one["status"]) for one in listed.json["unavailable"]] == [("demo-chat", "cancelled")]
 
 
 async def test_limits_are_listed_with_their_used_and_reserved_amounts(caller: Caller, redis_state: RedisState) -> None:

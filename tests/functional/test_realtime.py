@@ -309,7 +309,7 @@ async def _expire(caller: Caller) -> None:
         (_expire, "api_key_expired"),
         (_suspend, "account_suspended"),
         (_move, "ip_not_allowed"),
-        (_unsubscribe, "model_not_found"),
+        (_unsubscribe, "subscription_suspended"),
     ],
 )
 async def test_a_session_ends_within_a_second_after_its_caller_loses_access(

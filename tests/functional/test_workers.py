@@ -79,7 +79,7 @@ async def enable(pool: Pool) -> None:
 
 @pytest.mark.parametrize(("change", "code"), [
     (revoke, "invalid_api_key"),
-    (suspend, "model_not_found"),
+    (suspend, "subscription_suspended"),
     (deactivate, "account_suspended"),
     (forbid, "insufficient_quota"),
     (disable, "model_not_found"),

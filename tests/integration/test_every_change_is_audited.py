@@ -89,6 +89,10 @@ async def sync(_: Pool, __: httpx2.AsyncClient, litellm: LiteLLMInfoServer) -> L
     return LimitBody("", None)
 
 
+async def old_name(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"model": await make_model(pool, "old"), "to": await make_model(pool, "new")})
+
+
 async def change_model(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
     return LimitBody(await make_model(pool, "team/small"), {"restricted": True})
 
@@ -312,6 +316,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("delete", "/api/v1/users/me/invitations/{invitation_id}"): own_invitation,
     ("post", "/api/v1/models/sync"): sync,
     ("patch", "/api/v1/models/{name}"): change_model,
+    ("post", "/api/v1/admin/models/rename"): old_name,
     ("post", "/api/v1/prices"): new_price,
     ("post", "/api/v1/prices/undo"): old_price,
     ("post", "/api/v1/admin/ledger/calls/{request_id}/reprice"): charged_call,

@@ -53,6 +53,8 @@ SEEDS = (
     " SELECT 'webhook', id, 'seed', '{{}}', now() FROM webhooks",
     "INSERT INTO provider_keys (name, provider, sealed, last_four, created_by, updated_by)"
     " SELECT 'SEED' || n, 'openai', 'x', 'abcd', 'seed', 'seed' FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO refusals SELECT date_trunc('hour', now()), {account}, {ann}, n, 0, 0, 'model_not_found', 1"
+    " FROM generate_series({first}, {last}) AS n",
     "INSERT INTO model_syncs (actor, problem) SELECT 'seed', 'x' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO audit_logs (actor, action, target_kind, target_id) SELECT email, 'seed.make', 'seed', n::text"
     " FROM users, generate_series({first}, {last}) AS n WHERE id = {ann}",

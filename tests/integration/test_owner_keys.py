@@ -26,6 +26,7 @@ from admin_api.operations.keys.changes import KeyChange
 from admin_api.operations.keys.keys import KeyInput, NewKey
 from admin_api.operations.limits import limits
 from admin_api.operations.people import teams
+from admin_api.storage.api_keys import UnavailableModel
 from admin_api.storage.users import User
 from gateway.storage.key_records import find_key_record
 from gateway.storage.postgres import Pool
@@ -158,7 +159,9 @@ async def test_a_key_update_changes_the_given_fields_and_returns_them(pool: Pool
     same = await changes.update_key(pool, actor, row.id, KeyChange(name="b"))
     none = await changes.update_key(pool, actor, row.id, KeyChange(models=[], allowed_ips=[]))
 
-    assert replace(changed, updated_at=row.updated_at) == replace(row, name="b", models=["small"])
+    suspended = [UnavailableModel("small", "suspended")]
+    expected = replace(row, name="b", models=["small"], unavailable=suspended)
+    assert replace(changed, updated_at=row.updated_at) == expected
     assert same == changed
     assert (none.models, none.allowed_ips) == ([], [])
     pending = changes.update_key(pool, actor, row.id, KeyChange(models=["pending"]))

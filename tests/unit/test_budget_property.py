@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from admin_api.operations.models.litellm_prices import parse_price
-from gateway.cost_bounds import CostBounds
 from gateway.domain.calls import Usage
+from gateway.domain.cost_bounds import CostBounds
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import uuid7
 from gateway.domain.limits import Limit
 from gateway.domain.money import NANO_USD, nano_usd_rounded_up
+from gateway.domain.paid_tools import PaidTool
 from gateway.domain.prices import Charge, Price, dearest_nano_usd
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.usage_rows import UsageRow
-from gateway.endpoints.paid_tools import PaidTool
 from gateway.endpoints.requests import Call
 from gateway.estimate import Estimator
 from gateway.record import Outcome, make_row
@@ -59,7 +59,7 @@ def call_of(usage: Usage, tier: str | None, slack: int) -> Call:
 
 def row_of(price: Price, call: Call, usage: Usage, litellm: int | None) -> tuple[UsageRow, Reservation]:
     record, grant, plan = granted(price)
-    estimate, expected, is_estimate = Estimator(CostBounds()).estimate(record, grant, call, plan)
+    estimate, expected, is_estimate = Estimator(CostBounds()).unlearned(grant, call, plan)
     reservation = Reservation(
         request_id=REQUEST_ID, record=record, grant=grant, expected=expected, expected_is_estimate=is_estimate,
         raw_prompt_tokens=1.0, choices=1, is_leased=True, counts_tokens=False, estimate=estimate, note=b"", headers=[],

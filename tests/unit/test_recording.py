@@ -8,13 +8,14 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
+from gateway.domain.call_shapes import Media
 from gateway.domain.calls import Ending, Usage
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import uuid7
 from gateway.domain.prices import Price
 from gateway.domain.usage_rows import UsageRow
 from gateway.endpoints.audio import tokens_of_sound
-from gateway.endpoints.requests import Call, Media
+from gateway.endpoints.requests import Call
 from gateway.record import Outcome, make_row
 from gateway.reservation import Reservation
 from gateway.storage.counters.scripts import Estimate, Settlement

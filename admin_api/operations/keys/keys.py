@@ -19,6 +19,7 @@ from admin_api.storage.api_keys import APIKey
 from admin_api.storage.limits import Target
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
+from gateway.domain.model_status import check_offered
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -56,8 +57,8 @@ class NewKey:
 async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyInput) -> NewKey:
     """Creates a key with its models and limits, in one transaction.
 
-    Raises GatewayError `conflict` for a model without an active subscription, or if the account has its maximum number
-    of keys; `validation_failed` for a value above a ceiling; `forbidden`.
+    Raises GatewayError `conflict` for a model that is unlisted, disabled or without an active subscription, or if the
+    account has its maximum number of keys; `validation_failed` for a value above a ceiling; `forbidden`.
     """
     name = check_text("name", input_.name, maximum=MAX_NAME)
     networks = check_networks(input_.allowed_ips)
@@ -201,6 +202,7 @@ async def check_models(
     found = [await get_seen_model(executor, actor, name) for name in dict.fromkeys(names)]
     statuses = await subscriptions.list_statuses(executor, account.id, [model.id for model in found])
     for model in found:
+        check_offered(model.name, model.status, param="models")
         status = statuses.get(model.id)
         if status == "active":
             continue

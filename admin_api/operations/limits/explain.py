@@ -1,23 +1,24 @@
 """Explains what the limits would decide now, and repairs their counters. Reads Redis; reserves nothing."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.access import get_own_key
 from admin_api.operations.actors import Actor, note, require_admin
-from admin_api.operations.validation import invalid
-from gateway.domain.calls import Usage
+from admin_api.operations.validation import check_ip, invalid
+from gateway.domain.access import check_access
+from gateway.domain.admission import admissible
+from gateway.domain.call_shapes import CallShape, ordinary_call
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limit_json import limit_json
 from gateway.domain.limits import MAX_AMOUNT, amount_fields
-from gateway.domain.prices import cost_nano_usd
 from gateway.domain.refusals import decisive, refusal
 from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
@@ -32,16 +33,45 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 MAX_TOKENS = MAX_AMOUNT // 1000
+# What the gateway answers because of the state that is explained. Other errors say that it cannot be explained now.
+REFUSALS: Final = frozenset({
+    "invalid_api_key", "api_key_expired", "account_suspended", "ip_not_allowed", "model_not_found",
+    "subscription_suspended", "model_has_no_price", "cost_not_bounded", "rate_limit_exceeded", "insufficient_quota",
+    "request_exceeds_limit",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInput:
+    """The call to explain. `tokens` are prompt and completion together: all prompt, but for `max_tokens`, the bound on
+    the answer. Left out, it is an ordinary call of the model (see `ordinary_call`). `address` is the caller's, as the
+    gateway would see it; None: one that the key allows."""
+
+    model: str
+    tokens: int | None = None
+    max_tokens: int | None = None
+    address: str | None = None
+
+    def shape(self, mode: str | None) -> CallShape:
+        """Of a model of this mode."""
+        if self.tokens is None:
+            return ordinary_call(mode, maximum=self.max_tokens)
+        answer = min(self.max_tokens or 0, self.tokens)
+        return ordinary_call(mode, prompt_tokens=self.tokens - answer, maximum=answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Whether a call would be admitted now; if not, the error's code and message. `limits` shows which would reject."""
+    """Whether a call would be admitted now; if not, the error's code, message and details, as the gateway gives them.
+    `limits` shows which would reject. Tokens are what the call is assumed to need."""
 
     allowed: bool
-    code: str | None
-    message: str | None
-    limits: Sequence[dict[str, Any]]
+    code: str | None = None
+    message: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    limits: Sequence[dict[str, Any]] = ()
 
 
 @asynccontextmanager
@@ -58,58 +88,51 @@ async def open_counters(redis_url: str, *, ca_file: Path | None, timeout_s: floa
 
 
 async def explain_limits(
-    pool: "Pool", counters: Counters, actor: Actor, *, key_id: int, model: str, tokens: int
+    pool: "Pool", counters: Counters, actor: Actor, *, key_id: int, call: CallInput
 ) -> Explanation:
-    """Explains a call with `tokens` tokens by this key to this model. Open to the key's owner, too. Raises GatewayError
+    """Explains such a call by this key, by the gateway's own rules. Open to the key's owner, too. Raises GatewayError
     `not_found`, `validation_failed`."""
-    if not 0 <= tokens <= MAX_TOKENS:
-        raise invalid("tokens", f"tokens must be a number from 0 to {MAX_TOKENS}.")
+    for name in ("tokens", "max_tokens"):
+        if not 0 <= (getattr(call, name) or 0) <= MAX_TOKENS:
+            raise invalid(name, f"{name} must be a number from 0 to {MAX_TOKENS}.")
+    address = None if call.address is None else check_ip("address", call.address)
     async with pool.acquire() as connection:
         await get_own_key(connection, actor, key_id)
         record = await find_key_record_by_id(connection, key_id)
     if record is None:
         raise GatewayError("not_found", f"There is no key {key_id}.")
-    reason = _inactive(record)
-    if reason is not None:
-        return Explanation(allowed=False, code=reason[0], message=reason[1], limits=())
-    grant = record.grants.get(model)
-    if grant is None or grant.is_over(datetime.now(UTC)):
-        message = f"Key {key_id} may not use '{model}': it is not on the key, or its subscription is not active."
-        return Explanation(allowed=False, code="model_not_found", message=message, limits=())
-    return await _explain(pool, counters, record, grant, tokens)
+    try:
+        grant = check_access(record, address, call.model, datetime.now(UTC))
+        return await _explain(pool, counters, record, grant, call.shape(grant.mode))
+    except GatewayError as error:
+        if error.code not in REFUSALS:
+            raise
+        return _refused(error)
 
 
-async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: Grant, tokens: int) -> Explanation:
+async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: Grant, call: CallShape) -> Explanation:
     ids = RequestIds()
     ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
     request_id = ids.new()
     plan = make_reservation_plan(grant, record.time_zone, record.epoch, milliseconds_of(request_id))
-    if plan.has_cost and (grant.price is None or not grant.price.is_known):
-        message = "The model has no price, so it cannot be used under a cost limit."
-        return Explanation(allowed=False, code="model_has_no_price", message=message, limits=())
-    cost = 0 if grant.price is None else cost_nano_usd(grant.price, Usage(prompt_tokens=tokens))
-    estimate = Estimate(tokens=(tokens, 0, tokens), cost=(cost, 0, cost))
+    expected = admissible(grant, call, plan)
     state = LimitState(counters, Seeder(counters, pool))
+    estimate = Estimate(tokens=expected.tokens, cost=expected.cost)
     taken, now_ms = await state.look(record, grant, request_id, estimate)
     limits = [
         limit_json(t, now_ms) | amount_fields("requested", t.limit.kind, t.want) | {"would_refuse": t.refuses}
         for t in taken
     ]
-    if not any(t.refuses and not t.limit.shadow for t in taken):
-        return Explanation(allowed=True, code=None, message=None, limits=limits)
-    by = decisive(taken)
-    error = refusal(by, by.wait_s())
-    return Explanation(allowed=False, code=error.code, message=error.message, limits=limits)
+    explained = Explanation(allowed=True)
+    if any(t.refuses and not t.limit.shadow for t in taken):
+        by = decisive(taken)
+        explained = _refused(refusal(by, by.wait_s()))
+    prompt, completion, _ = expected.tokens
+    return replace(explained, limits=limits, prompt_tokens=prompt, completion_tokens=completion)
 
 
-def _inactive(record: KeyRecord) -> tuple[str, str] | None:
-    if record.is_revoked:
-        return "invalid_api_key", "The key was revoked."
-    if record.expires_at is not None and record.expires_at.timestamp() <= time.time():
-        return "api_key_expired", f"The key expired at {record.expires_at.isoformat()}."
-    if not record.is_account_active or not record.is_user_active:
-        return "account_suspended", "The account or user of the key is not active."
-    return None
+def _refused(error: GatewayError) -> Explanation:
+    return Explanation(allowed=False, code=error.code, message=error.message, details=error.details)
 
 
 async def repair_limits(

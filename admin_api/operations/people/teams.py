@@ -9,7 +9,7 @@ from admin_api.operations.actors import Actor, note, party_of, require_admin
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import MAX_NAME, check_text, check_time_zone, check_word, invalid
+from admin_api.operations.validation import MAX_NAME, check_text, check_time_zone, check_word, invalid, status_reason
 from admin_api.storage import accounts, api_keys, team_invitations
 from admin_api.storage.accounts import ACCOUNT_STATUSES, Account, AccountStatus, TeamMember
 from gateway.domain.errors import GatewayError
@@ -18,17 +18,18 @@ from gateway.domain.roles import TEAM_ROLES, TeamRole
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-_CHANGEABLE: Final = ("name", "time_zone", "status")
+_CHANGEABLE: Final = ("name", "time_zone", "status", "status_reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamChange:
     """The fields to change; None leaves a field as it is. `status` and `time_zone` are for admins: another zone starts
-    other windows, so a team could use a day's limit twice."""
+    other windows, so a team could use a day's limit twice. `reason` is of the status; the team's callers read it."""
 
     name: str | None = None
     time_zone: str | None = None
     status: str | None = None
+    reason: str | None = None
 
 
 async def create_team(pool: "Pool", actor: Actor, *, name: str, time_zone: str = "UTC") -> Account:
@@ -63,12 +64,20 @@ async def update_team(
             name=old.name if change.name is None else check_text("name", change.name, least=1, maximum=MAX_NAME),
             time_zone=old.time_zone if change.time_zone is None else check_time_zone(change.time_zone),
             status=old.status if status is None else cast("AccountStatus", status),
+            status_reason=status_reason(change.status, change.reason, old.status_reason, usual="active"),
         )
         changed = [field for field in _CHANGEABLE if getattr(old, field) != getattr(new, field)]
         if not changed:
             return old, members
         try:
-            await accounts.update_team(connection, old.id, name=new.name, time_zone=new.time_zone, status=new.status)
+            await accounts.update_team(
+                connection,
+                old.id,
+                name=new.name,
+                time_zone=new.time_zone,
+                status=new.status,
+                status_reason=new.status_reason,
+            )
         except accounts.NameTaken:
             raise _is_taken(new.name) from None
         await note(

@@ -7,7 +7,14 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.lookups import find_by_address, get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import MAX_NAME, check_email, check_text, check_time_zone, check_word
+from admin_api.operations.validation import (
+    MAX_NAME,
+    check_email,
+    check_text,
+    check_time_zone,
+    check_word,
+    status_reason,
+)
 from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
 from admin_api.storage.users import LOCALES, Locale, User, UserStatus
@@ -97,6 +104,7 @@ async def update_user(
     *,
     role: str | None = None,
     status: UserStatus | None = None,
+    reason: str | None = None,
     email: str | None = None,
     name: str | None = None,
     locale: Locale | None = None,
@@ -104,13 +112,15 @@ async def update_user(
     as_of: str | None = None,
 ) -> User:
     """Changes the given fields. A deactivated user's keys and tokens are rejected from the next call on, and their
-    sessions end.
+    sessions end. `reason` is of the status: callers with the user's keys read it.
 
     Raises GatewayError `conflict` if no active admin would be left, also if two remove each other at once, or if the
     address is taken, and `precondition_failed` if `as_of` does not match the user.
     """
     require_admin(actor)
-    change = UserChange(role=role, status=status, email=email, name=name, locale=locale, time_zone=time_zone)
+    change = UserChange(
+        role=role, status=status, reason=reason, email=email, name=name, locale=locale, time_zone=time_zone
+    )
     return await _change(pool, actor, user, change, as_of)
 
 
@@ -120,6 +130,7 @@ class UserChange:
 
     role: str | None = None
     status: UserStatus | None = None
+    reason: str | None = None
     email: str | None = None
     name: str | None = None
     locale: Locale | None = None
@@ -133,6 +144,7 @@ class UserChange:
             role=role or old.role,
             assigned_role=role or old.assigned_role,
             status=self.status or old.status,
+            status_reason=status_reason(self.status, self.reason, old.status_reason, usual="active"),
             email=old.email if self.email is None else check_email(self.email),
             name=old.name if self.name is None else check_text("name", self.name, maximum=MAX_NAME),
             locale=self.locale or old.locale,
@@ -185,7 +197,7 @@ async def write_user(executor: "Executor", actor: Actor, old: User, new: User, *
     """Writes the user, with an audit row of the changed fields and the cause, if it is no act of the actor. The
     address was written before, by `change_email`."""
     await user_rows.update_user(executor, new)
-    fields = ("email", "role", "assigned_role", "group_role", "status", "name", "locale", "time_zone")
+    fields = ("email", "role", "assigned_role", "group_role", "status", "status_reason", "name", "locale", "time_zone")
     changed = [field for field in fields if getattr(old, field) != getattr(new, field)]
     await note(
         executor,

@@ -44,13 +44,15 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
     "update_member": {409: "The team would have no owner"},
     "remove_member": {409: "The team would have no owner"},
     "invite_to_team": {409: "They are a member, invited already or deactivated, or too many invitations are open"},
+    "rename_model": {409: "LiteLLM still has the model under its old name, and the new name is unknown"},
     "create_subscription": {
         409: "There is one already: `details` names its state and what it allows. Or the model is not "
         "offered, or the account is suspended"
     },
     "change_subscription": {409: "Its state does not allow this: `details` names the state and what it allows"},
     "create_key": {
-        409: "The account has as many keys as are allowed, or no active subscription to a model; or the user is "
+        409: "The account has as many keys as are allowed, or no active subscription to a model; or the model "
+        "is unlisted or disabled, or the user is "
         "deactivated, or not in the team"
     },
     "update_key": {409: "The key has ended, or the account has no active subscription to a model"},

@@ -29,12 +29,13 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "create_team": {"A team": {"name": "blue", "time_zone": "Europe/Paris"}},
     "update_team": {
         "Rename": {"name": "crimson"},
-        "Refuse all its calls": {"status": "suspended"},
+        "Refuse all its calls": {"status": "suspended", "reason": "Over its budget since May"},
     },
     "add_member": {"A member": {"user": "ben@example.org"}, "An owner": {"user": "ben@example.org", "role": "owner"}},
     "update_member": {"Make an owner": {"role": "owner"}},
     "invite_to_team": {"As an owner": {"user": "ben@example.org", "role": "owner"}},
     "sync_models": {"Also if half of the models are gone": {"accept_missing": True}},
+    "rename_model": {"To the name that LiteLLM has it under": {"model": "small", "to": "large"}},
     "update_model": {
         "An admin approves each subscription": {"restricted": True},
         "Switch off": {"enabled": False},

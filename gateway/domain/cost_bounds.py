@@ -4,13 +4,13 @@ them, so that it is never overspent."""
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.domain.call_shapes import CallShape
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT
 from gateway.domain.grants import Grant
+from gateway.domain.paid_tools import fee_of, reserved_uses
 from gateway.domain.prices import Price
 from gateway.domain.reservation_plan import ReservationPlan
-from gateway.endpoints.paid_tools import fee_of, reserved_uses
-from gateway.endpoints.requests import Call
 
 # What a model may answer at most where nobody says.
 UNKNOWN_MAXIMUM: Final = 4096
@@ -32,7 +32,7 @@ class CostBounds:
 NO_BOUNDS: Final = CostBounds()
 
 
-def longest(grant: Grant, call: Call, bounds: CostBounds) -> tuple[int, int]:
+def longest(grant: Grant, call: CallShape, bounds: CostBounds) -> tuple[int, int]:
     """The most tokens of a call's prompt and of its answer. A provider's tool has the model read the whole conversation
     again for each use, with what was found and said before."""
     one = grant.max_output_tokens or UNKNOWN_MAXIMUM if call.maximum is None else call.maximum
@@ -45,7 +45,7 @@ def longest(grant: Grant, call: Call, bounds: CostBounds) -> tuple[int, int]:
     return prompt, answer
 
 
-def check_fees(price: Price, call: Call) -> None:
+def check_fees(price: Price, call: CallShape) -> None:
     """Under a cost limit, fees have to be known. Raises GatewayError `cost_not_bounded`."""
     for tool in call.paid_tools:
         if fee_of(price, tool) is None:
@@ -54,7 +54,9 @@ def check_fees(price: Price, call: Call) -> None:
             raise GatewayError("cost_not_bounded", message, param="tools")
 
 
-def check_is_bounded(grant: Grant, call: Call, plan: ReservationPlan, bounds: CostBounds, *, is_estimate: bool) -> None:
+def check_is_bounded(
+    grant: Grant, call: CallShape, plan: ReservationPlan, bounds: CostBounds, *, is_estimate: bool
+) -> None:
     """Raises GatewayError `cost_not_bounded` for a call that has no bound, where a cost limit reserves the maximum."""
     if not plan.bounds_cost or call.is_free or grant.price is None:
         return
@@ -65,7 +67,7 @@ def check_is_bounded(grant: Grant, call: Call, plan: ReservationPlan, bounds: Co
 
 
 def _unbounded(
-    grant: Grant, price: Price, call: Call, bounds: CostBounds, *, is_estimate: bool
+    grant: Grant, price: Price, call: CallShape, bounds: CostBounds, *, is_estimate: bool
 ) -> tuple[str | None, str] | None:
     """The parameter, if it is the caller's to change, and the reason."""
     if price.unusable and price.charge == "higher":

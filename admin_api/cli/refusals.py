@@ -1,0 +1,58 @@
+"""`litemaas refusals …`"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.usage import Key, Models, Period, Since, Team, Until, User, Zone
+from admin_api.operations.usage import refusals
+from admin_api.operations.usage.scope import UsageFilter
+from admin_api.schemas.refusals import RefusalCountView, RefusedCallView
+from admin_api.schemas.shapes import PageView
+
+if TYPE_CHECKING:
+    from admin_api.storage.usage.refusals import RefusedCall
+
+app = typer.Typer(no_args_is_help=True, help="Refused calls.")
+
+
+@app.command("list")
+def list_(
+    since: Since = None,
+    until: Until = None,
+    period: Period = None,
+    time_zone: Zone = None,
+    user: User = None,
+    team: Team = None,
+    key: Key = None,
+    model: Models = None,
+    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List refused calls by hour, newest first."""
+    query = UsageFilter(
+        since=since, until=until, period=period, time_zone=time_zone, user=user, team=team, key=key, models=model or ()
+    )
+    page = act(lambda pool: refusals.list_refusals(pool, operator(), query, code=code, limit=limit, cursor=cursor))
+    columns = ("hour", "account_name", "api_key_id", "model", "code", "count")
+    show_page(PageView[RefusalCountView].model_validate(page), as_json=as_json, columns=columns)
+
+
+@app.command("show")
+def show_(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As in x-request-id of the answer.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Show a refused call of the last seven days, as its caller was answered."""
+    call = act(lambda pool: refusals.find_refused_call(pool, operator(), request_id))
+    show(RefusedCallView.model_validate(call), as_json=as_json, sentence=sentence_of(call))
+
+
+def sentence_of(call: "RefusedCall") -> str:
+    """When, who, what and why."""
+    what = f" of {call.model_asked}" if call.model_asked else ""
+    whose = f"key {call.api_key_id} of {call.user_email or call.account_name}"
+    return f"{call.at:%Y-%m-%d %H:%M:%S} UTC, {whose}: the call{what} was refused.\n{call.code}: {call.message}"

@@ -1,0 +1,45 @@
+"""JSON of refused calls."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from admin_api.schemas.shapes import View
+
+
+class RefusalCountView(View):
+    """How many calls were refused in one hour, of one key, model, limit and code. An id of 0: none."""
+
+    hour: datetime = Field(description="Its start, in UTC")
+    account_id: int
+    account_name: str | None
+    user_id: int = Field(description="0 for a team's service key")
+    user_email: str | None
+    api_key_id: int
+    model_id: int = Field(description="0 if the model is not the key's, or was not read")
+    model: str | None
+    limit_id: int = Field(description="0 if no limit refused")
+    code: str = Field(description="The error code that the callers read")
+    count: int = Field(description="Refused calls")
+
+
+class RefusedCallView(View):
+    """One refused call, as its caller was answered."""
+
+    request_id: UUID
+    at: datetime
+    account_id: int
+    account_name: str | None
+    user_id: int | None
+    user_email: str | None
+    api_key_id: int
+    model_asked: str | None = Field(description="Null if the call was refused before its body was read")
+    endpoint: str | None
+    status: int = Field(description="HTTP status of the answer")
+    code: str
+    message: str
+    param: str | None = Field(description="The field at fault; null: none")
+    details: dict[str, Any] = Field(description="The limit in numbers, or status and reason, as in the answer")
+    client_request_id: str | None
