@@ -90,6 +90,7 @@ MODULES: Final = {
 ALLOWED: Final = {
     ("*", "groups_told_at"): "a column of identities and a field of the API",
     ("admin_api/cli/ledger.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
+    ("admin_api/routes/openapi/field_texts.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("admin_api/schemas/explanations.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("tests/integration/test_ledger_cli.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("gateway/storage/changes.py", "hearing"): "a field of the log event `hearing_changed`",

@@ -23,6 +23,9 @@ NAMES: Final = frozenset(("user", "users", "team", "model", "models", "key", "ac
 # Path parameters that are words, not names of things.
 WORDS: Final = frozenset(("by", "decision", "move"))
 MISSING: Final = "There is no such thing, or you may not see it"
+# Those of which a number may be a team's id or name.
+TEAMS: Final = frozenset(("team", "about"))
+AMBIGUOUS: Final = "The number is the id of one team and the name of another"
 UNDER_WAY: Final = "A request with this Idempotency-Key is under way"
 NO_USER: Final = "This login belongs to no user"
 NOT_YOURS: Final = "Whose usage is asked for is not yours to see"
@@ -97,20 +100,21 @@ def errors_of(route: APIRoute, method: str) -> dict[str, dict[str, Any]]:
         texts[429] = "Too many calls a minute: Retry-After says when the next may come"
         if changes or calls & {dependencies.allow_admin, dependencies.allow_reader}:
             texts[403] = _refusal(calls)
-        if method == "POST":
-            texts[409] = UNDER_WAY
     if limit_address in calls:
         texts[429] = "Too many calls a minute from this address: Retry-After says when the next may come"
     if dependencies.counters_of in calls:
         texts[503] = "The database or Redis does not answer: try again"
     if dependencies.litellm_of in calls and changes:
         texts |= {502: "LiteLLM's answer is not valid", 503: "The database or LiteLLM does not answer: try again"}
-    if route.name not in NEVER_MISSING and _names_things(route):
+    names = _names_of(route)
+    if route.name not in NEVER_MISSING and names:
         texts[404] = MISSING
-    own = OF_OPERATION.get(route.name, {})
-    if 409 in own and 409 in texts:
-        own = {**own, 409: f"{own[409]}. Or: {UNDER_WAY[0].lower()}{UNDER_WAY[1:]}"}
-    texts |= own
+    texts |= OF_OPERATION.get(route.name, {})
+    conflicts = [texts[409]] if 409 in texts else []
+    conflicts += [AMBIGUOUS] if names & TEAMS else []
+    conflicts += [UNDER_WAY] if method == "POST" and dependencies.log_in in calls else []
+    if conflicts:
+        texts[409] = ". Or: ".join(conflicts)
     return {str(status): {"description": text, "content": ERROR} for status, text in texts.items()}
 
 
@@ -122,11 +126,10 @@ def _refusal(calls: set[Callable[..., Any]]) -> str:
     return "You see it but may not change it; or the session's request lacks the header x-litemaas-csrf"
 
 
-def _names_things(route: APIRoute) -> bool:
-    """Whether the route takes the name or id of a thing, in its path, query or body."""
-    if {parameter.name for parameter in route.dependant.path_params} - WORDS:
-        return True
-    return bool(NAMES & set(_inputs(route)))
+def _names_of(route: APIRoute) -> set[str]:
+    """The parts of the path, parameters and fields of the body that name a thing."""
+    in_path = {parameter.name for parameter in route.dependant.path_params} - WORDS
+    return in_path | (NAMES & set(_inputs(route)))
 
 
 def _inputs(route: APIRoute) -> Iterator[str]:
