@@ -1,13 +1,13 @@
 """Answers to requests that FastAPI could not validate, in the shape of every other error."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from admin_api.routes.validation_texts import fields_of
 from admin_api.web.envelope import answer_error
 from gateway.domain.errors import GatewayError
 
@@ -27,18 +27,10 @@ async def _answer_validation_error(request: Request, exc: Exception) -> Response
     problems = exc.errors()
     if problems and problems[0]["type"] == "json_invalid":
         return await answer_error(request, GatewayError("invalid_json", "The request body is not valid JSON."))
-    fields = [
-        {"field": _field_name(problem["loc"]), "message": str(problem["msg"]).removeprefix("Value error, ")}
-        for problem in problems[:MAX_FIELDS]
-    ]
-    reported = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+    fields = fields_of(problems[:MAX_FIELDS], exc.body)
+    # A name that the caller made up may hold surrogates, which cannot be encoded.
+    fields = [{**field, "field": field["field"].encode(errors="replace").decode()} for field in fields]
+    reported = "; ".join(f"{field['field']} {field['message']}" for field in fields[:3])
     return await answer_error(
         request, GatewayError("validation_failed", f"The request is not valid. {reported}.", details={"fields": fields})
     )
-
-
-def _field_name(location: Sequence[Any]) -> str:
-    """`name` instead of `body.name`; the location itself where nothing is below it."""
-    name = ".".join(str(part) for part in location[1:]) or str(location[0])
-    # A name that the caller made up may hold surrogates, which cannot be encoded.
-    return name.encode(errors="replace").decode()
