@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from admin_api.operations.models.sync import LiteLLM as Source
 from admin_api.operations.models.sync import sync_models
+from admin_api.operations.runtime_settings import update_settings
 from clients.catalogue import CLIENTS
 from clients.programs import Programs
 from clients.refusals import Scene
@@ -50,6 +51,7 @@ async def backends(
     with Valkey(folder / "valkey") as valkey:
         litellm.wait()
         async with new_pool(database.app_url, size=2) as pool:
+            await update_settings(pool, ADMIN, {"new_models": "open"})
             await sync_models(pool, ADMIN, Source(urls=[litellm.url], api_key=SecretStr(litellm.api_key)))
         yield Backends(database, valkey, litellm.url, litellm.api_key, model_server, folder)
     await drop_database(postgres, "clients")

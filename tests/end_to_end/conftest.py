@@ -15,6 +15,7 @@ from factories import ADMIN
 from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, UpstreamLog
 from pydantic import SecretStr
 
+from admin_api.operations import runtime_settings
 from admin_api.operations.models import sync
 from admin_api.operations.models.sync import SyncReport
 from deploy.embedded.litellm import LiteLLM
@@ -76,7 +77,8 @@ async def pool(backends: Backends) -> AsyncIterator[Pool]:
 
 @pytest.fixture(scope="package")
 async def synced(backends: Backends, pool: Pool) -> SyncReport:
-    """Syncs models and prices from LiteLLM."""
+    """Syncs models and prices from LiteLLM. All models are open, for tests subscribe to them."""
+    await runtime_settings.update_settings(pool, ADMIN, {"new_models": "open"})
     there = sync.LiteLLM(urls=[backends.litellm_url], api_key=SecretStr(backends.litellm_key))
     report = await sync.sync_models(pool, ADMIN, there)
     assert report is not None

@@ -10,9 +10,10 @@ import pytest
 import redis.asyncio
 from callers import Caller, MakeCaller, make_caller
 from conftest import Database, create_database, drop_database
-from factories import apply, make_model, seen_model
+from factories import ADMIN, apply, make_model, seen_model
 from gateways import Backends, GatewayThread, Ledger, RedisState, StartGateway, UnhandledErrors, UpstreamLog
 
+from admin_api.operations.runtime_settings import update_settings
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.model_server.names import CHAT, FAULTS, MEDIA, REALTIME
 from deploy.embedded.postgres import APP, OWNER, Postgres
@@ -32,6 +33,7 @@ async def backends(
     database = Database("functional", postgres.url(APP, "functional"), postgres.url(OWNER, "functional"))
     with Valkey(folder / "valkey") as valkey, ModelServer(folder, delay_s=0, tokens_per_s=0) as model_server:
         async with new_pool(database.app_url, size=2) as pool:
+            await update_settings(pool, ADMIN, {"new_models": "open"})
             await apply(pool, seen_model(UNPRICED))
             # What a sync adds is restricted.
             await pool.execute("UPDATE models SET restricted = false")
