@@ -61,7 +61,7 @@ def rename(
     renamed = act(lambda pool: rename_model(pool, operator(), model, to))
     has = renamed.holdings
     sentence = f"{model} is {to} now, with {has.subscriptions} subscriptions, {has.keys} keys, {has.limits} limits and "
-    sentence += f"{has.prices} prices."
+    sentence += f"{has.versions} versions of its price."
     if not renamed.offered.model.listed:
         sentence += " It can be called once a sync finds it at LiteLLM: `litemaas models sync`."
     show(RenamedView.of_renamed(renamed), as_json=as_json, sentence=sentence)

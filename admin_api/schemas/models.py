@@ -51,7 +51,7 @@ class RenamedView(ModelView):
     subscriptions: int = Field(description="Subscriptions to the model, in any state")
     keys: int = Field(description="Keys that may call it")
     limits: int = Field(description="Limits of its subscriptions, and of keys for it")
-    prices: int = Field(description="Versions of its price")
+    versions: int = Field(description="Versions of its price")
 
     @classmethod
     def of_renamed(cls, renamed: "Renamed") -> Self:

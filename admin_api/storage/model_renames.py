@@ -99,7 +99,7 @@ SELECT (SELECT count(*) FROM subscriptions WHERE model_id = $1) AS subscriptions
        (SELECT count(*) FROM api_key_models WHERE model_id = $1) AS keys,
        (SELECT count(*) FROM limits l LEFT JOIN subscriptions s ON s.id = l.subscription_id
         WHERE l.model_id = $1 OR s.model_id = $1) AS limits,
-       (SELECT count(*) FROM model_prices WHERE model_id = $1) AS prices
+       (SELECT count(*) FROM model_prices WHERE model_id = $1) AS versions
 """
 
 
@@ -110,7 +110,7 @@ class Holdings:
     subscriptions: int
     keys: int
     limits: int
-    prices: int
+    versions: int
 
 
 async def count_holdings(executor: "Executor", model_id: int) -> Holdings:
