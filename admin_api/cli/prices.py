@@ -8,7 +8,7 @@ from admin_api.cli.options import moment_option
 from admin_api.cli.price_texts import change_text
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.models import prices
-from admin_api.operations.models.price_fields import PRICE_FIELDS, parse_price, parse_tier
+from admin_api.operations.models.price_fields import PRICE_FIELDS, parse_price, parse_tier, tiers_of
 from admin_api.operations.models.price_input import PriceInput
 from admin_api.schemas.prices import PriceChangeView, PriceView
 from admin_api.schemas.shapes import PageView
@@ -72,7 +72,7 @@ def set_(
     given = {unit: text for unit, text in zip(PRICE_FIELDS, options, strict=True) if text is not None}
     input_ = PriceInput(
         units={unit: parse_price(unit, text) for unit, text in given.items()},
-        tiers=dict(parse_tier(text) for text in tier or ()),
+        tiers=tiers_of(parse_tier(text) for text in tier or ()),
         charge=charge,
         replace=replace,
         effective_at=parse_moment("effective_at", effective_at),

@@ -15,6 +15,7 @@ from admin_api.operations.models.price_fields import (
     TierKey,
     check_tier,
     parse_price,
+    tiers_of,
 )
 from admin_api.operations.models.price_input import PriceInput
 from admin_api.operations.validation import invalid
@@ -106,7 +107,7 @@ class NewPrice(Body):
         texts: Mapping[str, str | None] = {unit: getattr(self, field) for unit, field in PRICE_FIELDS.items()}
         return PriceInput(
             units={unit: parse_price(unit, text) for unit, text in texts.items() if text is not None},
-            tiers=dict(tier.given() for tier in self.tiers or ()),
+            tiers=tiers_of(tier.given() for tier in self.tiers or ()),
             charge=self.charge,
             replace=self.replace,
             effective_at=self.effective_at,

@@ -214,6 +214,25 @@ async def test_a3_undo_repeats_the_version_before_and_undone_twice_it_is_back(
     assert (report.priced, report.kept_admin_prices) == ([model], [])
 
 
+async def test_a3_a_change_says_what_changes_and_no_tier_twice(
+    admin: httpx2.AsyncClient, pool: Pool, command_line: CommandLine
+) -> None:
+    model = await make_model(pool)
+    tier = {"unit": "input", "above": 200_000, "per_million_usd": "4"}
+
+    nothing = await admin.post(PRICES, json={"model": model, "charge": None})
+    twice = await admin.post(PRICES, json={"model": model, "tiers": [tier, tier | {"per_million_usd": "3"}]})
+    options = ("--tier", "input_per_million_usd>200000=4", "--tier", "input-per-million-usd>200000=3")
+    by_command = await command_line.run("prices", "set", "--model", model, *options)
+    wrong_field = await admin.post(PRICES, json={"model": model, "tiers": [tier | {"each_usd": "4"}]})
+
+    assert [said(one)[:2] for one in (nothing, twice, wrong_field)] == [
+        (422, "input_per_million_usd"), (422, "tiers"), (422, "tiers"),
+    ]  # fmt: skip
+    assert (by_command.code, "twice" in by_command.err) == (1, True)
+    assert len((await prices.list_prices(pool, READER, model)).rows) == 1
+
+
 async def wrong_hours(admin: httpx2.AsyncClient, pool: Pool, model: str) -> tuple[dict[str, Any], list[UsageRow]]:
     """A price that was wrong for two hours of yesterday, and the calls of that time: completions were free."""
     start = datetime.now(UTC) - timedelta(hours=30)

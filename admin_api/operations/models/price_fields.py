@@ -2,7 +2,7 @@
 tokens of the prompt, as price lists have it, `image_usd` USD for one image. Stored is USD for one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -72,6 +72,16 @@ def parse_tier(text: str) -> tuple[TierKey, Decimal | None]:
         raise invalid("tier", f"The price of a tier must be one of {', '.join(UNIT_OF)}.")
     key = check_tier(field, int(match["above"] or 0), match["service_tier"] or USUAL)
     return key, parse_price(key[0], match["usd"], field="tier")
+
+
+def tiers_of(given: Iterable[tuple[TierKey, Decimal | None]]) -> dict[TierKey, Decimal | None]:
+    """Raises GatewayError `validation_failed` for a tier that is given twice."""
+    tiers: dict[TierKey, Decimal | None] = {}
+    for key, usd in given:
+        if key in tiers:
+            raise invalid("tiers", f"The tier of {key[0]} of the same size and service tier is given twice.")
+        tiers[key] = usd
+    return tiers
 
 
 def tier_name(tier: PriceTier) -> str:

@@ -53,6 +53,8 @@ class PriceInput:
 
 def merge(input_: PriceInput, old: PriceVersion | None, mode: str | None) -> Price:
     """The whole price that `old` becomes. Raises GatewayError `validation_failed`."""
+    if not (input_.units or input_.tiers or input_.charge is not None):
+        raise invalid("input_per_million_usd", "Say which price, tier or charge is to change.")
     base = old.price if old is not None and not input_.replace else Price(id=0)
     units = {unit: getattr(base, unit) for unit in PRICE_UNITS} | dict(input_.units)
     tiers = {(tier.unit, tier.above, tier.service_tier): tier.usd for tier in base.tiers} | dict(input_.tiers)
