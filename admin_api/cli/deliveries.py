@@ -1,6 +1,6 @@
 """`litemaas deliveries …`"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,8 +29,15 @@ def list_(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "status", "event", "url", "email", "tries", "next_try_at", "last_error", "last_answer")
-    show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns)
+    columns = ("id", "status", "event", "receiver", "tries", "last_answer")
+    show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns, as_row=_row)
+
+
+def _row(delivery: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a delivery: the receiver, and what it answered or else what went wrong, are in one column each."""
+    status, answer = delivery["last_status"], delivery["last_answer"] or ""
+    said = delivery["last_error"] if status is None else f"{status} {answer}"
+    return delivery | {"receiver": delivery["url"] or delivery["email"], "last_answer": said}
 
 
 @app.command()

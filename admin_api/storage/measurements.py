@@ -29,7 +29,7 @@ WITH waiting AS (
     FROM deliveries d LEFT JOIN webhooks w ON w.id = d.webhook_id
     WHERE d.delivered_at IS NULL AND d.gave_up_at IS NULL LIMIT $2
 ), failed AS (
-    SELECT channel FROM deliveries WHERE gave_up_at IS NOT NULL LIMIT $2
+    SELECT channel FROM deliveries WHERE gave_up_at IS NOT NULL AND dropped_at IS NULL LIMIT $2
 )
 SELECT c.channel, (SELECT count(*) FROM waiting WHERE channel = c.channel) AS waiting,
        (SELECT count(*) FROM failed WHERE channel = c.channel) AS failed,

@@ -313,7 +313,7 @@ async def test_a13_commands_set_the_form_and_send_a_test(
     assert json.loads(changed[1])["format"] == "slack"
     assert taken == (0, "The receiver took the test message. It answered: ok\n")
     assert (json.loads(as_json[1])["status"], json.loads(as_json[1])["last_answer"]) == ("delivered", "ok")
-    assert "no_text" in listed[1]
+    assert "400 no_text" in listed[1]
 
 
 @pytest.mark.parametrize(

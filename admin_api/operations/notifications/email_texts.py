@@ -222,9 +222,12 @@ REQUESTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 # Of one e-mail with several messages.
 DIGEST: Final[Mapping[str, Mapping[str, str]]] = {
-    "en": {"subject": "{count} messages of LiteMaaS", "more": "{more} older messages are not shown."},
-    "es": {"subject": "{count} mensajes de LiteMaaS", "more": "No se muestran {more} mensajes anteriores."},
-    "fr": {"subject": "{count} messages de LiteMaaS", "more": "{more} messages plus anciens ne sont pas montrés."},
+    "en": {"subject": "{count} messages of LiteMaaS: {last}, …", "more": "{more} older messages are not shown."},
+    "es": {"subject": "{count} mensajes de LiteMaaS: {last}, …", "more": "No se muestran {more} mensajes anteriores."},
+    "fr": {
+        "subject": "{count} messages de LiteMaaS : {last}, …",
+        "more": "{more} messages plus anciens ne sont pas montrés.",
+    },
 }
 # Subject, sentence. Only webhooks get it.
 TEST: Final = ("Test message of LiteMaaS", "{by} has sent this test message. Nothing needs to be done.")
@@ -252,14 +255,14 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
 
 def write_digest(entries: Sequence[tuple[datetime, str, Mapping[str, Any]]], locale: str | None) -> tuple[str, str]:
     """Subject and text of one e-mail for several messages, each with its time, event and data, oldest first."""
-    texts, parts = DIGEST[_language(locale)], []
+    texts, parts, subject = DIGEST[_language(locale)], [], ""
     for at, event, data in entries[-MAX_DIGEST:]:
         subject, text = write_email(event, data, locale)
         parts.append(f"{_moment(at.isoformat(), 'UTC')}: {subject}\n\n{text}")
     more = len(entries) - len(parts)
     if more:
         parts.insert(0, texts["more"].format(more=more) + "\n")
-    return texts["subject"].format(count=len(entries)), f"\n{'-' * 20}\n".join(parts)
+    return texts["subject"].format(count=len(entries), last=subject), f"\n{'-' * 20}\n".join(parts)
 
 
 def _language(locale: str | None) -> str:
