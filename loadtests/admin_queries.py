@@ -76,7 +76,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/models": Entry(cursor="models"),
     "/api/v1/models/{name}": Entry(),
     "/api/v1/prices": Entry(who=ADMIN, always=("model",), cursor="model_prices"),
-    "/api/v1/refusals": Entry(),
+    "/api/v1/refusals": Entry(cursor="refusals"),
     # None is kept there.
     "/api/v1/refusals/{request_id}": Entry(status=404),
     "/api/v1/subscriptions": Entry(cursor="subscriptions"),
@@ -226,6 +226,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
         "days": lambda: 2,
+        "period": lambda: pick.choice(("today", "last-month", "last-30-days")),
         "max_tokens": lambda: 100,
         "address": lambda: "10.0.0.7",
         "code": lambda: pick.choice(("insufficient_quota", "model_not_found")),
@@ -245,11 +246,18 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
 
 
 async def cursors_of(connection: "Connection", table: str) -> Callable[[], object]:
-    """Somewhere in a list: an id of its table, of calls a request's id of any time."""
+    """Somewhere in a list: an id of its table, of calls a request's id of any time, of refusals a key."""
     pick = random.Random(2)
     if table == "usage_logs":
         now = datetime.now(UTC).timestamp()
         return lambda: UUID(int=int((now - 86400 * DAYS * pick.random()) * 1000) << 80 | 7 << 76 | 2 << 62)
+    if table == "refusals":
+        rows = await connection.fetch(
+            "SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:00:00\"Z|\"')"
+            " || concat_ws('|', account_id, user_id, api_key_id, model_id, limit_id, code) AS found"
+            " FROM refusals ORDER BY hour LIMIT 5000"
+        )
+        return lambda: pick.choice(rows)["found"]
     ends = await connection.fetchrow(f"SELECT min(id) AS first, max(id) AS last FROM {table}")
     if ends is None or ends["first"] is None:
         raise RuntimeError(f"{table} is empty")

@@ -126,6 +126,11 @@ TRACES: Final = (
     " CASE WHEN n <> 5 OR a.id % 1000 <> 0 THEN now() END, CASE WHEN n <> 5 OR a.id % 1000 <> 0 THEN 'bench' END"
     " FROM generate_series(1, 10) AS n, accounts a,"
     " LATERAL (SELECT date_trunc('day', now()) - n * interval '9 days' AS day) AS d",
+    # Of every key in one hour of the last 60 days.
+    "INSERT INTO refusals (hour, account_id, user_id, api_key_id, model_id, limit_id, code, count)"
+    " SELECT date_trunc('hour', now()) - (id % 1440) * interval '1 hour', account_id, coalesce(user_id, 0), id,"
+    " 1 + id % {models}, 0, (ARRAY['rate_limit_exceeded', 'insufficient_quota', 'model_not_found'])[1 + id % 3], 5"
+    " FROM api_keys",
     "INSERT INTO webhooks (account_id, url, events, secret, created_by) SELECT n, 'https://hooks.example.org/' || n,"
     " ARRAY['alert'], 'sealed', 'bench' FROM generate_series(1, {users} / 10) AS n",
     "INSERT INTO deliveries (channel, user_id, alert_id, event, payload, tries, delivered_at)"

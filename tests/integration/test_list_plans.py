@@ -40,6 +40,9 @@ LARGE_TEAM = (
     "INSERT INTO alerts (account_id, user_id, level, scope, kind, window_kind, window_start, window_end, threshold,"
     " used, amount, about) SELECT {team}, id, 'user', 'large ' || id, 'tokens', 'day', now(),"
     " now() + interval '1 day', 80, 80, 100, '{}' FROM users",
+    "INSERT INTO refusals (hour, account_id, user_id, api_key_id, model_id, limit_id, code, count)"
+    " SELECT date_trunc('hour', now()) - (id % 720) * interval '1 hour', account_id, coalesce(user_id, 0), id, 1, 0,"
+    " 'insufficient_quota', 1 FROM api_keys WHERE account_id = {team} AND name = 'large'",
 )
 # Users without resources, so there are many more users and accounts than a page.
 MORE_ROWS = (
@@ -68,6 +71,7 @@ LARGE = (
     "identities",
     "team_members",
     "team_invitations",
+    "refusals",
 )
 # Part of a name: no index helps, all names are read.
 BY_PARTS = ("search",)
