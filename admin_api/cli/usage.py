@@ -45,28 +45,6 @@ def group() -> None:
     """Usage reports and exports."""
 
 
-@app.command("show")
-def show_(
-    key: Annotated[int | None, typer.Option(help="Only of this key.")] = None,
-    client_request_id: Annotated[str | None, typer.Option(help="Only with this id, which the caller sent.")] = None,
-    limit: PageSize = 100,
-    cursor: Cursor = None,
-    as_json: AsJSON = False,
-) -> None:
-    """List calls, newest first, with the totals of all calls."""
-    found = act(
-        lambda pool: calls.show_usage(
-            pool, operator(), key_id=key, client_request_id=client_request_id, limit=limit, cursor=cursor
-        )
-    )
-    view = UsageView.of(found)
-    show_page(view, as_json=as_json, columns=COLUMNS)
-    if not as_json:
-        totals = view.totals
-        tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens"
-        typer.echo(f"Total: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
-
-
 SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
 Since = Annotated[str | None, moment_option(help="Start; 30 days ago if left out.")]
 Until = Annotated[str | None, moment_option(help="End, exclusive; now if left out.")]
@@ -126,6 +104,29 @@ def _filtered(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # typer reads it
     run.__doc__ = command.__doc__
     return run
+
+
+@app.command("show")
+@_filtered
+def show_(
+    query: UsageFilter,
+    client_request_id: Annotated[str | None, typer.Option(help="Only with this id, which the caller sent.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List calls that match, newest first, with the totals of all pages."""
+    found = act(
+        lambda pool: calls.show_calls(
+            pool, operator(), query, client_request_id=client_request_id, limit=limit, cursor=cursor
+        )
+    )
+    view = UsageView.of(found)
+    show_page(view, as_json=as_json, columns=COLUMNS)
+    if not as_json:
+        totals = view.totals
+        tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens"
+        typer.echo(f"Total: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
 
 
 @app.command("summary")

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.dates import PERIODS
-from admin_api.operations.pagination import MAX_ID
+from admin_api.operations.pagination import MAX_ID, MAX_ROWS
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.exports import Detail, Format
 from admin_api.operations.usage.reports import By
 from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
-from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.dependencies import AppPool, LoggedIn, Reader
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas import usage_files
 from admin_api.schemas.usage import UsageView
@@ -100,22 +100,30 @@ class ExportQuery(Filters):
     locale: str | None = Field(None, max_length=20, description=LOCALE)
 
 
-@router.get("")
-async def list_calls(
-    actor: Reader,
-    pool: AppPool,
-    key: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this key, by id")] = None,
-    client_request_id: Annotated[
-        str | None, Query(max_length=MAX_CLIENT_ID, description="Only with this id, which the caller sent")
-    ] = None,
-    limit: PageSize = 100,
-    cursor: Cursor = None,
-) -> UsageView:
-    """Calls, newest first, with totals over all pages."""
-    found = await calls.show_usage(
-        pool, actor, key_id=key, client_request_id=client_request_id, limit=limit, cursor=cursor
+class CallsQuery(Filters):
+    """Filters, and a page. Without since, until and period all calls are listed that only a key or an id of the
+    caller's own selects."""
+
+    client_request_id: str | None = Field(
+        None, max_length=MAX_CLIENT_ID, description="Only with this id, which the caller sent; beside it only a key"
     )
-    return UsageView.of(found)
+    limit: int = Field(100, ge=1, le=MAX_ROWS, description="Maximum rows of a page")
+    cursor: str | None = Field(None, max_length=64, description="next_cursor of the page before")
+
+
+@router.get("")
+async def list_calls(actor: Reader, pool: AppPool, query: Annotated[CallsQuery, Query()]) -> UsageView:
+    """Calls that match all filters, newest first, with totals over all pages."""
+    return UsageView.of(
+        await calls.show_calls(
+            pool,
+            actor,
+            query.as_filter(),
+            client_request_id=query.client_request_id,
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+    )
 
 
 @router.get("/summary")

@@ -1,16 +1,19 @@
 """Usage as single calls: rows of the ledger, newest first, and their totals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.lookups import get_key
 from admin_api.operations.pagination import check_limit, page
+from admin_api.operations.usage.scope import UsageFilter, resolve
 from admin_api.operations.validation import invalid
-from admin_api.storage.usage import calls
+from admin_api.storage.usage import calls, queries
 from admin_api.storage.usage.calls import UsageTotals
+from admin_api.storage.usage.rollup_tables import WITHIN, tables_for
 from gateway.domain.ids import MAX_CLIENT_ID, read_client_request_id
 from gateway.domain.usage_rows import UsageRow
 
@@ -58,6 +61,43 @@ async def show_usage(
             key = await get_key(connection, key_id)
             rows = await calls.list_usage_of_key(connection, key_id, before=before, limit=limit + 1)
             totals = await calls.sum_usage_of_key(connection, account_id=key.account_id, key_id=key_id)
+    shown = page(rows, limit, lambda row: row.request_id)
+    return UsagePage(shown.rows, totals, shown.next_cursor)
+
+
+async def show_calls(
+    pool: "Pool",
+    actor: Actor,
+    query: UsageFilter,
+    *,
+    client_request_id: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> UsagePage:
+    """By all filters; `show_usage` answers without any, by key and by an id of the caller's own. Raises GatewayError
+    `validation_failed`, `not_found`."""
+    if not any(getattr(query, field.name) for field in fields(UsageFilter) if field.name != "key"):
+        return await show_usage(
+            pool, actor, key_id=query.key, client_request_id=client_request_id, limit=limit, cursor=cursor
+        )
+    if client_request_id is not None:
+        raise invalid("client_request_id", "Beside client_request_id only key selects calls.")
+    return await list_selected_calls(pool, actor, query, limit=limit, cursor=cursor)
+
+
+async def list_selected_calls(
+    pool: "Pool", actor: Actor, query: UsageFilter, *, limit: int = 100, cursor: str | None = None
+) -> UsagePage:
+    """Calls that match all filters; the period is extended to full quarters of an hour, and the last 30 days without
+    one. Raises GatewayError `validation_failed`, `not_found`."""
+    require_reader(actor)
+    check_limit(limit)
+    before = _parse_cursor(cursor)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        selection = (await resolve(connection, actor, query, now=datetime.now(UTC))).selection
+        rows = await calls.list_selected(connection, selection, before=before, limit=limit + 1)
+        sums = await queries.sum_up(connection, selection, tables_for(selection) or WITHIN)
+    totals = UsageTotals(**{field.name: getattr(sums, field.name) for field in fields(UsageTotals)})
     shown = page(rows, limit, lambda row: row.request_id)
     return UsagePage(shown.rows, totals, shown.next_cursor)
 

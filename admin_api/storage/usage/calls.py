@@ -1,9 +1,10 @@
 """Reads the ledger: its rows, and its sums from the rollups that are written with them."""
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from admin_api.storage.usage.rollup_tables import Selection, Table, conditions_of
 from gateway.domain.usage_rows import LEDGER_COLUMNS, UsageRow
 
 if TYPE_CHECKING:
@@ -63,6 +64,36 @@ async def list_usage_by_client_id(
     """Of calls that carried this id of the caller's own, newest first, those before `before`."""
     rows = await executor.fetch(LIST_USAGE_BY_CLIENT_ID, client_request_id, key_id, before, limit)
     return [UsageRow(**row) for row in rows]
+
+
+_LEDGER: Final = Table("usage_logs", "request_id")
+
+
+def ask_selected(selection: Selection, *, before: UUID | None, limit: int) -> tuple[str, list[Any]]:
+    """The statement and its arguments: rows of these calls, newest first, those before `before`."""
+    arguments: list[Any] = [selection.start, selection.end]
+    conditions = conditions_of(replace(selection, error_classes=None), _LEDGER, None, arguments)
+    if selection.error_classes is not None:
+        arguments.append(list(selection.error_classes))
+        reported = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
+        conditions += f" AND {reported} = ANY(${len(arguments)}::text[])"
+    if before is not None:
+        arguments.append(before)
+        conditions += f" AND r.request_id < ${len(arguments)}"
+    arguments.append(limit)
+    sql = (
+        f"SELECT {_COLUMNS} FROM usage_logs AS r WHERE r.request_id >= uuid7_floor($1) "
+        f"AND r.request_id < uuid7_floor($2){conditions} ORDER BY r.request_id DESC LIMIT ${len(arguments)}"
+    )
+    return sql, arguments
+
+
+async def list_selected(
+    executor: "Executor", selection: Selection, *, before: UUID | None, limit: int
+) -> list[UsageRow]:
+    """As `ask_selected` asks."""
+    sql, arguments = ask_selected(selection, before=before, limit=limit)
+    return [UsageRow(**row) for row in await executor.fetch(sql, *arguments)]
 
 
 _TOTALS: Final = ", ".join(f"coalesce(sum({f.name}), 0)::bigint AS {f.name}" for f in fields(UsageTotals))
