@@ -9,6 +9,7 @@ from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
 from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decided, Decision, decide_subscriptions
+from admin_api.operations.people.new_accounts import subscribe
 from admin_api.operations.validation import invalid
 from admin_api.schemas.shapes import PageView
 from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
@@ -28,21 +29,22 @@ Reason = Annotated[str | None, typer.Option(help="The reason, shown to the user.
 
 @app.command()
 def create(
-    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model: Annotated[list[str], typer.Option(help="Name of the model; may be repeated.")],
     user: User = None,
     team: Team = None,
     expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Subscribe a user or a team to a model."""
+    """Subscribe a user or a team to models: to all that are named, or to none."""
     ends = parse_moment("expires_at", expires_at)
-    row = act(
-        lambda pool: subscriptions.create_subscription(
-            pool, operator(), model=model, user=user, team=team, expires_at=ends
-        )
-    )
-    sentence = f"Subscription {row.id}: {row.account_name} to {row.model_name}, {row.status}."
-    show(SubscriptionView.model_validate(row), as_json=as_json, sentence=sentence)
+    made = act(lambda pool: subscribe(pool, operator(), model, user=user, team=team, expires_at=ends))
+    if as_json and len(made) > 1:
+        rows = [SubscriptionView.model_validate(row) for row in made]
+        typer.echo(PageView[SubscriptionView](rows=rows, next_cursor=None).model_dump_json())
+        return
+    for row in made:
+        sentence = f"Subscription {row.id}: {row.account_name} to {row.model_name}, {row.status}."
+        show(SubscriptionView.model_validate(row), as_json=as_json, sentence=sentence)
 
 
 @app.command("list")

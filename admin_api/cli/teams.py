@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.people import invitations, teams
+from admin_api.operations.people.new_accounts import NewTeam, set_up_team
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.shapes import PageView
@@ -22,10 +24,22 @@ UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")
 def create(
     name: Annotated[str, typer.Argument(help="Name of the team.")],
     timezone: Annotated[str, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")] = "UTC",
+    owner: Annotated[list[str] | None, typer.Option(help="Address or id of an owner; may be repeated.")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Address or id of a member; may be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Model to subscribe it to; may be repeated.")] = None,
+    monthly_cost_usd: Budget = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Create a team."""
-    team = act(lambda pool: teams.create_team(pool, operator(), name=name, time_zone=timezone))
+    """Create a team, with people, models and a budget: all of it, or nothing."""
+    new = NewTeam(
+        name=name,
+        time_zone=timezone,
+        owners=owner or (),
+        members=member or (),
+        models=model or (),
+        monthly_cost_nano_usd=parse_budget(monthly_cost_usd),
+    )
+    team = act(lambda pool: set_up_team(pool, operator(), new))
     show(TeamView.model_validate(team), as_json=as_json, sentence=f"Team {team.id}: {team.name} ({team.time_zone}).")
 
 

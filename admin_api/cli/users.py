@@ -4,10 +4,12 @@ from typing import Annotated, cast
 
 import typer
 
+from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page, table
 from admin_api.operations.people import identities, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
+from admin_api.operations.people.new_accounts import NewUser, set_up_user
 from admin_api.schemas.accounts import AnonymisedView, UserView
 from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
@@ -29,14 +31,23 @@ def create(
         str, typer.Option("--time-zone", "--timezone", help="IANA time zone of the personal account's windows.")
     ] = "UTC",
     locale: Annotated[str | None, words_option(LOCALES, help="Language of e-mails and pages:")] = None,
+    team: Annotated[list[str] | None, typer.Option(help="Team that they join as member; may be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Model to subscribe them to; may be repeated.")] = None,
+    monthly_cost_usd: Budget = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Create a user with their personal account."""
-    user = act(
-        lambda pool: users.create_user(
-            pool, operator(), email=email, name=name, role=role, time_zone=timezone, locale=locale
-        )
+    """Create a user with their personal account, teams, models and budget: all of it, or nothing."""
+    new = NewUser(
+        email=email,
+        name=name,
+        role=role,
+        time_zone=timezone,
+        locale=locale,
+        teams=team or (),
+        models=model or (),
+        monthly_cost_nano_usd=parse_budget(monthly_cost_usd),
     )
+    user = act(lambda pool: set_up_user(pool, operator(), new))
     show(UserView.model_validate(user), as_json=as_json, sentence=f"User {user.id}: {user.email} ({user.role}).")
 
 

@@ -82,6 +82,7 @@ class RuntimeSettings(BaseModel):
     key_maximum_concurrency: Count = None
     key_maximum_monthly_cost_nano_usd: Count = None
     key_maximum_expiry_days: Days = None
+    user_default_monthly_cost_nano_usd: Count = None
     # Active keys of a personal account and of a team.
     user_maximum_keys: Keys = 10
     team_maximum_keys: Keys = 100

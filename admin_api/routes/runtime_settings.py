@@ -21,6 +21,7 @@ class SettingsChange(RuntimeSettings):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     _bound_fields = model_validator(mode="before")(bound_fields)
 
+    user_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
     key_default_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
     key_maximum_monthly_cost_usd: Annotated[str | None, Field(max_length=64, description="For example 25.00")] = None
 

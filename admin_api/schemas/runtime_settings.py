@@ -19,6 +19,8 @@ class RuntimeSettingsView(View):
     key_default_concurrency: int | None
     key_default_monthly_cost_nano_usd: int | None
     key_default_monthly_cost_usd: str | None = None
+    user_default_monthly_cost_nano_usd: int | None
+    user_default_monthly_cost_usd: str | None = None
     key_default_expiry_days: int | None
     key_maximum_rpm: int | None
     key_maximum_tpm: int | None

@@ -14,7 +14,7 @@ from admin_api.main import create_app
 # Another word for a verb that other commands have.
 SYNONYMS = {
     "get": "show", "info": "show", "view": "show", "describe": "show", "ls": "list", "new": "create", "add": "create",
-    "edit": "update", "change": "update", "modify": "update", "rename": "update", "remove": "delete", "rm": "delete",
+    "edit": "update", "change": "update", "modify": "update", "remove": "delete", "rm": "delete",
     "destroy": "delete", "disable": "deactivate", "enable": "activate", "block": "suspend", "dump": "export",
 }  # fmt: skip
 

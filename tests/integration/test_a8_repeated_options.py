@@ -70,7 +70,7 @@ def test_a8_every_single_option_may_be_given_once_only(root: Any) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["subscriptions", "create", "--model=a", "--user", "ann@x.org", "--model", "b"],
+        ["keys", "create", "--model=a", "--user", "ann@x.org", "--user", "ben@x.org"],
         ["subscriptions", "list", "--limit", "5", "--limit=5"],
         ["usage", "summary", "--key", "1", "--model", "a", "--model", "b", "--key", "2"],
         ["gateway", "--port", "4000", "--port", "4001"],

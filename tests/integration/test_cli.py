@@ -84,7 +84,7 @@ async def test_usage_is_shown_as_table_json_and_file(command_line: CommandLine, 
 
     assert [one.code for one in done] == [0, 0, 0, 1], [one.err for one in done]
     assert (summary.json()["calls"], summary.json()["cost_usd"]) == (1, "0.000023")
-    assert breakdown.out.splitlines()[1].split()[:3] == ["completed", "completed", "1"]
+    assert breakdown.out.splitlines()[-1].split()[:3] == ["completed", "completed", "1"]
     assert [one["request_id"] for one in json.loads(export.out)] == [str(row.request_id)]
     assert json.loads(reconciled.out)["counts"]["different"]["calls"] == 1
 

@@ -9,8 +9,10 @@ import pytest
 from admin_client import check_error
 from browsers import ME, bearer, oidc, running_admin_api
 from conftest import Database
+from factories import ADMIN
 from identity_providers import FakeProvider, log_in
 
+from admin_api.operations.runtime_settings import update_settings
 from gateway.storage.postgres import Pool
 
 AT_ONCE = 6
@@ -55,3 +57,16 @@ async def test_a_subject_that_cannot_be_stored_is_refused(
     for answer in answers:
         check_error(answer, 403, "forbidden")
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a20_a_first_login_has_the_default_budget(
+    database: Database, pool: Pool, fake_provider: FakeProvider
+) -> None:
+    await update_settings(pool, ADMIN, {"user_default_monthly_cost_usd": "10"})
+    fake_provider.claims = {"sub": "p1", "email": "p1@example.org"}
+    async with running_admin_api(database, **oidc(fake_provider.url)) as new_browser:
+        answers = await asyncio.gather(*(log_in(new_browser()) for _ in range(AT_ONCE)))
+
+    assert [answer.status_code for answer in answers] == [302] * AT_ONCE
+    limits = await pool.fetch("SELECT level, kind, window_kind, amount FROM limits")
+    assert [tuple(row) for row in limits] == [("user", "cost", "month", 10 * 10**9)]

@@ -10,6 +10,7 @@ import structlog
 
 from admin_api.operations.actors import Actor, note
 from admin_api.operations.lookups import find_by_address
+from admin_api.operations.people.new_users import apply_defaults
 from admin_api.operations.people.profiles import follow_profile
 from admin_api.operations.people.refused_logins import Door, LoginRefused
 from admin_api.operations.people.users import write_user
@@ -189,6 +190,7 @@ async def _link(executor: "Executor", person: Person, request_id: UUID | None, i
     actor = Actor(name=user.email, role="program", via="login", user_id=user.id, request_id=request_id, ip=ip)
     if made is not None:
         await note(executor, actor, "user.create", "user", user.id, new={"email": email, "issuer": person.issuer})
+        await apply_defaults(executor, actor, user)
     issuer, subject = person.issuer, person.subject
     if await sessions.insert_identity(executor, issuer=issuer, subject=subject, user_id=user.id):
         # Only now: the insert waited for any unlinking in progress.

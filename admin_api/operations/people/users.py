@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import find_by_address, get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.people.new_users import apply_defaults
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import (
     MAX_NAME,
@@ -51,6 +52,7 @@ async def create_user(
             raise GatewayError("conflict", f"There is already a user '{email}'.", param="email")
         new = {"email": email, "name": name, "role": role, "time_zone": zone, "locale": language}
         await note(connection, actor, "user.create", "user", user.id, new=new)
+        await apply_defaults(connection, actor, user)
     return user
 
 

@@ -265,6 +265,8 @@ _MORE: Final = {
     "key_default_rpm": "Requests a minute of a new key that states none; null: unlimited",
     "key_default_tpm": "Tokens a minute of a new key that states none; null: unlimited",
     "key_default_concurrency": "Calls at once of a new key that states none; null: unlimited",
+    "user_default_monthly_cost_usd": "Budget a month of the personal account of a new user, in USD; null: unlimited",
+    "user_default_monthly_cost_nano_usd": "The same in nano-USD (10⁻⁹ USD)",
     "key_default_monthly_cost_usd": "Cost a month of a new key that states none, in USD; null: unlimited",
     "key_default_monthly_cost_nano_usd": "The same in nano-USD (10⁻⁹ USD)",
     "key_default_expiry_days": "Days until a new key ends that states no end; null: never",
