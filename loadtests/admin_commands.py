@@ -28,6 +28,8 @@ ARGUMENTS: Final[Mapping[str, str]] = {
     "model": "model-1",
     "key": "1",
 }
+# Options without which a command does not answer, though none of them alone is required.
+ALWAYS: Final[Mapping[str, tuple[str, ...]]] = {"limits state": ("--team", "team 3")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def _lists(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         for name, child in command.commands.items():
             yield from _lists(child, (*path, name))
     elif any(parameter.name == "cursor" for parameter in command.params):
-        yield (*path, *_arguments(command, " ".join(path)))
+        name = " ".join(path)
+        yield (*path, *_arguments(command, name), *ALWAYS.get(name, ()))
 
 
 def _arguments(command: Any, name: str) -> Iterator[str]:
