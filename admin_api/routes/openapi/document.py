@@ -100,6 +100,10 @@ def _explain(name: str, shape: dict[str, Any]) -> None:
     if name.startswith(PageView.__name__):
         shape["description"] = inspect.getdoc(PageView)
     for field, described in shape.get("properties", {}).items():
+        for one in (described, *described.get("anyOf", ())):
+            # The same, and generators take it beside other types.
+            if "const" in one:
+                one["enum"] = [one.pop("const")]
         if "description" in described or (text := text_of(name, field)) is None:
             continue
         kinds = described.get("anyOf", ())
