@@ -24,7 +24,8 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost check-rules endings usage-bench chaos ledger-cpu \
+	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost own-cost check-rules \
+	endings usage-bench chaos ledger-cpu \
 	try-openapi explain-states record-clients clients client-packages
 
 help:
@@ -163,6 +164,11 @@ $(TOOLS)/usr/bin/promtool:
 	@cd $(TOOLS) && { apt-get download -q prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar x ./usr/bin/promtool; } \
 		|| { echo "promtool could not be unpacked: it needs Debian's apt and its package lists." >&2; exit 1; }
 	@rm -f $(TOOLS)/prometheus_*.deb
+
+# What our own Python takes of a call, step by step; BASE=v0.2.0 compares with a commit, WRITE=1 puts the table into
+# docs/performance.md.
+own-cost: install
+	@$(BIN)/python -m loadtests.own_cost $(if $(BASE),--base $(BASE)) $(if $(WRITE),--write)
 
 # The microseconds of docs/metrics.md.
 metrics-cost: install

@@ -77,16 +77,12 @@ class ForwardedCall:
         if row.stored_as is not None or row.stored_items is not None:
             self.books.owners.ended(row)
         self._report_implausible_cost(row, price or self.reservation.grant.price)
-        waited_s = outcome.waited_s
-        self._count(row, None if waited_s is None else max(ended_at - self.started_at - waited_s, 0.0))
-        self.line.ended(row)
-
-    def _count(self, row: UsageRow, own_s: float | None) -> None:
-        grant = self.reservation.grant
-        model, provider = grant.model_name, grant.owned_by
-        if not self.books.prices.is_named(grant.model_id):
-            model = provider = OTHER
+        waited_s, grant = outcome.waited_s, self.reservation.grant
+        own_s = None if waited_s is None else max(ended_at - self.started_at - waited_s, 0.0)
+        is_named = self.books.prices.is_named(grant.model_id)
+        model, provider = (grant.model_name, grant.owned_by) if is_named else (OTHER, OTHER)
         self.books.tallies.call(self.endpoint, row, model, provider, own_s)
+        self.line.ended(row)
 
     def _report_implausible_cost(self, row: UsageRow, price: Price | None) -> None:
         """LiteLLM's figure was to be charged and is far above what such a call can cost: our prices are old, or a model

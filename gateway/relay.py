@@ -82,7 +82,13 @@ class Relay:
         if self._is_stream:
             self.start_pings(head)
         try:
-            while chunk := await self._read(answer):
+            while True:
+                if self._waits_since is None:
+                    self.waits()
+                chunk = await answer.read()
+                self.goes_on()
+                if not chunk:
+                    break
                 if self.first_byte_at is None:
                     self.first_byte_at = monotonic()
                 data = self.meter.feed(chunk)
@@ -131,12 +137,6 @@ class Relay:
             self.waited_s += monotonic() - self._waits_since
             self._waits_since = None
 
-    async def _read(self, answer: Answer) -> bytes:
-        self.waits()
-        chunk = await answer.read()
-        self.goes_on()
-        return chunk
-
     def start_pings(self, head: RawHeaders) -> None:
         """Where they are on: from now on comments are sent while nothing else is. They are no part of the answer, and
         nothing is charged for them; but the first begins a stream, with this head and status 200."""
@@ -170,9 +170,9 @@ class Relay:
             await self._start(status, head)
         self.has_passed = self.meter.has_begun
         self.bytes_sent += len(data)
+        # Until the next piece is there: one look at the clock less for each.
         self.waits()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.goes_on()
         if self.meter.is_over and self.has_passed and not self.meter.has_error:
             # The caller has it all: SDKs leave here, without waiting for the upstream to close.
             self.ending = "completed"

@@ -112,6 +112,7 @@ class UpstreamPool:
     async def _open(self, send: _Send[_Opened]) -> AsyncIterator[_Opened]:
         server = self._choose()
         server.calls += 1
+        opened = None
         try:
             try:
                 opened = await self._connect(server, send)
@@ -121,13 +122,11 @@ class UpstreamPool:
                 other.calls += 1
                 server = other
                 opened = await self._connect(server, send)
-            try:
-                yield opened
-            finally:
-                if opened.failure is not None:
-                    server.failures[CAUSES[opened.failure]] += 1
+            yield opened
         finally:
             server.calls -= 1
+            if opened is not None and opened.failure is not None:
+                server.failures[CAUSES[opened.failure]] += 1
 
     def _choose(self, besides: Server | None = None) -> Server:
         """The least busy that serves. Where none does, still one of them: a breaker spares callers a wait where there

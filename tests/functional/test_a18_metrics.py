@@ -10,6 +10,7 @@ from gateways import StartGateway, wait_until
 from recording_upstream import RecordingUpstream, event
 
 from deploy.embedded.model_server.launch import ModelServer
+from deploy.embedded.model_server.names import CHAT as CHAT_MODELS
 from deploy.embedded.processes import free_port
 from gateway.domain.breaker import FAILURES_TO_OPEN
 from gateway.metrics import REGISTRY
@@ -84,12 +85,13 @@ async def test_a18_models_beyond_the_bound_are_counted_as_other(
     caller: Caller, make: MakeCaller, start_gateway: StartGateway
 ) -> None:
     """The same models in all workers: the oldest."""
-    gateway = start_gateway(metrics_models=1)
-    oldest = await caller.pool.fetchval("SELECT name FROM models WHERE enabled ORDER BY id LIMIT 1")
-    assert oldest != "demo-chat"
-    provider = await caller.pool.fetchval("SELECT coalesce(provider, 'litellm') FROM models WHERE name = $1", oldest)
+    names = [row["name"] for row in await caller.pool.fetch("SELECT name FROM models WHERE enabled ORDER BY id")]
+    named_models = names.index("demo-chat") + 1
+    younger = next(name for name in names[named_models:] if name in CHAT_MODELS)
+    gateway = start_gateway(metrics_models=named_models)
+    provider = await caller.pool.fetchval("SELECT coalesce(provider, 'litellm') FROM models WHERE name = 'demo-chat'")
     others = {"model": OTHER, "provider": OTHER, "ending": "completed"}
-    named = {"model": oldest, "provider": provider, "ending": "completed"}
+    named = {"model": "demo-chat", "provider": provider, "ending": "completed"}
     before = [value("litemaas_model_calls_total", **labels) for labels in (others, named)]
     prices = gateway.apps[0].worker.model_prices
 
@@ -99,7 +101,7 @@ async def test_a18_models_beyond_the_bound_are_counted_as_other(
     await wait_until(is_bounded, "the gateway to know the catalogue")
 
     await caller.at(gateway.url).chat()
-    await (await make(oldest)).at(gateway.url).chat(model=oldest)
+    await (await make(younger)).at(gateway.url).chat(model=younger)
 
     async def are_counted() -> bool:
         now = [value("litemaas_model_calls_total", **labels) for labels in (others, named)]
@@ -151,8 +153,8 @@ async def test_a18_the_wait_for_a_caller_who_reads_slowly_is_not_the_gateways_ow
     caller: Caller, start_gateway: StartGateway
 ) -> None:
     async with RecordingUpstream() as upstream:
-        # More than the buffers of the system hold.
-        upstream.stream([event(choices=[{"delta": {"content": "x" * 500_000}}])] * 40)
+        # More than the buffers of the system hold, in events so large that nothing looks into them.
+        upstream.stream([event(choices=[{"delta": {"content": "x" * 2_000_000}}])] * 10)
         there = caller.at(start_gateway(litellm_urls=upstream.url).url)
         shares = Shares()
 
