@@ -14,6 +14,7 @@ from admin_api.cli.session import (
     Cursor,
     PageSize,
     act,
+    key_id_of,
     operator,
     parse_moment,
     show,
@@ -192,7 +193,7 @@ def delete(limit: Annotated[int, typer.Argument(metavar="ID", help="Id of the li
 
 @app.command()
 def explain(
-    key: Annotated[int | None, typer.Option(help="Id of the key.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Its id, or its last four characters.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
     request_id: Annotated[
         str | None, typer.Option(help="Instead of key and model: a refused call, as in x-request-id of its answer.")
@@ -210,7 +211,8 @@ def explain(
             raise invalid("request_id", "Give either a request id, or a key and a model.")
         show_refused_call(request_id, as_json=as_json)
         return
-    if key is None or model is None:
+    key_id = key_id_of(key)
+    if key_id is None or model is None:
         raise invalid("key", "Give a key and a model, or the request id of a refused call.")
     call = explanations.CallInput(model=model, tokens=tokens, max_tokens=max_tokens, address=address)
     settings = CounterSettings.from_env()
@@ -218,7 +220,7 @@ def explain(
 
     async def work(pool: "Pool") -> explanations.Explanation:
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await explanations.explain_limits(pool, counters, operator(), key_id=key, call=call)
+            return await explanations.explain_limits(pool, counters, operator(), key_id=key_id, call=call)
 
     explanation = act(work, settings)
     if as_json:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, key_id_of, operator, show, show_page
 from admin_api.cli.usage import Key, Models, Period, Since, Team, Until, User, Zone
 from admin_api.operations.usage import refusals
 from admin_api.operations.usage.scope import UsageFilter
@@ -34,7 +34,14 @@ def list_(
 ) -> None:
     """List refused calls by hour, newest first."""
     query = UsageFilter(
-        since=since, until=until, period=period, time_zone=time_zone, user=user, team=team, key=key, models=model or ()
+        since=since,
+        until=until,
+        period=period,
+        time_zone=time_zone,
+        user=user,
+        team=team,
+        key=key_id_of(key),
+        models=model or (),
     )
     page = act(lambda pool: refusals.list_refusals(pool, operator(), query, code=code, limit=limit, cursor=cursor))
     columns = ("hour", "account_name", "api_key_id", "model", "code", "count")

@@ -100,6 +100,15 @@ def act_on_key(
     return act(run, settings)
 
 
+def key_id_of(reference: str | None) -> int | None:
+    """The id of the key with this id or these last four characters. Raises GatewayError as `find_key_id` does."""
+
+    async def found(_: "Pool", key_id: int) -> int:
+        return key_id
+
+    return None if reference is None else act_on_key(reference, found)
+
+
 def parse_moment(option: str, text: str | None) -> datetime | None:
     """A date, month, time or distance, in UTC; dates are of the zone of --time-zone. Raises GatewayError
     `validation_failed`."""

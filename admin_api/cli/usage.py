@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from admin_api.cli.options import moment_option, words_argument, words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, table
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, key_id_of, operator, show_page, table
 from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.dates import PERIODS
 from admin_api.operations.usage import calls, exports, reports
@@ -57,7 +57,7 @@ Zone = Annotated[
 ]
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
-Key = Annotated[int | None, typer.Option("--key", help="Id of a key.")]
+Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Id or last four characters of a key.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Name of a model; may be repeated.")]
 Provider = Annotated[str | None, typer.Option(help="Provider of the models.")]
 Endings = Annotated[list[str] | None, words_option(ENDINGS, "--ending", hint="May be repeated.")]
@@ -84,7 +84,7 @@ def _filter(
         time_zone=time_zone,
         user=user,
         team=team,
-        key=key,
+        key=key_id_of(key),
         models=model or (),
         provider=provider,
         endings=ending or (),

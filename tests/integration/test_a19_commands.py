@@ -78,11 +78,15 @@ async def test_a20_a_key_is_named_by_its_end(command_line: CommandLine, pool: Po
     limited = await command_line.run(
         "limits", "set", "--level", "key", "--id", one.last_four, "--kind", "rpm", "--amount", "5", "--json"
     )
+    used = await command_line.run("usage", "summary", "--key", one.last_four, "--json")
+    explained = await command_line.run("limits", "explain", "--key", one.last_four, "--model", "small", "--json")
     revoked = await command_line.run("keys", "revoke", one.last_four)
     unknown = await command_line.run("keys", "show", "zz")
 
     assert shown.json()["id"] == updated.json()["id"] == limited.json()["api_key_id"] == one.id
     assert updated.json()["name"] == "ci"
+    assert used.json()["calls"] == 0
+    assert explained.json()["allowed"] is True
     assert revoked.out == f"Key {one.id} is revoked.\n"
     assert (unknown.code, "give an id, or the last four characters" in unknown.err) == (1, True)
 
