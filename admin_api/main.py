@@ -149,6 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for name, work, interval_s in (
             ("alerts", partial(scheduler.alert_once, pool), settings.alert_interval_s),
             ("messages", outbox.send_due, scheduler.SEND_INTERVAL_S),
+            ("idle keys", partial(scheduler.end_keys_once, pool), scheduler.CLEANING_INTERVAL_S),
             ("cleaning", partial(scheduler.clean_once, pool), scheduler.CLEANING_INTERVAL_S),
             (
                 "measurements",

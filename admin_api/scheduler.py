@@ -10,6 +10,7 @@ import structlog
 from admin_api import metrics
 from admin_api.operations.actors import Actor
 from admin_api.operations.audit import verify_audit
+from admin_api.operations.keys.idle_keys import end_idle_keys
 from admin_api.operations.maintenance.ledger import verify_closed_days
 from admin_api.operations.models.sync import SYNC, LiteLLM, delete_old_syncs, sync_models
 from admin_api.operations.notifications.alerts import has_backlog, raise_alerts
@@ -80,6 +81,13 @@ async def expire_once(pool: "Pool") -> None:
     ended = await expire_subscriptions(pool)
     if ended:
         log.info("subscriptions_expired", count=ended)
+
+
+async def end_keys_once(pool: "Pool") -> None:
+    """Announces and ends keys that are idle for longer than the settings allow."""
+    done = await end_idle_keys(pool)
+    if done.announced or done.ended:
+        log.info("idle_keys", announced=done.announced, ended=done.ended)
 
 
 async def alert_once(pool: "Pool") -> bool:

@@ -241,6 +241,8 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "client_request_id": lambda: f"job-{pick.randint(1, 100_000)}",
         "since": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
         "until": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
+        "last_used_before": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
+        "last_login_before": lambda: (now - timedelta(days=DAYS * pick.random())).isoformat(),
         "time_zone": lambda: pick.choice(("UTC", "Europe/Madrid", "America/New_York", "Asia/Kolkata")),
     }
 

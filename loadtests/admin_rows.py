@@ -87,6 +87,11 @@ PEOPLE: Final = (
     " ELSE {users} + 1 + u % {teams} END, u, 'key ' || n,"
     " sha256((u || ' ' || n)::bytea), 1, 'abcd', 'bench', CASE WHEN n % 4 = 3 THEN now() END,"
     " CASE WHEN n % 8 = 7 THEN now() END FROM generate_series(0, 99) AS n, generate_series(1, {users}) AS u",
+    "UPDATE users SET last_login_at = now() - id % 90 * interval '1 day' WHERE id % 3 > 0",
+    # In the order of the keys, which is not that of their use.
+    "INSERT INTO api_key_uses (api_key_id, account_id, user_id, last_used_at, idle_since, ended) SELECT id, account_id,"
+    " user_id, now() - id * 7919 % 90 * interval '1 day', now() - id * 7919 % 90 * interval '1 day',"
+    " revoked_at IS NOT NULL FROM api_keys",
     "INSERT INTO api_key_models (api_key_id, model_id) SELECT k.id, 1 + (k.account_id + n * 7) % {models}"
     " FROM api_keys k, LATERAL (SELECT (k.id % 10 + m) % 10 AS n FROM generate_series(0, k.id % 3) AS m) AS few",
     "INSERT INTO limits (account_id, level, subscription_id, kind, window_kind, amount)"

@@ -1,6 +1,6 @@
 """`litemaas keys …`"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from admin_api.cli.session import (
     act,
     act_on_key,
     operator,
+    parse_age,
     parse_moment,
     show,
     show_details,
@@ -70,17 +71,18 @@ def list_(
     user: User = None,
     team: Team = None,
     archived: Annotated[bool, typer.Option("--archived", help="Include archived keys.")] = False,
+    unused_for: Annotated[
+        str | None, typer.Option(help="Only working keys that were not used for so long, e.g. 90d; longest first.")
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
     """List keys, including revoked ones. Their secrets are never shown."""
-    page = act(
-        lambda pool: keys.list_keys(
-            pool, operator(), user=user, team=team, archived=archived, limit=limit, cursor=cursor
-        )
-    )
-    columns = ("id", "account_name", "user_email", "name", "last_four", "models", "expires_at", "revoked_at")
+    before = parse_age("unused_for", unused_for)
+    which: dict[str, Any] = {"user": user, "team": team, "archived": archived, "last_used_before": before}
+    page = act(lambda pool: keys.list_keys(pool, operator(), **which, limit=limit, cursor=cursor))
+    columns = ("id", "account_name", "user_email", "name", "last_four", "models", "last_used_at", "expires_at")
     show_page(PageView[KeyView].model_validate(page), as_json=as_json, columns=columns)
 
 

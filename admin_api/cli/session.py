@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
@@ -15,7 +15,7 @@ from admin_api.cli.tables import details
 from admin_api.cli.tables import table as table
 from admin_api.operations.dates import read_moment
 from admin_api.operations.lookups import find_key_id
-from admin_api.operations.validation import check_time_zone
+from admin_api.operations.validation import check_time_zone, invalid
 from admin_api.settings import DatabaseSettings
 from gateway.storage.postgres import new_pool
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 T = TypeVar("T")
+AGES: Final = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 AsJSON = Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")]
 Confirm = Annotated[bool, typer.Option("--confirm", help="Money may change by more than a thousandfold.")]
 PageSize = Annotated[int, typer.Option("--limit", help="Maximum number of rows shown.")]
@@ -113,3 +114,13 @@ def parse_moment(option: str, text: str | None) -> datetime | None:
     """A date, month, time or distance, in UTC; dates are of the zone of --time-zone. Raises GatewayError
     `validation_failed`."""
     return None if text is None else read_moment(option, text, ZoneInfo(check_time_zone(time_zone())))
+
+
+def parse_age(option: str, text: str | None) -> datetime | None:
+    """The moment that was so long ago: `90d`, `12w`, `36h`. Raises GatewayError `validation_failed`."""
+    if text is None:
+        return None
+    number, unit = text[:-1], AGES.get(text[-1:])
+    if unit is None or not (number.isascii() and number.isdigit() and len(number) < 6):
+        raise invalid(option, f"{option} must be an age, e.g. 90d, 12w or 36h.")
+    return datetime.now(UTC) - int(number) * unit

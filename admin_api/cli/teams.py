@@ -44,10 +44,15 @@ def create(
 
 
 @app.command("list")
-def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+def list_(
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived teams.")] = False,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
     """List teams."""
-    page = act(lambda pool: teams.list_teams(pool, operator(), limit=limit, cursor=cursor))
-    columns = ("id", "name", "time_zone", "status")
+    page = act(lambda pool: teams.list_teams(pool, operator(), archived=archived, limit=limit, cursor=cursor))
+    columns = ("id", "name", "time_zone", "status", "archived_at")
     show_page(PageView[TeamView].model_validate(page), as_json=as_json, columns=columns)
 
 
@@ -141,3 +146,17 @@ def update(
     row, _ = act(lambda pool: teams.update_team(pool, operator(), team, change))
     sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."
     show(TeamView.model_validate(row), as_json=as_json, sentence=sentence)
+
+
+@app.command()
+def archive(team: Team, as_json: AsJSON = False) -> None:
+    """Hide a team from the lists and refuse its keys, until it is unarchived."""
+    row, _ = act(lambda pool: teams.archive_team(pool, operator(), team))
+    show(TeamView.model_validate(row), as_json=as_json, sentence=f"Team {row.id}: {row.name} is archived.")
+
+
+@app.command()
+def unarchive(team: Team, as_json: AsJSON = False) -> None:
+    """Take an archived team back into the lists; its keys work again."""
+    row, _ = act(lambda pool: teams.archive_team(pool, operator(), team, archived=False))
+    show(TeamView.model_validate(row), as_json=as_json, sentence=f"Team {row.id}: {row.name} is no longer archived.")

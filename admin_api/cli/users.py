@@ -6,7 +6,18 @@ import typer
 
 from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.options import words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page, table
+from admin_api.cli.session import (
+    AsJSON,
+    Cursor,
+    PageSize,
+    act,
+    operator,
+    parse_age,
+    show,
+    show_details,
+    show_page,
+    table,
+)
 from admin_api.operations.people import identities, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
 from admin_api.operations.people.new_accounts import NewUser, set_up_user
@@ -56,11 +67,15 @@ def list_(
     search: Annotated[str | None, typer.Option(help="Part of the address or name.")] = None,
     role: Annotated[str | None, words_option(ROLES)] = None,
     status: Annotated[str | None, words_option(USER_STATUSES)] = None,
+    no_login_for: Annotated[
+        str | None, typer.Option(help="Only those who did not log in for so long, e.g. 90d; longest first.")
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
     """List users."""
+    before = parse_age("no_login_for", no_login_for)
     page = act(
         lambda pool: users.list_users(
             pool,
@@ -68,12 +83,13 @@ def list_(
             search=search,
             role=cast("Role | None", role),
             status=cast("UserStatus | None", status),
+            last_login_before=before,
             limit=limit,
             cursor=cursor,
         )
     )
     view = PageView[UserView].model_validate(page)
-    show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "account_id"))
+    show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "last_login_at"))
 
 
 @app.command("show")

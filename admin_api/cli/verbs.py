@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "POST /api/v1/teams": "teams create",
     "GET /api/v1/teams/{team}": "teams show",
     "PATCH /api/v1/teams/{team}": "teams update",
+    "POST /api/v1/teams/{team}/archive": "teams archive",
+    "POST /api/v1/teams/{team}/unarchive": "teams unarchive",
     "GET /api/v1/teams/{team}/members": "teams members",
     "POST /api/v1/teams/{team}/members": "teams add-member",
     "GET /api/v1/teams/{team}/members/{user}": "teams members",

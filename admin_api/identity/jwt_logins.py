@@ -13,7 +13,7 @@ import jwt
 from admin_api.identity.claims import read_person
 from admin_api.identity.identity_providers import ALGORITHMS, TIMEOUT_S
 from admin_api.operations.actors import Actor
-from admin_api.operations.people.logins import RoleRules, admit_person, find_known, note_unknown_groups
+from admin_api.operations.people.logins import RoleRules, admit_person, find_known, note_login, note_unknown_groups
 from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.operations.people.refused_logins import LoginRefused
 from gateway.domain.errors import GatewayError
@@ -65,6 +65,7 @@ class JWTLogins:
             actor = Actor(name="login:jwt", role="program", via="login", request_id=request_id, ip=ip)
             async with pool.acquire() as connection, connection.transaction():
                 await note_unknown_groups(connection, actor, user, person, rules)
+        await note_login(pool, user)
         login = _name_of_login(claims)
         return Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, login=login)
 

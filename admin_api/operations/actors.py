@@ -56,6 +56,20 @@ def require_reader(actor: Actor) -> None:
         raise GatewayError("forbidden", "This is for admins only.")
 
 
+async def changing_party(executor: "Executor", actor: Actor, account: accounts.Account) -> Party:
+    """As `party_of`. Raises GatewayError `conflict` for a team that is archived, too."""
+    party = await party_of(executor, actor, account)
+    check_not_archived(account)
+    return party
+
+
+def check_not_archived(account: accounts.Account) -> None:
+    """An archived team stays as it is. Raises GatewayError `conflict`."""
+    if account.archived_at is not None:
+        message = f"Team '{account.name}' is archived. An admin can unarchive it."
+        raise GatewayError("conflict", message, details={"archived_at": account.archived_at.isoformat()})
+
+
 async def party_of(executor: "Executor", actor: Actor, account: accounts.Account) -> Party:
     """The role in which the actor changes this account. Raises GatewayError `forbidden` if they may not."""
     if actor.role == "admin":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from admin_api.operations.validation import invalid
@@ -9,6 +10,7 @@ from admin_api.operations.validation import invalid
 T = TypeVar("T")
 MAX_ROWS: Final = 1000
 MAX_ID: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,20 @@ def parse_id_cursor(cursor: str | None, *, first: int = 0) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MAX_ID):
         raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.")
     return int(cursor)
+
+
+def time_cursor(moment: datetime, number: int) -> str:
+    """Of a list by time and id."""
+    return f"{(moment - _EPOCH) // timedelta(microseconds=1)}.{number}"
+
+
+def parse_time_cursor(cursor: str | None) -> tuple[datetime, int]:
+    """The time and id in such a cursor. Raises GatewayError `validation_failed`."""
+    if cursor is None:
+        return _EPOCH, 0
+    microseconds, _, number = cursor.partition(".")
+    try:
+        # The largest time of a date is below this.
+        return _EPOCH + timedelta(microseconds=parse_id_cursor(microseconds)), parse_id_cursor(number)
+    except OverflowError:
+        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.") from None

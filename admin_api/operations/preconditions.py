@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import fields, is_dataclass, replace
 from typing import Final
 
 import msgspec
@@ -15,9 +16,21 @@ TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAGS: Final = re.compile(rf"[ \t,]*{TAG}(?:[ \t]*,[ \t,]*{TAG})*[ \t,]*")
 
 
+# What changes by use, and by no change of the resource.
+UNVERSIONED: Final = ("last_used_at", "idle_since", "last_login_at")
+
+
 def version_of(*parts: object) -> str:
-    """The ETag of a resource that is made of these rows. It changes whenever any value in them changes."""
-    return f'"{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]}"'
+    """The ETag of a resource that is made of these rows. It changes whenever any value in them changes, but those of
+    UNVERSIONED."""
+    return f'"{hashlib.sha256(msgspec.json.encode([_versioned(part) for part in parts])).hexdigest()[:32]}"'
+
+
+def _versioned(part: object) -> object:
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    names = [field.name for field in fields(part) if field.name in UNVERSIONED]
+    return replace(part, **dict.fromkeys(names)) if names else part
 
 
 def check_version(version: str | None, as_of: str | None) -> None:

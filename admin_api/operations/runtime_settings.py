@@ -42,6 +42,14 @@ Thresholds = Annotated[
 ]
 
 
+UnusedDays = Annotated[
+    int | None, Field(ge=1, le=MAX_DAYS, description="A key ends when it was not used for so long; null: never")
+]
+DaysWithoutLogin = Annotated[
+    int | None,
+    Field(ge=1, le=MAX_DAYS, description="A key ends when its user did not log in for so long; null: never"),
+]
+WarningDays = Annotated[int, Field(ge=1, le=MAX_DAYS, description="For how long that end is announced before")]
 # Who may use a model that LiteLLM has newly: all users; those whom an admin approves; those whom an admin subscribes.
 ModelAccess = Literal["open", "restricted", "hidden"]
 NewModels = Annotated[
@@ -83,6 +91,10 @@ class RuntimeSettings(BaseModel):
     key_maximum_monthly_cost_nano_usd: Count = None
     key_maximum_expiry_days: Days = None
     user_default_monthly_cost_nano_usd: Count = None
+    # A key ends when it was not used, or its user did not log in, for so long; announced before.
+    key_maximum_unused_days: UnusedDays = None
+    key_maximum_days_without_login: DaysWithoutLogin = None
+    key_warning_days: WarningDays = 14
     # Active keys of a personal account and of a team.
     user_maximum_keys: Keys = 10
     team_maximum_keys: Keys = 100

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_one_account, get_seen_model, is_seen, viewer_of
-from admin_api.operations.actors import Actor, note, party_of
+from admin_api.operations.actors import Actor, changing_party, note
 from admin_api.operations.limits.limits import LimitInput, apply_limit
 from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.notifications.events import notify_subscription
@@ -56,7 +56,7 @@ async def create_subscription(
     expires_at = check_future("expires_at", expires_at)
     async with pool.acquire() as connection, connection.transaction():
         account = await get_one_account(connection, actor, user=user, team=team)
-        party = await party_of(connection, actor, account)
+        party = await changing_party(connection, actor, account)
         offered = await get_model(connection, model)
         if offered.hidden and actor.role == "user":
             # The same message as for a model that does not exist.
@@ -103,7 +103,7 @@ async def change_subscription(
         account = await accounts.find_account(connection, subscription.account_id)
         if account is None:
             raise RuntimeError("a subscription has no account, in spite of the foreign key")
-        party = await party_of(connection, actor, account)
+        party = await changing_party(connection, actor, account)
         check_version(version_of(subscription), as_of)
         return await _move(connection, actor, subscription, action, party, reason=reason, expires_at=None)
 

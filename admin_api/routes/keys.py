@@ -79,11 +79,24 @@ async def list_keys(
     user: UserQuery = None,
     team: TeamQuery = None,
     archived: Annotated[bool, Query(description="Archived ones too")] = False,
+    last_used_before: Annotated[
+        AwareDatetime | None,
+        Query(description="Not used since, or if never, created before: those not revoked, the longest unused first"),
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[KeyView]:
     """By id, revoked ones too, without the secrets. Your own and those of teams you own; for admins, all."""
-    page = await keys.list_keys(pool, actor, user=user, team=team, archived=archived, limit=limit, cursor=cursor)
+    page = await keys.list_keys(
+        pool,
+        actor,
+        user=user,
+        team=team,
+        archived=archived,
+        last_used_before=last_used_before,
+        limit=limit,
+        cursor=cursor,
+    )
     return PageView[KeyView].model_validate(page)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from admin_api.operations.people import teams
@@ -51,10 +51,14 @@ class MemberChange(Body):
 
 @router.get("")
 async def list_teams(
-    actor: LoggedIn, pool: AppPool, limit: PageSize = 100, cursor: Cursor = None
+    actor: LoggedIn,
+    pool: AppPool,
+    archived: Annotated[bool, Query(description="Also archived teams")] = False,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
 ) -> PageView[TeamView]:
     """Teams you are a member of, by id; for admins, all."""
-    page = await teams.list_teams(pool, actor, limit=limit, cursor=cursor)
+    page = await teams.list_teams(pool, actor, archived=archived, limit=limit, cursor=cursor)
     return PageView[TeamView].model_validate(page)
 
 
@@ -79,6 +83,23 @@ async def update_team(
     """Changes the fields that are given. Owners of the team may change its name."""
     change = teams.TeamChange(name=body.name, time_zone=body.time_zone, status=body.status, reason=body.reason)
     account, members = await teams.update_team(pool, actor, team, change, as_of=as_of)
+    tag(response, account, members)
+    return TeamView.model_validate(account)
+
+
+@router.post("/{team}/archive", responses=TAGGED | CHANGED)
+async def archive_team(actor: Admin, pool: AppPool, response: Response, team: TeamPath, as_of: AsOf) -> TeamView:
+    """Hides a team from the lists. Its keys are refused from the next call on (403 `team_archived`), it does not
+    change, and invitations to it are withdrawn; members, keys, subscriptions, limits and usage stay."""
+    account, members = await teams.archive_team(pool, actor, team, as_of=as_of)
+    tag(response, account, members)
+    return TeamView.model_validate(account)
+
+
+@router.post("/{team}/unarchive", responses=TAGGED | CHANGED)
+async def unarchive_team(actor: Admin, pool: AppPool, response: Response, team: TeamPath, as_of: AsOf) -> TeamView:
+    """Takes a team back into the lists, as it was; its keys work again from the next call on."""
+    account, members = await teams.archive_team(pool, actor, team, archived=False, as_of=as_of)
     tag(response, account, members)
     return TeamView.model_validate(account)
 

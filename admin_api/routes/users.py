@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from admin_api.operations.people import users
 from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader, UserPath
@@ -59,11 +59,24 @@ async def list_users(
     search: Annotated[str | None, Query(max_length=200, description="Part of the address or the name")] = None,
     role: Role | None = None,
     status: UserStatus | None = None,
+    last_login_before: Annotated[
+        AwareDatetime | None,
+        Query(description="No login since, or if never, created before: the longest ago first"),
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[UserView]:
     """Users that match, by id."""
-    page = await users.list_users(pool, actor, search=search, role=role, status=status, limit=limit, cursor=cursor)
+    page = await users.list_users(
+        pool,
+        actor,
+        search=search,
+        role=role,
+        status=status,
+        last_login_before=last_login_before,
+        limit=limit,
+        cursor=cursor,
+    )
     return PageView[UserView].model_validate(page)
 
 

@@ -34,24 +34,25 @@ class UserView(View):
     created_at: datetime
     updated_at: datetime
     anonymised_at: datetime | None
+    last_login_at: datetime | None
 
 
 class AnonymisedView(View):
-    """An anonymised user, and how many rows of each kind were ended or changed. `texts` are values in which a name was
-    replaced, `answers` those that were kept for repeated requests."""
+    """An anonymised user, and how many rows of each kind were ended or changed."""
 
-    user: UserView
-    audit_rows: int
-    texts: int
-    answers: int
-    sessions: int
-    identities: int
-    messages: int
-    invitations: int
-    teams: int
-    tokens: int
-    keys: int
-    subscriptions: int
+    user: UserView = Field(description="The user as they are now")
+    audit_rows: int = Field(description="Audit rows from which names were taken")
+    texts: int = Field(description="Other values in which a name was replaced")
+    answers: int = Field(description="Answers deleted that were kept for repeated requests")
+    sessions: int = Field(description="Sessions that ended")
+    identities: int = Field(description="Identities at identity providers that were deleted")
+    messages: int = Field(description="E-mails to them that were deleted, sent or not")
+    refused_calls: int = Field(description="Kept refusals of their calls that were deleted")
+    invitations: int = Field(description="Invitations to and by them that were deleted")
+    teams: int = Field(description="Teams that they left")
+    tokens: int = Field(description="Personal access tokens that were revoked, or were before")
+    keys: int = Field(description="Keys that were revoked, or were before")
+    subscriptions: int = Field(description="Subscriptions that were cancelled")
 
 
 class TeamView(View):
@@ -62,6 +63,7 @@ class TeamView(View):
     time_zone: str
     status: AccountStatus
     status_reason: str | None = Field(description="Given by who suspended it")
+    archived_at: datetime | None
     created_at: datetime
 
 

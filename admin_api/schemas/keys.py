@@ -42,6 +42,9 @@ class KeyView(View):
     created_by: str
     created_at: datetime
     updated_at: datetime
+    last_used_at: datetime | None = Field(
+        description="Last call with it, accurate to the hour; null: none yet. Changes of it change no ETag"
+    )
 
 
 class NewKeyView(KeyView):

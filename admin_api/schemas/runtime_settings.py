@@ -28,6 +28,11 @@ class RuntimeSettingsView(View):
     key_maximum_monthly_cost_nano_usd: int | None
     key_maximum_monthly_cost_usd: str | None = None
     key_maximum_expiry_days: int | None
+    key_maximum_unused_days: int | None = Field(description="A key ends when it was not used for so long; null: never")
+    key_maximum_days_without_login: int | None = Field(
+        description="A key ends when its user did not log in for so long; null: never"
+    )
+    key_warning_days: int = Field(description="For how long that end is announced before")
     user_maximum_keys: int | None
     team_maximum_keys: int | None
     subscription_default_monthly_requests: int | None

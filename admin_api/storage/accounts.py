@@ -32,6 +32,7 @@ class Account:
     time_zone: str
     status: AccountStatus
     status_reason: str | None
+    archived_at: datetime | None
     created_at: datetime
 
 
@@ -50,7 +51,7 @@ class TeamMember:
 INSERT_TEAM: Final = """
 INSERT INTO accounts (kind, name, time_zone) VALUES ('team', $1, $2)
 ON CONFLICT (lower(name)) WHERE kind = 'team' DO NOTHING
-RETURNING id, kind, name, owner_user_id, time_zone, status, status_reason, created_at
+RETURNING id, kind, name, owner_user_id, time_zone, status, status_reason, archived_at, created_at
 """
 
 
@@ -61,7 +62,8 @@ async def insert_team(executor: "Executor", *, name: str, time_zone: str) -> Acc
 
 
 FIND_ACCOUNT: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts WHERE id = $1
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, archived_at, created_at
+FROM accounts WHERE id = $1
 """
 
 
@@ -84,7 +86,7 @@ async def is_own(executor: "Executor", *, account_id: int, user_id: int) -> bool
 
 
 FIND_TEAM: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, archived_at, created_at FROM accounts
 WHERE kind = 'team' AND (id = $1 OR lower(name) = lower($2::text))
 """
 
@@ -96,16 +98,18 @@ async def find_team(executor: "Executor", *, team_id: int | None = None, name: s
 
 
 LIST_TEAMS: Final = """
-SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, created_at FROM accounts
-WHERE kind = 'team' AND id > $1
+SELECT id, kind, name, owner_user_id, time_zone, status, status_reason, archived_at, created_at FROM accounts
+WHERE kind = 'team' AND id > $1 AND ($4 OR archived_at IS NULL)
   AND ($2::bigint IS NULL OR id IN (SELECT account_id FROM team_members WHERE user_id = $2))
 ORDER BY id LIMIT $3
 """
 
 
-async def list_teams(executor: "Executor", *, after_id: int, limit: int, viewer_id: int | None = None) -> list[Account]:
-    """By id, those after `after_id`; for a viewer, those of the teams they are in."""
-    return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, viewer_id, limit)]
+async def list_teams(
+    executor: "Executor", *, after_id: int, limit: int, archived: bool = False, viewer_id: int | None = None
+) -> list[Account]:
+    """By id, those after `after_id`, archived ones if they are asked for; for a viewer, those they are in."""
+    return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, viewer_id, limit, archived)]
 
 
 UPDATE_TEAM: Final = """
@@ -122,6 +126,16 @@ async def update_team(
         await executor.execute(UPDATE_TEAM, team_id, name, time_zone, status, status_reason)
     except asyncpg.UniqueViolationError:
         raise NameTaken(name) from None
+
+
+UPDATE_ARCHIVED: Final = """
+UPDATE accounts SET archived_at = CASE WHEN $2 THEN now() END, updated_at = now() WHERE id = $1 AND kind = 'team'
+"""
+
+
+async def update_archived(executor: "Executor", team_id: int, *, archived: bool) -> None:
+    """Out of the lists, or back into them."""
+    await executor.execute(UPDATE_ARCHIVED, team_id, archived)
 
 
 LOCK_ACCOUNT: Final = """

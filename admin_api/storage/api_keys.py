@@ -46,6 +46,10 @@ class APIKey:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    # To the hour; None: never.
+    last_used_at: datetime | None
+    # When it was last used, or else created.
+    idle_since: datetime
 
     def is_active(self, now: datetime) -> bool:
         """Whether it may be used at all; its models may still be none."""
@@ -98,8 +102,8 @@ async def insert_key_models(executor: "Executor", key_id: int, model_ids: Sequen
     await executor.execute(INSERT_KEY_MODELS, key_id, list(model_ids))
 
 
-_KEY: Final = """
-SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
+_COLUMNS: Final = """
+k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
              WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(m.name, m.enabled, m.listed, s.status_now) ORDER BY m.name), '[]')
@@ -109,8 +113,12 @@ SELECT k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_em
             FROM subscriptions WHERE account_id = k.account_id AND model_id = m.id) AS s ON true
         WHERE km.api_key_id = k.id AND NOT (m.enabled AND m.listed AND s.status_now = 'active'))::text AS unavailable,
        k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
-       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at
-FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
+       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at, i.last_used_at,
+       coalesce(i.idle_since, k.created_at) AS idle_since
+"""
+_KEY: Final = f"""
+SELECT {_COLUMNS} FROM api_keys k LEFT JOIN api_key_uses i ON i.api_key_id = k.id JOIN accounts a ON a.id = k.account_id
+    LEFT JOIN users u ON u.id = k.user_id
 """
 
 FIND_KEY: Final = f"""
@@ -131,7 +139,7 @@ FIND_BY_ENDING: Final = f"""
 
 async def find_by_ending(executor: "Executor", last_four: str) -> list[APIKey]:
     """Of the keys that are in use, or of all if none is; 20 at most."""
-    found = [APIKey(**row) for row in await executor.fetch(FIND_BY_ENDING, last_four)]
+    found = [_key(row) for row in await executor.fetch(FIND_BY_ENDING, last_four)]
     return [key for key in found if key.revoked_at is None] or found
 
 
@@ -182,6 +190,46 @@ def _key(row: "asyncpg.Record") -> APIKey:
         status = model_status(enabled=enabled, listed=listed)
         unavailable.append(UnavailableModel(name, subscription if status == "available" else status))
     return APIKey(**{**row, "unavailable": unavailable})
+
+
+def _idle(own: str) -> str:
+    """A page of those that `own` says."""
+    return f"""
+SELECT one.api_key_id, one.idle_since FROM api_key_uses one
+WHERE {own} AND NOT one.ended AND one.idle_since < $1 AND (one.idle_since, one.api_key_id) > ($2, $3)
+    AND ($4::bigint IS NULL OR one.account_id = $4) AND ($5::bigint IS NULL OR one.user_id = $5)
+ORDER BY one.idle_since, one.api_key_id LIMIT $7
+"""
+
+
+# Of all, of a user, or of an account, by an index of its own each; a viewer's are a page of their own and one of each
+# team they own.
+LIST_IDLE_KEYS: Final = f"""
+SELECT {_COLUMNS} FROM (
+    ({_idle("$6::bigint IS NULL")})
+    UNION ({_idle("one.user_id = $6")})
+    UNION SELECT theirs.api_key_id, theirs.idle_since FROM team_members t
+        CROSS JOIN LATERAL ({_idle("one.account_id = t.account_id")}) AS theirs
+        WHERE t.user_id = $6 AND t.role = 'owner'
+) AS found JOIN api_keys k ON k.id = found.api_key_id JOIN api_key_uses i ON i.api_key_id = k.id
+    JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
+ORDER BY found.idle_since, found.api_key_id LIMIT $7
+"""
+
+
+async def list_idle_keys(
+    executor: "Executor",
+    *,
+    before: datetime,
+    after: tuple[datetime, int],
+    limit: int,
+    account_id: int | None = None,
+    user_id: int | None = None,
+    viewer_id: int | None = None,
+) -> list[APIKey]:
+    """Neither revoked nor archived and not used since `before`, the longest unused first, after this time and id."""
+    rows = await executor.fetch(LIST_IDLE_KEYS, before, *after, account_id, user_id, viewer_id, limit)
+    return [_key(row) for row in rows]
 
 
 IS_KEY_SEEN: Final = """

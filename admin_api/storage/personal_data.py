@@ -49,6 +49,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "accounts.kind": WORD,
     "accounts.name": Rewritten(),
     "accounts.status": WORD,
+    "accounts.status_reason": Rewritten("owner_user_id IS NOT DISTINCT FROM $1::bigint"),
     "accounts.time_zone": Kept("an IANA name"),
     "alerts.about": Rewritten(f"{OF_USER} OR {OF_ACCOUNT}"),
     "alerts.acknowledged_by": Rewritten(),
@@ -117,6 +118,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "model_syncs.report": MODEL,
     "models.capabilities": MODEL,
     "models.description": Rewritten(),
+    "models.former_names": MODEL,
     "models.mode": MODEL,
     "models.name": MODEL,
     "models.provider": MODEL,
@@ -133,6 +135,13 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "provider_keys.updated_by": Rewritten(),
     "redis_runs.run_id": DIGEST,
     "refusals.code": WORD,
+    "refused_calls.client_request_id": Erased("refused_calls"),
+    "refused_calls.code": WORD,
+    "refused_calls.details": Rewritten(OF_USER),
+    "refused_calls.endpoint": WORD,
+    "refused_calls.message": Rewritten(OF_USER),
+    "refused_calls.model_asked": Erased("refused_calls"),
+    "refused_calls.param": WORD,
     "schema_migrations.name": Kept("of a file"),
     "schema_migrations.sha256": DIGEST,
     "sessions.digest": Erased("sessions"),
@@ -182,6 +191,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "users.name": Erased("user"),
     "users.role": WORD,
     "users.status": WORD,
+    "users.status_reason": Erased("user"),
     "webhooks.created_by": Rewritten(),
     "webhooks.events": WORD,
     "webhooks.format": WORD,
@@ -189,7 +199,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "webhooks.url": Kept("where a program listens; an admin enters it, and changes it by hand: docs/privacy.md"),
 }
 # Columns of JSON: the names are searched as JSON writes them.
-JSON_COLUMNS: Final = frozenset({"alerts.about", "deliveries.payload", "settings.value"})
+JSON_COLUMNS: Final = frozenset({"alerts.about", "deliveries.payload", "refused_calls.details", "settings.value"})
 
 
 def rewriting(column: str, rule: Rewritten) -> str:
@@ -208,6 +218,7 @@ ERASE: Final = {
     "sessions": "DELETE FROM sessions WHERE user_id = $1",
     "identities": "DELETE FROM identities WHERE user_id = $1",
     "messages": "DELETE FROM deliveries WHERE user_id = $1",
+    "refused_calls": "DELETE FROM refused_calls WHERE user_id = $1",
     "invitations": "DELETE FROM team_invitations WHERE user_id = $1 OR invited_by = $1",
     "teams": "DELETE FROM team_members WHERE user_id = $1",
     "tokens": "UPDATE personal_tokens SET name = '', revoked_at = coalesce(revoked_at, now()) WHERE user_id = $1",
@@ -229,8 +240,8 @@ ERASE: Final = {
     "user": """
         WITH erased AS (
             UPDATE users SET email = anonymised_name(id), name = '', known_as = '{}', locale = NULL, role = 'user',
-                assigned_role = 'user', group_role = NULL, status = 'deactivated', anonymised_at = now(),
-                updated_at = clock_timestamp()
+                assigned_role = 'user', group_role = NULL, status = 'deactivated', status_reason = NULL,
+                anonymised_at = now(), updated_at = clock_timestamp()
             WHERE id = $1 RETURNING id, email
         )
         UPDATE accounts a SET name = erased.email FROM erased WHERE a.owner_user_id = erased.id

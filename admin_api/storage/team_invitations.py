@@ -123,6 +123,16 @@ async def delete_made_by(executor: "Executor", *, team_id: int, user_id: int) ->
     await executor.execute(DELETE_MADE_BY, team_id, user_id)
 
 
+DELETE_OF_TEAM: Final = """
+DELETE FROM team_invitations WHERE account_id = $1
+"""
+
+
+async def delete_of_team(executor: "Executor", team_id: int) -> None:
+    """All to this team, open or not."""
+    await executor.execute(DELETE_OF_TEAM, team_id)
+
+
 DELETE_EXPIRED: Final = """
 DELETE FROM team_invitations WHERE expires_at <= now()
 """

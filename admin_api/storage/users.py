@@ -36,6 +36,12 @@ class User:
     created_at: datetime
     updated_at: datetime
     anonymised_at: datetime | None
+    last_login_at: datetime | None
+
+    @property
+    def idle_since(self) -> datetime:
+        """Their last login, or else when they were created."""
+        return self.last_login_at or self.created_at
 
 
 INSERT_USER: Final = """
@@ -43,13 +49,13 @@ WITH person AS (
     INSERT INTO users (email, name, role, assigned_role, locale) VALUES ($1, $2, $3, $3, $5)
     ON CONFLICT (email) DO NOTHING
     RETURNING id, email, name, role, assigned_role, group_role, status, status_reason, locale, created_at, updated_at,
-        anonymised_at
+        anonymised_at, last_login_at
 ), account AS (
     INSERT INTO accounts (kind, name, owner_user_id, time_zone) SELECT 'personal', email, id, $4 FROM person
     RETURNING id, owner_user_id, time_zone
 )
 SELECT p.id, p.email, p.name, p.role, p.assigned_role, p.group_role, p.status, p.status_reason, p.locale, a.time_zone,
-       a.id AS account_id, p.created_at, p.updated_at, p.anonymised_at
+       a.id AS account_id, p.created_at, p.updated_at, p.anonymised_at, p.last_login_at
 FROM person p JOIN account a ON a.owner_user_id = p.id
 """
 
@@ -64,7 +70,7 @@ async def insert_user(
 
 FIND_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at, u.last_login_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 OR u.email = $2
 """
@@ -78,7 +84,7 @@ async def find_user(executor: "Executor", *, user_id: int | None = None, email: 
 
 LIST_USERS: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at, u.last_login_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id > $1 AND a.owner_user_id > $1
   AND ($3::text IS NULL OR position(lower($3) IN u.email) > 0 OR position(lower($3) IN lower(u.name)) > 0)
@@ -100,11 +106,47 @@ async def list_users(
     return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
 
 
+LIST_IDLE_USERS: Final = """
+SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at, u.last_login_at
+FROM users u JOIN accounts a ON a.owner_user_id = u.id
+WHERE coalesce(u.last_login_at, u.created_at) < $1 AND (coalesce(u.last_login_at, u.created_at), u.id) > ($2, $3)
+  AND ($5::text IS NULL OR position(lower($5) IN u.email) > 0 OR position(lower($5) IN lower(u.name)) > 0)
+  AND ($6::text IS NULL OR u.role = $6) AND ($7::text IS NULL OR u.status = $7)
+ORDER BY coalesce(u.last_login_at, u.created_at), u.id LIMIT $4
+"""
+
+
+async def list_idle_users(
+    executor: "Executor",
+    *,
+    before: datetime,
+    after: tuple[datetime, int],
+    limit: int,
+    search: str | None = None,
+    role: Role | None = None,
+    status: UserStatus | None = None,
+) -> list[User]:
+    """As `list_users`, those without a login since `before`, the longest ago first, after this time and id."""
+    rows = await executor.fetch(LIST_IDLE_USERS, before, *after, limit, search, role, status)
+    return [User(**row) for row in rows]
+
+
+UPDATE_LAST_LOGIN: Final = """
+UPDATE users SET last_login_at = now() WHERE id = $1
+"""
+
+
+async def update_last_login(executor: "Executor", user_id: int) -> None:
+    """That they log in now."""
+    await executor.execute(UPDATE_LAST_LOGIN, user_id)
+
+
 # Not FOR UPDATE, which waits for a transaction that inserts a row that names the user, as a key does: that one has
 # locked the account, and would wait in turn for one that has locked the user and wants the account.
 LOCK_USER: Final = """
 SELECT u.id, u.email, u.name, u.role, u.assigned_role, u.group_role, u.status, u.status_reason, u.locale, a.time_zone,
-       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at
+       a.id AS account_id, u.created_at, u.updated_at, u.anonymised_at, u.last_login_at
 FROM users u JOIN accounts a ON a.owner_user_id = u.id
 WHERE u.id = $1 FOR NO KEY UPDATE OF u
 """

@@ -21,13 +21,15 @@ def check_access(record: KeyRecord, address: Address | None, model: str, now: da
 
 
 def check_key(record: KeyRecord, now: datetime) -> None:
-    """Raises GatewayError `invalid_api_key`, `api_key_expired`, `account_suspended`."""
+    """Raises GatewayError `invalid_api_key`, `api_key_expired`, `team_archived`, `account_suspended`."""
     if record.is_archived:
         raise GatewayError("invalid_api_key", "This API key was archived.")
     if record.is_revoked:
         raise GatewayError("invalid_api_key", "This API key was revoked.")
     if record.expires_at is not None and record.expires_at <= now:
         raise GatewayError("api_key_expired", f"This API key expired at {record.expires_at.isoformat()}.")
+    if record.is_team_archived:
+        raise GatewayError("team_archived", "The team of this API key is archived. An admin can unarchive it.")
     if not record.is_account_active:
         message = f"The account of this API key is suspended{_because(record.account_reason)}."
         raise GatewayError("account_suspended", message, details=_reason(record.account_reason))

@@ -17,6 +17,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "api_key_expired": (401, "authentication_error"),
         "account_suspended": (403, "permission_error"),
         "subscription_suspended": (403, "permission_error"),
+        "team_archived": (403, "permission_error"),
         "ip_not_allowed": (403, "permission_error"),
         "not_authenticated": (401, "authentication_error"),
         "forbidden": (403, "permission_error"),

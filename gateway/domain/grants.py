@@ -72,3 +72,4 @@ class KeyRecord:
     # Given by who suspended the account or deactivated the user.
     account_reason: str | None = None
     user_reason: str | None = None
+    is_team_archived: bool = False

@@ -27,6 +27,7 @@ _PRICE: Final = ", ".join(f"'{name}', p.{name}{'::text' if name in PRICE_UNITS e
 _RECORD: Final = f"""
 SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met AS epoch,
        a.status = 'active' AS is_account_active, a.status_reason AS account_reason,
+       a.archived_at IS NOT NULL AS is_team_archived,
        k.user_id IS NULL OR u.status = 'active' AS is_user_active, u.status_reason AS user_reason,
        k.user_id IS NOT NULL AND a.kind = 'team' AND NOT EXISTS (
            SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = k.user_id) AS has_left_team,
@@ -135,6 +136,7 @@ def _record(row: "asyncpg.Record") -> KeyRecord:
         time_zone=row["time_zone"],
         epoch=row["epoch"],
         is_account_active=row["is_account_active"],
+        is_team_archived=row["is_team_archived"],
         is_user_active=row["is_user_active"],
         is_revoked=row["is_revoked"],
         is_archived=row["is_archived"],

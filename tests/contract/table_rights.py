@@ -12,6 +12,7 @@ TABLES: Final[dict[str, Class]] = {
     "accounts_to_check": "state",
     "alerts": "state",
     "api_key_models": "state",
+    "api_key_uses": "state",
     "api_keys": "state",
     "audit_chain": "owner",
     "audit_chain_head": "owner",

@@ -79,6 +79,8 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/teams": ADMINS,
     "GET /api/v1/teams/{team}": IN_TEAM,
     "PATCH /api/v1/teams/{team}": OWNERS,
+    "POST /api/v1/teams/{team}/archive": ADMINS,
+    "POST /api/v1/teams/{team}/unarchive": ADMINS,
     "GET /api/v1/teams/{team}/members": IN_TEAM,
     "POST /api/v1/teams/{team}/members": OWNERS,
     "GET /api/v1/teams/{team}/members/{user}": IN_TEAM,

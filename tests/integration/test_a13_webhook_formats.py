@@ -37,9 +37,15 @@ ALERT = {
     "window_end": "2027-01-01T00:00:00+00:00", "time_zone": "UTC",
 }  # fmt: skip
 INVITATION = {"team": "red", "by": "ann", "role": "owner", "expires_at": "2027-01-01T00:00:00+00:00"}
+IDLE_KEY = {
+    "key": "ci", "key_last_four": "abcd", "account": "red", "user": "ann", "reason": "unused", "days": 90,
+    "ends_at": "2027-01-01T00:00:00+00:00",
+}  # fmt: skip
 PAYLOADS = {event: SUBSCRIPTION for event in EVENTS} | {
     "limit.threshold_reached": ALERT,
     "team.invited": INVITATION,
+    "key.ending": IDLE_KEY,
+    "key.ended": IDLE_KEY,
     "webhook.test": {"webhook_id": 1, "by": "red"},
 }
 

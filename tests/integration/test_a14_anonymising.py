@@ -131,6 +131,15 @@ async def plant(admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, pool: Po
     await pool.execute(insert, made["account_id"], user_id, json.dumps({"user": ADDRESS, "name": OLD_NAME}), ADDRESS)
     await pool.execute("UPDATE deliveries SET last_error = '550 no such user ' || $1", ADDRESS)
     await pool.execute("UPDATE sessions SET ip = '192.0.2.77', user_agent = 'telltale-browser'")
+    reason = f"{NAME} is on leave"
+    await pool.execute("UPDATE users SET status_reason = $2 WHERE id = $1", user_id, reason)
+    await pool.execute("UPDATE accounts SET status_reason = $2 WHERE id = $1", made["account_id"], reason)
+    refused = (
+        "INSERT INTO refused_calls (request_id, at, account_id, user_id, api_key_id, model_asked, status, code,"
+        " message, details) VALUES (gen_random_uuid(), now(), $1, $2, 1, 'zephyrine', 403, 'account_suspended',"
+        " $3, '{}')"
+    )
+    await pool.execute(refused, made["account_id"], user_id, reason)
     async with pool.acquire() as connection, connection.transaction():
         person = Actor(name=ADDRESS, role="admin", user_id=user_id, ip="192.0.2.77", via=f"of {ADDRESS}.")
         await note(connection, person, "user.update", "user", bob.id, old={"name": "x"}, new={"name": "y"})
@@ -167,6 +176,7 @@ async def test_a14_an_anonymised_users_names_are_nowhere(
     # Nothing is tested that was not planted.
     assert set(planted) >= {
         "accounts", "alerts", "api_keys", "audit_logs", "deliveries", "identities", "limits", "models",
+        "refused_calls",
         "personal_tokens", "sessions", "subscription_history", "users",
     }  # fmt: skip
     assert left == {}

@@ -227,6 +227,12 @@ async def change_team(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServe
     return LimitBody("red", {"time_zone": "Europe/Paris"})
 
 
+async def archived_team(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    await change_team(pool, admin, _)
+    await admin.post("/api/v1/teams/red/archive")
+    return LimitBody("red", None)
+
+
 async def change_member(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     return LimitBody((await old_member(pool, admin, _)).values, {"role": "owner"})
 
@@ -288,6 +294,8 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("patch", "/api/v1/users/{user}"): change_user,
     ("patch", "/api/v1/users/me"): change_oneself,
     ("patch", "/api/v1/teams/{team}"): change_team,
+    ("post", "/api/v1/teams/{team}/archive"): change_team,
+    ("post", "/api/v1/teams/{team}/unarchive"): archived_team,
     ("patch", "/api/v1/teams/{team}/members/{user}"): change_member,
     ("post", "/api/v1/admin/subscriptions/{decision}"): approve,
     ("patch", "/api/v1/api-keys/{key_id}"): change_key,

@@ -61,6 +61,7 @@ LARGE = (
     "users",
     "accounts",
     "api_keys",
+    "api_key_uses",
     "limits",
     "subscriptions",
     "audit_logs",

@@ -22,6 +22,8 @@ WRITERS = 8
 MOVES = {
     "/api/v1/subscriptions/{subscription_id}/{move}",
     "/api/v1/users/{user}/anonymise",
+    "/api/v1/teams/{team}/archive",
+    "/api/v1/teams/{team}/unarchive",
     "/api/v1/api-keys/{key_id}/rotate",
     "/api/v1/api-keys/{key_id}/archive",
     "/api/v1/api-keys/{key_id}/unarchive",
@@ -63,7 +65,9 @@ async def user(_: httpx2.AsyncClient, pool: Pool) -> Thing:
 
 async def team(_: httpx2.AsyncClient, pool: Pool) -> Thing:
     made = await make_team(pool, await make_user(pool))
-    return Thing(f"/api/v1/teams/{made.id}", lambda n: {"name": f"{made.name} by {n}"})
+    path = f"/api/v1/teams/{made.id}"
+    moves: dict[str, dict[str, Any]] = {f"{path}/archive": {}, f"{path}/unarchive": {}}
+    return Thing(path, lambda n: {"name": f"{made.name} by {n}"}, moves=moves)
 
 
 async def member(_: httpx2.AsyncClient, pool: Pool) -> Thing:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.access import lock_own_key
-from admin_api.operations.actors import Actor, note
+from admin_api.operations.actors import Actor, check_not_archived, note
 from admin_api.operations.keys.keys import NewKey, check_models
 from admin_api.operations.keys.rules import check_expiry
 from admin_api.operations.lookups import get_key
@@ -145,6 +145,9 @@ async def _lock_active(executor: "Executor", actor: Actor, key_id: int, as_of: s
     check_version(version_of(key), as_of)
     if not key.is_active(datetime.now(UTC)):
         raise GatewayError("conflict", f"Key {key_id} is revoked or expired. Create a new key.")
+    account = await accounts.find_account(executor, key.account_id)
+    if account is not None:
+        check_not_archived(account)
     return key
 
 

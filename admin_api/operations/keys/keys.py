@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from admin_api.operations.access import get_own_key, get_seen_account, get_seen_model, lock_own_key, viewer_of
-from admin_api.operations.actors import Actor, note, party_of
+from admin_api.operations.actors import Actor, check_not_archived, note, party_of
 from admin_api.operations.keys.rules import apply_key_limits, check_expiry, check_room
 from admin_api.operations.lookups import get_key, get_user
-from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor, parse_time_cursor, time_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import MAX_NAME, check_future, check_networks, check_text, invalid
+from admin_api.operations.validation import MAX_NAME, check_future, check_moment, check_networks, check_text, invalid
 from admin_api.storage import accounts, api_keys, models, subscriptions
 from admin_api.storage import users as user_rows
 from admin_api.storage.api_keys import APIKey
@@ -118,26 +118,30 @@ async def list_keys(
     user: str | None = None,
     team: str | None = None,
     archived: bool = False,
+    last_used_before: datetime | None = None,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[APIKey]:
     """By id, including revoked keys: all keys the actor may see, the keys of a team, or those of a user in all their
-    accounts. Archived keys are included with `archived`."""
+    accounts. Archived keys are included with `archived`. With `last_used_before` those that were not used since, or if
+    never, are older, without revoked and archived ones, the longest unused first."""
     viewer = viewer_of(actor)
     check_limit(limit)
+    before = None if last_used_before is None else check_moment("last_used_before", last_used_before)
+    if before is not None and archived:
+        raise invalid("archived", "Archived keys are not listed by their last use.")
     async with pool.acquire() as connection:
         account = await get_seen_account(connection, actor, user=None, team=team) if team is not None else None
         person = None
         if user is not None:
             person = await _find_holder(connection, actor, account, user)
+        which = {"account_id": account.id if account else None, "user_id": person, "viewer_id": viewer}
+        if before is not None:
+            after = parse_time_cursor(cursor)
+            idle = await api_keys.list_idle_keys(connection, before=before, after=after, limit=limit + 1, **which)
+            return page(idle, limit, lambda row: time_cursor(row.idle_since, row.id))
         rows = await api_keys.list_keys(
-            connection,
-            after_id=parse_id_cursor(cursor),
-            limit=limit + 1,
-            account_id=account.id if account else None,
-            user_id=person,
-            archived=archived,
-            viewer_id=viewer,
+            connection, after_id=parse_id_cursor(cursor), limit=limit + 1, archived=archived, **which
         )
     return page(rows, limit, lambda row: row.id)
 
@@ -164,8 +168,9 @@ async def _find_owner(
     """The account of the new key, locked, and its user; None for a service key. Raises GatewayError `forbidden` unless
     the key is the actor's own, or the actor owns the team or is an admin."""
     account = await get_seen_account(executor, actor, user=input_.user, team=input_.team)
-    # Serializes this with the removal of the member from the team.
+    # Serializes this with the removal of the member from the team, and with its archiving.
     await accounts.lock_account(executor, account.id)
+    account = await get_seen_account(executor, actor, user=input_.user, team=input_.team)
     user = input_.user
     if account.owner_user_id is not None:
         user = str(account.owner_user_id)
@@ -174,6 +179,7 @@ async def _find_owner(
         await party_of(executor, actor, account)
     elif user.strip().lower() not in (str(actor.user_id), actor.name):
         raise GatewayError("forbidden", "Members create their own keys: nobody else may see them.")
+    check_not_archived(account)
     return account, await _find_person(executor, account, user)
 
 

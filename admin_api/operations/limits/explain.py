@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = MAX_AMOUNT // 1000
 # What the gateway answers because of the state that is explained. Other errors say that it cannot be explained now.
 REFUSALS: Final = frozenset({
-    "invalid_api_key", "api_key_expired", "account_suspended", "ip_not_allowed", "model_not_found",
+    "invalid_api_key", "api_key_expired", "team_archived", "account_suspended", "ip_not_allowed", "model_not_found",
     "subscription_suspended", "model_has_no_price", "cost_not_bounded", "rate_limit_exceeded", "insufficient_quota",
     "request_exceeds_limit",
 })  # fmt: skip

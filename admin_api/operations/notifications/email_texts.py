@@ -229,6 +229,46 @@ DIGEST: Final[Mapping[str, Mapping[str, str]]] = {
         "more": "{more} messages plus anciens ne sont pas montrés.",
     },
 }
+# Event -> (subject, sentence), and reason -> (why, what keeps it).
+KEY_ENDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "en": {
+        "key.ending": ("Key {key} ends on {end}", "Key {key} of {account} will be revoked on {end}, because {why}."),
+        "key.ended": ("Key {key} has ended", "Key {key} of {account} was revoked, because {why}."),
+    },
+    "es": {
+        "key.ending": ("La clave {key} termina el {end}", "La clave {key} de {account} se revocará el {end}: {why}."),
+        "key.ended": ("La clave {key} ha terminado", "La clave {key} de {account} se ha revocado: {why}."),
+    },
+    "fr": {
+        "key.ending": ("La clé {key} prend fin le {end}", "La clé {key} de {account} sera révoquée le {end} : {why}."),
+        "key.ended": ("La clé {key} a pris fin", "La clé {key} de {account} a été révoquée : {why}."),
+    },
+}
+KEY_REASONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "en": {
+        "unused": ("keys end after {days} days without a call", "A call with it before then keeps it."),
+        "no_login": ("keys end {days} days after the last login of their user", "A login of {user} keeps it."),
+    },
+    "es": {
+        "unused": ("las claves terminan tras {days} días sin llamadas", "Una llamada con ella antes la conserva."),
+        "no_login": (
+            "las claves terminan {days} días después del último inicio de sesión de su usuario",
+            "Un inicio de sesión de {user} antes la conserva.",
+        ),
+    },
+    "fr": {
+        "unused": ("les clés prennent fin après {days} jours sans appel", "Un appel avec elle d'ici là la conserve."),
+        "no_login": (
+            "les clés prennent fin {days} jours après la dernière connexion de leur utilisateur",
+            "Une connexion de {user} d'ici là la conserve.",
+        ),
+    },
+}
+NEW_KEY: Final[Mapping[str, str]] = {
+    "en": "Create a new key if you need one.",
+    "es": "Cree una clave nueva si la necesita.",
+    "fr": "Créez une nouvelle clé si besoin.",
+}
 # Subject, sentence. Only webhooks get it.
 TEST: Final = ("Test message of LiteMaaS", "{by} has sent this test message. Nothing needs to be done.")
 REASON: Final[Mapping[str, str]] = {"en": "Reason: {reason}", "es": "Motivo: {reason}", "fr": "Motif : {reason}"}
@@ -243,6 +283,8 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
         return _about_invitation(data, language)
     if event == "requests.pending":
         return _about_requests(data, language)
+    if event in KEY_ENDS[language]:
+        return _about_idle_key(event, data, language)
     if event == "webhook.test":
         return TEST[0], TEST[1].format(by=data["by"]) + "\n"
     subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
@@ -285,6 +327,20 @@ def _about_invitation(data: Mapping[str, Any], language: str) -> tuple[str, str]
     subject, sentence, todo = INVITATIONS[language][data["role"]]
     names = {"team": data["team"], "by": data["by"], "end": _moment(data["expires_at"], "UTC")}
     return one_line(subject.format(**names)), f"{sentence.format(**names)}\n\n{todo.format(**names)}\n"
+
+
+def _about_idle_key(event: str, data: Mapping[str, Any], language: str) -> tuple[str, str]:
+    subject, sentence = KEY_ENDS[language][event]
+    why, todo = KEY_REASONS[language][data["reason"]]
+    names = {
+        "key": data["key"] or f"…{data['key_last_four']}",
+        "account": data["account"],
+        "user": data["user"],
+        "end": _moment(data.get("ends_at"), "UTC"),
+        "why": why.format(days=data["days"]),
+    }
+    last = todo.format(**names) if event == "key.ending" else NEW_KEY[language]
+    return one_line(subject.format(**names)), f"{sentence.format(**names)}\n\n{last}\n"
 
 
 def _about_limit(data: Mapping[str, Any], language: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ Event = Literal[
     "subscription.cancelled",
     "subscription.expired",
     "team.invited",
+    "key.ending",
+    "key.ended",
 ]
 EVENTS: Final = get_args(Event)
 # Sent to one webhook on demand, and to no other.

@@ -33,6 +33,7 @@ class Anonymised:
     sessions: int
     identities: int
     messages: int
+    refused_calls: int
     invitations: int
     teams: int
     tokens: int

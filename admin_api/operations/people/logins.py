@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
@@ -39,6 +39,7 @@ SETTING_OF: Final[Mapping[UnknownGroups, str]] = {
     "missing": "LITEMAAS_OIDC_MISSING_GROUPS",
     "unreadable": "LITEMAAS_OIDC_GROUPS_CLAIM",
 }
+JWT_LOGIN_AGE: Final = timedelta(hours=1)
 STRENGTH: Final[tuple[Role, ...]] = ("user", "admin-readonly", "admin")
 
 
@@ -162,6 +163,14 @@ async def find_known(pool: "Pool", person: Person, rules: RoleRules) -> User | N
         or (person.issued_at == known.groups_told_at and rules.apply(user, person) != user)
     )
     return None if is_newer else user
+
+
+async def note_login(pool: "Pool", user: User) -> None:
+    """A JWT comes with each request: its use is a login once an hour."""
+    if not _is_later(datetime.now(UTC) - JWT_LOGIN_AGE, user.last_login_at):
+        return
+    async with pool.acquire() as connection:
+        await user_rows.update_last_login(connection, user.id)
 
 
 def _is_later(issued_at: datetime | None, known_at: datetime | None) -> bool:

@@ -69,6 +69,7 @@ async def open_session(
         actor = Actor(name=user.email, role=user.role, user_id=user.id, request_id=request_id, ip=ip, via="login")
         new = {"provider": provider, "user_id": user.id}
         await note(connection, actor, "session.open", "session", session_id, new=new)
+        await users.update_last_login(connection, user.id)
         await sessions.delete_old(connection)
     return f"{secret}.{keys.sign(secret, purpose=PURPOSE)}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_seen_account, viewer_of
-from admin_api.operations.actors import Actor, note, party_of, require_admin
+from admin_api.operations.actors import Actor, changing_party, check_not_archived, note, require_admin
 from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
@@ -92,13 +92,42 @@ async def update_team(
     return new, members
 
 
-async def list_teams(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[Account]:
-    """By id: the actor's teams, or all teams for admins."""
+async def archive_team(
+    pool: "Pool", actor: Actor, team: str, *, archived: bool = True, as_of: str | None = None
+) -> tuple[Account, list[TeamMember]]:
+    """Hides a team from the lists and refuses its keys from the next call on, or takes both back. Members, keys,
+    subscriptions and limits stay as they are and cannot be changed meanwhile; open invitations are withdrawn.
+
+    Raises GatewayError `not_found`, `forbidden`, or `precondition_failed`.
+    """
+    require_admin(actor)
+    async with pool.acquire() as connection, connection.transaction():
+        found = await get_seen_account(connection, actor, user=None, team=team)
+        await accounts.lock_account(connection, found.id)
+        old = await get_seen_account(connection, actor, user=None, team=str(found.id))
+        members = await accounts.list_members(connection, old.id)
+        check_version(version_of(old, members), as_of)
+        if (old.archived_at is not None) == archived:
+            return old, members
+        await accounts.update_archived(connection, old.id, archived=archived)
+        if archived:
+            await team_invitations.delete_of_team(connection, old.id)
+        new = await get_seen_account(connection, actor, user=None, team=str(old.id))
+        action = "team.archive" if archived else "team.unarchive"
+        values = ({"archived_at": one.archived_at} for one in (old, new))
+        await note(connection, actor, action, "team", old.id, old=next(values), new=next(values))
+    return new, members
+
+
+async def list_teams(
+    pool: "Pool", actor: Actor, *, archived: bool = False, limit: int = 100, cursor: str | None = None
+) -> Page[Account]:
+    """By id: the actor's teams, or all teams for admins. Archived ones are included with `archived`."""
     viewer = viewer_of(actor)
     check_limit(limit)
     async with pool.acquire() as connection:
         rows = await accounts.list_teams(
-            connection, after_id=parse_id_cursor(cursor), limit=limit + 1, viewer_id=viewer
+            connection, after_id=parse_id_cursor(cursor), limit=limit + 1, archived=archived, viewer_id=viewer
         )
     return page(rows, limit, lambda team: team.id)
 
@@ -190,10 +219,11 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
     async with pool.acquire() as connection, connection.transaction():
         account = await get_seen_account(connection, actor, user=None, team=team)
         # Before the keys: a key that is being created for the member waits here or is found below.
-        await accounts.lock_account(connection, account.id)
+        account = await _lock(connection, account)
+        check_not_archived(account)
         if actor.role != "user" or user.strip().lower() not in (str(actor.user_id), actor.name):
             # Before the lookup: a member must not learn whether somebody has an account.
-            await party_of(connection, actor, account)
+            await changing_party(connection, actor, account)
         old = await _get_member(connection, account, user)
         check_version(version_of(old), as_of)
         await _check_last_owner(connection, actor, account, old)
@@ -223,11 +253,16 @@ def _check_may_appoint(actor: Actor, account: Account, role: TeamRole) -> None:
 
 async def lock_team(executor: "Executor", actor: Actor, team: str) -> Account:
     """Locks a team for a change by an owner or admin. Changes are serialized: two owners cannot remove each other."""
-    account = await get_seen_account(executor, actor, user=None, team=team)
-    await accounts.lock_account(executor, account.id)
+    account = await _lock(executor, await get_seen_account(executor, actor, user=None, team=team))
     # Checked under the lock: the actor may have been removed meanwhile.
-    await party_of(executor, actor, account)
+    await changing_party(executor, actor, account)
     return account
+
+
+async def _lock(executor: "Executor", account: Account) -> Account:
+    """The account as it is under its lock: it may have been archived meanwhile."""
+    await accounts.lock_account(executor, account.id)
+    return await accounts.find_account(executor, account.id) or account
 
 
 async def _get_member(executor: "Executor", account: Account, reference: str) -> TeamMember:

@@ -1,16 +1,18 @@
 """Users, each with a personal account: create, find, list, change."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.lookups import find_by_address, get_user
-from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
+from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor, parse_time_cursor, time_cursor
 from admin_api.operations.people.new_users import apply_defaults
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import (
     MAX_NAME,
     check_email,
+    check_moment,
     check_text,
     check_time_zone,
     check_word,
@@ -63,14 +65,23 @@ async def list_users(
     search: str | None = None,
     role: Role | None = None,
     status: UserStatus | None = None,
+    last_login_before: datetime | None = None,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[User]:
-    """By id: all users, or those whose address or name contains `search`, with this role and status."""
+    """By id: all users, or those whose address or name contains `search`, with this role and status. With
+    `last_login_before` those who did not log in since, or if never, are older, the longest ago first."""
     require_reader(actor)
     check_limit(limit)
     text = check_text("search", search, maximum=MAX_NAME) if search else None
+    before = None if last_login_before is None else check_moment("last_login_before", last_login_before)
     async with pool.acquire() as connection:
+        if before is not None:
+            after = parse_time_cursor(cursor)
+            idle = await user_rows.list_idle_users(
+                connection, before=before, after=after, limit=limit + 1, search=text, role=role, status=status
+            )
+            return page(idle, limit, lambda user: time_cursor(user.idle_since, user.id))
         rows = await user_rows.list_users(
             connection, after_id=parse_id_cursor(cursor), limit=limit + 1, search=text, role=role, status=status
         )

@@ -42,11 +42,15 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
     "create_own_token": {409: "You have as many tokens as are allowed"},
     "create_user_token": {409: "The user has as many tokens as are allowed, or is deactivated"},
     "create_team": {409: "Another team has this name"},
-    "update_team": {409: "Another team has this name"},
-    "add_member": {409: "They are a member already, or deactivated"},
-    "update_member": {409: "The team would have no owner"},
-    "remove_member": {409: "The team would have no owner"},
-    "invite_to_team": {409: "They are a member, invited already or deactivated, or too many invitations are open"},
+    "update_team": {409: "Another team has this name, or the team is archived"},
+    "add_member": {409: "They are a member already, or deactivated, or the team is archived"},
+    "update_member": {409: "The team would have no owner, or is archived"},
+    "remove_member": {409: "The team would have no owner, or is archived"},
+    "withdraw_invitation": {409: "The team is archived"},
+    "invite_to_team": {
+        409: "The team is archived; or they are a member, invited already or deactivated; or too many invitations are "
+        "open"
+    },
     "rename_model": {409: "LiteLLM still has the model under its old name, and the new name is unknown"},
     "create_subscription": {
         409: "There is one already: `details` names its state and what it allows. Or the model is not "

@@ -49,6 +49,7 @@ _WHEN: Final = {
     "failed_at": "When the last try failed; null: it did not",
     "next_try_at": "When it is tried again; null: never",
     "last_seen_at": "Last request, accurate to the minute",
+    "last_login_at": "When they last logged in; null: never. Changes of it change no ETag",
     "last_used_at": "Last call with it, accurate to the minute; null: none yet",
     "effective_at": "From when on it is in force",
     "resets_at": "When the window ends and everything is available again; null: it has no end",
