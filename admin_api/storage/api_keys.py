@@ -102,6 +102,7 @@ async def insert_key_models(executor: "Executor", key_id: int, model_ids: Sequen
     await executor.execute(INSERT_KEY_MODELS, key_id, list(model_ids))
 
 
+# The last use by a subselect each: joined, all uses before a page's keys would be read.
 _COLUMNS: Final = """
 k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
@@ -113,11 +114,12 @@ k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.
             FROM subscriptions WHERE account_id = k.account_id AND model_id = m.id) AS s ON true
         WHERE km.api_key_id = k.id AND NOT (m.enabled AND m.listed AND s.status_now = 'active'))::text AS unavailable,
        k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
-       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at, i.last_used_at,
-       coalesce(i.idle_since, k.created_at) AS idle_since
+       k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at,
+       (SELECT i.last_used_at FROM api_key_uses i WHERE i.api_key_id = k.id) AS last_used_at,
+       coalesce((SELECT i.idle_since FROM api_key_uses i WHERE i.api_key_id = k.id), k.created_at) AS idle_since
 """
 _KEY: Final = f"""
-SELECT {_COLUMNS} FROM api_keys k LEFT JOIN api_key_uses i ON i.api_key_id = k.id JOIN accounts a ON a.id = k.account_id
+SELECT {_COLUMNS} FROM api_keys k JOIN accounts a ON a.id = k.account_id
     LEFT JOIN users u ON u.id = k.user_id
 """
 
@@ -211,7 +213,7 @@ SELECT {_COLUMNS} FROM (
     UNION SELECT theirs.api_key_id, theirs.idle_since FROM team_members t
         CROSS JOIN LATERAL ({_idle("one.account_id = t.account_id")}) AS theirs
         WHERE t.user_id = $6 AND t.role = 'owner'
-) AS found JOIN api_keys k ON k.id = found.api_key_id JOIN api_key_uses i ON i.api_key_id = k.id
+) AS found JOIN api_keys k ON k.id = found.api_key_id
     JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 ORDER BY found.idle_since, found.api_key_id LIMIT $7
 """
