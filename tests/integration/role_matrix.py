@@ -72,6 +72,9 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/users/{user}/sessions": READERS,
     "DELETE /api/v1/users/{user}/sessions": ADMINS,
     "DELETE /api/v1/users/{user}/sessions/{session_id}": ADMINS,
+    # Archiving withdraws the team's invitations.
+    "POST /api/v1/teams/{team}/archive": ADMINS,
+    "POST /api/v1/teams/{team}/unarchive": ADMINS,
     "POST /api/v1/users/{user}/anonymise": ADMINS,
     "GET /api/v1/users/me/activity": LOGGED_IN,
     # teams
@@ -79,8 +82,6 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/teams": ADMINS,
     "GET /api/v1/teams/{team}": IN_TEAM,
     "PATCH /api/v1/teams/{team}": OWNERS,
-    "POST /api/v1/teams/{team}/archive": ADMINS,
-    "POST /api/v1/teams/{team}/unarchive": ADMINS,
     "GET /api/v1/teams/{team}/members": IN_TEAM,
     "POST /api/v1/teams/{team}/members": OWNERS,
     "GET /api/v1/teams/{team}/members/{user}": IN_TEAM,
