@@ -72,9 +72,6 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/users/{user}/sessions": READERS,
     "DELETE /api/v1/users/{user}/sessions": ADMINS,
     "DELETE /api/v1/users/{user}/sessions/{session_id}": ADMINS,
-    # Archiving withdraws the team's invitations.
-    "POST /api/v1/teams/{team}/archive": ADMINS,
-    "POST /api/v1/teams/{team}/unarchive": ADMINS,
     "POST /api/v1/users/{user}/anonymise": ADMINS,
     "GET /api/v1/users/me/activity": LOGGED_IN,
     # teams
@@ -168,6 +165,9 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/usage/breakdown/{by}": LOGGED_IN,
     "GET /api/v1/usage/percentiles": LOGGED_IN,
     "GET /api/v1/usage/export": LOGGED_IN,
+    # Archiving withdraws the team's invitations.
+    "POST /api/v1/teams/{team}/archive": ADMINS,
+    "POST /api/v1/teams/{team}/unarchive": ADMINS,
 }
 
 # What is answered to who may, where it is neither a 2xx nor a 409: parts that are away in this test.
