@@ -15,7 +15,7 @@ from gateway.storage.redis.urls import connect
 
 # Reads first, deletions last, and after them what leaves no user by the name that the others use.
 ORDER = ("GET", "POST", "PATCH", "PUT", "DELETE")
-LAST = "/anonymise"
+LAST = ("/teams/{team}/archive", "/teams/{team}/unarchive", "/anonymise")
 # The whole database, but for when a login was used, and the queue that the alerts' own clock empties.
 TABLES = """
 SELECT relname FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
