@@ -66,6 +66,7 @@ class State:
     in_team: bool
     has_user: bool
     is_member: bool
+    is_team_archived: bool
     account_status: str
     user_status: str
     key_ends: str
@@ -111,6 +112,7 @@ def _state(rng: random.Random, number: int) -> State:
         in_team=in_team,
         has_user=has_user,
         is_member=in_team and has_user and not rarely(True, False, 0.05),
+        is_team_archived=in_team and rarely(True, False, 0.05),
         account_status=rarely("suspended", "active"),
         user_status=rarely("deactivated", "active"),
         key_ends=rarely(rng.choice(["revoked", "archived", "expired", "later"]), "never", 0.12),
@@ -159,9 +161,10 @@ async def write_states(owner: asyncpg.Connection, pool: Pool, states: Sequence[S
 
     await copy("users", "id email status status_reason", (
         (s.number, f"user{s.number}@example.org", s.user_status, "left us") for s in states if s.has_user))  # fmt: skip
-    await copy("accounts", "id kind name owner_user_id status status_reason", (
+    await copy("accounts", "id kind name owner_user_id archived_at status status_reason", (
         (s.number, "team" if s.in_team else "personal", f"account {s.number}", None if s.in_team else s.number,
-         s.account_status, None if s.number % 2 else "unpaid") for s in states))  # fmt: skip
+         now if s.is_team_archived else None, s.account_status, None if s.number % 2 else "unpaid")
+        for s in states))  # fmt: skip
     await copy("team_members", "account_id user_id", ((s.number, s.number) for s in states if s.is_member))
     await copy("subscriptions", "id account_id model_id status reason expires_at", (
         (s.number, s.number, IDS[s.model], s.subscription, "misuse" if s.number % 2 else None,

@@ -14,7 +14,7 @@ from admin_api.schemas.shapes import PageView
 if TYPE_CHECKING:
     from admin_api.storage.usage.refusals import RefusedCall
 
-app = typer.Typer(no_args_is_help=True, help="Refused calls.")
+app = typer.Typer(no_args_is_help=True, help="Refused calls: how many by hour, and one by its request id.")
 
 
 @app.command("list")

@@ -6,13 +6,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BeforeValidator
 
 from admin_api.operations import audit
 from admin_api.operations.audit_rows import AuditEntry
 from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.pagination import Page
-from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, Reader
+from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, Moment, PageSize, Reader
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.audit import AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
@@ -22,14 +21,6 @@ router = APIRouter(prefix="/api/v1/admin/audit", tags=["audit"], responses=ERROR
 activity_router = APIRouter(prefix="/api/v1/users/me", tags=["audit"], responses=ERRORS)
 
 
-def _refuse_number(value: object) -> object:
-    """Pydantic would take seconds since 1970 too, which the OpenAPI document does not allow."""
-    if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError("a time as 2027-01-31T00:00:00Z")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 Word = Annotated[str | None, Query(max_length=254)]
 FILES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "array"}}}}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from admin_api.operations.actors import Actor, require_admin, require_reader
 from admin_api.operations.models.sync import LiteLLM
@@ -41,6 +41,18 @@ def bound_fields(value: Any) -> Any:
     if isinstance(value, dict) and len(value) > MAX_FIELDS:
         raise ValueError(f"{MAX_FIELDS} fields at most")
     return value
+
+
+def _refuse_number(value: object) -> object:
+    """Pydantic would take seconds since 1970 too, which the OpenAPI document does not allow."""
+    is_digits = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit()
+    if is_digits or isinstance(value, int | float):
+        raise ValueError("a time as 2027-01-31T00:00:00Z")
+    return value
+
+
+# A time with its zone, in a parameter or a body.
+Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class Body(BaseModel):

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits.parsing import parse_usd
@@ -16,6 +16,7 @@ from admin_api.routes.dependencies import (
     Body,
     Cursor,
     LoggedIn,
+    Moment,
     PageSize,
     TeamQuery,
     UserQuery,
@@ -39,7 +40,7 @@ class NewKey(Body):
     team: Annotated[str | None, Field(max_length=254, description="Name or id")] = None
     name: Annotated[str, Field(max_length=200)] = ""
     allowed_ips: Annotated[list[Annotated[str, Field(max_length=64)]], Field(default_factory=list, max_length=100)]
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     rpm: Amount = None
     tpm: Amount = None
     concurrency: Amount = None
@@ -61,7 +62,7 @@ class KeyChange(Body):
     name: Annotated[str | None, Field(max_length=200)] = None
     models: Annotated[list[Annotated[str, Field(max_length=255)]] | None, Field(max_length=1000)] = None
     allowed_ips: Annotated[list[Annotated[str, Field(max_length=64)]] | None, Field(max_length=100)] = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class Rotation(Body):
@@ -80,7 +81,7 @@ async def list_keys(
     team: TeamQuery = None,
     archived: Annotated[bool, Query(description="Archived ones too")] = False,
     last_used_before: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(description="Not used since, or if never, created before: those not revoked, the longest unused first"),
     ] = None,
     limit: PageSize = 100,

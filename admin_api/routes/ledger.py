@@ -4,12 +4,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.maintenance import ledger, new_prices
 from admin_api.operations.maintenance.repricing import reprice_call as reprice_one_call
-from admin_api.routes.dependencies import Admin, AppPool, Body, Reader
+from admin_api.routes.dependencies import Admin, AppPool, Body, Moment, Reader
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.explanations import LedgerCheckView
 from admin_api.schemas.ledger import ClosedDaysView, RepricedView
@@ -32,8 +32,8 @@ class Period(Body):
     """Calls of a model that began in a time."""
 
     model: Annotated[str, Field(max_length=255)]
-    since: AwareDatetime
-    until: Annotated[AwareDatetime | None, Field(description="Exclusive; now if left out")] = None
+    since: Moment
+    until: Annotated[Moment | None, Field(description="Exclusive; now if left out")] = None
 
 
 class Repricing(Period):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations.keys import owner_limits
 from admin_api.operations.limits import bulk, explain, limits, states
@@ -19,6 +19,7 @@ from admin_api.routes.dependencies import (
     Body,
     Cursor,
     LoggedIn,
+    Moment,
     PageSize,
     TeamQuery,
     UserQuery,
@@ -124,7 +125,7 @@ class LimitSetting(LimitBody):
     model: Annotated[str | None, Field(max_length=255, description="Level key_model")] = None
     team: Annotated[str | None, Field(max_length=254, description="Level user: the user inside this team")] = None
     shadow: Annotated[bool, Field(description="Only counts and reports, refuses nothing")] = False
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @router.get("")
@@ -206,7 +207,7 @@ class BulkApply(BulkInput):
 class Boost(Amount):
     """A temporary amount, and the reason."""
 
-    expires_at: AwareDatetime
+    expires_at: Moment
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 

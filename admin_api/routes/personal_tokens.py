@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations.people import personal_tokens
 from admin_api.routes.dependencies import (
@@ -14,6 +14,7 @@ from admin_api.routes.dependencies import (
     Body,
     Cursor,
     LoggedIn,
+    Moment,
     PageSize,
     Reader,
     UserPath,
@@ -31,7 +32,7 @@ class NewToken(Body):
 
     name: Annotated[str, Field(max_length=200)] = ""
     role: Annotated[Role | None, Field(description="Not above the user's own")] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="366 days from now at most")] = None
+    expires_at: Annotated[Moment | None, Field(description="366 days from now at most")] = None
 
 
 @router.get("/me/tokens")

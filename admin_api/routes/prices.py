@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from admin_api.operations.models import prices
 from admin_api.operations.models.price_fields import (
@@ -19,7 +19,7 @@ from admin_api.operations.models.price_fields import (
 )
 from admin_api.operations.models.price_input import PriceInput
 from admin_api.operations.validation import invalid
-from admin_api.routes.dependencies import Admin, AppPool, Body, Cursor, PageSize, Reader
+from admin_api.routes.dependencies import Admin, AppPool, Body, Cursor, Moment, PageSize, Reader
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.prices import PriceChangeView, PriceView
 from admin_api.schemas.shapes import PageView
@@ -92,9 +92,9 @@ class NewPrice(Body):
         Field(description="Charge this price, or the higher of it and LiteLLM's figure; at first own"),
     ] = None
     replace: Annotated[bool, Field(description="What is left out becomes unknown instead")] = False
-    effective_at: Annotated[
-        AwareDatetime | None, Field(description="From when it counts: to come, or past; else at once")
-    ] = None
+    effective_at: Annotated[Moment | None, Field(description="From when it counts: to come, or past; else at once")] = (
+        None
+    )
     corrects: Annotated[
         int | None, Field(ge=1, le=2**63 - 1, description="A version that was wrong: this one counts from when it did")
     ] = None

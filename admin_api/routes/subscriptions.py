@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations import bulk_decisions, subscriptions
 from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decision
@@ -17,6 +17,7 @@ from admin_api.routes.dependencies import (
     Cursor,
     LoggedIn,
     ModelQuery,
+    Moment,
     PageSize,
     TeamQuery,
     UserQuery,
@@ -39,7 +40,7 @@ class NewSubscription(Body):
     model: Annotated[str, Field(max_length=255)]
     user: Annotated[str | None, Field(max_length=254, description="E-mail address or id")] = None
     team: Annotated[str | None, Field(max_length=254, description="Name or id")] = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class Reason(Body):

@@ -3,10 +3,21 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from admin_api.operations.people import users
-from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader, UserPath
+from admin_api.routes.dependencies import (
+    Admin,
+    AppPool,
+    AsOf,
+    Body,
+    Cursor,
+    LoggedIn,
+    Moment,
+    PageSize,
+    Reader,
+    UserPath,
+)
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
@@ -60,7 +71,7 @@ async def list_users(
     role: Role | None = None,
     status: UserStatus | None = None,
     last_login_before: Annotated[
-        AwareDatetime | None,
+        Moment | None,
         Query(description="No login since, or if never, created before: the longest ago first"),
     ] = None,
     limit: PageSize = 100,

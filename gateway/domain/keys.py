@@ -20,7 +20,14 @@ PERSONAL_PREFIX: Final = "lmp-"
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_DIGITS: Final = 43  # ceil(256 / log2(62))
 CHECKSUM_DIGITS: Final = 6  # ceil(32 / log2(62))
+# What may be a key or token, or the beginning of one, of ours or of a provider.
+SECRET_FORM: Final = re.compile(r"(sk-|lmp-|whsec_)[0-9A-Za-z_-]{16,}")
 FORM: Final = re.compile(rf"[0-9A-Za-z]{{{SECRET_DIGITS + CHECKSUM_DIGITS}}}")
+
+
+def without_secrets(text: str) -> str:
+    """`text`, in which of all that may be a key or a token only the first letters are left."""
+    return SECRET_FORM.sub(r"\1…", text)
 
 
 def base62(number: int, digits: int) -> str:

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
+from gateway.domain.keys import without_secrets
 from gateway.storage.failures import POSTGRES_FAILED
 
 if TYPE_CHECKING:
@@ -121,10 +122,11 @@ class RefusedCalls:
 
 
 def _text(text: str | None, maximum: int) -> str | None:
-    """As Postgres takes it: no NUL, no half of a surrogate pair."""
+    """As Postgres takes it: no NUL, no half of a surrogate pair. A key that was sent in the place of a model, say, is
+    not kept."""
     if text is None:
         return None
-    return text[:maximum].replace("\0", "").encode("utf-8", "replace").decode()
+    return without_secrets(text)[:maximum].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _stored(details: Any) -> Any:

@@ -33,6 +33,8 @@ _numbers = count(1)
 async def use(pool: Pool, key: NewKey, *, tokens: int = 0, at: datetime | None = None, **changes: Any) -> None:
     """Writes one call of the key to the ledger, as a gateway does."""
     moment = at or datetime.now(UTC)
+    # Half a millisecond may be rounded here one way and by the database the other.
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     subscription = await pool.fetchrow(
         "SELECT s.id, s.model_id FROM subscriptions s JOIN api_key_models m USING (model_id) "
         "WHERE s.account_id = $1 AND m.api_key_id = $2",

@@ -121,7 +121,9 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     assert lasting is not None
 
     async def explain(actor: Actor) -> explanations.Explanation:
-        return await explanations.explain_limits(pool, counters, actor, key_id=key.id, model="small", tokens=10)
+        return await explanations.explain_limits(
+            pool, counters, actor, key_id=key.id, call=explanations.CallInput(model="small", tokens=10)
+        )
 
     before = await explain(owner)
     soon = datetime.now(UTC) + timedelta(hours=1)

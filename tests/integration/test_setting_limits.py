@@ -122,7 +122,7 @@ async def test_each_level_is_set_on_its_own_target(pool: Pool) -> None:
     ("level", "target", "model", "team", "code"),
     [
         ("key", "999", None, None, "not_found"),
-        ("key", "abc", None, None, "validation_failed"),
+        ("key", "abc", None, None, "not_found"),
         ("key", "1", "small", None, "validation_failed"),
         ("key_model", "1", None, None, "validation_failed"),
         ("key_model", "1", "none", None, "not_found"),

@@ -200,7 +200,9 @@ async def test_changing_the_time_zone_gives_no_second_daily_budget(
     await write_rows(pool, [make_usage_row(now - timedelta(minutes=61), **about)])
 
     async def is_let_in() -> bool:
-        reported = await explain.explain_limits(pool, counters, ADMIN, key_id=key["id"], model="small", tokens=0)
+        reported = await explain.explain_limits(
+            pool, counters, ADMIN, key_id=key["id"], call=explain.CallInput(model="small", tokens=0)
+        )
         return reported.allowed
 
     assert not await is_let_in()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from closed_loop import scripts_of
-from gateway.cost_bounds import CostBounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -19,6 +18,7 @@ from admin_api.operations.models.litellm_prices import parse_price
 from deploy.embedded.valkey import Valkey
 from gateway.admit import Admission, LimitExceeded
 from gateway.domain.calls import Usage
+from gateway.domain.cost_bounds import CostBounds
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from gateway.authenticate import read_key
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RequestIds, milliseconds_of, uuid7
-from gateway.domain.keys import ALPHABET, PREFIX, Peppers, base62, is_well_formed, new_key
+from gateway.domain.keys import (
+    ALPHABET,
+    PERSONAL_PREFIX,
+    PREFIX,
+    Peppers,
+    base62,
+    is_well_formed,
+    new_key,
+    without_secrets,
+)
 
 KEY: Final = new_key()
 OTHER: Final = new_key()
@@ -187,3 +196,11 @@ def test_ids_follow_the_clock_with_its_offset_and_are_unique() -> None:
     assert len(set(made)) == 5000
     assert {milliseconds_of(i) for i in made} == {1_800_000_000_000}
     assert milliseconds_of(later) == 1_800_000_000_750
+
+
+def test_a16_no_secret_is_left_in_a_text_that_is_kept() -> None:
+    for prefix in (PREFIX, PERSONAL_PREFIX):
+        key = new_key(prefix)
+        for part in (key, key[:40], f"There is no model {key}.", f"{key},{key}"):
+            assert key[8:20] not in without_secrets(part)
+    assert without_secrets("the model sk-1 or gpt-5o-mini-2026-01-01") == "the model sk-1 or gpt-5o-mini-2026-01-01"

@@ -81,8 +81,8 @@ def _cursor_of(row: RefusalCount) -> str:
 def _parse_cursor(cursor: str | None) -> tuple[Any, ...] | None:
     if cursor is None:
         return None
-    hour, *ids, code = cursor.split("|")
     try:
+        hour, *ids, code = cursor.split("|")
         moment = datetime.fromisoformat(hour)
         numbers = [int(one) for one in ids]
     except ValueError:
