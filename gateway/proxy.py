@@ -20,7 +20,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import AllowedFields
-from gateway.endpoints.registry import Endpoint
+from gateway.endpoints.registry import Declaration, FormParser
 from gateway.endpoints.requests import Call
 from gateway.endpoints.routes import Route, refuse_model_in_query
 from gateway.exchange import Exchange, Exchanges, stopped
@@ -101,7 +101,7 @@ class Proxy:
     async def admit_and_run(
         self,
         exchange: Exchange,
-        endpoint: Endpoint,
+        declaration: Declaration,
         record: KeyRecord,
         grant: Grant,
         call: Call,
@@ -114,12 +114,12 @@ class Proxy:
             record,
             grant,
             call,
-            endpoint.name,
+            declaration.name,
             client_request_id=exchange.head.client_request_id,
         )
         exchange.admitted(reservation)
         forwarded = ForwardedRequest(
-            endpoint=endpoint.name,
+            endpoint=declaration.name,
             call=call,
             reservation=reservation,
             line=exchange.line,
@@ -127,23 +127,23 @@ class Proxy:
             waited_s=exchange.waited_s,
             books=self.books,
             proxy=self,
-            declaration=endpoint,
+            declaration=declaration,
         )
         await forwarded.run(exchange.head.passed, receive, send)
 
     @asynccontextmanager
     async def _read(self, route: Route, exchange: Exchange, receive: Receive) -> AsyncIterator[Call]:
         """The call in the body, which is held until it has ended: on disk, where it is an upload."""
-        head, endpoint = exchange.head, route.endpoint
+        head, parser = exchange.head, route.endpoint.parse
         with self.bodies.hold() as held:
-            maximum = self.max_body_bytes if endpoint.parse_upload is None else self.max_upload_bytes
+            maximum = self.max_upload_bytes if isinstance(parser, FormParser) else self.max_body_bytes
             if head.content_encoding:
                 receive = UnpackedBody(receive, head.content_encoding, Bounds(maximum, held)).receive
             began_at = monotonic()
-            if endpoint.parse_upload is None:
+            if not isinstance(parser, FormParser):
                 body = await read_body(receive, head.content_length, maximum, held)
                 exchange.waited_s = monotonic() - began_at
-                yield endpoint.parse(body, self.allowed_fields, route.model)
+                yield parser(body, self.allowed_fields, route.model)
                 return
             size = head.content_length
             upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
@@ -151,7 +151,7 @@ class Proxy:
             try:
                 if route.model is not None:
                     upload.name_model(route.model)
-                yield endpoint.parse_upload(upload, self.allowed_fields)
+                yield parser.parse(upload, self.allowed_fields)
             finally:
                 upload.close()
 
@@ -178,7 +178,7 @@ class ForwardedRequest(ForwardedCall):
     """A call of an endpoint: one request to LiteLLM, one answer."""
 
     proxy: Proxy
-    declaration: Endpoint
+    declaration: Declaration
     # For the caller to send.
     waited_s: float
     # Of the monotonic clock: a body that arrived slowly is no time in which the model worked.

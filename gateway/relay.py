@@ -7,7 +7,7 @@ from typing import Final
 from gateway import metrics
 from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
-from gateway.endpoints.registry import Endpoint
+from gateway.endpoints.registry import Declaration
 from gateway.forward import error_of
 from gateway.meter import AnswerMeter, Meter, StreamMeter
 from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
@@ -43,7 +43,7 @@ class Relay:
     )  # fmt: skip
 
     def __init__(
-        self, send: Send, endpoint: Endpoint, request_id: str, on_id: Callable[[str], None] | None = None
+        self, send: Send, endpoint: Declaration, request_id: str, on_id: Callable[[str], None] | None = None
     ) -> None:
         """`on_id` is called with the id of a streamed response, once, before the caller is given it."""
         # Until an answer comes, nothing has been used.

@@ -52,12 +52,15 @@ async def name_own_items(call: Call, items: StoredItems, record: KeyRecord, owne
         owned = await owners.find_all(record.account_id, items.ids, items.bare)
     except OwnersUnavailable:
         raise _unavailable() from None
-    if missing := items.bare - owned.keys():
-        raise not_found(min(missing), items.param)
+    foreign = [name for name in items.ids if name not in owned]
+    if refused := foreign if items.rename is None else items.bare.intersection(foreign):
+        raise not_found(min(refused), items.param)
     # What is stored under an id is part of the prompt.
     bound = call.prompt_bytes + sum(found.tokens or 0 for found in owned.values())
-    others = {name: _name_of_nobody(record, name) for name in items.ids if name not in owned}
-    return replace(call, body=items.rename(others) if others else call.body, prompt_bytes=bound, items=None)
+    body = call.body
+    if items.rename is not None and foreign:
+        body = items.rename({name: _name_of_nobody(record, name) for name in foreign})
+    return replace(call, body=body, prompt_bytes=bound, items=None)
 
 
 def _name_of_nobody(record: KeyRecord, item_id: str) -> str:

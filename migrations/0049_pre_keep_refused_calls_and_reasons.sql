@@ -1,4 +1,4 @@
--- Why an account is suspended, or a user deactivated: whom it concerns is told. NULL: nothing was said.
+-- Why an account is suspended, or a user deactivated; those whom it concerns can read it. NULL: no reason was given.
 
 ALTER TABLE accounts ADD COLUMN status_reason text CHECK (length(status_reason) <= 1000);
 ALTER TABLE users ADD COLUMN status_reason text CHECK (length(status_reason) <= 1000);

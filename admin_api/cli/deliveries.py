@@ -9,7 +9,7 @@ from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show,
 from admin_api.operations.notifications import deliveries
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.deliveries import STATUSES
+from admin_api.storage.delivery_reports import STATUSES
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries of notifications, by webhook and by e-mail.")
 

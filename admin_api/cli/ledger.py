@@ -56,7 +56,7 @@ def verify(
             f"{view.rows} rows, {view.reaped} of them reaped; {len(view.differences)} differences from the rollups."
         )
         for line in view.differences:
-            typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.told}")
+            typer.echo(f"{line.day} account {line.account_id} model {line.model_id}: {line.sums}")
     if not view.agrees:
         raise typer.Exit(1)
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, key_id_of, operator, show, show_page
-from admin_api.cli.usage import Key, Models, Period, Since, Team, Until, User, Zone
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.usage_options import filtered
 from admin_api.operations.usage import refusals
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas.refusals import RefusalCountView, RefusedCallView
@@ -18,31 +18,15 @@ app = typer.Typer(no_args_is_help=True, help="Refused calls: how many by hour, a
 
 
 @app.command("list")
+@filtered(without=("provider", "ending", "error_class"))
 def list_(
-    since: Since = None,
-    until: Until = None,
-    period: Period = None,
-    time_zone: Zone = None,
-    user: User = None,
-    team: Team = None,
-    key: Key = None,
-    model: Models = None,
+    query: UsageFilter,
     code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
     """List refused calls by hour, newest first."""
-    query = UsageFilter(
-        since=since,
-        until=until,
-        period=period,
-        time_zone=time_zone,
-        user=user,
-        team=team,
-        key=key_id_of(key),
-        models=model or (),
-    )
     page = act(lambda pool: refusals.list_refusals(pool, operator(), query, code=code, limit=limit, cursor=cursor))
     columns = ("hour", "account_name", "api_key_id", "model", "code", "count")
     show_page(PageView[RefusalCountView].model_validate(page), as_json=as_json, columns=columns)

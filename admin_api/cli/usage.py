@@ -1,16 +1,15 @@
 """`litemaas usage …`"""
 
 import sys
-from collections.abc import Callable, Sequence
-from inspect import Parameter, signature
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from admin_api.cli.options import moment_option, words_argument, words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, key_id_of, operator, show_page, table
+from admin_api.cli.options import words_argument, words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, table
+from admin_api.cli.usage_options import filtered
 from admin_api.operations.csv_formats import LOCALE
-from admin_api.operations.dates import PERIODS
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
@@ -21,8 +20,6 @@ from admin_api.schemas.usage_reports import (
     UsageSeriesView,
     UsageSummaryView,
 )
-from gateway.domain.calls import ENDINGS
-from gateway.domain.error_classes import ERROR_CLASSES
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -46,68 +43,10 @@ def group() -> None:
 
 
 SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
-Since = Annotated[str | None, moment_option(help="Start; 30 days ago if left out.")]
-Until = Annotated[str | None, moment_option(help="End, exclusive; now if left out.")]
-Period = Annotated[str | None, typer.Option(help=f"Instead of start and end: {PERIODS}.")]
-Zone = Annotated[
-    str | None,
-    typer.Option(
-        "--time-zone", metavar="ZONE", help="IANA name of the zone of dates and days; the account's if left out."
-    ),
-]
-User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
-Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
-Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Id or last four characters of a key.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="Name of a model; may be repeated.")]
-Provider = Annotated[str | None, typer.Option(help="Provider of the models.")]
-Endings = Annotated[list[str] | None, words_option(ENDINGS, "--ending", hint="May be repeated.")]
-Classes = Annotated[list[str] | None, words_option(ERROR_CLASSES, "--error-class", hint="May be repeated.")]
-
-
-def _filter(
-    since: Since = None,
-    until: Until = None,
-    period: Period = None,
-    time_zone: Zone = None,
-    user: User = None,
-    team: Team = None,
-    key: Key = None,
-    model: Models = None,
-    provider: Provider = None,
-    ending: Endings = None,
-    error_class: Classes = None,
-) -> UsageFilter:
-    return UsageFilter(
-        since=since,
-        until=until,
-        period=period,
-        time_zone=time_zone,
-        user=user,
-        team=team,
-        key=key_id_of(key),
-        models=model or (),
-        provider=provider,
-        endings=ending or (),
-        error_classes=error_class or (),
-    )
-
-
-def _filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options of `_filter` to a command, which receives them as its parameter `query`."""
-    filters = signature(_filter).parameters
-    own = [p for p in signature(command).parameters.values() if p.name != "query"]
-
-    def run(**given: Any) -> None:
-        command(query=_filter(**{name: given.pop(name) for name in filters}), **given)
-
-    kinds = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *filters.values())]
-    run.__signature__ = signature(command).replace(parameters=kinds)  # type: ignore[attr-defined]  # typer reads it
-    run.__doc__ = command.__doc__
-    return run
 
 
 @app.command("show")
-@_filtered
+@filtered()
 def show_(
     query: UsageFilter,
     client_request_id: Annotated[str | None, typer.Option(help="Only with this id, which the caller sent.")] = None,
@@ -130,7 +69,7 @@ def show_(
 
 
 @app.command("summary")
-@_filtered
+@filtered()
 def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
     """Show the totals of the period."""
     view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
@@ -138,7 +77,7 @@ def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
 
 
 @app.command("series")
-@_filtered
+@filtered()
 def series(
     query: UsageFilter,
     step: Annotated[str, words_option(reports.STEPS)] = "day",
@@ -151,7 +90,7 @@ def series(
 
 
 @app.command("breakdown")
-@_filtered
+@filtered()
 def breakdown(
     query: UsageFilter,
     by: Annotated[str, words_argument(reports.BY)],
@@ -168,7 +107,7 @@ def breakdown(
 
 
 @app.command("percentiles")
-@_filtered
+@filtered()
 def percentiles(
     query: UsageFilter,
     by: Annotated[str | None, words_option(reports.BY)] = None,
@@ -185,7 +124,7 @@ def percentiles(
 
 
 @app.command("export")
-@_filtered
+@filtered()
 def export(
     query: UsageFilter,
     file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",

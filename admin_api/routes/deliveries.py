@@ -10,7 +10,7 @@ from admin_api.routes.dependencies import ID, Admin, AppPool, Cursor, PageSize, 
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.deliveries import Status
+from admin_api.storage.delivery_reports import Status
 
 router = APIRouter(prefix="/api/v1/admin/deliveries", tags=["alerts"], responses=ERRORS)
 

@@ -6,7 +6,8 @@ from uuid import UUID
 from pydantic import Field
 
 from admin_api.schemas.shapes import View
-from admin_api.storage.deliveries import Channel, Status
+from admin_api.storage.deliveries import Channel
+from admin_api.storage.delivery_reports import Status
 
 
 class DeliveryView(View):

@@ -57,12 +57,12 @@ class RepairView(View):
 
 
 class DifferenceView(View):
-    """One day of one account and model on which rows and rollups differ; `told` has the sums of both, as JSON."""
+    """One day of one account and model on which rows and rollups differ; `sums` has those of both, as JSON."""
 
     day: str
     account_id: int
     model_id: int
-    told: str
+    sums: str
 
 
 class LedgerCheckView(View):
@@ -77,7 +77,7 @@ class LedgerCheckView(View):
     def of(cls, check: LedgerCheck) -> Self:
         """A check, with its differences."""
         found = [
-            DifferenceView(day=day, account_id=account, model_id=model, told=told)
-            for day, account, model, told in check.differences
+            DifferenceView(day=day, account_id=account, model_id=model, sums=sums)
+            for day, account, model, sums in check.differences
         ]
         return cls(agrees=not found, rows=check.rows, reaped=check.reaped, differences=found)

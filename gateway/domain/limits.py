@@ -44,7 +44,7 @@ class KindFacts(NamedTuple):
 # All kinds. These name kinds too, and cannot be derived from here:
 # - a migration: the CHECKs of limits.kind, limits.window_kind, limits.burst and alerts.kind;
 # - the scripts in gateway/storage/counters/lua, which know kinds by their codes;
-# - admin_api/operations/notifications/email_texts.py, which translates those with a window;
+# - admin_api/operations/notifications/email_phrases.py, which translates those with a window;
 # - the descriptions of window and burst in admin_api/routes/limits.py;
 # - docs/limits.md and the scripts' model in tests/limits/model.py.
 # tests/contract/test_limit_kinds.py fails for each place that a kind is missing from.
@@ -172,7 +172,7 @@ class LevelFacts(NamedTuple):
 # - SQL that names the ids: gateway/storage/key_records.py, gateway/storage/ledger/sums.py, admin_api/storage/limits.py
 #   and alerts.py, and bulk_limits.py if a limit of the level can be set on many at once;
 # - admin_api/operations/limits/targets.py, which finds what a limit is set on, and admin_api/schemas/limits.py;
-# - admin_api/operations/notifications/email_texts.py, which translates them;
+# - admin_api/operations/notifications/email_phrases.py, which translates them;
 # - docs/limits.md.
 # tests/contract/test_limit_levels.py fails for each place that a level is missing from.
 LIMIT_LEVELS: Final[dict[Level, LevelFacts]] = {

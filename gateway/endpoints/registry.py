@@ -25,38 +25,45 @@ def _chat_reader() -> Reader:
     return read_chat_event
 
 
-def _parse_nothing(_body: bytes, _allowed: AllowedFields, _model: str | None) -> Call:
-    # Never reached: an endpoint with `parse_upload` is given a form. A mistake in the table must not pass for a call.
-    raise NotImplementedError("this endpoint takes a form")
-
-
 def read_nothing(_: bytes) -> ParsedUsage | None:
     """Of an answer that reports no usage."""
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """An endpoint takes JSON (`parse`), or a form with files (`parse_upload`).
+class Declaration:
+    """As what a call is forwarded, and how its answer is read.
 
-    `name` goes into the ledger and metrics; `path` is the caller's and the upstream's: a constant, because
-    nothing of the path or query of a request is forwarded. `aliases` are paths that other clients use for the same.
-    `parse` is given the model of the path, if it names one. `new_event_reader` creates a reader for each stream.
-    `types_events`: each event of a stream has an `event:` line and a `type`. `answer` is what a whole answer looks
-    like; `rewrite` makes of one what the caller gets."""
+    `name` goes into the ledger and metrics; `path` is the upstream's: nothing of the path or query of a request is
+    forwarded. `new_event_reader` creates a reader for each stream. `types_events`: each event of a stream has an
+    `event:` line and a `type`. `answer` is what a whole answer looks like; `rewrite` makes of one what the caller
+    gets."""
 
     name: str
     path: str
     answer: AnswerForm
-    aliases: tuple[str, ...] = ()
-    parse: Callable[[bytes, AllowedFields, str | None], Call] = _parse_nothing
-    parse_upload: Callable[[Upload, AllowedFields], Call] | None = None
     read_answer: Reader = read_answer
     new_event_reader: Callable[[], Reader] = _chat_reader
     error_shape: ErrorShape = "openai"
     types_events: bool = False
     method: Literal["POST", "GET", "DELETE"] = "POST"
     rewrite: Callable[[bytes], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FormParser:
+    """Of an endpoint that takes a form with files."""
+
+    parse: Callable[[Upload, AllowedFields], Call]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Declaration):
+    """`path` is the caller's as well; `aliases` are paths that other clients use for the same. `parse` makes a call of
+    the body in JSON, and of the model of the path, if it names one; or of a form."""
+
+    parse: Callable[[bytes, AllowedFields, str | None], Call] | FormParser
+    aliases: tuple[str, ...] = ()
 
 
 ENDPOINTS: Final = (
@@ -120,7 +127,7 @@ ENDPOINTS: Final = (
     ),
     Endpoint(name="images", path="/v1/images/generations", answer=DATA, parse=parse_images, types_events=True),
     Endpoint(
-        name="image_edits", path="/v1/images/edits", answer=DATA, parse_upload=parse_image_edit, types_events=True
+        name="image_edits", path="/v1/images/edits", answer=DATA, parse=FormParser(parse_image_edit), types_events=True
     ),
     Endpoint(
         name="speech",
@@ -134,7 +141,7 @@ ENDPOINTS: Final = (
         name="transcriptions",
         path="/v1/audio/transcriptions",
         answer=TRANSCRIPT,
-        parse_upload=parse_transcription,
+        parse=FormParser(parse_transcription),
         read_answer=read_transcript,
         types_events=True,
     ),
@@ -142,7 +149,7 @@ ENDPOINTS: Final = (
         name="translations",
         path="/v1/audio/translations",
         answer=TRANSCRIPT,
-        parse_upload=parse_translation,
+        parse=FormParser(parse_translation),
         read_answer=read_transcript,
     ),
 )

@@ -43,24 +43,19 @@ _EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
 @dataclass(frozen=True, slots=True)
 class StoredItems:
     """Items in an input that their ids complete. `bare` are the ids of those that say nothing themselves, `param` is
-    the field that they are in; `rename` is the body with other ids in place of these."""
+    the field that they are in; `rename` is the body with other ids in place of these, None where all are bare."""
 
     ids: tuple[str, ...]
     bare: frozenset[str]
     param: str
-    rename: Callable[[Mapping[str, str]], Body]
+    rename: Callable[[Mapping[str, str]], Body] | None
 
 
 def find_spoken_answers(messages: Messages) -> StoredItems | None:
     """Of a chat: answers in sound, which are sent back as their id. Raises `invalid_request`."""
     found = [message.audio.get("id") for message in messages if isinstance(message.audio, dict)]
     ids = _unique([name for name in found if name is not None], "messages")
-    return StoredItems(ids, frozenset(ids), "messages", _rename_nothing) if ids else None
-
-
-def _rename_nothing(_: Mapping[str, str]) -> Body:
-    # Never reached: an id that is missing is refused.
-    raise NotImplementedError("a spoken answer is but an id")
+    return StoredItems(ids, frozenset(ids), "messages", None) if ids else None
 
 
 def is_completed_by_id(kind: Any, encrypted_content: Any) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.answer_forms import AnswerForm
-from gateway.endpoints.registry import Endpoint, read_nothing
+from gateway.endpoints.registry import Declaration, read_nothing
 from gateway.endpoints.requests import Call
 from gateway.endpoints.routes import spellings
 
@@ -60,9 +60,9 @@ def find_stored_route(path: str, method: str | None = None) -> tuple[StoredRoute
     return None
 
 
-def new_declaration(route: StoredRoute, method: Method, response_id: str) -> Endpoint:
+def new_declaration(route: StoredRoute, method: Method, response_id: str) -> Declaration:
     """As what this one call is forwarded."""
-    return Endpoint(
+    return Declaration(
         name=NAME,
         path=f"{PREFIX}{quote(response_id, safe='')}{route.suffix}",
         method=method,

@@ -9,7 +9,8 @@ from conftest import Database
 from admin_api.operations.notifications.channels import SENDERS
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.storage import deliveries
-from admin_api.storage.deliveries import RECEIVERS, Channel, DeliveryReport
+from admin_api.storage.deliveries import RECEIVERS, Channel
+from admin_api.storage.delivery_reports import DeliveryReport
 from tests.contract.places import Places, read_checks, read_columns, words_of
 
 
@@ -27,7 +28,7 @@ async def test_every_channel_is_named_in_all_its_places(database: Database) -> N
     for channel, receiver in RECEIVERS.items():
         places.need(receiver in columns, f"a migration: deliveries.{receiver}", channel)
         for path, shown in (
-            ("admin_api/storage/deliveries.py, DeliveryReport", DeliveryReport.__dataclass_fields__),
+            ("admin_api/storage/delivery_reports.py, DeliveryReport", DeliveryReport.__dataclass_fields__),
             ("admin_api/schemas/deliveries.py, DeliveryView", DeliveryView.model_fields),
         ):
             places.need(receiver in shown, f"{path}.{receiver}", channel)

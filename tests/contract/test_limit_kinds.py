@@ -6,7 +6,7 @@ from typing import Final, get_args
 import asyncpg
 from conftest import Database
 
-from admin_api.operations.notifications import email_texts
+from admin_api.operations.notifications import email_phrases
 from admin_api.routes.limits import LimitBody
 from admin_api.storage.users import LOCALES
 from gateway.domain.limits import (
@@ -50,8 +50,8 @@ async def test_every_kind_is_named_in_all_its_places(database: Database) -> None
         for kind in named:
             places.need(kind in description, f"admin_api/routes/limits.py, description of {field}", kind)
     for locale in LOCALES:
-        where = f"admin_api/operations/notifications/email_texts.py, KINDS[{locale!r}]"
-        places.need_same(email_texts.KINDS.get(locale, ()), WINDOWED_KINDS, where)
+        where = f"admin_api/operations/notifications/email_phrases.py, KINDS[{locale!r}]"
+        places.need_same(email_phrases.KINDS.get(locale, ()), WINDOWED_KINDS, where)
     await check_schema(places, database)
     places.report()
 

@@ -6,7 +6,7 @@ from typing import get_args
 import asyncpg
 from conftest import Database
 
-from admin_api.operations.notifications import email_texts
+from admin_api.operations.notifications import email_phrases
 from admin_api.schemas.limits import LimitView
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.users import LOCALES
@@ -29,8 +29,8 @@ async def test_every_level_is_named_in_all_its_places(database: Database) -> Non
             shown = "model" if name == "model_id" else name
             places.need(shown in LimitView.model_fields, f"admin_api/schemas/limits.py, LimitView.{shown}", level)
     for locale in LOCALES:
-        where = f"admin_api/operations/notifications/email_texts.py, LEVELS[{locale!r}]"
-        places.need_same(email_texts.LEVELS.get(locale, ()), LEVELS, where)
+        where = f"admin_api/operations/notifications/email_phrases.py, LEVELS[{locale!r}]"
+        places.need_same(email_phrases.LEVELS.get(locale, ()), LEVELS, where)
     await check_schema(places, database)
     places.report()
 

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage.personal_data import COLUMNS, ERASE, JSON_COLUMNS, REWRITE, Erased, Kept, Rewritten
+from admin_api.storage.personal_columns import COLUMNS, JSON_COLUMNS, Erased, Kept, Rewritten
+from admin_api.storage.personal_data import ERASE, REWRITE
 from gateway.storage.postgres import Pool
 
 # What is erased by a function of the database, or after it is decrypted.
@@ -25,7 +26,7 @@ async def test_a14_every_column_that_can_hold_text_is_classified(pool: Pool) -> 
     found = {row["name"]: row["type"] for row in await pool.fetch(TEXT_COLUMNS)}
 
     missing, gone = sorted(set(found) - set(COLUMNS)), sorted(set(COLUMNS) - set(found))
-    place = "COLUMNS of admin_api/storage/personal_data.py"
+    place = "COLUMNS of admin_api/storage/personal_columns.py"
     assert missing == [], (
         f"Say in {place} how an anonymised user's names go from these columns, or why none is in them."
     )

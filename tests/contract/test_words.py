@@ -89,10 +89,6 @@ MODULES: Final = {
 # (Files, word) that stay, and why.
 ALLOWED: Final = {
     ("*", "groups_told_at"): "a column of identities and a field of the API",
-    ("admin_api/cli/ledger.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
-    ("admin_api/routes/openapi/field_texts.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
-    ("admin_api/schemas/explanations.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
-    ("tests/integration/test_ledger_cli.py", "told"): "a field of the JSON that `litemaas ledger verify` prints",
     ("gateway/storage/changes.py", "hearing"): "a field of the log event `hearing_changed`",
     ("deploy/embedded/model_server/*", "Offer"): "the tools a request offers to the model",
 }

@@ -6,13 +6,13 @@ import pytest
 from callers import CHAT, Caller, chat_body
 from gateways import GatewayThread, scraped_metrics
 
-from gateway.endpoints.registry import ENDPOINTS
+from gateway.endpoints.registry import ENDPOINTS, FormParser
 from gateway.endpoints.routes import DEPLOYMENTS, ROUTES
 
 # Liveness and readiness: open to everyone who can reach the port.
 OPEN = ("/health/live", "/health/ready")
 FORWARDED = [endpoint.path for endpoint in ENDPOINTS]
-FORMS = {endpoint.path for endpoint in ENDPOINTS if endpoint.parse_upload is not None}
+FORMS = {endpoint.path for endpoint in ENDPOINTS if isinstance(endpoint.parse, FormParser)}
 # Anthropic's clients read the error from another field.
 ANTHROPIC = ("/v1/messages", "/v1/messages/count_tokens")
 MESSAGES = tuple(path.removeprefix("/v1") for path in ANTHROPIC)

@@ -21,7 +21,7 @@ from admin_api.main import create_app
 from admin_api.operations.notifications.alerts import raise_alerts
 from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import Outbox
-from admin_api.storage.deliveries import LIST_DELIVERIES
+from admin_api.storage.delivery_reports import LIST_DELIVERIES
 from gateway.storage.postgres import Pool
 
 PATH = "/api/v1/admin/deliveries"

@@ -70,7 +70,7 @@ async def test_differing_sums_are_found_rebuilt_and_verified(
     assert reported.code == 1
     (difference,) = json.loads(reported.out)["differences"]
     assert (difference["day"], difference["account_id"], difference["model_id"]) == (DAY, 1, 1)
-    assert set(json.loads(difference["told"])) == {"rows", "usage_days"}
+    assert set(json.loads(difference["sums"])) == {"rows", "usage_days"}
     assert (rebuilt.code, rebuilt.out) == (0, "The rollups of 1 days were rebuilt.\n")
     assert after["agrees"]
 

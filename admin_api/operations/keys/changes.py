@@ -13,7 +13,7 @@ from admin_api.operations.lookups import get_key
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import MAX_NAME, check_future, check_networks, check_text, invalid
-from admin_api.storage import accounts, api_keys
+from admin_api.storage import accounts, api_key_changes, api_keys
 from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
@@ -59,7 +59,7 @@ async def update_key(pool: "Pool", actor: Actor, key_id: int, change: KeyChange,
             check_expiry(settings, new.expires_at, by_owner=actor.role == "user", is_new=False)
         if new.models != old.models:
             await _set_models(connection, actor, old, new.models)
-        await api_keys.update_key(
+        await api_key_changes.update_key(
             connection, key_id, name=new.name, allowed_ips=new.allowed_ips, expires_at=new.expires_at
         )
         changed = [n for n in ("name", "models", "allowed_ips", "expires_at") if getattr(old, n) != getattr(new, n)]
@@ -105,7 +105,7 @@ async def rotate_key(
                 f"{old.previous_ends_at.isoformat()}. Wait until then, or rotate with grace_s 0, which ends both.",
                 details={"previous_ends_at": old.previous_ends_at.isoformat()},
             )
-        await api_keys.update_rotated(
+        await api_key_changes.update_rotated(
             connection,
             key_id,
             digest=peppers.digest(secret, peppers.newest),
@@ -133,7 +133,7 @@ async def archive_key(
             raise GatewayError("conflict", f"Key {key_id} is active. Revoke it before archiving it.")
         if (key.archived_at is not None) == archived:
             return key
-        await api_keys.update_archived(connection, key_id, archived=archived)
+        await api_key_changes.update_archived(connection, key_id, archived=archived)
         verb, old = "archive" if archived else "unarchive", {"archived_at": key.archived_at}
         key = await get_key(connection, key_id)
         await note(connection, actor, f"key.{verb}", "key", key_id, old=old, new={"archived_at": key.archived_at})
@@ -158,5 +158,5 @@ async def _set_models(executor: "Executor", actor: Actor, key: APIKey, names: Se
     kept = set(key.models) & set(names)
     added = [name for name in names if name not in kept]
     found = await check_models(executor, actor, account, added) if added else []
-    await api_keys.keep_key_models(executor, key.id, sorted(kept))
+    await api_key_changes.keep_key_models(executor, key.id, sorted(kept))
     await api_keys.insert_key_models(executor, key.id, [model.id for model in found])

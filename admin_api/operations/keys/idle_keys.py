@@ -9,7 +9,7 @@ from admin_api.operations.actors import Actor, note
 from admin_api.operations.lookups import get_key
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.storage import accounts, api_keys, key_uses
+from admin_api.storage import accounts, api_key_changes, key_uses
 from admin_api.storage.key_uses import IdleKey, Reason
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ async def _end_due(connection: "Executor", rule: _Rule) -> int:
             await accounts.lock_account(connection, key.account_id)
             # It may have been used, or revoked, meanwhile.
             still = await key_uses.list_to_end(connection, rule.reason, **due, limit=1, key_id=idle.id)
-            if not still or not await api_keys.update_revoked(connection, idle.id):
+            if not still or not await api_key_changes.update_revoked(connection, idle.id):
                 continue
             key = await get_key(connection, idle.id)
             new = {"revoked_at": key.revoked_at, "idle_since": idle.since, "cause": _cause(rule)}

@@ -13,7 +13,7 @@ from admin_api.operations.pagination import Page, check_limit, page, parse_id_cu
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import MAX_NAME, check_future, check_moment, check_networks, check_text, invalid
-from admin_api.storage import accounts, api_keys, models, subscriptions
+from admin_api.storage import accounts, api_key_changes, api_keys, models, subscriptions
 from admin_api.storage import users as user_rows
 from admin_api.storage.api_keys import APIKey
 from admin_api.storage.limits import Target
@@ -98,7 +98,7 @@ async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | No
     async with pool.acquire() as connection, connection.transaction():
         key = await lock_own_key(connection, actor, key_id)
         check_version(version_of(key), as_of)
-        if await api_keys.update_revoked(connection, key_id):
+        if await api_key_changes.update_revoked(connection, key_id):
             key = await get_key(connection, key_id)
             new = {"revoked_at": key.revoked_at}
             await note(connection, actor, "key.revoke", "key", key_id, old={"revoked_at": None}, new=new)

@@ -7,8 +7,8 @@ from admin_api.operations.actors import Actor, note, require_admin, require_read
 from admin_api.operations.notifications.outbox import LEASE, NO_MAIL_SERVER
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.validation import check_word, invalid
-from admin_api.storage import deliveries as rows
-from admin_api.storage.deliveries import STATUSES, DeliveryReport, Status
+from admin_api.storage import delivery_reports as rows
+from admin_api.storage.delivery_reports import STATUSES, DeliveryReport, Status
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage import deliveries
 from admin_api.storage import webhooks as rows
-from admin_api.storage.deliveries import DeliveryReport
+from admin_api.storage.delivery_reports import DeliveryReport, find_delivery
 from admin_api.storage.webhooks import FORMATS, Format, Webhook
 from gateway.domain.errors import GatewayError
 
@@ -152,7 +152,7 @@ async def send_test(pool: "Pool", actor: Actor, sender: Sender, webhook_id: int)
     attempt = await try_once(sender, [delivery])
     async with pool.acquire() as connection:
         await record(connection, delivery, attempt, pause=None)
-        report = await deliveries.find_delivery(connection, delivery.id)
+        report = await find_delivery(connection, delivery.id)
     if report is None:
         # The webhook was deleted meanwhile, and its deliveries with it.
         raise _is_missing(webhook_id)

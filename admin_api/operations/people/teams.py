@@ -10,7 +10,7 @@ from admin_api.operations.lookups import get_user
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import MAX_NAME, check_text, check_time_zone, check_word, invalid, status_reason
-from admin_api.storage import accounts, api_keys, team_invitations
+from admin_api.storage import accounts, api_key_changes, team_invitations
 from admin_api.storage.accounts import ACCOUNT_STATUSES, Account, AccountStatus, TeamMember
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import TEAM_ROLES, TeamRole
@@ -231,7 +231,9 @@ async def remove_member(pool: "Pool", actor: Actor, team: str, *, user: str, as_
         # They would come back by it, as an owner.
         await team_invitations.delete_of_user(connection, team_id=account.id, user_id=old.user_id)
         await team_invitations.delete_made_by(connection, team_id=account.id, user_id=old.user_id)
-        revoked = await api_keys.update_member_keys_revoked(connection, account_id=account.id, user_id=old.user_id)
+        revoked = await api_key_changes.update_member_keys_revoked(
+            connection, account_id=account.id, user_id=old.user_id
+        )
         removed = {"user_id": old.user_id, "email": old.email, "role": role, "revoked_keys": revoked}
         await note(connection, actor, "team.remove_member", "team", account.id, old=removed)
     return revoked

@@ -214,7 +214,7 @@ _MORE: Final = {
     "intact": "true: nothing is wrong",
     "agrees": "true: rows and sums agree",
     "differences": "Days, accounts and models on which they do not",
-    "told": "The sums of both, as JSON",
+    "sums": "The sums of both, as JSON",
     "reaped": "Rows that were written for workers that died",
     "was_usd": "What was charged before, in USD; null: nothing, without a price",
     "was_nano_usd": "The same in nano-USD (10⁻⁹ USD)",

@@ -1,10 +1,10 @@
 """Reads the ledger: its rows, and its sums from the rollups that are written with them."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from admin_api.storage.usage.rollup_tables import Selection, Table, conditions_of
+from admin_api.storage.usage.rollup_tables import OF_CALL, Selection, Table, conditions_of
 from gateway.domain.usage_rows import LEDGER_COLUMNS, UsageRow
 
 if TYPE_CHECKING:
@@ -66,17 +66,13 @@ async def list_usage_by_client_id(
     return [UsageRow(**row) for row in rows]
 
 
-_LEDGER: Final = Table("usage_logs", "request_id")
+_LEDGER: Final = Table("usage_logs", "request_id", error_class=OF_CALL)
 
 
 def ask_selected(selection: Selection, *, before: UUID | None, limit: int) -> tuple[str, list[Any]]:
     """The statement and its arguments: rows of these calls, newest first, those before `before`."""
     arguments: list[Any] = [selection.start, selection.end]
-    conditions = conditions_of(replace(selection, error_classes=None), _LEDGER, None, arguments)
-    if selection.error_classes is not None:
-        arguments.append(list(selection.error_classes))
-        reported = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
-        conditions += f" AND {reported} = ANY(${len(arguments)}::text[])"
+    conditions = conditions_of(selection, _LEDGER, None, arguments)
     if before is not None:
         arguments.append(before)
         conditions += f" AND r.request_id < ${len(arguments)}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from admin_api.storage.usage.queries import ANY_SUM, SUM_COLUMNS, SUM_NAMES
-from admin_api.storage.usage.rollup_tables import WITHIN, Selection, Table, conditions_of
+from admin_api.storage.usage.rollup_tables import OF_CALL, WITHIN, Selection, Table, conditions_of
 from gateway.domain.rollup_ranges import bounds_of_steps, ceiling, cut, floor
 from gateway.domain.usage_rows import EXPORTED_COLUMNS
 
@@ -24,7 +24,7 @@ PAGE: Final = 2000
 MAX_DAYS: Final = 10_000
 DAY_KEY: Final = ("account_id", "user_id", "api_key_id", "model_id", "ending", "error_class")
 _TYPES: Final = ("bigint", "bigint", "bigint", "bigint", "text", "text")
-_LEDGER: Final = Table("usage_entries", "entry_id")
+_LEDGER: Final = Table("usage_entries", "entry_id", error_class=OF_CALL)
 Line = dict[str, Any]
 
 
@@ -101,12 +101,7 @@ def ask_day(selection: Selection, day: Day, after: tuple[Any, ...] | None, limit
 def ask_calls(selection: Selection, after: object | None, limit: int) -> PagedSQL:
     """Rows of the ledger and corrections, by entry id, those after the id `after`."""
     arguments: list[Any] = [selection.start, selection.end]
-    plain = replace(selection, error_classes=None)
-    conditions = conditions_of(plain, _LEDGER, None, arguments)
-    if selection.error_classes is not None:
-        arguments.append(list(selection.error_classes))
-        reported = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
-        conditions += f" AND {reported} = ANY(${len(arguments)}::text[])"
+    conditions = conditions_of(selection, _LEDGER, None, arguments)
     if after is not None:
         arguments.append(after)
         conditions += f" AND r.entry_id > ${len(arguments)}::uuid"

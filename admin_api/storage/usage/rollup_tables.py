@@ -17,12 +17,17 @@ GroupedBy = Literal["model", "key", "user", "account", "team", "ending", "error_
 
 
 class Table(NamedTuple):
-    """A rollup, and what it calls time and model. `model` of all models together is 0 in one that has that too; it is
-    None in one that has nothing else."""
+    """A rollup, or the ledger, and what it calls time and model. `model` of all models together is 0 in a rollup that
+    has that too; it is None in one that has nothing else. `error_class` is SQL for that of the row `r`."""
 
     name: str
     time: str
     model: str | None = "model_id"
+    error_class: str = "r.error_class"
+
+
+# Rows of calls do not hold their error class.
+OF_CALL: Final = "error_class(r.ending, r.status, r.error_code, r.estimated_why)"
 
 
 RollupTables = dict[Grain, Table]
@@ -117,16 +122,16 @@ def conditions_of(selection: Selection, table: Table, by: GroupedBy | None, argu
     if classes is None and is_of_failures and table.name in WITH_CLASSES_FIRST:
         classes = [one for one in ERROR_CLASSES if one != "none"]
     for column, wanted, kind in (
-        ("account_id", selection.account_ids, "bigint"),
-        ("user_id", selection.user_ids, "bigint"),
-        ("api_key_id", selection.key_ids, "bigint"),
-        (table.model, selection.model_ids, "bigint"),
-        ("ending", selection.endings, "text"),
-        ("error_class", classes, "text"),
+        ("r.account_id", selection.account_ids, "bigint"),
+        ("r.user_id", selection.user_ids, "bigint"),
+        ("r.api_key_id", selection.key_ids, "bigint"),
+        (f"r.{table.model}", selection.model_ids, "bigint"),
+        ("r.ending", selection.endings, "text"),
+        (table.error_class, classes, "text"),
     ):
         if wanted is not None:
             arguments.append(list(wanted))
-            found.append(f"r.{column} = ANY(${len(arguments)}::{kind}[])")
+            found.append(f"{column} = ANY(${len(arguments)}::{kind}[])")
     if table.model == "model" and selection.model_ids is None:
         found.append("r.model = 0")
     if is_of_failures and table.name in WITH_FAILED_APART:
