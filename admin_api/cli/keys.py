@@ -90,7 +90,7 @@ def list_(
 def rotate(
     key: KeyRef,
     grace_s: Annotated[
-        int, typer.Option(help="Seconds during which the old secret still works.")
+        int, typer.Option(help="Seconds during which the old secret still works: 0 for one that has leaked.")
     ] = changes.DEFAULT_GRACE_S,
     as_json: AsJSON = False,
 ) -> None:

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
 Level = Annotated[str | None, words_option(LEVELS, "--level")]
-Target = Annotated[str | None, typer.Option("--id", help="Id of the key, subscription, user or team it applies to.")]
+Target = Annotated[
+    str | None, typer.Option("--id", help="The key, subscription, user or team it applies to, by name or id.")
+]
 AmountOption = Annotated[
     str | None, typer.Option("--amount", help="A whole number (not for kind cost) or 'unlimited'.")
 ]
@@ -69,7 +71,7 @@ class UnlimitedView(View):
 @app.command("set")
 def set_(
     level: Annotated[str, words_option(LEVELS)],
-    target: Annotated[str, typer.Option("--id", help="Id of the key, subscription, user or team.")],
+    target: Annotated[str, typer.Option("--id", help="The key, subscription, user or team, by name or id.")],
     kind: Annotated[str, words_option(KINDS)],
     amount: AmountOption = None,
     amount_usd: AmountUSD = None,
@@ -290,7 +292,7 @@ def set_many(
     token: Annotated[str | None, typer.Option(help="Token of the preview to apply.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Preview one limit on many targets; with the --token of the preview, apply exactly that."""
+    """Preview one limit on many targets; with the same options and the --token of the preview, apply exactly that."""
     given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
     input_ = limits.LimitInput(
         kind=kind, amount=given.of_kind(check_kind(kind)), window=window, reason=reason, confirmed=confirm

@@ -35,7 +35,7 @@ def create(
     expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Subscribe a user or a team to models: to all that are named, or to none."""
+    """Subscribe a user or a team to models: to all that are named, or to none. Pending if a model is restricted."""
     ends = parse_moment("expires_at", expires_at)
     made = act(lambda pool: subscribe(pool, operator(), model, user=user, team=team, expires_at=ends))
     if as_json and len(made) > 1:

@@ -23,7 +23,7 @@ UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Name of the team.")],
-    timezone: Annotated[str, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")] = "UTC",
+    time_zone: Annotated[str, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")] = "UTC",
     owner: Annotated[list[str] | None, typer.Option(help="Address or id of an owner; may be repeated.")] = None,
     member: Annotated[list[str] | None, typer.Option(help="Address or id of a member; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Model to subscribe it to; may be repeated.")] = None,
@@ -33,7 +33,7 @@ def create(
     """Create a team, with people, models and a budget: all of it, or nothing."""
     new = NewTeam(
         name=name,
-        time_zone=timezone,
+        time_zone=time_zone,
         owners=owner or (),
         members=member or (),
         models=model or (),
@@ -134,7 +134,7 @@ def withdraw(team: Team, invitation: Annotated[int, typer.Argument(help="Id of t
 def update(
     team: Team,
     name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
-    timezone: Annotated[
+    time_zone: Annotated[
         str | None, typer.Option("--time-zone", "--timezone", help="IANA time zone of its windows.")
     ] = None,
     status: Annotated[str | None, words_option(ACCOUNT_STATUSES)] = None,
@@ -142,7 +142,7 @@ def update(
     as_json: AsJSON = False,
 ) -> None:
     """Change the name, time zone or status of a team."""
-    change = teams.TeamChange(name=name, time_zone=timezone, status=status, reason=reason)
+    change = teams.TeamChange(name=name, time_zone=time_zone, status=status, reason=reason)
     row, _ = act(lambda pool: teams.update_team(pool, operator(), team, change))
     sentence = f"Team {row.id}: {row.name} ({row.time_zone}), {row.status}."
     show(TeamView.model_validate(row), as_json=as_json, sentence=sentence)

@@ -38,7 +38,7 @@ def create(
     email: Annotated[str, typer.Option(help="E-mail address.")],
     name: Annotated[str, typer.Option(help="Display name.")] = "",
     role: Annotated[str, words_option(ROLES)] = "user",
-    timezone: Annotated[
+    time_zone: Annotated[
         str, typer.Option("--time-zone", "--timezone", help="IANA time zone of the personal account's windows.")
     ] = "UTC",
     locale: Annotated[str | None, words_option(LOCALES, help="Language of e-mails and pages:")] = None,
@@ -52,7 +52,7 @@ def create(
         email=email,
         name=name,
         role=role,
-        time_zone=timezone,
+        time_zone=time_zone,
         locale=locale,
         teams=team or (),
         models=model or (),

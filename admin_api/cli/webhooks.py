@@ -4,14 +4,17 @@ from typing import Annotated
 
 import typer
 
+from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.notifications import webhooks
 from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.events import EVENTS
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import WebhookSettings
+from admin_api.storage.webhooks import FORMATS
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: URLs that receive notifications.")
 ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
@@ -35,9 +38,9 @@ def show_(webhook: ID, as_json: AsJSON = False) -> None:
 @app.command()
 def create(
     url: Annotated[str, typer.Option(help="https URL of a public address, unless settings allow others.")],
-    event: Annotated[list[str], typer.Option(help="Event to send; may be repeated.")],
+    event: Annotated[list[str], words_option(EVENTS, "--event", help="Event to send:", hint="May be repeated.")],
     form: Annotated[
-        str, typer.Option("--format", help="standard (Standard Webhooks), slack or teams: the form of its messages.")
+        str, words_option(FORMATS, "--format", help="Form of its messages; standard is of Standard Webhooks:")
     ] = "standard",
     user: Annotated[str | None, typer.Option(help="Only events of this user's account.")] = None,
     team: Annotated[str | None, typer.Option(help="Only events of this team.")] = None,
@@ -68,9 +71,10 @@ def update(
     webhook: ID,
     url: Annotated[str | None, typer.Option(help="The new URL.")] = None,
     event: Annotated[
-        list[str] | None, typer.Option(help="Event to send, in place of the present ones; may be repeated.")
+        list[str] | None,
+        words_option(EVENTS, "--event", help="Event to send, in place of the present ones:", hint="May be repeated."),
     ] = None,
-    form: Annotated[str | None, typer.Option("--format", help="standard, slack or teams.")] = None,
+    form: Annotated[str | None, words_option(FORMATS, "--format", help="Form of its messages:")] = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Whether events are sent.")] = None,
     as_json: AsJSON = False,
 ) -> None:
