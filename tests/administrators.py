@@ -72,7 +72,7 @@ class Administrator(ABC):
     async def boost(self, limit: int, usd: str, *, until: str, reason: str) -> Row: ...
 
     @abstractmethod
-    async def usage_by(self, by: str, *, since: str, until: str, **account: str) -> list[Row]:
+    async def usage_by(self, by: str, *, since: str, until: str, **account: str | int) -> list[Row]:
         """Groups, the dearest first."""
 
     @abstractmethod
@@ -92,6 +92,16 @@ class Administrator(ABC):
     @abstractmethod
     async def set_price(self, model: str, *, input_usd: str, output_usd: str) -> Row:
         """USD for a million tokens."""
+
+    @abstractmethod
+    async def calls_of(self, key: int) -> list[Row]:
+        """Single calls, newest first."""
+
+    @abstractmethod
+    async def sync_models(self) -> Row: ...
+
+    @abstractmethod
+    async def rename(self, model: str, to: str) -> Row: ...
 
     @abstractmethod
     async def limit_keys(self, team: str, *, rpm: int) -> Row:
@@ -161,7 +171,7 @@ class ByHTTP(Administrator):
         more = {"amount_usd": usd, "expires_at": until, "reason": reason}
         return await self._send("POST", f"/admin/limits/{limit}/boost", **more)
 
-    async def usage_by(self, by: str, *, since: str, until: str, **account: str) -> list[Row]:
+    async def usage_by(self, by: str, *, since: str, until: str, **account: str | int) -> list[Row]:
         return (await self._get(f"/usage/breakdown/{by}", since=since, until=until, **account))["groups"]
 
     async def export(self, team: str) -> str:
@@ -179,6 +189,15 @@ class ByHTTP(Administrator):
     async def set_price(self, model: str, *, input_usd: str, output_usd: str) -> Row:
         price = {"input_per_million_usd": input_usd, "output_per_million_usd": output_usd}
         return await self._send("POST", "/prices", model=model, **price)
+
+    async def calls_of(self, key: int) -> list[Row]:
+        return (await self._get("/usage", key=key))["rows"]
+
+    async def sync_models(self) -> Row:
+        return await self._send("POST", "/models/sync")
+
+    async def rename(self, model: str, to: str) -> Row:
+        return await self._send("POST", "/admin/models/rename", model=model, to=to)
 
     async def limit_keys(self, team: str, *, rpm: int) -> Row:
         wanted = {"level": "key", "team": team, "kind": "rpm", "amount": rpm}
@@ -243,7 +262,7 @@ class ByCommand(Administrator):
         more = ("--amount-usd", usd, "--expires-at", until, "--reason", reason)
         return await self._run("limits", "boost", limit, *more)
 
-    async def usage_by(self, by: str, *, since: str, until: str, **account: str) -> list[Row]:
+    async def usage_by(self, by: str, *, since: str, until: str, **account: str | int) -> list[Row]:
         period = ("--since", since, "--until", until)
         return (await self._run("usage", "breakdown", by, *period, *_options(account)))["groups"]
 
@@ -265,6 +284,15 @@ class ByCommand(Administrator):
         price = ("--input-per-million-usd", input_usd, "--output-per-million-usd", output_usd)
         return await self._run("prices", "set", "--model", model, *price)
 
+    async def calls_of(self, key: int) -> list[Row]:
+        return (await self._run("usage", "show", "--key", key))["rows"]
+
+    async def sync_models(self) -> Row:
+        return await self._run("models", "sync")
+
+    async def rename(self, model: str, to: str) -> Row:
+        return await self._run("models", "rename", model, to)
+
     async def limit_keys(self, team: str, *, rpm: int) -> Row:
         wanted = ("limits", "set-many", "--level", "key", "--team", team, "--kind", "rpm", "--amount", rpm)
         seen = await self._run(*wanted)
@@ -274,8 +302,8 @@ class ByCommand(Administrator):
         return (await self._run("audit", "list", "--about", about, "--limit", 1000))["rows"]
 
 
-def _options(account: Mapping[str, str]) -> list[str]:
-    return [part for name, value in account.items() for part in (f"--{name}", value)]
+def _options(account: Mapping[str, str | int]) -> list[str]:
+    return [part for name, value in account.items() for part in (f"--{name}", str(value))]
 
 
 class ByClient(Administrator):
@@ -343,7 +371,7 @@ class ByClient(Administrator):
         more = ("Boost", {"amount_usd": usd, "expires_at": until, "reason": reason})
         return await self._call("limits.boost_limit", limit, body=more)
 
-    async def usage_by(self, by: str, *, since: str, until: str, **account: str) -> list[Row]:
+    async def usage_by(self, by: str, *, since: str, until: str, **account: str | int) -> list[Row]:
         return (await self._call("usage.break_down_usage", by, since=since, until=until, **account))["groups"]
 
     async def export(self, team: str) -> str:
@@ -362,6 +390,15 @@ class ByClient(Administrator):
     async def set_price(self, model: str, *, input_usd: str, output_usd: str) -> Row:
         price = {"input_per_million_usd": input_usd, "output_per_million_usd": output_usd}
         return await self._call("prices.set_price", body=("NewPrice", {"model": model, **price}))
+
+    async def calls_of(self, key: int) -> list[Row]:
+        return (await self._call("usage.list_calls", key=key))["rows"]
+
+    async def sync_models(self) -> Row:
+        return await self._call("models.sync_models", body=("SyncInput", {}))
+
+    async def rename(self, model: str, to: str) -> Row:
+        return await self._call("models.rename_model", body=("ModelRename", {"model": model, "to": to}))
 
     async def limit_keys(self, team: str, *, rpm: int) -> Row:
         wanted = {"level": "key", "team": team, "kind": "rpm", "amount": rpm}

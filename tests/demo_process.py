@@ -3,8 +3,11 @@
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from deploy.embedded.component import Component
 from deploy.embedded.processes import Child, free_port
@@ -43,3 +46,34 @@ class DemoProcess(Component):
         # The demo stops seven programs, one after another.
         if self.child:
             self.child.stop(timeout_s=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoLiteLLM:
+    """LiteLLM of a running demo, which restarts it when its configuration is edited. `state` is the demo's."""
+
+    state: dict[str, Any]
+
+    def name_of(self, deployment: str) -> str:
+        (found,) = (one["model_name"] for one in self._read()["model_list"] if one["model_info"]["id"] == deployment)
+        return str(found)
+
+    def rename(self, deployment: str, name: str) -> None:
+        wanted = self._read()
+        for one in wanted["model_list"]:
+            if one["model_info"]["id"] == deployment:
+                one["model_name"] = name
+        Path(self.state["litellm_config"]).write_text(json.dumps(wanted))
+
+    def models(self) -> list[str]:
+        """Those that it serves; none while it starts."""
+        headers = {"authorization": f"Bearer {self.state['env']['LITEMAAS_LITELLM_API_KEY']}"}
+        try:
+            answer = httpx2.get(f"{self.state['litellm_url']}/v1/models", headers=headers, trust_env=False)
+        except httpx2.TransportError:
+            return []
+        return [one["id"] for one in answer.json()["data"]] if answer.is_success else []
+
+    def _read(self) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(Path(self.state["litellm_config"]).read_text())
+        return read

@@ -61,11 +61,14 @@ def run(*, check: bool) -> None:
 
 
 def _serve(demo: Demo) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raise NotStarted if a component ends by itself."""
+    """Serve until Ctrl-C or SIGTERM. Raise NotStarted if a component ends by itself, or LiteLLM does not start with its
+    edited configuration."""
     _print_welcome(demo)
     try:
         while True:
             demo.check_alive()
+            if demo.restart_edited_litellm():
+                write_state(demo.folder, demo.state())
             time.sleep(0.5)
     except KeyboardInterrupt:
         print("\nStopping ...", flush=True)
@@ -83,7 +86,7 @@ def _print_welcome(demo: Demo) -> None:
                {people if demo.identity_provider else ""}
   Admin token  {demo.admin_token}
   API key      {key}
-  LiteLLM      {demo.litellm.url}
+  LiteLLM      {demo.litellm.url}, by {demo.litellm.config}
   Metrics      {demo.gateway.metrics_url} and {demo.admin.metrics_url}
   Logs         {demo.folder}
 

@@ -41,6 +41,7 @@ class Demo:
         self.env = self._settings()
         self.command_line = CommandLine(self.folder, self.env)
         self.key: dict[str, Any] = {}
+        self._seen_config = ""
 
     def components(self) -> dict[str, Component]:
         """By their names in the state file, in the order they are stopped."""
@@ -89,6 +90,18 @@ class Demo:
             if child and child.exit_code is not None:
                 raise NotStarted(f"{child.name} ended by itself (exit code {child.exit_code}); {child.last_words()}")
 
+    def restart_edited_litellm(self) -> bool:
+        """Restart LiteLLM if its configuration has been edited, once the file rests. Return whether it was; raise
+        NotStarted if LiteLLM does not start with it."""
+        text = self.litellm.config.read_text()
+        rests, self._seen_config = text == self._seen_config, text
+        if not rests or text == self.litellm.running_config:
+            return False
+        self.say(f"LiteLLM's configuration {self.litellm.config} was edited: restarting it ...")
+        self.litellm.restart()
+        self.say("LiteLLM answers again; `litemaas models sync` reads its models")
+        return True
+
     def new_key(self, *limits: str) -> dict[str, Any]:
         """Its `id` and the `key` itself."""
         key = self.command_line.read("keys", "create", "--user", USER, "--model", MODEL, *limits)
@@ -103,6 +116,7 @@ class Demo:
             "admin_url": self.admin.url,
             "metrics_urls": [self.gateway.metrics_url, self.admin.metrics_url],
             "litellm_url": self.litellm.url,
+            "litellm_config": str(self.litellm.config),
             "model_server_url": self.model_server.url,
             "database_url": self.postgres.url(APP),
             "redis_url": self.valkey.url(),

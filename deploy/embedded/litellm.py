@@ -56,12 +56,18 @@ class LiteLLM(Component):
         self._usage_log = usage_log
         self._stored_keys = stored_keys
         self._api_keys = api_keys or {}
+        # What it has read.
+        self.running_config = ""
+
+    @property
+    def config(self) -> Path:
+        """Its configuration: written by `launch`, and read again by `restart` as it has been edited."""
+        return self.folder / "litellm.yaml"
 
     def launch(self) -> None:
-        python = litellm_venv.install(self.folder / "litellm-install.log")
+        litellm_venv.install(self.folder / "litellm-install.log")
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "litellm.yaml"
-        config.touch(mode=0o600)
+        self.config.touch(mode=0o600)
         wanted = configuration(self._model_server_url, self.api_key)
         for model in wanted["model_list"]:
             if key := self._api_keys.get(model["model_name"]):
@@ -70,17 +76,28 @@ class LiteLLM(Component):
             # LiteLLM looks for the module beside its config file.
             shutil.copy(self._custom_auth, self.folder)
             wanted["general_settings"]["custom_auth"] = f"{self._custom_auth.stem}.authenticate"
-        env = bare_environment(self.folder) | OFFLINE
         if self._usage_log:
             shutil.copy(LOGGER, self.folder)
             wanted["litellm_settings"]["callbacks"] = [f"{LOGGER.stem}.usage_log"]
+        self.config.write_text(json.dumps(wanted, indent=2) + "\n")
+        self._run()
+
+    def restart(self) -> None:
+        """Stop it and start it with its configuration as the file is now. Raise NotStarted as `wait` does."""
+        self.stop()
+        self._run()
+        self.wait()
+
+    def _run(self) -> None:
+        self.running_config = self.config.read_text()
+        env = bare_environment(self.folder) | OFFLINE
+        if self._usage_log:
             env["LITELLM_USAGE_LOG"] = str(self._usage_log.absolute())
-        config.write_text(json.dumps(wanted, indent=2) + "\n")
         argv = []
         if self._stored_keys is not None:
             argv = [str(LITEMAAS), "provider-keys", "exec", "--"]
             env |= self._stored_keys
-        argv += [str(python), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(config)]
+        argv += [str(litellm_venv.python()), "-P", "-m", "litellm.proxy.proxy_cli", "--config", str(self.config)]
         argv += ["--host", "127.0.0.1", "--port", str(self.port)]
         self.child = Child(
             "LiteLLM",

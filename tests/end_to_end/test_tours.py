@@ -1,5 +1,6 @@
 """The administrator's tour of the running demo: by HTTP alone, by `litemaas` alone, and by a generated client alone."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -11,17 +12,22 @@ from typing import Any, Final
 import httpx2
 import pytest
 from administrators import THRESHOLD, Administrator, ByCommand, ByHTTP, generated_client
-from demo_process import DemoProcess
+from demo_process import DemoLiteLLM, DemoProcess
 from gateways import wait_until
 from notification_servers import WebhookServer
 from usage_rows import EARLIEST, TODAY, make_usage_row, write_rows
 
+from deploy.embedded.litellm import LiteLLM
 from gateway.domain.money import usd_text
 from gateway.storage.postgres import Pool, new_pool
 
 WAYS: Final = ("http", "command", "client")
 OPEN, RESTRICTED, PRICED = "demo-chat", "demo-chat-large", "vendor/demo-chat"
 TOKENS: Final = 200
+# USD for a million tokens of input and of output: each tour changes the price.
+NEW_PRICES: Final = {"http": ("3.50", "14"), "command": ("4.50", "18"), "client": ("5.50", "22")}
+# The deployment that each tour gives another name at LiteLLM.
+RENAMED: Final = "split-chat"
 LAST_MONTH_USD: Final = 1000
 # An alert follows the usage that the ledger has, and a machine may be slow.
 SOON_S: Final = 30.0
@@ -76,6 +82,7 @@ class Tour:
     gateway: httpx2.AsyncClient
     hook: WebhookServer
     ledger: Pool
+    litellm: DemoLiteLLM
 
     @property
     def red(self) -> str:
@@ -103,13 +110,20 @@ class Tour:
 
 @pytest.fixture
 async def tour(
-    way: str, administrator: Administrator, gateway: httpx2.AsyncClient, ledger: Pool
+    way: str, administrator: Administrator, gateway: httpx2.AsyncClient, ledger: Pool, demo: dict[str, Any]
 ) -> AsyncIterator[Tour]:
     async with WebhookServer() as hook:
-        yield Tour(way=way, administrator=administrator, gateway=gateway, hook=hook, ledger=ledger)
+        yield Tour(
+            way=way,
+            administrator=administrator,
+            gateway=gateway,
+            hook=hook,
+            ledger=ledger,
+            litellm=DemoLiteLLM(demo),
+        )
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 async def test_an_administrator_makes_the_tour(tour: Tour) -> None:
     teams = await two_teams_with_members(tour)
     subscriptions = await open_and_restricted_models(tour)
@@ -119,6 +133,7 @@ async def test_an_administrator_makes_the_tour(tour: Tour) -> None:
     await usage_of_last_month_by_team(tour, teams)
     await who_spent_most(tour)
     await a_price_changes(tour)
+    await a_model_is_renamed(tour)
     await a_bulk_change(tour)
     await rotation_suspension_and_deactivation(tour, keys, subscriptions)
     await the_audit_log_has_it_all(tour)
@@ -215,7 +230,7 @@ async def a_boost_lets_calls_in(tour: Tour, keys: dict[str, dict[str, Any]], bud
     boosted = await tour.administrator.boost(budget, "5.00", until=until, reason="The launch.")
     assert boosted["amount_usd"] == "5"
     assert (await tour.administrator.explain(keys["red"]["id"], RESTRICTED))["allowed"] is True
-    assert (await tour.ask(keys["red"]["key"], RESTRICTED)).status_code == 200
+    await wait_for_answer(tour, keys["red"]["key"], RESTRICTED)
 
 
 async def usage_of_last_month_by_team(tour: Tour, teams: dict[str, int]) -> None:
@@ -246,9 +261,75 @@ async def who_spent_most(tour: Tour) -> None:
 
 
 async def a_price_changes(tour: Tour) -> None:
-    price = await tour.administrator.set_price(PRICED, input_usd="3.50", output_usd="14")
-    assert (price["input_per_million_usd"], price["output_per_million_usd"]) == ("3.5", "14")
+    """From then on calls cost the new price; those before keep their cost."""
+    key = await subscribed_key(tour, PRICED)
+    assert (await tour.ask(key["key"], PRICED)).status_code == 200
+    (earlier,) = await recorded_calls(tour, key, 1)
+    input_usd, output_usd = NEW_PRICES[tour.way]
+    price = await tour.administrator.set_price(PRICED, input_usd=input_usd, output_usd=output_usd)
+    assert (float(price["input_per_million_usd"]), float(price["output_per_million_usd"])) == (
+        float(input_usd),
+        float(output_usd),
+    )
     assert price["source"] == "admin"
+
+    async def costs_the_new_price() -> bool:
+        assert (await tour.ask(key["key"], PRICED)).status_code == 200
+        calls = await recorded_calls(tour, key, len(rows) + 1)
+        rows[:] = calls
+        # A US dollar for a million tokens is 1000 nano-USD for one.
+        cost = 1000 * (calls[0]["prompt_tokens"] * float(input_usd) + calls[0]["completion_tokens"] * float(output_usd))
+        return bool(calls[0]["cost_nano_usd"] == cost)
+
+    rows = [earlier]
+    await wait_until(costs_the_new_price, "a call at the new price", timeout_s=SOON_S, pause_s=0.5)
+    assert rows[-1] == earlier
+    # Gateways hear of a change within moments; until then a call costs the price that they have.
+    costs = [row["cost_nano_usd"] for row in rows]
+    assert 0 < costs[-1] != costs[0]
+    assert set(costs) == {costs[-1], costs[0]}
+
+
+async def a_model_is_renamed(tour: Tour) -> None:
+    """At LiteLLM, then here: the key goes on under the new name, and the old name is answered with the new one."""
+    old, new = tour.litellm.name_of(RENAMED), f"{tour.way}-chat"
+    key = await subscribed_key(tour, old)
+    assert (await tour.ask(key["key"], old)).status_code == 200
+    tour.litellm.rename(RENAMED, new)
+
+    async def is_served() -> bool:
+        return new in await asyncio.to_thread(tour.litellm.models)
+
+    await wait_until(is_served, "LiteLLM's new name of the model", timeout_s=LiteLLM.TIMEOUT_S, pause_s=0.5)
+    assert new in (await tour.administrator.sync_models())["added"]
+    renamed = await tour.administrator.rename(old, new)
+    assert (renamed["name"], renamed["keys"] >= 1, renamed["subscriptions"] >= 1) == (new, True, True)
+    await wait_for_refusal(tour, key["key"], old)
+    refused = await tour.ask(key["key"], old)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+    assert refused.json()["error"]["message"] == f"The model '{old}' is called '{new}' now."
+    await wait_for_answer(tour, key["key"], new)
+    calls = await recorded_calls(tour, key, 2)
+    groups = await tour.administrator.usage_by("model", since=TODAY.isoformat(), until=_tomorrow(), key=key["id"])
+    assert [(group["name"], group["calls"]) for group in groups] == [(new, len(calls))]
+
+
+async def subscribed_key(tour: Tour, model: str) -> dict[str, Any]:
+    """A key of the blue team, which has no budget."""
+    assert (await tour.administrator.subscribe(model, team=tour.blue))["status"] == "active"
+    return await tour.administrator.create_key([model], team=tour.blue, name=model)
+
+
+async def recorded_calls(tour: Tour, key: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """The calls of a key, newest first, once the ledger has so many."""
+    rows: list[dict[str, Any]] = []
+
+    async def are_there() -> bool:
+        rows[:] = await tour.administrator.calls_of(key["id"])
+        return len(rows) >= number
+
+    await wait_until(are_there, f"{number} calls in the ledger", timeout_s=SOON_S, pause_s=0.5)
+    return rows
 
 
 async def a_bulk_change(tour: Tour) -> None:
@@ -272,11 +353,18 @@ async def rotation_suspension_and_deactivation(
     assert (await tour.ask(keys["blue"]["key"])).status_code == 200
 
 
-async def wait_for_refusal(tour: Tour, key: str) -> None:
+async def wait_for_refusal(tour: Tour, key: str, model: str = OPEN) -> None:
     async def is_refused() -> bool:
-        return (await tour.ask(key)).status_code in (401, 403, 404)
+        return (await tour.ask(key, model)).status_code in (401, 403, 404)
 
     await wait_until(is_refused, "the refusal", timeout_s=5.0, pause_s=0.2)
+
+
+async def wait_for_answer(tour: Tour, key: str, model: str) -> None:
+    async def is_answered() -> bool:
+        return (await tour.ask(key, model)).status_code == 200
+
+    await wait_until(is_answered, "the answer", timeout_s=5.0, pause_s=0.2)
 
 
 async def the_audit_log_has_it_all(tour: Tour) -> None:
