@@ -6,7 +6,7 @@ VENV := .venv
 TOOLS := .venv-tools
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
-CLIENT_LOCKS := $(patsubst %.in,%.lock,$(wildcard tests/clients/python/*.in))
+CLIENT_LOCKS := $(patsubst %.in,%.lock,$(wildcard tests/clients/python/*.in loadtests/bench/*.in))
 LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
 
@@ -23,14 +23,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields overhead tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz access-log-cost metrics-cost own-cost check-rules \
+.PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields bench tables test-long mutants \
+	closed-loop admin-bench compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
 	endings usage-bench chaos ledger-cpu \
 	try-openapi explain-states record-clients clients client-packages
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
+	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
 	@echo "make lint | format        the first part of it | format the code with ruff"
 	@echo "make lock [UPGRADE=1]     write the lock files, keeping versions unless UPGRADE"
 	@echo "make clean                remove .venv, .venv-litellm and .demo"
@@ -147,12 +148,13 @@ allowed-fields: install
 usage-bench: install
 	$(BIN)/python -m loadtests.usage_bench $(if $(ROWS),--rows $(ROWS)) $(if $(KEEP),--keep $(KEEP))
 
-# Beside a running `make demo`.
-overhead: install
-	$(BIN)/python -m loadtests.overhead
-
-access-log-cost: install
-	$(BIN)/python -m loadtests.access_log_cost
+# The same load through nothing, nginx, Envoy, Portkey, LiteLLM and ours: 40 minutes; QUICK=1 less than five. WRITE=1 puts
+# it into docs/performance.md, with AGAIN=1 what the last run has measured. RUNS, STAGES, PEERS and LIMITS
+# choose; ALSO=name=/path/to/litemaas measures another commit's command beside this one's. Loopback only.
+bench: install
+	@$(BIN)/python -m loadtests.bench $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(AGAIN),--again) \
+		$(if $(RUNS),--runs $(RUNS)) $(if $(STAGES),--stages "$(STAGES)") \
+		$(if $(PEERS),--peers "$(PEERS)") $(if $(LIMITS),--limits "$(LIMITS)") $(foreach one,$(ALSO),--also $(one))
 
 # The alert rules and their tests, by promtool of Debian's package, which is unpacked and not installed.
 check-rules: $(TOOLS)/usr/bin/promtool
@@ -210,4 +212,4 @@ estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py
 
 clean:
-	rm -rf $(VENV) $(TOOLS) .venv-litellm .venv-clients .demo tests/clients/*/node_modules
+	rm -rf $(VENV) $(TOOLS) .venv-litellm .venv-clients .demo tests/clients/*/node_modules loadtests/bench/*/node_modules

@@ -16,11 +16,12 @@ TIMEOUT_S = 60.0
 
 
 class Program(Component):
-    """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` succeeds."""
+    """`litemaas gateway` or `litemaas admin-api`, ready when `/health/ready` succeeds; `command` is that of another
+    commit."""
 
     TIMEOUT_S = TIMEOUT_S
 
-    def __init__(self, folder: Path, name: str, port: int, *arguments: str) -> None:
+    def __init__(self, folder: Path, name: str, port: int, *arguments: str, command: Path = LITEMAAS) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         metrics_port = free_port()
@@ -30,11 +31,12 @@ class Program(Component):
         self._folder = folder
         self._name = name
         self._arguments = arguments
+        self._command = command
 
     def launch(self) -> None:
         self.child = Child(
             f"`litemaas {self._name}`",
-            [str(LITEMAAS), self._name, "--host", "127.0.0.1", "--port", str(self.port), *self._arguments],
+            [str(self._command), self._name, "--host", "127.0.0.1", "--port", str(self.port), *self._arguments],
             log=self._folder / f"{self._name}.log",
             env=bare_environment(self._folder) | {"LITEMAAS_METRICS_LISTEN": self._metrics_listen} | dict(self.env),
             cwd=ROOT,
@@ -47,14 +49,15 @@ class Program(Component):
 class CommandLine:
     """Runs `litemaas …` on the demo's Postgres, Valkey and LiteLLM."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], *, command: Path = LITEMAAS) -> None:
         self._env = bare_environment(folder) | dict(env)
+        self._command = command
 
     def run(self, *arguments: str) -> str:
         """The output of the command. Raise NotStarted with its last line if it fails."""
         try:
             done = subprocess.run(
-                [str(LITEMAAS), *arguments],
+                [str(self._command), *arguments],
                 env=self._env,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,8 @@ from typing import Final
 
 from clients import agents, catalogue, node
 
-FOLDERS: Final = (catalogue.NODE, catalogue.FRAMEWORKS, agents.FOLDER)
+PEER: Final = Path(__file__).parents[2] / "loadtests" / "bench" / "portkey"
+FOLDERS: Final = (catalogue.NODE, catalogue.FRAMEWORKS, agents.FOLDER, PEER)
 
 
 def lock(folder: Path) -> None:
