@@ -3,6 +3,7 @@
 Fields of a counter are `kind|scope` and, for a window, `|window`: the same in every gateway and every version.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -171,6 +172,7 @@ class LevelFacts(NamedTuple):
 #   alerts.level, the index limits_one_of_a_kind and the function shares_counter;
 # - SQL that names the ids: gateway/storage/key_records.py, gateway/storage/ledger/sums.py, admin_api/storage/limits.py
 #   and alerts.py, and bulk_limits.py if a limit of the level can be set on many at once;
+# - _IDS_OF_SCOPES below, if its scope has a new letter;
 # - admin_api/operations/limits/targets.py, which finds what a limit is set on, and admin_api/schemas/limits.py;
 # - admin_api/operations/notifications/email_phrases.py, which translates them;
 # - docs/limits.md.
@@ -209,3 +211,14 @@ class ScopeIds:
             for level, facts in LIMIT_LEVELS.items()
             if all(getattr(self, name) is not None for name in facts.ids)
         }
+
+
+# The letters of scopes.
+_IDS_OF_SCOPES: Final = {"k": "api_key_id", "m": "model_id", "s": "subscription_id", "u": "user_id"}
+
+
+def parse_scope(scope: str) -> tuple[Level | None, ScopeIds]:
+    """The level whose scope it is and its ids; level None if it is of none, as a later version's may be."""
+    named = re.findall(r"([a-z])(\d+)", scope)
+    ids = ScopeIds(**{_IDS_OF_SCOPES[letter]: int(number) for letter, number in named if letter in _IDS_OF_SCOPES})
+    return next((level for level, known in ids.scopes().items() if known == scope), None), ids

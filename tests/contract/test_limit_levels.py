@@ -10,7 +10,7 @@ from admin_api.operations.notifications import email_phrases
 from admin_api.schemas.limits import LimitView
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.users import LOCALES
-from gateway.domain.limits import LEVELS, LIMIT_LEVELS, Level, LevelFacts, ScopeIds
+from gateway.domain.limits import LEVELS, LIMIT_LEVELS, Level, LevelFacts, ScopeIds, parse_scope
 from tests.contract.places import Places, read_checks, read_columns, words_of
 
 SHARES_COUNTER = "SELECT prosrc FROM pg_proc WHERE proname = 'shares_counter'"
@@ -47,7 +47,12 @@ def check_storage(places: Places, level: Level, facts: LevelFacts) -> None:
         places.need(name in limit_rows.UPSERT_LIMIT, "admin_api/storage/limits.py, UPSERT_LIMIT", level)
         places.need(name in limit_rows.LIST_LIMITS, "admin_api/storage/limits.py, LIST_LIMITS", level)
     places.need_words("gateway/storage/key_records.py", level, *named, *passed)
-    places.need_words("gateway/storage/ledger/sums.py", level, *passed)
+    places.need_words(
+        "gateway/storage/ledger/sums.py", level, *passed, rf"\nSELECT '{level}'", rf'named\("{level}"|\["{level}"\]'
+    )
+    numbered = ScopeIds(**{name: n for n, name in enumerate(facts.ids, start=1)})
+    is_parsed = parse_scope(numbered.scope(level)) == (level, numbered)
+    places.need(is_parsed, "gateway/domain/limits.py, parse_scope", level)
     places.need_words("admin_api/storage/alerts.py", level, *(named if facts.ids else ()), *passed)
 
 
@@ -76,3 +81,7 @@ def test_no_two_levels_share_a_scope() -> None:
     assert set(scopes) == set(LEVELS)
     assert len(set(scopes.values())) == len(LEVELS)
     assert not any(" " in scope or "|" in scope for scope in scopes.values())
+
+
+def test_what_is_no_scope_is_of_no_level() -> None:
+    assert [parse_scope(scope)[0] for scope in ("", "x1", "k", "k1s2", "k1m2 ", "t1", "k01")] == [None] * 7

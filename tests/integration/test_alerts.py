@@ -437,7 +437,7 @@ async def test_a_hundred_thousand_unused_limits_cost_an_alert_check_nothing(pool
     now = datetime.now(UTC)
     plans = [
         await explain(owner, LIST_WINDOW_LIMITS, [one], now),
-        await explain(owner, SUM_WINDOWS, [0], [one], [now - timedelta(days=31)], [now]),
+        await explain(owner, SUM_WINDOWS, [0], [one], [now - timedelta(days=31)], [now], [1], [], [], [1], [], True),
     ]
     await owner.close()
 

@@ -5,8 +5,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-from usage_rows import TODAY, make_usage_row, write_rows
+from conftest import Database
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows, write_rows
 
+from gateway.domain.limits import LEVELS, LIMIT_KINDS, WINDOWED_KINDS, Level, ScopeIds
+from gateway.domain.usage_rows import UsageRow
 from gateway.domain.windows import window_ms
 from gateway.storage.ledger.rollups import DAYS, QUARTER_HOURS, SUMS
 from gateway.storage.ledger.sums import SUM_WINDOWS, WindowSum, sum_windows
@@ -44,6 +49,74 @@ async def test_every_quarter_hour_of_a_window_counts_once(pool: Pool) -> None:
     assert wrong == []
 
 
+# Of both accounts of `usage_rows()` to two of the three models, with ids that are no model's.
+SUBSCRIPTIONS = """
+INSERT INTO accounts (id, kind, name) OVERRIDING SYSTEM VALUE VALUES (1, 'team', 'one'), (2, 'team', 'two')
+    ON CONFLICT DO NOTHING;
+INSERT INTO models (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'one'), (2, 'two'), (3, 'three')
+    ON CONFLICT DO NOTHING;
+INSERT INTO subscriptions (id, account_id, model_id, status) OVERRIDING SYSTEM VALUE
+    VALUES (11, 1, 1, 'active'), (12, 1, 2, 'active'), (22, 2, 2, 'active'), (23, 2, 3, 'active') ON CONFLICT DO NOTHING
+"""
+SUBSCRIPTION_OF = {(1, 1): 11, (1, 2): 12, (2, 2): 22, (2, 3): 23}
+# Key 0 and those with 99 are of no row.
+ALL_IDS = [
+    ScopeIds(api_key_id=key, model_id=model, subscription_id=subscription, user_id=user)
+    for key, model, subscription, user in zip(
+        [*range(7), 99] * 3, [1, 2, 3] * 8, [*SUBSCRIPTION_OF.values(), 99] * 5, [1, 2, 3, 4, 99] * 5, strict=False
+    )
+]
+SCOPES_OF = {level: sorted({ids.scope(level) for ids in ALL_IDS}) for level in LEVELS}
+ALL_WINDOWS = [
+    (round(start.timestamp() * 1000), round(end.timestamp() * 1000))
+    for start, end in (
+        (EARLIEST, TODAY + timedelta(days=1)),
+        (TODAY - timedelta(days=3, hours=2), TODAY),
+        (TODAY - timedelta(minutes=45), TODAY + timedelta(minutes=15)),
+    )
+]
+
+
+@settings(
+    max_examples=15,
+    # Shrinking a failure would take minutes: each attempt is a transaction or two.
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(usage_rows(), min_size=20, max_size=60), st.sets(st.sampled_from(LEVELS), min_size=1))
+async def test_every_scope_has_the_sum_of_its_rows(
+    database: Database, pool: Pool, rows: list[UsageRow], levels: set[Level]
+) -> None:
+    """However many are asked for at once, of one level or several."""
+    await empty_ledger(database)
+    await database.execute_as_owner(SUBSCRIPTIONS)
+    await write_rows(pool, rows)
+    scopes = [scope for level in levels for scope in SCOPES_OF[level]]
+    queries = [
+        WindowSum(account, kind, scope, *window)
+        for account, kind, scope, window in product((1, 2), WINDOWED_KINDS, scopes, ALL_WINDOWS)
+    ]
+
+    assert await sum_windows(pool, queries) == [sum_of_rows(rows, query) for query in queries]
+
+
+def sum_of_rows(rows: list[UsageRow], query: WindowSum) -> int:
+    column = LIMIT_KINDS[query.kind].ledger_column
+    return sum(
+        getattr(row, column)
+        for row in rows
+        if row.account_id == query.account_id
+        and query.start_ms <= row.started_at.timestamp() * 1000 < query.end_ms
+        and query.scope in scopes_of(row)
+    )
+
+
+def scopes_of(row: UsageRow) -> list[str]:
+    subscription = SUBSCRIPTION_OF.get((row.account_id, row.model_id))
+    ids = ScopeIds(api_key_id=row.api_key_id, model_id=row.model_id, subscription_id=subscription, user_id=row.user_id)
+    return list(ids.scopes().values())
+
+
 FILL = """
 INSERT INTO {table} ({key}, {sums}, latencies)
 SELECT {values}, {ones}, '{{}}' FROM generate_series(0, {last}) AS q CROSS JOIN generate_series(1, 3) AS n
@@ -72,7 +145,7 @@ async def test_a_long_window_is_read_from_daily_sums(pool: Pool) -> None:
     start, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
     explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {SUM_WINDOWS}"
-    (plan,) = await pool.fetchrow(explain, [0], [1], [start], [end])  # type: ignore[misc]
+    (plan,) = await pool.fetchrow(explain, [0], [1], [start], [end], [], [], [], [], [], True)  # type: ignore[misc]
     asked = [WindowSum(1, "requests", "t", 0, 253_402_300_800_000)]
 
     assert await sum_windows(pool, asked) == [3 * days * 96]

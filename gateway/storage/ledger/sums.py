@@ -1,10 +1,10 @@
 """What the ledger says was counted in windows: counters are seeded from it, drift and alerts are measured by it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.domain.limits import LIMIT_KINDS, WINDOWED_KINDS, Kind, ScopeIds
+from gateway.domain.limits import LEVELS, LIMIT_KINDS, WINDOWED_KINDS, Kind, Level, ScopeIds, parse_scope
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -14,23 +14,26 @@ LATEST_MS: Final = 253_402_300_799_000
 _COLUMNS: Final = {kind: LIMIT_KINDS[kind].ledger_column for kind in WINDOWED_KINDS}
 _ADDED: Final = f"api_key_id, user_id, model_id, {', '.join(_COLUMNS.values())}"
 _SUMS: Final = ", ".join(f"sum({column})::bigint AS {kind}" for kind, column in _COLUMNS.items())
-# The sums of windows, each by key, user, model and subscription: all that a scope is made of. Quarters of an hour up to
-# the first midnight in UTC and from the last one on, for in every time zone windows begin and end on a quarter; whole
-# days between them, or a lifetime would be read by the quarter. Each part is a range of its rollup's primary key.
-# The model names the subscription: there is one row per account and model for ever.
+# The rows of the rollups in the windows, and of them the sums of the scopes that are asked for: a large team has
+# thousands of scopes, of which the limits of a call name five.
+# Quarters of an hour up to the first midnight in UTC and from the last one on, for in every time zone windows begin and
+# end on a quarter; whole days between them, or a lifetime would be read by the quarter. Each part is a range of its
+# rollup's primary key.
+# IN is within IS TRUE, so that Postgres looks each row up in a hash of the ids: it expects a few rows of an account,
+# and would compare each with every id.
+# A subscription is its model within the account: there is one row of both for ever.
 SUM_WINDOWS: Final = f"""
-SELECT w.n, q.api_key_id, q.user_id, q.model_id, s.id AS subscription_id, {", ".join(f"q.{kind}" for kind in _COLUMNS)}
-FROM (
-         SELECT n, account_id, start_at, end_at,
-                date_trunc('day', (start_at + interval '24 hours' - interval '1 microsecond') AT TIME ZONE 'UTC')
-                    AT TIME ZONE 'UTC' AS midnight,
-                date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
-         FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
-              AS u (n, account_id, start_at, end_at)
-     ) AS w
-     CROSS JOIN LATERAL (
-         SELECT api_key_id, user_id, model_id, {_SUMS}
-         FROM (
+WITH used AS MATERIALIZED (
+    SELECT w.n, w.account_id, {_ADDED}
+    FROM (
+             SELECT n, account_id, start_at, end_at,
+                    date_trunc('day', (start_at + interval '24 hours' - interval '1 microsecond') AT TIME ZONE 'UTC')
+                        AT TIME ZONE 'UTC' AS midnight,
+                    date_trunc('day', end_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS last
+             FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::timestamptz[])
+                  AS u (n, account_id, start_at, end_at)
+         ) AS w
+         CROSS JOIN LATERAL (
              SELECT {_ADDED} FROM usage_quarter_hours
              WHERE account_id = w.account_id AND started_at >= w.start_at AND started_at < w.end_at
                AND started_at < w.midnight
@@ -42,8 +45,30 @@ FROM (
              SELECT {_ADDED} FROM usage_quarter_hours
              WHERE account_id = w.account_id AND started_at >= greatest(w.midnight, w.last) AND started_at < w.end_at
          ) AS r
-         GROUP BY api_key_id, user_id, model_id) AS q
-     LEFT JOIN subscriptions s ON s.account_id = w.account_id AND s.model_id = q.model_id
+)
+SELECT 'key' AS level, n, api_key_id, NULL::bigint AS model_id, NULL::bigint AS subscription_id,
+       NULL::bigint AS user_id, {_SUMS}
+FROM used WHERE (api_key_id IN (SELECT unnest($5::bigint[]))) IS TRUE GROUP BY n, api_key_id
+UNION ALL
+SELECT 'key_model', n, api_key_id, model_id, NULL, NULL, {_SUMS}
+FROM used
+WHERE ((api_key_id, model_id) IN (SELECT k, m FROM unnest($6::bigint[], $7::bigint[]) AS pairs (k, m))) IS TRUE
+GROUP BY n, api_key_id, model_id
+UNION ALL
+SELECT 'subscription', q.n, NULL, NULL, s.id, NULL, {", ".join(f"q.{kind}" for kind in _COLUMNS)}
+FROM (
+         SELECT n, account_id, model_id, {_SUMS} FROM used
+         WHERE ((account_id, model_id)
+                IN (SELECT account_id, model_id FROM subscriptions WHERE id = ANY($8::bigint[]))) IS TRUE
+         GROUP BY n, account_id, model_id
+     ) AS q
+     JOIN subscriptions s ON s.account_id = q.account_id AND s.model_id = q.model_id
+UNION ALL
+SELECT 'user', n, NULL, NULL, NULL, user_id, {_SUMS}
+FROM used WHERE (user_id IN (SELECT unnest($9::bigint[]))) IS TRUE GROUP BY n, user_id
+UNION ALL
+SELECT 'team', n, NULL, NULL, NULL, NULL, {_SUMS}
+FROM used WHERE $10 GROUP BY n
 """
 
 
@@ -72,22 +97,42 @@ async def sum_windows(executor: "Executor | Pool", queries: Sequence[WindowSum])
     for query in queries:
         wanted[numbers[query.window]][query.scope, query.kind] = 0
     accounts, starts, ends = zip(*windows, strict=True)
-    for row in await executor.fetch(
-        SUM_WINDOWS, list(range(len(windows))), accounts, [_moment(ms) for ms in starts], [_moment(ms) for ms in ends]
-    ):
+    moments = ([_moment(ms) for ms in starts], [_moment(ms) for ms in ends])
+    ids = _ids_of(sorted({query.scope for query in queries}))
+    for row in await executor.fetch(SUM_WINDOWS, list(range(len(windows))), accounts, *moments, *ids):
         sums = wanted[row["n"]]
-        # Rollups have user 0 where a key has no user: no user has that id, so no limit has that scope.
-        ids = ScopeIds(
+        scope = ScopeIds(
             api_key_id=row["api_key_id"],
             model_id=row["model_id"],
             subscription_id=row["subscription_id"],
             user_id=row["user_id"],
-        )
-        for scope in ids.scopes().values():
-            for kind in WINDOWED_KINDS:
-                if (scope, kind) in sums:
-                    sums[scope, kind] += row[kind]
+        ).scope(row["level"])
+        for kind in WINDOWED_KINDS:
+            if (scope, kind) in sums:
+                sums[scope, kind] = row[kind]
     return [wanted[numbers[query.window]][query.scope, query.kind] for query in queries]
+
+
+def _ids_of(scopes: Iterable[str]) -> tuple[list[int], list[int], list[int], list[int], list[int], bool]:
+    """As the statement takes them from $5 on: keys; the keys and the models of pairs; subscriptions; users; whether all
+    of an account is asked for. A scope of no level has no sum."""
+    found: dict[Level, list[ScopeIds]] = {level: [] for level in LEVELS}
+    for scope in scopes:
+        level, ids = parse_scope(scope)
+        if level is not None:
+            found[level].append(ids)
+
+    def named(level: Level, name: str) -> list[int]:
+        return [getattr(ids, name) for ids in found[level]]
+
+    return (
+        named("key", "api_key_id"),
+        named("key_model", "api_key_id"),
+        named("key_model", "model_id"),
+        named("subscription", "subscription_id"),
+        named("user", "user_id"),
+        bool(found["team"]),
+    )
 
 
 def _moment(ms: int) -> datetime:
