@@ -12,7 +12,8 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.money import nano_usd_rounded_up
-from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.client import Answer
+from gateway.upstream.failures import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 
 # Passed on as they are; every other header of the caller stays here, for LiteLLM takes credentials from many.
 PASSED_HEADERS: Final = {

@@ -32,7 +32,7 @@ from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.response_owners import hash_of
 from gateway.stored_responses import continue_conversation, name_own_items
-from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.failures import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.bodies import BodyBudget, read_body
 from gateway.web.content_codings import Bounds, UnpackedBody

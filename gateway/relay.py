@@ -10,7 +10,8 @@ from gateway.domain.errors import GatewayError
 from gateway.endpoints.registry import Declaration
 from gateway.forward import error_of
 from gateway.meter import AnswerMeter, Meter, StreamMeter
-from gateway.upstream.client import Answer, UpstreamBroken, UpstreamSilent
+from gateway.upstream.client import Answer
+from gateway.upstream.failures import UpstreamBroken, UpstreamSilent
 from gateway.web.disconnects import DisconnectWatch
 from gateway.web.errors import error_event
 from gateway.web.pings import PING, PingedSend

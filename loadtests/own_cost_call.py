@@ -25,7 +25,6 @@ from struct import pack
 from typing import Any, Final
 
 import uvloop
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.keys import new_key
@@ -182,12 +181,8 @@ class StubAnswer(Answer):
 
     def __init__(self, pieces: list[bytes], content_type: str) -> None:
         self.status, self._pieces, self._next = 200, pieces, 0
-        self._headers = CIMultiDictProxy(CIMultiDict({"content-type": content_type, "x-litellm-version": "1"}))
+        self.headers = {"content-type": content_type, "x-litellm-version": "1"}
         self.failure = None
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        return self._headers
 
     async def read(self) -> bytes:
         if self._next == len(self._pieces):

@@ -22,7 +22,8 @@ from gateway.realtime.session import Bounds, Session
 from gateway.record import Outcome
 from gateway.storage.counters.scripts import Counters
 from gateway.storage.counters.state import LimitState
-from gateway.upstream.client import UpstreamRefused, UpstreamWebSocket
+from gateway.upstream.failures import UpstreamRefused
+from gateway.upstream.websocket import UpstreamWebSocket
 from gateway.web.bounded_websocket import STOPPING
 from gateway.web.responses import Receive, Scope, Send
 from gateway.web.websockets import accept, refuse_upgrade

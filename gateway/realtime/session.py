@@ -18,7 +18,8 @@ from gateway.endpoints.output_parts import OutputParts
 from gateway.endpoints.realtime import read_client_event
 from gateway.endpoints.realtime_events import ServerEvent, read_server_event
 from gateway.realtime.limits import SessionQuota
-from gateway.upstream.client import ABNORMAL_CLOSURE, CloseFrame, UpstreamBroken, UpstreamWebSocket
+from gateway.upstream.failures import UpstreamBroken
+from gateway.upstream.websocket import ABNORMAL_CLOSURE, CloseFrame, UpstreamWebSocket
 from gateway.web.responses import Receive, Send
 from gateway.web.websockets import close, error_event
 

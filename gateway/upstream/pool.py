@@ -10,16 +10,9 @@ from typing import Final, Literal, TypeVar, get_args
 import structlog
 
 from gateway.domain.breaker import Breaker
-from gateway.upstream.client import (
-    Answer,
-    Body,
-    Upstream,
-    UpstreamBroken,
-    UpstreamRefused,
-    UpstreamSilent,
-    UpstreamUnreachable,
-    UpstreamWebSocket,
-)
+from gateway.upstream.client import Answer, Body, Upstream
+from gateway.upstream.failures import UpstreamBroken, UpstreamRefused, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.websocket import UpstreamWebSocket
 
 log = structlog.get_logger(__name__)
 

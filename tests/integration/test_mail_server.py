@@ -1,20 +1,15 @@
 """E-mails to a real SMTP server with TLS and authentication: errors are reported and retried, no password leaks."""
 
 import base64
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 from alerting import AT_ONCE, KEYS, send_due
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Certificate
 from factories import make_user
 from notification_servers import SMTPServer
 from pydantic import SecretStr, ValidationError
@@ -27,36 +22,6 @@ from gateway.storage.postgres import Pool
 USER, PASSWORD = "litemaas", "planted p@ssword/0123456789"
 IN_URL: Final = "litemaas:planted%20p%40ssword%2F0123456789@"
 PATIENT: Final = (timedelta(hours=1),)
-
-
-class Certificate:
-    """A self-signed certificate for 127.0.0.1: a CA file and a server context."""
-
-    def __init__(self, folder: Path) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail of a test")])
-        now = datetime.now(UTC)
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.file, key_file = folder / "mail.pem", folder / "mail.key"
-        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(self.file, key_file)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from test_mail_server import Certificate
+from certificates import Certificate
 
 from admin_api.tls import trusted
 

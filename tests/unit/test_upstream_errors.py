@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from gateway.domain.errors import GatewayError
 from gateway.forward import cost_in_header, error_of, read_refusal, upstream_headers
-from gateway.upstream.client import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
+from gateway.upstream.failures import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.web.errors import error_body
 
 
