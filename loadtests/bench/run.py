@@ -109,7 +109,7 @@ class Bench:
         with ExitStack() as running:
             for proxy in proxies:
                 try:
-                    self.results.about["versions"].setdefault(proxy.name, proxy.version())
+                    self.results.about["versions"].setdefault(proxy.name.partition(",")[0], proxy.version())
                     running.callback(proxy.stop)
                     with started_on(self._cores_of(proxy)):
                         proxy.launch(model_server_url)
@@ -179,6 +179,8 @@ class Bench:
     def _measure_streams(self, proxies: Sequence[Proxy], model_server_url: str) -> None:
         direct = Target(DIRECT, model_server_url)
         with self._started(proxies, model_server_url) as targets:
+            self._say("warming up")
+            targets = [target for target in targets if self._try(stages.warm_up_streams(target))]
             in_turn = [target for target in targets if target.takes(stages.ONE)]
             for number in range(1, self.plan.runs + 1):
                 self._say(f"streams, run {number} of {self.plan.runs}")

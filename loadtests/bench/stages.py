@@ -105,6 +105,11 @@ async def measure_first_event(results: Results, targets: Sequence[Target], calls
         results.add(key, added_p50_ms=statistics.median(first), added_p99_ms=quantile(first, 0.99))
 
 
+async def warm_up_streams(target: Target) -> None:
+    """Raises WrongAnswer if it passes no streams."""
+    await call_in_turn([target], requests.stream_body(SMALL_STREAM, 0), 1)
+
+
 def measure_json(
     results: Results, wrk: Wrk, target: Target, load: JsonLoad, seconds: float, direct: Key | None
 ) -> None:
