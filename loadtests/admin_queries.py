@@ -229,7 +229,7 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "period": lambda: pick.choice(("today", "last-month", "last-30-days")),
         "max_tokens": lambda: 100,
         "address": lambda: "10.0.0.7",
-        "code": lambda: pick.choice(("insufficient_quota", "model_not_found")),
+        "code": cycle(("insufficient_quota", "team_archived", "model_not_found")).__next__,
         "locale": lambda: pick.choice(("en", "es", "fr")),
         "actor": await some("SELECT DISTINCT actor FROM (SELECT actor FROM audit_logs LIMIT 5000) AS a"),
         # Also missing values, which need a full scan or an index.

@@ -105,14 +105,10 @@ async def insert_key_models(executor: "Executor", key_id: int, model_ids: Sequen
 # The last use by a subselect each: joined, all uses before a page's keys would be read.
 _COLUMNS: Final = """
 k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
-       ARRAY(SELECT m.name FROM api_key_models km JOIN models m ON m.id = km.model_id
-             WHERE km.api_key_id = k.id ORDER BY m.name) AS models,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(m.name, m.enabled, m.listed, s.status_now) ORDER BY m.name), '[]')
-        FROM api_key_models km JOIN models m ON m.id = km.model_id
-        JOIN LATERAL (
-            SELECT CASE WHEN status = 'active' AND expires_at <= now() THEN 'expired' ELSE status END AS status_now
-            FROM subscriptions WHERE account_id = k.account_id AND model_id = m.id) AS s ON true
-        WHERE km.api_key_id = k.id AND NOT (m.enabled AND m.listed AND s.status_now = 'active'))::text AS unavailable,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(m.name, m.enabled, m.listed, (
+                SELECT CASE WHEN s.status = 'active' AND s.expires_at <= now() THEN 'expired' ELSE s.status END
+                FROM subscriptions s WHERE s.account_id = k.account_id AND s.model_id = m.id)) ORDER BY m.name), '[]')
+        FROM api_key_models km JOIN models m ON m.id = km.model_id WHERE km.api_key_id = k.id)::text AS models,
        k.allowed_ips::text[] AS allowed_ips, k.expires_at, k.revoked_at, k.archived_at, k.rotated_at,
        k.previous_last_four, k.previous_ends_at, k.created_by, k.created_at, k.updated_at,
        (SELECT i.last_used_at FROM api_key_uses i WHERE i.api_key_id = k.id) AS last_used_at,
@@ -187,11 +183,15 @@ async def list_keys(
 
 
 def _key(row: "asyncpg.Record") -> APIKey:
+    models = json.loads(row["models"])
     unavailable = []
-    for name, enabled, listed, subscription in json.loads(row["unavailable"]):
+    for name, enabled, listed, subscription in models:
         status = model_status(enabled=enabled, listed=listed)
-        unavailable.append(UnavailableModel(name, subscription if status == "available" else status))
-    return APIKey(**{**row, "unavailable": unavailable})
+        withheld = subscription if status == "available" else status
+        # A key's models are those its account is subscribed to, in whatever state.
+        if subscription is not None and withheld != "active":
+            unavailable.append(UnavailableModel(name, withheld))
+    return APIKey(**{**row, "models": [name for name, *_ in models], "unavailable": unavailable})
 
 
 def _idle(own: str) -> str:

@@ -41,8 +41,10 @@ LARGE_TEAM = (
     " used, amount, about) SELECT {team}, id, 'user', 'large ' || id, 'tokens', 'day', now(),"
     " now() + interval '1 day', 80, 80, 100, '{}' FROM users",
     "INSERT INTO refusals (hour, account_id, user_id, api_key_id, model_id, limit_id, code, count)"
-    " SELECT date_trunc('hour', now()) - (id % 720) * interval '1 hour', account_id, coalesce(user_id, 0), id, 1, 0,"
-    " 'insufficient_quota', 1 FROM api_keys WHERE account_id = {team} AND name = 'large'",
+    # Half of them in the same hour.
+    " SELECT date_trunc('hour', now()) - CASE WHEN id % 2 = 0 THEN 1 ELSE id % 720 END * interval '1 hour', account_id,"
+    " coalesce(user_id, 0), id, 1, 0, 'insufficient_quota', 1 FROM api_keys"
+    " WHERE account_id = {team} AND name = 'large'",
 )
 # Users without resources, so there are many more users and accounts than a page.
 MORE_ROWS = (
@@ -74,6 +76,9 @@ LARGE = (
     "team_invitations",
     "refusals",
 )
+# Of all tables and indexes together, also where an index is searched over and over without finding a row.
+BLOCKS, MAX_BLOCKS = "blocks", 600
+MOST = dict.fromkeys(LARGE, MAX_READ) | {BLOCKS: MAX_BLOCKS}
 # Part of a name: no index helps, all names are read.
 BY_PARTS = ("search",)
 # The statements of each query, with arguments.
@@ -147,10 +152,11 @@ def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def read_of(connection: Any, sql: str, arguments: tuple[Any, ...]) -> dict[str, int]:
-    """The number of rows the statement read from each table."""
-    (reported,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *arguments)
-    read: dict[str, int] = defaultdict(int)
-    for scan in scans(json.loads(reported)[0]["Plan"]):
+    """The number of rows the statement read from each table, and of blocks from all."""
+    (reported,) = await connection.fetchrow(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *arguments)
+    plan = json.loads(reported)[0]["Plan"]
+    read: dict[str, int] = defaultdict(int, {BLOCKS: plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]})
+    for scan in scans(plan):
         left_out = scan.get("Rows Removed by Filter", 0) + scan.get("Rows Removed by Index Recheck", 0)
         read[scan["Relation Name"]] += round((scan["Actual Rows"] + left_out) * scan["Actual Loops"])
     return read
@@ -167,7 +173,7 @@ async def find_too_much(database: Database, statements: Statements) -> dict[tupl
             if not sql.lstrip().startswith("SELECT"):
                 continue
             for table, rows in (await read_of(connection, sql, arguments)).items():
-                if table in LARGE and rows > MAX_READ:
+                if rows > MOST.get(table, rows):
                     too_much[name, table] = max(rows, too_much.get((name, table), 0))
     await connection.close()
     return too_much
@@ -187,7 +193,8 @@ async def test_few_matching_rows_are_found_among_many_others(statements: Stateme
     owner = await asyncpg.connect(changed.owner_url)
     await owner.execute("UPDATE api_keys SET archived_at = now() WHERE id < (SELECT max(id) - 200 FROM api_keys)")
     await owner.execute("UPDATE alerts SET acknowledged_at = NULL WHERE id > 200")
-    await owner.execute("ANALYZE api_keys, alerts")
+    # Or the index would lead to the rows as they were before, too.
+    await owner.execute("VACUUM (ANALYZE) api_keys, alerts")
     await owner.close()
     lists = ("admin /api/v1/api-keys ", "admin /api/v1/admin/alerts acknowledged=true")
 

@@ -1,8 +1,9 @@
 """Refused calls: their numbers by hour, and those that are kept to be looked up."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from admin_api.storage.usage.rollup_tables import Selection
     from gateway.storage.postgres import Executor
 
-# The order of the list, after the hour: newest first.
+HOUR: Final = timedelta(hours=1)
+# The order of the list, after the hour, all of them from the last one down.
 KEY: Final = ("account_id", "user_id", "api_key_id", "model_id", "limit_id", "code")
 
 
@@ -31,34 +33,85 @@ class RefusalCount:
     count: int
 
 
-LIST_REFUSALS: Final = """
-SELECT r.hour, r.account_id, a.name AS account_name, r.user_id, u.email AS user_email, r.api_key_id, r.model_id,
-       m.name AS model, r.limit_id, r.code, r.count
-FROM refusals r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
-    LEFT JOIN models m ON m.id = r.model_id
-WHERE r.hour >= $1 AND r.hour < $2 AND ($3::bigint[] IS NULL OR r.account_id = ANY($3))
-  AND ($4::bigint[] IS NULL OR r.user_id = ANY($4)) AND ($5::bigint[] IS NULL OR r.api_key_id = ANY($5))
-  AND ($6::bigint[] IS NULL OR r.model_id = ANY($6)) AND ($7::text IS NULL OR r.code = $7)
-  AND ($8::timestamptz IS NULL OR (r.hour <= $8 AND (r.hour < $8
-      OR (r.account_id, r.user_id, r.api_key_id, r.model_id, r.limit_id, r.code) > ($9, $10, $11, $12, $13, $14))))
-ORDER BY r.hour DESC, r.account_id, r.user_id, r.api_key_id, r.model_id, r.limit_id, r.code LIMIT $15
+_FIELDS: Final = ", ".join(f"r.{name}" for name in ("hour", *KEY, "count"))
+_ORDER: Final = ", ".join(f"r.{name} DESC" for name in ("hour", *KEY))
+_FILTERS: Final = {
+    "account_id": "($3::bigint[] IS NULL OR r.account_id = ANY($3))",
+    "user_id": "($4::bigint[] IS NULL OR r.user_id = ANY($4))",
+    "api_key_id": "($5::bigint[] IS NULL OR r.api_key_id = ANY($5))",
+    "model_id": "($6::bigint[] IS NULL OR r.model_id = ANY($6))",
+    "code": "($7::text[] IS NULL OR r.code = ANY($7))",
+}
+
+
+def _page(filters: Mapping[str, str], order: str) -> str:
+    """The first page of those that pass the filters."""
+    return f"""
+SELECT {_FIELDS} FROM refusals r
+WHERE r.hour >= $1 AND r.hour < $2 AND {" AND ".join(filters.values())}
+  AND ($8::timestamptz IS NULL
+       OR (r.hour, r.account_id, r.user_id, r.api_key_id, r.model_id, r.limit_id, r.code)
+          < ($8, $9, $10, $11, $12, $13, $14))
+ORDER BY {order} LIMIT $15
 """
+
+
+def _pages(column: str, values: str) -> str:
+    """The first page of each of these values of a column, which is read in the order of an index that begins with it.
+
+    Each value is BETWEEN itself and itself, and first in the order: were it known to be one, the planner might read all
+    refusals by the hour until it has enough. Nor is an account looked for by an index where its user is given.
+    """
+    wider = {"user_id": ("account_id",), "api_key_id": ("account_id", "user_id")}.get(column, ())
+    filters = {
+        name: text.replace(f"r.{name}", f"r.{name} + 0") if name in wider else text for name, text in _FILTERS.items()
+    }
+    filters[column] = f"r.{column} BETWEEN one.value AND one.value"
+    each = f"(SELECT DISTINCT value FROM unnest({values}) AS given (value)) AS one"
+    return f"SELECT {_FIELDS} FROM {each} CROSS JOIN LATERAL ({_page(filters, f'r.{column} DESC, {_ORDER}')}) AS r"
+
+
+def _named(pages: str) -> str:
+    """The first page of all, with names."""
+    return f"""
+SELECT {_FIELDS}, a.name AS account_name, u.email AS user_email, m.name AS model
+FROM ({pages}) AS r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
+    LEFT JOIN models m ON m.id = r.model_id
+ORDER BY {_ORDER} LIMIT $15
+"""
+
+
+LIST_REFUSALS: Final = _named(_page(_FILTERS, _ORDER))
+LIST_REFUSALS_OF_KEYS: Final = _named(_pages("api_key_id", "$5::bigint[]"))
+LIST_REFUSALS_OF_USERS: Final = _named(_pages("user_id", "$4::bigint[]"))
+LIST_REFUSALS_OF_ACCOUNTS: Final = _named(_pages("account_id", "$3::bigint[]"))
+LIST_REFUSALS_OF_MODELS: Final = _named(_pages("model_id", "$6::bigint[]"))
+LIST_REFUSALS_OF_CODES: Final = _named(_pages("code", "$7::text[]"))
 
 
 async def list_refusals(
     executor: "Executor", selection: "Selection", *, code: str | None, after: tuple[Any, ...] | None, limit: int
 ) -> list[RefusalCount]:
     """Newest first, those after (hour, the fields of KEY)."""
-    s = selection
+    s, codes = selection, None if code is None else [code]
+    # By the filter that leaves the fewest.
+    by = (
+        (LIST_REFUSALS_OF_KEYS, s.key_ids),
+        (LIST_REFUSALS_OF_USERS, s.user_ids),
+        (LIST_REFUSALS_OF_ACCOUNTS, s.account_ids),
+        (LIST_REFUSALS_OF_MODELS, s.model_ids),
+        (LIST_REFUSALS_OF_CODES, codes),
+    )
     rows = await executor.fetch(
-        LIST_REFUSALS,
+        next((statement for statement, values in by if values is not None), LIST_REFUSALS),
         s.start,
-        s.end,
+        # What is read begins here; in the hour of `after` its other fields decide.
+        min(s.end, after[0] + HOUR) if after and after[0] < s.end else s.end,
         s.account_ids,
         s.user_ids,
         s.key_ids,
         s.model_ids,
-        code,
+        codes,
         *(after or (None, 0, 0, 0, 0, 0, "")),
         limit,
     )
