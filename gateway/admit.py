@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -17,7 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limits import BUCKET_KINDS
-from gateway.domain.ratelimit_headers import ratelimit_headers
+from gateway.domain.ratelimit_headers import RateLimitHeaders
 from gateway.domain.refusals import Taken, decisive, pair, refusal
 from gateway.domain.reservation_plan import ReservationPlan, make_reservation_plan
 from gateway.domain.retry_pacing import Turns
@@ -25,7 +25,7 @@ from gateway.domain.token_counting import counting_bounds
 from gateway.endpoints.requests import Call
 from gateway.estimate import Estimator
 from gateway.reservation import Reservation
-from gateway.storage.counters.layout import PackedLimits, pack_entries
+from gateway.storage.counters.layout import pack_entries
 from gateway.storage.counters.scripts import Counters, ReserveReply
 from gateway.storage.redis.link import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
@@ -54,10 +54,18 @@ class LimitExceeded(Exception):
         self.headers = headers
 
 
-@dataclass(frozen=True, slots=True)
-class _PackedReservation:
-    plan: ReservationPlan
-    packed: PackedLimits
+class _PreparedPlan:
+    """A plan, and what is the same for every call that it is good for. `buckets` are ids of limits, `shadows` places of
+    those that refuse nobody."""
+
+    __slots__ = ("buckets", "headers", "packed", "plan", "shadows")
+
+    def __init__(self, plan: ReservationPlan) -> None:
+        self.plan = plan
+        self.packed = pack_entries(plan.entries)
+        self.headers = RateLimitHeaders(plan.limits, plan.entries)
+        self.buckets = tuple(limit.id for limit in plan.limits if limit.is_bucket)
+        self.shadows = tuple(n for n, limit in enumerate(plan.limits) if limit.shadow)
 
 
 class Admission:
@@ -91,7 +99,7 @@ class Admission:
         self._allows_without_redis = allows_without_redis
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
-        self._plans: WeakKeyDictionary[Grant, _PackedReservation] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[Grant, _PreparedPlan] = WeakKeyDictionary()
         self.estimator = Estimator(bounds)
 
     async def admit(
@@ -165,18 +173,17 @@ class Admission:
             if reply.is_sweep_due:
                 self._sweep_due(record.account_id)
             if reply.status in ("taken", "repeated"):
-                taken = pair(plan.plan, reply.takings) if reply.takings else []
-                self._note_admitted(taken)
                 reservation.request_id = request_id
-                reservation.headers = ratelimit_headers(taken, reply.now_ms, is_admitted=True)
+                if reply.takings:
+                    self._note_admitted(plan, reply)
+                    reservation.headers = plan.headers.of(reply.takings, reply.now_ms, is_admitted=True)
                 return reservation
             if reply.status == "seed":
                 await self._seed(record, plan.plan, reply.seed)
             elif reply.status in ("late", "clock_skew"):
                 request_id = await self._new_id(reply)
             else:
-                taken = pair(plan.plan, reply.takings)
-                by = decisive(taken)
+                by = decisive(pair(plan.plan, reply.takings))
                 if is_learned and by.never_fits:
                     # That a call can never fit is not said on the strength of what was learned.
                     is_learned = False
@@ -190,7 +197,7 @@ class Admission:
                     has_waited = True
                     await asyncio.sleep(SLOT_WAIT_S)
                     continue
-                raise self._refuse(taken, reply, reservation)
+                raise self._refuse(by, plan, reply, reservation)
         raise GatewayError("clock_skew", "The gateway's clock is off. Try again.", headers={"retry-after": "1"})
 
     def _announce(self, account_id: int) -> None:
@@ -239,32 +246,32 @@ class Admission:
         await asyncio.sleep(0.005)
         return self._ids.new()
 
-    def _refuse(self, taken: list[Taken], reply: ReserveReply, reservation: Reservation) -> LimitExceeded:
-        by = decisive(taken)
+    def _refuse(self, by: Taken, plan: _PreparedPlan, reply: ReserveReply, reservation: Reservation) -> LimitExceeded:
         wait_s = by.wait_s()
         if by.limit.kind in BUCKET_KINDS and by.limit.amount:
             alone_s = 60 * by.want / by.limit.amount
             wait_s = self._turns.wait_s(by.limit.id, self._clock(), wait_s, alone_s)
-        headers = ratelimit_headers(taken, reply.now_ms, is_admitted=False)
+        headers = plan.headers.of(reply.takings, reply.now_ms, is_admitted=False)
         return LimitExceeded(refusal(by, wait_s), by, reservation, headers)
 
-    def _note_admitted(self, taken: list[Taken]) -> None:
+    def _note_admitted(self, plan: _PreparedPlan, reply: ReserveReply) -> None:
         now_s = self._clock()
-        for t in taken:
-            if t.limit.kind in BUCKET_KINDS:
-                self._turns.admitted(t.limit.id, now_s)
-            if t.limit.shadow and t.refuses:
-                metrics.SHADOW_REFUSALS.labels(t.limit.level, t.limit.kind).inc()
+        for limit_id in plan.buckets:
+            self._turns.admitted(limit_id, now_s)
+        if plan.shadows:
+            taken = pair(plan.plan, reply.takings)
+            for limit in [taken[n].limit for n in plan.shadows if taken[n].refuses]:
+                metrics.SHADOW_REFUSALS.labels(limit.level, limit.kind).inc()
 
-    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int, *, counts_tokens: bool) -> _PackedReservation:
+    def _plan(self, grant: Grant, record: KeyRecord, at_ms: int, *, counts_tokens: bool) -> _PreparedPlan:
         if counts_tokens:
             bounds = counting_bounds(record.key_id, self._token_counts_per_minute)
             plan = make_reservation_plan(replace(grant, limits=bounds), record.time_zone, record.epoch, at_ms)
-            return _PackedReservation(plan, pack_entries(plan.entries))
+            return _PreparedPlan(plan)
         known = self._plans.get(grant)
         if known is None or not known.plan.from_ms <= at_ms < known.plan.until_ms:
             plan = make_reservation_plan(grant, record.time_zone, record.epoch, at_ms)
-            known = self._plans[grant] = _PackedReservation(plan, pack_entries(plan.entries))
+            known = self._plans[grant] = _PreparedPlan(plan)
         return known
 
 

@@ -1,8 +1,6 @@
 """The life of one call, top to bottom. START READING HERE."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -34,9 +32,9 @@ from gateway.storage.response_owners import hash_of
 from gateway.stored_responses import continue_conversation, name_own_items
 from gateway.upstream.failures import UpstreamBroken, UpstreamSilent, UpstreamUnreachable
 from gateway.upstream.pool import UpstreamPool
-from gateway.web.bodies import BodyBudget, read_body
+from gateway.web.bodies import BodyBudget, HeldBody, read_body
 from gateway.web.content_codings import Bounds, UnpackedBody
-from gateway.web.disconnects import interrupt_on_disconnect
+from gateway.web.disconnects import InterruptOnDisconnect
 from gateway.web.errors import identity, send_error
 from gateway.web.pings import PingedSend
 from gateway.web.responses import Receive, Scope, Send
@@ -85,18 +83,57 @@ class Proxy:
         endpoint = route.endpoint
         refuse_model_in_query(scope["query_string"])
         record = await self.authenticate(exchange)
-        async with self._read(route, exchange, receive) as call:
-            exchange.model = call.model
-            grant = find_grant(record, call.model, datetime.now(UTC))
-            tier = call.tier_to_price
-            if tier is not None and (grant.price is None or not grant.price.knows_tier(tier)):
-                raise self.allowed_fields.refuse_tier(endpoint.name, call.model, tier)
-            self.check_ledger()
-            if call.continues is not None:
-                call = await continue_conversation(call, record, self.books.owners)
-            if call.items is not None:
-                call = await name_own_items(call, call.items, record, self.books.owners)
-            await self.admit_and_run(exchange, endpoint, record, grant, call, receive, send)
+        with self.bodies.hold() as held:
+            if isinstance(endpoint.parse, FormParser):
+                await self._forward_upload(exchange, route, endpoint.parse, held, record, receive, send)
+                return
+            head, began_at = exchange.head, monotonic()
+            if head.content_encoding:
+                receive = UnpackedBody(receive, head.content_encoding, Bounds(self.max_body_bytes, held)).receive
+            body = await read_body(receive, head.content_length, self.max_body_bytes, held)
+            exchange.waited_s = monotonic() - began_at
+            call = endpoint.parse(body, self.allowed_fields, route.model)
+            await self._run(exchange, endpoint, record, call, receive, send)
+
+    async def _forward_upload(
+        self,
+        exchange: Exchange,
+        route: Route,
+        parser: FormParser,
+        held: HeldBody,
+        record: KeyRecord,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """As `_forward`, of a form whose files are on disk until the call has ended."""
+        head, maximum, began_at = exchange.head, self.max_upload_bytes, monotonic()
+        if head.content_encoding:
+            receive = UnpackedBody(receive, head.content_encoding, Bounds(maximum, held)).receive
+        size, folder = head.content_length, self.upload_folder
+        upload = await read_upload(receive, head.content_type, size, maximum, held, folder)
+        exchange.waited_s = monotonic() - began_at
+        try:
+            if route.model is not None:
+                upload.name_model(route.model)
+            call = parser.parse(upload, self.allowed_fields)
+            await self._run(exchange, route.endpoint, record, call, receive, send)
+        finally:
+            upload.close()
+
+    async def _run(
+        self, exchange: Exchange, endpoint: Declaration, record: KeyRecord, call: Call, receive: Receive, send: Send
+    ) -> None:
+        exchange.model = call.model
+        grant = find_grant(record, call.model, datetime.now(UTC))
+        tier = call.tier_to_price
+        if tier is not None and (grant.price is None or not grant.price.knows_tier(tier)):
+            raise self.allowed_fields.refuse_tier(endpoint.name, call.model, tier)
+        self.check_ledger()
+        if call.continues is not None:
+            call = await continue_conversation(call, record, self.books.owners)
+        if call.items is not None:
+            call = await name_own_items(call, call.items, record, self.books.owners)
+        await self.admit_and_run(exchange, endpoint, record, grant, call, receive, send)
 
     async def admit_and_run(
         self,
@@ -130,30 +167,6 @@ class Proxy:
             declaration=declaration,
         )
         await forwarded.run(exchange.head.passed, receive, send)
-
-    @asynccontextmanager
-    async def _read(self, route: Route, exchange: Exchange, receive: Receive) -> AsyncIterator[Call]:
-        """The call in the body, which is held until it has ended: on disk, where it is an upload."""
-        head, parser = exchange.head, route.endpoint.parse
-        with self.bodies.hold() as held:
-            maximum = self.max_upload_bytes if isinstance(parser, FormParser) else self.max_body_bytes
-            if head.content_encoding:
-                receive = UnpackedBody(receive, head.content_encoding, Bounds(maximum, held)).receive
-            began_at = monotonic()
-            if not isinstance(parser, FormParser):
-                body = await read_body(receive, head.content_length, maximum, held)
-                exchange.waited_s = monotonic() - began_at
-                yield parser(body, self.allowed_fields, route.model)
-                return
-            size = head.content_length
-            upload = await read_upload(receive, head.content_type, size, maximum, held, self.upload_folder)
-            exchange.waited_s = monotonic() - began_at
-            try:
-                if route.model is not None:
-                    upload.name_model(route.model)
-                yield parser.parse(upload, self.allowed_fields)
-            finally:
-                upload.close()
 
     async def authenticate(self, exchange: Exchange) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
@@ -198,7 +211,7 @@ class ForwardedRequest(ForwardedCall):
         if self.proxy.pings_before_answer:
             relay.start_pings([(b"content-type", b"text/event-stream"), *answers, *STREAM_HEADERS])
         try:
-            with interrupt_on_disconnect(receive, self._reads_on_for_s) as relay.watch:
+            with InterruptOnDisconnect(receive, self._reads_on_for_s) as relay.watch:
                 path, method = self.declaration.path, self.declaration.method
                 relay.waits()
                 async with self.proxy.upstream.open(path, to_upstream, self.call.body, method=method) as answer:

@@ -1,10 +1,10 @@
 """Steps 5 and 6 on paper: from how a call ended to its ledger row, which also says what its limits are charged."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.calls import NO_USAGE, Ending, EstimatedWhy, Usage
@@ -21,8 +21,7 @@ MAX_REPORTED: Final = 255
 MAX_TOKENS_OF_TURN: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a forwarded call ended. `usage` is what the upstream reported; `passed_tokens` what reached the caller,
     estimated."""
 

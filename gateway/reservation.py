@@ -1,15 +1,15 @@
 """A call that was admitted: what was reserved for it, and what it is expected to use."""
 
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from gateway.domain.calls import Usage
 from gateway.domain.grants import Grant, KeyRecord
 from gateway.storage.counters.scripts import Estimate
 
 
-@dataclass(slots=True, kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, kw_only=True):
     """`expected` is what is charged where the answer reports nothing; `expected_is_estimate` says that it is not even
     known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass."""
 

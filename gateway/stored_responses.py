@@ -1,8 +1,9 @@
 """Responses that are stored at the provider belong to an account. LiteLLM gives any of them to the gateway's one key,
 so their ids are looked up before anything is sent."""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord

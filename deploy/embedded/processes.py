@@ -98,15 +98,17 @@ class Child:
             time.sleep(0.02)
 
     def last_words(self) -> str:
-        return f"its last words are in {self.log}."
+        return f"its last words are in {self.log}: {self._last_lines() or 'none'}"
+
+    def _last_lines(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n")[-MAX_LINES - 1 :]
+        return " | ".join(line.strip()[:MAX_OF_A_LINE] for line in lines if line.strip())
 
     def check(self) -> None:
         """Raise Ended if it has ended, with its exit code (negative for a signal) and its last lines of output."""
         code = self.exit_code
         if code is not None:
-            lines = self.log.read_text(errors="replace").split("\n")[-MAX_LINES - 1 :]
-            said = " | ".join(line.strip()[:MAX_OF_A_LINE] for line in lines if line.strip())
-            raise Ended(f"{self.name} ended with code {code}; last lines: {said or 'none'}")
+            raise Ended(f"{self.name} ended with code {code}; last lines: {self._last_lines() or 'none'}")
 
 
 def _tethered(argv: Sequence[str], stop_signal: signal.Signals, account: Account | None) -> list[str]:

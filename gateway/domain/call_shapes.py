@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.calls import NO_USAGE, Usage
@@ -30,8 +31,7 @@ class Media:
     is_estimate: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallShape:
+class CallShape(msgspec.Struct, frozen=True, kw_only=True):
     """`prompt_tokens` is the estimate before the model's learned ratio; `maximum` the call's own bound on one choice's
     completion, None where it set none."""
 

@@ -4,45 +4,75 @@ https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 """
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS
-from gateway.domain.refusals import Taken
+from gateway.domain.limits import BUCKET_UNITS, LIMIT_KINDS, Limit
+from gateway.domain.reservation_plan import Entry
 
-_FAMILIES: Final = tuple(
-    (counted, tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counts == counted and facts.counter != "open"))
+_PARTS: Final = (b"limit", b"remaining", b"reset")
+_GROUPS: Final = tuple(
+    (
+        counted.encode(),
+        tuple(kind for kind, facts in LIMIT_KINDS.items() if facts.counts == counted and facts.counter != "open"),
+    )
     for counted in ("requests", "tokens")
 )
 
 
-def ratelimit_headers(taken: list[Taken], now_ms: int, *, is_admitted: bool) -> list[tuple[bytes, bytes]]:
-    """Of the limit with the least remaining; ties: the later reset, then key before key × model, subscription, user
-    and team. Shadow limits are left out."""
-    headers = []
-    for family, kinds in _FAMILIES:
-        best: tuple[int, float, int] | None = None
-        for t in taken:
-            if t.limit.kind not in kinds or t.limit.shadow:
-                continue
-            remaining, reset_s = _state(t, now_ms, is_admitted=is_admitted)
-            if best is None or (remaining, -reset_s) < (best[0], -best[1]):
-                best = (remaining, reset_s, t.limit.amount)
-        if best is not None:
-            name = family.encode()
-            headers.append((b"x-ratelimit-limit-" + name, b"%d" % best[2]))
-            headers.append((b"x-ratelimit-remaining-" + name, b"%d" % best[0]))
-            headers.append((b"x-ratelimit-reset-" + name, duration(best[1]).encode()))
-    return headers
+class _Shown(NamedTuple):
+    """One limit of a group: what is constant between two changes of its plan. `full` is what a bucket holds, in
+    1/60000 units; None: it is a window, which ends at `end_ms`."""
+
+    place: int
+    amount: int
+    full: int | None
+    end_ms: int
 
 
-def _state(t: Taken, now_ms: int, *, is_admitted: bool) -> tuple[int, float]:
-    want = t.want if is_admitted else 0
-    if t.limit.window is not None:
-        return max(0, t.left - want), (t.entry.b - now_ms) / 1000
-    left = t.left - want * BUCKET_UNITS
-    missing = t.limit.capacity * BUCKET_UNITS - left
-    reset_s = missing / t.limit.amount / 1000 if t.limit.amount else 0.0
-    return max(0, left // BUCKET_UNITS), reset_s
+class RateLimitHeaders:
+    """Of one plan: prepared once, and made for each call of the script's numbers. Shadow limits are left out."""
+
+    __slots__ = ("_groups",)
+
+    def __init__(self, limits: Sequence[Limit], entries: Sequence[Entry]) -> None:
+        groups = []
+        for counted, kinds in _GROUPS:
+            shown = [
+                _Shown(n, limit.amount, limit.capacity * BUCKET_UNITS if limit.is_bucket else None, entry.b)
+                for n, (limit, entry) in enumerate(zip(limits, entries, strict=True))
+                if limit.kind in kinds and not limit.shadow
+            ]
+            if shown:
+                groups.append((tuple(b"x-ratelimit-%b-%b" % (what, counted) for what in _PARTS), shown))
+        self._groups = groups
+
+    def of(
+        self, takings: Sequence[tuple[int, int, int]], now_ms: int, *, is_admitted: bool
+    ) -> list[tuple[bytes, bytes]]:
+        """`takings` are (left, held, wanted) of each limit, before the call. The limit with the least remaining; ties:
+        the later reset, then key before key × model, subscription, user and team."""
+        headers = []
+        for (limit_name, remaining_name, reset_name), shown in self._groups:
+            best_amount = -1
+            best, best_reset_s = 0, 0.0
+            for place, amount, full, end_ms in shown:
+                left, _, want = takings[place]
+                if not is_admitted:
+                    want = 0
+                if full is not None:
+                    left -= want * BUCKET_UNITS
+                    remaining = left // BUCKET_UNITS
+                    reset_s = (full - left) / amount / 1000 if amount else 0.0
+                else:
+                    remaining, reset_s = left - want, (end_ms - now_ms) / 1000
+                remaining = max(remaining, 0)
+                if best_amount < 0 or remaining < best or (remaining == best and reset_s > best_reset_s):
+                    best, best_reset_s, best_amount = remaining, reset_s, amount
+            headers.append((limit_name, b"%d" % best_amount))
+            headers.append((remaining_name, b"%d" % best))
+            headers.append((reset_name, duration(best_reset_s).encode()))
+        return headers
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """`POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's chat. https://docs.anthropic.com/en/api/messages"""
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS, AllowedFields

@@ -3,7 +3,6 @@
 import re
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import msgspec
@@ -27,14 +26,18 @@ MAX_TOKENS: Final = 100_000_000
 MAX_MODEL_NAME: Final = 255
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 
-# What may be a number that no float holds; in a text it is no number.
-_LONG_NUMBER: Final = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+# What may be a number that no float holds, once digits are 0 and e is e; in a text it is no number.
+_LONG_NUMBERS: Final = (b"0e000", b"0e+000", b"0" * 300)
+_NUMBER_SHAPE: Final = bytes(
+    ord("0") if 48 <= byte < 58 else ord("e") if byte in b"eE" else byte if byte == ord("+") else ord(" ")
+    for byte in range(256)
+)
 _NUMBER: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?\d[\d.]*+(?:[eE][+-]?\d+)?+')
 
-REASONING_FIELDS: Final = (
+REASONING_FIELDS: Final = frozenset({
     "reasoning", "reasoning_effort", "thinking", "think", "enable_thinking", "thinking_token_budget",
     "include_reasoning",
-)  # fmt: skip
+})  # fmt: skip
 _NO_REASONING: Final = re.compile(rb'^(?:null|false|0|\{\})$|"(?:none|disabled)"|:\s*false')
 
 Fields = dict[str, msgspec.Raw]
@@ -42,8 +45,7 @@ _decode_top = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call(CallShape):
+class Call(CallShape, frozen=True, kw_only=True):
     """What a caller asks for, read from a checked body. `body` goes upstream."""
 
     model: str
@@ -99,7 +101,7 @@ def decode_fields(body: bytes, path_model: str | None = None) -> Fields:
         raise GatewayError("invalid_json", f"The request body is not valid JSON: {exc}.") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise _too_deep()
-    if _LONG_NUMBER.search(body) and _has_endless_number(body):
+    if has_long_number(body) and _has_endless_number(body):
         raise GatewayError("invalid_json", "The request body has a number that is too large to be one.")
     if path_model is not None:
         fields["model"] = msgspec.Raw(_encode(path_model))
@@ -110,6 +112,8 @@ def check_utf8(body: bytes) -> None:
     """Raises `invalid_json`. A large body is looked at piece by piece: all of it as a text would be another copy."""
     if is_utf16(body[:2]):
         raise GatewayError("invalid_json", NOT_UTF8)
+    if body.isascii():
+        return
     decoder = getincrementaldecoder("utf-8")()
     view = memoryview(body)
     for start in range(0, len(body), LARGE):
@@ -117,6 +121,17 @@ def check_utf8(body: bytes) -> None:
             decoder.decode(view[start : start + LARGE], start + LARGE >= len(body))
         except UnicodeDecodeError as exc:
             raise GatewayError("invalid_json", f"The request body is not UTF-8 (byte {start + exc.start}).") from None
+
+
+def has_long_number(body: bytes) -> bool:
+    """Whether a number may be too large for a float: one of 300 digits, or with an exponent of three. A table and a
+    search of bytes take a tenth of a regular expression's time. A large body is looked at piece by piece."""
+    for start in range(0, len(body), LARGE):
+        shape = body[start : start + LARGE + len(_LONG_NUMBERS[-1])].translate(_NUMBER_SHAPE)
+        for number in _LONG_NUMBERS:
+            if number in shape:
+                return True
+    return False
 
 
 def _has_endless_number(body: bytes) -> bool:
@@ -241,9 +256,10 @@ def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1
 def asks_to_reason(fields: Fields) -> bool:
     """Whether a field turns reasoning on, under any vendor's name."""
     kwargs = bytes(fields.get("chat_template_kwargs", b""))
-    return (b"thinking" in kwargs and not _NO_REASONING.search(kwargs)) or any(
-        name in fields and not _NO_REASONING.search(bytes(fields[name])) for name in REASONING_FIELDS
-    )
+    if b"thinking" in kwargs and not _NO_REASONING.search(kwargs):
+        return True
+    named = fields.keys() & REASONING_FIELDS
+    return any(not _NO_REASONING.search(bytes(fields[name])) for name in named)
 
 
 def read_maximum(fields: Fields, names: tuple[str, ...], lower_bound: int = 1) -> int | None:

@@ -1,10 +1,10 @@
 """`POST /v1/responses`: OpenAI's Responses API, answered while the caller waits or streamed; also the
 compaction of a conversation and the count of its tokens."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.estimates import TOKENS_PER_ATTACHMENT, TOKENS_PER_MESSAGE, estimate_text

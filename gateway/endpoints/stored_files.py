@@ -25,7 +25,10 @@ def holds_any(raw: msgspec.Raw, words: Iterable[bytes]) -> bool:
     view = memoryview(raw)
     for start in range(0, len(view), _WINDOW):
         piece = bytes(view[start : start + _WINDOW + _OVERLAP])
-        if any(word in piece for word in words) or (_ESCAPE in piece and _ESCAPED.search(piece)):
+        for word in words:
+            if word in piece:
+                return True
+        if _ESCAPE in piece and _ESCAPED.search(piece):
             return True
     return False
 

@@ -1,11 +1,11 @@
 """LiteLLM at one or several addresses: the least busy that serves; another one where a call was surely not taken."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import uniform
 from time import monotonic
-from typing import Final, Literal, TypeVar, get_args
+from types import TracebackType
+from typing import Final, Generic, Literal, TypeVar, get_args
 
 import structlog
 
@@ -70,58 +70,20 @@ class UpstreamPool:
         self.servers = [Server(upstream) for upstream in upstreams]
         self._has_opened = asyncio.Event()
 
-    @asynccontextmanager
-    async def open(
-        self, path: str, headers: Mapping[str, str], body: Body, *, method: str = "POST"
-    ) -> AsyncIterator[Answer]:
-        """As Upstream.send. A second address is tried once, and only where no connection could be made: a call that
-        may have been taken is never sent twice."""
+    def open(self, path: str, headers: Mapping[str, str], body: Body, *, method: str = "POST") -> "OpenedAt[Answer]":
+        """To be entered: as Upstream.send, and closes the answer. A second address is tried once, and only where no
+        connection could be made: a call that may have been taken is never sent twice."""
+        return OpenedAt(
+            self, lambda upstream, connect_s: upstream.send(path, headers, body, method=method, connect_s=connect_s)
+        )
 
-        async def send(upstream: Upstream, connect_s: float | None) -> Answer:
-            return await upstream.send(path, headers, body, method=method, connect_s=connect_s)
-
-        async with self._open(send) as answer:
-            try:
-                yield answer
-            finally:
-                answer.close()
-
-    @asynccontextmanager
-    async def converse(
+    def converse(
         self, path: str, query: str, headers: Mapping[str, str], *, max_bytes: int
-    ) -> AsyncIterator[UpstreamWebSocket]:
-        """As Upstream.connect, at an address chosen as for a call."""
+    ) -> "OpenedAt[UpstreamWebSocket]":
+        """As `open`, by Upstream.connect."""
+        return OpenedAt(self, lambda upstream, _: upstream.connect(path, query, headers, max_bytes=max_bytes))
 
-        async def connect(upstream: Upstream, _: float | None) -> UpstreamWebSocket:
-            return await upstream.connect(path, query, headers, max_bytes=max_bytes)
-
-        async with self._open(connect) as conversation:
-            try:
-                yield conversation
-            finally:
-                await conversation.close()
-
-    @asynccontextmanager
-    async def _open(self, send: _Send[_Opened]) -> AsyncIterator[_Opened]:
-        server = self._choose()
-        server.calls += 1
-        opened = None
-        try:
-            try:
-                opened = await self._connect(server, send)
-            except UpstreamUnreachable:
-                other = self._choose(besides=server)
-                server.calls -= 1
-                other.calls += 1
-                server = other
-                opened = await self._connect(server, send)
-            yield opened
-        finally:
-            server.calls -= 1
-            if opened is not None and opened.failure is not None:
-                server.failures[CAUSES[opened.failure]] += 1
-
-    def _choose(self, besides: Server | None = None) -> Server:
+    def choose(self, besides: Server | None = None) -> Server:
         """The least busy that serves. Where none does, still one of them: a breaker spares callers a wait where there
         is somewhere else to go, and is no reason to refuse where there is not."""
         others = [server for server in self.servers if server is not besides]
@@ -130,7 +92,7 @@ class UpstreamPool:
         serving = [server for server in others if not server.breaker.is_open]
         return min(serving or others, key=lambda server: server.calls)
 
-    async def _connect(self, server: Server, send: _Send[_Opened]) -> _Opened:
+    async def connect(self, server: Server, send: _Send[_Opened]) -> _Opened:
         try:
             opened = await send(server.upstream, CONNECT_WHILE_OPEN_S if server.breaker.is_open else None)
         except (UpstreamUnreachable, UpstreamBroken, UpstreamSilent) as failure:
@@ -188,3 +150,46 @@ class UpstreamPool:
         """Ends all connections."""
         for server in self.servers:
             await server.upstream.close()
+
+
+class OpenedAt(Generic[_Opened]):
+    """A call at the address that was chosen for it, where it counts until it has ended."""
+
+    __slots__ = ("_opened", "_pool", "_send", "_server")
+
+    def __init__(self, pool: UpstreamPool, send: _Send[_Opened]) -> None:
+        self._pool = pool
+        self._send: _Send[_Opened] = send
+        self._server: Server
+        self._opened: _Opened
+
+    async def __aenter__(self) -> _Opened:
+        server = self._server = self._pool.choose()
+        server.calls += 1
+        try:
+            try:
+                self._opened = await self._pool.connect(server, self._send)
+            except UpstreamUnreachable:
+                other = self._pool.choose(besides=server)
+                server.calls -= 1
+                other.calls += 1
+                server = self._server = other
+                self._opened = await self._pool.connect(server, self._send)
+        except BaseException:
+            server.calls -= 1
+            raise
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> None:
+        server, opened = self._server, self._opened
+        try:
+            if isinstance(opened, Answer):
+                opened.close()
+            else:
+                await opened.close()
+        finally:
+            server.calls -= 1
+            if opened.failure is not None:
+                server.failures[CAUSES[opened.failure]] += 1

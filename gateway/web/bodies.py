@@ -1,8 +1,7 @@
 """Reads request bodies: bounded each, and bounded all together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, cast
+from types import TracebackType
+from typing import Final, Self, cast
 
 from gateway.domain.errors import GatewayError
 from gateway.web.responses import Receive
@@ -21,14 +20,9 @@ class BodyBudget:
         self.max_bytes = max_bytes
         self.held_bytes = 0
 
-    @contextmanager
-    def hold(self) -> Iterator["HeldBody"]:
-        """Gives back what was taken when the call is over."""
-        held = HeldBody(self)
-        try:
-            yield held
-        finally:
-            self.held_bytes -= held.size
+    def hold(self) -> "HeldBody":
+        """To be entered: gives back what was taken when the call is over."""
+        return HeldBody(self)
 
 
 class HeldBody:
@@ -39,6 +33,14 @@ class HeldBody:
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._budget.held_bytes -= self.size
 
     def take(self, size: int) -> None:
         """Raises `overloaded` when the worker holds too much already."""
@@ -56,9 +58,8 @@ class HeldBody:
 
 async def read_body(receive: Receive, declared: int | None, max_bytes: int, held: HeldBody) -> bytes:
     """The whole body. Raises `request_too_large`, `overloaded`, or ClientLeft."""
-    too_large = GatewayError("request_too_large", f"The request body is larger than {max_bytes} bytes.")
     if declared is not None and declared > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     chunks: list[bytes] = []
     # A large body grows in one place: a list of its pieces and their sum would be two of it.
     large: bytearray | None = None
@@ -71,7 +72,7 @@ async def read_body(receive: Receive, declared: int | None, max_bytes: int, held
         if chunk:
             size += len(chunk)
             if size > max_bytes:
-                raise too_large
+                raise _too_large(max_bytes)
             held.take(len(chunk))
             if large is not None:
                 large += chunk
@@ -83,3 +84,7 @@ async def read_body(receive: Receive, declared: int | None, max_bytes: int, held
             if large is not None:
                 return cast("bytes", large)  # read as one from here on
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> GatewayError:
+    return GatewayError("request_too_large", f"The request body is larger than {max_bytes} bytes.")

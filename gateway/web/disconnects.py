@@ -1,9 +1,8 @@
 """Notices that a caller has left, and interrupts the task that works for it."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from gateway.web.responses import Receive
 
@@ -20,44 +19,56 @@ class DisconnectWatch:
         self.happened = self.has_cancelled = False
 
 
-@contextmanager
-def interrupt_on_disconnect(receive: Receive, after_s: float = 0.0) -> Iterator[DisconnectWatch]:
+class InterruptOnDisconnect(DisconnectWatch):
     """Ends its block early, without an exception, when the caller leaves: then `happened` is true. With `after_s` the
     block may go on for so long after that.
 
     The block is cancelled where it waits, so what it opened must be closed by its own context managers.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  for mypy: this runs in one
-    hang_up = DisconnectWatch()
-    watch: asyncio.Task[None] | None = None
 
-    async def wait() -> None:
-        while (await receive())["type"] != "http.disconnect":
+    __slots__ = ("_after_s", "_loop", "_receive", "_task", "_timer", "_watch")
+
+    def __init__(self, receive: Receive, after_s: float = 0.0) -> None:
+        super().__init__()
+        self._receive = receive
+        self._after_s = after_s
+        self._loop = asyncio.get_running_loop()
+        self._watch: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._start)
+        return self
+
+    def _start(self) -> None:
+        self._watch = self._loop.create_task(self._wait(), name="hang-up")
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        hang_up.happened = True
-        if after_s:
-            await asyncio.sleep(after_s)
-        hang_up.has_cancelled = True
-        task.cancel("the caller has left")
+        self.happened = True
+        if self._after_s:
+            await asyncio.sleep(self._after_s)
+        self.has_cancelled = True
+        if self._task is not None:
+            self._task.cancel("the caller has left")
 
-    def start() -> None:
-        nonlocal watch
-        watch = loop.create_task(wait(), name="hang-up")
-
-    timer = loop.call_later(WATCH_AFTER_S, start)
-    try:
-        yield hang_up
-    except asyncio.CancelledError:
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, where: TracebackType | None
+    ) -> bool:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        task = self._task
+        if task is None or not self.has_cancelled:
+            return False
+        if kind is None:
+            # It left while the block did its last step, and the cancellation is still on its way.
+            if task.cancelling():
+                task.uncancel()
+            return False
         # Someone else may have cancelled as well: the server, at the end of its grace.
-        if not hang_up.has_cancelled or task.uncancel() > 0:
-            raise
-    else:
-        # It left while the block did its last step, and the cancellation is still on its way.
-        if hang_up.has_cancelled and task.cancelling():
-            task.uncancel()
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()
+        return issubclass(kind, asyncio.CancelledError) and task.uncancel() == 0

@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model import LEASE_MS, Account, Bucket, Slots, Window
+from msgspec import structs
 
 from gateway.domain.ids import uuid7
 from gateway.domain.limits import KINDS, WINDOWED_KINDS, Limit
@@ -318,7 +319,7 @@ class Limits(RuleBasedStateMachine):
         expected = self.model.reserve(self.now, request_id, entries, estimate, **shared)
         answer = drive(self._counters.reserve(ACCOUNT, request_id, pack_entries(entries), estimate, **shared))
 
-        assert replace(answer, is_sweep_due=False) == expected
+        assert structs.replace(answer, is_sweep_due=False) == expected
         assert answer.is_sweep_due == (due is not None and due <= self.now)
         if answer.status == "taken" and mode != "look" and not is_repeated:
             self.taken[request_id] = (scopes, start, estimate)

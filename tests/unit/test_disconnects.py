@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.web.disconnects import WATCH_AFTER_S, interrupt_on_disconnect
+from gateway.web.disconnects import WATCH_AFTER_S, InterruptOnDisconnect
 
 
 class Connection:
@@ -35,7 +35,7 @@ async def test_on_a_disconnect_the_block_ends_early_and_the_code_after_it_runs(c
     asyncio.get_running_loop().call_later(0.05, connection.disconnect)
     closed = []
 
-    with interrupt_on_disconnect(connection.receive) as watch:
+    with InterruptOnDisconnect(connection.receive) as watch:
         try:
             await asyncio.sleep(10)
         finally:
@@ -53,7 +53,7 @@ async def test_on_a_disconnect_the_block_ends_early_and_the_code_after_it_runs(c
 async def test_a_disconnect_before_the_watch_starts_is_noticed(connection: Connection) -> None:
     connection.disconnect()
 
-    with interrupt_on_disconnect(connection.receive) as watch:
+    with InterruptOnDisconnect(connection.receive) as watch:
         async with asyncio.timeout(1):
             await asyncio.sleep(10)
 
@@ -62,7 +62,7 @@ async def test_a_disconnect_before_the_watch_starts_is_noticed(connection: Conne
 
 async def test_work_that_completes_is_not_cancelled(connection: Connection) -> None:
     for pause_s in (0, WATCH_AFTER_S / 2, WATCH_AFTER_S * 3):
-        with interrupt_on_disconnect(connection.receive) as watch:
+        with InterruptOnDisconnect(connection.receive) as watch:
             await asyncio.sleep(pause_s)
         await asyncio.sleep(WATCH_AFTER_S * 2)
 
@@ -72,7 +72,7 @@ async def test_work_that_completes_is_not_cancelled(connection: Connection) -> N
 
 async def test_an_exception_in_the_work_is_raised(connection: Connection) -> None:
     async def fail() -> None:
-        with interrupt_on_disconnect(connection.receive):
+        with InterruptOnDisconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 2)
             raise ZeroDivisionError
 
@@ -85,7 +85,7 @@ async def test_an_exception_in_the_work_is_raised(connection: Connection) -> Non
 
 async def test_an_outer_cancellation_is_raised(connection: Connection) -> None:
     async def work() -> None:
-        with interrupt_on_disconnect(connection.receive):
+        with InterruptOnDisconnect(connection.receive):
             await asyncio.sleep(10)
 
     task = asyncio.ensure_future(work())
@@ -98,7 +98,7 @@ async def test_an_outer_cancellation_is_raised(connection: Connection) -> None:
 
 async def test_an_outer_cancellation_is_raised_even_with_a_disconnect_at_the_same_time(connection: Connection) -> None:
     async def work() -> None:
-        with interrupt_on_disconnect(connection.receive):
+        with InterruptOnDisconnect(connection.receive):
             await asyncio.sleep(10)
 
     task = asyncio.ensure_future(work())
@@ -120,7 +120,7 @@ async def test_work_that_ends_at_the_moment_of_a_disconnect_leaves_no_pending_ca
     assert task is not None
     for delay in range(6):
         connection = Connection()
-        with interrupt_on_disconnect(connection.receive):
+        with InterruptOnDisconnect(connection.receive):
             await asyncio.sleep(WATCH_AFTER_S * 1.5)
             connection.disconnect()
             for _ in range(delay):

@@ -1,5 +1,6 @@
 """The format of keys, the headers they are sent in, and request ids that contain their time."""
 
+import hmac
 import re
 from typing import Final
 from uuid import UUID
@@ -80,6 +81,19 @@ def test_the_highest_pepper_makes_digests_and_all_peppers_are_tried() -> None:
     assert both.digests(KEY) == [both.digest(KEY, 2), old.digest(KEY, 1)]
     assert len({both.digest(KEY, 1), both.digest(KEY, 2), both.digest(OTHER, 2)}) == 3
     assert {len(digest) for digest in both.digests(KEY)} == {32}
+
+
+def test_a_digest_is_the_hmac_with_the_pepper_each_time() -> None:
+    peppers = Peppers.parse(f"1:{SECRETS[0]}")
+    expected = hmac.digest(bytes.fromhex(SECRETS[0]), KEY.encode(), "sha256")
+
+    assert [peppers.digest(KEY, 1), peppers.digest(KEY, 1)] == [expected, expected]
+
+
+def test_base62_has_the_digits_of_the_number() -> None:
+    number = 5 * 62**4 + 61 * 62**3 + 3
+
+    assert [base62(number, 5), base62(number, 6)] == ["5z003", "05z003"]
 
 
 def test_peppers_are_not_printed() -> None:

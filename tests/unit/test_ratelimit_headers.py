@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.domain.limits import Kind, Level, Limit
-from gateway.domain.ratelimit_headers import duration, ratelimit_headers
+from gateway.domain.ratelimit_headers import RateLimitHeaders, duration
 from gateway.domain.refusals import Taken
 from gateway.domain.reservation_plan import Entry
 from gateway.domain.windows import WindowKind
@@ -35,7 +35,8 @@ def taken(
 
 
 def headers(*limits: Taken, is_admitted: bool = True) -> dict[str, str]:
-    pairs = ratelimit_headers(list(limits), NOW_MS, is_admitted=is_admitted)
+    prepared = RateLimitHeaders([t.limit for t in limits], [t.entry for t in limits])
+    pairs = prepared.of([(t.left, t.held, t.want) for t in limits], NOW_MS, is_admitted=is_admitted)
     return {name.decode().removeprefix("x-ratelimit-"): value.decode() for name, value in pairs}
 
 

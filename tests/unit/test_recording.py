@@ -174,7 +174,7 @@ def test_a_price_per_call_is_not_charged_if_it_was_refused_or_failed_before_the_
 
 
 def test_a_free_call_counts_as_a_request_only() -> None:
-    row = row_of("completed", passed=5, call=replace(CALL, is_free=True))
+    row = row_of("completed", passed=5, call=structs.replace(CALL, is_free=True))
 
     assert charged(row) == (0, 0, 1)
     assert (row.cost_nano_usd, row.estimated) == (0, False)
@@ -182,14 +182,14 @@ def test_a_free_call_counts_as_a_request_only() -> None:
 
 def test_units_known_from_the_request_are_charged_if_no_tokens_are_reported() -> None:
     grant = replace(GRANT, price=Price(id=9, image=Decimal("0.04")))
-    call = replace(CALL, units=Usage(images=3), media=Media("image", Usage(images=3)))
+    call = structs.replace(CALL, units=Usage(images=3), media=Media("image", Usage(images=3)))
 
     row = row_of("completed", call=call, grant=grant)
 
     assert (charged(row), row.cost_nano_usd, row.estimated) == ((0, 0, 1), 120_000_000, False)
 
 
-BY_TOKENS: Final = replace(
+BY_TOKENS: Final = structs.replace(
     CALL, units=Usage(images=3),
     media=Media("image", Usage(images=3, prompt_tokens=4, completion_tokens=3000)),
 )  # fmt: skip
@@ -209,7 +209,7 @@ def test_a_disconnect_during_a_media_response_is_charged_the_whole_estimate(pass
 
 
 def test_audio_reported_in_seconds_is_converted_to_tokens_if_tokens_have_the_price() -> None:
-    call = replace(CALL, units=Usage(audio_ms=9000), media=Media("second", tokens_of_sound(9000)))
+    call = structs.replace(CALL, units=Usage(audio_ms=9000), media=Media("second", tokens_of_sound(9000)))
     by_second = replace(GRANT, price=Price(id=9, second=Decimal("0.001")))
     reported = Usage(audio_ms=6000)
 

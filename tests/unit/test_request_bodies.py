@@ -3,12 +3,13 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
@@ -19,11 +20,13 @@ from gateway.endpoints.media import parse_images, parse_speech
 from gateway.endpoints.messages import parse_count, parse_messages
 from gateway.endpoints.parameters import LITELLM_PARAMETERS
 from gateway.endpoints.requests import (
+    LARGE,
     MAX_DEPTH,
     Call,
     LargeBody,
     decode_fields,
     encode_fields,
+    has_long_number,
     read_count,
     read_maximum,
 )
@@ -281,3 +284,15 @@ def test_speech_as_events_is_refused() -> None:
 
     assert (error.code, error.param) == ("parameter_not_allowed", "stream_format")
     assert parse_speech(b'{"model":"m","input":"x","stream_format":"audio"}').model == "m"
+
+
+@given(
+    st.text('019eE+-. "', max_size=20).flatmap(lambda text: st.sampled_from([text, text + "7" * 299 + text, "3" * 300]))
+)
+@example("x" * LARGE, "1" * 300, "")
+@example("x" * (LARGE - 3), "", "1e999")
+def test_long_numbers_are_found_wherever_they_are(before: str, digits: str, after: str) -> None:
+    text = before + digits + after
+    is_there = re.search(r"\d[eE]\+?\d{3}|\d{300}", text) is not None
+
+    assert has_long_number(text.encode()) is is_there

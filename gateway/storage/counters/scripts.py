@@ -1,7 +1,6 @@
 """Limits in Redis: the only module that knows the Lua scripts and the name of an account's hash."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -41,16 +40,14 @@ class Taking(NamedTuple):
     want: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a call may take: (prompt, expected completion, at most) in tokens and in nano-USD."""
 
     tokens: tuple[int, int, int]
     cost: tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class ReserveReply:
+class ReserveReply(msgspec.Struct, frozen=True):
     """`status` as in reserve.lua; `seed` are indexes into the entries, for status `seed`."""
 
     status: Literal["taken", "refused", "repeated", "seed", "late", "clock_skew"]
@@ -60,8 +57,7 @@ class ReserveReply:
     seed: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What a call really used, for its lease."""
 
     account_id: int
