@@ -29,7 +29,7 @@ def list_(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "status", "event", "receiver", "tries", "last_answer")
+    columns = ("id", "created_at", "status", "event", "receiver", "tries", "last_outcome")
     show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns, as_row=_row)
 
 
@@ -37,7 +37,7 @@ def _row(delivery: dict[str, Any]) -> dict[str, Any]:
     """The cells of a delivery: the receiver, and what it answered or else what went wrong, are in one column each."""
     status, answer = delivery["last_status"], delivery["last_answer"] or ""
     said = delivery["last_error"] if status is None else f"{status} {answer}"
-    return delivery | {"receiver": delivery["url"] or delivery["email"], "last_answer": said}
+    return delivery | {"receiver": delivery["url"] or delivery["email"], "last_outcome": said}
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`litemaas keys …`"""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,9 @@ app = typer.Typer(no_args_is_help=True, help="API keys.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 
-KeyRef = Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its last four characters.")]
+KeyRef = Annotated[
+    str, typer.Argument(metavar="KEY", help="Its id, or the last four characters of its secret or the one before.")
+]
 
 
 @app.command()
@@ -82,8 +85,24 @@ def list_(
     before = parse_age("unused_for", unused_for)
     which: dict[str, Any] = {"user": user, "team": team, "archived": archived, "last_used_before": before}
     page = act(lambda pool: keys.list_keys(pool, operator(), **which, limit=limit, cursor=cursor))
-    columns = ("id", "account_name", "user_email", "name", "last_four", "models", "last_used_at", "expires_at")
-    show_page(PageView[KeyView].model_validate(page), as_json=as_json, columns=columns)
+    columns = (
+        "id",
+        "status",
+        "account_name",
+        "user_email",
+        "name",
+        "last_four",
+        "models",
+        "last_used_at",
+        "expires_at",
+    )
+    statuses = {row.id: row.status_at(datetime.now(UTC)) for row in page.rows}
+    show_page(
+        PageView[KeyView].model_validate(page),
+        as_json=as_json,
+        columns=columns,
+        as_row=lambda key: key | {"status": statuses[key["id"]]},
+    )
 
 
 @app.command()

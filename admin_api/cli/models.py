@@ -55,10 +55,13 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 def rename(
     model: Annotated[str, typer.Argument(help="Its name so far.")],
     to: Annotated[str, typer.Argument(help="The name that LiteLLM has it under now.")],
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="What the new name has already may move; that cannot be undone.")
+    ] = False,
     as_json: AsJSON = False,
 ) -> None:
     """Let subscriptions, keys, limits, prices and usage of a model go on under another name."""
-    renamed = act(lambda pool: rename_model(pool, operator(), model, to))
+    renamed = act(lambda pool: rename_model(pool, operator(), model, to, confirmed=confirm))
     has = renamed.holdings
     sentence = f"{model} is {to} now, with {has.subscriptions} subscriptions, {has.keys} keys, {has.limits} limits and "
     sentence += f"{has.versions} versions of its price."

@@ -4,7 +4,7 @@ import os
 import pwd
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from typer._click.globals import get_current_context
 
@@ -48,7 +48,9 @@ async def name_operator(executor: "Executor", default: str | None) -> None:
     user = await get_user(executor, reference)
     if user.status != "active":
         raise GatewayError("forbidden", f"'{user.email}' is deactivated and can run no command.")
-    _named.set(Actor(name=f"cli:{user.email}", role="admin", user_id=user.id, via=_command()))
+    # Who runs commands has the database; but somebody who may only read is not to be named as who changed something.
+    role: Literal["admin", "admin-readonly"] = "admin-readonly" if user.role == "admin-readonly" else "admin"
+    _named.set(Actor(name=f"cli:{user.email}", role=role, user_id=user.id, via=_command()))
 
 
 def _command() -> str:

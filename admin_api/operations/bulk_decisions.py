@@ -34,7 +34,7 @@ async def decide_subscriptions(
     Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
     """
     require_admin(actor)
-    reason = check_reason(reason, required=decision in NEEDS_REASON)
+    reason = check_reason(reason, required=decision in NEEDS_REASON, use="It is shown to the user.")
     if not 1 <= len(subscription_ids) <= MAX_DECISIONS:
         raise invalid("subscription_ids", f"Name 1 to {MAX_DECISIONS} subscriptions.")
     decided = []

@@ -93,7 +93,7 @@ async def change_subscription(
     Raises GatewayError `not_found`, `conflict` with the status and the allowed actions, `forbidden`,
     `validation_failed` if a reason is missing, or `precondition_failed` if `as_of` does not match.
     """
-    reason = check_reason(reason, required=action in NEEDS_REASON)
+    reason = check_reason(reason, required=action in NEEDS_REASON, use="It is shown to the user.")
     async with pool.acquire() as connection, connection.transaction():
         subscription = None
         if 0 < subscription_id <= MAX_ID:

@@ -51,11 +51,11 @@ def check_email(value: str) -> str:
         raise invalid("email", f"email {exc}.") from None
 
 
-def check_reason(value: str | None, *, required: bool = False) -> str | None:
-    """None if empty. Raises GatewayError `validation_failed` if it is empty but required."""
+def check_reason(value: str | None, *, required: bool = False, use: str = "It is kept in the audit log.") -> str | None:
+    """None if empty. Raises GatewayError `validation_failed` if it is empty but required; `use` says who reads it."""
     reason = check_text("reason", value or "", maximum=MAX_REASON, lines=True) or None
     if required and reason is None:
-        raise invalid("reason", "A reason is required. It is shown to the user.")
+        raise invalid("reason", f"A reason is required. {use}")
     return reason
 
 

@@ -33,6 +33,9 @@ class ModelRename(Body):
 
     model: Annotated[str, Field(max_length=255)]
     to: Annotated[str, Field(min_length=1, max_length=255, description="Its name from now on, as LiteLLM has it")]
+    confirm: Annotated[
+        bool, Field(description="What the new name has already may move to the model; that cannot be undone")
+    ] = False
 
 
 class SyncInput(Body):
@@ -98,9 +101,9 @@ async def update_model(
 
 @admin_router.post("/models/rename")
 async def rename_model(actor: Admin, pool: AppPool, body: ModelRename) -> RenamedView:
-    """Subscriptions, keys, limits, prices and usage go on under the new name. What the new name has already, as after a
-    sync, moves to the model as well."""
-    return RenamedView.of_renamed(await rename.rename_model(pool, actor, body.model, body.to))
+    """Subscriptions, keys, limits, prices and usage go on under the new name, once a sync has found the old one gone.
+    What the new name has already moves to the model as well, if that is confirmed."""
+    return RenamedView.of_renamed(await rename.rename_model(pool, actor, body.model, body.to, confirmed=body.confirm))
 
 
 @admin_router.get("/models/syncs")

@@ -51,6 +51,14 @@ class APIKey:
     # When it was last used, or else created.
     idle_since: datetime
 
+    def status_at(self, now: datetime) -> str:
+        """revoked, expired, archived or active."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "active" if self.archived_at is None else "archived"
+
     def is_active(self, now: datetime) -> bool:
         """Whether it may be used at all; its models may still be none."""
         is_over = self.expires_at is not None and self.expires_at <= now
@@ -131,12 +139,13 @@ async def find_key(executor: "Executor", key_id: int) -> APIKey | None:
 
 
 FIND_BY_ENDING: Final = f"""
-{_KEY} WHERE k.last_four = $1 ORDER BY k.revoked_at IS NOT NULL, k.id LIMIT 20
+{_KEY} WHERE k.last_four = $1 OR k.previous_last_four = $1 ORDER BY k.revoked_at IS NOT NULL, k.id LIMIT 20
 """
 
 
 async def find_by_ending(executor: "Executor", last_four: str) -> list[APIKey]:
-    """Of the keys that are in use, or of all if none is; 20 at most."""
+    """Keys whose secret ends so, or the one before their rotation with a grace period. Of those in use, or of all if
+    none is; 20 at most."""
     found = [_key(row) for row in await executor.fetch(FIND_BY_ENDING, last_four)]
     return [key for key in found if key.revoked_at is None] or found
 

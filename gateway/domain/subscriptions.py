@@ -55,7 +55,11 @@ def target_of(
     sources, target, parties = MOVES[action]
     if status not in sources:
         allowed = allowed_actions(status, party)
-        offer = f"Allowed now: {', '.join(allowed)}." if allowed else "Nothing is allowed from there."
+        offer = (
+            f"Allowed now: {', '.join(one.replace('_', '-') for one in allowed)}."
+            if allowed
+            else "Nothing is allowed from there."
+        )
         raise GatewayError(
             "conflict",
             f"A subscription that is {status} does not allow '{action}'. {offer}",

@@ -284,6 +284,9 @@ async def a_price_changes(tour: Tour) -> None:
     rows = [earlier]
     await wait_until(costs_the_new_price, "a call at the new price", timeout_s=SOON_S, pause_s=0.5)
     assert rows[-1] == earlier
+    # Nor is there a correction of it, which sums would have.
+    (group,) = await tour.administrator.usage_by("key", since=TODAY.isoformat(), until=_tomorrow(), key=key["id"])
+    assert group["cost_nano_usd"] == sum(row["cost_nano_usd"] for row in rows)
     # Gateways hear of a change within moments; until then a call costs the price that they have.
     costs = [row["cost_nano_usd"] for row in rows]
     assert 0 < costs[-1] != costs[0]

@@ -44,7 +44,7 @@ async def test_a7_a_renamed_model_keeps_everything_in_one_audited_act(
         "SELECT $1, id, 'pending' FROM models WHERE name = $2", both.account_id, old,
     )  # fmt: skip
 
-    renamed = await rename.rename_model(pool, ADMIN, old, new)
+    renamed = await rename.rename_model(pool, ADMIN, old, new, confirmed=True)
 
     await gateway.wait_for_changes(pool)
     answers = [await caller.chat(model=new) for caller in (bob, both, ann)]
@@ -72,12 +72,13 @@ async def test_a7_a_renamed_model_keeps_everything_in_one_audited_act(
     assert (said["name"], said["subscriptions"], said["moved"]["subscriptions"]) == (new, 3, 2)
 
 
-async def test_a7_a_name_that_litellm_is_not_known_to_have_is_refused_while_it_has_the_old_one(pool: Pool) -> None:
-    name = await make_model(pool, "a7-served")
+async def test_a7_a_model_that_litellm_still_has_is_not_renamed(pool: Pool) -> None:
+    name, other = await make_model(pool, "a7-served"), await make_model(pool, "a7-served-too")
 
-    with pytest.raises(GatewayError, match="sync models first") as refused:
-        await rename.rename_model(pool, ADMIN, name, "a7-typo")
-    assert refused.value.code == "conflict"
+    for to in ("a7-typo", other):
+        with pytest.raises(GatewayError, match="sync models first") as refused:
+            await rename.rename_model(pool, ADMIN, name, to, confirmed=True)
+        assert refused.value.code == "conflict"
 
     await lose(pool, name)
     renamed = await rename.rename_model(pool, ADMIN, name, "a7-later")
@@ -91,7 +92,41 @@ async def test_a7_a_suspension_is_not_left_by_a_rename(make: MakeCaller, pool: P
     other = await make_model(caller.pool, "a7-barred-new")
     await subscriptions.create_subscription(caller.pool, ADMIN, model=other, user=caller.email)
 
-    await rename.rename_model(caller.pool, ADMIN, "a7-barred", other)
+    await lose(pool, "a7-barred")
+    await rename.rename_model(caller.pool, ADMIN, "a7-barred", other, confirmed=True)
 
     await gateway.wait_for_changes(caller.pool)
     assert (await caller.chat(model=other)).code == "subscription_suspended"
+
+
+async def test_a7_a_model_of_another_mode_is_another_model(pool: Pool) -> None:
+    old, new = await make_model(pool, "a7-chat"), await make_model(pool, "a7-image")
+    await pool.execute("UPDATE models SET mode = CASE name WHEN $1 THEN 'chat' ELSE 'image_generation' END "
+                       "WHERE name = ANY($2)", old, [old, new])  # fmt: skip
+    await lose(pool, old)
+
+    with pytest.raises(GatewayError, match="another model") as refused:
+        await rename.rename_model(pool, ADMIN, old, new, confirmed=True)
+
+    assert refused.value.code == "conflict"
+    assert await pool.fetchval("SELECT count(*) FROM models WHERE name = ANY($1)", [old, new]) == 2
+
+
+async def test_a7_what_the_new_name_has_moves_if_that_is_confirmed_and_its_price_stays(
+    make: MakeCaller, pool: Pool
+) -> None:
+    old, new = await make_model(pool, "a7-cheap"), await make_model(pool, "a7-dear")
+    await make(new)
+    for name, usd in ((old, "0.001"), (new, "0.002")):
+        units = {"input": Decimal(usd), "output": Decimal(usd)}
+        await set_price(pool, ADMIN, name, PriceInput(units=units, confirmed=True))
+    await lose(pool, old)
+
+    with pytest.raises(GatewayError, match=r"1 subscriptions, 1 keys, .* and a price that an admin has set") as refused:
+        await rename.rename_model(pool, ADMIN, old, new)
+    assert (refused.value.code, refused.value.param) == ("validation_failed", "confirm")
+    renamed = await rename.rename_model(pool, ADMIN, old, new, confirmed=True)
+
+    price = renamed.offered.price
+    assert price is not None
+    assert (price.source, price.price.input) == ("admin", Decimal("0.002"))

@@ -90,7 +90,9 @@ async def sync(_: Pool, __: httpx2.AsyncClient, litellm: LiteLLMInfoServer) -> L
 
 
 async def old_name(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
-    return LimitBody("", {"model": await make_model(pool, "old"), "to": await make_model(pool, "new")})
+    old = await make_model(pool, "old")
+    await pool.execute("UPDATE models SET listed = false WHERE name = $1", old)
+    return LimitBody("", {"model": old, "to": await make_model(pool, "new")})
 
 
 async def change_model(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
@@ -101,8 +103,10 @@ async def new_price(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) ->
     return LimitBody("", {"model": await make_model(pool), "input_per_million_usd": "3"})
 
 
-async def old_price(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
-    return LimitBody("", {"model": await make_model(pool)})
+async def old_price(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    model = await make_model(pool)
+    (await admin.post("/api/v1/prices", json={"model": model, "input_per_million_usd": "3"})).raise_for_status()
+    return LimitBody("", {"model": model})
 
 
 async def charged_call(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:

@@ -102,7 +102,8 @@ async def rotate_key(
             raise GatewayError(
                 "conflict",
                 f"Key {key_id} was rotated recently, and its previous secret works until "
-                f"{old.previous_ends_at.isoformat()}. Wait until then, or rotate with grace_s 0, which ends both.",
+                f"{old.previous_ends_at.isoformat()}. Wait until then, or rotate "
+                "without a grace period (grace_s: 0, --grace-s 0), which ends both.",
                 details={"previous_ends_at": old.previous_ends_at.isoformat()},
             )
         await api_key_changes.update_rotated(

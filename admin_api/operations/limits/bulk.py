@@ -74,7 +74,10 @@ async def apply_limits(pool: "Pool", actor: Actor, filter_: Filter, input_: Limi
         # Again, under the locks of all accounts concerned.
         checked, now = await _preview(connection, filter_, input_)
         if not compare_digest(now.token.encode(), token.encode()):
-            message = "The targets have changed since the preview. Check a new preview."
+            message = (
+                "The token is of another preview: the targets have changed since, it was applied already, or other "
+                "options were given. Check a new preview."
+            )
             raise GatewayError("conflict", message, details={"changes": len(now.targets)})
         if now.doubtful and not input_.confirmed:
             raise doubt("amount_usd", f"at {now.doubtful} of {len(now.targets)} targets")

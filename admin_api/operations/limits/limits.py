@@ -230,7 +230,7 @@ async def list_limits(
         target_id = None
         if target is not None:
             try:
-                target_id = await targets.find_target_id(connection, level=known, target=target)
+                target_id = await targets.find_target_id(connection, actor, level=known, target=target)
             except GatewayError as exc:
                 if viewer is None or exc.code != "not_found":
                     raise

@@ -33,9 +33,7 @@ async def find_target(
     if team is not None and level != "user":
         raise invalid("team", "A team is allowed at level user only; at level team it is the id.")
     if level == "key" or level == "key_model":
-        # By its last four characters for admins only, who may know which keys there are.
-        is_admin = actor.role in ("admin", "admin-readonly")
-        key = await get_key(executor, await find_key_id(executor, target) if is_admin else parse_id("id", target))
+        key = await get_key(executor, await _find_key_id(executor, actor, target))
         if model is None:
             return Target(account_id=key.account_id, level="key", api_key_id=key.id)
         found = await get_seen_model(executor, actor, model)
@@ -54,13 +52,21 @@ async def find_target(
     raise invalid("level", f"level is one of {', '.join(LEVELS)}.")
 
 
-async def find_target_id(executor: "Executor", *, level: Level | None, target: str) -> int:
-    """The id to filter a list by. Names are resolved at levels user and team."""
+async def find_target_id(executor: "Executor", actor: Actor, *, level: Level | None, target: str) -> int:
+    """The id to filter a list by. Names are resolved at levels user and team; for admins, last characters of keys."""
     if level == "user":
         return (await get_user(executor, target)).id
     if level == "team":
         return (await get_team(executor, target)).id
+    if level == "key" or level == "key_model":
+        return await _find_key_id(executor, actor, target)
     return parse_id("id", target)
+
+
+async def _find_key_id(executor: "Executor", actor: Actor, target: str) -> int:
+    """By its last four characters for admins only, who may know which keys there are."""
+    is_admin = actor.role in ("admin", "admin-readonly")
+    return await find_key_id(executor, target) if is_admin else parse_id("id", target)
 
 
 async def _find_user_target(executor: "Executor", user: str, team: str | None) -> Target:

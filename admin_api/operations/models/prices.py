@@ -94,11 +94,19 @@ async def undo_price(
         last = await prices.find_price(connection, model.id, None)
         if last is None:
             raise GatewayError("not_found", f"The model '{name}' has no price to take back.", param="model")
+        if last.source != "admin" and not await _is_undoing(connection, last):
+            message = (
+                f"The price of '{name}' that was added last is LiteLLM's: there is nothing of an admin to take back."
+            )
+            raise GatewayError("conflict", message, param="model")
         is_to_come = last.effective_at > datetime.now(UTC)
         is_past = from_start and not is_to_come
         starts = last.effective_at if is_past or is_to_come else None
         before = await prices.price_at(connection, model.id, last.effective_at, before_id=last.price.id)
         price, source = (before.price, before.source) if before else (Price(id=0), "litellm")
+        if not (confirmed or any(getattr(price, unit) is not None for unit in PRICE_UNITS)):
+            message = f"'{name}' would be without a price: calls of accounts with a budget are refused. "
+            raise invalid("confirm", f"{message}If that is meant, repeat it with confirm: true (litemaas: --confirm).")
         old = await prices.price_at(connection, model.id, starts)
         planned = _Planned(model=model, price=price, source=source, previous=old, starts=starts, is_past=is_past)
         change = await _add(connection, actor, planned, input_, is_preview=False, action="price.undo")
@@ -116,6 +124,12 @@ async def list_prices(
         model = await get_model(connection, name)
         rows = await prices.list_prices(connection, model.id, before_id=before, limit=limit + 1)
     return page(rows, limit, lambda row: row.price.id)
+
+
+async def _is_undoing(executor: "Executor", version: PriceVersion) -> bool:
+    """Whether a version of LiteLLM's took an admin's back: syncs add none to an admin's."""
+    before = await prices.list_prices(executor, version.model_id, before_id=version.price.id, limit=1)
+    return bool(before) and before[0].source == "admin"
 
 
 async def _start_of(executor: "Executor", model: Model, input_: PriceInput) -> tuple[datetime | None, bool]:

@@ -51,7 +51,8 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
         409: "The team is archived; or they are a member, invited already or deactivated; or too many invitations are "
         "open"
     },
-    "rename_model": {409: "LiteLLM still has the model under its old name, and the new name is unknown"},
+    "rename_model": {409: "LiteLLM still has the old name, or a model of another mode under the new one"},
+    "undo_price": {409: "The version that was added last is LiteLLM's"},
     "create_subscription": {
         409: "There is one already: `details` names its state and what it allows. Or the model is not "
         "offered, or the account is suspended"
