@@ -286,9 +286,7 @@ def test_speech_as_events_is_refused() -> None:
     assert parse_speech(b'{"model":"m","input":"x","stream_format":"audio"}').model == "m"
 
 
-@given(
-    st.text('019eE+-. "', max_size=20).flatmap(lambda text: st.sampled_from([text, text + "7" * 299 + text, "3" * 300]))
-)
+@given(st.text("019eE+-. ", max_size=20), st.sampled_from(["", "7" * 299, "3" * 300]), st.text("0e+ ", max_size=5))
 @example("x" * LARGE, "1" * 300, "")
 @example("x" * (LARGE - 3), "", "1e999")
 def test_long_numbers_are_found_wherever_they_are(before: str, digits: str, after: str) -> None:
