@@ -1,12 +1,12 @@
 """Case D22: an error, HTML or nothing under a status of success is a 502, and costs nothing."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from callers import Caller, MakeCaller, Response
 from end_to_end.asking import CHAT, COMPLETIONS, MESSAGES, RESPONSES, ROUTES, SPEECH, TRANSCRIPTIONS, Route, asked
-from gateways import GatewayThread, Ledger, RedisState, StartGateway
+from gateways import Backends, GatewayThread, Ledger, RedisState
 from recording_upstream import DONE, RecordingUpstream, event
 
 from gateway.endpoints.registry import ENDPOINTS
@@ -49,15 +49,16 @@ NO_STREAMS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def upstream() -> AsyncIterator[RecordingUpstream]:
     async with RecordingUpstream() as server:
         yield server
 
 
-@pytest.fixture
-def behind(upstream: RecordingUpstream, start_gateway: StartGateway) -> GatewayThread:
-    return start_gateway(litellm_urls=upstream.url)
+@pytest.fixture(scope="module")
+def behind(upstream: RecordingUpstream, backends: Backends) -> Iterator[GatewayThread]:
+    with GatewayThread(backends.settings(litellm_urls=upstream.url)) as running:
+        yield running
 
 
 async def assert_costs_nothing(response: Response, caller: Caller, ledger: Ledger, redis_state: RedisState) -> None:
