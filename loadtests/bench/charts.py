@@ -121,8 +121,8 @@ def charts(results: Results) -> dict[str, str]:
             2.0,
         ),
         "latency": Chart(
-            "Added latency of one call at a time, ms: p50 and p99",
-            "via the proxy less without it; less is better; logarithmic",
+            "Added latency of one call at a time, ms",
+            "via the proxy less without it; p50 above, p99 below; less is better; logarithmic",
             _latency_rows(results),
         ),
     }
