@@ -92,7 +92,7 @@ def latency_table(results: Results) -> str:
     """What is added to one call at a time, and to the first byte of a stream."""
     whole = [Column(f"{p}, ms", ONE, f"added_{p}_ms") for p in ("p50", "p99")]
     rows = []
-    for name in results.targets("latency"):
+    for name in dict.fromkeys([*results.targets("latency"), *results.targets("first event")]):
         cells = [column.cell(results, "latency", name) for column in whole]
         cells += [column.cell(results, "first event", name) for column in whole]
         rows.append([name, *cells])
