@@ -289,6 +289,8 @@ def test_speech_as_events_is_refused() -> None:
 @given(st.text("019eE+-. ", max_size=20), st.sampled_from(["", "7" * 299, "3" * 300]), st.text("0e+ ", max_size=5))
 @example("x" * LARGE, "1" * 300, "")
 @example("x" * (LARGE - 3), "", "1e999")
+@example("1", "", "e+00 ")
+@example("1", "", "e+000")
 def test_long_numbers_are_found_wherever_they_are(before: str, digits: str, after: str) -> None:
     text = before + digits + after
     is_there = re.search(r"\d[eE]\+?\d{3}|\d{300}", text) is not None
