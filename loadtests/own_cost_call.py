@@ -294,10 +294,11 @@ async def open_app(folder: Path, upstream: Upstream) -> AsyncIterator[Any]:
         worker: Any = app.worker
         worker.keys._listening = lambda: Listening.GOOD
         worker.keys._load = load
-        worker.access_log._out = open(os.devnull, "wb")  # noqa: SIM115, ASYNC230  closed with the process
-        app._proxy = await worker.open()
-        yield app
-        await worker.background.stop()
+        with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230  no disk is asked
+            worker.access_log._out = nowhere
+            app._proxy = await worker.open()
+            yield app
+            await worker.background.stop()
     finally:
         for owner, name, work in before:
             setattr(owner, name, work)
