@@ -51,3 +51,16 @@ def test_the_table_has_every_part_and_their_sum() -> None:
 
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| b", "| a", "| **together**"]
     assert "**30**" in lines[-1]
+
+
+# What a call takes by what the yardstick takes, measured when it was changed last: lower them when a call takes less.
+RATIOS = {0: 5.5, own_cost.EVENTS: 23.0}
+TOLERANCE = 1.15
+
+
+@pytest.mark.parametrize("events", RATIOS)
+def test_a_call_takes_no_more_than_it_did(events: int) -> None:
+    found = run(asks=f"300 {events}\n" * 5)
+    ratio = min(one["whole"] / one["yardstick"] for one in found)
+
+    assert ratio <= RATIOS[events] * TOLERANCE
