@@ -90,6 +90,47 @@ async def test_s8_changes_at_the_same_time_are_chained_one_after_another(pool: P
     assert (check.rows, check.findings) == (120, ())
 
 
+HEAD_SEARCHES = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'audit_chain_head'"
+
+
+async def test_s8_rows_of_one_transaction_do_not_search_for_the_head(pool: Pool) -> None:
+    """Each row writes a version of it, which stays until the end of the transaction: a search reads all of them."""
+    count = 1000
+    async with pool.acquire() as connection:
+        before = await connection.fetchval(HEAD_SEARCHES)
+        for first in (0, count):
+            async with connection.transaction():
+                rows = [Change(target_id=str(n), new={"n": n}) for n in range(first, first + count // 2)]
+                await write_rows(connection, ADMIN, "test.make", "test", rows)
+                # A savepoint, and one that is given up.
+                async with connection.transaction():
+                    rows = [Change(target_id=str(n), new={"n": n}) for n in range(first + count // 2, first + count)]
+                    await write_rows(connection, ADMIN, "test.make", "test", rows)
+                given_up = connection.transaction()
+                await given_up.start()
+                await note(connection, ADMIN, "test.make", "test", -1)
+                await given_up.rollback()
+            await connection.execute("SELECT pg_stat_force_next_flush()")
+        searches = await connection.fetchval(HEAD_SEARCHES) - before
+
+    check = await verify_audit(pool, ADMIN)
+    assert (check.rows, check.findings, check.head.position) == (2 * count, (), 2 * count)
+    # Of each transaction those of its first row.
+    assert searches <= 4
+
+
+async def test_s8_a_head_that_the_app_points_to_is_no_other(pool: Pool) -> None:
+    await add_rows(pool, 3)
+    async with pool.acquire() as connection, connection.transaction():
+        for n, pointer in enumerate(("(0,1)", "(0,2)", "(7,7)", "")):
+            await note(connection, ADMIN, "test.make", "test", n)
+            await connection.execute("SELECT set_config('litemaas.chain_head', $1, true)", pointer)
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+
+    check = await verify_audit(pool, ADMIN)
+    assert (check.rows, check.findings) == (7, ())
+
+
 async def test_s8_a_transaction_waits_for_others_only_when_it_commits(pool: Pool) -> None:
     async with pool.acquire() as one, pool.acquire() as other:
         begun = one.transaction()
