@@ -1,8 +1,10 @@
 """TLS contexts with trusted certificates."""
 
 import ssl
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+
+import httpx2
 
 
 def trusted(ca_file: Path | None) -> ssl.SSLContext:
@@ -20,3 +22,14 @@ def trusted(ca_file: Path | None) -> ssl.SSLContext:
 @lru_cache(maxsize=8)
 def _read(ca_file: str | None, _changed_at: int) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
+
+
+def trusted_by_default(ca_file: Path | None) -> ssl.SSLContext:
+    """A context that trusts the CAs of the file; None: those that httpx2 trusts by itself. A login makes four clients,
+    each of which would read them again: cached for the same reason."""
+    return _of_httpx() if ca_file is None else trusted(ca_file)
+
+
+@cache
+def _of_httpx() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()

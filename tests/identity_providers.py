@@ -5,6 +5,7 @@ import hashlib
 import json
 import secrets
 import time
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from admin_api.tls import trusted_by_default
 from deploy.embedded.identity_provider import IdentityProvider
 
 # The URL of the admin API in a test's browser; nothing listens there.
@@ -46,11 +48,17 @@ class SigningKey:
         return jwt.encode(claims, self.private, "RS256", headers={"kid": self.kid} | header)
 
 
+@cache
+def first_key() -> SigningKey:
+    """Of all fake providers of a process: making one takes longer than a login."""
+    return SigningKey("first")
+
+
 class FakeProvider(LoopbackServer):
     """Accepts every code and returns the ID token that a test sets; publishes keys for JWTs."""
 
     def __init__(self) -> None:
-        self.keys = [SigningKey("first")]
+        self.keys = [first_key()]
         self.claims: dict[str, Any] = {}
         # What the user endpoint reports; None: there is none.
         self.more: dict[str, Any] | None = None
@@ -167,7 +175,7 @@ async def log_in(browser: httpx2.AsyncClient, *, subject: str | None = None, **a
     """A whole login in a browser; returns the response of the callback. `subject`: the user at the real provider."""
     away = await browser.get("/api/auth/login", params=asked)
     assert away.status_code == 302, away.text
-    async with httpx2.AsyncClient() as elsewhere:
+    async with httpx2.AsyncClient(verify=trusted_by_default(None)) as elsewhere:
         there = away.headers["location"]
         answer = await (elsewhere.get(there) if subject is None else elsewhere.post(there, data={"sub": subject}))
     assert answer.status_code == 302, answer.text

@@ -1,6 +1,5 @@
 """Logins at OpenID Connect providers and at OpenShift, by Authlib: the redirect, and the person who returns."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from admin_api.identity.openshift import find_metadata
 from admin_api.operations.people.logins import Person
 from admin_api.operations.people.refused_logins import LoginRefused
 from admin_api.storage.sessions import Provider
+from admin_api.tls import trusted_by_default
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class IdentityProviders:
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
         oauth = OAuth()
-        verify: Any = ssl.create_default_context(cafile=settings.login_ca_file) if settings.login_ca_file else True
+        verify = trusted_by_default(settings.login_ca_file)
         self._http: dict[str, Any] = {"timeout": TIMEOUT_S, "verify": verify, "code_challenge_method": "S256"}
         self._clients: dict[Provider, StarletteOAuth2App] = {}
         if settings.oidc_issuer is not None:

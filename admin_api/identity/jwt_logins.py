@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import ssl
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.people.logins import RoleRules, admit_person, find_known, note_login, note_unknown_groups
 from admin_api.operations.people.personal_tokens import rejected_login
 from admin_api.operations.people.refused_logins import LoginRefused
+from admin_api.tls import trusted_by_default
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ class JWTLogins:
         return age_s > KEEP_S or (kid not in self._keys and age_s > ASK_AGAIN_S)
 
     async def _ask(self) -> None:
-        ca_file = self._settings.login_ca_file
-        verify: Any = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        verify = trusted_by_default(self._settings.login_ca_file)
         try:
             async with httpx2.AsyncClient(timeout=TIMEOUT_S, verify=verify) as http:
                 where = f"{self._settings.oidc_issuer}/.well-known/openid-configuration"

@@ -8,6 +8,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -205,6 +206,7 @@ def _is_allowed(name: str, path: str) -> bool:
     return any(name == word and fnmatch(path, files) for files, word in ALLOWED)
 
 
+@cache
 def _replacement_of(name: str) -> str | None:
     if f"={name}" in NAMES:
         return NAMES[f"={name}"]
