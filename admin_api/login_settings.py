@@ -2,24 +2,22 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.email_addresses import normalize_address
 from gateway.domain.roles import ROLES, Role
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import origin_of, parse_origins
+from gateway.web.env_settings import EnvSettings
 
 ADDRESS: Final = "an https:// address, or http:// on this machine"
 
 
-class SessionSettings(BaseSettings):
+class SessionSettings(EnvSettings):
     """How long a browser stays logged in."""
-
-    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time without use")
     session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
@@ -28,14 +26,12 @@ class SessionSettings(BaseSettings):
 class LoginSettings(SessionSettings):
     """A part of the admin API's settings."""
 
-    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
-
     admin_url: str | None = Field(default=None, description="public address of the admin API, as browsers call it")
     oidc_issuer: str | None = Field(default=None, description="issuer of an OpenID Connect provider")
     oidc_client_id: str | None = Field(default=None, description="client id of LiteMaaS there")
     oidc_client_secret: SecretStr | None = Field(default=None, description="client secret of LiteMaaS there")
     oidc_scopes: str = Field(default="openid profile email", description="requested scopes, separated by blanks")
-    oidc_email_claim: Annotated[tuple[str, ...], NoDecode] = Field(
+    oidc_email_claim: tuple[str, ...] = Field(
         default=("email",),
         min_length=1,
         description="claims with a person's e-mail address, separated by commas; the first that has one counts",
@@ -65,17 +61,17 @@ class LoginSettings(SessionSettings):
     jwt_audience: str | None = Field(
         default=None, description="audience of JWTs of OIDC_ISSUER that are accepted as bearer tokens; none: no JWTs"
     )
-    group_roles: Annotated[dict[str, Role], NoDecode] = Field(
+    group_roles: dict[str, Role] = Field(
         default={}, description="group:role, separated by commas; a role ends at the first login without the group"
     )
-    initial_admins: Annotated[tuple[str, ...], NoDecode] = Field(
+    initial_admins: tuple[str, ...] = Field(
         default=(), description="e-mail addresses, separated by commas, of people who become admins when they log in"
     )
     trusted_proxies: str = Field(
         default="",
         description="addresses or networks, separated by commas, of proxies whose X-Forwarded-For is trusted",
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: tuple[str, ...] = Field(
         default=(), description="origins, separated by commas, whose pages may call the admin API with a login"
     )
     admin_calls_per_minute: int = Field(

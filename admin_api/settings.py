@@ -20,12 +20,12 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings, SessionSettings
 from gateway.domain.keys import Peppers
 from gateway.storage.urls import check_postgres_url, check_redis_url
+from gateway.web.env_settings import EnvSettings
 from gateway.web.listen_address import ListenAddress
 
 MIN_TOKEN_LENGTH: Final = 32
@@ -50,16 +50,12 @@ class SettingsError(Exception):
     """All settings that are missing or not valid, in one message without values of secrets."""
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
-    )
-
+class _Settings(EnvSettings):
     @classmethod
     def from_env(cls) -> Self:
         """Reads the environment. Raises SettingsError, which names all settings that are missing or not valid."""
         try:
-            return cls.model_validate({})
+            return cls.read()
         except ValidationError as exc:
             raise SettingsError(explain(exc, cls)) from None
 
@@ -128,7 +124,7 @@ class CounterSettings(DatabaseSettings):
 class LiteLLMSettings(DatabaseSettings):
     """For commands that call LiteLLM."""
 
-    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, separated by commas")
+    litellm_urls: tuple[str, ...] = Field(description="LiteLLM's addresses, separated by commas")
     litellm_api_key: SecretStr = Field(description="key that LiteMaaS sends to LiteLLM")
     litellm_ca_file: Path | None = Field(default=None, description="CA of LiteLLM's certificate")
 
@@ -166,7 +162,7 @@ class NotificationSettings(_Settings):
 
     alert_interval_s: PositiveFloat = Field(default=3.0, description="pause between evaluations of usage for alerts")
     webhook_allow_http: bool = Field(default=False, description="allow http:// URLs of webhooks")
-    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="private networks, separated by commas, that webhooks may be in"
     )
     webhook_ca_file: Path | None = Field(default=None, description="CA of the certificates of webhooks")
@@ -272,7 +268,7 @@ def is_smtp_address(text: str) -> bool:
     return has_place and url.path in ("", "/") and not (url.query or url.fragment) and credentials.isascii()
 
 
-def explain(error: ValidationError, settings: type[BaseSettings]) -> str:
+def explain(error: ValidationError, settings: type[EnvSettings]) -> str:
     """One line for each setting, without its value, which may be a secret; a missing one with its description."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):

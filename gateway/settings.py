@@ -1,7 +1,7 @@
 """The gateway's settings: the only reader of its environment. docs/settings.md is generated from it."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,23 +14,21 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import parse_opened
 from gateway.storage.urls import check_postgres_url, check_redis_url
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import ANY, parse_origins
+from gateway.web.env_settings import EnvSettings
 
 
 class SettingsError(Exception):
     """What is missing or wrong, all in one message, no value of a secret in it."""
 
 
-class Settings(BaseSettings):
+class Settings(EnvSettings):
     """`LITEMAAS_…` variables."""
-
-    model_config = SettingsConfigDict(env_prefix="LITEMAAS_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr = Field(description="Postgres, role of the app")
     listen_database_url: SecretStr | None = Field(
@@ -44,7 +42,7 @@ class Settings(BaseSettings):
     )
     redis_ca_file: Path | None = Field(None, description="CA of Redis's certificate")
     redis_timeout_s: PositiveFloat = Field(2.0, description="longest wait for Redis's answer")
-    litellm_urls: Annotated[tuple[str, ...], NoDecode] = Field(description="LiteLLM's addresses, commas between")
+    litellm_urls: tuple[str, ...] = Field(description="LiteLLM's addresses, commas between")
     litellm_api_key: SecretStr = Field(description="the key LiteLLM takes from the gateway")
     litellm_ca_file: Path | None = Field(None, description="CA of LiteLLM's certificate")
     key_peppers: SecretStr = Field(
@@ -76,7 +74,7 @@ class Settings(BaseSettings):
         "",
         description="comma-separated addresses or networks whose X-Forwarded-For is trusted",
     )
-    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    gateway_cors_origins: tuple[str, ...] = Field(
         (), description="origins, commas between, whose pages may call the gateway from a browser; *: of every origin"
     )
     paid_tool_uses: int = Field(
@@ -182,7 +180,7 @@ class Settings(BaseSettings):
     def from_env(cls) -> Self:
         """Reads the environment; raises SettingsError naming everything that is missing or wrong."""
         try:
-            return cls()
+            return cls.read()
         except ValidationError as exc:
             raise SettingsError(explain(exc)) from None
 

@@ -8,10 +8,13 @@ from typing import Final
 
 # structlog and Typer would import it, which takes as long as all our modules, for output that we do not colour.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
+# It would look for plugins in the metadata of every installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # noqa: TID251  pydantic's, no setting
 
 import typer  # noqa: E402  after the line above
 
 from admin_api.cli.completion import words_to_complete  # noqa: E402
+from admin_api.cli.lazy_modules import load_when_used  # noqa: E402
 
 # Command group -> what it is about. Its module is `admin_api.cli.<name>`, unless MODULES has another. Only the group
 # that is called is imported: importing all takes a second.
@@ -46,10 +49,7 @@ def main() -> None:
         completed = words_to_complete(os.environ)  # noqa: TID251  the shell's, no setting
         arguments = completed or sys.argv[1:] or ["--help"]
         if _called(arguments) in GROUPS and not completed:
-            from gateway.web.logs import configure_logs
-
-            # Otherwise log lines would go to stdout, into the JSON that a program reads.
-            configure_logs("warning")
+            load_when_used({"structlog": _log_warnings})
         build_app(arguments)(prog_name="litemaas")
     except Exception as exc:
         # Imported only here: the failure may be the import itself, and most commands do not fail.
@@ -57,6 +57,13 @@ def main() -> None:
 
         typer.echo(f"litemaas: {explain(exc)}", err=True)
         sys.exit(1)
+
+
+def _log_warnings() -> None:
+    """Otherwise log lines would go to stdout, into the JSON that a program reads."""
+    from gateway.web.logs import configure_logs
+
+    configure_logs("warning")
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

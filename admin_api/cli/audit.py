@@ -17,8 +17,8 @@ from admin_api.operations.validation import invalid
 from admin_api.schemas.audit import AuditCheckView, AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
 from admin_api.settings import DatabaseSettings, SettingsError
+from gateway.storage import postgres
 from gateway.storage.audit import AuditFilter, prune
-from gateway.storage.postgres import connect
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -112,7 +112,7 @@ def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], 
         raise invalid("before", f"Audit rows must be kept for at least {KEPT.days} days.")
 
     async def run() -> int:
-        connection = await connect(owner_url, ca_file=settings.database_ca_file, name="litemaas-cli")
+        connection = await postgres.connect(owner_url, ca_file=settings.database_ca_file, name="litemaas-cli")
         try:
             await name_operator(connection, settings.operator)
             async with connection.transaction():

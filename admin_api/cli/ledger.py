@@ -12,7 +12,6 @@ from admin_api.cli.price_texts import repriced_text
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
 from admin_api.operations.limits.parsing import parse_decimal
 from admin_api.operations.maintenance import ledger
-from admin_api.operations.maintenance.ledger import verify_ledger
 from admin_api.operations.maintenance.new_prices import apply_new_prices, preview_new_prices
 from admin_api.operations.maintenance.reconciliation import reconcile_ledger
 from admin_api.operations.maintenance.repricing import reprice_call
@@ -47,7 +46,7 @@ def verify(
         return
     if anchor is not None:
         raise invalid("anchor", "--anchor needs --sealed.")
-    check = act(lambda pool: verify_ledger(pool, operator(), days=days))
+    check = act(lambda pool: ledger.verify_ledger(pool, operator(), days=days))
     view = LedgerCheckView.of(check)
     if as_json:
         typer.echo(view.model_dump_json())

@@ -22,10 +22,9 @@ from admin_api.cli.session import (
     show_page,
     table,
 )
-from admin_api.operations.limits import bulk, limits
+from admin_api.operations.limits import bulk, limits, states
 from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.parsing import AmountInput, check_kind, parse_decimal
-from admin_api.operations.limits.states import list_limit_states
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
 from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
@@ -160,7 +159,9 @@ def state(
 
     async def work(pool: "Pool") -> "Page[LimitWithState]":
         async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await list_limit_states(pool, counters, operator(), user=user, team=team, limit=limit, cursor=cursor)
+            return await states.list_limit_states(
+                pool, counters, operator(), user=user, team=team, limit=limit, cursor=cursor
+            )
 
     found = act(work, settings)
     rows = [LimitWithStateView.with_state(row) for row in found.rows]

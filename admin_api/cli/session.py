@@ -17,7 +17,7 @@ from admin_api.operations.dates import read_moment
 from admin_api.operations.lookups import find_key_id
 from admin_api.operations.validation import check_time_zone, invalid
 from admin_api.settings import DatabaseSettings
-from gateway.storage.postgres import new_pool
+from gateway.storage import postgres
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -38,7 +38,7 @@ def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | Non
 
     async def run() -> T:
         url = database.database_url.get_secret_value()
-        pool = new_pool(
+        pool = postgres.new_pool(
             url, size=1, behind_pgbouncer=database.pgbouncer, ca_file=database.database_ca_file, name="litemaas-cli"
         )
         async with pool:

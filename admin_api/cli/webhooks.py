@@ -6,8 +6,7 @@ import typer
 
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
-from admin_api.operations.notifications import webhooks
-from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications import channels, webhooks
 from admin_api.operations.notifications.events import EVENTS
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
@@ -105,7 +104,7 @@ def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
 def send_test(webhook: ID, as_json: AsJSON = False) -> None:
     """Send a test message now, once. Exit code 1 if it failed."""
     settings = WebhookSettings.from_env()
-    sender = Sender(keys=settings.encryption_keys, rules=_rules(settings), ca_file=settings.webhook_ca_file)
+    sender = channels.Sender(keys=settings.encryption_keys, rules=_rules(settings), ca_file=settings.webhook_ca_file)
     row = act(lambda pool: webhooks.send_test(pool, operator(), sender, webhook), settings)
     ended = "The receiver took the test message" if row.last_error is None else f"It failed: {row.last_error[:-1]}"
     answered = "" if row.last_answer is None else f" It answered: {row.last_answer}"

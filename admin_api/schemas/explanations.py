@@ -1,13 +1,15 @@
 """JSON of explained limits, and of checks of counters and ledger."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
 from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.limits import amount_fields
-from gateway.storage.counters.drift import Drift
 from gateway.storage.ledger.verify import LedgerCheck
+
+if TYPE_CHECKING:
+    from gateway.storage.counters.drift import Drift
 
 
 class ExplanationView(View):
@@ -42,7 +44,7 @@ class DriftView(View):
     difference_nano_usd: int | None = None
 
     @classmethod
-    def of(cls, drift: Drift) -> Self:
+    def of(cls, drift: "Drift") -> Self:
         """One counter that differs."""
         about: dict[str, Any] = {"account_id": drift.account_id, "field": drift.field, "kind": drift.kind}
         for name in ("counted", "ledger", "difference"):

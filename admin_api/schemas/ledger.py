@@ -1,15 +1,17 @@
 """JSON of the ledger's maintenance."""
 
 from datetime import date, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from admin_api.operations.maintenance.ledger import LedgerStatus
-from admin_api.operations.maintenance.repricing import Repriced
 from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.money import usd_text
-from gateway.storage.ledger.closed_days import ClosedDaysCheck
 from gateway.storage.ledger.partitions import Partition
+
+if TYPE_CHECKING:
+    from admin_api.operations.maintenance.ledger import LedgerStatus
+    from admin_api.operations.maintenance.repricing import Repriced
+    from gateway.storage.ledger.closed_days import ClosedDaysCheck
 
 
 class RebuildView(View):
@@ -28,7 +30,7 @@ class RepricedView(View):
     cost_usd: DecimalText
 
     @classmethod
-    def of(cls, done: Repriced) -> Self:
+    def of(cls, done: "Repriced") -> Self:
         """A call, with both costs in USD too."""
         was = None if done.was_nano_usd is None else usd_text(done.was_nano_usd)
         return cls(
@@ -69,7 +71,7 @@ class ClosedDaysView(View):
     findings: list[ClosedDayFindingView]
 
     @classmethod
-    def of(cls, check: ClosedDaysCheck) -> Self:
+    def of(cls, check: "ClosedDaysCheck") -> Self:
         return cls(
             intact=not check.findings,
             closed=check.closed,
@@ -120,7 +122,7 @@ class LedgerStatusView(View):
     kept_from: datetime | None
 
     @classmethod
-    def of(cls, status: LedgerStatus) -> "LedgerStatusView":
+    def of(cls, status: "LedgerStatus") -> "LedgerStatusView":
         """The view of a status."""
         return cls(
             journals=[

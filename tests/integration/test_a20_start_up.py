@@ -14,6 +14,8 @@ from admin_api.cli.app import GROUPS, build_app
 
 PROGRAM = Path(sys.executable).with_name("litemaas")
 # Of servers, of other programs, and of output that we do not colour.
+# What a command does with them comes after the command line is read.
+OF_WORK = {"asyncio", "asyncpg", "structlog", "redis", "idna", "cryptography", "jsonschema", "pydantic_settings"}
 NEVER = {"rich", "fastapi", "starlette", "uvicorn", "aiohttp", "httpx2", "authlib", "redis", "cryptography"}
 LISTING = """
 import json, sys
@@ -23,13 +25,15 @@ try:
     main()
 except SystemExit:
     pass
-print(json.dumps(sorted(name for name, module in sys.modules.items() if module is not None)))
+from types import ModuleType
+# Those that wait to be used are of another class.
+print(json.dumps(sorted(name for name, module in sys.modules.items() if type(module) is ModuleType)))
 """
 
 
-def imported(*words: str) -> set[str]:
+def imported(*words: str, **env: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", LISTING, json.dumps(words)], capture_output=True, text=True, check=True, env={}
+        [sys.executable, "-c", LISTING, json.dumps(words)], capture_output=True, text=True, check=True, env=env
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -49,6 +53,35 @@ def test_a20_a_command_imports_its_own_group_only(group: str) -> None:
     others = {f"admin_api.cli.{name.replace('-', '_')}" for name in GROUPS} - {f"admin_api.cli.{group}"}
     assert modules & others == set()
     assert NEVER & modules == set()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a20_the_help_of_a_group_loads_nothing_of_what_its_commands_do(group: str) -> None:
+    modules = imported(group, "--help")
+    assert (NEVER | OF_WORK) & modules == set()
+    assert "pydantic" in modules
+
+
+# An address where nothing listens: all that comes before the first byte to the database is loaded.
+NOBODY = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.mark.parametrize("group", ["users", "teams", "models", "keys", "subscriptions", "limits", "audit", "alerts"])
+def test_a20_a_list_loads_the_database_and_no_other_client(group: str) -> None:
+    modules = imported(group, "list", LITEMAAS_DATABASE_URL=NOBODY)
+    assert "asyncpg" in modules
+    assert NEVER & modules == set()
+    assert (OF_WORK - {"asyncio", "asyncpg"}) & modules == set()
+
+
+def test_a20_log_lines_of_commands_go_to_stderr_although_structlog_is_loaded_late() -> None:
+    script = (
+        "import sys; from admin_api.cli.app import load_when_used, _log_warnings; "
+        "load_when_used({'structlog': _log_warnings}); import structlog; "
+        "assert type(structlog).__name__ == '_Unloaded'; structlog.get_logger('x').warning('event', n=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, json.loads(done.stderr)["event"]) == ("", "event")
 
 
 def test_a20_the_help_says_of_each_group_what_its_help_says() -> None:
