@@ -22,7 +22,8 @@ class Workers:
         self, backends: Backends, folder: Path, *, count: int = 2, port: int | None = None, **changes: str
     ) -> None:
         self.program = Program(folder, "gateway", port or free_port(), "--workers", str(count))
-        self.program.env = backends.environment(**{"LITEMAAS_LOG_LEVEL": "warning"} | changes)
+        # What it leaves when it is killed is in the folder of the test.
+        self.program.env = backends.environment(**{"LITEMAAS_LOG_LEVEL": "warning", "TMPDIR": str(folder)} | changes)
         self.url = self.program.url
         self._count = count
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
 
 from admin_api.cli.completion import SHELLS, completion_script
+from admin_api.cli.metrics_folder import new_metrics_folder
 from admin_api.cli.options import words_argument
 
 # Uvicorn imports the programs by name, so the CLI does not import them.
@@ -96,7 +96,7 @@ def _metrics_folder(*, is_shared: bool) -> Iterator[str | None]:
             left.unlink()
         yield folder
     elif is_shared:
-        with TemporaryDirectory(prefix="litemaas-metrics-", ignore_cleanup_errors=True) as folder:
+        with new_metrics_folder() as folder:
             environment[METRICS_FOLDER] = folder
             yield folder
     else:
