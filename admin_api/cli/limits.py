@@ -199,7 +199,8 @@ def explain(
     key: Annotated[str | None, typer.Option(metavar="KEY", help="Its id, or its last four characters.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
     request_id: Annotated[
-        str | None, typer.Option(help="Instead of key and model: a refused call, as in x-request-id of its answer.")
+        str | None,
+        typer.Option(help="Instead of key and model: a call that was refused, as `refusals show`."),
     ] = None,
     tokens: Annotated[
         int | None, typer.Option(help="Tokens, prompt and completion together. Default: an ordinary call.")

@@ -37,7 +37,7 @@ def show_(
     request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As in x-request-id of the answer.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Show a refused call of the last seven days, as its caller was answered."""
+    """Show a refused call of the last seven days, as its caller was answered. What would be now: `limits explain`."""
     call = act(lambda pool: refusals.find_refused_call(pool, operator(), request_id))
     show(RefusedCallView.model_validate(call), as_json=as_json, sentence=sentence_of(call))
 

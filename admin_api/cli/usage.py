@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -15,6 +16,7 @@ from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
 from admin_api.schemas.usage import UsageView
 from admin_api.schemas.usage_reports import (
+    RangeView,
     UsageBreakdownView,
     UsagePercentilesView,
     UsageSeriesView,
@@ -73,7 +75,7 @@ def show_(
 def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
     """Show the totals of the period."""
     view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
-    _show(view.model_dump_json(), [view.model_dump(mode="json")], SUMS, as_json=as_json)
+    _show(view, [view.model_dump(mode="json")], SUMS, as_json=as_json)
 
 
 @app.command("series")
@@ -86,7 +88,7 @@ def series(
     """Show the totals of each hour, day, week or month."""
     view = UsageSeriesView.of(act(lambda pool: reports.read_series(pool, operator(), query, step=step)))
     points = [point.model_dump(mode="json") for point in view.points]
-    _show(view.model_dump_json(), points, ("start", *SUMS), as_json=as_json)
+    _show(view, points, ("start", *SUMS), as_json=as_json)
 
 
 @app.command("breakdown")
@@ -103,7 +105,9 @@ def breakdown(
     view = UsageBreakdownView.of(found)
     rows = [group.model_dump(mode="json") for group in view.groups]
     rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
-    _show(view.model_dump_json(), [*rows, rest] if view.others.calls else rows, ("id", "name", *SUMS), as_json=as_json)
+    cut = view.number_of_groups > len(rows)
+    of = f" of {view.number_of_groups}, the largest by {order}; --limit shows more" if cut else ""
+    _show(view, [*rows, rest] if cut else rows, ("id", "name", *SUMS), as_json=as_json, note=f"{len(rows)} rows{of}. ")
 
 
 @app.command("percentiles")
@@ -120,7 +124,7 @@ def percentiles(
         for row in view.rows
         for of, latency in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
     ]
-    _show(view.model_dump_json(), rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
+    _show(view, rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
 
 
 @app.command("export")
@@ -143,5 +147,14 @@ def export(
     act(write)
 
 
-def _show(as_text: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    typer.echo(as_text if as_json else table(rows, columns))
+def _show(
+    view: RangeView, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, note: str = ""
+) -> None:
+    """As JSON, or as a table with its period below, in the time zone of its days."""
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    typer.echo(table(rows, columns))
+    zone = ZoneInfo(view.time_zone)
+    since, until = (f"{at.astimezone(zone):%Y-%m-%d %H:%M}" for at in (view.since, view.until))
+    typer.echo(f"{note}From {since} to {until}, {view.time_zone}.")

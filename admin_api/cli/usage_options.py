@@ -19,7 +19,9 @@ Period = Annotated[str | None, typer.Option(help=f"Instead of start and end: {PE
 Zone = Annotated[
     str | None,
     typer.Option(
-        "--time-zone", metavar="ZONE", help="IANA name of the zone of dates and days; the account's if left out."
+        "--time-zone",
+        metavar="ZONE",
+        help="IANA name of the zone of days; if left out, of the team, user or key, else UTC.",
     ),
 ]
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]

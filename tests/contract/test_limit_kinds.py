@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Final, get_args
 
 import asyncpg
+import msgspec
 from conftest import Database
 
 from admin_api.operations.notifications import email_phrases
@@ -63,7 +64,8 @@ def check_counted(places: Places, kind: Kind, facts: KindFacts) -> None:
         ("layout.py", Lease, in_lease),
         ("scripts.py", Settlement, in_settlement),
     ):
-        is_there = name is None or name in {field.name for field in fields(cls)}
+        named = msgspec.structs.fields(cls) if issubclass(cls, msgspec.Struct) else fields(cls)
+        is_there = name is None or name in {field.name for field in named}
         places.need(is_there, f"gateway/storage/counters/{module}, {cls.__name__}.{name}", kind)
     if facts.counts != "requests":
         places.need_words("tests/limits/model.py", kind, rf'"{kind}"')

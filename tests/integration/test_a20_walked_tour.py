@@ -1,12 +1,17 @@
 """A20: what an administrator who read only README and docs ran into."""
 
+from datetime import timedelta
+
 import httpx2
 import pytest
 from command_line import CommandLine
 from conftest import Database
 from factories import ADMIN, PEPPERS, make_key, make_model, make_team, make_user
+from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations.keys import changes, keys
+from admin_api.operations.people import teams
+from gateway.domain.calls import ENDINGS
 from gateway.storage.postgres import Pool
 
 
@@ -89,3 +94,22 @@ async def test_a20_a_token_of_another_preview_is_answered_with_what_may_differ(
     other = await command_line.run(*change, "--amount", "6", "--token", seen["token"])
 
     assert (other.code, "other options were given" in other.err) == (1, True)
+
+
+async def test_a20_a_breakdown_says_how_many_rows_there_are_and_the_zone_of_its_days(
+    command_line: CommandLine, pool: Pool
+) -> None:
+    madrid = await teams.create_team(pool, ADMIN, name="madrid", time_zone="Europe/Madrid")
+    rows = [make_usage_row(TODAY + timedelta(hours=1), account_id=madrid.id, ending=one) for one in ENDINGS[:3]]
+    await write_rows(pool, rows)
+    day = ("--since", f"{TODAY:%Y-%m-%d}", "--until", f"{TODAY + timedelta(days=1):%Y-%m-%d}")
+
+    of_all = await command_line.run("usage", "breakdown", "ending", *day)
+    of_team = await command_line.run("usage", "breakdown", "ending", *day, "--team", "madrid", "--limit", "2")
+
+    tomorrow = TODAY + timedelta(days=1)
+    period = f"From {TODAY:%Y-%m-%d} 00:00 to {tomorrow:%Y-%m-%d} 00:00"
+    assert of_all.out.splitlines()[-1] == f"3 rows. {period}, UTC."
+    assert of_team.out.splitlines()[-1] == (
+        f"2 rows of 3, the largest by cost; --limit shows more. {period}, Europe/Madrid."
+    )
