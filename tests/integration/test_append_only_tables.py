@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import msgspec
 import pytest
-from conftest import Database
+from conftest import Database, create_database, drop_database
 from contract.table_rights import ADDED, COLUMNS, NOT_TO_CHANGE, SET_BY_DATABASE
 from usage_rows import TODAY, make_usage_row, write_rows
 
+from deploy.embedded.postgres import APP, Postgres
 from gateway.storage.ledger.rows import WRITE_NEW_ROWS, find_rows
 from gateway.storage.postgres import Pool
 
@@ -20,6 +21,24 @@ async def app(database: Database) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database.app_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def of_refused(postgres: Postgres, template: str) -> AsyncIterator[asyncpg.Connection]:
+    await create_database(postgres, "append_only", template=template)
+    connection = await asyncpg.connect(postgres.url(APP, "append_only"))
+    yield connection
+    await connection.close()
+    await drop_database(postgres, "append_only")
+
+
+@pytest.fixture
+async def refusing(of_refused: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the app's role for statements that are refused: one that is not is undone."""
+    transaction = of_refused.transaction()
+    await transaction.start()
+    yield of_refused
+    await transaction.rollback()
 
 
 @pytest.fixture
@@ -46,17 +65,17 @@ async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
         "DROP TABLE {table}",
     ],
 )
-async def test_s8_what_was_added_cannot_be_changed(app: asyncpg.Connection, table: str, change: str) -> None:
+async def test_s8_what_was_added_cannot_be_changed(refusing: asyncpg.Connection, table: str, change: str) -> None:
     # The first one is mostly an identity, which no role may change.
-    column = (await app.fetch(COLUMNS, table))[-1]["name"]
+    column = (await refusing.fetch(COLUMNS, table))[-1]["name"]
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await app.execute(change.format(table=table, column=column))
+        await refusing.execute(change.format(table=table, column=column))
 
 
 @pytest.mark.parametrize(("table", "column"), [(t, c) for t in ADDED for c in sorted(SET_BY_DATABASE[t])])
-async def test_s8_ids_and_times_cannot_be_given(app: asyncpg.Connection, table: str, column: str) -> None:
-    kind = await app.fetchval(
+async def test_s8_ids_and_times_cannot_be_given(refusing: asyncpg.Connection, table: str, column: str) -> None:
+    kind = await refusing.fetchval(
         "SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = $2",
         table,
         column,
@@ -65,7 +84,7 @@ async def test_s8_ids_and_times_cannot_be_given(app: asyncpg.Connection, table: 
     insert = "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})"
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await app.execute(insert.format(table, column, values[kind]))
+        await refusing.execute(insert.format(table, column, values[kind]))
 
 
 @pytest.mark.parametrize("shift", [timedelta(days=-1), timedelta(days=1), timedelta(milliseconds=-2)])
