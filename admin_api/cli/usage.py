@@ -107,7 +107,13 @@ def breakdown(
     rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
     cut = view.number_of_groups > len(rows)
     of = f" of {view.number_of_groups}, the largest by {order}; --limit shows more" if cut else ""
-    _show(view, [*rows, rest] if cut else rows, ("id", "name", *SUMS), as_json=as_json, note=f"{len(rows)} rows{of}. ")
+    _show(
+        view,
+        [*rows, rest] if cut else rows,
+        ("id", "name", *SUMS),
+        as_json=as_json,
+        note=f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}{of}. ",
+    )
 
 
 @app.command("percentiles")
