@@ -116,7 +116,10 @@ def refusal(t: Taken, wait_s: float) -> GatewayError:
 
 
 def _never_fits(t: Taken) -> GatewayError:
-    maximum, unit = _amount(t, t.limit.capacity), t.limit.label
+    maximum, unit = _amount(t, t.limit.amount), t.limit.label
+    if t.limit.capacity != t.limit.amount:
+        # Of a bucket that holds more or less than a minute's worth.
+        maximum += f", at most {t.limit.capacity} at once"
     holder = LIMIT_LEVELS[t.limit.level].label
     return GatewayError(
         "request_exceeds_limit",

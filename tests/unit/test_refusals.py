@@ -202,6 +202,13 @@ def test_a_call_larger_than_the_empty_limit_is_a_bad_request(never: Taken) -> No
     assert error.details["limit"][f"requested{unit}"] == never.want
 
 
+def test_a_limit_with_a_burst_is_named_by_the_amount_that_was_set() -> None:
+    never = taken("tpm", 100, 150, want=151, burst=Decimal("1.5"))
+
+    assert "has a limit of 100, at most 150 at once. Send" in answer(never).message
+    assert "has a limit of 100. Send" in answer(taken("tpm", 100, 100, want=101)).message
+
+
 def test_a_call_that_fits_the_burst_is_worth_a_retry() -> None:
     assert answer(taken("tpm", 100, 10, want=150, burst=Decimal("1.5"))).code == "rate_limit_exceeded"
 
