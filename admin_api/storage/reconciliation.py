@@ -38,7 +38,8 @@ def _joined(then: str) -> str:
     """`then` on ledger and log side by side.
 
     Of the time that is given, or from the log's first call to its last. Calls that never reached LiteLLM are left out.
-    A corrected call counts as it is now.
+    A corrected call counts as it is now. The log's cost is compared with what the ledger has of LiteLLM, and with what
+    was charged only where it has none: that a price of an admin's differs is meant, and `models` has it.
     """
     return f"""
 WITH bounds AS MATERIALIZED (
@@ -47,17 +48,18 @@ WITH bounds AS MATERIALIZED (
             (SELECT request_id FROM litellm_calls ORDER BY 1 DESC LIMIT 1)) AS last),
 corrected AS MATERIALIZED (
     SELECT DISTINCT ON (c.request_id) c.request_id, c.model_asked AS model, c.prompt_tokens, c.completion_tokens,
-        c.cost_nano_usd, c.ending, c.own_cost_nano_usd, c.estimated_why
+        c.cost_nano_usd, c.ending, c.own_cost_nano_usd, c.estimated_why, c.litellm_cost_nano_usd AS reported_nano_usd
     FROM ledger_corrections c, bounds b
     WHERE c.sign = 1 AND c.request_id >= b.first AND c.request_id <= b.last ORDER BY c.request_id, c.number DESC),
 ledger AS NOT MATERIALIZED (
     SELECT u.request_id, u.model_asked AS model, u.prompt_tokens, u.completion_tokens, u.cost_nano_usd, u.ending,
-        u.own_cost_nano_usd, u.estimated_why
+        u.own_cost_nano_usd, u.estimated_why, u.litellm_cost_nano_usd AS reported_nano_usd
     FROM usage_logs u, bounds b
     WHERE u.request_id >= b.first AND u.request_id <= b.last AND u.ending <> 'unreachable'
         AND NOT EXISTS (SELECT FROM corrected c WHERE c.request_id = u.request_id)
     UNION ALL
-    SELECT request_id, model, prompt_tokens, completion_tokens, cost_nano_usd, ending, own_cost_nano_usd, estimated_why
+    SELECT request_id, model, prompt_tokens, completion_tokens, cost_nano_usd, ending, own_cost_nano_usd, estimated_why,
+        reported_nano_usd
     FROM corrected WHERE ending <> 'unreachable'),
 joined AS (
     SELECT coalesce(l.request_id, c.request_id) AS request_id, coalesce(l.model, c.model) AS model, l.ending,
@@ -67,7 +69,7 @@ joined AS (
         coalesce(l.own_cost_nano_usd, l.cost_nano_usd, 0) AS own_cost_nano_usd,
         CASE WHEN l.request_id IS NULL THEN 'missing' WHEN c.request_id IS NULL THEN 'extra'
             WHEN l.prompt_tokens = c.prompt_tokens AND l.completion_tokens = c.completion_tokens
-                AND abs(coalesce(l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint THEN 'same'
+                AND abs(coalesce(l.reported_nano_usd, l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint THEN 'same'
             ELSE 'different' END AS finding
     FROM ledger l FULL JOIN litellm_calls c ON c.request_id = l.request_id)
 {then}
