@@ -204,7 +204,7 @@ class UnpackedBody:
         self._bounds = bounds
         self._decoders: list[_Decoder] | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._is_received = False
+        self._is_received = self._is_given = False
         self._since_turn = 0
 
     async def receive(self) -> Message:
@@ -212,7 +212,11 @@ class UnpackedBody:
         if self._decoders is None:
             self._decoders = [CODINGS[name](self._bounds) for name in reversed(read_codings(self._codings))]
         while (piece := next(self._pieces, None)) is None:
+            if self._is_given:
+                # As any ASGI server: after the body's end, the next message is that the caller has left.
+                return await self._receive()
             if self._is_received:
+                self._is_given = True
                 for decoder in self._decoders:
                     decoder.check_end()
                 return {"type": "http.request", "body": b"", "more_body": False}

@@ -67,6 +67,20 @@ async def test_d11_what_was_packed_comes_out(body: bytes, size: int, codings: tu
     assert await unpacked(sent, ", ".join(codings), size=size) == body
 
 
+async def test_after_the_bodys_end_comes_what_the_server_says_next() -> None:
+    """A watch for callers who leave asks again until one says so: an empty message each time would stop the loop."""
+    messages = [{"type": "http.request", "body": gzip.compress(b"x")}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    with BodyBudget(10**9).hold() as held:
+        body = UnpackedBody(receive, b"gzip", Bounds(MAXIMUM, held))
+        received = [await body.receive() for _ in range(3)]
+
+    assert [message["type"] for message in received] == ["http.request", "http.request", "http.disconnect"]
+
+
 @pytest.mark.parametrize("coding", PACK)
 async def test_d11_frames_one_after_another_are_one_body(coding: str) -> None:
     parts = [b"one ", b"", b"x" * 200_000, b" four"]
