@@ -38,8 +38,8 @@ def _joined(then: str) -> str:
     """`then` on ledger and log side by side.
 
     Of the time that is given, or from the log's first call to its last. Calls that never reached LiteLLM are left out.
-    A corrected call counts as it is now. The log's cost is compared with what the ledger has of LiteLLM, and with what
-    was charged only where it has none: that a price of an admin's differs is meant, and `models` has it.
+    A corrected call counts as it is now. The log's cost is compared with LiteLLM's in the ledger, and the charged one
+    must be that or the one by the model's price: that a price of an admin's differs is meant, and `models` has it.
     """
     return f"""
 WITH bounds AS MATERIALIZED (
@@ -69,7 +69,10 @@ joined AS (
         coalesce(l.own_cost_nano_usd, l.cost_nano_usd, 0) AS own_cost_nano_usd,
         CASE WHEN l.request_id IS NULL THEN 'missing' WHEN c.request_id IS NULL THEN 'extra'
             WHEN l.prompt_tokens = c.prompt_tokens AND l.completion_tokens = c.completion_tokens
-                AND abs(coalesce(l.reported_nano_usd, l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint THEN 'same'
+                AND abs(coalesce(l.reported_nano_usd, l.cost_nano_usd, 0) - c.cost_nano_usd) <= $3::bigint
+                AND least(abs(coalesce(l.cost_nano_usd, 0) - c.cost_nano_usd),
+                    CASE WHEN l.reported_nano_usd IS NOT NULL
+                        THEN abs(l.cost_nano_usd - l.own_cost_nano_usd) END) <= $3::bigint THEN 'same'
             ELSE 'different' END AS finding
     FROM ledger l FULL JOIN litellm_calls c ON c.request_id = l.request_id)
 {then}

@@ -126,7 +126,8 @@ async def test_models_whose_figures_differ_are_listed_the_largest_difference_fir
 async def test_a_price_of_an_admins_is_no_difference(pool: Pool) -> None:
     """The ledger has LiteLLM's figure beside the one that was charged: that is the one the log has too, or has not."""
     row = make_usage_row(AT, cost_nano_usd=50, own_cost_nano_usd=50, litellm_cost_nano_usd=7)
-    await write_rows(pool, [row])
+    neither = make_usage_row(AT - timedelta(days=1), cost_nano_usd=51, own_cost_nano_usd=50, litellm_cost_nano_usd=7)
+    await write_rows(pool, [row, neither])
 
     agrees = await reconcile_ledger(pool, ADMIN, [line_of(row, response_cost=7e-09)])
     differs = await reconcile_ledger(pool, ADMIN, [line_of(row, response_cost=5e-08)])
@@ -134,6 +135,7 @@ async def test_a_price_of_an_admins_is_no_difference(pool: Pool) -> None:
     assert (calls(agrees), agrees.agrees) == ({"same": 1}, True)
     assert [(m.cost_nano_usd, m.litellm_cost_nano_usd) for m in agrees.models] == [(50, 7)]
     assert (calls(differs), differs.agrees) == ({"different": 1}, False)
+    assert calls(await reconcile_ledger(pool, ADMIN, [line_of(neither, response_cost=7e-09)])) == {"different": 1}
 
 
 async def test_calls_never_forwarded_are_not_missing_and_a_missing_price_is_no_difference(pool: Pool) -> None:
