@@ -87,7 +87,7 @@ def _print_welcome(demo: Demo) -> None:
   Admin token  {demo.admin_token}
   API key      {key}
   LiteLLM      {demo.litellm.url}, by {demo.litellm.config}
-  Metrics      {demo.gateway.metrics_url} and {demo.admin.metrics_url}
+  Metrics      {demo.gateway.metrics_url} of the gateway, {demo.admin.metrics_url} of the admin API
   Logs         {demo.folder}
 
 curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{data}'
