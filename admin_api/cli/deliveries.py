@@ -29,7 +29,7 @@ def list_(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "created_at", "status", "event", "receiver", "tries", "last_outcome")
+    columns = ("id", "created_at", "status", "event", "receiver", "last_outcome")
     show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns, as_row=_row)
 
 

@@ -84,6 +84,10 @@ async def test_a21_an_example_is_accepted(
         path = re.sub("[0-9a-f-]{36}", str(call.request_id), path)
     if example[0] == "undo_price":
         await admin.post("/api/v1/prices", json={"model": "small", "output_per_million_usd": "3"})
+    if example[0] == "rename_model":
+        litellm_info_server.answer('{"data":[{"model_name":"large"}]}')
+        synced = await admin.post("/api/v1/models/sync", json={"accept_missing": True})
+        assert synced.json()["unlisted"] == ["small"]
     if "token" in body:
         # Only a preview knows it.
         seen = await admin.post(path.replace("apply", "preview"), json={k: v for k, v in body.items() if k != "token"})
