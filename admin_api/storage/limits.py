@@ -181,6 +181,9 @@ _SELECTED: Final = """
     AND ($4::bigint IS NULL OR o.api_key_id = $4 OR o.subscription_id = $4 OR o.user_id = $4
          OR (o.level = 'team' AND o.account_id = $4))
 """
+# The same, where an index of something else has found the few there are: that of accounts and levels, read beside it,
+# would be read for a whole team.
+_SELECTED_OF_FEW: Final = _SELECTED.replace("o.level = $3", "o.level || '' = $3")
 # Of the account of `t`. Ordered by account first, so that they are read in the order of an index, which ends at a page.
 _FIRST_OF_ACCOUNT: Final = f"""
     o.account_id BETWEEN t.account_id AND t.account_id AND {_SELECTED} ORDER BY o.account_id, o.id LIMIT $6
@@ -206,7 +209,7 @@ FROM (
               (SELECT o.id FROM limits o WHERE o.level = 'team' AND {_FIRST_OF_ACCOUNT})
               UNION ALL (SELECT o.id FROM limits o WHERE o.level = 'subscription' AND {_FIRST_OF_ACCOUNT})
               UNION ALL SELECT o.id FROM limits o
-                  WHERE o.user_id = $5 AND o.account_id = t.account_id AND {_SELECTED}
+                  WHERE o.user_id = $5 AND o.account_id + 0 = t.account_id AND {_SELECTED_OF_FEW}
               UNION ALL SELECT o.id FROM api_keys k JOIN limits o ON o.api_key_id = k.id
                   WHERE k.user_id = $5 AND k.account_id = t.account_id AND {_SELECTED}) AS shown
           WHERE t.user_id = $5 AND t.role <> 'owner' AND ($2::bigint IS NULL OR t.account_id = $2))))
