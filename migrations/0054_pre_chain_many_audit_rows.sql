@@ -1,7 +1,7 @@
 -- A change of many things writes an audit row for each, and every row a new version of the head of the chain: looking for
 -- the last version read all that the transaction had written before, ten thousand times ten thousand for so many rows.
--- Now the setting litemaas.chain_head says where it is. It only says where to look first: whoever sets it, what is read
--- is the one version that the transaction sees.
+-- Now the setting litemaas.chain_head says where it is. It only says where to look first: also with a wrong one, what is
+-- read is the one version that the transaction sees.
 
 CREATE OR REPLACE FUNCTION chain_audit_row(audited audit_logs, now_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +62,9 @@ class NginxServer(Component):
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
+    @abstractmethod
     def blocks(self) -> str:
         """What stands in `http`."""
-        raise NotImplementedError
 
     def launch(self) -> None:
         program = installed.nginx()
