@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.operator import name_operator, operator
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show
@@ -16,7 +17,6 @@ from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.validation import invalid
 from admin_api.schemas.audit import AuditCheckView, AuditView, FileFormat, as_csv, as_json
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import DatabaseSettings, SettingsError
 from gateway.storage import postgres
 from gateway.storage.audit import AuditFilter, prune
 
@@ -103,9 +103,11 @@ def verify(
 @app.command("prune")
 def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], as_json: AsJSON = False) -> None:
     """Delete audit rows older than a time, and record that in the log. Uses LITEMAAS_OWNER_DATABASE_URL."""
-    settings = DatabaseSettings.from_env()
+    settings = environment.DatabaseSettings.from_env()
     if settings.owner_database_url is None:
-        raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Only the owner role may delete audit rows.")
+        raise environment.SettingsError(
+            "LITEMAAS_OWNER_DATABASE_URL is not set. Only the owner role may delete audit rows."
+        )
     owner_url = settings.owner_database_url.get_secret_value()
     moment = parse_moment("before", before)
     if moment is None or moment > datetime.now(UTC) - KEPT:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.options import moment_option
 from admin_api.cli.session import (
     AsJSON,
@@ -23,7 +24,6 @@ from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.schemas.keys import KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import KeySettings
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
@@ -51,7 +51,7 @@ def create(
     as_json: AsJSON = False,
 ) -> None:
     """Create a key and show it once. With --team alone it is a service key of the team."""
-    settings = KeySettings.from_env()
+    settings = environment.KeySettings.from_env()
     input_ = keys.KeyInput(
         models=model,
         user=user,
@@ -114,7 +114,7 @@ def rotate(
     as_json: AsJSON = False,
 ) -> None:
     """Give a key a new secret and show it once. Limits and models stay."""
-    settings = KeySettings.from_env()
+    settings = environment.KeySettings.from_env()
     made = act_on_key(
         key,
         lambda pool, key_id: changes.rotate_key(pool, operator(), settings.peppers, key_id, grace_s=grace_s),

@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import Any, Final
 
 # What commands need and their help does not. Pydantic needs importlib.metadata for plugins only.
-LAZY: Final = frozenset(("asyncio", "asyncpg", "httpx2", "idna", "importlib.metadata", "gateway.storage.postgres"))
+LAZY: Final = frozenset(
+    ("admin_api.settings", "asyncio", "asyncpg", "httpx2", "idna", "importlib.metadata", "gateway.storage.postgres")
+)
 OPERATIONS: Final = "admin_api.operations."
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.refusals import show_ as show_refused_call
 from admin_api.cli.session import (
@@ -29,7 +30,6 @@ from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
 from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
 from admin_api.schemas.shapes import PageView, View
-from admin_api.settings import CounterSettings
 from gateway.domain.limits import KINDS, LEVELS, amount_text
 from gateway.domain.windows import WINDOW_KINDS
 
@@ -154,7 +154,7 @@ def state(
     as_json: AsJSON = False,
 ) -> None:
     """Show the limits of an account, and what is used and left of each now."""
-    settings = CounterSettings.from_env()
+    settings = environment.CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
     async def work(pool: "Pool") -> "Page[LimitWithState]":
@@ -219,7 +219,7 @@ def explain(
     if key_id is None or model is None:
         raise invalid("key", "Give a key and a model, or the request id of a refused call.")
     call = explanations.CallInput(model=model, tokens=tokens, max_tokens=max_tokens, address=address)
-    settings = CounterSettings.from_env()
+    settings = environment.CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
     async def work(pool: "Pool") -> explanations.Explanation:
@@ -242,7 +242,7 @@ def repair(
     as_json: AsJSON = False,
 ) -> None:
     """Rebuild counters from the ledger at the next call. Shows the difference between the two."""
-    settings = CounterSettings.from_env()
+    settings = environment.CounterSettings.from_env()
     url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
 
     async def work(pool: "Pool") -> "list[Drift]":

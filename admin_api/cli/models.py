@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
@@ -11,7 +12,6 @@ from admin_api.operations.models.rename import rename_model
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
 from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, RenamedView, SyncReportView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import LiteLLMSettings
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
 
@@ -24,7 +24,7 @@ def sync(
     as_json: AsJSON = False,
 ) -> None:
     """Read models and prices from LiteLLM. Exit code 1 if a part of it failed."""
-    settings = LiteLLMSettings.from_env()
+    settings = environment.LiteLLMSettings.from_env()
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     report = act(lambda pool: sync_models(pool, operator(), litellm, accept_missing=accept_missing), settings)
     if report is None:
@@ -107,7 +107,7 @@ def syncs(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
 @app.command("health")
 def health_(as_json: AsJSON = False) -> None:
     """Show which addresses of LiteLLM answer, and when its models were read."""
-    settings = LiteLLMSettings.from_env()
+    settings = environment.LiteLLMSettings.from_env()
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     found = act(lambda pool: check_litellm(pool, operator(), litellm), settings)
     show_details(LiteLLMHealthView.model_validate(found), as_json=as_json)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.people import personal_tokens
 from admin_api.schemas.personal_tokens import NewPersonalTokenView, PersonalTokenView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import KeySettings
 from gateway.domain.roles import ROLES
 
 app = typer.Typer(no_args_is_help=True, help="Personal access tokens: for programs that call the admin API.")
@@ -25,7 +25,7 @@ def create(
     as_json: AsJSON = False,
 ) -> None:
     """Create a token and show it once."""
-    settings = KeySettings.from_env()
+    settings = environment.KeySettings.from_env()
     moment = parse_moment("expires_at", expires_at)
     made = act(
         lambda pool: personal_tokens.create_token(

@@ -6,12 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import provider_keys
 from admin_api.operations.validation import invalid
 from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import SecretSettings
 
 app = typer.Typer(no_args_is_help=True, help="API keys of providers, stored encrypted for LiteLLM.")
 Name = Annotated[str, typer.Argument(help="Name, e.g. OPENAI.")]
@@ -42,7 +42,7 @@ def put(
     as_json: AsJSON = False,
 ) -> None:
     """Store a key or change it. The key is read from a prompt or standard input: arguments are visible to others."""
-    settings = SecretSettings.from_env()
+    settings = environment.SecretSettings.from_env()
     value = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else _first_line(sys.stdin.read())
     done = act(
         lambda pool: provider_keys.put_provider_key(
@@ -70,7 +70,7 @@ def exec_(
 
     The program replaces this process, so it receives all signals. If a key cannot be decrypted, nothing is started.
     """
-    settings = SecretSettings.from_env()
+    settings = environment.SecretSettings.from_env()
     opened = act(lambda pool: provider_keys.open_provider_keys(pool, operator(), settings.encryption_keys), settings)
     # Not a setting: the other program's environment. Names of settings are not case-sensitive.
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}  # noqa: TID251

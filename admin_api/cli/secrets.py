@@ -2,9 +2,9 @@
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.session import AsJSON, act, operator
 from admin_api.operations.maintenance.secrets import rotate_secrets
-from admin_api.settings import SecretSettings
 
 app = typer.Typer(no_args_is_help=True, help="Secrets that are stored encrypted in the database.")
 
@@ -17,7 +17,7 @@ def group() -> None:
 @app.command()
 def rotate(as_json: AsJSON = False) -> None:
     """Encrypt all secrets again with the newest key of LITEMAAS_SECRET_KEYS; older keys can then be removed."""
-    settings = SecretSettings.from_env()
+    settings = environment.SecretSettings.from_env()
     keys = settings.encryption_keys
     count = act(lambda pool: rotate_secrets(pool, operator(), keys), settings)
     typer.echo(

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.operator import OPERATOR, context_value, name_operator
 from admin_api.cli.operator import operator as operator
 from admin_api.cli.options import time_zone
@@ -16,7 +17,6 @@ from admin_api.cli.tables import table as table
 from admin_api.operations.dates import read_moment
 from admin_api.operations.lookups import find_key_id
 from admin_api.operations.validation import check_time_zone, invalid
-from admin_api.settings import DatabaseSettings
 from gateway.storage import postgres
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ PageSize = Annotated[int, typer.Option("--limit", help="Maximum number of rows s
 Cursor = Annotated[str | None, typer.Option("--cursor", help="next_cursor of the previous page.")]
 
 
-def act(work: "Callable[[Pool], Awaitable[T]]", settings: DatabaseSettings | None = None) -> T:
+def act(work: "Callable[[Pool], Awaitable[T]]", settings: "environment.DatabaseSettings | None" = None) -> T:
     """Runs one operation on a pool of one connection. Errors are raised to `main`."""
-    database = settings or DatabaseSettings.from_env()
+    database = settings or environment.DatabaseSettings.from_env()
 
     async def run() -> T:
         url = database.database_url.get_secret_value()
@@ -89,7 +89,7 @@ def _are_objects(values: list[Any]) -> bool:
 
 
 def act_on_key(
-    reference: str, work: "Callable[[Pool, int], Awaitable[T]]", settings: DatabaseSettings | None = None
+    reference: str, work: "Callable[[Pool, int], Awaitable[T]]", settings: "environment.DatabaseSettings | None" = None
 ) -> T:
     """As `act`, on the key with this id or these last four characters."""
 

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.options import words_option
 from admin_api.cli.session import (
@@ -25,7 +26,6 @@ from admin_api.schemas.accounts import AnonymisedView, UserView
 from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import SecretSettings, UserSettings
 from admin_api.storage.users import LOCALES, USER_STATUSES, UserStatus
 from gateway.domain.roles import ROLES, Role
 
@@ -164,7 +164,7 @@ def unlink(
 @app.command("sessions")
 def list_sessions(user: Email, as_json: AsJSON = False) -> None:
     """List a user's open sessions in browsers."""
-    settings = UserSettings.from_env()
+    settings = environment.UserSettings.from_env()
     idle_s = settings.session_idle_s
     rows = act(lambda pool: sessions.list_sessions_of(pool, operator(), user, idle_s=idle_s), settings)
     view = SessionsView(rows=[SessionView.of(row, None) for row in rows])
@@ -191,7 +191,7 @@ def anonymise(
     as_json: AsJSON = False,
 ) -> None:
     """Replace a user's names and addresses everywhere, for good, and revoke all they have."""
-    settings = SecretSettings.from_env()
+    settings = environment.SecretSettings.from_env()
     if not yes:
         typer.confirm(f"Anonymise {user}? It cannot be undone.", abort=True)
     done = act(lambda pool: anonymise_user(pool, operator(), settings.encryption_keys, user), settings)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from admin_api import settings as environment
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.notifications import channels, webhooks
@@ -12,7 +13,6 @@ from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.schemas.alerts import NewWebhookView, WebhookView
 from admin_api.schemas.deliveries import DeliveryView
 from admin_api.schemas.shapes import PageView
-from admin_api.settings import WebhookSettings
 from admin_api.storage.webhooks import FORMATS
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: URLs that receive notifications.")
@@ -46,7 +46,7 @@ def create(
     as_json: AsJSON = False,
 ) -> None:
     """Create a webhook and show its signing secret once."""
-    settings = WebhookSettings.from_env()
+    settings = environment.WebhookSettings.from_env()
     made = act(
         lambda pool: webhooks.create_webhook(
             pool,
@@ -78,7 +78,7 @@ def update(
     as_json: AsJSON = False,
 ) -> None:
     """Change a webhook. Options left out stay as they are."""
-    settings = WebhookSettings.from_env()
+    settings = environment.WebhookSettings.from_env()
     changed = act(
         lambda pool: webhooks.update_webhook(
             pool, operator(), _rules(settings), webhook, url=url, events=event, form=form, enabled=enabled
@@ -95,7 +95,7 @@ def update(
 @app.command("renew-secret")
 def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
     """Create a new signing secret, in force at once, and show it once."""
-    settings = WebhookSettings.from_env()
+    settings = environment.WebhookSettings.from_env()
     made = act(lambda pool: webhooks.renew_secret(pool, operator(), settings.encryption_keys, webhook), settings)
     show(NewWebhookView.of(made), as_json=as_json, sentence=f"The new signing secret, shown this once: {made.secret}")
 
@@ -103,7 +103,7 @@ def renew_secret(webhook: ID, as_json: AsJSON = False) -> None:
 @app.command("test")
 def send_test(webhook: ID, as_json: AsJSON = False) -> None:
     """Send a test message now, once. Exit code 1 if it failed."""
-    settings = WebhookSettings.from_env()
+    settings = environment.WebhookSettings.from_env()
     sender = channels.Sender(keys=settings.encryption_keys, rules=_rules(settings), ca_file=settings.webhook_ca_file)
     row = act(lambda pool: webhooks.send_test(pool, operator(), sender, webhook), settings)
     ended = "The receiver took the test message" if row.last_error is None else f"It failed: {row.last_error[:-1]}"
@@ -120,5 +120,5 @@ def delete(webhook: ID) -> None:
     typer.echo(f"Webhook {webhook} is deleted.")
 
 
-def _rules(settings: WebhookSettings) -> WebhookURLRules:
+def _rules(settings: "environment.WebhookSettings") -> WebhookURLRules:
     return WebhookURLRules(settings.webhook_allow_http, settings.webhook_networks)

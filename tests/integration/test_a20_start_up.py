@@ -71,7 +71,7 @@ def test_a20_a_list_loads_the_database_and_no_other_client(group: str) -> None:
     modules = imported(group, "list", LITEMAAS_DATABASE_URL=NOBODY)
     assert "asyncpg" in modules
     assert NEVER & modules == set()
-    assert (OF_WORK - {"asyncio", "asyncpg"}) & modules == set()
+    assert (OF_WORK - {"asyncio", "asyncpg", "pydantic_settings"}) & modules == set()
 
 
 def test_a20_log_lines_of_commands_go_to_stderr_although_structlog_is_loaded_late() -> None:
