@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,7 @@ from loadtests import admin_commands
 from loadtests.admin_commands import CLI_AIM_MS, Ran, WrongExit
 from loadtests.admin_queries import NoEntry, Query, Who, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
+from loadtests.processes import cpu_s
 from loadtests.usage_bench import SETTINGS
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "admin.md"
@@ -115,7 +116,7 @@ class Bench:
         begun, cpu, postgres = time.perf_counter(), 0.0, 0.0
         while len(took) < WARM_UP + CALLS:
             if len(took) == WARM_UP:
-                cpu, postgres = _cpu_s(self._pid), _cpu_of_all_s(self._postgres)
+                cpu, postgres = cpu_s(self._pid), cpu_s(self._postgres, with_ended=True)
             seconds, asked = time.perf_counter() - begun, len(took) - WARM_UP
             if (asked >= FEWEST_CALLS and seconds > ENOUGH_S) or (asked > 0 and seconds > MAX_S):
                 break
@@ -124,7 +125,7 @@ class Bench:
             answer = await http.get(url, params=query)
             took.append((time.perf_counter() - sent) * 1000)
             _check(answer, question)
-        cpu, postgres = _cpu_s(self._pid) - cpu, _cpu_of_all_s(self._postgres) - postgres
+        cpu, postgres = cpu_s(self._pid) - cpu, cpu_s(self._postgres, with_ended=True) - postgres
         took = sorted(took[WARM_UP:])
         count = len(took)
         p50, p95 = took[count // 2], took[count * 95 // 100]
@@ -150,31 +151,6 @@ def _check(answer: httpx2.Response, question: Query) -> None:
     if answer.status_code != question.entry.status:
         reported = answer.text[:300] if answer.is_closed else ""
         raise WrongAnswer(f"{question.who} GET {answer.url} was answered {answer.status_code}: {reported}")
-
-
-def _cpu_s(pid: int | None) -> float:
-    return _cpu_and_parent(Path(f"/proc/{pid}"))[0]
-
-
-def _cpu_of_all_s(parent: int) -> float:
-    """Of a process and its children, those that ended too."""
-    found = 0.0
-    for folder in Path("/proc").glob("[0-9]*"):
-        # A process may end meanwhile.
-        with suppress(OSError):
-            cpu, ended, is_child_of = _cpu_and_parent(folder)
-            if folder.name == str(parent):
-                found += cpu + ended
-            elif is_child_of == parent:
-                found += cpu
-    return found
-
-
-def _cpu_and_parent(folder: Path) -> tuple[float, float, int]:
-    """Seconds of the process, those of its children that ended, and its parent."""
-    fields = list(map(int, (folder / "stat").read_text().rsplit(")", 1)[1].split()[1:]))
-    ticks = os.sysconf("SC_CLK_TCK")
-    return (fields[10] + fields[11]) / ticks, (fields[12] + fields[13]) / ticks, fields[0]
 
 
 @contextmanager

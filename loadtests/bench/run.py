@@ -21,12 +21,12 @@ from loadtests.bench.gateway import Gateway, Site
 from loadtests.bench.model_servers import FixedAnswers, PacedServer
 from loadtests.bench.peers import all_peers
 from loadtests.bench.plan import MAIN_JSON, MAIN_STREAMS, MANY_STREAMS, JsonLoad, Plan, StreamLoad
-from loadtests.bench.processes import choose_cores, load_average, processor, started_on
 from loadtests.bench.requests import json_body
 from loadtests.bench.results import Key, Results
 from loadtests.bench.targets import DIRECT, Proxy, Target
 from loadtests.bench.waits import measure_waits
 from loadtests.bench.wrk import Wrk
+from loadtests.processes import choose_cores, load_average, processor, started_on
 
 WARM_UP_S: Final = 1.5
 WARM_UP_CONNECTIONS: Final = 16

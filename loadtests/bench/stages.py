@@ -23,10 +23,10 @@ from loadtests.bench.client import (
     open_streams,
 )
 from loadtests.bench.plan import HALF, JsonLoad, StreamLoad
-from loadtests.bench.processes import cpu_s, memory_bytes
 from loadtests.bench.results import Key, Results
 from loadtests.bench.targets import DIRECT, Target
 from loadtests.bench.wrk import Wrk
+from loadtests.processes import cpu_s, memory_bytes
 
 ONE: Final = "c = 1"
 WARM_UP_CALLS: Final = 20

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from loadtests import processes
 from loadtests.bench import __main__ as program
-from loadtests.bench import answers, charts, page, peers, processes, requests, stages, tables, wrk
+from loadtests.bench import answers, charts, page, peers, requests, stages, tables, wrk
 from loadtests.bench.client import Event, Took, WrongAnswer, events_of
 from loadtests.bench.model_servers import FIXED_ANSWERS
 from loadtests.bench.paced_server import END, STREAM, chunk
@@ -259,7 +260,8 @@ def test_the_time_of_a_child_counts() -> None:
 
 
 def test_the_name_of_a_program_may_hold_anything() -> None:
-    assert processes._ticks("7 (a) b (c) S " + " ".join(map(str, range(4, 30)))) == 14 + 15
+    stat = "7 (a) b (c) S " + " ".join(map(str, range(4, 30)))
+    assert (processes._ticks(stat), processes._ticks_of_ended(stat)) == (14 + 15, 16 + 17)
 
 
 def test_children_that_are_started_on_a_core_run_there_and_this_process_does_not() -> None:

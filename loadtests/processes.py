@@ -24,15 +24,24 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process and its descendants, in seconds. Those that have ended are not counted."""
-    return sum(_ticks(_read(PROC / str(one) / "stat")) for one in tree(pid)) / TICKS_A_SECOND
+def cpu_s(pid: int, *, with_ended: bool = False) -> float:
+    """User and system time of a process and its descendants, in seconds; `with_ended`: also of its children that have
+    ended."""
+    running = sum(_ticks(_read(PROC / str(one) / "stat")) for one in tree(pid))
+    return (running + (_ticks_of_ended(_read(PROC / str(pid) / "stat")) if with_ended else 0)) / TICKS_A_SECOND
+
+
+def _fields(stat: str) -> list[str]:
+    # The name of the program is in parentheses, and may hold any character.
+    return stat.rpartition(")")[2].split()
 
 
 def _ticks(stat: str) -> int:
-    # The name of the program is in parentheses, and may hold any character.
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12]) if fields else 0
+    return sum(map(int, _fields(stat)[11:13]))
+
+
+def _ticks_of_ended(stat: str) -> int:
+    return sum(map(int, _fields(stat)[13:15]))
 
 
 def memory_bytes(pid: int) -> int:
