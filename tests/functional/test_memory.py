@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import json
 import os
@@ -12,9 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 from callers import CHAT, Caller, chat_body
-from gateways import Backends, RedisState, wait_until
+from gateways import Backends, GatewayThread, RedisState, wait_until
 from recording_upstream import RecordingUpstream
 from workers import Workers
+
+from gateway.main import YOUNG_OBJECTS
 
 MIB = 1024 * 1024
 
@@ -124,3 +127,9 @@ async def _open(sockets: list[socket.socket], count: int, workers: Workers, requ
         sockets.append(one)
         await loop.sock_connect(one, ("127.0.0.1", workers.program.port))
         await loop.sock_sendall(one, request)
+
+
+async def test_what_a_worker_is_made_of_is_not_collected_again(gateway: GatewayThread) -> None:
+    """It is in this process: modules, settings and parts are some 100,000 objects."""
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold()[0] == YOUNG_OBJECTS
