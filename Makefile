@@ -29,13 +29,14 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields bench tables test-long mutants \
 	closed-loop admin-bench compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
-	endings usage-bench chaos ledger-cpu \
+	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
 	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
+	@echo "make loadtest [SCRIPT=steady|burst|hang_up|soak] [DURATION=30s]   k6 on the demo, and whether the ledger agrees"
 	@echo "make lint | format        the first part of it | format the code with ruff"
 	@echo "make lock [UPGRADE=1]     write the lock files, keeping versions unless UPGRADE"
 	@echo "make clean                remove .venv, .venv-litellm and .demo"
@@ -159,6 +160,20 @@ bench: install
 	@$(BIN)/python -m loadtests.bench $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(AGAIN),--again) \
 		$(if $(RUNS),--runs $(RUNS)) $(if $(STAGES),--stages "$(STAGES)") \
 		$(if $(PEERS),--peers "$(PEERS)") $(if $(LIMITS),--limits "$(LIMITS)") $(foreach one,$(ALSO),--also $(one))
+
+# k6 on the demo that runs, or on one of its own, and whether callers, logs, ledger and Valkey agree afterwards. Loopback
+# only. RATE, STREAM_RATE, BASE and SPIKE of the environment are calls a second (loadtests/README.md).
+loadtest: litellm
+	@PYTHONPATH=tests:. $(BIN)/python -m loadtests.k6 $(SCRIPT) $(if $(DURATION),--duration $(DURATION))
+
+# The same for 30 minutes with everything mixed, and memory has to be flat. WRITE=1 puts it into docs/performance.md.
+soak: litellm
+	@PYTHONPATH=tests:. $(BIN)/python -m loadtests.k6 soak $(if $(DURATION),--duration $(DURATION)) $(if $(WRITE),--write)
+
+# A worker's memory after 10,000 and 1,000,000 calls: ten minutes. CALLS=n of them; WRITE=1 puts it into
+# docs/performance.md.
+memory: install
+	@$(BIN)/python -m loadtests.memory_calls $(if $(CALLS),--calls $(CALLS)) $(if $(WRITE),--write)
 
 # The alert rules and their tests, by promtool of Debian's package, which is unpacked and not installed.
 check-rules: $(TOOLS)/usr/bin/promtool

@@ -19,9 +19,21 @@ def tree(pid: int) -> list[int]:
     while waiting:
         one = waiting.pop()
         found.append(one)
-        for task in (PROC / str(one) / "task").glob("*/children"):
-            waiting += [int(child) for child in _read(task).split()]
+        waiting += _children(one)
     return found
+
+
+def worker_pids(pid: int) -> set[int]:
+    """The workers of a gateway, without its other children."""
+    return {one for one in _children(pid) if b"spawn_main" in _command(one)}
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for task in (PROC / str(pid) / "task").glob("*/children") for child in _read(task).split()]
+
+
+def _command(pid: int) -> bytes:
+    return _read(PROC / str(pid) / "cmdline").encode()
 
 
 def cpu_s(pid: int, *, with_ended: bool = False) -> float:

@@ -12,7 +12,7 @@ import httpx2
 from deploy.embedded.component import Component
 from deploy.embedded.processes import Child, free_port
 from deploy.embedded.programs import ROOT
-from deploy.embedded.state import STATE
+from deploy.embedded.state import STATE, read_state
 
 
 class DemoProcess(Component):
@@ -21,12 +21,12 @@ class DemoProcess(Component):
     TIMEOUT_S = 180.0  # LiteLLM's imports, on a busy machine
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "demo"
+        self.folder = folder / "demo"
         self._log = folder / "demo.log"
 
     def launch(self) -> None:
         env = {
-            "LITEMAAS_DEMO_DIR": str(self._folder),
+            "LITEMAAS_DEMO_DIR": str(self.folder),
             "LITEMAAS_DEMO_GATEWAY_PORT": str(free_port()),
             "LITEMAAS_DEMO_ADMIN_PORT": str(free_port()),
         }
@@ -35,12 +35,11 @@ class DemoProcess(Component):
         self.child = Child("The demo", argv, log=self._log, env=os.environ | env, cwd=ROOT)
 
     def is_ready(self) -> bool:
-        return (self._folder / STATE).exists()
+        return (self.folder / STATE).exists()
 
     @property
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((self._folder / STATE).read_text())
-        return state
+        return read_state(self.folder)
 
     def stop(self) -> None:
         # The demo stops seven programs, one after another.

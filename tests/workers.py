@@ -13,6 +13,7 @@ from gateways import Backends
 
 from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
+from loadtests.processes import worker_pids
 
 
 class Workers:
@@ -46,7 +47,7 @@ class Workers:
     @property
     def pids(self) -> set[int]:
         """The process ids of the workers, without the supervisor and its other children."""
-        return {pid for pid in _children(self.program.pid) if b"spawn_main" in _command(pid)}
+        return worker_pids(self.program.pid)
 
     def _reachable(self) -> set[int]:
         with self.connections() as found:
@@ -92,18 +93,6 @@ def ask(connection: http.client.HTTPConnection, caller: Caller, prompt: str = "H
 def _response(connection: http.client.HTTPConnection) -> Response:
     answer = connection.getresponse()
     return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def _owner(connection: http.client.HTTPConnection, pids: set[int]) -> int | None:

@@ -48,6 +48,12 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
     half.replace(folder / STATE)
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """What the last demo of the folder wrote: one that was killed leaves it."""
+    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return state
+
+
 def _empty(folder: Path) -> None:
     for place in folder.iterdir():
         if place.name == LOCK:

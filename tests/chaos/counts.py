@@ -2,21 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID
 
-import aiohttp
-import redis.asyncio
+from accounting import ModelRecord, Row, compare_calls, compare_rollups, read_drift, read_rows, wait_until_still
 from callers import Caller
-from gateways import RedisState
 
 from chaos.load import Load
-from chaos.site import Site, wait_for
+from chaos.site import Site
 from gateway.settle import Settlements
-from gateway.storage.counters.drift import measure_drift
 from gateway.storage.counters.scripts import LEASE_MS, SCRIPTS, Counters
-from gateway.storage.ledger.verify import check_ledger
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.redis.urls import connect
 from gateway.tasks.reap_leases import Reaper
@@ -49,33 +43,22 @@ class Line:
         return not (self.missing or self.doubles or self.tokens_off or self.others or self.failed)
 
 
-class ModelRecord:
-    """The model server's calls of one fault, even of a server that was killed in between."""
+class UpstreamRecord(ModelRecord):
+    """The model server's calls of one fault."""
 
     def __init__(self, site: Site, prefix: str) -> None:
-        self._site = site
-        self._prefix = prefix + "."
-        self.calls: dict[tuple[float, int], dict[str, Any]] = {}
+        super().__init__(site.http, site.model_server.url, prefix)
         self.have_gap = False
         # LiteLLM died: calls it accepted but did not forward are known only to the gateway, and cost nothing.
         self.were_cut_off = False
 
-    async def read(self) -> None:
-        """Adds the current calls; nothing while the server is down."""
-        since = 0
-        try:
-            while True:
-                params = {"since": since, "limit": 1000}
-                async with self._site.http.get(f"{self._site.model_server.url}/_calls", params=params) as answer:
-                    found = await answer.json()
-                for call in found:
-                    since = call["ordinal"]
-                    if str(call["mark"]).startswith(self._prefix):
-                        self.calls[call["started_at"], call["ordinal"]] = call
-                if len(found) < 1000:
-                    return
-        except aiohttp.ClientError:
-            return
+    def explains(self, row: Row) -> bool:
+        """Why the model server may not know of the row."""
+        return (
+            self.have_gap
+            or row["ending"] in NOT_FORWARDED
+            or (self.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
+        )
 
 
 async def settle_down(site: Site, caller: Caller, load: Load, *, reaps_now: bool) -> None:
@@ -83,32 +66,8 @@ async def settle_down(site: Site, caller: Caller, load: Load, *, reaps_now: bool
     if reaps_now:
         await asyncio.sleep(0.5)
         await reap_now(site, caller.account_id)
-    async with redis.asyncio.from_url(site.valkey.url()) as client:
-        redis_state = RedisState(client)
-
-        async def is_closed() -> bool:
-            return not await redis_state.open_leases(caller.account_id)
-
-        await wait_for(is_closed, "all leases to be closed", 100)
     answered = {attempt.request_id for attempt in load.attempts if attempt.status == 200 and attempt.request_id}
-    last = -1
-
-    async def is_still() -> bool:
-        nonlocal last
-        ids = {str(row) for row in await _ids(site, caller)}
-        before, last = last, len(ids)
-        await asyncio.sleep(0.4)
-        return answered <= ids and before == last
-
-    try:
-        await wait_for(is_still, "rows to arrive", 15)
-    except TimeoutError:
-        return  # the counts show what is missing
-
-
-async def _ids(site: Site, caller: Caller) -> list[UUID]:
-    sql = "SELECT request_id FROM usage_logs WHERE account_id = $1"
-    return [row["request_id"] for row in await site.pool.fetch(sql, caller.account_id)]
+    await wait_until_still(site.pool, site.valkey.url(), caller.account_id, answered)
 
 
 async def reap_now(site: Site, account_id: int) -> int:
@@ -132,47 +91,24 @@ async def reap_now(site: Site, account_id: int) -> int:
     return reaped
 
 
-async def compare(site: Site, caller: Caller, load: Load, upstream_log: ModelRecord, line: Line) -> Line:
+async def compare(site: Site, caller: Caller, load: Load, upstream_log: UpstreamRecord, line: Line) -> Line:
     """Compares the counts and sets the fields of the line."""
     await upstream_log.read()
-    rows = {
-        str(row["request_id"]): row
-        for row in await site.pool.fetch("SELECT * FROM usage_logs WHERE account_id = $1", caller.account_id)
-    }
-    calls = {call["call_id"]: call for call in upstream_log.calls.values()}
+    rows = await read_rows(site.pool, caller.account_id)
+    calls = list(upstream_log.calls.values())
     answered = {attempt.request_id for attempt in load.attempts if attempt.status == 200}
-    real = {i: row for i, row in rows.items() if row["estimated_why"] != "reaped"}
-    line.calls, line.rows = len(upstream_log.calls), len(rows)
-    line.reaped = len(rows) - len(real)
-    line.missing = len((set(calls) | answered) - set(rows))
+    found = compare_calls(rows, calls, answered, upstream_log.explains)
+    line.calls, line.rows = len(calls), len(rows)
+    line.reaped = sum(row["estimated_why"] == "reaped" for row in rows.values())
+    line.missing, line.others, line.tokens_off = len(found.missing), len(found.others), found.tokens_off
+    by_id = {call["call_id"]: call for call in calls}
     line.details += [
-        f"missing {i}: {calls.get(i)} {[a for a in load.attempts if a.request_id == i]}"
-        for i in (set(calls) | answered) - set(rows)
+        f"missing {i}: {by_id.get(i)} {[a for a in load.attempts if a.request_id == i]}" for i in found.missing
     ]
     in_sums = await site.pool.fetchval(
         "SELECT coalesce(sum(calls), 0)::bigint FROM usage_days WHERE account_id = $1", caller.account_id
     )
-    line.doubles = len(upstream_log.calls) - len(calls) + abs(in_sums - len(rows))
-    line.others = (
-        0
-        if upstream_log.have_gap
-        else sum(
-            row["ending"] not in NOT_FORWARDED
-            and i not in calls
-            and i not in answered
-            and not (upstream_log.were_cut_off and row["ending"] == "upstream_error" and row["counted_tokens"] == 0)
-            for i, row in real.items()
-        )
-    )
-    completed = [(row, calls[i]) for i, row in real.items() if row["ending"] == "completed" and i in calls]
-    line.tokens_off = sum(
-        abs(row["prompt_tokens"] - call["prompt_tokens"]) + abs(row["completion_tokens"] - call["completion_tokens"])
-        for row, call in completed
-        if call["ending"] == "complete"
-    )
-    async with site.pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
-        check = await check_ledger(connection, datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
-    line.doubles += len(check.differences)
+    line.doubles = found.doubles + abs(in_sums - len(rows)) + len((await compare_rollups(site.pool)).differences)
     line.drift = await drift_of(site, caller)
     return line
 
@@ -181,11 +117,5 @@ async def drift_of(site: Site, caller: Caller) -> int:
     # Lost counters are seeded by the next call.
     await caller.chat("Hello [tokens=1]")
     await asyncio.sleep(0.6)
-    scripts = connect(site.valkey.url(), SCRIPTS, timeout_s=5)
-    await scripts.open()
-    try:
-        counters = Counters(scripts)
-        found = await measure_drift(counters, site.pool, caller.account_id, await counters.now_ms())
-    finally:
-        await scripts.close()
+    found = await read_drift(site.pool, site.valkey.url(), caller.account_id)
     return sum(drift.difference for drift in found if drift.kind == "requests")

@@ -13,11 +13,12 @@ from uuid import uuid4
 import aiohttp
 import asyncpg
 import redis.asyncio
+from accounting import wait_for
 from callers import Caller
 
-from chaos.counts import Line, ModelRecord, compare, reap_now, settle_down
+from chaos.counts import Line, UpstreamRecord, compare, reap_now, settle_down
 from chaos.load import Load
-from chaos.site import Disk, Site, copy_segments, wait_for
+from chaos.site import Disk, Site, copy_segments
 from deploy.embedded.postgres import OWNER
 from gateway.storage.ledger.writer import LedgerWriter
 
@@ -53,12 +54,12 @@ class Run:
         self.prefix = uuid4().hex[:8]
         self.caller: Caller
         self.load: Load
-        self.upstream_log: ModelRecord
+        self.upstream_log: UpstreamRecord
 
     async def begin(self, **about: object) -> None:
         """Starts the load; returns once calls are in flight."""
         self.caller = await self.site.make_caller()
-        self.upstream_log = ModelRecord(self.site, self.prefix)
+        self.upstream_log = UpstreamRecord(self.site, self.prefix)
         self.load = Load(self.caller, self.prefix, **about)
         await asyncio.sleep(0.7)
 

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -214,12 +213,3 @@ def copy_segments(site: Site, place: Path) -> int:
         except FileNotFoundError:
             continue  # removed in between
     return copied
-
-
-async def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> None:
-    """Until the awaited condition is true."""
-    deadline = time.monotonic() + timeout_s
-    while not await condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout_s:.0f} s for {what}")
-        await asyncio.sleep(0.1)

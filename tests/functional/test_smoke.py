@@ -1,4 +1,4 @@
-"""A short k6 run of `loadtests/smoke.js` against a gateway, with its thresholds."""
+"""A short k6 run of `loadtests/k6/smoke.js` against a gateway, with its thresholds."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ async def test_the_k6_smoke_test_passes(
     k6 = Path(sys.executable).parent / "k6"
     summary = tmp_path / "summary.json"
 
-    arguments = ["run", "--quiet", "--no-color", "--summary-export", str(summary), "loadtests/smoke.js"]
+    arguments = ["run", "--quiet", "--no-color", "--summary-export", str(summary), "loadtests/k6/smoke.js"]
     process = await asyncio.create_subprocess_exec(
         k6, *arguments, env=env, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
