@@ -1,15 +1,20 @@
 """`litemaas alerts …`"""
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
+from admin_api.cli.cells import key_text, owner_text, target_text, with_units
+from admin_api.cli.columns import columns
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
 from admin_api.operations.notifications import alerts
 from admin_api.schemas.alerts import AlertView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Alerts: windows whose use has reached a threshold of their limit.")
+ALERTS: Final = columns(
+    "id", "created_at", "status", "applies_to", "model", "level", "kind", "window", "threshold_percent", "used", "limit"
+)
 
 
 @app.command("list")
@@ -28,20 +33,16 @@ def list_(
         )
     )
     view = PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    columns = (
-        "id",
-        "account_id",
-        "level",
-        "kind",
-        "window",
-        "threshold_percent",
-        "used",
-        "used_usd",
-        "limit",
-        "limit_usd",
-        "created_at",
-    )
-    show_page(view, as_json=as_json, columns=columns)
+    show_page(view, what="alerts", as_json=as_json, columns=ALERTS, as_row=_row)
+
+
+def _row(alert: dict[str, Any]) -> dict[str, Any]:
+    """The cells of an alert: names as they were when it was raised, money as `25 USD`."""
+    about = alert["about"]
+    owner = owner_text(about.get("account"), about.get("user"))
+    key = key_text(about.get("key"), about.get("key_last_four"))
+    status = "cleared" if alert["cleared_at"] else "acknowledged" if alert["acknowledged_at"] else "open"
+    return with_units(alert) | {"status": status, "applies_to": target_text(owner, key), "model": about.get("model")}
 
 
 @app.command()

@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
-import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.audit_texts import entry_text
+from admin_api.cli.empty_lists import none_found
 from admin_api.cli.operator import name_operator, operator
-from admin_api.cli.options import moment_option, words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show
+from admin_api.cli.options import moment_option, time_zone, words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, parse_moment, show, zone_named
 from admin_api.operations import audit
 from admin_api.operations.csv_formats import LOCALE, csv_format_of
 from admin_api.operations.validation import invalid
@@ -25,14 +26,18 @@ if TYPE_CHECKING:
 
 # The same period as in the database schema, which enforces it.
 KEPT: Final = timedelta(days=90)
-WIDTH: Final = 100
 FORMATS: Final = get_args(FileFormat)
 app = typer.Typer(no_args_is_help=True, help="The audit log: every change, by whom and why.")
 About = Annotated[
     str | None,
     typer.Option(help="All rows about one thing: user:ana@example.org, team:red, key:7, model:small, limit:12 …"),
 ]
-ActorOption = Annotated[str | None, typer.Option("--actor", help="Only changes by them: the name as in the rows.")]
+ActorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--actor", help="Only changes by them: a name as in the rows, with cli: before it only those by commands."
+    ),
+]
 Action = Annotated[str | None, typer.Option(help="Only of this kind, e.g. subscription.approve.")]
 Since = Annotated[str | None, moment_option(help="Start.")]
 Until = Annotated[str | None, moment_option(help="End, exclusive.")]
@@ -52,14 +57,16 @@ def list_(
     """List changes, newest first: what was before and is now, who made it, and the reason or the command."""
     only = _filter(about, actor, action, since, until)
     found = act(lambda pool: audit.list_audit(pool, operator(), only, limit=limit, cursor=cursor))
-    view = PageView[AuditView](rows=[AuditView.of(entry) for entry in found.rows], next_cursor=found.next_cursor)
     if as_json:
-        typer.echo(view.model_dump_json())
+        rows = [AuditView.of(entry) for entry in found.rows]
+        typer.echo(PageView[AuditView](rows=rows, next_cursor=found.next_cursor).model_dump_json())
         return
-    for row in view.rows:
-        typer.echo(_as_text(row))
-    if view.next_cursor:
-        typer.echo(f"More: --cursor {view.next_cursor}")
+    zone = zone_named(time_zone())
+    typer.echo("\n".join(entry_text(entry, zone) for entry in found.rows) or none_found("audit entries"))
+    if found.rows and zone is not UTC:
+        typer.echo(f"Times are of {zone}.")
+    if found.next_cursor:
+        typer.echo(f"More: --cursor {found.next_cursor}")
 
 
 @app.command()
@@ -136,15 +143,3 @@ def _filter(
         since=parse_moment("since", since),
         until=parse_moment("until", until),
     )
-
-
-def _as_text(row: AuditView) -> str:
-    """When, who and what in the first line; then the values, the account and the cause, indented."""
-    target = f"{row.target_kind} {row.target_id}" + (f" ({row.target_name})" if row.target_name else "")
-    lines = [f"{row.at:%Y-%m-%d %H:%M:%S}Z  {row.actor}  {row.action}  {target}"]
-    if row.account_name and row.account_name != row.target_name:
-        lines.append(f"    account: {row.account_name}")
-    lines += [f"    {change}" for change in row.changes]
-    if row.cause:
-        lines.append(f"    cause: {row.cause}")
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 8))

@@ -1,9 +1,10 @@
 """`litemaas deliveries …`"""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from admin_api.cli.columns import columns
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
 from admin_api.operations.notifications import deliveries
@@ -12,6 +13,7 @@ from admin_api.schemas.shapes import PageView
 from admin_api.storage.delivery_reports import STATUSES
 
 app = typer.Typer(no_args_is_help=True, help="Deliveries of notifications, by webhook and by e-mail.")
+DELIVERIES: Final = columns("id", "created_at", "status", "event", "receiver", "last_outcome")
 
 
 @app.command("list")
@@ -29,8 +31,8 @@ def list_(
             pool, operator(), status=status, webhook=webhook, alert=alert, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "created_at", "status", "event", "receiver", "last_outcome")
-    show_page(PageView[DeliveryView].model_validate(page), as_json=as_json, columns=columns, as_row=_row)
+    view = PageView[DeliveryView].model_validate(page)
+    show_page(view, what="deliveries", as_json=as_json, columns=DELIVERIES, as_row=_row)
 
 
 def _row(delivery: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """`litemaas keys …`"""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.cells import owner_text, time_text
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option
 from admin_api.cli.session import (
     AsJSON,
@@ -26,6 +28,7 @@ from admin_api.schemas.keys import KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
+KEYS: Final = columns("id", "status", "owner", "name", "last_four", "models", "last_used_at", "expires_at")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 
@@ -85,23 +88,15 @@ def list_(
     before = parse_age("unused_for", unused_for)
     which: dict[str, Any] = {"user": user, "team": team, "archived": archived, "last_used_before": before}
     page = act(lambda pool: keys.list_keys(pool, operator(), **which, limit=limit, cursor=cursor))
-    columns = (
-        "id",
-        "status",
-        "account_name",
-        "user_email",
-        "name",
-        "last_four",
-        "models",
-        "last_used_at",
-        "expires_at",
-    )
     statuses = {row.id: row.status_at(datetime.now(UTC)) for row in page.rows}
     show_page(
         PageView[KeyView].model_validate(page),
+        what="keys",
         as_json=as_json,
-        columns=columns,
-        as_row=lambda key: key | {"status": statuses[key["id"]]},
+        columns=KEYS,
+        as_row=lambda key: (
+            key | {"status": statuses[key["id"]], "owner": owner_text(key["account_name"], key["user_email"])}
+        ),
     )
 
 
@@ -121,7 +116,7 @@ def rotate(
         settings,
     )
     until = made.row.previous_ends_at
-    end = "The old secret has ended." if until is None else f"The old secret works until {until.isoformat()}."
+    end = "The old secret has ended." if until is None else f"The old secret works until {time_text(until)}."
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown. {end}"
     show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
 

@@ -2,11 +2,12 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option
 from admin_api.cli.price_texts import repriced_text
 from admin_api.cli.session import AsJSON, act, operator, parse_moment, show, table
@@ -22,6 +23,8 @@ from admin_api.schemas.prices import NewPricesView
 from admin_api.schemas.reconciliation import ReconciliationView
 
 app = typer.Typer(no_args_is_help=True, help="The usage ledger.")
+JOURNALS: Final = columns("worker", "alive", "pid", "host", "rows", "bytes", "begun", "oldest", "error", "error_at")
+PARTITIONS: Final = columns("name", "rows", "bytes")
 
 
 @app.callback()
@@ -60,7 +63,7 @@ def verify(
         raise typer.Exit(1)
 
 
-MODEL_COSTS = ("model", "calls", "dearer_calls", "cost_usd", "own_cost_usd", "litellm_cost_usd")
+MODEL_COSTS: Final = columns("model", "calls", "dearer_calls", "cost_usd", "own_cost_usd", "litellm_cost_usd")
 
 
 def _verify_closed(days: int, anchor: str | None, *, as_json: bool) -> None:
@@ -75,7 +78,7 @@ def _verify_closed(days: int, anchor: str | None, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-FINDINGS = (
+FINDINGS: Final = columns(
     "finding",
     "request_id",
     "model",
@@ -231,10 +234,9 @@ def status(
         typer.echo(view.model_dump_json())
         return
     shown = view.model_dump(mode="json")
-    columns = ("worker", "alive", "pid", "host", "rows", "bytes", "begun", "oldest", "error", "error_at")
-    typer.echo(table(shown["journals"], columns) if view.journals else f"No journals in {state_dir / 'journal'}.")
+    typer.echo(table(shown["journals"], JOURNALS) if view.journals else f"No journals in {state_dir / 'journal'}.")
     typer.echo(f"{view.rows_waiting} rows are waiting; {view.refused} were rejected by Postgres and set aside.")
-    typer.echo(table(shown["partitions"], ("name", "rows", "bytes")))
+    typer.echo(table(shown["partitions"], PARTITIONS))
     owners = view.response_owners
     size = sum(partition.bytes for partition in owners)
     typer.echo(f"Owners of stored responses: {len(owners) - 1} days, {size} bytes.")

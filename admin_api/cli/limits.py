@@ -1,12 +1,12 @@
 """`litemaas limits …`"""
 
-import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.cells import key_text, owner_text, target_text, time_text, with_units
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.refusals import show_ as show_refused_call
 from admin_api.cli.session import (
@@ -56,8 +56,13 @@ AmountNanoUSD = Annotated[
 Team = Annotated[str | None, typer.Option("--team", help="At level user: the user within this team.")]
 
 
-IS_USD = re.compile("(?<!_nano)_usd$")
-CHANGE_COLUMNS = ("label", "limit_id", "old", "new", "boost")
+OF_LIMIT: Final = ("id", "level", "applies_to", "model", "kind", "window", "amount")
+LIMITS: Final = columns(*OF_LIMIT, "shadow", "expires_at")
+STATES: Final = columns(*OF_LIMIT, "used", "remaining", "resets_at", "expires_at")
+EXPLAINED: Final = columns(
+    "level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse"
+)
+CHANGES: Final = columns("label", "limit_id", "old", "new", "boost")
 
 
 class UnlimitedView(View):
@@ -131,9 +136,7 @@ def list_(
         )
     )
     view = PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    names = ("account_name", "user_email", "key_name", "key_last_four", "model")
-    columns = ("id", "level", *names, "kind", "window", "amount", "shadow", "expires_at")
-    show_page(view, as_json=as_json, columns=columns, as_row=_with_units)
+    show_page(view, what="limits", as_json=as_json, columns=LIMITS, as_row=_row)
 
 
 @app.command("show")
@@ -166,25 +169,7 @@ def state(
     found = act(work, settings)
     rows = [LimitWithStateView.with_state(row) for row in found.rows]
     view = PageView[LimitWithStateView](rows=rows, next_cursor=found.next_cursor)
-    if as_json:
-        typer.echo(view.model_dump_json())
-        return
-    columns = (
-        "id",
-        "level",
-        "user_email",
-        "key_name",
-        "model",
-        "kind",
-        "window",
-        "amount",
-        "used",
-        "remaining",
-        "resets_at",
-    )
-    typer.echo(table([_with_units(row.model_dump(mode="json")) for row in rows], columns))
-    if view.next_cursor:
-        typer.echo(f"More: --cursor {view.next_cursor}")
+    show_page(view, what="limits", as_json=as_json, columns=STATES, as_row=_row)
 
 
 @app.command()
@@ -231,9 +216,8 @@ def explain(
         typer.echo(ExplanationView.model_validate(explanation).model_dump_json())
         return
     typer.echo("The call would be admitted." if explanation.allowed else f"{explanation.code}: {explanation.message}")
-    columns = ("level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse")
     if explanation.limits:
-        typer.echo(table([_with_units(row) for row in explanation.limits], columns))
+        typer.echo(table([with_units(row) for row in explanation.limits], EXPLAINED))
 
 
 @app.command()
@@ -274,7 +258,7 @@ def boost(
             pool, operator(), limit, amount=given, expires_at=ends, reason=reason, confirmed=confirm
         )
     )
-    sentence = f"Limit {row.id} of {amount_text(row.kind, row.amount)} replaces limit {limit} until {ends.isoformat()}."
+    sentence = f"Limit {row.id} of {amount_text(row.kind, row.amount)} replaces limit {limit} until {time_text(ends)}."
     show(LimitView.of(row), as_json=as_json, sentence=sentence)
 
 
@@ -313,7 +297,7 @@ def set_many(
         typer.echo(view.model_dump_json())
         return
     if view.rows:
-        typer.echo(table([_change(preview, target) for target in preview.targets[:1000]], CHANGE_COLUMNS))
+        typer.echo(table([_change(preview, target) for target in preview.targets[:1000]], CHANGES))
     typer.echo(summary)
 
 
@@ -329,11 +313,8 @@ def _change(preview: bulk.Preview, target: "BulkTarget") -> dict[str, str | int 
     }
 
 
-def _with_units(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the table of explain, money as `25 USD`."""
-    usd = {
-        name.removesuffix("_usd"): f"{value} USD"
-        for name, value in row.items()
-        if IS_USD.search(name) and value is not None
-    }
-    return {**row, **usd}
+def _row(limit: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a limit: whose it is in one column, money as `25 USD`."""
+    owner = owner_text(limit["account_name"], limit["user_email"])
+    applies_to = target_text(owner, key_text(limit["key_name"], limit["key_last_four"]))
+    return with_units(limit) | {"applies_to": applies_to, "shadow": limit["shadow"] or None}

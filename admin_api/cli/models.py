@@ -1,10 +1,11 @@
 """`litemaas models …`"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import columns
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
@@ -14,6 +15,8 @@ from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
+MODELS: Final = columns("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
+SYNCS: Final = columns("id", "at", "actor", "problem")
 
 
 @app.command()
@@ -47,8 +50,7 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     """List models, including hidden and disabled ones."""
     page = act(lambda pool: models.list_models(pool, operator(), limit=limit, cursor=cursor))
     view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    columns = ("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
-    show_page(view, as_json=as_json, columns=columns)
+    show_page(view, what="models", as_json=as_json, columns=MODELS)
 
 
 @app.command()
@@ -101,7 +103,7 @@ def syncs(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     """List the model syncs of the last month, newest first."""
     page = act(lambda pool: list_syncs(pool, operator(), limit=limit, cursor=cursor))
     view = PageView[ModelSyncView].model_validate(page)
-    show_page(view, as_json=as_json, columns=("id", "at", "actor", "problem"))
+    show_page(view, what="syncs", as_json=as_json, columns=SYNCS)
 
 
 @app.command("health")

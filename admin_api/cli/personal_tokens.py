@@ -1,10 +1,11 @@
 """`litemaas tokens …`"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.people import personal_tokens
@@ -13,6 +14,7 @@ from admin_api.schemas.shapes import PageView
 from gateway.domain.roles import ROLES
 
 app = typer.Typer(no_args_is_help=True, help="Personal access tokens: for programs that call the admin API.")
+TOKENS: Final = columns("id", "name", "role", "last_four", "expires_at", "revoked_at", "last_used_at")
 User = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
 
 
@@ -41,8 +43,8 @@ def create(
 def list_(user: User, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List a user's tokens, including revoked ones. Their secrets are never shown."""
     page = act(lambda pool: personal_tokens.list_tokens(pool, operator(), user=user, limit=limit, cursor=cursor))
-    columns = ("id", "name", "role", "last_four", "expires_at", "revoked_at", "last_used_at")
-    show_page(PageView[PersonalTokenView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[PersonalTokenView].model_validate(page)
+    show_page(view, what="tokens", as_json=as_json, columns=TOKENS)
 
 
 @app.command()

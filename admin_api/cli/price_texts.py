@@ -2,11 +2,13 @@
 
 from typing import Final
 
+from admin_api.cli.cells import time_text
+from admin_api.cli.columns import columns
 from admin_api.cli.session import table
 from admin_api.operations.models.price_fields import PRICE_FIELDS
 from admin_api.schemas.prices import NewPricesView, PriceChangeView, PriceTierView, PriceView
 
-NO_PRICE: Final = "-"
+CHANGES: Final = columns("price", "before", "now")
 
 
 def change_text(view: PriceChangeView, model: str, *, is_preview: bool = False) -> str:
@@ -19,7 +21,7 @@ def change_text(view: PriceChangeView, model: str, *, is_preview: bool = False) 
     was = view.previous.ordinary_call_usd if view.previous else None
     lines = [
         _headline(view, model, is_preview=is_preview),
-        table(rows, ("price", "before", "now")),
+        table(rows, CHANGES),
         f"A call of 1,000 tokens in and 500 out: {_usd(was)} before, {_usd(view.ordinary_call_usd)} now. "
         + ("Charged is LiteLLM's figure where it is higher." if view.charge == "higher" else ""),
     ]
@@ -32,7 +34,7 @@ def repriced_text(view: NewPricesView, *, is_preview: bool) -> str:
     """One sentence for each kind of call."""
     verb = "would be" if is_preview else "were"
     lines = [
-        f"{view.changed} of {view.calls} calls since {view.since:%Y-%m-%d %H:%M:%S}Z {verb} priced again: "
+        f"{view.changed} of {view.calls} calls since {time_text(view.since, seconds=True)} {verb} priced again: "
         f"{view.was_usd} USD before, {view.cost_usd} USD now."
     ]
     if view.unknown:
@@ -48,7 +50,7 @@ def _headline(view: PriceChangeView, model: str, *, is_preview: bool) -> str:
     if not view.is_new:
         return f"Price {view.id} of {model} is the same already."
     if view.effective_at > view.created_at:
-        return f"Price {view.id} of {model} counts from {view.effective_at:%Y-%m-%d %H:%M:%S}Z."
+        return f"Price {view.id} of {model} counts from {time_text(view.effective_at, seconds=True)}."
     return f"Price {view.id} of {model} is in force."
 
 

@@ -1,9 +1,10 @@
 """`litemaas prices …`"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option
 from admin_api.cli.price_texts import change_text
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
@@ -14,6 +15,9 @@ from admin_api.schemas.prices import PriceChangeView, PriceView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Prices of models.")
+PRICES: Final = columns(
+    "id", "effective_at", "source", "charge", "input_per_million_usd", "output_per_million_usd", "ordinary_call_usd"
+)
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.")]
 PerMillion = Annotated[str | None, typer.Option(help="USD per million, e.g. 2.50; unknown takes it away.")]
 Each = Annotated[str | None, typer.Option(help="USD each, e.g. 0.04; unknown takes it away.")]
@@ -108,8 +112,4 @@ def list_(model: ModelOption, limit: PageSize = 100, cursor: Cursor = None, as_j
     """List all versions of a model's price, those added last first. They may be of times to come."""
     page = act(lambda pool: prices.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
     view = PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    columns = (
-        "id", "effective_at", "source", "charge", "input_per_million_usd", "output_per_million_usd",
-        "ordinary_call_usd",
-    )  # fmt: skip
-    show_page(view, as_json=as_json, columns=columns)
+    show_page(view, what="prices", as_json=as_json, columns=PRICES)

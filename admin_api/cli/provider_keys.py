@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import columns
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import provider_keys
 from admin_api.operations.validation import invalid
@@ -14,6 +15,7 @@ from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="API keys of providers, stored encrypted for LiteLLM.")
+PROVIDER_KEYS: Final = columns("name", "provider", "last_four", "reference", "updated_by", "updated_at")
 Name = Annotated[str, typer.Argument(help="Name, e.g. OPENAI.")]
 # Variables hidden from the started program: it needs the provider keys, not the secrets that decrypt them.
 OURS: Final = "LITEMAAS_"
@@ -25,7 +27,7 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     page = act(lambda pool: provider_keys.list_provider_keys(pool, operator(), limit=limit, cursor=cursor))
     rows = [ProviderKeyView.of(row) for row in page.rows]
     view = PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
-    show_page(view, as_json=as_json, columns=("name", "provider", "last_four", "reference", "updated_by", "updated_at"))
+    show_page(view, what="provider keys", as_json=as_json, columns=PROVIDER_KEYS)
 
 
 @app.command("show")

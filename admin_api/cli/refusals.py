@@ -1,10 +1,12 @@
 """`litemaas refusals …`"""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page
+from admin_api.cli.cells import key_text, owner_text, time_text
+from admin_api.cli.columns import columns
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, zone_named
 from admin_api.cli.usage_options import filtered
 from admin_api.operations.usage import refusals
 from admin_api.operations.usage.scope import UsageFilter
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from admin_api.storage.usage.refusals import RefusedCall
 
 app = typer.Typer(no_args_is_help=True, help="Refused calls: how many by hour, and one by its request id.")
+REFUSALS: Final = columns("hour", "owner", "key", "model", "code", "count")
 
 
 @app.command("list")
@@ -28,8 +31,16 @@ def list_(
 ) -> None:
     """List refused calls by hour, newest first."""
     page = act(lambda pool: refusals.list_refusals(pool, operator(), query, code=code, limit=limit, cursor=cursor))
-    columns = ("hour", "account_name", "api_key_id", "model", "code", "count")
-    show_page(PageView[RefusalCountView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[RefusalCountView].model_validate(page)
+    zone = zone_named(query.time_zone)
+    show_page(view, what="refusals", as_json=as_json, columns=REFUSALS, as_row=_row, zone=zone)
+
+
+def _row(refusal: dict[str, Any]) -> dict[str, Any]:
+    return refusal | {
+        "owner": owner_text(refusal["account_name"], refusal["user_email"]),
+        "key": key_text(refusal["key_name"], refusal["key_last_four"]),
+    }
 
 
 @app.command("show")
@@ -45,5 +56,6 @@ def show_(
 def sentence_of(call: "RefusedCall") -> str:
     """When, who, what and why."""
     what = f" of {call.model_asked}" if call.model_asked else ""
-    whose = f"key {call.api_key_id} of {call.user_email or call.account_name}"
-    return f"{call.at:%Y-%m-%d %H:%M:%S} UTC, {whose}: the call{what} was refused.\n{call.code}: {call.message}"
+    key = key_text(call.key_name, call.key_last_four) or call.api_key_id
+    whose = f"key {key} of {owner_text(call.account_name, call.user_email)}"
+    return f"{time_text(call.at, seconds=True)}, {whose}: the call{what} was refused.\n{call.code}: {call.message}"

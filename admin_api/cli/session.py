@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import Column
+from admin_api.cli.empty_lists import none_found
 from admin_api.cli.operator import OPERATOR, context_value, name_operator
 from admin_api.cli.operator import operator as operator
 from admin_api.cli.options import time_zone
@@ -58,34 +60,39 @@ def show(view: "BaseModel", *, as_json: bool, sentence: str) -> None:
 def show_page(
     view: "BaseModel",
     *,
+    what: str,
     as_json: bool,
-    columns: Sequence[str],
+    columns: Sequence[Column],
     as_row: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    zone: tzinfo | None = None,
 ) -> None:
-    """Prints a page of a list, as JSON or as a table with these columns; `as_row` makes a row's cells of its fields."""
+    """Prints a page of a list, as JSON or as a table with these columns; `as_row` makes a row's cells of its fields.
+    `what` the list is of is said if it is empty. Times are in the zone, by default that of --time-zone."""
     if as_json:
         typer.echo(view.model_dump_json())
         return
+    zone = zone_named(time_zone()) if zone is None else zone
     page = view.model_dump(mode="json")
-    typer.echo(table([as_row(row) for row in page["rows"]], columns))
+    show_rows([as_row(row) for row in page["rows"]], columns, what=what, zone=zone)
+    if page["rows"] and zone is not UTC:
+        typer.echo(f"Times are of {zone}.")
     if page["next_cursor"]:
         typer.echo(f"More: --cursor {page['next_cursor']}")
 
 
+def show_rows(rows: Sequence[dict[str, Any]], columns: Sequence[Column], *, what: str, zone: tzinfo = UTC) -> None:
+    """Prints a table, or that there is nothing of what the command looked for."""
+    typer.echo(table(rows, columns, zone=zone) if rows else none_found(what))
+
+
 def show_details(view: "BaseModel", *, as_json: bool) -> None:
-    """Prints one object, as JSON or with a line for each field. Lists of objects are tables below."""
-    if as_json:
-        typer.echo(view.model_dump_json())
-        return
-    fields = view.model_dump(mode="json")
-    tables = {name: value for name, value in fields.items() if isinstance(value, list) and _are_objects(value)}
-    typer.echo(details({name: value for name, value in fields.items() if name not in tables}))
-    for name, rows in tables.items():
-        typer.echo(f"{name}:\n{table(rows, list(rows[0]))}")
+    """Prints one object, as JSON or with a line for each field. Lists of objects are tables."""
+    typer.echo(view.model_dump_json() if as_json else details(view.model_dump(mode="json")))
 
 
-def _are_objects(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(value, dict) for value in values)
+def zone_named(name: str | None) -> tzinfo:
+    """UTC by default. Raises GatewayError `validation_failed`."""
+    return UTC if name in (None, "UTC") else ZoneInfo(check_time_zone(name))
 
 
 def act_on_key(

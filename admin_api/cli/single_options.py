@@ -56,10 +56,10 @@ class OperatorCommand(StrictCommand):
 
 
 class RootGroup(StrictGroup):
-    """`litemaas` itself, which takes --as before the command too."""
+    """`litemaas` itself, which takes --as before the command too, and says its version."""
 
     def __init__(self, *, params: list[Any] | None = None, **rest: Any) -> None:
-        super().__init__(params=[*(params or []), as_option()], **rest)
+        super().__init__(params=[*(params or []), as_option(), version_option()], **rest)
 
 
 def as_option() -> Any:
@@ -75,17 +75,37 @@ def context_option(name: str, key: str, metavar: str, text: str) -> Any:
         if value is not None:
             context.meta[key] = value
 
-    def run(option: str | None = None) -> None: ...
-
-    run.__annotations__["option"] = Annotated[
-        str | None, typer.Option(name, metavar=metavar, expose_value=False, callback=keep, help=text)
-    ]
-    alone = typer.Typer(add_completion=False)
-    alone.command()(run)
-    option = next(parameter for parameter in get_command(alone).params if parameter.name == "option")
+    option = _made_alone(str | None, typer.Option(name, metavar=metavar, expose_value=False, callback=keep, help=text))
     # By this name the parser keeps its value, apart from those of other options.
     option.name = key
     return option
+
+
+@cache
+def version_option() -> Any:
+    """--version, which prints it and ends the command."""
+
+    def show(is_wanted: bool) -> None:
+        if is_wanted:
+            from importlib.metadata import version
+
+            typer.echo(f"litemaas {version('litemaas')}")
+            raise typer.Exit
+
+    return _made_alone(
+        bool, typer.Option("--version", expose_value=False, is_eager=True, callback=show, help="Show the version.")
+    )
+
+
+def _made_alone(kind: Any, option: Any) -> Any:
+    """An option as Typer makes it for a function."""
+
+    def run(option: Any = None) -> None: ...
+
+    run.__annotations__["option"] = Annotated[kind, option]
+    alone = typer.Typer(add_completion=False)
+    alone.command()(run)
+    return next(parameter for parameter in get_command(alone).params if parameter.name == "option")
 
 
 def make_strict(app: typer.Typer, command_class: type[StrictCommand] = StrictCommand) -> None:

@@ -1,10 +1,11 @@
 """`litemaas subscriptions …`"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Subscriptions: which accounts may use which models.")
+SUBSCRIPTIONS: Final = columns("id", "account_name", "model", "status", "expires_at", "reason")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 Model = Annotated[str | None, typer.Option("--model", help="Name of the model.")]
@@ -63,8 +65,8 @@ def list_(
             pool, operator(), user=user, team=team, model=model, status=status, limit=limit, cursor=cursor
         )
     )
-    columns = ("id", "account_name", "model", "status", "expires_at", "reason")
-    show_page(PageView[SubscriptionView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[SubscriptionView].model_validate(page)
+    show_page(view, what="subscriptions", as_json=as_json, columns=SUBSCRIPTIONS)
 
 
 @app.command("show")

@@ -1,115 +1,165 @@
-"""Tables of text that fit a terminal."""
+"""Tables of text that fit the terminal. Nothing is cut: what does not fit one line stands below its row.
 
-import json
-import re
-import textwrap
-from collections.abc import Mapping, Sequence
+A table that is too wide leaves out columns without a value, then breaks headings into two lines, and then puts columns
+below each row, with their names: texts first, then what takes more than a third of the line, then from the right.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Any, Final
-from unicodedata import combining, east_asian_width
 
+from admin_api.cli.cells import NOTHING, cell_text, width_of, wrap
+from admin_api.cli.columns import Column, Kind, columns
+
+# Of a line that no terminal shows.
 WIDTH: Final = 100
+LEAST_WIDTH: Final = 40
 GAP: Final = 2
-# Cells of the widest columns are cut, never below this.
-MIN_WIDTH: Final = 4
-MAX_COLUMNS: Final = (WIDTH + GAP) // (MIN_WIDTH + GAP)
-CUT: Final = "…"
-UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?(Z|\+00:00)")
+INDENT: Final = " " * 4
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Columns as wide as their longest cell, but at most WIDTH together: then names of columns take several lines, and
-    long cells are cut. Empty ones are shown as `-`, times to the minute, in UTC."""
-    cells = [[cell_text(row[column]) for column in columns] for row in rows]
-    # Of a column without rows, the width is 0.
-    needed = [max((width_of(line[i]) for line in cells), default=0) for i in range(len(columns))]
-    widths = [max(width, len(name)) for width, name in zip(needed, columns, strict=True)]
-    heads = [list(columns)]
-    if _sum(widths) > WIDTH:
-        pieces = [_pieces(name) for name in columns]
-        # An id that is cut could not be copied.
-        whole = {i for i in range(len(columns)) if any(UUID.fullmatch(line[i]) for line in cells)}
-        widths = [max(width, *map(len, parts)) for width, parts in zip(needed, pieces, strict=True)]
-        widths = _fit(widths, whole)
-        heads = _stack([_joined(parts, width) for parts, width in zip(pieces, widths, strict=True)])
-    return "\n".join(
-        (" " * GAP).join(_pad(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (*heads, *cells)
-    )
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns are side by side, with their headings of one or two lines, and which are below each row."""
+
+    shown: Sequence[int]
+    headings: Sequence[Sequence[str]]
+    widths: Sequence[int]
+    below: Sequence[int]
 
 
-def details(fields: Mapping[str, Any]) -> str:
-    """A line for each field, its value wrapped."""
-    width = max(map(len, fields)) + GAP
-    lines = []
-    for name, value in fields.items():
-        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else cell_text(value)
-        wrapped = textwrap.wrap(text, WIDTH - width) or [""]
-        lines += [f"{name.ljust(width)}{wrapped[0]}", *(" " * width + line for line in wrapped[1:])]
+def line_width() -> int:
+    """Of the terminal that the output goes to, or else WIDTH."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(LEAST_WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], shown: Sequence[Column], *, width: int | None = None, zone: tzinfo = UTC
+) -> str:
+    """A heading and a line for each row. Empty cells are `-`; times are in the zone."""
+    width = width or line_width()
+    cells = [[cell_text(row[column.name], column.kind, zone) for column in shown] for row in rows]
+    layout = _lay_out(shown, cells, width)
+    lines = [_line(shown, layout, heading) for heading in zip(*layout.headings, strict=True)]
+    for number, cell in enumerate(cells):
+        if layout.shown:
+            lines.append(_line(shown, layout, [cell[i] for i in layout.shown]))
+        elif number:
+            lines.append("")
+        indent = INDENT if layout.shown else ""
+        fields = [(shown[i], cell[i]) for i in layout.below if cell[i] != NOTHING]
+        lines += (indent + line for line in _pack(fields, width - len(indent)))
     return "\n".join(lines)
 
 
-def cell_text(value: Any) -> str:
-    """One line, whatever the value."""
-    if value is None or value == [] or value == "":
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    found = TIME.fullmatch(text)
-    return f"{found[1]} {found[2]}Z" if found else " ".join(text.split())
+def details(fields: Mapping[str, Any], *, width: int | None = None, zone: tzinfo = UTC) -> str:
+    """A line for each field, its value wrapped; below them objects, without what they do not have, and tables of lists
+    of objects."""
+    width = width or line_width()
+    plain = {name: value for name, value in fields.items() if not isinstance(value, dict) and not are_objects(value)}
+    lines = _fields(plain, width, zone)
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            held = {part: one for part, one in value.items() if one not in (None, "", [])}
+            inner = details(held, width=width - len(INDENT), zone=zone) if held else NOTHING
+            lines += [f"{name}:", *(INDENT + line for line in inner.split("\n"))]
+        elif are_objects(value):
+            lines += [f"{name}:", table(value, columns(*value[0]), width=width, zone=zone)]
+    return "\n".join(lines)
 
 
-def width_of(text: str) -> int:
-    """Columns of a terminal: two for a wide character, none for a combining one."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+def are_objects(value: Any) -> bool:
+    """Whether it is a list of objects, and not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
-def _fit(widths: list[int], whole: set[int]) -> list[int]:
-    """Narrows the widest column again and again; those that are to stay whole only when no other is left."""
-    fitted = list(widths)
-    while _sum(fitted) > WIDTH:
-        wide = [i for i, width in enumerate(fitted) if width > MIN_WIDTH]
-        if not wide:
+def _fields(fields: Mapping[str, Any], width: int, zone: tzinfo) -> list[str]:
+    before = max(map(len, fields), default=0) + GAP
+    lines = []
+    for name, value in fields.items():
+        first, *rest = wrap(cell_text(value, zone=zone), width - before)
+        lines += [f"{name.ljust(before)}{first}", *(" " * before + line for line in rest)]
+    return lines
+
+
+def _lay_out(named: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> Layout:
+    needed = [max((width_of(line[i]) for line in cells), default=0) for i in range(len(named))]
+    side_by_side, below = list(range(len(named))), list[int]()
+    if _sum([max(needed[i], len(named[i].name)) for i in side_by_side]) > width:
+        with_values = [i for i in side_by_side if any(line[i] != NOTHING for line in cells)]
+        side_by_side = with_values if cells else side_by_side
+    while True:
+        headings = _headings([(named[i].name, needed[i]) for i in side_by_side], width)
+        widths = [max(needed[i], *map(len, lines)) for i, lines in zip(side_by_side, headings, strict=True)]
+        if _sum(widths) <= width:
+            return Layout(side_by_side, headings, widths, sorted(below))
+        moved = max(side_by_side[1:] or side_by_side, key=lambda i: _moves_first(named[i], i, needed[i], width))
+        side_by_side.remove(moved)
+        below.append(moved)
+
+
+def _moves_first(column: Column, index: int, needed: int, width: int) -> tuple[bool, int, int]:
+    return column.kind is Kind.TEXT, needed if needed > width // 3 else 0, index
+
+
+def _headings(named: Sequence[tuple[str, int]], width: int) -> list[list[str]]:
+    """The headings in one line, or, as far as the table does not fit, in two: those that win the most first."""
+    halves = {i: _halves(name) for i, (name, _) in enumerate(named)}
+    widths = [max(needed, len(name)) for name, needed in named]
+    narrow = [max(needed, *map(len, halves[i])) for i, (_, needed) in enumerate(named)]
+    broken = set[int]()
+    for i in sorted(halves, key=lambda i: narrow[i] - widths[i]):
+        if _sum(widths) <= width:
             break
-        widest = max([i for i in wide if i not in whole] or wide, key=lambda i: fitted[i])
-        fitted[widest] -= 1
-    return fitted
+        if narrow[i] < widths[i]:
+            widths[i] = narrow[i]
+            broken.add(i)
+    if not broken:
+        return [[name] for name, _ in named]
+    return [halves[i] if i in broken else ["", name] for i, (name, _) in enumerate(named)]
+
+
+def _halves(name: str) -> list[str]:
+    """A name in two lines, broken at an underscore so that the longer line is as short as can be."""
+    breaks = [i + 1 for i, one in enumerate(name) if one == "_"]
+    if not breaks:
+        return ["", name]
+    at = min(breaks, key=lambda i: max(i, len(name) - i))
+    return [name[:at], name[at:]]
 
 
 def _sum(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _pieces(name: str) -> list[str]:
-    """Where the name of a column can be broken: `completion_`, `tokens`."""
-    first, *rest = name.split("_")
-    return [part + "_" for part in (first, *rest[:-1])] + rest[-1:] if rest else [first]
+def _line(named: Sequence[Column], layout: Layout, cells: Sequence[str]) -> str:
+    """Cells side by side, numbers to the right."""
+    padded = []
+    for i, cell, width in zip(layout.shown, cells, layout.widths, strict=True):
+        space = " " * (width - width_of(cell))
+        padded.append(space + cell if named[i].kind is Kind.NUMBER else cell + space)
+    return (" " * GAP).join(padded).rstrip()
 
 
-def _joined(pieces: Sequence[str], width: int) -> list[str]:
-    """The lines of a name in a column of this width."""
-    lines = [pieces[0]]
-    for piece in pieces[1:]:
-        if len(lines[-1]) + len(piece) <= width:
-            lines[-1] += piece
-        else:
-            lines.append(piece)
-    return lines
-
-
-def _stack(names: Sequence[list[str]]) -> list[list[str]]:
-    """The lines of all names, side by side, ending on the same line."""
-    height = max(map(len, names))
-    filled = [[""] * (height - len(lines)) + lines for lines in names]
-    return [list(line) for line in zip(*filled, strict=True)]
-
-
-def _pad(cell: str, width: int) -> str:
-    if width_of(cell) > width:
-        while width_of(cell) > width - 1:
-            cell = cell[:-1]
-        cell += CUT
-    return cell + " " * (width - width_of(cell))
+def _pack(fields: Sequence[tuple[Column, str]], width: int) -> Iterator[str]:
+    """`name: value` of several fields in one line, as long as they fit; texts have lines of their own."""
+    line = ""
+    for column, cell in fields:
+        field = f"{column.name}: {cell}"
+        is_alone = column.kind is Kind.TEXT or width_of(line) + GAP + width_of(field) > width
+        if line and not is_alone:
+            line += " " * GAP + field
+            continue
+        if line:
+            yield from wrap(line, width)
+        line = field
+        if column.kind is Kind.TEXT:
+            yield from wrap(line, width)
+            line = ""
+    if line:
+        yield from wrap(line, width)

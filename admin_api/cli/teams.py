@@ -1,10 +1,11 @@
 """`litemaas teams …`"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from admin_api.cli.budgets import Budget, parse_budget
+from admin_api.cli.columns import columns
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.people import invitations, teams
@@ -16,6 +17,9 @@ from admin_api.storage.accounts import ACCOUNT_STATUSES
 from gateway.domain.roles import TEAM_ROLES
 
 app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
+TEAMS: Final = columns("id", "name", "time_zone", "status", "archived_at")
+MEMBERS: Final = columns("user_id", "email", "name", "role", "joined_at")
+INVITATIONS: Final = columns("id", "email", "role", "invited_by", "expires_at")
 Team = Annotated[str, typer.Argument(help="Name or id of the team.")]
 UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
 
@@ -52,8 +56,7 @@ def list_(
 ) -> None:
     """List teams."""
     page = act(lambda pool: teams.list_teams(pool, operator(), archived=archived, limit=limit, cursor=cursor))
-    columns = ("id", "name", "time_zone", "status", "archived_at")
-    show_page(PageView[TeamView].model_validate(page), as_json=as_json, columns=columns)
+    show_page(PageView[TeamView].model_validate(page), what="teams", as_json=as_json, columns=TEAMS)
 
 
 @app.command("show")
@@ -67,8 +70,8 @@ def show_(team: Team, as_json: AsJSON = False) -> None:
 def list_members(team: Team, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List the members of a team."""
     page = act(lambda pool: teams.list_members(pool, operator(), team, limit=limit, cursor=cursor))
-    columns = ("user_id", "email", "name", "role")
-    show_page(PageView[MemberView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[MemberView].model_validate(page)
+    show_page(view, what=f"members of {team}", as_json=as_json, columns=MEMBERS)
 
 
 @app.command()
@@ -119,8 +122,8 @@ def invite(
 def list_invitations(team: Team, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List the open invitations of a team."""
     page = act(lambda pool: invitations.list_invitations(pool, operator(), team, limit=limit, cursor=cursor))
-    columns = ("id", "email", "role", "invited_by", "expires_at")
-    show_page(PageView[TeamInvitationView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[TeamInvitationView].model_validate(page)
+    show_page(view, what=f"open invitations of {team}", as_json=as_json, columns=INVITATIONS)
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from admin_api.cli.columns import Column, columns
 from admin_api.cli.options import words_argument, words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, table
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, show_rows, zone_named
 from admin_api.cli.usage_options import filtered
+from admin_api.cli.usage_rows import call_row, group_rows, latency_rows, point_rows
 from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.usage import calls, exports, reports
 from admin_api.operations.usage.scope import UsageFilter
@@ -27,24 +28,17 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 app = typer.Typer(no_args_is_help=True, help="Usage reports and exports.")
-COLUMNS = (
-    "started_at",
-    "model_asked",
-    "prompt_tokens",
-    "completion_tokens",
-    "cost_usd",
-    "status",
-    "ending",
-    "request_id",
-)
+SUMS: Final = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
+CALLS: Final = columns("started_at", "owner", "key", "model_asked", "tokens", "cost_usd", "ending", "request_id")
+SUMMARY: Final = columns(*SUMS)
+SERIES: Final = {step: columns(step, *SUMS) for step in reports.STEPS}
+BREAKDOWNS: Final = {by: columns(*(("id",) if by == "key" else ()), by, *SUMS) for by in reports.BY}
+PERCENTILES: Final = columns("name", "of", "calls", "p50", "p90", "p95", "p99")
 
 
 @app.callback()
 def group() -> None:
     """Usage reports and exports."""
-
-
-SUMS = ("calls", "success_share", "prompt_tokens", "completion_tokens", "cost_usd", "mean_total_ms")
 
 
 @app.command("show")
@@ -63,8 +57,9 @@ def show_(
         )
     )
     view = UsageView.of(found)
-    show_page(view, as_json=as_json, columns=COLUMNS)
-    if not as_json:
+    zone = zone_named(query.time_zone)
+    show_page(view, what="calls", as_json=as_json, columns=CALLS, as_row=call_row, zone=zone)
+    if view.rows and not as_json:
         totals = view.totals
         tokens = f"{totals.prompt_tokens} + {totals.completion_tokens} tokens"
         typer.echo(f"Total: {totals.calls} calls, {tokens}, {totals.cost_usd} USD.")
@@ -75,7 +70,7 @@ def show_(
 def summary(query: UsageFilter, as_json: AsJSON = False) -> None:
     """Show the totals of the period."""
     view = UsageSummaryView.from_summary(act(lambda pool: reports.summarize(pool, operator(), query)))
-    _show(view, [view.model_dump(mode="json")], SUMS, as_json=as_json)
+    _show(view, [view.model_dump(mode="json")], SUMMARY, as_json=as_json)
 
 
 @app.command("series")
@@ -87,8 +82,7 @@ def series(
 ) -> None:
     """Show the totals of each hour, day, week or month."""
     view = UsageSeriesView.of(act(lambda pool: reports.read_series(pool, operator(), query, step=step)))
-    points = [point.model_dump(mode="json") for point in view.points]
-    _show(view, points, ("start", *SUMS), as_json=as_json)
+    _show(view, point_rows(view), SERIES[step], as_json=as_json)
 
 
 @app.command("breakdown")
@@ -103,17 +97,11 @@ def breakdown(
     """Show the totals of each model, provider, key, user, account, team, ending or error class."""
     found = act(lambda pool: reports.break_down(pool, operator(), query, by=by, order=order, limit=limit))
     view = UsageBreakdownView.of(found)
-    rows = [group.model_dump(mode="json") for group in view.groups]
-    rest = {"id": None, "name": "all others"} | view.others.model_dump(mode="json")
-    cut = view.number_of_groups > len(rows)
-    of = f" of {view.number_of_groups}, the largest by {order}; --limit shows more" if cut else ""
-    _show(
-        view,
-        [*rows, rest] if cut else rows,
-        ("id", "name", *SUMS),
-        as_json=as_json,
-        note=f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}{of}. ",
-    )
+    number, rows = len(view.groups), group_rows(view)
+    is_cut = view.number_of_groups > number
+    of = f" of {view.number_of_groups}, the largest by {order}; --limit shows more" if is_cut else ""
+    note = f"{number} {'row' if number == 1 else 'rows'}{of}. "
+    _show(view, rows, BREAKDOWNS[by], as_json=as_json, note=note)
 
 
 @app.command("percentiles")
@@ -125,12 +113,7 @@ def percentiles(
 ) -> None:
     """Show percentiles of latency in milliseconds, accurate to 5 %."""
     view = UsagePercentilesView.of(act(lambda pool: reports.measure_latencies(pool, operator(), query, by=by)))
-    rows = [
-        {"name": row.name or row.id or "all", "of": of} | latency.model_dump(mode="json")
-        for row in view.rows
-        for of, latency in (("whole call", row.total_ms), ("first byte", row.first_byte_ms))
-    ]
-    _show(view, rows, ("name", "of", "calls", "p50", "p90", "p95", "p99"), as_json=as_json)
+    _show(view, latency_rows(view), PERCENTILES, as_json=as_json)
 
 
 @app.command("export")
@@ -154,13 +137,13 @@ def export(
 
 
 def _show(
-    view: RangeView, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, note: str = ""
+    view: RangeView, rows: Sequence[dict[str, Any]], columns: Sequence[Column], *, as_json: bool, note: str = ""
 ) -> None:
     """As JSON, or as a table with its period below, in the time zone of its days."""
     if as_json:
         typer.echo(view.model_dump_json())
         return
-    typer.echo(table(rows, columns))
-    zone = ZoneInfo(view.time_zone)
+    zone = zone_named(view.time_zone)
+    show_rows(rows, columns, what="calls", zone=zone)
     since, until = (f"{at.astimezone(zone):%Y-%m-%d %H:%M}" for at in (view.since, view.until))
-    typer.echo(f"{note}From {since} to {until}, {view.time_zone}.")
+    typer.echo(f"{note if rows else ''}From {since} to {until}, {view.time_zone}.")

@@ -1,11 +1,12 @@
 """`litemaas users …`"""
 
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 import typer
 
 from admin_api import settings as environment
 from admin_api.cli.budgets import Budget, parse_budget
+from admin_api.cli.columns import columns
 from admin_api.cli.options import words_option
 from admin_api.cli.session import (
     AsJSON,
@@ -17,7 +18,7 @@ from admin_api.cli.session import (
     show,
     show_details,
     show_page,
-    table,
+    show_rows,
 )
 from admin_api.operations.people import identities, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
@@ -30,6 +31,9 @@ from admin_api.storage.users import LOCALES, USER_STATUSES, UserStatus
 from gateway.domain.roles import ROLES, Role
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
+USERS: Final = columns("id", "email", "name", "role", "status", "last_login_at")
+IDENTITIES: Final = columns("id", "issuer", "subject", "created_at", "groups_told_at")
+SESSIONS: Final = columns("id", "provider", "ip", "created_at", "last_seen_at", "expires_at")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
 
 
@@ -89,7 +93,7 @@ def list_(
         )
     )
     view = PageView[UserView].model_validate(page)
-    show_page(view, as_json=as_json, columns=("id", "email", "name", "role", "status", "last_login_at"))
+    show_page(view, what="users", as_json=as_json, columns=USERS)
 
 
 @app.command("show")
@@ -145,8 +149,8 @@ def activate(user: Email, as_json: AsJSON = False) -> None:
 def list_identities(user: Email, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List a user's identities at identity providers."""
     page = act(lambda pool: identities.list_identities(pool, operator(), user, limit=limit, cursor=cursor))
-    columns = ("id", "issuer", "subject", "created_at", "groups_told_at")
-    show_page(PageView[IdentityView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[IdentityView].model_validate(page)
+    show_page(view, what=f"identities of {user}", as_json=as_json, columns=IDENTITIES)
 
 
 @app.command()
@@ -168,9 +172,10 @@ def list_sessions(user: Email, as_json: AsJSON = False) -> None:
     idle_s = settings.session_idle_s
     rows = act(lambda pool: sessions.list_sessions_of(pool, operator(), user, idle_s=idle_s), settings)
     view = SessionsView(rows=[SessionView.of(row, None) for row in rows])
-    columns = ("id", "provider", "ip", "created_at", "last_seen_at", "expires_at")
-    shown = view.model_dump_json() if as_json else table(view.model_dump(mode="json")["rows"], columns)
-    typer.echo(shown)
+    if as_json:
+        typer.echo(view.model_dump_json())
+    else:
+        show_rows(view.model_dump(mode="json")["rows"], SESSIONS, what=f"open sessions of {user}")
 
 
 @app.command()

@@ -1,10 +1,11 @@
 """`litemaas webhooks …`"""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import columns
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.notifications import channels, webhooks
@@ -16,6 +17,7 @@ from admin_api.schemas.shapes import PageView
 from admin_api.storage.webhooks import FORMATS
 
 app = typer.Typer(no_args_is_help=True, help="Webhooks: URLs that receive notifications.")
+WEBHOOKS: Final = columns("id", "account", "url", "format", "events", "enabled", "created_by")
 ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
 
 
@@ -23,8 +25,14 @@ ID = Annotated[int, typer.Argument(metavar="ID", help="Id of the webhook.")]
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List webhooks. Their secrets are never shown."""
     page = act(lambda pool: webhooks.list_webhooks(pool, operator(), limit=limit, cursor=cursor))
-    columns = ("id", "account_id", "url", "format", "events", "enabled", "created_by")
-    show_page(PageView[WebhookView].model_validate(page), as_json=as_json, columns=columns)
+    view = PageView[WebhookView].model_validate(page)
+    show_page(
+        view,
+        what="webhooks",
+        as_json=as_json,
+        columns=WEBHOOKS,
+        as_row=lambda webhook: webhook | {"account": webhook["account_name"] or "all"},
+    )
 
 
 @app.command("show")

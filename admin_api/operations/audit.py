@@ -13,12 +13,14 @@ from admin_api.operations.validation import check_moment, invalid
 from admin_api.storage.audit_chain import Anchor, AuditCheck, check_chain
 from admin_api.storage.audit_targets import TARGETS
 from gateway.storage import audit
-from gateway.storage.audit import AuditFilter
+from gateway.storage.audit import AuditFilter, AuditRow
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 ROWS_A_PART: Final = 1000
+# Before the name of who ran a command.
+COMMANDS_OF: Final = "cli:"
 # What rows can be about: targets with an id, and those whose id is their name. An account is named by its user or team.
 ABOUT: Final = (
     *(kind for kind in TARGETS if kind != "account"),
@@ -37,22 +39,22 @@ async def list_audit(
     """Newest first. `only.about` may name a user, team, key or model by name: `user:ana@example.org`. Raises
     GatewayError `not_found` if it is not there, or `validation_failed`."""
     require_reader(actor)
-    return await _list(pool, await _check(pool, only), limit=limit, cursor=cursor)
+    return await _list(pool, _by_all_names(await _check(pool, only)), limit=limit, cursor=cursor)
 
 
 async def list_activity(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str | None = None) -> Page[AuditEntry]:
     """The actor's own changes, newest first."""
-    return await _list(pool, AuditFilter(actor=actor.name), limit=limit, cursor=cursor)
+    return await _list(pool, [AuditFilter(actor=actor.name)], limit=limit, cursor=cursor)
 
 
 async def read_parts(pool: "Pool", actor: Actor, only: AuditFilter) -> AsyncIterator[Sequence[AuditEntry]]:
     """All matching rows, newest first, in parts. No connection is held while a slow client reads a part."""
     require_reader(actor)
-    only = await _check(pool, only)
+    filters = _by_all_names(await _check(pool, only))
     before: int | None = None
     while True:
         async with pool.acquire() as connection:
-            rows = await audit.list_audit(connection, before_id=before, limit=ROWS_A_PART, only=only)
+            rows = await _read(connection, filters, before=before, limit=ROWS_A_PART)
             entries = await name_rows(connection, rows)
         yield entries
         if len(rows) < ROWS_A_PART:
@@ -76,13 +78,30 @@ def _parse_anchor(text: str) -> Anchor:
     return Anchor(int(found[1]), bytes.fromhex(found[2]))
 
 
-async def _list(pool: "Pool", only: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
+async def _list(pool: "Pool", filters: Sequence[AuditFilter], *, limit: int, cursor: str | None) -> Page[AuditEntry]:
     check_limit(limit)
     before = None if cursor is None else parse_id_cursor(cursor)
     async with pool.acquire() as connection:
-        rows = await audit.list_audit(connection, before_id=before, limit=limit + 1, only=only)
+        rows = await _read(connection, filters, before=before, limit=limit + 1)
         entries = await name_rows(connection, rows)
     return page(entries, limit, lambda entry: entry.row.id)
+
+
+def _by_all_names(only: AuditFilter) -> list[AuditFilter]:
+    """Of a person also what they did by commands, whose rows name them `cli:root` or `cli:ana@example.org`."""
+    if only.actor is None or only.actor.startswith(COMMANDS_OF):
+        return [only]
+    return [only, replace(only, actor=COMMANDS_OF + only.actor)]
+
+
+async def _read(
+    executor: "Executor", filters: Sequence[AuditFilter], *, before: int | None, limit: int
+) -> list[AuditRow]:
+    """The newest rows of all filters, of which no row passes two. Each is read by the index of its actor."""
+    rows = [
+        row for only in filters for row in await audit.list_audit(executor, before_id=before, limit=limit, only=only)
+    ]
+    return sorted(rows, key=lambda row: (row.at, row.id), reverse=True)[:limit]
 
 
 async def _check(pool: "Pool", only: AuditFilter) -> AuditFilter:

@@ -1,6 +1,6 @@
 """Audit rows: written with the account and everything they are about, read with names."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,11 +38,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An audit row with names: of its target and of the account it concerns, None where there is none."""
+    """An audit row with names: of its target and of the account it concerns, None where there is none; and of what its
+    values mention, by kind and id."""
 
     row: AuditRow
     target_name: str | None
     account_name: str | None
+    mentioned: Mapping[tuple[str, str], str]
 
 
 async def write_rows(
@@ -85,15 +87,28 @@ async def name_rows(executor: "Executor", rows: Sequence[AuditRow]) -> list[Audi
     for kind in {row.target_kind for row in rows}:
         found = await find_targets(executor, kind, [row.target_id for row in rows if row.target_kind == kind])
         targets |= {(kind, one): target for one, target in found.items()}
+    mentions = {row.id: set(_mentioned(row)) for row in rows}
+    names = await _name_all(executor, {mention for found in mentions.values() for mention in found})
     named = []
     for row in rows:
         target, account = targets.get((row.target_kind, row.target_id)), accounts.get(str(row.account_id))
         name = target.name if target else _name_in(row)
-        named.append(AuditEntry(row=row, target_name=name, account_name=account.name if account else None))
+        mentioned = {mention: names[mention] for mention in mentions[row.id] if mention in names}
+        named.append(
+            AuditEntry(row=row, target_name=name, account_name=account.name if account else None, mentioned=mentioned)
+        )
     return named
 
 
-def _mentioned(change: Change) -> Iterator[tuple[str, str]]:
+async def _name_all(executor: "Executor", mentions: Set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    names: dict[tuple[str, str], str] = {}
+    for kind in {kind for kind, _ in mentions}:
+        found = await find_targets(executor, kind, [one for of, one in mentions if of == kind])
+        names |= {(kind, one): target.name for one, target in found.items()}
+    return names
+
+
+def _mentioned(change: Change | AuditRow) -> Iterator[tuple[str, str]]:
     for values in (change.old or {}, change.new or {}):
         for field, kind in MENTIONS.items():
             found = values.get(field)

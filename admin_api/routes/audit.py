@@ -35,7 +35,10 @@ def filter_of(
             description="All rows about one thing, as user:ana@example.org, team:red, key:7 or model:small",
         ),
     ] = None,
-    actor_name: Annotated[str | None, Query(alias="actor", max_length=254, description="Name, as in the rows")] = None,
+    actor_name: Annotated[
+        str | None,
+        Query(alias="actor", max_length=254, description="Name, as in the rows; without cli: also by commands"),
+    ] = None,
     action: Annotated[str | None, Query(max_length=254, description="For example subscription.approve")] = None,
     target_kind: Word = None,
     target_id: Word = None,

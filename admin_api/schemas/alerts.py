@@ -54,6 +54,7 @@ class WebhookView(View):
 
     id: int
     account_id: int | None
+    account_name: str | None
     url: str
     events: list[str]
     format: Format

@@ -18,6 +18,8 @@ class RefusalCountView(View):
     user_id: int = Field(description="0 for a team's service key")
     user_email: str | None
     api_key_id: int
+    key_name: str | None
+    key_last_four: str | None
     model_id: int = Field(description="0 if the model is not the key's, or was not read")
     model: str | None
     limit_id: int = Field(description="0 if no limit refused")
@@ -35,6 +37,8 @@ class RefusedCallView(View):
     user_id: int | None
     user_email: str | None
     api_key_id: int
+    key_name: str | None
+    key_last_four: str | None
     model_asked: str | None = Field(description="Null if the call was refused before its body was read")
     endpoint: str | None
     status: int = Field(description="HTTP status of the answer")

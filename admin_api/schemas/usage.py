@@ -1,5 +1,6 @@
 """JSON of usage rows."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -11,17 +12,23 @@ from gateway.domain.money import usd_text
 if TYPE_CHECKING:
     from admin_api.operations.usage.calls import UsagePage
     from admin_api.storage.usage.calls import UsageTotals
+    from admin_api.storage.usage.names import KeyNames
     from gateway.domain.usage_rows import UsageRow
 
 
 class UsageRowView(View):
-    """One forwarded call. `cost` is what was charged; `own_cost` is by the model's price. Null: it had none."""
+    """One forwarded call. `cost` is what was charged; `own_cost` is by the model's price. Null: it had none.
+    Names are those of today."""
 
     request_id: UUID
     started_at: datetime
     account_id: int
+    account_name: str | None = None
     user_id: int | None
+    user_email: str | None = None
     api_key_id: int
+    key_name: str | None = None
+    key_last_four: str | None = None
     subscription_id: int
     model_asked: str
     model_served: str | None
@@ -48,15 +55,16 @@ class UsageRowView(View):
     client_request_id: str | None
 
     @classmethod
-    def of(cls, row: "UsageRow") -> Self:
-        """One row of the ledger."""
+    def of(cls, row: "UsageRow", key: "KeyNames | None") -> Self:
+        """One row of the ledger, and the names of its key."""
         costs = {
             "cost_usd": row.cost_nano_usd,
             "own_cost_usd": row.own_cost_nano_usd,
             "litellm_cost_usd": row.litellm_cost_nano_usd,
         }
         reported = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
-        return cls.model_validate(row).model_copy(update=reported)
+        names = asdict(key) if key else {}
+        return cls.model_validate(row).model_copy(update=reported | names)
 
 
 class UsageTotalsView(View):
@@ -91,5 +99,5 @@ class UsageView(View):
     @classmethod
     def of(cls, usage: "UsagePage") -> Self:
         """One page."""
-        rows = [UsageRowView.of(row) for row in usage.rows]
+        rows = [UsageRowView.of(row, usage.keys.get(row.api_key_id)) for row in usage.rows]
         return cls(rows=rows, totals=UsageTotalsView.of(usage.totals), next_cursor=usage.next_cursor)

@@ -20,6 +20,7 @@ class Webhook:
 
     id: int
     account_id: int | None
+    account_name: str | None
     url: str
     events: list[str]
     format: Format
@@ -71,10 +72,14 @@ async def update_webhook(executor: "Executor", webhook: Webhook) -> None:
     )
 
 
+_WEBHOOKS: Final = """
+SELECT w.id, w.account_id, a.name AS account_name, w.url, w.events, w.format, w.secret, w.enabled, w.created_by,
+    w.created_at, w.updated_at
+FROM webhooks w LEFT JOIN accounts a ON a.id = w.account_id
+"""
 # Deliveries to it, which reference it, are inserted meanwhile all the same.
-LOCK_WEBHOOK: Final = """
-SELECT id, account_id, url, events, format, secret, enabled, created_by, created_at, updated_at
-FROM webhooks WHERE id = $1 FOR NO KEY UPDATE
+LOCK_WEBHOOK: Final = f"""
+{_WEBHOOKS} WHERE w.id = $1 FOR NO KEY UPDATE OF w
 """
 
 
@@ -84,9 +89,8 @@ async def lock_webhook(executor: "Executor", webhook_id: int) -> Webhook | None:
     return Webhook(**row) if row else None
 
 
-LIST_WEBHOOKS: Final = """
-SELECT id, account_id, url, events, format, secret, enabled, created_by, created_at, updated_at
-FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2
+LIST_WEBHOOKS: Final = f"""
+{_WEBHOOKS} WHERE w.id > $1 ORDER BY w.id LIMIT $2
 """
 
 

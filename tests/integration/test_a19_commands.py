@@ -48,7 +48,9 @@ async def test_a20_every_list_fits_100_columns(command_line: CommandLine, pool: 
     key = (await keys.create_key(pool, ADMIN, PEPPERS, wanted)).row
     limit = LimitInput(kind="cost", window="month", amount=9_007_199_254_740_991, reason=LONG)
     await set_limit(pool, ADMIN, limit, level="team", target=team.name, model=None, team=None)
-    await write_rows(pool, [make_usage_row(TODAY, model_asked=model, account_id=user.account_id, api_key_id=key.id)])
+    of_key = {"account_id": user.account_id, "user_id": user.id, "api_key_id": key.id}
+    call = make_usage_row(TODAY, model_asked=model, **of_key)
+    await write_rows(pool, [call])
     lists = (
         "users list", f"users show {user.id}", f"users identities {user.id}", f"users sessions {user.id}",
         f"tokens list --user {user.id}", "teams list", f"teams show {team.id}", f"teams members {team.id}",
@@ -59,15 +61,25 @@ async def test_a20_every_list_fits_100_columns(command_line: CommandLine, pool: 
         "deliveries list", "provider-keys list", "usage show", "usage summary", "usage series", "usage breakdown user",
         "usage breakdown model", "usage percentiles", "ledger status", "audit list",
     )  # fmt: skip
+    printed = {}
     for words in lists:
         # In this process, where everything is imported already: on a thread, for a command has a loop of its own.
         app = build_app(words.split(" "))
         done = await asyncio.to_thread(CliRunner().invoke, app, words.split(" "), env=dict(command_line.env))
         assert done.exit_code == 0, (words, done.output, done.exception)
         assert done.stdout.strip(), words
+        printed[words] = "".join(done.stdout.split())
         widest = max(done.stdout.splitlines(), key=len)
         # The line that tells how to go on is meant to be copied.
         assert len(widest) <= WIDTH or "--token" in widest, (words, widest)
+    # What the next command needs is whole, although it may be longer than a line.
+    named = {
+        "users list": user.email, "teams list": team.name, "models list": model, "subscriptions list": model,
+        "keys list": user.email, "limits list": team.name, f"limits state --team {team.id}": team.name,
+        "usage show": str(call.request_id), "usage breakdown user": user.email, "audit list": model,
+        f"teams members {team.id}": user.email, "limits set-many --level key --kind rpm --amount 7": user.email,
+    }  # fmt: skip
+    assert {words: name for words, name in named.items() if name not in printed[words]} == {}
 
 
 async def test_a20_a_key_is_named_by_its_end(command_line: CommandLine, pool: Pool) -> None:

@@ -59,7 +59,7 @@ async def test_a22_everything_about_a_person_is_one_question(
     assert rows[1]["account_name"] == "ana@example.org"
     assert "amount: 25 USD" in rows[1]["changes"]
     assert shown.out.count("  test  ") == 8
-    assert f"team.remove_member  team {team.id} (red)" in shown.out
+    assert "team.remove_member  team red\n" in shown.out
     assert "ben@" not in shown.out
     assert max(map(len, shown.out.splitlines())) <= 100
 

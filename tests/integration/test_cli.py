@@ -84,8 +84,9 @@ async def test_usage_is_shown_as_table_json_and_file(command_line: CommandLine, 
 
     assert [one.code for one in done] == [0, 0, 0, 1], [one.err for one in done]
     assert (summary.json()["calls"], summary.json()["cost_usd"]) == (1, "0.000023")
-    *_, group, below = breakdown.out.splitlines()
-    assert (group.split()[:3], below.startswith("1 row. From ")) == (["completed", "completed", "1"], True)
+    *_, group, total, below = breakdown.out.splitlines()
+    assert (group.split()[:2], total.split()[:2]) == (["completed", "1"], ["total", "1"])
+    assert below.startswith("1 row. From ")
     assert [one["request_id"] for one in json.loads(export.out)] == [str(row.request_id)]
     assert json.loads(reconciled.out)["counts"]["different"]["calls"] == 1
 

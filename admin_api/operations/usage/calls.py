@@ -1,6 +1,6 @@
 """Usage as single calls: rows of the ledger, newest first, and their totals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from admin_api.operations.usage.scope import UsageFilter, resolve
 from admin_api.operations.validation import invalid
 from admin_api.storage.usage import calls, queries
 from admin_api.storage.usage.calls import UsageTotals
+from admin_api.storage.usage.names import KeyNames, name_owned_keys
 from admin_api.storage.usage.rollup_tables import WITHIN, tables_for
 from gateway.domain.ids import MAX_CLIENT_ID, read_client_request_id
 from gateway.domain.usage_rows import UsageRow
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UsagePage:
-    """A page of rows, and the totals of all pages."""
+    """A page of rows, the names of their keys, by id, and the totals of all pages."""
 
     rows: Sequence[UsageRow]
+    keys: Mapping[int, KeyNames]
     totals: UsageTotals
     next_cursor: str | None
 
@@ -61,8 +63,9 @@ async def show_usage(
             key = await get_key(connection, key_id)
             rows = await calls.list_usage_of_key(connection, key_id, before=before, limit=limit + 1)
             totals = await calls.sum_usage_of_key(connection, account_id=key.account_id, key_id=key_id)
-    shown = page(rows, limit, lambda row: row.request_id)
-    return UsagePage(shown.rows, totals, shown.next_cursor)
+        shown = page(rows, limit, lambda row: row.request_id)
+        keys = await name_owned_keys(connection, (row.api_key_id for row in shown.rows))
+    return UsagePage(shown.rows, keys, totals, shown.next_cursor)
 
 
 async def show_calls(
@@ -99,9 +102,10 @@ async def list_selected_calls(
         # Of a model that few calls name the ledger is read up to the last of them, not through the whole period.
         most = min(limit + 1, sums.calls)
         rows = await calls.list_selected(connection, selection, before=before, limit=most) if most else []
+        shown = page(rows, limit, lambda row: row.request_id)
+        keys = await name_owned_keys(connection, (row.api_key_id for row in shown.rows))
     totals = UsageTotals(**{field.name: getattr(sums, field.name) for field in fields(UsageTotals)})
-    shown = page(rows, limit, lambda row: row.request_id)
-    return UsagePage(shown.rows, totals, shown.next_cursor)
+    return UsagePage(shown.rows, keys, totals, shown.next_cursor)
 
 
 def _check_client_id(text: str) -> str:

@@ -1,6 +1,7 @@
 """Refused calls: how many by hour, and one by its request id."""
 
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from admin_api.operations.access import get_own_key
 from admin_api.operations.actors import Actor
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page
 from admin_api.operations.usage.scope import UsageFilter, resolve
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import invalid
 from admin_api.storage.usage import refusals as rows
 from admin_api.storage.usage.refusals import KEY, RefusalCount, RefusedCall
 from gateway.domain.errors import CODES, GatewayError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 KEPT: Final = timedelta(days=7)
+# Longer texts are like no code.
+MAX_CODE: Final = 40
 _CURSOR: Final = "This is not a cursor of this list. Use next_cursor of the previous page."
 
 
@@ -32,7 +35,7 @@ async def list_refusals(
     """Newest hour first, of each key, model, limit and code. Authorized as usage by key is. Raises GatewayError
     `forbidden`, `not_found`, `validation_failed`."""
     check_limit(limit)
-    known = None if code is None else check_word("code", code, tuple(CODES))
+    known = None if code is None else _check_code(code)
     after = _parse_cursor(cursor)
     async with pool.acquire() as connection:
         scope = await resolve(connection, actor, query, now=datetime.now(UTC))
@@ -72,6 +75,15 @@ async def delete_old_refused_calls(pool: "Pool") -> None:
     """Deletes those older than KEPT; their numbers by hour stay."""
     async with pool.acquire() as connection:
         await rows.delete_old_refused_calls(connection, datetime.now(UTC) - KEPT)
+
+
+def _check_code(code: str) -> str:
+    """Raises GatewayError `validation_failed`, which names the codes that are most like it: all would be a page."""
+    if code in CODES:
+        return code
+    close = get_close_matches(code[:MAX_CODE], CODES, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise invalid("code", f"code must be an error code. {hint}All of them: docs/errors.md.")
 
 
 def _cursor_of(row: RefusalCount) -> str:

@@ -1,6 +1,7 @@
 """Who and what usage is of: the accounts of a user, the models of a provider, and names beside ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -81,3 +82,26 @@ async def name_all(executor: "Executor", kind: str, ids: Sequence[str]) -> dict[
     if kind not in _NAMES or not ids:
         return {}
     return {row["id"]: row["name"] for row in await executor.fetch(_NAMES[kind], [int(one) for one in ids])}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyNames:
+    """A key as people know it, and whose it is."""
+
+    account_name: str
+    user_email: str | None
+    key_name: str
+    key_last_four: str
+
+
+NAME_OWNED_KEYS: Final = """
+SELECT k.id, a.name AS account_name, u.email AS user_email, k.name AS key_name, k.last_four AS key_last_four
+FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
+WHERE k.id = ANY($1::bigint[])
+"""
+
+
+async def name_owned_keys(executor: "Executor", key_ids: Iterable[int]) -> dict[int, KeyNames]:
+    """By id."""
+    rows = await executor.fetch(NAME_OWNED_KEYS, sorted(set(key_ids)))
+    return {row["id"]: KeyNames(**{name: row[name] for name in KeyNames.__slots__}) for row in rows}

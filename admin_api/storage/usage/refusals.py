@@ -26,6 +26,8 @@ class RefusalCount:
     user_id: int
     user_email: str | None
     api_key_id: int
+    key_name: str | None
+    key_last_four: str | None
     model_id: int
     model: str | None
     limit_id: int
@@ -74,9 +76,10 @@ def _pages(column: str, values: str) -> str:
 def _named(pages: str) -> str:
     """The first page of all, with names."""
     return f"""
-SELECT {_FIELDS}, a.name AS account_name, u.email AS user_email, m.name AS model
+SELECT {_FIELDS}, a.name AS account_name, u.email AS user_email, m.name AS model, k.name AS key_name,
+    k.last_four AS key_last_four
 FROM ({pages}) AS r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
-    LEFT JOIN models m ON m.id = r.model_id
+    LEFT JOIN models m ON m.id = r.model_id LEFT JOIN api_keys k ON k.id = r.api_key_id
 ORDER BY {_ORDER} LIMIT $15
 """
 
@@ -129,6 +132,8 @@ class RefusedCall:
     user_id: int | None
     user_email: str | None
     api_key_id: int
+    key_name: str | None
+    key_last_four: str | None
     model_asked: str | None
     endpoint: str | None
     status: int
@@ -141,8 +146,10 @@ class RefusedCall:
 
 FIND_REFUSED_CALL: Final = """
 SELECT r.request_id, r.at, r.account_id, a.name AS account_name, r.user_id, u.email AS user_email, r.api_key_id,
-       r.model_asked, r.endpoint, r.status, r.code, r.message, r.param, r.details::text AS details, r.client_request_id
+       k.name AS key_name, k.last_four AS key_last_four, r.model_asked, r.endpoint, r.status, r.code, r.message,
+       r.param, r.details::text AS details, r.client_request_id
 FROM refused_calls r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
+    LEFT JOIN api_keys k ON k.id = r.api_key_id
 WHERE r.request_id = $1
 """
 

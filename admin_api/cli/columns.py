@@ -1,0 +1,69 @@
+"""Columns of tables. The kind of a column follows from its name and says how its cells are written."""
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+
+class Kind(Enum):
+    """NAME: what the next command takes or a person looks for. MOMENT: a time to the minute; INSTANT: to the second, of
+    what is looked for in logs. TEXT: a sentence or a URL, which makes room first where not all fits one line."""
+
+    NAME = auto()
+    NUMBER = auto()
+    MOMENT = auto()
+    INSTANT = auto()
+    TEXT = auto()
+
+
+class Column(NamedTuple):
+    """A column of a table, by the name of its field."""
+
+    name: str
+    kind: Kind
+
+
+_NAMES: Final = """
+    account actor after alive applies_to before breaker charge code day email enabled ending error_class
+    estimated_why event events finding format group hidden host hour id invited_by ip key kind label last_four level
+    listed mode model model_asked models month name new now of old owner period price provider reachable reference
+    restricted role service_tier shadow source status subject team time_zone unit user version week window worker
+    would_refuse
+"""
+_NUMBERS: Final = """
+    above amount begun boost bytes calls count dearer_calls deployments limit p50 p90 p95 p99 pid remaining requested
+    reserved rows success_share tokens used
+"""
+_TEXTS: Final = "address cause error issuer last_outcome problem reason receiver url"
+# By the whole name; others by how they end.
+_KINDS: Final = {
+    **dict.fromkeys(_NAMES.split(), Kind.NAME),
+    **dict.fromkeys(_NUMBERS.split(), Kind.NUMBER),
+    "oldest": Kind.MOMENT,
+    **dict.fromkeys(("at", "started_at"), Kind.INSTANT),
+    **dict.fromkeys(_TEXTS.split(), Kind.TEXT),
+}
+_ENDS: Final = {
+    "_at": Kind.MOMENT,
+    "_by": Kind.NAME,
+    "_email": Kind.NAME,
+    "_four": Kind.NAME,
+    "_id": Kind.NAME,
+    "_ms": Kind.NUMBER,
+    "_name": Kind.NAME,
+    "_percent": Kind.NUMBER,
+    "_status": Kind.NAME,
+    "_tokens": Kind.NUMBER,
+    "_usd": Kind.NUMBER,
+}
+
+
+def columns(*names: str) -> tuple[Column, ...]:
+    """Raises KeyError for a name of no kind. Lists call it when they are imported, so that none is found by a user."""
+    return tuple(Column(name, kind_of(name)) for name in names)
+
+
+def kind_of(name: str) -> Kind:
+    """By the name, or by how it ends. Raises KeyError."""
+    if name in _KINDS:
+        return _KINDS[name]
+    return _ENDS[name[name.rindex("_") :] if "_" in name else name]
