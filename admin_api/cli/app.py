@@ -1,4 +1,4 @@
-"""Assembles the commands; turns every failure into one sentence and exit code 1."""
+"""Assembles the commands; turns every failure into one sentence and an exit code."""
 
 import os
 import sys
@@ -53,10 +53,10 @@ def main() -> None:
         build_app(arguments)(prog_name="litemaas")
     except Exception as exc:
         # Imported only here: the failure may be the import itself, and most commands do not fail.
-        from admin_api.cli.failures import explain
+        from admin_api.cli.failures import exit_code, explain
 
         typer.echo(f"litemaas: {explain(exc)}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code(exc))
 
 
 def _log_warnings() -> None:

@@ -222,7 +222,7 @@ def explain(
 
 @app.command()
 def repair(
-    account: Annotated[int | None, typer.Option(help="Id of one account; without it, all of them.")] = None,
+    account: Annotated[int | None, typer.Option(min=1, help="Id of one account; without it, all of them.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Rebuild counters from the ledger at the next call. Shows the difference between the two."""

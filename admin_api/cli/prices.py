@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from admin_api.cli.columns import columns
-from admin_api.cli.options import moment_option
+from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.price_texts import change_text
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_page
 from admin_api.operations.models import prices
@@ -13,6 +13,7 @@ from admin_api.operations.models.price_fields import PRICE_FIELDS, parse_price, 
 from admin_api.operations.models.price_input import PriceInput
 from admin_api.schemas.prices import PriceChangeView, PriceView
 from admin_api.schemas.shapes import PageView
+from gateway.domain.prices import CHARGES
 
 app = typer.Typer(no_args_is_help=True, help="Prices of models.")
 PRICES: Final = columns(
@@ -54,12 +55,12 @@ def set_(
         ),
     ] = None,
     charge: Annotated[
-        str | None, typer.Option(help="own: this price; higher: LiteLLM's figure where it is higher. At first own.")
+        str | None, words_option(CHARGES, hint="own: this price; higher: LiteLLM's figure where it is. At first own.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="What is left out becomes unknown.")] = False,
     effective_at: Annotated[str | None, moment_option(help="From when it counts.")] = None,
     corrects: Annotated[
-        int | None, typer.Option(help="Id of a wrong version: this one counts from when it did.")
+        int | None, typer.Option(min=1, help="Id of a wrong version: this one counts from when it did.")
     ] = None,
     reason: Reason = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show what would change.")] = False,

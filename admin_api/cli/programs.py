@@ -12,7 +12,7 @@ import typer
 
 from admin_api.cli.completion import SHELLS, completion_script
 from admin_api.cli.metrics_folder import new_metrics_folder
-from admin_api.cli.options import words_argument
+from admin_api.cli.options import words_argument, words_option
 
 # Uvicorn imports the programs by name, so the CLI does not import them.
 GATEWAY: Final = "gateway.main:create_app"
@@ -20,9 +20,11 @@ ADMIN_API: Final = "admin_api.main:create_app"
 GATEWAY_SCRAPE: Final = "gateway.scrape:scrape"
 # The folder prometheus-client uses to add up the metrics of all workers.
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+# Of migrations: before the new version of the programs runs, and when no old one does.
+PHASES: Final = ("pre", "post")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(help="Port to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,14 +37,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def migrate(
-    phase: Annotated[str | None, typer.Option(metavar="PHASE", help="Only pre or only post migrations.")] = None,
+    phase: Annotated[str | None, words_option(PHASES, help="Only those of this phase:")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")] = False,
 ) -> None:
     """Bring the database schema up to date. Uses LITEMAAS_OWNER_DATABASE_URL."""
     import asyncio
 
     from admin_api.settings import DatabaseSettings, SettingsError
-    from admin_api.storage.migrate import MigrationError
     from admin_api.storage.migrate import migrate as apply
     from gateway.storage.postgres import connect
 
@@ -50,8 +51,6 @@ def migrate(
     owner = settings.owner_database_url
     if owner is None:
         raise SettingsError("LITEMAAS_OWNER_DATABASE_URL is not set. Migrations need the owner role.")
-    if phase not in (None, "pre", "post"):
-        raise MigrationError("--phase must be pre or post.")
 
     async def run() -> list[str]:
         connection = await connect(owner.get_secret_value(), ca_file=settings.database_ca_file, name="litemaas-migrate")

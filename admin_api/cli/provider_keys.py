@@ -10,7 +10,7 @@ from admin_api import settings as environment
 from admin_api.cli.columns import columns
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import provider_keys
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid_now
 from admin_api.schemas.provider_keys import ProviderKeyView
 from admin_api.schemas.shapes import PageView
 
@@ -80,7 +80,7 @@ def exec_(
     try:
         os.execvpe(command[0], command, inherited | opened)  # noqa: S606  the purpose of the command
     except OSError as exc:
-        raise invalid("program", f"'{command[0]}' cannot be run: {exc.strerror}.") from None
+        raise invalid_now("program", f"'{command[0]}' cannot be run: {exc.strerror}.") from None
 
 
 def _first_line(text: str) -> str:

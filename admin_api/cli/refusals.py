@@ -45,7 +45,7 @@ def _row(refusal: dict[str, Any]) -> dict[str, Any]:
 
 @app.command("show")
 def show_(
-    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As in x-request-id of the answer.")],
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST-ID", help="As in x-request-id of the answer.")],
     as_json: AsJSON = False,
 ) -> None:
     """Show a refused call of the last seven days, as its caller was answered. What would be now: `limits explain`."""

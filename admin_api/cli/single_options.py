@@ -16,6 +16,14 @@ from admin_api.cli.options import TIME, TIME_ZONE
 
 # Placeholders in the help, by the name of Typer's type.
 PLACEHOLDERS: Final = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "Path": "FILE"}
+# Placeholders of texts that name something or are read, by the option's name.
+OF_NAMES: Final = {
+    "user": "USER", "owner": "USER", "member": "USER", "team": "TEAM", "model": "MODEL", "email": "EMAIL",
+    "time_zone": "ZONE", "period": "PERIOD", "first": "DAY", "last": "DAY", "no_login_for": "AGE", "unused_for": "AGE",
+    "amount": "AMOUNT", "burst": "FACTOR", "tier": "TIER", "address": "ADDRESS", "allowed_ip": "ADDRESS", "url": "URL",
+    "request_id": "REQUEST-ID", "cursor": "CURSOR", "locale": "LANGUAGE", "code": "CODE", "anchor": "ANCHOR",
+    "about": "KIND:NAME", "target": "NAME", "host": "HOST",
+}  # fmt: skip
 
 
 class StrictCommand(TyperCommand):
@@ -73,6 +81,8 @@ def context_option(name: str, key: str, metavar: str, text: str) -> Any:
 
     def keep(context: typer.Context, value: str | None) -> None:
         if value is not None:
+            if key == TIME_ZONE:
+                _check_zone(value)
             context.meta[key] = value
 
     option = _made_alone(str | None, typer.Option(name, metavar=metavar, expose_value=False, callback=keep, help=text))
@@ -108,6 +118,13 @@ def _made_alone(kind: Any, option: Any) -> Any:
     return next(parameter for parameter in get_command(alone).params if parameter.name == "option")
 
 
+def _check_zone(zone: str) -> None:
+    """Also where no date is given that is read in it."""
+    from admin_api.operations.validation import check_time_zone
+
+    check_time_zone(zone)
+
+
 def make_strict(app: typer.Typer, command_class: type[StrictCommand] = StrictCommand) -> None:
     """Every command and group of the app, whatever module it is from; commands of groups know --as."""
     for command in app.registered_commands:
@@ -136,7 +153,7 @@ def _check(command: TyperCommand | TyperGroup, ctx: Any, args: list[str]) -> Non
 
 def _name_placeholder(parameter: Any) -> None:
     if getattr(parameter, "metavar", None) is None and not getattr(parameter, "is_flag", False):
-        word = PLACEHOLDERS.get(_type_of(parameter), "TEXT")
+        word = _placeholder(parameter)
         if isinstance(parameter, TyperArgument):
             word = str(parameter.name).upper().replace("_", "-")
             word = f"{word}…" if parameter.nargs == -1 else word
@@ -144,6 +161,13 @@ def _name_placeholder(parameter: Any) -> None:
     if isinstance(parameter, TyperArgument):
         # Its name says it, without the name of a type behind.
         parameter.display_type_rich = lambda ctx: ""  # type: ignore[method-assign]
+
+
+def _placeholder(parameter: Any) -> str:
+    word, name = PLACEHOLDERS.get(_type_of(parameter), "TEXT"), str(parameter.name)
+    if word != "TEXT":
+        return word
+    return "USD" if name.endswith("_usd") else OF_NAMES.get(name, word)
 
 
 def _type_of(parameter: Any) -> str:

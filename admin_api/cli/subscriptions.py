@@ -9,7 +9,13 @@ from admin_api.cli.columns import columns
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
-from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decided, Decision, decide_subscriptions
+from admin_api.operations.bulk_decisions import (
+    MAX_DECISIONS,
+    Decided,
+    Decision,
+    check_decision_reason,
+    decide_subscriptions,
+)
 from admin_api.operations.people.new_accounts import subscribe
 from admin_api.operations.validation import invalid
 from admin_api.schemas.shapes import PageView
@@ -146,6 +152,7 @@ def _decide(decision: Decision, pending: Pending, reason: str | None, *, as_json
         return
     if not pending.ids and pending[1:] == (None, None, None):
         raise invalid("ids", "Give ids, or a model, user or team.")
+    check_decision_reason(decision, reason)
 
     async def work(pool: "Pool") -> list[Decided]:
         ids = pending.ids

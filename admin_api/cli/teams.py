@@ -127,7 +127,9 @@ def list_invitations(team: Team, limit: PageSize = 100, cursor: Cursor = None, a
 
 
 @app.command()
-def withdraw(team: Team, invitation: Annotated[int, typer.Argument(help="Id of the invitation.")]) -> None:
+def withdraw(
+    team: Team, invitation: Annotated[int, typer.Argument(metavar="ID", help="Id of the invitation.")]
+) -> None:
     """Withdraw an open invitation."""
     act(lambda pool: invitations.withdraw(pool, operator(), team, invitation))
     typer.echo(f"Invitation {invitation} is withdrawn.")

@@ -120,8 +120,10 @@ def percentiles(
 @filtered()
 def export(
     query: UsageFilter,
-    file_format: Annotated[str, typer.Option("--format", help="csv, json or focus (FOCUS 1.2, as CSV).")] = "csv",
-    detail: Annotated[str, typer.Option(help="days: sums by day of the time zone; calls: single calls.")] = "days",
+    file_format: Annotated[str, words_option(exports.FORMATS, "--format", hint="FOCUS is 1.2, as CSV.")] = "csv",
+    detail: Annotated[
+        str, words_option(exports.DETAILS, hint="Sums by day of the time zone, or single calls.")
+    ] = "days",
     locale: Annotated[str | None, typer.Option(help=f"{LOCALE}.")] = None,
 ) -> None:
     """Export usage to stdout, in any amount."""

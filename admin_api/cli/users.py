@@ -181,7 +181,7 @@ def list_sessions(user: Email, as_json: AsJSON = False) -> None:
 @app.command()
 def end_sessions(
     user: Email,
-    session: Annotated[int | None, typer.Option(help="Id of one session; all of them if left out.")] = None,
+    session: Annotated[int | None, typer.Option(min=1, help="Id of one session; all of them if left out.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """End a user's sessions in browsers, at once and everywhere. They may log in again."""

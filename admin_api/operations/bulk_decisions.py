@@ -26,6 +26,11 @@ class Decided:
     error: GatewayError | None
 
 
+def check_decision_reason(decision: Decision, reason: str | None) -> str | None:
+    """Raises GatewayError `validation_failed` if it is missing."""
+    return check_reason(reason, required=decision in NEEDS_REASON, use="It is shown to the user.")
+
+
 async def decide_subscriptions(
     pool: "Pool", actor: Actor, subscription_ids: Sequence[int], decision: Decision, *, reason: str | None = None
 ) -> list[Decided]:
@@ -34,7 +39,7 @@ async def decide_subscriptions(
     Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
     """
     require_admin(actor)
-    reason = check_reason(reason, required=decision in NEEDS_REASON, use="It is shown to the user.")
+    reason = check_decision_reason(decision, reason)
     if not 1 <= len(subscription_ids) <= MAX_DECISIONS:
         raise invalid("subscription_ids", f"Name 1 to {MAX_DECISIONS} subscriptions.")
     decided = []

@@ -9,9 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
 from admin_api.operations.limits.parsing import doubt, parse_usd
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import InvalidInput, invalid, invalid_now
 from admin_api.storage import runtime_settings as rows
-from gateway.domain.errors import GatewayError
 from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
 from gateway.domain.money import Money
 
@@ -208,11 +207,11 @@ def _check(values: Mapping[str, Any]) -> RuntimeSettings:
         problems: list[dict[str, Any]] = getattr(exc, "errors", list)()
         fields = [{"field": str(problem["loc"][0]), "message": str(problem["msg"])} for problem in problems]
         message = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
-        raise GatewayError("validation_failed", f"{message}.", details={"fields": fields}) from None
+        raise InvalidInput("validation_failed", f"{message}.", details={"fields": fields}) from None
     for name in RuntimeSettings.model_fields:
         if name.startswith("key_default_"):
             maximum, value = getattr(new, name.replace("default", "maximum")), getattr(new, name)
             if maximum is not None and value is not None and value > maximum:
                 most = Money(maximum) if name.endswith(NANO_USD_END) else maximum
-                raise invalid(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {most}.")
+                raise invalid_now(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {most}.")
     return new

@@ -11,7 +11,7 @@ from admin_api.operations.notifications.events import notify_subscription
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import check_future, check_reason, check_word, invalid
+from admin_api.operations.validation import check_future, check_reason, check_word, invalid_now
 from admin_api.storage import accounts
 from admin_api.storage import subscriptions as rows
 from admin_api.storage.limits import Target
@@ -155,7 +155,7 @@ async def list_subscriptions(
         if user is not None or team is not None:
             named = (await get_one_account(connection, actor, user=user, team=team)).id
             if account is not None and account != named:
-                raise invalid("account", "account is not the account of the user or team.")
+                raise invalid_now("account", "account is not the account of the user or team.")
             account_id = named
         about = None if model is None else await get_seen_model(connection, actor, model)
         found = await rows.list_subscriptions(

@@ -1,10 +1,10 @@
-"""Checks of input fields. Each raises GatewayError `validation_failed` for its field."""
+"""Checks of input fields. Each raises GatewayError `validation_failed` for its field, an InvalidInput."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Final
+from typing import Any, Final
 from zoneinfo import available_timezones
 
 from gateway.domain.email_addresses import MAX_LENGTH, normalize_address
@@ -18,11 +18,27 @@ MAX_ADDRESSES: Final = 100
 MAPPED_BITS: Final = 96
 
 
-def invalid(field: str, message: str) -> GatewayError:
-    """The error for one invalid field."""
-    return GatewayError(
-        "validation_failed", message, param=field, details={"fields": [{"field": field, "message": message}]}
-    )
+class InvalidInput(GatewayError):
+    """Input that is wrong in every state of the system: in a command, the command line itself is wrong."""
+
+
+def invalid(field: str, message: str) -> InvalidInput:
+    """The error for one field whose value is wrong in every state of the system."""
+    return InvalidInput("validation_failed", message, param=field, details=_of_field(field, message))
+
+
+def invalid_now(field: str, message: str) -> GatewayError:
+    """The same answer for a value that is refused because of what is stored, or set: it may be right another time."""
+    return GatewayError("validation_failed", message, param=field, details=_of_field(field, message))
+
+
+def unconfirmed(message: str) -> GatewayError:
+    """The error for a change that has to be confirmed because of what it would change."""
+    return invalid_now("confirm", f"{message} If that is meant, repeat it with confirm: true (litemaas: --confirm).")
+
+
+def _of_field(field: str, message: str) -> dict[str, Any]:
+    return {"fields": [{"field": field, "message": message}]}
 
 
 def check_text(field: str, value: str, *, maximum: int, least: int = 0, lines: bool = False) -> str:

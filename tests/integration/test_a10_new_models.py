@@ -124,6 +124,6 @@ async def test_a10_the_command_sets_it_and_says_what_new_models_are(
 
     assert "1 added" in first.out
     assert "Those added are restricted: open them with `litemaas models update NAME --no-restricted`." in first.out
-    assert refused.code == 1
+    assert refused.code == 2
     assert all(word in refused.err for word in ("new_models", "open", "restricted", "hidden"))
     assert "Those added are hidden" in second.out

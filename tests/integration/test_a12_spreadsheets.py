@@ -90,5 +90,5 @@ async def test_a12_the_audit_log_and_the_commands_know_it_too(
         assert cells_of(file.text.removeprefix("\ufeff"), ";")[0].keys() >= {
             "account" if command == "usage" else "actor"
         }
-        assert (refused.code, "locale must be a language" in refused.err) == (1, True)
+        assert (refused.code, "locale must be a language" in refused.err) == (2, True)
         check_error(await admin.get(path, params={"locale": "klingon"}), 422, "validation_failed")

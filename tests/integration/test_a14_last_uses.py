@@ -172,4 +172,4 @@ async def test_a14_commands_list_what_is_unused(database: Database, pool: Pool) 
 
     assert [row["id"] for row in listed] == [old.row.id] != [new.row.id]
     assert [row["id"] for row in people] == [old.row.user_id]
-    assert [one.code for one in wrong] == [1, 1, 1, 1]
+    assert [one.code for one in wrong] == [2, 2, 2, 2]

@@ -150,7 +150,7 @@ async def test_a19_many_requests_are_decided_at_once(command_line: CommandLine, 
     assert again.code == 1
     assert [row["status"] for row in json.loads(again.out)["rows"]] == ["active", "active"]
     assert nothing.out == "0 decided, 0 failed.\n"
-    assert (unclear.code, "Give ids, or a model, user or team." in unclear.err) == (1, True)
+    assert (unclear.code, "Give ids, or a model, user or team." in unclear.err) == (2, True)
 
 
 async def make_request(pool: Pool, user_id: int, email: str, model: str) -> int:
@@ -168,4 +168,4 @@ async def test_a20_usage_of_last_month_is_that_of_the_zone(command_line: Command
 
     assert (shown.json()["since"], shown.json()["until"]) == ("2026-06-30T22:00:00Z", "2026-07-31T22:00:00Z")
     assert by_dates.json() == shown.json()
-    assert (both.code, "takes the place of since and until" in both.err) == (1, True)
+    assert (both.code, "takes the place of since and until" in both.err) == (2, True)

@@ -112,7 +112,7 @@ async def test_a3_a_price_without_a_unit_is_refused_with_the_name_to_use(
     assert use in refused.json()["error"]["message"]
     assert by_command.code == 2
     assert f"--{use.replace('_', '-')}" in by_command.err.replace("\n", "").replace(" ", "").replace("│", "")
-    assert tier.code == 1
+    assert tier.code == 2
     assert use in tier.err
     assert len((await prices.list_prices(pool, READER, model)).rows) == 1
 
@@ -229,7 +229,7 @@ async def test_a3_a_change_says_what_changes_and_no_tier_twice(
     assert [said(one)[:2] for one in (nothing, twice, wrong_field)] == [
         (422, "input_per_million_usd"), (422, "tiers"), (422, "tiers"),
     ]  # fmt: skip
-    assert (by_command.code, "twice" in by_command.err) == (1, True)
+    assert (by_command.code, "twice" in by_command.err) == (2, True)
     assert len((await prices.list_prices(pool, READER, model)).rows) == 1
 
 

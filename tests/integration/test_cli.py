@@ -108,7 +108,7 @@ async def test_an_impossible_value_is_a_usage_error(
 
     done = await command_line.run(*command)
 
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (2, "")
     assert done.err.endswith(" (validation_failed)\n")
 
 

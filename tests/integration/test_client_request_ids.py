@@ -64,7 +64,7 @@ async def test_d17_the_command_finds_calls_too(command_line: CommandLine, pool: 
     found = (await command_line.run("usage", "show", "--client-request-id", "order-17", "--json")).json()
 
     assert [row["request_id"] for row in found["rows"]] == [str(rows[0].request_id)]
-    assert (await command_line.run("usage", "show", "--client-request-id", "ü")).code == 1
+    assert (await command_line.run("usage", "show", "--client-request-id", "ü")).code == 2
 
 
 async def test_d17_files_have_the_id_and_no_formula(admin: httpx2.AsyncClient, pool: Pool) -> None:

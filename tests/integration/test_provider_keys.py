@@ -261,7 +261,7 @@ async def test_commands_store_list_and_delete_provider_keys(pool: Pool, command_
     assert "api_key: os.environ/PROVIDER_KEY_OPENAI" in kept[1]
     shown: dict[str, Any] = json.loads(as_json[1])
     assert shown["last_four"] == OTHER[-4:]
-    assert [code for code, _, _ in (kept, as_json, *wrong)] == [0, 0, 1, 1, 1]
+    assert [code for code, _, _ in (kept, as_json, *wrong)] == [0, 0, 2, 2, 2]
     assert [row["name"] for row in listed["rows"]] == ["OPENAI"]
     assert opened == {"PROVIDER_KEY_OPENAI": OTHER}
     assert (gone.code, again.code) == (0, 1)

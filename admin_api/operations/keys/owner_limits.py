@@ -13,7 +13,7 @@ from admin_api.operations.lookups import parse_id
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid_now
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
@@ -76,4 +76,6 @@ async def _check_lower(executor: "Executor", target: Target, input_: LimitInput,
         amounts.append(ceiling)
     if amounts and amount > min(amounts):
         field = "amount_usd" if is_money(kind) else "amount"
-        raise invalid(field, f"{field} must be at most {amount_text(kind, min(amounts))}, which is an admin's limit.")
+        raise invalid_now(
+            field, f"{field} must be at most {amount_text(kind, min(amounts))}, which is an admin's limit."
+        )

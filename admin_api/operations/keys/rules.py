@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from admin_api.operations.actors import Actor
 from admin_api.operations.limits.limits import LimitInput, apply_limit
 from admin_api.operations.runtime_settings import RuntimeSettings
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid_now
 from admin_api.storage import api_keys
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import Kind, amount_text
@@ -59,7 +59,7 @@ def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> I
         if maximum is not None:
             if amount is not None and amount > maximum:
                 name = field.replace("_nano_usd", "_usd")
-                raise invalid(name, f"{name} must be at most {amount_text(kind, maximum)}. Ask an admin for more.")
+                raise invalid_now(name, f"{name} must be at most {amount_text(kind, maximum)}. Ask an admin for more.")
             yield LimitInput(kind=kind, window=window, amount=maximum, reason="ceiling of this deployment")
         if amount is not None and amount != maximum:
             yield LimitInput(kind=kind, window=window, amount=amount, set_by="owner" if by_owner else "admin")
@@ -84,7 +84,7 @@ def check_expiry(
         days = settings.key_default_expiry_days or maximum
         return None if days is None else now + timedelta(days=days)
     if maximum is not None and (expires_at is None or expires_at > now + timedelta(days=maximum)):
-        raise invalid("expires_at", f"expires_at must be at most {maximum} days from now.")
+        raise invalid_now("expires_at", f"expires_at must be at most {maximum} days from now.")
     return expires_at
 
 

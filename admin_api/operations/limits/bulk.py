@@ -12,7 +12,7 @@ from admin_api.operations.audit_rows import Change, write_rows
 from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, audited_amount, check_level, validate_limit
 from admin_api.operations.limits.parsing import doubt, is_doubtful
 from admin_api.operations.lookups import get_model, get_team, get_user
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import check_word, invalid, invalid_now
 from admin_api.storage import accounts
 from admin_api.storage import bulk_limits as rows
 from admin_api.storage import limits as limit_rows
@@ -110,7 +110,7 @@ async def _preview(executor: "Executor", filter_: Filter, input_: LimitInput) ->
         limit=MAX_TARGETS + 1,
     )
     if len(found) > MAX_TARGETS:
-        raise invalid("level", f"There are more than {MAX_TARGETS} targets. Narrow the filter.")
+        raise invalid_now("level", f"There are more than {MAX_TARGETS} targets. Narrow the filter.")
     changing = [target for target in found if not _has_limit(target, checked)]
     text = json.dumps([level, asdict(checked), [asdict(target) for target in changing]], default=str)
     token = sha256(text.encode()).hexdigest()

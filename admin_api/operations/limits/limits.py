@@ -151,11 +151,12 @@ async def boost_limit(
     Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`.
     """
     require_admin(actor)
+    checked, ends = check_reason(reason, required=True), check_future("expires_at", expires_at)
     async with pool.acquire() as connection, connection.transaction():
         row = await _lock_limit(connection, limit_id)
         if row.expires_at is not None:
             raise GatewayError("conflict", f"Limit {limit_id} is temporary itself. Set it again instead.")
-        known = amount.of_kind(row.kind)
+        known = amount.of_stored_kind(row.kind)
         if known is None:
             raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
         ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
@@ -168,8 +169,8 @@ async def boost_limit(
             reserve=row.reserve,
             shadow=row.shadow,
             set_by=row.set_by,
-            expires_at=expires_at,
-            reason=check_reason(reason, required=True),
+            expires_at=ends,
+            reason=checked,
             confirmed=confirmed,
         )
         boosted = await apply_limit(connection, actor, target, input_, action="limit.boost")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, cast
 
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import InvalidInput, check_word, invalid, invalid_now, unconfirmed
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import (
     BUCKET_KINDS,
@@ -50,6 +50,22 @@ class AmountInput:
     amount: int | str | None = None
     amount_usd: str | None = None
     amount_nano_usd: int | None = None
+
+    def of_stored_kind(self, kind: Kind) -> int | None:
+        """As `of_kind`, for a limit that is stored: what another kind takes is not wrong in itself."""
+        try:
+            return self.of_kind(kind)
+        except InvalidInput as error:
+            if any(self._is_of_kind(other) for other in KINDS):
+                raise invalid_now(str(error.param), error.message) from None
+            raise
+
+    def _is_of_kind(self, kind: Kind) -> bool:
+        try:
+            self.of_kind(kind)
+        except InvalidInput:
+            return False
+        return True
 
     def of_kind(self, kind: Kind) -> int | None:
         """A count, nano-USD for kind cost, or None for `unlimited`. Raises GatewayError `validation_failed`."""
@@ -99,11 +115,7 @@ def is_doubtful(kind: Kind, old: int | None, new: int | None) -> bool:
 
 def doubt(field: str, change: str) -> GatewayError:
     """The error for changes that need a confirmation."""
-    message = (
-        f"{field} would change {change}, more than a thousandfold. "
-        "If it is meant, repeat it with confirm: true (litemaas: --confirm)."
-    )
-    return invalid("confirm", message)
+    return unconfirmed(f"{field} would change {change}, more than a thousandfold.")
 
 
 def parse_decimal(field: str, text: str) -> Decimal:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid, invalid_now
 from gateway.storage.ledger.closed_days import Anchor, ClosedDaysCheck, check_closed_days
 from gateway.storage.ledger.journal_status import JournalStatus, count_refused, list_journals
 from gateway.storage.ledger.partitions import Partition, list_partitions, month_of, next_month, oldest_kept
@@ -86,11 +86,13 @@ async def rebuild_rollups(pool: "Pool", actor: Actor, *, first: date, last: date
         kept_from = await oldest_kept(connection)
         months = [month_of(partition) for partition in await list_partitions(connection)]
     if kept_from is not None and first < kept_from.date():
-        raise invalid("from", f"The rows before {kept_from:%Y-%m-%d} were dropped, so their rollups cannot be rebuilt.")
+        raise invalid_now(
+            "from", f"The rows before {kept_from:%Y-%m-%d} were dropped, so their rollups cannot be rebuilt."
+        )
     if not months or first < months[0]:
-        raise invalid("from", f"The ledger has no rows before {months[0] if months else 'its first month'}.")
+        raise invalid_now("from", f"The ledger has no rows before {months[0] if months else 'its first month'}.")
     if last >= (after := next_month(months[-1])):
-        raise invalid("to", f"The ledger has no rows from {after} on.")
+        raise invalid_now("to", f"The ledger has no rows from {after} on.")
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     for day in days:
         await rebuild_day(pool, day)
@@ -111,7 +113,7 @@ async def replay(pool: "Pool", actor: Actor, path: Path, *, keep: bool) -> Repla
         done = await replay_file(pool, path, keep=keep)
     except NotTakenOut as exc:
         message = f"The rows of {path} are written, but could not be removed from the file: {exc}."
-        raise invalid("file", message) from exc
+        raise invalid_now("file", message) from exc
     async with pool.acquire() as connection:
         counts = {"written": done.written, "replaced": done.replaced, "known": done.known, "refused": len(done.refused)}
         await note(connection, actor, "ledger.replay", "ledger", path.name, new=counts)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.lookups import get_model
-from admin_api.operations.validation import check_moment, check_reason, invalid
+from admin_api.operations.validation import check_moment, check_reason, invalid, invalid_now
 from admin_api.storage import prices
 from admin_api.storage.models import Model
 from admin_api.storage.prices import PriceVersion
@@ -185,7 +185,9 @@ async def _batches(
         )
         seen += len(rows)
         if seen > MAX_CALLS:
-            raise invalid("until", f"These are more than {MAX_CALLS} calls. Give a shorter time; it can be repeated.")
+            raise invalid_now(
+                "until", f"These are more than {MAX_CALLS} calls. Give a shorter time; it can be repeated."
+            )
         if rows:
             yield rows
             after = rows[-1].request_id

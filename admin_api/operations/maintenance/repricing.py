@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from admin_api.operations.actors import Actor, note, require_admin
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid, invalid_now
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import milliseconds_of
 from gateway.domain.money import NANO_USD
@@ -47,11 +47,11 @@ async def reprice_call(pool: "Pool", actor: Actor, request_id: "UUID", *, cost: 
             raise GatewayError("not_found", "The ledger has no call with this id.")
         is_open = milliseconds_of(request_id) > (datetime.now(UTC) - CLOSED_AFTER).timestamp() * 1000
         if was.estimated_why == "reaped" and is_open:
-            raise invalid(
+            raise invalid_now(
                 "request_id", "The call is an estimate that its row may still replace. Try again in nine days."
             )
         if was.cost_nano_usd == was.counted_nano_usd == nano:
-            raise invalid("cost_usd", "The call costs that already.")
+            raise invalid_now("cost_usd", "The call costs that already.")
         now = replace(was, cost_nano_usd=nano, counted_nano_usd=nano)
         await book(connection, "repriced", was=was, now=now, made_by=actor.lasting_name, note=reason)
         whose = {name: getattr(was, name) for name in ("account_id", "api_key_id", "model_id")}

@@ -14,7 +14,7 @@ from admin_api.operations.models.price_fields import (
     shown_usd,
     tier_name,
 )
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import check_word, invalid, invalid_now, unconfirmed
 from admin_api.storage.prices import PriceVersion
 from gateway.domain.calls import Usage
 from gateway.domain.errors import GatewayError
@@ -64,7 +64,7 @@ def merge(input_: PriceInput, old: PriceVersion | None, mode: str | None) -> Pri
         charge = old.price.charge if old is not None and old.source == "admin" else "own"
     known = tuple(PriceTier(*key, usd) for key, usd in sorted(tiers.items()) if usd is not None)
     if len(known) > MAX_TIERS:
-        raise invalid("tiers", f"A price may have at most {MAX_TIERS} tiers.")
+        raise invalid_now("tiers", f"A price may have at most {MAX_TIERS} tiers.")
     for given in (*input_.units.values(), *input_.tiers.values()):
         _check_usd(given)
     rates: dict[str, Any] = units
@@ -81,12 +81,14 @@ def _check_usd(usd: Decimal | None) -> None:
 def _check_is_complete(price: Price, mode: str | None) -> None:
     """What a call takes must not be free because nobody set its price."""
     if not price.is_known:
-        raise invalid("input_per_million_usd", "Set the price of at least one unit. 0 is a price.")
+        raise invalid_now("input_per_million_usd", "Set the price of at least one unit. 0 is a price.")
     if mode in OTHER_MODES:
         return
     missing = [PRICE_FIELDS[unit] for unit in ("input", "output") if getattr(price, unit) is None]
     if missing:
-        raise invalid(missing[0], f"Without {' and '.join(missing)}, these tokens would be free. Set it; 0 is a price.")
+        raise invalid_now(
+            missing[0], f"Without {' and '.join(missing)}, these tokens would be free. Set it; 0 is a price."
+        )
 
 
 class Doubt(NamedTuple):
@@ -126,8 +128,7 @@ def _is_far(tier: PriceTier, expected: Decimal | None) -> bool:
 
 def doubt(doubts: Sequence[Doubt]) -> GatewayError:
     """The error for prices that need a confirmation."""
-    message = f"Is the unit right? {'; '.join(map(str, doubts[:3]))}. If it is, repeat it with confirm: true "
-    return invalid("confirm", f"{message}(litemaas: --confirm).")
+    return unconfirmed(f"Is the unit right? {'; '.join(map(str, doubts[:3]))}.")
 
 
 def ordinary_nano_usd(version: PriceVersion | None) -> int | None:

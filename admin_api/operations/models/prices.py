@@ -10,7 +10,7 @@ from admin_api.operations.maintenance.new_prices import NewPrices, Versions, app
 from admin_api.operations.models.price_fields import PRICE_FIELDS, shown_usd, tier_name
 from admin_api.operations.models.price_input import PriceInput, doubt, find_doubts, merge
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
-from admin_api.operations.validation import check_moment, check_reason, invalid
+from admin_api.operations.validation import check_moment, check_reason, invalid, invalid_now, unconfirmed
 from admin_api.storage import models, prices
 from admin_api.storage.models import Model
 from admin_api.storage.prices import PriceSource, PriceVersion
@@ -57,6 +57,7 @@ async def set_price(
     the past that changes what calls cost, unless it is confirmed.
     """
     require_admin(actor)
+    input_ = replace(input_, reason=check_reason(input_.reason))
     async with pool.acquire() as connection, connection.transaction():
         model = await get_model(connection, name)
         await models.lock_model(connection, model.id)
@@ -87,7 +88,7 @@ async def undo_price(
     Undone twice, it is back. It counts from now on, or from when the other was to be in force; with `from_start` from
     when it was, and the calls since are priced again. Raises GatewayError as `set_price`."""
     require_admin(actor)
-    input_ = PriceInput(reason=reason, confirmed=confirmed)
+    input_ = PriceInput(reason=check_reason(reason), confirmed=confirmed)
     async with pool.acquire() as connection, connection.transaction():
         model = await get_model(connection, name)
         await models.lock_model(connection, model.id)
@@ -105,8 +106,8 @@ async def undo_price(
         before = await prices.price_at(connection, model.id, last.effective_at, before_id=last.price.id)
         price, source = (before.price, before.source) if before else (Price(id=0), "litellm")
         if not (confirmed or any(getattr(price, unit) is not None for unit in PRICE_UNITS)):
-            message = f"'{name}' would be without a price: calls of accounts with a budget are refused. "
-            raise invalid("confirm", f"{message}If that is meant, repeat it with confirm: true (litemaas: --confirm).")
+            message = f"'{name}' would be without a price: calls of accounts with a budget are refused."
+            raise unconfirmed(message)
         old = await prices.price_at(connection, model.id, starts)
         planned = _Planned(model=model, price=price, source=source, previous=old, starts=starts, is_past=is_past)
         change = await _add(connection, actor, planned, input_, is_preview=False, action="price.undo")
@@ -140,7 +141,7 @@ async def _start_of(executor: "Executor", model: Model, input_: PriceInput) -> t
             raise invalid("effective_at", "Give corrects or effective_at, not both.")
         wrong = await prices.find_price(executor, model.id, input_.corrects)
         if wrong is None:
-            raise invalid("corrects", f"The model '{model.name}' has no price with the id {input_.corrects}.")
+            raise invalid_now("corrects", f"The model '{model.name}' has no price with the id {input_.corrects}.")
         return wrong.effective_at, wrong.effective_at <= now
     if input_.effective_at is None:
         return None, False
@@ -153,14 +154,16 @@ async def _start_of(executor: "Executor", model: Model, input_: PriceInput) -> t
 async def _add(
     executor: "Executor", actor: Actor, planned: _Planned, input_: PriceInput, *, is_preview: bool, action: str
 ) -> PriceChange:
-    reason = check_reason(input_.reason, required=planned.is_past and not is_preview)
+    reason = input_.reason
+    if reason is None and planned.is_past and not is_preview:
+        raise invalid_now("reason", "A reason is required. It is kept in the audit log.")
     repriced = await _count(executor, planned) if planned.is_past else None
     if is_preview:
         return PriceChange(version=_as_version(planned), previous=planned.previous, repriced=repriced, is_new=False)
     if repriced is not None and repriced.changed and not input_.confirmed:
         sums = f"from {usd_text(repriced.was_nano_usd)} to {usd_text(repriced.cost_nano_usd)} USD"
-        message = f"{repriced.changed} calls since {repriced.since:%Y-%m-%d %H:%M:%S}Z would be priced again, {sums}. "
-        raise invalid("confirm", f"{message}If that is meant, repeat it with confirm: true (litemaas: --confirm).")
+        message = f"{repriced.changed} calls since {repriced.since:%Y-%m-%d %H:%M:%S}Z would be priced again, {sums}."
+        raise unconfirmed(message)
     version = await prices.insert_price(
         executor, planned.model.id, source=planned.source, price=planned.price, effective_at=planned.starts
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.lookups import get_model
 from admin_api.operations.models.models import OfferedModel
-from admin_api.operations.validation import check_text, invalid
+from admin_api.operations.validation import check_text, invalid, unconfirmed
 from admin_api.storage import model_renames, models
 from admin_api.storage import prices as price_rows
 from admin_api.storage.model_renames import Holdings
@@ -74,8 +74,8 @@ async def _merge(
     if not confirmed and (has.subscriptions or has.keys or has.limits or is_priced):
         own = f"{has.subscriptions} subscriptions, {has.keys} keys, {has.limits} limits"
         own += " and a price that an admin has set" if is_priced else ""
-        message = f"'{other.name}' has {own} already. They move to the renamed model, which cannot be undone. "
-        raise invalid("confirm", f"{message}If that is meant, repeat it with confirm: true (litemaas: --confirm).")
+        message = f"'{other.name}' has {own} already. They move to the renamed model, which cannot be undone."
+        raise unconfirmed(message)
     moved = await model_renames.absorb(executor, model.id, other.id, other.name, actor=actor.name)
     fields: dict[str, object] = {"merged_model_id": other.id, "moved": asdict(moved)}
     if price is not None and is_priced:

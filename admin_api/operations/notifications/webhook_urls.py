@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 from urllib.parse import urlsplit
 
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import invalid, invalid_now
 
 MAX_URL: Final = 2000
 RESOLVE_S: Final = 5.0
@@ -43,8 +43,11 @@ def check_url(url: str, rules: WebhookURLRules) -> str:
     except ValueError:
         raise invalid("url", "url must be a URL, e.g. https://hooks.example.com/path.") from None
     schemes = ("https", "http") if rules.allow_http else ("https",)
-    if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise invalid("url", f"url must begin with {' or '.join(f'{s}://' for s in schemes)} and contain a host.")
+    message = f"url must begin with {' or '.join(f'{s}://' for s in schemes)} and contain a host."
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        raise invalid("url", message)
+    if parts.scheme not in schemes:
+        raise invalid_now("url", message)
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise invalid("url", "url must not contain a user, password or fragment. Messages are signed instead.")
     return url

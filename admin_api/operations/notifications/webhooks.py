@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from admin_api.encryption import SecretKeys
@@ -111,15 +111,15 @@ async def update_webhook(
     """Changes the given fields. Raises GatewayError `not_found`, `validation_failed`, or `precondition_failed` if
     `as_of` does not match."""
     require_admin(actor)
+    given: dict[str, Any] = {
+        "url": None if url is None else check_url(url, rules),
+        "events": None if events is None else _check_events(events),
+        "format": None if form is None else _check_format(form),
+        "enabled": enabled,
+    }
     async with pool.acquire() as connection, connection.transaction():
         old = await _lock(connection, webhook_id, as_of)
-        new = replace(
-            old,
-            url=old.url if url is None else check_url(url, rules),
-            events=old.events if events is None else _check_events(events),
-            format=old.format if form is None else _check_format(form),
-            enabled=old.enabled if enabled is None else enabled,
-        )
+        new = replace(old, **{name: value for name, value in given.items() if value is not None})
         changed = [name for name in CHANGEABLE if getattr(old, name) != getattr(new, name)]
         if changed:
             await rows.update_webhook(connection, new)
