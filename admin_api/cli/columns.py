@@ -64,6 +64,8 @@ def columns(*names: str) -> tuple[Column, ...]:
 
 def kind_of(name: str) -> Kind:
     """By the name, or by how it ends. Raises KeyError."""
-    if name in _KINDS:
-        return _KINDS[name]
-    return _ENDS[name[name.rindex("_") :] if "_" in name else name]
+    _, mark, end = name.rpartition("_")
+    kind = _KINDS.get(name) or _ENDS.get(mark + end)
+    if kind is None:
+        raise KeyError(f"the column {name} has no kind: give it one in admin_api/cli/columns.py")
+    return kind

@@ -82,5 +82,5 @@ def test_a20_lists_of_objects_in_details_have_columns_with_a_kind() -> None:
 
 def test_a20_a_column_without_a_kind_is_refused() -> None:
     for name in ("unheard_of", "unheard", ""):
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=r"admin_api/cli/columns\.py"):
             kind_of(name)

@@ -16,7 +16,7 @@ from conftest import Database
 from factories import ADMIN, make_key, make_model, make_team, make_user
 from typer.main import get_command
 from typer.testing import CliRunner
-from usage_rows import TODAY, make_usage_row, write_rows
+from usage_rows import TODAY, make_usage_row, new_id, write_rows
 
 from admin_api.cli.app import build_app
 from admin_api.operations.actors import Actor
@@ -64,24 +64,23 @@ async def test_a20_usage_names_the_caller_and_has_the_whole_request_id(run: Run,
 
 
 async def test_a20_days_are_days_of_the_zone_and_hours_to_come_are_not_listed(run: Run, pool: Pool) -> None:
-    await write_rows(pool, [make_usage_row(TODAY)])
-    zone = ZoneInfo("America/New_York")
+    """A day of Nepal begins in the evening of the day before in UTC."""
+    zone = ZoneInfo("Asia/Kathmandu")
 
-    days = await run("usage series --period last-3-days --time-zone America/New_York")
-    months = await run("usage series --period last-3-days --time-zone America/New_York --step month")
+    days = await run("usage series --period last-3-days --time-zone Asia/Kathmandu")
+    months = await run("usage series --period last-3-days --time-zone Asia/Kathmandu --step month")
     before = datetime.now(zone)
-    hours = await run("usage series --period today --step hour --time-zone America/New_York")
+    hours = await run("usage series --period today --step hour --time-zone Asia/Kathmandu")
     after = datetime.now(zone)
 
     heading, *rows, period = days.splitlines()
     assert heading.split()[0] == "day"
     assert [row.split()[0] for row in rows] == [f"{before - timedelta(days=n):%Y-%m-%d}" for n in (2, 1, 0)]
-    assert period.endswith(", America/New_York.")
+    assert period.endswith(", Asia/Kathmandu.")
     assert re.fullmatch(r"\d{4}-\d\d", months.splitlines()[1].split()[0])
     listed = [line for line in hours.splitlines() if line.startswith(f"{before:%Y-}")]
     assert len(listed) in (before.hour + 1, after.hour + 1)
-    offset = f"{before:%z}"[:3]
-    assert all(f":00{offset} " in line for line in listed), hours
+    assert all(":00+05:45 " in line for line in listed), hours
 
 
 async def test_a20_a_breakdown_names_calls_without_a_user_and_has_the_total(run: Run, pool: Pool) -> None:
@@ -130,6 +129,28 @@ async def test_a20_webhooks_and_refusals_have_names_in_place_of_ids(run: Run, po
     assert re.findall(r"^\d +(\w+) ", listed, re.MULTILINE) == ["research", "all"]
     assert "".join(listed.split()).count(url) == 2
     assert refused.splitlines()[1].split()[2:5] == [key.user_email, f"…{key.last_four}", "-"], refused
+
+
+async def test_a20_a_refused_call_names_its_key_and_lists_have_times_of_the_zone(run: Run, pool: Pool) -> None:
+    key = (await make_key(pool)).row
+    request_id = new_id(TODAY)
+    await pool.execute(
+        "INSERT INTO refused_calls (request_id, at, account_id, user_id, api_key_id, model_asked, endpoint, status, "
+        "code, message, details) "
+        "VALUES ($1, $2, $3, $4, $5, 'small', 'chat_completions', 403, 'api_key_expired', 'Expired.', '{}')",
+        request_id,
+        TODAY,
+        key.account_id,
+        key.user_id,
+        key.id,
+    )
+
+    shown = await run(f"refusals show {request_id}")
+    audited = await run("audit list --time-zone Asia/Kathmandu --limit 1")
+
+    assert shown.startswith(f"{TODAY:%Y-%m-%d} 00:00:00Z, key …{key.last_four} of {key.user_email}: "), shown
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:45  test  ", audited), audited
+    assert "\nTimes are of Asia/Kathmandu.\nMore: --cursor " in audited
 
 
 async def test_a20_a_wrong_code_is_answered_with_those_like_it(run: Run, pool: Pool) -> None:

@@ -1,6 +1,10 @@
 """A20: tables of commands fit their line, and show every value whole."""
 
+import os
 import re
+import subprocess
+import sys
+import termios
 from datetime import UTC, datetime
 from random import Random
 from zoneinfo import ZoneInfo
@@ -113,6 +117,19 @@ def test_a20_in_a_very_narrow_terminal_rows_are_blocks() -> None:
     row = {"name": "n" * 60, "model": "small"}
     block = ["name:", "n" * 40, "n" * 20, "model: small"]
     assert table([row, row], columns("name", "model"), width=LEAST_WIDTH).split("\n") == [*block, "", *block]
+
+
+@pytest.mark.parametrize(("columns_of_terminal", "width"), [(173, 173), (10, LEAST_WIDTH), (0, WIDTH)])
+def test_a20_the_line_is_that_of_the_terminal(columns_of_terminal: int, width: int) -> None:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns_of_terminal))
+    script = "from admin_api.cli.tables import line_width; print(line_width())"
+    subprocess.run([sys.executable, "-c", script], stdout=theirs, env={}, check=True)
+    assert int(os.read(ours, 100)) == width
+    os.close(ours)
+    os.close(theirs)
+    piped = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, env={}, check=True)
+    assert int(piped.stdout) == WIDTH
 
 
 def test_a20_a_time_names_its_zone() -> None:
