@@ -216,6 +216,8 @@ def explain(
         typer.echo(ExplanationView.model_validate(explanation).model_dump_json())
         return
     typer.echo("The call would be admitted." if explanation.allowed else f"{explanation.code}: {explanation.message}")
+    if explanation.missing_cause_text:
+        typer.echo(explanation.missing_cause_text)
     if explanation.limits:
         typer.echo(table([with_units(row) for row in explanation.limits], EXPLAINED))
 

@@ -58,4 +58,9 @@ def sentence_of(call: "RefusedCall") -> str:
     what = f" of {call.model_asked}" if call.model_asked else ""
     key = key_text(call.key_name, call.key_last_four) or call.api_key_id
     whose = f"key {key} of {owner_text(call.account_name, call.user_email)}"
-    return f"{time_text(call.at, seconds=True)}, {whose}: the call{what} was refused.\n{call.code}: {call.message}"
+    lines = [
+        f"{time_text(call.at, seconds=True)}, {whose}: the call{what} was refused.",
+        f"{call.code}: {call.message}",
+        call.missing_cause_text,
+    ]
+    return "\n".join(line for line in lines if line)

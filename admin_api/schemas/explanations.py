@@ -6,6 +6,7 @@ from pydantic import Field
 
 from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.limits import amount_fields
+from gateway.domain.missing_models import Cause
 from gateway.storage.ledger.verify import LedgerCheck
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class ExplanationView(View):
     )
     prompt_tokens: int | None = Field(description="What the call is assumed to need; null if no limit was asked")
     completion_tokens: int | None
+    missing_cause: Cause | None = Field(
+        description="For admins, of code model_not_found: which it is. The caller does not read it. Null for others"
+    )
+    missing_cause_text: str | None = Field(description="The same as a sentence")
     limits: list[dict[str, Any]]
 
 

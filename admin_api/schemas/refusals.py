@@ -1,12 +1,18 @@
 """JSON of refused calls."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import Field
 
 from admin_api.schemas.shapes import View
+from gateway.domain.missing_models import Cause
+
+MISSING_CAUSE: Final = (
+    "For admins, of code model_not_found: which it was, as of some seconds after the call. Its caller does not read "
+    "it. Null for others, for other codes, and if the key may call the model after all"
+)
 
 
 class RefusalCountView(View):
@@ -47,3 +53,5 @@ class RefusedCallView(View):
     param: str | None = Field(description="The field at fault; null: none")
     details: dict[str, Any] = Field(description="The limit in numbers, or status and reason, as in the answer")
     client_request_id: str | None
+    missing_cause: Cause | None = Field(description=MISSING_CAUSE)
+    missing_cause_text: str | None = Field(description="The same as a sentence")

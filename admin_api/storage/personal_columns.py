@@ -135,6 +135,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "refused_calls.details": Rewritten(OF_USER),
     "refused_calls.endpoint": WORD,
     "refused_calls.message": Rewritten(OF_USER),
+    "refused_calls.missing_cause": WORD,
     "refused_calls.model_asked": Erased("refused_calls"),
     "refused_calls.param": WORD,
     "schema_migrations.name": Kept("of a file"),

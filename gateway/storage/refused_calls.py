@@ -16,6 +16,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
 from gateway.domain.keys import without_secrets
 from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.missing_models import CAUSE, JOIN_ASKED
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -32,14 +33,18 @@ MAX_MODEL: Final = 255
 # What waits while Postgres is away.
 MAX_WAITING: Final = 10_000
 
-ADD_REFUSED_CALLS = """
+# Which model_not_found it was is what the gateway knew, or else what is stored now, some seconds later.
+ADD_REFUSED_CALLS: Final = f"""
 INSERT INTO refused_calls (request_id, at, account_id, user_id, api_key_id, model_asked, endpoint, status, code,
-    message, param, details, client_request_id)
-SELECT request_id, at, account_id, user_id, api_key_id, model_asked, endpoint, status, code,
-    message, param, details, client_request_id
+    message, param, details, client_request_id, missing_cause)
+SELECT r.request_id, r.at, r.account_id, r.user_id, r.api_key_id, r.model_asked, r.endpoint, r.status, r.code,
+    r.message, r.param, r.details, r.client_request_id,
+    CASE WHEN r.code = 'model_not_found' AND r.model_asked IS NOT NULL THEN
+        coalesce(r.details->>'status', CASE WHEN r.details ? 'renamed_to' THEN 'renamed' END, {CAUSE}) END
 FROM jsonb_to_recordset($1::jsonb) AS r (request_id uuid, at timestamptz, account_id bigint, user_id bigint,
     api_key_id bigint, model_asked text, endpoint text, status smallint, code text, message text, param text,
     details jsonb, client_request_id text)
+{JOIN_ASKED} AND r.code = 'model_not_found'
 ON CONFLICT (request_id) DO NOTHING
 """
 

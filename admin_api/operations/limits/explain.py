@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from admin_api.operations.access import get_own_key
+from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.validation import check_ip, invalid
 from gateway.domain.access import check_access
@@ -19,6 +19,7 @@ from gateway.domain.grants import Grant, KeyRecord
 from gateway.domain.ids import RequestIds, milliseconds_of
 from gateway.domain.limit_json import limit_json
 from gateway.domain.limits import MAX_AMOUNT, amount_fields
+from gateway.domain.missing_models import Cause, say
 from gateway.domain.refusals import decisive, refusal
 from gateway.domain.reservation_plan import make_reservation_plan
 from gateway.storage.counters.drift import Drift, measure_drift
@@ -27,6 +28,7 @@ from gateway.storage.counters.scripts import SCRIPTS, Counters, Estimate
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
 from gateway.storage.key_records import find_key_record_by_id
+from gateway.storage.missing_models import find_cause
 from gateway.storage.redis.urls import connect
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ class Explanation:
     details: Mapping[str, Any] = field(default_factory=dict)
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    # For admins, of code model_not_found: which it is.
+    missing_cause: Cause | None = None
+    missing_cause_text: str | None = None
     limits: Sequence[dict[str, Any]] = ()
 
 
@@ -107,7 +112,17 @@ async def explain_limits(
     except GatewayError as error:
         if error.code not in REFUSALS:
             raise
-        return _refused(error)
+        explained = _refused(error)
+    if explained.code == "model_not_found" and viewer_of(actor) is None:
+        return await _with_cause(pool, record, call.model, explained)
+    return explained
+
+
+async def _with_cause(pool: "Pool", record: KeyRecord, model: str, explained: Explanation) -> Explanation:
+    async with pool.acquire() as connection:
+        found = await find_cause(connection, account_id=record.account_id, api_key_id=record.key_id, model=model)
+    text = None if found.cause is None else say(found.cause, renamed_to=found.renamed_to)
+    return replace(explained, missing_cause=found.cause, missing_cause_text=text)
 
 
 async def _explain(pool: "Pool", counters: Counters, record: KeyRecord, grant: Grant, call: CallShape) -> Explanation:

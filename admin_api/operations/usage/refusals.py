@@ -1,11 +1,12 @@
 """Refused calls: how many by hour, and one by its request id."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from admin_api.operations.access import get_own_key
+from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page
 from admin_api.operations.usage.scope import UsageFilter, resolve
@@ -47,8 +48,8 @@ async def list_refusals(
 
 
 async def find_refused_call(pool: "Pool", actor: Actor, request_id: str) -> RefusedCall:
-    """As the caller was answered; open to the key's owner, too. Raises GatewayError `not_found`, which says so if the
-    call was admitted."""
+    """As the caller was answered, for admins with the cause of model_not_found; open to the key's owner, too. Raises
+    GatewayError `not_found`, which says so if the call was admitted."""
     try:
         wanted = UUID(request_id)
     except ValueError:
@@ -63,7 +64,8 @@ async def find_refused_call(pool: "Pool", actor: Actor, request_id: str) -> Refu
             except GatewayError:
                 found = admitted = None
     if found is not None:
-        return found
+        # Others must not find out which models there are.
+        return found if viewer_of(actor) is None else replace(found, missing_cause=None, renamed_to=None)
     if admitted is not None:
         message = f"Call {wanted} was not refused: it was forwarded and is {admitted.ending}, with {admitted.status}."
         raise GatewayError("not_found", message)

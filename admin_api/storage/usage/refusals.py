@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from gateway.domain.missing_models import Cause, say
+
 if TYPE_CHECKING:
     from admin_api.storage.usage.rollup_tables import Selection
     from gateway.storage.postgres import Executor
@@ -142,12 +144,22 @@ class RefusedCall:
     param: str | None
     details: dict[str, Any]
     client_request_id: str | None
+    # For admins, of code model_not_found: which it was, and the name of today of a model that was renamed.
+    missing_cause: Cause | None
+    renamed_to: str | None
+
+    @property
+    def missing_cause_text(self) -> str | None:
+        """For people."""
+        return None if self.missing_cause is None else say(self.missing_cause, renamed_to=self.renamed_to)
 
 
 FIND_REFUSED_CALL: Final = """
 SELECT r.request_id, r.at, r.account_id, a.name AS account_name, r.user_id, u.email AS user_email, r.api_key_id,
        k.name AS key_name, k.last_four AS key_last_four, r.model_asked, r.endpoint, r.status, r.code, r.message,
-       r.param, r.details::text AS details, r.client_request_id
+       r.param, r.details::text AS details, r.client_request_id, r.missing_cause,
+       (SELECT m.name FROM models m WHERE r.missing_cause = 'renamed' AND r.model_asked = ANY(m.former_names)
+        ORDER BY m.id DESC LIMIT 1) AS renamed_to
 FROM refused_calls r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
     LEFT JOIN api_keys k ON k.id = r.api_key_id
 WHERE r.request_id = $1
