@@ -11,12 +11,11 @@ from uuid import UUID
 
 from gateway import metrics
 from gateway.admit import Admission
-from gateway.authenticate import find_record, read_key
+from gateway.authenticate import Authenticator
 from gateway.domain.access import check_address, check_key, find_grant
 from gateway.domain.calls import NO_USAGE, Ending
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, KeyRecord
-from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import AllowedFields
 from gateway.endpoints.registry import Declaration, FormParser
 from gateway.endpoints.requests import Call
@@ -26,7 +25,6 @@ from gateway.forward import cost_in_header, error_of, read_refusal, upstream_hea
 from gateway.forwarded_call import Bookkeeping, ForwardedCall
 from gateway.record import Outcome
 from gateway.relay import STREAM_HEADERS, Relay
-from gateway.storage.key_cache import KeyCache
 from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.response_owners import hash_of
 from gateway.stored_responses import continue_conversation, name_own_items
@@ -55,8 +53,7 @@ class Proxy:
     """Forwards calls of every endpoint. It owns the answer to its very end."""
 
     exchanges: Exchanges
-    peppers: Peppers
-    keys: KeyCache
+    authenticator: Authenticator
     admission: Admission
     upstream: UpstreamPool
     books: Bookkeeping
@@ -171,7 +168,7 @@ class Proxy:
     async def authenticate(self, exchange: Exchange) -> KeyRecord:
         """The caller's key record; raises GatewayError."""
         head, line = exchange.head, exchange.line
-        record = exchange.record = await find_record(read_key(head.credentials), self.peppers, self.keys)
+        record = exchange.record = await self.authenticator.find_record(head.credentials)
         line.knows(record)
         line.bytes_in = head.content_length
         check_key(record, datetime.now(UTC))

@@ -8,6 +8,7 @@ import structlog
 from gateway import metrics
 from gateway.access_log import AccessLog
 from gateway.admit import Admission
+from gateway.authenticate import Authenticator
 from gateway.domain.cost_bounds import CostBounds
 from gateway.domain.grants import KeyRecord
 from gateway.domain.ids import RequestIds
@@ -219,8 +220,7 @@ class Worker:
             self.background.keep(work, name)
         return Proxy(
             exchanges=self.exchanges,
-            peppers=Peppers.parse(settings.key_peppers.get_secret_value()),
-            keys=self.keys,
+            authenticator=Authenticator(Peppers.parse(settings.key_peppers.get_secret_value()), self.keys),
             admission=self.admission,
             upstream=self.upstream,
             books=Bookkeeping(

@@ -46,7 +46,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "body": ("gateway.proxy:read_body",),
     "parse": (),  # a field of the endpoint
     "key check": (
-        *(f"gateway.proxy:{name}" for name in ("read_key", "find_record", "check_key", "check_address", "find_grant")),
+        *(f"gateway.proxy:{name}" for name in ("check_key", "check_address", "find_grant")),
         "gateway.proxy:authenticate",
     ),
     "estimate": (

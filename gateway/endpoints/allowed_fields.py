@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.prices import SERVICE_TIERS
 from gateway.endpoints.parameters import LITELLM_PARAMETERS, PARAMETER_PREFIXES
-from gateway.endpoints.stored_files import ADDRESS_WORDS, EMBEDDING_WORDS, holds_any, names_stored_file
+from gateway.endpoints.stored_files import ADDRESS_WORDS, EMBEDDING_WORDS, Words, holds_any, names_stored_file
 
 SETTING: Final = "LITEMAAS_ALLOWED_FIELDS"
 _FOLDER: Final = files("gateway.endpoints")
@@ -34,6 +34,8 @@ _VALUES: Final[Mapping[str, frozenset[str]]] = {
 # Dearer values that pass where the model's price has one for them.
 _PRICED: Final[Mapping[str, frozenset[str]]] = {"service_tier": frozenset(SERVICE_TIERS)}
 _CONTENT: Final = ("messages", "input", "system")
+_WORDS: Final = Words((*_NAMING_WORDS, *ADDRESS_WORDS))
+_WORDS_OF_EMBEDDINGS: Final = Words((*_NAMING_WORDS, *EMBEDDING_WORDS))
 
 Fields = dict[str, msgspec.Raw]
 _decode_tools = msgspec.json.Decoder(list[Fields]).decode
@@ -113,17 +115,18 @@ class AllowedFields:
                     raise self._refusal(endpoint, name)
                 del fields[name]
         tools = self._check_tools(endpoint, fields["tools"]) if "tools" in fields else ()
-        for name in fields.keys() & _VALUES:
+        for name, known in _VALUES.items():
+            if name not in fields:
+                continue
             value = msgspec.json.decode(fields[name])
-            is_known = isinstance(value, str) and (value in _VALUES[name] or value in _PRICED.get(name, ()))
+            is_known = isinstance(value, str) and (value in known or value in _PRICED.get(name, ()))
             if value is not None and not is_known:
                 self.refuse(endpoint, f"values.{name}")
         for name in _CONTENT:
             raw = fields.get(name)
             if raw is None:
                 continue
-            address_words = EMBEDDING_WORDS if endpoint == "embeddings" else ADDRESS_WORDS
-            if holds_any(raw, (*_NAMING_WORDS, *address_words)):
+            if holds_any(raw, _WORDS_OF_EMBEDDINGS if endpoint == "embeddings" else _WORDS):
                 value = msgspec.json.decode(raw)
                 self._check_content(endpoint, value, "")
                 if names_stored_file(value, is_embedded=endpoint == "embeddings"):

@@ -1,7 +1,7 @@
 """Whether what comes under a status of success is an answer of the endpoint, or an error, a page of HTML or nothing."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +24,10 @@ class AnswerForm:
     keys: tuple[str, ...] = ()
     is_text: bool = False
     is_sound: bool = False
+    _quoted: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_quoted", tuple(f'"{key}"'.encode() for key in self.keys))
 
     def begins(self, data: bytes) -> bool | None:
         """Whether this is the beginning of an answer; None: more must come to say so."""
@@ -36,8 +40,9 @@ class AnswerForm:
             return self.is_text or self.is_sound
         if len(data) > MAX_HELD:
             return True
-        has_key = any(b'"%s"' % key.encode() in start for key in self.keys)
-        return True if has_key and not _ERROR.search(start) else None
+        if b'"error"' in start and _ERROR.search(start):
+            return None
+        return True if any([key in start for key in self._quoted]) else None
 
     def is_met(self, data: bytes, *, reports_usage: bool) -> bool:
         """Whether all of this is an answer. With usage it is: it was paid for."""

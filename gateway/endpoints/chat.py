@@ -45,7 +45,7 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
     spoken = find_spoken_answers(messages)
     return Call(
         model=model,
-        body=encode_fields(fields),
+        body=encode_fields(fields, len(body)),
         is_streamed=is_streamed,
         wants_usage=wants_usage,
         prompt_tokens=prompt_tokens,
@@ -66,7 +66,9 @@ def parse_chat(body: bytes, allowed: AllowedFields = ALLOWED_FIELDS, path_model:
 
 def ask_for_usage(fields: dict[str, msgspec.Raw], *, is_streamed: bool) -> bool:
     """Requests the usage in a stream, keeping other stream options. Returns whether the caller had requested it."""
-    options: dict[str, Any] = read(fields, "stream_options", dict[str, Any] | None, "an object") or {}
+    options: dict[str, Any] = {}
+    if "stream_options" in fields:
+        options = read(fields, "stream_options", dict[str, Any] | None, "an object") or {}
     wanted = options.get("include_usage")
     if not isinstance(wanted, bool | None):
         message = "'stream_options.include_usage' must be true or false."

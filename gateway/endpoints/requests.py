@@ -27,7 +27,9 @@ MAX_MODEL_NAME: Final = 255
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]')
 
 # What may be a number that no float holds, once digits are 0 and e is e; in a text it is no number.
-_LONG_NUMBERS: Final = (b"0e000", b"0e+000", b"0" * 300)
+_LONG: Final = b"0" * 300
+_EXPONENTS: Final = (b"0e000", b"0e+000")
+_OVERLAP: Final = len(_LONG)
 _NUMBER_SHAPE: Final = bytes(
     ord("0") if 48 <= byte < 58 else ord("e") if byte in b"eE" else byte if byte == ord("+") else ord(" ")
     for byte in range(256)
@@ -41,6 +43,9 @@ REASONING_FIELDS: Final = frozenset({
 _NO_REASONING: Final = re.compile(rb'^(?:null|false|0|\{\})$|"(?:none|disabled)"|:\s*false')
 
 Fields = dict[str, msgspec.Raw]
+# Not made again for each call.
+_COUNT: Final = int | None
+_FLAG: Final = bool | None
 _decode_top = msgspec.json.Decoder(Fields).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -127,10 +132,12 @@ def has_long_number(body: bytes) -> bool:
     """Whether a number may be too large for a float: one of 300 digits, or with an exponent of three. A table and a
     search of bytes take a tenth of a regular expression's time. A large body is looked at piece by piece."""
     for start in range(0, len(body), LARGE):
-        shape = body[start : start + LARGE + len(_LONG_NUMBERS[-1])].translate(_NUMBER_SHAPE)
-        for number in _LONG_NUMBERS:
-            if number in shape:
-                return True
+        shape = body[start : start + LARGE + _OVERLAP].translate(_NUMBER_SHAPE)
+        if len(shape) >= len(_LONG) and _LONG in shape:
+            return True
+        # Few texts have it: a digit and an e.
+        if b"0e" in shape and any([exponent in shape for exponent in _EXPONENTS]):
+            return True
     return False
 
 
@@ -156,11 +163,12 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def encode_fields(fields: Fields) -> Body:
-    """The object, encoded again, with each key once."""
-    if sum([len(memoryview(raw)) for raw in fields.values()]) > LARGE:
-        return LargeBody(fields)
-    return _encode(fields)
+def encode_fields(fields: Fields, size: int | None = None) -> Body:
+    """The object, encoded again, with each key once. `size` is that of the body it came in, where nothing large was put
+    into it since."""
+    if size is None or size > LARGE:
+        size = sum([len(memoryview(raw)) for raw in fields.values()])
+    return LargeBody(fields) if size > LARGE else _encode(fields)
 
 
 class LargeBody:
@@ -228,7 +236,7 @@ def check_model_name(model: str) -> str:
 
 def read_stream(fields: Fields) -> bool:
     """Whether a stream is asked for: a bool, for LiteLLM takes the string "true" for false."""
-    return bool(read(fields, "stream", bool | None, "true or false"))
+    return "stream" in fields and bool(read(fields, "stream", _FLAG, "true or false"))
 
 
 def refuse_stream(fields: Fields) -> None:
@@ -240,14 +248,18 @@ def refuse_stream(fields: Fields) -> None:
 
 def read_service_tier(fields: Fields) -> str | None:
     """The service tier that is asked for; None: none, or one by which nothing is priced."""
+    if "service_tier" not in fields:
+        return None
     tier = read(fields, "service_tier", Any, "a text")
     return tier if isinstance(tier, str) and (tier in SERVICE_TIERS or tier == ANY_TIER) else None
 
 
 def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1) -> int | None:
     """A whole number within the bounds; None if absent or null."""
+    if name not in fields:
+        return None
     wording = f"a whole number from {lower_bound} to {upper_bound}"
-    count = read(fields, name, int | None, wording)
+    count = read(fields, name, _COUNT, wording)
     if count is not None and not lower_bound <= count <= upper_bound:
         raise GatewayError("invalid_request", f"'{name}' must be {wording}.", param=name)
     return None if count is None else int(count)
@@ -255,14 +267,21 @@ def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1
 
 def asks_to_reason(fields: Fields) -> bool:
     """Whether a field turns reasoning on, under any vendor's name."""
-    kwargs = bytes(fields.get("chat_template_kwargs", b""))
-    if b"thinking" in kwargs and not _NO_REASONING.search(kwargs):
-        return True
-    named = fields.keys() & REASONING_FIELDS
-    return any(not _NO_REASONING.search(bytes(fields[name])) for name in named)
+    if "chat_template_kwargs" in fields:
+        kwargs = bytes(fields["chat_template_kwargs"])
+        if b"thinking" in kwargs and not _NO_REASONING.search(kwargs):
+            return True
+    if REASONING_FIELDS.isdisjoint(fields):
+        return False
+    return any(not _NO_REASONING.search(bytes(fields[name])) for name in fields.keys() & REASONING_FIELDS)
 
 
 def read_maximum(fields: Fields, names: tuple[str, ...], lower_bound: int = 1) -> int | None:
     """The call's bound on its completion: the least of the fields that set one."""
-    reported = [count for name in names if (count := read_count(fields, name, MAX_TOKENS, lower_bound)) is not None]
-    return min(reported, default=None)
+    maximum: int | None = None
+    for name in names:
+        if name in fields:
+            count = read_count(fields, name, MAX_TOKENS, lower_bound)
+            if count is not None and (maximum is None or count < maximum):
+                maximum = count
+    return maximum

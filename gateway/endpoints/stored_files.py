@@ -20,16 +20,36 @@ _ADDRESS: Final = re.compile(r"(?:gs|s3)://|generativelanguage\.googleapis\.com/
 _ADDRESS_KEYS: Final = ("url", "uri", "data", "location", "image", "video", "audio", "file", "source", "document")
 
 
-def holds_any(raw: msgspec.Raw, words: Iterable[bytes]) -> bool:
-    """Whether one of the words may be in it, also with escaped letters. Words are at most 64 bytes long."""
+class Words:
+    """Words to look for, of at most 64 bytes, by a byte that they have: a byte is found ten times as fast as a word,
+    and most texts have no underscore."""
+
+    __slots__ = ("backslashed", "plain", "underscored")
+
+    def __init__(self, words: Iterable[bytes]) -> None:
+        self.underscored = tuple(word for word in words if b"_" in word)
+        self.backslashed = tuple(word for word in words if b"\\" in word)
+        self.plain = tuple(word for word in words if word not in self.underscored + self.backslashed)
+
+
+def holds_any(raw: msgspec.Raw, words: Words) -> bool:
+    """Whether one of the words may be in it, also with escaped letters."""
     view = memoryview(raw)
     for start in range(0, len(view), _WINDOW):
         piece = bytes(view[start : start + _WINDOW + _OVERLAP])
-        for word in words:
+        for word in words.plain:
             if word in piece:
                 return True
-        if _ESCAPE in piece and _ESCAPED.search(piece):
-            return True
+        if b"_" in piece:
+            for word in words.underscored:
+                if word in piece:
+                    return True
+        if b"\\" in piece:
+            for word in words.backslashed:
+                if word in piece:
+                    return True
+            if _ESCAPE in piece and _ESCAPED.search(piece):
+                return True
     return False
 
 

@@ -15,6 +15,9 @@ _OPEN: Final = Struct("<2d")
 _WINDOW: Final = Struct("<4d")
 _LEASE: Final = Struct("<8d")
 _PART: Final = Struct("<2d")
+# What reserve.lua answers: status, Redis's clock and whether a sweep is due; then three numbers of each limit.
+REPLY_HEAD: Final = Struct("<3q")
+TAKING: Final = Struct("<3q")
 
 
 class PackedLimits(NamedTuple):
@@ -87,7 +90,7 @@ def pack_numbers(*numbers: int) -> bytes:
 
 
 def read_numbers(value: bytes) -> tuple[int, ...]:
-    """What reserve.lua answers: integers of 8 bytes."""
+    """Integers of 8 bytes, as the scripts answer them."""
     return unpack(f"<{len(value) // 8}q", value)
 
 

@@ -1,6 +1,7 @@
 """Limits in Redis: the only module that knows the Lua scripts and the name of an account's hash."""
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from time import monotonic, time
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -8,7 +9,15 @@ from uuid import UUID
 import msgspec
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.counters.layout import Lease, PackedLimits, pack_numbers, read_lease, read_numbers
+from gateway.storage.counters.layout import (
+    REPLY_HEAD,
+    TAKING,
+    Lease,
+    PackedLimits,
+    pack_numbers,
+    read_lease,
+    read_numbers,
+)
 from gateway.storage.redis.link import Argument, RedisUnavailable, Script, Scripts
 
 RESERVE: Final = Script.load("counters", "reserve")
@@ -161,9 +170,11 @@ class Counters:
         mode: Mode = "take",
     ) -> ReserveReply:
         """One round trip; takes from every limit or from none. Raises RedisUnavailable: the outcome is unknown."""
+        prompt, completion, most = estimate.cost
         numbers = pack_numbers(
-            LEASE_MS, start_ms, *estimate.tokens, *(min(n, MAX_COST) for n in estimate.cost), limits.counters
-        )
+            LEASE_MS, start_ms, *estimate.tokens,
+            min(prompt, MAX_COST), min(completion, MAX_COST), min(most, MAX_COST), limits.counters,
+        )  # fmt: skip
         # Not by `_run`, as of every call: another coroutine is half a microsecond.
         began_at = monotonic()
         try:
@@ -175,12 +186,13 @@ class Counters:
             self._on_run(RESERVE.name, None)
             raise
         self._on_run(RESERVE.name, monotonic() - began_at)
-        answer = read_numbers(reply)
-        status, now_ms, sweep = _STATUS[answer[0]], answer[1], answer[2] == 1
+        status_code, now_ms, sweep = REPLY_HEAD.unpack_from(reply)
+        status, rest = _STATUS[status_code], reply[REPLY_HEAD.size :]
         if status == "seed":
-            return ReserveReply(status, now_ms, sweep, seed=tuple(n - 1 for n in answer[3:]))
-        takings = tuple(Taking(*answer[n : n + 3]) for n in range(3, len(answer), 3))
-        return ReserveReply(status, now_ms, sweep, takings)
+            return ReserveReply(status, now_ms, sweep == 1, seed=tuple(n - 1 for n in read_numbers(rest)))
+        # As `Taking(*three)` of each, without calling Python for it.
+        takings = tuple(map(tuple.__new__, repeat(Taking), TAKING.iter_unpack(rest)))
+        return ReserveReply(status, now_ms, sweep == 1, takings)
 
     async def settle(self, settlement: Settlement) -> bool:
         """Whether there was a lease, open or reaped, that this replaced."""
