@@ -48,7 +48,7 @@ class ForwardedCall:
 
     def open(self) -> None:
         """It is under way from now on: its lease is renewed until `close`."""
-        metrics.IN_FLIGHT.inc()
+        self.books.tallies.in_flight += 1
         begun = self.reservation
         if begun.is_leased:
             self.books.leases.add(begun)
@@ -60,7 +60,7 @@ class ForwardedCall:
         if self._is_closed:
             return
         self._is_closed = True
-        metrics.IN_FLIGHT.dec()
+        self.books.tallies.in_flight -= 1
         self.books.leases.remove(self.reservation.request_id)
         price = self._price_of_another(outcome.model_served)
         ended_at = monotonic()

@@ -1,6 +1,7 @@
 """The life of one call, top to bottom. START READING HERE."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -202,7 +203,7 @@ class ForwardedRequest(ForwardedCall):
         self.line.request_id, self.line.endpoint = request_id, self.endpoint
         on_id = self._begin_response if self.call.is_stored else None
         relay = Relay(self._pinged(send), self.declaration, request_id, on_id)
-        status, reported_cost, refusal = 499, None, None
+        status, answer_headers, refusal = 499, None, None
         is_stopped = False
         self.open()
         if self.proxy.pings_before_answer:
@@ -218,7 +219,7 @@ class ForwardedRequest(ForwardedCall):
                         relay.ending = "refused_upstream"
                         refusal = await read_refusal(answer)
                     else:
-                        reported_cost = cost_in_header(answer.headers)
+                        answer_headers = answer.headers
                         await relay.carry(answer, answers, strips_usage=not self.call.wants_usage)
         except UPSTREAM_FAILURES as failure:
             if not relay.watch.happened or isinstance(failure, UpstreamUnreachable):
@@ -238,7 +239,7 @@ class ForwardedRequest(ForwardedCall):
             relay.goes_on()
             if refusal is not None:
                 status, relay.error_code = 200 if relay.has_started else refusal.status, refusal.code
-            self._close(relay, status, reported_cost)
+            self._close(relay, status, answer_headers)
         if relay.watch.happened:
             return
         if refusal is not None:
@@ -275,8 +276,11 @@ class ForwardedRequest(ForwardedCall):
     def _begin_response(self, response_id: str) -> None:
         self.books.owners.begun(self._hash(response_id), self.reservation.grant.model_id)
 
-    def _close(self, relay: Relay, status: int, reported_cost: int | None) -> None:
+    def _close(self, relay: Relay, status: int, answer_headers: Mapping[str, str] | None) -> None:
         meter, call = relay.meter, self.call
+        cost = meter.litellm_nano_usd
+        if cost is None and answer_headers is not None:
+            cost = cost_in_header(answer_headers)
         counts_no_output = meter.usage is not None or call.media is not None or call.maximum == 0
         outcome = Outcome(
             ending=relay.ending,
@@ -284,7 +288,7 @@ class ForwardedRequest(ForwardedCall):
             usage=meter.usage,
             so_far=meter.so_far,
             ran=meter.ran or NO_USAGE,
-            litellm_nano_usd=reported_cost if meter.litellm_nano_usd is None else meter.litellm_nano_usd,
+            litellm_nano_usd=cost,
             model_served=meter.model,
             passed_tokens=0 if counts_no_output else meter.passed_tokens,
             has_passed=relay.has_passed,

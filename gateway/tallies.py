@@ -122,6 +122,11 @@ class Tallies:
         self._calls: dict[tuple[str, int, str, str], _Calls] = {}
         self._scripts: dict[str, _Script] = {}
         self._models: set[tuple[str, str]] = set()
+        # Calls that are under way.
+        self.in_flight = 0
+        self._written_in_flight = 0
+        # In nano-USD.
+        self._litellm_higher, self._own_higher = _Sum(), _Sum()
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -143,7 +148,11 @@ class Tallies:
         if own_s is not None:
             calls.own.add(own_s)
         if row.litellm_cost_nano_usd is not None and row.own_cost_nano_usd is not None:
-            _count_difference(row.litellm_cost_nano_usd - row.own_cost_nano_usd)
+            difference = row.litellm_cost_nano_usd - row.own_cost_nano_usd
+            if difference > 0:
+                self._litellm_higher.value += difference
+            else:
+                self._own_higher.value -= difference
 
     def _named(self, model: str, provider: str) -> tuple[str, str]:
         named = (model, provider)
@@ -169,9 +178,16 @@ class Tallies:
                 calls.write()
             for script in list(self._scripts.values()):
                 script.write()
+            for total, counter in ((self._litellm_higher, _LITELLM_HIGHER), (self._own_higher, _OWN_HIGHER)):
+                if added := total.take():
+                    counter.inc(added)
+            in_flight = self.in_flight
+            metrics.IN_FLIGHT.inc(in_flight - self._written_in_flight)
+            self._written_in_flight = in_flight
 
 
 _all: WeakSet[Tallies] = WeakSet()
+# What LiteLLM says that calls cost, beside what their prices say.
 _LITELLM_HIGHER, _OWN_HIGHER = metrics.COST_DIFFERENCE.labels("litellm"), metrics.COST_DIFFERENCE.labels("own")
 
 
@@ -179,11 +195,3 @@ def write_tallies() -> None:
     """Of every worker in this process."""
     for tallies in list(_all):
         tallies.write()
-
-
-def _count_difference(nano_usd: int) -> None:
-    """What LiteLLM says that a call cost, less what its price says."""
-    if nano_usd > 0:
-        _LITELLM_HIGHER.inc(nano_usd)
-    elif nano_usd:
-        _OWN_HIGHER.inc(-nano_usd)

@@ -25,18 +25,19 @@ HISTORY: Final = 100
 _LETTERS: Final = bytes(range(65, 91)) + bytes(range(97, 123))
 _DIGITS: Final = b"0123456789"
 _SPACES: Final = b" \t\r\n\x0b\x0c"
-_HIGH: Final = bytes(range(128, 256))
+_LETTERS_AND_SPACES: Final = _LETTERS + _SPACES
 _CONTROL: Final = bytes(c for c in range(32) if c not in _SPACES) + b"\x7f"
+_HIGH_AND_CONTROL: Final = bytes(range(128, 256)) + _CONTROL
 
 
 def estimate_text(text: bytes) -> float:
     """Tokens of a UTF-8 text, not rounded, so that parts can be added up."""
     size = len(text)
-    without_letters = text.translate(None, _LETTERS + _SPACES)
+    without_letters = text.translate(None, _LETTERS_AND_SPACES)
     letters_and_spaces = size - len(without_letters)
     without_digits = without_letters.translate(None, _DIGITS)
     digits = len(without_letters) - len(without_digits)
-    punctuation = len(without_digits.translate(None, _HIGH + _CONTROL))
+    punctuation = len(without_digits.translate(None, _HIGH_AND_CONTROL))
     high = len(without_digits) - punctuation
     # Spaces are part of the following word's token: counted below as nothing.
     spaces = size - len(text.translate(None, _SPACES))

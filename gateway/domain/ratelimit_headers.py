@@ -26,6 +26,7 @@ class _Shown(NamedTuple):
 
     place: int
     amount: int
+    amount_text: bytes
     full: int | None
     end_ms: int
 
@@ -39,7 +40,13 @@ class RateLimitHeaders:
         groups = []
         for counted, kinds in _GROUPS:
             shown = [
-                _Shown(n, limit.amount, limit.capacity * BUCKET_UNITS if limit.is_bucket else None, entry.b)
+                _Shown(
+                    n,
+                    limit.amount,
+                    b"%d" % limit.amount,
+                    limit.capacity * BUCKET_UNITS if limit.is_bucket else None,
+                    entry.b,
+                )
                 for n, (limit, entry) in enumerate(zip(limits, entries, strict=True))
                 if limit.kind in kinds and not limit.shadow
             ]
@@ -54,9 +61,9 @@ class RateLimitHeaders:
         the later reset, then key before key × model, subscription, user and team."""
         headers = []
         for (limit_name, remaining_name, reset_name), shown in self._groups:
-            best_amount = -1
+            best_amount = b""
             best, best_reset_s = 0, 0.0
-            for place, amount, full, end_ms in shown:
+            for place, amount, amount_text, full, end_ms in shown:
                 left, _, want = takings[place]
                 if not is_admitted:
                     want = 0
@@ -67,9 +74,9 @@ class RateLimitHeaders:
                 else:
                     remaining, reset_s = left - want, (end_ms - now_ms) / 1000
                 remaining = max(remaining, 0)
-                if best_amount < 0 or remaining < best or (remaining == best and reset_s > best_reset_s):
-                    best, best_reset_s, best_amount = remaining, reset_s, amount
-            headers.append((limit_name, b"%d" % best_amount))
+                if not best_amount or remaining < best or (remaining == best and reset_s > best_reset_s):
+                    best, best_reset_s, best_amount = remaining, reset_s, amount_text
+            headers.append((limit_name, best_amount))
             headers.append((remaining_name, b"%d" % best))
             headers.append((reset_name, duration(best_reset_s).encode()))
         return headers

@@ -26,18 +26,19 @@ class LeaseKeeper:
     def __init__(self, counters: Counters, take_again: Callable[[Reservation], Awaitable[None]]) -> None:
         self._counters = counters
         self._take_again = take_again
-        self._open: dict[UUID, tuple[Reservation, float]] = {}
+        # By the request id's number: hashing a UUID takes longer.
+        self._open: dict[int, tuple[Reservation, float]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def add(self, reservation: Reservation) -> None:
         """A call that is under way."""
-        self._open[reservation.request_id] = (reservation, monotonic())
+        self._open[reservation.request_id.int] = (reservation, monotonic())
 
     def remove(self, request_id: UUID) -> None:
         """It has ended."""
-        self._open.pop(request_id, None)
+        self._open.pop(request_id.int, None)
 
     async def run(self) -> None:
         """Renews in batches, an account at a time, until cancelled."""
@@ -67,9 +68,9 @@ class LeaseKeeper:
         lost = await self._counters.renew(account_id, [r.request_id for r in reservations])
         for reservation in reservations:
             # It may have ended while we asked.
-            if reservation.request_id not in self._open:
+            if reservation.request_id.int not in self._open:
                 continue
-            self._open[reservation.request_id] = (reservation, now)
+            self._open[reservation.request_id.int] = (reservation, now)
             if reservation.request_id in lost:
                 metrics.LEASES_LOST.inc()
                 await self._take_again(reservation)

@@ -86,6 +86,8 @@ class UpstreamPool:
     def choose(self, besides: Server | None = None) -> Server:
         """The least busy that serves. Where none does, still one of them: a breaker spares callers a wait where there
         is somewhere else to go, and is no reason to refuse where there is not."""
+        if besides is None and len(self.servers) == 1:
+            return self.servers[0]
         others = [server for server in self.servers if server is not besides]
         if not others:
             raise UpstreamUnreachable("there is no other address")
