@@ -28,7 +28,7 @@ NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields bench tables test-long mutants \
-	closed-loop admin-bench compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
+	closed-loop admin-bench capacity compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages
 
@@ -190,6 +190,10 @@ $(TOOLS)/usr/bin/promtool:
 # docs/performance.md.
 own-cost: install
 	@$(BIN)/python -m loadtests.own_cost $(if $(BASE),--base $(BASE)) $(if $(WRITE),--write)
+
+# What a deployment needs: three rounds, two minutes; WRITE=1 puts the tables into docs/capacity.md.
+capacity: install
+	@$(BIN)/python -m loadtests.capacity $(if $(WRITE),--write)
 
 # The microseconds of docs/metrics.md.
 metrics-cost: install

@@ -18,7 +18,7 @@ async def answers_soon(caller: Caller, status: int, code: str | None) -> Respons
 
     async def is_it() -> bool:
         last.append(await caller.chat())
-        return (last[-1].status, last[-1].code if code else None) == (status, code)
+        return last[-1].status == status and (code is None or last[-1].code == code)
 
     await wait_until(is_it, f"{status} {code}")
     return last[-1]
