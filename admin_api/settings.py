@@ -24,7 +24,7 @@ from pydantic import (
 from admin_api.encryption import SecretKeys
 from admin_api.login_settings import LoginSettings, SessionSettings
 from gateway.domain.keys import Peppers
-from gateway.storage.urls import check_postgres_url, check_redis_url
+from gateway.storage.urls import check_redis_url, postgres_url
 from gateway.web.env_settings import EnvSettings
 from gateway.web.listen_address import ListenAddress
 
@@ -74,9 +74,7 @@ class DatabaseSettings(_Settings):
     @field_validator("database_url", "owner_database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_postgres_url(value.get_secret_value())
-        return value
+        return None if value is None else SecretStr(postgres_url(value.get_secret_value()))
 
     @property
     def app_role(self) -> str:

@@ -17,7 +17,7 @@ from pydantic import (
 
 from gateway.domain.keys import Peppers
 from gateway.endpoints.allowed_fields import parse_opened
-from gateway.storage.urls import check_postgres_url, check_redis_url
+from gateway.storage.urls import check_redis_url, postgres_url
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import ANY, parse_origins
 from gateway.web.env_settings import EnvSettings
@@ -130,9 +130,7 @@ class Settings(EnvSettings):
     @field_validator("database_url", "listen_database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_postgres_url(value.get_secret_value())
-        return value
+        return None if value is None else SecretStr(postgres_url(value.get_secret_value()))
 
     @field_validator("redis_url")
     @classmethod

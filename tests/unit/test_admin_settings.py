@@ -1,5 +1,7 @@
 """Settings of the admin API: all errors in one message, without secrets."""
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
 from admin_api.settings import CounterSettings, DatabaseSettings, Settings, SettingsError
@@ -134,6 +136,33 @@ def test_every_form_of_a_postgres_url_is_accepted(environment: pytest.MonkeyPatc
     environment.setenv("LITEMAAS_DATABASE_URL", url)
 
     assert DatabaseSettings.from_env().app_role == "app"
+
+
+@pytest.mark.parametrize("settings", [DatabaseSettings, GatewaySettings])
+@pytest.mark.parametrize("hosts", ["one:5432,two,[::1]:5433", "[::1]:5432,two", "one,two"])
+@pytest.mark.parametrize("query", ["", "?target_session_attrs=read-write"])
+def test_several_hosts_are_read_on_every_python(
+    environment: pytest.MonkeyPatch, settings: type[DatabaseSettings | GatewaySettings], hosts: str, query: str
+) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", f"postgresql://app:s%2Fx@{hosts}/litemaas{query}")
+    environment.setenv("LITEMAAS_REDIS_URL", "redis://valkey")
+
+    url = urlsplit(settings.from_env().database_url.get_secret_value())
+
+    assert (url.scheme, url.netloc, url.path) == ("postgresql", "app:s%2Fx@", "/litemaas")
+    assert parse_qs(url.query)["host"] == [hosts]
+    assert ("target_session_attrs" in parse_qs(url.query)) == bool(query)
+
+
+def test_a_password_among_several_hosts_is_not_shown(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LITEMAAS_DATABASE_URL", "postgresql://app:hidden/rest@one:5432,two/litemaas")
+    environment.setenv("LITEMAAS_OWNER_DATABASE_URL", "postgresql://app:x@one:hidden,two/litemaas")
+
+    with pytest.raises(SettingsError) as caught:
+        DatabaseSettings.from_env()
+
+    assert str(caught.value).count("an address as postgresql://") == 2
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
