@@ -114,8 +114,10 @@ class Site:
         )
 
     def version(self) -> str:
-        """The commit its command is of."""
-        return installed.commit(self.command.parent)
+        """The commit its command is of, and the Python if it is not the one that runs this."""
+        folder = self.command.parent
+        python = f" on Python {installed.python_build(folder)}" if self.command != LITEMAAS else ""
+        return installed.commit(folder) + python
 
     def redis_counts(self) -> Mapping[str, int]:
         """How often the server has read from a client, and the commands it has carried out."""

@@ -109,6 +109,24 @@ def version(command: Sequence[str], env: Mapping[str, str] | None = None) -> str
     return lines[0].strip() if lines else "unknown"
 
 
+# Distributions build with a profile too, and take the flags out of what they install.
+PYTHON_BUILD: Final = """
+import platform, sysconfig
+kind = "built without --enable-optimizations"
+if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""):
+    kind = "built with --enable-optimizations"
+elif not sysconfig.get_config_var("PGO_PROF_USE_FLAG"):
+    kind = "a distribution's build"
+print(platform.python_version(), f"({kind})")
+"""
+
+
+def python_build(folder: Path) -> str:
+    """The version of the Python in a folder of commands, and how it was built: it is a quarter of a call's time."""
+    python = folder / "python"
+    return version([str(python), "-c", PYTHON_BUILD]) if python.exists() else "unknown"
+
+
 def commit(folder: Path) -> str:
     """Of the work tree the folder is in, with a `+` if files have changed."""
     git = ["git", "-C", str(folder)]

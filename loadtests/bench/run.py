@@ -15,7 +15,7 @@ from typing import Any, Final
 import uvloop
 
 from deploy.embedded.processes import NotStarted
-from loadtests.bench import stages
+from loadtests.bench import installed, stages
 from loadtests.bench.client import WrongAnswer
 from loadtests.bench.gateway import Gateway, Site
 from loadtests.bench.model_servers import FixedAnswers, PacedServer
@@ -75,7 +75,7 @@ class Bench:
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.release()}",
             "load_average_before": load_average(),
-            "versions": {"Python": platform.python_version()},
+            "versions": {"Python": installed.python_build(Path(sys.executable).parent)},
             "plan": asdict(self.plan),
         }
 
