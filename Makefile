@@ -1,6 +1,6 @@
 # Two commands: `make demo` runs everything on this machine, `make test` is everything a change needs.
-# They need Python 3.11 to 3.13 with venv, make and the package registries. Everything they create is in .venv,
-# .venv-litellm and .demo.
+# They need Python 3.11 to 3.14 with venv, make and the package registries. Everything they create is in .venv,
+# .venv-* and .demo.
 
 VENV := .venv
 TOOLS := .venv-tools
@@ -11,8 +11,8 @@ LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
 
 # The first that works: a name on the PATH may be a stub without Python.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
 	&& command -v $$p && break; done)
 
 # uv must use the Python that was found, and download no other.
@@ -24,22 +24,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # sets this. Of the 28 seconds in which a process collects the tests, compiling is 17.
 unexport PYTHONDONTWRITEBYTECODE
 
-NO_PYTHON := No Python from 3.11 to 3.13 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
+NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test lint format lock litellm install clean litellm-parameters allowed-fields bench tables test-long mutants \
-	closed-loop admin-bench capacity compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
+.PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
+	tables test-long mutants closed-loop admin-bench capacity compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
+	@echo "make test-python PYTHON=/path/to/python3   the same with another Python, in environments of its own"
 	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
 	@echo "make loadtest [SCRIPT=steady|burst|hang_up|soak] [DURATION=30s]   k6 on the demo, and whether the ledger agrees"
 	@echo "make lint | format        the first part of it | format the code with ruff"
 	@echo "make lock [UPGRADE=1]     write the lock files, keeping versions unless UPGRADE"
-	@echo "make clean                remove .venv, .venv-litellm and .demo"
+	@echo "make clean                remove .demo and all environments"
 
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
@@ -50,6 +51,11 @@ demo: install
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
+
+# The environments are .venv-3.13, .venv-3.13-litellm and .venv-3.13-clients, and stay for the next time.
+test-python:
+	@version=$$("$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || { echo "$(NO_PYTHON)" >&2; exit 1; }; \
+		$(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON="$(PYTHON)"
 
 lint: install
 	$(BIN)/ruff format --check
@@ -90,6 +96,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --pyt
 	--no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 lock: $(VENV)/installed-uv
+	@# uv keeps the hashes of a version that stays: those of wheels for a Python that came later would be missing.
+	sed -i -e '/^    --hash=/d' -e 's/ \\$$//' requirements.lock deploy/requirements.lock $(LOCKS)/*.lock $(CLIENT_LOCKS)
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
@@ -101,6 +109,17 @@ lock: $(VENV)/installed-uv
 	@$(MAKE) --no-print-directory install
 	PYTHONPATH=tests:. $(BIN)/python -m clients.lock
 	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock $(CLIENT_LOCKS) || { echo "An address is in a lock file." >&2; exit 1; }
+	@$(MAKE) --no-print-directory check-wheels
+
+# Each lock file holds a wheel of every package for each Python in pyproject.toml, so that nobody needs a compiler: by
+# installing them into a folder, since a dry run compares no hashes.
+check-wheels: $(VENV)/installed-uv
+	@for python in $$(sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml); do \
+		for lock in requirements.lock deploy/requirements.lock $(LOCKS)/*.lock; do \
+			rm -rf .cache/wheels && echo "Python $$python: $$lock" \
+				&& $(BIN)/uv pip install --quiet --no-deps --only-binary :all: --require-hashes --python-version $$python \
+				--target .cache/wheels -r $$lock || exit 1; done; done
+	@rm -rf .cache/wheels
 
 # --- Longer test profiles, and what is generated from the code. ---
 
@@ -186,10 +205,10 @@ $(TOOLS)/usr/bin/promtool:
 		|| { echo "promtool could not be unpacked: it needs Debian's apt and its package lists." >&2; exit 1; }
 	@rm -f $(TOOLS)/prometheus_*.deb
 
-# What our own Python takes of a call, step by step; BASE=v0.2.0 compares with a commit, WRITE=1 puts the table into
-# docs/performance.md.
+# What our own Python takes of a call, step by step; BASE=v0.2.0 compares with a commit, ALSO="COMMAND" with another
+# Python that has our packages, WRITE=1 puts the table into docs/performance.md.
 own-cost: install
-	@$(BIN)/python -m loadtests.own_cost $(if $(BASE),--base $(BASE)) $(if $(WRITE),--write)
+	@$(BIN)/python -m loadtests.own_cost $(if $(BASE),--base $(BASE)) $(if $(ALSO),--also "$(ALSO)") $(if $(WRITE),--write)
 
 # What a deployment needs: three rounds, two minutes; WRITE=1 puts the tables into docs/capacity.md.
 capacity: install
@@ -235,4 +254,4 @@ estimates: litellm
 	.venv-litellm/bin/python -P loadtests/estimates.py
 
 clean:
-	rm -rf $(VENV) $(TOOLS) .venv-litellm .venv-clients .demo tests/clients/*/node_modules loadtests/bench/*/node_modules
+	rm -rf .venv .venv-* .demo tests/clients/*/node_modules loadtests/bench/*/node_modules

@@ -1,4 +1,4 @@
-"""Installs the real LiteLLM into `.venv-litellm`, once: `python -m deploy.embedded.litellm_venv`.
+"""Installs the real LiteLLM into `.venv-litellm` (venvs.py), once: `python -m deploy.embedded.litellm_venv`.
 
 A separate venv, because it pins many libraries the gateway uses in other versions.
 """
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from deploy.embedded.processes import NotStarted
+from deploy.embedded.venvs import ROOT, beside
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".venv-litellm"
+FOLDER = beside("litellm")
 # litellm[proxy] and prisma. Without prisma, which it imports when it refuses a key, LiteLLM answers
 # 500 instead of 401; prisma's engine is not needed for that.
 LOCK = Path(__file__).with_name("litellm-requirements.lock")

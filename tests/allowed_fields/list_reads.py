@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from deploy.embedded.litellm_venv import FOLDER
 from gateway.endpoints.allowed_fields import LISTED_FIELDS
 
 LEFT_OUT: Final = ("llms", "types", "integrations")
@@ -21,7 +22,6 @@ CALL_PATH: Final = (
     "proxy/realtime_endpoints", "proxy/rerank_endpoints", "proxy/response_api_endpoints",
     "proxy/route_llm_request", "proxy/utils",
 )  # fmt: skip
-ROOT: Final = Path(__file__).parents[2]
 LISTED: Final = Path(__file__).with_name("litellm_reads.txt")
 READERS: Final = frozenset({"get", "pop", "setdefault", "__getitem__"})
 
@@ -68,7 +68,7 @@ def on_the_call_path(reads: dict[str, set[str]], names: set[str]) -> str:
 
 def main() -> None:
     """Writes litellm_reads.txt from the installed LiteLLM."""
-    package = next((ROOT / ".venv-litellm").glob("lib/*/site-packages/litellm"))
+    package = next(FOLDER.glob("lib/*/site-packages/litellm"))
     LISTED.write_text(on_the_call_path(list_reads(package), allowed_names()))
 
 

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from deploy.embedded.venvs import beside
+
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = Path(__file__).with_name("python")
-VENVS: Final = ROOT / ".venv-clients"
+VENVS: Final = beside("clients")
 UV: Final = Path(sys.executable).with_name("uv")
 INSTALLING_S: Final = 300.0
 

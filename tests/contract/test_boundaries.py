@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from deploy.embedded import litellm_venv
 from gateway.endpoints.allowed_fields import ALLOWED_FIELDS
 from gateway.endpoints.registry import ENDPOINTS
 from gateway.endpoints.requests import decode_fields
@@ -24,7 +25,7 @@ def test_the_gateway_does_not_import_fastapi() -> None:
 
 
 def test_refused_parameters_are_those_of_the_installed_litellm() -> None:
-    python = ROOT / ".venv-litellm" / "bin" / "python"
+    python = litellm_venv.python()
     assert python.exists(), "LiteLLM is not installed: run `make litellm`."
     script = ROOT / "deploy" / "embedded" / "list_litellm_parameters.py"
     env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backports import zstd
 from callers import CHAT, Caller, MakeCaller, Response, chat_body
 from gateways import Backends, GatewayThread, Ledger, StartGateway, UpstreamLog, wait_until
 from recording_upstream import RecordingUpstream
 from workers import Workers
 
+from gateway.web.content_codings import zstd
 from tests.functional.test_memory import MIB, peak_bytes
 from tests.functional.test_uploads import WAV
 

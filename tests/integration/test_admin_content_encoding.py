@@ -8,10 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 from admin_client import check_error
-from backports import zstd
 
 from admin_api.web.envelope import MAX_BODY_BYTES, MAX_DECODER_BYTES, Envelope
-from gateway.web.content_codings import DECODER_BYTES
+from gateway.web.content_codings import DECODER_BYTES, zstd
 
 PACK = {"gzip": gzip.compress, "zstd": zstd.compress}
 PLAIN = json.dumps({"name": "Blue"}).encode()

@@ -7,11 +7,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-from backports import zstd
 
 from gateway.domain.errors import GatewayError
 from gateway.web.bodies import BodyBudget, ClientLeft, HeldBody, read_body
-from gateway.web.content_codings import DECODER_BYTES, MAX_CODINGS, MAX_FRAMES, PIECE_BYTES, Bounds, UnpackedBody
+from gateway.web.content_codings import DECODER_BYTES, MAX_CODINGS, MAX_FRAMES, PIECE_BYTES, Bounds, UnpackedBody, zstd
 from gateway.web.responses import Message
 from gateway.web.zstd_frames import MAX_WINDOW, window_bytes
 
