@@ -8,6 +8,7 @@ import typer
 from admin_api import settings as environment
 from admin_api.cli.cells import owner_text, time_text
 from admin_api.cli.columns import columns
+from admin_api.cli.made_texts import made_lines
 from admin_api.cli.options import moment_option
 from admin_api.cli.session import (
     AsJSON,
@@ -24,7 +25,7 @@ from admin_api.cli.session import (
 )
 from admin_api.operations.keys import changes, keys
 from admin_api.operations.limits.parsing import parse_usd
-from admin_api.schemas.keys import KeyView, NewKeyView
+from admin_api.schemas.keys import CreatedKeyView, KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -69,7 +70,7 @@ def create(
     )
     made = act(lambda pool: keys.create_key(pool, operator(), settings.peppers, input_), settings)
     sentence = f"{made.row.id}  {made.secret}\nThis is the only time the key is shown."
-    show(NewKeyView.of(made), as_json=as_json, sentence=sentence)
+    show(CreatedKeyView.of(made), as_json=as_json, sentence="\n".join([sentence, *made_lines((), made.limits)]))
 
 
 @app.command("list")

@@ -1,12 +1,13 @@
 """`litemaas limits …`"""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from admin_api import settings as environment
-from admin_api.cli.cells import key_text, owner_text, target_text, time_text, with_units
+from admin_api.cli.cells import key_text, owner_text, target_text, with_units
 from admin_api.cli.columns import columns
+from admin_api.cli.made_texts import change_text
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.refusals import show_ as show_refused_call
 from admin_api.cli.session import (
@@ -28,8 +29,8 @@ from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.parsing import AmountInput, check_kind, parse_decimal
 from admin_api.operations.validation import invalid
 from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
-from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
-from admin_api.schemas.shapes import PageView, View
+from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView, SetLimitView, UnlimitedView
+from admin_api.schemas.shapes import PageView
 from gateway.domain.limits import KINDS, LEVELS, amount_text
 from gateway.domain.windows import WINDOW_KINDS
 
@@ -65,13 +66,6 @@ EXPLAINED: Final = columns(
 CHANGES: Final = columns("label", "limit_id", "old", "new", "boost")
 
 
-class UnlimitedView(View):
-    """The result of `limits set --amount unlimited`: there is no limit any more."""
-
-    id: None = None
-    amount: Literal["unlimited"] = "unlimited"
-
-
 @app.command("set")
 def set_(
     level: Annotated[str, words_option(LEVELS)],
@@ -104,19 +98,11 @@ def set_(
         reason=reason,
         confirmed=confirm,
     )
-    row = act(
+    done = act(
         lambda pool: limits.set_limit(pool, operator(), input_, level=level, target=target, model=model, team=team)
     )
-    if row is None:
-        show(UnlimitedView(), as_json=as_json, sentence=f"{kind} is unlimited at this {level}.")
-        return
-    view = LimitView.of(row)
-    per = f" per {view.window}" if view.window else ""
-    show(
-        view,
-        as_json=as_json,
-        sentence=f"Limit {row.id}: {kind} {amount_text(row.kind, row.amount)}{per} at {level} {target}.",
-    )
+    view = UnlimitedView.of(done) if done.row is None else SetLimitView.of_change(done.row, done.replaced)
+    show(view, as_json=as_json, sentence=change_text(done, kind))
 
 
 @app.command("list")
@@ -219,7 +205,7 @@ def explain(
     if explanation.missing_cause_text:
         typer.echo(explanation.missing_cause_text)
     if explanation.limits:
-        typer.echo(table([with_units(row) for row in explanation.limits], EXPLAINED))
+        typer.echo(table([_explained(row) for row in explanation.limits], EXPLAINED))
 
 
 @app.command()
@@ -247,7 +233,9 @@ def boost(
     amount: AmountOption = None,
     amount_usd: AmountUSD = None,
     amount_nano_usd: AmountNanoUSD = None,
-    confirm: Confirm = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="It may be lower, or change money by more than a thousandfold.")
+    ] = False,
     as_json: AsJSON = False,
 ) -> None:
     """Replace a limit by a temporary one; the permanent one applies again when that expires."""
@@ -255,13 +243,13 @@ def boost(
     if ends is None:
         raise invalid("expires_at", "A boost must have an expiry time.")
     given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
-    row = act(
+    done = act(
         lambda pool: limits.boost_limit(
             pool, operator(), limit, amount=given, expires_at=ends, reason=reason, confirmed=confirm
         )
     )
-    sentence = f"Limit {row.id} of {amount_text(row.kind, row.amount)} replaces limit {limit} until {time_text(ends)}."
-    show(LimitView.of(row), as_json=as_json, sentence=sentence)
+    view = SetLimitView.of_change(done.limit, done.replaced)
+    show(view, as_json=as_json, sentence=f"{change_text(done, done.limit.kind)} Then limit {limit} applies again.")
 
 
 @app.command("set-many")
@@ -320,3 +308,9 @@ def _row(limit: dict[str, Any]) -> dict[str, Any]:
     owner = owner_text(limit["account_name"], limit["user_email"])
     applies_to = target_text(owner, key_text(limit["key_name"], limit["key_last_four"]))
     return with_units(limit) | {"applies_to": applies_to, "shadow": limit["shadow"] or None}
+
+
+def _explained(limit: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a limit of the key: a user's is of their personal account, or in a team."""
+    level = f"user in team {limit['team']}" if limit["team"] else limit["level"]
+    return with_units(limit) | {"level": level}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from admin_api.cli.columns import columns
+from admin_api.cli.made_texts import subscription_text
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
@@ -51,8 +52,7 @@ def create(
         typer.echo(PageView[SubscriptionView](rows=rows, next_cursor=None).model_dump_json())
         return
     for row in made:
-        sentence = f"Subscription {row.id}: {row.account_name} to {row.model_name}, {row.status}."
-        show(SubscriptionView.model_validate(row), as_json=as_json, sentence=sentence)
+        show(SubscriptionView.model_validate(row), as_json=as_json, sentence=subscription_text(row))
 
 
 @app.command("list")

@@ -6,12 +6,14 @@ import typer
 
 from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.columns import columns
+from admin_api.cli.made_texts import made_lines
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.people import invitations, teams
 from admin_api.operations.people.new_accounts import NewTeam, set_up_team
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.invitations import TeamInvitationView
+from admin_api.schemas.new_accounts import MadeTeamView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.accounts import ACCOUNT_STATUSES
 from gateway.domain.roles import TEAM_ROLES
@@ -43,8 +45,11 @@ def create(
         models=model or (),
         monthly_cost_nano_usd=parse_budget(monthly_cost_usd),
     )
-    team = act(lambda pool: set_up_team(pool, operator(), new))
-    show(TeamView.model_validate(team), as_json=as_json, sentence=f"Team {team.id}: {team.name} ({team.time_zone}).")
+    made = act(lambda pool: set_up_team(pool, operator(), new))
+    lines = [f"Team {made.team.id}: {made.team.name} ({made.team.time_zone})."]
+    lines += [f"{one.email} is {one.role}." for one in made.members]
+    lines += made_lines(made.subscriptions, made.limits)
+    show(MadeTeamView.of(made), as_json=as_json, sentence="\n".join(lines))
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ import typer
 from admin_api import settings as environment
 from admin_api.cli.budgets import Budget, parse_budget
 from admin_api.cli.columns import columns
+from admin_api.cli.made_texts import made_lines
 from admin_api.cli.options import words_option
 from admin_api.cli.session import (
     AsJSON,
@@ -25,6 +26,7 @@ from admin_api.operations.people.anonymise import anonymise_user
 from admin_api.operations.people.new_accounts import NewUser, set_up_user
 from admin_api.schemas.accounts import AnonymisedView, UserView
 from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.new_accounts import MadeUserView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.users import LOCALES, USER_STATUSES, UserStatus
@@ -62,8 +64,11 @@ def create(
         models=model or (),
         monthly_cost_nano_usd=parse_budget(monthly_cost_usd),
     )
-    user = act(lambda pool: set_up_user(pool, operator(), new))
-    show(UserView.model_validate(user), as_json=as_json, sentence=f"User {user.id}: {user.email} ({user.role}).")
+    made = act(lambda pool: set_up_user(pool, operator(), new))
+    lines = [f"User {made.user.id}: {made.user.email} ({made.user.role})."]
+    lines += [f"They are {member.role} of team {name}." for name, member in made.memberships.items()]
+    lines += made_lines(made.subscriptions, made.limits)
+    show(MadeUserView.of(made), as_json=as_json, sentence="\n".join(lines))
 
 
 @app.command("list")

@@ -22,7 +22,7 @@ from admin_api.routes.dependencies import (
     UserQuery,
 )
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.keys import KeyView, NewKeyView
+from admin_api.schemas.keys import CreatedKeyView, KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.api_keys import APIKey
 from admin_api.web.etags import tag
@@ -102,7 +102,7 @@ async def list_keys(
 
 
 @router.post("", status_code=201)
-async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewKey) -> NewKeyView:
+async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body: NewKey) -> CreatedKeyView:
     """Creates a key and shows it, this once: your own, unless a team or, by an admin, a user is named."""
     input_ = keys.KeyInput(
         models=body.models,
@@ -116,7 +116,7 @@ async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body
         concurrency=body.concurrency,
         monthly_cost_nano_usd=body.monthly_cost(),
     )
-    return NewKeyView.of(await keys.create_key(pool, actor, settings.peppers, input_))
+    return CreatedKeyView.of(await keys.create_key(pool, actor, settings.peppers, input_))
 
 
 @router.get("/{key_id}", responses=TAGGED)

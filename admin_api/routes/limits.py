@@ -26,7 +26,7 @@ from admin_api.routes.dependencies import (
 )
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.explanations import ExplanationView
-from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView
+from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView, SetLimitView
 from admin_api.schemas.shapes import PageView
 from admin_api.web.etags import tag
 from gateway.domain.limits import MAX_AMOUNT, Kind, Level, ReserveMode
@@ -156,24 +156,24 @@ async def show_limit(actor: LoggedIn, pool: AppPool, response: Response, limit_i
 
 @router.put(
     "",
-    response_model=LimitView,
+    response_model=SetLimitView,
     responses=TAGGED | CHANGED | {204: {"description": "Unlimited: the limit was removed"}},
 )
 async def set_limit(
     actor: LoggedIn, pool: AppPool, response: Response, body: LimitSetting, as_of: AsOf
-) -> LimitView | Response:
+) -> SetLimitView | Response:
     """Creates the limit, changes the one of its kind, or removes it if the amount is `unlimited`. The owner of a key
     sets limits of their own on it, never above an admin's; both apply. If-Match names the limit that is replaced."""
     input_ = body.input_(shadow=body.shadow, expires_at=body.expires_at)
     target = check_text("id", str(body.id), maximum=254)
     set_limit_as = owner_limits.set_own_limit if actor.role == "user" else limits.set_limit
-    row = await set_limit_as(
+    done = await set_limit_as(
         pool, actor, input_, level=body.level, target=target, model=body.model, team=body.team, as_of=as_of
     )
-    if row is None:
+    if done.row is None:
         return Response(status_code=204)
-    tag(response, row)
-    return LimitView.of(row)
+    tag(response, done.row)
+    return SetLimitView.of_change(done.row, done.replaced)
 
 
 @router.delete("/{limit_id:int}", status_code=204, responses=CHANGED)
@@ -205,7 +205,8 @@ class BulkApply(BulkInput):
 
 
 class Boost(Amount):
-    """A temporary amount, and the reason."""
+    """A temporary amount, and the reason. `confirm`: it may be lower than the limit, or change money by more than a
+    thousandfold."""
 
     expires_at: Moment
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
@@ -225,9 +226,9 @@ async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewV
 
 
 @admin_router.post("/{limit_id}/boost", status_code=201)
-async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> LimitView:
-    """A temporary limit, higher or lower, that replaces this one until it expires."""
-    row = await limits.boost_limit(
+async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> SetLimitView:
+    """A temporary limit that replaces this one until it expires; a lower one needs `confirm`."""
+    done = await limits.boost_limit(
         pool,
         actor,
         limit_id,
@@ -236,4 +237,4 @@ async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) ->
         reason=body.reason,
         confirmed=body.confirm,
     )
-    return LimitView.of(row)
+    return SetLimitView.of_change(done.limit, done.replaced)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
+from admin_api.schemas.limits import LimitView
 from admin_api.schemas.shapes import View
 from gateway.domain.model_status import WithheldStatus
 
@@ -56,3 +57,15 @@ class NewKeyView(KeyView):
     def of(cls, made: "NewKey") -> Self:
         """With the secret."""
         return cls(**KeyView.model_validate(made.row).model_dump(), key=made.secret)
+
+
+class CreatedKeyView(NewKeyView):
+    """A key just created, with the limits that were set on it: those asked for, defaults and ceilings."""
+
+    limits: list[LimitView]
+
+    @classmethod
+    def of(cls, made: "NewKey") -> Self:
+        """With the secret and the limits."""
+        limits = [LimitView.of(row) for row in made.limits]
+        return cls(**KeyView.model_validate(made.row).model_dump(), key=made.secret, limits=limits)

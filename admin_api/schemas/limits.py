@@ -1,16 +1,17 @@
 """JSON of limits."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
 from admin_api.schemas.shapes import DecimalText, View
-from gateway.domain.limits import Kind, Level, ReserveMode, SetBy, amount_fields, is_money
+from gateway.domain.limits import Kind, Level, ReserveMode, SetBy, amount_fields
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
     from admin_api.operations.limits.bulk import Preview
+    from admin_api.operations.limits.limits import LimitChange
     from admin_api.operations.limits.states import LimitWithState
     from admin_api.storage.bulk_limits import BulkTarget
     from admin_api.storage.limits import LimitRow
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 def _all_fields(name: str, kind: Kind, amount: int | None) -> dict[str, Any]:
     return {name: None, f"{name}_usd": None, f"{name}_nano_usd": None} | amount_fields(name, kind, amount)
+
+
+def _fields_of(row: "LimitRow") -> dict[str, Any]:
+    fields = {name: getattr(row, name) for name in (*row.__slots__, "team")}
+    return fields | _all_fields("amount", row.kind, row.amount)
 
 
 class LimitView(View):
@@ -35,6 +41,7 @@ class LimitView(View):
     subscription_id: int | None
     user_id: int | None
     user_email: str | None
+    team: str | None = Field(description="Of level user: the team in which it holds; null: the personal account")
     kind: Kind
     window: WindowKind | None
     amount: int | None
@@ -52,10 +59,40 @@ class LimitView(View):
     @classmethod
     def of(cls, row: "LimitRow") -> Self:
         """One row."""
-        view = cls.model_validate(row)
-        if not is_money(row.kind):
-            return view
-        return view.model_copy(update=_all_fields("amount", row.kind, row.amount))
+        return cls.model_validate(_fields_of(row))
+
+
+class SetLimitView(LimitView):
+    """A limit that was set, and the amount that held before, null in all units: there was no limit. For a temporary one
+    that is the amount of an earlier temporary one, or else of the permanent one."""
+
+    replaced_amount: int | None
+    replaced_amount_usd: str | None
+    replaced_amount_nano_usd: int | None
+
+    @classmethod
+    def of_change(cls, row: "LimitRow", replaced: "LimitRow | None") -> Self:
+        """The limit, and the one that it replaced."""
+        return cls.model_validate(
+            _fields_of(row) | _all_fields("replaced_amount", row.kind, replaced.amount if replaced else None)
+        )
+
+
+class UnlimitedView(View):
+    """There is no limit any more; the amount that held before is null in all units if there was none."""
+
+    id: None = None
+    amount: Literal["unlimited"] = "unlimited"
+    replaced_amount: int | None
+    replaced_amount_usd: str | None
+    replaced_amount_nano_usd: int | None
+
+    @classmethod
+    def of(cls, change: "LimitChange") -> Self:
+        """A limit that was removed."""
+        old = change.replaced
+        amounts = {} if old is None else amount_fields("replaced_amount", old.kind, old.amount)
+        return cls(**(dict.fromkeys(("replaced_amount", "replaced_amount_usd", "replaced_amount_nano_usd")) | amounts))
 
 
 class LimitWithStateView(LimitView):
@@ -76,8 +113,7 @@ class LimitWithStateView(LimitView):
     def with_state(cls, one: "LimitWithState") -> Self:
         """One row."""
         left: dict[str, Any] = one.left or {}
-        shown: dict[str, Any] = {name: getattr(one.row, name) for name in one.row.__slots__}
-        shown |= _all_fields("amount", one.row.kind, one.row.amount) | {"resets_at": left.get("resets_at")}
+        shown = _fields_of(one.row) | {"resets_at": left.get("resets_at")}
         for name in ("used", "reserved", "remaining"):
             shown |= {field: left.get(field) for field in (name, f"{name}_usd", f"{name}_nano_usd")}
         return cls.model_validate(shown)

@@ -41,7 +41,8 @@ WITH targets AS (
     FROM users u JOIN accounts a ON a.owner_user_id = u.id
     WHERE $1 = 'user' AND $5::bigint IS NULL AND u.status = 'active' AND ($4::bigint[] IS NULL OR u.id = ANY($4))
     UNION ALL
-    SELECT t.account_id, NULL, NULL, u.id, u.email FROM team_members t JOIN users u ON u.id = t.user_id
+    SELECT t.account_id, NULL, NULL, u.id, u.email || ' in team ' || a.name
+    FROM team_members t JOIN users u ON u.id = t.user_id JOIN accounts a ON a.id = t.account_id
     WHERE $1 = 'user' AND t.account_id = $5 AND u.status = 'active' AND ($4::bigint[] IS NULL OR u.id = ANY($4))
     UNION ALL
     SELECT a.id, NULL, NULL, NULL, a.name FROM accounts a

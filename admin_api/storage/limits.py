@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from admin_api.storage.accounts import AccountKind
 from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
 from gateway.domain.windows import WindowKind
 
@@ -39,6 +40,7 @@ class LimitRow:
     id: int
     account_id: int
     account_name: str
+    account_kind: AccountKind
     level: Level
     api_key_id: int | None
     key_name: str | None
@@ -59,6 +61,11 @@ class LimitRow:
     reason: str | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def team(self) -> str | None:
+        """The team in which a user's limit holds; None: their personal account, or another level."""
+        return self.account_name if self.level == "user" and self.account_kind == "team" else None
 
 
 # The conflict target repeats the unique index limits_one_of_a_kind word for word.
@@ -129,9 +136,10 @@ LEFT JOIN subscriptions s ON s.id = l.subscription_id LEFT JOIN models m ON m.id
 LEFT JOIN users u ON u.id = coalesce(l.user_id, k.user_id)
 """
 _LIMIT: Final = """
-l.id, l.account_id, a.name AS account_name, l.level, l.api_key_id, k.name AS key_name, k.last_four AS key_last_four,
-l.model_id, m.name AS model_name, l.subscription_id, l.user_id, u.email AS user_email, l.kind, l.window_kind AS window,
-l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason, l.created_at, l.updated_at
+l.id, l.account_id, a.name AS account_name, a.kind AS account_kind, l.level, l.api_key_id, k.name AS key_name,
+k.last_four AS key_last_four, l.model_id, m.name AS model_name, l.subscription_id, l.user_id, u.email AS user_email,
+l.kind, l.window_kind AS window, l.amount, l.burst, l.reserve, l.shadow, l.set_by, l.expires_at, l.reason, l.created_at,
+l.updated_at
 """
 
 FIND_LIMITS_OF_A_KIND: Final = f"""

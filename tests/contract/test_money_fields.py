@@ -21,6 +21,7 @@ NO_MONEY: Final = {
     "amount": "a count; for kind cost it is refused in requests and null in answers",
     "new_amount": "as amount",
     "boost_amount": "as amount",
+    "replaced_amount": "as amount",
     "price": "an object, whose description names the unit",
     "unused_prices": "names of fields",
     "differing_prices": "names of models",
@@ -92,6 +93,6 @@ def test_a1_where_an_amount_may_be_given_its_units_may_be_too() -> None:
         for place, name in names():
             places.setdefault(place, set()).add(name)
         for place, known in places.items():
-            for name in known & {"amount", "new_amount", "boost_amount"}:
+            for name in known & {"amount", "new_amount", "boost_amount", "replaced_amount"}:
                 if place != "UnlimitedView":
                     assert {f"{name}_usd", f"{name}_nano_usd"} <= known, (place, name)

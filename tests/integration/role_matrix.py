@@ -289,10 +289,8 @@ async def make_world(pool: Pool) -> World:
     fields = keys.KeyInput(models=[model], team=team.name, user=people["member"].email)
     key = await keys.create_key(pool, ADMIN, PEPPERS, fields)
     tokens = {name: await make_token(pool, person) for name, person in people.items()}
-    limit = await set_limit(
-        pool, ADMIN, LimitInput(kind="tpm", amount=5), level="key", target=str(key.row.id), model=None, team=None
-    )
-    assert limit is not None
+    on_key: dict[str, Any] = {"level": "key", "target": str(key.row.id), "model": None, "team": None}
+    limit = (await set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=5), **on_key)).limit
     ids = {"key": key.row.id, "subscription": subscription.id, "limit": limit.id}
     encryption_keys = SecretKeys.parse(SECRET_KEYS)
     await put_provider_key(pool, ADMIN, encryption_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")

@@ -202,11 +202,11 @@ async def test_a20_audit_rows_have_names_and_no_more_than_was_set(run: Run, pool
     team = await make_team(pool, ana, ben, name="research")
     by_ana = Actor(name=f"cli:{ana.email}", role="admin", user_id=ana.id)
     limit = LimitInput(kind="cost", window="month", amount=5 * 10**9, expires_at=None)
-    row = await set_limit(pool, by_ana, limit, level="user", target=ben.email, model=None, team=team.name)
-    assert row is not None
+    done = await set_limit(pool, by_ana, limit, level="user", target=ben.email, model=None, team=team.name)
+    row = done.limit
     ends = datetime.now(UTC) + timedelta(days=1, microseconds=7)
     given = AmountInput(amount=None, amount_usd="9", amount_nano_usd=None)
-    boosted = await boost_limit(pool, by_ana, row.id, amount=given, expires_at=ends, reason="demo")
+    boosted = (await boost_limit(pool, by_ana, row.id, amount=given, expires_at=ends, reason="demo")).limit
 
     # What is too long for a line goes on in the next, indented twice.
     shown = (await run(f"audit list --actor {ana.email}")).replace("\n" + " " * 8, " ")

@@ -84,7 +84,7 @@ async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, mean
     """A concurrent change by another admin is not undone by the boost."""
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
-    lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=100), **place)
+    lasting = (await limits.set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=100), **place)).row
     assert lasting is not None
     soon = datetime.now(UTC) + timedelta(hours=1)
     async with pool.acquire() as connection, connection.transaction():
@@ -106,7 +106,7 @@ async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, mean
         assert caught.value.code == "not_found"
         assert await pool.fetchval("SELECT count(*) FROM limits") == 0
     else:
-        assert (await boosting).reserve == "maximum"
+        assert (await boosting).limit.reserve == "maximum"
 
 
 async def test_setting_many_limits_to_unlimited_removes_their_boosts(admin: httpx2.AsyncClient, pool: Pool) -> None:
@@ -135,7 +135,7 @@ async def test_setting_many_limits_to_unlimited_removes_their_boosts(admin: http
 async def test_a_boost_after_the_preview_counts_as_a_change(admin: httpx2.AsyncClient, pool: Pool) -> None:
     user = await make_user(pool)
     place = {"level": "user", "target": user.email, "model": None, "team": None}
-    lasting = await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=100), **place)
+    lasting = (await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=100), **place)).row
     assert lasting is not None
     fields = {"level": "user", "kind": "rpm", "amount": "unlimited"}
     preview = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()

@@ -50,11 +50,11 @@ async def test_an_owner_can_lower_the_limits_of_their_keys_and_raise_none(pool: 
     key = (await make_key(pool, user)).row
     owner, stranger = owner_of(user), owner_of(await make_user(pool))
     place = {"level": "key", "target": str(key.id), "model": None, "team": None}
-    by_admin = await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=60), **place)
+    by_admin = (await limits.set_limit(pool, ADMIN, LimitInput(kind="rpm", amount=60), **place)).row
     await runtime_settings.update_settings(pool, ADMIN, {"key_maximum_tpm": 500})
     assert by_admin is not None
 
-    own = await set_own(pool, owner, key.id, 10)
+    own = (await set_own(pool, owner, key.id, 10)).limit
     ends = [
         await code_of(attempt)
         for attempt in (
@@ -117,7 +117,7 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     stranger = owner_of(await make_user(pool))
     place = {"level": "key", "target": str(key.id), "model": None, "team": None}
     budget = LimitInput(kind="cost", amount=0, window="month")
-    lasting = await limits.set_limit(pool, ADMIN, budget, **place)
+    lasting = (await limits.set_limit(pool, ADMIN, budget, **place)).row
     assert lasting is not None
 
     async def explain(actor: Actor) -> explanations.Explanation:
@@ -127,9 +127,8 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
 
     before = await explain(owner)
     soon = datetime.now(UTC) + timedelta(hours=1)
-    boost = await limits.boost_limit(
-        pool, ADMIN, lasting.id, amount=AmountInput(amount_nano_usd=10**9), expires_at=soon, reason="demo day"
-    )
+    more = AmountInput(amount_nano_usd=10**9)
+    boost = (await limits.boost_limit(pool, ADMIN, lasting.id, amount=more, expires_at=soon, reason="demo day")).limit
     after = await explain(owner)
 
     assert (before.allowed, before.code, after.allowed) == (False, "insufficient_quota", True)
@@ -220,7 +219,7 @@ async def test_bulk_targets_are_those_of_the_level_that_match_every_filter(pool:
         return [target.label for target in found.targets]
 
     assert await labels("user") == [ann.email, bob.email]
-    assert await labels("user", team="red") == [bob.email]
+    assert await labels("user", team="red") == [f"{bob.email} in team red"]
     assert await labels("user", users=[ann.email]) == [ann.email]
     assert await labels("team") == await labels("team", team=str(team.id)) == ["red"]
     assert await labels("key") == await labels("key", model=model) == [f"{ann.email} {kept.name}"]

@@ -19,7 +19,8 @@ RPM = LimitInput(kind="rpm", amount=5)
 
 
 async def set_on_key(pool: Pool, key_id: int, fields: LimitInput) -> LimitRow | None:
-    return await limits.set_limit(pool, ADMIN, fields, level="key", target=str(key_id), model=None, team=None)
+    done = await limits.set_limit(pool, ADMIN, fields, level="key", target=str(key_id), model=None, team=None)
+    return done.row
 
 
 async def test_setting_a_limit_again_changes_the_same_row(pool: Pool) -> None:
@@ -101,10 +102,11 @@ async def test_each_level_is_set_on_its_own_target(pool: Pool) -> None:
     }
 
     made = {
-        level: await limits.set_limit(pool, ADMIN, RPM, level=level, target=target, model=name, team=of)
+        level: (await limits.set_limit(pool, ADMIN, RPM, level=level, target=target, model=name, team=of)).row
         for level, (target, name, of) in targets.items()
     }
-    inside = await limits.set_limit(pool, ADMIN, RPM, level="user", target=user.email, model=None, team=team.name)
+    done = await limits.set_limit(pool, ADMIN, RPM, level="user", target=user.email, model=None, team=team.name)
+    inside = done.row
 
     assert set(made) == set(LEVELS)
     assert {level: row.account_id for level, row in made.items() if row} == {

@@ -16,7 +16,7 @@ from admin_api.operations.validation import MAX_NAME, check_future, check_moment
 from admin_api.storage import accounts, api_key_changes, api_keys, models, subscriptions
 from admin_api.storage import users as user_rows
 from admin_api.storage.api_keys import APIKey
-from admin_api.storage.limits import Target
+from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
 from gateway.domain.keys import Peppers, new_key
 from gateway.domain.model_status import check_offered
@@ -45,10 +45,11 @@ class KeyInput:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A new key: its row, and its secret, which is shown once and never stored."""
+    """A new key: its row, its secret, which is shown once and never stored, and the limits that were set on it."""
 
     row: APIKey
     secret: str
+    limits: Sequence[LimitRow] = ()
 
     def __repr__(self) -> str:
         return f"NewKey(row={self.row!r}, secret='…')"
@@ -86,10 +87,10 @@ async def create_key(pool: "Pool", actor: Actor, peppers: Peppers, input_: KeyIn
         )
         await api_keys.insert_key_models(connection, key_id, [model.id for model in granted])
         target = Target(account_id=account.id, level="key", api_key_id=key_id)
-        await apply_key_limits(connection, actor, target, settings, input_, by_owner=by_owner)
+        limits = await apply_key_limits(connection, actor, target, settings, input_, by_owner=by_owner)
         row = await get_key(connection, key_id)
         await note(connection, actor, "key.create", "key", key_id, new=audit_fields(row))
-    return NewKey(row, secret)
+    return NewKey(row, secret, limits)
 
 
 async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | None = None) -> APIKey:

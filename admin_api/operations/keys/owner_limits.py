@@ -7,7 +7,7 @@ from admin_api.operations.access import get_own_key, lock_own_key
 from admin_api.operations.actors import Actor
 from admin_api.operations.keys.rules import ceiling_of
 from admin_api.operations.limits import targets
-from admin_api.operations.limits.limits import LimitInput, apply_limit, remove_limit
+from admin_api.operations.limits.limits import LimitChange, LimitInput, apply_limit, remove_limit
 from admin_api.operations.limits.parsing import check_kind, check_window
 from admin_api.operations.lookups import parse_id
 from admin_api.operations.pagination import MAX_ID
@@ -15,7 +15,7 @@ from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
 from admin_api.operations.validation import invalid_now
 from admin_api.storage import limits as limit_rows
-from admin_api.storage.limits import LimitRow, Target
+from admin_api.storage.limits import Target
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import amount_text, is_money
 
@@ -33,7 +33,7 @@ async def set_own_limit(
     model: str | None,
     team: str | None,
     as_of: str | None = None,
-) -> LimitRow | None:
+) -> LimitChange:
     """As `limits.set_limit`, by the owner of the key. Unlimited removes only the owner's own limit.
 
     Raises GatewayError `forbidden` at other levels, `validation_failed` above an admin's limit or ceiling.

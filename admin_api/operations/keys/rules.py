@@ -19,7 +19,7 @@ from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
     from admin_api.storage.accounts import Account
-    from admin_api.storage.limits import Target
+    from admin_api.storage.limits import LimitRow, Target
     from gateway.storage.postgres import Executor
 
 
@@ -67,10 +67,10 @@ def limits_of(settings: RuntimeSettings, input_: object, *, by_owner: bool) -> I
 
 async def apply_key_limits(
     executor: "Executor", actor: Actor, target: "Target", settings: RuntimeSettings, input_: object, *, by_owner: bool
-) -> None:
+) -> "list[LimitRow]":
     """Sets the limits of `limits_of`, in the caller's transaction."""
-    for limit in limits_of(settings, input_, by_owner=by_owner):
-        await apply_limit(executor, actor, target, limit)
+    inputs = limits_of(settings, input_, by_owner=by_owner)
+    return [(await apply_limit(executor, actor, target, limit)).limit for limit in inputs]
 
 
 def check_expiry(

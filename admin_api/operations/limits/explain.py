@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.validation import check_ip, invalid
+from admin_api.storage import accounts
 from gateway.domain.access import check_access
 from gateway.domain.admission import admissible
 from gateway.domain.call_shapes import CallShape, ordinary_call
@@ -102,13 +103,18 @@ async def explain_limits(
             raise invalid(name, f"{name} must be a number from 0 to {MAX_TOKENS}.")
     address = None if call.address is None else check_ip("address", call.address)
     async with pool.acquire() as connection:
-        await get_own_key(connection, actor, key_id)
+        key = await get_own_key(connection, actor, key_id)
+        account = await accounts.find_account(connection, key.account_id)
         record = await find_key_record_by_id(connection, key_id)
     if record is None:
         raise GatewayError("not_found", f"There is no key {key_id}.")
     try:
         grant = check_access(record, address, call.model, datetime.now(UTC))
-        return await _explain(pool, counters, record, grant, call.shape(grant.mode))
+        explained = await _explain(pool, counters, record, grant, call.shape(grant.mode))
+        team = account.name if account is not None and account.kind == "team" else None
+        # The user's own in the team is another limit than that of their personal account.
+        limits = [one | {"team": team if one["level"] == "user" else None} for one in explained.limits]
+        return replace(explained, limits=limits)
     except GatewayError as error:
         if error.code not in REFUSALS:
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -19,12 +19,12 @@ from admin_api.operations.limits.parsing import (
 )
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import check_future, check_reason, check_word, invalid
+from admin_api.operations.validation import check_future, check_reason, check_word, invalid, unconfirmed
 from admin_api.storage import accounts
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, is_money
+from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, amount_text, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
@@ -66,6 +66,21 @@ class ValidLimitInput:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """A limit that was set, None: removed; and the one in force before, None: there was none."""
+
+    row: LimitRow | None
+    replaced: LimitRow | None
+
+    @property
+    def limit(self) -> LimitRow:
+        """Of an input with an amount, which is never removed."""
+        if self.row is None:
+            raise RuntimeError("a limit with an amount was removed")
+        return self.row
+
+
 async def set_limit(
     pool: "Pool",
     actor: Actor,
@@ -76,8 +91,8 @@ async def set_limit(
     model: str | None,
     team: str | None,
     as_of: str | None = None,
-) -> LimitRow | None:
-    """Creates or changes a limit. An unlimited amount removes it and returns None.
+) -> LimitChange:
+    """Creates or changes a limit. An unlimited amount removes it.
 
     `target` is the id for the level (see `admin_api.operations.limits.targets`). Raises GatewayError
     `validation_failed`, `not_found`, or `precondition_failed` if `as_of` does not match the existing limit.
@@ -96,7 +111,7 @@ async def apply_limit(
     *,
     as_of: str | None = None,
     action: str = "limit.set",
-) -> LimitRow | None:
+) -> LimitChange:
     """As `set_limit`, within the caller's transaction. Writes nothing if nothing changes. `action` is what the audit
     row calls it."""
     checked = validate_limit(input_)
@@ -107,14 +122,14 @@ async def apply_limit(
     )
     old = next((row for row in existing if (row.expires_at is None) == (checked.expires_at is None)), None)
     check_version(version_of(old) if old else None, as_of)
+    # A temporary limit replaces the permanent one.
+    replaced = next((row for row in existing if row.expires_at is None), old)
     if checked.amount is None:
         for row in existing:
             await remove_limit(executor, actor, row)
-        return None
+        return LimitChange(None, replaced or next(iter(existing), None))
     if old is not None and all(getattr(old, name) == getattr(checked, name) for name in _SETTABLE):
-        return old
-    # A temporary limit replaces the permanent one.
-    replaced = next((row for row in existing if row.expires_at is None), old)
+        return LimitChange(old, old)
     check_change(checked.kind, replaced.amount if replaced else None, checked.amount, confirmed=input_.confirmed)
     limit_id = await limit_rows.upsert_limit(
         executor,
@@ -133,7 +148,8 @@ async def apply_limit(
     if new is None:
         raise RuntimeError("a limit written in this transaction was not found")
     await note(executor, actor, action, "limit", limit_id, old=audit_fields(old), new=audit_fields(new))
-    return new
+    is_over = old is not None and old.expires_at is not None and old.expires_at <= datetime.now(UTC)
+    return LimitChange(new, replaced if old is None or is_over else old)
 
 
 async def boost_limit(
@@ -145,13 +161,15 @@ async def boost_limit(
     expires_at: datetime,
     reason: str,
     confirmed: bool = False,
-) -> LimitRow:
+) -> LimitChange:
     """Sets a temporary limit that replaces a permanent one until it expires.
 
-    Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`.
+    Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`, also for
+    one that is lower, unless it is confirmed.
     """
     require_admin(actor)
-    checked, ends = check_reason(reason, required=True), check_future("expires_at", expires_at)
+    checked = check_reason(reason, required=True)
+    ends = check_future("expires_at", expires_at) or expires_at
     async with pool.acquire() as connection, connection.transaction():
         row = await _lock_limit(connection, limit_id)
         if row.expires_at is not None:
@@ -159,6 +177,10 @@ async def boost_limit(
         known = amount.of_stored_kind(row.kind)
         if known is None:
             raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
+        check_change(row.kind, row.amount, known, confirmed=confirmed)
+        if known < row.amount and not confirmed:
+            amounts = f"from {amount_text(row.kind, row.amount)} to {amount_text(row.kind, known)}"
+            raise unconfirmed(f"The boost would lower the limit {amounts} until {ends:%Y-%m-%d %H:%M:%S}Z.")
         ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
         target = Target(account_id=row.account_id, level=row.level, **ids)
         input_ = LimitInput(
@@ -173,10 +195,7 @@ async def boost_limit(
             reason=checked,
             confirmed=confirmed,
         )
-        boosted = await apply_limit(connection, actor, target, input_, action="limit.boost")
-    if boosted is None:
-        raise RuntimeError("a limit with an amount is never removed")
-    return boosted
+        return await apply_limit(connection, actor, target, input_, action="limit.boost")
 
 
 async def find_limit(pool: "Pool", actor: Actor, limit_id: int) -> LimitRow:

@@ -11,8 +11,8 @@ from typing import Final
 from admin_api.operations.models.price_fields import BY_THE_MILLION, PRICE_FIELDS
 from gateway.domain.prices import PRICE_UNITS
 
-# NewKeyView, KeyView and KeyChange are about a Key.
-_AROUND: Final = re.compile("^(New|Put)|((Detail|WithState)?View|Change|Input|Setting)$")
+# NewKeyView, CreatedKeyView, KeyView and KeyChange are about a Key, SetLimitView is about a Limit.
+_AROUND: Final = re.compile("^(New|Created|Put|Set(?=[A-Z]))|((Detail|WithState)?View|Change|Input|Setting)$")
 
 ZONE: Final = "IANA name, such as Europe/Paris; windows of limits begin at its midnight"
 _WHO: Final = {
@@ -75,6 +75,9 @@ _LIMITS: Final = {
     "new_amount": "What the amount becomes; null: kind cost, or no limit",
     "new_amount_usd": "What the amount becomes in USD; null: another kind, or no limit",
     "new_amount_nano_usd": "The same in nano-USD (10⁻⁹ USD)",
+    "replaced_amount": "What the amount was before; null: kind cost, or no limit",
+    "replaced_amount_usd": "What the amount was before, in USD; null: another kind, or no limit",
+    "replaced_amount_nano_usd": "The same in nano-USD (10⁻⁹ USD)",
     "boost_amount": "Amount of the temporary limit that holds now; null: kind cost, or none",
     "boost_amount_usd": "Amount of the temporary limit that holds now in USD; null: another kind, or none",
     "boost_amount_nano_usd": "The same in nano-USD (10⁻⁹ USD)",
