@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 import pytest
-from callers import Caller, MakeCaller, Response
+from callers import Caller, MakeCaller, Response, chat_body
 from gateways import Backends
 
 from end_to_end.asking import AT_ONCE, CHAT, COMPLETIONS, RESPONSES, STREAMING, Route, asked
@@ -71,3 +71,18 @@ async def test_responses_of_litellm_pass_byte_for_byte(
         expected, count = ZEROS.subn(b"", expected)
         assert count >= 10
     assert comparable(here.body) == expected
+
+
+async def test_a_chunk_with_usage_has_the_choice_that_litellm_puts_into_it(caller: Caller, backends: Backends) -> None:
+    """The provider's has none, as the API's documentation says."""
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    body = chat_body(PROMPT, **options)
+    async with caller.http.post(f"{backends.model_server.url}/v1/chat/completions", json=body) as answer:
+        provider = Response(answer.status, answer.headers.copy(), await answer.read())
+
+    there = await ask_litellm(caller, backends, CHAT, **options)
+    here = await asked(caller, CHAT, PROMPT, **options)
+
+    choices = [response.events[-2]["choices"] for response in (provider, there, here)]
+    assert choices == [[], [{"index": 0, "delta": {}}], [{"index": 0, "delta": {}}]]
+    assert all(response.events[-2]["usage"]["total_tokens"] for response in (provider, there, here))
