@@ -94,7 +94,9 @@ def compare_calls(
     )
 
 
-async def wait_until_still(pool: Pool, redis_url: str, account_id: int, answered: set[str]) -> None:
+async def wait_until_still(
+    pool: Pool, redis_url: str, account_id: int, answered: set[str], *, leases_s: float = 100.0
+) -> None:
     """Until no lease of the account is open and no row is on its way; raises TimeoutError for leases. Rows that do not
     come are missing in the counts."""
     async with redis.asyncio.from_url(redis_url) as client:
@@ -103,7 +105,7 @@ async def wait_until_still(pool: Pool, redis_url: str, account_id: int, answered
         async def is_closed() -> bool:
             return not await redis_state.open_leases(account_id)
 
-        await wait_for(is_closed, "all leases to be closed", 100)
+        await wait_for(is_closed, "all leases to be closed", leases_s)
     last = -1
 
     async def is_still() -> bool:

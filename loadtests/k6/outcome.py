@@ -20,6 +20,8 @@ HUNG_UP: Final = "hang_up"
 OF_NOBODY: Final = "wrong_key"
 LEFT: Final = "client_disconnected"
 TOKENS: Final = ("prompt_tokens", "completion_tokens")
+ERROR_LEVELS: Final = ("error", "critical")
+REAPED: Final = "lease_reaped"
 MAX_NAMED: Final = 5
 
 
@@ -165,7 +167,8 @@ def at_once(times: Iterable[tuple[float, float]]) -> int:
 
 
 def error_lines(lines: Iterable[str]) -> Counter[str]:
-    """What a log of ours has of errors, by event: entries of that level, failed calls, and whatever is no JSON."""
+    """What a log of ours has of errors, by event: entries of that level, leases that the reaper had to close although
+    no worker died, failed calls, and whatever is no JSON."""
     found: Counter[str] = Counter()
     for text in lines:
         try:
@@ -174,7 +177,7 @@ def error_lines(lines: Iterable[str]) -> Counter[str]:
             entry = None
         if not isinstance(entry, dict):
             found[text.strip()[:200]] += 1
-        elif entry.get("level") in ("error", "critical"):
+        elif entry.get("level") in ERROR_LEVELS or entry.get("event") == REAPED:
             found[str(entry.get("event"))] += 1
         elif entry.get("event") == "call" and int(entry.get("status") or 0) >= 500:
             found[f"{entry['status']} {entry.get('code')}"] += 1

@@ -28,6 +28,8 @@ K6: Final = Path(sys.executable).with_name("k6")
 SAMPLES: Final = 300
 # Calls in flight at the end, and k6's own begin and end.
 GRACE_S: Final = 120
+# Less than until the reaper looks for leases that nobody closed.
+LEASES_S: Final = 20.0
 # Written each 0.1 s by the workers, and read once the rows are there.
 LINES_S: Final = 1.0
 
@@ -114,7 +116,7 @@ class LoadRun:
             answered = {attempt.id for attempt in self.attempts if attempt.status == 200 and attempt.id}
             problems = []
             try:
-                await wait_until_still(pool, state["redis_url"], account, answered)
+                await wait_until_still(pool, state["redis_url"], account, answered, leases_s=LEASES_S)
             except TimeoutError as late:
                 problems.append(str(late))
             await asyncio.sleep(LINES_S)

@@ -149,12 +149,18 @@ def test_errors_of_a_log_are_entries_of_that_level_failed_calls_and_what_is_no_e
         {"event": "call", "status": 502, "code": "upstream_error"},
         {"event": "started", "level": "info"},
         {"event": "unhandled", "level": "error"},
+        {"event": "lease_reaped", "level": "info"},
     ]
     lines = [*(msgspec.json.encode(entry).decode() for entry in entries), "Traceback (most recent call last):\n"]
 
     found = outcome.error_lines(lines)
 
-    assert found == {"502 upstream_error": 1, "unhandled": 1, "Traceback (most recent call last):": 1}
+    assert found == {
+        "502 upstream_error": 1,
+        "unhandled": 1,
+        "lease_reaped": 1,
+        "Traceback (most recent call last):": 1,
+    }
 
 
 def test_memory_is_the_median_of_each_tenth_and_grows_from_the_second() -> None:
