@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -44,21 +45,45 @@ MIB: Final = 2**20
 ROWS_S: Final = 120
 
 
-def measure(wrk: Wrk, target: Target, calls: int) -> list[tuple[int, float]]:
-    """(calls so far, MiB of the worker): after a hundredth of the calls, and each tenth of them."""
+@dataclass(slots=True)
+class Looks:
+    """`found`: calls so far, MiB of the worker. `rounds`: runs of wrk, each of which cuts off the calls in flight at
+    its end."""
+
+    found: list[tuple[int, float]] = field(default_factory=list)
+    rounds: int = 0
+
+    @property
+    def calls(self) -> int:
+        """That were answered."""
+        return self.found[-1][0]
+
+    def problems(self, rows: int) -> list[str]:
+        """Of the memory, and of the ledger's rows."""
+        growth = self.found[-1][1] / self.found[0][1] - 1
+        problems = [f"a worker has {growth:.1%} more memory"] if growth > MAX_GROWTH else []
+        cut_off = self.rounds * CONNECTIONS
+        if not self.calls <= rows <= self.calls + cut_off:
+            problems.append(f"{self.calls} calls were answered, up to {cut_off} cut off, and there are {rows} rows")
+        return problems
+
+
+def measure(wrk: Wrk, target: Target, calls: int) -> Looks:
+    """After a hundredth of the calls, and each tenth of them."""
     if target.pid is None:
         raise RuntimeError("a target with a process")
     (worker,) = worker_pids(target.pid) or {target.pid}
-    body, done, found = json_body(BODY_BYTES), 0, list[tuple[int, float]]()
+    body, done, looks = json_body(BODY_BYTES), 0, Looks()
     due = [calls // FIRST_SHARE, *(calls * number // LOOKS for number in range(1, LOOKS + 1))]
     while due:
-        seconds = ROUND_S if found else FIRST_ROUND_S
+        seconds = ROUND_S if looks.found else FIRST_ROUND_S
         done += wrk.run(target, body, connections=CONNECTIONS, seconds=seconds).calls
+        looks.rounds += 1
         if done >= due[0]:
-            found.append((done, memory_bytes(worker) / MIB))
-            print(f"{done:>9,} calls: {found[-1][1]:.1f} MiB", flush=True)
+            looks.found.append((done, memory_bytes(worker) / MIB))
+            print(f"{done:>9,} calls: {looks.found[-1][1]:.1f} MiB", flush=True)
             due = [number for number in due if number > done]
-    return found
+    return looks
 
 
 async def count_rows(url: str, least: int) -> int:
@@ -82,7 +107,7 @@ def table(found: Sequence[tuple[int, float]]) -> str:
     return "\n".join([*lines, *(f"| {calls:,} | {mib:.1f} | {mib / first - 1:+.1%} |" for calls, mib in found)])
 
 
-def run(calls: int) -> tuple[list[tuple[int, float]], int]:
+def run(calls: int) -> tuple[Looks, int]:
     """What was found, and the rows in the ledger. Stops all it started."""
     with tempfile.TemporaryDirectory(prefix="litemaas-memory-") as name, ExitStack() as running:
         folder = Path(name)
@@ -97,9 +122,9 @@ def run(calls: int) -> tuple[list[tuple[int, float]], int]:
         gateway.launch(model_server.url)
         gateway.wait()
         (target,) = gateway.targets()
-        found = measure(wrk, target, calls)
-        rows = asyncio.run(count_rows(site.postgres.url(OWNER), found[-1][0]))
-    return found, rows
+        looks = measure(wrk, target, calls)
+        rows = asyncio.run(count_rows(site.postgres.url(OWNER), looks.calls))
+    return looks, rows
 
 
 def main() -> int:
@@ -108,18 +133,17 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the figures into docs/performance.md")
     chosen = parser.parse_args()
     try:
-        found, rows = run(chosen.calls)
+        looks, rows = run(chosen.calls)
     except (NotStarted, WrongAnswer) as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
-    calls, grown = found[-1][0], found[-1][1] / found[0][1] - 1
-    problems = [f"a worker has {grown:.1%} more memory"] if grown > MAX_GROWTH else []
-    # wrk cuts off the calls in flight at the end of each of its runs; they have rows too.
-    if rows < calls:
-        problems.append(f"{calls} calls were answered, and the ledger has {rows} rows")
+    problems = looks.problems(rows)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    about = f"On {day}, Python {platform.python_version()}: {calls:,} calls answered, {rows:,} rows in the ledger."
-    text = f"{about}\n\n{table(found)}"
+    about = (
+        f"On {day}, Python {platform.python_version()}: {looks.calls:,} calls answered, {rows:,} rows in the ledger, "
+        f"which are also of calls that wrk cut off at the end of each of its {looks.rounds} runs."
+    )
+    text = f"{about}\n\n{table(looks.found)}"
     print("\n".join([text, *(f"WRONG: {problem}" for problem in problems)]), flush=True)
     if chosen.write and not problems:
         from tests.contract.tables import with_table

@@ -1,5 +1,6 @@
 """Prints what a run has found, and puts a soak into docs/performance.md."""
 
+import os
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Final
 
 from loadtests.k6.memory import MAX_GROWTH, TENTHS, growth
 from loadtests.k6.run import Outcome, Result
+from loadtests.processes import load_average
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 MARK: Final = "soak"
@@ -84,10 +86,11 @@ def write_soak(lines: Sequence[str]) -> None:
 
 def soak_lines(result: Result, found: Outcome, rate: int, capacity: float) -> list[str]:
     """The part of the page."""
-    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    day, load = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), load_average()[-1]
     return [
-        f"{result.seconds // 60} minutes on {day}, Python {platform.python_version()}: {rate} calls/s, a third of the "
-        f"{capacity:.0f} calls/s that a closed loop made before. No error, no lease left, no difference.",
+        f"{result.seconds // 60} minutes until {day}, {os.cpu_count()} cores with a load average of {load:.0f}, Python "
+        f"{platform.python_version()}: {rate} turns a second, a third of the {capacity:.0f} that a closed loop made "
+        "before. No error, no lease left, no difference.",
         "",
         "| counted | |",
         "|---|---|",

@@ -1,15 +1,19 @@
 """What `make loadtest` compares after a run: a difference on any side is found, and none where all sides agree."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 from accounting import compare_calls
 
+from loadtests import memory_calls
+from loadtests.bench.targets import Target
 from loadtests.k6 import memory, outcome, report
 from loadtests.k6.__main__ import SCRIPTS, seconds_of
 from loadtests.k6.outcome import Attempt, Seen
@@ -172,6 +176,35 @@ def test_memory_is_the_median_of_each_tenth_and_grows_from_the_second() -> None:
     assert report.too_large({1: [1, 50, 100, *[0] * 7, 109, 500], 2: [1, 50, 100, *[0] * 7, 111, 1]}) == [
         "worker 2 has 11.0% more memory in the last tenth than in the second"
     ]
+
+
+def test_memory_is_read_after_a_hundredth_of_the_calls_and_each_tenth() -> None:
+    class WrkOfTests:
+        def run(self, *_: object, seconds: float, **__: object) -> SimpleNamespace:
+            return SimpleNamespace(calls=round(900 * seconds))
+
+    looks = memory_calls.measure(WrkOfTests(), Target("itself", "http://127.0.0.1:1", pid=os.getpid()), 100_000)
+
+    assert [calls for calls, _ in looks.found] == [1800, 10800, *(1800 + 9000 * n for n in range(3, 12))]
+    assert all(mib > 1 for _, mib in looks.found)
+    assert looks.rounds == 13
+
+
+@pytest.mark.parametrize(
+    ("mib", "rows", "said"),
+    [
+        (109.9, 1064, ""),
+        (110.1, 1000, "a worker has 10.1% more memory"),
+        (100.0, 999, "1000 calls were answered, up to 64 cut off, and there are 999 rows"),
+        (100.0, 1065, "and there are 1065 rows"),
+    ],
+)
+def test_a_worker_that_grows_and_rows_that_are_lost_or_made_up_are_said(mib: float, rows: int, said: str) -> None:
+    looks = memory_calls.Looks([(10, 100.0), (500, 300.0), (1000, mib)], rounds=2)
+
+    found = looks.problems(rows)
+
+    assert [said in one for one in found] == [True] * bool(said)
 
 
 def test_failed_thresholds_and_checks_of_k6_are_named() -> None:
