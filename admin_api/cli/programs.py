@@ -75,11 +75,12 @@ def gateway(
     from uvicorn.importer import import_from_string
 
     from admin_api.settings import GATEWAY_METRICS_PORT
+    from gateway.web.worker_processes import build_once
 
     with _metrics_folder(is_shared=workers > 1) as folder:
         if workers > 1:
             # Uvicorn restarts a worker that cannot start forever, so settings are checked once before it.
-            import_from_string(GATEWAY)()
+            build_once(GATEWAY)
         with _metrics_served(GATEWAY_METRICS_PORT, partial(import_from_string(GATEWAY_SCRAPE), folder)):
             _serve(GATEWAY, host=host, port=port, workers=workers)
 

@@ -1,9 +1,11 @@
-"""What a worker does when its parent's end of the pipe is closed, and how long a start waits for the port."""
+"""What a worker does when its parent's end of the pipe is closed, how long a start waits for the port, and how an app
+is tried before there are workers."""
 
 import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 
 import pytest
@@ -80,3 +82,15 @@ def test_s7_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
 def test_s7_a_free_port_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_processes.time, "sleep", lambda _: pytest.fail("waited"))
     worker_processes.wait_for_port("127.0.0.1", free_port())
+
+
+def test_an_app_is_tried_within_a_loop() -> None:
+    """Python 3.14 makes none for who asks; threads never had one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(worker_processes.build_once, "asyncio:get_running_loop").result()
+        with pytest.raises(SystemExit, match="wrong"):
+            thread.submit(worker_processes.build_once, f"{__name__}:exits").result()
+
+
+def exits() -> None:
+    raise SystemExit("what is wrong")
