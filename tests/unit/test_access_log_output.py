@@ -1,4 +1,4 @@
-"""How lines of the access log are written: many at a time, and whole, whoever else writes to the same pipe."""
+"""How lines of the access log are written: many at a time, and whole, also where several workers write to one pipe."""
 
 import json
 import os
