@@ -122,7 +122,7 @@ print(platform.python_version(), f"({kind})")
 
 
 def python_build(folder: Path) -> str:
-    """The version of the Python in a folder of commands, and how it was built: it is a quarter of a call's time."""
+    """The version of the Python in a folder of commands, and how it was built: it is a tenth of a call's time."""
     python = folder / "python"
     return version([str(python), "-c", PYTHON_BUILD]) if python.exists() else "unknown"
 
