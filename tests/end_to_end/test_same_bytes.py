@@ -1,8 +1,10 @@
 """Every endpoint compared with a direct call of LiteLLM: the same bytes, except what differs in every call."""
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
+import aiohttp
 import pytest
 from callers import Caller, MakeCaller, Response, chat_body
 from gateways import Backends
@@ -15,6 +17,7 @@ OF_THE_CALL: Final = re.compile(
 )
 ZEROS: Final = re.compile(rb',"usage":\{"completion_tokens":0,"prompt_tokens":0,"total_tokens":0\}')
 PROMPT: Final = "Tell me something [tokens=12] [cached=2] [written=1] [reasoning=2]"
+TRIES: Final = 5
 CASES: Final = [
     *((route, stream, {}) for route in STREAMING for stream in (False, True)),
     *((route, False, {}) for route in AT_ONCE),
@@ -40,9 +43,13 @@ def comparable(body: bytes) -> bytes:
 
 async def ask_litellm(caller: Caller, backends: Backends, route: Route, **fields: Any) -> Response:
     headers = {"authorization": f"Bearer {backends.litellm_key}", "accept-encoding": "identity"}
-    content = route.content(PROMPT, **fields)
-    async with caller.http.post(backends.litellm_url + route.path, headers=headers, **content) as answer:
-        return Response(answer.status, answer.headers.copy(), await answer.read())
+    for _ in range(TRIES):
+        content = route.content(PROMPT, **fields)
+        # LiteLLM answers 404 before it has read an upload, and closes: the client may lose the answer to that.
+        with suppress(aiohttp.ClientOSError):
+            async with caller.http.post(backends.litellm_url + route.path, headers=headers, **content) as answer:
+                return Response(answer.status, answer.headers.copy(), await answer.read())
+    raise AssertionError(f"LiteLLM closed {TRIES} connections")
 
 
 def name_of(value: object) -> str:

@@ -49,7 +49,7 @@ async def test_a_budget_is_set_in_usd_and_returned_in_usd_and_nano_usd(admin: ht
 
     assert by_usd.json()["amount_nano_usd"] == 450_000_000
     assert by_usd.json()["amount_usd"] == "0.45"
-    assert by_nano.json() == by_usd.json()
+    assert by_nano.json() == by_usd.json() | {"replaced_amount_usd": "0.45", "replaced_amount_nano_usd": 450_000_000}
     assert gone.status_code == 204
 
 
