@@ -28,7 +28,7 @@ NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
-	tables test-long mutants closed-loop admin-bench capacity compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
+	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages
 
@@ -90,6 +90,15 @@ $(VENV)/installed-project: pyproject.toml $(VENV)/installed-packages
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The catalogues of the portal's texts, from its code and templates; translations stay. Edit the .po files, then `make install`.
+MESSAGES = admin_api/portal/locales
+messages: install
+	cd admin_api/portal && ../../$(BIN)/pybabel -q extract -F babel.cfg -k marked --no-location --sort-output \
+		--project=LiteMaaS --copyright-holder= --omit-header -o locales/messages.pot .
+	for l in es fr; do test -f $(MESSAGES)/$$l/LC_MESSAGES/messages.po \
+		|| $(BIN)/pybabel -q init -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l; \
+		$(BIN)/pybabel -q update -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l --no-fuzzy-matching --ignore-pot-creation-date; done
+
 # --- Lock files: every version and hash, and no address. Versions stay, unless UPGRADE=1. ---
 
 COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
@@ -101,7 +110,7 @@ lock: $(VENV)/installed-uv
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
-	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
+	printf 'hatchling>=1.27\neditables\nbabel>=2.18\nbrotli>=1.2\nnodejs-wheel-binaries\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
 	@for client in $(CLIENT_LOCKS:.lock=); do \

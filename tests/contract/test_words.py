@@ -23,8 +23,8 @@ TEXT_SUFFIXES: Final = frozenset(
     {".py", ".md", ".lua", ".js", ".ts", ".mjs", ".sh", ".sql", ".toml", ".txt", ".yaml", ".yml"}
 )
 IGNORED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "recorded"})
-# This file lists the words, and loadtests/texts are samples of prose.
-IGNORED_FILES: Final = ("tests/contract/test_words.py", "loadtests/texts/*")
+# This file lists the words, loadtests/texts are samples of prose, and static/ is built of other projects' files.
+IGNORED_FILES: Final = ("tests/contract/test_words.py", "loadtests/texts/*", "admin_api/portal/static/*")
 
 # A part of a name (`hang_ups`, `told`), or a whole name (`=Standing`) -> its replacement.
 NAMES: Final = {
