@@ -18,6 +18,7 @@ from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import THREADS, Outbox
 from admin_api.operations.notifications.smtp import MailServer
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
+from admin_api.portal import routes as portal
 from admin_api.routes import (
     alerts,
     audit,
@@ -112,7 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         summary="Users, subscriptions, keys, limits and usage of the gateway.",
         lifespan=_lifespan,
-        routes=list(ROUTES.routes),
+        routes=[*ROUTES.routes, *portal.routes()],
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,

@@ -39,7 +39,6 @@ def docs_folder() -> Path:
 PAGES: Final = {page.name: page for page in docs_folder().glob("*.md")}
 
 
-@router.get("/")
 @router.get("/redoc")
 async def lead_to_docs() -> Response:
     """Where people look first."""

@@ -77,13 +77,12 @@ def _serve(demo: Demo) -> None:
 def _print_welcome(demo: Demo) -> None:
     key, url = demo.key["key"], demo.gateway.url
     data = '{"model": "demo-chat", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
-    log_in = f"{demo.admin.url}/api/auth/login?next=/docs"
-    people = f"as {ADMIN}, {USER} or anybody; no passwords: this provider is the demo's own"
+    people = f"log in as {ADMIN}, {USER} or anybody; no passwords: this provider is the demo's own"
     print(f"""
+  Portal       {demo.admin.url}/
+               {people if demo.identity_provider else "no logins: oidc-provider-mock is not installed"}
   Gateway      {url}/v1
   Admin API    {demo.admin.url}/docs
-  Log in       {log_in if demo.identity_provider else "oidc-provider-mock is not installed"}
-               {people if demo.identity_provider else ""}
   Admin token  {demo.admin_token}
   API key      {key}
   LiteLLM      {demo.litellm.url}, by {demo.litellm.config}

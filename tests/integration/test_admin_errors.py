@@ -261,11 +261,13 @@ async def test_d20_a_byte_order_mark_is_skipped_and_utf_16_refused(admin: httpx2
     assert made.status_code == 201
 
 
-@pytest.mark.parametrize("path", ["/", "/redoc"])
-async def test_a21_where_people_look_first_leads_to_the_documentation(admin: httpx2.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize(("path", "status", "there"), [("/", 303, "/home"), ("/redoc", 307, "/docs")])
+async def test_a21_where_people_look_first_leads_somewhere(
+    admin: httpx2.AsyncClient, path: str, status: int, there: str
+) -> None:
     answer = await admin.get(path)
 
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert (answer.status_code, answer.headers["location"]) == (status, there)
 
 
 async def test_a21_pages_that_the_document_links_are_served(admin: httpx2.AsyncClient) -> None:

@@ -1,0 +1,68 @@
+"""The whole navigation as one table, so that no page can disagree with another about where it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from admin_api.operations.actors import Actor
+from admin_api.portal.texts import marked
+
+Audience = Literal["everyone", "admins"]
+READERS: Final = ("admin", "admin-readonly")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A page in the navigation: its path, its text (a message of the catalogue) and its icon."""
+
+    path: str
+    text: str
+    icon: str
+    audience: Audience = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Entries that stand together; without a title the first ones do."""
+
+    title: str | None
+    entries: Sequence[Entry]
+
+
+NAVIGATION: Final = (
+    Section(
+        None,
+        (
+            Entry("/home", marked("Home"), "home"),
+            Entry("/models", marked("Models"), "models"),
+            Entry("/subscriptions", marked("Subscriptions"), "subscriptions"),
+            Entry("/api-keys", marked("API keys"), "keys"),
+            Entry("/usage", marked("Usage"), "usage"),
+            Entry("/refusals", marked("Refusals"), "help"),
+            Entry("/settings", marked("Settings"), "settings"),
+        ),
+    ),
+    Section(
+        marked("Administration"),
+        (
+            Entry("/admin/requests", marked("Requests"), "requests", "admins"),
+            Entry("/admin/users", marked("Users"), "teams", "admins"),
+            Entry("/admin/usage", marked("Usage of all"), "usage", "admins"),
+        ),
+    ),
+)
+
+
+def sections_for(actor: Actor) -> list[Section]:
+    """Those with an entry that this person may open, with these entries."""
+    found = []
+    for section in NAVIGATION:
+        entries = [entry for entry in section.entries if entry.audience == "everyone" or actor.role in READERS]
+        if entries:
+            found.append(Section(section.title, entries))
+    return found
+
+
+def is_current(entry: Entry, path: str) -> bool:
+    """Whether the page at this path stands below the entry."""
+    return path == entry.path or path.startswith(f"{entry.path}/")

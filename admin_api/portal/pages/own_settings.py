@@ -1,0 +1,43 @@
+"""The person's own settings: name, language, theme; their sessions."""
+
+from typing import cast
+
+from admin_api.operations.people import sessions, users
+from admin_api.portal.flashes import Flash
+from admin_api.portal.forms import NONE, Refusal, refusal_of
+from admin_api.portal.languages import LANGUAGES, NAMES
+from admin_api.portal.rendering import Page, Redirect
+from admin_api.portal.texts import marked
+from admin_api.portal.visits import THEMES, Theme, Visit, theme_of
+from admin_api.storage.users import Locale
+from admin_api.web.authenticate import times_of
+from gateway.domain.errors import GatewayError
+
+THEME_TEXTS = {"auto": marked("As the system"), "light": marked("Light"), "dark": marked("Dark")}
+
+
+async def show(visit: Visit, refused: Refusal = NONE) -> Page:
+    """The form, and the open sessions."""
+    _ = visit.messages.gettext
+    context = {
+        "languages": [("", _("As the browser"))] + [(one, NAMES[one]) for one in LANGUAGES],
+        "themes": [(one, _(THEME_TEXTS[one])) for one in THEMES],
+        "chosen_theme": theme_of(visit.request),
+        "sessions": await sessions.list_sessions(visit.pool, visit.actor, times_of(visit.settings)),
+        "refused": refused,
+    }
+    return Page("own_settings.html", _("Settings"), context, refused.status)
+
+
+async def update(visit: Visit) -> Page | Redirect:
+    """Name and language are the person's, the theme this browser's."""
+    theme = visit.field("theme") or "auto"
+    locale = visit.field("locale")
+    try:
+        await users.update_self(
+            visit.pool, visit.actor, name=visit.field("name") or "", locale=cast("Locale | None", locale)
+        )
+    except GatewayError as error:
+        return await show(visit, refusal_of(error, "name", "locale"))
+    flash = Flash("success", visit.messages.gettext("Saved."))
+    return Redirect("/settings", flash, theme=cast("Theme", theme) if theme in THEMES else "auto")

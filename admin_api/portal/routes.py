@@ -1,0 +1,96 @@
+"""Which path shows and does what, and the one way in which a page is answered."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from admin_api.portal.errors import answer_failure
+from admin_api.portal.pages import (
+    admin_requests,
+    admin_users,
+    api_keys,
+    home,
+    login,
+    models,
+    own_settings,
+    refusals,
+    subscriptions,
+    usage,
+)
+from admin_api.portal.rendering import Page, Redirect, render_page
+from admin_api.portal.static_files import PREFIX, serve
+from admin_api.portal.visits import Visit, begin_visit
+from gateway.domain.errors import GatewayError
+
+View = Callable[[Visit], Awaitable[Page | Redirect]]
+
+# GET and POST of each page of a person who has logged in.
+PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
+    "/home": (home.show, None),
+    "/models": (models.show_list, None),
+    "/models/{name:path}": (models.show_one, None),
+    "/subscriptions": (subscriptions.show_list, subscriptions.create),
+    "/subscriptions/{id:int}/{action}": (None, subscriptions.change),
+    "/api-keys": (api_keys.show_list, api_keys.create),
+    "/api-keys/new": (api_keys.show_new, None),
+    "/api-keys/{id:int}": (api_keys.show_one, api_keys.update),
+    "/api-keys/{id:int}/{action}": (None, api_keys.act),
+    "/usage": (usage.show, None),
+    "/refusals": (refusals.show, None),
+    "/settings": (own_settings.show, own_settings.update),
+    "/admin/requests": (admin_requests.show, admin_requests.decide),
+    "/admin/users": (admin_users.show_list, None),
+    "/admin/usage": (usage.show_of_all, None),
+    "/logout": (None, login.log_out),
+}
+
+
+def routes() -> list[Route]:
+    """All of the portal."""
+    return [
+        Route("/", _lead_home, methods=["GET"]),
+        Route("/login", login.show, methods=["GET"]),
+        Route(PREFIX + "{name:path}", serve, methods=["GET"]),
+        *(
+            Route(path, _answers(get, post), methods=[*(["GET"] if get else []), *(["POST"] if post else [])])
+            for path, (get, post) in PAGES.items()
+        ),
+    ]
+
+
+async def _lead_home(_: Request) -> Response:
+    return RedirectResponse("/home", 303)
+
+
+def _answers(get: View | None, post: View | None) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        visit: Visit | None = None
+        try:
+            visit = await begin_visit(request)
+            view = post if request.method == "POST" else get
+            if view is None:
+                raise GatewayError("method_not_allowed", "This page does not take forms.")
+            return render_page(visit, await view(visit))
+        except GatewayError as error:
+            if error.code == "not_authenticated":
+                return _lead_to_login(request)
+            return answer_failure(request, visit, error)
+        except Exception as exc:
+            return answer_failure(request, visit, exc)
+
+    return answer
+
+
+def _lead_to_login(request: Request) -> Response:
+    """And back to the same page afterwards; a form that was sent is lost."""
+    path = request.url.path if request.method == "GET" else "/home"
+    query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
+    login_path = f"/login?next={quote(path + query, safe='')}"
+    if "hx-request" in request.headers:
+        # htmx would put the login into a part of the page.
+        return Response(status_code=204, headers={"hx-redirect": login_path})
+    return RedirectResponse(login_path, 303)

@@ -1,0 +1,28 @@
+"""How the state of a subscription is named and coloured."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from admin_api.portal.texts import marked
+from admin_api.portal.visits import Visit
+from gateway.domain.subscriptions import Status
+
+# None is grey.
+STATES: Final[Mapping[Status, tuple[str, str | None]]] = {
+    "active": (marked("active"), "green"),
+    "pending": (marked("waits for approval"), "orange"),
+    "denied": (marked("denied"), "red"),
+    "suspended": (marked("suspended"), "red"),
+    "cancelled": (marked("cancelled"), None),
+    "expired": (marked("expired"), None),
+}
+
+
+def text_of(visit: Visit, status: Status) -> str:
+    """In the person's language."""
+    return visit.messages.gettext(STATES[status][0])
+
+
+def colour_of(status: Status) -> str | None:
+    """Of PatternFly's label."""
+    return STATES[status][1]

@@ -1,0 +1,101 @@
+"""Who looks at a page, and what pages need to know of them."""
+
+from dataclasses import dataclass
+from gettext import NullTranslations
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admin_api.operations.actors import Actor
+from admin_api.operations.people.users import find_self
+from admin_api.portal.formatters import Formats
+from admin_api.portal.languages import choose_language, translations
+from admin_api.storage.users import User
+from admin_api.web import csrf
+from admin_api.web.authenticate import authenticate_page
+
+if TYPE_CHECKING:
+    from admin_api.settings import Settings
+    from gateway.storage.postgres import Pool
+
+Theme = Literal["auto", "light", "dark"]
+THEMES: Final = get_args(Theme)
+THEME_COOKIE: Final = "litemaas_theme"
+THEME_KEPT_S: Final = 365 * 24 * 3600
+MAX_FIELD: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a person who has logged in."""
+
+    request: Request
+    actor: Actor
+    user: User
+    formats: Formats
+    form: FormData | None = None
+
+    @property
+    def pool(self) -> "Pool":
+        """For operations."""
+        pool: Pool = self.request.app.state.pool
+        return pool
+
+    @property
+    def settings(self) -> "Settings":
+        """The deployment's."""
+        settings: Settings = self.request.app.state.settings
+        return settings
+
+    @property
+    def language(self) -> str:
+        """`en`, `es` or `fr`."""
+        return self.formats.language
+
+    @property
+    def messages(self) -> NullTranslations:
+        """The texts in the person's language."""
+        return translations(self.language)
+
+    @property
+    def form_token(self) -> str:
+        """The hidden field of every form."""
+        return csrf.form_token(self.settings.encryption_keys, self.actor.session_id or 0)
+
+    def query(self, name: str) -> str | None:
+        """A parameter of the address; None where it is absent or empty."""
+        return self.request.query_params.get(name, "").strip()[:MAX_FIELD] or None
+
+    def field(self, name: str) -> str | None:
+        """A field of the form; None where it is absent or empty."""
+        value: Any = self.form.get(name) if self.form is not None else None
+        return value.strip()[:MAX_FIELD] or None if isinstance(value, str) else None
+
+    def fields(self, name: str) -> list[str]:
+        """All values of a field that may be there several times."""
+        values = self.form.getlist(name) if self.form is not None else []
+        return [value[:MAX_FIELD] for value in values if isinstance(value, str)]
+
+
+async def begin_visit(request: Request) -> Visit:
+    """Raises GatewayError as `authenticate_page` does."""
+    actor = await authenticate_page(request)
+    user = await find_self(request.app.state.pool, actor)
+    form = await request.form() if request.method == "POST" else None
+    language = choose_language(user.locale, request.headers.get("accept-language", ""))
+    return Visit(request, actor, user, Formats(language, user.time_zone), form)
+
+
+def keep_theme(answer: Response, settings: "Settings", theme: Theme) -> None:
+    """In this browser, for a year."""
+    answer.set_cookie(
+        THEME_COOKIE, theme, max_age=THEME_KEPT_S, path="/", secure=settings.is_secure, httponly=True, samesite="lax"
+    )
+
+
+def theme_of(request: Request) -> Theme:
+    """As the person chose in this browser; `auto` follows the system."""
+    kept = request.cookies.get(THEME_COOKIE)
+    return cast("Theme", kept) if kept in THEMES else "auto"

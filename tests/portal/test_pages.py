@@ -1,0 +1,99 @@
+"""Every page keeps the house rules, in every language; errors are pages too."""
+
+import pytest
+
+from admin_api.portal.languages import LANGUAGES
+from admin_api.portal.navigation import NAVIGATION
+from admin_api.portal.routes import PAGES
+from gateway.storage.postgres import Pool
+from portal.conftest import OPEN, NewVisitor
+
+ENTRIES = [entry.path for section in NAVIGATION for entry in section.entries]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_every_page_in_every_language(new_visitor: NewVisitor, language: str) -> None:
+    visitor = await new_visitor(language=language, is_admin=True)
+    await visitor.open("/models")
+    await visitor.submit("/subscriptions", model=OPEN)
+    await visitor.open("/api-keys/new")
+    await visitor.submit("/api-keys", name="a key")
+    pages = {
+        "/models/{name:path}": f"/models/{OPEN}",
+        "/api-keys/{id:int}": visitor.path,
+    }
+
+    seen = set()
+    for path, (get, _) in PAGES.items():
+        if get is not None:
+            await visitor.open(pages.get(path, path))
+            seen.add(visitor.page.findtext(".//h1"))
+
+    assert len(seen) == len([get for get, _ in PAGES.values() if get is not None])
+
+
+async def test_the_navigation_leads_to_pages_and_says_where_one_is(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor(is_admin=True)
+
+    for path in ENTRIES:
+        page = await visitor.open(path)
+        assert page.xpath("//nav//a[@aria-current='page']/@href") == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "heading"),
+    [
+        ("/models/none", 404, "There is nothing here"),
+        ("/api-keys/4711", 404, "There is nothing here"),
+        ("/usage?period=someday", 422, "Something is not right yet"),
+        ("/api-keys?cursor=nonsense", 422, "Something is not right yet"),
+    ],
+)
+async def test_errors_are_pages_with_the_id_of_the_request(
+    new_visitor: NewVisitor, path: str, status: int, heading: str
+) -> None:
+    visitor = await new_visitor()
+
+    await visitor.open(path, status=status)
+
+    assert visitor.page.findtext(".//h1") == heading
+    assert visitor.answer.headers["x-request-id"] in visitor.text
+
+
+async def test_texts_of_others_are_text(new_visitor: NewVisitor, pool: Pool) -> None:
+    script = "<script>alert(1)</script>"
+    visitor = await new_visitor()
+    await pool.execute("UPDATE users SET name = $1", script)
+    await pool.execute("UPDATE models SET description = $1, provider = $1", script)
+
+    for path in ("/home", "/models", f"/models/{OPEN}", "/settings"):
+        page = await visitor.open(path)
+        assert script in page.text_content()
+        assert not [one for one in page.iter("script") if one.text]
+
+
+async def test_a_part_of_a_page_is_its_main_part(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor()
+    whole = await visitor.open("/models")
+
+    part = await visitor.browser.get("/models", headers={"hx-request": "true", "accept-language": "en"})
+
+    assert "<html" not in part.text
+    assert "Models · LiteMaaS" in part.text
+    assert OPEN in part.text
+    assert len(part.text) < len(visitor.answer.text)
+    assert whole is not None
+
+
+async def test_assets_are_compressed_and_kept(new_visitor: NewVisitor) -> None:
+    visitor = await new_visitor(has_logged_in=False)
+    page = await visitor.open("/login")
+    paths = [*page.xpath("//link/@href"), *page.xpath("//script/@src")]
+
+    for path in paths:
+        answer = await visitor.browser.get(path, headers={"accept-encoding": "gzip"})
+        assert answer.status_code == 200, path
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers.get("content-encoding") == "gzip", path
+    assert (await visitor.browser.get("/static/../routes.py")).status_code == 404
+    assert (await visitor.browser.get("/static/manifest.json")).status_code == 404
