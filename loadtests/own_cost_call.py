@@ -47,7 +47,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "parse": (),  # a field of the endpoint
     "key check": (
         *(f"gateway.proxy:{name}" for name in ("check_key", "check_address", "find_grant")),
-        "gateway.proxy:authenticate",
+        "gateway.authenticate:Authenticator.find_record",
     ),
     "estimate": (
         *(f"gateway.estimate:Estimator.{name}" for name in ("admissible", "may_hide_output", "learn")),
