@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,10 +11,7 @@ from admin_api.portal.languages import choose_language, translations
 from admin_api.portal.rendering import Page, render_before_login, render_page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from gateway.domain.errors import GatewayError
-from gateway.storage import failures
-
-log = structlog.get_logger(__name__)
+from admin_api.web.envelope import error_of
 
 TITLES: Final[Mapping[int, str]] = {
     400: marked("This cannot be read"),
@@ -29,23 +25,20 @@ TITLES: Final[Mapping[int, str]] = {
     503: marked("Not available at this moment"),
 }
 OTHERWISE: Final = marked("Something went wrong")
-FAILED: Final = marked("The fault is ours. An admin finds it in the log by the id of the request.")
-AWAY: Final = marked("The database does not answer at this moment. Try again in a few seconds.")
+# By code: what is said in the person's language. Messages of operations are in English.
+MESSAGES: Final[Mapping[str, str]] = {
+    "internal_error": marked("The fault is ours. An admin finds it in the log by the id of the request."),
+    "database_unavailable": marked("The database does not answer at this moment. Try again in a few seconds."),
+}
 
 
 def answer_failure(request: Request, visit: Visit | None, exc: Exception) -> Response:
     """The page of whatever a view, or the login before it, has raised."""
     language = visit.language if visit else choose_language(None, request.headers.get("accept-language", ""))
     gettext = translations(language).gettext
-    status, message = 500, gettext(FAILED)
-    headers: Mapping[str, str] = {}
-    if isinstance(exc, GatewayError):
-        status, message, headers = exc.status, exc.message, exc.headers
-    elif failures.explain(exc) is not None:
-        log.warning("postgres_unavailable", path=request.url.path, cause=str(exc) or type(exc).__name__)
-        status, message = 503, gettext(AWAY)
-    else:
-        log.error("page_failed", path=request.url.path, request_id=str(request.state.request_id), exc_info=exc)
+    error = error_of(exc, request.scope)
+    status = error.status
+    message = gettext(MESSAGES[error.code]) if error.code in MESSAGES else error.message
     title = gettext(TITLES.get(status, OTHERWISE))
     if visit is None:
         formats = Formats(language, "UTC")
@@ -55,5 +48,5 @@ def answer_failure(request: Request, visit: Visit | None, exc: Exception) -> Res
     else:
         page = Page("error.html", title, {"summary": title, "message": message}, status)
         answer = render_page(visit, page)
-    answer.headers.update(headers)
+    answer.headers.update(error.headers)
     return answer

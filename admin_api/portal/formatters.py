@@ -1,7 +1,7 @@
 """How every number, amount, date and time of a page is written, by language and time zone."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -54,17 +54,12 @@ class Formats:
         return str(dates.format_skeleton("yMMMM", value, locale=locale(self.language)))
 
     def moment(self, value: datetime) -> str:
-        """To the minute, in the time zone of the page, which the page names."""
+        """To the second, in the time zone of the page, which the page names."""
         return str(dates.format_datetime(value, format="medium", tzinfo=self._zone, locale=locale(self.language)))
 
     def time(self, value: datetime) -> Markup:
         """As `moment`, as an element of HTML that holds the moment itself too."""
         return Markup('<time datetime="{}">{}</time>').format(value.astimezone(UTC).isoformat(), self.moment(value))
-
-    def in_words(self, value: datetime, now: datetime) -> str:
-        """How far away: `in 3 hours`, `2 days ago`."""
-        distance: timedelta = value - now
-        return str(dates.format_timedelta(distance, add_direction=True, locale=locale(self.language)))
 
     @property
     def _zone(self) -> ZoneInfo:

@@ -79,7 +79,7 @@ class Envelope:
             claim: Claim | None = scope["state"].get("claim")
             if claim is not None and not isinstance(exc, GatewayError):
                 claim.is_outcome_known = failures.was_refused(exc)
-            await send_error(send_with_id, _error_of(exc, scope), str(request_id), shape="plain")
+            await send_error(send_with_id, error_of(exc, scope), str(request_id), shape="plain")
         finally:
             _count(scope, status, perf_counter() - started)
 
@@ -155,7 +155,7 @@ def _declared_bytes(scope: Scope) -> int:
     return 0
 
 
-def _error_of(exc: Exception, scope: Scope) -> GatewayError:
+def error_of(exc: Exception, scope: Scope) -> GatewayError:
     """The error that the caller sees; the cause is logged only."""
     if isinstance(exc, GatewayError):
         return exc

@@ -13,6 +13,7 @@ from gateway.storage.postgres import Pool
 from portal.visitors import Visitor
 
 # A model that is open to everybody, and one that an admin approves each subscription to.
+GATEWAY_URL = "https://models.example.org"
 OPEN, RESTRICTED = "open-model", "restricted-model"
 NewVisitor = Callable[..., Awaitable[Visitor]]
 
@@ -29,7 +30,7 @@ async def new_visitor(database: Database, pool: Pool, provider: FakeProvider) ->
     await make_model(pool, OPEN)
     await make_model(pool, RESTRICTED, restricted=True)
     opened = []
-    async with running_admin_api(database, **oidc(provider.url)) as new_browser:
+    async with running_admin_api(database, **oidc(provider.url, gateway_url=GATEWAY_URL)) as new_browser:
 
         async def new(
             name: str = "ana", language: str = "en", *, has_logged_in: bool = True, is_admin: bool = False

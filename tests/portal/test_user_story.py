@@ -147,3 +147,14 @@ async def test_after_the_logout_no_page_opens(new_visitor: NewVisitor) -> None:
 async def _keys(visitor: Visitor) -> list[list[str]]:
     await visitor.open("/api-keys")
     return [[re.sub(r"\s+", " ", cell) for cell in row] for row in visitor.rows("api-keys")]
+
+
+async def test_the_call_to_copy_has_the_gateways_address_and_a_model_of_theirs(new_visitor: NewVisitor) -> None:
+    ana = await new_visitor()
+    await ana.open("/models")
+    await ana.submit("/subscriptions", model=OPEN)
+
+    await ana.open("/home")
+
+    assert "curl https://models.example.org/v1/chat/completions" in ana.text
+    assert f'"model": "{OPEN}"' in ana.text

@@ -37,5 +37,7 @@ async def show(visit: Visit) -> Page:
         Step(_("Make the first call"), "/home", any(key.last_used_at for key in own_keys.rows)),
     ]
     model = active.rows[0].model_name if active.rows else None
-    snippet = SNIPPET.format(base_url="https://gateway.example.com/v1", model=model)
+    # Where the operator has not said which address it is, the person has to.
+    base_url = f"{visit.settings.gateway_url}/v1" if visit.settings.gateway_url else "$LITEMAAS_BASE_URL"
+    snippet = SNIPPET.format(base_url=base_url, model=model)
     return Page("home.html", _("Home"), {"steps": steps, "sums": summary.sums, "model": model, "snippet": snippet})
