@@ -94,10 +94,10 @@ $(VENV)/installed-project: pyproject.toml $(VENV)/installed-packages
 MESSAGES = admin_api/portal/locales
 messages: install
 	cd admin_api/portal && ../../$(BIN)/pybabel -q extract -F babel.cfg -k marked --no-location --sort-output \
-		--project=LiteMaaS --copyright-holder= --omit-header -o locales/messages.pot .
+		--project=LiteMaaS --copyright-holder= --omit-header --no-wrap -o locales/messages.pot .
 	for l in es fr; do test -f $(MESSAGES)/$$l/LC_MESSAGES/messages.po \
 		|| $(BIN)/pybabel -q init -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l; \
-		$(BIN)/pybabel -q update -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l --no-fuzzy-matching --ignore-pot-creation-date; done
+		$(BIN)/pybabel -q update -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l --no-fuzzy-matching --ignore-pot-creation-date --no-wrap; done
 
 # --- Lock files: every version and hash, and no address. Versions stay, unless UPGRADE=1. ---
 
