@@ -94,17 +94,21 @@ class SecretKeys:
         """Whether the newest key encrypted it; otherwise it should be encrypted again."""
         return int.from_bytes(encrypted[:VERSION_BYTES]) == self.newest | DERIVED
 
+    def digests(self, text: str, *, purpose: str) -> list[bytes]:
+        """What only who has `text` and a key can make: 32 bytes under each version, newest first."""
+        return [self._signature(version, text, purpose) for version in sorted(self.keys)[::-1]]
+
     def sign(self, text: str, *, purpose: str) -> str:
         """The signature of `text`, in hex."""
-        return self._signature(self.newest, text, purpose)
+        return self._signature(self.newest, text, purpose).hex()
 
     def is_signed(self, text: str, signature: str, *, purpose: str) -> bool:
         """Whether the signature is valid for this purpose, with a key of any version. Constant time."""
-        made = [self._signature(version, text, purpose) for version in self.keys]
+        made = [self._signature(version, text, purpose).hex() for version in self.keys]
         return any(hmac.compare_digest(one.encode(), signature.encode()) for one in made)
 
-    def _signature(self, version: int, text: str, purpose: str) -> str:
-        return hmac.digest(self._derive(version, purpose), text.encode(), "sha256").hex()
+    def _signature(self, version: int, text: str, purpose: str) -> bytes:
+        return hmac.digest(self._derive(version, purpose), text.encode(), "sha256")
 
     def _derive(self, version: int, purpose: str) -> bytes:
         from cryptography.hazmat.primitives.hashes import SHA256

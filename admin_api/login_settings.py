@@ -21,6 +21,9 @@ class SessionSettings(EnvSettings):
 
     session_idle_s: PositiveFloat = Field(default=8 * 3600.0, description="a session ends after this time without use")
     session_lifetime_s: PositiveFloat = Field(default=24 * 3600.0, description="and after this time in any case")
+    session_key_s: PositiveFloat = Field(
+        default=3600.0, description="the key of a session's playground ends after this time without use, or with it"
+    )
 
 
 class LoginSettings(SessionSettings):

@@ -64,7 +64,10 @@ async def get_seen_model(executor: "Executor", actor: Actor, name: str) -> "Mode
 
 
 async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
-    """A key of the actor or of a team they own; any key if they see everything. Raises GatewayError `not_found`."""
+    """A key of the actor or of a team they own; any key if they see everything. Raises GatewayError `not_found`.
+
+    Also the key of the actor's playground, for usage and refusals that name it: `get_listed_key` passes over it.
+    """
     viewer = viewer_of(actor)
     key = await get_key(executor, key_id)
     if viewer is not None and not await api_keys.is_key_seen(executor, key_id, viewer_id=viewer):
@@ -72,10 +75,18 @@ async def get_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKe
     return key
 
 
-async def lock_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
-    """As `get_own_key`, for a change: locks the account. Raises GatewayError `not_found`, or `forbidden` for read-only
-    admins and for users who left the team."""
+async def get_listed_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
+    """As `get_own_key`, of those that lists show. Raises GatewayError `not_found`."""
     key = await get_own_key(executor, actor, key_id)
+    if key.kind != "standard":
+        raise GatewayError("not_found", f"There is no key {key_id}.")
+    return key
+
+
+async def lock_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIKey":
+    """As `get_listed_key`, for a change: locks the account. Raises GatewayError `not_found`, or `forbidden` for
+    read-only admins and for users who left the team."""
+    key = await get_listed_key(executor, actor, key_id)
     await accounts.lock_account(executor, key.account_id)
     if actor.role == "admin-readonly" or not await is_seen(executor, actor, key.account_id):
         raise GatewayError("forbidden", "You may not change this key.")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.domain.model_status import WithheldStatus, model_status
 
@@ -27,6 +27,8 @@ class APIKey:
     """All but the key. `user_id` is None for a team's service key; no `models` means no access."""
 
     id: int
+    # `session`: the one of the user's playground, which is shown in no list (migrations/0057).
+    kind: Literal["standard", "session"]
     account_id: int
     account_name: str
     user_id: int | None
@@ -112,7 +114,7 @@ async def insert_key_models(executor: "Executor", key_id: int, model_ids: Sequen
 
 # The last use by a subselect each: joined, all uses before a page's keys would be read.
 _COLUMNS: Final = """
-k.id, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
+k.id, k.kind, k.account_id, a.name AS account_name, k.user_id, u.email AS user_email, k.name, k.last_four,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(m.name, m.enabled, m.listed, (
                 SELECT CASE WHEN s.status = 'active' AND s.expires_at <= now() THEN 'expired' ELSE s.status END
                 FROM subscriptions s WHERE s.account_id = k.account_id AND s.model_id = m.id)) ORDER BY m.name), '[]')
@@ -154,7 +156,7 @@ async def find_by_ending(executor: "Executor", last_four: str) -> list[APIKey]:
 # Ordered by user or account first, so that Postgres reads their keys in the order of an index, and not those of all
 # until a page of them is theirs.
 LIST_KEYS: Final = f"""
-{_KEY} WHERE k.id > $1 AND ($2::bigint IS NULL OR k.account_id BETWEEN $2 AND $2)
+{_KEY} WHERE k.id > $1 AND k.kind = 'standard' AND ($2::bigint IS NULL OR k.account_id BETWEEN $2 AND $2)
   AND ($3::bigint IS NULL OR k.user_id BETWEEN $3 AND $3)
   AND ($4 OR k.archived_at IS NULL)
   AND ($5::bigint IS NULL OR CASE WHEN $3::bigint IS NOT NULL
@@ -162,12 +164,13 @@ LIST_KEYS: Final = f"""
           SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = $5 AND t.role = 'owner')
       ELSE k.id = ANY(ARRAY(
       (SELECT own.id FROM api_keys own
-       WHERE own.user_id BETWEEN $5 AND $5 AND own.id > $1 AND ($2::bigint IS NULL OR own.account_id = $2)
-         AND ($4 OR own.archived_at IS NULL)
+       WHERE own.user_id BETWEEN $5 AND $5 AND own.id > $1 AND own.kind = 'standard'
+         AND ($2::bigint IS NULL OR own.account_id = $2) AND ($4 OR own.archived_at IS NULL)
        ORDER BY own.user_id, own.id LIMIT $6)
       UNION ALL SELECT theirs.id FROM team_members t CROSS JOIN LATERAL (
           SELECT o.id FROM api_keys o
-          WHERE o.account_id BETWEEN t.account_id AND t.account_id AND o.id > $1 AND ($4 OR o.archived_at IS NULL)
+          WHERE o.account_id BETWEEN t.account_id AND t.account_id AND o.id > $1 AND o.kind = 'standard'
+            AND ($4 OR o.archived_at IS NULL)
           ORDER BY o.account_id, o.id LIMIT $6) AS theirs
       WHERE t.user_id = $5 AND t.role = 'owner' AND ($2::bigint IS NULL OR t.account_id = $2))) END)
 ORDER BY CASE WHEN $3::bigint IS NOT NULL THEN k.user_id WHEN $2::bigint IS NOT NULL AND $5::bigint IS NULL
@@ -257,7 +260,8 @@ async def is_key_seen(executor: "Executor", key_id: int, *, viewer_id: int) -> b
 
 COUNT_ACTIVE_KEYS: Final = """
 SELECT count(*) FROM api_keys
-WHERE account_id = $1 AND revoked_at IS NULL AND archived_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+WHERE account_id = $1 AND kind = 'standard' AND revoked_at IS NULL AND archived_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now())
 """
 
 

@@ -31,7 +31,8 @@ SELECT a.id, coalesce(u.email, a.name) AS name, a.id AS account_id, a.owner_user
 FROM accounts a LEFT JOIN users u ON u.id = a.owner_user_id WHERE a.id = ANY($1::bigint[])
 """
 FIND_KEYS: Final = """
-SELECT id, ltrim(name || ' …' || last_four) AS name, account_id, user_id FROM api_keys WHERE id = ANY($1::bigint[])
+SELECT id, CASE kind WHEN 'session' THEN name ELSE ltrim(name || ' …' || last_four) END AS name, account_id, user_id
+FROM api_keys WHERE id = ANY($1::bigint[])
 """
 FIND_MODELS: Final = """
 SELECT id, name, id AS model_id FROM models WHERE id = ANY($1::bigint[])

@@ -46,7 +46,12 @@ def _checksum(body: str) -> str:
 
 def new_key(prefix: str = PREFIX) -> str:
     """A key, or with PERSONAL_PREFIX a personal access token, never made before."""
-    body = prefix + base62(int.from_bytes(secrets.token_bytes(32)), SECRET_DIGITS)
+    return derived_key(secrets.token_bytes(32), prefix)
+
+
+def derived_key(secret: bytes, prefix: str = PREFIX) -> str:
+    """The key that is made of these 32 bytes, which nobody can guess."""
+    body = prefix + base62(int.from_bytes(secret), SECRET_DIGITS)
     return body + _checksum(body)
 
 

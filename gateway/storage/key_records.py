@@ -42,9 +42,11 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
             'price', (SELECT jsonb_build_object({_PRICE})
                 FROM model_prices p WHERE p.model_id = m.id AND p.effective_at <= now()
                 ORDER BY p.effective_at DESC, p.id DESC LIMIT 1))), '[]')
-        FROM api_key_models km JOIN models m ON m.id = km.model_id
-        JOIN subscriptions s ON s.account_id = k.account_id AND s.model_id = m.id
-        WHERE km.api_key_id = k.id)::text AS grants,
+        FROM (SELECT own.model_id FROM api_key_models own WHERE own.api_key_id = k.id
+              UNION ALL SELECT every.model_id FROM subscriptions every
+              WHERE k.kind = 'session' AND every.account_id = k.account_id) AS km
+        JOIN models m ON m.id = km.model_id
+        JOIN subscriptions s ON s.account_id = k.account_id AND s.model_id = m.id)::text AS grants,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
             'id', l.id, 'level', l.level, 'model_id', l.model_id, 'subscription_id', l.subscription_id,
             'kind', l.kind, 'window', l.window_kind, 'amount', l.amount, 'burst', l.burst::text,
@@ -56,13 +58,19 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
 CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
 """
-# A key that was rotated away ends with its grace, or with the key if that is earlier (least() passes over NULL).
-_EXPIRES_AT: Final = (
-    "CASE WHEN k.digest = ANY($1::bytea[]) THEN k.expires_at ELSE least(k.expires_at, k.previous_ends_at) END"
-)
+# The key of a session ends with its own digest, and one that was rotated away with its grace, or with the key if that
+# is earlier (least() passes over NULL).
+_OF_SESSION: Final = "FROM session_keys o WHERE o.digest = ANY($1::bytea[])"
+_EXPIRES_AT: Final = f"""
+CASE WHEN k.kind = 'session' THEN (SELECT o.expires_at {_OF_SESSION} AND o.api_key_id = k.id LIMIT 1)
+     WHEN k.digest = ANY($1::bytea[]) THEN k.expires_at ELSE least(k.expires_at, k.previous_ends_at) END
+"""
 FIND_KEY_RECORD = (
     _RECORD.replace("k.expires_at AS expires_at", f"{_EXPIRES_AT} AS expires_at")
-    + "WHERE k.digest = ANY($1::bytea[]) OR k.previous_digest = ANY($1::bytea[])"
+    + f"""
+WHERE k.digest = ANY($1::bytea[]) OR k.previous_digest = ANY($1::bytea[])
+    OR k.id = ANY(ARRAY(SELECT o.api_key_id {_OF_SESSION}))
+"""
 )
 GET_KEY_RECORD = _RECORD + "WHERE k.id = $1"
 

@@ -33,6 +33,7 @@ TABLES: Final[dict[str, Class]] = {
     "refused_calls": "state",
     "response_owners": "added",
     "schema_migrations": "owner",
+    "session_keys": "state",
     "sessions": "state",
     "settings": "state",
     "subscription_history": "added",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from admin_api.operations.access import get_own_key, get_seen_account, get_seen_model, lock_own_key, viewer_of
+from admin_api.operations.access import get_listed_key, get_seen_account, get_seen_model, lock_own_key, viewer_of
 from admin_api.operations.actors import Actor, check_not_archived, note, party_of
 from admin_api.operations.keys.rules import apply_key_limits, check_expiry, check_room
 from admin_api.operations.lookups import get_key, get_user
@@ -109,7 +109,7 @@ async def revoke_key(pool: "Pool", actor: Actor, key_id: int, *, as_of: str | No
 async def find_key(pool: "Pool", actor: Actor, key_id: int) -> APIKey:
     """Raises GatewayError `not_found`, also for a key the actor may not see."""
     async with pool.acquire() as connection:
-        return await get_own_key(connection, actor, key_id)
+        return await get_listed_key(connection, actor, key_id)
 
 
 async def list_keys(

@@ -65,7 +65,8 @@ NAME_USERS: Final = """
 SELECT id::text AS id, email AS name FROM users WHERE id = ANY($1::bigint[])
 """
 NAME_KEYS: Final = """
-SELECT id::text AS id, CASE name WHEN '' THEN '…' || last_four ELSE name || ' …' || last_four END AS name
+SELECT id::text AS id, CASE WHEN kind = 'session' THEN name WHEN name = '' THEN '…' || last_four
+    ELSE name || ' …' || last_four END AS name
 FROM api_keys WHERE id = ANY($1::bigint[])
 """
 _NAMES: Final = {
