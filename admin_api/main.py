@@ -68,6 +68,7 @@ ROUTERS: Final = (
     identities.router,
     teams.router,
     models.router,
+    models.choices_router,
     models.admin_router,
     prices.router,
     subscriptions.router,

@@ -11,7 +11,14 @@ from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.rename import rename_model
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
-from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, RenamedView, SyncReportView
+from admin_api.schemas.models import (
+    LiteLLMHealthView,
+    ModelChoicesView,
+    ModelSyncView,
+    ModelView,
+    RenamedView,
+    SyncReportView,
+)
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
@@ -51,6 +58,14 @@ def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False)
     page = act(lambda pool: models.list_models(pool, operator(), limit=limit, cursor=cursor))
     view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
     show_page(view, what="models", as_json=as_json, columns=MODELS)
+
+
+@app.command()
+def choices(as_json: AsJSON = False) -> None:
+    """Show the providers, modes and capabilities that models have."""
+    found = act(lambda pool: models.find_choices(pool, operator()))
+    view = ModelChoicesView.model_validate(found, from_attributes=True)
+    show_details(view, as_json=as_json)
 
 
 @app.command()

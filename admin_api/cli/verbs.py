@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "POST /api/v1/teams/{team}/invitations": "teams invite",
     "DELETE /api/v1/teams/{team}/invitations/{invitation_id}": "teams withdraw",
     "GET /api/v1/models": "models list",
+    "GET /api/v1/model-choices": "models choices",
     "POST /api/v1/models/sync": "models sync",
     "POST /api/v1/admin/models/rename": "models rename",
     "GET /api/v1/models/{name}": "models show",

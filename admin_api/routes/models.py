@@ -9,12 +9,21 @@ from admin_api.operations.models import models, rename, sync
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.routes.dependencies import Admin, AppLiteLLM, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.models import LiteLLMHealthView, ModelSyncView, ModelView, RenamedView, SyncReportView
+from admin_api.schemas.models import (
+    LiteLLMHealthView,
+    ModelChoicesView,
+    ModelSyncView,
+    ModelView,
+    RenamedView,
+    SyncReportView,
+)
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.models import CatalogueFilter
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
+# A path below `/models` is the name of a model.
+choices_router = APIRouter(prefix="/api/v1/model-choices", tags=["models"], responses=ERRORS)
 admin_router = APIRouter(prefix="/api/v1/admin", tags=["models"], responses=ERRORS)
 ModelPath = Annotated[str, Path(max_length=255, description="Name; may hold slashes")]
 
@@ -61,6 +70,12 @@ async def list_models(
     only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability)
     page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
     return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@choices_router.get("")
+async def show_model_choices(actor: LoggedIn, pool: AppPool) -> ModelChoicesView:
+    """What the filters of the list of models can be set to; of models that are offered, for admins of all."""
+    return ModelChoicesView.model_validate(await models.find_choices(pool, actor), from_attributes=True)
 
 
 @router.post("/sync")

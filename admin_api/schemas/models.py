@@ -44,6 +44,15 @@ class ModelView(View):
         return cls(**fields, price=PriceView.of(offered.price) if offered.price else None)
 
 
+class ModelChoicesView(View):
+    """What the filters of the list of models can be set to."""
+
+    models: int = Field(description="How many there are")
+    providers: list[str]
+    modes: list[str] = Field(description="What they do, as LiteLLM names it")
+    capabilities: list[str]
+
+
 class RenamedView(ModelView):
     """A model under its new name, and how many of each go by it now."""
 

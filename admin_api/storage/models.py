@@ -102,6 +102,32 @@ async def list_catalogue(
     return [Model(**row) for row in await executor.fetch(LIST_CATALOGUE, after_id, limit, everything, *values)]
 
 
+FIND_CHOICES: Final = """
+WITH offered AS (SELECT * FROM models WHERE $1::boolean OR (enabled AND listed AND NOT hidden))
+SELECT count(*) AS models,
+       coalesce(array_agg(DISTINCT provider ORDER BY provider) FILTER (WHERE provider IS NOT NULL), '{}') AS providers,
+       coalesce(array_agg(DISTINCT mode ORDER BY mode) FILTER (WHERE mode IS NOT NULL), '{}') AS modes,
+       coalesce((SELECT array_agg(DISTINCT one ORDER BY one) FROM offered, unnest(capabilities) AS one), '{}')
+           AS capabilities
+FROM offered
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueChoices:
+    """How many models there are, and what a filter of them can be set to."""
+
+    models: int
+    providers: list[str]
+    modes: list[str]
+    capabilities: list[str]
+
+
+async def find_choices(executor: "Executor", *, everything: bool) -> CatalogueChoices:
+    """Of all models, or of those that are offered."""
+    return CatalogueChoices(**await executor.fetchrow(FIND_CHOICES, everything))
+
+
 COUNT_LISTED: Final = """
 SELECT count(*) FROM models WHERE listed
 """

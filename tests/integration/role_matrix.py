@@ -93,6 +93,7 @@ MATRIX: Final[dict[str, str]] = {
     "DELETE /api/v1/users/me/invitations/{invitation_id}": "member",
     # models and prices
     "GET /api/v1/models": LOGGED_IN,
+    "GET /api/v1/model-choices": LOGGED_IN,
     "POST /api/v1/models/sync": ADMINS,
     "GET /api/v1/models/{name}": LOGGED_IN,
     "PATCH /api/v1/models/{name}": ADMINS,

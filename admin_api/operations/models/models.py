@@ -9,7 +9,7 @@ from admin_api.operations.pagination import Page, check_limit, page, parse_id_cu
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_text, invalid
 from admin_api.storage import models, prices
-from admin_api.storage.models import CatalogueFilter, Model
+from admin_api.storage.models import CatalogueChoices, CatalogueFilter, Model
 from admin_api.storage.prices import PriceVersion
 from gateway.domain.errors import GatewayError
 
@@ -54,6 +54,12 @@ async def list_models(
         )
         found = await prices.current_prices(connection, [model.id for model in rows])
     return page([OfferedModel(model, found.get(model.id)) for model in rows], limit, lambda row: row.model.id)
+
+
+async def find_choices(pool: "Pool", actor: Actor) -> CatalogueChoices:
+    """Of the models that `list_models` has for the actor."""
+    async with pool.acquire() as connection:
+        return await models.find_choices(connection, everything=actor.role in SEE_EVERYTHING)
 
 
 async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:
