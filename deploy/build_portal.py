@@ -56,7 +56,7 @@ def build() -> None:
     sources = _digest_of_sources()
     if MANIFEST.exists() and json.loads(MANIFEST.read_text()).get("sources") == sources and _has_all_files():
         return
-    _install_packages()
+    install_packages()
     shutil.rmtree(STATIC, ignore_errors=True)
     STATIC.mkdir()
     names = dict(_copy_all())
@@ -85,7 +85,8 @@ def _digest_of_sources() -> str:
     return digest.hexdigest()
 
 
-def _install_packages() -> None:
+def install_packages() -> None:
+    """By the lock. Raises SystemExit with what is missing."""
     command = _npm()
     done = subprocess.run(  # noqa: S603  a program of this machine, with fixed arguments
         [*command, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=PACKAGES, capture_output=True, text=True,

@@ -63,6 +63,6 @@ def sections_for(actor: Actor) -> list[Section]:
     return found
 
 
-def is_current(entry: Entry, path: str) -> bool:
-    """Whether the page at this path stands below the entry."""
-    return path == entry.path or path.startswith(f"{entry.path}/")
+def is_current(entry_path: str, path: str) -> bool:
+    """Whether the page at this path stands below the entry's."""
+    return path == entry_path or path.startswith(f"{entry_path}/")

@@ -28,6 +28,8 @@ class Page:
     title: str
     context: dict[str, Any] = field(default_factory=dict)
     status: int = 200
+    # Instead of the person's own.
+    theme: Theme | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,15 @@ def render_page(visit: Visit, page: Page | Redirect) -> Response:
         "flash": flash,
         "sections": sections_for(visit.actor),
         "path": visit.request.url.path,
-        "theme": theme_of(visit.request),
+        "theme": page.theme or theme_of(visit.request),
         "request_id": str(visit.request.state.request_id),
     }
     templates = environment(visit.language)
     main = Markup(templates.get_template(f"pages/{page.template}").render(context))  # noqa: S704  made by Jinja, escaped
-    is_part = "hx-request" in visit.request.headers
+    headers = visit.request.headers
+    is_part = "hx-request" in headers and headers.get("hx-request-type") != "full"
     text = templates.get_template("part.html" if is_part else "layout.html").render(context | {"main": main})
-    answer = HTMLResponse(text, page.status, headers={"vary": "hx-request"})
+    answer = HTMLResponse(text, page.status, headers={"vary": "hx-request, hx-request-type"})
     if flash is not None:
         keep_flash(answer, visit.settings, visit.actor.session_id, None)
     return answer

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from admin_api.portal.errors import answer_failure
 from admin_api.portal.pages import (
     admin_requests,
+    admin_styleguide,
     admin_users,
     api_keys,
     home,
@@ -45,6 +46,7 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
     "/admin/requests": (admin_requests.show, admin_requests.decide),
     "/admin/users": (admin_users.show_list, None),
     "/admin/usage": (usage.show_of_all, None),
+    "/admin/styleguide": (admin_styleguide.show, None),
     "/logout": (None, login.log_out),
 }
 

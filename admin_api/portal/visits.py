@@ -1,5 +1,6 @@
 """Who looks at a page, and what pages need to know of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
@@ -67,6 +68,12 @@ class Visit:
     def query(self, name: str) -> str | None:
         """A parameter of the address; None where it is absent or empty."""
         return self.request.query_params.get(name, "").strip()[:MAX_FIELD] or None
+
+    def choice(self, name: str, choices: Iterable[str]) -> str:
+        """The parameter of the address if it is one of these, else the first of them."""
+        known = list(choices)
+        value = self.query(name)
+        return value if value is not None and value in known else known[0]
 
     def field(self, name: str) -> str | None:
         """A field of the form; None where it is absent or empty."""

@@ -125,7 +125,8 @@ class CatalogueChoices:
 
 async def find_choices(executor: "Executor", *, everything: bool) -> CatalogueChoices:
     """Of all models, or of those that are offered."""
-    return CatalogueChoices(**await executor.fetchrow(FIND_CHOICES, everything))
+    (row,) = await executor.fetch(FIND_CHOICES, everything)
+    return CatalogueChoices(**row)
 
 
 COUNT_LISTED: Final = """

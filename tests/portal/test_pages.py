@@ -37,7 +37,7 @@ async def test_the_navigation_leads_to_pages_and_says_where_one_is(new_visitor: 
 
     for path in ENTRIES:
         page = await visitor.open(path)
-        assert page.xpath("//nav//a[@aria-current='page']/@href") == [path]
+        assert page.xpath("//*[@id='sidebar']//a[@aria-current='page']/@href") == [path]
 
 
 @pytest.mark.parametrize(

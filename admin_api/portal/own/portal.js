@@ -1,17 +1,136 @@
 "use strict";
 // Everything works without this file; it makes some of it quicker.
+
+const announce = (text) => { document.getElementById("announcements").textContent = text; };
+
+// The navigation: beside the page on a large screen, over it on a small one.
+const wide = window.matchMedia("(min-width: 75rem)");
+const isNavigationOpen = () => document.getElementById("navigation-toggle").getAttribute("aria-expanded") === "true";
+const showNavigation = (isOpen) => {
+  const sidebar = document.getElementById("sidebar");
+  document.getElementById("navigation-toggle").setAttribute("aria-expanded", String(isOpen));
+  sidebar.classList.toggle("pf-m-expanded", isOpen);
+  sidebar.classList.toggle("pf-m-collapsed", !isOpen);
+  // Out of sight is out of reach of the keyboard too.
+  sidebar.inert = !isOpen;
+};
+const fitNavigation = () => showNavigation(wide.matches);
+
+// Dialogs: the button within <details> opens them without a script; here they are shown modally instead.
+const openDialog = (details) => {
+  const dialog = details.querySelector("dialog");
+  details.open = true;
+  dialog.removeAttribute("open");
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    details.open = false;
+    dialog.setAttribute("open", "");
+    details.querySelector("summary").focus();
+  }, { once: true });
+};
+
+// One that is shown again with messages.
+const openRefused = () => {
+  for (const details of document.querySelectorAll(".litemaas-dialog[open]:not(:has(dialog:modal))")) openDialog(details);
+};
+
+const closeMenus = (except) => {
+  for (const menu of document.querySelectorAll(".litemaas-menu[open]")) if (menu !== except) menu.open = false;
+};
+
+const copy = async (button) => {
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
+  announce(button.dataset.copied);
+  const use = button.querySelector("use");
+  const [sprite, icon] = use.getAttribute("href").split("#");
+  use.setAttribute("href", `${sprite}#check`);
+  setTimeout(() => use.setAttribute("href", `${sprite}#${icon}`), 1500);
+};
+
 document.addEventListener("click", (event) => {
-  const toggle = event.target.closest("#navigation-toggle");
-  if (toggle) {
-    const sidebar = document.getElementById("sidebar");
-    const isOpen = toggle.getAttribute("aria-expanded") === "true";
-    toggle.setAttribute("aria-expanded", String(!isOpen));
-    sidebar.classList.toggle("pf-m-collapsed", isOpen);
-    sidebar.classList.toggle("pf-m-expanded", !isOpen);
+  const target = event.target;
+  const summary = target.closest(".litemaas-dialog > summary");
+  if (summary) {
+    event.preventDefault();
+    openDialog(summary.parentElement);
   }
-  const copy = event.target.closest("[data-copy]");
-  if (copy) {
-    navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent.trim());
-    document.getElementById("announcements").textContent = copy.dataset.copied;
+  if (target.closest("#navigation-toggle")) showNavigation(!isNavigationOpen());
+  else if (!wide.matches && isNavigationOpen() && !target.closest("#sidebar")) showNavigation(false);
+  closeMenus(target.closest(".litemaas-menu"));
+  if (target.closest("[data-closes]")) target.closest("dialog").close();
+  // A click beside the box.
+  if (target.matches("dialog:modal")) target.close();
+  const copied = target.closest("[data-copy]");
+  if (copied) copy(copied);
+  const removed = target.closest("[data-removes]");
+  if (removed) removed.closest(removed.dataset.removes).remove();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector(".litemaas-menu[open]");
+  if (menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  } else if (!wide.matches && isNavigationOpen()) {
+    showNavigation(false);
+    document.getElementById("navigation-toggle").focus();
+  }
+  for (const tip of document.querySelectorAll(".litemaas-tooltip:is(:hover, :focus-within)")) {
+    tip.dataset.hidden = "";
+    tip.addEventListener("pointerleave", () => delete tip.dataset.hidden, { once: true });
+    tip.addEventListener("focusout", () => delete tip.dataset.hidden, { once: true });
   }
 });
+
+// A long list of checks gets a field that hides those that do not match.
+const searchLists = () => {
+  for (const list of document.querySelectorAll("[data-search-label]:not([data-has-search])")) {
+    list.dataset.hasSearch = "";
+    if (list.children.length < 10) continue;
+    const field = document.createElement("input");
+    field.type = "search";
+    field.placeholder = list.dataset.searchLabel;
+    field.setAttribute("aria-label", list.dataset.searchLabel);
+    const control = document.createElement("span");
+    control.className = "pf-v6-c-form-control";
+    control.append(field);
+    field.addEventListener("input", () => {
+      const wanted = field.value.trim().toLowerCase();
+      for (const one of list.children) one.hidden = !one.textContent.toLowerCase().includes(wanted);
+    });
+    list.before(control);
+  }
+};
+
+// What a page says for once is read out, and a success leaves by itself unless someone is at it.
+const sayMessages = () => {
+  const messages = document.querySelector("#main > #toasts li");
+  if (!messages) return;
+  setTimeout(() => announce(messages.querySelector(".pf-v6-c-alert__title").textContent.trim()), 100);
+  if (messages.querySelector(".pf-m-success")) {
+    const leave = () => (messages.matches(":hover, :focus-within") ? setTimeout(leave, 4000) : messages.remove());
+    setTimeout(leave, 8000);
+  }
+};
+
+// Addresses say only what is filtered.
+document.addEventListener("htmx:config:request", (event) => {
+  const { request } = event.detail.ctx;
+  if (request.method === "GET" && request.body) {
+    for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
+  }
+});
+
+document.addEventListener("htmx:after:swap", () => {
+  announce(document.title);
+  openRefused();
+  searchLists();
+  sayMessages();
+});
+document.addEventListener("htmx:error", () => announce(document.getElementById("announcements").dataset.unreachable));
+wide.addEventListener("change", fitNavigation);
+fitNavigation();
+openRefused();
+searchLists();
+sayMessages();

@@ -43,7 +43,12 @@ async def show_new(visit: Visit, refused: Refusal = NONE) -> Page:
     )
     models = [row.model_name for row in active.rows]
     chosen = visit.fields("models") if visit.form is not None else models
-    context = {"models": models, "chosen": chosen, "sent": typed(visit, *FIELDS), "refused": refused}
+    context = {
+        "models": [(one, one) for one in models],
+        "chosen": chosen,
+        "sent": typed(visit, *FIELDS),
+        "refused": refused,
+    }
     return Page("api_key_new.html", visit.messages.gettext("Create an API key"), context, refused.status)
 
 

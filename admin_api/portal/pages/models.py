@@ -2,82 +2,99 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from admin_api.operations import subscriptions
 from admin_api.operations.models import models
 from admin_api.operations.models.models import OfferedModel
+from admin_api.portal.model_texts import Price, capability_text, mode_text, prices_of
 from admin_api.portal.rendering import Page
+from admin_api.portal.snippets import CLIENTS, snippet_of
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
-from admin_api.schemas.models import ModelView
 from admin_api.storage.models import CatalogueFilter, Model
 from admin_api.storage.subscriptions import Subscription
 
-PAGE_ROWS: Final = 50
-# What a model can do, as LiteLLM names it.
-CAPABILITIES: Final = ("function_calling", "vision", "reasoning", "response_schema", "audio_input", "web_search")
+# By the way in which they are shown: how many stand on a page.
+VIEWS: Final[Mapping[str, int]] = {"cards": 24, "table": 50}
+PATH: Final = "/models"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model, its prices for a million tokens, and the person's subscription to it."""
+    """A model as a person sees it: with its prices, and their subscription if it has not ended."""
 
     model: Model
-    input: Decimal | None
-    output: Decimal | None
+    mode: str | None
+    capabilities: list[tuple[str, None]]
+    prices: list[Price]
     subscription: Subscription | None
     status_text: str
     status_colour: str | None
 
 
 async def show_list(visit: Visit) -> Page:
-    """Those offered, filtered by the address."""
-    only = CatalogueFilter(
-        search=visit.query("search"), provider=visit.query("provider"), capability=visit.query("capability")
-    )
-    page = await models.list_models(visit.pool, visit.actor, only, limit=PAGE_ROWS, cursor=visit.query("cursor"))
+    """Those offered, filtered by the address, as cards or as a table."""
+    only = CatalogueFilter(**{name: visit.query(name) for name in CatalogueFilter.__slots__})
+    view = visit.choice("view", VIEWS)
+    cursor = visit.query("cursor")
+    page = await models.list_models(visit.pool, visit.actor, only, limit=VIEWS[view], cursor=cursor)
     mine = await _own_subscriptions(visit)
+    choices = await models.find_choices(visit.pool, visit.actor)
     context = {
         "only": only,
+        "view": view,
+        "paths": {name: _path_of(only, name) for name in VIEWS},
         "rows": [_row(visit, offered, mine.get(offered.model.name)) for offered in page.rows],
-        "providers": sorted({(one.model.provider, one.model.provider) for one in page.rows if one.model.provider}),
-        "capabilities": [(name, name.replace("_", " ")) for name in CAPABILITIES],
-        "next_path": _path_of(only, page.next_cursor) if page.next_cursor else None,
+        "total": choices.models,
+        "providers": [(one, one) for one in choices.providers],
+        "modes": [(one, mode_text(visit, one)) for one in choices.modes],
+        "capabilities": [(one, capability_text(visit, one)) for one in choices.capabilities],
+        "next_path": _path_of(only, view, page.next_cursor) if page.next_cursor else None,
+        "first_path": _path_of(only, view) if cursor else None,
     }
     return Page("models.html", visit.messages.gettext("Models"), context)
 
 
 async def show_one(visit: Visit) -> Page:
-    """One model."""
+    """One model, and a call of it to copy."""
     offered = await models.find_model(visit.pool, visit.actor, visit.request.path_params["name"])
     mine = await _own_subscriptions(visit, offered.model.name)
-    context = {"one": _row(visit, offered, mine.get(offered.model.name)), "view": ModelView.of(offered)}
+    client = visit.choice("client", CLIENTS)
+    context = {
+        "one": _row(visit, offered, mine.get(offered.model.name)),
+        "clients": [(_snippet_path(offered, one), text) for one, text in CLIENTS.items()],
+        "client_path": _snippet_path(offered, client),
+        "snippet": snippet_of(visit, offered.model.name, offered.model.mode).of(client),
+    }
     return Page("model.html", offered.model.name, context)
+
+
+def _snippet_path(offered: OfferedModel, client: str) -> str:
+    return f"{PATH}/{quote(offered.model.name)}?client={client}"
 
 
 async def _own_subscriptions(visit: Visit, model: str | None = None) -> Mapping[str, Subscription]:
     page = await subscriptions.list_subscriptions(
         visit.pool, visit.actor, user=str(visit.user.id), model=model, limit=1000
     )
-    return {row.model_name: row for row in page.rows}
+    return {row.model_name: row for row in page.rows if row.status not in ("cancelled", "expired")}
 
 
 def _row(visit: Visit, offered: OfferedModel, subscription: Subscription | None) -> Row:
-    price = ModelView.of(offered).price
-    is_open = subscription is not None and subscription.status not in ("cancelled", "expired")
+    model = offered.model
     return Row(
-        offered.model,
-        Decimal(price.input_per_million_usd) if price and price.input_per_million_usd is not None else None,
-        Decimal(price.output_per_million_usd) if price and price.output_per_million_usd is not None else None,
-        subscription if is_open else None,
+        model,
+        mode_text(visit, model.mode) if model.mode else None,
+        [(capability_text(visit, one), None) for one in model.capabilities],
+        prices_of(visit, offered),
+        subscription,
         text_of(visit, subscription.status) if subscription else "",
         colour_of(subscription.status) if subscription else None,
     )
 
 
-def _path_of(only: CatalogueFilter, cursor: str) -> str:
-    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__ if getattr(only, name)}
-    return f"/models?{urlencode(kept | {'cursor': cursor})}"
+def _path_of(only: CatalogueFilter, view: str, cursor: str | None = None) -> str:
+    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__} | {"view": view, "cursor": cursor}
+    return f"{PATH}?{urlencode({name: value for name, value in kept.items() if value})}"

@@ -1,0 +1,99 @@
+"""How what models do and cost is named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from admin_api.operations.models.models import OfferedModel
+from admin_api.operations.models.price_fields import PRICE_FIELDS, shown_usd
+from admin_api.portal.texts import marked
+from admin_api.portal.visits import Visit
+
+# As LiteLLM names them; what is not here is shown as it is.
+MODES: Final[Mapping[str, str]] = {
+    "chat": marked("Chat"),
+    "completion": marked("Completion"),
+    "responses": marked("Responses"),
+    "embedding": marked("Embeddings"),
+    "image_generation": marked("Pictures"),
+    "image_edit": marked("Changes of pictures"),
+    "audio_speech": marked("Speech from text"),
+    "audio_transcription": marked("Text from speech"),
+    "moderation": marked("Moderation"),
+    "rerank": marked("Reranking"),
+    "realtime": marked("Realtime"),
+}
+CAPABILITIES: Final[Mapping[str, str]] = {
+    "function_calling": marked("tools"),
+    "parallel_function_calling": marked("several tools at once"),
+    "tool_choice": marked("choice of a tool"),
+    "vision": marked("pictures"),
+    "reasoning": marked("reasoning"),
+    "response_schema": marked("JSON by a schema"),
+    "audio_input": marked("audio in"),
+    "audio_output": marked("audio out"),
+    "pdf_input": marked("PDF"),
+    "web_search": marked("web search"),
+    "url_context": marked("web pages"),
+    "computer_use": marked("use of a computer"),
+    "prompt_caching": marked("cached prompts"),
+    "system_messages": marked("system messages"),
+    "assistant_prefill": marked("begun answers"),
+    "native_streaming": marked("streaming"),
+}
+# By unit of a price.
+UNITS: Final[Mapping[str, str]] = {
+    "input": marked("Input, a million tokens"),
+    "output": marked("Output, a million tokens"),
+    "cached_input": marked("Cached input, a million tokens"),
+    "cache_write": marked("Written to the cache, a million tokens"),
+    "cache_write_1h": marked("Written to the cache for an hour, a million tokens"),
+    "reasoning": marked("Reasoning, a million tokens"),
+    "audio_input": marked("Audio in, a million tokens"),
+    "audio_output": marked("Audio out, a million tokens"),
+    "character": marked("A million characters"),
+    "per_request": marked("A request"),
+    "image": marked("A picture"),
+    "second": marked("A second of sound"),
+    "query": marked("A query"),
+    "web_search": marked("A web search"),
+    "file_search": marked("A file search"),
+    "code_session": marked("A session of code"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one unit, or a million, costs in USD."""
+
+    text: str
+    usd: Decimal
+
+    @property
+    def pair(self) -> tuple[str, Decimal]:
+        """For a look-up by the text of a column."""
+        return self.text, self.usd
+
+
+def mode_text(visit: Visit, mode: str) -> str:
+    """What a model of this mode does, in the person's language."""
+    return visit.messages.gettext(MODES[mode]) if mode in MODES else mode
+
+
+def capability_text(visit: Visit, capability: str) -> str:
+    """In the person's language."""
+    known = CAPABILITIES.get(capability)
+    return visit.messages.gettext(known) if known else capability.replace("_", " ")
+
+
+def prices_of(visit: Visit, offered: OfferedModel) -> list[Price]:
+    """Those that are known, the usual ones first; none without a price."""
+    if offered.price is None:
+        return []
+    found = {unit: getattr(offered.price.price, unit) for unit in PRICE_FIELDS}
+    return [
+        Price(visit.messages.gettext(text), shown_usd(unit, found[unit]))
+        for unit, text in UNITS.items()
+        if found.get(unit) is not None
+    ]
