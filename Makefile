@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 .PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
-	try-openapi explain-states record-clients clients client-packages
+	try-openapi explain-states record-clients clients client-packages browser portal
 
 help:
 	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
@@ -49,7 +49,7 @@ demo: install
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install
-	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages
+	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 # The environments are .venv-3.13, .venv-3.13-litellm and .venv-3.13-clients, and stay for the next time.
@@ -254,6 +254,16 @@ clients: install litellm
 # What the clients of `make test` need; their tests would install it too.
 client-packages: install
 	@PYTHONPATH=tests:. $(BIN)/python -m clients.install
+
+# The Chromium of the portal's tests, and axe, below .venv (80 MB from npm); the tests would install them too.
+browser: install
+	@PYTHONPATH=tests:. $(BIN)/python -m portal.browser.install
+
+# Every page of the portal in Chromium: each language, theme and size, with axe on each, and pictures in
+# .cache/portal, or in PICTURES=folder: ten minutes.
+portal: browser
+	LITEMAAS_TEST_PICTURES=$(or $(PICTURES),.cache/portal) $(BIN)/python -m pytest tests/portal/test_browser_pages.py \
+		--timeout 3600
 
 # What Claude Code, Codex and the JDK's client send, into tests/clients/recorded (800 MB of npm packages).
 record-clients: install

@@ -8,6 +8,7 @@ import httpx2
 from admin_client import settings_for
 from conftest import Database
 from identity_providers import ADMIN_URL, PLANTED_SECRET
+from loopback_servers import LoopbackServer
 
 from admin_api.main import create_app
 
@@ -22,6 +23,15 @@ async def running_admin_api(database: Database, **settings: Any) -> AsyncIterato
     transport = httpx2.ASGITransport(app=app)
     async with app.router.lifespan_context(app):
         yield lambda: httpx2.AsyncClient(transport=transport, base_url=ADMIN_URL)
+
+
+@asynccontextmanager
+async def served_admin_api(database_url: str, **settings: Any) -> AsyncIterator[str]:
+    """Serves the admin API to real browsers; yields its address."""
+    server = LoopbackServer([])
+    server.app = create_app(settings_for(database_url, admin_url=server.url, **settings))
+    async with server.app.router.lifespan_context(server.app), server:
+        yield server.url
 
 
 def oidc(url: str, **more: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from gateway.storage.postgres import Pool, new_pool
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from playwright.async_api import Browser
+    from portal.browser.windows import Windows
     from xdist.remote import Producer
     from xdist.scheduler import Scheduling
 
@@ -225,6 +227,28 @@ async def admin(admin_app: "FastAPI") -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(app=admin_app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://admin", headers=LOGIN) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator["Browser"]:
+    """A real browser, one for all tests of a process."""
+    from portal.browser.chromium import NoChromium, running_chromium
+
+    try:
+        async with running_chromium() as browser:
+            yield browser
+    except NoChromium as exc:
+        pytest.fail(str(exc), pytrace=False)
+
+
+@pytest.fixture
+async def windows(chromium: "Browser") -> AsyncIterator["Windows"]:
+    """Opens windows of it; the test fails if something went wrong in one that it did not expect."""
+    from portal.browser.windows import Windows
+
+    opened = Windows(chromium)
+    yield opened
+    await opened.close()
 
 
 def creation(name: str, template: str | None) -> str:

@@ -20,10 +20,10 @@ class LoopbackServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
-        self._server = uvicorn.Server(config)
+        self.app = Starlette(routes=routes)
 
     async def __aenter__(self) -> Self:
+        self._server = uvicorn.Server(uvicorn.Config(self.app, log_level="error", lifespan="off"))
         self._task = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         return self
 

@@ -9,7 +9,8 @@ from typing import Final
 from clients import agents, catalogue, node
 
 PEER: Final = Path(__file__).parents[2] / "loadtests" / "bench" / "portkey"
-FOLDERS: Final = (catalogue.NODE, catalogue.FRAMEWORKS, agents.FOLDER, PEER)
+BROWSER: Final = Path(__file__).parents[1] / "portal" / "browser"
+FOLDERS: Final = (catalogue.NODE, catalogue.FRAMEWORKS, agents.FOLDER, PEER, BROWSER)
 
 
 def lock(folder: Path) -> None:

@@ -1,0 +1,21 @@
+"""What there must be for every page to show something, and the path of each page."""
+
+from collections.abc import Mapping
+
+from admin_api.portal.routes import PAGES
+from portal.conftest import OPEN
+from portal.visitors import Visitor
+
+
+async def every_page(visitor: Visitor) -> Mapping[str, str]:
+    """Fills the visitor's pages; the path of each page that is opened by GET, by its route."""
+    await visitor.open("/models")
+    await visitor.submit("/subscriptions", model=OPEN)
+    await visitor.open("/api-keys/new")
+    await visitor.submit("/api-keys", name="a key")
+    # Of routes with a parameter.
+    examples = {
+        "/models/{name:path}": f"/models/{OPEN}",
+        "/api-keys/{id:int}": visitor.path,
+    }
+    return {route: examples.get(route, route) for route, (get, _) in PAGES.items() if get is not None}
