@@ -28,7 +28,8 @@ CUT_OFF: Final = """() => {
   const scrolls = (one) => one && (one.matches(mayScroll) || scrolls(one.parentElement));
   return [...document.querySelectorAll("#main *, #masthead *, .pf-v6-c-login *")].filter((one) => {
     const box = one.getBoundingClientRect();
-    return box.width > 1 && box.height > 1 && !scrolls(one) && (box.right > innerWidth + 1 || box.left < -1);
+    const isOutside = box.right > innerWidth + 1 || box.left < -1;
+    return isOutside && one.checkVisibility() && box.width > 1 && box.height > 1 && !scrolls(one);
   }).map((one) => one.outerHTML.slice(0, 120)).slice(0, 3);
 }"""
 
