@@ -33,7 +33,7 @@ class StreamLoad:
         return f"{self.streams:,} streams"
 
 
-STAGES: Final = ("latency", "json", "half", "first event", "streams", "waits")
+STAGES: Final = ("latency", "json", "turns", "half", "first event", "streams", "waits")
 MAIN_JSON: Final = JsonLoad(64)
 MAIN_STREAMS: Final = StreamLoad(200, 50)
 MANY_STREAMS: Final = StreamLoad(1000, 20)
@@ -43,12 +43,13 @@ HALF: Final = "c = 64, half of capacity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`latency_calls` one after another, to each target in turn; `seconds` of each load. Without an access log only the
-    main loads are measured."""
+    """`latency_calls` one after another, to each target in turn; `seconds` of each load, and one in each of `turns`.
+    Without an access log only the main loads are measured."""
 
     runs: int
     seconds: float
     latency_calls: int
+    turns: int
     json: Sequence[JsonLoad]
     streams: Sequence[StreamLoad]
     limits: Sequence[int]
@@ -61,6 +62,7 @@ QUICK: Final = Plan(
     runs=1,
     seconds=2.0,
     latency_calls=300,
+    turns=4,
     json=(JsonLoad(1), JsonLoad(16), MAIN_JSON),
     streams=(MAIN_STREAMS,),
     limits=(0, 8),
@@ -71,6 +73,7 @@ WHOLE: Final = Plan(
     runs=3,
     seconds=3.0,
     latency_calls=1000,
+    turns=8,
     json=(JsonLoad(1), *BODIES, MAIN_JSON, JsonLoad(256)),
     streams=(StreamLoad(50, 50), MAIN_STREAMS, MANY_STREAMS),
     limits=(0, 3, 8, 14),

@@ -31,6 +31,8 @@ from loadtests.processes import choose_cores, load_average, processor, started_o
 WARM_UP_S: Final = 1.5
 WARM_UP_CONNECTIONS: Final = 16
 WAITING_LIMITS: Final = 8
+# Their difference is small.
+IN_TURNS: Final = ("ours, 0 limits", "ours, 8 limits")
 MAIN_LOADS: Final = (MAIN_JSON.name, MAIN_STREAMS.name, stages.ONE)
 
 
@@ -56,7 +58,7 @@ class Bench:
             paced.start()
             sites = self._start_sites(folder, running, paced.url)
             proxies = [*self._peers(folder), *self._gateways(sites)]
-            if {"latency", "json", "half"} & set(self.plan.stages):
+            if {"latency", "json", "turns", "half"} & set(self.plan.stages):
                 self._measure_whole_answers(folder, running, proxies)
             if {"first event", "streams"} & set(self.plan.stages):
                 if MANY_STREAMS in self.plan.streams:
@@ -162,6 +164,9 @@ class Bench:
             self._try(stages.measure_latency(self.results, [direct, *targets], self.plan.latency_calls))
         for load in self.plan.json if "json" in self.plan.stages else ():
             self._measure_load(wrk, direct, targets, load)
+        in_turns = [target for target in targets if target.name in IN_TURNS]
+        if "turns" in self.plan.stages and len(in_turns) > 1:
+            self._try(stages.measure_in_turns, self.results, wrk, in_turns, MAIN_JSON, self.plan.turns)
         for target in targets if "half" in self.plan.stages else ():
             capacity = self.results.values(Key("json", target.name, MAIN_JSON.name), "calls_per_s")
             if capacity and target.loads is None:

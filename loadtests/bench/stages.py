@@ -32,6 +32,8 @@ ONE: Final = "c = 1"
 WARM_UP_CALLS: Final = 20
 # What is done after the answer belongs to the call.
 AFTER_S: Final = 0.2
+# Of loads in turns; wrk takes whole seconds.
+TURN_S: Final = 1
 # Of streams: from the last opening until the window, and the part of the window in which /proc was read.
 SETTLING_S: Final = 0.5
 LOOK_S: Final = 0.1
@@ -130,6 +132,22 @@ def measure_json(
         }
     figures |= added_to(results, direct, {name: figures[name] for name in ("p50_ms", "p99_ms")})
     results.add(Key("json", target.name, load.name), **figures)
+
+
+def measure_in_turns(results: Results, wrk: Wrk, targets: Sequence[Target], load: JsonLoad, turns: int) -> None:
+    """CPU time of a call of each, a second at a time, each time another one first: what changes on the machine affects
+    all of them alike, so a small difference is seen."""
+    body, names = requests.json_body(load.body_bytes), [target.name for target in targets]
+    used, calls = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    for number in range(turns):
+        first = number % len(targets)
+        for target in (*targets[first:], *targets[:first]):
+            before = cpu_s(target.pid) if target.pid else 0.0
+            calls[target.name] += wrk.run(target, body, connections=load.connections, seconds=TURN_S).calls
+            time.sleep(AFTER_S)
+            used[target.name] += cpu_s(target.pid) - before if target.pid else 0.0
+    for name in names:
+        results.add(Key("turns", name, load.name), cpu_us=used[name] / calls[name] * 1e6)
 
 
 async def call_at_pace(target: Target, body: bytes, rate: float, seconds: float) -> list[float]:
