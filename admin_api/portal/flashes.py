@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin_api.encryption import EncryptionError
+from admin_api.web.cookies import read_cookie, set_cookie
 
 if TYPE_CHECKING:
     from admin_api.settings import Settings
@@ -40,21 +41,13 @@ def keep_flash(answer: Response, settings: "Settings", session_id: int | None, f
         plain = json.dumps(asdict(flash) | {"text": flash.text[:MAX_TEXT]}).encode()
         encrypted = settings.encryption_keys.encrypt(plain, purpose=PURPOSE, row=str(session_id))
         value = base64.urlsafe_b64encode(encrypted).decode()
-    answer.set_cookie(
-        _cookie(settings),
-        value,
-        max_age=KEPT_S if flash is not None else 0,
-        path="/",
-        secure=settings.is_secure,
-        httponly=True,
-        samesite="lax",
-    )
+    set_cookie(answer, settings, "flash", value, max_age=KEPT_S if flash is not None else 0)
 
 
 def take_flash(request: Request, session_id: int | None) -> Flash | None:
     """The message of the session's last form."""
     settings: Settings = request.app.state.settings
-    kept = request.cookies.get(_cookie(settings))
+    kept = read_cookie(request, "flash")
     if not kept:
         return None
     try:
@@ -62,7 +55,3 @@ def take_flash(request: Request, session_id: int | None) -> Flash | None:
         return Flash(**json.loads(settings.encryption_keys.decrypt(encrypted, purpose=PURPOSE, row=str(session_id))))
     except (ValueError, TypeError, EncryptionError):
         return None
-
-
-def _cookie(settings: "Settings") -> str:
-    return "__Host-litemaas_flash" if settings.is_secure else "litemaas_flash"

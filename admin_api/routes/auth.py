@@ -20,8 +20,9 @@ from admin_api.schemas.sessions import EndedView, LogoutView, ProvidersView, Ses
 from admin_api.settings import Settings
 from admin_api.storage.sessions import Provider
 from admin_api.web.addresses import address_of
-from admin_api.web.authenticate import session_cookie, times_of
+from admin_api.web.authenticate import times_of
 from admin_api.web.call_rates import limit_address
+from admin_api.web.cookies import read_cookie, set_cookie
 from admin_api.web.refused_logins import note_refusal, refusal_page
 from gateway.domain.errors import GatewayError
 
@@ -60,7 +61,7 @@ async def log_in(
     encrypted = settings.encryption_keys.encrypt(json.dumps(kept).encode(), purpose=PURPOSE, row=IN_A_BROWSER)
     cookie = base64.urlsafe_b64encode(encrypted).decode()
     answer = RedirectResponse(departure.url, 302)
-    _set_cookie(answer, settings, _login_cookie(settings), cookie, max_age=MAX_LOGIN_S)
+    set_cookie(answer, settings, "login", cookie, max_age=MAX_LOGIN_S)
     return answer
 
 
@@ -80,7 +81,7 @@ async def finish_login(
 ) -> Response:
     """The identity provider sends the browser back to this route, which opens the session. A refused login is a page
     for a browser (`Accept: text/html`), and an error in JSON for others."""
-    kept = _read_login(request.cookies.get(_login_cookie(settings)), settings)
+    kept = _read_login(read_cookie(request, "login"), settings)
     door: Provider = "openshift" if kept is not None and kept["provider"] == "openshift" else "oidc"
     try:
         return await _finish(request, _check_return(kept, code=code, state=state, error=error), code or "")
@@ -120,8 +121,8 @@ async def _finish(request: Request, kept: dict[str, str], code: str) -> Redirect
         **about,
     )
     answer = RedirectResponse(kept["next"], 302)
-    _set_cookie(answer, settings, session_cookie(settings), cookie, max_age=int(settings.session_lifetime_s))
-    _set_cookie(answer, settings, _login_cookie(settings), "", max_age=0)
+    set_cookie(answer, settings, "session", cookie, max_age=int(settings.session_lifetime_s))
+    set_cookie(answer, settings, "login", "", max_age=0)
     return answer
 
 
@@ -165,18 +166,9 @@ def _providers(request: Request) -> IdentityProviders:
     return providers
 
 
-def _login_cookie(settings: Settings) -> str:
-    return "__Host-litemaas_login" if settings.is_secure else "litemaas_login"
-
-
-def _set_cookie(answer: RedirectResponse, settings: Settings, name: str, value: str, *, max_age: int) -> None:
-    # Lax, not Strict: the browser comes from the identity provider, and from links in e-mails.
-    answer.set_cookie(name, value, max_age=max_age, path="/", secure=settings.is_secure, httponly=True, samesite="lax")
-
-
-def _read_login(cookie: str | None, settings: Settings) -> dict[str, str] | None:
+def _read_login(cookie: str, settings: Settings) -> dict[str, str] | None:
     try:
-        encrypted = base64.urlsafe_b64decode(cookie or "")
+        encrypted = base64.urlsafe_b64decode(cookie)
         kept: dict[str, str] = json.loads(
             settings.encryption_keys.decrypt(encrypted, purpose=PURPOSE, row=IN_A_BROWSER)
         )

@@ -14,6 +14,7 @@ from admin_api.settings import Settings
 from admin_api.web import csrf
 from admin_api.web.addresses import address_of
 from admin_api.web.call_rates import limit_address, take_call
+from admin_api.web.cookies import read_cookie
 from admin_api.web.idempotency import claim_key
 from admin_api.web.refused_logins import note_refusal
 from gateway.domain.errors import GatewayError
@@ -81,7 +82,7 @@ async def _find_actor(request: Request) -> Actor:
             await note_refusal(request, exc, "jwt")
             raise
     # A cookie does not replace a login that was sent and is wrong.
-    if session_cookie(settings) in request.cookies and "authorization" not in request.headers:
+    if read_cookie(request, "session") and "authorization" not in request.headers:
         csrf.check_header(request)
         return await _log_in_by_cookie(request)
     raise rejected_login(
@@ -100,16 +101,11 @@ async def _log_in_by_cookie(request: Request) -> Actor:
         request.app.state.pool,
         settings.peppers,
         settings.encryption_keys,
-        request.cookies.get(session_cookie(settings), ""),
+        read_cookie(request, "session"),
         times_of(settings),
         request_id=request.state.request_id,
         ip=address_of(request),
     )
-
-
-def session_cookie(settings: Settings) -> str:
-    """The cookie's name. With `__Host-` no other host of the domain can set it."""
-    return "__Host-litemaas_session" if settings.is_secure else "litemaas_session"
 
 
 def times_of(settings: Settings) -> SessionTimes:

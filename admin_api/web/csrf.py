@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin_api.encryption import SecretKeys
+from admin_api.web.cookies import read_cookie, set_cookie
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def check_form(request: Request, form: Mapping[str, object], session_id: int | N
 def login_token(request: Request) -> str:
     """The hidden field `csrf_token` of forms on pages before the login. The cookie's value while it is valid, so that
     pages in several tabs have one; otherwise a new one. The answer takes it too: `set_login_token`."""
-    kept = request.cookies.get(login_token_cookie(request.app.state.settings), "")
+    kept = read_cookie(request, "csrf")
     # Half of its time: a page that is shown now can be sent for that long.
     if _is_login_token(_keys(request), kept, remaining_s=LOGIN_TOKEN_S / 2):
         return kept
@@ -77,29 +78,16 @@ def login_token(request: Request) -> str:
 
 def set_login_token(response: Response, settings: "Settings", token: str) -> None:
     """Gives the browser the cookie of `login_token`."""
-    response.set_cookie(
-        login_token_cookie(settings),
-        token,
-        max_age=LOGIN_TOKEN_S,
-        path="/",
-        secure=settings.is_secure,
-        httponly=True,
-        samesite="lax",
-    )
+    set_cookie(response, settings, "csrf", token, max_age=LOGIN_TOKEN_S)
 
 
 def check_login_form(request: Request, form: Mapping[str, object]) -> None:
     """For a form of a page before the login. Raises GatewayError `cross_site_request`."""
     token = _check_sent_by_a_form(request, form)
-    kept = request.cookies.get(login_token_cookie(request.app.state.settings), "")
+    kept = read_cookie(request, "csrf")
     is_same = hmac.compare_digest(token.encode(), kept.encode())
     if not is_same or not _is_login_token(_keys(request), token):
         raise GatewayError("cross_site_request", REFUSED)
-
-
-def login_token_cookie(settings: "Settings") -> str:
-    """The cookie's name."""
-    return "__Host-litemaas_csrf" if settings.is_secure else "litemaas_csrf"
 
 
 def _keys(request: Request) -> SecretKeys:
