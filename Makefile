@@ -28,12 +28,13 @@ NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
-	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost check-rules \
+	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages browser portal
 
 help:
-	@echo "make demo [CHECK=1]       everything on this machine, until Ctrl-C; with CHECK=1 one round trip"
+	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
+	@echo "                          SAMPLE=1: with a month of made-up calls"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
 	@echo "make test-python PYTHON=/path/to/python3   the same with another Python, in environments of its own"
 	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
@@ -43,7 +44,7 @@ help:
 	@echo "make clean                remove .demo and all environments"
 
 demo: install
-	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check)
+	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check) $(if $(SAMPLE),--sample)
 
 # In three processes on two cores, a file in one of them (tests/xdist_scheduling.py): many tests wait for what real programs do.
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
@@ -86,18 +87,22 @@ $(VENV)/installed-packages: requirements.lock $(LOCKS)/build-requirements.lock $
 		-r requirements.lock -r $(LOCKS)/build-requirements.lock || { echo "$(NO_PACKAGES)" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/installed-project: pyproject.toml $(VENV)/installed-packages
+# It builds what deploy/build_portal.py makes of these.
+PORTAL = $(wildcard deploy/build_portal.py admin_api/portal/assets/*.* admin_api/portal/own/* admin_api/portal/locales/*/LC_MESSAGES/*.po)
+$(VENV)/installed-project: pyproject.toml $(PORTAL) $(VENV)/installed-packages
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The catalogues of the portal's texts, from its code and templates; translations stay. Edit the .po files, then `make install`.
 MESSAGES = admin_api/portal/locales
+EXTRACT = $(abspath $(BIN))/pybabel -q extract --no-location --sort-output --omit-header --no-wrap
+UPDATE = $(BIN)/pybabel -q update --no-fuzzy-matching --ignore-pot-creation-date --no-wrap
 messages: install
-	cd admin_api/portal && ../../$(BIN)/pybabel -q extract -F babel.cfg -k marked --no-location --sort-output \
-		--project=LiteMaaS --copyright-holder= --omit-header --no-wrap -o locales/messages.pot .
-	for l in es fr; do test -f $(MESSAGES)/$$l/LC_MESSAGES/messages.po \
-		|| $(BIN)/pybabel -q init -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l; \
-		$(BIN)/pybabel -q update -i $(MESSAGES)/messages.pot -d $(MESSAGES) -l $$l --no-fuzzy-matching --ignore-pot-creation-date --no-wrap; done
+	cd admin_api/portal && $(EXTRACT) -F babel.cfg -k marked --project=LiteMaaS --copyright-holder= -o locales/messages.pot .
+	cd admin_api && PYTHONPATH=.. $(EXTRACT) -F portal/operations.cfg -o portal/locales/operations.pot .
+	for l in es fr; do for d in messages operations; do test -f $(MESSAGES)/$$l/LC_MESSAGES/$$d.po \
+		|| $(BIN)/pybabel -q init -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; \
+		$(UPDATE) -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; done; done
 
 # --- Lock files: every version and hash, and no address. Versions stay, unless UPGRADE=1. ---
 
@@ -239,6 +244,11 @@ compare-limits: litellm
 admin-bench: install
 	$(BIN)/python -m loadtests.admin_bench $(if $(USERS),--users $(USERS)) $(if $(ROWS),--rows $(ROWS)) \
 		$(if $(KEEP),--keep $(KEEP)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write) $(if $(LISTS),--lists)
+
+# Every page of the portal beside ten million calls: about 20 minutes and 25 GB of disk; options as above.
+portal-bench: install
+	$(BIN)/python -m loadtests.portal_bench $(if $(USERS),--users $(USERS)) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(KEEP),--keep $(KEEP)) $(if $(ONLY),--only "$(ONLY)") $(if $(WRITE),--write)
 
 script-cost: install
 	$(BIN)/python -m loadtests.script_cost

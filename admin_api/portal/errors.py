@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from admin_api.portal.formatters import Formats
 from admin_api.portal.languages import choose_language, translations
+from admin_api.portal.refusal_texts import in_language
 from admin_api.portal.rendering import Page, render_before_login, render_page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
@@ -25,7 +26,7 @@ TITLES: Final[Mapping[int, str]] = {
     503: marked("Not available at this moment"),
 }
 OTHERWISE: Final = marked("Something went wrong")
-# By code: what is said in the person's language. Messages of operations are in English.
+# By code: what is said instead of the message.
 MESSAGES: Final[Mapping[str, str]] = {
     "internal_error": marked("The fault is ours. An admin finds it in the log by the id of the request."),
     "database_unavailable": marked("The database does not answer at this moment. Try again in a few seconds."),
@@ -38,7 +39,7 @@ def answer_failure(request: Request, visit: Visit | None, exc: Exception) -> Res
     gettext = translations(language).gettext
     error = error_of(exc, request.scope)
     status = error.status
-    message = gettext(MESSAGES[error.code]) if error.code in MESSAGES else error.message
+    message = gettext(MESSAGES[error.code]) if error.code in MESSAGES else in_language(language, error.message)
     title = gettext(TITLES.get(status, OTHERWISE))
     if visit is None:
         formats = Formats(language, "UTC")

@@ -27,8 +27,9 @@ class Refusal:
 NONE: Final = Refusal()
 
 
-def refusal_of(error: GatewayError, *names: str) -> Refusal:
-    """For a form with fields of these names. Raises the error again if no form can mend it."""
+def refusal_of(visit: Visit, error: GatewayError, *names: str) -> Refusal:
+    """For a form with fields of these names, in the person's language. Raises the error again if no form can
+    mend it."""
     if error.status not in SHOWN_AGAIN:
         raise error
     said: dict[str, str] = {}
@@ -37,10 +38,11 @@ def refusal_of(error: GatewayError, *names: str) -> Refusal:
         {"field": error.param, "message": error.message}
     ]
     for one in reported:
+        sentence = visit.in_language(str(one["message"]))
         if one.get("field") in names:
-            said[str(one["field"])] = str(one["message"])
+            said[str(one["field"])] = sentence
         else:
-            others.append(str(one["message"]))
+            others.append(sentence)
     return Refusal(" ".join(others) or None, said, error.status)
 
 

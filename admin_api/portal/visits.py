@@ -13,9 +13,11 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.people.users import find_self
 from admin_api.portal.formatters import Formats
 from admin_api.portal.languages import choose_language, translations
+from admin_api.portal.refusal_texts import in_language
 from admin_api.storage.users import User
 from admin_api.web import csrf
 from admin_api.web.authenticate import authenticate_page
+from admin_api.web.cookies import read_cookie, set_cookie
 
 if TYPE_CHECKING:
     from admin_api.settings import Settings
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 Theme = Literal["auto", "light", "dark"]
 THEMES: Final = get_args(Theme)
-THEME_COOKIE: Final = "litemaas_theme"
 THEME_KEPT_S: Final = 365 * 24 * 3600
 MAX_FIELD: Final = 10_000
 
@@ -59,6 +60,10 @@ class Visit:
     def messages(self) -> NullTranslations:
         """The texts in the person's language."""
         return translations(self.language)
+
+    def in_language(self, sentence: str) -> str:
+        """What an operation says in English, in the person's language."""
+        return in_language(self.language, sentence)
 
     @property
     def form_token(self) -> str:
@@ -97,12 +102,10 @@ async def begin_visit(request: Request) -> Visit:
 
 def keep_theme(answer: Response, settings: "Settings", theme: Theme) -> None:
     """In this browser, for a year."""
-    answer.set_cookie(
-        THEME_COOKIE, theme, max_age=THEME_KEPT_S, path="/", secure=settings.is_secure, httponly=True, samesite="lax"
-    )
+    set_cookie(answer, settings, "theme", theme, max_age=THEME_KEPT_S)
 
 
 def theme_of(request: Request) -> Theme:
     """As the person chose in this browser; `auto` follows the system."""
-    kept = request.cookies.get(THEME_COOKIE)
+    kept = read_cookie(request, "theme")
     return cast("Theme", kept) if kept in THEMES else "auto"

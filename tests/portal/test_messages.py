@@ -10,11 +10,13 @@ from babel.messages.pofile import read_po
 
 import admin_api.portal
 from admin_api.portal.languages import LANGUAGES, translations
+from admin_api.portal.refusal_texts import in_language
+from deploy.extract_refusals import all_templates, templates_in
 
 FOLDER = Path(admin_api.portal.__file__).parent
 METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "marked": None}
-PARAMETER = re.compile(r"%\(\w+\)s")
+PARAMETER = re.compile(r"%\(\w+\)s|\{\d+\}")
 
 
 def ids(catalog: Catalog) -> set[object]:
@@ -27,12 +29,18 @@ def texts() -> set[object]:
     return {text for _, _, text, _, _ in found}
 
 
+@pytest.fixture(scope="module")
+def sentences() -> set[str]:
+    return all_templates(FOLDER.parent)
+
+
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_every_text_is_translated(texts: set[object], language: str) -> None:
-    with (FOLDER / "locales" / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+@pytest.mark.parametrize("domain", ["messages", "operations"])
+def test_every_text_is_translated(texts: set[object], sentences: set[object], domain: str, language: str) -> None:
+    with (FOLDER / "locales" / language / "LC_MESSAGES" / f"{domain}.po").open("rb") as file:
         catalog = read_po(file, locale=language)
 
-    assert ids(catalog) == texts, "run `make messages`, then translate"
+    assert ids(catalog) == (texts if domain == "messages" else sentences), "run `make messages`, then translate"
     for message in catalog:
         if not message.id:
             continue
@@ -49,3 +57,28 @@ def test_the_compiled_texts_are_those_of_the_catalogue(language: str) -> None:
     translated = translations(language).gettext("Models")
 
     assert translated == {"en": "Models", "es": "Modelos", "fr": "Modèles"}[language]
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_every_refusal_is_recognised_with_its_values(sentences: set[str], language: str) -> None:
+    for template in sentences:
+        english = re.sub(r"\{(\d+)\}", r"<value \1>", template)
+
+        translated = in_language(language, english)
+
+        assert translated != english, template
+        assert set(re.findall("<value .>", translated)) == set(re.findall("<value .>", english)), template
+
+
+def test_a_refusal_is_said_in_the_language_with_its_values_and_states() -> None:
+    sentence = "The subscription of 'Ana's team. {1}' to 'a-model' is suspended. It must be active."
+
+    assert in_language("es", sentence).startswith("La suscripción de «Ana's team. {1}» a «a-model» está ")
+    assert in_language("en", sentence) == sentence
+    assert in_language("fr", "A sentence of nobody's.") == "A sentence of nobody's."
+
+
+def test_a_refusal_whose_sentence_cannot_be_found_is_an_error() -> None:
+    assert templates_in("raise invalid('name', f'{a} of {b} is not {c!r}.')") == [(1, "{1} of {2} is not {3}.")]
+    with pytest.raises(ValueError, match="line 2: the sentence of a refusal is no literal"):
+        templates_in("def check(sentence):\n    raise GatewayError('conflict', sentence)")

@@ -44,5 +44,5 @@ async def decide(visit: Visit) -> Page:
             visit.pool, visit.actor, ids, cast("Decision", decision), reason=visit.field("reason")
         )
     except GatewayError as error:
-        return await show(visit, refusal_of(error, "reason"))
+        return await show(visit, refusal_of(visit, error, "reason"))
     return await show(visit, NONE, decided)

@@ -58,7 +58,7 @@ async def create(visit: Visit) -> Page | Redirect:
     try:
         made = await keys.create_key(visit.pool, visit.actor, visit.settings.peppers, _input(visit))
     except GatewayError as error:
-        return await show_new(visit, refusal_of(error, *FIELDS))
+        return await show_new(visit, refusal_of(visit, error, *FIELDS))
     said = _("This is your new key. It is not shown again: copy it now.")
     return Redirect(f"/api-keys/{made.row.id}", Flash("success", said, made.secret))
 
@@ -79,7 +79,7 @@ async def update(visit: Visit) -> Page | Redirect:
     try:
         await changes.update_key(visit.pool, visit.actor, key_id, change)
     except GatewayError as error:
-        return await show_one(visit, refusal_of(error, "name"))
+        return await show_one(visit, refusal_of(visit, error, "name"))
     return Redirect(f"/api-keys/{key_id}", Flash("success", visit.messages.gettext("The key has been renamed.")))
 
 

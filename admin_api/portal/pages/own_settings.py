@@ -38,6 +38,6 @@ async def update(visit: Visit) -> Page | Redirect:
             visit.pool, visit.actor, name=visit.field("name") or "", locale=cast("Locale | None", locale)
         )
     except GatewayError as error:
-        return await show(visit, refusal_of(error, "name", "locale"))
+        return await show(visit, refusal_of(visit, error, "name", "locale"))
     flash = Flash("success", visit.messages.gettext("Saved."))
     return Redirect("/settings", flash, theme=cast("Theme", theme) if theme in THEMES else "auto")

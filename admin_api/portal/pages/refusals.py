@@ -14,13 +14,13 @@ async def show(visit: Visit) -> Page:
         try:
             call = await find_refused_call(visit.pool, visit.actor, request_id)
         except GatewayError as error:
-            refused = _not_found(error)
+            refused = _not_found(visit, error)
     context = {"request_id": request_id or "", "call": call, "refused": refused}
     return Page("refusals.html", visit.messages.gettext("Why was I refused?"), context, refused.status)
 
 
-def _not_found(error: GatewayError) -> Refusal:
+def _not_found(visit: Visit, error: GatewayError) -> Refusal:
     """Beside the field: the operation says what else became of the call."""
     if error.code == "not_found":
-        return Refusal(fields={"request_id": error.message}, status=404)
-    return refusal_of(error, "request_id")
+        return Refusal(fields={"request_id": visit.in_language(error.message)}, status=404)
+    return refusal_of(visit, error, "request_id")

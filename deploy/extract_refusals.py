@@ -1,0 +1,117 @@
+"""Finds the sentences with which operations refuse, for the catalogue of their translations (`make messages`).
+
+A sentence is a literal, or an f-string whose values become {1}, {2}, … . It is written where it is raised, or assigned
+to a name in the same function or module. https://babel.pocoo.org/en/latest/messages.html#writing-extraction-methods
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+# What makes a refusal: the place of the sentence among the arguments.
+MAKERS: Final[Mapping[str, int]] = {
+    "GatewayError": 1,
+    "InvalidInput": 1,
+    "invalid": 1,
+    "invalid_now": 1,
+    "rejected_login": 0,
+}
+FOLDERS: Final = ("operations", "web", "identity")
+# Functions that make refusals of what they are given.
+PASSED_ON: Final = ("invalid", "invalid_now", "rejected_login")
+
+
+def extract(
+    fileobj: IO[bytes], keywords: object, comment_tags: object, options: object
+) -> Iterator[tuple[int, str, str, list[str]]]:
+    """A method of extraction of Babel's."""
+    for line, template in templates_in(fileobj.read().decode()):
+        yield line, "gettext", template, []
+
+
+def all_templates(admin_api: Path) -> set[str]:
+    """Of the whole package."""
+    files = (file for folder in FOLDERS for file in sorted((admin_api / folder).rglob("*.py")))
+    return {template for file in files for _, template in templates_in(file.read_text())}
+
+
+def templates_in(code: str) -> list[tuple[int, str]]:
+    """Line and template of each refusal. Raises ValueError for one whose sentence cannot be found."""
+    tree = ast.parse(code)
+    found: list[tuple[int, str]] = []
+    _search(tree, [_assigned(tree)], found)
+    # Not those that are nothing but values.
+    return [(line, template) for line, template in found if re.search("[a-z]", template)]
+
+
+def _search(node: ast.AST, scopes: Sequence[Mapping[str, list[ast.expr]]], found: list[tuple[int, str]]) -> None:
+    for child in ast.iter_child_nodes(node):
+        inner = scopes
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            if child.name in PASSED_ON:
+                continue
+            inner = [*scopes, _assigned(child)]
+        sentence = _sentence_of(child)
+        if sentence is not None:
+            found += [(sentence.lineno, template) for template in _templates(sentence, inner)]
+        _search(child, inner, found)
+
+
+def _sentence_of(node: ast.AST) -> ast.expr | None:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS):
+        return None
+    place = MAKERS[node.func.id]
+    if len(node.args) <= place:
+        raise ValueError(f"line {node.lineno}: a refusal without a sentence")
+    return node.args[place]
+
+
+def _assigned(scope: ast.AST) -> Mapping[str, list[ast.expr]]:
+    """What each name is set to; by functions within too, which is too much and does no harm."""
+    found: dict[str, list[ast.expr]] = defaultdict(list)
+    for node in ast.walk(scope):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("admin_api.", "gateway.")):
+            for name in node.names:
+                found[name.asname or name.name] += _constants(node.module).get(name.name, [])
+        targets: list[Any] = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign | ast.NamedExpr):
+            targets = [node.target]
+        value = getattr(node, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+                found[target.id].append(value)
+    return found
+
+
+@cache
+def _constants(module: str) -> Mapping[str, list[ast.expr]]:
+    """Those at the top of another module of ours; empty for a package."""
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
+    return _assigned(ast.Module([node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)], []))
+
+
+def _templates(sentence: ast.expr, scopes: Sequence[Mapping[str, list[ast.expr]]]) -> list[str]:
+    match sentence:
+        case ast.Constant(value=str() as text):
+            return [text]
+        case ast.JoinedStr(values=parts):
+            numbers = iter(range(1, len(parts) + 1))
+            return [
+                "".join(str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}" for part in parts)
+            ]
+        case ast.IfExp(body=one, orelse=other):
+            return _templates(one, scopes) + _templates(other, scopes)
+        case ast.Name(id=name):
+            for scope in reversed(scopes):
+                if name in scope:
+                    return [template for value in scope[name] for template in _templates(value, scopes)]
+        case ast.Attribute() | ast.Call():
+            # That of another refusal, which is found where it is made.
+            return []
+    raise ValueError(f"line {sentence.lineno}: the sentence of a refusal is no literal: {ast.unparse(sentence)}")
