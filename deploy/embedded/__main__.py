@@ -1,4 +1,4 @@
-"""`python -m deploy.embedded [--check]`: the whole of LiteMaaS on this machine. `make demo` calls it."""
+"""`python -m deploy.embedded [--check] [--sample]`: the whole of LiteMaaS on this machine. `make demo` calls it."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from deploy.embedded import sample_month
 from deploy.embedded.demo import ADMIN, USER, Demo
 from deploy.embedded.processes import NotStarted, free_port, is_free
 from deploy.embedded.programs import LITEMAAS, ROOT
@@ -24,11 +25,12 @@ def main() -> int:
     options.add_argument(
         "--check", action="store_true", help="make one round trip and stop; the exit code is the result"
     )
-    check = options.parse_args().check
+    options.add_argument("--sample", action="store_true", help="with a month of made-up calls of several teams")
+    chosen = options.parse_args()
     for number in STOPPING:
         signal.signal(number, signal.default_int_handler)
     try:
-        run(check=check)
+        run(check=chosen.check, sample=chosen.sample)
     except NotStarted as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
@@ -38,7 +40,7 @@ def main() -> int:
     return 0
 
 
-def run(*, check: bool) -> None:
+def run(*, check: bool, sample: bool = False) -> None:
     """Start, show, serve or check, stop. Raise NotStarted if anything fails."""
     if not LITEMAAS.exists():
         raise NotStarted(f"{LITEMAAS} is missing: `make demo` installs it.")
@@ -47,6 +49,8 @@ def run(*, check: bool) -> None:
         demo = Demo(folder, _port(*GATEWAY_PORT, any_free=check), _port(*ADMIN_PORT, any_free=check))
         try:
             demo.start()
+            if sample:
+                sample_month.fill(demo)
             stream_one(demo)
             print(f"Its row in the ledger:\n{json.dumps(usage_row(demo, demo.key['id']), indent=2)}")
             write_state(folder, demo.state())
