@@ -1,7 +1,8 @@
 """The admin API with an identity provider, and browser clients of it."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from typing import Any, Final
 
 import httpx2
@@ -16,13 +17,27 @@ ME: Final = "/api/v1/users/me"
 CSRF: Final = {"x-litemaas-csrf": "1"}
 
 
+class RoundRobin(httpx2.AsyncBaseTransport):
+    """Each request of a browser goes to the next replica, as a load balancer without affinity sends it."""
+
+    def __init__(self, apps: Sequence[Any]) -> None:
+        self._turns = cycle([httpx2.ASGITransport(app=app) for app in apps])
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await next(self._turns).handle_async_request(request)
+
+
 @asynccontextmanager
-async def running_admin_api(database: Database, **settings: Any) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
-    """Runs the admin API with these settings; yields a function that makes a browser client."""
-    app = create_app(settings_for(database.app_url, admin_url=ADMIN_URL, **settings))
-    transport = httpx2.ASGITransport(app=app)
-    async with app.router.lifespan_context(app):
-        yield lambda: httpx2.AsyncClient(transport=transport, base_url=ADMIN_URL)
+async def running_admin_api(
+    database: Database, *, replicas: int = 1, **settings: Any
+) -> AsyncIterator[Callable[[], httpx2.AsyncClient]]:
+    """Runs so many admin APIs with these settings; yields a function that makes a browser client."""
+    chosen = settings_for(database.app_url, admin_url=ADMIN_URL, **settings)
+    apps = [create_app(chosen) for _ in range(replicas)]
+    async with AsyncExitStack() as running:
+        for app in apps:
+            await running.enter_async_context(app.router.lifespan_context(app))
+        yield lambda: httpx2.AsyncClient(transport=RoundRobin(apps), base_url=ADMIN_URL)
 
 
 @asynccontextmanager

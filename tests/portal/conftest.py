@@ -39,7 +39,9 @@ async def new_visitor(
 ) -> AsyncIterator[NewVisitor]:
     """Someone who has logged in, by the claims of the provider; or without `log_in`, not yet."""
     opened = []
-    async with running_admin_api(database, **oidc(provider.url, gateway_url=GATEWAY_URL)) as new_browser:
+    # No page may need the replica that answered the one before.
+    settings = oidc(provider.url, gateway_url=GATEWAY_URL)
+    async with running_admin_api(database, replicas=2, **settings) as new_browser:
 
         async def new(
             name: str = "ana", language: str = "en", *, has_logged_in: bool = True, is_admin: bool = False

@@ -1,12 +1,14 @@
 """Someone with a browser without JavaScript: reads pages, follows links and sends the forms that are on them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from lxml import html
 
 from portal.house_rules import broken_rules, parse
+
+POLICY: Final = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Visitor:
         assert answer.status_code == status, (answer.status_code, answer.text[-2000:])
         assert answer.headers["content-type"].startswith("text/html"), answer.text[:500]
         assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"] == POLICY
         self.page = parse(answer.text)
         assert broken_rules(answer.text, language=self.language, zone=self.zone) == [], self.path
 
