@@ -241,6 +241,22 @@ async def measure(
     return asked, exported
 
 
+def environment(postgres: Postgres, valkey: Valkey) -> dict[str, str]:
+    """The settings of the admin program."""
+    return {
+        "LITEMAAS_DATABASE_URL": postgres.url(APP),
+        "LITEMAAS_REDIS_URL": valkey.url(),
+        "LITEMAAS_LITELLM_URLS": "http://127.0.0.1:1",
+        "LITEMAAS_LITELLM_API_KEY": "sk-none",
+        "LITEMAAS_KEY_PEPPERS": PEPPERS,
+        "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
+        "LITEMAAS_ADMIN_TOKEN": TOKEN,
+        "LITEMAAS_MODEL_SYNC_INTERVAL_S": "0",
+        # The request to Redis is part of every call; no call is refused.
+        "LITEMAAS_ADMIN_CALLS_PER_MINUTE": "1000000",
+    }
+
+
 def tables(asked: Sequence[Asked], exported: Sequence[Exported], counts: Mapping[str, int]) -> str:
     """The tables in Markdown, the slowest first; missed targets in bold."""
     reported = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
@@ -311,18 +327,7 @@ def main() -> None:
             Valkey(folder / "valkey") as valkey,
         ):
             program = Program(folder, "admin-api", free_port())
-            program.env = {
-                "LITEMAAS_DATABASE_URL": postgres.url(APP),
-                "LITEMAAS_REDIS_URL": valkey.url(),
-                "LITEMAAS_LITELLM_URLS": "http://127.0.0.1:1",
-                "LITEMAAS_LITELLM_API_KEY": "sk-none",
-                "LITEMAAS_KEY_PEPPERS": PEPPERS,
-                "LITEMAAS_SECRET_KEYS": SECRET_KEYS,
-                "LITEMAAS_ADMIN_TOKEN": TOKEN,
-                "LITEMAAS_MODEL_SYNC_INTERVAL_S": "0",
-                # The request to Redis is part of every call; no call is refused.
-                "LITEMAAS_ADMIN_CALLS_PER_MINUTE": "1000000",
-            }
+            program.env = environment(postgres, valkey)
             try:
                 with program:
                     asked, exported = asyncio.run(measure(program, postgres, chosen.only, lists=chosen.lists))

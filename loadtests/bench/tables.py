@@ -174,9 +174,7 @@ def bars(ours: str, unlimited: str) -> Sequence[Bar]:
 
     def steps(results: Results) -> Sequence[float]:
         turns = main._replace(stage="turns")
-        return _difference(
-            results.values(turns, "cpu_us"), results.values(turns._replace(target=unlimited), "cpu_us")
-        )
+        return _difference(results.values(turns, "cpu_us"), results.values(turns._replace(target=unlimited), "cpu_us"))
 
     return (
         Bar("CPU a JSON call ÷ Envoy's", "≤ 2", lambda r: r.ratio(main, ENVOY, "cpu_us"), lambda v: v <= 2),

@@ -1,0 +1,186 @@
+"""How long the server takes for every page of the portal beside 10,000 users, 1,000,000 keys and 10,000,000 calls.
+
+`make portal-bench` creates the rows as `make admin-bench` does, starts the admin program, logs in an admin and a user,
+and opens every page of `admin_api/portal/routes.py` that they may see. `--write` puts the table into docs/portal.md.
+Exits with 1 if a page is slower than the aim.
+"""
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import asyncpg
+import httpx2
+
+from admin_api.encryption import SecretKeys
+from admin_api.operations.lookups import get_user
+from admin_api.operations.people import sessions
+from admin_api.operations.people.sessions import SessionTimes
+from admin_api.portal.routes import PAGES
+from deploy.embedded.postgres import APP, Postgres
+from deploy.embedded.processes import free_port
+from deploy.embedded.programs import Program
+from deploy.embedded.valkey import Valkey
+from gateway.domain.keys import Peppers
+from gateway.storage.postgres import new_pool
+from loadtests.admin_bench import PEOPLE, PEPPERS, SECRET_KEYS, environment, filled_postgres
+from loadtests.processes import cpu_s
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "portal.md"
+MARKS: Final = re.compile(r"(<!-- portal-bench -->\n).*?(<!-- /portal-bench -->)", re.DOTALL)
+AIM_MS: Final = 300
+WARM_UP: Final = 2
+CALLS: Final = 20
+# What stands in the address of a page: a query with the id of the user who opens it.
+VALUES: Final[Mapping[str, str]] = {
+    "/models/{name:path}": "SELECT name FROM models ORDER BY id LIMIT 1",
+    "/api-keys/{id:int}": (
+        "SELECT k.id FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE a.owner_user_id = $1 LIMIT 1"
+    ),
+}
+
+
+class WrongAnswer(Exception):
+    """A page that cannot be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One line of the table; times in ms, `cpu_ms` that of the admin program."""
+
+    who: str
+    path: str
+    p50_ms: float
+    p95_ms: float
+    cpu_ms: float
+    kilobytes: float
+
+
+async def log_in(url: str, user_id: int) -> str:
+    """The cookie of a new session of the user."""
+    async with new_pool(url, size=1) as pool:
+        async with pool.acquire() as connection:
+            user = await get_user(connection, str(user_id))
+        cookie = await sessions.open_session(
+            pool, Peppers.parse(PEPPERS), SecretKeys.parse(SECRET_KEYS), user,
+            provider="oidc", times=SessionTimes(idle_s=86400, lifetime_s=86400),
+            request_id=None, ip=None, user_agent=None,
+        )  # fmt: skip
+    return f"__Host-litemaas_session={cookie}"
+
+
+async def open_page(http: httpx2.AsyncClient, program: Program, who: str, route: str, path: str) -> Opened | None:
+    """None for a page that they may not see. Raises WrongAnswer."""
+    took, size, cpu = list[float](), 0, 0.0
+    for number in range(WARM_UP + CALLS):
+        if number == WARM_UP:
+            cpu = cpu_s(program.pid)
+        sent = time.perf_counter()
+        answer = await http.get(path, timeout=60)
+        took.append((time.perf_counter() - sent) * 1000)
+        if answer.status_code == 403 and who == "user":
+            return None
+        if answer.status_code != 200:
+            raise WrongAnswer(f"{who} GET {path} was answered {answer.status_code}: {answer.text[-300:]}")
+        size = len(answer.content)
+    own = sorted(took[WARM_UP:])
+    return Opened(
+        who, route, own[CALLS // 2], own[CALLS * 95 // 100], (cpu_s(program.pid) - cpu) * 1000 / CALLS, size / 1000
+    )
+
+
+async def open_all(program: Program, postgres: Postgres, only: str) -> list[Opened]:
+    """Every page whose route has the pattern, as an admin and as a user."""
+    url = postgres.url(APP)
+    connection = await asyncpg.connect(url)
+    found = []
+    for who, user_id in PEOPLE.items():
+        headers = {"cookie": await log_in(url, user_id), "accept": "text/html"}
+        async with httpx2.AsyncClient(base_url=program.url, headers=headers) as http:
+            for route, (get, _) in PAGES.items():
+                if get is None or not re.search(only, route):
+                    continue
+                opened = await open_page(http, program, who, route, await _address(connection, route, user_id))
+                if opened is not None:
+                    print(
+                        f"{opened.p50_ms:8.1f} {opened.p95_ms:8.1f} ms, cpu {opened.cpu_ms:6.1f} ms  {who} {route}",
+                        flush=True,
+                    )
+                    found.append(opened)
+    await connection.close()
+    return found
+
+
+async def _address(connection: "asyncpg.Connection", route: str, user_id: int) -> str:
+    if "{" not in route:
+        return route
+    if route not in VALUES:
+        raise WrongAnswer(f"VALUES has no query for what stands in {route}.")
+    query = VALUES[route]
+    value = await connection.fetchval(query, *([user_id] if "$1" in query else []))
+    if value is None:
+        raise WrongAnswer(f"There is nothing to show at {route} for user {user_id}.")
+    return re.sub(r"\{.*\}", quote(str(value)), route)
+
+
+def table(opened: Sequence[Opened], counts: Mapping[str, int]) -> str:
+    """In Markdown, the slowest first; missed aims in bold."""
+    beside = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    late = sum(one.p95_ms > AIM_MS for one in opened)
+    lines = [
+        f"{beside}. Each page {CALLS} times, one after another.",
+        f"{late} of {len(opened)} take longer than {AIM_MS} ms (**bold**).",
+        "",
+        "| who | page | p50 ms | p95 ms | CPU of the admin program ms | kB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in sorted(opened, key=lambda one: -one.p95_ms):
+        p95 = f"**{one.p95_ms:.0f}**" if one.p95_ms > AIM_MS else f"{one.p95_ms:.0f}"
+        lines.append(
+            f"| {one.who} | `{one.path}` | {one.p50_ms:.0f} | {p95} | {one.cpu_ms:.0f} | {one.kilobytes:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """1 if a page cannot be measured, or is slower than the aim."""
+    parser = argparse.ArgumentParser(prog="make portal-bench", description=__doc__)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=10_000_000, help="calls in the ledger")
+    parser.add_argument("--keep", type=Path, help="a folder for the database, to be used again")
+    parser.add_argument("--only", default="", help="a pattern: pages that have it")
+    parser.add_argument("--write", action="store_true", help="into docs/portal.md")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="litemaas-portal-bench-") as name:
+        folder = Path(name)
+        # A folder that Postgres's account can reach.
+        folder.chmod(0o755)
+        place = chosen.keep or folder / "kept"
+        with (
+            filled_postgres(place, chosen.users, chosen.rows) as (postgres, counts),
+            Valkey(folder / "valkey") as valkey,
+        ):
+            program = Program(folder, "admin-api", free_port())
+            program.env = environment(postgres, valkey)
+            try:
+                with program:
+                    opened = asyncio.run(open_all(program, postgres, chosen.only))
+            except WrongAnswer as problem:
+                sys.stderr.write(f"{problem}\n")
+                return 1
+    print(table(opened, counts))
+    if chosen.write:
+        PAGE.write_text(MARKS.sub(lambda match: f"{match[1]}{table(opened, counts)}\n{match[2]}", PAGE.read_text()))
+    return 1 if any(one.p95_ms > AIM_MS for one in opened) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
