@@ -145,7 +145,8 @@ def _keys_of(admin: Admin, models: Sequence[str], people: Sequence[Person], **ow
     is_team = "team" in owner
     for person in people:
         whose = owner | ({"user": person.email} if is_team else {})
-        made = admin.ask("POST", "api-keys", models=list(person.models), name="service" if is_team else "notebook", **whose)
+        name = "service" if is_team else "notebook"
+        made = admin.ask("POST", "api-keys", models=list(person.models), name=name, **whose)
         share = person.share * (3 if is_team else 1)
         yield Key(made["id"], made["account_id"], made["user_id"], person.models, subscriptions, share)
 

@@ -39,7 +39,8 @@ async def test_from_a_subscription_to_a_key(new_visitor: NewVisitor, pool: Pool)
 
     assert [row[:4] for row in await _keys(ana)] == [["my app", f"…{secret[-4:]}", "active", OPEN]]
     stored = await pool.fetchrow(
-        "SELECT kind, amount FROM limits JOIN api_keys k ON k.id = api_key_id WHERE k.name = 'my app' AND kind = 'rpm'"
+        "SELECT l.kind, l.amount FROM limits l JOIN api_keys k ON k.id = l.api_key_id "
+        "WHERE k.name = 'my app' AND l.kind = 'rpm'"
     )
     assert stored is not None
     assert tuple(stored) == ("rpm", 60)
