@@ -50,6 +50,8 @@ COUNTED: Final = (
     "sessions",
     "identities",
     "team_invitations",
+    "team_join_requests",
+    "limit_requests",
     "webhooks",
     "model_syncs",
 )
@@ -106,6 +108,14 @@ PEOPLE: Final = (
     " SELECT account_id, 'user', user_id, 'cost', 'month', 50000000000 FROM team_members",
     "INSERT INTO limits (account_id, level, kind, window_kind, amount)"
     " SELECT id, 'team', 'cost', 'month', 5000000000000 FROM accounts WHERE kind = 'team'",
+    # To the team after those that they are invited to.
+    "INSERT INTO team_join_requests (account_id, user_id, reason)"
+    " SELECT {users} + 1 + (id + 3) % {teams}, id, 'bench' FROM users ON CONFLICT DO NOTHING",
+    # One of each person waits, the others were decided.
+    "INSERT INTO limit_requests (limit_id, user_id, amount, reason, status) SELECT l.id, l.user_id, 2 * l.amount,"
+    " 'bench',"
+    " CASE n WHEN 0 THEN 'pending' WHEN 1 THEN 'approved' ELSE 'denied' END"
+    " FROM limits l, generate_series(0, 9) AS n WHERE l.level = 'user'",
 )
 # Every change left an audit row. So many at a time: Postgres keeps a trigger of each until its transaction ends.
 AUDITED: Final = 10_000

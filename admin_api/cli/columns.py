@@ -30,8 +30,8 @@ _NAMES: Final = """
     would_refuse
 """
 _NUMBERS: Final = """
-    above amount begun boost bytes calls count dearer_calls deployments limit p50 p90 p95 p99 pid remaining requested
-    reserved rows success_share tokens used
+    above amount begun boost bytes calls count dearer_calls deployments limit members p50 p90 p95 p99 pid remaining
+    requested reserved rows success_share tokens used
 """
 _TEXTS: Final = "address cause error issuer last_outcome problem reason receiver url"
 # By the whole name; others by how they end.

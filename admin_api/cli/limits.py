@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli import limit_requests
 from admin_api.cli.cells import key_text, owner_text, target_text, with_units
 from admin_api.cli.columns import columns
 from admin_api.cli.made_texts import change_text
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
+app.command("requests")(limit_requests.list_requests)
+app.command()(limit_requests.approve)
+app.command()(limit_requests.deny)
 Level = Annotated[str | None, words_option(LEVELS, "--level")]
 Target = Annotated[
     str | None, typer.Option("--id", help="The key, subscription, user or team it applies to, by name or id.")

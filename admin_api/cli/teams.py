@@ -5,16 +5,20 @@ from typing import Annotated, Final
 import typer
 
 from admin_api.cli.budgets import Budget, parse_budget
+from admin_api.cli.cells import with_units
 from admin_api.cli.columns import columns
 from admin_api.cli.made_texts import made_lines
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
-from admin_api.operations.people import invitations, teams
+from admin_api.operations.limits.team_uses import list_team_uses
+from admin_api.operations.people import invitations, join_requests, teams
 from admin_api.operations.people.new_accounts import NewTeam, set_up_team
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.new_accounts import MadeTeamView
+from admin_api.schemas.requests import JoinRequestView
 from admin_api.schemas.shapes import PageView
+from admin_api.schemas.team_uses import TeamUseView
 from admin_api.storage.accounts import ACCOUNT_STATUSES
 from gateway.domain.roles import TEAM_ROLES
 
@@ -22,6 +26,8 @@ app = typer.Typer(no_args_is_help=True, help="Teams and their members.")
 TEAMS: Final = columns("id", "name", "time_zone", "status", "archived_at")
 MEMBERS: Final = columns("user_id", "email", "name", "role", "joined_at")
 INVITATIONS: Final = columns("id", "email", "role", "invited_by", "expires_at")
+JOIN_REQUESTS: Final = columns("id", "email", "name", "created_at", "reason")
+USES: Final = columns("id", "name", "members", "kind", "window", "limit", "used", "remaining", "used_percent")
 Team = Annotated[str, typer.Argument(help="Name or id of the team.")]
 UserOption = Annotated[str, typer.Option("--user", help="E-mail address or id.")]
 
@@ -138,6 +144,40 @@ def withdraw(
     """Withdraw an open invitation."""
     act(lambda pool: invitations.withdraw(pool, operator(), team, invitation))
     typer.echo(f"Invitation {invitation} is withdrawn.")
+
+
+@app.command("join-requests")
+def list_join_requests(team: Team, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List the open requests to join a team."""
+    page = act(lambda pool: join_requests.list_requests(pool, operator(), team, limit=limit, cursor=cursor))
+    view = PageView[JoinRequestView].model_validate(page)
+    show_page(view, what=f"open requests to join {team}", as_json=as_json, columns=JOIN_REQUESTS)
+
+
+JoinRequest = Annotated[int, typer.Argument(metavar="ID", help="Id of the request.")]
+Answer = Annotated[str | None, typer.Option("--reason", help="The user reads it.")]
+
+
+@app.command()
+def accept(team: Team, request: JoinRequest, reason: Answer = None) -> None:
+    """Accept a request to join a team."""
+    done = act(lambda pool: join_requests.decide(pool, operator(), team, request, "accept", reason=reason))
+    typer.echo(f"{done.email} is a member of {done.team}.")
+
+
+@app.command()
+def decline(team: Team, request: JoinRequest, reason: Answer = None) -> None:
+    """Decline a request to join a team."""
+    done = act(lambda pool: join_requests.decide(pool, operator(), team, request, "decline", reason=reason))
+    typer.echo(f"{done.email} is not accepted to {done.team}.")
+
+
+@app.command()
+def tightest(limit: PageSize = 100, as_json: AsJSON = False) -> None:
+    """List teams, those nearest to a limit first, by what the ledger says was used."""
+    page = act(lambda pool: list_team_uses(pool, operator(), limit=limit))
+    view = PageView[TeamUseView](rows=[TeamUseView.of(use) for use in page.rows], next_cursor=None)
+    show_page(view, what="teams", as_json=as_json, columns=USES, as_row=with_units)
 
 
 @app.command()

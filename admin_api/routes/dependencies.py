@@ -12,8 +12,8 @@ from admin_api.operations.notifications.webhook_urls import WebhookURLRules
 from admin_api.operations.pagination import MAX_ID, MAX_ROWS
 from admin_api.settings import Settings
 from admin_api.web.authenticate import authenticate
+from admin_api.web.counters import counters_of
 from admin_api.web.etags import if_match
-from gateway.domain.errors import GatewayError
 from gateway.storage.counters.scripts import Counters
 
 if TYPE_CHECKING:
@@ -87,14 +87,6 @@ def pool_of(request: Request) -> "Pool":
     """The app's pool."""
     pool: Pool = request.app.state.pool
     return pool
-
-
-def counters_of(request: Request) -> Counters:
-    """The counters. Raises GatewayError `limits_unavailable` without Redis."""
-    counters: Counters | None = request.app.state.counters
-    if counters is None or not counters.is_connected:
-        raise GatewayError("limits_unavailable", "Redis does not answer, so limits cannot be shown. Try again.")
-    return counters
 
 
 def litellm_of(request: Request) -> LiteLLM:

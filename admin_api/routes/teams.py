@@ -5,16 +5,19 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
+from admin_api.operations.limits.team_uses import list_team_uses
 from admin_api.operations.people import teams
-from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, UserPath
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, Body, Cursor, LoggedIn, PageSize, Reader, UserPath
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
 from admin_api.schemas.shapes import PageView
+from admin_api.schemas.team_uses import TeamUsesView, TeamUseView
 from admin_api.storage.accounts import AccountStatus
 from admin_api.web.etags import tag
 from gateway.domain.roles import TeamRole
 
 router = APIRouter(prefix="/api/v1/teams", tags=["teams"], responses=ERRORS)
+admin_router = APIRouter(prefix="/api/v1/admin/teams", tags=["teams"], responses=ERRORS)
 TeamPath = Annotated[str, Path(max_length=254, description="Name or id")]
 
 
@@ -148,3 +151,11 @@ async def update_member(
 async def remove_member(actor: LoggedIn, pool: AppPool, team: TeamPath, user: UserPath, as_of: AsOf) -> None:
     """Removes a user, or yourself, from a team; their keys in it are revoked. The last owner cannot be removed."""
     await teams.remove_member(pool, actor, team, user=user, as_of=as_of)
+
+
+@admin_router.get("/tightest")
+async def list_tightest_teams(actor: Reader, pool: AppPool, limit: PageSize = 100) -> TeamUsesView:
+    """Teams with the limit that each is nearest to, the nearest first. Use is what the ledger has of the present
+    window: calls under way are not in it."""
+    page = await list_team_uses(pool, actor, limit=limit)
+    return TeamUsesView(rows=[TeamUseView.of(use) for use in page.rows])

@@ -49,6 +49,8 @@ class AnonymisedView(View):
     messages: int = Field(description="E-mails to them that were deleted, sent or not")
     refused_calls: int = Field(description="Kept refusals of their calls that were deleted")
     invitations: int = Field(description="Invitations to and by them that were deleted")
+    join_requests: int = Field(description="Requests to join teams that were deleted")
+    limit_requests: int = Field(description="Requests for more of a limit that lost their reasons")
     teams: int = Field(description="Teams that they left")
     tokens: int = Field(description="Personal access tokens that were revoked, or were before")
     keys: int = Field(description="Keys that were revoked, or were before")

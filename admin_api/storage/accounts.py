@@ -112,6 +112,46 @@ async def list_teams(
     return [Account(**row) for row in await executor.fetch(LIST_TEAMS, after_id, viewer_id, limit, archived)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A team, seen by one of its members."""
+
+    team: Account
+    role: TeamRole
+    joined_at: datetime
+
+
+LIST_MEMBERSHIPS: Final = """
+SELECT a.id, a.kind, a.name, a.owner_user_id, a.time_zone, a.status, a.status_reason, a.archived_at, a.created_at,
+       m.role, m.joined_at
+FROM team_members m JOIN accounts a ON a.id = m.account_id
+WHERE m.user_id = $1 AND a.id > $2 AND a.archived_at IS NULL ORDER BY a.id LIMIT $3
+"""
+
+
+async def list_memberships(executor: "Executor", user_id: int, *, after_id: int, limit: int) -> list[Membership]:
+    """By the team's id, those after `after_id`, without archived teams."""
+    rows = await executor.fetch(LIST_MEMBERSHIPS, user_id, after_id, limit)
+    return [
+        Membership(
+            team=Account(**{name: row[name] for name in Account.__slots__}),
+            role=row["role"],
+            joined_at=row["joined_at"],
+        )
+        for row in rows
+    ]
+
+
+COUNT_MEMBERS: Final = """
+SELECT account_id, count(*) AS members FROM team_members WHERE account_id = ANY($1::bigint[]) GROUP BY account_id
+"""
+
+
+async def count_members(executor: "Executor", team_ids: list[int]) -> dict[int, int]:
+    """By team; those without members are left out."""
+    return {row["account_id"]: row["members"] for row in await executor.fetch(COUNT_MEMBERS, team_ids)}
+
+
 UPDATE_TEAM: Final = """
 UPDATE accounts SET name = $2, time_zone = $3, status = $4, status_reason = $5, updated_at = now()
 WHERE id = $1 AND kind = 'team'

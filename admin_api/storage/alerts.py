@@ -115,6 +115,18 @@ async def list_window_limits(executor: "Executor", account_ids: Iterable[int], n
     return [WindowLimit(**row) for row in rows]
 
 
+LIST_WINDOW_LIMITS_OF_TEAMS: Final = f"""
+{WINDOW_LIMITS}
+WHERE l.level = 'team' AND l.window_kind IS NOT NULL AND NOT l.shadow AND a.archived_at IS NULL
+  AND (l.expires_at IS NULL OR l.expires_at > $1)
+"""
+
+
+async def list_window_limits_of_teams(executor: "Executor", now: datetime) -> list[WindowLimit]:
+    """Of all teams that are not archived, those at level team that are not expired at `now`."""
+    return [WindowLimit(**row) for row in await executor.fetch(LIST_WINDOW_LIMITS_OF_TEAMS, now)]
+
+
 LIST_OPEN_CROSSINGS: Final = """
 SELECT id, account_id, scope, kind, window_kind AS window, window_start, threshold FROM alerts
 WHERE account_id = ANY($1::bigint[]) AND cleared_at IS NULL AND (window_end IS NULL OR window_end > $2)

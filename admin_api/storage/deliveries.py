@@ -140,8 +140,11 @@ CASE
         THEN 'The subscription has another status.'
     WHEN t.event = 'requests.pending' AND u.role <> 'admin' THEN 'The person is not an admin any more.'
     WHEN t.event = 'requests.pending' AND NOT EXISTS (
-        SELECT FROM jsonb_array_elements(t.payload -> 'requests') r JOIN subscriptions s
-            ON s.id = (r ->> 'subscription_id')::bigint AND s.status = 'pending')
+        SELECT FROM jsonb_array_elements(t.payload -> 'requests') r
+        WHERE EXISTS (SELECT FROM subscriptions s
+                      WHERE s.id = (r ->> 'subscription_id')::bigint AND s.status = 'pending')
+           OR EXISTS (SELECT FROM limit_requests q
+                      WHERE q.id = (r ->> 'limit_request_id')::bigint AND q.status = 'pending'))
         THEN 'None of the requests waits any more.'
 END"""
 

@@ -180,6 +180,30 @@ async def find_limit(executor: "Executor", limit_id: int) -> LimitRow | None:
     return LimitRow(**row) if row else None
 
 
+FIND_LIMITS: Final = f"""
+SELECT {_LIMIT}
+FROM limits l {NAMES_OF_LIMIT}
+WHERE l.id = ANY($1::bigint[])
+"""
+
+
+async def find_limits(executor: "Executor", limit_ids: list[int]) -> dict[int, LimitRow]:
+    """By id, those that are there."""
+    return {row["id"]: LimitRow(**row) for row in await executor.fetch(FIND_LIMITS, limit_ids)}
+
+
+LIST_LIMITS_OF_KEYS: Final = f"""
+SELECT {_LIMIT}
+FROM limits l {NAMES_OF_LIMIT}
+WHERE l.api_key_id = ANY($1::bigint[]) ORDER BY l.id
+"""
+
+
+async def list_limits_of_keys(executor: "Executor", key_ids: list[int]) -> list[LimitRow]:
+    """Of all levels that name a key."""
+    return [LimitRow(**row) for row in await executor.fetch(LIST_LIMITS_OF_KEYS, key_ids)]
+
+
 # A viewer's are a page of each account that they may see, however many limits it has, and of them the first page. An
 # account is BETWEEN itself and itself, and first in the order: were it known to be one, the order would be that of the
 # ids alone, and the planner would read all accounts' limits until it has enough of this one's. Names are looked up for

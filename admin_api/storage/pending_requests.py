@@ -1,4 +1,4 @@
-"""Subscriptions that wait for an admin's approval."""
+"""Subscriptions, and requests for more of a limit, that wait for an admin's approval."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,8 @@ SELECT count(*) AS count, min(updated_at) FILTER (WHERE is_new) AS first_new,
        max(updated_at) FILTER (WHERE is_new) AS last_new
 FROM (
     SELECT updated_at, $1::timestamptz IS NULL OR updated_at > $1 AS is_new FROM subscriptions WHERE status = 'pending'
+    UNION ALL
+    SELECT created_at, $1::timestamptz IS NULL OR created_at > $1 FROM limit_requests WHERE status = 'pending'
 ) AS pending
 """
 
@@ -48,18 +50,27 @@ async def count_pending(executor: "Executor", *, since: datetime | None) -> Pend
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingRequest:
-    """One of them, with the names people know."""
+    """One of them, with the names people know: of a subscription or of a request for more of a limit."""
 
-    subscription_id: int
+    subscription_id: int | None
+    limit_request_id: int | None
+    limit_id: int | None
     account: str
-    model: str
+    model: str | None
     since: datetime
 
 
 LIST_PENDING: Final = """
-SELECT s.id AS subscription_id, a.name AS account, m.name AS model, s.updated_at AS since
-FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
-WHERE s.status = 'pending' ORDER BY s.updated_at DESC, s.id DESC LIMIT $1
+SELECT subscription_id, limit_request_id, limit_id, account, model, since FROM (
+    SELECT s.id AS subscription_id, NULL::bigint AS limit_request_id, NULL::bigint AS limit_id, a.name AS account,
+           m.name AS model, s.updated_at AS since
+    FROM subscriptions s JOIN accounts a ON a.id = s.account_id JOIN models m ON m.id = s.model_id
+    WHERE s.status = 'pending'
+    UNION ALL
+    SELECT NULL, r.id, l.id, a.name, NULL, r.created_at
+    FROM limit_requests r JOIN limits l ON l.id = r.limit_id JOIN accounts a ON a.id = l.account_id
+    WHERE r.status = 'pending'
+) AS pending ORDER BY since DESC, subscription_id DESC, limit_request_id DESC LIMIT $1
 """
 
 

@@ -30,6 +30,13 @@ ERASE: Final = {
     "messages": "DELETE FROM deliveries WHERE user_id = $1",
     "refused_calls": "DELETE FROM refused_calls WHERE user_id = $1",
     "invitations": "DELETE FROM team_invitations WHERE user_id = $1 OR invited_by = $1",
+    "join_requests": "DELETE FROM team_join_requests WHERE user_id = $1",
+    "limit_requests": """
+        UPDATE limit_requests SET reason = '…', answer = NULL,
+            status = CASE status WHEN 'pending' THEN 'withdrawn' ELSE status END,
+            decided_at = coalesce(decided_at, now())
+        WHERE user_id = $1
+    """,
     "teams": "DELETE FROM team_members WHERE user_id = $1",
     "tokens": "UPDATE personal_tokens SET name = '', revoked_at = coalesce(revoked_at, now()) WHERE user_id = $1",
     "keys": """

@@ -19,14 +19,18 @@ from factories import (
     make_team,
     make_token,
     make_user,
+    owner_of,
 )
 
 from admin_api.encryption import SecretKeys
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits.limits import LimitInput, set_limit
+from admin_api.operations.limits.parsing import AmountInput
+from admin_api.operations.limits.requests import ask_for_more
 from admin_api.operations.models.provider_keys import put_provider_key
 from admin_api.operations.people import invitations, teams
+from admin_api.operations.people.join_requests import ask_to_join
 from admin_api.storage.users import User
 from gateway.storage.postgres import Pool
 
@@ -91,6 +95,13 @@ MATRIX: Final[dict[str, str]] = {
     "GET /api/v1/users/me/invitations": LOGGED_IN,
     "POST /api/v1/users/me/invitations/{invitation_id}/accept": "member",
     "DELETE /api/v1/users/me/invitations/{invitation_id}": "member",
+    # requests to join the team, of which the user made one
+    "GET /api/v1/teams/{team}/join-requests": "owner reader admin",
+    "POST /api/v1/teams/{team}/join-requests/{join_request_id}/{answer}": OWNERS,
+    "GET /api/v1/users/me/join-requests": LOGGED_IN,
+    "POST /api/v1/users/me/join-requests": ONESELF,
+    "DELETE /api/v1/users/me/join-requests/{join_request_id}": "user",
+    "GET /api/v1/admin/teams/tightest": READERS,
     # models and prices
     "GET /api/v1/models": LOGGED_IN,
     "GET /api/v1/model-choices": LOGGED_IN,
@@ -135,6 +146,12 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/admin/limits/preview": ADMINS,
     "POST /api/v1/admin/limits/apply": ADMINS,
     "POST /api/v1/admin/limits/{limit_id}/boost": ADMINS,
+    # requests for more of a limit, of which the member made one
+    "POST /api/v1/limits/{limit_id}/requests": "member owner",
+    "GET /api/v1/limit-requests": LOGGED_IN,
+    "DELETE /api/v1/limit-requests/{limit_request_id}": "member",
+    "GET /api/v1/admin/limit-requests": READERS,
+    "POST /api/v1/admin/limit-requests/{limit_request_id}/{decision}": ADMINS,
     "GET /api/v1/admin/settings": READERS,
     "PUT /api/v1/admin/settings": ADMINS,
     "GET /api/v1/admin/provider-keys": READERS,
@@ -210,6 +227,9 @@ class World:
             "key_id": self.ids["key"],
             "subscription_id": self.ids["subscription"],
             "limit_id": self.ids["limit"],
+            "limit_request_id": self.ids["limit request"],
+            "join_request_id": self.ids["join request"],
+            "answer": "accept",
             "move": "cancel",
             "request_id": UUID(int=1),
             "session_id": 1,
@@ -271,6 +291,8 @@ class World:
                 "expires_at": "2099-01-01T00:00:00Z",
                 "reason": "so",
             },
+            "POST /api/v1/limits/{limit_id}/requests": {"amount": 9, "reason": "so"},
+            "POST /api/v1/users/me/join-requests": {"team": self.team},
             "PUT /api/v1/admin/settings": {"key_maximum_rpm": 100},
             "PUT /api/v1/admin/provider-keys/{provider_key}": {"provider": "openai", "value": "sk-another-0123456789"},
             "POST /api/v1/webhooks": {"url": "https://hooks.example.com", "events": ["subscription.active"]},
@@ -293,6 +315,9 @@ async def make_world(pool: Pool) -> World:
     on_key: dict[str, Any] = {"level": "key", "target": str(key.row.id), "model": None, "team": None}
     limit = (await set_limit(pool, ADMIN, LimitInput(kind="tpm", amount=5), **on_key)).limit
     ids = {"key": key.row.id, "subscription": subscription.id, "limit": limit.id}
+    asked = {"amount": AmountInput(amount=7), "reason": "so"}
+    ids["limit request"] = (await ask_for_more(pool, owner_of(people["member"]), limit.id, **asked)).request.id
+    ids["join request"] = (await ask_to_join(pool, owner_of(people["user"]), team=team.name)).id
     encryption_keys = SecretKeys.parse(SECRET_KEYS)
     await put_provider_key(pool, ADMIN, encryption_keys, "OPENAI", provider="openai", value="sk-0123456789abcdef")
     ids["spare token"] = (await make_token(pool, people["member"])).row.id

@@ -41,9 +41,15 @@ IDLE_KEY = {
     "key": "ci", "key_last_four": "abcd", "account": "red", "user": "ann", "reason": "unused", "days": 90,
     "ends_at": "2027-01-01T00:00:00+00:00",
 }  # fmt: skip
+JOIN = {"team": "red", "user": "ann", "name": "Ann", "by": "ben", "reason": "please"}
+LIMIT_REQUEST = ALERT | {"user": "ann", "requested": 200, "reason": "a launch"}
 PAYLOADS = {event: SUBSCRIPTION for event in EVENTS} | {
     "limit.threshold_reached": ALERT,
     "team.invited": INVITATION,
+    "team.join_requested": JOIN,
+    "team.join_decided": JOIN | {"status": "accepted"},
+    "limit.requested": LIMIT_REQUEST,
+    "limit.request_decided": LIMIT_REQUEST | {"status": "approved", "granted": 150},
     "key.ending": IDLE_KEY,
     "key.ended": IDLE_KEY,
     "webhook.test": {"webhook_id": 1, "by": "red"},

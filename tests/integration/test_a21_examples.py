@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 from admin_client import NOWHERE, settings_for
-from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_token, make_user
+from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_token, make_user, owner_of
 from loopback_servers import LiteLLMInfoServer
 from usage_rows import TODAY, make_usage_row, write_rows
 
@@ -15,6 +15,7 @@ from admin_api.main import create_app
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits.limits import LimitInput, set_limit
+from admin_api.operations.people.join_requests import ask_to_join
 from gateway.storage.postgres import Pool
 
 HOOK: Final = {"url": "https://hooks.example.com", "events": ["subscription.active"]}
@@ -23,6 +24,8 @@ ANAS: Final = (
     ("update_own_user", "Another name and language"),
     ("create_own_token", "For a program"),
     ("create_subscription", "For yourself"),
+    ("request_limit", "A higher budget"),
+    ("request_to_join", "With a reason"),
 )
 NANO_USD: Final = 10**9
 
@@ -75,9 +78,17 @@ async def test_a21_an_example_is_accepted(
     litellm_info_server.answer('{"data":[{"model_name":"small"},{"model_name":"large"}]}')
     token = await make_world(pool, admin, restricted=example[0] == "decide_subscriptions")
     headers = {"authorization": f"Bearer {token}"} if example in ANAS else {}
-    if example[0] == "boost_limit":
+    if example[0] in ("boost_limit", "request_limit", "decide_limit_request"):
         (budget,) = (await admin.get("/api/v1/limits", params={"team": "red", "level": "team"})).json()["rows"]
-        path = f"/api/v1/admin/limits/{budget['id']}/boost"
+        path = path.replace("limits/1/", f"limits/{budget['id']}/")
+    if example[0] == "decide_limit_request":
+        asked = {"amount_usd": "150.00", "reason": "A launch."}
+        await admin.post(
+            f"/api/v1/limits/{budget['id']}/requests", json=asked, headers={"authorization": f"Bearer {token}"}
+        )
+    if "join-requests" in path:
+        await make_team(pool, name="green")
+        await ask_to_join(pool, owner_of(await make_user(pool)), team="red")
     if "ledger" in path:
         call = make_usage_row(TODAY)
         await write_rows(pool, [call])

@@ -18,16 +18,23 @@ from gateway.storage.redis.urls import connect
 # Rows of each kind, as many as it takes until there are so many.
 SEEDS = (
     "INSERT INTO users (email) SELECT 'seed' || n || '@example.org' FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO users (email) SELECT 'join' || n || '@example.org' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO accounts (kind, name, owner_user_id) SELECT 'personal', email, id FROM users"
     " WHERE NOT EXISTS (SELECT FROM accounts a WHERE a.owner_user_id = users.id)",
     "INSERT INTO accounts (kind, name) SELECT 'team', 'seed ' || n FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO accounts (kind, name) SELECT 'team', 'join ' || n FROM generate_series({first}, {last}) AS n",
     "INSERT INTO team_members (account_id, user_id) SELECT id, {ann} FROM accounts WHERE kind = 'team'"
+    " AND name NOT LIKE 'join%' ON CONFLICT DO NOTHING",
+    "INSERT INTO team_members (account_id, user_id) SELECT {team}, id FROM users WHERE email NOT LIKE 'join%'"
     " ON CONFLICT DO NOTHING",
-    "INSERT INTO team_members (account_id, user_id) SELECT {team}, id FROM users ON CONFLICT DO NOTHING",
     "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
     " SELECT {team}, id, 'owner', now() + interval '1 day' FROM users ON CONFLICT DO NOTHING",
     "INSERT INTO team_invitations (account_id, user_id, role, expires_at)"
     " SELECT id, {ann}, 'owner', now() + interval '1 day' FROM accounts WHERE kind = 'team' ON CONFLICT DO NOTHING",
+    "INSERT INTO team_join_requests (account_id, user_id, reason) SELECT {team}, id, '' FROM users"
+    " WHERE email LIKE 'join%' ON CONFLICT DO NOTHING",
+    "INSERT INTO team_join_requests (account_id, user_id, reason) SELECT id, {ann}, '' FROM accounts"
+    " WHERE kind = 'team' AND name LIKE 'join%' ON CONFLICT DO NOTHING",
     "INSERT INTO models (name) SELECT 'seed ' || n FROM generate_series({first}, {last}) AS n",
     "INSERT INTO model_prices (model_id, source, input) SELECT min(id), 'admin', n FROM models,"
     " generate_series({first}, {last}) AS n GROUP BY n",
@@ -39,6 +46,8 @@ SEEDS = (
     " ON CONFLICT DO NOTHING",
     "INSERT INTO limits (account_id, level, api_key_id, kind, amount) SELECT {account}, 'key', id, 'rpm', 5"
     " FROM api_keys ON CONFLICT DO NOTHING",
+    "INSERT INTO limit_requests (limit_id, user_id, amount, reason) SELECT id, {ann}, 9, 'seed' FROM limits"
+    " ON CONFLICT DO NOTHING",
     "INSERT INTO personal_tokens (user_id, name, role, digest, pepper_version, last_four, expires_at, created_by)"
     " SELECT {ann}, '', 'user', sha256(n::text::bytea), 1, 'abcd', now() + interval '1 day', 'seed'"
     " FROM generate_series({first}, {last}) AS n",

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage import accounts, deliveries, sessions, users, webhooks
+from admin_api.storage import accounts, deliveries, limit_requests, sessions, users, webhooks
 from admin_api.storage import prices as stored_prices
 from gateway.domain import calls, limits, prices, roles, subscriptions, windows
 from gateway.storage.ledger import corrections
@@ -32,6 +32,7 @@ WORDS = {
     ("limits", "window_kind"): windows.WINDOW_KINDS,
     ("limits", "reserve"): get_args(limits.ReserveMode),
     ("limits", "set_by"): get_args(limits.SetBy),
+    ("limit_requests", "status"): limit_requests.REQUEST_STATUSES,
     ("webhooks", "format"): webhooks.FORMATS,
     ("deliveries", "channel"): tuple(deliveries.RECEIVERS),
     ("alerts", "level"): limits.LEVELS,

@@ -54,12 +54,17 @@ async def list_limit_states(
         account = await get_one_account(connection, actor, user=user, team=team)
     named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
     found = await list_limits(pool, actor, limit=limit, cursor=cursor, **named)
+    return Page(await read_states(pool, counters, account.id, found.rows), found.next_cursor)
+
+
+async def read_states(
+    pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow]
+) -> list[LimitWithState]:
+    """Of these limits of one account, which the actor may see. Raises RedisUnavailable."""
     async with pool.acquire() as connection:
-        epochs = await limit_rows.list_epochs(connection, account.id, [row.id for row in found.rows])
-    if epochs is None:
-        return Page([LimitWithState(row, None) for row in found.rows], found.next_cursor)
-    left = await _read_states(pool, counters, account.id, found.rows, epochs)
-    return Page([LimitWithState(row, left.get(row.id)) for row in found.rows], found.next_cursor)
+        epochs = await limit_rows.list_epochs(connection, account_id, [row.id for row in rows])
+    left = {} if epochs is None else await _read_states(pool, counters, account_id, rows, epochs)
+    return [LimitWithState(row, left.get(row.id)) for row in rows]
 
 
 async def _read_states(

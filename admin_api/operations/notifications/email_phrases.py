@@ -196,18 +196,21 @@ REQUESTS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
         "subject": "Requests waiting for a decision: {count}",
         "lines": "{account}: {model}, since {since}",
+        "limits": "{account}: more than limit {limit_id} allows, since {since}",
         "more": "and {more} more.",
         "todo": "Approve or deny them; `litemaas subscriptions list --status pending` shows all.",
     },
     "es": {
         "subject": "Solicitudes pendientes de decisión: {count}",
         "lines": "{account}: {model}, desde {since}",
+        "limits": "{account}: más de lo que permite el límite {limit_id}, desde {since}",
         "more": "y {more} más.",
         "todo": "Apruébelas o deniéguelas; `litemaas subscriptions list --status pending` las muestra todas.",
     },
     "fr": {
         "subject": "Demandes en attente de décision : {count}",
         "lines": "{account} : {model}, depuis {since}",
+        "limits": "{account} : plus que la limite {limit_id} ne permet, depuis {since}",
         "more": "et {more} de plus.",
         "todo": "Approuvez-les ou refusez-les ; `litemaas subscriptions list --status pending` les montre toutes.",
     },

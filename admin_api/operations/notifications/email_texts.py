@@ -21,6 +21,7 @@ from admin_api.operations.notifications.email_phrases import (
     TEST,
     WINDOWS,
 )
+from admin_api.operations.notifications.request_phrases import KINDS_PER_MINUTE, REQUEST_EVENTS
 from gateway.domain.money import usd_text
 
 DEFAULT_LOCALE: Final = "en"
@@ -39,6 +40,8 @@ def write_email(event: str, data: Mapping[str, Any], locale: str | None) -> tupl
         return _about_requests(data, language)
     if event in KEY_ENDS[language]:
         return _about_idle_key(event, data, language)
+    if event.startswith(("limit.request", "team.join_")):
+        return _about_request(event, data, language)
     if event == "webhook.test":
         return TEST[0], TEST[1].format(by=data["by"]) + "\n"
     subject, sentence, todo = SUBSCRIPTIONS[language][event.removeprefix("subscription.")]
@@ -67,10 +70,10 @@ def _language(locale: str | None) -> str:
 
 def _about_requests(data: Mapping[str, Any], language: str) -> tuple[str, str]:
     texts = REQUESTS[language]
-    lines = [
-        "- " + one_line(texts["lines"].format(**row | {"since": _moment(row["since"], "UTC")}))
-        for row in data["requests"]
-    ]
+    lines = []
+    for row in data["requests"]:
+        text = texts["lines" if row.get("limit_request_id") is None else "limits"]
+        lines.append("- " + one_line(text.format(**row | {"since": _moment(row["since"], "UTC")})))
     more = data["count"] - len(lines)
     if more:
         lines.append(texts["more"].format(more=more))
@@ -81,6 +84,24 @@ def _about_invitation(data: Mapping[str, Any], language: str) -> tuple[str, str]
     subject, sentence, todo = INVITATIONS[language][data["role"]]
     names = {"team": data["team"], "by": data["by"], "end": _moment(data["expires_at"], "UTC")}
     return one_line(subject.format(**names)), f"{sentence.format(**names)}\n\n{todo.format(**names)}\n"
+
+
+def _about_request(event: str, data: Mapping[str, Any], language: str) -> tuple[str, str]:
+    """For more of a limit, or to join a team: made or decided."""
+    subject, sentence, todo = REQUEST_EVENTS[language][f"{event} {data['status']}" if "status" in data else event]
+    names: dict[str, Any] = {"team": data.get("team"), "user": data["user"], "by": data.get("by")}
+    if event.startswith("limit."):
+        names["key"] = data["key"] or f"…{data['key_last_four']}"
+        names |= {"model": data["model"], "account": data["account"]}
+        names["what"] = LEVELS[language][data["level"]].format(**names)
+        names["kind"] = {**KINDS[language], **KINDS_PER_MINUTE[language]}[data["kind"]]
+        for name in ("limit", "requested", "granted"):
+            amount = data.get(f"{name}_nano_usd", data.get(name))
+            names[name] = None if amount is None else _amount(amount, data["kind"], language)
+    lines = [sentence.format(**names)]
+    if data.get("reason"):
+        lines.append(REASON[language].format(reason=data["reason"]))
+    return one_line(subject.format(**names)), "\n\n".join([*lines, todo]) + "\n"
 
 
 def _about_idle_key(event: str, data: Mapping[str, Any], language: str) -> tuple[str, str]:

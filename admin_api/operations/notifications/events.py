@@ -19,6 +19,10 @@ Event = Literal[
     "subscription.cancelled",
     "subscription.expired",
     "team.invited",
+    "team.join_requested",
+    "team.join_decided",
+    "limit.requested",
+    "limit.request_decided",
     "key.ending",
     "key.ended",
 ]

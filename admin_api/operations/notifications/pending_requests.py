@@ -1,4 +1,5 @@
-"""E-mails to admins about subscriptions that wait for their approval: a digest, not one e-mail for each request."""
+"""E-mails to admins about what waits for their approval, subscriptions and more of a limit: a digest, not one for each
+request."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,8 @@ async def mail_pending_requests(pool: "Pool", now: datetime | None = None) -> in
         rows = [
             {
                 "subscription_id": row.subscription_id,
+                "limit_request_id": row.limit_request_id,
+                "limit_id": row.limit_id,
                 "account": row.account,
                 "model": row.model,
                 "since": row.since.isoformat(),

@@ -35,6 +35,8 @@ class Anonymised:
     messages: int
     refused_calls: int
     invitations: int
+    join_requests: int
+    limit_requests: int
     teams: int
     tokens: int
     keys: int

@@ -14,6 +14,7 @@ from admin_api.routes import dependencies
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.errors import ErrorView
 from admin_api.web.call_rates import limit_address
+from admin_api.web.counters import counters_of
 
 ERROR: Final = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorView.__name__}"}}}
 INVALID, INTERNAL = (str(ERRORS[status]["description"]) for status in (422, 500))
@@ -21,7 +22,7 @@ CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
 # Parameters and fields that name a thing which may not be there, or not be seen.
 NAMES: Final = frozenset(("user", "users", "team", "model", "models", "key", "account", "about"))
 # Path parameters that are words, not names of things.
-WORDS: Final = frozenset(("by", "decision", "move"))
+WORDS: Final = frozenset(("answer", "by", "decision", "move"))
 MISSING: Final = "There is no such thing, or you may not see it"
 # Those of which a number may be a team's id or name.
 TEAMS: Final = frozenset(("team", "about"))
@@ -51,6 +52,15 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
         409: "The team is archived; or they are a member, invited already or deactivated; or too many invitations are "
         "open"
     },
+    "list_own_join_requests": {404: NO_USER},
+    "request_to_join": {
+        409: "You are a member or have asked already, or the team is archived; or too many requests of yours are open"
+    },
+    "decide_join_request": {409: "The team is archived"},
+    "request_limit": {409: "A request of it waits, or it is temporary, or of a key's owner, who may change it"},
+    "list_own_limit_requests": {404: NO_USER},
+    "withdraw_own_limit_request": {409: "It does not wait any more: `details` names its state"},
+    "decide_limit_request": {409: "It does not wait any more: `details` names its state"},
     "rename_model": {409: "LiteLLM still has the old name, or a model of another mode under the new one"},
     "undo_price": {409: "The version that was added last is LiteLLM's"},
     "create_subscription": {
@@ -72,6 +82,7 @@ OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
     "retry_delivery": {409: "It was delivered, its webhook is disabled, or the next try is within a minute"},
     "list_own_tokens": {403: NO_USER},
     "list_invitations": {403: "This is for owners of the team and admins"},
+    "list_join_requests": {403: "This is for owners of the team and admins"},
     "summarize_usage": {403: NOT_YOURS},
     "read_usage_series": {403: NOT_YOURS},
     "break_down_usage": {403: NOT_YOURS},
@@ -107,7 +118,7 @@ def errors_of(route: APIRoute, method: str) -> dict[str, dict[str, Any]]:
             texts[403] = _refusal(calls)
     if limit_address in calls:
         texts[429] = "Too many calls a minute from this address: Retry-After says when the next may come"
-    if dependencies.counters_of in calls:
+    if counters_of in calls:
         texts[503] = "The database or Redis does not answer: try again"
     if dependencies.litellm_of in calls and changes:
         texts |= {502: "LiteLLM's answer is not valid", 503: "The database or LiteLLM does not answer: try again"}

@@ -34,6 +34,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "add_member": {"A member": {"user": "ben@example.org"}, "An owner": {"user": "ben@example.org", "role": "owner"}},
     "update_member": {"Make an owner": {"role": "owner"}},
     "invite_to_team": {"As an owner": {"user": "ben@example.org", "role": "owner"}},
+    "request_to_join": {"With a reason": {"team": "green", "reason": "I work on its chat bot."}},
+    "decide_join_request": {"With a reason": {"reason": "Welcome."}},
     "sync_models": {"Also if half of the models are gone": {"accept_missing": True}},
     "rename_model": {"To the name that LiteLLM has it under": {"model": "small", "to": "large"}},
     "update_model": {
@@ -118,6 +120,11 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "boost_limit": {
         "A higher budget": {"amount_usd": "250.00", "expires_at": _UNTIL, "reason": "The launch."},
+    },
+    "request_limit": {"A higher budget": {"amount_usd": "150.00", "reason": "The launch is in May."}},
+    "decide_limit_request": {
+        "As asked for": {"reason": "For the launch."},
+        "Another amount": {"amount_usd": "120.00", "reason": "Half of it for now."},
     },
     "update_settings": {
         "Defaults of new keys": {"key_default_rpm": 60, "key_default_monthly_cost_usd": "25.00"},

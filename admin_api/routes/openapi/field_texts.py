@@ -324,6 +324,7 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "Message of that error; null: none",
     },
     "Key": {"name": "Name for people, such as the application that uses it"},
+    "JoinRequest": {"name": "Name of the person"},
     "Latency": {
         "id": "Id of the group; null: all calls, or those without one",
         "name": "Name of the group; null: all calls, or it was deleted",
@@ -331,6 +332,18 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
         "first_byte_ms": "Time to the first byte of the answers",
     },
     "LiteLLMHealth": {"models": "How many models it listed then", "reachable": "true: one of the addresses answers"},
+    "LimitRequest": {
+        "requested": "Count that is asked for; null for kind cost",
+        "requested_usd": "Money that is asked for, for kind cost; else null",
+        "requested_nano_usd": "The same in billionths of a US dollar",
+        "status": "pending: waits for an admin",
+        "granted": "Count that an admin gave; null: not approved, or kind cost",
+        "granted_usd": "Money that an admin gave; null: not approved, or another kind",
+        "granted_nano_usd": "The same in billionths of a US dollar",
+        "answer": "What the admin says to it; null: nothing",
+        "decided_by": "Who decided, or withdrew it; null: it waits",
+        "decided_at": "When it was decided or withdrawn; null: it waits",
+    },
     "Live": {"status": "The process runs"},
     "Member": {"name": "Name of the person", "role": "owner: manages the team. member: uses it"},
     "Invitation": {"role": "What the user becomes: owner (manages the team) or member"},
@@ -360,6 +373,11 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
     "Session": {"provider": "Identity provider of the login", "expires_at": "When it ends at the latest"},
     "Sessions": {"rows": "Open sessions, newest first"},
     "Subscription": {"status": "State, of which docs/admin.md has all moves"},
+    "TeamUse": {
+        "name": "Name of the team, which no other has",
+        "status": "suspended: all its calls are refused",
+        "used_percent": "How much of the limit is used, rounded down; null: the team has no limit of a window",
+    },
     "Team": {
         "name": "Name of the team, which no other has",
         "status": "suspended: all its calls are refused",

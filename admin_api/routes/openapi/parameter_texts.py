@@ -14,6 +14,9 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "subscription_id": "Id of the subscription",
     "key_id": "Id of the key",
     "limit_id": "Id of the limit",
+    "limit_request_id": "Id of the request for more of a limit",
+    "join_request_id": "Id of the request to join a team",
+    "answer": "What to do with it",
     "alert_id": "Id of the alert",
     "webhook_id": "Id of the webhook",
     "delivery_id": "Id of the delivery",
@@ -44,6 +47,7 @@ PATH_EXAMPLES: Final[Mapping[str, Any]] = {
     "provider_key": "OPENAI",
     "move": "suspend",
     "decision": "approve",
+    "answer": "accept",
     "by": "team",
     "request_id": "01a2056b-8c11-7000-8000-0123456789ab",
 }

@@ -1,0 +1,93 @@
+"""Limits with their use as whole numbers, the tightest first: for people who look at them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from admin_api.operations.access import get_seen_account
+from admin_api.operations.actors import Actor
+from admin_api.operations.limits.states import MAX_STATES, read_states
+from admin_api.operations.people.users import own_id
+from admin_api.storage import accounts
+from admin_api.storage import limits as limit_rows
+from admin_api.storage.limits import LimitRow
+from gateway.domain.limits import is_money
+
+if TYPE_CHECKING:
+    from gateway.storage.counters.scripts import Counters
+    from gateway.storage.postgres import Pool
+
+# Of a person's teams and of the limits of one team, how many are looked at on their own pages.
+MAX_TEAMS: Final = 20
+MAX_OF_TEAM: Final = 50
+PER_MILLE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """A limit in force. Amounts are counts, or nano-USD for kind cost; `left` may be below 0. `share` is how much of it
+    is used or reserved, in thousandths."""
+
+    row: LimitRow
+    used: int
+    reserved: int
+    left: int
+    resets_at: datetime | None
+    share: int
+
+
+async def list_own_uses(pool: "Pool", counters: "Counters", actor: Actor) -> list[LimitUse]:
+    """What limits the actor: the limits of their personal account, those of their teams, and theirs in them.
+
+    Raises GatewayError `not_found` for logins without a user; RedisUnavailable.
+    """
+    user_id = own_id(actor)
+    async with pool.acquire() as connection:
+        own = await get_seen_account(connection, actor, user=str(user_id), team=None)
+        rows = await limit_rows.list_limits(connection, after_id=0, limit=MAX_STATES, account_id=own.id)
+        teams = await accounts.list_teams(connection, after_id=0, limit=MAX_TEAMS, viewer_id=user_id)
+        for team in teams:
+            about: dict[str, Any] = {"after_id": 0, "limit": MAX_OF_TEAM, "account_id": team.id}
+            rows += await limit_rows.list_limits(connection, **about, level="team")
+            rows += await limit_rows.list_limits(connection, **about, level="user", target_id=user_id)
+    return await list_uses(pool, counters, rows)
+
+
+async def list_uses(pool: "Pool", counters: "Counters", rows: Iterable[LimitRow]) -> list[LimitUse]:
+    """Of these limits, which the actor may see, those in force; one Redis request an account. The tightest first.
+
+    Raises RedisUnavailable.
+    """
+    found: list[LimitUse] = []
+    for account_id, some in groupby(sorted(rows, key=lambda row: row.account_id), key=lambda row: row.account_id):
+        for one in await read_states(pool, counters, account_id, list(some)):
+            if one.left is not None:
+                found.append(_use(one.row, one.left))
+    return tightest_first(found)
+
+
+def tightest_first(uses: Sequence[LimitUse]) -> list[LimitUse]:
+    """By share; shadow limits, which refuse nothing, come last."""
+    return sorted(uses, key=lambda use: (use.row.shadow, -use.share, use.row.id))
+
+
+def share_of(amount: int, left: int) -> int:
+    """How much of the amount is gone, in thousandths; all of a limit that allows nothing."""
+    return PER_MILLE if amount <= 0 else max(0, (amount - left) * PER_MILLE // amount)
+
+
+def _use(row: LimitRow, left: dict[str, Any]) -> LimitUse:
+    used, reserved, remaining = (
+        left[f"{name}_nano_usd" if is_money(row.kind) else name] for name in ("used", "reserved", "remaining")
+    )
+    resets_at = left["resets_at"]
+    return LimitUse(
+        row=row,
+        used=used,
+        reserved=reserved,
+        left=remaining,
+        resets_at=None if resets_at is None else datetime.fromisoformat(resets_at),
+        share=share_of(int(row.amount * row.burst), remaining),
+    )
