@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from loopback_servers import LoopbackServer
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from admin_api.tls import trusted_by_default
@@ -64,6 +64,8 @@ class FakeProvider(LoopbackServer):
         self.more: dict[str, Any] | None = None
         self.make_token: Any = None
         self.jwks_asked = 0
+        # Whether it has a page that ends its own session.
+        self.has_logout = False
         self._nonces: dict[str, str] = {}
         super().__init__(
             [
@@ -72,6 +74,7 @@ class FakeProvider(LoopbackServer):
                 Route("/token", self._token, methods=["POST"]),
                 Route("/jwks", self._jwks),
                 Route("/userinfo", self._userinfo),
+                Route("/logout", self._logout),
             ]
         )
 
@@ -87,10 +90,15 @@ class FakeProvider(LoopbackServer):
         reported["id_token_signing_alg_values_supported"] = ["RS256", "HS256", "none"]
         if self.more is not None:
             reported["userinfo_endpoint"] = f"{self.url}/userinfo"
+        if self.has_logout:
+            reported["end_session_endpoint"] = f"{self.url}/logout"
         return JSONResponse(reported | {"issuer": self.url})
 
     async def _userinfo(self, _: Request) -> JSONResponse:
         return JSONResponse({"sub": "ann"} | (self.more or {}))
+
+    async def _logout(self, _: Request) -> HTMLResponse:
+        return HTMLResponse("<!doctype html><html lang=en><title>Logged out</title><link rel=icon href=data:,>")
 
     async def _authorize(self, request: Request) -> RedirectResponse:
         code = secrets.token_hex(8)

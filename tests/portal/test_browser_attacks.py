@@ -93,7 +93,7 @@ async def test_after_the_logout_the_back_button_shows_nothing_private(new_window
         window = await new_window(looks=Looks(has_script=has_script))
         await window.open("/settings")
         await window.open("/home")
-        await window.page.locator("form[action='/logout'] button").click()
+        await window.log_out()
         await expect(window.page).to_have_url(window.site + "/login?out=1")
 
         for _ in range(2):

@@ -64,6 +64,11 @@ class Window:
         """Of the page that is shown, with its query."""
         return self.page.url.removeprefix(self.site)
 
+    async def log_out(self) -> None:
+        """By the menu of the person."""
+        await self.page.locator("#user-menu > summary").click()
+        await self.page.locator("form[action='/logout'] button").click()
+
     async def heading(self) -> str:
         """The text of its h1."""
         return (await self.page.locator("h1").inner_text()).strip()
