@@ -40,6 +40,7 @@ from admin_api.routes import (
     refusals,
     runtime_settings,
     subscriptions,
+    system,
     teams,
     usage,
     users,
@@ -82,6 +83,7 @@ ROUTERS: Final = (
     limits.admin_router,
     limit_requests.router,
     runtime_settings.router,
+    runtime_settings.display_router,
     provider_keys.router,
     usage.router,
     refusals.router,
@@ -90,6 +92,7 @@ ROUTERS: Final = (
     deliveries.router,
     audit.router,
     ledger.router,
+    system.router,
     health.router,
 )
 

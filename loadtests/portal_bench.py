@@ -40,8 +40,18 @@ AIM_MS: Final = 300
 WARM_UP: Final = 2
 CALLS: Final = 20
 # What stands in the address of a page: a query with the id of the user who opens it.
+A_MODEL: Final = "SELECT name FROM models ORDER BY id LIMIT 1"
+A_USER: Final = "SELECT id FROM users ORDER BY id LIMIT 1"
 VALUES: Final[Mapping[str, str]] = {
-    "/models/{name:path}": "SELECT name FROM models ORDER BY id LIMIT 1",
+    "/models/{name:path}": A_MODEL,
+    "/admin/models/name/{name:path}": A_MODEL,
+    "/admin/models/price/{name:path}": A_MODEL,
+    "/admin/users/{id:int}": A_USER,
+    "/admin/users/{id:int}/anonymise": A_USER,
+    "/admin/webhooks/{id:int}": (
+        "INSERT INTO webhooks (url, events, secret, created_by) "
+        "VALUES ('https://hooks.example.org/', '{key.ended}', '', 'bench') RETURNING id"
+    ),
     "/api-keys/{id:int}": (
         "SELECT k.id FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE a.owner_user_id = $1 LIMIT 1"
     ),

@@ -27,7 +27,7 @@ GROUPS: Final = {
     "subscriptions": "Subscriptions: which accounts may use which models.",
     "keys": "API keys.",
     "limits": "Limits at every level.",
-    "settings": "Defaults and ceilings of keys and subscriptions; alerts; new models.",
+    "settings": "Defaults and ceilings of keys and subscriptions; alerts; new models; what pages show.",
     "alerts": "Alerts: windows whose use has reached a threshold of their limit.",
     "webhooks": "Webhooks: URLs that receive notifications.",
     "deliveries": "Deliveries of notifications, by webhook and by e-mail.",
@@ -37,6 +37,7 @@ GROUPS: Final = {
     "secrets": "Secrets that are stored encrypted in the database.",
     "provider-keys": "API keys of providers, stored encrypted for LiteLLM.",
     "audit": "The audit log: every change, by whom and why.",
+    "system": "The state of the whole system: what waits, what is used, what answers.",
 }
 MODULES: Final = {"tokens": "personal_tokens", "settings": "runtime_settings", "provider-keys": "provider_keys"}
 # Options before the command that are followed by a value.

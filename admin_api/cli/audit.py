@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
@@ -24,8 +24,6 @@ from gateway.storage.audit import AuditFilter, prune
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
-# The same period as in the database schema, which enforces it.
-KEPT: Final = timedelta(days=90)
 FORMATS: Final = get_args(FileFormat)
 app = typer.Typer(no_args_is_help=True, help="The audit log: every change, by whom and why.")
 About = Annotated[
@@ -117,8 +115,8 @@ def prune_(before: Annotated[str, moment_option(help="At least 90 days ago.")], 
         )
     owner_url = settings.owner_database_url.get_secret_value()
     moment = parse_moment("before", before)
-    if moment is None or moment > datetime.now(UTC) - KEPT:
-        raise invalid("before", f"Audit rows must be kept for at least {KEPT.days} days.")
+    if moment is None or moment > datetime.now(UTC) - audit.KEPT:
+        raise invalid("before", f"Audit rows must be kept for at least {audit.KEPT.days} days.")
 
     async def run() -> int:
         connection = await postgres.connect(owner_url, ca_file=settings.database_ca_file, name="litemaas-cli")

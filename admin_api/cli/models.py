@@ -6,6 +6,7 @@ import typer
 
 from admin_api import settings as environment
 from admin_api.cli.columns import columns
+from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
@@ -20,6 +21,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
+from admin_api.storage.models import MODEL_STATES, CatalogueFilter
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
 MODELS: Final = columns("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
@@ -53,9 +55,15 @@ def sync(
 
 
 @app.command("list")
-def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+def list_(
+    state: Annotated[str | None, words_option(MODEL_STATES)] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
     """List models, including hidden and disabled ones."""
-    page = act(lambda pool: models.list_models(pool, operator(), limit=limit, cursor=cursor))
+    only = CatalogueFilter(state=state)
+    page = act(lambda pool: models.list_models(pool, operator(), only, limit=limit, cursor=cursor))
     view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
     show_page(view, what="models", as_json=as_json, columns=MODELS)
 

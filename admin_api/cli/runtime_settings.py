@@ -9,7 +9,10 @@ from admin_api.cli.session import AsJSON, Confirm, act, operator
 from admin_api.operations import runtime_settings
 from admin_api.schemas.runtime_settings import RuntimeSettingsView
 
-app = typer.Typer(no_args_is_help=True, help="Defaults and ceilings of keys and subscriptions; alerts; new models.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Defaults and ceilings of keys and subscriptions; alerts; new models; what pages show.",
+)
 
 
 @app.command("show")
@@ -21,7 +24,7 @@ def show_(as_json: AsJSON = False) -> None:
 @app.command("set")
 def set_(
     name: Annotated[str, typer.Argument(help="Name, as in `settings show`.")],
-    value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, a word, or `none`.")],
+    value: Annotated[str, typer.Argument(help="A number, comma-separated numbers, a text, or `none`.")],
     confirm: Confirm = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -38,6 +41,8 @@ def _parse_list(value: str) -> list[Any]:
 def _parse(name: str, value: str) -> Any:
     if value == "none":
         return None
+    if name in runtime_settings.TEXTS:
+        return value
     # USD stay text: as a float they would not be exact.
     if name.endswith("_usd") and not name.endswith(runtime_settings.NANO_USD_END):
         return value

@@ -79,6 +79,7 @@ COMMANDS: Final = {
     "POST /api/v1/admin/limit-requests/{limit_request_id}/{decision}": "limits approve",
     "GET /api/v1/admin/settings": "settings show",
     "PUT /api/v1/admin/settings": "settings set",
+    "GET /api/v1/display": "settings show",
     "GET /api/v1/admin/provider-keys": "provider-keys list",
     "GET /api/v1/admin/provider-keys/{provider_key}": "provider-keys show",
     "PUT /api/v1/admin/provider-keys/{provider_key}": "provider-keys put",
@@ -104,6 +105,7 @@ COMMANDS: Final = {
     "POST /api/v1/admin/deliveries/{delivery_id}/retry": "deliveries retry",
     "GET /api/v1/admin/audit": "audit list",
     "GET /api/v1/admin/audit/export": "audit export",
+    "GET /api/v1/admin/system": "system show",
 }
 _LOGIN: Final = "a step of a browser's login"
 _OWN: Final = "of the person who is logged in; a command has no login, and takes the user's address instead"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, require_reader
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
 ROWS_A_PART: Final = 1000
+# At least. The same period as in the database schema, which enforces it.
+KEPT: Final = timedelta(days=90)
 # Before the name of who ran a command.
 COMMANDS_OF: Final = "cli:"
 # What rows can be about: targets with an id, and those whose id is their name. An account is named by its user or team.

@@ -1,4 +1,4 @@
-"""Settings that admins change at run time: defaults and ceilings of keys and subscriptions, alerts, new models."""
+"""Settings that admins change at run time: defaults and ceilings of keys, alerts, new models, what pages show."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.limits.parsing import doubt, parse_usd
+from admin_api.operations.limits.parsing import doubt, parse_decimal, parse_usd
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import InvalidInput, invalid, invalid_now
 from admin_api.storage import runtime_settings as rows
 from gateway.domain.limits import MAX_AMOUNT, MAX_BUCKET_CAPACITY
-from gateway.domain.money import Money
+from gateway.domain.money import Money, decimal_text
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -23,9 +23,12 @@ MAX_HOURS: Final = 720
 # As in the CHECK constraint of the database.
 MAX_THRESHOLD: Final = 1000
 MAX_THRESHOLDS: Final = 10
+MAX_RATE: Final = 1_000_000
 # When each threshold was added. Stored with the settings, but not a setting itself.
 THRESHOLDS_SINCE: Final = "alert_thresholds_since"
 NANO_USD_END: Final = "_nano_usd"
+# Those whose value is text, also where it looks like a number.
+TEXTS: Final = ("banner_en", "banner_es", "banner_fr", "display_currency", "display_currency_rate")
 Rate = Annotated[int | None, Field(ge=0, le=MAX_BUCKET_CAPACITY)]
 Count = Annotated[int | None, Field(ge=0, le=MAX_AMOUNT)]
 Days = Annotated[int | None, Field(ge=1, le=MAX_DAYS)]
@@ -70,6 +73,46 @@ Hours = Annotated[
 ]
 
 
+def _check_banner(text: str | None) -> str | None:
+    """Raises ValueError."""
+    shown = " ".join((text or "").split())
+    if not shown.isprintable():
+        raise ValueError("characters that cannot be displayed")
+    return shown or None
+
+
+def _check_rate(text: str | None) -> str | None:
+    """As it is stored: without an exponent. Raises ValueError."""
+    if text is None:
+        return None
+    try:
+        rate = parse_decimal("display_currency_rate", text)
+    except InvalidInput:
+        raise ValueError("a decimal number above 0, for example 0.92") from None
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(f"a decimal number above 0, up to {MAX_RATE}")
+    return decimal_text(rate)
+
+
+Banner = Annotated[
+    str | None,
+    Field(max_length=500, description="Shown on all pages in this language, else in English; null: none"),
+    AfterValidator(_check_banner),
+]
+Currency = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[A-Z]{3}$",
+        description="ISO 4217. Pages show amounts in it as well; all that is stored and limited stays US dollars",
+    ),
+]
+CurrencyRate = Annotated[
+    str | None,
+    Field(max_length=40, description="How much of that currency a US dollar is"),
+    AfterValidator(_check_rate),
+]
+
+
 class RuntimeSettings(BaseModel):
     """All settings. None means no default, no ceiling, or unlimited.
 
@@ -102,6 +145,12 @@ class RuntimeSettings(BaseModel):
     alert_thresholds: Thresholds = [50, 80, 100]
     new_models: NewModels = "restricted"
     pending_requests_email_hours: Hours = 4
+    # What pages show.
+    banner_en: Banner = None
+    banner_es: Banner = None
+    banner_fr: Banner = None
+    display_currency: Currency = None
+    display_currency_rate: CurrencyRate = None
 
 
 async def read_settings(executor: "Executor") -> RuntimeSettings:
@@ -214,4 +263,6 @@ def _check(values: Mapping[str, Any]) -> RuntimeSettings:
             if maximum is not None and value is not None and value > maximum:
                 most = Money(maximum) if name.endswith(NANO_USD_END) else maximum
                 raise invalid_now(name, f"{name} must not exceed {name.replace('default', 'maximum')}, {most}.")
+    if (new.display_currency is None) is not (new.display_currency_rate is None):
+        raise invalid_now("display_currency_rate", "display_currency and display_currency_rate are set together.")
     return new

@@ -18,10 +18,12 @@ MONEY_DECIMALS: Final = "00#######"
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """For one language and one time zone."""
+    """For one language and one time zone. Amounts are shown in `currency` as well, of which a US dollar is `rate`."""
 
     language: str
     zone: str
+    currency: str | None = None
+    rate: Decimal | None = None
 
     def number(self, value: int | Decimal | float) -> str:
         """With the separators of the language: `1,234`, `1.234`, `1 234`."""
@@ -32,7 +34,16 @@ class Formats:
         return str(numbers.format_percent(share, locale=locale(self.language)))
 
     def usd(self, amount: Decimal | str) -> str:
-        """An amount of US dollars, exactly."""
+        """An amount of US dollars, exactly; beside it about what it is in the currency that is shown."""
+        exact = self._exact_usd(amount)
+        if self.currency is None or self.rate is None:
+            return exact
+        about = numbers.format_currency(
+            Decimal(amount) * self.rate, self.currency, locale=locale(self.language), currency_digits=True
+        )
+        return f"{exact} (≈ {about})"
+
+    def _exact_usd(self, amount: Decimal | str) -> str:
         pattern = locale(self.language).currency_formats["standard"].pattern.split(";")[0]
         pattern = pattern.replace("0.00", f"0.{MONEY_DECIMALS}")
         return str(

@@ -1,5 +1,6 @@
 """A form that was refused is shown again, with what was typed and each message beside its field."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +10,8 @@ from gateway.domain.errors import GatewayError
 
 # Refusals that the person can do something about on the same page.
 SHOWN_AGAIN: Final = (409, 412, 422)
+# As operations write one.
+AMOUNT: Final = re.compile(r"\b(\d+(?:\.\d+)?) USD\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,17 @@ def refusal_of(visit: Visit, error: GatewayError, *names: str) -> Refusal:
         {"field": error.param, "message": error.message}
     ]
     for one in reported:
-        sentence = visit.in_language(str(one["message"]))
+        sentence = said_of(visit, str(one["message"]))
         if one.get("field") in names:
             said[str(one["field"])] = sentence
         else:
             others.append(sentence)
     return Refusal(" ".join(others) or None, said, error.status)
+
+
+def said_of(visit: Visit, message: str) -> str:
+    """What an operation says, in the person's language, with amounts of money written as on the rest of the page."""
+    return AMOUNT.sub(lambda found: visit.formats.usd(found[1]), visit.in_language(message))
 
 
 def typed(visit: Visit, *names: str) -> dict[str, str]:

@@ -42,15 +42,33 @@ NAVIGATION: Final = (
             Entry("/settings", marked("Settings"), "settings"),
         ),
     ),
+    # What an admin decides, what they watch, and what they set up.
     Section(
         marked("Administration"),
         (
+            Entry("/admin", marked("Overview"), "admin", "admins"),
             Entry("/admin/requests", marked("Requests"), "requests", "admins"),
             Entry("/admin/users", marked("Users"), "teams", "admins"),
+            Entry("/admin/models", marked("Models and prices"), "models", "admins"),
+        ),
+    ),
+    Section(
+        marked("Observation"),
+        (
             Entry("/admin/usage", marked("Usage of all"), "usage", "admins"),
+            Entry("/admin/alerts", marked("Alerts"), "alerts", "admins"),
+            Entry("/admin/audit", marked("Audit log"), "audit", "admins"),
+        ),
+    ),
+    Section(
+        marked("Set-up"),
+        (
+            Entry("/admin/webhooks", marked("Webhooks"), "external", "admins"),
+            Entry("/admin/settings", marked("Settings of the system"), "settings", "admins"),
         ),
     ),
 )
+PATHS: Final = tuple(entry.path for section in NAVIGATION for entry in section.entries)
 
 
 def sections_for(actor: Actor) -> list[Section]:
@@ -64,5 +82,6 @@ def sections_for(actor: Actor) -> list[Section]:
 
 
 def is_current(entry_path: str, path: str) -> bool:
-    """Whether the page at this path stands below the entry's."""
-    return path == entry_path or path.startswith(f"{entry_path}/")
+    """Whether the page at this path stands below the entry's, and below no other that is nearer to it."""
+    above = [one for one in {*PATHS, entry_path} if path == one or path.startswith(f"{one}/")]
+    return bool(above) and entry_path == max(above, key=len)

@@ -5,7 +5,7 @@ from typing import Final
 
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from gateway.domain.subscriptions import Status
+from gateway.domain.subscriptions import Action, Status
 
 # None is grey.
 STATES: Final[Mapping[Status, tuple[str, str | None]]] = {
@@ -15,6 +15,17 @@ STATES: Final[Mapping[Status, tuple[str, str | None]]] = {
     "suspended": (marked("suspended"), "red"),
     "cancelled": (marked("cancelled"), None),
     "expired": (marked("expired"), None),
+}
+
+# What can be done with one, on buttons. `expire` is the program's.
+MOVES: Final[Mapping[Action, str]] = {
+    "approve": marked("Approve"),
+    "deny": marked("Deny"),
+    "request_review": marked("Ask for another look"),
+    "suspend": marked("Suspend"),
+    "reactivate": marked("Reactivate"),
+    "cancel": marked("Cancel"),
+    "renew": marked("Renew"),
 }
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from admin_api.operations.actors import Actor
+from admin_api.operations.display import NOTHING, Display, read_display
 from admin_api.operations.people.users import find_self
 from admin_api.portal.formatters import Formats
 from admin_api.portal.languages import choose_language, translations
@@ -38,6 +39,7 @@ class Visit:
     user: User
     formats: Formats
     form: FormData | None = None
+    display: Display = NOTHING
 
     @property
     def pool(self) -> "Pool":
@@ -55,6 +57,11 @@ class Visit:
     def language(self) -> str:
         """`en`, `es` or `fr`."""
         return self.formats.language
+
+    @property
+    def banner(self) -> str | None:
+        """What admins have to say to everybody."""
+        return self.display.banner(self.language)
 
     @property
     def messages(self) -> NullTranslations:
@@ -97,7 +104,9 @@ async def begin_visit(request: Request) -> Visit:
     user = await find_self(request.app.state.pool, actor)
     form = await request.form() if request.method == "POST" else None
     language = choose_language(user.locale, request.headers.get("accept-language", ""))
-    return Visit(request, actor, user, Formats(language, user.time_zone), form)
+    display = await read_display(request.app.state.pool)
+    formats = Formats(language, user.time_zone, display.currency, display.rate)
+    return Visit(request, actor, user, formats, form, display)
 
 
 def keep_theme(answer: Response, settings: "Settings", theme: Theme) -> None:

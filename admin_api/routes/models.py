@@ -18,7 +18,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.models import CatalogueFilter, ModelState
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
@@ -63,11 +63,14 @@ async def list_models(
     capability: Annotated[
         str | None, Query(max_length=255, description="For example vision or function_calling")
     ] = None,
+    state: Annotated[
+        ModelState | None, Query(description="unpriced: offered, and without a price; the others are what admins set")
+    ] = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[ModelView]:
     """Models that are offered, by id; admins see hidden, disabled and unlisted ones too."""
-    only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability)
+    only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability, state=state)
     page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
     return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
 

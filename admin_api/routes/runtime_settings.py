@@ -1,18 +1,21 @@
-"""`/api/v1/admin/settings`."""
+"""`/api/v1/admin/settings`, and `/api/v1/display` for everybody."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from admin_api.operations import runtime_settings
+from admin_api.operations.display import read_display
 from admin_api.operations.runtime_settings import RuntimeSettings
-from admin_api.routes.dependencies import Admin, AppPool, AsOf, Reader, bound_fields
+from admin_api.routes.dependencies import Admin, AppPool, AsOf, LoggedIn, Reader, bound_fields
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.runtime_settings import RuntimeSettingsView
+from admin_api.schemas.runtime_settings import DisplayView, RuntimeSettingsView
+from admin_api.storage.users import Locale
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/admin/settings", tags=["settings"], responses=ERRORS)
+display_router = APIRouter(prefix="/api/v1/display", tags=["settings"], responses=ERRORS)
 
 
 class SettingsChange(RuntimeSettings):
@@ -45,6 +48,15 @@ async def update_settings(
     """Changes the settings that are given. Existing keys and subscriptions stay unchanged: use bulk limits."""
     changed = await runtime_settings.update_settings(pool, actor, body.given(), as_of=as_of, confirmed=body.confirm)
     return tagged(response, changed)
+
+
+@display_router.get("")
+async def show_display(
+    _: LoggedIn, pool: AppPool, locale: Annotated[Locale, Query(description="Language of the banner")] = "en"
+) -> DisplayView:
+    """What admins have set for all pages: a banner, and a currency to show amounts in besides US dollars."""
+    display = await read_display(pool)
+    return DisplayView(banner=display.banner(locale), currency=display.currency, currency_rate=display.rate)
 
 
 def tagged(response: Response, settings: RuntimeSettings) -> RuntimeSettingsView:

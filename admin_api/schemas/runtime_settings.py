@@ -4,11 +4,19 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from admin_api.schemas.shapes import View
+from admin_api.schemas.shapes import DecimalText, View
 from gateway.domain.money import usd_text
 
 if TYPE_CHECKING:
     from admin_api.operations.runtime_settings import RuntimeSettings
+
+
+class DisplayView(View):
+    """What pages show to everybody: a text in the language that was asked for, and a currency besides US dollars."""
+
+    banner: str | None = Field(description="Null: none")
+    currency: str | None = Field(description="ISO 4217; null: US dollars alone")
+    currency_rate: DecimalText | None = Field(description="How much of that currency a US dollar is")
 
 
 class RuntimeSettingsView(View):
@@ -42,6 +50,11 @@ class RuntimeSettingsView(View):
         description="Hours between e-mails to admins about requests that wait; null: none are sent"
     )
     new_models: str = Field(description="What a sync makes of new models: open, restricted or hidden")
+    banner_en: str | None = Field(description="Shown on all pages; null: none")
+    banner_es: str | None = Field(description="In Spanish; null: as in English")
+    banner_fr: str | None = Field(description="In French; null: as in English")
+    display_currency: str | None = Field(description="ISO 4217; pages show amounts in it as well")
+    display_currency_rate: str | None = Field(description="How much of that currency a US dollar is")
 
     @classmethod
     def of(cls, settings: "RuntimeSettings") -> Self:

@@ -54,6 +54,17 @@ async def last_good_sync(executor: "Executor") -> datetime | None:
     return at
 
 
+LAST_SYNC_PROBLEM: Final = """
+SELECT problem FROM model_syncs ORDER BY id DESC LIMIT 1
+"""
+
+
+async def last_sync_problem(executor: "Executor") -> str | None:
+    """What was wrong with the last sync; None: nothing, or there was none."""
+    problem: str | None = await executor.fetchval(LAST_SYNC_PROBLEM)
+    return problem
+
+
 LIST_TEAM_LIMITS: Final = f"""
 {WINDOW_LIMITS}
 WHERE a.kind = 'team' AND a.status = 'active' AND l.level = 'team' AND l.window_kind IS NOT NULL AND NOT l.shadow

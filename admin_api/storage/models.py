@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from gateway.domain.model_status import ModelStatus, model_status
+from gateway.domain.prices import PRICE_UNITS
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -74,24 +75,41 @@ async def is_subscribed(executor: "Executor", model_id: int, *, user_id: int) ->
     return found
 
 
+# Of `unpriced` models calls of accounts with a budget are refused.
+ModelState = Literal["open", "restricted", "hidden", "disabled", "unlisted", "unpriced"]
+MODEL_STATES: Final = get_args(ModelState)
+UNPRICED: Final = f"""
+coalesce((SELECT num_nonnulls({", ".join(PRICE_UNITS)}) FROM model_prices
+          WHERE model_id = models.id AND effective_at <= clock_timestamp()
+          ORDER BY effective_at DESC, id DESC LIMIT 1), 0) = 0"""
 LIST_CATALOGUE: Final = f"""
 SELECT {_MODEL} FROM models
 WHERE id > $1 AND ($3::boolean OR (enabled AND listed AND NOT hidden))
   AND ($4::text IS NULL OR position(lower($4) IN lower(name || ' ' || coalesce(description, ''))) > 0)
   AND ($5::text IS NULL OR provider = $5) AND ($6::text IS NULL OR mode = $6)
   AND ($7::text IS NULL OR $7 = ANY(capabilities))
+  AND CASE $8::text
+      WHEN 'open' THEN enabled AND listed AND NOT hidden AND NOT restricted
+      WHEN 'restricted' THEN enabled AND listed AND NOT hidden AND restricted
+      WHEN 'hidden' THEN enabled AND listed AND hidden
+      WHEN 'disabled' THEN NOT enabled
+      WHEN 'unlisted' THEN NOT listed
+      WHEN 'unpriced' THEN enabled AND listed AND {UNPRICED}
+      ELSE true END
 ORDER BY id LIMIT $2
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueFilter:
-    """What to show; all that is set must hold. `search` is part of a name or description, in whatever case."""
+    """What to show; all that is set must hold. `search` is part of a name or description, in any case. `state` is a
+    ModelState."""
 
     search: str | None = None
     provider: str | None = None
     mode: str | None = None
     capability: str | None = None
+    state: str | None = None
 
 
 async def list_catalogue(

@@ -39,7 +39,7 @@ class UnitFacts(NamedTuple):
 # - a migration, which adds the column to model_prices;
 # - Price and cost_nano_usd below, and Usage in gateway/domain/calls.py if it counts something new;
 # - PriceView in admin_api/schemas/prices.py, NewPrice in admin_api/routes/prices.py, `litemaas prices set` in
-#   admin_api/cli/prices.py.
+#   admin_api/cli/prices.py; the name on pages in admin_api/portal/price_texts.py.
 # tests/contract/test_price_units.py fails for each place that a unit is missing from.
 PRICE_UNITS: Final[dict[str, UnitFacts]] = {
     "input": UnitFacts("prompt_tokens", ("input_cost_per_token",)),

@@ -19,6 +19,7 @@ NOT_THEIRS: Final = "only another operation that shares the code raises it"
 ROWS: Final = "each subscription has its own error in the answer"
 UNREAD: Final = "raised by a method of an object, which RaisedCodes does not follow"
 # Where the document differs from what RaisedCodes reads: operation -> status -> why.
+UNFILTERED: Final = "it asks for the usage of all, and names nobody"
 DIFFERENCES: Final[dict[str, dict[int, str]]] = {
     "log_in": {404: UNREAD},
     "log_out": {404: NOT_THEIRS},
@@ -27,6 +28,7 @@ DIFFERENCES: Final[dict[str, dict[int, str]]] = {
     "create_own_token": {404: NOT_THEIRS},
     "update_own_user": {409: NOT_THEIRS},
     "decide_subscriptions": {404: ROWS, 409: ROWS},
+    "show_system": {404: UNFILTERED, 409: UNFILTERED},
 }
 
 

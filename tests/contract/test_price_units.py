@@ -10,6 +10,7 @@ from conftest import Database
 
 from admin_api.cli import prices as cli
 from admin_api.operations.models.price_fields import UNIT_OF
+from admin_api.portal.price_texts import UNITS
 from admin_api.routes.prices import NewPrice
 from admin_api.schemas.prices import PriceView
 from gateway.domain.calls import COUNTS, NO_USAGE, Usage
@@ -34,6 +35,7 @@ async def test_every_unit_is_named_in_all_its_places(database: Database) -> None
         (PriceView.model_fields, "admin_api/schemas/prices.py, PriceView"),
         (NewPrice.model_fields, "admin_api/routes/prices.py, NewPrice"),
         (set(inspect.signature(cli.set_).parameters) - {"as_json"}, "admin_api/cli/prices.py, prices set"),
+        (UNITS, "admin_api/portal/price_texts.py, UNITS"),
     ):
         places.need_same({UNIT_OF.get(name, name) for name in set(found) - NOT_UNITS}, PRICE_UNITS, place)
     counted = set(COUNTS)

@@ -154,6 +154,8 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/admin/limit-requests/{limit_request_id}/{decision}": ADMINS,
     "GET /api/v1/admin/settings": READERS,
     "PUT /api/v1/admin/settings": ADMINS,
+    "GET /api/v1/display": LOGGED_IN,
+    "GET /api/v1/admin/system": READERS,
     "GET /api/v1/admin/provider-keys": READERS,
     "GET /api/v1/admin/provider-keys/{provider_key}": READERS,
     "PUT /api/v1/admin/provider-keys/{provider_key}": ADMINS,

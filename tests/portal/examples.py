@@ -13,9 +13,18 @@ async def every_page(visitor: Visitor) -> Mapping[str, str]:
     await visitor.submit("/subscriptions", model=OPEN)
     await visitor.open("/api-keys/new")
     await visitor.submit("/api-keys", name="a key")
+    api_key = visitor.path
+    user = (await visitor.open("/admin/users")).xpath("//table[@id='users']//a/@href")[0]
+    await visitor.open("/admin/webhooks/new")
+    await visitor.submit("/admin/webhooks", url="https://93.184.216.34/hook")
     # Of routes with a parameter.
     examples = {
         "/models/{name:path}": f"/models/{OPEN}",
-        "/api-keys/{id:int}": visitor.path,
+        "/api-keys/{id:int}": api_key,
+        "/admin/users/{id:int}": user,
+        "/admin/users/{id:int}/anonymise": f"{user}/anonymise",
+        "/admin/models/name/{name:path}": f"/admin/models/name/{OPEN}",
+        "/admin/models/price/{name:path}": f"/admin/models/price/{OPEN}",
+        "/admin/webhooks/{id:int}": visitor.path,
     }
     return {route: examples.get(route, route) for route, (get, _) in PAGES.items() if get is not None}

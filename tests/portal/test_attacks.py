@@ -10,6 +10,7 @@ from identity_providers import ADMIN_URL, FakeProvider, log_in
 from admin_api.portal.routes import PAGES
 from gateway.storage.postgres import Pool
 from portal.conftest import OPEN, RESTRICTED, NewVisitor
+from portal.examples import every_page
 from portal.house_rules import parse
 from portal.visitors import Visitor
 
@@ -48,14 +49,10 @@ async def plant(database: Database) -> set[tuple[str, str]]:
 
 
 async def furnish(visitor: Visitor) -> dict[str, str]:
-    """A subscription, a request, a key: rows for each page; the addresses of their pages."""
-    await visitor.open("/models")
-    await visitor.submit("/subscriptions", model=OPEN)
+    """A subscription, a request, a key and so on: rows for each page; the addresses of the pages."""
     await visitor.open(f"/models/{RESTRICTED}")
     await visitor.submit("/subscriptions")
-    await visitor.open("/api-keys/new")
-    await visitor.submit("/api-keys", name="a key")
-    return {"/api-keys/{id:int}": visitor.path}
+    return dict(await every_page(visitor))
 
 
 async def test_a_text_of_anybodys_is_text_on_every_page(
@@ -64,9 +61,9 @@ async def test_a_text_of_anybodys_is_text_on_every_page(
     ana = await new_visitor(is_admin=True)
     pages = await furnish(ana)
     planted = await plant(database)
-    pages["/models/{name:path}"] = "/models/" + quote(
-        await pool.fetchval("SELECT name FROM models ORDER BY id LIMIT 1")
-    )
+    renamed = quote(await pool.fetchval("SELECT name FROM models ORDER BY id LIMIT 1"))
+    for path in [path for path in pages if path.endswith("/{name:path}")]:
+        pages[path] = path.replace("{name:path}", renamed)
 
     shown = set()
     for path, (get, _) in PAGES.items():
@@ -87,7 +84,17 @@ async def test_a_text_of_anybodys_is_text_on_every_page(
         "/subscriptions",
         "/api-keys",
         "/settings",
+        "/admin",
+        "/admin/requests",
         "/admin/users",
+        "/admin/users/{id:int}",
+        "/admin/users/{id:int}/anonymise",
+        "/admin/models",
+        "/admin/models/name/{name:path}",
+        "/admin/models/price/{name:path}",
+        "/admin/webhooks",
+        "/admin/webhooks/{id:int}",
+        "/admin/audit",
     }
 
 
@@ -191,6 +198,7 @@ async def test_a_form_from_elsewhere_changes_nothing(new_visitor: NewVisitor, po
         if post is None:
             continue
         place = pages.get(path, path).replace("{id:int}", "1").replace("{action}", "revoke")
+        place = place.replace("{name:path}", OPEN)
         for fields, headers in sent:
             answer = await ana.browser.post(place, data={"model": OPEN} | fields, headers=headers)
             assert answer.status_code == 403, (path, fields, headers)

@@ -80,6 +80,8 @@ class Visitor:
             elif one.get("type") == "checkbox":
                 if one.get("checked") is not None:
                     values.setdefault(name, []).append(one.get("value"))
+            elif one.get("type") == "hidden" and name in values:
+                values[name] = [*([values[name]] if isinstance(values[name], str) else values[name]), one.get("value")]
             else:
                 values[name] = one.get("value", "")
         if button is not None:

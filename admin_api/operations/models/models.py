@@ -7,7 +7,7 @@ from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.lookups import get_model
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import check_text, invalid
+from admin_api.operations.validation import check_text, check_word, invalid
 from admin_api.storage import models, prices
 from admin_api.storage.models import CatalogueChoices, CatalogueFilter, Model
 from admin_api.storage.prices import PriceVersion
@@ -44,6 +44,8 @@ async def list_models(
         # Postgres accepts neither NUL nor lone surrogates, so no row has such a name.
         if not (getattr(only, name) or "").isprintable():
             raise invalid(name, f"{name} contains characters that cannot be displayed.")
+    if only.state is not None:
+        check_word("state", only.state, models.MODEL_STATES)
     async with pool.acquire() as connection:
         rows = await models.list_catalogue(
             connection,

@@ -1,31 +1,43 @@
 """Subscriptions that wait for an admin, decided one or many at a time."""
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from admin_api.operations import bulk_decisions, subscriptions
 from admin_api.operations.actors import require_reader
 from admin_api.operations.bulk_decisions import Decided, Decision
+from admin_api.operations.pagination import Page as Rows
 from admin_api.operations.validation import invalid
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.rendering import Page
+from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
+from admin_api.storage.subscriptions import Subscription
 from gateway.domain.errors import GatewayError
 
-DECISIONS = ("approve", "deny")
-PAGE_ROWS = 100
+DECISIONS: Final = ("approve", "deny")
+PAGE_ROWS: Final = 100
 
 
-async def show(visit: Visit, refused: Refusal = NONE, decided: list[Decided] | None = None) -> Page:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one request; `error` says why nothing did."""
+
+    name: str
+    status: str | None
+    colour: str | None
+    error: str | None
+
+
+async def show(visit: Visit, refused: Refusal = NONE, results: list[Result] | None = None) -> Page:
     """Those that wait; after a decision, its result for each."""
     require_reader(visit.actor)
-    page = await subscriptions.list_subscriptions(
-        visit.pool, visit.actor, status="pending", limit=PAGE_ROWS, cursor=visit.query("cursor")
-    )
+    page = await _waiting(visit)
     context: dict[str, Any] = {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
         "refused": refused,
-        "decided": decided or [],
+        "results": results or [],
         "chosen": visit.fields("ids"),
         "reason": visit.field("reason") or "",
         "may_decide": visit.actor.role == "admin",
@@ -34,15 +46,37 @@ async def show(visit: Visit, refused: Refusal = NONE, decided: list[Decided] | N
 
 
 async def decide(visit: Visit) -> Page:
-    """Approves or denies the chosen ones; the page shows what became of each."""
+    """Approves or denies the chosen ones, or all of the page; says what became of each."""
     decision = visit.field("decision")
+    before = {row.id: row for row in (await _waiting(visit)).rows}
     try:
         if decision not in DECISIONS:
             raise invalid("decision", visit.messages.gettext("Choose a decision."))
-        ids = [int(one) for one in visit.fields("ids") if one.isascii() and one.isdigit() and len(one) < 19]
         decided = await bulk_decisions.decide_subscriptions(
-            visit.pool, visit.actor, ids, cast("Decision", decision), reason=visit.field("reason")
+            visit.pool, visit.actor, _chosen(visit), cast("Decision", decision), reason=visit.field("reason")
         )
     except GatewayError as error:
         return await show(visit, refusal_of(visit, error, "reason"))
-    return await show(visit, NONE, decided)
+    return await show(visit, NONE, [_result(visit, one, before.get(one.id)) for one in decided])
+
+
+async def _waiting(visit: Visit) -> Rows[Subscription]:
+    return await subscriptions.list_subscriptions(
+        visit.pool, visit.actor, status="pending", limit=PAGE_ROWS, cursor=visit.query("cursor")
+    )
+
+
+def _chosen(visit: Visit) -> list[int]:
+    """Of all rows only those that the page had."""
+    ids = visit.fields("listed") if visit.field("all") else visit.fields("ids")
+    return [int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 19]
+
+
+def _result(visit: Visit, decided: Decided, row: Subscription | None) -> Result:
+    status = decided.status
+    return Result(
+        name=f"{row.account_name} · {row.model_name}" if row is not None else str(decided.id),
+        status=None if status is None else text_of(visit, status),
+        colour=None if status is None else colour_of(status),
+        error=None if decided.error is None else visit.in_language(decided.error.message),
+    )

@@ -1,7 +1,7 @@
 """The person's API keys: of their own account and of their teams."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -10,20 +10,12 @@ from admin_api.operations.keys import changes, keys
 from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
+from admin_api.portal.key_texts import state_of
 from admin_api.portal.rendering import Page, Redirect
-from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.api_keys import APIKey
 from gateway.domain.errors import GatewayError
 
 FIELDS: Final = ("name", "models", "expires_at", "allowed_ips", "rpm", "tpm")
-# As `APIKey.status_at` names it: text and colour.
-STATES: Final[Mapping[str, tuple[str, str | None]]] = {
-    "active": (marked("active"), "green"),
-    "revoked": (marked("revoked"), "red"),
-    "expired": (marked("expired"), None),
-    "archived": (marked("archived"), None),
-}
 
 
 async def show_list(visit: Visit) -> Page:
@@ -31,7 +23,7 @@ async def show_list(visit: Visit) -> Page:
     page = await keys.list_keys(
         visit.pool, visit.actor, user=str(visit.user.id), limit=100, cursor=visit.query("cursor")
     )
-    rows = [(key, *_state(visit, key)) for key in page.rows]
+    rows = [(key, *state_of(visit, key)) for key in page.rows]
     context = {"rows": rows, "next_cursor": page.next_cursor}
     return Page("api_keys.html", visit.messages.gettext("API keys"), context)
 
@@ -66,7 +58,7 @@ async def create(visit: Visit) -> Page | Redirect:
 async def show_one(visit: Visit, refused: Refusal = NONE) -> Page:
     """One key, and what can be done with it."""
     key = await keys.find_key(visit.pool, visit.actor, visit.request.path_params["id"])
-    text, colour = _state(visit, key)
+    text, colour = state_of(visit, key)
     title = key.name or visit.messages.gettext("Key …%(last_four)s") % {"last_four": key.last_four}
     context = {"key": key, "status_text": text, "status_colour": colour, "refused": refused}
     return Page("api_key.html", title, context, refused.status)
@@ -116,11 +108,6 @@ ACTIONS: Final[Mapping[str, Callable[[Visit, int], Awaitable[Redirect]]]] = {
     "revoke": _revoke,
     "archive": _archive,
 }
-
-
-def _state(visit: Visit, key: APIKey) -> tuple[str, str | None]:
-    text, colour = STATES[key.status_at(datetime.now(UTC))]
-    return visit.messages.gettext(text), colour
 
 
 def _input(visit: Visit) -> keys.KeyInput:

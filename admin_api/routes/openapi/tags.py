@@ -20,6 +20,7 @@ TAGS: Final = {
     "alerts": ("Limits that are nearly reached, and the messages sent about them.", "alerts"),
     "webhooks": ("Addresses that get messages about alerts and subscriptions.", "alerts"),
     "audit": ("Every change: who, what, when, why.", "audit"),
+    "system": ("What waits, what is used now, and whether all parts answer.", "admin"),
     "health": ("For orchestrators and load balancers; without login.", "admin"),
 }
 

@@ -1,0 +1,107 @@
+"""One user: who they are, what they have and may use; an admin changes it here."""
+
+from typing import Any, Final, cast
+
+from admin_api.operations import subscriptions
+from admin_api.operations.keys import keys
+from admin_api.operations.people import identities, sessions, users
+from admin_api.operations.preconditions import version_of
+from admin_api.portal import conflicts
+from admin_api.portal.flashes import Flash
+from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
+from admin_api.portal.key_texts import state_of
+from admin_api.portal.languages import NAMES
+from admin_api.portal.limit_rows import limits_of
+from admin_api.portal.rendering import Page, Redirect
+from admin_api.portal.subscription_texts import MOVES, colour_of
+from admin_api.portal.subscription_texts import text_of as subscription_text
+from admin_api.portal.visits import Visit
+from admin_api.portal.word_texts import KINDS, ROLES, USER_STATUSES, WINDOWS, choices, text_of
+from admin_api.storage.users import Locale, User
+from gateway.domain.errors import GatewayError
+from gateway.domain.subscriptions import allowed_actions
+
+FIELDS: Final = ("name", "email", "role", "locale", "time_zone")
+LIMIT_FIELDS: Final = ("kind", "window", "amount", "reason")
+# More of one user's are in the lists of all.
+SHOWN: Final = 100
+
+
+async def show(visit: Visit, refused: Refusal = NONE) -> Page:
+    """With the form as it was sent, if it was refused."""
+    user = await users.find_user(visit.pool, visit.actor, reference(visit))
+    context = await _possessions(visit, user) | {
+        "user": user,
+        "role_text": text_of(visit, ROLES, user.role),
+        "status_text": text_of(visit, USER_STATUSES, user.status),
+        "sent": _sent(visit, user, refused),
+        "as_of": version_of(user),
+        "change": await conflicts.other_change(visit, f"user:{user.id}", refused),
+        "refused": refused,
+        "limit_sent": typed(visit, *LIMIT_FIELDS),
+        "may_change": visit.actor.role == "admin" and user.anonymised_at is None,
+        **_choices(visit),
+    }
+    return Page("admin_user.html", user.email, context, refused.status)
+
+
+async def update(visit: Visit) -> Page | Redirect:
+    """The fields of the form, as of the version that it showed."""
+    sent = typed(visit, *FIELDS)
+    try:
+        await users.update_user(
+            visit.pool,
+            visit.actor,
+            reference(visit),
+            name=sent["name"],
+            email=sent["email"],
+            role=sent["role"],
+            locale=cast("Locale | None", sent["locale"] or None),
+            time_zone=sent["time_zone"],
+            as_of=visit.field(conflicts.FIELD),
+        )
+    except GatewayError as error:
+        return await show(visit, refusal_of(visit, error, *FIELDS))
+    return Redirect(visit.request.url.path, Flash("success", visit.messages.gettext("Saved.")))
+
+
+def reference(visit: Visit) -> str:
+    """The user of the page, by id."""
+    return str(visit.request.path_params["id"])
+
+
+async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
+    mine = str(user.id)
+    own_keys = await keys.list_keys(visit.pool, visit.actor, user=mine, limit=SHOWN)
+    subscribed = await subscriptions.list_subscriptions(visit.pool, visit.actor, user=mine, limit=SHOWN)
+    known = await identities.list_identities(visit.pool, visit.actor, mine, limit=SHOWN)
+    return {
+        "keys": [(key, *state_of(visit, key)) for key in own_keys.rows],
+        "subscriptions": [
+            (row, subscription_text(visit, row.status), colour_of(row.status), allowed_actions(row.status, "admin"))
+            for row in subscribed.rows
+        ],
+        "limits": await limits_of(visit, user=mine),
+        "identities": known.rows,
+        "sessions": await sessions.list_sessions_of(
+            visit.pool, visit.actor, mine, idle_s=visit.settings.session_idle_s
+        ),
+    }
+
+
+def _sent(visit: Visit, user: User, refused: Refusal) -> dict[str, str]:
+    """What the form has: what was typed in it, else what is stored."""
+    if refused is not NONE and visit.field(conflicts.FIELD) is not None:
+        return typed(visit, *FIELDS)
+    return {name: getattr(user, name) or "" for name in FIELDS} | {"role": user.assigned_role}
+
+
+def _choices(visit: Visit) -> dict[str, Any]:
+    _ = visit.messages.gettext
+    return {
+        "roles": choices(visit, ROLES),
+        "locales": [("", _("As the browser")), *NAMES.items()],
+        "move_texts": MOVES,
+        "kinds": choices(visit, KINDS),
+        "windows": choices(visit, WINDOWS, [("", _("none"))]),
+    }
