@@ -22,6 +22,9 @@ const openDialog = (details) => {
   details.open = true;
   dialog.removeAttribute("open");
   dialog.showModal();
+  // Into the first field, or where nothing happens.
+  const field = dialog.querySelector(".pf-v6-c-modal-box__body :is(input:not([type=hidden]), select, textarea)");
+  (field ?? dialog.querySelector("footer [data-closes]")).focus();
   dialog.addEventListener("close", () => {
     details.open = false;
     dialog.setAttribute("open", "");
