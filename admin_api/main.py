@@ -18,6 +18,7 @@ from admin_api.operations.notifications.channels import Sender
 from admin_api.operations.notifications.outbox import THREADS, Outbox
 from admin_api.operations.notifications.smtp import MailServer
 from admin_api.operations.notifications.webhook_urls import WebhookURLRules
+from admin_api.operations.playground.gateway_link import GatewayLink
 from admin_api.portal import routes as portal
 from admin_api.routes import (
     alerts,
@@ -51,6 +52,7 @@ from admin_api.routes.openapi.document import describe
 from admin_api.routes.query_parameters import check_query
 from admin_api.settings import Settings, SettingsError
 from admin_api.storage.call_rates import CALL_RATE, CallRates
+from admin_api.tls import trusted
 from admin_api.web import envelope
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import new_pool
@@ -162,6 +164,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         scripts = await _open_redis(settings)
         app.state.counters = Counters(scripts) if scripts else None
         app.state.call_rates = CallRates(scripts) if scripts else None
+        gateway_url = settings.gateway_internal_url or settings.gateway_url
+        app.state.gateway_link = GatewayLink(gateway_url, trusted(settings.gateway_ca_file))
         expire = partial(scheduler.expire_once, pool)
         outbox = Outbox(pool, sender_of(settings, app.state.webhook_rules))
         background.start(scheduler.repeat("expiry", expire, interval_s=scheduler.EXPIRY_INTERVAL_S), "expiry")
@@ -208,6 +212,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             await background.stop()
             await outbox.close(grace_s=scheduler.SEND_GRACE_S)
+            await app.state.gateway_link.close()
             if app.state.counters is not None:
                 await app.state.counters.close()
 

@@ -204,6 +204,10 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
 
     admin_token: SecretStr = Field(description="bearer token of the admin API, 32 random characters or more")
     gateway_url: str | None = Field(default=None, description="public address of the gateway, as users call it")
+    gateway_internal_url: str | None = Field(
+        default=None, description="address of the gateway for the playground of the portal; none: GATEWAY_URL"
+    )
+    gateway_ca_file: Path | None = Field(default=None, description="CA of the gateway's certificate")
     redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
@@ -226,7 +230,7 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
             raise ValueError("looks like a default from an example; make a random one: openssl rand -hex 32")
         return value
 
-    @field_validator("gateway_url")
+    @field_validator("gateway_url", "gateway_internal_url")
     @classmethod
     def _check_gateway_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

@@ -21,10 +21,13 @@ class RoundRobin(httpx2.AsyncBaseTransport):
     """Each request of a browser goes to the next replica, as a load balancer without affinity sends it."""
 
     def __init__(self, apps: Sequence[Any]) -> None:
-        self._turns = cycle([httpx2.ASGITransport(app=app) for app in apps])
+        self._turns = cycle(apps)
+
+    def next_app(self) -> Any:
+        return next(self._turns)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await next(self._turns).handle_async_request(request)
+        return await httpx2.ASGITransport(app=self.next_app()).handle_async_request(request)
 
 
 @asynccontextmanager

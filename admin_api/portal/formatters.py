@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from babel import dates, numbers
+from babel import dates, numbers, units
 from markupsafe import Markup
 
 from admin_api.portal.languages import locale
@@ -55,6 +55,10 @@ class Formats:
     def nano_usd(self, amount: int) -> str:
         """Whole nano-USD as US dollars, exactly."""
         return self.usd(Decimal(amount) / NANO_USD)
+
+    def seconds(self, value: float) -> str:
+        """A short time, to the hundredth: `0.35 s`."""
+        return str(units.format_unit(round(value, 2), "second", length="short", locale=locale(self.language)))
 
     def day(self, value: date) -> str:
         """A calendar day: `29 Nov 2026`."""

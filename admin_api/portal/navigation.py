@@ -37,6 +37,7 @@ NAVIGATION: Final = (
             Entry("/models", marked("Models"), "models"),
             Entry("/subscriptions", marked("Subscriptions"), "subscriptions"),
             Entry("/api-keys", marked("API keys"), "keys"),
+            Entry("/playground", marked("Playground"), "playground"),
             Entry("/usage", marked("Usage"), "usage"),
             Entry("/refusals", marked("Refusals"), "help"),
             Entry("/settings", marked("Settings"), "settings"),

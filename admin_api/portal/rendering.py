@@ -58,8 +58,10 @@ def environment(language: str) -> Environment:
     return made
 
 
-def render_page(visit: Visit, page: Page | Redirect) -> Response:
-    """The whole page, or for htmx its main part."""
+def render_page(visit: Visit, page: Page | Redirect | Response) -> Response:
+    """The whole page, or for htmx its main part. What is no page goes out as it is."""
+    if isinstance(page, Response):
+        return page
     if isinstance(page, Redirect):
         answer: Response = RedirectResponse(page.path, 303)
         if page.flash is not None:

@@ -29,6 +29,7 @@ from admin_api.portal.pages import (
     login,
     models,
     own_settings,
+    playground,
     refusals,
     subscriptions,
     usage,
@@ -38,7 +39,7 @@ from admin_api.portal.static_files import PREFIX, serve
 from admin_api.portal.visits import Visit, begin_visit
 from gateway.domain.errors import GatewayError
 
-View = Callable[[Visit], Awaitable[Page | Redirect]]
+View = Callable[[Visit], Awaitable[Page | Redirect | Response]]
 
 # GET and POST of each page of a person who has logged in.
 PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
@@ -51,6 +52,8 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
     "/api-keys/new": (api_keys.show_new, None),
     "/api-keys/{id:int}": (api_keys.show_one, api_keys.update),
     "/api-keys/{id:int}/{action}": (None, api_keys.act),
+    "/playground": (playground.show, playground.ask),
+    "/playground/stream": (None, playground.stream),
     "/usage": (usage.show, None),
     "/refusals": (refusals.show, None),
     "/settings": (own_settings.show, own_settings.update),

@@ -53,18 +53,19 @@ CALLS: Final[Mapping[str, Call]] = {
 @dataclass(frozen=True, slots=True)
 class Snippet:
     """Of a model and its mode; a mode without a call here is called as one that chats. Without `base_url` the operator
-    has not said which address the gateway has: the person has to."""
+    has not said which address the gateway has: the person has to. `given` is sent instead of the call's own body."""
 
     base_url: str | None
     model: str
     mode: str | None
+    given: Mapping[str, Any] | None = None
     call: Call = field(init=False)
     body: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         call = CALLS.get(self.mode or "", CHAT)
         object.__setattr__(self, "call", call)
-        object.__setattr__(self, "body", {"model": self.model, **call.body})
+        object.__setattr__(self, "body", {"model": self.model, **(self.given or call.body)})
 
     def of(self, client: str) -> str:
         """The code for one of CLIENTS. Raises KeyError for another."""
@@ -119,8 +120,12 @@ class Snippet:
         client = f"const client = new OpenAI({{ baseURL: {address}, apiKey: process.env.{KEY} }});"
         return "\n".join([*imports, "", client, f"const answer = await {asked};", done])
 
+    def all(self) -> dict[str, str]:
+        """The code for each of CLIENTS."""
+        return {client: self.of(client) for client in CLIENTS}
 
-def snippet_of(visit: Visit, model: str, mode: str | None) -> Snippet:
+
+def snippet_of(visit: Visit, model: str, mode: str | None, given: Mapping[str, Any] | None = None) -> Snippet:
     """With the gateway's own address."""
     gateway_url = visit.settings.gateway_url
-    return Snippet(f"{gateway_url}/v1" if gateway_url else None, model, mode)
+    return Snippet(f"{gateway_url}/v1" if gateway_url else None, model, mode, given)

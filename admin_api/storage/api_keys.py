@@ -246,6 +246,17 @@ async def list_idle_keys(
     return [_key(row) for row in rows]
 
 
+HAS_DIGEST: Final = """
+SELECT EXISTS (SELECT FROM api_keys WHERE id = $1 AND digest = ANY($2::bytea[]))
+"""
+
+
+async def has_digest(executor: "Executor", key_id: int, digests: Sequence[bytes]) -> bool:
+    """Whether the key's secret has one of these digests."""
+    has: bool = await executor.fetchval(HAS_DIGEST, key_id, list(digests))
+    return has
+
+
 IS_KEY_SEEN: Final = """
 SELECT EXISTS (SELECT FROM api_keys k WHERE k.id = $1 AND (k.user_id = $2 OR EXISTS (
     SELECT FROM team_members t WHERE t.account_id = k.account_id AND t.user_id = $2 AND t.role = 'owner')))

@@ -1,5 +1,6 @@
 """Subscriptions (one row an account and model, for ever) and the history of their states."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -199,3 +200,21 @@ SELECT model_id, status FROM subscriptions WHERE account_id = $1 AND model_id = 
 async def list_statuses(executor: "Executor", account_id: int, model_ids: list[int]) -> dict[int, Status]:
     """Model id -> status, as it is now; models without a subscription are left out."""
     return {row["model_id"]: row["status"] for row in await executor.fetch(LIST_STATUSES, account_id, model_ids)}
+
+
+LIST_CALLABLE: Final = """
+SELECT m.name FROM subscriptions s JOIN models m ON m.id = s.model_id
+WHERE s.account_id = $1 AND s.status = 'active' AND (s.expires_at IS NULL OR s.expires_at > now())
+    AND m.enabled AND m.listed AND (m.mode IS NULL OR m.mode = ANY($2::text[]))
+    AND ($3::text[] IS NULL OR m.name = ANY($3))
+ORDER BY m.name
+"""
+
+
+async def list_callable(
+    executor: "Executor", *, account_id: int, modes: Sequence[str], names: Sequence[str] | None = None
+) -> list[str]:
+    """Names of the models that the account may call now and that are for one of these modes, or of
+    which LiteLLM says none; of `names` only, if they are given."""
+    rows = await executor.fetch(LIST_CALLABLE, account_id, list(modes), None if names is None else list(names))
+    return [row["name"] for row in rows]

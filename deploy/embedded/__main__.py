@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from deploy.embedded import sample_month
-from deploy.embedded.demo import ADMIN, USER, Demo
+from deploy.embedded.demo import ADMIN, MODEL, USER, Demo
 from deploy.embedded.processes import NotStarted, free_port, is_free
 from deploy.embedded.programs import LITEMAAS, ROOT
 from deploy.embedded.round_trip import check_refusal, stream_one, usage_row
@@ -85,6 +85,8 @@ def _print_welcome(demo: Demo) -> None:
     print(f"""
   Portal       {demo.admin.url}/
                {people if demo.identity_provider else "no logins: oidc-provider-mock is not installed"}
+  Playground   {demo.admin.url}/playground?model={MODEL}
+               as {USER}, who is subscribed to it
   Gateway      {url}/v1
   Admin API    {demo.admin.url}/docs
   Admin token  {demo.admin_token}

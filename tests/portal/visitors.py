@@ -82,6 +82,8 @@ class Visitor:
                     values.setdefault(name, []).append(one.get("value"))
             elif one.get("type") == "hidden" and name in values:
                 values[name] = [*([values[name]] if isinstance(values[name], str) else values[name]), one.get("value")]
+            elif one.tag == "textarea":
+                values[name] = one.text or ""
             else:
                 values[name] = one.get("value", "")
         if button is not None:

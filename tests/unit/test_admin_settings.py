@@ -49,6 +49,7 @@ def test_an_invalid_setting_is_named_without_its_value(environment: pytest.Monke
         "LITEMAAS_LITELLM_URLS": "hidden4",
         "LITEMAAS_MODEL_SYNC_INTERVAL_S": "hidden5",
         "LITEMAAS_GATEWAY_URL": "hidden6",
+        "LITEMAAS_GATEWAY_INTERNAL_URL": "hidden8",
     }
     for name, value in wrong.items():
         environment.setenv(name, value)

@@ -2,20 +2,27 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, time
+from textwrap import shorten
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import changes, keys
+from admin_api.operations.playground.key_trials import KeyTrial, try_key
 from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
 from admin_api.portal.key_texts import state_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
+from admin_api.web.addresses import address_of
 from gateway.domain.errors import GatewayError
 
 FIELDS: Final = ("name", "models", "expires_at", "allowed_ips", "rpm", "tpm")
+# Why a test call was not made: the page that shows the new secret comes again.
+TRY_LATER: Final = ("conflict", "upstream_unavailable", "upstream_timeout", "upstream_error")
+# Of a model's answer to a test call.
+MAX_SHOWN: Final = 200
 
 
 async def show_list(visit: Visit) -> Page:
@@ -98,6 +105,29 @@ async def _revoke(visit: Visit, key_id: int) -> Redirect:
     return Redirect("/api-keys", Flash("success", said))
 
 
+async def _try(visit: Visit, key_id: int) -> Redirect:
+    """One call with the new secret, which the page that shows it sends back; the next page shows it again."""
+    secret, link = visit.field("secret") or "", visit.request.app.state.gateway_link
+    address = address_of(visit.request)
+    try:
+        tried = await try_key(visit.pool, link, visit.actor, visit.settings.peppers, key_id, secret, address=address)
+        flash = _trial(visit, tried, secret)
+    except GatewayError as error:
+        if error.code not in TRY_LATER:
+            raise
+        flash = Flash("danger", visit.in_language(error.message), secret)
+    return Redirect(f"/api-keys/{key_id}", flash)
+
+
+def _trial(visit: Visit, tried: KeyTrial, secret: str) -> Flash:
+    _, refused = visit.messages.gettext, tried.answer.refused
+    if refused is not None:
+        about = {"why": refused.message, "request_id": tried.answer.request_id}
+        return Flash("danger", _("The call was refused: %(why)s (%(request_id)s)") % about, secret)
+    shown = {"model": tried.model, "text": shorten(tried.answer.text, MAX_SHOWN, placeholder="…")}
+    return Flash("success", _("The key works: %(model)s answered “%(text)s”.") % shown, secret)
+
+
 async def _archive(visit: Visit, key_id: int) -> Redirect:
     await changes.archive_key(visit.pool, visit.actor, key_id)
     return Redirect("/api-keys", Flash("success", visit.messages.gettext("The key is no longer listed.")))
@@ -106,6 +136,7 @@ async def _archive(visit: Visit, key_id: int) -> Redirect:
 ACTIONS: Final[Mapping[str, Callable[[Visit, int], Awaitable[Redirect]]]] = {
     "rotate": _rotate,
     "revoke": _revoke,
+    "try": _try,
     "archive": _archive,
 }
 

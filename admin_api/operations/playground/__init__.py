@@ -1,0 +1,1 @@
+"""Calls of the gateway that a person makes in the portal."""
