@@ -21,11 +21,12 @@ from admin_api.cli.session import (
     show_page,
     show_rows,
 )
-from admin_api.operations.people import identities, sessions, users
+from admin_api.operations.people import identities, invitations, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
 from admin_api.operations.people.new_accounts import NewUser, set_up_user
 from admin_api.schemas.accounts import AnonymisedView, UserView
 from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.new_accounts import MadeUserView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
@@ -35,6 +36,7 @@ from gateway.domain.roles import ROLES, Role
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 USERS: Final = columns("id", "email", "name", "role", "status", "last_login_at")
 IDENTITIES: Final = columns("id", "issuer", "subject", "created_at", "groups_told_at")
+INVITATIONS: Final = columns("id", "team", "role", "invited_by", "created_at", "expires_at")
 SESSIONS: Final = columns("id", "provider", "ip", "created_at", "last_seen_at", "expires_at")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
 
@@ -192,6 +194,14 @@ def end_sessions(
     """End a user's sessions in browsers, at once and everywhere. They may log in again."""
     ended = act(lambda pool: sessions.end_sessions_of(pool, operator(), user, session_id=session))
     show(EndedView(ended=ended), as_json=as_json, sentence=f"{ended} sessions of {user} ended.")
+
+
+@app.command("invitations")
+def list_invitations(user: Email, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
+    """List a user's open invitations to teams."""
+    page = act(lambda pool: invitations.list_of_user(pool, operator(), user, limit=limit, cursor=cursor))
+    view = PageView[TeamInvitationView].model_validate(page)
+    show_page(view, what=f"open invitations of {user}", as_json=as_json, columns=INVITATIONS)
 
 
 @app.command()

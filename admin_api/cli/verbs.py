@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "GET /api/v1/users/{user}/sessions": "users sessions",
     "DELETE /api/v1/users/{user}/sessions": "users end-sessions",
     "DELETE /api/v1/users/{user}/sessions/{session_id}": "users end-sessions",
+    "GET /api/v1/users/{user}/invitations": "users invitations",
     "POST /api/v1/users/{user}/anonymise": "users anonymise",
     "GET /api/v1/users/{user}/tokens": "tokens list",
     "POST /api/v1/users/{user}/tokens": "tokens create",

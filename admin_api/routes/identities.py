@@ -1,12 +1,13 @@
-"""`/api/v1/users/{user}/identities`, `…/sessions` and `…/anonymise`."""
+"""`/api/v1/users/{user}/identities`, `…/sessions`, `…/invitations` and `…/anonymise`."""
 
 from fastapi import APIRouter
 
-from admin_api.operations.people import anonymise, identities, sessions
+from admin_api.operations.people import anonymise, identities, invitations, sessions
 from admin_api.routes.dependencies import ID, Admin, AppPool, AppSettings, AsOf, Cursor, PageSize, Reader, UserPath
 from admin_api.routes.responses import CHANGED, ERRORS
 from admin_api.schemas.accounts import AnonymisedView
 from admin_api.schemas.identities import IdentityView
+from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
 
@@ -47,6 +48,15 @@ async def end_user_sessions(actor: Admin, pool: AppPool, user: UserPath) -> Ende
 async def end_user_session(actor: Admin, pool: AppPool, user: UserPath, session_id: ID) -> EndedView:
     """Ends one session of the user; 404 if it is another user's or has ended."""
     return EndedView(ended=await sessions.end_sessions_of(pool, actor, user, session_id=session_id))
+
+
+@router.get("/{user}/invitations")
+async def list_user_invitations(
+    actor: Reader, pool: AppPool, user: UserPath, limit: PageSize = 100, cursor: Cursor = None
+) -> PageView[TeamInvitationView]:
+    """The open invitations of the user to teams, by id."""
+    page = await invitations.list_of_user(pool, actor, user, limit=limit, cursor=cursor)
+    return PageView[TeamInvitationView].model_validate(page)
 
 
 @router.post("/{user}/anonymise", responses=CHANGED)

@@ -73,6 +73,7 @@ MATRIX: Final[dict[str, str]] = {
     "DELETE /api/v1/users/{user}/tokens/{token_id}": ADMINS,
     "GET /api/v1/users/{user}/identities": READERS,
     "DELETE /api/v1/users/{user}/identities/{identity_id}": ADMINS,
+    "GET /api/v1/users/{user}/invitations": READERS,
     "GET /api/v1/users/{user}/sessions": READERS,
     "DELETE /api/v1/users/{user}/sessions": ADMINS,
     "DELETE /api/v1/users/{user}/sessions/{session_id}": ADMINS,

@@ -32,7 +32,7 @@ async def test_an_admin_decides_who_may_use_a_model(new_visitor: NewVisitor, poo
     await ana.open("/admin/models?state=hidden")
     assert [row[0] for row in ana.rows("models")] == [SLASHED]
     await ana.open("/admin/audit?about=" + f"model:{(await models.find_model(pool, ADMIN, SLASHED)).model.id}")
-    assert ana.rows("audit")[0][2] == "model.update"
+    assert ana.rows("audit")[0][2].startswith("model.update")
 
 
 async def test_a_price_is_previewed_set_and_taken_back(new_visitor: NewVisitor, pool: Pool) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from factories import ADMIN, make_key, make_subscription
+from factories import ADMIN, make_key, make_subscription, make_team
 
-from admin_api.operations.people import users
+from admin_api.operations.people import invitations, users
 from admin_api.portal.navigation import READERS
 from admin_api.portal.routes import PAGES
 from gateway.storage.postgres import Pool
@@ -36,6 +36,7 @@ async def test_an_admin_looks_after_a_user(new_visitor: NewVisitor, pool: Pool) 
     person = await find(pool, "bob")
     subscription = await make_subscription(pool, person, OPEN)
     await make_key(pool, person, OPEN)
+    await invitations.invite(pool, ADMIN, str((await make_team(pool, name="red")).id), user=person.email, role="owner")
     before = len(await actions(pool))
 
     await ana.open("/admin/users?status=active&idle=0")
@@ -44,6 +45,7 @@ async def test_an_admin_looks_after_a_user(new_visitor: NewVisitor, pool: Pool) 
     base = f"/admin/users/{person.id}"
     await ana.open(base)
     assert [row[2:] for row in ana.rows("api-keys")] == [["active", OPEN, "never"]]
+    assert [row[:2] for row in ana.rows("invitations")] == [["red", "owner"]]
     await ana.submit(base, name="Bob B.", role="admin-readonly", locale="fr", time_zone="Europe/Madrid")
     changed = await find(pool, "bob")
     assert (changed.name, changed.role, changed.locale) == ("Bob B.", "admin-readonly", "fr")

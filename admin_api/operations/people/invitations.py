@@ -6,7 +6,7 @@ Admins, who answer for the whole system, may also add owners and members at once
 from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_seen_account
-from admin_api.operations.actors import Actor, note, party_of
+from admin_api.operations.actors import Actor, note, party_of, require_reader
 from admin_api.operations.lookups import get_user
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
@@ -93,6 +93,19 @@ async def list_own(pool: "Pool", actor: Actor, *, limit: int = 100, cursor: str 
     async with pool.acquire() as connection:
         after_id = parse_id_cursor(cursor)
         rows = await team_invitations.list_of_user(connection, user_id, after_id=after_id, limit=limit + 1)
+    return page(rows, limit, lambda row: row.id)
+
+
+async def list_of_user(
+    pool: "Pool", actor: Actor, user: str, *, limit: int = 100, cursor: str | None = None
+) -> Page[TeamInvitation]:
+    """The open ones of any user, by id. Raises GatewayError `not_found`, `forbidden`."""
+    require_reader(actor)
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        found = await get_user(connection, user)
+        after_id = parse_id_cursor(cursor)
+        rows = await team_invitations.list_of_user(connection, found.id, after_id=after_id, limit=limit + 1)
     return page(rows, limit, lambda row: row.id)
 
 

@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
-from admin_api.operations.people import identities, sessions, users
+from admin_api.operations.people import identities, invitations, sessions, users
 from admin_api.operations.preconditions import version_of
 from admin_api.portal import conflicts
 from admin_api.portal.flashes import Flash
@@ -16,7 +16,7 @@ from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import MOVES, colour_of
 from admin_api.portal.subscription_texts import text_of as subscription_text
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, ROLES, USER_STATUSES, WINDOWS, choices, text_of
+from admin_api.portal.word_texts import KINDS, ROLES, TEAM_ROLES, USER_STATUSES, WINDOWS, choices, text_of
 from admin_api.storage.users import Locale, User
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import allowed_actions
@@ -38,6 +38,7 @@ async def show(visit: Visit, refused: Refusal = NONE) -> Page:
         "as_of": version_of(user),
         "change": await conflicts.other_change(visit, f"user:{user.id}", refused),
         "refused": refused,
+        "is_refused": refused is not NONE and visit.field(conflicts.FIELD) is not None,
         "limit_sent": typed(visit, *LIMIT_FIELDS),
         "may_change": visit.actor.role == "admin" and user.anonymised_at is None,
         **_choices(visit),
@@ -74,6 +75,7 @@ async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
     mine = str(user.id)
     own_keys = await keys.list_keys(visit.pool, visit.actor, user=mine, limit=SHOWN)
     subscribed = await subscriptions.list_subscriptions(visit.pool, visit.actor, user=mine, limit=SHOWN)
+    invited = await invitations.list_of_user(visit.pool, visit.actor, mine, limit=SHOWN)
     known = await identities.list_identities(visit.pool, visit.actor, mine, limit=SHOWN)
     return {
         "keys": [(key, *state_of(visit, key)) for key in own_keys.rows],
@@ -83,6 +85,7 @@ async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
         ],
         "limits": await limits_of(visit, user=mine),
         "identities": known.rows,
+        "invitations": [(row, text_of(visit, TEAM_ROLES, row.role)) for row in invited.rows],
         "sessions": await sessions.list_sessions_of(
             visit.pool, visit.actor, mine, idle_s=visit.settings.session_idle_s
         ),
