@@ -127,7 +127,7 @@ def _copy_patternfly() -> str:
     """The style sheet in a folder of its own: it names fonts and pictures by relative paths."""
     content = (PATTERNFLY / "patternfly.min.css").read_bytes()
     # The map is for those who work on PatternFly.
-    content = re.sub(rb"/\*# sourceMappingURL=[^*]*\*/\s*", b"", content)
+    content = re.sub(rb"/\*# sourceMappingURL=[^*]*\*/\s*", b"", content) + _chart_colours()
     folder = STATIC / f"patternfly.{hashlib.sha256(content).hexdigest()[:DIGEST_LETTERS]}"
     folder.mkdir()
     (folder / "patternfly.css").write_bytes(content)
@@ -136,6 +136,13 @@ def _copy_patternfly() -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PATTERNFLY / found.decode(), target)
     return f"{folder.name}/patternfly.css"
+
+
+def _chart_colours() -> bytes:
+    """The colours of charts, light and dark: all that pages use of a style sheet of 100 KB."""
+    blocks = re.findall(r"^(:where\([^{]*)\{([^}]*)\}", (PATTERNFLY / "patternfly-charts.css").read_text(), re.M)
+    kept = [(selector, re.findall(r"--pf-t--chart--color--[^;]*;", body)) for selector, body in blocks]
+    return "".join(f"{selector.strip()}{{{''.join(colours)}}}" for selector, colours in kept if colours).encode()
 
 
 def _sprite() -> bytes:

@@ -77,10 +77,13 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/limits/explain": Entry(always=("key", "model")),
     "/api/v1/limits/{limit_id}": Entry(),
     "/api/v1/limits/state": Entry(cursor="limits"),
+    "/api/v1/model-choices": Entry(),
     "/api/v1/models": Entry(cursor="models"),
     "/api/v1/models/{name}": Entry(),
     "/api/v1/prices": Entry(who=ADMIN, always=("model",), cursor="model_prices"),
     "/api/v1/refusals": Entry(cursor="refusals"),
+    "/api/v1/refusals/calls": Entry(cursor="refused_calls"),
+    "/api/v1/refusals/report/{by}": Entry(),
     # None is kept there.
     "/api/v1/refusals/{request_id}": Entry(status=404),
     "/api/v1/subscriptions": Entry(cursor="subscriptions"),
@@ -91,12 +94,15 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/teams/{team}/join-requests": Entry(cursor="team_join_requests"),
     "/api/v1/teams/{team}/members": Entry(cursor="users"),
     "/api/v1/teams/{team}/members/{user}": Entry(who=("user",)),
-    "/api/v1/usage": Entry(who=ADMIN, cursor="usage_logs"),
+    "/api/v1/usage": Entry(cursor="usage_logs"),
+    "/api/v1/usage/calls/{request_id}": Entry(status=404),
     "/api/v1/usage/breakdown/{by}": Entry(aim_ms=USAGE_AIM_MS, of_team=("key",)),
     "/api/v1/usage/export": Entry(is_export=True),
+    "/api/v1/usage/overview/{by}": Entry(aim_ms=USAGE_AIM_MS, of_team=("key",)),
     "/api/v1/usage/percentiles": Entry(aim_ms=USAGE_AIM_MS, of_team=("key", "user", "account", "team")),
     "/api/v1/usage/series": USAGE,
     "/api/v1/usage/summary": USAGE,
+    "/api/v1/usage/week": USAGE,
     "/api/v1/users": Entry(who=ADMIN, cursor="users"),
     "/api/v1/users/me": Entry(),
     "/api/v1/users/me/activity": Entry(cursor="audit_logs"),
@@ -115,7 +121,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
 # The size of a page, and parameters that do not change the cost.
 NOT_ASKED: Final = ("limit", "order", "next", "code", "state", "error", "anchor")
 # Each call with another of its words: which one makes no difference to what is read.
-ANY_WORD: Final = ("ending", "error_class")
+ANY_WORD: Final = ("ending", "error_class", "then_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,8 @@ async def values_of(connection: "Connection", user_id: int, *, is_admin: bool) -
         "capability": lambda: "vision",
         "ending": lambda: pick.choice(("completed", "client_disconnected", "timeout")),
         "error_class": lambda: pick.choice(("none", "rate_limited", "timeout")),
+        # Of all accounts, models are divided by this.
+        "then_by": lambda: "ending",
         "search": lambda: f"ser{pick.randint(100, 999)}" if pick.random() < 0.5 else f"model-{pick.randint(1, 99)}",
         "tokens": lambda: 100,
         "days": lambda: 2,
@@ -259,6 +267,9 @@ async def cursors_of(connection: "Connection", table: str) -> Callable[[], objec
     if table == "usage_logs":
         now = datetime.now(UTC).timestamp()
         return lambda: UUID(int=int((now - 86400 * DAYS * pick.random()) * 1000) << 80 | 7 << 76 | 2 << 62)
+    if table == "refused_calls":
+        end = datetime.now(UTC)
+        return lambda: f"{(end - timedelta(days=7 * pick.random())).isoformat()}|{UUID(int=pick.getrandbits(128))}"
     if table == "refusals":
         rows = await connection.fetch(
             "SELECT to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:00:00\"Z|\"')"

@@ -55,6 +55,16 @@ VALUES: Final[Mapping[str, str]] = {
     "/api-keys/{id:int}": (
         "SELECT k.id FROM api_keys k JOIN accounts a ON a.id = k.account_id WHERE a.owner_user_id = $1 LIMIT 1"
     ),
+    "/usage/calls/{request_id}": (
+        "SELECT request_id FROM usage_logs WHERE api_key_id IN (SELECT id FROM api_keys WHERE user_id = $1) "
+        "ORDER BY request_id DESC LIMIT 1"
+    ),
+    # None is kept there.
+    "/refusals/{request_id}": (
+        "INSERT INTO refused_calls (request_id, at, account_id, user_id, api_key_id, status, code, message, details) "
+        "SELECT gen_random_uuid(), now(), account_id, user_id, id, 429, 'rate_limit_exceeded', 'Try again.', '{}' "
+        "FROM api_keys WHERE user_id = $1 LIMIT 1 RETURNING request_id"
+    ),
 }
 
 

@@ -26,12 +26,12 @@ _NAMES: Final = """
     account actor after alive applies_to before breaker channel charge code day email enabled ending error_class
     estimated_why event events finding format group hidden host hour id invited_by ip key kind label last_four level
     listed mode model model_asked models month name new now of old owner period price provider reachable reference
-    restricted role service_tier shadow source status subject team time_zone unit user version week window worker
-    would_refuse
+    restricted role service_tier shadow source status subject team time_zone unit user version week weekday window
+    worker would_refuse
 """
 _NUMBERS: Final = """
-    above amount begun boost bytes calls count dearer_calls deployments failed limit members p50 p90 p95 p99 pid
-    remaining requested reserved rows share success_share tokens used waiting
+    above amount begun boost bytes calls count counted dearer_calls deployments failed limit members p50 p90 p95 p99
+    pid remaining requested reserved rows share success_share tokens used waiting
 """
 _TEXTS: Final = "address cause error issuer last_outcome problem reason receiver url"
 # By the whole name; others by how they end.

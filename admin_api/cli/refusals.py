@@ -6,11 +6,15 @@ import typer
 
 from admin_api.cli.cells import key_text, owner_text, time_text
 from admin_api.cli.columns import columns
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, zone_named
+from admin_api.cli.options import words_argument, words_option
+from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, show_rows, zone_named
 from admin_api.cli.usage_options import filtered
-from admin_api.operations.usage import refusals
+from admin_api.operations.usage import refusal_counts, refusals
+from admin_api.operations.usage.overview import MAX_GROUPS
+from admin_api.operations.usage.refusal_counts import REFUSALS_BY
+from admin_api.operations.usage.reports import STEPS
 from admin_api.operations.usage.scope import UsageFilter
-from admin_api.schemas.refusals import RefusalCountView, RefusedCallView
+from admin_api.schemas.refusals import RefusalCountView, RefusalReportView, RefusedCallView
 from admin_api.schemas.shapes import PageView
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Refused calls: how many by hour, and one by its request id.")
 REFUSALS: Final = columns("hour", "owner", "key", "model", "code", "count")
+REPORTS: Final = {by: columns(by, "count") for by in REFUSALS_BY}
+CALLS: Final = columns("at", "owner", "key", "model_asked", "code", "request_id")
 
 
 @app.command("list")
@@ -34,6 +40,48 @@ def list_(
     view = PageView[RefusalCountView].model_validate(page)
     zone = zone_named(query.time_zone)
     show_page(view, what="refusals", as_json=as_json, columns=REFUSALS, as_row=_row, zone=zone)
+
+
+@app.command("report")
+@filtered(without=("provider", "ending", "error_class"))
+def report(
+    query: UsageFilter,
+    by: Annotated[str, words_argument(REFUSALS_BY)] = "code",
+    step: Annotated[str | None, words_option(STEPS, hint="Of the points in JSON; by the period if left out.")] = None,
+    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_GROUPS, help="Groups shown separately.")] = 20,
+    as_json: AsJSON = False,
+) -> None:
+    """Count refused calls by error code, model, key, user or account."""
+    found = act(
+        lambda pool: refusal_counts.count_refusals(pool, operator(), query, by=by, step=step, code=code, limit=limit)
+    )
+    view = RefusalReportView.of(found)
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    rows = [{by: group.name or group.id, "count": group.count} for group in view.groups]
+    if view.number_of_groups > len(rows):
+        rows.append({by: "all others", "count": view.others})
+    if rows:
+        rows.append({by: "total", "count": view.total})
+    show_rows(rows, REPORTS[by], what="refusals")
+
+
+@app.command("calls")
+@filtered(without=("provider", "ending", "error_class"))
+def list_calls(
+    query: UsageFilter,
+    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List the refused calls that are kept, newest first: of the last seven days, a few of each account and minute."""
+    page = act(lambda pool: refusals.list_refused_calls(pool, operator(), query, code=code, limit=limit, cursor=cursor))
+    view = PageView[RefusedCallView].model_validate(page)
+    zone = zone_named(query.time_zone)
+    show_page(view, what="refused calls", as_json=as_json, columns=CALLS, as_row=_row, zone=zone)
 
 
 def _row(refusal: dict[str, Any]) -> dict[str, Any]:

@@ -8,14 +8,27 @@ import typer
 
 from admin_api.cli.columns import Column, columns
 from admin_api.cli.options import words_argument, words_option
-from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show_page, show_rows, zone_named
+from admin_api.cli.session import (
+    AsJSON,
+    Cursor,
+    PageSize,
+    act,
+    operator,
+    show_details,
+    show_page,
+    show_rows,
+    zone_named,
+)
 from admin_api.cli.usage_options import filtered
-from admin_api.cli.usage_rows import call_row, group_rows, latency_rows, point_rows
+from admin_api.cli.usage_rows import call_row, group_rows, latency_rows, overview_rows, point_rows, week_rows
 from admin_api.operations.csv_formats import LOCALE
-from admin_api.operations.usage import calls, exports, reports
+from admin_api.operations.usage import calls, exports, overview, reports
+from admin_api.operations.usage.grouping import BY, ORDERS
+from admin_api.operations.usage.overview import OverviewInput
 from admin_api.operations.usage.scope import UsageFilter
 from admin_api.schemas import usage_files
-from admin_api.schemas.usage import UsageView
+from admin_api.schemas.usage import CallView, UsageView
+from admin_api.schemas.usage_overview import UsageOverviewView, UsageWeekView
 from admin_api.schemas.usage_reports import (
     RangeView,
     UsageBreakdownView,
@@ -32,7 +45,11 @@ SUMS: Final = ("calls", "success_share", "prompt_tokens", "completion_tokens", "
 CALLS: Final = columns("started_at", "owner", "key", "model_asked", "tokens", "cost_usd", "ending", "request_id")
 SUMMARY: Final = columns(*SUMS)
 SERIES: Final = {step: columns(step, *SUMS) for step in reports.STEPS}
-BREAKDOWNS: Final = {by: columns(*(("id",) if by == "key" else ()), by, *SUMS) for by in reports.BY}
+BREAKDOWNS: Final = {by: columns(*(("id",) if by == "key" else ()), by, *SUMS) for by in BY}
+OVERVIEWS: Final = {
+    by: columns(*(("id",) if by == "key" else ()), by, "calls", "tokens", "cost_usd", "cost_before_usd") for by in BY
+}
+WEEK: Final = columns("weekday", "hour", "calls", "prompt_tokens", "completion_tokens", "cost_usd")
 PERCENTILES: Final = columns("name", "of", "calls", "p50", "p90", "p95", "p99")
 
 
@@ -89,8 +106,8 @@ def series(
 @filtered()
 def breakdown(
     query: UsageFilter,
-    by: Annotated[str, words_argument(reports.BY)],
-    order: Annotated[str, words_option(reports.ORDERS, hint="The largest first.")] = "cost",
+    by: Annotated[str, words_argument(BY)],
+    order: Annotated[str, words_option(ORDERS, hint="The largest first.")] = "cost",
     limit: PageSize = 100,
     as_json: AsJSON = False,
 ) -> None:
@@ -104,11 +121,48 @@ def breakdown(
     _show(view, rows, BREAKDOWNS[by], as_json=as_json, note=note)
 
 
+@app.command("overview")
+@filtered()
+def show_overview(
+    query: UsageFilter,
+    by: Annotated[str, words_argument(BY)],
+    then_by: Annotated[str | None, words_option(BY, "--then-by", hint="Parts of each group.")] = None,
+    order: Annotated[str, words_option(ORDERS, hint="The largest first.")] = "cost",
+    step: Annotated[
+        str | None, words_option(reports.STEPS, hint="Of the points in JSON; by the period if left out.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=overview.MAX_GROUPS, help="Groups shown separately.")] = 20,
+    as_json: AsJSON = False,
+) -> None:
+    """Show the largest groups, what each consists of, and the period before."""
+    question = OverviewInput(by=by, then_by=then_by, order=order, step=step, limit=limit)
+    view = UsageOverviewView.of(act(lambda pool: overview.read_overview(pool, operator(), query, question)))
+    _show(view, overview_rows(view), OVERVIEWS[by], as_json=as_json)
+
+
+@app.command("week")
+@filtered()
+def show_week(query: UsageFilter, as_json: AsJSON = False) -> None:
+    """Show the totals of each hour of the week."""
+    view = UsageWeekView.of(act(lambda pool: overview.read_week(pool, operator(), query)))
+    _show(view, week_rows(view), WEEK, as_json=as_json)
+
+
+@app.command("call")
+def show_call(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST-ID", help="As in x-request-id of the answer.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Show one forwarded call: what it cost, how it ended, and which limits count such calls."""
+    found = act(lambda pool: calls.find_call(pool, operator(), request_id))
+    show_details(CallView.of_call(found), as_json=as_json)
+
+
 @app.command("percentiles")
 @filtered()
 def percentiles(
     query: UsageFilter,
-    by: Annotated[str | None, words_option(reports.BY)] = None,
+    by: Annotated[str | None, words_option(BY)] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Show percentiles of latency in milliseconds, accurate to 5 %."""

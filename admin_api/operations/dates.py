@@ -24,7 +24,10 @@ NAMED: Final[dict[str, Callable[[date], tuple[date, date]]]] = {
     "this-year": lambda day: (day.replace(month=1, day=1), date(day.year + 1, 1, 1)),
     "last-year": lambda day: (date(day.year - 1, 1, 1), day.replace(month=1, day=1)),
 }
-PERIODS: Final = f"{', '.join(NAMED)}, last-N-days, a month (2026-11), a day (2026-11-01) or a year (2026)"
+PERIODS: Final = (
+    f"{', '.join(NAMED)}, last-N-days, a month (2026-11), a day (2026-11-01), a year (2026) or the first and the last "
+    "of them (2026-11-01..2026-11-15)"
+)
 
 
 def read_moment(field: str, text: str, zone: ZoneInfo, now: datetime | None = None) -> datetime:
@@ -53,7 +56,7 @@ def read_period(text: str, zone: ZoneInfo, now: datetime | None = None) -> tuple
     """Its beginning and its end, exclusive, in UTC. Raises GatewayError `validation_failed`."""
     today = (now or datetime.now(UTC)).astimezone(zone).date()
     try:
-        days = NAMED[text](today) if text in NAMED else _days(text)
+        days = NAMED[text](today) if text in NAMED else _days_between(text) or _days(text)
         last = LAST_DAYS.fullmatch(text)
         if last is not None and int(last[1]) > 0:
             days = (today - timedelta(days=int(last[1]) - 1), today + timedelta(days=1))
@@ -62,6 +65,41 @@ def read_period(text: str, zone: ZoneInfo, now: datetime | None = None) -> tuple
     except (ValueError, OverflowError):
         pass
     raise invalid("period", f"period must be {PERIODS}.")
+
+
+def earlier_period(start: datetime, end: datetime, zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
+    """The period before this one, in UTC: as many months of the time zone if it begins and ends with one, else as many
+    days. Of a period that has not ended, as much of the one before as has passed of it."""
+    first, last = (moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end))
+    before = first - (last - first)
+    if first == _month(first) and last == _month(last):
+        before = _months_later(first, (first.year - last.year) * 12 + first.month - last.month)
+    earlier = before.replace(tzinfo=zone).astimezone(UTC)
+    if end <= now:
+        return earlier, start
+    passed = max(now.astimezone(zone).replace(tzinfo=None) - first, timedelta(minutes=15))
+    return earlier, min(start, (before + passed).replace(tzinfo=zone).astimezone(UTC))
+
+
+def _month(local: datetime) -> datetime:
+    return local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _months_later(month: datetime, number: int) -> datetime:
+    years, index = divmod(month.month - 1 + number, 12)
+    return month.replace(year=month.year + years, month=index + 1)
+
+
+def _days_between(text: str) -> tuple[date, date] | None:
+    """From the first day of the first one to the last day of the last one; None for a text without two dots. Raises
+    ValueError."""
+    begin, dots, end = text.partition("..")
+    if not dots:
+        return None
+    first, last = _days(begin), _days(end)
+    if first is None or last is None or first[0] >= last[1]:
+        raise ValueError(text)
+    return first[0], last[1]
 
 
 def _days(text: str) -> tuple[date, date] | None:

@@ -1,7 +1,8 @@
 """How every number, amount, date and time of a page is written, by language and time zone."""
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -11,9 +12,13 @@ from markupsafe import Markup
 
 from admin_api.portal.languages import locale
 from gateway.domain.money import NANO_USD
+from gateway.domain.rollup_ranges import Step
 
 # An amount is exact: two decimals at least, and what more it has down to one nano-USD.
 MONEY_DECIMALS: Final = "00#######"
+# As operations and the gateway write them in sentences.
+ISO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
+USD: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) USD\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,18 @@ class Formats:
     def percent(self, share: float) -> str:
         """Of a share: 0.42 is `42%`."""
         return str(numbers.format_percent(share, locale=locale(self.language)))
+
+    def compact(self, value: int) -> str:
+        """Short, for an axis: `1.2M`."""
+        return str(numbers.format_compact_decimal(value, locale=locale(self.language), fraction_digits=1))
+
+    def change(self, share: float) -> str:
+        """As `percent`, with its sign: `+42%`."""
+        return f"+{self.percent(share)}" if share > 0 else self.percent(share)
+
+    def milliseconds(self, value: float) -> str:
+        """`420 ms`."""
+        return f"{self.number(round(value))} ms"
 
     def usd(self, amount: Decimal | str) -> str:
         """An amount of US dollars, exactly; beside it about what it is in the currency that is shown."""
@@ -68,9 +85,39 @@ class Formats:
         """`November 2026`."""
         return str(dates.format_skeleton("yMMMM", value, locale=locale(self.language)))
 
+    def step(self, value: datetime, step: Step) -> str:
+        """Of a series in the time zone of the page: the moment of an hour, else the first day, or the month."""
+        if step == "hour":
+            return self.moment(value)
+        local = value.astimezone(self._zone).date()
+        return self.month(local) if step == "month" else self.day(local)
+
+    def short_step(self, value: datetime, step: Step) -> str:
+        """The same, for an axis: `14:00`, `29 Nov`, `Nov`."""
+        skeleton = {"hour": "Hm", "month": "MMM"}.get(step, "MMMd")
+        local = value.astimezone(self._zone)
+        return str(dates.format_skeleton(skeleton, local, tzinfo=self._zone, locale=locale(self.language)))
+
+    def local(self, value: datetime) -> datetime:
+        """In the time zone of the page."""
+        return value.astimezone(self._zone)
+
+    def hour(self, number: int) -> str:
+        """An hour of the day: `14:00`."""
+        return str(dates.format_skeleton("Hm", time(number), locale=locale(self.language)))
+
+    def weekday(self, number: int) -> str:
+        """`Mon` for 1."""
+        return str(dates.get_day_names("abbreviated", locale=locale(self.language))[number - 1])
+
     def moment(self, value: datetime) -> str:
         """To the second, in the time zone of the page, which the page names."""
         return str(dates.format_datetime(value, format="medium", tzinfo=self._zone, locale=locale(self.language)))
+
+    def sentence(self, text: str) -> str:
+        """What was written for programs, with its times and amounts as people of the page read them."""
+        text = ISO_TIME.sub(lambda found: self.moment(datetime.fromisoformat(found[0])), text)
+        return USD.sub(lambda found: self.usd(found[1]), text)
 
     def time(self, value: datetime) -> Markup:
         """As `moment`, as an element of HTML that holds the moment itself too."""

@@ -57,6 +57,7 @@ NAVIGATION: Final = (
         marked("Observation"),
         (
             Entry("/admin/usage", marked("Usage of all"), "usage", "admins"),
+            Entry("/admin/refusals", marked("Refusals of all"), "help", "admins"),
             Entry("/admin/alerts", marked("Alerts"), "alerts", "admins"),
             Entry("/admin/audit", marked("Audit log"), "audit", "admins"),
         ),

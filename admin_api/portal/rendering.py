@@ -30,6 +30,8 @@ class Page:
     status: int = 200
     # Instead of the person's own.
     theme: Theme | None = None
+    # Of another time zone than the person's own.
+    formats: Formats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def render_page(visit: Visit, page: Page | Redirect | Response) -> Response:
     flash = take_flash(visit.request, visit.actor.session_id)
     context = page.context | {
         "visit": visit,
-        "formats": visit.formats,
+        "formats": page.formats or visit.formats,
         "title": page.title,
         "flash": flash,
         "sections": sections_for(visit.actor),

@@ -32,8 +32,10 @@ from admin_api.portal.pages import (
     playground,
     refusals,
     subscriptions,
-    usage,
 )
+from admin_api.portal.pages.usage import calls as usage_calls
+from admin_api.portal.pages.usage import files as usage_files
+from admin_api.portal.pages.usage import show as usage
 from admin_api.portal.rendering import Page, Redirect, render_page
 from admin_api.portal.static_files import PREFIX, serve
 from admin_api.portal.visits import Visit, begin_visit
@@ -55,7 +57,10 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
     "/playground": (playground.show, playground.ask),
     "/playground/stream": (None, playground.stream),
     "/usage": (usage.show, None),
+    "/usage/calls": (usage_calls.show_list, None),
+    "/usage/calls/{request_id}": (usage_calls.show_one, None),
     "/refusals": (refusals.show, None),
+    "/refusals/{request_id}": (refusals.show_one, None),
     "/settings": (own_settings.show, own_settings.update),
     "/admin": (admin_overview.show, None),
     "/admin/requests": (admin_requests.show, admin_requests.decide),
@@ -82,7 +87,16 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
     "/admin/webhooks/deliveries/{id:int}/retry": (None, admin_webhook_acts.retry),
     "/admin/webhooks/{id:int}": (admin_webhooks.show_one, admin_webhooks.update),
     "/admin/webhooks/{id:int}/{action}": (None, admin_webhook_acts.act),
+    "/admin/usage/calls": (usage_calls.show_list_of_all, None),
+    "/admin/refusals": (refusals.show_of_all, None),
     "/logout": (None, login.log_out),
+}
+
+
+# GET of files.
+FILES: Final[Mapping[str, View]] = {
+    "/usage/files/{kind}": usage_files.send,
+    "/admin/usage/files/{kind}": usage_files.send_of_all,
 }
 
 
@@ -96,6 +110,7 @@ def routes() -> list[Route]:
             Route(path, _answers(get, post), methods=[*(["GET"] if get else []), *(["POST"] if post else [])])
             for path, (get, post) in PAGES.items()
         ),
+        *(Route(path, _answers(get, None), methods=["GET"]) for path, get in FILES.items()),
     ]
 
 

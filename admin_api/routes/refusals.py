@@ -4,14 +4,19 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
 
-from admin_api.operations.pagination import MAX_ID
-from admin_api.operations.usage import refusals
+from admin_api.operations.dates import PERIODS
+from admin_api.operations.pagination import MAX_ID, MAX_ROWS
+from admin_api.operations.usage import refusal_counts, refusals
+from admin_api.operations.usage.overview import MAX_GROUPS
 from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
 from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, TeamQuery, UserQuery
 from admin_api.routes.responses import ERRORS
-from admin_api.schemas.refusals import RefusalCountView, RefusedCallView
+from admin_api.schemas.refusals import RefusalCountView, RefusalReportView, RefusedCallView
 from admin_api.schemas.shapes import PageView
+from admin_api.storage.usage.refusal_sums import RefusalsBy
+from gateway.domain.rollup_ranges import Step
 
 router = APIRouter(prefix="/api/v1/refusals", tags=["usage"], responses=ERRORS)
 
@@ -36,6 +41,64 @@ async def list_refusals(
     query = UsageFilter(since=since, until=until, user=user, team=team, key=key, models=model or ())
     page = await refusals.list_refusals(pool, actor, query, code=code, limit=limit, cursor=cursor)
     return PageView[RefusalCountView].model_validate(page)
+
+
+class RefusalFilters(BaseModel):
+    """Filters of refused calls."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
+    until: datetime | None = Field(None, description="Before this time; default: now")
+    period: str | None = Field(None, max_length=30, description=f"Instead of since and until: {PERIODS}")
+    time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
+    user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
+    team: str | None = Field(None, max_length=254, description="Name or id of a team")
+    key: int | None = Field(None, ge=1, le=MAX_ID, description="Id of a key")
+    model: list[str] = Field([], max_length=MAX_WORDS, description="Name of a model; may be repeated")
+    code: str | None = Field(None, max_length=50, description="Error code, for example insufficient_quota")
+
+    def as_filter(self) -> UsageFilter:
+        """The filter of the operations, but the code."""
+        fields = self.model_dump(include={"since", "until", "period", "time_zone", "user", "team", "key"})
+        return UsageFilter(models=self.model, **fields)
+
+
+class RefusalReportQuery(RefusalFilters):
+    """Filters, the step of time, and number of groups."""
+
+    step: Step | None = Field(None, description="In the time zone; default: by the length of the period")
+    limit: int = Field(20, ge=1, le=MAX_GROUPS, description="Maximum groups shown separately")
+
+
+class RefusedCallsQuery(RefusalFilters):
+    """Filters, and a page."""
+
+    limit: int = Field(100, ge=1, le=MAX_ROWS, description="Maximum rows of a page")
+    cursor: str | None = Field(None, max_length=100, description="next_cursor of the page before")
+
+
+@router.get("/report/{by}")
+async def count_refusals(
+    actor: LoggedIn, pool: AppPool, by: RefusalsBy, query: Annotated[RefusalReportQuery, Query()]
+) -> RefusalReportView:
+    """How many calls were refused over time, by error code, model, key, user or account."""
+    report = await refusal_counts.count_refusals(
+        pool, actor, query.as_filter(), by=by, step=query.step, code=query.code, limit=query.limit
+    )
+    return RefusalReportView.of(report)
+
+
+@router.get("/calls")
+async def list_refused_calls(
+    actor: LoggedIn, pool: AppPool, query: Annotated[RefusedCallsQuery, Query()]
+) -> PageView[RefusedCallView]:
+    """The refused calls that are kept, newest first, as their callers were answered: of the last seven days, the first
+    ten of each account and minute."""
+    page = await refusals.list_refused_calls(
+        pool, actor, query.as_filter(), code=query.code, limit=query.limit, cursor=query.cursor
+    )
+    return PageView[RefusedCallView].model_validate(page)
 
 
 @router.get("/{request_id}")

@@ -3,21 +3,23 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin_api.operations.csv_formats import LOCALE
 from admin_api.operations.dates import PERIODS
 from admin_api.operations.pagination import MAX_ID, MAX_ROWS
-from admin_api.operations.usage import calls, exports, reports
+from admin_api.operations.usage import calls, exports, overview, reports
 from admin_api.operations.usage.exports import Detail, Format
-from admin_api.operations.usage.reports import By
+from admin_api.operations.usage.grouping import By
+from admin_api.operations.usage.overview import MAX_GROUPS, OverviewInput
 from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
-from admin_api.routes.dependencies import AppPool, LoggedIn, Reader
+from admin_api.routes.dependencies import AppPool, LoggedIn
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas import usage_files
-from admin_api.schemas.usage import UsageView
+from admin_api.schemas.usage import CallView, UsageView
+from admin_api.schemas.usage_overview import UsageOverviewView, UsageWeekView
 from admin_api.schemas.usage_reports import (
     UsageBreakdownView,
     UsagePercentilesView,
@@ -46,7 +48,7 @@ class Filters(BaseModel):
 
     since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
     until: datetime | None = Field(None, description="Before this time; default: now")
-    period: str | None = Field(None, max_length=20, description=f"Instead of since and until: {PERIODS}")
+    period: str | None = Field(None, max_length=30, description=f"Instead of since and until: {PERIODS}")
     time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
     user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
     team: str | None = Field(None, max_length=254, description="Name or id of a team")
@@ -86,6 +88,15 @@ class BreakdownQuery(Filters):
     limit: int = Field(100, ge=1, le=1000, description="Maximum groups shown separately")
 
 
+class OverviewQuery(Filters):
+    """Filters, the step of time, and what groups are divided by."""
+
+    then_by: By | None = Field(None, description="The parts of each group; default: none")
+    step: Step | None = Field(None, description="In the time zone; default: by the length of the period")
+    order: Order = Field("cost", description="Sort groups and their parts by this, largest first")
+    limit: int = Field(20, ge=1, le=MAX_GROUPS, description="Maximum groups shown separately")
+
+
 class PercentilesQuery(Filters):
     """Filters, and groups."""
 
@@ -112,8 +123,9 @@ class CallsQuery(Filters):
 
 
 @router.get("")
-async def list_calls(actor: Reader, pool: AppPool, query: Annotated[CallsQuery, Query()]) -> UsageView:
-    """Calls that match all filters, newest first, with totals over all pages."""
+async def list_calls(actor: LoggedIn, pool: AppPool, query: Annotated[CallsQuery, Query()]) -> UsageView:
+    """Calls that match all filters, newest first, with totals over all pages. Users see their own, owners of a team
+    its calls; of the last 30 days without since, until and period."""
     return UsageView.of(
         await calls.show_calls(
             pool,
@@ -124,6 +136,16 @@ async def list_calls(actor: Reader, pool: AppPool, query: Annotated[CallsQuery, 
             cursor=query.cursor,
         )
     )
+
+
+@router.get("/calls/{request_id}")
+async def show_call(
+    actor: LoggedIn,
+    pool: AppPool,
+    request_id: Annotated[str, Path(max_length=64, description="As in x-request-id of the answer")],
+) -> CallView:
+    """One forwarded call, what it cost, and which limits count such calls."""
+    return CallView.of_call(await calls.find_call(pool, actor, request_id))
 
 
 @router.get("/summary")
@@ -145,6 +167,22 @@ async def break_down_usage(
     """The same by model, provider, key, user, account, team, ending or error class."""
     found = await reports.break_down(pool, actor, query.as_filter(), by=by, order=query.order, limit=query.limit)
     return UsageBreakdownView.of(found)
+
+
+@router.get("/overview/{by}")
+async def read_usage_overview(
+    actor: LoggedIn, pool: AppPool, by: By, query: Annotated[OverviewQuery, Query()]
+) -> UsageOverviewView:
+    """The largest groups with their parts, over time and beside the period before, in one consistent answer. The period
+    before is as long: months of a period of whole months, else days; of a period that still runs, as much as passed."""
+    question = OverviewInput(by=by, then_by=query.then_by, order=query.order, step=query.step, limit=query.limit)
+    return UsageOverviewView.of(await overview.read_overview(pool, actor, query.as_filter(), question))
+
+
+@router.get("/week")
+async def read_usage_week(actor: LoggedIn, pool: AppPool, query: Annotated[Filters, Query()]) -> UsageWeekView:
+    """By day of the week and hour of the time zone."""
+    return UsageWeekView.of(await overview.read_week(pool, actor, query.as_filter()))
 
 
 @router.get("/percentiles")

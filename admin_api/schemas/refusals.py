@@ -1,13 +1,19 @@
 """JSON of refused calls."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from admin_api.schemas.shapes import View
+from admin_api.schemas.usage_reports import RangeView
+from admin_api.storage.usage.refusal_sums import RefusalsBy
 from gateway.domain.missing_models import Cause
+from gateway.domain.rollup_ranges import Step
+
+if TYPE_CHECKING:
+    from admin_api.operations.usage.refusal_counts import RefusalReport
 
 MISSING_CAUSE: Final = (
     "For admins, of code model_not_found: which it was, as of some seconds after the call. Its caller does not read "
@@ -31,6 +37,39 @@ class RefusalCountView(View):
     limit_id: int = Field(description="0 if no limit refused")
     code: str = Field(description="The error code that the callers read")
     count: int = Field(description="Refused calls")
+
+
+class RefusalGroupView(View):
+    """One group. `id` is null for refusals without one, `name` also for what was deleted."""
+
+    id: str | None
+    name: str | None = Field(description="As people know it; null: it was deleted, or there is none")
+    count: int = Field(description="Refused calls")
+    points: list[int] = Field(description="In the order of the steps")
+
+
+class RefusalReportView(RangeView):
+    """Refused calls over time, of the largest groups and of all."""
+
+    by: RefusalsBy
+    step: Step
+    steps: list[datetime] = Field(description="The beginning of each step; an hour counts where it begins, in UTC")
+    groups: list[RefusalGroupView]
+    number_of_groups: int
+    others: int
+    points: list[int]
+    total: int
+
+    @classmethod
+    def of(cls, report: "RefusalReport") -> Self:
+        """One answer."""
+        names = ("since", "until", "time_zone", "by", "step", "number_of_groups", "others", "total")
+        return cls(
+            **{name: getattr(report, name) for name in names},
+            steps=list(report.bounds[:-1]),
+            groups=[RefusalGroupView.model_validate(group) for group in report.groups],
+            points=list(report.points),
+        )
 
 
 class RefusedCallView(View):

@@ -5,14 +5,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
+from pydantic import Field
+
+from admin_api.operations.usage.calls import counted_of
 from admin_api.schemas.shapes import View
 from gateway.domain.calls import Ending, EstimatedWhy
+from gateway.domain.limits import Kind, Level, amount_fields
 from gateway.domain.money import usd_text
+from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
-    from admin_api.operations.usage.calls import UsagePage
+    from admin_api.operations.usage.calls import Call, UsagePage
     from admin_api.storage.usage.calls import UsageTotals
     from admin_api.storage.usage.names import KeyNames
+    from gateway.domain.limits import Limit
     from gateway.domain.usage_rows import UsageRow
 
 
@@ -65,6 +71,49 @@ class UsageRowView(View):
         reported = {name: None if nano is None else usd_text(nano) for name, nano in costs.items()}
         names = asdict(key) if key else {}
         return cls.model_validate(row).model_copy(update=reported | names)
+
+
+class CallLimitView(View):
+    """A limit of today that counts such calls, and what this call counted in it; money by `_usd` and `_nano_usd`, with
+    null as the plain name."""
+
+    id: int
+    level: Level
+    kind: Kind
+    window: WindowKind | None
+    shadow: bool
+    limit: int | None
+    limit_usd: str | None = None
+    limit_nano_usd: int | None = None
+    counted: int | None = Field(description="By this call; a concurrency limit counts it while it runs")
+    counted_usd: str | None = Field(None, description="The same of a limit on cost")
+    counted_nano_usd: int | None = Field(None, description="The same in nano-USD")
+
+    @classmethod
+    def of(cls, limit: "Limit", row: "UsageRow") -> Self:
+        """One limit, and its part in a call."""
+        names = ("id", "level", "kind", "window", "shadow")
+        amounts = amount_fields("limit", limit.kind, limit.amount)
+        counted = amount_fields("counted", limit.kind, counted_of(limit, row))
+        return cls.model_validate({name: getattr(limit, name) for name in names} | amounts | counted)
+
+
+class CallView(UsageRowView):
+    """One forwarded call, what corrections of its price added, and the limits that count such calls today."""
+
+    corrected_usd: str = Field(description="What corrections of the price add to cost")
+    corrected_nano_usd: int = Field(description="What corrections of the price add to cost; 0: none")
+    limits: list[CallLimitView]
+
+    @classmethod
+    def of_call(cls, call: "Call") -> Self:
+        """One answer."""
+        return cls(
+            **UsageRowView.of(call.row, call.key).model_dump(),
+            corrected_usd=usd_text(call.corrected_nano_usd),
+            corrected_nano_usd=call.corrected_nano_usd,
+            limits=[CallLimitView.of(limit, call.row) for limit in call.limits],
+        )
 
 
 class UsageTotalsView(View):

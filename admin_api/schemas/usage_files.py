@@ -3,22 +3,24 @@
 At most one page of lines is in memory, for files of any size.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from admin_api.operations.csv_formats import PLAIN, CSVFormat
 from admin_api.schemas.csv_cells import header, lines
 from admin_api.schemas.focus import FOCUS_COLUMNS, focus_line
-from admin_api.storage.usage.queries import SUM_NAMES
+from admin_api.storage.usage.queries import SUM_NAMES, UsageSums
 from gateway.domain.money import usd_text
 from gateway.domain.usage_rows import LEDGER_COLUMNS
 
 if TYPE_CHECKING:
     from admin_api.operations.usage.exports import Export, Line
+    from admin_api.operations.usage.overview import Overview
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {"csv": "text/csv", "json": "application/json", "focus": "text/csv"}
 _ENDS: Final = {"csv": "csv", "json": "json", "focus": "focus.csv"}
@@ -34,9 +36,45 @@ DAY_COLUMNS: Final = (
 )  # fmt: skip
 
 
+TABLE_COLUMNS: Final = (
+    "group", "part", "calls", "failed_calls", "prompt_tokens", "completion_tokens", "cost_usd", "cost_nano_usd"
+)  # fmt: skip
+OTHERS: Final = "(others)"
+
+
 def name_of(export: "Export") -> str:
     """The file's name."""
     return f"usage-{export.since:%Y%m%d}-{export.until:%Y%m%d}.{_ENDS[export.file_format]}"
+
+
+def name_of_table(overview: "Overview") -> str:
+    """The file's name."""
+    zone = ZoneInfo(overview.time_zone)
+    since, until = (moment.astimezone(zone) for moment in (overview.since, overview.until))
+    return f"usage-by-{overview.by}-{since:%Y%m%d}-{until:%Y%m%d}.csv"
+
+
+async def table_of(overview: "Overview", csv_format: CSVFormat) -> AsyncIterator[bytes]:
+    """The table of an overview as CSV: a line for each group, or for each of its parts, and for what others add up to.
+    All lines add up to the total."""
+    yield header(TABLE_COLUMNS, csv_format)
+    yield lines((_table_line(*one) for one in _table_sums(overview)), csv_format)
+
+
+def _table_sums(overview: "Overview") -> Iterator[tuple[str, str, UsageSums]]:
+    for group in overview.groups:
+        name = group.name or group.id or ""
+        for part in group.parts:
+            yield name, part.name or part.id or "", part.sums
+        if group.number_of_parts > len(group.parts) or not group.parts:
+            yield name, OTHERS if group.parts else "", group.other_parts
+    if overview.number_of_groups > len(overview.groups) or overview.others.sums != UsageSums():
+        yield OTHERS, "", overview.others.sums
+
+
+def _table_line(group: str, part: str, sums: UsageSums) -> list[object]:
+    counts = (sums.calls, sums.failed_calls, sums.prompt_tokens, sums.completion_tokens)
+    return [group, part, *counts, Decimal(usd_text(sums.cost_nano_usd)), sums.cost_nano_usd]
 
 
 def parts_of(export: "Export") -> AsyncIterator[bytes]:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from admin_api.operations.usage.reports import SHARES, By
+from admin_api.operations.usage.grouping import By
+from admin_api.operations.usage.reports import SHARES
 from admin_api.schemas.shapes import View
+from admin_api.storage.usage.queries import SUM_NAMES
 from gateway.domain.money import usd_text
 from gateway.domain.rollup_ranges import Step
 
@@ -48,7 +50,7 @@ class UsageSumsView(View):
         """The view of sums, with shares and means."""
         stayed = sums.calls - sums.hung_up_calls
         return cls(
-            **{name: getattr(sums, name) for name in cls.model_fields if hasattr(sums, name)},
+            **{name: getattr(sums, name) for name in SUM_NAMES if name in cls.model_fields},
             success_share=round(sums.completed_calls / stayed, 6) if stayed else None,
             total_tokens=sums.prompt_tokens + sums.completion_tokens,
             cost_usd=usd_text(sums.cost_nano_usd),

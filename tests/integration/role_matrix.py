@@ -177,13 +177,18 @@ MATRIX: Final[dict[str, str]] = {
     # audit and usage
     "GET /api/v1/admin/audit": READERS,
     "GET /api/v1/admin/audit/export": READERS,
-    "GET /api/v1/usage": READERS,
     # one's own; what is another's is asked for by `user` and `team`
     "GET /api/v1/refusals": LOGGED_IN,
+    "GET /api/v1/refusals/report/{by}": LOGGED_IN,
+    "GET /api/v1/refusals/calls": LOGGED_IN,
     "GET /api/v1/refusals/{request_id}": LOGGED_IN,
+    "GET /api/v1/usage": LOGGED_IN,
+    "GET /api/v1/usage/calls/{request_id}": LOGGED_IN,
     "GET /api/v1/usage/summary": LOGGED_IN,
     "GET /api/v1/usage/series": LOGGED_IN,
     "GET /api/v1/usage/breakdown/{by}": LOGGED_IN,
+    "GET /api/v1/usage/overview/{by}": LOGGED_IN,
+    "GET /api/v1/usage/week": LOGGED_IN,
     "GET /api/v1/usage/percentiles": LOGGED_IN,
     "GET /api/v1/usage/export": LOGGED_IN,
     # Archiving withdraws the team's invitations.
@@ -200,6 +205,7 @@ ANSWERS: Final[dict[str, set[int]]] = {
     "DELETE /api/v1/users/{user}/sessions/{session_id}": {404},
     "POST /api/v1/models/sync": {502},
     "GET /api/v1/refusals/{request_id}": {404},
+    "GET /api/v1/usage/calls/{request_id}": {404},
     "GET /api/v1/webhooks/{webhook_id}": {404},
     "PATCH /api/v1/webhooks/{webhook_id}": {404},
     "POST /api/v1/webhooks/{webhook_id}/secret": {404},
@@ -252,7 +258,6 @@ class World:
         return {
             "GET /api/v1/limits/explain": {"key": self.ids["key"], "model": self.model},
             "GET /api/v1/limits/state": {"team": self.team},
-            "GET /api/v1/usage": {"key": self.ids["key"]},
             "GET /api/v1/prices": {"model": self.model},
         }.get(route, {})
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 
 from admin_api.portal.routes import PAGES
+from gateway.storage.postgres import Pool
 from portal.conftest import OPEN
+from portal.made_calls import make_calls
 from portal.visitors import Visitor
 
 
-async def every_page(visitor: Visitor) -> Mapping[str, str]:
+async def every_page(visitor: Visitor, pool: Pool) -> Mapping[str, str]:
     """Fills the visitor's pages; the path of each page that is opened by GET, by its route."""
     await visitor.open("/models")
     await visitor.submit("/subscriptions", model=OPEN)
@@ -17,6 +19,8 @@ async def every_page(visitor: Visitor) -> Mapping[str, str]:
     user = (await visitor.open("/admin/users")).xpath("//table[@id='users']//a/@href")[0]
     await visitor.open("/admin/webhooks/new")
     await visitor.submit("/admin/webhooks", url="https://93.184.216.34/hook")
+    webhook = visitor.path
+    call, refused = await make_calls(pool)
     # Of routes with a parameter.
     examples = {
         "/models/{name:path}": f"/models/{OPEN}",
@@ -25,6 +29,8 @@ async def every_page(visitor: Visitor) -> Mapping[str, str]:
         "/admin/users/{id:int}/anonymise": f"{user}/anonymise",
         "/admin/models/name/{name:path}": f"/admin/models/name/{OPEN}",
         "/admin/models/price/{name:path}": f"/admin/models/price/{OPEN}",
-        "/admin/webhooks/{id:int}": visitor.path,
+        "/usage/calls/{request_id}": f"/usage/calls/{call}",
+        "/refusals/{request_id}": f"/refusals/{refused}",
+        "/admin/webhooks/{id:int}": webhook,
     }
     return {route: examples.get(route, route) for route, (get, _) in PAGES.items() if get is not None}

@@ -48,18 +48,18 @@ async def plant(database: Database) -> set[tuple[str, str]]:
     return planted
 
 
-async def furnish(visitor: Visitor) -> dict[str, str]:
+async def furnish(visitor: Visitor, pool: Pool) -> dict[str, str]:
     """A subscription, a request, a key and so on: rows for each page; the addresses of the pages."""
     await visitor.open(f"/models/{RESTRICTED}")
     await visitor.submit("/subscriptions")
-    return dict(await every_page(visitor))
+    return dict(await every_page(visitor, pool))
 
 
 async def test_a_text_of_anybodys_is_text_on_every_page(
     new_visitor: NewVisitor, pool: Pool, database: Database
 ) -> None:
     ana = await new_visitor(is_admin=True)
-    pages = await furnish(ana)
+    pages = await furnish(ana, pool)
     planted = await plant(database)
     renamed = quote(await pool.fetchval("SELECT name FROM models ORDER BY id LIMIT 1"))
     for path in [path for path in pages if path.endswith("/{name:path}")]:
@@ -86,6 +86,10 @@ async def test_a_text_of_anybodys_is_text_on_every_page(
         "/settings",
         "/admin",
         "/admin/requests",
+        "/usage/calls",
+        "/usage/calls/{request_id}",
+        "/refusals",
+        "/refusals/{request_id}",
         "/admin/users",
         "/admin/users/{id:int}",
         "/admin/users/{id:int}/anonymise",
@@ -98,9 +102,9 @@ async def test_a_text_of_anybodys_is_text_on_every_page(
     }
 
 
-async def test_a_text_of_the_address_is_text_on_every_page(new_visitor: NewVisitor) -> None:
+async def test_a_text_of_the_address_is_text_on_every_page(new_visitor: NewVisitor, pool: Pool) -> None:
     ana = await new_visitor(is_admin=True)
-    pages = await furnish(ana)
+    pages = await furnish(ana, pool)
     names = (
         "search",
         "provider",
@@ -112,6 +116,12 @@ async def test_a_text_of_the_address_is_text_on_every_page(new_visitor: NewVisit
         "request_id",
         "status",
         "sort",
+        "then_by",
+        "first",
+        "zone",
+        "model",
+        "user",
+        "code",
         "next",
     )
     query = "&".join(f"{name}={quote(PAYLOAD)}" for name in names)
@@ -166,9 +176,9 @@ async def test_a_planted_session_is_not_the_one_of_the_login(new_visitor: NewVis
     assert "Mallory" in (await mallory.open("/home")).text_content()
 
 
-async def test_after_the_logout_no_page_is_shown_and_none_was_kept(new_visitor: NewVisitor) -> None:
+async def test_after_the_logout_no_page_is_shown_and_none_was_kept(new_visitor: NewVisitor, pool: Pool) -> None:
     ana = await new_visitor(is_admin=True)
-    pages = await furnish(ana)
+    pages = await furnish(ana, pool)
     session = ana.browser.cookies["litemaas_session"]
     await ana.submit("/logout")
     ana.browser.cookies.set("litemaas_session", session, domain="127.0.0.1", path="/")
@@ -183,7 +193,7 @@ async def test_after_the_logout_no_page_is_shown_and_none_was_kept(new_visitor: 
 
 async def test_a_form_from_elsewhere_changes_nothing(new_visitor: NewVisitor, pool: Pool) -> None:
     ana = await new_visitor(is_admin=True)
-    pages = await furnish(ana)
+    pages = await furnish(ana, pool)
     token = (await ana.open("/settings")).xpath("//input[@name='csrf_token']/@value")[0]
     audited = await pool.fetchval("SELECT count(*) FROM audit_logs")
     ours = {"origin": ADMIN_URL, "sec-fetch-site": "same-origin"}

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from admin_api.portal.languages import LANGUAGES
+from gateway.storage.postgres import Pool
 from portal.browser.accessibility import violations
 from portal.browser.windows import PHONE, Looks, Window, all_looks
 from portal.conftest import NewVisitor, NewWindow
@@ -36,9 +37,11 @@ CUT_OFF: Final = """() => {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("looks", LOOKS, ids=str)
-async def test_every_page_is_whole_and_accessible(new_visitor: NewVisitor, new_window: NewWindow, looks: Looks) -> None:
+async def test_every_page_is_whole_and_accessible(
+    new_visitor: NewVisitor, new_window: NewWindow, pool: Pool, looks: Looks
+) -> None:
     visitor = await new_visitor(language=looks.language, is_admin=True)
-    statuses = dict.fromkeys((await every_page(visitor)).values(), 200) | ERRORS
+    statuses = dict.fromkeys((await every_page(visitor, pool)).values(), 200) | ERRORS
     window = await new_window(looks=looks)
     outside = await new_window(looks=looks, has_logged_in=False)
 

@@ -12,9 +12,9 @@ ENTRIES = [entry.path for section in NAVIGATION for entry in section.entries]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_every_page_in_every_language(new_visitor: NewVisitor, language: str) -> None:
+async def test_every_page_in_every_language(new_visitor: NewVisitor, pool: Pool, language: str) -> None:
     visitor = await new_visitor(language=language, is_admin=True)
-    paths = await every_page(visitor)
+    paths = await every_page(visitor, pool)
 
     seen = set()
     for path in paths.values():

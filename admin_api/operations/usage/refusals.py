@@ -9,14 +9,14 @@ from uuid import UUID
 from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page
-from admin_api.operations.usage.scope import UsageFilter, resolve
+from admin_api.operations.usage.scope import Scope, UsageFilter, resolve
 from admin_api.operations.validation import invalid
 from admin_api.storage.usage import refusals as rows
 from admin_api.storage.usage.refusals import KEY, RefusalCount, RefusedCall
 from gateway.domain.errors import CODES, GatewayError
 
 if TYPE_CHECKING:
-    from gateway.storage.postgres import Pool
+    from gateway.storage.postgres import Executor, Pool
 
 KEPT: Final = timedelta(days=7)
 # Longer texts are like no code.
@@ -36,15 +36,37 @@ async def list_refusals(
     """Newest hour first, of each key, model, limit and code. Authorized as usage by key is. Raises GatewayError
     `forbidden`, `not_found`, `validation_failed`."""
     check_limit(limit)
-    known = None if code is None else _check_code(code)
+    known = None if code is None else check_code(code)
     after = _parse_cursor(cursor)
     async with pool.acquire() as connection:
-        scope = await resolve(connection, actor, query, now=datetime.now(UTC))
-        if not scope.sees_people:
-            message = "Only the owners of a team see its refusals by key. Members see their own, with the filter user."
-            raise GatewayError("forbidden", message)
+        scope = await resolve_people(connection, actor, query)
         found = await rows.list_refusals(connection, scope.selection, code=known, after=after, limit=limit + 1)
     return page(found, limit, _cursor_of)
+
+
+async def list_refused_calls(
+    pool: "Pool",
+    actor: Actor,
+    query: UsageFilter,
+    *,
+    code: str | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[RefusedCall]:
+    """Those that are kept, newest first. Authorized as usage by key is. Raises GatewayError `forbidden`, `not_found`,
+    `validation_failed`."""
+    check_limit(limit)
+    known = None if code is None else check_code(code)
+    before = _parse_call_cursor(cursor)
+    async with pool.acquire() as connection:
+        scope = await resolve_people(connection, actor, query)
+        found = await rows.list_refused_calls(
+            connection, scope.selection, models=query.models, code=known, before=before, limit=limit + 1
+        )
+    shown = page(found, limit, lambda call: f"{call.at.isoformat()}|{call.request_id}")
+    if viewer_of(actor) is None:
+        return shown
+    return Page([_without_cause(call) for call in shown.rows], shown.next_cursor)
 
 
 async def find_refused_call(pool: "Pool", actor: Actor, request_id: str) -> RefusedCall:
@@ -64,8 +86,7 @@ async def find_refused_call(pool: "Pool", actor: Actor, request_id: str) -> Refu
             except GatewayError:
                 found = admitted = None
     if found is not None:
-        # Others must not find out which models there are.
-        return found if viewer_of(actor) is None else replace(found, missing_cause=None, renamed_to=None)
+        return found if viewer_of(actor) is None else _without_cause(found)
     if admitted is not None:
         message = f"Call {wanted} was not refused: it was forwarded and is {admitted.ending}, with {admitted.status}."
         raise GatewayError("not_found", message)
@@ -79,13 +100,40 @@ async def delete_old_refused_calls(pool: "Pool") -> None:
         await rows.delete_old_refused_calls(connection, datetime.now(UTC) - KEPT)
 
 
-def _check_code(code: str) -> str:
+async def resolve_people(executor: "Executor", actor: Actor, query: UsageFilter) -> Scope:
+    """As `resolve`. Raises GatewayError `forbidden` for a member who asks for all of a team."""
+    scope = await resolve(executor, actor, query, now=datetime.now(UTC))
+    if not scope.sees_people:
+        message = "Only the owners of a team see its refusals by key. Members see their own, with the filter user."
+        raise GatewayError("forbidden", message)
+    return scope
+
+
+def _without_cause(call: RefusedCall) -> RefusedCall:
+    """Others must not find out which models there are."""
+    return replace(call, missing_cause=None, renamed_to=None)
+
+
+def check_code(code: str) -> str:
     """Raises GatewayError `validation_failed`, which names the codes that are most like it: all would be a page."""
     if code in CODES:
         return code
     close = get_close_matches(code[:MAX_CODE], CODES, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     raise invalid("code", f"code must be an error code. {hint}All of them: docs/errors.md.")
+
+
+def _parse_call_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
+    if cursor is None:
+        return None
+    at, _, request_id = cursor.partition("|")
+    try:
+        moment, last = datetime.fromisoformat(at), UUID(request_id)
+    except ValueError:
+        raise invalid("cursor", _CURSOR) from None
+    if moment.tzinfo is None:
+        raise invalid("cursor", _CURSOR)
+    return moment, last
 
 
 def _cursor_of(row: RefusalCount) -> str:

@@ -288,6 +288,11 @@ _MORE: Final = {
 }
 
 FIELDS: Final[Mapping[str, str]] = _WHO | _WHEN | _LIMITS | _IDS | _CALLS | _MODELS | _MORE
+_CALL: Final = {
+    "status": "HTTP status of the answer",
+    "first_byte_ms": "Time to the first byte of the answer in milliseconds; null: there was none",
+    "total_ms": "Duration in milliseconds",
+}
 # thing -> field -> text. Most are names that every thing has.
 OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
     "Boost": {"expires_at": "Until when it replaces the limit"},
@@ -311,6 +316,7 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
     "AddressHealth": {"version": "Version of LiteLLM; null: unknown"},
     "Audit": {"changes": "The changed values in words, such as `role: user → admin`"},
     "BulkApply": {"token": "`token` of the preview"},
+    "Call": _CALL,
     "Decision": {"status": "State of the subscription now; null: there is none with this id"},
     "Decisions": {"rows": "One for each subscription that was named"},
     "Delivery": {
@@ -393,11 +399,7 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
     "Token": {"name": "Name for people, such as the program that uses it"},
     "UsageGroup": {"id": "Id of the group; null: calls without one", "name": "Name of the group; null: it was deleted"},
     "UsagePercentiles": {"rows": "Groups, most calls first"},
-    "UsageRow": {
-        "status": "HTTP status of the answer",
-        "first_byte_ms": "Time to the first byte of the answer in milliseconds; null: there was none",
-        "total_ms": "Duration in milliseconds",
-    },
+    "UsageRow": _CALL,
     "Usage": {"rows": "Calls, newest first"},
     "User": {
         "name": "Name of the person",

@@ -103,6 +103,26 @@ async def list_selected(
     return [UsageRow(**row) for row in await executor.fetch(sql, *arguments)]
 
 
+FIND_USAGE_ROW: Final = f"SELECT {_COLUMNS} FROM usage_logs WHERE request_id = $1"
+
+
+async def find_usage_row(executor: "Executor", request_id: UUID) -> UsageRow | None:
+    """None: no such call was forwarded."""
+    row = await executor.fetchrow(FIND_USAGE_ROW, request_id)
+    return None if row is None else UsageRow(**row)
+
+
+SUM_CORRECTIONS: Final = """
+SELECT coalesce(sum(cost_nano_usd), 0)::bigint FROM usage_entries WHERE request_id = $1 AND correction IS NOT NULL
+"""
+
+
+async def sum_corrections(executor: "Executor", request_id: UUID) -> int:
+    """What corrections of one call's price add to its cost, in nano-USD."""
+    added: int = await executor.fetchval(SUM_CORRECTIONS, request_id)
+    return added
+
+
 _TOTALS: Final = ", ".join(f"coalesce(sum({f.name}), 0)::bigint AS {f.name}" for f in fields(UsageTotals))
 _SUMMED: Final = [f.name for f in fields(UsageTotals) if f.name in LEDGER_COLUMNS]
 

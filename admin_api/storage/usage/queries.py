@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from gateway.storage.postgres import Executor
 
-Order = Literal["cost", "calls", "tokens"]
+Order = Literal["cost", "calls", "tokens", "prompt_tokens", "completion_tokens", "errors"]
 
 
 # Ranges of a kind that have a SELECT each. A sum has no more, the steps of a series may have a thousand.
 MAX_SELECTS: Final = 4
-_GROUPS: Final[dict[GroupedBy, str]] = {
+GROUP_COLUMNS: Final[dict[GroupedBy, str]] = {
     "model": "model_id",
     "key": "api_key_id",
     "user": "user_id",
@@ -34,10 +34,13 @@ _GROUPS: Final[dict[GroupedBy, str]] = {
     "ending": "ending",
     "error_class": "error_class",
 }
-_ORDERS: Final[dict[Order, str]] = {
+ORDERS_SQL: Final[dict[Order, str]] = {
     "cost": "cost_nano_usd",
     "calls": "calls",
     "tokens": "prompt_tokens + completion_tokens",
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens",
+    "errors": "calls - completed_calls - hung_up_calls",
 }
 
 
@@ -63,6 +66,21 @@ class UsageSums:
     own_cost_nano_usd: int = 0
     litellm_cost_nano_usd: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Of prompts and completions."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def failed_calls(self) -> int:
+        """Those that did not complete, although their caller stayed."""
+        return self.calls - self.completed_calls - self.hung_up_calls
+
+    @property
+    def mean_total_ms(self) -> int | None:
+        """Of the calls whose duration is known; None: of none is."""
+        return round(self.total_ms / self.timed_calls) if self.timed_calls else None
+
     def __sub__(self, other: "UsageSums") -> "UsageSums":
         return UsageSums(**{name: getattr(self, name) - getattr(other, name) for name in SUM_NAMES})
 
@@ -74,6 +92,13 @@ SUM_NAMES: Final = tuple(field.name for field in fields(UsageSums))
 SUM_COLUMNS: Final = ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
 # Not only calls: where the price of a call is corrected, its cost changes and no number of calls does.
 ANY_SUM: Final = f"({', '.join(f'usage_sum({name})' for name in SUM_NAMES)}) <> ({', '.join('0' for _ in SUM_NAMES)})"
+
+
+def weight_of(sums: UsageSums, order: Order) -> int:
+    """What groups are ordered by, as ORDERS_SQL says it."""
+    names: dict[Order, str] = {"cost": "cost_nano_usd", "errors": "failed_calls"}
+    weight: int = getattr(sums, names.get(order, order))
+    return weight
 
 
 class Groups(NamedTuple):
@@ -103,7 +128,7 @@ class Query(NamedTuple):
     arguments: list[Any]
 
 
-def _sums(minus: str) -> dict[str, str]:
+def sum_columns(minus: str) -> dict[str, str]:
     return {name: f"{minus}r.{name}" for name in SUM_NAMES}
 
 
@@ -111,7 +136,7 @@ def _latencies(minus: str) -> dict[str, str]:
     return {"code": f"e >> {COUNT_BITS}", "calls": f"{minus}(e & {(1 << COUNT_BITS) - 1})"}
 
 
-def _rows(
+def select_ranges(
     selection: Selection,
     tables: RollupTables,
     ranges: Sequence[Range],
@@ -128,7 +153,7 @@ def _rows(
     selects = []
     for (grain, sign), some in groupby(sorted(ranges, key=_kind), key=_kind):
         own, table = list(some), tables[grain]
-        columns = {**made("-" if sign < 0 else ""), **({"grp": f"r.{_GROUPS[by]}"} if by else {})}
+        columns = {**made("-" if sign < 0 else ""), **({"grp": f"r.{GROUP_COLUMNS[by]}"} if by else {})}
         inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
         conditions = conditions_of(selection, table, by, arguments)
         kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
@@ -163,20 +188,20 @@ def _kind(range_: Range) -> tuple[Grain, int]:
 
 def ask_sums(selection: Selection, tables: RollupTables, ranges: Sequence[Range]) -> Query:
     """Sums by bucket; a bucket without calls has no line."""
-    found = _rows(selection, tables, ranges, None, _sums)
+    found = select_ranges(selection, tables, ranges, None, sum_columns)
     sql = f"SELECT bucket, {SUM_COLUMNS} FROM ({found.sql}) AS found GROUP BY bucket"
     return Query(sql, found.arguments)
 
 
 def ask_groups(selection: Selection, tables: RollupTables, by: GroupedBy, order: Order, limit: int) -> Query:
     """The `limit` greatest groups, and one line of all together, whose `grp` is null."""
-    found = _rows(selection, tables, _whole(selection, tables), by, _sums)
+    found = select_ranges(selection, tables, whole_of(selection, tables), by, sum_columns)
     names = ", ".join(SUM_NAMES)
     arguments = [*found.arguments, limit]
     sql = (
         f"WITH groups AS MATERIALIZED (SELECT grp, {SUM_COLUMNS} FROM ({found.sql}) AS found GROUP BY grp "
         f"HAVING {ANY_SUM}), greatest AS (SELECT grp, {names} FROM groups "
-        f"ORDER BY {_ORDERS[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) "
+        f"ORDER BY {ORDERS_SQL[order]} DESC, calls DESC, grp LIMIT ${len(arguments)}) "
         f"SELECT grp::text AS grp, {names}, 1::bigint AS number FROM greatest UNION ALL "
         f"SELECT NULL, {SUM_COLUMNS}, count(*) FROM groups"
     )
@@ -186,7 +211,7 @@ def ask_groups(selection: Selection, tables: RollupTables, by: GroupedBy, order:
 def ask_latencies(selection: Selection, tables: RollupTables, by: GroupedBy | None) -> Query:
     """Calls by group and code of a bucket."""
     elements = " CROSS JOIN LATERAL unnest(r.latencies) AS e"
-    found = _rows(selection, tables, _whole(selection, tables), by, _latencies, elements)
+    found = select_ranges(selection, tables, whole_of(selection, tables), by, _latencies, elements)
     group, key = ("grp::text", "found.grp, code") if by else ("NULL::text", "code")
     sql = (
         f"SELECT {group} AS grp, code, usage_sum(calls) AS calls FROM ({found.sql}) AS found "
@@ -195,7 +220,7 @@ def ask_latencies(selection: Selection, tables: RollupTables, by: GroupedBy | No
     return Query(sql, found.arguments)
 
 
-def _whole(selection: Selection, tables: RollupTables) -> list[Range]:
+def whole_of(selection: Selection, tables: RollupTables) -> list[Range]:
     return cut(selection.start, selection.end, list(tables), is_open=selection.is_open)
 
 
@@ -209,16 +234,16 @@ def cut_buckets(selection: Selection, tables: RollupTables, bounds: Sequence[dat
 
 async def sum_up(executor: "Executor", selection: Selection, tables: RollupTables) -> UsageSums:
     """All of it."""
-    rows = await _fetch(executor, ask_sums(selection, tables, _whole(selection, tables)))
-    return _sums_of(rows[0]) if rows else UsageSums()
+    rows = await fetch(executor, ask_sums(selection, tables, whole_of(selection, tables)))
+    return sums_of(rows[0]) if rows else UsageSums()
 
 
 async def sum_by_time(
     executor: "Executor", selection: Selection, tables: RollupTables, bounds: Sequence[datetime]
 ) -> list[UsageSums]:
     """A sum for each two neighbouring bounds, of which the first is the selection's start and the last its end."""
-    rows = await _fetch(executor, ask_sums(selection, tables, cut_buckets(selection, tables, bounds)))
-    sums = {row["bucket"]: _sums_of(row) for row in rows}
+    rows = await fetch(executor, ask_sums(selection, tables, cut_buckets(selection, tables, bounds)))
+    sums = {row["bucket"]: sums_of(row) for row in rows}
     return [sums.get(bucket, UsageSums()) for bucket in range(len(bounds) - 1)]
 
 
@@ -226,8 +251,8 @@ async def sum_by(
     executor: "Executor", selection: Selection, tables: RollupTables, by: GroupedBy, *, order: Order, limit: int
 ) -> Groups:
     """The greatest groups first. A group is named by its id or word, as text; "0" is no user."""
-    *rows, total = await _fetch(executor, ask_groups(selection, tables, by, order, limit))
-    return Groups([(row["grp"], _sums_of(row)) for row in rows], _sums_of(total), total["number"])
+    *rows, total = await fetch(executor, ask_groups(selection, tables, by, order, limit))
+    return Groups([(row["grp"], sums_of(row)) for row in rows], sums_of(total), total["number"])
 
 
 async def count_latencies(
@@ -235,7 +260,7 @@ async def count_latencies(
 ) -> dict[str | None, LatencyCounts]:
     """By group; by None without one."""
     counts: defaultdict[str | None, LatencyCounts] = defaultdict(LatencyCounts.none)
-    for row in await _fetch(executor, ask_latencies(selection, tables, by)):
+    for row in await fetch(executor, ask_latencies(selection, tables, by)):
         measure, bucket = divmod(row["code"], FIRST_BYTE)
         counts[row["grp"]][measure][bucket] += row["calls"]
     return dict(counts)
@@ -249,11 +274,11 @@ PREPARE: Final = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit =
 IN_ONE_PROCESS: Final = "SET LOCAL max_parallel_workers_per_gather = 0"
 
 
-async def _fetch(executor: "Executor", query: Query) -> "list[asyncpg.Record]":
+async def fetch(executor: "Executor", query: Query) -> "list[asyncpg.Record]":
     if not query.sql or " FROM () " in query.sql:
         return []
     return await executor.fetch(query.sql, *query.arguments)
 
 
-def _sums_of(row: "asyncpg.Record") -> UsageSums:
+def sums_of(row: "asyncpg.Record") -> UsageSums:
     return UsageSums(**{name: row[name] or 0 for name in SUM_NAMES})

@@ -1,18 +1,21 @@
 """Refused calls: their numbers by hour, and those that are kept to be looked up."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from admin_api.storage.usage.rollup_tables import Selection, Table, conditions_of
 from gateway.domain.missing_models import Cause, say
 
 if TYPE_CHECKING:
-    from admin_api.storage.usage.rollup_tables import Selection
+    import asyncpg
+
     from gateway.storage.postgres import Executor
 
+_KEPT: Final = Table("refused_calls", "at")
 HOUR: Final = timedelta(hours=1)
 # The order of the list, after the hour, all of them from the last one down.
 KEY: Final = ("account_id", "user_id", "api_key_id", "model_id", "limit_id", "code")
@@ -95,7 +98,7 @@ LIST_REFUSALS_OF_CODES: Final = _named(_pages("code", "$7::text[]"))
 
 
 async def list_refusals(
-    executor: "Executor", selection: "Selection", *, code: str | None, after: tuple[Any, ...] | None, limit: int
+    executor: "Executor", selection: Selection, *, code: str | None, after: tuple[Any, ...] | None, limit: int
 ) -> list[RefusalCount]:
     """Newest first, those after (hour, the fields of KEY)."""
     s, codes = selection, None if code is None else [code]
@@ -154,7 +157,7 @@ class RefusedCall:
         return None if self.missing_cause is None else say(self.missing_cause, renamed_to=self.renamed_to)
 
 
-FIND_REFUSED_CALL: Final = """
+_CALLS: Final = """
 SELECT r.request_id, r.at, r.account_id, a.name AS account_name, r.user_id, u.email AS user_email, r.api_key_id,
        k.name AS key_name, k.last_four AS key_last_four, r.model_asked, r.endpoint, r.status, r.code, r.message,
        r.param, r.details::text AS details, r.client_request_id, r.missing_cause,
@@ -162,14 +165,51 @@ SELECT r.request_id, r.at, r.account_id, a.name AS account_name, r.user_id, u.em
         ORDER BY m.id DESC LIMIT 1) AS renamed_to
 FROM refused_calls r LEFT JOIN accounts a ON a.id = r.account_id LEFT JOIN users u ON u.id = r.user_id
     LEFT JOIN api_keys k ON k.id = r.api_key_id
-WHERE r.request_id = $1
 """
+FIND_REFUSED_CALL: Final = f"{_CALLS} WHERE r.request_id = $1"
 
 
 async def find_refused_call(executor: "Executor", request_id: UUID) -> RefusedCall | None:
     """None: it was not refused, not kept, or is too old."""
     row = await executor.fetchrow(FIND_REFUSED_CALL, request_id)
-    return None if row is None else RefusedCall(**{**row, "details": json.loads(row["details"])})
+    return None if row is None else _call_of(row)
+
+
+def ask_refused_calls(
+    selection: Selection, *, models: Sequence[str], code: str | None, before: tuple[datetime, UUID] | None, limit: int
+) -> tuple[str, list[Any]]:
+    """The statement and its arguments: those that are kept, newest first, those before (time, request id)."""
+    arguments: list[Any] = [selection.start, selection.end]
+    conditions = conditions_of(replace(selection, model_ids=None), _KEPT, None, arguments)
+    for column, value in (("model_asked", list(models) or None), ("code", None if code is None else [code])):
+        if value is not None:
+            arguments.append(value)
+            conditions += f" AND r.{column} = ANY(${len(arguments)}::text[])"
+    if before is not None:
+        n = len(arguments)
+        arguments += before
+        conditions += f" AND (r.at, r.request_id) < (${n + 1}::timestamptz, ${n + 2}::uuid)"
+    arguments.append(limit)
+    where = f"WHERE r.at >= $1 AND r.at < $2{conditions}"
+    return f"{_CALLS} {where} ORDER BY r.at DESC, r.request_id DESC LIMIT ${len(arguments)}", arguments
+
+
+async def list_refused_calls(
+    executor: "Executor",
+    selection: Selection,
+    *,
+    models: Sequence[str],
+    code: str | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[RefusedCall]:
+    """As `ask_refused_calls` asks; models by the names that were asked for."""
+    sql, arguments = ask_refused_calls(selection, models=models, code=code, before=before, limit=limit)
+    return [_call_of(row) for row in await executor.fetch(sql, *arguments)]
+
+
+def _call_of(row: "asyncpg.Record") -> RefusedCall:
+    return RefusedCall(**{**row, "details": json.loads(row["details"])})
 
 
 @dataclass(frozen=True, slots=True)
