@@ -76,6 +76,7 @@ async def test_why_a_call_was_refused_in_two_clicks(new_visitor: NewVisitor, poo
     await ana.open("/home")
     await click(ana, "Refusals")
     assert ana.page.get_element_by_id("total").text_content() == "1"
+    assert ana.page.get_element_by_id("request_id").value == ""
     await ana.submit("/refusals", request_id=str(refused))
 
     assert ana.path == f"/refusals/{refused}"

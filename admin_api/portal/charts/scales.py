@@ -7,7 +7,7 @@ from typing import Final
 HEIGHT: Final = 200
 TICKS: Final = 4
 # As many as fit a phone.
-LABELS: Final = 6
+LABELS: Final = 4
 _STEPS: Final = (1, 2, 5, 10)
 
 

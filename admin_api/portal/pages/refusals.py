@@ -70,7 +70,7 @@ async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redire
     )  # fmt: skip
     context = await choices_of(visit, question) | _texts(visit, question, by) | {
         "question": question,
-        "request_id": request_id,
+        "asked_id": request_id,
         "error": error,
         "report": report,
         "chart": _chart(visit, question, report),

@@ -123,6 +123,12 @@ class Question:
         """Whether an account is named, or the person's own are meant: then everything can be shown."""
         return bool(self.team or self.user) or not self.audience.is_of_all
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it is about a part of the calls, or a period that is not one click away."""
+        names = ("user", "team", "key", "model", "provider", "ending", "error_class", "code")
+        return any(getattr(self, name) for name in names) or self.period == CUSTOM or self.period not in PERIODS
+
     def can_divide(self, then_by: str) -> bool:
         """Whether groups can be divided by it."""
         return then_by != self.by and (self.is_of_one or then_by not in PEOPLE or self.by in PEOPLE)
