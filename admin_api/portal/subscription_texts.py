@@ -30,10 +30,10 @@ MOVES: Final[Mapping[Action, str]] = {
 
 
 def text_of(visit: Visit, status: Status) -> str:
-    """In the person's language."""
-    return visit.messages.gettext(STATES[status][0])
+    """In the person's language; one of the history that this version does not know is as it is."""
+    return visit.messages.gettext(STATES.get(status, (status, None))[0])
 
 
 def colour_of(status: Status) -> str | None:
     """Of PatternFly's label."""
-    return STATES[status][1]
+    return STATES.get(status, (status, None))[1]

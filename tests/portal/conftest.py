@@ -35,12 +35,12 @@ async def two_models(pool: Pool) -> None:
 
 @pytest.fixture
 async def new_visitor(
-    database: Database, pool: Pool, two_models: None, provider: FakeProvider
+    database: Database, pool: Pool, two_models: None, provider: FakeProvider, redis_url: str
 ) -> AsyncIterator[NewVisitor]:
     """Someone who has logged in, by the claims of the provider; or without `log_in`, not yet."""
     opened = []
     # No page may need the replica that answered the one before.
-    settings = oidc(provider.url, gateway_url=GATEWAY_URL)
+    settings = oidc(provider.url, gateway_url=GATEWAY_URL, redis_url=redis_url)
     async with running_admin_api(database, replicas=2, **settings) as new_browser:
 
         async def new(

@@ -21,10 +21,20 @@ async def every_page(visitor: Visitor, pool: Pool) -> Mapping[str, str]:
     await visitor.submit("/admin/webhooks", url="https://93.184.216.34/hook")
     webhook = visitor.path
     call, refused = await make_calls(pool)
+    teams = [await _make_team(visitor, name) for name in ("mine", "other")]
+    (limit,) = visitor.page.xpath("//input[@name='limit']/@value")
     # Of routes with a parameter.
     examples = {
         "/models/{name:path}": f"/models/{OPEN}",
+        "/subscriptions/{id:int}": "/subscriptions/1",
         "/api-keys/{id:int}": api_key,
+        "/api-keys/{id:int}/edit": f"{api_key}/edit",
+        "/api-keys/{id:int}/limit": f"{api_key}/limit",
+        "/limits/{id:int}/more": f"/limits/{limit}/more",
+        "/teams/{id:int}": f"/teams/{teams[0]}",
+        "/teams/{id:int}/{action}": f"/teams/{teams[0]}/invite",
+        "/admin/teams/{id:int}": f"/admin/teams/{teams[1]}",
+        "/admin/teams/{id:int}/{action}": f"/admin/teams/{teams[1]}/limit",
         "/admin/users/{id:int}": user,
         "/admin/users/{id:int}/anonymise": f"{user}/anonymise",
         "/admin/models/name/{name:path}": f"/admin/models/name/{OPEN}",
@@ -34,3 +44,10 @@ async def every_page(visitor: Visitor, pool: Pool) -> Mapping[str, str]:
         "/admin/webhooks/{id:int}": webhook,
     }
     return {route: examples.get(route, route) for route, (get, _) in PAGES.items() if get is not None}
+
+
+async def _make_team(visitor: Visitor, name: str) -> str:
+    """Its id."""
+    await visitor.open("/admin/teams/new")
+    await visitor.submit("/admin/teams/new", name=name, monthly_cost_usd="25.00")
+    return visitor.path.rsplit("/", 1)[1]

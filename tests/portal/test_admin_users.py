@@ -142,7 +142,7 @@ def post_forms(visitor: Visitor) -> set[str]:
 
 
 async def test_pages_of_admins_are_for_their_roles(new_visitor: NewVisitor, pool: Pool) -> None:
-    """Everything is there, so that only the role can refuse: a user 1, a webhook 1, a delivery."""
+    """Everything is there, so that only the role can refuse: a user 1, a webhook 1, a delivery, a team."""
     ana, bob = await new_visitor("ana", is_admin=True), await new_visitor("bob")
     reader = await new_visitor("rita")
     await users.update_user(pool, ADMIN, "rita@example.org", role="admin-readonly")
@@ -150,6 +150,7 @@ async def test_pages_of_admins_are_for_their_roles(new_visitor: NewVisitor, pool
     await ana.open("/admin/webhooks/new")
     await ana.submit("/admin/webhooks", url="https://93.184.216.34/hook")
     ids = {"users": await id_of(pool, "bob"), "webhooks": await pool.fetchval("SELECT id FROM webhooks")}
+    ids["teams"] = (await make_team(pool, name="red")).id
     await bob.open("/home")
     await reader.open("/home")
     before = await pool.fetchval(COUNT_CHANGES)
@@ -160,7 +161,7 @@ async def test_pages_of_admins_are_for_their_roles(new_visitor: NewVisitor, pool
 
     for path in admin_paths(0):
         await bob.open(with_ids(path), status=403)
-        only_for_changes = path.endswith("/new")
+        only_for_changes = path.endswith(("/new", "/bulk")) or path == "/admin/teams/1/suspend"
         await reader.open(with_ids(path), status=403 if only_for_changes else 200)
         assert post_forms(reader) == {"/logout"}, path
     for path in admin_paths(1):

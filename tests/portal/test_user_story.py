@@ -55,7 +55,8 @@ async def test_a_key_is_renamed_rotated_revoked_and_taken_out_of_the_list(new_vi
     path = ana.path
     first = ana.page.get_element_by_id("new-secret-text").text
 
-    await ana.submit(path, name="second")
+    await ana.open(f"{path}/edit")
+    await ana.submit(f"{path}/edit", name="second")
     assert ana.page.findtext(".//h1") == "second"
     await ana.submit(f"{path}/rotate")
     rotated = ana.page.get_element_by_id("new-secret-text").text

@@ -17,7 +17,7 @@ from admin_api.storage import limits as limit_rows
 from admin_api.storage.limit_requests import REQUEST_STATUSES, LimitRequest, RequestStatus
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import ScopeIds, amount_fields, amount_text
+from gateway.domain.limits import ScopeIds, amount_fields
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -63,8 +63,7 @@ async def ask_for_more(
         _check_can_be_raised(limit)
         wanted = amount.of_stored_kind(limit.kind)
         if wanted is None or wanted <= limit.amount:
-            least = amount_text(limit.kind, limit.amount)
-            raise invalid_now("amount", f"Ask for a number above the {least} that the limit allows now.")
+            raise invalid_now("amount", "Ask for more than the limit allows now.")
         check_amount(limit.kind, wanted, limit.burst)
         try:
             request_id = await rows.insert_request(

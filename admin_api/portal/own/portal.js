@@ -137,3 +137,13 @@ fitNavigation();
 openRefused();
 searchLists();
 sayMessages();
+
+// Parts that change by themselves are read again while somebody looks at them, for an hour at most.
+const REFRESH_MS = 30000;
+let rounds = 120;
+setInterval(() => {
+  const parts = document.querySelectorAll("[data-refresh]");
+  if (document.visibilityState !== "visible" || parts.length === 0 || rounds === 0) return;
+  rounds -= 1;
+  for (const part of parts) part.dispatchEvent(new Event("refresh"));
+}, REFRESH_MS);

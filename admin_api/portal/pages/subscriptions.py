@@ -1,28 +1,69 @@
-"""The person's subscriptions."""
+"""The person's subscriptions: state, quotas and their use, prices, history."""
 
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, cast
 
 from admin_api.operations import subscriptions
+from admin_api.operations.limits import limits
+from admin_api.operations.models import models
 from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
+from admin_api.portal.limit_lines import LimitLine, read_lines
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
+from admin_api.schemas.models import ModelView
+from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.subscriptions import Subscription
 from gateway.domain.subscriptions import Action
 
+PAGE_ROWS: Final = 100
+MAX_LIMITS: Final = 200
 # What people do with their own; the rest is for admins.
-OWN_ACTIONS = ("cancel", "request_review")
+OWN_ACTIONS: Final = ("cancel", "request_review")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A subscription. Prices are for a million tokens; `limits` are the tightest first, None if Redis does not
+    answer."""
+
+    row: Subscription
+    status_text: str
+    status_colour: str | None
+    input: Decimal | None
+    output: Decimal | None
+    limits: Sequence[LimitLine] | None
 
 
 async def show_list(visit: Visit) -> Page:
-    """Of the personal account, newest state and all."""
+    """Of the personal account, in whatever state."""
+    mine = str(visit.user.id)
     page = await subscriptions.list_subscriptions(
-        visit.pool, visit.actor, user=str(visit.user.id), limit=100, cursor=visit.query("cursor")
+        visit.pool, visit.actor, user=mine, limit=PAGE_ROWS, cursor=visit.query("cursor")
     )
-    rows = [(row, text_of(visit, row.status), colour_of(row.status)) for row in page.rows]
-    return Page(
-        "subscriptions.html", visit.messages.gettext("Subscriptions"), {"rows": rows, "next_cursor": page.next_cursor}
-    )
+    quotas = await _quotas(visit)
+    prices = await _prices(visit)
+    rows = [_line(visit, row, prices, quotas) for row in page.rows]
+    context = {"rows": rows, "next_cursor": page.next_cursor}
+    return Page("subscriptions.html", visit.messages.gettext("Subscriptions"), context)
+
+
+async def show_one(visit: Visit) -> Page:
+    """One, with its history."""
+    row, history = await subscriptions.find_subscription(visit.pool, visit.actor, visit.request.path_params["id"])
+    found = await limits.list_limits(visit.pool, visit.actor, level="subscription", target=str(row.id))
+    context = {
+        "row": row,
+        "status_text": text_of(visit, row.status),
+        "status_colour": colour_of(row.status),
+        "limits": await read_lines(visit, found.rows),
+        "history": [(one, text_of(visit, one.to_status), colour_of(one.to_status)) for one in history],
+    }
+    title = visit.messages.gettext("Subscription to %(model)s") % {"model": row.model_name}
+    return Page("subscription.html", title, context)
 
 
 async def create(visit: Visit) -> Redirect:
@@ -53,4 +94,50 @@ async def change(visit: Visit) -> Redirect:
     return Redirect(
         "/subscriptions",
         Flash("success", said % {"model": changed.model_name, "status": text_of(visit, changed.status)}),
+    )
+
+
+async def _quotas(visit: Visit) -> Mapping[int, list[LimitLine]] | None:
+    """By subscription; None if Redis does not answer."""
+    page = await limits.list_limits(
+        visit.pool, visit.actor, level="subscription", user=str(visit.user.id), limit=MAX_LIMITS
+    )
+    lines = await read_lines(visit, page.rows)
+    if lines is None:
+        return None
+    found: dict[int, list[LimitLine]] = {}
+    for line in lines:
+        if line.row.subscription_id is not None:
+            found.setdefault(line.row.subscription_id, []).append(line)
+    return found
+
+
+async def _prices(visit: Visit) -> Mapping[str, tuple[Decimal | None, Decimal | None]]:
+    page = await models.list_models(visit.pool, visit.actor, CatalogueFilter(), limit=1000)
+    found = {}
+    for offered in page.rows:
+        price = ModelView.of(offered).price
+        texts = (None, None) if price is None else (price.input_per_million_usd, price.output_per_million_usd)
+        found[offered.model.name] = (_decimal(texts[0]), _decimal(texts[1]))
+    return found
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _line(
+    visit: Visit,
+    row: Subscription,
+    prices: Mapping[str, tuple[Decimal | None, Decimal | None]],
+    quotas: Mapping[int, list[LimitLine]] | None,
+) -> Line:
+    price = prices.get(row.model_name, (None, None))
+    return Line(
+        row=row,
+        status_text=text_of(visit, row.status),
+        status_colour=colour_of(row.status),
+        input=price[0],
+        output=price[1],
+        limits=None if quotas is None else quotas.get(row.id, []),
     )

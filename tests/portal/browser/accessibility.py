@@ -9,9 +9,7 @@ from portal.browser.install import AXE
 
 # Of WCAG 2.2 and before, A and AA, and what axe recommends besides.
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-# Without `preload` it does not fetch the style sheets again: only rules for the way a phone is held need them.
-RUN: Final = """(tags) => axe.run(
-  document, {runOnly: {type: "tag", values: tags}, resultTypes: ["violations"], preload: false})"""
+RUN: Final = "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
 MAX_SHOWN: Final = 5
 
 

@@ -1,0 +1,55 @@
+"""Amounts, and other things that a form needs."""
+
+from typing import Final
+
+from admin_api.operations.limits.parsing import parse_usd
+from admin_api.operations.validation import invalid
+from admin_api.portal.visits import Visit
+from gateway.domain.limits import Kind, is_money
+
+MAX_DIGITS: Final = 15
+MAX_ID_DIGITS: Final = 18
+
+
+def needed(visit: Visit, name: str) -> str:
+    """What was typed. Raises GatewayError `validation_failed` where nothing was."""
+    value = visit.field(name)
+    if value is None:
+        raise invalid(name, visit.messages.gettext("This is needed."))
+    return value
+
+
+def id_of(visit: Visit, name: str) -> int:
+    """An id in a hidden field. Raises GatewayError `validation_failed`."""
+    text = visit.field(name) or ""
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS):
+        raise invalid(name, visit.messages.gettext("This is needed."))
+    return int(text)
+
+
+def ids_of(visit: Visit, name: str) -> list[int]:
+    """The ids of chosen rows; what is none is left out."""
+    texts = visit.fields(name)
+    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS]
+
+
+def count_of(visit: Visit, name: str) -> int | None:
+    """A whole number; None where nothing was typed. Raises GatewayError `validation_failed`."""
+    text = visit.field(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise invalid(name, visit.messages.gettext("Write a whole number."))
+    return int(text)
+
+
+def nano_usd_of(visit: Visit, name: str) -> int | None:
+    """US dollars as nano-USD; None where nothing was typed. Raises GatewayError `validation_failed`."""
+    text = visit.field(name)
+    return None if text is None else parse_usd(name, text)
+
+
+def amount_of_kind(visit: Visit, name: str, kind: Kind) -> int | None:
+    """A count, or for kind cost US dollars as nano-USD; None where nothing was typed. Raises GatewayError
+    `validation_failed`."""
+    return nano_usd_of(visit, name) if is_money(kind) else count_of(visit, name)

@@ -1,0 +1,133 @@
+"""All limits, for admins: who has one, and one limit for many at once, with a preview."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from admin_api.operations.actors import require_admin, require_reader
+from admin_api.operations.limits import bulk, limits
+from admin_api.operations.limits.bulk import BULK_LEVELS, Filter, Preview
+from admin_api.operations.limits.limits import LimitInput
+from admin_api.operations.limits.parsing import check_kind
+from admin_api.portal.form_values import amount_of_kind, needed
+from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
+from admin_api.portal.limit_lines import NAMES, amount_of, level_text, name_of, target_of
+from admin_api.portal.rendering import Page
+from admin_api.portal.visits import Visit
+from admin_api.storage.limits import LimitRow
+from gateway.domain.errors import GatewayError
+from gateway.domain.limits import LEVELS
+
+PAGE_ROWS: Final = 100
+# Of a preview, how many rows are shown.
+SHOWN: Final = 500
+FIELDS: Final = ("level", "kind", "amount", "team", "model", "users", "reason")
+REFUSED: Final = (*FIELDS, "confirm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A limit of the list."""
+
+    row: LimitRow
+    name: str
+    target: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A target of a bulk change."""
+
+    label: str
+    now: str
+    boost: str | None
+
+
+async def show_list(visit: Visit) -> Page:
+    """Of all accounts, filtered by the address."""
+    require_reader(visit.actor)
+    only = {name: visit.query(name) for name in ("level", "user", "team")}
+    page = await limits.list_limits(visit.pool, visit.actor, **only, limit=PAGE_ROWS, cursor=visit.query("cursor"))
+    query = {name: value for name, value in only.items() if value}
+    context = {
+        "only": only,
+        "levels": [(level, level_text(visit, level)) for level in LEVELS],
+        "rows": [
+            Line(
+                row=row,
+                name=name_of(visit, row.kind, row.window),
+                target=target_of(visit, row),
+                amount=amount_of(visit, row.kind, row.amount),
+            )
+            for row in page.rows
+        ],
+        "first_path": f"/admin/limits?{urlencode(query)}",
+        "next_path": f"/admin/limits?{urlencode(query | {'cursor': page.next_cursor})}" if page.next_cursor else None,
+        "may_change": visit.actor.role == "admin",
+    }
+    return Page("admin_limits.html", visit.messages.gettext("All limits"), context)
+
+
+async def show_bulk(
+    visit: Visit, refused: Refusal = NONE, preview: Preview | None = None, *, is_done: bool = False
+) -> Page:
+    """The form, and below it what would change, or has changed."""
+    require_admin(visit.actor)
+    context: dict[str, Any] = {
+        "sent": typed(visit, *FIELDS),
+        "refused": refused,
+        "levels": [(level, level_text(visit, level)) for level in BULK_LEVELS],
+        "kinds": [(f"{kind}:{window or ''}", name_of(visit, kind, window)) for kind, window in NAMES],
+        "preview": preview,
+        "is_done": is_done,
+        "is_confirmed": visit.field("confirm") is not None,
+        "changes": [] if preview is None else _changes(visit, preview),
+        "new": "" if preview is None else amount_of(visit, preview.kind, preview.amount),
+    }
+    return Page("admin_limits_bulk.html", visit.messages.gettext("One limit for many"), context, refused.status)
+
+
+async def change_many(visit: Visit) -> Page:
+    """Previews; with the token of the preview, applies exactly that."""
+    token = visit.field("token")
+    try:
+        filter_, input_ = _filter(visit), _input(visit)
+        if token is None:
+            return await show_bulk(visit, preview=await bulk.preview_limits(visit.pool, visit.actor, filter_, input_))
+        done = await bulk.apply_limits(visit.pool, visit.actor, filter_, input_, token)
+        return await show_bulk(visit, preview=done, is_done=True)
+    except GatewayError as error:
+        return await show_bulk(visit, refusal_of(visit, error, *REFUSED))
+
+
+def _filter(visit: Visit) -> Filter:
+    users = (visit.field("users") or "").replace(",", " ").split()
+    return Filter(
+        level=visit.field("level") or "", users=users or None, team=visit.field("team"), model=visit.field("model")
+    )
+
+
+def _input(visit: Visit) -> LimitInput:
+    """`unlimited` removes the limits."""
+    kind_text, _, window = needed(visit, "kind").partition(":")
+    kind = check_kind(kind_text)
+    is_unlimited = needed(visit, "amount").lower() in ("unlimited", visit.messages.gettext("unlimited"))
+    return LimitInput(
+        kind=kind,
+        amount=None if is_unlimited else amount_of_kind(visit, "amount", kind),
+        window=window or None,
+        reason=visit.field("reason"),
+        confirmed=visit.field("confirm") is not None,
+    )
+
+
+def _changes(visit: Visit, preview: Preview) -> list[Change]:
+    return [
+        Change(
+            label=target.label,
+            now=amount_of(visit, preview.kind, target.amount),
+            boost=None if target.boost_amount is None else amount_of(visit, preview.kind, target.boost_amount),
+        )
+        for target in preview.targets[:SHOWN]
+    ]
