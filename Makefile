@@ -270,9 +270,9 @@ browser: install
 	@PYTHONPATH=tests:. $(BIN)/python -m portal.browser.install
 
 # Every page of the portal in Chromium: each language, theme and size, with axe on each, and pictures in
-# .cache/portal, or in PICTURES=folder: ten minutes.
+# .cache/portal, or in PICTURES=folder: ten minutes. ONLY=/admin some pages.
 portal: browser
-	LITEMAAS_TEST_PICTURES=$(or $(PICTURES),.cache/portal) $(BIN)/python -m pytest tests/portal/test_browser_pages.py \
+	$(if $(ONLY),LITEMAAS_TEST_PAGES=$(ONLY)) LITEMAAS_TEST_PICTURES=$(or $(PICTURES),.cache/portal) $(BIN)/python -m pytest tests/portal/test_browser_pages.py \
 		--timeout 3600
 
 # What Claude Code, Codex and the JDK's client send, into tests/clients/recorded (800 MB of npm packages).
