@@ -140,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.webhook_rules = WebhookURLRules(settings.webhook_allow_http, settings.webhook_networks)
     validation_errors.install(app)
     envelope.install(app, is_secure=settings.is_secure, cors_origins=settings.cors_origins)
+    portal.show_unknown_pages(app)
     return app
 
 

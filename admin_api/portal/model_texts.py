@@ -1,4 +1,4 @@
-"""How what models do and cost is named."""
+"""How what models do is named, and what they cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Final
 
 from admin_api.operations.models.models import OfferedModel
-from admin_api.operations.models.price_fields import PRICE_FIELDS, shown_usd
+from admin_api.operations.models.price_fields import shown_usd
+from admin_api.portal.price_texts import UNITS
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
 
@@ -42,25 +43,6 @@ CAPABILITIES: Final[Mapping[str, str]] = {
     "assistant_prefill": marked("begun answers"),
     "native_streaming": marked("streaming"),
 }
-# By unit of a price.
-UNITS: Final[Mapping[str, str]] = {
-    "input": marked("Input, a million tokens"),
-    "output": marked("Output, a million tokens"),
-    "cached_input": marked("Cached input, a million tokens"),
-    "cache_write": marked("Written to the cache, a million tokens"),
-    "cache_write_1h": marked("Written to the cache for an hour, a million tokens"),
-    "reasoning": marked("Reasoning, a million tokens"),
-    "audio_input": marked("Audio in, a million tokens"),
-    "audio_output": marked("Audio out, a million tokens"),
-    "character": marked("A million characters"),
-    "per_request": marked("A request"),
-    "image": marked("A picture"),
-    "second": marked("A second of sound"),
-    "query": marked("A query"),
-    "web_search": marked("A web search"),
-    "file_search": marked("A file search"),
-    "code_session": marked("A session of code"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +73,9 @@ def prices_of(visit: Visit, offered: OfferedModel) -> list[Price]:
     """Those that are known, the usual ones first; none without a price."""
     if offered.price is None:
         return []
-    found = {unit: getattr(offered.price.price, unit) for unit in PRICE_FIELDS}
+    found = {unit: getattr(offered.price.price, unit) for unit in UNITS}
     return [
         Price(visit.messages.gettext(text), shown_usd(unit, found[unit]))
         for unit, text in UNITS.items()
-        if found.get(unit) is not None
+        if found[unit] is not None
     ]

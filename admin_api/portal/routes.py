@@ -1,9 +1,12 @@
 """Which path shows and does what, and the one way in which a page is answered."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -47,6 +50,7 @@ from admin_api.portal.visits import Visit, begin_visit
 from gateway.domain.errors import GatewayError
 
 View = Callable[[Visit], Awaitable[Page | Redirect | Response]]
+API: Final = "/api/"
 
 # GET and POST of each page of a person who has logged in.
 PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
@@ -137,6 +141,26 @@ def routes() -> list[Route]:
         ),
         *(Route(path, _answers(get, None), methods=["GET"]) for path, get in FILES.items()),
     ]
+
+
+def show_unknown_pages(app: Starlette) -> None:
+    """A browser gets a page for an address at which there is none; programs get what the API says."""
+    answer_others = app.exception_handlers[HTTPException]
+    show = _answers(_show_nothing, None)
+
+    async def answer(request: Request, exc: Exception) -> Response:
+        is_unknown = isinstance(exc, HTTPException) and exc.status_code == HTTPStatus.NOT_FOUND
+        is_page = request.method == "GET" and not request.url.path.startswith((API, PREFIX))
+        if is_unknown and is_page and "text/html" in request.headers.get("accept", ""):
+            return await show(request)
+        answered: Response = await answer_others(request, exc)
+        return answered
+
+    app.add_exception_handler(HTTPException, answer)
+
+
+async def _show_nothing(visit: Visit) -> Page:
+    raise GatewayError("not_found", visit.messages.gettext("There is no such page."))
 
 
 async def _lead_home(_: Request) -> Response:

@@ -16,6 +16,7 @@ DEVIATIONS: Final = (
     Deviation("*", "//input[@name='csrf_token']", "every form that posts has a token", is_removed=True),
     Deviation("button.copies", "//p", "the text to be copied, which is not the button's", is_removed=True),
     Deviation("form.one_button", "//form", "a button that posts stands in a form", is_unwrapped=True),
+    Deviation("form.filter", "//form", "filters stand in a line", is_unwrapped=True),
     Deviation("alert", _of("pf-v6-c-alert"), "read out when it appears: a role says so", without=("role",)),
     Deviation(
         "alert.message",
@@ -37,12 +38,12 @@ DEVIATIONS: Final = (
     Deviation("form.buttons", _of("pf-v6-c-button", "a"), "a link that looks like a button", tag="button"),
     *(
         Deviation(f"form.{state}", _of(name), "PatternFly's block is the field alone", is_unwrapped=True)
-        for state in ("long_text", "choice", "choice_refused")
+        for state in ("long_text", "choice", "choice_refused", "filter")
         for name in ("pf-v6-c-form__group", "pf-v6-c-form__group-control")
     ),
     *(
         Deviation(f"form.{state}", _of(name), "PatternFly's block is the field alone", is_removed=True)
-        for state in ("long_text", "choice", "choice_refused")
+        for state in ("long_text", "choice", "choice_refused", "filter")
         for name in ("pf-v6-c-form__group-label",)
     ),
     *(
@@ -116,6 +117,9 @@ DEVIATIONS: Final = (
         _of("pf-v6-c-table__cell-empty", "th"),
         "the heading of checks is only read out",
         is_removed=True,
+    ),
+    Deviation(
+        "table", "//tbody//td/div", "what a cell has stands beside its column's name on a phone", is_unwrapped=True
     ),
     Deviation("table.chosen", "//input", "which ones are chosen", without=("checked",)),
     Deviation("table.chosen", _of("pf-v6-c-table__check", "td"), "a cell is a cell", without=("role",)),

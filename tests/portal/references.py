@@ -53,6 +53,7 @@ REFERENCES: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "parts": ("Form", "Form sections"),
         "buttons": ("Form", "Action group"),
         "field_of_its_own": ("Form", "Vertically aligned labels"),
+        "filter": ("FormControl", "Select"),
         "one_button": ("Button", "Types"),
     },
     "icon": {"alone": ("Button", "Variations")},

@@ -6,7 +6,7 @@ from typing import Any
 from factories import apply, seen_model
 
 from admin_api.operations.models.price_fields import PRICE_FIELDS
-from admin_api.portal.model_texts import UNITS
+from admin_api.portal.price_texts import UNITS
 from gateway.storage.postgres import Pool
 from portal.conftest import OPEN, RESTRICTED, NewVisitor
 from portal.visitors import Visitor

@@ -36,6 +36,7 @@ async def test_the_navigation_leads_to_pages_and_says_where_one_is(new_visitor: 
     ("path", "status", "heading"),
     [
         ("/models/none", 404, "There is nothing here"),
+        ("/no/such/page", 404, "There is nothing here"),
         ("/api-keys/4711", 404, "There is nothing here"),
         ("/usage?period=someday", 422, "Something is not right yet"),
         ("/api-keys?cursor=nonsense", 422, "Something is not right yet"),
