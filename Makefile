@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 .PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
-	try-openapi explain-states record-clients clients client-packages browser portal
+	try-openapi explain-states record-clients clients client-packages browser portal pictures
 
 help:
 	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
@@ -268,6 +268,10 @@ client-packages: install
 # The Chromium of the portal's tests, and axe, below .venv (80 MB from npm); the tests would install them too.
 browser: install
 	@PYTHONPATH=tests:. $(BIN)/python -m portal.browser.install
+
+# The pictures of the README, from a demo that runs with SAMPLE=1.
+pictures: browser
+	@PYTHONPATH=tests:. $(BIN)/python -m portal.browser.pictures
 
 # Every page of the portal in Chromium: each language, theme and size, with axe on each, and pictures in
 # .cache/portal, or in PICTURES=folder: ten minutes. ONLY=/admin some pages.
