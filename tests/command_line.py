@@ -1,14 +1,20 @@
-"""`litemaas …` as a child process: stdout, stderr and the exit code."""
+"""`litemaas …` in a process of its own: stdout, stderr and the exit code."""
 
 import asyncio
+import atexit
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 PROGRAM: Final = Path(sys.executable).with_name("litemaas")
+SERVER: Final = Path(__file__).with_name("command_server.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +33,38 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """Runs `litemaas` with these environment variables."""
+    """Runs `litemaas` with these environment variables, forked from a process that has imported it; what the start
+    itself does is tested by those that run PROGRAM."""
 
     env: Mapping[str, str]
 
     async def run(self, *arguments: str, **env: str) -> CommandResult:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *arguments,
-            env={**self.env, **env},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        done = CommandResult(process.returncode or 0, out.decode(), err.decode())
+        path = await asyncio.to_thread(server)
+        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+            asked = {"arguments": arguments, "env": {**self.env, **env}, "out": out.name, "err": err.name}
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(json.dumps(asked).encode() + b"\n")
+            code = int(await reader.readline())
+            writer.close()
+            done = CommandResult(code, out.read().decode(), err.read().decode())
         assert "Traceback" not in done.err
         return done
+
+
+@cache
+def server() -> str:
+    """The socket of this process's server of commands, which is started now."""
+    folder = tempfile.TemporaryDirectory(prefix="litemaas-commands-")
+    path = f"{folder.name}/socket"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SERVER.parents[1])}
+    process = subprocess.Popen([sys.executable, "-P", SERVER, path], env=environment, stdout=subprocess.PIPE, text=True)
+
+    def stop() -> None:
+        process.terminate()
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(stop)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n", "the server of commands did not start"
+    return path

@@ -34,7 +34,7 @@ async def take_all(site: str) -> None:
             for name, path in pages:
                 await window.open(path)
                 await window.page.screenshot(path=FOLDER / f"{name}.png")
-                print(f"{name}.png: {path} as {address}")
+                sys.stdout.write(f"{name}.png: {path} as {address}\n")
         await windows.close()
 
 
