@@ -67,11 +67,14 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/admin/provider-keys": Entry(who=ADMIN, cursor="provider_keys"),
     "/api/v1/admin/provider-keys/{provider_key}": Entry(who=ADMIN),
     "/api/v1/admin/settings": Entry(who=ADMIN),
+    # What the whole system uses and waits for.
+    "/api/v1/admin/system": Entry(who=ADMIN, aim_ms=USAGE_AIM_MS),
     # A ranking: all teams are read.
     "/api/v1/admin/teams/tightest": Entry(who=ADMIN, aim_ms=USAGE_AIM_MS),
     "/api/v1/alerts": Entry(cursor="alerts"),
     "/api/v1/api-keys": Entry(cursor="api_keys"),
     "/api/v1/api-keys/{key_id}": Entry(),
+    "/api/v1/display": Entry(),
     "/api/v1/limit-requests": Entry(cursor="limit_requests"),
     "/api/v1/limits": Entry(cursor="limits"),
     "/api/v1/limits/explain": Entry(always=("key", "model")),
@@ -111,6 +114,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/users/me/tokens": Entry(cursor="personal_tokens"),
     "/api/v1/users/{user}": Entry(who=ADMIN),
     "/api/v1/users/{user}/identities": Entry(who=ADMIN, cursor="identities"),
+    "/api/v1/users/{user}/invitations": Entry(who=ADMIN, cursor="team_invitations"),
     "/api/v1/users/{user}/sessions": Entry(who=ADMIN),
     "/api/v1/users/{user}/tokens": Entry(who=ADMIN, cursor="personal_tokens"),
     "/api/v1/webhooks": Entry(who=ADMIN, cursor="webhooks"),

@@ -20,7 +20,7 @@ async def test_a_logout_ends_the_session_at_the_provider_too(
 
     await expect(window.page).to_have_title("Logged out")
     assert window.page.url.startswith(f"{provider.url}/logout?")
-    # Nothing was left for the back button, nor for whoever writes the address.
+    # Nothing was left for the back button, nor for people who write the address.
     await window.open("/home")
     assert window.path == "/login?next=%2Fhome"
 
