@@ -13,7 +13,7 @@ from admin_api.operations.actors import Actor
 from admin_api.operations.playground.gateway_link import ChatCall, GatewayLink
 from admin_api.operations.validation import MAX_NAME, check_text, invalid
 from admin_api.storage import subscriptions
-from admin_api.storage.usage.calls import find_call_of_user
+from admin_api.storage.usage.calls import find_usage_row
 from gateway.domain.errors import GatewayError
 from gateway.domain.usage_rows import UsageRow
 
@@ -173,8 +173,8 @@ async def find_figures(pool: "Pool", actor: Actor, request_id: str) -> CallFigur
         return None
     for _ in range(int(USAGE_WAIT_S / USAGE_PAUSE_S)):
         async with pool.acquire() as connection:
-            row = await find_call_of_user(connection, wanted, user_id=actor.user_id or 0)
+            row = await find_usage_row(connection, wanted)
         if row is not None:
-            return CallFigures(row)
+            return CallFigures(row) if row.user_id == actor.user_id else None
         await asyncio.sleep(USAGE_PAUSE_S)
     return None

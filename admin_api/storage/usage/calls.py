@@ -49,17 +49,6 @@ async def list_usage_of_key(executor: "Executor", key_id: int, *, before: UUID |
     return [UsageRow(**row) for row in await executor.fetch(LIST_USAGE_OF_KEY, key_id, before, limit)]
 
 
-FIND_CALL_OF_USER: Final = f"""
-SELECT {_COLUMNS} FROM usage_logs WHERE request_id = $1 AND user_id = $2
-"""
-
-
-async def find_call_of_user(executor: "Executor", request_id: UUID, *, user_id: int) -> UsageRow | None:
-    """None: the ledger does not have it, or it is another user's."""
-    row = await executor.fetchrow(FIND_CALL_OF_USER, request_id, user_id)
-    return UsageRow(**row) if row else None
-
-
 _BY_CLIENT_ID: Final = "client_request_id = $1 AND ($2::bigint IS NULL OR api_key_id = $2)"
 
 LIST_USAGE_BY_CLIENT_ID: Final = f"""
