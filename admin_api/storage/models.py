@@ -121,7 +121,9 @@ async def list_catalogue(
 
 
 FIND_CHOICES: Final = """
-WITH offered AS (SELECT * FROM models WHERE $1::boolean OR (enabled AND listed AND NOT hidden))
+WITH offered AS (
+    SELECT provider, mode, capabilities FROM models WHERE $1::boolean OR (enabled AND listed AND NOT hidden)
+)
 SELECT count(*) AS models,
        coalesce(array_agg(DISTINCT provider ORDER BY provider) FILTER (WHERE provider IS NOT NULL), '{}') AS providers,
        coalesce(array_agg(DISTINCT mode ORDER BY mode) FILTER (WHERE mode IS NOT NULL), '{}') AS modes,

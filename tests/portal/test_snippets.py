@@ -45,3 +45,16 @@ def test_a_call_in_javascript(name: str) -> None:
         assert f'"model": {json.dumps(name, ensure_ascii=False)}' in code
         assert "process.env.LITEMAAS_BASE_URL" in code
         assert code.count("(") == code.count(")")
+
+
+@pytest.mark.parametrize("text", ['it\'s "quoted"', "$HOME `id` \\", "two\nlines", "</script>😀"])
+def test_a_call_of_what_a_person_typed(text: str) -> None:
+    given = {"messages": [{"role": "user", "content": text}], "temperature": 0.5}
+    snippet = Snippet("https://models.example.org/v1", "demo-chat", "chat", given)
+    body = {"model": "demo-chat", **given}
+
+    words = shlex.split(snippet.of("curl").replace("\\\n  -", "  -"))
+    assert json.loads(words[words.index("-d") + 1]) == body
+    texts = [one.value for one in ast.walk(ast.parse(snippet.of("python"))) if isinstance(one, ast.Constant)]
+    assert text in texts
+    assert json.dumps(body, ensure_ascii=False) in snippet.of("javascript")
