@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Any
 
-from factories import apply, seen_model
+from factories import ADMIN, apply, make_model, seen_model
 
+from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.models.price_fields import PRICE_FIELDS
 from admin_api.portal.price_texts import UNITS
 from gateway.storage.postgres import Pool
@@ -95,6 +96,26 @@ async def test_a_model_says_what_it_does_and_costs_and_how_to_call_it(new_visito
 
     assert ana.actions().isdisjoint({"/subscriptions"})
     assert "/playground?model=maker-1/model-001" in ana.page.xpath("//a/@href")
+
+
+async def test_a_model_shows_the_limits_of_the_persons_calls_of_it(new_visitor: NewVisitor, pool: Pool) -> None:
+    ana = await new_visitor()
+    await make_model(pool, "other")
+    for name, amount in ((OPEN, 70), ("other", 80)):
+        await ana.open(f"/models/{name}")
+        await ana.submit("/subscriptions")
+        await pool.execute(
+            "UPDATE limits SET amount = $1 WHERE subscription_id = (SELECT max(id) FROM subscriptions)", amount
+        )
+    input_ = LimitInput(kind="rpm", amount=90)
+    await set_limit(pool, ADMIN, input_, level="user", target="ana@example.org", model=None, team=None)
+
+    await ana.open(f"/models/{OPEN}")
+    assert {row[5] for row in ana.rows("limits")} == {"70", "90"}
+    assert {row[0] for row in ana.rows("limits")} >= {"Requests per minute", "Requests per month"}
+    await ana.open(f"/models/{RESTRICTED}")
+
+    assert "Your limits" not in ana.text
 
 
 async def test_marks_of_models(new_visitor: NewVisitor, pool: Pool) -> None:

@@ -6,8 +6,10 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from admin_api.operations import subscriptions
+from admin_api.operations.limits.uses import list_own_uses
 from admin_api.operations.models import models
 from admin_api.operations.models.models import OfferedModel
+from admin_api.portal.limit_lines import LimitLine, lines_of, read_or_none
 from admin_api.portal.model_texts import Price, capability_text, mode_text, prices_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.snippets import CLIENTS, snippet_of
@@ -58,12 +60,13 @@ async def show_list(visit: Visit) -> Page:
 
 
 async def show_one(visit: Visit) -> Page:
-    """One model, and a call of it to copy."""
+    """One model, what limits the person on it, and a call of it to copy."""
     offered = await models.find_model(visit.pool, visit.actor, visit.request.path_params["name"])
     mine = await _own_subscriptions(visit, offered.model.name)
     client = visit.choice("client", CLIENTS)
     context = {
         "one": _row(visit, offered, mine.get(offered.model.name)),
+        "limits": await _own_limits(visit, offered.model.name) if mine else [],
         "clients": [(_snippet_path(offered, one), text) for one, text in CLIENTS.items()],
         "client_path": _snippet_path(offered, client),
         "snippet": snippet_of(visit, offered.model.name, offered.model.mode).of(client),
@@ -73,6 +76,15 @@ async def show_one(visit: Visit) -> Page:
 
 def _snippet_path(offered: OfferedModel, client: str) -> str:
     return f"{PATH}/{quote(offered.model.name)}?client={client}"
+
+
+async def _own_limits(visit: Visit, model: str) -> list[LimitLine] | None:
+    """Of the personal account, for calls of this model; a key may have its own beside them."""
+    uses = await read_or_none(visit, lambda counters: list_own_uses(visit.pool, counters, visit.actor))
+    if uses is None:
+        return None
+    held = [use for use in uses if use.row.account_kind == "personal" and use.row.api_key_id is None]
+    return lines_of(visit, [use for use in held if use.row.model_name in (None, model)])
 
 
 async def _own_subscriptions(visit: Visit, model: str | None = None) -> Mapping[str, Subscription]:
