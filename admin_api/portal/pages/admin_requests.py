@@ -33,13 +33,15 @@ async def show(visit: Visit, refused: Refusal = NONE, results: list[Result] | No
     """Those that wait; after a decision, its result for each."""
     require_reader(visit.actor)
     page = await _waiting(visit)
+    # A reason is that of one decision: the next one would be sent to somebody else.
+    is_done = results is not None and not any(one.error for one in results)
     context: dict[str, Any] = {
         "rows": page.rows,
         "next_cursor": page.next_cursor,
         "refused": refused,
         "results": results or [],
         "chosen": visit.fields("ids"),
-        "reason": visit.field("reason") or "",
+        "reason": "" if is_done else visit.field("reason") or "",
         "may_decide": visit.actor.role == "admin",
     }
     return Page("admin_requests.html", visit.messages.gettext("Requests"), context, refused.status)
