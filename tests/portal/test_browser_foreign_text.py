@@ -47,7 +47,7 @@ async def test_text_of_others_is_text_on_every_page(
     bob = await new_visitor("bob")
     await bob.open(f"/models/{RESTRICTED}")
     await bob.submit("/subscriptions")
-    paths = await every_page(await new_visitor(is_admin=True))
+    paths = await every_page(await new_visitor(is_admin=True), pool)
     window = await new_window()
     window.expect(404, 422)
     columns = await set_every_text(database)

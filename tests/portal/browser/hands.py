@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from playwright.async_api import Locator
+from playwright.async_api import Locator, expect
 
 from portal.browser.windows import Window
 
 # More than any page has.
 MAX_STOPS: Final = 300
-# What may show the focus, on an element, its parent (a frame of a field) or their pseudo-elements.
+# What may show the focus, on an element, on what frames it (three around it) or their pseudo-elements.
 STOP: Final = """(wanted) => {
   const stop = document.activeElement;
   const before = window.litemaasStop;
@@ -19,13 +19,17 @@ STOP: Final = """(wanted) => {
     "borderTopColor", "borderTopWidth", "borderBottomColor", "borderBottomWidth", "textDecorationLine", "clipPath",
     "translate"];
   const looksOf = (one, part) => names.map((name) => getComputedStyle(one, part)[name]);
-  const looks = () => JSON.stringify([stop, stop.parentElement].flatMap(
+  const frames = [stop];
+  while (frames.length < 4 && frames.at(-1).parentElement) frames.push(frames.at(-1).parentElement);
+  const looks = () => JSON.stringify(frames.flatMap(
     (one) => [null, "::before", "::after"].map((part) => looksOf(one, part))));
   const focused = looks();
+  // To leave a date and come back would begin with its first part again.
+  const isDate = stop.type === "date";
   const box = stop.getBoundingClientRect();
-  stop.blur();
-  const plain = looks();
-  stop.focus({focusVisible: true, preventScroll: true});
+  if (!isDate) stop.blur();
+  const plain = isDate ? "" : looks();
+  if (!isDate) stop.focus({focusVisible: true, preventScroll: true});
   const later = Node.DOCUMENT_POSITION_FOLLOWING | Node.DOCUMENT_POSITION_CONTAINED_BY;
   return {
     isOutside: false,
@@ -88,9 +92,12 @@ class Keyboard:
         await self._go_to(target)
         options = await target.evaluate("one => [...one.options].map(option => option.value)")
         await self.window.page.keyboard.press("Home")
-        for _ in range(options.index(value)):
+        # Each step may load the page's main part again, in which the field has the focus as before.
+        for option in options[1 : options.index(value) + 1]:
             await self.window.page.keyboard.press("ArrowDown")
-        assert await target.input_value() == value
+            await expect(target).to_have_value(option)
+            await self.window.page.wait_for_load_state("networkidle")
+            await expect(target).to_be_focused()
 
     async def _go_to(self, target: Locator) -> None:
         wanted = await target.element_handle()
