@@ -50,7 +50,7 @@ class Person:
         return derived_key(self.settings.encryption_keys.digests(cookie, purpose=PURPOSE)[0])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def new_person(backends: Backends, gateway: GatewayThread, pool: Pool) -> AsyncIterator[NewPerson]:
     opened = []
     about = {
@@ -68,11 +68,9 @@ async def new_person(backends: Backends, gateway: GatewayThread, pool: Pool) -> 
             opened.append(visitor.browser)
             provider.claims |= {"sub": name, "email": f"{name}@example.org", "name": name.title()}
             await log_in(visitor.browser, next=PAGE)
-            await visitor.open("/models")
+            await visitor.open(f"/models/{MODEL}")
             if "/subscriptions" in visitor.actions():
-                await visitor.open(f"/models/{MODEL}")
-                if "/subscriptions" in visitor.actions():
-                    await visitor.submit("/subscriptions")
+                await visitor.submit("/subscriptions")
             await visitor.open(PAGE)
             user = await users.find_user(pool, ADMIN, f"{name}@example.org")
             transport: Any = visitor.browser._transport
@@ -220,34 +218,32 @@ async def test_forms_of_others_and_of_nobody_make_no_call(new_person: NewPerson,
             await missing.read_all()
         async with AsgiCall(ana.visitor.browser, path, ben.form | prompt) as foreign:
             await foreign.read_all()
-        ben.visitor.browser.cookies.clear()
-        async with AsgiCall(ben.visitor.browser, path, ben.form | prompt) as nobody:
+        assert (missing.status, foreign.status) == (403, 403)
+    form = ben.form | prompt
+    ben.visitor.browser.cookies.clear()
+    for path in (PAGE, STREAM):
+        async with AsgiCall(ben.visitor.browser, path, form) as nobody:
             await nobody.read_all()
-        assert (missing.status, foreign.status, nobody.status) == (403, 403, 303)
-        ben = await new_person("bens-form")
+        assert nobody.status == 303
 
     assert await upstream_log.count() == before
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "said"),
-    [
-        ({"prompt": " "}, "prompt", "Write a message."),
-        ({"prompt": "Hi", "temperature": "3"}, "temperature", "from 0 to 2"),
-        ({"prompt": "Hi", "top_p": "much"}, "top_p", "Write a number."),
-        ({"prompt": "Hi", "max_tokens": "1.5"}, "max_tokens", "Write a whole number."),
-        ({"prompt": "Hi", "conversation": "[]["}, "prompt", "cannot be read"),
-    ],
-)
-async def test_what_is_wrong_is_said_beside_the_field(
-    new_person: NewPerson, fields: dict[str, str], field: str, said: str
-) -> None:
+async def test_what_is_wrong_is_said_beside_the_field(new_person: NewPerson) -> None:
     ana = await new_person("mistaken")
+    right = {"prompt": "Hi", "temperature": "", "top_p": "", "max_tokens": "", "conversation": "[]"}
 
-    await ana.visitor.submit(PAGE, status=422, **fields)
+    for field, wrong, beside, said in (
+        ("prompt", " ", "prompt", "Write a message."),
+        ("temperature", "3", "temperature", "from 0 to 2"),
+        ("top_p", "much", "top_p", "Write a number."),
+        ("max_tokens", "1.5", "max_tokens", "Write a whole number."),
+        ("conversation", "[][", "prompt", "cannot be read"),
+    ):
+        await ana.visitor.submit(PAGE, status=422, **right | {field: wrong})
 
-    shown = ana.visitor.page.get_element_by_id(field)
-    assert said in ana.visitor.page.get_element_by_id(shown.get("aria-describedby")).text_content()
+        shown = ana.visitor.page.get_element_by_id(beside)
+        assert said in ana.visitor.page.get_element_by_id(shown.get("aria-describedby")).text_content()
 
 
 async def test_a_new_keys_test_call(new_person: NewPerson, pool: Pool, ledger: Ledger) -> None:
