@@ -9,6 +9,8 @@ from portal.browser.windows import Window
 
 # More than any page has.
 MAX_STOPS: Final = 300
+# No part of the page is being loaded by htmx.
+IS_LOADED: Final = "() => !document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')"
 # What may show the focus, on an element, on what frames it (three around it) or their pseudo-elements.
 STOP: Final = """(wanted) => {
   const stop = document.activeElement;
@@ -96,7 +98,7 @@ class Keyboard:
         for option in options[1 : options.index(value) + 1]:
             await self.window.page.keyboard.press("ArrowDown")
             await expect(target).to_have_value(option)
-            await self.window.page.wait_for_load_state("networkidle")
+            await self.window.page.wait_for_function(IS_LOADED)
             await expect(target).to_be_focused()
 
     async def _go_to(self, target: Locator) -> None:
