@@ -69,6 +69,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/admin/settings": Entry(who=ADMIN),
     # What the whole system uses and waits for.
     "/api/v1/admin/system": Entry(who=ADMIN, aim_ms=USAGE_AIM_MS),
+    "/api/v1/admin/system/lookup": Entry(who=ADMIN, always=("id",)),
     # A ranking: all teams are read.
     "/api/v1/admin/teams/tightest": Entry(who=ADMIN, aim_ms=USAGE_AIM_MS),
     "/api/v1/alerts": Entry(cursor="alerts"),

@@ -23,7 +23,7 @@ class Column(NamedTuple):
 
 
 _NAMES: Final = """
-    account actor after alive applies_to before breaker channel charge code day email enabled ending error_class
+    about account actor after alive applies_to before breaker channel charge code day email enabled ending error_class
     estimated_why event events finding format group hidden host hour id invited_by ip key kind label last_four level
     listed mode model model_asked models month name new now of old owner period price provider reachable reference
     restricted role service_tier shadow source status subject team time_zone unit user version week weekday window

@@ -1,15 +1,20 @@
 """`litemaas system …`"""
 
+from typing import Annotated, Final
+
 import typer
 
 from admin_api import settings as environment
+from admin_api.cli.columns import columns
 from admin_api.cli.options import time_zone
-from admin_api.cli.session import AsJSON, act, operator, show_details
+from admin_api.cli.session import AsJSON, act, operator, show_details, show_rows
 from admin_api.operations.maintenance.system import show_system
 from admin_api.operations.models.sync import LiteLLM
-from admin_api.schemas.system import SystemView
+from admin_api.operations.usage.lookups import look_up
+from admin_api.schemas.system import MatchesView, MatchView, SystemView
 
 app = typer.Typer(no_args_is_help=True, help="The state of the whole system.")
+MATCHES: Final = columns("at", "kind", "about", "request_id")
 
 
 @app.command("show")
@@ -19,3 +24,17 @@ def show_(as_json: AsJSON = False) -> None:
     litellm = LiteLLM(urls=settings.litellm_urls, api_key=settings.litellm_api_key, ca_file=settings.litellm_ca_file)
     state = act(lambda pool: show_system(pool, operator(), litellm, None, time_zone=time_zone()), settings)
     show_details(SystemView.of(state), as_json=as_json)
+
+
+@app.command()
+def lookup(
+    id: Annotated[str, typer.Argument(help="x-request-id of an answer, or an id of the caller's own.")],
+    as_json: AsJSON = False,
+) -> None:
+    """Find the call, the refused call or the change that an id belongs to."""
+    found = act(lambda pool: look_up(pool, operator(), id))
+    view = MatchesView(rows=[MatchView.model_validate(one) for one in found])
+    if as_json:
+        typer.echo(view.model_dump_json())
+    else:
+        show_rows(view.model_dump(mode="json")["rows"], MATCHES, what=f"calls or changes with the id {id}")

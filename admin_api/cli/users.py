@@ -30,7 +30,7 @@ from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.new_accounts import MadeUserView
 from admin_api.schemas.sessions import EndedView, SessionsView, SessionView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.users import LOCALES, USER_STATUSES, UserStatus
+from admin_api.storage.users import LOCALES, USER_SORTS, USER_STATUSES, UserSort, UserStatus
 from gateway.domain.roles import ROLES, Role
 
 app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
@@ -81,6 +81,7 @@ def list_(
     no_login_for: Annotated[
         str | None, typer.Option(help="Only those who did not log in for so long, e.g. 90d; longest first.")
     ] = None,
+    sort: Annotated[str, words_option(USER_SORTS)] = "created",
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -95,6 +96,7 @@ def list_(
             role=cast("Role | None", role),
             status=cast("UserStatus | None", status),
             last_login_before=before,
+            sort=cast("UserSort", sort),
             limit=limit,
             cursor=cursor,
         )

@@ -112,6 +112,7 @@ COMMANDS: Final = {
     "GET /api/v1/admin/audit": "audit list",
     "GET /api/v1/admin/audit/export": "audit export",
     "GET /api/v1/admin/system": "system show",
+    "GET /api/v1/admin/system/lookup": "system lookup",
 }
 _LOGIN: Final = "a step of a browser's login"
 _OWN: Final = "of the person who is logged in; a command has no login, and takes the user's address instead"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from admin_api.operations.audit_rows import AuditEntry
-from admin_api.portal.limit_rows import amount_text
+from admin_api.portal.limit_lines import amount_of
 from admin_api.portal.visits import Visit
 from admin_api.schemas.value_texts import NANO_END, Write, in_words, is_amount
 from gateway.storage.audit import AuditRow
@@ -43,7 +43,7 @@ def _writer(visit: Visit) -> Write:
         if isinstance(value, bool):
             return _("yes") if value else _("no")
         if type(value) is int and is_amount(field, kind):
-            return amount_text(visit, kind, value)
+            return amount_of(visit, kind, value)
         if type(value) is int and field.endswith(NANO_END):
             return formats.nano_usd(value)
         if isinstance(value, list):

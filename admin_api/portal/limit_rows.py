@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from admin_api.operations.limits import limits, states
 from admin_api.operations.limits.states import LimitWithState
+from admin_api.portal.limit_lines import amount_of, name_of
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, LEVELS, WINDOWS, text_of
+from admin_api.portal.word_texts import LEVELS, text_of
 from admin_api.storage.limits import LimitRow
 from gateway.domain.limits import Kind, is_money
 
@@ -41,24 +42,18 @@ async def limits_of(visit: Visit, *, user: str) -> list[Row]:
 
 def _row(visit: Visit, one: LimitWithState) -> Row:
     row, left = one.row, one.left or {}
-    window = f" {text_of(visit, WINDOWS, row.window)}" if row.window else ""
     return Row(
         limit=row,
         on=": ".join(
             filter(None, (text_of(visit, LEVELS, row.level), row.key_name or row.key_last_four, row.model_name))
         ),
-        what=text_of(visit, KINDS, row.kind) + window,
-        amount=amount_text(visit, row.kind, row.amount),
+        what=name_of(visit, row.kind, row.window),
+        amount=amount_of(visit, row.kind, row.amount),
         used=_left(visit, left, "used", row.kind),
         remaining=_left(visit, left, "remaining", row.kind),
     )
 
 
-def amount_text(visit: Visit, kind: Kind, amount: int) -> str:
-    """A count, or US dollars."""
-    return visit.formats.nano_usd(amount) if is_money(kind) else visit.formats.number(amount)
-
-
 def _left(visit: Visit, left: dict[str, Any], name: str, kind: Kind) -> str | None:
     value = left.get(f"{name}_nano_usd" if is_money(kind) else name)
-    return None if value is None else amount_text(visit, kind, value)
+    return None if value is None else amount_of(visit, kind, value)

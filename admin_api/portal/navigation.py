@@ -64,6 +64,7 @@ NAVIGATION: Final = (
             Entry("/admin/refusals", marked("Refusals of all"), "help", "admins"),
             Entry("/admin/alerts", marked("Alerts"), "alerts", "admins"),
             Entry("/admin/audit", marked("Audit log"), "audit", "admins"),
+            Entry("/admin/lookup", marked("Look up an id"), "search", "admins"),
         ),
     ),
     Section(

@@ -21,7 +21,7 @@ from admin_api.routes.dependencies import (
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.users import Locale, User, UserStatus
+from admin_api.storage.users import Locale, User, UserSort, UserStatus
 from admin_api.web.etags import tag
 from gateway.domain.roles import Role
 
@@ -74,10 +74,11 @@ async def list_users(
         Moment | None,
         Query(description="No login since, or if never, created before: the longest ago first"),
     ] = None,
+    sort: Annotated[UserSort, Query(description="By when they were created, or by address")] = "created",
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[UserView]:
-    """Users that match, by id."""
+    """Users that match, by id unless they are sorted otherwise."""
     page = await users.list_users(
         pool,
         actor,
@@ -85,6 +86,7 @@ async def list_users(
         role=role,
         status=status,
         last_login_before=last_login_before,
+        sort=sort,
         limit=limit,
         cursor=cursor,
     )

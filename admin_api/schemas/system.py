@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
+from uuid import UUID
 
 from pydantic import Field
 
@@ -9,6 +10,7 @@ from admin_api.schemas.models import LiteLLMHealthView
 from admin_api.schemas.shapes import View
 from admin_api.schemas.usage_reports import UsageSumsView
 from admin_api.storage.deliveries import Channel
+from admin_api.storage.usage.lookups import MatchKind
 from gateway.domain.limits import Kind
 from gateway.domain.windows import WindowKind
 
@@ -21,6 +23,8 @@ class WaitingView(View):
 
     requests: int = Field(description="Subscriptions that wait for approval")
     oldest_request_at: datetime | None = Field(description="Since when the oldest of them waits; null: none does")
+    limit_requests: int = Field(description="Requests for more of a limit that wait for an answer")
+    join_requests: int = Field(description="Requests to join a team that wait for one of its owners or an admin")
     unseen_alerts: int = Field(description="Alerts that nobody has acknowledged, of limits still near their end")
     hidden_models: int = Field(description="Models that LiteLLM has and users do not see")
     unpriced_models: int = Field(description="Calls of accounts with a budget are refused for them")
@@ -85,3 +89,18 @@ class SystemView(View):
             sync_problem=state.sync_problem,
             redis=state.redis,
         )
+
+
+class MatchView(View):
+    """A call, a refused call or a change that has an id."""
+
+    kind: MatchKind = Field(description="call: in the ledger; refusal: a refused call; change: a row of the audit log")
+    request_id: UUID = Field(description="x-request-id of its answer; of a call also LiteLLM's id")
+    at: datetime
+    about: str = Field(description="The model that a call asked for, the code of a refusal, or what a change did")
+
+
+class MatchesView(View):
+    """All that has an id."""
+
+    rows: list[MatchView] = Field(description="Newest first")

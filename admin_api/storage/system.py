@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Requests for subscriptions and since when the oldest waits; alerts that nobody has seen; models that LiteLLM has
-    and users do not see, and those without a price; and how many users are active."""
+    """Requests for subscriptions and since when the oldest waits, for more of a limit, and to join a team; alerts that
+    nobody has seen; models that LiteLLM has and users do not see, and those without a price; active users."""
 
     requests: int
     oldest_request_at: datetime | None
+    limit_requests: int
+    join_requests: int
     unseen_alerts: int
     hidden_models: int
     unpriced_models: int
@@ -26,6 +28,8 @@ class Waiting:
 COUNT_WAITING: Final = f"""
 SELECT (SELECT count(*) FROM subscriptions WHERE status = 'pending') AS requests,
        (SELECT min(updated_at) FROM subscriptions WHERE status = 'pending') AS oldest_request_at,
+       (SELECT count(*) FROM limit_requests WHERE status = 'pending') AS limit_requests,
+       (SELECT count(*) FROM team_join_requests) AS join_requests,
        (SELECT count(*) FROM alerts WHERE acknowledged_at IS NULL AND cleared_at IS NULL) AS unseen_alerts,
        (SELECT count(*) FROM models WHERE enabled AND listed AND hidden) AS hidden_models,
        (SELECT count(*) FROM models WHERE enabled AND listed AND {UNPRICED}) AS unpriced_models,

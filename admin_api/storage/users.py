@@ -15,6 +15,8 @@ UserStatus = Literal["active", "deactivated"]
 Locale = Literal["en", "es", "fr"]
 USER_STATUSES: Final = get_args(UserStatus)
 LOCALES: Final = get_args(Locale)
+UserSort = Literal["created", "email"]
+USER_SORTS: Final = get_args(UserSort)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,25 @@ async def list_users(
 ) -> list[User]:
     """By id, those after `after_id`; `search` is a part of the address or the name, in whatever case."""
     return [User(**row) for row in await executor.fetch(LIST_USERS, after_id, limit, search, role, status)]
+
+
+LIST_USERS_BY_EMAIL: Final = LIST_USERS.replace(
+    "u.id > $1 AND a.owner_user_id > $1", "u.email > coalesce((SELECT email FROM users WHERE id = $1), '')"
+).replace("ORDER BY u.id", "ORDER BY u.email")
+
+
+async def list_users_by_email(
+    executor: "Executor",
+    *,
+    after_id: int,
+    limit: int,
+    search: str | None = None,
+    role: Role | None = None,
+    status: UserStatus | None = None,
+) -> list[User]:
+    """As `list_users`, by address, those after the address of `after_id`."""
+    rows = await executor.fetch(LIST_USERS_BY_EMAIL, after_id, limit, search, role, status)
+    return [User(**row) for row in rows]
 
 
 LIST_IDLE_USERS: Final = """

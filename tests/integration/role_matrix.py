@@ -157,6 +157,7 @@ MATRIX: Final[dict[str, str]] = {
     "PUT /api/v1/admin/settings": ADMINS,
     "GET /api/v1/display": LOGGED_IN,
     "GET /api/v1/admin/system": READERS,
+    "GET /api/v1/admin/system/lookup": READERS,
     "GET /api/v1/admin/provider-keys": READERS,
     "GET /api/v1/admin/provider-keys/{provider_key}": READERS,
     "PUT /api/v1/admin/provider-keys/{provider_key}": ADMINS,
@@ -259,6 +260,7 @@ class World:
             "GET /api/v1/limits/explain": {"key": self.ids["key"], "model": self.model},
             "GET /api/v1/limits/state": {"team": self.team},
             "GET /api/v1/prices": {"model": self.model},
+            "GET /api/v1/admin/system/lookup": {"id": "an-id"},
         }.get(route, {})
 
     def body(self, route: str) -> dict[str, Any] | None:

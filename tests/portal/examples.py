@@ -16,7 +16,7 @@ async def every_page(visitor: Visitor, pool: Pool) -> Mapping[str, str]:
     await visitor.open("/api-keys/new")
     await visitor.submit("/api-keys", name="a key")
     api_key = visitor.path
-    user = (await visitor.open("/admin/users")).xpath("//table[@id='users']//a/@href")[0]
+    user = (await visitor.open("/admin/users")).xpath("//table[@id='users']/tbody//a/@href")[0]
     await visitor.open("/admin/webhooks/new")
     await visitor.submit("/admin/webhooks", url="https://93.184.216.34/hook")
     webhook = visitor.path

@@ -2,19 +2,22 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from browsers import oidc, running_admin_api
 from conftest import Database
-from factories import ADMIN, make_model, make_subscription, make_team, make_user
+from factories import ADMIN, make_key, make_model, make_subscription, make_team, make_user
 from identity_providers import FakeProvider, log_in
 from notification_servers import WebhookServer
+from usage_rows import make_usage_row, write_rows
 
 from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.models import models
 from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
-from portal.conftest import RESTRICTED, NewVisitor
+from portal.conftest import OPEN, RESTRICTED, NewVisitor
 from portal.visitors import Visitor
 
 SCRIPT = "<script>alert(1)</script>"
@@ -28,6 +31,11 @@ INSERT INTO refusals (hour, account_id, user_id, api_key_id, model_id, limit_id,
 VALUES ($1, 1, 0, 1, 1, 0, 'model_not_found', 4), ($1, 2, 0, 1, 1, 0, 'model_not_found', 3),
     ($1, 2, 0, 1, 1, 1, 'limit_exceeded', 3),
     ($1::timestamptz - interval '25 hours', 2, 0, 1, 1, 1, 'limit_exceeded', 9)
+"""
+INSERT_JOIN_REQUEST = "INSERT INTO team_join_requests (account_id, user_id, reason) VALUES ($1, $2, '')"
+INSERT_REFUSED_CALL = """
+INSERT INTO refused_calls (request_id, at, account_id, api_key_id, status, code, message, details)
+VALUES ($1, $2, $3, $4, 404, 'model_not_found', 'No such model.', '{}')
 """
 
 
@@ -98,18 +106,31 @@ async def test_the_overview_leads_to_what_waits(new_visitor: NewVisitor, pool: P
     now = datetime.now(UTC)
     await pool.execute(INSERT_ALERT, team.id, now, now + timedelta(days=1), f'{{"account": "{SCRIPT}"}}')
 
+    calls = [make_usage_row(now, model_id=1, account_id=team.id, cost_nano_usd=cost) for cost in (1, 2_500_000_000)]
+    await write_rows(pool, calls)
+    person = await make_user(pool, "joins@example.org")
+    await pool.execute(
+        "INSERT INTO team_join_requests (account_id, user_id, reason) VALUES ($1, $2, '')", team.id, person.id
+    )
+    await pool.execute(INSERT_REFUSALS, now.replace(minute=0, second=0, microsecond=0))
+
     await ana.open("/admin")
 
+    spent = await pool.fetchval("SELECT sum(cost_nano_usd)::bigint FROM usage_logs")
+    assert spent == 2_500_000_001
+    assert ana.page.get_element_by_id("today").text_content().split()[1] == "$2.500000001"
+    assert ana.rows("refused") == [["model_not_found", "7"], ["limit_exceeded", "3"]]
     waiting = {
         link.get("href"): link.text_content().strip() for link in ana.page.get_element_by_id("waiting").iter("a")
     }
     assert waiting == {
         "/admin/requests": "3 subscriptions wait for approval",
+        "/admin/teams": "1 request to join a team",
         "/admin/alerts": "1 alert that nobody has seen",
         "/admin/models?state=hidden": "1 model that users do not see",
         "/admin/models?state=unpriced": "1 model without a price",
     }
-    assert ana.rows("teams") == [[SCRIPT, "cost in US dollars a month", "0%"]]
+    assert ana.rows("teams") == [[SCRIPT, "Cost per month", "0%"]]
     for path in waiting:
         await ana.open(path)
     assert [row[0] for row in ana.rows("models")] == ["free"]
@@ -162,6 +183,33 @@ async def test_the_audit_log_is_filtered_and_paged(new_visitor: NewVisitor, pool
     assert len(answer.content.decode("utf-8-sig").splitlines()) == 2
     await ana.submit("/admin/audit", status=404, about="user:nobody@example.org")
     await ana.submit("/admin/audit", status=422, about="", request_id="nonsense")
+
+
+async def test_an_id_leads_to_what_it_belongs_to(new_visitor: NewVisitor, pool: Pool) -> None:
+    ana = await new_visitor("ana", is_admin=True)
+    person = await make_user(pool, "u@example.org")
+    await make_subscription(pool, person, OPEN)
+    key = (await make_key(pool, person, OPEN)).row
+    now = datetime.now(UTC)
+    about = {"api_key_id": key.id, "account_id": key.account_id, "client_request_id": "job-7"}
+    calls = [make_usage_row(now - timedelta(minutes=minutes), **about) for minutes in (0, 1)]
+    await write_rows(pool, calls)
+    refused = uuid4()
+    await pool.execute(INSERT_REFUSED_CALL, refused, now, key.account_id, key.id)
+    changed = await pool.fetchval("SELECT request_id FROM audit_logs WHERE request_id IS NOT NULL LIMIT 1")
+
+    for wanted, path in (
+        (calls[0].request_id, f"/usage/calls/{calls[0].request_id}"),
+        (refused, f"/refusals/{refused}"),
+        (changed, "/admin/audit"),
+    ):
+        await ana.open("/admin/lookup")
+        await ana.submit("/admin/lookup", id=str(wanted))
+        assert ana.path == path
+    await ana.open("/admin/lookup?id=job-7")
+    assert [row[3] for row in ana.rows("found")] == [str(call.request_id) for call in calls]
+    await ana.open(f"/admin/lookup?id={quote(SCRIPT)}")
+    assert "Nothing has this id" in ana.text
 
 
 async def test_a_sync_that_fails_says_why(new_visitor: NewVisitor, pool: Pool) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from factories import ADMIN, make_key, make_subscription, make_team
+from factories import ADMIN, make_key, make_subscription, make_team, make_user
 
 from admin_api.operations.people import invitations, users
 from admin_api.portal.navigation import READERS
@@ -39,6 +39,13 @@ async def test_an_admin_looks_after_a_user(new_visitor: NewVisitor, pool: Pool) 
     await invitations.invite(pool, ADMIN, str((await make_team(pool, name="red")).id), user=person.email, role="owner")
     before = len(await actions(pool))
 
+    await make_user(pool, "aaa@example.org")
+    await ana.open("/admin/users")
+    by_email, by_login = ana.page.get_element_by_id("users").xpath(".//th//a/@href")
+    await ana.open(by_email)
+    assert [row[0][:3] for row in ana.rows("users")] == ["aaa", "ana", "bob"]
+    await ana.open(by_login)
+    assert [row[0][:3] for row in ana.rows("users")] == ["ana", "bob", "aaa"]
     await ana.open("/admin/users?status=active&idle=0")
     await ana.submit("/admin/users", search="BOB", role="user")
     assert [row[0] for row in ana.rows("users")] == ["bob@example.org"]
@@ -56,7 +63,7 @@ async def test_an_admin_looks_after_a_user(new_visitor: NewVisitor, pool: Pool) 
     await ana.submit(f"{base}/set-limit", kind="cost", window="month", amount="25.50", reason="for June")
     rows = [dict(row) for row in await pool.fetch("SELECT amount, reason FROM limits WHERE level = 'user'")]
     assert rows == [{"amount": 25_500_000_000, "reason": "for June"}]
-    assert ["cost in US dollars a month", "$25.50"] in [row[1:3] for row in ana.rows("limits")]
+    assert ["Cost per month", "$25.50"] in [row[1:3] for row in ana.rows("limits")]
     await ana.submit(
         f"{base}/remove-limit", limit=str(await pool.fetchval("SELECT id FROM limits WHERE level = 'user'"))
     )

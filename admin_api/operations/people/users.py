@@ -20,7 +20,7 @@ from admin_api.operations.validation import (
 )
 from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
-from admin_api.storage.users import LOCALES, Locale, User, UserStatus
+from admin_api.storage.users import LOCALES, USER_SORTS, Locale, User, UserSort, UserStatus
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import ROLES, Role
 
@@ -66,13 +66,15 @@ async def list_users(
     role: Role | None = None,
     status: UserStatus | None = None,
     last_login_before: datetime | None = None,
+    sort: UserSort = "created",
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[User]:
-    """By id: all users, or those whose address or name contains `search`, with this role and status. With
-    `last_login_before` those who did not log in since, or if never, are older, the longest ago first."""
+    """By id, or sorted by address: all users, or those whose address or name contains `search`, with this role and
+    status. With `last_login_before` those who did not log in since, or if never, are older, the longest ago first."""
     require_reader(actor)
     check_limit(limit)
+    check_word("sort", sort, USER_SORTS)
     text = check_text("search", search, maximum=MAX_NAME) if search else None
     before = None if last_login_before is None else check_moment("last_login_before", last_login_before)
     async with pool.acquire() as connection:
@@ -82,7 +84,8 @@ async def list_users(
                 connection, before=before, after=after, limit=limit + 1, search=text, role=role, status=status
             )
             return page(idle, limit, lambda user: time_cursor(user.idle_since, user.id))
-        rows = await user_rows.list_users(
+        list_sorted = user_rows.list_users_by_email if sort == "email" else user_rows.list_users
+        rows = await list_sorted(
             connection, after_id=parse_id_cursor(cursor), limit=limit + 1, search=text, role=role, status=status
         )
     return page(rows, limit, lambda user: user.id)

@@ -9,11 +9,11 @@ from admin_api.operations.notifications import alerts
 from admin_api.operations.runtime_settings import show_settings
 from admin_api.operations.validation import check_word
 from admin_api.portal.flashes import Flash
-from admin_api.portal.limit_rows import amount_text
+from admin_api.portal.limit_lines import amount_of, name_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, LEVELS, WINDOWS, choices, text_of
+from admin_api.portal.word_texts import LEVELS, choices, text_of
 from admin_api.storage.alerts import Alert
 
 PAGE_ROWS: Final = 50
@@ -70,9 +70,9 @@ def _row(visit: Visit, alert: Alert) -> Row:
         alert=alert,
         account=str(about.get("account") or "–"),
         on=": ".join(filter(None, (text_of(visit, LEVELS, alert.level), *map(_text, names)))),
-        what=f"{text_of(visit, KINDS, alert.kind)} {text_of(visit, WINDOWS, alert.window)}",
-        used=amount_text(visit, alert.kind, alert.used),
-        amount=amount_text(visit, alert.kind, alert.amount),
+        what=name_of(visit, alert.kind, alert.window),
+        used=amount_of(visit, alert.kind, alert.used),
+        amount=amount_of(visit, alert.kind, alert.amount),
     )
 
 

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from admin_api.operations.maintenance.measurements import TeamUse
 from admin_api.operations.maintenance.system import SystemState, show_system
+from admin_api.portal.limit_lines import name_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, WINDOWS, text_of
 
 CHANNELS: Final = {"webhook": marked("Webhooks"), "email": marked("E-mails")}
 NEAR: Final = 0.8
@@ -47,6 +47,16 @@ def _items(visit: Visit, state: SystemState) -> list[Item]:
             "/admin/requests",
         ),
         Item(
+            waiting.limit_requests,
+            ngettext("request for more of a limit", "requests for more of a limit", waiting.limit_requests),
+            "/admin/requests/limits",
+        ),
+        Item(
+            waiting.join_requests,
+            ngettext("request to join a team", "requests to join a team", waiting.join_requests),
+            "/admin/teams",
+        ),
+        Item(
             waiting.unseen_alerts,
             ngettext("alert that nobody has seen", "alerts that nobody has seen", waiting.unseen_alerts),
             "/admin/alerts",
@@ -71,6 +81,6 @@ def _items(visit: Visit, state: SystemState) -> list[Item]:
 
 def _team(visit: Visit, use: TeamUse) -> tuple[str, str, str, str, str]:
     """Name, limit, share, its colour, and the page of usage."""
-    what = f"{text_of(visit, KINDS, use.kind)} {text_of(visit, WINDOWS, use.window)}"
+    what = name_of(visit, use.kind, use.window)
     colour = "red" if use.share >= 1 else "orange" if use.share >= NEAR else "green"
     return use.team, what, visit.formats.percent(use.share), colour, f"/admin/usage?team={quote(str(use.account_id))}"

@@ -22,7 +22,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.roles import Role
 
 PAGE_ROWS: Final = 50
-FILTERS: Final = ("search", "role", "status", "idle")
+FILTERS: Final = ("search", "role", "status", "idle", "sort")
 NEW_FIELDS: Final = ("email", "name", "role", "locale", "time_zone", "monthly_cost_usd")
 # Days without a login. With any of them those whose last login is the longest ago come first.
 IDLE: Final[Mapping[str, str]] = {
@@ -44,10 +44,16 @@ async def show_list(visit: Visit) -> Page:
         ],
         "chosen": {name: value or "" for name, value in chosen.items()},
         "may_change": visit.actor.role == "admin",
-        "next_path": f"/admin/users?{urlencode(kept | {'cursor': page.next_cursor})}" if page.next_cursor else None,
+        "next_path": _path(kept | {"cursor": page.next_cursor}) if page.next_cursor else None,
+        "by_email": _path(kept | {"sort": "email", "idle": ""}),
+        "by_login": _path(kept | {"sort": "", "idle": chosen["idle"] or "0"}),
         **_options(visit),
     }
     return Page("admin_users.html", visit.messages.gettext("Users"), context)
+
+
+def _path(parameters: Mapping[str, str]) -> str:
+    return f"/admin/users?{urlencode({name: value for name, value in parameters.items() if value})}"
 
 
 async def _find(visit: Visit, chosen: Mapping[str, str | None]) -> Rows[User]:
@@ -59,6 +65,7 @@ async def _find(visit: Visit, chosen: Mapping[str, str | None]) -> Rows[User]:
         role=cast("Role", check_word("role", role, tuple(ROLES))) if role else None,
         status=cast("UserStatus", check_word("status", status, tuple(USER_STATUSES))) if status else None,
         last_login_before=_idle_since(chosen["idle"]),
+        sort="email" if chosen["sort"] == "email" else "created",
         limit=PAGE_ROWS,
         cursor=visit.query("cursor"),
     )

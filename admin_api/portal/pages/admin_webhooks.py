@@ -123,6 +123,7 @@ async def show_deliveries(visit: Visit) -> Page:
         "status": status or "",
         "statuses": choices(visit, DELIVERY_STATUSES, [("", _("All"))]),
         "next_path": f"/admin/webhooks/deliveries?{following}" if following else None,
+        "sends_mail": visit.settings.smtp_url is not None,
         "may_change": visit.actor.role == "admin",
     }
     return Page("admin_deliveries.html", _("Deliveries"), context)
