@@ -11,6 +11,7 @@ from factories import ADMIN, make_model, make_team, make_user, owner_of
 from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations.dates import earlier_period
+from admin_api.operations.usage import group_reader
 from admin_api.operations.usage.grouping import BY
 from admin_api.operations.usage.overview import OverviewInput, read_overview, read_week
 from admin_api.operations.usage.refusal_counts import REFUSALS_BY, count_refusals
@@ -97,7 +98,9 @@ def shown(sums: UsageSums) -> tuple[int, int, int]:
     return sums.calls, sums.prompt_tokens, sums.cost_nano_usd
 
 
-async def test_every_group_and_part_and_step_equals_the_rows(pool: Pool) -> None:
+async def test_every_group_and_part_and_step_equals_the_rows(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that groups have more parts than are listed.
+    monkeypatch.setattr(group_reader, "MAX_PARTS", 2)
     rows, models, _ = await make_rows(pool)
     query = UsageFilter(period=PERIOD, time_zone=str(ZONE))
     answered = 0
@@ -124,6 +127,9 @@ async def test_every_group_and_part_and_step_equals_the_rows(pool: Pool) -> None
                 assert shown(group.figures.sums) == sums_of(mine), (by, then_by, group)
                 earlier = [row for row in before if group_of(row, by, models) == group.id]
                 assert shown(group.figures.before) == sums_of(earlier), (by, group)
+                for n, (start, end) in enumerate(zip(found.bounds, found.bounds[1:], strict=False)):
+                    step = [row for row in mine if start <= row.started_at < end]
+                    assert shown(group.figures.points[n]) == sums_of(step), (by, group, n)
                 for part in group.parts:
                     parts = [row for row in mine if group_of(row, then_by or "", models) == part.id]
                     assert shown(part.sums) == sums_of(parts), (by, then_by, part)
