@@ -85,6 +85,8 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
     "/refusals": (refusals.show, None),
     "/refusals/{request_id}": (refusals.show_one, None),
     "/settings": (own_settings.show, own_settings.update),
+    "/settings/sessions": (None, own_settings.end_sessions),
+    "/settings/sessions/{id:int}": (None, own_settings.end_session),
     "/admin": (admin_overview.show, None),
     "/admin/requests": (admin_requests.show, admin_requests.decide),
     "/admin/users": (admin_users.show_list, admin_users.create),

@@ -131,6 +131,27 @@ async def test_settings_change_name_language_and_theme(new_visitor: NewVisitor) 
     assert "Ana María" in ana.page.get_element_by_id("masthead").text_content()
 
 
+async def test_sessions_are_ended_one_or_all(new_visitor: NewVisitor, pool: Pool) -> None:
+    laptop, phone, bob = await new_visitor(), await new_visitor(), await new_visitor("bob")
+    await laptop.open("/settings")
+    assert len(laptop.rows("sessions")) == 2
+    (one,) = [action for action in laptop.actions() if action.startswith("/settings/sessions/")]
+
+    token = (await bob.open("/settings")).xpath("//input[@name='csrf_token']/@value")[0]
+    headers = {"origin": str(bob.browser.base_url).rstrip("/"), "accept": "text/html"}
+    foreign = await bob.browser.post(one, data={"csrf_token": token}, headers=headers)
+    assert foreign.status_code == 404
+    await laptop.submit(one)
+    assert len(laptop.rows("sessions")) == 1
+    assert (await phone.browser.get("/home", headers={"accept": "text/html"})).status_code == 303
+    await laptop.submit("/settings/sessions")
+
+    assert laptop.path == "/login"
+    assert "You have logged out." in laptop.page.text_content()
+    left = await pool.fetch("SELECT email FROM sessions JOIN users u ON u.id = user_id WHERE ended_at IS NULL")
+    assert [row["email"] for row in left] == ["bob@example.org"]
+
+
 async def test_after_the_logout_no_page_opens(new_visitor: NewVisitor) -> None:
     ana = await new_visitor()
     await ana.open("/home")

@@ -41,3 +41,16 @@ async def update(visit: Visit) -> Page | Redirect:
         return await show(visit, refusal_of(visit, error, "name", "locale"))
     flash = Flash("success", visit.messages.gettext("Saved."))
     return Redirect("/settings", flash, theme=cast("Theme", theme) if theme in THEMES else "auto")
+
+
+async def end_session(visit: Visit) -> Redirect:
+    """One of the person's sessions."""
+    session_id: int = visit.request.path_params["id"]
+    await sessions.end_sessions(visit.pool, visit.actor, session_id=session_id)
+    return Redirect("/settings", Flash("success", visit.messages.gettext("The session has ended.")))
+
+
+async def end_sessions(visit: Visit) -> Redirect:
+    """All of them, with this one."""
+    await sessions.end_sessions(visit.pool, visit.actor, all_of_them=True)
+    return Redirect("/login?out=1")
