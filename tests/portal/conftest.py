@@ -61,9 +61,12 @@ async def new_visitor(
 
 
 @pytest.fixture
-async def portal_url(database: Database, two_models: None, provider: FakeProvider) -> AsyncIterator[str]:
+async def portal_url(
+    database: Database, two_models: None, provider: FakeProvider, redis_url: str
+) -> AsyncIterator[str]:
     """The address of a portal that is served."""
-    async with served_admin_api(database.app_url, **oidc(provider.url, gateway_url=GATEWAY_URL)) as url:
+    settings = oidc(provider.url, gateway_url=GATEWAY_URL, redis_url=redis_url)
+    async with served_admin_api(database.app_url, **settings) as url:
         yield url
 
 
