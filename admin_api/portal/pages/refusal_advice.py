@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from admin_api.portal.pages.usage.call_limits import KINDS, LEVELS, WINDOWS
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
+from admin_api.portal.word_texts import KINDS, LEVELS, WINDOWS
 from admin_api.storage.usage.refusals import RefusedCall
 
 

@@ -1,37 +1,11 @@
 """The limits that count a call, as its page writes them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from admin_api.operations.usage.calls import Call, counted_of
-from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from gateway.domain.limits import Kind, Level, is_money
-from gateway.domain.windows import WindowKind
-
-LEVELS: Final[Mapping[Level, str]] = {
-    "key": marked("API key"),
-    "key_model": marked("API key and model"),
-    "subscription": marked("Subscription"),
-    "user": marked("User"),
-    "team": marked("Team"),
-}
-KINDS: Final[Mapping[Kind, str]] = {
-    "rpm": marked("requests per minute"),
-    "tpm": marked("tokens per minute"),
-    "concurrency": marked("requests at the same time"),
-    "requests": marked("requests"),
-    "tokens": marked("tokens"),
-    "cost": marked("cost"),
-}
-WINDOWS: Final[Mapping[WindowKind, str]] = {
-    "day": marked("a day"),
-    "week": marked("a week"),
-    "month": marked("a month"),
-    "year": marked("a year"),
-    "lifetime": marked("in all"),
-}
+from admin_api.portal.word_texts import KINDS, LEVELS, WINDOWS
+from gateway.domain.limits import Kind, is_money
 
 
 @dataclass(frozen=True, slots=True)
