@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 .PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
-	try-openapi explain-states record-clients clients client-packages browser portal pictures
+	try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed
 
 help:
 	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
@@ -278,6 +278,10 @@ pictures: browser
 portal: browser
 	$(if $(ONLY),LITEMAAS_TEST_PAGES=$(ONLY)) LITEMAAS_TEST_PICTURES=$(or $(PICTURES),.cache/portal) $(BIN)/python -m pytest tests/portal/test_browser_pages.py \
 		--timeout 3600
+
+# How fast the catalogue is in Chromium on a slow line and computer: writes the table of docs/portal.md.
+portal-speed: browser
+	LITEMAAS_TEST_WRITES_PAGES=1 $(BIN)/python -m pytest tests/portal/test_browser_speed.py
 
 # What Claude Code, Codex and the JDK's client send, into tests/clients/recorded (800 MB of npm packages).
 record-clients: install
