@@ -37,7 +37,7 @@ GROUPS: Final = {
     "secrets": "Secrets that are stored encrypted in the database.",
     "provider-keys": "API keys of providers, stored encrypted for LiteLLM.",
     "audit": "The audit log: every change, by whom and why.",
-    "system": "The state of the whole system: what waits, what is used, what answers.",
+    "system": "The state of the whole system, and what an id belongs to.",
 }
 MODULES: Final = {"tokens": "personal_tokens", "settings": "runtime_settings", "provider-keys": "provider_keys"}
 # Options before the command that are followed by a value.

@@ -13,7 +13,7 @@ from admin_api.operations.models.sync import LiteLLM
 from admin_api.operations.usage.lookups import look_up
 from admin_api.schemas.system import MatchesView, MatchView, SystemView
 
-app = typer.Typer(no_args_is_help=True, help="The state of the whole system.")
+app = typer.Typer(no_args_is_help=True, help="The state of the whole system, and what an id belongs to.")
 MATCHES: Final = columns("at", "kind", "about", "request_id")
 
 

@@ -10,7 +10,7 @@ from admin_api.cli.columns import columns
 from admin_api.cli.made_texts import made_lines
 from admin_api.cli.options import words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_details, show_page
-from admin_api.operations.limits.team_uses import list_team_uses
+from admin_api.operations.limits import team_uses
 from admin_api.operations.people import invitations, join_requests, teams
 from admin_api.operations.people.new_accounts import NewTeam, set_up_team
 from admin_api.schemas.accounts import MemberView, TeamDetailView, TeamView
@@ -175,7 +175,7 @@ def decline(team: Team, request: JoinRequest, reason: Answer = None) -> None:
 @app.command()
 def tightest(limit: PageSize = 100, as_json: AsJSON = False) -> None:
     """List teams, those nearest to a limit first, by what the ledger says was used."""
-    page = act(lambda pool: list_team_uses(pool, operator(), limit=limit))
+    page = act(lambda pool: team_uses.list_team_uses(pool, operator(), limit=limit))
     view = PageView[TeamUseView](rows=[TeamUseView.of(use) for use in page.rows], next_cursor=None)
     show_page(view, what="teams", as_json=as_json, columns=USES, as_row=with_units)
 

@@ -60,6 +60,11 @@ class AmountInput:
                 raise invalid_now(str(error.param), error.message) from None
             raise
 
+    def check(self) -> None:
+        """Raises InvalidInput for what is an amount of no kind."""
+        if not any(self._is_of_kind(kind) for kind in KINDS):
+            self.of_kind("requests" if self.amount is not None else "cost")
+
     def _is_of_kind(self, kind: Kind) -> bool:
         try:
             self.of_kind(kind)

@@ -96,6 +96,8 @@ async def decide_request(
     require_admin(actor)
     known = cast("Decision", check_word("decision", decision, tuple(STATUS_OF)))
     answer = check_reason(reason, required=known == "deny", use="It is shown to the user.")
+    if amount is not None:
+        amount.check()
     async with pool.acquire() as connection, connection.transaction():
         found = await _lock(connection, request_id)
         granted = None
