@@ -28,7 +28,7 @@ def show_(as_json: AsJSON = False) -> None:
 
 @app.command()
 def lookup(
-    id: Annotated[str, typer.Argument(help="x-request-id of an answer, or an id of the caller's own.")],
+    id: Annotated[str, typer.Argument(metavar="TEXT", help="x-request-id of an answer, or an id of the caller's own.")],
     as_json: AsJSON = False,
 ) -> None:
     """Find the call, the refused call or the change that an id belongs to."""
