@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from gateway.domain.model_status import WithheldStatus, model_status
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.storage.postgres import Executor
+
+KeyKind = Literal["standard", "session"]
+KEY_KINDS: Final = get_args(KeyKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class APIKey:
 
     id: int
     # `session`: the one of the user's playground, which is shown in no list (migrations/0057).
-    kind: Literal["standard", "session"]
+    kind: KeyKind
     account_id: int
     account_name: str
     user_id: int | None

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage import accounts, deliveries, limit_requests, sessions, users, webhooks
+from admin_api.storage import accounts, api_keys, deliveries, limit_requests, sessions, users, webhooks
 from admin_api.storage import prices as stored_prices
 from gateway.domain import calls, limits, prices, roles, subscriptions, windows
 from gateway.storage.ledger import corrections
@@ -27,6 +27,7 @@ WORDS = {
     ("model_prices", "source"): stored_prices.PRICE_SOURCES,
     ("model_prices", "charge"): get_args(prices.Charge),
     ("subscriptions", "status"): subscriptions.STATUSES,
+    ("api_keys", "kind"): api_keys.KEY_KINDS,
     ("limits", "level"): limits.LEVELS,
     ("limits", "kind"): limits.KINDS,
     ("limits", "window_kind"): windows.WINDOW_KINDS,
