@@ -64,6 +64,9 @@ SEEDS = (
     " SELECT 'SEED' || n, 'openai', 'x', 'abcd', 'seed', 'seed' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO refusals SELECT date_trunc('hour', now()), {account}, {ann}, n, 0, 0, 'model_not_found', 1"
     " FROM generate_series({first}, {last}) AS n",
+    "INSERT INTO refused_calls (request_id, at, account_id, user_id, api_key_id, status, code, message, details)"
+    " SELECT gen_random_uuid(), now(), {account}, {ann}, n, 404, 'model_not_found', 'None.', '{{}}'"
+    " FROM generate_series({first}, {last}) AS n",
     "INSERT INTO model_syncs (actor, problem) SELECT 'seed', 'x' FROM generate_series({first}, {last}) AS n",
     "INSERT INTO audit_logs (actor, action, target_kind, target_id) SELECT email, 'seed.make', 'seed', n::text"
     " FROM users, generate_series({first}, {last}) AS n WHERE id = {ann}",
