@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -126,6 +128,9 @@ PAGES: Final[Mapping[str, tuple[View | None, View | None]]] = {
 }
 
 
+STREAMS: Final = ("/playground/stream",)
+# Of 1 to 9; more takes longer and saves a hundredth.
+COMPRESSION: Final = 6
 # GET of files.
 FILES: Final[Mapping[str, View]] = {
     "/usage/files/{kind}": usage_files.send,
@@ -139,12 +144,16 @@ def routes() -> list[Route]:
         Route("/", _lead_home, methods=["GET"]),
         Route("/login", login.show, methods=["GET"]),
         Route(PREFIX + "{name:path}", serve, methods=["GET"]),
-        *(
-            Route(path, _answers(get, post), methods=[*(["GET"] if get else []), *(["POST"] if post else [])])
-            for path, (get, post) in PAGES.items()
-        ),
-        *(Route(path, _answers(get, None), methods=["GET"]) for path, get in FILES.items()),
+        *(_route(path, get, post) for path, (get, post) in PAGES.items()),
+        *(_route(path, get, None) for path, get in FILES.items()),
     ]
+
+
+def _route(path: str, get: View | None, post: View | None) -> Route:
+    methods = [*(["GET"] if get else []), *(["POST"] if post else [])]
+    # What streams goes out piece by piece, uncompressed.
+    middleware = [] if path in STREAMS else [Middleware(GZipMiddleware, compresslevel=COMPRESSION)]
+    return Route(path, _answers(get, post), methods=methods, middleware=middleware)
 
 
 def show_unknown_pages(app: Starlette) -> None:

@@ -3,8 +3,9 @@
 Three ways to show that a page of ours sent the request, each with the `Origin` and `Sec-Fetch-Site` of the browser:
 
 - `/api`: the header `x-litemaas-csrf`, which a page of another origin cannot set without a CORS preflight;
-- a form of a page with a session: a hidden field with the HMAC of the session's id. Nothing is stored, so each replica
-  accepts it, and it ends with the session;
+- a form of a page with a session: a hidden field with a random number and the HMAC of it and the session's id. Nothing is
+  stored, so each replica accepts it, and it ends with the session. It is another one each time, so that how well a page
+  compresses says nothing of it (https://breachattack.com);
 - a form of a page before the login: a signed random value in a cookie and in a hidden field ("double submit"). The
   signature and the `__Host-` prefix keep another host of the domain from choosing the value.
 
@@ -36,6 +37,7 @@ FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 # Purposes of signatures: a token of one kind is not valid as the other.
 FORM: Final = "csrf form"
 LOGIN_FORM: Final = "csrf login form"
+NUMBER_BYTES: Final = 16
 LOGIN_TOKEN_S: Final = 3600
 REFUSED: Final = "This form was sent from another page, or is too old: load the page again, then send it."
 
@@ -54,14 +56,16 @@ def check_header(request: Request) -> None:
 
 
 def form_token(keys: SecretKeys, session_id: int) -> str:
-    """The hidden field `csrf_token` of forms on pages with this session."""
-    return keys.sign(str(session_id), purpose=FORM)
+    """The hidden field `csrf_token` of a form on a page with this session: another one each time."""
+    number = secrets.token_hex(NUMBER_BYTES)
+    return f"{number}.{keys.sign(f'{session_id}.{number}', purpose=FORM)}"
 
 
 def check_form(request: Request, form: Mapping[str, object], session_id: int | None) -> None:
     """For a form of a page with a session; None: a caller without one. Raises GatewayError `cross_site_request`."""
-    token = _check_sent_by_a_form(request, form)
-    if session_id is None or not _keys(request).is_signed(str(session_id), token, purpose=FORM):
+    number, _, signature = _check_sent_by_a_form(request, form).partition(".")
+    signed = f"{session_id}.{number}"
+    if session_id is None or not number or not _keys(request).is_signed(signed, signature, purpose=FORM):
         raise GatewayError("cross_site_request", REFUSED)
 
 

@@ -213,3 +213,15 @@ async def test_a_form_from_elsewhere_changes_nothing(new_visitor: NewVisitor, po
             answer = await ana.browser.post(place, data={"model": OPEN} | fields, headers=headers)
             assert answer.status_code == 403, (path, fields, headers)
     assert await pool.fetchval("SELECT count(*) FROM audit_logs") == audited
+
+
+async def test_a_compressed_page_says_nothing_of_the_token_beside_a_text_of_the_address(new_visitor: NewVisitor) -> None:
+    ana = await new_visitor()
+    tokens: list[str] = []
+    for _ in range(2):
+        page = await ana.open("/models?search=text")
+        tokens += page.xpath("//input[@name='csrf_token']/@value")
+
+    assert ana.answer.headers["content-encoding"] == "gzip"
+    assert len(tokens) > 2
+    assert len(set(tokens)) == len(tokens)
