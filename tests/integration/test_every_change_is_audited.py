@@ -292,6 +292,40 @@ async def old_provider_key(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfo
     return LimitBody(name, None)
 
 
+async def to_join(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    await admin.post("/api/v1/teams", json={"name": "red"})
+    return LimitBody("", {"team": "red", "reason": "so"}, (await make_token(pool, await make_user(pool))).secret)
+
+
+async def own_join_request(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    _path, body, login = await to_join(pool, admin, _)
+    headers = {"authorization": f"Bearer {login}"}
+    made = (await admin.post("/api/v1/users/me/join-requests", json=body, headers=headers)).json()
+    return LimitBody(str(made["id"]), None, login)
+
+
+async def join_request(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(f"red {(await own_join_request(pool, admin, _)).values} accept", None)
+
+
+async def for_more(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    user = await make_user(pool)
+    body = {"level": "user", "id": user.id, "kind": "rpm", "amount": 5}
+    limit = (await admin.put("/api/v1/limits", json=body)).json()
+    return LimitBody(str(limit["id"]), {"amount": 9, "reason": "so"}, (await make_token(pool, user)).secret)
+
+
+async def own_limit_request(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    limit, body, login = await for_more(pool, admin, _)
+    headers = {"authorization": f"Bearer {login}"}
+    made = (await admin.post(f"/api/v1/limits/{limit}/requests", json=body, headers=headers)).json()
+    return LimitBody(str(made["id"]), None, login)
+
+
+async def limit_request(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(f"{(await own_limit_request(pool, admin, _)).values} approve", None)
+
+
 # What makes each route succeed and change something: values of its path, and its body.
 PREPARED: dict[tuple[str, str], Prepare] = {
     ("post", "/api/v1/users"): new_user,
@@ -326,6 +360,12 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("delete", "/api/v1/teams/{team}/invitations/{invitation_id}"): old_invitation,
     ("post", "/api/v1/users/me/invitations/{invitation_id}/accept"): own_invitation,
     ("delete", "/api/v1/users/me/invitations/{invitation_id}"): own_invitation,
+    ("post", "/api/v1/users/me/join-requests"): to_join,
+    ("delete", "/api/v1/users/me/join-requests/{join_request_id}"): own_join_request,
+    ("post", "/api/v1/teams/{team}/join-requests/{join_request_id}/{answer}"): join_request,
+    ("post", "/api/v1/limits/{limit_id}/requests"): for_more,
+    ("delete", "/api/v1/limit-requests/{limit_request_id}"): own_limit_request,
+    ("post", "/api/v1/admin/limit-requests/{limit_request_id}/{decision}"): limit_request,
     ("post", "/api/v1/models/sync"): sync,
     ("patch", "/api/v1/models/{name}"): change_model,
     ("post", "/api/v1/admin/models/rename"): old_name,

@@ -40,6 +40,8 @@ WITHOUT = {
     "DELETE /api/v1/users/{user}/sessions/{session_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/teams/{team}/invitations/{invitation_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/me/invitations/{invitation_id}": "there is nothing of it to change but its end",
+    "DELETE /api/v1/users/me/join-requests/{join_request_id}": "there is nothing of it to change but its end",
+    "DELETE /api/v1/limit-requests/{limit_request_id}": "there is nothing of it to change but its end",
 }
 
 

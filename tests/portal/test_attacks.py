@@ -215,7 +215,9 @@ async def test_a_form_from_elsewhere_changes_nothing(new_visitor: NewVisitor, po
     assert await pool.fetchval("SELECT count(*) FROM audit_logs") == audited
 
 
-async def test_a_compressed_page_says_nothing_of_the_token_beside_a_text_of_the_address(new_visitor: NewVisitor) -> None:
+async def test_a_compressed_page_says_nothing_of_the_token_beside_a_text_of_the_address(
+    new_visitor: NewVisitor,
+) -> None:
     ana = await new_visitor()
     tokens: list[str] = []
     for _ in range(2):
