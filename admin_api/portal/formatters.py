@@ -14,6 +14,7 @@ from admin_api.portal.languages import locale
 from gateway.domain.money import NANO_USD
 from gateway.domain.rollup_ranges import Step
 
+CENTS: Final = 100
 # An amount is exact: two decimals at least, and what more it has down to one nano-USD.
 MONEY_DECIMALS: Final = "00#######"
 # As operations and the gateway write them in sentences.
@@ -72,6 +73,10 @@ class Formats:
     def nano_usd(self, amount: int) -> str:
         """Whole nano-USD as US dollars, exactly."""
         return self.usd(Decimal(amount) / NANO_USD)
+
+    def estimated_usd(self, amount: int) -> str:
+        """Whole nano-USD that are a forecast, as US dollars, rounded up to cents."""
+        return self.usd(Decimal(-(-amount * CENTS // NANO_USD)) / CENTS)
 
     def seconds(self, value: float) -> str:
         """A short time, to the hundredth: `0.35 s`."""

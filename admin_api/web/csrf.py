@@ -3,9 +3,9 @@
 Three ways to show that a page of ours sent the request, each with the `Origin` and `Sec-Fetch-Site` of the browser:
 
 - `/api`: the header `x-litemaas-csrf`, which a page of another origin cannot set without a CORS preflight;
-- a form of a page with a session: a hidden field with a random number and the HMAC of it and the session's id. Nothing is
-  stored, so each replica accepts it, and it ends with the session. It is another one each time, so that how well a page
-  compresses says nothing of it (https://breachattack.com);
+- a form of a page with a session: a hidden field with a random number and the HMAC of it and the session's id. Nothing
+  is stored, so each replica accepts it, and it ends with the session. It is another one each time, so that how well a
+  page compresses says nothing of it (https://breachattack.com);
 - a form of a page before the login: a signed random value in a cookie and in a hidden field ("double submit"). The
   signature and the `__Host-` prefix keep another host of the domain from choosing the value.
 

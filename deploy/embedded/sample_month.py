@@ -67,7 +67,7 @@ PEOPLE: Final = (
     Person("Grace Lindqvist", "grace.lindqvist@example.com", None, (VENDOR,), 5),
     Person("Hugo Martins", "hugo.martins@example.com", None, (CHAT,), 3),
 )
-TEAMS: Final[Mapping[str, str]] = {"Research": "400.00", "Search": "150.00", "Support": "60.00"}
+TEAMS: Final[Mapping[str, str]] = {"Research": "15.00", "Search": "1.50", "Support": "1.00"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +191,8 @@ def _call(random: Random, number: int, moment: datetime, key: Key, model: str, m
     ending: Ending = random.choices(*zip(*ENDINGS.items(), strict=True))[0]
     has_failed = ending == "upstream_error"
     prompt, answer = (
-        int(random.lognormvariate(6.5, 1)),
-        0 if model == EMBEDDING else int(random.lognormvariate(5.5, 0.9)),
+        int(random.lognormvariate(5.6, 0.9)),
+        0 if model == EMBEDDING else int(random.lognormvariate(5.0, 0.8)),
     )
     usage = (
         Usage()

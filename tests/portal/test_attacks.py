@@ -221,7 +221,7 @@ async def test_a_compressed_page_says_nothing_of_the_token_beside_a_text_of_the_
     ana = await new_visitor()
     tokens: list[str] = []
     for _ in range(2):
-        page = await ana.open("/models?search=text")
+        page = await ana.open("/settings?search=text")
         tokens += page.xpath("//input[@name='csrf_token']/@value")
 
     assert ana.answer.headers["content-encoding"] == "gzip"

@@ -1,5 +1,6 @@
 """Limits that a person sees, more that they ask for, and one limit for many."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -278,3 +279,26 @@ async def test_subscriptions_show_quotas_prices_and_history(new_visitor: NewVisi
     assert ana.rows("limits")[0][:6] == ["Tokens per month", f"Subscription of {ANA} to {OPEN}", "17", "0", "83", "100"]
     bob = await new_visitor("bob")
     await bob.open(f"/subscriptions/{row['id']}", status=404)
+
+
+async def test_home_has_one_alert_of_a_limit_and_takes_the_lower_ones_with_it(
+    new_visitor: NewVisitor, pool: Pool
+) -> None:
+    ana = await new_visitor()
+    account = await pool.fetchval("SELECT id FROM accounts WHERE name = $1", ANA)
+    for window, threshold in (("month", 50), ("month", 80), ("day", 50)):
+        await pool.execute(
+            "INSERT INTO alerts (account_id, level, scope, kind, window_kind, window_start, threshold, used, amount, "
+            "about) VALUES ($1, 'user', 'u', 'tokens', $2, date_trunc($2, now()), $3, 90, 100, $4)",
+            account, window, threshold, f'{{"account": "{ANA}", "user": "{ANA}"}}',
+        )  # fmt: skip
+
+    await ana.open("/home")
+    text = ana.page.get_element_by_id("alerts").text_content()
+    (lower,) = ana.page.xpath("//input[@name='lower']/ancestor::form/@action")
+    await ana.submit(lower)
+
+    assert sorted(re.findall(r"(\d+%) of a limit reached", text)) == ["50%", "80%"]
+    kept = await pool.fetch("SELECT window_kind, threshold FROM alerts WHERE acknowledged_at IS NULL")
+    assert [tuple(row) for row in kept] == [("day", 50)]
+    assert ana.path == "/home"

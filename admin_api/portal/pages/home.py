@@ -1,6 +1,6 @@
 """The start page: one's limits, what was spent, what waits, what to do first, and a call to copy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,7 +24,8 @@ from admin_api.storage.alerts import Alert
 
 # At a glance; the others are on a page of their own.
 GLANCE: Final = 6
-MAX_ALERTS: Final = 5
+MAX_ALERTS: Final = 12
+MAX_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class AlertLine:
-    """A threshold that was reached, in a sentence."""
+    """The highest threshold of a limit that was reached in its window, in a sentence; `lower` are ids of the others."""
 
     id: int
+    lower: tuple[int, ...]
     text: str
     forecast_at: datetime | None
 
@@ -67,8 +69,10 @@ async def show(visit: Visit) -> Page:
 
 
 async def acknowledge(visit: Visit) -> Redirect:
-    """Takes an alert from the page."""
-    await alerts.acknowledge_alert(visit.pool, visit.actor, visit.request.path_params["id"])
+    """Takes an alert from the page, with those of lower thresholds that it stands for."""
+    lower = [int(one) for one in visit.fields("lower") if one.isascii() and one.isdigit() and len(one) < MAX_DIGITS]
+    for alert_id in (visit.request.path_params["id"], *lower[:MAX_ALERTS]):
+        await alerts.acknowledge_alert(visit.pool, visit.actor, alert_id)
     return Redirect("/home")
 
 
@@ -115,7 +119,18 @@ def _budget(visit: Visit, uses: Iterable[LimitUse] | None) -> str:
 
 async def _alerts(visit: Visit) -> list[AlertLine]:
     page = await alerts.list_alerts(visit.pool, visit.actor, acknowledged=False, limit=MAX_ALERTS)
-    return [AlertLine(one.id, _alert_text(visit, one), one.forecast_at) for one in page.rows if one.cleared_at is None]
+    by_window: dict[object, list[Alert]] = {}
+    for one in page.rows:
+        if one.cleared_at is None:
+            window = (one.account_id, one.user_id, one.level, one.kind, one.window_start, str(one.about))
+            by_window.setdefault(window, []).append(one)
+    return [_alert_line(visit, reached) for reached in by_window.values()]
+
+
+def _alert_line(visit: Visit, reached: Sequence[Alert]) -> AlertLine:
+    lower = sorted(reached, key=lambda one: one.threshold)
+    highest = lower.pop()
+    return AlertLine(highest.id, tuple(one.id for one in lower), _alert_text(visit, highest), highest.forecast_at)
 
 
 def _alert_text(visit: Visit, alert: Alert) -> str:

@@ -20,7 +20,7 @@ PICTURES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("models", "/models"),
         ("usage", "/usage?period=last-30-days&by=model&metric=cost"),
     ),
-    "admin@example.com": (("admin", "/admin/usage?period=last-30-days"),),
+    "admin@example.com": (("admin", "/admin"),),
 }
 
 
