@@ -1,6 +1,8 @@
 """Amounts, and other things that a form needs."""
 
+from datetime import datetime, time
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.validation import invalid
@@ -53,3 +55,16 @@ def amount_of_kind(visit: Visit, name: str, kind: Kind) -> int | None:
     """A count, or for kind cost US dollars as nano-USD; None where nothing was typed. Raises GatewayError
     `validation_failed`."""
     return nano_usd_of(visit, name) if is_money(kind) else count_of(visit, name)
+
+
+def end_of_day(visit: Visit, name: str) -> datetime | None:
+    """The last second of a day in the person's time zone; None where nothing was typed. Raises GatewayError
+    `validation_failed`."""
+    text = visit.field(name)
+    if text is None:
+        return None
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007  a day alone
+    except ValueError:
+        raise invalid(name, visit.messages.gettext("Write a day as 2027-01-31.")) from None
+    return datetime.combine(day, time(23, 59, 59), ZoneInfo(visit.formats.zone))

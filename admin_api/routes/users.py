@@ -21,7 +21,7 @@ from admin_api.routes.dependencies import (
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
 from admin_api.schemas.accounts import UserView
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.users import Locale, User, UserSort, UserStatus
+from admin_api.storage.users import Locale, LocaleChoice, User, UserSort, UserStatus
 from admin_api.web.etags import tag
 from gateway.domain.roles import Role
 
@@ -50,7 +50,7 @@ class UserChange(Body):
         None
     )
     name: Annotated[str | None, Field(max_length=200)] = None
-    locale: Locale | None = None
+    locale: Annotated[LocaleChoice | None, Field(description="browser: what the browser prefers")] = None
     time_zone: Annotated[
         str | None, Field(max_length=64, description="IANA name; limit windows are computed again")
     ] = None
@@ -60,7 +60,7 @@ class SelfChange(Body):
     """What users may change of themselves; fields left out stay unchanged."""
 
     name: Annotated[str | None, Field(max_length=200)] = None
-    locale: Locale | None = None
+    locale: Annotated[LocaleChoice | None, Field(description="browser: what the browser prefers")] = None
 
 
 @router.get("")

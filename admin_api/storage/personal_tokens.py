@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.domain.roles import Role
 
@@ -27,6 +27,12 @@ class PersonalToken:
     last_used_at: datetime | None
     created_by: str
     created_at: datetime
+
+    def status_at(self, now: datetime) -> Literal["active", "revoked", "expired"]:
+        """Whether a login with it would be taken, but for its user's own state."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at <= now else "active"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,9 @@ UserStatus = Literal["active", "deactivated"]
 Locale = Literal["en", "es", "fr"]
 USER_STATUSES: Final = get_args(UserStatus)
 LOCALES: Final = get_args(Locale)
+# `browser`: no language is kept, that of the browser counts.
+LocaleChoice = Literal["en", "es", "fr", "browser"]
+LOCALE_CHOICES: Final = get_args(LocaleChoice)
 UserSort = Literal["created", "email"]
 USER_SORTS: Final = get_args(UserSort)
 

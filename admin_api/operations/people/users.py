@@ -20,7 +20,16 @@ from admin_api.operations.validation import (
 )
 from admin_api.storage import sessions
 from admin_api.storage import users as user_rows
-from admin_api.storage.users import LOCALES, USER_SORTS, Locale, User, UserSort, UserStatus
+from admin_api.storage.users import (
+    LOCALE_CHOICES,
+    LOCALES,
+    USER_SORTS,
+    Locale,
+    LocaleChoice,
+    User,
+    UserSort,
+    UserStatus,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.roles import ROLES, Role
 
@@ -105,7 +114,7 @@ async def find_self(pool: "Pool", actor: Actor) -> User:
 
 
 async def update_self(
-    pool: "Pool", actor: Actor, *, name: str | None = None, locale: Locale | None = None, as_of: str | None = None
+    pool: "Pool", actor: Actor, *, name: str | None = None, locale: LocaleChoice | None = None, as_of: str | None = None
 ) -> User:
     """Changes the actor's name or language. Not the time zone, as it would start new windows of their limits."""
     if actor.role == "admin-readonly":
@@ -123,7 +132,7 @@ async def update_user(
     reason: str | None = None,
     email: str | None = None,
     name: str | None = None,
-    locale: Locale | None = None,
+    locale: LocaleChoice | None = None,
     time_zone: str | None = None,
     as_of: str | None = None,
 ) -> User:
@@ -149,7 +158,7 @@ class UserChange:
     reason: str | None = None
     email: str | None = None
     name: str | None = None
-    locale: Locale | None = None
+    locale: LocaleChoice | None = None
     time_zone: str | None = None
 
     def apply_to(self, old: User) -> User:
@@ -163,9 +172,13 @@ class UserChange:
             status_reason=status_reason(self.status, self.reason, old.status_reason, usual="active"),
             email=old.email if self.email is None else check_email(self.email),
             name=old.name if self.name is None else check_text("name", self.name, maximum=MAX_NAME),
-            locale=self.locale or old.locale,
+            locale=old.locale if self.locale is None else _kept_locale(self.locale),
             time_zone=old.time_zone if self.time_zone is None else check_time_zone(self.time_zone),
         )
+
+
+def _kept_locale(choice: LocaleChoice) -> Locale | None:
+    return None if check_word("locale", choice, LOCALE_CHOICES) == "browser" else cast("Locale", choice)
 
 
 async def _change(pool: "Pool", actor: Actor, user: str, change: UserChange, as_of: str | None) -> User:

@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
-from admin_api.operations.people import identities, invitations, sessions, users
+from admin_api.operations.people import identities, invitations, personal_tokens, sessions, users
 from admin_api.operations.preconditions import version_of
 from admin_api.portal import conflicts
 from admin_api.portal.flashes import Flash
@@ -15,9 +15,10 @@ from admin_api.portal.limit_rows import limits_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import MOVES, colour_of
 from admin_api.portal.subscription_texts import text_of as subscription_text
+from admin_api.portal.token_texts import token_lines
 from admin_api.portal.visits import Visit
 from admin_api.portal.word_texts import KINDS, ROLES, TEAM_ROLES, USER_STATUSES, WINDOWS, choices, text_of
-from admin_api.storage.users import Locale, User
+from admin_api.storage.users import LocaleChoice, User
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import allowed_actions
 
@@ -57,7 +58,7 @@ async def update(visit: Visit) -> Page | Redirect:
             name=sent["name"],
             email=sent["email"],
             role=sent["role"],
-            locale=cast("Locale | None", sent["locale"] or None),
+            locale=cast("LocaleChoice", sent["locale"] or "browser"),
             time_zone=sent["time_zone"],
             as_of=visit.field(conflicts.FIELD),
         )
@@ -76,6 +77,7 @@ async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
     own_keys = await keys.list_keys(visit.pool, visit.actor, user=mine, limit=SHOWN)
     subscribed = await subscriptions.list_subscriptions(visit.pool, visit.actor, user=mine, limit=SHOWN)
     invited = await invitations.list_of_user(visit.pool, visit.actor, mine, limit=SHOWN)
+    tokens = await personal_tokens.list_tokens(visit.pool, visit.actor, user=mine, limit=SHOWN)
     known = await identities.list_identities(visit.pool, visit.actor, mine, limit=SHOWN)
     return {
         "keys": [(key, *state_of(visit, key)) for key in own_keys.rows],
@@ -84,6 +86,7 @@ async def _possessions(visit: Visit, user: User) -> dict[str, Any]:
             for row in subscribed.rows
         ],
         "limits": await limits_of(visit, user=mine),
+        "tokens": token_lines(visit, tokens.rows),
         "identities": known.rows,
         "invitations": [(row, text_of(visit, TEAM_ROLES, row.role)) for row in invited.rows],
         "sessions": await sessions.list_sessions_of(

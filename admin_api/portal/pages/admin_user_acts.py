@@ -8,7 +8,7 @@ from admin_api.operations.actors import require_admin
 from admin_api.operations.limits import limits
 from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.parsing import AmountInput, check_kind
-from admin_api.operations.people import anonymise, identities, sessions, users
+from admin_api.operations.people import anonymise, identities, personal_tokens, sessions, users
 from admin_api.operations.preconditions import version_of
 from admin_api.operations.validation import check_reason, check_word, invalid
 from admin_api.portal import conflicts
@@ -133,6 +133,11 @@ async def _end_sessions(visit: Visit, user: str) -> str:
     return said % {"count": visit.formats.number(ended)}
 
 
+async def _revoke_token(visit: Visit, user: str) -> str:
+    await personal_tokens.revoke_token(visit.pool, visit.actor, _number(visit, "token"), user=user)
+    return visit.messages.gettext("The token is revoked: it is refused from the next call on.")
+
+
 async def _unlink(visit: Visit, user: str) -> str:
     await identities.unlink_identity(visit.pool, visit.actor, user, _number(visit, "identity"))
     return visit.messages.gettext("Unlinked. The next login with the verified address of the user is linked instead.")
@@ -152,5 +157,6 @@ ACTIONS: Final[Mapping[str, Callable[[Visit, str], Awaitable[str]]]] = {
     "remove-limit": _remove_limit,
     "subscription": _change_subscription,
     "end-sessions": _end_sessions,
+    "revoke-token": _revoke_token,
     "unlink": _unlink,
 }

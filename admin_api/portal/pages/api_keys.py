@@ -1,7 +1,6 @@
 """The person's API keys: of their own account and of their teams."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, time
 from textwrap import shorten
 from typing import Final
 from urllib.parse import urlencode
@@ -12,9 +11,8 @@ from admin_api.operations.keys import changes, keys
 from admin_api.operations.people.memberships import find_account_of, find_team_access
 from admin_api.operations.playground.key_trials import KeyTrial, try_key
 from admin_api.operations.preconditions import version_of
-from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
-from admin_api.portal.form_values import count_of, nano_usd_of
+from admin_api.portal.form_values import count_of, end_of_day, nano_usd_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
 from admin_api.portal.key_lines import uses_of
 from admin_api.portal.key_texts import state_of
@@ -132,7 +130,7 @@ async def update(visit: Visit) -> Page | Redirect:
             name=visit.field("name") or "",
             models=visit.fields("models"),
             allowed_ips=_networks(visit),
-            expires_at=None if is_same_day else _end_of_day(visit, "expires_at"),
+            expires_at=None if is_same_day else end_of_day(visit, "expires_at"),
             never_expires=not is_same_day and visit.field("expires_at") is None,
         )
         await changes.update_key(visit.pool, visit.actor, key_id, change, as_of=visit.field("as_of"))
@@ -219,7 +217,7 @@ def _input(visit: Visit) -> keys.KeyInput:
         user=str(visit.user.id) if team and not visit.field("is_service") else None,
         name=visit.field("name") or "",
         allowed_ips=_networks(visit),
-        expires_at=_end_of_day(visit, "expires_at"),
+        expires_at=end_of_day(visit, "expires_at"),
         rpm=count_of(visit, "rpm"),
         tpm=count_of(visit, "tpm"),
         concurrency=count_of(visit, "concurrency"),
@@ -229,15 +227,3 @@ def _input(visit: Visit) -> keys.KeyInput:
 
 def _networks(visit: Visit) -> list[str]:
     return (visit.field("allowed_ips") or "").replace(",", " ").split()
-
-
-def _end_of_day(visit: Visit, name: str) -> datetime | None:
-    """The last second of a day in the person's time zone."""
-    text = visit.field(name)
-    if text is None:
-        return None
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007  a day alone
-    except ValueError:
-        raise invalid(name, visit.messages.gettext("Write a day as 2027-01-31.")) from None
-    return datetime.combine(day, time(23, 59, 59), ZoneInfo(visit.formats.zone))

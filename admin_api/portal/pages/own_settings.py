@@ -9,7 +9,7 @@ from admin_api.portal.languages import LANGUAGES, NAMES
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import THEMES, Theme, Visit, theme_of
-from admin_api.storage.users import Locale
+from admin_api.storage.users import LocaleChoice
 from admin_api.web.authenticate import times_of
 from gateway.domain.errors import GatewayError
 
@@ -25,18 +25,18 @@ async def show(visit: Visit, refused: Refusal = NONE) -> Page:
         "chosen_theme": theme_of(visit.request),
         "sessions": await sessions.list_sessions(visit.pool, visit.actor, times_of(visit.settings)),
         "refused": refused,
+        "may_change": visit.actor.role != "admin-readonly",
     }
     return Page("own_settings.html", _("Settings"), context, refused.status)
 
 
 async def update(visit: Visit) -> Page | Redirect:
-    """Name and language are the person's, the theme this browser's."""
+    """Name and language are the person's, the theme this browser's: read-only admins have the theme alone."""
     theme = visit.field("theme") or "auto"
-    locale = visit.field("locale")
     try:
-        await users.update_self(
-            visit.pool, visit.actor, name=visit.field("name") or "", locale=cast("Locale | None", locale)
-        )
+        if visit.form is not None and "name" in visit.form:
+            locale = cast("LocaleChoice", visit.field("locale") or "browser")
+            await users.update_self(visit.pool, visit.actor, name=visit.field("name") or "", locale=locale)
     except GatewayError as error:
         return await show(visit, refusal_of(visit, error, "name", "locale"))
     flash = Flash("success", visit.messages.gettext("Saved."))
