@@ -5,37 +5,24 @@ and opens every page of `admin_api/portal/routes.py` that they may see. `--write
 Exits with 1 if a page is slower than the aim.
 """
 
-import argparse
 import asyncio
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import asyncpg
 import httpx2
 
-from admin_api.encryption import SecretKeys
-from admin_api.operations.lookups import get_user
-from admin_api.operations.people import sessions
-from admin_api.operations.people.sessions import SessionTimes
 from admin_api.portal.routes import PAGES
 from deploy.embedded.postgres import APP, Postgres
-from deploy.embedded.processes import free_port
 from deploy.embedded.programs import Program
-from deploy.embedded.valkey import Valkey
-from gateway.domain.keys import Peppers
-from gateway.storage.postgres import new_pool
-from loadtests.admin_bench import PEOPLE, PEPPERS, SECRET_KEYS, environment, filled_postgres
+from loadtests.admin_site import PEOPLE, counts_text, options, running_site, session_cookie, write_table
 from loadtests.processes import cpu_s
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "portal.md"
-MARKS: Final = re.compile(r"(<!-- portal-bench -->\n).*?(<!-- /portal-bench -->)", re.DOTALL)
 AIM_MS: Final = 300
 WARM_UP: Final = 2
 CALLS: Final = 20
@@ -101,19 +88,6 @@ class Opened:
     kilobytes: float
 
 
-async def log_in(url: str, user_id: int) -> str:
-    """The cookie of a new session of the user."""
-    async with new_pool(url, size=1) as pool:
-        async with pool.acquire() as connection:
-            user = await get_user(connection, str(user_id))
-        cookie = await sessions.open_session(
-            pool, Peppers.parse(PEPPERS), SecretKeys.parse(SECRET_KEYS), user,
-            provider="oidc", times=SessionTimes(idle_s=86400, lifetime_s=86400),
-            request_id=None, ip=None, user_agent=None,
-        )  # fmt: skip
-    return f"__Host-litemaas_session={cookie}"
-
-
 async def open_page(http: httpx2.AsyncClient, program: Program, who: str, route: str, path: str) -> Opened | None:
     """None for a page that they may not see. Raises WrongAnswer."""
     took, size, cpu = list[float](), 0, 0.0
@@ -134,13 +108,13 @@ async def open_page(http: httpx2.AsyncClient, program: Program, who: str, route:
     )
 
 
-async def open_all(program: Program, postgres: Postgres, only: str) -> list[Opened]:
-    """Every page whose route has the pattern, as an admin and as a user."""
+async def open_all(program: Program, postgres: Postgres, only: str) -> tuple[list[Opened], int]:
+    """Every page whose route has the pattern, as an admin and as a user; how many could not be measured."""
     url = postgres.url(APP)
     connection = await asyncpg.connect(url)
-    found = []
+    found, failed = [], 0
     for who, user_id in PEOPLE.items():
-        headers = {"cookie": await log_in(url, user_id), "accept": "text/html"}
+        headers = {"cookie": await session_cookie(url, user_id), "accept": "text/html"}
         async with httpx2.AsyncClient(base_url=program.url, headers=headers) as http:
             for route, (get, _) in PAGES.items():
                 if get is None or not re.search(only, route):
@@ -151,6 +125,7 @@ async def open_all(program: Program, postgres: Postgres, only: str) -> list[Open
                 except WrongAnswer as problem:
                     # The others are measured all the same.
                     sys.stderr.write(f"{problem}\n")
+                    failed += 1
                     continue
                 if opened is not None:
                     print(
@@ -159,7 +134,7 @@ async def open_all(program: Program, postgres: Postgres, only: str) -> list[Open
                     )
                     found.append(opened)
     await connection.close()
-    return found
+    return found, failed
 
 
 async def _address(connection: "asyncpg.Connection", route: str, user_id: int) -> str:
@@ -176,10 +151,9 @@ async def _address(connection: "asyncpg.Connection", route: str, user_id: int) -
 
 def table(opened: Sequence[Opened], counts: Mapping[str, int]) -> str:
     """In Markdown, the slowest first; missed aims in bold."""
-    beside = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     late = sum(one.p95_ms > AIM_MS for one in opened)
     lines = [
-        f"{beside}. Each page {CALLS} times, one after another.",
+        f"{counts_text(counts)}. Each page {CALLS} times, one after another.",
         f"{late} of {len(opened)} take longer than {AIM_MS} ms (**bold**).",
         "",
         "| who | page | p50 ms | p95 ms | CPU of the admin program ms | kB |",
@@ -195,34 +169,18 @@ def table(opened: Sequence[Opened], counts: Mapping[str, int]) -> str:
 
 def main() -> int:
     """1 if a page cannot be measured, or is slower than the aim."""
-    parser = argparse.ArgumentParser(prog="make portal-bench", description=__doc__)
-    parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=10_000_000, help="calls in the ledger")
-    parser.add_argument("--keep", type=Path, help="a folder for the database, to be used again")
-    parser.add_argument("--only", default="", help="a pattern: pages that have it")
-    parser.add_argument("--write", action="store_true", help="into docs/portal.md")
+    parser = options("make portal-bench", __doc__, "portal.md")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="litemaas-portal-bench-") as name:
-        folder = Path(name)
-        # A folder that Postgres's account can reach.
-        folder.chmod(0o755)
-        place = chosen.keep or folder / "kept"
-        with (
-            filled_postgres(place, chosen.users, chosen.rows) as (postgres, counts),
-            Valkey(folder / "valkey") as valkey,
-        ):
-            program = Program(folder, "admin-api", free_port())
-            program.env = environment(postgres, valkey)
-            try:
-                with program:
-                    opened = asyncio.run(open_all(program, postgres, chosen.only))
-            except WrongAnswer as problem:
-                sys.stderr.write(f"{problem}\n")
-                return 1
-    print(table(opened, counts))
-    if chosen.write:
-        PAGE.write_text(MARKS.sub(lambda match: f"{match[1]}{table(opened, counts)}\n{match[2]}", PAGE.read_text()))
-    return 1 if any(one.p95_ms > AIM_MS for one in opened) else 0
+    if chosen.write and chosen.only:
+        parser.error("--write is for all of them.")
+    with running_site(chosen) as site:
+        opened, failed = asyncio.run(open_all(site.program, site.postgres, chosen.only))
+    print(table(opened, site.counts))
+    if failed:
+        sys.stderr.write(f"{failed} pages could not be measured.\n")
+    elif chosen.write:
+        write_table("portal.md", "portal-bench", table(opened, site.counts))
+    return 1 if failed or any(one.p95_ms > AIM_MS for one in opened) else 0
 
 
 if __name__ == "__main__":

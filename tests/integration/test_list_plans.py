@@ -17,10 +17,11 @@ from conftest import Database, create_database, drop_database
 from admin_api.main import create_app
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
-from loadtests.admin_bench import PEOPLE, log_in
+from loadtests.admin_bench import log_in
 from loadtests.admin_commands import commands_of
 from loadtests.admin_queries import NoEntry, Query, cursors_of, queries_of, values_of
 from loadtests.admin_rows import make_rows
+from loadtests.admin_site import PEOPLE
 
 USERS = 300
 # The team that the user of the queries owns, and one that they are only a member of, with thousands of each thing.
