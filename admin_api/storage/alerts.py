@@ -115,16 +115,23 @@ async def list_window_limits(executor: "Executor", account_ids: Iterable[int], n
     return [WindowLimit(**row) for row in rows]
 
 
-LIST_WINDOW_LIMITS_OF_TEAMS: Final = f"""
-{WINDOW_LIMITS}
+# Their targets have no other names than the team's: joined as for other levels, all keys would be read.
+LIST_WINDOW_LIMITS_OF_TEAMS: Final = """
+SELECT l.account_id, a.name AS account_name, a.time_zone, a.created_at AS account_created_at, l.level,
+       NULL::bigint AS api_key_id, NULL::bigint AS model_id, NULL::bigint AS subscription_id,
+       NULL::bigint AS limit_user_id, l.kind, l.window_kind AS window, l.amount, l.set_by,
+       l.expires_at IS NOT NULL AS is_passing, NULL::bigint AS user_id, NULL AS user_email, NULL AS key_name,
+       NULL AS key_last_four, NULL AS model_name
+FROM limits l JOIN accounts a ON a.id = l.account_id
 WHERE l.level = 'team' AND l.window_kind IS NOT NULL AND NOT l.shadow AND a.archived_at IS NULL
-  AND (l.expires_at IS NULL OR l.expires_at > $1)
+  AND (l.expires_at IS NULL OR l.expires_at > $1) AND (NOT $2 OR a.status = 'active')
 """
 
 
-async def list_window_limits_of_teams(executor: "Executor", now: datetime) -> list[WindowLimit]:
-    """Of all teams that are not archived, those at level team that are not expired at `now`."""
-    return [WindowLimit(**row) for row in await executor.fetch(LIST_WINDOW_LIMITS_OF_TEAMS, now)]
+async def list_window_limits_of_teams(executor: "Executor", now: datetime, *, active: bool) -> list[WindowLimit]:
+    """Of all teams that are not archived, or of those that are active too: limits at level team, not expired at
+    `now`."""
+    return [WindowLimit(**row) for row in await executor.fetch(LIST_WINDOW_LIMITS_OF_TEAMS, now, active)]
 
 
 LIST_OPEN_CROSSINGS: Final = """

@@ -1,10 +1,9 @@
-"""What metrics look up in the database: deliveries that wait, the last sync, limits of teams."""
+"""What metrics look up in the database: deliveries that wait, and the last sync."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from admin_api.storage.alerts import WINDOW_LIMITS, WindowLimit
 from admin_api.storage.deliveries import Channel
 
 if TYPE_CHECKING:
@@ -63,15 +62,3 @@ async def last_sync_problem(executor: "Executor") -> str | None:
     """What was wrong with the last sync; None: nothing, or there was none."""
     problem: str | None = await executor.fetchval(LAST_SYNC_PROBLEM)
     return problem
-
-
-LIST_TEAM_LIMITS: Final = f"""
-{WINDOW_LIMITS}
-WHERE a.kind = 'team' AND a.status = 'active' AND l.level = 'team' AND l.window_kind IS NOT NULL AND NOT l.shadow
-  AND (l.expires_at IS NULL OR l.expires_at > $1)
-"""
-
-
-async def list_team_limits(executor: "Executor", now: datetime) -> list[WindowLimit]:
-    """Limits on all that a team uses in a window."""
-    return [WindowLimit(**row) for row in await executor.fetch(LIST_TEAM_LIMITS, now)]

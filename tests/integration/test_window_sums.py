@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from usage_rows import EARLIEST, TODAY, empty_ledger, make_usage_row, usage_rows, write_rows
 
+from admin_api.storage.usage.account_windows import AccountWindow, sum_account_windows
 from gateway.domain.limits import LEVELS, LIMIT_KINDS, WINDOWED_KINDS, Level, ScopeIds
 from gateway.domain.usage_rows import UsageRow
-from gateway.domain.windows import window_ms
+from gateway.domain.windows import WINDOW_KINDS, window_ms
 from gateway.storage.ledger.rollups import DAYS, QUARTER_HOURS, SUMS
-from gateway.storage.ledger.sums import SUM_WINDOWS, WindowSum, sum_windows
+from gateway.storage.ledger.sums import LATEST_MS, SUM_WINDOWS, WindowSum, sum_windows
 from gateway.storage.postgres import Pool
 
 QUARTER = timedelta(minutes=15)
@@ -76,6 +77,11 @@ ALL_WINDOWS = [
     )
 ]
 
+# After all rows; and windows of whole accounts are those of moments before, so that most have ended.
+NOW = TODAY + timedelta(days=1)
+MOMENTS_MS = st.integers(1, 200).map(lambda n: round((NOW - n * 5 * QUARTER).timestamp() * 1000))
+ZONES = ("UTC", "Asia/Kathmandu", "America/St_Johns")
+
 
 @settings(
     max_examples=15,
@@ -83,11 +89,16 @@ ALL_WINDOWS = [
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.lists(usage_rows(), min_size=20, max_size=60), st.sets(st.sampled_from(LEVELS), min_size=1))
+@given(
+    st.lists(usage_rows(), min_size=20, max_size=60),
+    st.sets(st.sampled_from(LEVELS), min_size=1),
+    st.lists(st.builds(window_ms, st.sampled_from(WINDOW_KINDS), st.sampled_from(ZONES), MOMENTS_MS), min_size=3),
+)
 async def test_every_scope_has_the_sum_of_its_rows(
-    database: Database, pool: Pool, rows: list[UsageRow], levels: set[Level]
+    database: Database, pool: Pool, rows: list[UsageRow], levels: set[Level], spans: list[tuple[int, int]]
 ) -> None:
-    """However many are asked for at once, of one level or several."""
+    """However many are asked for at once, of one level or several; and whole accounts, as a ranking of teams reads
+    them."""
     await empty_ledger(database)
     await database.execute_as_owner(SUBSCRIPTIONS)
     await write_rows(pool, rows)
@@ -98,6 +109,22 @@ async def test_every_scope_has_the_sum_of_its_rows(
     ]
 
     assert await sum_windows(pool, queries) == [sum_of_rows(rows, query) for query in queries]
+    await check_whole_accounts(pool, rows, spans)
+
+
+async def check_whole_accounts(pool: Pool, rows: list[UsageRow], spans: list[tuple[int, int]]) -> None:
+    asked = list(product((1, 2, 99), spans))
+    windows = [
+        AccountWindow(account, *(datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC) for ms in span))
+        for account, span in asked
+    ]
+    async with pool.acquire() as connection, connection.transaction():
+        sums = await sum_account_windows(connection, windows, NOW)
+    team = ScopeIds().scope("team")
+    assert sums == [
+        {kind: sum_of_rows(rows, WindowSum(account, kind, team, *span)) for kind in WINDOWED_KINDS}
+        for account, span in asked
+    ]
 
 
 def sum_of_rows(rows: list[UsageRow], query: WindowSum) -> int:

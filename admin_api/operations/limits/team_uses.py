@@ -1,5 +1,6 @@
 """All teams with their tightest limit, by what the ledger says was used: for admins who look for who needs more."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -11,8 +12,9 @@ from admin_api.operations.pagination import Page, check_limit, parse_id_cursor
 from admin_api.storage import accounts, alerts
 from admin_api.storage.accounts import Account
 from admin_api.storage.alerts import WindowLimit
+from admin_api.storage.usage.account_windows import AccountWindow, sum_account_windows
 from gateway.domain.windows import window_ms
-from gateway.storage.ledger.sums import WindowSum, sum_windows
+from gateway.storage.ledger.sums import LATEST_MS
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -59,9 +61,9 @@ async def list_team_uses(
     require_reader(actor)
     check_limit(limit)
     after = _parse_cursor(cursor)
-    async with pool.acquire() as connection:
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         teams = await accounts.list_teams(connection, after_id=0, limit=MAX_TEAMS)
-        tightest = await _find_tightest(connection, now or datetime.now(UTC))
+        tightest = _tightest_of(await read_used(connection, now or datetime.now(UTC)))
         ranked = sorted((_use(team, tightest.get(team.id)) for team in teams), key=lambda use: (-use.rank, use.team.id))
         rest = [use for use in ranked if after is None or (-use.rank, use.team.id) > after]
         shown = rest[:limit]
@@ -70,21 +72,28 @@ async def list_team_uses(
     return Page(found, f"{shown[-1].rank}.{shown[-1].team.id}" if len(rest) > limit else None)
 
 
-async def _find_tightest(executor: "Executor", now: datetime) -> dict[int, TightLimit]:
-    limits = in_force(await alerts.list_window_limits_of_teams(executor, now))
-    sums = await sum_windows(executor, [_query(limit, now) for limit in limits])
+async def read_used(executor: "Executor", now: datetime, *, active: bool = False) -> list[tuple[WindowLimit, int]]:
+    """The limits in force on all that a team uses, of every team that is not archived, and what of each the ledger has
+    for the present window. `active`: only teams that are not suspended. Within the caller's transaction."""
+    limits = in_force(await alerts.list_window_limits_of_teams(executor, now, active=active))
+    sums = await sum_account_windows(executor, [_window(limit, now) for limit in limits], now)
+    return [(limit, used[limit.kind]) for limit, used in zip(limits, sums, strict=True)]
+
+
+def _tightest_of(used: Iterable[tuple[WindowLimit, int]]) -> dict[int, TightLimit]:
     found: dict[int, TightLimit] = {}
-    for limit, used in zip(limits, sums, strict=True):
-        one = TightLimit(limit=limit, used=used, share=share_of(limit.amount, limit.amount - used))
+    for limit, amount in used:
+        one = TightLimit(limit=limit, used=amount, share=share_of(limit.amount, limit.amount - amount))
         known = found.get(limit.account_id)
         if known is None or one.share > known.share:
             found[limit.account_id] = one
     return found
 
 
-def _query(limit: WindowLimit, now: datetime) -> WindowSum:
+def _window(limit: WindowLimit, now: datetime) -> AccountWindow:
     start_ms, end_ms = window_ms(limit.window, limit.time_zone, round(now.timestamp() * 1000))
-    return WindowSum(limit.account_id, limit.kind, limit.scope, start_ms, end_ms)
+    start, end = (datetime.fromtimestamp(min(ms, LATEST_MS) / 1000, UTC) for ms in (start_ms, end_ms))
+    return AccountWindow(limit.account_id, start, end)
 
 
 def _use(team: Account, tightest: TightLimit | None) -> TeamUse:

@@ -6,13 +6,11 @@ from time import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from admin_api import metrics
-from admin_api.operations.notifications.alerts import in_force
+from admin_api.operations.limits.team_uses import read_used
 from admin_api.storage import measurements as rows
-from admin_api.storage.alerts import WindowLimit
 from admin_api.storage.deliveries import RECEIVERS
 from gateway.domain.limits import Kind
-from gateway.domain.windows import WindowKind, window_ms
-from gateway.storage.ledger.sums import WindowSum, sum_windows
+from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -66,19 +64,13 @@ _shown: set[tuple[str, str, str, str]] = set()
 
 
 async def team_use(pool: "Pool", at: datetime) -> list[TeamUse]:
-    """Of every limit in force on all that a team uses, by the ledger."""
-    async with pool.acquire() as connection:
-        limits = in_force(await rows.list_team_limits(connection, at))
-        sums = await sum_windows(connection, [_query(limit, at) for limit in limits])
+    """Of every limit in force on all that an active team uses, by the ledger."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        found = await read_used(connection, at, active=True)
     return [
         TeamUse(limit.account_id, limit.account_name, limit.kind, limit.window, _share(used, limit.amount))
-        for limit, used in zip(limits, sums, strict=True)
+        for limit, used in found
     ]
-
-
-def _query(limit: WindowLimit, at: datetime) -> WindowSum:
-    start_ms, end_ms = window_ms(limit.window, limit.time_zone, round(at.timestamp() * 1000))
-    return WindowSum(limit.account_id, limit.kind, limit.scope, start_ms, end_ms)
 
 
 def _share(used: int, amount: int) -> float:
