@@ -10,6 +10,8 @@ from admin_api.cli.columns import Kind
 
 NOTHING: Final = "-"
 IS_USD: Final = re.compile("(?<!_nano)_usd$")
+# Columns of a limit, whose cells `limit_cells` makes.
+OF_LIMIT: Final = ("id", "level", "applies_to", "model", "kind", "window", "amount")
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -70,6 +72,13 @@ def key_text(name: str | None, last_four: str | None) -> str | None:
 def target_text(owner: str | None, key: str | None) -> str | None:
     """What a limit applies to: an owner, or a key of theirs."""
     return f"{key} of {owner}" if key and owner else key or owner
+
+
+def limit_cells(limit: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a limit: whose it is in one column, money as `25 USD`."""
+    owner = owner_text(limit["account_name"], limit["user_email"])
+    applies_to = target_text(owner, key_text(limit["key_name"], limit["key_last_four"]))
+    return with_units(limit) | {"applies_to": applies_to, "shadow": limit["shadow"] or None}
 
 
 def width_of(text: str) -> int:

@@ -1,23 +1,20 @@
 """`litemaas limits …`"""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from admin_api import settings as environment
-from admin_api.cli import limit_requests
-from admin_api.cli.cells import key_text, owner_text, target_text, with_units
+from admin_api.cli import limit_counters, limit_requests
+from admin_api.cli.cells import OF_LIMIT, limit_cells
 from admin_api.cli.columns import columns
 from admin_api.cli.made_texts import change_text
 from admin_api.cli.options import moment_option, words_option
-from admin_api.cli.refusals import show_ as show_refused_call
 from admin_api.cli.session import (
     AsJSON,
     Confirm,
     Cursor,
     PageSize,
     act,
-    key_id_of,
     operator,
     parse_moment,
     show,
@@ -25,22 +22,16 @@ from admin_api.cli.session import (
     show_page,
     table,
 )
-from admin_api.operations.limits import bulk, limits, states
-from admin_api.operations.limits import explain as explanations
-from admin_api.operations.limits.parsing import AmountInput, check_kind, parse_decimal
+from admin_api.operations.limits import boosts, bulk, limits
+from admin_api.operations.limits.parsing import RESERVE_MODES, AmountInput, check_kind, check_reserve, parse_decimal
 from admin_api.operations.validation import invalid
-from admin_api.schemas.explanations import DriftView, ExplanationView, RepairView
-from admin_api.schemas.limits import LimitView, LimitWithStateView, PreviewView, SetLimitView, UnlimitedView
+from admin_api.schemas.limits import LimitView, PreviewView, SetLimitView, UnlimitedView
 from admin_api.schemas.shapes import PageView
 from gateway.domain.limits import KINDS, LEVELS, amount_text
 from gateway.domain.windows import WINDOW_KINDS
 
 if TYPE_CHECKING:
-    from admin_api.operations.limits.states import LimitWithState
-    from admin_api.operations.pagination import Page
     from admin_api.storage.bulk_limits import BulkTarget
-    from gateway.storage.counters.drift import Drift
-    from gateway.storage.postgres import Pool
 
 
 app = typer.Typer(no_args_is_help=True, help="Limits at every level.")
@@ -61,12 +52,7 @@ AmountNanoUSD = Annotated[
 Team = Annotated[str | None, typer.Option("--team", help="At level user: the user within this team.")]
 
 
-OF_LIMIT: Final = ("id", "level", "applies_to", "model", "kind", "window", "amount")
 LIMITS: Final = columns(*OF_LIMIT, "shadow", "expires_at")
-STATES: Final = columns(*OF_LIMIT, "used", "remaining", "resets_at", "expires_at")
-EXPLAINED: Final = columns(
-    "level", "kind", "window", "limit", "used", "reserved", "remaining", "requested", "would_refuse"
-)
 CHANGES: Final = columns("label", "limit_id", "old", "new", "boost")
 
 
@@ -82,7 +68,7 @@ def set_(
     team: Team = None,
     window: Annotated[str | None, words_option(WINDOW_KINDS)] = None,
     burst: Annotated[str, typer.Option(help="For kinds rpm and tpm: size of the bucket, in minutes.")] = "1",
-    reserve: Annotated[str, words_option(limits.RESERVE_MODES, help="What of a call is reserved:")] = "expected",
+    reserve: Annotated[str, words_option(RESERVE_MODES, help="What of a call is reserved:")] = "expected",
     shadow: Annotated[bool, typer.Option("--shadow", help="Only count and report; never reject a call.")] = False,
     expires_at: Annotated[str | None, moment_option(help="When it expires.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why.")] = None,
@@ -96,7 +82,7 @@ def set_(
         amount=given.of_kind(check_kind(kind)),
         window=window,
         burst=parse_decimal("burst", burst),
-        reserve=limits.check_reserve(reserve),
+        reserve=check_reserve(reserve),
         shadow=shadow,
         expires_at=parse_moment("expires_at", expires_at),
         reason=reason,
@@ -126,7 +112,7 @@ def list_(
         )
     )
     view = PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
-    show_page(view, what="limits", as_json=as_json, columns=LIMITS, as_row=_row)
+    show_page(view, what="limits", as_json=as_json, columns=LIMITS, as_row=limit_cells)
 
 
 @app.command("show")
@@ -138,28 +124,7 @@ def show_(
     show_details(LimitView.of(row), as_json=as_json)
 
 
-@app.command()
-def state(
-    user: Annotated[str | None, typer.Option(help="Of this user's personal account.")] = None,
-    team: Annotated[str | None, typer.Option(help="Of this team.")] = None,
-    limit: PageSize = 100,
-    cursor: Cursor = None,
-    as_json: AsJSON = False,
-) -> None:
-    """Show the limits of an account, and what is used and left of each now."""
-    settings = environment.CounterSettings.from_env()
-    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
-
-    async def work(pool: "Pool") -> "Page[LimitWithState]":
-        async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await states.list_limit_states(
-                pool, counters, operator(), user=user, team=team, limit=limit, cursor=cursor
-            )
-
-    found = act(work, settings)
-    rows = [LimitWithStateView.with_state(row) for row in found.rows]
-    view = PageView[LimitWithStateView](rows=rows, next_cursor=found.next_cursor)
-    show_page(view, what="limits", as_json=as_json, columns=STATES, as_row=_row)
+app.command()(limit_counters.state)
 
 
 @app.command()
@@ -169,64 +134,8 @@ def delete(limit: Annotated[int, typer.Argument(metavar="ID", help="Id of the li
     typer.echo(f"Limit {limit} is removed.")
 
 
-@app.command()
-def explain(
-    key: Annotated[str | None, typer.Option(metavar="KEY", help="Its id, or its last four characters.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
-    request_id: Annotated[
-        str | None,
-        typer.Option(help="Instead of key and model: a call that was refused, as `refusals show`."),
-    ] = None,
-    tokens: Annotated[
-        int | None, typer.Option(help="Tokens, prompt and completion together. Default: an ordinary call.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="The call's bound on its answer. Default: none.")] = None,
-    address: Annotated[str | None, typer.Option(help="The caller's address. Default: one that the key allows.")] = None,
-    as_json: AsJSON = False,
-) -> None:
-    """Show whether a call would be admitted now, and why, or why one was refused. Counts nothing against the limits."""
-    if request_id is not None:
-        if key is not None or model is not None:
-            raise invalid("request_id", "Give either a request id, or a key and a model.")
-        show_refused_call(request_id, as_json=as_json)
-        return
-    key_id = key_id_of(key)
-    if key_id is None or model is None:
-        raise invalid("key", "Give a key and a model, or the request id of a refused call.")
-    call = explanations.CallInput(model=model, tokens=tokens, max_tokens=max_tokens, address=address)
-    settings = environment.CounterSettings.from_env()
-    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
-
-    async def work(pool: "Pool") -> explanations.Explanation:
-        async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await explanations.explain_limits(pool, counters, operator(), key_id=key_id, call=call)
-
-    explanation = act(work, settings)
-    if as_json:
-        typer.echo(ExplanationView.model_validate(explanation).model_dump_json())
-        return
-    typer.echo("The call would be admitted." if explanation.allowed else f"{explanation.code}: {explanation.message}")
-    if explanation.missing_cause_text:
-        typer.echo(explanation.missing_cause_text)
-    if explanation.limits:
-        typer.echo(table([_explained(row) for row in explanation.limits], EXPLAINED))
-
-
-@app.command()
-def repair(
-    account: Annotated[int | None, typer.Option(min=1, help="Id of one account; without it, all of them.")] = None,
-    as_json: AsJSON = False,
-) -> None:
-    """Rebuild counters from the ledger at the next call. Shows the difference between the two."""
-    settings = environment.CounterSettings.from_env()
-    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
-
-    async def work(pool: "Pool") -> "list[Drift]":
-        async with explanations.open_counters(url, ca_file=ca_file) as counters:
-            return await explanations.repair_limits(pool, counters, operator(), account_id=account)
-
-    view = RepairView(drifted=[DriftView.of(drift) for drift in act(work, settings)])
-    show(view, as_json=as_json, sentence=f"{len(view.drifted)} counters differed from the ledger; all will be rebuilt.")
+app.command()(limit_counters.explain)
+app.command()(limit_counters.repair)
 
 
 @app.command()
@@ -248,7 +157,7 @@ def boost(
         raise invalid("expires_at", "A boost must have an expiry time.")
     given = AmountInput(amount=amount, amount_usd=amount_usd, amount_nano_usd=amount_nano_usd)
     done = act(
-        lambda pool: limits.boost_limit(
+        lambda pool: boosts.boost_limit(
             pool, operator(), limit, amount=given, expires_at=ends, reason=reason, confirmed=confirm
         )
     )
@@ -305,16 +214,3 @@ def _change(preview: bulk.Preview, target: "BulkTarget") -> dict[str, str | int 
         "new": amount_text(kind, preview.amount),
         "boost": None if boost is None else amount_text(kind, boost),
     }
-
-
-def _row(limit: dict[str, Any]) -> dict[str, Any]:
-    """The cells of a limit: whose it is in one column, money as `25 USD`."""
-    owner = owner_text(limit["account_name"], limit["user_email"])
-    applies_to = target_text(owner, key_text(limit["key_name"], limit["key_last_four"]))
-    return with_units(limit) | {"applies_to": applies_to, "shadow": limit["shadow"] or None}
-
-
-def _explained(limit: dict[str, Any]) -> dict[str, Any]:
-    """The cells of a limit of the key: a user's is of their personal account, or in a team."""
-    level = f"user in team {limit['team']}" if limit["team"] else limit["level"]
-    return with_units(limit) | {"level": level}

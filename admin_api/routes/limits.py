@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from admin_api.operations.keys import owner_limits
-from admin_api.operations.limits import bulk, explain, limits, states
+from admin_api.operations.limits import boosts, bulk, explain, limits, states
 from admin_api.operations.limits.parsing import AmountInput, parse_decimal
 from admin_api.operations.pagination import MAX_ID
 from admin_api.operations.validation import check_text
@@ -228,7 +228,7 @@ async def apply_limits(actor: Admin, pool: AppPool, body: BulkApply) -> PreviewV
 @admin_router.post("/{limit_id}/boost", status_code=201)
 async def boost_limit(actor: Admin, pool: AppPool, limit_id: ID, body: Boost) -> SetLimitView:
     """A temporary limit that replaces this one until it expires; a lower one needs `confirm`."""
-    done = await limits.boost_limit(
+    done = await boosts.boost_limit(
         pool,
         actor,
         limit_id,

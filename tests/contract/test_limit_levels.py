@@ -8,6 +8,7 @@ from conftest import Database
 
 from admin_api.operations.notifications import email_phrases
 from admin_api.schemas.limits import LimitView
+from admin_api.storage import limit_pages
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.users import LOCALES
 from gateway.domain.limits import LEVELS, LIMIT_LEVELS, Level, LevelFacts, ScopeIds, parse_scope
@@ -45,7 +46,7 @@ def check_storage(places: Places, level: Level, facts: LevelFacts) -> None:
             is_there = name in {field.name for field in fields(cls)}
             places.need(is_there, f"admin_api/storage/limits.py, {cls.__name__}.{name}", level)
         places.need(name in limit_rows.UPSERT_LIMIT, "admin_api/storage/limits.py, UPSERT_LIMIT", level)
-        places.need(name in limit_rows.LIST_LIMITS, "admin_api/storage/limits.py, LIST_LIMITS", level)
+        places.need(name in limit_pages.LIST_LIMITS, "admin_api/storage/limit_pages.py, LIST_LIMITS", level)
     places.need_words("gateway/storage/key_records.py", level, *named, *passed)
     places.need_words(
         "gateway/storage/ledger/sums.py", level, *passed, rf"\nSELECT '{level}'", rf'named\("{level}"|\["{level}"\]'

@@ -20,7 +20,8 @@ from usage_rows import TODAY, make_usage_row, new_id, write_rows
 
 from admin_api.cli.app import build_app
 from admin_api.operations.actors import Actor
-from admin_api.operations.limits.limits import LimitInput, boost_limit, set_limit
+from admin_api.operations.limits.boosts import boost_limit
+from admin_api.operations.limits.limits import LimitInput, set_limit
 from admin_api.operations.limits.parsing import AmountInput
 from admin_api.operations.notifications import alerts, webhooks
 from admin_api.operations.people import teams

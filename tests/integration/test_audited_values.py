@@ -11,7 +11,7 @@ from factories import ADMIN, make_key, make_model, make_subscription, make_user,
 
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import changes, keys
-from admin_api.operations.limits import limits
+from admin_api.operations.limits import boosts, limits
 from admin_api.operations.limits.limits import LimitInput
 from admin_api.operations.limits.parsing import AmountInput
 from admin_api.storage import accounts
@@ -90,7 +90,7 @@ async def test_a_boost_uses_the_limit_at_the_time_it_is_applied(pool: Pool, mean
     async with pool.acquire() as connection, connection.transaction():
         await accounts.lock_account(connection, user.account_id)
         boosting = asyncio.create_task(
-            limits.boost_limit(
+            boosts.boost_limit(
                 pool, ADMIN, lasting.id, amount=AmountInput(amount=200), expires_at=soon, reason="demo day"
             )
         )
@@ -141,7 +141,7 @@ async def test_a_boost_after_the_preview_counts_as_a_change(admin: httpx2.AsyncC
     preview = (await admin.post("/api/v1/admin/limits/preview", json=fields)).json()
 
     soon = datetime.now(UTC) + timedelta(hours=1)
-    await limits.boost_limit(
+    await boosts.boost_limit(
         pool, ADMIN, lasting.id, amount=AmountInput(amount=200), expires_at=soon, reason="demo day"
     )
     applied = await admin.post("/api/v1/admin/limits/apply", json=fields | {"token": preview["token"]})

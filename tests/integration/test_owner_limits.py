@@ -22,7 +22,7 @@ from factories import (
 from admin_api.operations import runtime_settings, subscriptions
 from admin_api.operations.actors import Actor
 from admin_api.operations.keys import keys, owner_limits
-from admin_api.operations.limits import bulk, limits
+from admin_api.operations.limits import boosts, bulk, limits
 from admin_api.operations.limits import explain as explanations
 from admin_api.operations.limits.bulk import Filter
 from admin_api.operations.limits.limits import LimitInput
@@ -128,7 +128,7 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     before = await explain(owner)
     soon = datetime.now(UTC) + timedelta(hours=1)
     more = AmountInput(amount_nano_usd=10**9)
-    boost = (await limits.boost_limit(pool, ADMIN, lasting.id, amount=more, expires_at=soon, reason="demo day")).limit
+    boost = (await boosts.boost_limit(pool, ADMIN, lasting.id, amount=more, expires_at=soon, reason="demo day")).limit
     after = await explain(owner)
 
     assert (before.allowed, before.code, after.allowed) == (False, "insufficient_quota", True)
@@ -144,11 +144,11 @@ async def test_a_boost_replaces_a_limit_and_its_remaining_amount_is_shown(pool: 
     ]
     assert await code_of(list_limit_states(pool, counters, stranger, user=str(key.user_id))) == "not_found"
     assert (boost.reason, boost.expires_at) == ("demo day", soon)
-    again = limits.boost_limit(pool, ADMIN, boost.id, amount=AmountInput(amount=1), expires_at=soon, reason="x")
+    again = boosts.boost_limit(pool, ADMIN, boost.id, amount=AmountInput(amount=1), expires_at=soon, reason="x")
     assert await code_of(again) == "conflict"
     assert (
         await code_of(
-            limits.boost_limit(pool, owner, lasting.id, amount=AmountInput(amount=9), expires_at=soon, reason="x")
+            boosts.boost_limit(pool, owner, lasting.id, amount=AmountInput(amount=9), expires_at=soon, reason="x")
         )
         == "forbidden"
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.actors import Actor, require_admin
 from admin_api.operations.audit_rows import Change, write_rows
-from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, audited_amount, check_level, validate_limit
-from admin_api.operations.limits.parsing import doubt, is_doubtful
+from admin_api.operations.limits.limits import LimitInput, ValidLimitInput, audited_amount, validate_limit
+from admin_api.operations.limits.parsing import check_level, doubt, is_doubtful
 from admin_api.operations.lookups import get_model, get_team, get_user
 from admin_api.operations.validation import check_word, invalid, invalid_now
 from admin_api.storage import accounts

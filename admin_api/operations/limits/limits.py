@@ -4,33 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.access import get_one_account, viewer_of
 from admin_api.operations.actors import Actor, note, require_admin
 from admin_api.operations.limits import targets
 from admin_api.operations.limits.parsing import (
-    AmountInput,
     check_amount,
     check_burst,
     check_change,
     check_kind,
+    check_level,
     check_window,
 )
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
-from admin_api.operations.validation import check_future, check_reason, check_word, invalid, unconfirmed
-from admin_api.storage import accounts
+from admin_api.operations.validation import check_future, check_reason, invalid
+from admin_api.storage import accounts, limit_pages
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limits import LimitRow, Target
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import LEVELS, Kind, Level, ReserveMode, ScopeIds, SetBy, amount_text, is_money
+from gateway.domain.limits import Kind, ReserveMode, ScopeIds, SetBy, is_money
 from gateway.domain.windows import WindowKind
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-RESERVE_MODES: Final = get_args(ReserveMode)
 _SETTABLE: Final = ("amount", "burst", "reserve", "expires_at", "reason")
 
 
@@ -152,57 +151,47 @@ async def apply_limit(
     return LimitChange(new, replaced if old is None or is_over else old)
 
 
-async def boost_limit(
-    pool: "Pool",
+async def set_amount(
+    executor: "Executor",
     actor: Actor,
-    limit_id: int,
+    row: LimitRow,
+    amount: int,
     *,
-    amount: AmountInput,
-    expires_at: datetime,
-    reason: str,
+    reason: str | None,
+    expires_at: datetime | None = None,
     confirmed: bool = False,
+    action: str = "limit.set",
 ) -> LimitChange:
-    """Sets a temporary limit that replaces a permanent one until it expires.
-
-    Raises GatewayError `not_found`, `conflict` for a limit that is temporary itself, or `validation_failed`, also for
-    one that is lower, unless it is confirmed.
-    """
-    require_admin(actor)
-    checked = check_reason(reason, required=True)
-    ends = check_future("expires_at", expires_at) or expires_at
-    async with pool.acquire() as connection, connection.transaction():
-        row = await _lock_limit(connection, limit_id)
-        if row.expires_at is not None:
-            raise GatewayError("conflict", f"Limit {limit_id} is temporary itself. Set it again instead.")
-        known = amount.of_stored_kind(row.kind)
-        if known is None:
-            raise invalid("amount", "A boost has an amount; to lift a limit for good, set it to unlimited.")
-        check_change(row.kind, row.amount, known, confirmed=confirmed)
-        if known < row.amount and not confirmed:
-            amounts = f"from {amount_text(row.kind, row.amount)} to {amount_text(row.kind, known)}"
-            raise unconfirmed(f"The boost would lower the limit {amounts} until {ends:%Y-%m-%d %H:%M:%S}Z.")
-        ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
-        target = Target(account_id=row.account_id, level=row.level, **ids)
-        input_ = LimitInput(
-            kind=row.kind,
-            amount=known,
-            window=row.window,
-            burst=row.burst,
-            reserve=row.reserve,
-            shadow=row.shadow,
-            set_by=row.set_by,
-            expires_at=ends,
-            reason=checked,
-            confirmed=confirmed,
-        )
-        return await apply_limit(connection, actor, target, input_, action="limit.boost")
+    """As `apply_limit`, with another amount in all else the same limit, for good or until it expires."""
+    ids = {name: getattr(row, name) for name in ScopeIds.__slots__}
+    target = Target(account_id=row.account_id, level=row.level, **ids)
+    input_ = LimitInput(
+        kind=row.kind,
+        amount=amount,
+        window=row.window,
+        burst=row.burst,
+        reserve=row.reserve,
+        shadow=row.shadow,
+        set_by=row.set_by,
+        expires_at=expires_at,
+        reason=reason,
+        confirmed=confirmed,
+    )
+    return await apply_limit(executor, actor, target, input_, action=action)
 
 
 async def find_limit(pool: "Pool", actor: Actor, limit_id: int) -> LimitRow:
     """A limit that the actor may see. Raises GatewayError `not_found`."""
     viewer = viewer_of(actor)
     async with pool.acquire() as connection:
-        rows = await limit_rows.list_limits(connection, after_id=limit_id - 1, limit=1, viewer_id=viewer)
+        return await get_seen_limit(connection, limit_id, viewer_id=viewer)
+
+
+async def get_seen_limit(executor: "Executor", limit_id: int, *, viewer_id: int | None) -> LimitRow:
+    """One that this user may see; None: that anybody may. Raises GatewayError `not_found`."""
+    rows = []
+    if 0 < limit_id <= MAX_ID:
+        rows = await limit_pages.list_limits(executor, after_id=limit_id - 1, limit=1, viewer_id=viewer_id)
     if not rows or rows[0].id != limit_id:
         raise GatewayError("not_found", f"There is no limit {limit_id}.")
     return rows[0]
@@ -212,12 +201,12 @@ async def delete_limit(pool: "Pool", actor: Actor, limit_id: int, *, as_of: str 
     """Raises GatewayError `not_found` or `precondition_failed`."""
     require_admin(actor)
     async with pool.acquire() as connection, connection.transaction():
-        row = await _lock_limit(connection, limit_id)
+        row = await lock_limit(connection, limit_id)
         check_version(version_of(row), as_of)
         await remove_limit(connection, actor, row)
 
 
-async def _lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
+async def lock_limit(executor: "Executor", limit_id: int) -> LimitRow:
     """The limit as it is after its account was locked. Raises GatewayError `not_found`."""
     row = await limit_rows.find_limit(executor, limit_id) if 0 < limit_id <= MAX_ID else None
     if row is not None:
@@ -256,7 +245,7 @@ async def list_limits(
                     raise
                 # As for a user they may not see: the actor must not learn whether somebody has an account.
                 return Page([], None)
-        rows = await limit_rows.list_limits(
+        rows = await limit_pages.list_limits(
             connection,
             after_id=parse_id_cursor(cursor),
             limit=limit + 1,
@@ -266,16 +255,6 @@ async def list_limits(
             viewer_id=viewer,
         )
     return page(rows, limit, lambda row: row.id)
-
-
-def check_level(level: str) -> Level:
-    """Raises GatewayError `validation_failed`."""
-    return cast("Level", check_word("level", level, LEVELS))
-
-
-def check_reserve(reserve: str) -> ReserveMode:
-    """Raises GatewayError `validation_failed`."""
-    return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))
 
 
 def validate_limit(input_: LimitInput) -> ValidLimitInput:

@@ -1,18 +1,21 @@
-"""Parses and checks the fields of a limit: kind, window, amount, burst."""
+"""Parses and checks the fields of a limit: level, kind, window, amount, burst, what is reserved."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 from admin_api.operations.validation import InvalidInput, check_word, invalid, invalid_now, unconfirmed
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import (
     BUCKET_KINDS,
     KINDS,
+    LEVELS,
     MAX_AMOUNT,
     MAX_BUCKET_CAPACITY,
     WINDOWED_KINDS,
     Kind,
+    Level,
+    ReserveMode,
     amount_text,
     is_money,
 )
@@ -25,6 +28,12 @@ MAX_BURST: Final = 1000
 # The column is numeric(8, 3).
 BURST_STEP: Final = Decimal("0.001")
 MAX_DIGITS: Final = 40
+RESERVE_MODES: Final = get_args(ReserveMode)
+
+
+def check_level(level: str) -> Level:
+    """Raises GatewayError `validation_failed`."""
+    return cast("Level", check_word("level", level, LEVELS))
 
 
 def check_kind(kind: str) -> Kind:
@@ -152,3 +161,8 @@ def check_burst(kind: Kind, burst: Decimal) -> Decimal:
     if kind not in BUCKET_KINDS and burst != 1:
         raise invalid("burst", f"A limit of kind {kind} has no burst. Only {' and '.join(BUCKET_KINDS)} have one.")
     return burst
+
+
+def check_reserve(reserve: str) -> ReserveMode:
+    """Raises GatewayError `validation_failed`."""
+    return cast("ReserveMode", check_word("reserve", reserve, RESERVE_MODES))

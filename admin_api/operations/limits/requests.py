@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
-from admin_api.operations.limits.limits import LimitInput, apply_limit, audited_amount
+from admin_api.operations.limits.limits import audited_amount, get_seen_limit, set_amount
 from admin_api.operations.limits.parsing import AmountInput, check_amount
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
@@ -15,9 +15,9 @@ from admin_api.storage import accounts
 from admin_api.storage import limit_requests as rows
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.limit_requests import REQUEST_STATUSES, LimitRequest, RequestStatus
-from admin_api.storage.limits import LimitRow, Target
+from admin_api.storage.limits import LimitRow
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import ScopeIds, amount_fields
+from gateway.domain.limits import amount_fields
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -57,9 +57,9 @@ async def ask_for_more(
         raise GatewayError("forbidden", "Read-only admins cannot change anything, not even for themselves.")
     checked = check_reason(reason, required=True, use="An admin reads it.") or ""
     async with pool.acquire() as connection, connection.transaction():
-        limit = await _find_seen(connection, limit_id, user_id)
+        limit = await get_seen_limit(connection, limit_id, viewer_id=user_id)
         await accounts.lock_account(connection, limit.account_id)
-        limit = await _find_seen(connection, limit_id, user_id)
+        limit = await get_seen_limit(connection, limit_id, viewer_id=user_id)
         _check_can_be_raised(limit)
         wanted = amount.of_stored_kind(limit.kind)
         if wanted is None or wanted <= limit.amount:
@@ -105,7 +105,7 @@ async def decide_request(
             granted = found.request.amount if amount is None else amount.of_stored_kind(found.limit.kind)
             if granted is None:
                 raise invalid("amount", "Approve an amount; to lift a limit for good, remove it.")
-            await _apply(connection, actor, found.limit, granted, confirmed=confirmed)
+            await set_amount(connection, actor, found.limit, granted, reason=found.limit.reason, confirmed=confirmed)
         await _end(connection, actor, found, STATUS_OF[known], granted=granted, answer=answer)
         return await _find(connection, request_id)
 
@@ -170,16 +170,6 @@ async def _list(
     return page(both, limit, lambda one: one.request.id)
 
 
-async def _find_seen(executor: "Executor", limit_id: int, user_id: int) -> LimitRow:
-    """A limit that holds for the user, also if they see all."""
-    found = []
-    if 0 < limit_id <= MAX_ID:
-        found = await limit_rows.list_limits(executor, after_id=limit_id - 1, limit=1, viewer_id=user_id)
-    if not found or found[0].id != limit_id:
-        raise GatewayError("not_found", f"There is no limit {limit_id}.")
-    return found[0]
-
-
 def _check_can_be_raised(limit: LimitRow) -> None:
     if limit.set_by != "admin":
         raise GatewayError("conflict", "This limit was set by the owner of the key, who can change it.")
@@ -214,23 +204,6 @@ async def _lock(executor: "Executor", request_id: int, *, user_id: int | None = 
         status = found.request.status
         raise GatewayError("conflict", f"Request {request_id} is {status}.", details={"status": status})
     return found
-
-
-async def _apply(executor: "Executor", actor: Actor, limit: LimitRow, amount: int, *, confirmed: bool) -> None:
-    ids = {name: getattr(limit, name) for name in ScopeIds.__slots__}
-    target = Target(account_id=limit.account_id, level=limit.level, **ids)
-    input_ = LimitInput(
-        kind=limit.kind,
-        amount=amount,
-        window=limit.window,
-        burst=limit.burst,
-        reserve=limit.reserve,
-        shadow=limit.shadow,
-        set_by=limit.set_by,
-        reason=limit.reason,
-        confirmed=confirmed,
-    )
-    await apply_limit(executor, actor, target, input_)
 
 
 async def _end(

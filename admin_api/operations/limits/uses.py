@@ -10,8 +10,7 @@ from admin_api.operations.access import get_seen_account
 from admin_api.operations.actors import Actor
 from admin_api.operations.limits.states import MAX_STATES, read_states
 from admin_api.operations.people.users import own_id
-from admin_api.storage import accounts
-from admin_api.storage import limits as limit_rows
+from admin_api.storage import accounts, limit_pages
 from admin_api.storage.limits import LimitRow
 from gateway.domain.limits import is_money
 
@@ -46,12 +45,12 @@ async def list_own_uses(pool: "Pool", counters: "Counters", actor: Actor) -> lis
     user_id = own_id(actor)
     async with pool.acquire() as connection:
         own = await get_seen_account(connection, actor, user=str(user_id), team=None)
-        rows = await limit_rows.list_limits(connection, after_id=0, limit=MAX_STATES, account_id=own.id)
+        rows = await limit_pages.list_limits(connection, after_id=0, limit=MAX_STATES, account_id=own.id)
         teams = await accounts.list_teams(connection, after_id=0, limit=MAX_TEAMS, viewer_id=user_id)
         for team in teams:
             about: dict[str, Any] = {"after_id": 0, "limit": MAX_OF_TEAM, "account_id": team.id}
-            rows += await limit_rows.list_limits(connection, **about, level="team")
-            rows += await limit_rows.list_limits(connection, **about, level="user", target_id=user_id)
+            rows += await limit_pages.list_limits(connection, **about, level="team")
+            rows += await limit_pages.list_limits(connection, **about, level="user", target_id=user_id)
     return await list_uses(pool, counters, rows)
 
 

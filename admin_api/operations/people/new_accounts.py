@@ -12,8 +12,7 @@ from admin_api.operations.pagination import MAX_ROWS
 from admin_api.operations.people import teams, users
 from admin_api.operations.people.new_users import apply_budget
 from admin_api.operations.subscriptions import create_subscription
-from admin_api.storage import accounts
-from admin_api.storage import limits as limit_rows
+from admin_api.storage import accounts, limit_pages
 from admin_api.storage.accounts import Account, TeamMember
 from admin_api.storage.limits import LimitRow, Target
 from admin_api.storage.subscriptions import Subscription
@@ -128,7 +127,7 @@ async def set_up_user(pool: "Pool", actor: Actor, new: NewUser) -> MadeUser:
 async def _limits_of(pool: "Pool", account_id: int) -> Sequence[LimitRow]:
     """Of a new account."""
     async with pool.acquire() as connection:
-        return await limit_rows.list_limits(connection, after_id=0, limit=MAX_ROWS, account_id=account_id)
+        return await limit_pages.list_limits(connection, after_id=0, limit=MAX_ROWS, account_id=account_id)
 
 
 async def _name_of(pool: "Pool", account_id: int) -> str:
