@@ -1,11 +1,12 @@
 """`litemaas refusals …`"""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from admin_api.cli.cells import key_text, owner_text, time_text
-from admin_api.cli.columns import columns
+from admin_api.cli.columns import Column, columns
 from admin_api.cli.options import words_argument, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, show, show_page, show_rows, zone_named
 from admin_api.cli.usage_options import filtered
@@ -18,6 +19,8 @@ from admin_api.schemas.refusals import RefusalCountView, RefusalReportView, Refu
 from admin_api.schemas.shapes import PageView
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from admin_api.storage.usage.refusals import RefusedCall
 
 app = typer.Typer(no_args_is_help=True, help="Refused calls: how many by hour, and one by its request id.")
@@ -25,12 +28,15 @@ REFUSALS: Final = columns("hour", "owner", "key", "model", "code", "count")
 REPORTS: Final = {by: columns(by, "count") for by in REFUSALS_BY}
 CALLS: Final = columns("at", "owner", "key", "model_asked", "code", "request_id")
 
+Code = Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")]
+_filtered: Final = filtered(without=("provider", "ending", "error_class"))
+
 
 @app.command("list")
-@filtered(without=("provider", "ending", "error_class"))
+@_filtered
 def list_(
     query: UsageFilter,
-    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    code: Code = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -38,17 +44,16 @@ def list_(
     """List refused calls by hour, newest first."""
     page = act(lambda pool: refusals.list_refusals(pool, operator(), query, code=code, limit=limit, cursor=cursor))
     view = PageView[RefusalCountView].model_validate(page)
-    zone = zone_named(query.time_zone)
-    show_page(view, what="refusals", as_json=as_json, columns=REFUSALS, as_row=_row, zone=zone)
+    _show(view, query, what="refusals", columns=REFUSALS, as_json=as_json)
 
 
 @app.command("report")
-@filtered(without=("provider", "ending", "error_class"))
+@_filtered
 def report(
     query: UsageFilter,
     by: Annotated[str, words_argument(REFUSALS_BY)] = "code",
     step: Annotated[str | None, words_option(STEPS, hint="Of the points in JSON; by the period if left out.")] = None,
-    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    code: Code = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_GROUPS, help="Groups shown separately.")] = 20,
     as_json: AsJSON = False,
 ) -> None:
@@ -69,10 +74,10 @@ def report(
 
 
 @app.command("calls")
-@filtered(without=("provider", "ending", "error_class"))
+@_filtered
 def list_calls(
     query: UsageFilter,
-    code: Annotated[str | None, typer.Option(help="Error code, e.g. insufficient_quota.")] = None,
+    code: Code = None,
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -80,8 +85,13 @@ def list_calls(
     """List the refused calls that are kept, newest first: of the last seven days, a few of each account and minute."""
     page = act(lambda pool: refusals.list_refused_calls(pool, operator(), query, code=code, limit=limit, cursor=cursor))
     view = PageView[RefusedCallView].model_validate(page)
+    _show(view, query, what="refused calls", columns=CALLS, as_json=as_json)
+
+
+def _show(view: "BaseModel", query: UsageFilter, *, what: str, columns: Sequence[Column], as_json: bool) -> None:
+    """A page, with its times in the zone of the filter."""
     zone = zone_named(query.time_zone)
-    show_page(view, what="refused calls", as_json=as_json, columns=CALLS, as_row=_row, zone=zone)
+    show_page(view, what=what, as_json=as_json, columns=columns, as_row=_row, zone=zone)
 
 
 def _row(refusal: dict[str, Any]) -> dict[str, Any]:

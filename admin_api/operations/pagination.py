@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import InvalidInput, invalid
 
 T = TypeVar("T")
 MAX_ROWS: Final = 1000
@@ -34,12 +34,17 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def not_a_cursor() -> InvalidInput:
+    """The error for a cursor that no page of the list has."""
+    return invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.")
+
+
 def parse_id_cursor(cursor: str | None, *, first: int = 0) -> int:
     """The id in a cursor; `first` for the first page. Raises GatewayError `validation_failed`."""
     if cursor is None:
         return first
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= MAX_ID):
-        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.")
+        raise not_a_cursor()
     return int(cursor)
 
 
@@ -57,4 +62,4 @@ def parse_time_cursor(cursor: str | None) -> tuple[datetime, int]:
         # The largest time of a date is below this.
         return _EPOCH + timedelta(microseconds=parse_id_cursor(microseconds)), parse_id_cursor(number)
     except OverflowError:
-        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.") from None
+        raise not_a_cursor() from None

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, Final
+from uuid import UUID
 from zoneinfo import available_timezones
 
 from gateway.domain.email_addresses import MAX_LENGTH, normalize_address
@@ -116,6 +117,14 @@ def check_future(field: str, value: datetime | None, now: datetime | None = None
     if moment <= (now or datetime.now(UTC)):
         raise invalid(field, f"{field} must be in the future.")
     return moment
+
+
+def check_request_id(value: str) -> UUID:
+    """The id of an answer."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise invalid("request_id", "A request id is a UUID, as in the header x-request-id of the answer.") from None
 
 
 def check_networks(values: Sequence[str]) -> list[str]:

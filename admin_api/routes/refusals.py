@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from admin_api.operations.dates import PERIODS
 from admin_api.operations.pagination import MAX_ID, MAX_ROWS
 from admin_api.operations.usage import refusal_counts, refusals
 from admin_api.operations.usage.overview import MAX_GROUPS
 from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
+from admin_api.routes.call_filters import CallFilters
 from admin_api.routes.dependencies import AppPool, Cursor, LoggedIn, PageSize, TeamQuery, UserQuery
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas.refusals import RefusalCountView, RefusalReportView, RefusedCallView
@@ -43,25 +43,10 @@ async def list_refusals(
     return PageView[RefusalCountView].model_validate(page)
 
 
-class RefusalFilters(BaseModel):
+class RefusalFilters(CallFilters):
     """Filters of refused calls."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
-    until: datetime | None = Field(None, description="Before this time; default: now")
-    period: str | None = Field(None, max_length=30, description=f"Instead of since and until: {PERIODS}")
-    time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
-    user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
-    team: str | None = Field(None, max_length=254, description="Name or id of a team")
-    key: int | None = Field(None, ge=1, le=MAX_ID, description="Id of a key")
-    model: list[str] = Field([], max_length=MAX_WORDS, description="Name of a model; may be repeated")
     code: str | None = Field(None, max_length=50, description="Error code, for example insufficient_quota")
-
-    def as_filter(self) -> UsageFilter:
-        """The filter of the operations, but the code."""
-        fields = self.model_dump(include={"since", "until", "period", "time_zone", "user", "team", "key"})
-        return UsageFilter(models=self.model, **fields)
 
 
 class RefusalReportQuery(RefusalFilters):

@@ -1,20 +1,19 @@
 """`/api/v1/usage`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from admin_api.operations.csv_formats import LOCALE
-from admin_api.operations.dates import PERIODS
-from admin_api.operations.pagination import MAX_ID, MAX_ROWS
+from admin_api.operations.pagination import MAX_ROWS
 from admin_api.operations.usage import calls, exports, overview, reports
 from admin_api.operations.usage.exports import Detail, Format
 from admin_api.operations.usage.grouping import By
 from admin_api.operations.usage.overview import MAX_GROUPS, OverviewInput
-from admin_api.operations.usage.scope import MAX_WORDS, UsageFilter
+from admin_api.operations.usage.scope import MAX_WORDS
+from admin_api.routes.call_filters import CallFilters
 from admin_api.routes.dependencies import AppPool, LoggedIn
 from admin_api.routes.responses import ERRORS
 from admin_api.schemas import usage_files
@@ -41,38 +40,15 @@ FILES: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Filters(BaseModel):
-    """Calls must match all filters that are given."""
+class Filters(CallFilters):
+    """Filters of forwarded calls."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    since: datetime | None = Field(None, description="From this time on; default: 30 days before until")
-    until: datetime | None = Field(None, description="Before this time; default: now")
-    period: str | None = Field(None, max_length=30, description=f"Instead of since and until: {PERIODS}")
-    time_zone: str | None = Field(None, max_length=64, description="IANA name; default: the account's")
-    user: str | None = Field(None, max_length=254, description="E-mail address or id of a user")
-    team: str | None = Field(None, max_length=254, description="Name or id of a team")
-    key: int | None = Field(None, ge=1, le=MAX_ID, description="Id of a key")
-    model: list[str] = Field([], max_length=MAX_WORDS, description="Name of a model; may be repeated")
     provider: str | None = Field(None, max_length=100, description="Provider of the models")
     ending: list[Ending] = Field([], max_length=MAX_WORDS, description="May be repeated")
     error_class: list[ErrorClass] = Field([], max_length=MAX_WORDS, description="May be repeated")
 
-    def as_filter(self) -> UsageFilter:
-        """The filter of the operations."""
-        return UsageFilter(
-            since=self.since,
-            until=self.until,
-            period=self.period,
-            time_zone=self.time_zone,
-            user=self.user,
-            team=self.team,
-            key=self.key,
-            models=self.model,
-            provider=self.provider,
-            endings=self.ending,
-            error_classes=self.error_class,
-        )
+    def more_fields(self) -> dict[str, Any]:
+        return {"provider": self.provider, "endings": self.ending, "error_classes": self.error_class}
 
 
 class SeriesQuery(Filters):

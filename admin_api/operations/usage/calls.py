@@ -11,9 +11,9 @@ import msgspec
 from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor, require_reader
 from admin_api.operations.lookups import get_key
-from admin_api.operations.pagination import Page, check_limit, page
+from admin_api.operations.pagination import Page, check_limit, not_a_cursor, page
 from admin_api.operations.usage.scope import UsageFilter, resolve
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import check_request_id, invalid
 from admin_api.storage.usage import calls, queries
 from admin_api.storage.usage.calls import UsageTotals
 from admin_api.storage.usage.names import KeyNames, name_owned_keys
@@ -139,10 +139,7 @@ class Call:
 
 async def find_call(pool: "Pool", actor: Actor, request_id: str) -> Call:
     """By the id of its answer; open to the key's owner, too. Raises GatewayError `not_found`, `validation_failed`."""
-    try:
-        wanted = UUID(request_id)
-    except ValueError:
-        raise invalid("request_id", "A request id is a UUID, as in the header x-request-id of the answer.") from None
+    wanted = check_request_id(request_id)
     async with pool.acquire() as connection:
         row = await calls.find_usage_row(connection, wanted)
         try:
@@ -189,4 +186,4 @@ def _parse_cursor(cursor: str | None) -> UUID | None:
     try:
         return None if cursor is None else UUID(cursor)
     except ValueError:
-        raise invalid("cursor", "This is not a cursor of this list. Use next_cursor of the previous page.") from None
+        raise not_a_cursor() from None

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from admin_api.operations.access import get_own_key, viewer_of
 from admin_api.operations.actors import Actor
-from admin_api.operations.pagination import MAX_ID, Page, check_limit, page
+from admin_api.operations.pagination import MAX_ID, Page, check_limit, not_a_cursor, page
 from admin_api.operations.usage.scope import Scope, UsageFilter, resolve
-from admin_api.operations.validation import invalid
+from admin_api.operations.validation import check_request_id, invalid
 from admin_api.storage.usage import refusals as rows
 from admin_api.storage.usage.refusals import KEY, RefusalCount, RefusedCall
 from gateway.domain.errors import CODES, GatewayError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 KEPT: Final = timedelta(days=7)
 # Longer texts are like no code.
 MAX_CODE: Final = 40
-_CURSOR: Final = "This is not a cursor of this list. Use next_cursor of the previous page."
 
 
 async def list_refusals(
@@ -72,10 +71,7 @@ async def list_refused_calls(
 async def find_refused_call(pool: "Pool", actor: Actor, request_id: str) -> RefusedCall:
     """As the caller was answered, for admins with the cause of model_not_found; open to the key's owner, too. Raises
     GatewayError `not_found`, which says so if the call was admitted."""
-    try:
-        wanted = UUID(request_id)
-    except ValueError:
-        raise invalid("request_id", "A request id is a UUID, as in the header x-request-id of the answer.") from None
+    wanted = check_request_id(request_id)
     async with pool.acquire() as connection:
         found = await rows.find_refused_call(connection, wanted)
         admitted = None if found else await rows.find_admitted_call(connection, wanted)
@@ -130,9 +126,9 @@ def _parse_call_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
     try:
         moment, last = datetime.fromisoformat(at), UUID(request_id)
     except ValueError:
-        raise invalid("cursor", _CURSOR) from None
+        raise not_a_cursor() from None
     if moment.tzinfo is None:
-        raise invalid("cursor", _CURSOR)
+        raise not_a_cursor()
     return moment, last
 
 
@@ -148,8 +144,8 @@ def _parse_cursor(cursor: str | None) -> tuple[Any, ...] | None:
         moment = datetime.fromisoformat(hour)
         numbers = [int(one) for one in ids]
     except ValueError:
-        raise invalid("cursor", _CURSOR) from None
+        raise not_a_cursor() from None
     is_whole = len(numbers) == len(KEY) - 1 and all(0 <= one <= MAX_ID for one in numbers)
     if not is_whole or moment.tzinfo is None or code not in CODES:
-        raise invalid("cursor", _CURSOR)
+        raise not_a_cursor()
     return (moment, *numbers, code)
