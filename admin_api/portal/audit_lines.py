@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from admin_api.operations.audit_rows import AuditEntry
-from admin_api.portal.limit_lines import amount_of
+from admin_api.portal.limit_texts import amount_of
 from admin_api.portal.visits import Visit
 from admin_api.schemas.value_texts import NANO_END, Write, in_words, is_amount
 from gateway.storage.audit import AuditRow

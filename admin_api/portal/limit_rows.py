@@ -1,59 +1,51 @@
-"""Limits of an account as pages list them, with what is used of each."""
+"""Limits that are set, also those that are not in force, with what is used of each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
-from admin_api.operations.limits import limits, states
-from admin_api.operations.limits.states import LimitWithState
-from admin_api.portal.limit_lines import amount_of, name_of
+from admin_api.operations.limits import limits
+from admin_api.operations.limits.uses import LimitUse, list_uses
+from admin_api.portal.limit_lines import read_or_none
+from admin_api.portal.limit_texts import amount_of, name_of, target_of
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import LEVELS, text_of
 from admin_api.storage.limits import LimitRow
-from gateway.domain.limits import Kind, is_money
 
-if TYPE_CHECKING:
-    from gateway.storage.counters.scripts import Counters
-
-MAX_ROWS = 100
+MAX_ROWS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One limit: on what, which, how much, and what was used and is left of it; None: not known, or replaced by a
-    temporary one."""
+    """One limit; what was used and is left of it is None where that is not known, or a temporary limit replaces it."""
 
-    limit: LimitRow
-    on: str
-    what: str
+    row: LimitRow
+    name: str
+    target: str
     amount: str
     used: str | None
-    remaining: str | None
+    left: str | None
 
 
 async def limits_of(visit: Visit, *, user: str) -> list[Row]:
     """Of the user's personal account. Without Redis they are listed without what is used."""
-    counters: Counters | None = visit.request.app.state.counters
-    if counters is not None and counters.is_connected:
-        found = await states.list_limit_states(visit.pool, counters, visit.actor, user=user, limit=MAX_ROWS)
-        return [_row(visit, one) for one in found.rows]
     page = await limits.list_limits(visit.pool, visit.actor, user=user, limit=MAX_ROWS)
-    return [_row(visit, LimitWithState(row, None)) for row in page.rows]
-
-
-def _row(visit: Visit, one: LimitWithState) -> Row:
-    row, left = one.row, one.left or {}
-    return Row(
-        limit=row,
-        on=": ".join(
-            filter(None, (text_of(visit, LEVELS, row.level), row.key_name or row.key_last_four, row.model_name))
-        ),
-        what=name_of(visit, row.kind, row.window),
-        amount=amount_of(visit, row.kind, row.amount),
-        used=_left(visit, left, "used", row.kind),
-        remaining=_left(visit, left, "remaining", row.kind),
+    return rows_of(
+        visit, page.rows, await read_or_none(visit, lambda counters: list_uses(visit.pool, counters, page.rows))
     )
 
 
-def _left(visit: Visit, left: dict[str, Any], name: str, kind: Kind) -> str | None:
-    value = left.get(f"{name}_nano_usd" if is_money(kind) else name)
-    return None if value is None else amount_of(visit, kind, value)
+def rows_of(visit: Visit, found: Iterable[LimitRow], uses: Iterable[LimitUse] | None = None) -> list[Row]:
+    """In the order given, with the uses that are known."""
+    known = {use.row.id: use for use in uses or ()}
+    return [_row(visit, row, known.get(row.id)) for row in found]
+
+
+def _row(visit: Visit, row: LimitRow, use: LimitUse | None) -> Row:
+    return Row(
+        row=row,
+        name=name_of(visit, row.kind, row.window),
+        target=target_of(visit, row),
+        amount=amount_of(visit, row.kind, row.amount),
+        used=None if use is None else amount_of(visit, row.kind, use.used),
+        left=None if use is None else amount_of(visit, row.kind, use.left),
+    )

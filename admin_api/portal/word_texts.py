@@ -1,4 +1,4 @@
-"""How words of the API that people read on pages are named: roles, states, kinds and windows of limits, events."""
+"""How words of the API that people read on pages are named: roles, states, formats, events."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -9,9 +9,7 @@ from admin_api.portal.visits import Visit
 from admin_api.storage.delivery_reports import Status as DeliveryStatus
 from admin_api.storage.users import UserStatus
 from admin_api.storage.webhooks import Format
-from gateway.domain.limits import Kind, Level
 from gateway.domain.roles import Role, TeamRole
-from gateway.domain.windows import WindowKind
 
 ROLES: Final[Mapping[Role, str]] = {
     "user": marked("user"),
@@ -20,28 +18,6 @@ ROLES: Final[Mapping[Role, str]] = {
 }
 TEAM_ROLES: Final[Mapping[TeamRole, str]] = {"owner": marked("owner"), "member": marked("member")}
 USER_STATUSES: Final[Mapping[UserStatus, str]] = {"active": marked("active"), "deactivated": marked("suspended")}
-KINDS: Final[Mapping[Kind, str]] = {
-    "cost": marked("cost in US dollars"),
-    "requests": marked("requests"),
-    "tokens": marked("tokens"),
-    "rpm": marked("requests a minute"),
-    "tpm": marked("tokens a minute"),
-    "concurrency": marked("requests at the same time"),
-}
-WINDOWS: Final[Mapping[WindowKind, str]] = {
-    "day": marked("a day"),
-    "week": marked("a week"),
-    "month": marked("a month"),
-    "year": marked("a year"),
-    "lifetime": marked("in all"),
-}
-LEVELS: Final[Mapping[Level, str]] = {
-    "user": marked("all that the user uses"),
-    "team": marked("all that the team uses"),
-    "subscription": marked("a subscription"),
-    "key": marked("a key"),
-    "key_model": marked("a key and model"),
-}
 DELIVERY_STATUSES: Final[Mapping[DeliveryStatus, str]] = {
     "waiting": marked("waits"),
     "delivered": marked("delivered"),

@@ -58,9 +58,9 @@ async def test_an_admin_looks_after_a_user(new_visitor: NewVisitor, pool: Pool) 
     assert (changed.name, changed.role, changed.locale) == ("Bob B.", "admin-readonly", "fr")
     assert changed.time_zone == "Europe/Madrid"
 
-    await ana.submit(f"{base}/set-limit", status=422, kind="cost", window="month", amount="lots")
-    assert "amount_usd must be a decimal number" in ana.text
-    await ana.submit(f"{base}/set-limit", kind="cost", window="month", amount="25.50", reason="for June")
+    await ana.submit(f"{base}/set-limit", status=422, kind="cost:month", amount="lots")
+    assert "amount must be a decimal number" in ana.text
+    await ana.submit(f"{base}/set-limit", kind="cost:month", amount="25.50", reason="for June")
     rows = [dict(row) for row in await pool.fetch("SELECT amount, reason FROM limits WHERE level = 'user'")]
     assert rows == [{"amount": 25_500_000_000, "reason": "for June"}]
     assert ["Cost per month", "$25.50"] in [row[1:3] for row in ana.rows("limits")]

@@ -102,7 +102,7 @@ async def test_from_a_figure_to_its_calls_and_from_a_call_to_its_limits(new_visi
 
     assert ana.path == f"/usage/calls/{called[0].request_id}"
     assert nano_usd(ana.page.get_element_by_id("cost").text_content()) == 1
-    assert ["all that the user uses", "tokens a month", "5,000", "17"] in ana.rows("limits")
+    assert ["User", "Tokens per month", "5,000", "17"] in ana.rows("limits")
 
 
 async def test_the_calls_are_paged_without_gap(new_visitor: NewVisitor, pool: Pool) -> None:

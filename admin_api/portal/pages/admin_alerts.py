@@ -9,11 +9,11 @@ from admin_api.operations.notifications import alerts
 from admin_api.operations.runtime_settings import show_settings
 from admin_api.operations.validation import check_word
 from admin_api.portal.flashes import Flash
-from admin_api.portal.limit_lines import amount_of, name_of
+from admin_api.portal.limit_texts import amount_of, name_of, target_of_alert
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import LEVELS, choices, text_of
+from admin_api.portal.word_texts import choices
 from admin_api.storage.alerts import Alert
 
 PAGE_ROWS: Final = 50
@@ -26,8 +26,8 @@ class Row:
 
     alert: Alert
     account: str
-    on: str
-    what: str
+    name: str
+    target: str
     used: str
     amount: str
 
@@ -64,17 +64,11 @@ async def acknowledge(visit: Visit) -> Redirect:
 
 
 def _row(visit: Visit, alert: Alert) -> Row:
-    about = alert.about
-    names = (about.get("user") if alert.level != "team" else None, about.get("key"), about.get("model"))
     return Row(
         alert=alert,
-        account=str(about.get("account") or "–"),
-        on=": ".join(filter(None, (text_of(visit, LEVELS, alert.level), *map(_text, names)))),
-        what=name_of(visit, alert.kind, alert.window),
+        account=str(alert.about.get("account") or "–"),
+        name=name_of(visit, alert.kind, alert.window),
+        target=target_of_alert(visit, alert),
         used=amount_of(visit, alert.kind, alert.used),
         amount=amount_of(visit, alert.kind, alert.amount),
     )
-
-
-def _text(name: object) -> str | None:
-    return None if name is None else str(name)

@@ -7,14 +7,12 @@ from urllib.parse import urlencode
 from admin_api.operations.actors import require_admin, require_reader
 from admin_api.operations.limits import bulk, limits
 from admin_api.operations.limits.bulk import BULK_LEVELS, Filter, Preview
-from admin_api.operations.limits.limits import LimitInput
-from admin_api.operations.limits.parsing import check_kind
-from admin_api.portal.form_values import amount_of_kind, needed
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
-from admin_api.portal.limit_lines import NAMES, amount_of, level_text, name_of, target_of
+from admin_api.portal.limit_forms import kind_choices, limit_input_of
+from admin_api.portal.limit_rows import rows_of
+from admin_api.portal.limit_texts import amount_of, level_text
 from admin_api.portal.rendering import Page
 from admin_api.portal.visits import Visit
-from admin_api.storage.limits import LimitRow
 from gateway.domain.errors import GatewayError
 from gateway.domain.limits import LEVELS
 
@@ -23,16 +21,6 @@ PAGE_ROWS: Final = 100
 SHOWN: Final = 500
 FIELDS: Final = ("level", "kind", "amount", "team", "model", "users", "reason")
 REFUSED: Final = (*FIELDS, "confirm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A limit of the list."""
-
-    row: LimitRow
-    name: str
-    target: str
-    amount: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +41,7 @@ async def show_list(visit: Visit) -> Page:
     context = {
         "only": only,
         "levels": [(level, level_text(visit, level)) for level in LEVELS],
-        "rows": [
-            Line(
-                row=row,
-                name=name_of(visit, row.kind, row.window),
-                target=target_of(visit, row),
-                amount=amount_of(visit, row.kind, row.amount),
-            )
-            for row in page.rows
-        ],
+        "rows": rows_of(visit, page.rows),
         "first_path": f"/admin/limits?{urlencode(query)}",
         "next_path": f"/admin/limits?{urlencode(query | {'cursor': page.next_cursor})}" if page.next_cursor else None,
         "may_change": visit.actor.role == "admin",
@@ -78,7 +58,7 @@ async def show_bulk(
         "sent": typed(visit, *FIELDS),
         "refused": refused,
         "levels": [(level, level_text(visit, level)) for level in BULK_LEVELS],
-        "kinds": [(f"{kind}:{window or ''}", name_of(visit, kind, window)) for kind, window in NAMES],
+        "kinds": kind_choices(visit),
         "preview": preview,
         "is_done": is_done,
         "is_confirmed": visit.field("confirm") is not None,
@@ -92,7 +72,7 @@ async def change_many(visit: Visit) -> Page:
     """Previews; with the token of the preview, applies exactly that."""
     token = visit.field("token")
     try:
-        filter_, input_ = _filter(visit), _input(visit)
+        filter_, input_ = _filter(visit), limit_input_of(visit, takes_unlimited=True)
         if token is None:
             return await show_bulk(visit, preview=await bulk.preview_limits(visit.pool, visit.actor, filter_, input_))
         done = await bulk.apply_limits(visit.pool, visit.actor, filter_, input_, token)
@@ -105,20 +85,6 @@ def _filter(visit: Visit) -> Filter:
     users = (visit.field("users") or "").replace(",", " ").split()
     return Filter(
         level=visit.field("level") or "", users=users or None, team=visit.field("team"), model=visit.field("model")
-    )
-
-
-def _input(visit: Visit) -> LimitInput:
-    """`unlimited` removes the limits."""
-    kind_text, _, window = needed(visit, "kind").partition(":")
-    kind = check_kind(kind_text)
-    is_unlimited = needed(visit, "amount").lower() in ("unlimited", visit.messages.gettext("unlimited"))
-    return LimitInput(
-        kind=kind,
-        amount=None if is_unlimited else amount_of_kind(visit, "amount", kind),
-        window=window or None,
-        reason=visit.field("reason"),
-        confirmed=visit.field("confirm") is not None,
     )
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from admin_api.operations.maintenance.measurements import TeamUse
 from admin_api.operations.maintenance.system import SystemState, show_system
-from admin_api.portal.limit_lines import name_of
+from admin_api.portal.limit_texts import name_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit

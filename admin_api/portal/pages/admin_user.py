@@ -11,19 +11,20 @@ from admin_api.portal.flashes import Flash
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
 from admin_api.portal.key_texts import state_of
 from admin_api.portal.languages import NAMES
+from admin_api.portal.limit_forms import kind_choices
 from admin_api.portal.limit_rows import limits_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import MOVES, colour_of
 from admin_api.portal.subscription_texts import text_of as subscription_text
 from admin_api.portal.token_texts import token_lines
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, ROLES, TEAM_ROLES, USER_STATUSES, WINDOWS, choices, text_of
+from admin_api.portal.word_texts import ROLES, TEAM_ROLES, USER_STATUSES, choices, text_of
 from admin_api.storage.users import LocaleChoice, User
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import allowed_actions
 
 FIELDS: Final = ("name", "email", "role", "locale", "time_zone")
-LIMIT_FIELDS: Final = ("kind", "window", "amount", "reason")
+LIMIT_FIELDS: Final = ("kind", "amount", "reason")
 # More of one user's are in the lists of all.
 SHOWN: Final = 100
 
@@ -108,6 +109,5 @@ def _choices(visit: Visit) -> dict[str, Any]:
         "roles": choices(visit, ROLES),
         "locales": [("", _("As the browser")), *NAMES.items()],
         "move_texts": MOVES,
-        "kinds": choices(visit, KINDS),
-        "windows": choices(visit, WINDOWS, [("", _("none"))]),
+        "kinds": kind_choices(visit),
     }

@@ -6,25 +6,24 @@ from typing import Final, cast
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import require_admin
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.limits import LimitInput
-from admin_api.operations.limits.parsing import AmountInput, check_kind
 from admin_api.operations.people import anonymise, identities, personal_tokens, sessions, users
 from admin_api.operations.preconditions import version_of
 from admin_api.operations.validation import check_reason, check_word, invalid
 from admin_api.portal import conflicts
 from admin_api.portal.flashes import Flash
+from admin_api.portal.form_values import id_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of
+from admin_api.portal.limit_forms import limit_input_of
 from admin_api.portal.pages import admin_user
 from admin_api.portal.pages.admin_user import reference
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import text_of
 from admin_api.portal.visits import Visit
 from gateway.domain.errors import GatewayError
-from gateway.domain.limits import is_money
 from gateway.domain.subscriptions import ACTIONS as SUBSCRIPTION_ACTIONS
 from gateway.domain.subscriptions import Action
 
-FIELDS: Final = ("reason", "amount", "amount_usd", "kind", "window", "confirm")
+FIELDS: Final = ("reason", "amount", "amount_usd", "kind", "confirm")
 
 
 async def act(visit: Visit) -> Page | Redirect:
@@ -86,23 +85,13 @@ async def _reactivate(visit: Visit, user: str) -> str:
 
 
 async def _set_limit(visit: Visit, user: str) -> str:
-    """A sum of money is in US dollars."""
-    kind = check_kind(visit.field("kind") or "")
-    text = visit.field("amount") or ""
-    given = AmountInput(amount_usd=text) if is_money(kind) else AmountInput(amount=text)
-    input_ = LimitInput(
-        kind=kind,
-        window=visit.field("window"),
-        amount=given.of_kind(kind),
-        reason=visit.field("reason"),
-        confirmed=visit.field("confirm") is not None,
-    )
+    input_ = limit_input_of(visit)
     await limits.set_limit(visit.pool, visit.actor, input_, level="user", target=user, model=None, team=None)
     return visit.messages.gettext("The limit is set. It holds from the next call on.")
 
 
 async def _remove_limit(visit: Visit, user: str) -> str:
-    limit_id = _number(visit, "limit")
+    limit_id = id_of(visit, "limit")
     found = await limits.find_limit(visit.pool, visit.actor, limit_id)
     owner = await users.find_user(visit.pool, visit.actor, user)
     if found.account_id != owner.account_id:
@@ -112,7 +101,7 @@ async def _remove_limit(visit: Visit, user: str) -> str:
 
 
 async def _change_subscription(visit: Visit, user: str) -> str:
-    number = _number(visit, "subscription")
+    number = id_of(visit, "subscription")
     found, _history = await subscriptions.find_subscription(visit.pool, visit.actor, number)
     owner = await users.find_user(visit.pool, visit.actor, user)
     if found.account_id != owner.account_id:
@@ -127,27 +116,20 @@ async def _change_subscription(visit: Visit, user: str) -> str:
 
 async def _end_sessions(visit: Visit, user: str) -> str:
     """The given one, or all of them."""
-    one = _number(visit, "session") if visit.field("session") else None
+    one = id_of(visit, "session") if visit.field("session") else None
     ended = await sessions.end_sessions_of(visit.pool, visit.actor, user, session_id=one)
     said = visit.messages.ngettext("%(count)s session has ended.", "%(count)s sessions have ended.", ended)
     return said % {"count": visit.formats.number(ended)}
 
 
 async def _revoke_token(visit: Visit, user: str) -> str:
-    await personal_tokens.revoke_token(visit.pool, visit.actor, _number(visit, "token"), user=user)
+    await personal_tokens.revoke_token(visit.pool, visit.actor, id_of(visit, "token"), user=user)
     return visit.messages.gettext("The token is revoked: it is refused from the next call on.")
 
 
 async def _unlink(visit: Visit, user: str) -> str:
-    await identities.unlink_identity(visit.pool, visit.actor, user, _number(visit, "identity"))
+    await identities.unlink_identity(visit.pool, visit.actor, user, id_of(visit, "identity"))
     return visit.messages.gettext("Unlinked. The next login with the verified address of the user is linked instead.")
-
-
-def _number(visit: Visit, name: str) -> int:
-    text = visit.field(name) or ""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise invalid(name, visit.messages.gettext("Write a whole number."))
-    return int(text)
 
 
 ACTIONS: Final[Mapping[str, Callable[[Visit, str], Awaitable[str]]]] = {

@@ -15,7 +15,8 @@ from admin_api.operations.people import invitations, join_requests
 from admin_api.operations.usage.pace import cost_at_this_rate
 from admin_api.operations.usage.reports import summarize
 from admin_api.operations.usage.scope import UsageFilter
-from admin_api.portal.limit_lines import amount_of, lines_of, name_of, read_or_none, share_of, target_text
+from admin_api.portal.limit_lines import lines_of, read_or_none
+from admin_api.portal.limit_texts import amount_of, name_of, share_of, target_of_alert
 from admin_api.portal.pages.limits import request_line
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.snippets import CLIENTS, snippet_of
@@ -134,13 +135,10 @@ def _alert_line(visit: Visit, reached: Sequence[Alert]) -> AlertLine:
 
 
 def _alert_text(visit: Visit, alert: Alert) -> str:
-    about = alert.about
-    names = {name: about.get(name) for name in ("model", "user", "account")}
-    names["key"] = about.get("key") or f"…{about.get('key_last_four')}"
     return visit.messages.gettext("%(share)s of a limit reached: %(name)s, %(target)s (%(used)s of %(amount)s)") % {
         "share": share_of(visit, alert.threshold * 10),
         "name": name_of(visit, alert.kind, alert.window),
-        "target": target_text(visit, alert.level, names, is_own=about.get("account") == visit.user.email),
+        "target": target_of_alert(visit, alert),
         "used": amount_of(visit, alert.kind, alert.used),
         "amount": amount_of(visit, alert.kind, alert.amount),
     }

@@ -4,12 +4,10 @@ from typing import Final
 
 from admin_api.operations.keys import keys, owner_limits
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.parsing import check_kind
-from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
-from admin_api.portal.form_values import amount_of_kind, id_of, needed
+from admin_api.portal.form_values import id_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
-from admin_api.portal.limit_lines import NAMES, name_of
+from admin_api.portal.limit_forms import kind_choices, limit_input_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
 from gateway.domain.errors import GatewayError
@@ -23,7 +21,7 @@ async def show_form(visit: Visit, refused: Refusal = NONE) -> Page:
     key = await keys.find_key(visit.pool, visit.actor, visit.request.path_params["id"])
     context = {
         "key": key,
-        "kinds": [(f"{kind}:{window or ''}", name_of(visit, kind, window)) for kind, window in NAMES],
+        "kinds": kind_choices(visit),
         "models": [(model, model) for model in key.models],
         "sent": typed(visit, *FIELDS),
         "refused": refused,
@@ -37,7 +35,7 @@ async def set_limit(visit: Visit) -> Page | Redirect:
     key_id: int = visit.request.path_params["id"]
     set_it = owner_limits.set_own_limit if visit.actor.role == "user" else limits.set_limit
     try:
-        input_, model = _input(visit), visit.field("model")
+        input_, model = limit_input_of(visit), visit.field("model")
         level = "key_model" if model else "key"
         await set_it(visit.pool, visit.actor, input_, level=level, target=str(key_id), model=model, team=None)
     except GatewayError as error:
@@ -51,13 +49,3 @@ async def remove_limit(visit: Visit) -> Redirect:
     delete = owner_limits.delete_own_limit if visit.actor.role == "user" else limits.delete_limit
     await delete(visit.pool, visit.actor, id_of(visit, "limit"), as_of=visit.field("as_of"))
     return Redirect(f"/api-keys/{key_id}", Flash("success", visit.messages.gettext("The limit has been removed.")))
-
-
-def _input(visit: Visit) -> limits.LimitInput:
-    kind_text, _, window = needed(visit, "kind").partition(":")
-    kind = check_kind(kind_text)
-    amount = amount_of_kind(visit, "amount", kind)
-    if amount is None:
-        raise invalid("amount", visit.messages.gettext("Write an amount."))
-    confirmed = visit.field("confirm") is not None
-    return limits.LimitInput(kind=kind, amount=amount, window=window or None, confirmed=confirmed)

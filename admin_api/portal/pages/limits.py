@@ -11,7 +11,8 @@ from admin_api.operations.limits.uses import list_own_uses
 from admin_api.portal.flashes import Flash
 from admin_api.portal.form_values import amount_of_kind, needed
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
-from admin_api.portal.limit_lines import amount_of, lines_of, name_of, read_or_none, target_of
+from admin_api.portal.limit_lines import lines_of, read_or_none
+from admin_api.portal.limit_texts import amount_of, name_of, target_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit

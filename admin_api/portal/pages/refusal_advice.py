@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from admin_api.portal.limit_texts import LEVELS, NAMES, level_text, name_of
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.portal.word_texts import KINDS, LEVELS, WINDOWS
 from admin_api.storage.usage.refusals import RefusedCall
 
 
@@ -75,8 +75,7 @@ BY_CODE: Final[Mapping[str, tuple[str, str, str]]] = {
 # Names of the answer's details.
 DETAILS: Final[Mapping[str, str]] = {
     "level": marked("Limit of"),
-    "kind": marked("Limited are"),
-    "window": marked("In a window of"),
+    "kind": marked("Limited"),
     "limit": marked("Limit"),
     "used": marked("Used"),
     "reserved": marked("Reserved by calls that run"),
@@ -98,16 +97,20 @@ def details_of(visit: Visit, call: RefusedCall) -> list[tuple[str, str]]:
         if money is not None:
             found.append((visit.messages.gettext(text), visit.formats.nano_usd(money)))
         elif value is not None:
-            found.append((visit.messages.gettext(text), _text(visit, name, value)))
+            found.append((visit.messages.gettext(text), _text(visit, name, given)))
     return found
 
 
-def _text(visit: Visit, name: str, value: object) -> str:
-    words: Mapping[str, Mapping[str, str]] = {"level": LEVELS, "kind": KINDS, "window": WINDOWS}  # type: ignore[dict-item]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return visit.formats.number(value)
-    text = str(value)
-    return visit.messages.gettext(words[name][text]) if text in words.get(name, {}) else visit.formats.sentence(text)
+def _text(visit: Visit, name: str, given: Mapping[str, Any]) -> str:
+    """Of one of these details. A kind is named with its window."""
+    value = given[name]
+    key: Any = given.get("kind"), given.get("window")
+    if name == "level" and value in LEVELS:
+        return level_text(visit, value)
+    if name == "kind" and key in NAMES:
+        return name_of(visit, *key)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return visit.formats.number(value) if is_number else visit.formats.sentence(str(value))
 
 
 def advice_for(visit: Visit, call: RefusedCall) -> Advice:

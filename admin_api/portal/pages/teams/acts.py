@@ -6,12 +6,11 @@ from typing import Final
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import require_admin
 from admin_api.operations.limits import limits
-from admin_api.operations.limits.parsing import check_kind
 from admin_api.operations.people import invitations, join_requests, teams
-from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
-from admin_api.portal.form_values import amount_of_kind, id_of, needed
+from admin_api.portal.form_values import id_of, needed
 from admin_api.portal.forms import refusal_of
+from admin_api.portal.limit_forms import limit_input_of
 from admin_api.portal.pages.teams.forms import FIELDS, FORMS, show_form
 from admin_api.portal.pages.teams.team import base_of, is_admin_page, show_one, team_of
 from admin_api.portal.rendering import Page, Redirect
@@ -113,19 +112,7 @@ async def _unarchive(visit: Visit, team: str) -> Done:
 
 
 async def _set_limit(visit: Visit, team: str) -> Done:
-    kind_text, _, window = (visit.field("kind") or "").partition(":")
-    kind = check_kind(kind_text)
-    amount = amount_of_kind(visit, "amount", kind)
-    if amount is None:
-        raise invalid("amount", visit.messages.gettext("Write an amount."))
-    member = visit.field("user")
-    input_ = limits.LimitInput(
-        kind=kind,
-        amount=amount,
-        window=window or None,
-        reason=visit.field("reason"),
-        confirmed=visit.field("confirm") is not None,
-    )
+    input_, member = limit_input_of(visit), visit.field("user")
     where = {"level": "user", "target": member, "team": team} if member else {"level": "team", "target": team}
     await limits.set_limit(visit.pool, visit.actor, input_, model=None, **({"team": None} | where))  # type: ignore[arg-type]
     return marked("The limit has been set."), {}

@@ -9,8 +9,7 @@ from admin_api.operations.models import models
 from admin_api.operations.people import memberships
 from admin_api.operations.people.memberships import TeamAccess
 from admin_api.portal.forms import NONE, Refusal, typed
-from admin_api.portal.limit_lines import NAMES as LIMIT_NAMES
-from admin_api.portal.limit_lines import name_of
+from admin_api.portal.limit_forms import kind_choices
 from admin_api.portal.pages.teams.team import base_of, is_admin_page, may_manage, team_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.texts import marked
@@ -62,7 +61,7 @@ async def show_form(visit: Visit, refused: Refusal = NONE) -> Page:
         "sent": typed(visit, *FIELDS) if visit.form is not None else _begun(access),
         "refused": refused,
         "models": await _models(visit) if action == "subscribe" else [],
-        "kinds": [(f"{kind}:{window or ''}", name_of(visit, kind, window)) for kind, window in LIMIT_NAMES],
+        "kinds": kind_choices(visit),
     }
     return Page("team_form.html", _(about.title) % {"team": access.team.name}, context, refused.status)
 

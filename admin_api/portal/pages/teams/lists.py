@@ -11,7 +11,7 @@ from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
 from admin_api.portal.form_values import nano_usd_of, needed
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
-from admin_api.portal.limit_lines import amount_of, colour_of, name_of, share_of
+from admin_api.portal.limit_texts import amount_of, colour_of, name_of, share_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
 from gateway.domain.errors import GatewayError
