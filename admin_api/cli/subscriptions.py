@@ -10,18 +10,12 @@ from admin_api.cli.made_texts import subscription_text
 from admin_api.cli.options import moment_option, words_option
 from admin_api.cli.session import AsJSON, Cursor, PageSize, act, operator, parse_moment, show, show_details, show_page
 from admin_api.operations import subscriptions
-from admin_api.operations.bulk_decisions import (
-    MAX_DECISIONS,
-    Decided,
-    Decision,
-    check_decision_reason,
-    decide_subscriptions,
-)
+from admin_api.operations.decisions import MAX_DECISIONS, Decided, Decision, check_decision_reason
 from admin_api.operations.people.new_accounts import subscribe
 from admin_api.operations.validation import invalid
 from admin_api.schemas.shapes import PageView
 from admin_api.schemas.subscriptions import DecisionsView, SubscriptionDetailView, SubscriptionView
-from gateway.domain.subscriptions import STATUSES, Action
+from gateway.domain.subscriptions import STATUSES, Action, Status
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -154,7 +148,7 @@ def _decide(decision: Decision, pending: Pending, reason: str | None, *, as_json
         raise invalid("ids", "Give ids, or a model, user or team.")
     check_decision_reason(decision, reason)
 
-    async def work(pool: "Pool") -> list[Decided]:
+    async def work(pool: "Pool") -> list[Decided[Status]]:
         ids = pending.ids
         if not ids:
             page = await subscriptions.list_subscriptions(
@@ -167,7 +161,7 @@ def _decide(decision: Decision, pending: Pending, reason: str | None, *, as_json
                 limit=MAX_DECISIONS,
             )
             ids = [row.id for row in page.rows]
-        return await decide_subscriptions(pool, operator(), ids, decision, reason=reason) if ids else []
+        return await subscriptions.decide_subscriptions(pool, operator(), ids, decision, reason=reason) if ids else []
 
     view = DecisionsView.of(act(work))
     if as_json:

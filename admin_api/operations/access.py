@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from admin_api.operations.actors import Actor
+from admin_api.operations.actors import Actor, party_of
 from admin_api.operations.lookups import get_account, get_key, get_model
 from admin_api.operations.validation import invalid
 from admin_api.storage import accounts, api_keys, models
@@ -91,3 +91,12 @@ async def lock_own_key(executor: "Executor", actor: Actor, key_id: int) -> "APIK
     if actor.role == "admin-readonly" or not await is_seen(executor, actor, key.account_id):
         raise GatewayError("forbidden", "You may not change this key.")
     return await get_key(executor, key_id)
+
+
+async def get_managed_team(executor: "Executor", actor: Actor, team: str) -> "Account":
+    """A team of which the actor is an owner, or any for admins and read-only admins. Raises GatewayError `not_found`,
+    `forbidden`."""
+    account = await get_seen_account(executor, actor, user=None, team=team)
+    if actor.role != "admin-readonly":
+        await party_of(executor, actor, account)
+    return account

@@ -1,17 +1,19 @@
 """Subscriptions: create, list, change the status. `gateway.domain.subscriptions` defines the allowed transitions."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from admin_api.operations.access import get_one_account, get_seen_model, is_seen, viewer_of
-from admin_api.operations.actors import Actor, changing_party, note
+from admin_api.operations.actors import Actor, changing_party, note, require_admin
+from admin_api.operations.decisions import MAX_DECISIONS, Decided, Decision, check_decision_reason, decide_each
 from admin_api.operations.limits.limits import LimitInput, apply_limit
 from admin_api.operations.lookups import get_model, get_user
 from admin_api.operations.notifications.events import notify_subscription
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.runtime_settings import read_settings
-from admin_api.operations.validation import check_future, check_reason, check_word, invalid_now
+from admin_api.operations.validation import check_future, check_reason, check_word, invalid, invalid_now
 from admin_api.storage import accounts
 from admin_api.storage import subscriptions as rows
 from admin_api.storage.limits import Target
@@ -132,6 +134,24 @@ async def find_subscription(pool: "Pool", actor: Actor, subscription_id: int) ->
         if row is None or not await is_seen(connection, actor, row.account_id):
             raise GatewayError("not_found", f"There is no subscription {subscription_id}.")
         return row, await rows.list_history(connection, subscription_id)
+
+
+async def decide_subscriptions(
+    pool: "Pool", actor: Actor, subscription_ids: Sequence[int], decision: Decision, *, reason: str | None = None
+) -> list[Decided[Status]]:
+    """Approves or denies many, in the order given, each id once. An error for one does not affect the others.
+
+    Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
+    """
+    require_admin(actor)
+    checked = check_decision_reason(decision, reason)
+    if not 1 <= len(subscription_ids) <= MAX_DECISIONS:
+        raise invalid("subscription_ids", f"Name 1 to {MAX_DECISIONS} subscriptions.")
+
+    async def decide(subscription_id: int) -> Status:
+        return (await change_subscription(pool, actor, subscription_id, decision, reason=checked)).status
+
+    return await decide_each(subscription_ids, decide)
 
 
 async def list_subscriptions(

@@ -1,10 +1,11 @@
 """`/api/v1/limit-requests`: more than a limit allows, asked for and decided."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from admin_api.operations.decisions import Decision
 from admin_api.operations.limits import requests
 from admin_api.operations.limits.parsing import AmountInput
 from admin_api.routes.dependencies import ID, Admin, AppPool, Body, Cursor, LoggedIn, PageSize, Reader
@@ -55,8 +56,7 @@ async def list_own_limit_requests(
 ) -> PageView[LimitRequestView]:
     """Your requests for more of a limit, by id."""
     page = await requests.list_own_requests(pool, actor, status=status, limit=limit, cursor=cursor)
-    rows = [LimitRequestView.of(one) for one in page.rows]
-    return PageView[LimitRequestView](rows=rows, next_cursor=page.next_cursor)
+    return PageView[LimitRequestView].of(page, LimitRequestView.of)
 
 
 @router.delete("/limit-requests/{limit_request_id}", status_code=204)
@@ -75,8 +75,7 @@ async def list_limit_requests(
 ) -> PageView[LimitRequestView]:
     """The requests of all users, by id."""
     page = await requests.list_requests(pool, actor, status=status, limit=limit, cursor=cursor)
-    rows = [LimitRequestView.of(one) for one in page.rows]
-    return PageView[LimitRequestView](rows=rows, next_cursor=page.next_cursor)
+    return PageView[LimitRequestView].of(page, LimitRequestView.of)
 
 
 @router.post("/admin/limit-requests/{limit_request_id}/{decision}")
@@ -84,7 +83,7 @@ async def decide_limit_request(
     actor: Admin,
     pool: AppPool,
     limit_request_id: ID,
-    decision: Literal["approve", "deny"],
+    decision: Decision,
     body: LimitDecision | None = None,
 ) -> LimitRequestView:
     """Approving sets the limit to what was requested, or to the amount that is given; the user gets an e-mail."""

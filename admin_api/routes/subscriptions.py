@@ -5,8 +5,8 @@ from typing import Annotated, Literal, cast
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from admin_api.operations import bulk_decisions, subscriptions
-from admin_api.operations.bulk_decisions import MAX_DECISIONS, Decision
+from admin_api.operations import subscriptions
+from admin_api.operations.decisions import MAX_DECISIONS, Decision
 from admin_api.operations.pagination import MAX_ID
 from admin_api.routes.dependencies import (
     ID,
@@ -117,7 +117,5 @@ class Decisions(Body):
 @admin_router.post("/{decision}")
 async def decide_subscriptions(actor: Admin, pool: AppPool, decision: Decision, body: Decisions) -> DecisionsView:
     """Approves or denies many. Each is decided separately: the rows say which ones failed."""
-    decided = await bulk_decisions.decide_subscriptions(
-        pool, actor, body.subscription_ids, decision, reason=body.reason
-    )
+    decided = await subscriptions.decide_subscriptions(pool, actor, body.subscription_ids, decision, reason=body.reason)
     return DecisionsView.of(decided)

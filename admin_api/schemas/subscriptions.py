@@ -11,7 +11,7 @@ from gateway.domain.model_status import ModelStatus
 from gateway.domain.subscriptions import Status
 
 if TYPE_CHECKING:
-    from admin_api.operations.bulk_decisions import Decided
+    from admin_api.operations.decisions import Decided
     from admin_api.storage.subscriptions import HistoryRow, Subscription
 
 
@@ -78,7 +78,7 @@ class DecisionsView(View):
     rows: list[DecisionView]
 
     @classmethod
-    def of(cls, decided: "Sequence[Decided]") -> Self:
+    def of(cls, decided: "Sequence[Decided[Status]]") -> Self:
         """All of one request."""
         shown = [DecisionView.model_validate(one) for one in decided]
         failed = sum(one.error is not None for one in shown)

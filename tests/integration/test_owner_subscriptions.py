@@ -11,8 +11,8 @@ from factories import ADMIN, READER, make_model, make_subscription, make_team, m
 
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.bulk_decisions import decide_subscriptions
 from admin_api.operations.people import teams
+from admin_api.operations.subscriptions import decide_subscriptions
 from admin_api.routes.subscriptions import Move
 from gateway.domain.errors import GatewayError
 from gateway.domain.subscriptions import STATUSES

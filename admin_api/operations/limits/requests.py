@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from admin_api.operations.actors import Actor, note, require_admin, require_reader
+from admin_api.operations.decisions import (
+    DECISIONS,
+    MAX_DECISIONS,
+    Decided,
+    Decision,
+    check_decision_reason,
+    decide_each,
+)
 from admin_api.operations.limits.limits import audited_amount, get_seen_limit, set_amount
 from admin_api.operations.limits.parsing import AmountInput, check_amount
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
-from admin_api.operations.people.users import own_id
+from admin_api.operations.people.users import changing_own_id, own_id
 from admin_api.operations.validation import check_reason, check_word, invalid, invalid_now
 from admin_api.storage import accounts
 from admin_api.storage import limit_requests as rows
@@ -22,9 +30,7 @@ from gateway.domain.limits import amount_fields
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
 
-Decision = Literal["approve", "deny"]
 STATUS_OF: Final[dict[Decision, RequestStatus]] = {"approve": "approved", "deny": "denied"}
-MAX_DECISIONS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +41,6 @@ class RequestedLimit:
     limit: LimitRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecidedRequest:
-    """The result for one of many requests: its new status, or the error."""
-
-    id: int
-    status: RequestStatus | None
-    error: GatewayError | None
-
-
 async def ask_for_more(
     pool: "Pool", actor: Actor, limit_id: int, *, amount: AmountInput, reason: str
 ) -> RequestedLimit:
@@ -52,9 +49,7 @@ async def ask_for_more(
     Raises GatewayError `not_found`, also for a limit they may not see; `conflict` for a limit that they set themselves,
     that is temporary, or about which a request waits; `validation_failed` for an amount that is not more.
     """
-    user_id = own_id(actor)
-    if actor.role == "admin-readonly":
-        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even for themselves.")
+    user_id = changing_own_id(actor)
     checked = check_reason(reason, required=True, use="An admin reads it.") or ""
     async with pool.acquire() as connection, connection.transaction():
         limit = await get_seen_limit(connection, limit_id, viewer_id=user_id)
@@ -94,8 +89,8 @@ async def decide_request(
     Raises GatewayError `not_found`, `conflict` for one that does not wait any more, or `validation_failed`.
     """
     require_admin(actor)
-    known = cast("Decision", check_word("decision", decision, tuple(STATUS_OF)))
-    answer = check_reason(reason, required=known == "deny", use="It is shown to the user.")
+    known = cast("Decision", check_word("decision", decision, DECISIONS))
+    answer = check_decision_reason(known, reason)
     if amount is not None:
         amount.check()
     async with pool.acquire() as connection, connection.transaction():
@@ -112,24 +107,20 @@ async def decide_request(
 
 async def decide_requests(
     pool: "Pool", actor: Actor, request_ids: Sequence[int], decision: Decision, *, reason: str | None = None
-) -> list[DecidedRequest]:
+) -> list[Decided[RequestStatus]]:
     """As asked for, in the order given, each id once. An error for one request does not affect the others.
 
     Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
     """
     require_admin(actor)
-    reason = check_reason(reason, required=decision == "deny", use="It is shown to the user.")
+    checked = check_decision_reason(decision, reason)
     if not 1 <= len(request_ids) <= MAX_DECISIONS:
         raise invalid("request_ids", f"Name 1 to {MAX_DECISIONS} requests.")
-    decided = []
-    for request_id in dict.fromkeys(request_ids):
-        try:
-            done = await decide_request(pool, actor, request_id, decision, reason=reason)
-        except GatewayError as error:
-            decided.append(DecidedRequest(id=request_id, status=None, error=error))
-        else:
-            decided.append(DecidedRequest(id=request_id, status=done.request.status, error=None))
-    return decided
+
+    async def decide(request_id: int) -> RequestStatus:
+        return (await decide_request(pool, actor, request_id, decision, reason=checked)).request.status
+
+    return await decide_each(request_ids, decide)
 
 
 async def withdraw_request(pool: "Pool", actor: Actor, request_id: int) -> None:

@@ -5,13 +5,13 @@ Admins, who answer for the whole system, may also add owners and members at once
 
 from typing import TYPE_CHECKING, Final, cast
 
-from admin_api.operations.access import get_seen_account
-from admin_api.operations.actors import Actor, note, party_of, require_reader
+from admin_api.operations.access import get_managed_team
+from admin_api.operations.actors import Actor, note, require_reader
 from admin_api.operations.lookups import get_user
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.people.teams import check_may_name, lock_team
-from admin_api.operations.people.users import own_id
+from admin_api.operations.people.users import changing_own_id, own_id
 from admin_api.operations.validation import check_word
 from admin_api.storage import accounts, team_invitations
 from admin_api.storage.accounts import TeamMember
@@ -68,9 +68,7 @@ async def list_invitations(
     """The open ones of a team, by id; for its owners and admins. Raises GatewayError `not_found`, `forbidden`."""
     check_limit(limit)
     async with pool.acquire() as connection:
-        account = await get_seen_account(connection, actor, user=None, team=team)
-        if actor.role != "admin-readonly":
-            await party_of(connection, actor, account)
+        account = await get_managed_team(connection, actor, team)
         after_id = parse_id_cursor(cursor)
         rows = await team_invitations.list_of_team(connection, account.id, after_id=after_id, limit=limit + 1)
     return page(rows, limit, lambda row: row.id)
@@ -155,9 +153,7 @@ async def _check_can_be_invited(executor: "Executor", account: "Account", person
 
 async def _lock_own(executor: "Executor", actor: Actor, invitation_id: int) -> TeamInvitation:
     """An open invitation of the actor. Under the team's lock: who invited may be removed meanwhile."""
-    user_id = own_id(actor)
-    if actor.role == "admin-readonly":
-        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even for themselves.")
+    user_id = changing_own_id(actor)
     found = await _find(executor, invitation_id)
     if found is not None and found.user_id == user_id:
         await accounts.lock_account(executor, found.team_id)

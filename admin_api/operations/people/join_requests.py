@@ -5,13 +5,13 @@ Who asks must know the team's name, in whatever case. That such a team exists is
 
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from admin_api.operations.access import get_seen_account
-from admin_api.operations.actors import Actor, check_not_archived, note, party_of
+from admin_api.operations.access import get_managed_team
+from admin_api.operations.actors import Actor, check_not_archived, note
 from admin_api.operations.lookups import get_team
 from admin_api.operations.notifications.events import notify
 from admin_api.operations.pagination import MAX_ID, Page, check_limit, page, parse_id_cursor
 from admin_api.operations.people.teams import lock_team
-from admin_api.operations.people.users import own_id
+from admin_api.operations.people.users import changing_own_id, own_id
 from admin_api.operations.validation import check_reason, check_word
 from admin_api.storage import accounts, join_requests
 from admin_api.storage.join_requests import JoinRequest
@@ -32,9 +32,7 @@ async def ask_to_join(pool: "Pool", actor: Actor, *, team: str, reason: str = ""
     Raises GatewayError `not_found`, and `conflict` for who is in the team or has asked already, for an archived team,
     and beyond MAX_OPEN open requests.
     """
-    user_id = own_id(actor)
-    if actor.role == "admin-readonly":
-        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even for themselves.")
+    user_id = changing_own_id(actor)
     checked = check_reason(reason, use="An owner of the team reads it.") or ""
     async with pool.acquire() as connection, connection.transaction():
         account = await get_team(connection, team)
@@ -61,9 +59,7 @@ async def list_requests(
     """The open ones to a team, by id; for its owners and admins. Raises GatewayError `not_found`, `forbidden`."""
     check_limit(limit)
     async with pool.acquire() as connection:
-        account = await get_seen_account(connection, actor, user=None, team=team)
-        if actor.role != "admin-readonly":
-            await party_of(connection, actor, account)
+        account = await get_managed_team(connection, actor, team)
         after_id = parse_id_cursor(cursor)
         rows = await join_requests.list_requests(connection, after_id=after_id, limit=limit + 1, team_id=account.id)
     return page(rows, limit, lambda row: row.id)

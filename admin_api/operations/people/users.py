@@ -244,3 +244,11 @@ def own_id(actor: Actor) -> int:
     if actor.user_id is None:
         raise GatewayError("not_found", "This login belongs to no user.")
     return actor.user_id
+
+
+def changing_own_id(actor: Actor) -> int:
+    """As `own_id`, for a change. Raises GatewayError `forbidden` for read-only admins, too."""
+    user_id = own_id(actor)
+    if actor.role == "admin-readonly":
+        raise GatewayError("forbidden", "Read-only admins cannot change anything, not even for themselves.")
+    return user_id

@@ -1,23 +1,23 @@
 """Requests for more of a limit, decided by admins one or many at a time."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from admin_api.operations.actors import require_reader
+from admin_api.operations.decisions import DECISIONS, Decided
 from admin_api.operations.limits import requests
-from admin_api.operations.limits.requests import DecidedRequest, Decision
 from admin_api.operations.validation import invalid
 from admin_api.portal.form_values import ids_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.pages.limits import request_line
 from admin_api.portal.rendering import Page
 from admin_api.portal.visits import Visit
+from admin_api.storage.limit_requests import RequestStatus
 from gateway.domain.errors import GatewayError
 
 PAGE_ROWS: Final = 100
-DECISIONS: Final = ("approve", "deny")
 
 
-async def show(visit: Visit, refused: Refusal = NONE, decided: list[DecidedRequest] | None = None) -> Page:
+async def show(visit: Visit, refused: Refusal = NONE, decided: list[Decided[RequestStatus]] | None = None) -> Page:
     """Those that wait; after a decision, its result for each."""
     require_reader(visit.actor)
     page = await requests.list_requests(
@@ -42,7 +42,7 @@ async def decide(visit: Visit) -> Page:
         if decision not in DECISIONS:
             raise invalid("decision", visit.messages.gettext("Choose a decision."))
         decided = await requests.decide_requests(
-            visit.pool, visit.actor, ids_of(visit, "ids"), cast("Decision", decision), reason=visit.field("reason")
+            visit.pool, visit.actor, ids_of(visit, "ids"), decision, reason=visit.field("reason")
         )
     except GatewayError as error:
         return await show(visit, refusal_of(visit, error, "reason"))

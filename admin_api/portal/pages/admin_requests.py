@@ -1,21 +1,22 @@
 """Subscriptions that wait for an admin, decided one or many at a time."""
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from admin_api.operations import bulk_decisions, subscriptions
+from admin_api.operations import subscriptions
 from admin_api.operations.actors import require_reader
-from admin_api.operations.bulk_decisions import Decided, Decision
+from admin_api.operations.decisions import DECISIONS, Decided
 from admin_api.operations.pagination import Page as Rows
 from admin_api.operations.validation import invalid
+from admin_api.portal.form_values import ids_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
 from admin_api.storage.subscriptions import Subscription
 from gateway.domain.errors import GatewayError
+from gateway.domain.subscriptions import Status
 
-DECISIONS: Final = ("approve", "deny")
 PAGE_ROWS: Final = 100
 
 
@@ -54,8 +55,8 @@ async def decide(visit: Visit) -> Page:
     try:
         if decision not in DECISIONS:
             raise invalid("decision", visit.messages.gettext("Choose a decision."))
-        decided = await bulk_decisions.decide_subscriptions(
-            visit.pool, visit.actor, _chosen(visit), cast("Decision", decision), reason=visit.field("reason")
+        decided = await subscriptions.decide_subscriptions(
+            visit.pool, visit.actor, _chosen(visit), decision, reason=visit.field("reason")
         )
     except GatewayError as error:
         return await show(visit, refusal_of(visit, error, "reason"))
@@ -70,11 +71,10 @@ async def _waiting(visit: Visit) -> Rows[Subscription]:
 
 def _chosen(visit: Visit) -> list[int]:
     """Of all rows only those that the page had."""
-    ids = visit.fields("listed") if visit.field("all") else visit.fields("ids")
-    return [int(one) for one in ids if one.isascii() and one.isdigit() and len(one) < 19]
+    return ids_of(visit, "listed" if visit.field("all") else "ids")
 
 
-def _result(visit: Visit, decided: Decided, row: Subscription | None) -> Result:
+def _result(visit: Visit, decided: Decided[Status], row: Subscription | None) -> Result:
     status = decided.status
     return Result(
         name=f"{row.account_name} · {row.model_name}" if row is not None else str(decided.id),
