@@ -32,7 +32,7 @@ def list_(
             pool, operator(), everybody=True, acknowledged=acknowledged, limit=limit, cursor=cursor
         )
     )
-    view = PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    view = PageView[AlertView].of(page, AlertView.of)
     show_page(view, what="alerts", as_json=as_json, columns=ALERTS, as_row=_row)
 
 

@@ -41,8 +41,7 @@ def state(
             pool, counters, operator(), user=user, team=team, limit=limit, cursor=cursor
         )
     )
-    rows = [LimitWithStateView.with_state(row) for row in found.rows]
-    view = PageView[LimitWithStateView](rows=rows, next_cursor=found.next_cursor)
+    view = PageView[LimitWithStateView].of(found, LimitWithStateView.with_state)
     show_page(view, what="limits", as_json=as_json, columns=STATES, as_row=limit_cells)
 
 

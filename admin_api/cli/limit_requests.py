@@ -39,8 +39,7 @@ def list_requests(
 ) -> None:
     """List requests for more of a limit."""
     page = act(lambda pool: requests.list_requests(pool, operator(), status=status, limit=limit, cursor=cursor))
-    rows = [LimitRequestView.of(one) for one in page.rows]
-    view = PageView[LimitRequestView](rows=rows, next_cursor=page.next_cursor)
+    view = PageView[LimitRequestView].of(page, LimitRequestView.of)
     show_page(view, what="requests", as_json=as_json, columns=REQUESTS, as_row=_row)
 
 

@@ -111,7 +111,7 @@ def list_(
             pool, operator(), level=level, target=target, user=user, team=team, limit=limit, cursor=cursor
         )
     )
-    view = PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    view = PageView[LimitView].of(page, LimitView.of)
     show_page(view, what="limits", as_json=as_json, columns=LIMITS, as_row=limit_cells)
 
 

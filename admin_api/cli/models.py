@@ -64,7 +64,7 @@ def list_(
     """List models, including hidden and disabled ones."""
     only = CatalogueFilter(state=state)
     page = act(lambda pool: models.list_models(pool, operator(), only, limit=limit, cursor=cursor))
-    view = PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    view = PageView[ModelView].of(page, ModelView.of)
     show_page(view, what="models", as_json=as_json, columns=MODELS)
 
 

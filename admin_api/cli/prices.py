@@ -112,5 +112,5 @@ def undo(
 def list_(model: ModelOption, limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List all versions of a model's price, those added last first. They may be of times to come."""
     page = act(lambda pool: prices.list_prices(pool, operator(), model, limit=limit, cursor=cursor))
-    view = PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    view = PageView[PriceView].of(page, PriceView.of)
     show_page(view, what="prices", as_json=as_json, columns=PRICES)

@@ -25,8 +25,7 @@ OURS: Final = "LITEMAAS_"
 def list_(limit: PageSize = 100, cursor: Cursor = None, as_json: AsJSON = False) -> None:
     """List provider keys. The keys themselves are never shown."""
     page = act(lambda pool: provider_keys.list_provider_keys(pool, operator(), limit=limit, cursor=cursor))
-    rows = [ProviderKeyView.of(row) for row in page.rows]
-    view = PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
+    view = PageView[ProviderKeyView].of(page, ProviderKeyView.of)
     show_page(view, what="provider keys", as_json=as_json, columns=PROVIDER_KEYS)
 
 

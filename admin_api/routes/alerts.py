@@ -20,7 +20,7 @@ async def list_own_alerts(
 ) -> PageView[AlertView]:
     """The caller's own, newest first: of their account, their keys and the teams they own."""
     page = await alerts.list_alerts(pool, actor, acknowledged=acknowledged, limit=limit, cursor=cursor)
-    return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return PageView[AlertView].of(page, AlertView.of)
 
 
 @router.get("/admin/alerts")
@@ -29,7 +29,7 @@ async def list_all_alerts(
 ) -> PageView[AlertView]:
     """Those of all accounts, newest first."""
     page = await alerts.list_alerts(pool, actor, everybody=True, acknowledged=acknowledged, limit=limit, cursor=cursor)
-    return PageView[AlertView](rows=[AlertView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return PageView[AlertView].of(page, AlertView.of)
 
 
 @router.post("/alerts/{alert_id}/acknowledge")

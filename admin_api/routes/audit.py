@@ -107,4 +107,4 @@ async def list_own_activity(
 
 
 def _page(found: Page[AuditEntry]) -> PageView[AuditView]:
-    return PageView[AuditView](rows=[AuditView.of(entry) for entry in found.rows], next_cursor=found.next_cursor)
+    return PageView[AuditView].of(found, AuditView.of)

@@ -73,8 +73,7 @@ async def list_limit_states(
 ) -> PageView[LimitWithStateView]:
     """The limits of one account, your own if none is named, with what remains of each now."""
     page = await states.list_limit_states(pool, counters, actor, user=user, team=team, limit=limit, cursor=cursor)
-    rows = [LimitWithStateView.with_state(one) for one in page.rows]
-    return PageView[LimitWithStateView](rows=rows, next_cursor=page.next_cursor)
+    return PageView[LimitWithStateView].of(page, LimitWithStateView.with_state)
 
 
 class Amount(Body):
@@ -143,7 +142,7 @@ async def list_limits(
     page = await limits.list_limits(
         pool, actor, level=level, target=id, user=user, team=team, limit=limit, cursor=cursor
     )
-    return PageView[LimitView](rows=[LimitView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return PageView[LimitView].of(page, LimitView.of)
 
 
 @router.get("/{limit_id:int}", responses=TAGGED)

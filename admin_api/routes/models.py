@@ -72,7 +72,7 @@ async def list_models(
     """Models that are offered, by id; admins see hidden, disabled and unlisted ones too."""
     only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability, state=state)
     page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
-    return PageView[ModelView](rows=[ModelView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return PageView[ModelView].of(page, ModelView.of)
 
 
 @choices_router.get("")

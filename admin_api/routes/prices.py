@@ -136,7 +136,7 @@ async def list_prices(
 ) -> PageView[PriceView]:
     """All versions of a model's price, those added last first; some may be of times to come."""
     page = await prices.list_prices(pool, actor, model, limit=limit, cursor=cursor)
-    return PageView[PriceView](rows=[PriceView.of(row) for row in page.rows], next_cursor=page.next_cursor)
+    return PageView[PriceView].of(page, PriceView.of)
 
 
 @router.post("/preview")

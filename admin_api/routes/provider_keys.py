@@ -33,8 +33,7 @@ async def list_provider_keys(
 ) -> PageView[ProviderKeyView]:
     """Oldest first, without the secrets."""
     page = await provider_keys.list_provider_keys(pool, actor, limit=limit, cursor=cursor)
-    rows = [ProviderKeyView.of(row) for row in page.rows]
-    return PageView[ProviderKeyView](rows=rows, next_cursor=page.next_cursor)
+    return PageView[ProviderKeyView].of(page, ProviderKeyView.of)
 
 
 @router.get("/{provider_key}", responses=TAGGED)

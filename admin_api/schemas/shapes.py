@@ -5,14 +5,19 @@ a model runs. A view names its fields, although a row of the same name has most 
 only once it is added here too.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from gateway.domain.money import decimal_text
 
+if TYPE_CHECKING:
+    from admin_api.operations.pagination import Page
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def _as_text(value: Any) -> Any:
@@ -34,3 +39,8 @@ class PageView(View, Generic[T]):
 
     rows: list[T]
     next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: "Page[R]", as_view: Callable[[R], T]) -> Self:
+        """Of rows whose shape is made of several things, or that has parts."""
+        return cls(rows=[as_view(row) for row in page.rows], next_cursor=page.next_cursor)
