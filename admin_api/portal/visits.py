@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -86,6 +87,21 @@ class Visit:
         known = list(choices)
         value = self.query(name)
         return value if value is not None and value in known else known[0]
+
+    def paging(self, next_cursor: str | None, path: str | None = None) -> dict[str, str | None]:
+        """`next_path` and `first_path`, as `pagination` takes them: the address of this page with another cursor, and
+        without one; None where there is no such page, or this is it. `path` is that of the page, if a form that stands
+        on it was posted to another one."""
+        given = self.request.query_params.multi_items() if path is None else []
+        kept = [(name, value) for name, value in given if value and name != "cursor"]
+
+        def at(query: list[tuple[str, str]]) -> str:
+            return f"{path or self.request.url.path}?{urlencode(query)}".removesuffix("?")
+
+        return {
+            "next_path": at([*kept, ("cursor", next_cursor)]) if next_cursor else None,
+            "first_path": at(kept) if self.query("cursor") else None,
+        }
 
     def field(self, name: str) -> str | None:
         """A field of the form; None where it is absent or empty."""

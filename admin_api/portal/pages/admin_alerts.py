@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
 
 from admin_api.operations.notifications import alerts
 from admin_api.operations.runtime_settings import show_settings
@@ -45,13 +44,12 @@ async def show_list(visit: Visit) -> Page:
         limit=PAGE_ROWS,
         cursor=visit.query("cursor"),
     )
-    following = urlencode({"seen": seen, "cursor": page.next_cursor}) if page.next_cursor else None
     context = {
         "rows": [_row(visit, alert) for alert in page.rows],
         "seen": seen,
         "choices": choices(visit, SEEN),
         "thresholds": ", ".join(visit.formats.percent(one / 100) for one in settings.alert_thresholds),
-        "next_path": f"/admin/alerts?{following}" if following else None,
+        **visit.paging(page.next_cursor),
         "may_change": visit.actor.role == "admin",
     }
     return Page("admin_alerts.html", visit.messages.gettext("Alerts"), context)

@@ -22,7 +22,6 @@ FILTERS: Final = ("about", "actor", "action", "request_id", "since", "until")
 
 async def show(visit: Visit) -> Page:
     """Newest first, filtered by the address of the page; each row says what was before and is now."""
-    chosen = {name: value for name in FILTERS if (value := visit.query(name))}
     refused, rows, next_cursor, only = NONE, [], None, AuditFilter()
     try:
         only = _filter(visit)
@@ -32,8 +31,8 @@ async def show(visit: Visit) -> Page:
         refused = _refusal(visit, error)
     context = {
         "rows": rows,
-        "chosen": {name: chosen.get(name, "") for name in FILTERS},
-        "next_path": f"/admin/audit?{urlencode(chosen | {'cursor': next_cursor})}" if next_cursor else None,
+        "chosen": {name: visit.query(name) or "" for name in FILTERS},
+        **visit.paging(next_cursor),
         "export_query": urlencode(_export(only) | {"locale": visit.language}),
         "refused": refused,
     }

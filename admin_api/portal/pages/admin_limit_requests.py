@@ -25,7 +25,7 @@ async def show(visit: Visit, refused: Refusal = NONE, decided: list[Decided[Requ
     )
     context: dict[str, Any] = {
         "rows": [request_line(visit, one) for one in page.rows],
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor),
         "refused": refused,
         "decided": decided or [],
         "chosen": ids_of(visit, "ids"),

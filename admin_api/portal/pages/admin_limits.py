@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from admin_api.operations.actors import require_admin, require_reader
 from admin_api.operations.limits import bulk, limits
@@ -37,13 +36,11 @@ async def show_list(visit: Visit) -> Page:
     require_reader(visit.actor)
     only = {name: visit.query(name) for name in ("level", "user", "team")}
     page = await limits.list_limits(visit.pool, visit.actor, **only, limit=PAGE_ROWS, cursor=visit.query("cursor"))
-    query = {name: value for name, value in only.items() if value}
     context = {
         "only": only,
         "levels": [(level, level_text(visit, level)) for level in LEVELS],
         "rows": rows_of(visit, page.rows),
-        "first_path": f"/admin/limits?{urlencode(query)}",
-        "next_path": f"/admin/limits?{urlencode(query | {'cursor': page.next_cursor})}" if page.next_cursor else None,
+        **visit.paging(page.next_cursor),
         "may_change": visit.actor.role == "admin",
     }
     return Page("admin_limits.html", visit.messages.gettext("All limits"), context)

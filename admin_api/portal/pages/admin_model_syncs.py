@@ -37,7 +37,7 @@ async def show(visit: Visit) -> Page:
     context = {
         "health": await check_litellm(visit.pool, visit.actor, _litellm(visit)),
         "rows": [(row, visit.in_language(row.problem or ""), _parts(visit, row.report)) for row in page.rows],
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor),
         "may_change": visit.actor.role == "admin",
     }
     return Page("admin_model_syncs.html", visit.messages.gettext("Syncs with LiteLLM"), context)

@@ -1,7 +1,7 @@
 """The catalogue as admins see it: what is offered to whom, and models that LiteLLM has renamed."""
 
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from admin_api.operations.actors import require_reader
 from admin_api.operations.models import models, rename
@@ -26,14 +26,13 @@ FLAGS: Final = ("restricted", "hidden", "enabled")
 async def show_list(visit: Visit) -> Page:
     """All, also those that users do not see."""
     require_reader(visit.actor)
-    chosen = {name: value for name in FILTERS if (value := visit.query(name))}
-    only = CatalogueFilter(**chosen)
+    only = CatalogueFilter(**{name: visit.query(name) for name in FILTERS})
     page = await models.list_models(visit.pool, visit.actor, only, limit=PAGE_ROWS, cursor=visit.query("cursor"))
     context = {
         "rows": [_row(visit, offered) for offered in page.rows],
-        "chosen": {name: chosen.get(name, "") for name in FILTERS},
+        "chosen": {name: visit.query(name) or "" for name in FILTERS},
         "states": choices(visit, STATES, [("", visit.messages.gettext("All"))]),
-        "next_path": f"/admin/models?{urlencode(chosen | {'cursor': page.next_cursor})}" if page.next_cursor else None,
+        **visit.paging(page.next_cursor),
     }
     return Page("admin_models.html", visit.messages.gettext("Models and prices"), context)
 

@@ -42,7 +42,7 @@ async def show(visit: Visit, refused: Refusal = NONE, preview: PriceChange | Non
         "litellm": litellm,
         "is_ours": ours is not None and ours.source == "admin",
         "preview": _preview(visit, preview) if preview else None,
-        "next_cursor": versions.next_cursor,
+        **visit.paging(versions.next_cursor, price_path(name)),
         "may_change": visit.actor.role == "admin",
         "refused": refused,
         **_form(visit, units, ours),

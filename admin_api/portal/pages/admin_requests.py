@@ -38,7 +38,7 @@ async def show(visit: Visit, refused: Refusal = NONE, results: list[Result] | No
     is_done = results is not None and not any(one.error for one in results)
     context: dict[str, Any] = {
         "rows": page.rows,
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor),
         "refused": refused,
         "results": results or [],
         "chosen": visit.fields("ids"),

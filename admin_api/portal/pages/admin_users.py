@@ -6,11 +6,11 @@ from typing import Final, cast
 from urllib.parse import urlencode
 
 from admin_api.operations.actors import require_admin
-from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.pagination import Page as Rows
 from admin_api.operations.people import new_accounts, users
 from admin_api.operations.validation import check_word
 from admin_api.portal.flashes import Flash
+from admin_api.portal.form_values import nano_usd_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
 from admin_api.portal.languages import NAMES
 from admin_api.portal.rendering import Page, Redirect
@@ -44,7 +44,7 @@ async def show_list(visit: Visit) -> Page:
         ],
         "chosen": {name: value or "" for name, value in chosen.items()},
         "may_change": visit.actor.role == "admin",
-        "next_path": _path(kept | {"cursor": page.next_cursor}) if page.next_cursor else None,
+        **visit.paging(page.next_cursor),
         "by_email": _path(kept | {"sort": "email", "idle": ""}),
         "by_login": _path(kept | {"sort": "", "idle": chosen["idle"] or "0"}),
         **_options(visit),
@@ -112,12 +112,11 @@ def _idle_since(days: str | None) -> datetime | None:
 
 
 def _new_user(visit: Visit) -> new_accounts.NewUser:
-    budget = visit.field("monthly_cost_usd")
     return new_accounts.NewUser(
         email=visit.field("email") or "",
         name=visit.field("name") or "",
         role=visit.field("role") or "user",
         time_zone=visit.field("time_zone") or "UTC",
         locale=visit.field("locale"),
-        monthly_cost_nano_usd=None if budget is None else parse_usd("monthly_cost_usd", budget),
+        monthly_cost_nano_usd=nano_usd_of(visit, "monthly_cost_usd"),
     )

@@ -1,7 +1,6 @@
 """Webhooks: where notifications go besides e-mail; what became of each message."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from admin_api.operations.actors import require_admin
 from admin_api.operations.notifications import deliveries, webhooks
@@ -29,7 +28,7 @@ async def show_list(visit: Visit) -> Page:
     page = await webhooks.list_webhooks(visit.pool, visit.actor, limit=PAGE_ROWS, cursor=visit.query("cursor"))
     context = {
         "rows": [(row, text_of(visit, FORMATS, row.format), _event_texts(visit, row)) for row in page.rows],
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor),
         "may_change": visit.actor.role == "admin",
     }
     return Page("admin_webhooks.html", visit.messages.gettext("Webhooks"), context)
@@ -116,13 +115,11 @@ async def show_deliveries(visit: Visit) -> Page:
     page = await deliveries.list_deliveries(
         visit.pool, visit.actor, status=status, limit=PAGE_ROWS, cursor=visit.query("cursor")
     )
-    kept = {"status": status} if status else {}
-    following = urlencode(kept | {"cursor": page.next_cursor}) if page.next_cursor else None
     context = {
         "rows": delivery_rows(visit, page.rows),
         "status": status or "",
         "statuses": choices(visit, DELIVERY_STATUSES, [("", _("All"))]),
-        "next_path": f"/admin/webhooks/deliveries?{following}" if following else None,
+        **visit.paging(page.next_cursor),
         "sends_mail": visit.settings.smtp_url is not None,
         "may_change": visit.actor.role == "admin",
     }

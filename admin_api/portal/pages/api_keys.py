@@ -50,7 +50,7 @@ async def show_list(visit: Visit) -> Page:
     uses = await uses_of(visit, page.rows)
     new_path = f"/api-keys/new?{urlencode({'team': team})}" if team else "/api-keys/new"
     rows = [(key, *state_of(visit, key), uses[key.id]) for key in page.rows]
-    context = {"rows": rows, "next_cursor": page.next_cursor, "team": team, "new_path": new_path}
+    context = {"rows": rows, **visit.paging(page.next_cursor), "team": team, "new_path": new_path}
     return Page("api_keys.html", visit.messages.gettext("API keys"), context)
 
 

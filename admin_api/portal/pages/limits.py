@@ -51,7 +51,7 @@ async def show_list(visit: Visit) -> Page:
     context = {
         "limits": None if uses is None else lines_of(visit, uses),
         "requests": [request_line(visit, one) for one in asked.rows],
-        "next_cursor": asked.next_cursor,
+        **visit.paging(asked.next_cursor),
     }
     return Page("limits.html", visit.messages.gettext("Limits"), context)
 

@@ -40,8 +40,7 @@ async def show_list(visit: Visit) -> Page:
     """Those offered, filtered by the address, as cards or as a table."""
     only = CatalogueFilter(**{name: visit.query(name) for name in CatalogueFilter.__slots__})
     view = visit.choice("view", VIEWS)
-    cursor = visit.query("cursor")
-    page = await models.list_models(visit.pool, visit.actor, only, limit=VIEWS[view], cursor=cursor)
+    page = await models.list_models(visit.pool, visit.actor, only, limit=VIEWS[view], cursor=visit.query("cursor"))
     mine = await _own_subscriptions(visit)
     choices = await models.find_choices(visit.pool, visit.actor)
     context = {
@@ -53,8 +52,7 @@ async def show_list(visit: Visit) -> Page:
         "providers": [(one, one) for one in choices.providers],
         "modes": [(one, mode_text(visit, one)) for one in choices.modes],
         "capabilities": [(one, capability_text(visit, one)) for one in choices.capabilities],
-        "next_path": _path_of(only, view, page.next_cursor) if page.next_cursor else None,
-        "first_path": _path_of(only, view) if cursor else None,
+        **visit.paging(page.next_cursor),
     }
     return Page("models.html", visit.messages.gettext("Models"), context)
 
@@ -107,6 +105,6 @@ def _row(visit: Visit, offered: OfferedModel, subscription: Subscription | None)
     )
 
 
-def _path_of(only: CatalogueFilter, view: str, cursor: str | None = None) -> str:
-    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__} | {"view": view, "cursor": cursor}
+def _path_of(only: CatalogueFilter, view: str) -> str:
+    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__} | {"view": view}
     return f"{PATH}?{urlencode({name: value for name, value in kept.items() if value})}"

@@ -18,7 +18,7 @@ async def show(visit: Visit, refused: Refusal = NONE) -> Page:
     page = await personal_tokens.list_tokens(visit.pool, visit.actor, limit=PAGE_ROWS, cursor=visit.query("cursor"))
     context = {
         "tokens": token_lines(visit, page.rows),
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor),
         "roles": role_choices(visit, visit.user.role),
         "sent": typed(visit, *FIELDS),
         "refused": refused,

@@ -47,7 +47,7 @@ async def show_list(visit: Visit) -> Page:
     quotas = await _quotas(visit)
     prices = await _prices(visit)
     rows = [_line(visit, row, prices, quotas) for row in page.rows]
-    context = {"rows": rows, "next_cursor": page.next_cursor}
+    context = {"rows": rows, **visit.paging(page.next_cursor)}
     return Page("subscriptions.html", visit.messages.gettext("Subscriptions"), context)
 
 

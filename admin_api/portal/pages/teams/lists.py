@@ -40,7 +40,7 @@ async def show_list(visit: Visit, refused: Refusal = NONE) -> Page:
     asked = await join_requests.list_own(visit.pool, visit.actor)
     context = {
         "rows": mine.rows,
-        "next_cursor": mine.next_cursor,
+        **visit.paging(mine.next_cursor),
         "invitations": invited.rows,
         "join_requests": asked.rows,
         "sent": typed(visit, *JOIN),
@@ -84,11 +84,11 @@ async def show_all(visit: Visit) -> Page:
         page = await teams.list_teams(visit.pool, visit.actor, archived=True, limit=1000, cursor=visit.query("cursor"))
         gone: dict[str, Any] = {
             "archived": [team for team in page.rows if team.archived_at],
-            "next_cursor": page.next_cursor,
+            **visit.paging(page.next_cursor),
         }
         return Page("admin_teams_archived.html", visit.messages.gettext("Archived teams"), gone)
     found = await list_team_uses(visit.pool, visit.actor, limit=PAGE_ROWS, cursor=visit.query("cursor"))
-    context = {"rows": [_line(visit, use) for use in found.rows], "next_cursor": found.next_cursor}
+    context = {"rows": [_line(visit, use) for use in found.rows], **visit.paging(found.next_cursor)}
     return Page("admin_teams.html", visit.messages.gettext("All teams"), context)
 
 

@@ -112,7 +112,7 @@ async def _people(visit: Visit, access: TeamAccess, lines: list[LimitLine], *, s
     ]
     return {
         "members": members,
-        "next_cursor": page.next_cursor,
+        **visit.paging(page.next_cursor, base_of(visit)),
         "sums": summary.sums,
         "invitations": open_invitations,
         "join_requests": asked,
