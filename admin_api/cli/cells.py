@@ -7,12 +7,12 @@ from typing import Any, Final
 from unicodedata import combining, east_asian_width
 
 from admin_api.cli.columns import Kind
+from admin_api.schemas.value_texts import MOMENT
 
 NOTHING: Final = "-"
 IS_USD: Final = re.compile("(?<!_nano)_usd$")
 # Columns of a limit, whose cells `limit_cells` makes.
 OF_LIMIT: Final = ("id", "level", "applies_to", "model", "kind", "window", "amount")
-TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
 def time_text(moment: datetime, zone: tzinfo = UTC, *, seconds: bool = False) -> str:
@@ -29,7 +29,7 @@ def time_text(moment: datetime, zone: tzinfo = UTC, *, seconds: bool = False) ->
 
 def times_as_text(text: str, zone: tzinfo = UTC) -> str:
     """A sentence, with the times in it to the second."""
-    return TIME.sub(lambda found: time_text(datetime.fromisoformat(found[0]), zone, seconds=True), text)
+    return MOMENT.sub(lambda found: time_text(datetime.fromisoformat(found[0]), zone, seconds=True), text)
 
 
 def cell_text(value: Any, kind: Kind = Kind.NAME, zone: tzinfo = UTC) -> str:
@@ -39,7 +39,7 @@ def cell_text(value: Any, kind: Kind = Kind.NAME, zone: tzinfo = UTC) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if TIME.fullmatch(text):
+    if MOMENT.fullmatch(text):
         return time_text(datetime.fromisoformat(text), zone, seconds=kind is Kind.INSTANT)
     return printable(" ".join(text.split())) or NOTHING
 

@@ -27,10 +27,10 @@ def page(rows: Sequence[T], limit: int, cursor_of: Callable[[T], object]) -> Pag
     return Page(shown, str(cursor_of(shown[-1])) if len(rows) > limit else None)
 
 
-def check_limit(limit: int) -> int:
-    """The size of a page. Raises GatewayError `validation_failed`."""
-    if not 1 <= limit <= MAX_ROWS:
-        raise invalid("limit", f"limit must be a number from 1 to {MAX_ROWS}.")
+def check_limit(limit: int, maximum: int = MAX_ROWS) -> int:
+    """The size of a page, or how many groups are listed. Raises GatewayError `validation_failed`."""
+    if not 1 <= limit <= maximum:
+        raise invalid("limit", f"limit must be a number from 1 to {maximum}.")
     return limit
 
 

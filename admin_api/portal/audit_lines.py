@@ -1,19 +1,14 @@
 """Rows of the audit log as pages show them: values before and now, written as the rest of the page is."""
 
 import json
-import re
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from admin_api.operations.audit_rows import AuditEntry
 from admin_api.portal.limit_texts import amount_of
 from admin_api.portal.visits import Visit
 from admin_api.schemas.value_texts import NANO_END, Write, in_words, is_amount
 from gateway.storage.audit import AuditRow
-
-# A time as rows hold it, also within other texts.
-MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:\+\d\d:\d\d|Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,6 @@ def _writer(visit: Visit) -> Write:
         if isinstance(value, list):
             return ", ".join(write("", one, None) for one in value)
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-        return MOMENT.sub(lambda found: formats.moment(datetime.fromisoformat(found[0])), text)
+        return formats.times_in(text)
 
     return write

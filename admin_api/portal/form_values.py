@@ -9,8 +9,7 @@ from admin_api.operations.validation import invalid
 from admin_api.portal.visits import Visit
 from gateway.domain.limits import Kind, is_money
 
-MAX_DIGITS: Final = 15
-MAX_ID_DIGITS: Final = 18
+MAX_DIGITS: Final = 18
 
 
 def needed(visit: Visit, name: str) -> str:
@@ -21,18 +20,22 @@ def needed(visit: Visit, name: str) -> str:
     return value
 
 
+def whole_number(text: str) -> int | None:
+    """None for what is none, or has more digits than any id or amount."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
 def id_of(visit: Visit, name: str) -> int:
     """An id in a hidden field. Raises GatewayError `validation_failed`."""
-    text = visit.field(name) or ""
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS):
+    number = whole_number(visit.field(name) or "")
+    if number is None:
         raise invalid(name, visit.messages.gettext("This is needed."))
-    return int(text)
+    return number
 
 
 def ids_of(visit: Visit, name: str) -> list[int]:
     """The ids of chosen rows; what is none is left out."""
-    texts = visit.fields(name)
-    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS]
+    return [number for text in visit.fields(name) if (number := whole_number(text)) is not None]
 
 
 def count_of(visit: Visit, name: str) -> int | None:
@@ -40,9 +43,15 @@ def count_of(visit: Visit, name: str) -> int | None:
     text = visit.field(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+    return count_in(visit, name, text)
+
+
+def count_in(visit: Visit, name: str, text: str) -> int:
+    """Of a text of this field. Raises GatewayError `validation_failed`."""
+    number = whole_number(text)
+    if number is None:
         raise invalid(name, visit.messages.gettext("Write a whole number."))
-    return int(text)
+    return number
 
 
 def nano_usd_of(visit: Visit, name: str) -> int | None:

@@ -11,14 +11,14 @@ from babel import dates, numbers, units
 from markupsafe import Markup
 
 from admin_api.portal.languages import locale
+from admin_api.schemas.value_texts import MOMENT
 from gateway.domain.money import NANO_USD
 from gateway.domain.rollup_ranges import Step
 
 CENTS: Final = 100
 # An amount is exact: two decimals at least, and what more it has down to one nano-USD.
 MONEY_DECIMALS: Final = "00#######"
-# As operations and the gateway write them in sentences.
-ISO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
+# As operations and the gateway write it in sentences.
 USD: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) USD\b")
 
 
@@ -121,7 +121,14 @@ class Formats:
 
     def sentence(self, text: str) -> str:
         """What was written for programs, with its times and amounts as people of the page read them."""
-        text = ISO_TIME.sub(lambda found: self.moment(datetime.fromisoformat(found[0])), text)
+        return self.amounts_in(self.times_in(text))
+
+    def times_in(self, text: str) -> str:
+        """A text with its times as in `moment`."""
+        return MOMENT.sub(lambda found: self.moment(datetime.fromisoformat(found[0])), text)
+
+    def amounts_in(self, text: str) -> str:
+        """A text with its amounts as in `usd`."""
         return USD.sub(lambda found: self.usd(found[1]), text)
 
     def time(self, value: datetime) -> Markup:

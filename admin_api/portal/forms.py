@@ -1,6 +1,5 @@
 """A form that was refused is shown again, with what was typed and each message beside its field."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,8 +9,6 @@ from gateway.domain.errors import GatewayError
 
 # Refusals that the person can do something about on the same page.
 SHOWN_AGAIN: Final = (409, 412, 422)
-# As operations write one.
-AMOUNT: Final = re.compile(r"\b(\d+(?:\.\d+)?) USD\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def refusal_of(visit: Visit, error: GatewayError, *names: str) -> Refusal:
 
 def said_of(visit: Visit, message: str) -> str:
     """What an operation says, in the person's language, with amounts of money written as on the rest of the page."""
-    return AMOUNT.sub(lambda found: visit.formats.usd(found[1]), visit.in_language(message))
+    return visit.formats.amounts_in(visit.in_language(message))
 
 
 def typed(visit: Visit, *names: str) -> dict[str, str]:

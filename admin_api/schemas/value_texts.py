@@ -1,12 +1,15 @@
 """Changed values in words, for people who read the audit log: `role: user → admin`, `amount: 10 USD → 25 USD`."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.domain.limits import LIMIT_KINDS, amount_text
 from gateway.domain.money import Money
 
+# As operations, the gateway and rows write a time, also within other texts.
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
 NANO_END: Final = "_nano_usd"
 NOTHING: Final = "none"
 # Writes the value of a field; the last is the kind of the limit that the values are of, None if they are of none.

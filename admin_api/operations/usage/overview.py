@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor
 from admin_api.operations.dates import earlier_period
+from admin_api.operations.pagination import check_limit
 from admin_api.operations.usage.group_reader import GroupReader
 from admin_api.operations.usage.grouping import (
     BY,
@@ -20,14 +21,14 @@ from admin_api.operations.usage.grouping import (
     report_fields,
     tables_of,
 )
-from admin_api.operations.usage.reports import MAX_POINTS, STEPS
+from admin_api.operations.usage.reports import STEPS, step_bounds
 from admin_api.operations.usage.scope import Scope, UsageFilter
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import divisions, queries
 from admin_api.storage.usage.divisions import WeekHour
 from admin_api.storage.usage.queries import Order, UsageSums, weight_of
 from admin_api.storage.usage.rollup_tables import Selection
-from gateway.domain.rollup_ranges import Step, bounds_of_steps, ceiling, floor
+from gateway.domain.rollup_ranges import Step, ceiling, floor
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor, Pool
@@ -134,8 +135,7 @@ class OverviewInput:
             check_word("then_by", self.then_by, BY)
             if self.then_by == self.by:
                 raise invalid("then_by", "then_by must differ from by.")
-        if not 1 <= self.limit <= MAX_GROUPS:
-            raise invalid("limit", f"limit must be a number from 1 to {MAX_GROUPS}.")
+        check_limit(self.limit, MAX_GROUPS)
 
 
 async def read_overview(pool: "Pool", actor: Actor, query: UsageFilter, question: OverviewInput) -> Overview:
@@ -184,10 +184,7 @@ def steps_of(scope: Scope, step: str | None) -> tuple[Step, list[datetime]]:
     for too many steps."""
     start, end = scope.selection.start, scope.selection.end
     given: Step = step or next(one for one, days in _STEP_UP_TO if end - start <= timedelta(days=days))  # type: ignore[assignment]
-    bounds = bounds_of_steps(start, end, given, scope.zone, maximum=MAX_POINTS)
-    if bounds is None:
-        raise invalid("step", f"There are more than {MAX_POINTS} steps. Choose a longer step or a shorter period.")
-    return given, bounds
+    return given, step_bounds(scope, given)
 
 
 def _earlier(scope: Scope) -> Selection:

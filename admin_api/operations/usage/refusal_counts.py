@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, get_args
 
 from admin_api.operations.actors import Actor
+from admin_api.operations.pagination import check_limit
 from admin_api.operations.usage.grouping import Report, report_fields
 from admin_api.operations.usage.overview import MAX_GROUPS, steps_of
 from admin_api.operations.usage.refusals import check_code, resolve_people
 from admin_api.operations.usage.reports import STEPS
 from admin_api.operations.usage.scope import UsageFilter
-from admin_api.operations.validation import check_word, invalid
+from admin_api.operations.validation import check_word
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage import refusal_sums
 from admin_api.storage.usage.refusal_sums import RefusalsBy
@@ -70,8 +71,7 @@ async def count_refusals(
     check_word("by", by, REFUSALS_BY)
     if step is not None:
         check_word("step", step, STEPS)
-    if not 1 <= limit <= MAX_GROUPS:
-        raise invalid("limit", f"limit must be a number from 1 to {MAX_GROUPS}.")
+    check_limit(limit, MAX_GROUPS)
     known = None if code is None else check_code(code)
     async with pool.acquire() as connection:
         scope = await resolve_people(connection, actor, query)

@@ -25,7 +25,7 @@ from admin_api.operations.usage.grouping import (
     report_fields,
     tables_of,
 )
-from admin_api.operations.usage.scope import UsageFilter
+from admin_api.operations.usage.scope import Scope, UsageFilter
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage import queries
@@ -110,14 +110,19 @@ async def read_series(pool: "Pool", actor: Actor, query: UsageFilter, *, step: s
     many steps."""
     check_word("step", step, STEPS)
     async with open_scope(pool, actor, query) as (executor, scope):
-        selection = scope.selection
-        bounds = bounds_of_steps(selection.start, selection.end, step, scope.zone, maximum=MAX_POINTS)  # type: ignore[arg-type]
-        if bounds is None:
-            raise invalid("step", f"There are more than {MAX_POINTS} steps. Choose a longer step or a shorter period.")
-        sums = await queries.sum_by_time(executor, selection, tables_of(scope), bounds)
+        bounds = step_bounds(scope, step)  # type: ignore[arg-type]  # checked
+        sums = await queries.sum_by_time(executor, scope.selection, tables_of(scope), bounds)
         spans = zip(pairwise(bounds), sums, strict=True)
         points = [Point(start=start, end=end, sums=one) for (start, end), one in spans]
         return Series(step=step, points=points, **report_fields(scope))  # type: ignore[arg-type]  # checked
+
+
+def step_bounds(scope: Scope, step: Step) -> list[datetime]:
+    """One more than the period has steps. Raises GatewayError `validation_failed` for too many steps."""
+    bounds = bounds_of_steps(scope.selection.start, scope.selection.end, step, scope.zone, maximum=MAX_POINTS)
+    if bounds is None:
+        raise invalid("step", f"There are more than {MAX_POINTS} steps. Choose a longer step or a shorter period.")
+    return bounds
 
 
 async def break_down(

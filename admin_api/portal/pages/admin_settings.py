@@ -11,9 +11,9 @@ from admin_api.operations.notifications import outbox
 from admin_api.operations.preconditions import version_of
 from admin_api.operations.runtime_settings import RuntimeSettings
 from admin_api.operations.usage import refusals
-from admin_api.operations.validation import invalid
 from admin_api.portal import conflicts
 from admin_api.portal.flashes import Flash
+from admin_api.portal.form_values import count_in
 from admin_api.portal.forms import NONE, Refusal, refusal_of, typed
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.setting_texts import GROUPS, SETTINGS, Setting
@@ -28,7 +28,6 @@ ACCESS: Final = {
     "restricted": marked("restricted: an admin approves each subscription"),
     "hidden": marked("hidden: only admins see it and subscribe others"),
 }
-MAX_DIGITS: Final = 18
 KEPT: Final[Mapping[str, timedelta]] = {
     marked("Audit log, at least"): audit.KEPT,
     marked("Refused calls, one by one"): refusals.KEPT,
@@ -95,17 +94,11 @@ def _value(visit: Visit, setting: Setting) -> Any:
     """As the operation takes it. Raises GatewayError `validation_failed`."""
     text = visit.field(setting.name)
     if setting.input == "percents":
-        return [_count(visit, setting.name, part) for part in (text or "").replace(",", " ").split()]
+        return [count_in(visit, setting.name, part) for part in (text or "").replace(",", " ").split()]
     if text is None:
         return None
     if setting.input == "usd":
         return parse_usd(setting.name, text)
     if setting.input == "currency":
         return text.upper()
-    return _count(visit, setting.name, text) if setting.input == "count" else text
-
-
-def _count(visit: Visit, name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        raise invalid(name, visit.messages.gettext("Write a whole number."))
-    return int(text)
+    return count_in(visit, setting.name, text) if setting.input == "count" else text

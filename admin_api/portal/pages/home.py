@@ -15,6 +15,7 @@ from admin_api.operations.people import invitations, join_requests
 from admin_api.operations.usage.pace import cost_at_this_rate
 from admin_api.operations.usage.reports import summarize
 from admin_api.operations.usage.scope import UsageFilter
+from admin_api.portal.form_values import ids_of
 from admin_api.portal.limit_lines import lines_of, read_or_none
 from admin_api.portal.limit_texts import amount_of, name_of, share_of, target_of_alert
 from admin_api.portal.pages.limits import request_line
@@ -26,7 +27,6 @@ from admin_api.storage.alerts import Alert
 # At a glance; the others are on a page of their own.
 GLANCE: Final = 6
 MAX_ALERTS: Final = 12
-MAX_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ async def show(visit: Visit) -> Page:
 
 async def acknowledge(visit: Visit) -> Redirect:
     """Takes an alert from the page, with those of lower thresholds that it stands for."""
-    lower = [int(one) for one in visit.fields("lower") if one.isascii() and one.isdigit() and len(one) < MAX_DIGITS]
-    for alert_id in (visit.request.path_params["id"], *lower[:MAX_ALERTS]):
+    for alert_id in (visit.request.path_params["id"], *ids_of(visit, "lower")[:MAX_ALERTS]):
         await alerts.acknowledge_alert(visit.pool, visit.actor, alert_id)
     return Redirect("/home")
 

@@ -6,6 +6,7 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from admin_api.operations.usage.scope import UsageFilter
+from admin_api.portal.form_values import whole_number
 from admin_api.portal.formatters import Formats
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
@@ -50,7 +51,6 @@ ZONES: Final = (
     "Asia/Singapore", "Asia/Shanghai", "Asia/Tokyo", "Australia/Sydney", "Pacific/Auckland",
 )  # fmt: skip
 PEOPLE: Final = ("team", "account", "user", "key")
-MAX_KEY_ID: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ class Question:
     @property
     def filter(self) -> UsageFilter:
         """Of the operations. Raises GatewayError `not_found` for a key that is no number."""
-        if self.key and not (self.key.isascii() and self.key.isdigit() and len(self.key) <= MAX_KEY_ID):
+        key = whole_number(self.key)
+        if self.key and key is None:
             raise GatewayError("not_found", f"There is no key {self.key}.")
         own = str(self.whose) if not self.audience.is_of_all and not self.team else None
         return UsageFilter(
@@ -144,7 +145,7 @@ class Question:
             time_zone=self.zone,
             user=self.user or own,
             team=self.team or None,
-            key=int(self.key) if self.key else None,
+            key=key,
             models=[self.model] if self.model else (),
             provider=self.provider or None,
             endings=[self.ending] if self.ending else (),
