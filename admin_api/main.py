@@ -26,6 +26,7 @@ from admin_api.routes import (
     auth,
     deliveries,
     docs,
+    email_choices,
     health,
     identities,
     invitations,
@@ -65,8 +66,9 @@ from gateway.web.logs import configure_logs
 POOL_WAIT_S: Final = 10.0
 ROUTERS: Final = (
     auth.router,
-    # Both before the users' routes: `me` is not a user's name.
+    # All before the users' routes: `me` is not a user's name.
     personal_tokens.router,
+    email_choices.router,
     invitations.router,
     join_requests.router,
     audit.activity_router,

@@ -21,10 +21,13 @@ from admin_api.cli.session import (
     show_page,
     show_rows,
 )
+from admin_api.operations.notifications import email_choices
+from admin_api.operations.notifications.email_choices import EMAILS
 from admin_api.operations.people import identities, invitations, sessions, users
 from admin_api.operations.people.anonymise import anonymise_user
 from admin_api.operations.people.new_accounts import NewUser, set_up_user
 from admin_api.schemas.accounts import AnonymisedView, UserView
+from admin_api.schemas.email_choices import EmailChoicesView, EmailChoiceView
 from admin_api.schemas.identities import IdentityView
 from admin_api.schemas.invitations import TeamInvitationView
 from admin_api.schemas.new_accounts import MadeUserView
@@ -37,6 +40,7 @@ app = typer.Typer(no_args_is_help=True, help="Users and their roles.")
 USERS: Final = columns("id", "email", "name", "role", "status", "last_login_at")
 IDENTITIES: Final = columns("id", "issuer", "subject", "created_at", "groups_told_at")
 INVITATIONS: Final = columns("id", "team", "role", "invited_by", "created_at", "expires_at")
+EMAIL_CHOICES: Final = columns("event", "email")
 SESSIONS: Final = columns("id", "provider", "ip", "created_at", "last_seen_at", "expires_at")
 Email = Annotated[str, typer.Argument(help="E-mail address or id.")]
 
@@ -196,6 +200,33 @@ def end_sessions(
     """End a user's sessions in browsers, at once and everywhere. They may log in again."""
     ended = act(lambda pool: sessions.end_sessions_of(pool, operator(), user, session_id=session))
     show(EndedView(ended=ended), as_json=as_json, sentence=f"{ended} sessions of {user} ended.")
+
+
+@app.command("emails")
+def list_emails(user: Email, as_json: AsJSON = False) -> None:
+    """List the events, and whether a user gets e-mails about them."""
+    _show_emails(act(lambda pool: email_choices.list_choices(pool, operator(), user=user)), user, as_json=as_json)
+
+
+@app.command()
+def choose_emails(
+    user: Email,
+    want: Annotated[list[str] | None, words_option(EMAILS, help="Event to get e-mails about:")] = None,
+    mute: Annotated[list[str] | None, words_option(EMAILS, help="Event to get no e-mails about:")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Choose which e-mails a user gets; both options may be repeated."""
+    emails = dict.fromkeys(want or (), True) | dict.fromkeys(mute or (), False)
+    rows = act(lambda pool: email_choices.update_choices(pool, operator(), emails, user=user))
+    _show_emails(rows, user, as_json=as_json)
+
+
+def _show_emails(rows: list[email_choices.EmailChoice], user: str, *, as_json: bool) -> None:
+    view = EmailChoicesView(rows=[EmailChoiceView.model_validate(row) for row in rows])
+    if as_json:
+        typer.echo(view.model_dump_json())
+    else:
+        show_rows(view.model_dump(mode="json")["rows"], EMAIL_CHOICES, what=f"events for {user}")
 
 
 @app.command("invitations")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from admin_api.operations.notifications.events import TEST, Event
+from admin_api.operations.notifications.pending_requests import EVENT as PENDING
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
 from admin_api.storage.delivery_reports import Status as DeliveryStatus
@@ -38,8 +39,13 @@ EVENTS: Final[Mapping[Event | str, str]] = {
     "subscription.cancelled": marked("A subscription is cancelled"),
     "subscription.expired": marked("A subscription expires"),
     "team.invited": marked("Somebody is invited to a team"),
+    "team.join_requested": marked("Somebody asks to join a team"),
+    "team.join_decided": marked("A request to join a team is decided"),
+    "limit.requested": marked("Somebody asks for more of a limit"),
+    "limit.request_decided": marked("A request for more of a limit is decided"),
     "key.ending": marked("A key will end soon"),
     "key.ended": marked("A key has ended"),
+    PENDING: marked("Requests wait for admins"),
     TEST: marked("Test message"),
 }
 

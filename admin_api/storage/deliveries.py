@@ -59,8 +59,8 @@ FOR KEY SHARE
 INSERT_FOR_PEOPLE: Final = """
 INSERT INTO deliveries (channel, user_id, event, payload, alert_id)
 SELECT 'email', u.id, $1, $2::jsonb, $6 FROM users u
-WHERE u.status = 'active' AND u.id IS DISTINCT FROM $5 AND (u.id = $4 OR ($4::bigint IS NULL AND (
-    u.id = (SELECT owner_user_id FROM accounts WHERE id = $3)
+WHERE u.status = 'active' AND $1 <> ALL (u.muted_emails) AND u.id IS DISTINCT FROM $5
+  AND (u.id = $4 OR ($4::bigint IS NULL AND (u.id = (SELECT owner_user_id FROM accounts WHERE id = $3)
     OR u.id IN (SELECT user_id FROM team_members WHERE account_id = $3 AND role = 'owner'))))
 """
 
@@ -75,8 +75,8 @@ async def insert(
     by_user_id: int | None = None,
     alert_id: int | None = None,
 ) -> None:
-    """A row for every webhook that wants it and every person it concerns but `by_user_id`, in the transaction of the
-    event."""
+    """A row for every webhook and every person that it concerns and who wants it, but `by_user_id`, in the
+    transaction of the event."""
     text = json.dumps(dict(payload), default=str)
     await executor.execute(INSERT_FOR_WEBHOOKS, event, text, account_id, alert_id)
     await executor.execute(INSERT_FOR_PEOPLE, event, text, account_id, user_id, by_user_id, alert_id)
@@ -84,12 +84,13 @@ async def insert(
 
 INSERT_FOR_ADMINS: Final = """
 INSERT INTO deliveries (channel, user_id, event, payload)
-SELECT 'email', id, $1, $2::jsonb FROM users WHERE role = 'admin' AND status = 'active'
+SELECT 'email', id, $1, $2::jsonb FROM users
+WHERE role = 'admin' AND status = 'active' AND $1 <> ALL (muted_emails)
 """
 
 
 async def insert_for_admins(executor: "Executor", *, event: str, payload: Mapping[str, Any]) -> None:
-    """An e-mail to each active admin."""
+    """An e-mail to each active admin who wants it."""
     await executor.execute(INSERT_FOR_ADMINS, event, json.dumps(dict(payload), default=str))
 
 
@@ -124,6 +125,7 @@ _OUTDATED: Final = """
 CASE
     WHEN t.channel <> 'email' THEN NULL
     WHEN u.status <> 'active' THEN 'The person is not active any more.'
+    WHEN t.event = ANY (u.muted_emails) THEN 'The person wants no such e-mails.'
     WHEN t.payload ? 'account_id' AND NOT EXISTS (
         SELECT FROM accounts a WHERE a.id = (t.payload ->> 'account_id')::bigint AND (a.owner_user_id = u.id
             OR EXISTS (SELECT FROM team_members m WHERE m.account_id = a.id AND m.user_id = u.id)))

@@ -191,6 +191,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "users.group_role": WORD,
     "users.known_as": Erased("user"),
     "users.locale": Erased("user"),
+    "users.muted_emails": WORD,
     "users.name": Erased("user"),
     "users.role": WORD,
     "users.status": WORD,

@@ -22,6 +22,7 @@ HOOK: Final = {"url": "https://hooks.example.com", "events": ["subscription.acti
 # What Ana asks for herself; all other examples are an admin's.
 ANAS: Final = (
     ("update_own_user", "Another name and language"),
+    ("choose_own_emails", "None before keys end"),
     ("create_own_token", "For a program"),
     ("create_subscription", "For yourself"),
     ("request_limit", "A higher budget"),

@@ -21,6 +21,7 @@ from admin_api.main import create_app
 from admin_api.operations import subscriptions
 from admin_api.operations.notifications.alerts import raise_alerts
 from admin_api.operations.notifications.channels import Sender
+from admin_api.operations.notifications.email_choices import update_choices
 from admin_api.operations.notifications.email_texts import MAX_DIGEST, write_digest
 from admin_api.operations.notifications.outbox import NO_MAIL_SERVER, SUPERSEDED
 from admin_api.operations.notifications.pending_requests import mail_pending_requests
@@ -229,6 +230,44 @@ async def test_a9_people_who_left_get_nothing(pool: Pool, mail_server: SMTPServe
     assert [email["To"] for email in mail_server.emails] == [ann.email]
     assert {error for _, _, error in await states(pool, bob)} == {"The person is not in the account any more."}
     assert {error for _, _, error in await states(pool, carol)} == {"The person is not active any more."}
+
+
+async def test_a9_nobody_gets_an_email_that_they_do_not_want(
+    admin: httpx2.AsyncClient, pool: Pool, mail_server: SMTPServer, database: Database
+) -> None:
+    """Chosen before the event by the person, or while it waits by a command; webhooks and the other events go on."""
+    ann, boss = await make_user(pool), await make_user(pool, role="admin")
+    changed = await update_choices(pool, owner_of(ann), {"subscription.denied": False})
+    assert [one.event for one in changed if not one.email] == ["subscription.denied"]
+    assert "requests.pending" not in {one.event for one in changed}
+    hook = {"url": "https://93.184.216.34/x", "events": ["subscription.denied"]}
+    assert (await admin.post("/api/v1/webhooks", json=hook)).status_code == 201
+    await decide(pool, await request(pool, ann, "a"), "deny", "not now")
+    await decide(pool, await request(pool, ann, "b"), "approve")
+    await request(pool, ann, "c")
+    await mail_pending_requests(pool, datetime.now(UTC) + timedelta(minutes=2))
+
+    command = CommandLine({"LITEMAAS_DATABASE_URL": database.app_url})
+    muted = await command.run("users", "choose-emails", ann.email, "--mute", "subscription.active", "--json")
+    unknown = await command.run("users", "choose-emails", ann.email, "--mute", "weather")
+    refused = await admin.patch(f"/api/v1/users/{ann.id}/emails", json={"emails": {"weather": False}})
+    boss_path = f"/api/v1/users/{boss.id}/emails"
+    rows = (await admin.patch(boss_path, json={"emails": {"requests.pending": False}})).json()["rows"]
+
+    assert {row["event"] for row in muted.json()["rows"] if not row["email"]} == {
+        "subscription.denied", "subscription.active",
+    }  # fmt: skip
+    assert (unknown.code, refused.status_code) == (2, 422)
+    assert {row["event"]: row["email"] for row in rows}["requests.pending"] is False
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE channel = 'webhook'") == 1
+    assert await send_due(pool, mail_to(mail_server)) == 0
+    assert mail_server.emails == []
+    wanted = "The person wants no such e-mails."
+    assert await states(pool, ann) == [("subscription.active", "dropped", wanted)]
+    assert await states(pool, boss) == [("requests.pending", "dropped", wanted)]
+    await update_choices(pool, ADMIN, {"subscription.active": True}, user=ann.email)
+    await decide(pool, await request(pool, ann, "d"), "approve")
+    assert await send_due(pool, mail_to(mail_server)) == 1
 
 
 async def test_a9_a_withdrawn_invitation_is_dropped(pool: Pool, mail_server: SMTPServer) -> None:

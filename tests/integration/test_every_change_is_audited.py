@@ -226,6 +226,14 @@ async def change_oneself(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServe
     return LimitBody("", {"name": "Ann"}, (await make_token(pool, await make_user(pool))).secret)
 
 
+async def emails(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody(str((await make_user(pool)).id), {"emails": {"key.ending": False}})
+
+
+async def own_emails(pool: Pool, _: httpx2.AsyncClient, __: LiteLLMInfoServer) -> LimitBody:
+    return LimitBody("", {"emails": {"key.ending": False}}, (await make_token(pool, await make_user(pool))).secret)
+
+
 async def change_team(pool: Pool, admin: httpx2.AsyncClient, _: LiteLLMInfoServer) -> LimitBody:
     await admin.post("/api/v1/teams", json={"name": "red"})
     return LimitBody("red", {"time_zone": "Europe/Paris"})
@@ -345,6 +353,8 @@ PREPARED: dict[tuple[str, str], Prepare] = {
     ("put", "/api/v1/admin/settings"): settings,
     ("put", "/api/v1/admin/provider-keys/{provider_key}"): new_provider_key,
     ("delete", "/api/v1/admin/provider-keys/{provider_key}"): old_provider_key,
+    ("patch", "/api/v1/users/me/emails"): own_emails,
+    ("patch", "/api/v1/users/{user}/emails"): emails,
     ("post", "/api/v1/users/me/tokens"): own_new_token,
     ("delete", "/api/v1/users/me/tokens/{token_id}"): own_old_token,
     ("post", "/api/v1/users/{user}/tokens"): new_token,

@@ -31,6 +31,8 @@ MOVES = {
 }
 # Changes without an If-Match, and why.
 WITHOUT = {
+    "PATCH /api/v1/users/me/emails": "each event is a choice by itself; those that are left out stay",
+    "PATCH /api/v1/users/{user}/emails": "each event is a choice by itself; those that are left out stay",
     "DELETE /api/auth/sessions": "ends all there are",
     "DELETE /api/auth/sessions/{session_id}": "there is nothing of it to change but its end",
     "DELETE /api/v1/users/me/tokens/{token_id}": "there is nothing of it to change but its end",

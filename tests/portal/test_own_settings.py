@@ -2,14 +2,16 @@
 
 from factories import ADMIN
 
+from admin_api.operations.notifications.email_choices import EMAILS
 from admin_api.operations.people import users
+from admin_api.portal.word_texts import EVENTS
 from gateway.domain.keys import PERSONAL_PREFIX, is_well_formed
 from gateway.storage.postgres import Pool
 from portal.conftest import NewVisitor
 from portal.visitors import Visitor
 
 SCRIPT = "<script>alert(1)</script>"
-TOKENS = "/settings/tokens"
+TOKENS, CHOICES = "/settings/tokens", "/settings/notifications"
 
 
 async def status_with(visitor: Visitor, token: str) -> int:
@@ -63,6 +65,24 @@ async def test_a_token_is_shown_once_works_and_is_revoked(new_visitor: NewVisito
     ]  # fmt: skip
 
 
+async def test_a_person_chooses_which_emails_they_get(new_visitor: NewVisitor, pool: Pool) -> None:
+    ana = await new_visitor("ana", is_admin=True)
+    muted = "SELECT muted_emails FROM users WHERE email = 'ana@example.org'"
+
+    page = await ana.open(CHOICES)
+    wanted = page.xpath("//input[@name='wanted' and @checked]/@value")
+    assert set(wanted) == set(EMAILS) <= set(EVENTS)
+    assert "No mail server is set up here" in ana.text
+    await ana.submit(CHOICES, wanted=[event for event in wanted if not event.startswith("key.")])
+    assert await pool.fetchval(muted) == ["key.ended", "key.ending"]
+    # Somebody else's choice for what the page did not show stays.
+    await ana.post(CHOICES, shown=["key.ended"], wanted=["key.ended"])
+    assert await pool.fetchval(muted) == ["key.ending"]
+    assert (await ana.post(CHOICES, shown=["weather"])).status_code == 422
+    acts = await pool.fetch("SELECT old::text, new::text FROM audit_logs WHERE new::text LIKE '%muted%' ORDER BY id")
+    assert ["key.ended" in row["new"] for row in acts] == [True, False]
+
+
 async def test_the_language_goes_back_to_the_browsers(new_visitor: NewVisitor, pool: Pool) -> None:
     ana, bob = await new_visitor("ana", is_admin=True), await new_visitor("bob")
     user = await pool.fetchval("SELECT id FROM users WHERE email = 'bob@example.org'")
@@ -85,6 +105,9 @@ async def test_read_only_admins_choose_a_theme_and_nothing_else(new_visitor: New
     await rita.open(TOKENS)
     assert rita.actions() == {"/logout"}
     assert (await rita.post(TOKENS, name="mine")).status_code == 403
+    await rita.open(CHOICES)
+    assert rita.actions() == {"/logout"}
+    assert (await rita.post(CHOICES, shown="key.ended")).status_code == 403
     await rita.open("/settings")
     await rita.submit("/settings", theme="dark")
     assert rita.page.get("data-theme") == "dark"

@@ -37,6 +37,8 @@ NEVER_MISSING: Final = frozenset(("put_provider_key", "decide_subscriptions"))
 OF_OPERATION: Final[Mapping[str, Mapping[int, str]]] = {
     "create_user": {409: "Another user has this address"},
     "update_own_user": {404: NO_USER},
+    "list_own_emails": {404: NO_USER},
+    "choose_own_emails": {404: NO_USER},
     "update_user": {409: "Another user has this address, or no active admin would be left"},
     "anonymise_user": {409: "They are anonymised already, yourself, or the last active admin"},
     "unlink_identity": {409: "No active admin would be left"},

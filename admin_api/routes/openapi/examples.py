@@ -24,6 +24,8 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "Make an admin": {"role": "admin"},
         "Correct name and time zone": {"name": "Ana García", "time_zone": "Europe/Madrid"},
     },
+    "choose_own_emails": {"None before keys end": {"emails": {"key.ending": False}}},
+    "choose_user_emails": {"Only about limits": {"emails": {"key.ending": False, "limit.threshold_reached": True}}},
     "create_own_token": {"For a program": {"name": "nightly report"}},
     "create_user_token": {"For a machine": {"name": "deployment", "role": "user"}},
     "create_team": {"A team": {"name": "blue", "time_zone": "Europe/Paris"}},
