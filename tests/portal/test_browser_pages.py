@@ -1,19 +1,24 @@
 """Every page in Chromium: axe finds nothing, nothing is cut off, the console is empty.
 
-`make test` sees two looks of each; `make portal` all of them, in every language, and keeps pictures.
+What a page opens is looked at too. `make test` sees two looks of each page, in one of the languages, and each kind of
+dialog once; `make portal` all of them, and keeps pictures.
 """
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
+from playwright.async_api import ViewportSize
 
 from admin_api.portal.languages import LANGUAGES
 from gateway.storage.postgres import Pool
 from portal.browser.accessibility import violations
-from portal.browser.windows import PHONE, Looks, Window, all_looks
+from portal.browser.openers import Opener, find_openers, stays_hidden
+from portal.browser.windows import DESKTOP, PHONE, Looks, Theme, Window
 from portal.conftest import NewVisitor, NewWindow
 from portal.examples import every_page
 
@@ -21,7 +26,12 @@ from portal.examples import every_page
 PICTURES: Final = os.environ.get("LITEMAAS_TEST_PICTURES")
 # Only pages whose path begins with it.
 ONLY: Final = os.environ.get("LITEMAAS_TEST_PAGES", "/")
-LOOKS: Final = all_looks(list(LANGUAGES)) if PICTURES else [Looks("en"), Looks("es", "dark", PHONE)]
+# The page is loaded in the first one, and changes to the others.
+LOOKS: Final[Sequence[tuple[Theme, ViewportSize]]] = (
+    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)]
+    if PICTURES
+    else [("light", DESKTOP), ("dark", PHONE)]
+)
 ERRORS: Final[Mapping[str, int]] = {"/models/none": 404, "/usage?period=someday": 422}
 # A page that is twice as large has half the space: WCAG 1.4.4 and 1.4.10.
 ZOOM: Final = 2
@@ -37,38 +47,66 @@ CUT_OFF: Final = """() => {
 }"""
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("looks", LOOKS, ids=str)
+@dataclass(slots=True)
+class Seen:
+    """What axe has looked at in one look, that other pages have too: entries of the navigation, kinds of dialogs."""
+
+    items: set[str] = field(default_factory=set)
+    kinds: set[str] = field(default_factory=set)
+
+
+# Each page in one of the languages, or in all.
+@pytest.mark.timeout(3600 if PICTURES else 300)
+@pytest.mark.parametrize("languages", [[one] for one in LANGUAGES] if PICTURES else [list(LANGUAGES)], ids=str)
 async def test_every_page_is_whole_and_accessible(
-    new_visitor: NewVisitor, new_window: NewWindow, pool: Pool, looks: Looks
+    new_visitor: NewVisitor, new_window: NewWindow, pool: Pool, languages: Sequence[str]
 ) -> None:
-    visitor = await new_visitor(language=looks.language, is_admin=True)
-    statuses = dict.fromkeys((await every_page(visitor, pool)).values(), 200) | ERRORS
-    window = await new_window(looks=looks)
-    outside = await new_window(looks=looks, has_logged_in=False)
+    visitor = await new_visitor(is_admin=True)
+    statuses = {**dict.fromkeys((await every_page(visitor, pool)).values(), 200), **ERRORS}
+    window, outside = await new_window(), await new_window(has_logged_in=False)
+    # By theme and size.
+    seen: defaultdict[str, Seen] = defaultdict(Seen)
 
     found = []
     for path, status in {**statuses, "/login": 200}.items():
         if not path.startswith(ONLY):
             continue
         shown = outside if path == "/login" else window
+        language = languages[len(path) % len(languages)]
+        await shown.change_looks(Looks(language, *LOOKS[0]))
         await shown.open(path, status=status)
-        found += [f"{path}: {one}" for one in await _what_is_wrong(shown)]
+        for theme, size in LOOKS:
+            looks = Looks(language, theme, size)
+            await shown.change_looks(looks)
+            found += [f"{path} as {looks}: {one}" for one in await _what_is_wrong(shown, seen[f"{theme} {size}"])]
 
     assert found == [], "\n".join(found)
 
 
-async def _what_is_wrong(window: Window) -> list[str]:
+async def _what_is_wrong(window: Window, seen: Seen) -> list[str]:
     if PICTURES:
         await _take_picture(window, Path(PICTURES))
-    found = await violations(window.page)
+    openers = await find_openers(window.page)
+    found = await violations(window.page, seen=seen.items)
     found += [f"cut off: {one}" for one in await window.page.evaluate(CUT_OFF)]
+    found += [f"nothing shows it: {one}" for one in await stays_hidden(window.page, openers)]
+    for opener in openers:
+        if PICTURES or opener.kind not in seen.kinds:
+            seen.kinds.add(opener.kind)
+            found += await _what_is_opened(window, opener)
     if window.looks.size != PHONE:
         size = window.looks.size
         await window.page.set_viewport_size({"width": size["width"] // ZOOM, "height": size["height"] // ZOOM})
         found += [f"cut off at {ZOOM * 100} %: {one}" for one in await window.page.evaluate(CUT_OFF)]
         await window.page.set_viewport_size(size)
     return found
+
+
+async def _what_is_opened(window: Window, opener: Opener) -> list[str]:
+    part = await opener.open()
+    found = await violations(window.page, part)
+    await opener.close()
+    return [f"{opener.name}: {one}" for one in found]
 
 
 async def _take_picture(window: Window, folder: Path) -> None:

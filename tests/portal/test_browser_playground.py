@@ -67,6 +67,7 @@ async def test_a_conversation_by_the_keyboard(
         # The model has not finished, and does not before the person leaves.
         await expect(turns).to_have_text(["Tell me a story", "Once upon"])
         assert upstream.ended == 0
+        await window.check_accessibility()
         await page.keyboard.press("Escape")
         await expect(said).to_have_text("Stopped.")
 

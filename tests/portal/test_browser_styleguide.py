@@ -1,9 +1,9 @@
-"""What opens over a page, in the styleguide: seen whole, reached and left by keyboard, with and without a script."""
+"""What opens over a page, in the styleguide: seen whole, reached and left by keyboard, with and without a script. That
+axe finds nothing in it is part of test_browser_pages.py."""
 
 import pytest
 from playwright.async_api import Page, expect
 
-from portal.browser.accessibility import violations
 from portal.browser.windows import PHONE, Looks
 from portal.conftest import NewWindow
 
@@ -29,13 +29,11 @@ async def test_what_opens_is_seen_whole_and_leaves_by_escape(new_window: NewWind
         await page.keyboard.press("Escape")
         await expect(menu).to_be_hidden()
         assert await summary.evaluate(HAS_FOCUS)
-    for number, summary in enumerate(await page.locator(".litemaas-dialog > summary").all()):
+    for summary in await page.locator(".litemaas-dialog > summary").all():
         box = summary.locator("xpath=following-sibling::dialog/div")
         await summary.press("Enter")
         assert await box.evaluate(IS_WITHIN), await box.inner_text()
         assert await page.locator("dialog:modal").evaluate("(one) => one.contains(document.activeElement)")
-        # axe looks at the whole page each time: at one dialog for each look.
-        assert number or await violations(page) == []
         await page.keyboard.press("Escape")
         await expect(box).to_be_hidden()
         assert await summary.evaluate(HAS_FOCUS)

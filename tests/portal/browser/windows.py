@@ -1,6 +1,5 @@
 """Windows of a real Chromium on the portal. What goes wrong in one fails its test."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -8,6 +7,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from portal.browser.accessibility import violations
 
+Theme = Literal["light", "dark"]
 DESKTOP: Final = ViewportSize(width=1280, height=800)
 PHONE: Final = ViewportSize(width=390, height=844)
 LOGIN: Final = "/api/auth/login?provider=oidc&next=/home"
@@ -16,6 +16,7 @@ REPORTED_ELSEWHERE: Final = "Failed to load resource: the server responded with 
 # A navigation that another one replaced, or a download.
 ABORTED: Final = "net::ERR_ABORTED"
 SMALLEST_ERROR: Final = 400
+NEXT_FRAME: Final = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Looks:
     """What a person's browser asks for."""
 
     language: str = "en"
-    theme: Literal["light", "dark"] = "light"
+    theme: Theme = "light"
     size: ViewportSize = field(default_factory=lambda: DESKTOP)
     has_script: bool = True
 
@@ -42,6 +43,15 @@ class Window:
     looks: Looks
     problems: list[str] = field(default_factory=list)
     expected_statuses: set[int] = field(default_factory=set)
+
+    async def change_looks(self, looks: Looks) -> None:
+        """Theme and size of the page that is shown; the language is that of the next one."""
+        await self.page.set_viewport_size(looks.size)
+        await self.page.emulate_media(color_scheme=looks.theme)
+        await self.page.set_extra_http_headers({"accept-language": looks.language})
+        # Scripts hear of it before a frame is drawn.
+        await self.page.evaluate(NEXT_FRAME)
+        self.looks = looks
 
     async def open(self, path: str, *, status: int = 200) -> None:
         """The page at this path must answer with this status, after redirects."""
@@ -132,13 +142,3 @@ def _listen(context: BrowserContext, window: Window) -> None:
     context.on("response", answered)
     context.on("requestfailed", failed)
     context.on("weberror", lambda error: window.problems.append(f"{window.path}: a script failed: {error.error}"))
-
-
-def all_looks(languages: Sequence[str]) -> list[Looks]:
-    """Every language, theme and size."""
-    return [
-        Looks(language, theme, size)
-        for language in languages
-        for theme in ("light", "dark")
-        for size in (DESKTOP, PHONE)
-    ]
