@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or name it: make PYTHON=/path/to/python3.
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
-.PHONY: help demo test test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
+.PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
 	try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed
@@ -50,8 +50,13 @@ demo: install
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install
-	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser
+	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser compiled-tests
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
+
+# The processes collect all tests at the same time: in a new checkout each of them would compile all of them. What
+# fails here fails in the run itself.
+compiled-tests: install
+	@find tests -name 'test_*-pytest-*.pyc' 2>/dev/null | grep -q . || $(BIN)/python -m pytest --collect-only -q > /dev/null || true
 
 # The environments are .venv-3.13, .venv-3.13-litellm and .venv-3.13-clients, and stay for the next time.
 test-python:

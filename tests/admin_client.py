@@ -1,11 +1,12 @@
 """What tests of the admin API share: settings, routes, and a check of the error shape."""
 
+from functools import cache
 from typing import Any
 
 import httpx2
 from loopback_servers import LiteLLMInfoServer
 
-from admin_api.main import ROUTERS
+from admin_api.main import ROUTERS, create_app
 from admin_api.settings import Settings
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -35,6 +36,12 @@ def settings_for(database_url: str, litellm_url: str = "http://127.0.0.1:1", **m
             **more,
         }
     )
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """That of the admin API, made once a process: it takes a second. Nobody may change it."""
+    return create_app(settings_for(NOWHERE)).openapi()
 
 
 def check_error(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:

@@ -13,20 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
-from anthropic.types import message_count_tokens_params, message_create_params
-from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
-from anthropic.types.beta import message_create_params as beta_message_create_params
-from openai.types import (
-    completion_create_params,
-    embedding_create_params,
-    image_edit_params,
-    image_generate_params,
-    moderation_create_params,
-    realtime,
-)
-from openai.types.audio import speech_create_params, transcription_create_params, translation_create_params
-from openai.types.chat import completion_create_params as chat_create_params
-from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 from typing_extensions import is_typeddict
 
 from gateway.endpoints.parameters import LITELLM_PARAMETERS
@@ -44,37 +30,6 @@ RECORDED: Final = ROOT / "tests" / "clients" / "recorded"
 # What the SDK takes by name and sends as a header.
 HEADERS: Final = frozenset({"betas"})
 
-TYPES: Final[Mapping[str, tuple[Any, ...]]] = {
-    "chat_completions": (chat_create_params.CompletionCreateParamsBase,),
-    "completions": (completion_create_params.CompletionCreateParamsBase,),
-    "responses": (response_create_params.ResponseCreateParamsBase,),
-    "responses_compact": (response_compact_params.ResponseCompactParams,),
-    "responses_input_tokens": (input_token_count_params.InputTokenCountParams,),
-    "messages": (
-        message_create_params.MessageCreateParamsBase,
-        beta_message_create_params.ParseMessageCreateParamsBase,
-    ),
-    "count_tokens": (
-        message_count_tokens_params.MessageCountTokensParams,
-        beta_count_tokens_params.MessageCountTokensParams,
-        # Applications send the message they are about to send.
-        message_create_params.MessageCreateParamsBase,
-        beta_message_create_params.MessageCreateParamsBase,
-    ),
-    "embeddings": (embedding_create_params.EmbeddingCreateParams,),
-    "moderations": (moderation_create_params.ModerationCreateParams,),
-    "rerank": (),
-    "images": (image_generate_params.ImageGenerateParamsBase,),
-    "image_edits": (image_edit_params.ImageEditParamsBase,),
-    "speech": (speech_create_params.SpeechCreateParams,),
-    "transcriptions": (transcription_create_params.TranscriptionCreateParamsBase,),
-    "translations": (translation_create_params.TranslationCreateParams,),
-    "realtime": (
-        realtime.RealtimeSessionCreateRequestParam,
-        realtime.RealtimeTranscriptionSessionCreateRequestParam,
-        realtime.RealtimeResponseCreateParamsParam,
-    ),
-}
 CLIENTS: Final = {"codex.json": "responses", "claude-code.json": "messages"}
 # In place of an endpoint: the keys that a tool of any type may have.
 TOOL_KEYS: Final = "tool_keys"
@@ -85,10 +40,60 @@ TOOLS_ALSO: Final = {"chat_completions": "messages", "responses": "messages", "m
                      "responses_compact": "responses", "responses_input_tokens": "responses"}  # fmt: skip
 
 
+def request_types() -> Mapping[str, tuple[Any, ...]]:
+    """By endpoint. The packages are imported here: it takes three seconds."""
+    from anthropic.types import message_count_tokens_params, message_create_params
+    from anthropic.types.beta import message_count_tokens_params as beta_count_tokens_params
+    from anthropic.types.beta import message_create_params as beta_message_create_params
+    from openai.types import (
+        completion_create_params,
+        embedding_create_params,
+        image_edit_params,
+        image_generate_params,
+        moderation_create_params,
+        realtime,
+    )
+    from openai.types.audio import speech_create_params, transcription_create_params, translation_create_params
+    from openai.types.chat import completion_create_params as chat_create_params
+    from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
+
+    return {
+        "chat_completions": (chat_create_params.CompletionCreateParamsBase,),
+        "completions": (completion_create_params.CompletionCreateParamsBase,),
+        "responses": (response_create_params.ResponseCreateParamsBase,),
+        "responses_compact": (response_compact_params.ResponseCompactParams,),
+        "responses_input_tokens": (input_token_count_params.InputTokenCountParams,),
+        "messages": (
+            message_create_params.MessageCreateParamsBase,
+            beta_message_create_params.ParseMessageCreateParamsBase,
+        ),
+        "count_tokens": (
+            message_count_tokens_params.MessageCountTokensParams,
+            beta_count_tokens_params.MessageCountTokensParams,
+            # Applications send the message they are about to send.
+            message_create_params.MessageCreateParamsBase,
+            beta_message_create_params.MessageCreateParamsBase,
+        ),
+        "embeddings": (embedding_create_params.EmbeddingCreateParams,),
+        "moderations": (moderation_create_params.ModerationCreateParams,),
+        "rerank": (),
+        "images": (image_generate_params.ImageGenerateParamsBase,),
+        "image_edits": (image_edit_params.ImageEditParamsBase,),
+        "speech": (speech_create_params.SpeechCreateParams,),
+        "transcriptions": (transcription_create_params.TranscriptionCreateParamsBase,),
+        "translations": (translation_create_params.TranslationCreateParams,),
+        "realtime": (
+            realtime.RealtimeSessionCreateRequestParam,
+            realtime.RealtimeTranscriptionSessionCreateRequestParam,
+            realtime.RealtimeResponseCreateParamsParam,
+        ),
+    }
+
+
 def allowed_fields() -> dict[tuple[str, str], str]:
     """(endpoint, name or `tools.<type>`) → where it is documented."""
     found: dict[tuple[str, str], str] = {}
-    for endpoint, kinds in TYPES.items():
+    for endpoint, kinds in request_types().items():
         for kind in kinds:
             package = kind.__module__.partition(".")[0]
             source = f"{package} {version(package)}"

@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, Final
 
-from admin_client import NOWHERE, settings_for
-from fastapi import FastAPI
+from admin_client import NOWHERE, openapi_document, settings_for
 
 from admin_api.main import create_app
 from admin_api.routes.docs import PAGES
@@ -32,13 +30,8 @@ DIFFERENCES: Final[dict[str, dict[int, str]]] = {
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    return _app().openapi()
-
-
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document()["paths"].items():
+    for path, methods in openapi_document()["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
@@ -71,7 +64,7 @@ def test_a21_every_operation_says_what_it_does() -> None:
 def test_a21_every_field_is_described() -> None:
     missing = [
         f"{shape}.{field}"
-        for shape, described in document()["components"]["schemas"].items()
+        for shape, described in openapi_document()["components"]["schemas"].items()
         for field, facts in described.get("properties", {}).items()
         if not facts.get("description")
     ]
@@ -80,7 +73,7 @@ def test_a21_every_field_is_described() -> None:
 
 
 def test_a21_every_shape_is_described() -> None:
-    shapes = document()["components"]["schemas"].items()
+    shapes = openapi_document()["components"]["schemas"].items()
 
     assert [name for name, shape in shapes if "properties" in shape and not shape.get("description")] == []
 
@@ -115,14 +108,16 @@ def test_a21_every_tag_is_described_with_its_page() -> None:
 
 
 def test_a21_pages_that_the_document_links_exist() -> None:
-    linked = re.findall(r"\(/docs/([\w.]+)\)", document()["info"]["description"])
+    linked = re.findall(r"\(/docs/([\w.]+)\)", openapi_document()["info"]["description"])
 
     assert {"prices.md", "logins.md"} <= set(linked) <= set(PAGES)
 
 
 def test_a21_texts_name_only_what_is_there() -> None:
     parameters = {parameter["name"] for _, _, one in operations() for parameter in one.get("parameters", ())}
-    fields = {name for shape in document()["components"]["schemas"].values() for name in shape.get("properties", {})}
+    fields = {
+        name for shape in openapi_document()["components"]["schemas"].values() for name in shape.get("properties", {})
+    }
 
     assert set(summaries.SUMMARIES) - ids() == set()
     assert set(examples.EXAMPLES) - ids() == set()
@@ -137,9 +132,9 @@ def test_a21_texts_name_only_what_is_there() -> None:
 def test_a21_errors_of_the_document_are_those_that_can_happen() -> None:
     codes = RaisedCodes()
     wrong, differing = [], set()
-    for route in api_routes(_app()):
+    for route in api_routes(create_app(settings_for(NOWHERE))):
         for method in route.methods or ():
-            responses = document()["paths"][route.path_format][method.lower()]["responses"]
+            responses = openapi_document()["paths"][route.path_format][method.lower()]["responses"]
             raised = {CODES[code][0] for code in codes.of(route.endpoint.__module__, route.endpoint.__name__)}
             for status in (404, 409):
                 is_said = str(status) in responses and responses[str(status)]["description"] != errors.UNDER_WAY
@@ -160,7 +155,3 @@ def test_a21_versions_and_bodies_have_their_errors() -> None:
         assert ("412" in responses) == ("if-match" in named), where
         assert ("413" in responses) == ("415" in responses) == ("requestBody" in operation), where
         assert ("401" in responses) == ("security" in operation), where
-
-
-def _app() -> FastAPI:
-    return create_app(settings_for(NOWHERE))

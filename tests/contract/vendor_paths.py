@@ -5,18 +5,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-
-import anthropic
-import openai
 
 from gateway.endpoints.missing_paths import REFUSED, Refused
 from gateway.endpoints.routes import MODEL_LISTS, find_route, model_in_path
 from gateway.endpoints.stored_responses import find_stored_route
 from gateway.web.errors import ErrorShape
 
-PACKAGES: Final[dict[ErrorShape, str]] = {"openai": openai.__file__ or "", "anthropic": anthropic.__file__ or ""}
+PACKAGES: Final[tuple[ErrorShape, ...]] = ("openai", "anthropic")
 TITLES: Final[dict[ErrorShape, str]] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 CALL: Final = re.compile(r"self\._(get|post|put|patch|delete|get_api_list)\(\s*(?:path_template\(\s*)?f?\"(/[^\"?]*)")
 # Except for one whose path stands in an answer.
@@ -55,7 +53,10 @@ class VendorPath:
 
 def sources(vendor: ErrorShape) -> Iterator[str]:
     """The modules of a package that call its API."""
-    for file in sorted((Path(PACKAGES[vendor]).parent / "resources").rglob("*.py")):
+    # Without an import, which takes seconds.
+    package = find_spec(vendor)
+    assert package is not None, f"{vendor} is not installed"
+    for file in sorted((Path(package.origin or "").parent / "resources").rglob("*.py")):
         yield file.read_text()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import aiohttp
 import pytest
-from allowed_fields.vendor_fields import TYPES
+from allowed_fields.vendor_fields import request_types
 from callers import Caller, MakeCaller
 from gateways import Backends
 from typing_extensions import is_typeddict
@@ -65,7 +65,7 @@ def values(hint: Any) -> Iterator[Any]:
 def variants(route: Route) -> list[tuple[str, Any]]:
     own = route.fields("hi [tokens=2]")
     found: list[tuple[str, Any]] = []
-    for kind in TYPES[route.name]:
+    for kind in request_types()[route.name]:
         for name, hint in get_type_hints(kind).items():
             # Headers, for the SDK.
             if name in own or name == "betas" or why_unsafe(route.name, name):

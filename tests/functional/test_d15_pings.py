@@ -3,8 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 
-import anthropic
-import openai
 import pytest
 from callers import Caller, MakeCaller, new_mark
 from end_to_end.asking import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Route, asked, opened
@@ -165,6 +163,10 @@ async def test_d15_an_event_that_passes_in_parts_is_not_broken_by_a_ping(
 
 
 async def test_d15_official_clients_read_over_pings(make: MakeCaller, start_gateway: StartGateway) -> None:
+    # Imported late: it takes three seconds.
+    import anthropic
+    import openai
+
     caller = await make(MODEL)
     url = pinged(start_gateway, caller, pings_before_answer=True).url
     messages = [{"role": "user", "content": f"{SILENT} [delay=0.5]"}]

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 import httpx2
 import pytest
-from admin_client import NOWHERE, settings_for
+from admin_client import openapi_document
 from factories import ADMIN, PEPPERS, make_model, make_subscription, make_team, make_token, make_user, owner_of
 from loopback_servers import LiteLLMInfoServer
 from usage_rows import TODAY, make_usage_row, write_rows
 
-from admin_api.main import create_app
 from admin_api.operations import subscriptions
 from admin_api.operations.keys import keys
 from admin_api.operations.limits.limits import LimitInput, set_limit
@@ -32,7 +31,7 @@ NANO_USD: Final = 10**9
 
 
 def examples() -> Iterator[Any]:
-    for path, methods in create_app(settings_for(NOWHERE)).openapi()["paths"].items():
+    for path, methods in openapi_document()["paths"].items():
         for method, operation in methods.items():
             filled = path
             for parameter in operation.get("parameters", ()):

@@ -5,8 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from admin_client import check_error
-from fastapi import FastAPI
+from admin_client import check_error, openapi_document
 
 from admin_api.routes.query_parameters import MAX_NAME, MAX_NAMED
 
@@ -14,10 +13,10 @@ from admin_api.routes.query_parameters import MAX_NAME, MAX_NAMED
 CALLBACK = "/api/auth/callback"
 
 
-def routes_of(app: FastAPI) -> list[tuple[str, str, dict[str, bool]]]:
+def routes_of() -> list[tuple[str, str, dict[str, bool]]]:
     """Method, path that can be sent, and query parameters of the OpenAPI document: true for lists."""
     found = []
-    for path, methods in app.openapi()["paths"].items():
+    for path, methods in openapi_document()["paths"].items():
         for method, entry in methods.items():
             given = [p for p in entry.get("parameters", []) if p["in"] == "query"]
             found.append((method.upper(), path, {p["name"]: is_array(p["schema"]) for p in given}))
@@ -33,10 +32,8 @@ def sendable(path: str) -> str:
     return re.sub(r"{\w+}", "1", path)
 
 
-async def test_a8_every_route_refuses_an_unknown_parameter_and_names_those_it_has(
-    admin: httpx2.AsyncClient, admin_app: FastAPI
-) -> None:
-    routes = [route for route in routes_of(admin_app) if route[1] != CALLBACK]
+async def test_a8_every_route_refuses_an_unknown_parameter_and_names_those_it_has(admin: httpx2.AsyncClient) -> None:
+    routes = [route for route in routes_of() if route[1] != CALLBACK]
     refused = 0
     for method, path, names in routes:
         answer = await admin.request(method, sendable(path), params={"statu": "pending"})
@@ -51,11 +48,9 @@ async def test_a8_every_route_refuses_an_unknown_parameter_and_names_those_it_ha
     assert refused == len(routes) > 80
 
 
-async def test_a8_a_single_parameter_is_given_once_and_a_list_may_be_repeated(
-    admin: httpx2.AsyncClient, admin_app: FastAPI
-) -> None:
+async def test_a8_a_single_parameter_is_given_once_and_a_list_may_be_repeated(admin: httpx2.AsyncClient) -> None:
     single, lists = 0, 0
-    for method, path, names in routes_of(admin_app):
+    for method, path, names in routes_of():
         for name, may_repeat in names.items():
             if path == CALLBACK:
                 continue

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import httpx2
 import pytest
-from admin_client import settings_for
+from admin_client import openapi_document
 from factories import ADMIN, make_key, make_model, make_subscription, make_token, make_user
 from loopback_servers import LiteLLMInfoServer
 from usage_rows import TODAY, make_usage_row, write_rows
 
-from admin_api.main import create_app
 from admin_api.operations.people import users
 from gateway.storage.postgres import Pool
 
@@ -401,7 +400,7 @@ PREPARED: dict[tuple[str, str], Prepare] = {
 
 def changing_routes() -> list[tuple[str, str]]:
     """Of the OpenAPI document."""
-    paths = create_app(settings_for("postgresql://nobody:x@127.0.0.1:1/none")).openapi()["paths"]
+    paths = openapi_document()["paths"]
     return sorted((method, path) for path, methods in paths.items() for method in methods if method in CHANGING)
 
 

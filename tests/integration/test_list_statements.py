@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
-from admin_client import LOGIN
+from admin_client import LOGIN, openapi_document
 from conftest import Database
 from factories import make_team, make_token, make_user
 from fastapi import FastAPI
@@ -92,7 +92,7 @@ async def statements(database: Database, admin_app: FastAPI, redis_url: str) -> 
 
 
 async def test_a_list_of_three_rows_and_of_thirty_takes_the_same_statements(
-    admin: httpx2.AsyncClient, admin_app: FastAPI, pool: Pool, statements: list[str]
+    admin: httpx2.AsyncClient, pool: Pool, statements: list[str]
 ) -> None:
     ann = await make_user(pool)
     team = await make_team(pool, ann, name="red")
@@ -100,7 +100,7 @@ async def test_a_list_of_three_rows_and_of_thirty_takes_the_same_statements(
     about = {"ann": ann.id, "team": team.id, "account": ann.account_id}
     paths = [
         path
-        for path, methods in admin_app.openapi()["paths"].items()
+        for path, methods in openapi_document()["paths"].items()
         if any(parameter["name"] == "cursor" for parameter in methods.get("get", {}).get("parameters", ()))
     ]
 
