@@ -88,7 +88,10 @@ def read_from_metadata() -> Iterator[str]:
     for file in package.rglob("*.py"):
         if file.relative_to(package).parts[0] in NOT_OF_REQUESTS:
             continue
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        source = file.read_bytes()
+        if b"metadata" not in source.lower():
+            continue
+        for node in ast.walk(ast.parse(source)):
             match node:
                 case ast.Subscript(value=read, slice=ast.Constant(value=str(name))):
                     pass
