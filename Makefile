@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
-	try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed
+	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed
 
 help:
 	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
@@ -175,6 +175,10 @@ ledger-cpu: install
 # The tables of docs/ that are generated from the code.
 tables: install
 	$(BIN)/python -m tests.contract.tables
+
+# What the examples of the Helm chart render to, in tests/chart/rendered: look at the difference before you commit it.
+chart: install
+	PYTHONPATH=tests:. $(BIN)/python -m tests.chart.golden
 
 # The fields that control LiteLLM, as the pinned LiteLLM lists them.
 litellm-parameters: litellm

@@ -17,6 +17,7 @@ from gateway import metrics
 from gateway.domain.errors import CODES
 from gateway.endpoints.allowed_fields import LISTED_FIELDS, UNSAFE_FIELDS
 from gateway.settings import Settings as GatewaySettings
+from tests.contract.chart_settings import SCHEMA_FILE, SETTINGS_FILE, schema_text, settings_text
 from tests.contract.commands import commands_text
 from tests.contract.vendor_paths import vendor_paths_table
 
@@ -118,6 +119,13 @@ TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
 )
 
 
+# Whole files.
+FILES: Final[tuple[tuple[Path, Callable[[], str]], ...]] = (
+    (SETTINGS_FILE, settings_text),
+    (SCHEMA_FILE, schema_text),
+)
+
+
 def with_table(text: str, name: str, table: str) -> str:
     """The page with the table between its marks."""
     marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -126,9 +134,11 @@ def with_table(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    """Writes every table into its page."""
+    """Writes every table into its page, and the files."""
     for path, name, table in TABLES:
         path.write_text(with_table(path.read_text(), name, table()))
+    for path, text in FILES:
+        path.write_text(text())
 
 
 if __name__ == "__main__":
