@@ -1,10 +1,11 @@
 """An admin's way in a real browser: who waits, whom there is, and who has used what."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs
 
 import pytest
 from factories import make_subscription, make_user
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from usage_rows import make_usage_row, write_rows
 
 from gateway.storage.postgres import Pool
@@ -33,6 +34,44 @@ async def test_from_requests_to_who_used_most(new_window: NewWindow, pool: Pool,
     await find_a_user(person)
     await see_who_used_most(person)
     await person.log_out()
+
+
+async def test_many_requests_are_decided_with_progress_and_a_result_for_each(new_window: NewWindow, pool: Pool) -> None:
+    """A few at a time; where the server goes away in between, the page says how far it came, and the rest waits."""
+    for number in range(23):
+        await make_subscription(pool, await make_user(pool, f"u{number}@example.org"), RESTRICTED)
+    window = await new_window("ana", is_admin=True)
+    await window.open("/admin/requests")
+    page, sent = window.page, []
+
+    async def cut_second(route: Route) -> None:
+        sent.append(parse_qs(route.request.post_data or "")["ids"])
+        await (route.abort() if len(sent) == 2 else route.continue_())
+
+    await page.route(lambda url: url.endswith("/admin/requests"), cut_second)
+    await page.get_by_label("All on this page").check()
+    await page.get_by_role("button", name="Approve", exact=True).click()
+    bar, rows = page.get_by_role("progressbar"), page.locator("#results tbody tr")
+    await expect(bar).to_have_attribute("aria-valuetext", "10 of 23")
+    await expect(rows).to_have_count(10)
+    assert window.take_problems() != []
+    assert await count_active(pool) == 10
+    await window.check_accessibility()
+
+    await page.get_by_label("All on this page").check()
+    await page.get_by_role("button", name="Approve", exact=True).click()
+    await expect(bar).to_have_attribute("aria-valuetext", "13 of 13")
+    await expect(rows).to_have_count(13)
+    assert [len(ids) for ids in sent] == [10, 10, 10, 3]
+    assert await rows.locator("td:nth-child(2)").all_inner_texts() == ["active"] * 13
+    await expect(page.locator("#announcements")).to_have_text("13 of 13")
+    assert await count_active(pool) == 23
+    await window.check_accessibility()
+
+
+async def count_active(pool: Pool) -> int:
+    found: int = await pool.fetchval("SELECT count(*) FROM subscriptions WHERE status = 'active'")
+    return found
 
 
 async def write_usage(pool: Pool, calls: dict[str, int]) -> None:

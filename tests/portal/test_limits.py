@@ -114,14 +114,24 @@ async def test_more_is_asked_for_and_the_decision_changes_the_limit(new_visitor:
         [ANA, "Requests per minute", ANA, "60", "600", "fast"],
     ]
     more, faster = boss.page.xpath("//input[@name='ids']/@value")
-    await boss.submit("/admin/requests/limits", button="Approve", ids=[more])
-    await boss.submit("/admin/requests/limits", status=422, button="Deny", ids=[faster])
+    asked = {f"amount_usd-{more}": "20.5", f"amount-{faster}": "600"}
+    assert {name: boss.page.get_element_by_id(name).get("value") for name in asked} == asked
+    # Less than was asked for; each row has its own result, and what is no amount decides nothing.
+    wrong = {f"amount_usd-{more}": "15000", f"amount-{faster}": "many"}
+    await boss.submit("/admin/requests/limits", button="Approve", all="yes", reason="As far as it goes.", **wrong)
+    assert [row[1][:11] for row in boss.rows("results")] == ["not decided", "not decided"]
+    assert boss.page.get_element_by_id("reason").get("value") == "As far as it goes."
+    assert (await amount_of(pool, budget), await amount_of(pool, rate)) == (10_000_000_000, 60)
+    await boss.submit("/admin/requests/limits", button="Approve", ids=[more], confirm="yes")
+    assert await amount_of(pool, budget) == 15_000_000_000_000
+    await boss.submit("/admin/requests/limits", status=422, button="Deny", ids=[faster], reason="")
     await boss.submit("/admin/requests/limits", button="Deny", ids=[faster], reason="Slower, please.")
+    assert [row[1] for row in boss.rows("results")] == ["denied"]
 
-    assert (await amount_of(pool, budget), await amount_of(pool, rate)) == (20_500_000_000, 60)
+    assert await amount_of(pool, rate) == 60
     await ana.open("/limits")
     assert [(row[3], row[4], row[5]) for row in ana.rows("requests")] == [
-        ("approved", "$20.50", "–"), ("denied", "–", "Slower, please.")
+        ("approved", "$15,000.00", "As far as it goes."), ("denied", "–", "Slower, please.")
     ]  # fmt: skip
     sent = await pool.fetch(
         "SELECT payload ->> 'status' AS status FROM deliveries WHERE event = 'limit.request_decided'"

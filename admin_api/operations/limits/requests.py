@@ -1,6 +1,6 @@
 """Requests for more than a limit allows: a person asks with a reason, an admin decides, and the limit follows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -106,9 +106,17 @@ async def decide_request(
 
 
 async def decide_requests(
-    pool: "Pool", actor: Actor, request_ids: Sequence[int], decision: Decision, *, reason: str | None = None
+    pool: "Pool",
+    actor: Actor,
+    request_ids: Sequence[int],
+    decision: Decision,
+    *,
+    reason: str | None = None,
+    amounts: Mapping[int, AmountInput] | None = None,
+    confirmed: bool = False,
 ) -> list[Decided[RequestStatus]]:
-    """As asked for, in the order given, each id once. An error for one request does not affect the others.
+    """In the order given, each id once. Approving sets each limit to its own of `amounts`, else to what was asked for.
+    An error for one request does not affect the others.
 
     Raises GatewayError `forbidden`, or `validation_failed` if the reason is missing or there are too many ids.
     """
@@ -118,7 +126,11 @@ async def decide_requests(
         raise invalid("request_ids", f"Name 1 to {MAX_DECISIONS} requests.")
 
     async def decide(request_id: int) -> RequestStatus:
-        return (await decide_request(pool, actor, request_id, decision, reason=checked)).request.status
+        amount = (amounts or {}).get(request_id) if decision == "approve" else None
+        done = await decide_request(
+            pool, actor, request_id, decision, amount=amount, reason=checked, confirmed=confirmed
+        )
+        return done.request.status
 
     return await decide_each(request_ids, decide)
 

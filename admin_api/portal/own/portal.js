@@ -117,6 +117,72 @@ const sayMessages = () => {
   }
 };
 
+// Many rows are sent a few at a time, and the page says how far it is. What is sent at once without this file has the same
+// fields, and the same table of results.
+const CHUNK = 10;
+const showProgress = (box, done, all) => {
+  const bar = box.querySelector("[role=progressbar]");
+  const measure = box.dataset.measure.replace("{done}", done).replace("{all}", all);
+  const percent = Math.round((done * 100) / all);
+  box.hidden = false;
+  box.querySelector(".pf-v6-c-progress__measure").textContent = measure;
+  bar.setAttribute("aria-valuenow", percent);
+  bar.setAttribute("aria-valuetext", measure);
+  bar.firstElementChild.setAttribute("width", `${percent}%`);
+  announce(measure);
+};
+
+const showMain = (page) => {
+  const main = page.getElementById("main");
+  if (!main) location.reload();
+  else document.getElementById("main").replaceChildren(...main.childNodes);
+  openRefused();
+  searchLists();
+};
+
+const sendInChunks = async (form, ids, body) => {
+  const box = document.querySelector(`[data-chunks="${form.id}"]`);
+  const results = [];
+  let page = null;
+  let done = 0;
+  for (const name of ["all", "listed"]) body.delete(name);
+  for (const button of form.querySelectorAll("button")) button.disabled = true;
+  showProgress(box, 0, ids.length);
+  while (done < ids.length) {
+    body.delete("ids");
+    for (const id of ids.slice(done, done + CHUNK)) body.append("ids", id);
+    const answer = await fetch(form.action, { method: "POST", body }).then((got) => got.text(), () => "");
+    const next = new DOMParser().parseFromString(answer, "text/html");
+    const table = next.querySelector("#results tbody");
+    // Refused, as without a reason: that page says why. What was decided before it stays decided, and is shown.
+    if (!table && page === null && answer !== "") return showMain(next);
+    if (!table) break;
+    results.push(...table.rows);
+    page = next;
+    done = Math.min(done + CHUNK, ids.length);
+    showProgress(box, done, ids.length);
+  }
+  if (page !== null) {
+    page.querySelector("#results tbody").replaceChildren(...results);
+    page.querySelector(`[data-chunks="${form.id}"]`)?.remove();
+    showMain(page);
+    document.getElementById("results").before(box);
+    document.getElementById("results-title").scrollIntoView();
+  }
+  if (done < ids.length) announce(document.getElementById("announcements").dataset.unreachable);
+  for (const button of form.querySelectorAll("button")) button.disabled = false;
+};
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!document.querySelector(`[data-chunks="${form.id}"]`)) return;
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  const ids = body.getAll(body.has("all") ? "listed" : "ids");
+  if (ids.length <= CHUNK) return;
+  event.preventDefault();
+  sendInChunks(form, ids, body);
+});
+
 // Addresses say only what is filtered.
 document.addEventListener("htmx:config:request", (event) => {
   const { request } = event.detail.ctx;

@@ -1,6 +1,5 @@
 """Subscriptions that wait for an admin, decided one or many at a time."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from admin_api.operations import subscriptions
@@ -8,6 +7,7 @@ from admin_api.operations.actors import require_reader
 from admin_api.operations.decisions import DECISIONS, Decided
 from admin_api.operations.pagination import Page as Rows
 from admin_api.operations.validation import invalid
+from admin_api.portal.decision_results import Result, reason_after
 from admin_api.portal.form_values import ids_of
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.rendering import Page
@@ -20,29 +20,17 @@ from gateway.domain.subscriptions import Status
 PAGE_ROWS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one request; `error` says why nothing did."""
-
-    name: str
-    status: str | None
-    colour: str | None
-    error: str | None
-
-
 async def show(visit: Visit, refused: Refusal = NONE, results: list[Result] | None = None) -> Page:
     """Those that wait; after a decision, its result for each."""
     require_reader(visit.actor)
     page = await _waiting(visit)
-    # A reason is that of one decision: the next one would be sent to somebody else.
-    is_done = results is not None and not any(one.error for one in results)
     context: dict[str, Any] = {
         "rows": page.rows,
         **visit.paging(page.next_cursor),
         "refused": refused,
         "results": results or [],
         "chosen": visit.fields("ids"),
-        "reason": "" if is_done else visit.field("reason") or "",
+        "reason": reason_after(visit, results),
         "may_decide": visit.actor.role == "admin",
     }
     return Page("admin_requests.html", visit.messages.gettext("Requests"), context, refused.status)
@@ -76,9 +64,7 @@ def _chosen(visit: Visit) -> list[int]:
 
 def _result(visit: Visit, decided: Decided[Status], row: Subscription | None) -> Result:
     status = decided.status
-    return Result(
-        name=f"{row.account_name} · {row.model_name}" if row is not None else str(decided.id),
-        status=None if status is None else text_of(visit, status),
-        colour=None if status is None else colour_of(status),
-        error=None if decided.error is None else visit.in_language(decided.error.message),
+    name = None if row is None else f"{row.account_name} · {row.model_name}"
+    return Result.of(
+        visit, decided, name, ("", None) if status is None else (text_of(visit, status), colour_of(status))
     )
