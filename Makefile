@@ -6,6 +6,7 @@ VENV := .venv
 TOOLS := .venv-tools
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
+IMAGE_LOCKS := deploy/requirements.lock deploy/image/sbom-requirements.lock
 CLIENT_LOCKS := $(patsubst %.in,%.lock,$(wildcard tests/clients/python/*.in loadtests/bench/*.in))
 LITELLM_VERSION := 1.106.2
 UV_VERSION := 0.13.9
@@ -30,13 +31,15 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
 	endings usage-bench chaos ledger-cpu loadtest soak memory \
-	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed
+	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
 	@echo "make demo [CHECK=1] [SAMPLE=1]   everything on this machine, until Ctrl-C; CHECK=1: one round trip;"
 	@echo "                          SAMPLE=1: with a month of made-up calls"
 	@echo "make test [ARGS='-k x']   lint, types, import rules and all tests"
 	@echo "make test-python PYTHON=/path/to/python3   the same with another Python, in environments of its own"
+	@echo "make image [LITELLM=1]    the container image, or that of LiteLLM, with docker, podman or buildah; BASE=image"
+	@echo "make image-test           builds it and runs it beside real Postgres, Valkey and LiteLLM"
 	@echo "make bench [QUICK=1]      speed beside nginx, Envoy, Portkey and LiteLLM: 40 minutes; QUICK=1 less than 5"
 	@echo "make loadtest [SCRIPT=steady|burst|hang_up|soak] [DURATION=30s]   k6 on the demo, and whether the ledger agrees"
 	@echo "make lint | format        the first part of it | format the code with ruff"
@@ -109,6 +112,16 @@ messages: install
 		|| $(BIN)/pybabel -q init -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; \
 		$(UPDATE) -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; done; done
 
+# --- The container image, with docker or podman, or with buildah as root. BASE=image to build on another. ---
+
+# LITELLM=1: the image of LiteLLM.
+image: install
+	@$(BIN)/python -m deploy.image build $(if $(LITELLM),--target litellm) $(if $(BASE),--base $(BASE))
+
+# Builds it and runs it as a cluster would, beside the demo's Postgres, Valkey, LiteLLM and model server.
+image-test: litellm
+	@$(BIN)/python -m deploy.image test $(if $(BASE),--base $(BASE))
+
 # --- Lock files: every version and hash, and no address. Versions stay, unless UPGRADE=1. ---
 
 COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
@@ -116,28 +129,33 @@ COMPILE = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --pyt
 
 lock: $(VENV)/installed-uv
 	@# uv keeps the hashes of a version that stays: those of wheels for a Python that came later would be missing.
-	sed -i -e '/^    --hash=/d' -e 's/ \\$$//' requirements.lock deploy/requirements.lock $(LOCKS)/*.lock $(CLIENT_LOCKS)
+	sed -i -e '/^    --hash=/d' -e 's/ \\$$//' $(IMAGE_LOCKS) $(LOCKS)/*.lock requirements.lock $(CLIENT_LOCKS)
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
 	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
 	printf 'hatchling>=1.27\neditables\nbabel>=2.18\nbrotli>=1.2\nnodejs-wheel-binaries\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
+	echo 'cyclonedx-bom' | $(COMPILE) -c requirements.lock - -o deploy/image/sbom-requirements.lock
 	printf 'litellm[proxy]==$(LITELLM_VERSION)\nprisma\n' | $(COMPILE) --no-annotate - \
 		-o $(LOCKS)/litellm-requirements.lock
 	@for client in $(CLIENT_LOCKS:.lock=); do \
 		$(COMPILE) --no-annotate $$client.in -o $$client.lock || exit 1; done
 	@$(MAKE) --no-print-directory install
 	PYTHONPATH=tests:. $(BIN)/python -m clients.lock
-	@! grep -n '://' requirements.lock deploy/*.lock $(LOCKS)/*.lock $(CLIENT_LOCKS) || { echo "An address is in a lock file." >&2; exit 1; }
+	@! grep -n '://' requirements.lock $(IMAGE_LOCKS) $(LOCKS)/*.lock $(CLIENT_LOCKS) || { echo "An address is in a lock file." >&2; exit 1; }
 	@$(MAKE) --no-print-directory check-wheels
 
 # Each lock file holds a wheel of every package for each Python in pyproject.toml, so that nobody needs a compiler: by
-# installing them into a folder, since a dry run compares no hashes.
+# installing them into a folder, since a dry run compares no hashes. What the images are made of: also for 64-bit ARM.
 check-wheels: $(VENV)/installed-uv
 	@for python in $$(sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml); do \
-		for lock in requirements.lock deploy/requirements.lock $(LOCKS)/*.lock; do \
+		for lock in requirements.lock $(IMAGE_LOCKS) $(LOCKS)/*.lock; do \
 			rm -rf .cache/wheels && echo "Python $$python: $$lock" \
 				&& $(BIN)/uv pip install --quiet --no-deps --only-binary :all: --require-hashes --python-version $$python \
 				--target .cache/wheels -r $$lock || exit 1; done; done
+	@for lock in $(IMAGE_LOCKS) $(LOCKS)/build-requirements.lock $(LOCKS)/litellm-requirements.lock; do \
+		rm -rf .cache/wheels && echo "64-bit ARM: $$lock" \
+			&& $(BIN)/uv pip install --quiet --no-deps --only-binary :all: --require-hashes --python-version 3.13 \
+			--python-platform aarch64-manylinux_2_28 --target .cache/wheels -r $$lock || exit 1; done
 	@rm -rf .cache/wheels
 
 # --- Longer test profiles, and what is generated from the code. ---

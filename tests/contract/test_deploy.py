@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from admin_api.operations.models.provider_keys import NAME, PREFIX
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
+from deploy.image.engines import NO_ENGINE
 from gateway.settings import Settings as GatewaySettings
 from tests.contract.tables import ROOT
 
@@ -105,6 +107,29 @@ def test_the_image_has_the_tested_versions() -> None:
     assert len(pins[0]) > 20
     assert pins[0] < pins[1]
     assert not [pin for pin in pins[0] if pin.startswith(("pytest", "ruff", "mypy"))]
+
+
+def test_the_image_says_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (DEPLOY / "Dockerfile").read_text()
+
+    assert re.findall(r"^ARG VERSION=(\S+)$", text, re.MULTILINE) == [project["version"]]
+    assert f'licenses="{project["license"]}"' in text
+    assert f'description="{project["description"]}"' in text
+
+
+def test_without_an_engine_the_image_is_not_built_and_one_sentence_says_what_to_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.image", "test"],
+        env={"PATH": "/nonexistent"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip() == NO_ENGINE
 
 
 def test_prometheus_scrapes_all_programs() -> None:
