@@ -48,11 +48,14 @@ class Helm:
         files: dict[str, str] = self._ask("render", values=values, is_upgrade=is_upgrade)["files"]
         return {Path(name).name: text for name, text in files.items()}
 
+    def render_packaged(self, values: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], list[str]]:
+        """As `render`, of a package that is made in the folder; and what it has besides templates."""
+        answer = self._ask("package", values=values, folder=str(folder))
+        return {Path(name).name: text for name, text in answer["files"].items()}, answer["names"]
+
     def objects(self, values: Mapping[str, Any], *, is_upgrade: bool = False) -> list[Object]:
         """Those that Kubernetes gets. Raises ChartRefused."""
-        files = self.render(values, is_upgrade=is_upgrade)
-        texts = (text for name, text in sorted(files.items()) if name.endswith(".yaml"))
-        return [one for text in texts for one in yaml.safe_load_all(text) if one]
+        return parsed(self.render(values, is_upgrade=is_upgrade))
 
     def lint(self, values: Mapping[str, Any]) -> list[str]:
         """Faults and warnings. Raises ChartRefused."""
@@ -64,6 +67,12 @@ class Helm:
         """Faults by the strict schemas of a version of Kubernetes, and of the kinds of schemas/."""
         faults: list[str] = self._ask("validate", objects=objects, version=version)["faults"]
         return faults
+
+
+def parsed(files: Mapping[str, str]) -> list[Object]:
+    """The objects of rendered templates."""
+    texts = (text for name, text in sorted(files.items()) if name.endswith(".yaml"))
+    return [one for text in texts for one in yaml.load_all(text, yaml.CSafeLoader) if one]
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """The chart by Helm and by the schemas of Kubernetes: lint, render, strict validation, refused values."""
 
+import tomllib
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
-from tests.chart.charts import EXAMPLES, VERSIONS, ChartRefused, Helm, Object, values_of
+from tests.chart.charts import CHART, EXAMPLES, ROOT, VERSIONS, ChartRefused, Helm, Object, values_of
 from tests.chart.golden import FOLDER, text_of
 
 LEFT_OUT: Final = object()
@@ -110,6 +113,29 @@ def test_an_example_renders_to_what_is_in_git(helm: Helm, example: str) -> None:
     assert (FOLDER / f"{example}.txt").read_text() == text_of(helm, example), (
         "run make chart, and look at the difference"
     )
+
+
+def test_a_packaged_chart_is_whole(helm: Helm, tmp_path: Path) -> None:
+    """Also what is a symbolic link in git."""
+    values = values_of("ten-thousand-users")
+    files, names = helm.render_packaged(values, tmp_path)
+
+    assert files == helm.render(values)
+    assert "files/alerts.yml" in names
+    assert [name for name in names if name.startswith("examples/")] == []
+
+
+def test_the_chart_has_the_version_of_the_programs() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+
+
+def test_a_chart_that_has_this_one_may_pass_its_global_values(helm: Helm) -> None:
+    values = values_of("one-team")
+
+    assert helm.render(values | {"global": {"region": "eu"}}) == helm.render(values)
 
 
 def test_names_are_unique(rendered: dict[str, list[Object]]) -> None:

@@ -112,6 +112,47 @@ def test_a_program_gets_what_it_reads_and_no_more(rendered: dict[str, list[Objec
     assert {component for component, _ in all_containers(rendered)} >= set(PROGRAMS)
 
 
+SAMPLES: Final = {
+    "LITEMAAS_DATABASE_URL": "postgresql://a:b@postgres/c",
+    "LITEMAAS_OWNER_DATABASE_URL": "postgresql://a:b@postgres/c",
+    "LITEMAAS_LISTEN_DATABASE_URL": "postgresql://a:b@postgres/c",
+    "LITEMAAS_REDIS_URL": "redis://:a@redis:6379/0",
+    "LITEMAAS_LITELLM_API_KEY": "sk-1",
+    "LITEMAAS_KEY_PEPPERS": f"1:{token_hex(32)}",
+    "LITEMAAS_SECRET_KEYS": f"1:{token_hex(32)}",
+    "LITEMAAS_ADMIN_TOKEN": token_hex(32),
+    "LITEMAAS_OIDC_CLIENT_SECRET": token_hex(32),
+    "LITEMAAS_OPENSHIFT_CLIENT_SECRET": token_hex(32),
+    "LITEMAAS_SMTP_URL": "smtp://a:b@mail:587",
+}
+
+
+def filled_in(container: Object) -> dict[str, str]:
+    """The environment as a pod has it, with samples for secrets."""
+    found: dict[str, str] = {}
+    for name, value in environment(container).items():
+        text = SAMPLES.get(name, "ab12") if isinstance(value, dict) else value
+        found[name] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], text)
+    return found
+
+
+def test_programs_accept_the_environment_of_the_examples(
+    rendered: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = 0
+    for component, container in all_containers(rendered):
+        classes = PROGRAMS.get("admin" if component == "commands" else component, ())
+        with monkeypatch.context() as patch:
+            for name, value in filled_in(container).items():
+                patch.setenv(name, value)
+            for settings in classes if "env" in container else ():
+                # Raises if any of them is missing or wrong.
+                settings.read()
+                checked += 1
+
+    assert checked > 30
+
+
 def test_secrets_come_from_secrets(rendered: dict[str, list[Object]]) -> None:
     """Or are addresses with a password from one."""
     for _, container in all_containers(rendered):
@@ -135,17 +176,9 @@ def test_a_password_stands_before_the_address_that_has_it(rendered: dict[str, li
 
 def routes(program: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The paths of a program, made as `litemaas` makes it."""
-    sample = {
-        "DATABASE_URL": "postgresql://a:b@localhost/c",
-        "REDIS_URL": "redis://localhost",
-        "LITELLM_URLS": "http://localhost",
-        "LITELLM_API_KEY": "sk-1",
-        "KEY_PEPPERS": f"1:{token_hex(32)}",
-        "SECRET_KEYS": f"1:{token_hex(32)}",
-        "ADMIN_TOKEN": token_hex(32),
-    }
-    for name, value in sample.items():
-        monkeypatch.setenv(f"LITEMAAS_{name}", value)
+    for name, value in {**SAMPLES, "LITEMAAS_LITELLM_URLS": "http://localhost"}.items():
+        if "CLIENT_SECRET" not in name and name != "LITEMAAS_SMTP_URL":
+            monkeypatch.setenv(name, value)
     if program == "gateway":
         return {route.path for route in create_gateway()._starlette.routes if isinstance(route, Route)}
     return set(create_admin_api().openapi()["paths"])

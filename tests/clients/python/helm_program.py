@@ -42,6 +42,13 @@ def render(chart: helm.Chart, request: dict[str, Any]) -> dict[str, Any]:
     return {"files": chart.render(request["values"], name="litemaas", namespace="models", **options)}
 
 
+def package(_: helm.Chart, request: dict[str, Any]) -> dict[str, Any]:
+    """Renders the packaged chart."""
+    with helm.Chart.load(helm.package(CHART, destination=request["folder"])) as packaged:
+        names = [one["name"] for one in packaged.files]
+        return render(packaged, request) | {"names": names}
+
+
 def lint(_: helm.Chart, request: dict[str, Any]) -> dict[str, Any]:
     return helm.lint(CHART, request["values"], strict=True, kube_version=f"v{request['version']}")
 
@@ -56,12 +63,15 @@ def validate(_: helm.Chart, request: dict[str, Any]) -> dict[str, Any]:
     return {"faults": found}
 
 
+DOES = {"render": render, "package": package, "lint": lint, "validate": validate}
+
+
 def main() -> None:
     with helm.Chart.load(CHART) as chart:
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                answer = {"render": render, "lint": lint, "validate": validate}[request["do"]](chart, request)
+                answer = DOES[request["do"]](chart, request)
             except (helm.HelmError, OSError) as exc:
                 answer = {"error": str(exc)}
             sys.stdout.write(json.dumps(answer) + "\n")
