@@ -1,6 +1,6 @@
 """`litemaas models …`"""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import typer
 
@@ -21,7 +21,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import MODEL_STATES, CatalogueFilter
+from admin_api.storage.models import MODEL_SORTS, MODEL_STATES, CatalogueFilter, ModelSort
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
 MODELS: Final = columns("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")
@@ -57,13 +57,15 @@ def sync(
 @app.command("list")
 def list_(
     state: Annotated[str | None, words_option(MODEL_STATES)] = None,
+    sort: Annotated[str, words_option(MODEL_SORTS, help="By id, name, newest first, or price of input:")] = "id",
     limit: PageSize = 100,
     cursor: Cursor = None,
     as_json: AsJSON = False,
 ) -> None:
     """List models, including hidden and disabled ones."""
     only = CatalogueFilter(state=state)
-    page = act(lambda pool: models.list_models(pool, operator(), only, limit=limit, cursor=cursor))
+    known = cast("ModelSort", sort)
+    page = act(lambda pool: models.list_models(pool, operator(), only, sort=known, limit=limit, cursor=cursor))
     view = PageView[ModelView].of(page, ModelView.of)
     show_page(view, what="models", as_json=as_json, columns=MODELS)
 

@@ -18,7 +18,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import CatalogueFilter, ModelState
+from admin_api.storage.models import CatalogueFilter, ModelSort, ModelState
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)
@@ -66,12 +66,14 @@ async def list_models(
     state: Annotated[
         ModelState | None, Query(description="unpriced: offered, and without a price; the others are what admins set")
     ] = None,
+    sort: Annotated[ModelSort, Query(description="price: of input, the lowest first; without one last")] = "id",
     limit: PageSize = 100,
     cursor: Cursor = None,
 ) -> PageView[ModelView]:
-    """Models that are offered, by id; admins see hidden, disabled and unlisted ones too."""
+    """Models that are offered, by id unless they are sorted otherwise; admins see hidden, disabled and unlisted ones
+    too."""
     only = CatalogueFilter(search=search, provider=provider, mode=mode, capability=capability, state=state)
-    page = await models.list_models(pool, actor, only, limit=limit, cursor=cursor)
+    page = await models.list_models(pool, actor, only, sort=sort, limit=limit, cursor=cursor)
     return PageView[ModelView].of(page, ModelView.of)
 
 

@@ -78,6 +78,9 @@ async def is_subscribed(executor: "Executor", model_id: int, *, user_id: int) ->
 # Of `unpriced` models calls of accounts with a budget are refused.
 ModelState = Literal["open", "restricted", "hidden", "disabled", "unlisted", "unpriced"]
 MODEL_STATES: Final = get_args(ModelState)
+# `price`: of a token of input, the lowest first; without one last.
+ModelSort = Literal["id", "name", "newest", "price"]
+MODEL_SORTS: Final = get_args(ModelSort)
 UNPRICED: Final = f"""
 coalesce((SELECT num_nonnulls({", ".join(PRICE_UNITS)}) FROM model_prices
           WHERE model_id = models.id AND effective_at <= clock_timestamp()
@@ -112,12 +115,38 @@ class CatalogueFilter:
     state: str | None = None
 
 
+_INPUT_PRICE: Final = """
+coalesce((SELECT input FROM model_prices WHERE model_id = models.id AND effective_at <= clock_timestamp()
+          ORDER BY effective_at DESC, id DESC LIMIT 1), 'Infinity'::numeric)"""
+# Sort -> which rows are after the model $1, or all for 0, and their order.
+_ORDERS: Final[dict[ModelSort, tuple[str, str]]] = {
+    "id": ("id > $1", "id"),
+    "name": ("name > coalesce((SELECT name FROM models WHERE id = $1), '')", "name"),
+    "newest": ("($1 = 0 OR id < $1)", "id DESC"),
+    "price": (
+        f"($1 = 0 OR ({_INPUT_PRICE}, id) > (SELECT {_INPUT_PRICE}, id FROM models WHERE id = $1))",
+        f"{_INPUT_PRICE}, id",
+    ),
+}
+LIST_SORTED: Final[dict[ModelSort, str]] = {
+    sort: LIST_CATALOGUE.replace("id > $1", after, 1).replace("ORDER BY id", f"ORDER BY {order}")
+    for sort, (after, order) in _ORDERS.items()
+}
+
+
 async def list_catalogue(
-    executor: "Executor", *, after_id: int, limit: int, everything: bool, only: CatalogueFilter
+    executor: "Executor",
+    *,
+    after_id: int,
+    limit: int,
+    everything: bool,
+    only: CatalogueFilter,
+    sort: ModelSort = "id",
 ) -> list[Model]:
-    """By id, those after `after_id`; without `everything` only what is offered: enabled, listed and not hidden."""
+    """Those after the model `after_id`, or all for 0; without `everything` only what is offered: enabled, listed and
+    not hidden."""
     values = (getattr(only, name) for name in CatalogueFilter.__slots__)
-    return [Model(**row) for row in await executor.fetch(LIST_CATALOGUE, after_id, limit, everything, *values)]
+    return [Model(**row) for row in await executor.fetch(LIST_SORTED[sort], after_id, limit, everything, *values)]
 
 
 FIND_CHOICES: Final = """

@@ -1,5 +1,7 @@
 """Models for users, reports of syncs, and the health of LiteLLM."""
 
+from decimal import Decimal
+
 import httpx2
 import pytest
 from admin_client import check_error
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
-from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.models import MODEL_SORTS, CatalogueFilter
 from gateway.domain.breaker import FAILURES_TO_OPEN
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool
@@ -41,6 +43,22 @@ async def test_users_see_available_models_and_admins_all(pool: Pool) -> None:
         with pytest.raises(GatewayError) as caught:
             await models.find_model(pool, user, name)
         assert caught.value.code == "not_found"
+
+
+async def test_models_are_sorted_across_pages(pool: Pool) -> None:
+    """One model a page; equal prices by id, those without one last. A price of before does not count."""
+    for costs in ({"m": 1, "z": None, "a": 3, "c": 1, "b": None}, {"m": 2, "z": None, "a": 1, "c": 2, "b": None}):
+        units = {name: {} if cost is None else {"input": Decimal(cost) / 10**6} for name, cost in costs.items()}
+        await apply(pool, *(seen_model(name, units=units[name]) for name in costs))
+    expected = {"id": "mzacb", "name": "abcmz", "newest": "bcazm", "price": "amczb"}
+
+    for sort in MODEL_SORTS:
+        found, cursor = "", None
+        while cursor is not None or not found:
+            page = await models.list_models(pool, READER, sort=sort, limit=1, cursor=cursor)
+            found += page.rows[0].model.name
+            cursor = page.next_cursor
+        assert found == expected[sort], sort
 
 
 async def test_model_filters_combine_and_search_has_no_wildcards(pool: Pool) -> None:

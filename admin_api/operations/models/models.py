@@ -9,7 +9,7 @@ from admin_api.operations.pagination import Page, check_limit, page, parse_id_cu
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_text, check_word, invalid
 from admin_api.storage import models, prices
-from admin_api.storage.models import CatalogueChoices, CatalogueFilter, Model
+from admin_api.storage.models import CatalogueChoices, CatalogueFilter, Model, ModelSort
 from admin_api.storage.prices import PriceVersion
 from gateway.domain.errors import GatewayError
 
@@ -35,11 +35,13 @@ async def list_models(
     actor: Actor,
     only: CatalogueFilter = EVERYTHING,
     *,
+    sort: ModelSort = "id",
     limit: int = 100,
     cursor: str | None = None,
 ) -> Page[OfferedModel]:
-    """By id. Admins and read-only admins also see hidden, disabled and unlisted models."""
+    """By id, or as `sort` says. Admins and read-only admins also see hidden, disabled and unlisted models."""
     check_limit(limit)
+    check_word("sort", sort, models.MODEL_SORTS)
     for name in CatalogueFilter.__slots__:
         # Postgres accepts neither NUL nor lone surrogates, so no row has such a name.
         if not (getattr(only, name) or "").isprintable():
@@ -53,6 +55,7 @@ async def list_models(
             limit=limit + 1,
             everything=actor.role in SEE_EVERYTHING,
             only=only,
+            sort=sort,
         )
         found = await prices.current_prices(connection, [model.id for model in rows])
     return page([OfferedModel(model, found.get(model.id)) for model in rows], limit, lambda row: row.model.id)

@@ -27,7 +27,9 @@ async def show_list(visit: Visit) -> Page:
     """All, also those that users do not see."""
     require_reader(visit.actor)
     only = CatalogueFilter(**{name: visit.query(name) for name in FILTERS})
-    page = await models.list_models(visit.pool, visit.actor, only, limit=PAGE_ROWS, cursor=visit.query("cursor"))
+    page = await models.list_models(
+        visit.pool, visit.actor, only, sort="name", limit=PAGE_ROWS, cursor=visit.query("cursor")
+    )
     context = {
         "rows": [_row(visit, offered) for offered in page.rows],
         "chosen": {name: visit.query(name) or "" for name in FILTERS},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 from admin_api.operations import subscriptions
@@ -14,13 +14,19 @@ from admin_api.portal.model_texts import Price, capability_text, mode_text, pric
 from admin_api.portal.rendering import Page
 from admin_api.portal.snippets import CLIENTS, snippet_of
 from admin_api.portal.subscription_texts import colour_of, text_of
+from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.models import CatalogueFilter, Model
+from admin_api.storage.models import CatalogueFilter, Model, ModelSort
 from admin_api.storage.subscriptions import Subscription
 
 # By the way in which they are shown: how many stand on a page.
 VIEWS: Final[Mapping[str, int]] = {"cards": 24, "table": 50}
 PATH: Final = "/models"
+# Beside that by name.
+SORTS: Final[Mapping[ModelSort, str]] = {
+    "newest": marked("Newest first"),
+    "price": marked("Lowest price of input first"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,23 @@ async def show_list(visit: Visit) -> Page:
     """Those offered, filtered by the address, as cards or as a table."""
     only = CatalogueFilter(**{name: visit.query(name) for name in CatalogueFilter.__slots__})
     view = visit.choice("view", VIEWS)
-    page = await models.list_models(visit.pool, visit.actor, only, limit=VIEWS[view], cursor=visit.query("cursor"))
+    sort = visit.choice("sort", ("name", *SORTS))
+    page = await models.list_models(
+        visit.pool,
+        visit.actor,
+        only,
+        sort=cast("ModelSort", sort),
+        limit=VIEWS[view],
+        cursor=visit.query("cursor"),
+    )
     mine = await _own_subscriptions(visit)
     choices = await models.find_choices(visit.pool, visit.actor)
     context = {
         "only": only,
         "view": view,
-        "paths": {name: _path_of(only, name) for name in VIEWS},
+        "sort": sort,
+        "sorts": [(one, visit.messages.gettext(text)) for one, text in SORTS.items()],
+        "paths": {name: _path_of(only, name, visit.query("sort")) for name in VIEWS},
         "rows": [_row(visit, offered, mine.get(offered.model.name)) for offered in page.rows],
         "total": choices.models,
         "providers": [(one, one) for one in choices.providers],
@@ -105,6 +121,6 @@ def _row(visit: Visit, offered: OfferedModel, subscription: Subscription | None)
     )
 
 
-def _path_of(only: CatalogueFilter, view: str) -> str:
-    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__} | {"view": view}
+def _path_of(only: CatalogueFilter, view: str, sort: str | None) -> str:
+    kept = {name: getattr(only, name) for name in CatalogueFilter.__slots__} | {"sort": sort, "view": view}
     return f"{PATH}?{urlencode({name: value for name, value in kept.items() if value})}"
