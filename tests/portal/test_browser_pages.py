@@ -63,7 +63,8 @@ async def test_every_page_is_whole_and_accessible(
 ) -> None:
     visitor = await new_visitor(is_admin=True)
     statuses = {**dict.fromkeys((await every_page(visitor, pool)).values(), 200), **ERRORS}
-    window, outside = await new_window(), await new_window(has_logged_in=False)
+    windows = {one: await new_window(looks=Looks(one)) for one in languages}
+    outside = await new_window(looks=Looks(languages[0]), has_logged_in=False)
     # By theme and size.
     seen: defaultdict[str, Seen] = defaultdict(Seen)
 
@@ -71,10 +72,11 @@ async def test_every_page_is_whole_and_accessible(
     for path, status in {**statuses, "/login": 200}.items():
         if not path.startswith(ONLY):
             continue
-        shown = outside if path == "/login" else window
-        language = languages[len(path) % len(languages)]
+        shown = outside if path == "/login" else windows[languages[len(path) % len(languages)]]
+        language = shown.looks.language
         await shown.change_looks(Looks(language, *LOOKS[0]))
         await shown.open(path, status=status)
+        assert await shown.page.locator("html").get_attribute("lang") == language
         for theme, size in LOOKS:
             looks = Looks(language, theme, size)
             await shown.change_looks(looks)

@@ -45,10 +45,10 @@ class Window:
     expected_statuses: set[int] = field(default_factory=set)
 
     async def change_looks(self, looks: Looks) -> None:
-        """Theme and size of the page that is shown; the language is that of the next one."""
+        """Theme and size of the page that is shown; the language stays."""
+        assert looks.language == self.looks.language
         await self.page.set_viewport_size(looks.size)
         await self.page.emulate_media(color_scheme=looks.theme)
-        await self.page.set_extra_http_headers({"accept-language": looks.language})
         # Scripts hear of it before a frame is drawn.
         await self.page.evaluate(NEXT_FRAME)
         self.looks = looks
