@@ -7,10 +7,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from starlette.routing import Route
 
 from admin_api.cli import programs
-from admin_api.main import create_app as create_admin_api
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, SecretSettings
 from admin_api.settings import Settings as AdminSettings
 from gateway import metrics
@@ -174,31 +172,24 @@ def test_a_password_stands_before_the_address_that_has_it(rendered: dict[str, li
     assert checked
 
 
-def routes(program: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The paths of a program, made as `litemaas` makes it."""
-    for name, value in {**SAMPLES, "LITEMAAS_LITELLM_URLS": "http://localhost"}.items():
-        if "CLIENT_SECRET" not in name and name != "LITEMAAS_SMTP_URL":
-            monkeypatch.setenv(name, value)
-    if program == "gateway":
-        return {route.path for route in create_gateway()._starlette.routes if isinstance(route, Route)}
-    return set(create_admin_api().openapi()["paths"])
-
-
-@pytest.mark.parametrize("program", ["gateway", "admin"])
-async def test_probes_ask_for_paths_of_the_program(
-    program: str, rendered: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = routes(program, monkeypatch)
-    probed = [
-        container[probe]["httpGet"]
+def test_probes_ask_at_the_port_of_the_program(rendered: dict[str, list[Object]]) -> None:
+    """For what test_pods_run.py asks running programs."""
+    probed = {
+        (component, probe, container[probe]["httpGet"]["port"], container[probe]["httpGet"]["path"])
         for component, container in all_containers(rendered)
         for probe in ("startupProbe", "livenessProbe", "readinessProbe")
-        if component == program
-    ]
+        if component in ("gateway", "admin")
+    }
 
-    assert len(probed) == 18
-    assert {one["port"] for one in probed} == {"http"}
-    assert {one["path"] for one in probed} <= known
+    assert probed == {
+        (component, probe, "http", path)
+        for component in ("gateway", "admin")
+        for probe, path in (
+            ("startupProbe", "/health/live"),
+            ("livenessProbe", "/health/live"),
+            ("readinessProbe", "/health/ready"),
+        )
+    }
 
 
 def test_probes_of_litellm_are_those_that_the_gateway_and_the_admin_api_use(rendered: dict[str, list[Object]]) -> None:
@@ -220,6 +211,18 @@ def test_ports_are_those_that_the_programs_listen_on(rendered: dict[str, list[Ob
         assert ports.get("metrics") == metrics_ports.get(component)
 
 
+def test_the_image_is_what_the_pods_expect(rendered: dict[str, list[Object]]) -> None:
+    """A number of its user, as `runAsNonRoot` asks; its program; the folder of its state."""
+    stages = re.split(r"^FROM .* AS ", (ROOT / "deploy" / "Dockerfile").read_text(), flags=re.MULTILINE)
+    last, base = stages[-1], next(stage for stage in stages if stage.startswith("base\n"))
+    (container,) = containers(pods(rendered["one-team"])["Deployment/litemaas-gateway"])
+
+    assert 'ENTRYPOINT ["litemaas"]' in last
+    assert re.search(r"^USER [1-9]\d+$", base, re.MULTILINE)
+    assert f"LITEMAAS_STATE_DIR={environment(container)['LITEMAAS_STATE_DIR']}" in base
+    assert environment(container)["LITEMAAS_STATE_DIR"] in {one["mountPath"] for one in container["volumeMounts"]}
+
+
 def test_services_lead_to_ports_of_the_pods_they_choose(rendered: dict[str, list[Object]]) -> None:
     for example, objects in rendered.items():
         templates = list(pods(objects).values())
@@ -233,11 +236,12 @@ def test_services_lead_to_ports_of_the_pods_they_choose(rendered: dict[str, list
 
 
 @pytest.mark.parametrize("name", ["gateway", "admin"])
-def test_a_pod_has_the_time_that_its_program_takes_to_end(
+async def test_a_pod_has_the_time_that_its_program_takes_to_end(
     name: str, rendered: dict[str, list[Object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the program computes it from the environment that the pod has."""
-    routes("gateway", monkeypatch)
+    """As the program computes it from the environment that the pod has. In a loop, as its pools ask."""
+    for name_of_setting in (name for name, about in variables().items() if about["required"]):
+        monkeypatch.setenv(name_of_setting, SAMPLES.get(name_of_setting, "http://litellm"))
     for objects in rendered.values():
         spec = find(objects, f"litemaas-{name}", "Deployment", "StatefulSet")["spec"]["template"]["spec"]
         (container,) = spec["containers"]
@@ -251,7 +255,7 @@ def test_a_pod_has_the_time_that_its_program_takes_to_end(
         assert needed < spec["terminationGracePeriodSeconds"] < needed + 10
 
 
-async def test_other_settings_of_the_end_change_the_time_of_the_pod(helm: Helm) -> None:
+def test_other_settings_of_the_end_change_the_time_of_the_pod(helm: Helm) -> None:
     values = values_of("one-team")
     values["settings"] |= {"LITEMAAS_SHUTDOWN_GRACE_S": 30, "LITEMAAS_DRAIN_TIMEOUT_S": 20.5}
     values["gateway"]["preStopSeconds"] = 0
