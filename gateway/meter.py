@@ -7,18 +7,14 @@ and its absence none of failure.
 
 import re
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-import structlog
-
-from gateway.domain.calls import Usage
 from gateway.domain.estimates import LETTER_WEIGHT, estimate_text
 from gateway.endpoints.answer_forms import CHOICES, AnswerForm
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.output_estimates import SOUND_BYTES_A_TOKEN, TOKENS_PER_IMAGE
-from gateway.endpoints.usage_parsing import ParsedUsage, Reader, estimate_answer, read_answer
-
-log = structlog.get_logger(__name__)
+from gateway.endpoints.usage_parsing import Reader, estimate_answer, read_answer
+from gateway.readings import Readings
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 MAX_EVENT: Final = 1024 * 1024
@@ -33,83 +29,7 @@ FIELDS: Final = (b":", b"event", b"id", b"retry")
 _BLANK: Final = b"\xef\xbb\xbf \t\n"
 
 
-class Meter(Protocol):
-    """Reads one answer as it passes. `usage` is final; `so_far` is what was reported where no more came; `ran`: tools
-    that the provider has run; `has_begun`: a part of an answer has passed; `is_no_answer`: what came, or its end,
-    shows that none will."""
-
-    usage: Usage | None
-    so_far: Usage | None
-    litellm_nano_usd: int | None
-    model: str | None
-    ran: Usage | None
-    response_id: str | None
-    item_ids: tuple[str, ...]
-    has_begun: bool
-    has_error: bool
-    is_no_answer: bool
-    is_over: bool
-
-    @property
-    def is_within_event(self) -> bool:
-        """Whether what has passed ends in the middle of an event."""
-        ...
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What of it may go to the caller now."""
-        ...
-
-    def finish(self) -> bytes:
-        """What was still held back, at the end."""
-        ...
-
-    @property
-    def passed_tokens(self) -> int:
-        """Completion tokens of what has passed so far, estimated."""
-        ...
-
-
-class _Readings:
-    """What a meter has read so far."""
-
-    __slots__ = (
-        "_reader",
-        "has_begun",
-        "has_error",
-        "is_no_answer",
-        "is_over",
-        "item_ids",
-        "litellm_nano_usd",
-        "model",
-        "ran",
-        "response_id",
-        "so_far",
-        "usage",
-    )
-
-    def __init__(self, read: Reader) -> None:
-        self._reader = read
-        self.usage: Usage | None = None
-        self.so_far: Usage | None = None
-        self.ran: Usage | None = None
-        self.litellm_nano_usd: int | None = None
-        self.model: str | None = None
-        self.response_id: str | None = None
-        self.item_ids: tuple[str, ...] = ()
-        self.has_begun = self.has_error = self.is_no_answer = False
-        # The event after which no other comes has been seen; of a whole answer only its end says so.
-        self.is_over = False
-
-    def _read(self, data: bytes) -> ParsedUsage | None:
-        """An answer that is paid for goes on, whatever is wrong with reading it."""
-        try:
-            return self._reader(data)
-        except Exception:
-            log.exception("answer_not_read")
-            return None
-
-
-class AnswerMeter(_Readings):
+class AnswerMeter(Readings):
     """A whole answer: kept beside what passes, read at the end. Its beginning is held until it shows that it is one;
     with `rewrite` all of it is, and passes as what `rewrite` makes of it. One that is too large passes as it is."""
 
@@ -181,7 +101,7 @@ class AnswerMeter(_Readings):
         return round(sum(map(estimate_text, self._parts)))
 
 
-class StreamMeter(_Readings):
+class StreamMeter(Readings):
     """A stream of `data:` events. One without any, or that begins with an error, is no answer."""
 
     __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage", "_unread_weight")

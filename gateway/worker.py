@@ -1,6 +1,7 @@
 """The parts of one worker: made, opened and drained in one place."""
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import structlog
@@ -40,6 +41,7 @@ from gateway.storage.refused_calls import RefusedCalls
 from gateway.storage.response_owners import ResponseOwners
 from gateway.tallies import Tallies
 from gateway.tasks.check_drift import DriftCheck
+from gateway.tasks.keep_clock import keep_clock
 from gateway.tasks.maintain_partitions import PartitionKeeper
 from gateway.tasks.measure import Measurement
 from gateway.tasks.reap_leases import Reaper
@@ -52,7 +54,6 @@ from gateway.web.bodies import BodyBudget
 
 log = structlog.get_logger(__name__)
 
-CLOCK_S: Final = 5.0
 # How long calls that the server cancelled may take to say so; longer than a caller who does not read is waited for.
 ANSWERS_S: Final = 2.0
 
@@ -214,7 +215,7 @@ class Worker:
             ("refused-calls", self.refused_calls.run),
             ("prices", self.model_prices.run),
             ("upstream", self.upstream.run),
-            ("clock", self._keep_clock),
+            ("clock", partial(keep_clock, self.ids, self.counters)),
             ("metrics", measurement.run),
         ):
             self.background.keep(work, name)
@@ -251,18 +252,6 @@ class Worker:
             bounds=Bounds(session_s=self.settings.session_max_s, silence_s=self.settings.idle_timeout_s),
             allows_without_redis=self.settings.when_limits_unavailable == "allow",
         )
-
-    async def _keep_clock(self) -> None:
-        # Request ids carry Redis's time: it decides which window a call is in, for all gateways alike.
-        while True:
-            try:
-                before = self.ids.new().int >> 80
-                now_ms = await self.counters.now_ms()
-                after = self.ids.new().int >> 80
-                self.ids.offset_ms += now_ms - (before + after) // 2
-            except link.RedisUnavailable:
-                pass  # said by the link; the last known offset stays
-            await asyncio.sleep(CLOCK_S)
 
     async def close(self) -> None:
         """Settles and writes what has ended, then lets go. What is not done in time is in the journal, or reaped."""

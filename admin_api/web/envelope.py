@@ -160,7 +160,7 @@ def error_of(exc: Exception, scope: Scope) -> GatewayError:
     if isinstance(exc, GatewayError):
         return exc
     if failures.explain(exc) is not None:
-        log.warning("postgres_unavailable", path=scope["path"], cause=str(exc) or type(exc).__name__)
+        log.warning("postgres_unavailable", path=scope["path"], cause=failures.cause_of(exc))
         message = "The database does not answer at this moment. Try again in a few seconds."
         return GatewayError("database_unavailable", message, headers={"retry-after": "5"})
     log.error("unexpected_error", path=scope["path"], request_id=str(scope["state"]["request_id"]), exc_info=exc)

@@ -82,7 +82,7 @@ class Claim:
                 else:
                     await idempotency_keys.delete_key(connection, **whose)
         except failures.POSTGRES_FAILED as exc:
-            log.warning("answer_not_kept", cause=str(exc) or type(exc).__name__)
+            log.warning("answer_not_kept", cause=failures.cause_of(exc))
 
 
 async def claim_key(request: Request, actor: Actor) -> None:

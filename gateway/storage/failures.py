@@ -31,6 +31,11 @@ def was_refused(error: BaseException) -> bool:
     return is_no or (isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE))
 
 
+def cause_of(error: BaseException) -> str:
+    """For logs: some errors, as a timeout, have no text."""
+    return str(error) or type(error).__name__
+
+
 def explain(error: BaseException) -> str | None:
     """A message for people if Postgres is away or not ready; None: the error is something else."""
     if isinstance(error, asyncpg.UndefinedTableError):
@@ -40,5 +45,5 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, asyncpg.PostgresError) and not isinstance(error, UNAVAILABLE):
         return None
     if isinstance(error, UNAVAILABLE):
-        return f"Postgres does not answer at LITEMAAS_DATABASE_URL ({error or type(error).__name__})."
+        return f"Postgres does not answer at LITEMAAS_DATABASE_URL ({cause_of(error)})."
     return None

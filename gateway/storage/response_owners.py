@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.failures import POSTGRES_FAILED, cause_of
 from gateway.storage.redis.link import RedisUnavailable, ScriptFailed, Scripts
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class ResponseOwners:
                 found |= await self._look_up(account_id, unsettled, unsettled)
         except POSTGRES_FAILED as exc:
             self._on_look_up("failed", 1)
-            log.warning("response_owner_not_read", cause=str(exc) or type(exc).__name__)
+            log.warning("response_owner_not_read", cause=cause_of(exc))
             raise OwnersUnavailable from exc
         nowhere = [id_hash for id_hash in hashes if id_hash not in found]
         self._on_look_up("nowhere", len(nowhere))

@@ -9,7 +9,7 @@ import structlog
 
 from gateway import metrics
 from gateway.storage.accounts_to_check import merge_accounts_to_check
-from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.failures import POSTGRES_FAILED, cause_of
 from gateway.storage.ledger.closed_days import close_due_days, closed_until
 from gateway.storage.ledger.partitions import drop_old_months, ensure_partitions
 from gateway.storage.postgres import Pool
@@ -37,7 +37,7 @@ class PartitionKeeper:
             try:
                 await self.look(datetime.now(UTC))
             except POSTGRES_FAILED as exc:
-                log.warning("partitions_not_kept", cause=str(exc) or type(exc).__name__)
+                log.warning("partitions_not_kept", cause=cause_of(exc))
                 await asyncio.sleep(RETRY_S)
             else:
                 await asyncio.sleep(LOOK_S)

@@ -116,7 +116,7 @@ class Outbox:
                 self.delivered += len(message)
         except failures.POSTGRES_FAILED as exc:
             # It is tried again after its lease.
-            log.warning("delivery_not_marked", delivery=delivery.id, cause=str(exc) or type(exc).__name__)
+            log.warning("delivery_not_marked", delivery=delivery.id, cause=failures.cause_of(exc))
         if attempt.error is not None:
             log.warning(
                 "delivery_failed",

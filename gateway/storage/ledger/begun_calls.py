@@ -6,6 +6,7 @@ survives a kill of the process. It is one write a call: a free slot is overwritt
 after. A slot that was not cleared yet does no harm, because an estimate never replaces a row.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -143,13 +144,19 @@ class BegunCalls:
                 self._fail(exc)
             self._is_synced = False
 
-    def unsynced(self) -> int | None:
-        """A copy of the descriptor, if a power loss could take something; from now on nothing. Raises OSError."""
+    async def sync(self) -> None:
+        """What was written is safe from a power loss then. Raises OSError if that is to be tried again."""
         if self._is_synced or self._file < 0:
-            return None
-        copy = os.dup(self._file)
+            return
+        # A copy: the file may be replaced while it is being synced.
+        file = os.dup(self._file)
         self._is_synced = True
-        return copy
+        try:
+            await asyncio.to_thread(os.fdatasync, file)
+        except OSError as exc:
+            self._fail(exc)
+        finally:
+            os.close(file)
 
     def _fail(self, cause: OSError) -> None:
         self.close()

@@ -246,30 +246,17 @@ class Journal:
                 self._fail("sync", exc)
             finally:
                 os.close(file)
-        await self._sync_begun()
+        try:
+            await self.begun.sync()
+        except OSError as exc:
+            # Too many open files.
+            self.record_error(f"begun calls: {exc}")
         if self._is_open and not self._are_names_synced:
             self._are_names_synced = True
             try:
                 await asyncio.to_thread(sync_names, self._folder)
             except OSError as exc:
                 self._fail("sync", exc)
-
-    async def _sync_begun(self) -> None:
-        try:
-            file = self.begun.unsynced()
-        except OSError as exc:
-            # Too many open files: it is tried again.
-            self.record_error(f"begun calls: {exc}")
-            return
-        if file is None:
-            return
-        try:
-            await asyncio.to_thread(os.fdatasync, file)
-        except OSError as exc:
-            self.begun.close()
-            self._fail_begun(exc)
-        finally:
-            os.close(file)
 
     def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""

@@ -6,10 +6,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+import structlog
+
 from gateway.storage.ledger.journal_files import is_same, sync_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
 
 REFUSED_FILE: Final = "refused.log"
 
@@ -38,6 +42,15 @@ def set_aside(folder: Path, line: bytes) -> None:
             return
         finally:
             os.close(file)
+
+
+def set_aside_or_log(folder: Path, line: bytes) -> None:
+    """As `set_aside`, of a usage row; if the disk does not take it, the log does."""
+    try:
+        set_aside(folder, line)
+    except OSError as exc:
+        # The log is the last place where it can be found. Rows hold no prompts, answers or secrets.
+        log.error("usage_row_not_set_aside", cause=str(exc), line=line.decode("utf-8", "replace"))
 
 
 def read_whole(file: IO[bytes]) -> bytes:

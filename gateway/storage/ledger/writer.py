@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import structlog
 
 from gateway.domain.usage_rows import UsageRow
-from gateway.storage.failures import POSTGRES_FAILED
+from gateway.storage.failures import POSTGRES_FAILED, cause_of
 from gateway.storage.ledger import rejected_rows
 from gateway.storage.ledger.batches import write_batch
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
@@ -152,8 +152,8 @@ class LedgerWriter:
                 self._on_event("batch_failed", 1)
                 self._is_postgres_there = False
                 self._has_rows.set()
-                log.warning("ledger_not_written", cause=_cause_of(exc), rows_waiting=self.rows_waiting)
-                self.journal.record_error(f"Postgres: {_cause_of(exc)}")
+                log.warning("ledger_not_written", cause=cause_of(exc), rows_waiting=self.rows_waiting)
+                self.journal.record_error(f"Postgres: {cause_of(exc)}")
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def write_all(self) -> None:
@@ -202,7 +202,7 @@ class LedgerWriter:
         written, refused = await write_batch(self._pool, rows)
         for data, cause in refused:
             log.error("usage_row_refused", row=data.decode("utf-8", "replace"), cause=cause)
-            self._set_aside(line_of(data))
+            rejected_rows.set_aside_or_log(self._folder, line_of(data))
         if refused:
             self.journal.record_error(f"Postgres refused a row: {refused[0][1]}")
         self._count(written, len(refused))
@@ -232,14 +232,7 @@ class LedgerWriter:
         for line in lines:
             log.error("journal_line_not_understood", bytes=len(line))
             self._on_event("refused", 1)
-            self._set_aside(line)
-
-    def _set_aside(self, line: bytes) -> None:
-        try:
-            rejected_rows.set_aside(self._folder, line)
-        except OSError as exc:
-            # The log is the last place where it can be found. Rows hold no prompts, answers or secrets.
-            log.error("usage_row_not_set_aside", cause=str(exc), line=line.decode("utf-8", "replace"))
+            rejected_rows.set_aside_or_log(self._folder, line)
 
     async def _keep_adopting(self) -> None:
         while True:
@@ -259,7 +252,7 @@ class LedgerWriter:
                 adopted.leave()
                 if not isinstance(exc, POSTGRES_FAILED):
                     raise
-                log.warning("journal_not_adopted", worker=adopted.name, cause=_cause_of(exc))
+                log.warning("journal_not_adopted", worker=adopted.name, cause=cause_of(exc))
         self.bytes_left = left
 
     def _adopt(self, tried: frozenset[str]) -> Adopted | None:
@@ -299,11 +292,7 @@ class LedgerWriter:
             async with asyncio.timeout(timeout_s):
                 await self.write_all()
         except POSTGRES_FAILED as exc:
-            log.warning("ledger_not_written", cause=_cause_of(exc), rows_waiting=self.rows_waiting)
+            log.warning("ledger_not_written", cause=cause_of(exc), rows_waiting=self.rows_waiting)
             if self._direct:
                 log.error("usage_rows_left_to_the_reaper", count=len(self._direct))
         self.journal.close()
-
-
-def _cause_of(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
