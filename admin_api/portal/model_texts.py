@@ -1,13 +1,8 @@
-"""How what models do is named, and what they cost."""
+"""How what models do is named."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
-from admin_api.operations.models.models import OfferedModel
-from admin_api.operations.models.price_fields import shown_usd
-from admin_api.portal.price_texts import UNITS
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
 
@@ -45,19 +40,6 @@ CAPABILITIES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What one unit, or a million, costs in USD."""
-
-    text: str
-    usd: Decimal
-
-    @property
-    def pair(self) -> tuple[str, Decimal]:
-        """For a look-up by the text of a column."""
-        return self.text, self.usd
-
-
 def mode_text(visit: Visit, mode: str) -> str:
     """What a model of this mode does, in the person's language."""
     return visit.messages.gettext(MODES[mode]) if mode in MODES else mode
@@ -67,15 +49,3 @@ def capability_text(visit: Visit, capability: str) -> str:
     """In the person's language."""
     known = CAPABILITIES.get(capability)
     return visit.messages.gettext(known) if known else capability.replace("_", " ")
-
-
-def prices_of(visit: Visit, offered: OfferedModel) -> list[Price]:
-    """Those that are known, the usual ones first; none without a price."""
-    if offered.price is None:
-        return []
-    found = {unit: getattr(offered.price.price, unit) for unit in UNITS}
-    return [
-        Price(visit.messages.gettext(text), shown_usd(unit, found[unit]))
-        for unit, text in UNITS.items()
-        if found[unit] is not None
-    ]

@@ -8,7 +8,7 @@ from typing import Final
 from admin_api.operations.models.price_fields import PRICE_FIELDS, shown_usd
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.prices import PriceSource
+from admin_api.storage.prices import PriceSource, PriceVersion
 from gateway.domain.money import decimal_text
 from gateway.domain.prices import PRICE_UNITS, Charge, Price
 
@@ -62,11 +62,19 @@ def unit_prices(visit: Visit, ours: Price | None, litellm: Price | None) -> list
     """All units, the common ones first."""
     ordered = [*COMMON, *(unit for unit in PRICE_UNITS if unit not in COMMON)]
     return [
-        UnitPrice(unit, PRICE_FIELDS[unit], visit.messages.gettext(UNITS[unit]), _usd(ours, unit), _usd(litellm, unit))
+        UnitPrice(
+            unit, PRICE_FIELDS[unit], visit.messages.gettext(UNITS[unit]), usd_of(ours, unit), usd_of(litellm, unit)
+        )
         for unit in ordered
     ]
 
 
-def _usd(price: Price | None, unit: str) -> Decimal | None:
+def known_prices(visit: Visit, version: PriceVersion | None) -> list[UnitPrice]:
+    """The units that have a price; none without a version."""
+    return [one for one in unit_prices(visit, version.price if version else None, None) if one.ours is not None]
+
+
+def usd_of(price: Price | None, unit: str) -> Decimal | None:
+    """Of one unit, as its field shows it; None: unknown."""
     usd: Decimal | None = None if price is None else getattr(price, unit)
     return None if usd is None else shown_usd(unit, usd)

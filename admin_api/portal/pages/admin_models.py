@@ -11,7 +11,7 @@ from admin_api.portal import conflicts
 from admin_api.portal.flashes import Flash
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.model_state_texts import STATES, labels_of
-from admin_api.portal.price_texts import SOURCES, unit_prices
+from admin_api.portal.price_texts import SOURCES, known_prices
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
 from admin_api.portal.word_texts import choices, text_of
@@ -109,6 +109,6 @@ def _row(visit: Visit, offered: OfferedModel) -> dict[str, Any]:
         "path": path_of(offered.model.name),
         "price_path": f"/admin/models/price/{quote(offered.model.name)}",
         "labels": labels_of(visit, offered.model),
-        "units": [one for one in unit_prices(visit, price.price if price else None, None) if one.ours is not None],
+        "units": known_prices(visit, price),
         "source": text_of(visit, SOURCES, price.source) if price else None,
     }

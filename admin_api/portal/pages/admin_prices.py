@@ -14,7 +14,7 @@ from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
 from admin_api.portal.forms import NONE, Refusal, refusal_of
 from admin_api.portal.pages.admin_models import name_of, path_of
-from admin_api.portal.price_texts import CHARGES, COMMON, SOURCES, UnitPrice, unit_prices
+from admin_api.portal.price_texts import CHARGES, COMMON, SOURCES, UnitPrice, known_prices, unit_prices
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
 from admin_api.portal.word_texts import choices, text_of
@@ -158,7 +158,7 @@ def _versions(visit: Visit, rows: list[PriceVersion]) -> dict[str, Any]:
         "versions": [
             (
                 row,
-                [one for one in unit_prices(visit, row.price, None) if one.ours is not None],
+                known_prices(visit, row),
                 text_of(visit, SOURCES, row.source),
                 text_of(visit, CHARGES, row.price.charge),
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
@@ -10,7 +11,8 @@ from admin_api.operations.limits.uses import list_own_uses
 from admin_api.operations.models import models
 from admin_api.operations.models.models import OfferedModel
 from admin_api.portal.limit_lines import LimitLine, lines_of, read_or_none
-from admin_api.portal.model_texts import Price, capability_text, mode_text, prices_of
+from admin_api.portal.model_texts import capability_text, mode_text
+from admin_api.portal.price_texts import UnitPrice, known_prices, usd_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.snippets import CLIENTS, snippet_of
 from admin_api.portal.subscription_texts import colour_of, text_of
@@ -36,7 +38,9 @@ class Row:
     model: Model
     mode: str | None
     capabilities: list[tuple[str, None]]
-    prices: list[Price]
+    prices: list[UnitPrice]
+    input: Decimal | None
+    output: Decimal | None
     subscription: Subscription | None
     status_text: str
     status_colour: str | None
@@ -109,12 +113,14 @@ async def _own_subscriptions(visit: Visit, model: str | None = None) -> Mapping[
 
 
 def _row(visit: Visit, offered: OfferedModel, subscription: Subscription | None) -> Row:
-    model = offered.model
+    model, price = offered.model, offered.price.price if offered.price else None
     return Row(
         model,
         mode_text(visit, model.mode) if model.mode else None,
         [(capability_text(visit, one), None) for one in model.capabilities],
-        prices_of(visit, offered),
+        known_prices(visit, offered.price),
+        usd_of(price, "input"),
+        usd_of(price, "output"),
         subscription,
         text_of(visit, subscription.status) if subscription else "",
         colour_of(subscription.status) if subscription else None,

@@ -11,12 +11,13 @@ from admin_api.operations.models import models
 from admin_api.operations.validation import invalid
 from admin_api.portal.flashes import Flash
 from admin_api.portal.limit_lines import LimitLine, read_lines
+from admin_api.portal.price_texts import usd_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
-from admin_api.schemas.models import ModelView
 from admin_api.storage.models import CatalogueFilter
 from admin_api.storage.subscriptions import Subscription
+from gateway.domain.prices import Price
 from gateway.domain.subscriptions import Action
 
 PAGE_ROWS: Final = 100
@@ -112,32 +113,24 @@ async def _quotas(visit: Visit) -> Mapping[int, list[LimitLine]] | None:
     return found
 
 
-async def _prices(visit: Visit) -> Mapping[str, tuple[Decimal | None, Decimal | None]]:
+async def _prices(visit: Visit) -> Mapping[str, Price]:
+    """By the model's name, those that are known."""
     page = await models.list_models(visit.pool, visit.actor, CatalogueFilter(), limit=1000)
-    found = {}
-    for offered in page.rows:
-        price = ModelView.of(offered).price
-        texts = (None, None) if price is None else (price.input_per_million_usd, price.output_per_million_usd)
-        found[offered.model.name] = (_decimal(texts[0]), _decimal(texts[1]))
-    return found
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
+    return {offered.model.name: offered.price.price for offered in page.rows if offered.price}
 
 
 def _line(
     visit: Visit,
     row: Subscription,
-    prices: Mapping[str, tuple[Decimal | None, Decimal | None]],
+    prices: Mapping[str, Price],
     quotas: Mapping[int, list[LimitLine]] | None,
 ) -> Line:
-    price = prices.get(row.model_name, (None, None))
+    price = prices.get(row.model_name)
     return Line(
         row=row,
         status_text=text_of(visit, row.status),
         status_colour=colour_of(row.status),
-        input=price[0],
-        output=price[1],
+        input=usd_of(price, "input"),
+        output=usd_of(price, "output"),
         limits=None if quotas is None else quotas.get(row.id, []),
     )
