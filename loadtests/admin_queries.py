@@ -74,6 +74,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "/api/v1/admin/teams/tightest": Entry(who=ADMIN, aim_ms=USAGE_AIM_MS),
     "/api/v1/alerts": Entry(cursor="alerts"),
     "/api/v1/api-keys": Entry(cursor="api_keys"),
+    "/api/v1/api-keys/use-of-today": Entry(cursor="api_keys"),
     "/api/v1/api-keys/{key_id}": Entry(),
     "/api/v1/display": Entry(),
     "/api/v1/limit-requests": Entry(cursor="limit_requests"),

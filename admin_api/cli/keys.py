@@ -9,7 +9,7 @@ from admin_api import settings as environment
 from admin_api.cli.cells import owner_text, time_text
 from admin_api.cli.columns import columns
 from admin_api.cli.made_texts import made_lines
-from admin_api.cli.options import moment_option
+from admin_api.cli.options import moment_option, time_zone
 from admin_api.cli.session import (
     AsJSON,
     Cursor,
@@ -23,13 +23,14 @@ from admin_api.cli.session import (
     show_details,
     show_page,
 )
-from admin_api.operations.keys import changes, keys
+from admin_api.operations.keys import changes, keys, live_use
 from admin_api.operations.limits.parsing import parse_usd
-from admin_api.schemas.keys import CreatedKeyView, KeyView, NewKeyView
+from admin_api.schemas.keys import CreatedKeyView, KeyUseView, KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
 
 app = typer.Typer(no_args_is_help=True, help="API keys.")
 KEYS: Final = columns("id", "status", "owner", "name", "last_four", "models", "last_used_at", "expires_at")
+USES: Final = columns("id", "owner", "name", "last_four", "calls", "prompt_tokens", "completion_tokens", "cost_usd")
 User = Annotated[str | None, typer.Option("--user", help="E-mail address or id.")]
 Team = Annotated[str | None, typer.Option("--team", help="Name or id of the team.")]
 
@@ -98,6 +99,28 @@ def list_(
         as_row=lambda key: (
             key | {"status": statuses[key["id"]], "owner": owner_text(key["account_name"], key["user_email"])}
         ),
+    )
+
+
+@app.command("use")
+def list_uses(
+    user: User = None,
+    team: Team = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived keys.")] = False,
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List what keys are used today, which is a day of --time-zone."""
+    which: dict[str, Any] = {"user": user, "team": team, "archived": archived, "time_zone": time_zone()}
+    page = act(lambda pool: live_use.list_key_uses(pool, operator(), **which, limit=limit, cursor=cursor))
+    view = PageView[KeyUseView].of(page, KeyUseView.of_use)
+    show_page(
+        view,
+        what="keys",
+        as_json=as_json,
+        columns=USES,
+        as_row=lambda key: key | {"owner": owner_text(key["account_name"], key["user_email"])},
     )
 
 

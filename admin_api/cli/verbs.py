@@ -62,6 +62,7 @@ COMMANDS: Final = {
     "POST /api/v1/subscriptions/{subscription_id}/{move}": "subscriptions suspend",
     "POST /api/v1/admin/subscriptions/{decision}": "subscriptions approve",
     "GET /api/v1/api-keys": "keys list",
+    "GET /api/v1/api-keys/use-of-today": "keys use",
     "POST /api/v1/api-keys": "keys create",
     "GET /api/v1/api-keys/{key_id}": "keys show",
     "PATCH /api/v1/api-keys/{key_id}": "keys update",

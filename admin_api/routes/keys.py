@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from admin_api.operations.keys import changes, keys
+from admin_api.operations.keys import changes, keys, live_use
 from admin_api.operations.limits.parsing import parse_usd
 from admin_api.operations.validation import invalid
 from admin_api.routes.dependencies import (
@@ -22,7 +22,7 @@ from admin_api.routes.dependencies import (
     UserQuery,
 )
 from admin_api.routes.responses import CHANGED, ERRORS, TAGGED
-from admin_api.schemas.keys import CreatedKeyView, KeyView, NewKeyView
+from admin_api.schemas.keys import CreatedKeyView, KeyUseView, KeyView, NewKeyView
 from admin_api.schemas.shapes import PageView
 from admin_api.storage.api_keys import APIKey
 from admin_api.web.etags import tag
@@ -99,6 +99,24 @@ async def list_keys(
         cursor=cursor,
     )
     return PageView[KeyView].model_validate(page)
+
+
+@router.get("/use-of-today")
+async def list_key_uses(
+    actor: LoggedIn,
+    pool: AppPool,
+    user: UserQuery = None,
+    team: TeamQuery = None,
+    archived: Annotated[bool, Query(description="Archived ones too")] = False,
+    time_zone: Annotated[str, Query(max_length=64, description="IANA name, of the day that today is")] = "UTC",
+    limit: PageSize = 100,
+    cursor: Cursor = None,
+) -> PageView[KeyUseView]:
+    """The same keys as the list, by id, each with what it is used today; the use of limits is in their state."""
+    page = await live_use.list_key_uses(
+        pool, actor, user=user, team=team, archived=archived, time_zone=time_zone, limit=limit, cursor=cursor
+    )
+    return PageView[KeyUseView].of(page, KeyUseView.of_use)
 
 
 @router.post("", status_code=201)

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from admin_api.schemas.limits import LimitView
 from admin_api.schemas.shapes import View
+from admin_api.schemas.usage_reports import UsageSumsView
 from gateway.domain.model_status import WithheldStatus
 
 if TYPE_CHECKING:
     from admin_api.operations.keys.keys import NewKey
+    from admin_api.operations.keys.live_use import KeyUse
 
 
 class UnavailableModelView(View):
@@ -69,3 +71,32 @@ class CreatedKeyView(NewKeyView):
         """With the secret and the limits."""
         limits = [LimitView.of(row) for row in made.limits]
         return cls(**KeyView.model_validate(made.row).model_dump(), key=made.secret, limits=limits)
+
+
+class KeyUseView(UsageSumsView):
+    """What a key is used today, which is a day of `time_zone`."""
+
+    id: int
+    account_id: int
+    account_name: str
+    user_id: int | None
+    user_email: str | None
+    name: str
+    last_four: str
+    time_zone: str
+
+    @classmethod
+    def of_use(cls, use: "KeyUse") -> Self:
+        """Without the secret."""
+        key = use.key
+        return cls(
+            id=key.id,
+            account_id=key.account_id,
+            account_name=key.account_name,
+            user_id=key.user_id,
+            user_email=key.user_email,
+            name=key.name,
+            last_four=key.last_four,
+            time_zone=use.time_zone,
+            **UsageSumsView.of(use.today).model_dump(),
+        )

@@ -134,6 +134,7 @@ MATRIX: Final[dict[str, str]] = {
     "POST /api/v1/admin/subscriptions/{decision}": ADMINS,
     # keys: this one is the member's, in the team
     "GET /api/v1/api-keys": LOGGED_IN,
+    "GET /api/v1/api-keys/use-of-today": LOGGED_IN,
     "POST /api/v1/api-keys": "member admin",
     "GET /api/v1/api-keys/{key_id}": IN_TEAM,
     "PATCH /api/v1/api-keys/{key_id}": HOLDERS,

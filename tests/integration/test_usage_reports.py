@@ -18,7 +18,7 @@ from usage_rows import TODAY, make_usage_row, write_rows
 
 from admin_api.operations import subscriptions
 from admin_api.operations.actors import Actor
-from admin_api.operations.keys import keys
+from admin_api.operations.keys import keys, live_use
 from admin_api.operations.people import teams
 from admin_api.operations.usage import exports, reports
 from admin_api.operations.usage.scope import UsageFilter
@@ -104,6 +104,34 @@ async def test_admins_see_the_usage_of_everyone(pool: Pool, town: Town, actor: A
     assert await groups_of(pool, actor, "team") == {town.team.name: 12}
     assert await groups_of(pool, actor, "user") == {town.ana.email: 5, town.ben.email: 10}
     assert list((await groups_of(pool, actor, "key", team=team)).values()) == [8, 4]
+
+
+async def test_keys_show_what_they_are_used_today(pool: Pool, town: Town) -> None:
+    """The calls of yesterday do not count; Ben sees the own key and that in the team, an owner all of
+    the team."""
+    model_id = await pool.fetchval("SELECT id FROM models WHERE name = 'small'")
+    for name, calls in (("ben", 3), ("team ben", 1)):
+        key = town.keys[name]
+        about = {"account_id": key.account_id, "user_id": key.user_id, "api_key_id": key.id, "model_id": model_id}
+        await write_rows(pool, [make_usage_row(datetime.now(UTC), **about) for _ in range(calls)])
+    ids = {key.id: name for name, key in town.keys.items()}
+
+    async def uses(actor: Actor, **which: Any) -> dict[str, int]:
+        rows, cursor = {}, None
+        while cursor is not None or not rows:
+            page = await live_use.list_key_uses(pool, actor, **which, limit=1, cursor=cursor)
+            rows |= {ids[use.key.id]: use.today for use in page.rows}
+            cursor = page.next_cursor
+        spent = "SELECT coalesce(sum(cost_nano_usd), 0) FROM usage_logs WHERE api_key_id = $1 AND started_at >= $2"
+        for name, sums in rows.items():
+            assert sums.cost_nano_usd == await pool.fetchval(spent, town.keys[name].id, TODAY)
+        return {name: sums.calls for name, sums in rows.items()}
+
+    assert await uses(ADMIN) == {"ana": 0, "ben": 3, "team ana": 0, "team ben": 1}
+    assert await uses(town.actor("ben")) == {"ben": 3, "team ben": 1}
+    assert await uses(town.actor("ana"), team=str(town.team.id)) == {"team ana": 0, "team ben": 1}
+    with pytest.raises(GatewayError, match="zone"):
+        await live_use.list_key_uses(pool, ADMIN, time_zone="Europe/Nowhere")
 
 
 async def test_a_user_sees_only_their_own_calls(pool: Pool, town: Town) -> None:

@@ -1,12 +1,17 @@
 """What keys of a list are used today, and their limits: one query for all of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from admin_api.operations.actors import Actor
 from admin_api.operations.dates import read_period
+from admin_api.operations.keys.keys import list_keys
 from admin_api.operations.limits.uses import LimitUse, list_uses
+from admin_api.operations.pagination import Page
+from admin_api.operations.validation import check_time_zone
 from admin_api.storage import limits as limit_rows
 from admin_api.storage.api_keys import APIKey
 from admin_api.storage.usage import queries
@@ -19,6 +24,34 @@ if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
 
 UNUSED: Final = UsageSums()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """What a key is used on the day that today is in `time_zone`."""
+
+    key: APIKey
+    time_zone: str
+    today: UsageSums
+
+
+async def list_key_uses(
+    pool: "Pool",
+    actor: Actor,
+    *,
+    user: str | None = None,
+    team: str | None = None,
+    archived: bool = False,
+    time_zone: str = "UTC",
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Page[KeyUse]:
+    """The same keys as `list_keys` lists, each with its use of today. Raises GatewayError as that does, and
+    `validation_failed` for an unknown zone."""
+    zone = check_time_zone(time_zone)
+    page = await list_keys(pool, actor, user=user, team=team, archived=archived, limit=limit, cursor=cursor)
+    today = await read_use_of_today(pool, page.rows, time_zone=zone)
+    return Page([KeyUse(key=key, time_zone=zone, today=today[key.id]) for key in page.rows], page.next_cursor)
 
 
 async def read_use_of_today(

@@ -330,6 +330,7 @@ OF_THING: Final[Mapping[str, Mapping[str, str]]] = {
         "message": "Message of that error; null: none",
     },
     "Key": {"name": "Name for people, such as the application that uses it"},
+    "KeyUse": {"name": "Name for people, such as the application that uses it"},
     "JoinRequest": {"name": "Name of the person"},
     "Latency": {
         "id": "Id of the group; null: all calls, or those without one",

@@ -11,6 +11,7 @@ SUMMARIES: Final[Mapping[str, str]] = {
     "show_own_user": "Show yourself",
     "update_own_user": "Change your name or language",
     "list_own_activity": "List changes you made",
+    "list_key_uses": "List what keys are used today",
     "list_user_tokens": "List tokens of a user",
     "list_user_emails": "List events that a user gets emails about",
     "choose_user_emails": "Choose events that a user gets emails about",
