@@ -1,5 +1,6 @@
 """No value of the chart is without effect: each has a value of its own in everything.yaml, which is found again."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -7,12 +8,14 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.chart.charts import CHART, VERSIONS, ChartRefused, Helm, Object, parsed, pods
+from tests.chart.charts import CHART, ROOT, VERSIONS, ChartRefused, Helm, Object, parsed, pods
 from tests.chart.pod_security import violations
+from tests.contract.chart_settings import variables
 
 EVERYTHING: Final[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("everything.yaml").read_text())
 DEFAULTS: Final[dict[str, Any]] = yaml.safe_load((CHART / "values.yaml").read_text())
 CHART_VERSION: Final[str] = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+PAGE: Final = (ROOT / "docs" / "kubernetes.md").read_text()
 # What other choices show, which are tried below.
 ELSEWHERE: Final = {
     "gateway.replicas",
@@ -116,6 +119,27 @@ def test_other_choices_fit_the_schemas_and_are_restricted(helm: Helm, everything
     assert helm.validate([one for one in objects if one not in everything], VERSIONS[-1]) == []
     assert {name: found for name, pod in pods(objects).items() if (found := violations(pod))} == {}
     assert wanted in "\n".join(files.values())
+
+
+def test_the_page_names_values_that_exist() -> None:
+    _, _, rest = PAGE.partition("## Values that matter")
+    rows = re.findall(r"^\| (`.*?) \|", rest.partition("\n## ")[0], re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`([a-z][\w.]*)`", row)]
+
+    assert len(names) > 15
+    assert [name for name in names if f".{name}" not in shape(DEFAULTS) and name not in ("admin",)] == []
+
+
+def test_the_page_says_which_program_gets_which_secret() -> None:
+    shown = {"gateway": "gateway", "admin": "admin", "migrate": "migrations", "litellm": "LiteLLM"}
+    rows = re.findall(r"^\| (`LITEMAAS_.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    said = {name: re.sub(" only$", "", readers) for names, readers in rows for name in re.findall(r"`(\w+)`", names)}
+
+    assert said == {
+        name: ", ".join(shown[program] for program in about["programs"])
+        for name, about in variables().items()
+        if about["secret"] and about["required"]
+    }
 
 
 def test_metrics_that_are_off_are_neither_scraped_nor_scaled_by(helm: Helm) -> None:
