@@ -57,7 +57,7 @@ async def make_catalogue(pool: Pool) -> None:
 async def test_200_models_are_filtered_and_paged(new_visitor: NewVisitor, pool: Pool) -> None:
     ana = await new_visitor()
     await make_catalogue(pool)
-    everything = [row["name"] for row in await pool.fetch("SELECT name FROM models ORDER BY id")]
+    everything = [row["name"] for row in await pool.fetch("SELECT name FROM models ORDER BY name, id")]
 
     for view, rows in (("cards", 24), ("table", 50)):
         pages = await all_pages(ana, f"/models?view={view}")
