@@ -5,28 +5,24 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from admin_api.operations.actors import require_reader
-from admin_api.operations.pagination import Page as PageOfCalls
 from admin_api.operations.usage.calls import find_call
 from admin_api.operations.usage.refusal_counts import RefusalGroup, RefusalReport, count_refusals
 from admin_api.operations.usage.refusals import KEPT, find_refused_call, list_refused_calls
 from admin_api.portal.charts import stacked
 from admin_api.portal.pages.refusal_advice import advice_for, details_of
 from admin_api.portal.pages.usage.choices import choices_of
-from admin_api.portal.pages.usage.question import CUSTOM, OF_ALL, OWN, PERIODS, Audience, Question
+from admin_api.portal.pages.usage.question import CUSTOM, GROUPS, OF_ALL, OWN, PERIODS, Audience, Question
+from admin_api.portal.pages.usage.rows import shown_name
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.usage.refusals import RefusedCall
 from gateway.domain.errors import GatewayError
 
 PAGE_ROWS: Final = 50
 TOP: Final = 20
 BY: Final[Mapping[str, str]] = {
     "code": marked("Reason"),
-    "model": marked("Model"),
-    "key": marked("API key"),
-    "user": marked("User"),
-    "account": marked("Account"),
+    **{by: GROUPS[by] for by in ("model", "key", "user", "account")},
 }
 WITHOUT: Final = {"model": marked("No model of the key"), "user": marked("Service keys")}
 
@@ -52,34 +48,47 @@ async def show_one(visit: Visit) -> Page:
 
 
 async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redirect:
-    request_id, error = visit.query("request_id") or "", None
-    if request_id:
-        found = await _look_up(visit, request_id)
-        if isinstance(found, Redirect):
-            return found
-        error = visit.in_language(found.message)
+    request_id = visit.query("request_id") or ""
+    found = await _look_up(visit, request_id) if request_id else None
+    if isinstance(found, Redirect):
+        return found
     question = Question.of(visit, audience)
-    asked = visit.query("by") or "code"
-    by = asked if asked in BY else "code"
-    report = await count_refusals(
-        visit.pool, visit.actor, question.filter, by=by, code=question.code or None, limit=TOP
-    )
-    calls = await list_refused_calls(
-        visit.pool, visit.actor, question.filter, code=question.code or None, limit=PAGE_ROWS,
-        cursor=visit.query("cursor"),
-    )  # fmt: skip
-    context = await choices_of(visit, question) | _texts(visit, question, by) | {
+    asked = {
         "question": question,
         "asked_id": request_id,
-        "error": error,
+        "error": None if found is None else visit.in_language(found.message),
+    }
+    by = visit.choice("by", BY)
+    context = asked | await choices_of(visit, question) | _texts(visit, question, by)
+    context |= await _report(visit, question, by) | await _calls(visit, question, by)
+    return Page("refusals.html", title, context, 404 if found else 200, formats=question.formats(visit))
+
+
+async def _report(visit: Visit, question: Question, by: str) -> dict[str, Any]:
+    code = question.code or None
+    report = await count_refusals(visit.pool, visit.actor, question.filter, by=by, code=code, limit=TOP)
+    return {
         "report": report,
         "chart": _chart(visit, question, report),
         "groups": [(_name(visit, report, one), one) for one in report.groups],
         "points": list(zip(report.bounds, report.points, strict=False)),
+    }
+
+
+async def _calls(visit: Visit, question: Question, by: str) -> dict[str, Any]:
+    """A page of those that are kept."""
+    code, cursor, path = question.code or None, visit.query("cursor"), _path(question, by=by)
+    calls = await list_refused_calls(
+        visit.pool, visit.actor, question.filter, code=code, limit=PAGE_ROWS, cursor=cursor
+    )
+    number = len(calls.rows)
+    text = visit.messages.ngettext("%(number)s call", "%(number)s calls", number)
+    return {
         "calls": calls.rows,
-        **_pages(visit, _path(question, by=by), calls),
-    }  # fmt: skip
-    return Page("refusals.html", title, context, 404 if error else 200, formats=question.formats(visit))
+        "page_text": text % {"number": visit.formats.number(number)},
+        "next_path": f"{path}&{urlencode({'cursor': calls.next_cursor})}" if calls.next_cursor else None,
+        "first_path": path if cursor else None,
+    }
 
 
 async def _look_up(visit: Visit, request_id: str) -> Redirect | GatewayError:
@@ -111,27 +120,12 @@ def _texts(visit: Visit, question: Question, by: str) -> dict[str, Any]:
     }
 
 
-def _pages(visit: Visit, path: str, calls: PageOfCalls[RefusedCall]) -> dict[str, str | None]:
-    number = len(calls.rows)
-    text = visit.messages.ngettext("%(number)s call", "%(number)s calls", number)
-    return {
-        "page_text": text % {"number": visit.formats.number(number)},
-        "next_path": f"{path}&{urlencode({'cursor': calls.next_cursor})}" if calls.next_cursor else None,
-        "first_path": path if visit.query("cursor") else None,
-    }
-
-
 def _path(question: Question, **changes: str) -> str:
     return question.address(question.audience.refusals_path, **changes)
 
 
 def _name(visit: Visit, report: RefusalReport, group: RefusalGroup) -> str:
-    _ = visit.messages.gettext
-    if group.name is not None:
-        return group.name
-    if group.id is not None:
-        return _("deleted (%(id)s)") % {"id": group.id}
-    return _(WITHOUT.get(report.by, marked("none")))
+    return shown_name(visit, group.id, group.name, WITHOUT.get(report.by))
 
 
 def _chart(visit: Visit, question: Question, report: RefusalReport) -> stacked.Chart:

@@ -49,9 +49,6 @@ async def _list(visit: Visit, audience: Audience, title: str) -> Page:
         "question": question,
         "rows": [(row, text_of_ending(visit, row.ending), COLOURS[row.ending]) for row in view.rows],
         "totals": page.totals,
-        "page_text": visit.messages.ngettext("%(number)s call", "%(number)s calls", len(view.rows))
-        % {"number": visit.formats.number(len(view.rows))},
-        "next_path": question.path("/calls") + f"&cursor={page.next_cursor}" if page.next_cursor else None,
-        "first_path": question.path("/calls") if visit.query("cursor") else None,
+        **visit.paging(page.next_cursor),
     }
     return Page("calls.html", title, context, formats=question.formats(visit))

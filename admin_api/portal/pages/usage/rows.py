@@ -65,16 +65,20 @@ def has_others(overview: Overview) -> bool:
 
 def name_of(visit: Visit, by: str, group: Group | OverviewGroup | Latency) -> str:
     """As people know it."""
-    _ = visit.messages.gettext
     if by == "ending" and group.id:
         return text_of_ending(visit, group.id)
     if by == "error_class" and group.id:
         return text_of_error_class(visit, group.id)
-    if group.name is not None:
-        return group.name
-    if group.id is not None:
-        return _("deleted (%(id)s)") % {"id": group.id}
-    return _(WITHOUT[by]) if by in WITHOUT else _("none")
+    return shown_name(visit, group.id, group.name, WITHOUT.get(by))
+
+
+def shown_name(visit: Visit, group_id: str | None, name: str | None, without: str | None) -> str:
+    """The name of a group, if it was deleted its id; `without` is the text of one that has no id."""
+    if name is not None:
+        return name
+    if group_id is not None:
+        return visit.messages.gettext("deleted (%(id)s)") % {"id": group_id}
+    return visit.messages.gettext(without or marked("none"))
 
 
 def write(formats: Formats, metric: str, value: int) -> str:
