@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from admin_api.operations.actors import Actor
 from admin_api.portal.texts import marked
 
-Audience = Literal["everyone", "admins"]
 READERS: Final = ("admin", "admin-readonly")
 
 
@@ -18,15 +17,15 @@ class Entry:
     path: str
     text: str
     icon: str
-    audience: Audience = "everyone"
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Entries that stand together; without a title the first ones do."""
+    """Entries that stand together; without a title the first ones do. Those of admins are for who only reads, too."""
 
     title: str | None
     entries: Sequence[Entry]
+    is_of_admins: bool = True
 
 
 NAVIGATION: Final = (
@@ -44,34 +43,35 @@ NAVIGATION: Final = (
             Entry("/refusals", marked("Refusals"), "help"),
             Entry("/settings", marked("Settings"), "settings"),
         ),
+        is_of_admins=False,
     ),
     # What an admin decides, what they watch, and what they set up.
     Section(
         marked("Administration"),
         (
-            Entry("/admin", marked("Overview"), "admin", "admins"),
-            Entry("/admin/requests", marked("Requests"), "requests", "admins"),
-            Entry("/admin/users", marked("Users"), "teams", "admins"),
-            Entry("/admin/teams", marked("All teams"), "teams", "admins"),
-            Entry("/admin/limits", marked("All limits"), "limits", "admins"),
-            Entry("/admin/models", marked("Models and prices"), "models", "admins"),
+            Entry("/admin", marked("Overview"), "admin"),
+            Entry("/admin/requests", marked("Requests"), "requests"),
+            Entry("/admin/users", marked("Users"), "teams"),
+            Entry("/admin/teams", marked("All teams"), "teams"),
+            Entry("/admin/limits", marked("All limits"), "limits"),
+            Entry("/admin/models", marked("Models and prices"), "models"),
         ),
     ),
     Section(
         marked("Observation"),
         (
-            Entry("/admin/usage", marked("Usage of all"), "usage", "admins"),
-            Entry("/admin/refusals", marked("Refusals of all"), "help", "admins"),
-            Entry("/admin/alerts", marked("Alerts"), "alerts", "admins"),
-            Entry("/admin/audit", marked("Audit log"), "audit", "admins"),
-            Entry("/admin/lookup", marked("Look up an id"), "search", "admins"),
+            Entry("/admin/usage", marked("Usage of all"), "usage"),
+            Entry("/admin/refusals", marked("Refusals of all"), "help"),
+            Entry("/admin/alerts", marked("Alerts"), "alerts"),
+            Entry("/admin/audit", marked("Audit log"), "audit"),
+            Entry("/admin/lookup", marked("Look up an id"), "search"),
         ),
     ),
     Section(
         marked("Set-up"),
         (
-            Entry("/admin/webhooks", marked("Webhooks"), "external", "admins"),
-            Entry("/admin/settings", marked("Settings of the system"), "settings", "admins"),
+            Entry("/admin/webhooks", marked("Webhooks"), "external"),
+            Entry("/admin/settings", marked("Settings of the system"), "settings"),
         ),
     ),
 )
@@ -79,13 +79,8 @@ PATHS: Final = tuple(entry.path for section in NAVIGATION for entry in section.e
 
 
 def sections_for(actor: Actor) -> list[Section]:
-    """Those with an entry that this person may open, with these entries."""
-    found = []
-    for section in NAVIGATION:
-        entries = [entry for entry in section.entries if entry.audience == "everyone" or actor.role in READERS]
-        if entries:
-            found.append(Section(section.title, entries))
-    return found
+    """Those that this person may open."""
+    return [section for section in NAVIGATION if actor.role in READERS or not section.is_of_admins]
 
 
 def is_current(entry_path: str, path: str) -> bool:

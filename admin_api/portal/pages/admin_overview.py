@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from admin_api.operations.limits.uses import PER_MILLE
 from admin_api.operations.maintenance.measurements import TeamUse
 from admin_api.operations.maintenance.system import SystemState, show_system
-from admin_api.portal.limit_texts import name_of
+from admin_api.portal.limit_texts import colour_of, name_of
 from admin_api.portal.rendering import Page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
 
 CHANNELS: Final = {"webhook": marked("Webhooks"), "email": marked("E-mails")}
-NEAR: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +82,5 @@ def _items(visit: Visit, state: SystemState) -> list[Item]:
 def _team(visit: Visit, use: TeamUse) -> tuple[str, str, str, str, str]:
     """Name, limit, share, its colour, and the page of usage."""
     what = name_of(visit, use.kind, use.window)
-    colour = "red" if use.share >= 1 else "orange" if use.share >= NEAR else "green"
+    colour = colour_of(int(use.share * PER_MILLE))
     return use.team, what, visit.formats.percent(use.share), colour, f"/admin/usage?team={quote(str(use.account_id))}"
