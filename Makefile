@@ -108,7 +108,8 @@ UPDATE = $(BIN)/pybabel -q update --no-fuzzy-matching --ignore-pot-creation-date
 messages: install
 	cd admin_api/portal && $(EXTRACT) -F babel.cfg -k marked --project=LiteMaaS --copyright-holder= -o locales/messages.pot .
 	cd admin_api && PYTHONPATH=.. $(EXTRACT) -F portal/operations.cfg -o portal/locales/operations.pot .
-	for l in es fr; do for d in messages operations; do test -f $(MESSAGES)/$$l/LC_MESSAGES/$$d.po \
+	cd gateway && PYTHONPATH=.. $(EXTRACT) -F ../admin_api/portal/gateway.cfg -o ../$(MESSAGES)/gateway.pot .
+	for l in es fr; do for d in messages operations gateway; do test -f $(MESSAGES)/$$l/LC_MESSAGES/$$d.po \
 		|| $(BIN)/pybabel -q init -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; \
 		$(UPDATE) -D $$d -i $(MESSAGES)/$$d.pot -d $(MESSAGES) -l $$l; done; done
 

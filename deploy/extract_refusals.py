@@ -1,13 +1,14 @@
-"""Finds the sentences with which operations refuse, for the catalogue of their translations (`make messages`).
+"""Finds the sentences with which operations, and the gateway, refuse, for the catalogues of their translations (`make
+messages`).
 
 A sentence is a literal, or an f-string whose values become {1}, {2}, … . It is written where it is raised, or assigned
-to a name in the same function or module. https://babel.pocoo.org/en/latest/messages.html#writing-extraction-methods
+to a name in the same function or module, or returned by a function of the module. https://babel.pocoo.org/en/latest/messages.html#writing-extraction-methods
 """
 
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,6 +22,8 @@ MAKERS: Final[Mapping[str, int]] = {
     "invalid_now": 1,
     "rejected_login": 0,
 }
+# Of the gateway: sentences made of a limit's numbers, of which pages make their own.
+SAID_BY_NUMBERS: Final = (Path("domain/refusals.py"),)
 FOLDERS: Final = ("operations", "web", "identity")
 # Functions that make refusals of what they are given.
 PASSED_ON: Final = ("invalid", "invalid_now", "rejected_login")
@@ -36,7 +39,15 @@ def extract(
 
 def all_templates(admin_api: Path) -> set[str]:
     """Of the whole package."""
-    files = (file for folder in FOLDERS for file in sorted((admin_api / folder).rglob("*.py")))
+    return _of_files(file for folder in FOLDERS for file in (admin_api / folder).rglob("*.py"))
+
+
+def gateway_templates(gateway: Path) -> set[str]:
+    """Of the whole package, without SAID_BY_NUMBERS."""
+    return _of_files(file for file in gateway.rglob("*.py") if file.relative_to(gateway) not in SAID_BY_NUMBERS)
+
+
+def _of_files(files: Iterable[Path]) -> set[str]:
     return {template for file in files for _, template in templates_in(file.read_text())}
 
 
@@ -78,6 +89,9 @@ def _assigned(scope: ast.AST) -> Mapping[str, list[ast.expr]]:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("admin_api.", "gateway.")):
             for name in node.names:
                 found[name.asname or name.name] += _constants(node.module).get(name.name, [])
+        if isinstance(node, ast.FunctionDef):
+            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+            found[f"{node.name}()"] += [one for one in returned if isinstance(one, ast.Constant | ast.JoinedStr)]
         targets: list[Any] = node.targets if isinstance(node, ast.Assign) else []
         if isinstance(node, ast.AnnAssign | ast.NamedExpr):
             targets = [node.target]
@@ -111,6 +125,8 @@ def _templates(sentence: ast.expr, scopes: Sequence[Mapping[str, list[ast.expr]]
             for scope in reversed(scopes):
                 if name in scope:
                     return [template for value in scope[name] for template in _templates(value, scopes)]
+        case ast.Call(func=ast.Name(id=name)) if any(scope.get(f"{name}()") for scope in scopes):
+            return [text for value in scopes[0][f"{name}()"] for text in _templates(value, scopes)]
         case ast.Attribute() | ast.Call():
             # That of another refusal, which is found where it is made.
             return []

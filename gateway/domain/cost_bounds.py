@@ -49,8 +49,10 @@ def check_fees(price: Price, call: CallShape) -> None:
     """Under a cost limit, fees have to be known. Raises GatewayError `cost_not_bounded`."""
     for tool in call.paid_tools:
         if fee_of(price, tool) is None:
-            message = f"The provider runs the tool '{tool.name}' for a fee that the model's price does not have, so it "
-            message += f"cannot be used under a cost limit. {SWITCH_OFF}"
+            message = (
+                f"The provider runs the tool '{tool.name}' for a fee that the model's price does not have, so it "
+                f"cannot be used under a cost limit. {SWITCH_OFF}"
+            )
             raise GatewayError("cost_not_bounded", message, param="tools")
 
 

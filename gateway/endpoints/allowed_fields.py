@@ -147,9 +147,9 @@ class AllowedFields:
         advice = f"litemaas prices set --model '{model}' --tier 'input_per_million_usd@{SERVICE_TIERS[tier]}=…'"
         message = (
             f"The price of '{model}' has none for the service tier '{tier}', so it cannot be charged: leave it out. "
+            f"An operator sets one ({advice}), or opens it at the usual price with "
+            f"{SETTING}={endpoint}:unsafe:values.service_tier."
         )
-        message += f"An operator sets one ({advice}), or opens it at the usual price with "
-        message += f"{SETTING}={endpoint}:unsafe:values.service_tier."
         return GatewayError(error.code, message, param="service_tier")
 
     def check_names(self, endpoint: str, names: Iterable[str]) -> None:
@@ -239,8 +239,8 @@ class AllowedFields:
         spelled = f"{endpoint}:unsafe:{name}" if why else f"{endpoint}:{name}"
         is_value, plain = name.startswith("values."), name.removeprefix("values.")
         what = f"This value of '{plain}'" if is_value else f"The field '{name}'"
-        message = f"{what} is not allowed here; leave it out. An operator opens it with {SETTING}={spelled}"
-        message += f" ({why})." if why else "."
+        because = f" ({why})" if why else ""
+        message = f"{what} is not allowed here; leave it out. An operator opens it with {SETTING}={spelled}{because}."
         param = "tools" if name.startswith("tools.") else plain
         return GatewayError("parameter_not_allowed", message, param=param)
 

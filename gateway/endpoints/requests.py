@@ -261,7 +261,8 @@ def read_count(fields: Fields, name: str, upper_bound: int, lower_bound: int = 1
     wording = f"a whole number from {lower_bound} to {upper_bound}"
     count = read(fields, name, _COUNT, wording)
     if count is not None and not lower_bound <= count <= upper_bound:
-        raise GatewayError("invalid_request", f"'{name}' must be {wording}.", param=name)
+        message = f"'{name}' must be a whole number from {lower_bound} to {upper_bound}."
+        raise GatewayError("invalid_request", message, param=name)
     return None if count is None else int(count)
 
 

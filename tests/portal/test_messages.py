@@ -1,5 +1,6 @@
 """The catalogues have every text of the code and the templates, translated, and nothing else."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,9 +10,14 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import admin_api.portal
+import gateway
 from admin_api.portal.languages import LANGUAGES, translations
-from admin_api.portal.refusal_texts import in_language
-from deploy.extract_refusals import all_templates, templates_in
+from admin_api.portal.pages.refusal_advice import OF_LIMIT
+from admin_api.portal.refusal_texts import PARTS, in_language
+from deploy.extract_refusals import SAID_BY_NUMBERS, all_templates, gateway_templates, templates_in
+from gateway.authenticate import HOW_TO_SEND
+from gateway.domain.cost_bounds import SWITCH_OFF
+from gateway.domain.model_status import SAYS
 
 FOLDER = Path(admin_api.portal.__file__).parent
 METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
@@ -34,13 +40,22 @@ def sentences() -> set[str]:
     return all_templates(FOLDER.parent)
 
 
+@pytest.fixture(scope="module")
+def of_gateway() -> set[str]:
+    return gateway_templates(Path(gateway.__file__).parent)
+
+
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-@pytest.mark.parametrize("domain", ["messages", "operations"])
-def test_every_text_is_translated(texts: set[object], sentences: set[object], domain: str, language: str) -> None:
+@pytest.mark.parametrize("domain", ["messages", "operations", "gateway"])
+def test_every_text_is_translated(
+    texts: set[object], sentences: set[object], of_gateway: set[object], domain: str, language: str
+) -> None:
     with (FOLDER / "locales" / language / "LC_MESSAGES" / f"{domain}.po").open("rb") as file:
         catalog = read_po(file, locale=language)
 
-    assert ids(catalog) == (texts if domain == "messages" else sentences), "run `make messages`, then translate"
+    assert ids(catalog) == {"messages": texts, "operations": sentences, "gateway": of_gateway}[domain], (
+        "run `make messages`, then translate"
+    )
     for message in catalog:
         if not message.id:
             continue
@@ -60,9 +75,9 @@ def test_the_compiled_texts_are_those_of_the_catalogue(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_every_refusal_is_recognised_with_its_values(sentences: set[str], language: str) -> None:
-    for template in sentences:
-        english = re.sub(r"\{(\d+)\}", r"<value \1>", template)
+def test_every_refusal_is_recognised_with_its_values(sentences: set[str], of_gateway: set[str], language: str) -> None:
+    for template in sentences | of_gateway:
+        english = re.sub(r"\{(\d+)\}", r"<value \1>", re.sub(r"(\}){(\d+)\}", r"\1 (<value \2>)", template))
 
         translated = in_language(language, english)
 
@@ -76,6 +91,31 @@ def test_a_refusal_is_said_in_the_language_with_its_values_and_states() -> None:
     assert in_language("es", sentence).startswith("La suscripción de «Ana's team. {1}» a «a-model» está ")
     assert in_language("en", sentence) == sentence
     assert in_language("fr", "A sentence of nobody's.") == "A sentence of nobody's."
+
+
+def test_pages_say_every_refusal_that_is_made_of_numbers() -> None:
+    (file,) = SAID_BY_NUMBERS
+    tree = ast.parse((Path(gateway.__file__).parent / file).read_text())
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "GatewayError"]
+
+    assert {ast.literal_eval(node.args[0]) for node in made} == set(OF_LIMIT)
+
+
+def test_texts_within_a_refusal_of_the_gateway_are_said_in_the_language_too() -> None:
+    wordings = set()
+    for file in Path(gateway.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "read" and len(node.args) == 4:
+                wordings |= {node.args[3].value} if isinstance(node.args[3], ast.Constant) else set()
+
+    assert len(wordings) > 5
+    assert wordings | {*SAYS.values(), HOW_TO_SEND, SWITCH_OFF} <= set(PARTS)
+    waits = "The subscription to 'a (b)' is suspended (Over (its) budget)."
+    assert in_language("es", waits) == "La suscripción a «a (b)» está suspendida (Over (its) budget)."
+    assert in_language("fr", "The model 'a' is disabled by an admin.") == (
+        "Le modèle « a » est désactivé par un administrateur."
+    )
+    assert in_language("es", "'store' must be true or false.") == "«store» debe ser true o false."
 
 
 def test_a_refusal_whose_sentence_cannot_be_found_is_an_error() -> None:

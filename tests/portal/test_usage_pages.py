@@ -82,6 +82,11 @@ async def test_why_a_call_was_refused_in_two_clicks(new_visitor: NewVisitor, poo
     assert "The limit of $25.00 is used up" in ana.text
     assert "ask for more" in ana.text
     assert "$24.999999999" in ana.text
+    ana.language = "es"
+    await ana.open(ana.path)
+    assert "El límite está agotado: Costo por mes" in ana.text
+    assert "used up" not in ana.text
+    ana.language = "en"
     await ana.open("/refusals")
     await ana.open(ana.page.xpath("//table[@id='calls']//a/@href")[0])
     assert ana.path == f"/refusals/{refused}"

@@ -181,7 +181,7 @@ async def _try(visit: Visit, key_id: int) -> Redirect:
 def _trial(visit: Visit, tried: KeyTrial, secret: str) -> Flash:
     _, refused = visit.messages.gettext, tried.answer.refused
     if refused is not None:
-        about = {"why": refused.message, "request_id": tried.answer.request_id}
+        about = {"why": visit.in_language(refused.message), "request_id": tried.answer.request_id}
         return Flash("danger", _("The call was refused: %(why)s (%(request_id)s)") % about, secret)
     shown = {"model": tried.model, "text": shorten(tried.answer.text, MAX_SHOWN, placeholder="…")}
     return Flash("success", _("The key works: %(model)s answered “%(text)s”.") % shown, secret)

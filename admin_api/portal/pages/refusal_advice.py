@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from admin_api.portal.languages import LANGUAGES
 from admin_api.portal.limit_texts import LEVELS, NAMES, level_text, name_of
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
+from admin_api.portal.word_texts import text_of
 from admin_api.storage.usage.refusals import RefusedCall
 
 
@@ -72,6 +74,21 @@ BY_CODE: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 
+# The sentences of gateway/domain/refusals.py, which are made of a limit's numbers.
+OF_LIMIT: Final[Mapping[str, str]] = {
+    "insufficient_quota": marked("The limit is used up: %(limit)s (%(level)s)."),
+    "rate_limit_exceeded": marked("The limit is reached at this moment: %(limit)s (%(level)s)."),
+    "request_exceeds_limit": marked("This call can never fit into the limit: %(limit)s (%(level)s)."),
+}
+
+# Where the answer does not say of which window.
+KINDS: Final[Mapping[str, str]] = {
+    "requests": marked("requests"),
+    "tokens": marked("tokens"),
+    "cost": marked("cost"),
+}
+
+
 # Names of the answer's details.
 DETAILS: Final[Mapping[str, str]] = {
     "level": marked("Limit of"),
@@ -111,6 +128,17 @@ def _text(visit: Visit, name: str, given: Mapping[str, Any]) -> str:
         return name_of(visit, *key)
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return visit.formats.number(value) if is_number else visit.formats.sentence(str(value))
+
+
+def said_of_call(visit: Visit, call: RefusedCall) -> str:
+    """What its caller was answered, in the person's language: of a limit, without the numbers, which are details."""
+    limit = call.details.get("limit")
+    if visit.language == LANGUAGES[0] or call.code not in OF_LIMIT or not isinstance(limit, Mapping):
+        return visit.formats.sentence(visit.in_language(call.message))
+    key: Any = limit.get("kind"), limit.get("window")
+    name = name_of(visit, *key) if key in NAMES else text_of(visit, KINDS, str(key[0]))
+    level = level_text(visit, str(limit["level"])) if limit.get("level") in LEVELS else ""
+    return visit.messages.gettext(OF_LIMIT[call.code]) % {"limit": name, "level": level}
 
 
 def advice_for(visit: Visit, call: RefusedCall) -> Advice:

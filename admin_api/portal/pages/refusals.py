@@ -9,7 +9,7 @@ from admin_api.operations.usage.calls import find_call
 from admin_api.operations.usage.refusal_counts import RefusalGroup, RefusalReport, count_refusals
 from admin_api.operations.usage.refusals import KEPT, find_refused_call, list_refused_calls
 from admin_api.portal.charts import stacked
-from admin_api.portal.pages.refusal_advice import advice_for, details_of
+from admin_api.portal.pages.refusal_advice import advice_for, details_of, said_of_call
 from admin_api.portal.pages.usage.choices import choices_of
 from admin_api.portal.pages.usage.question import CUSTOM, GROUPS, OF_ALL, OWN, PERIODS, Audience, Question
 from admin_api.portal.pages.usage.rows import shown_name
@@ -42,9 +42,13 @@ async def show_one(visit: Visit) -> Page:
     """What its caller was answered, and what to do."""
     call = await find_refused_call(visit.pool, visit.actor, visit.request.path_params["request_id"])
     title = visit.messages.gettext("Refused call")
-    return Page(
-        "refusal.html", title, {"call": call, "advice": advice_for(visit, call), "details": details_of(visit, call)}
-    )
+    context = {
+        "call": call,
+        "said": said_of_call(visit, call),
+        "advice": advice_for(visit, call),
+        "details": details_of(visit, call),
+    }
+    return Page("refusal.html", title, context)
 
 
 async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redirect:
