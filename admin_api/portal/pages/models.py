@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 from admin_api.operations import subscriptions
@@ -51,30 +51,31 @@ async def show_list(visit: Visit) -> Page:
     only = CatalogueFilter(**{name: visit.query(name) for name in CatalogueFilter.__slots__})
     view = visit.choice("view", VIEWS)
     sort = visit.choice("sort", ("name", *SORTS))
-    page = await models.list_models(
-        visit.pool,
-        visit.actor,
-        only,
-        sort=cast("ModelSort", sort),
-        limit=VIEWS[view],
-        cursor=visit.query("cursor"),
-    )
+    cursor, order = visit.query("cursor"), cast("ModelSort", sort)
+    page = await models.list_models(visit.pool, visit.actor, only, sort=order, limit=VIEWS[view], cursor=cursor)
     mine = await _own_subscriptions(visit)
-    choices = await models.find_choices(visit.pool, visit.actor)
     context = {
         "only": only,
         "view": view,
         "sort": sort,
-        "sorts": [(one, visit.messages.gettext(text)) for one, text in SORTS.items()],
         "paths": {name: _path_of(only, name, visit.query("sort")) for name in VIEWS},
         "rows": [_row(visit, offered, mine.get(offered.model.name)) for offered in page.rows],
-        "total": choices.models,
-        "providers": [(one, one) for one in choices.providers],
-        "modes": [(one, mode_text(visit, one)) for one in choices.modes],
-        "capabilities": [(one, capability_text(visit, one)) for one in choices.capabilities],
+        **await _choices(visit),
         **visit.paging(page.next_cursor),
     }
     return Page("models.html", visit.messages.gettext("Models"), context)
+
+
+async def _choices(visit: Visit) -> dict[str, Any]:
+    """Of the filters and the order, as options; and how many models there are."""
+    choices = await models.find_choices(visit.pool, visit.actor)
+    return {
+        "total": choices.models,
+        "sorts": [(one, visit.messages.gettext(text)) for one, text in SORTS.items()],
+        "providers": [(one, one) for one in choices.providers],
+        "modes": [(one, mode_text(visit, one)) for one in choices.modes],
+        "capabilities": [(one, capability_text(visit, one)) for one in choices.capabilities],
+    }
 
 
 async def show_one(visit: Visit) -> Page:
