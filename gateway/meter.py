@@ -14,7 +14,7 @@ from gateway.endpoints.answer_forms import CHOICES, AnswerForm
 from gateway.endpoints.chat_events import read_chat_event
 from gateway.endpoints.output_estimates import SOUND_BYTES_A_TOKEN, TOKENS_PER_IMAGE
 from gateway.endpoints.usage_parsing import Reader, estimate_answer, read_answer
-from gateway.readings import Readings
+from gateway.measured_answer import MeasuredAnswer
 
 # An event larger than this passes unread: it is not held back, nor looked into.
 MAX_EVENT: Final = 1024 * 1024
@@ -29,7 +29,7 @@ FIELDS: Final = (b":", b"event", b"id", b"retry")
 _BLANK: Final = b"\xef\xbb\xbf \t\n"
 
 
-class AnswerMeter(Readings):
+class AnswerMeter(MeasuredAnswer):
     """A whole answer: kept beside what passes, read at the end. Its beginning is held until it shows that it is one;
     with `rewrite` all of it is, and passes as what `rewrite` makes of it. One that is too large passes as it is."""
 
@@ -101,7 +101,7 @@ class AnswerMeter(Readings):
         return round(sum(map(estimate_text, self._parts)))
 
 
-class StreamMeter(Readings):
+class StreamMeter(MeasuredAnswer):
     """A stream of `data:` events. One without any, or that begins with an error, is no answer."""
 
     __slots__ = ("_ends_in_cr", "_held", "_passes_unread", "_said", "_strips_usage", "_unread_weight")

@@ -9,8 +9,8 @@ from gateway.domain.calls import Ending
 from gateway.domain.errors import GatewayError
 from gateway.endpoints.registry import Declaration
 from gateway.forward import error_of
+from gateway.measured_answer import Meter
 from gateway.meter import AnswerMeter, StreamMeter
-from gateway.readings import Meter
 from gateway.upstream.client import Answer
 from gateway.upstream.failures import UpstreamBroken, UpstreamSilent
 from gateway.web.disconnects import DisconnectWatch

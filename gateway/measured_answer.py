@@ -46,7 +46,7 @@ class Meter(Protocol):
         ...
 
 
-class Readings:
+class MeasuredAnswer:
     """Base of meters: what one has read so far."""
 
     __slots__ = (
