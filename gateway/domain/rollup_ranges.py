@@ -78,6 +78,15 @@ def cut(
     return ranges
 
 
+def units_of(range_: Range) -> list[datetime]:
+    """Where each sum of the range begins: its quarters, days, months, …"""
+    starts, at = [], range_.start
+    while at < range_.end:
+        starts.append(at)
+        at = floor(at + _LENGTHS[range_.grain], range_.grain)
+    return starts
+
+
 def _nearest(moment: datetime, grain: Grain) -> datetime:
     below, above = floor(moment, grain), ceiling(moment, grain)
     return below if moment - below <= above - moment else above

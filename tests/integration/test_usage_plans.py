@@ -16,12 +16,12 @@ from usage_rows import TODAY, make_usage_row, write_rows
 from admin_api.storage.usage.exports import DAY_KEY, Day, ask_accounts, ask_day
 from admin_api.storage.usage.queries import (
     PREPARE,
-    Query,
     ask_groups,
     ask_latencies,
     ask_sums,
     cut_buckets,
 )
+from admin_api.storage.usage.range_selects import Query
 from admin_api.storage.usage.rollup_tables import Selection, tables_for, tables_with_latencies
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from gateway.domain.rollup_ranges import bounds_of_steps
@@ -57,7 +57,7 @@ def combinations() -> Iterator[tuple[str, Query]]:
                 ask_sums(selection, tables, cut_buckets(selection, tables, bounds[:1] + bounds[-1:])),
             )
             yield f"{name}: series", ask_sums(selection, tables, cut_buckets(selection, tables, bounds))
-            yield f"{name}: latencies", ask_latencies(selection, tables, None)
+            yield f"{name}: latencies", ask_latencies(selection, tables_with_latencies(selection) or {}, None)
         for by in GROUPS:
             if (tables := tables_for(selection, by)) is not None:
                 yield f"{name}: by {by}", ask_groups(selection, tables, by, "cost", 100)

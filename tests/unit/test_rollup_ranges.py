@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.rollup_ranges import QUARTER, Grain, bounds_of_steps, ceiling, cut, floor
+from gateway.domain.rollup_ranges import QUARTER, Grain, bounds_of_steps, ceiling, cut, floor, units_of
 
 BEGIN = datetime(2026, 1, 25, tzinfo=UTC)
 MOMENTS = st.integers(0, 100 * 96).map(lambda n: BEGIN + n * QUARTER)
@@ -27,6 +27,9 @@ def test_every_quarter_hour_of_the_range_counts_once(
     for range_ in ranges:
         assert floor(range_.start, range_.grain) == range_.start
         assert floor(range_.end, range_.grain) == range_.end
+        units = [*units_of(range_), range_.end]
+        assert units[0] == range_.start
+        assert all(ceiling(a + QUARTER, range_.grain) == b for a, b in pairwise(units))
         quarters = (range_.end - range_.start) // QUARTER
         for n in range(quarters):
             counts[range_.start + n * QUARTER] += range_.sign

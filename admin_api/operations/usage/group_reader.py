@@ -18,9 +18,9 @@ from admin_api.operations.usage.scope import Scope
 from admin_api.operations.validation import invalid
 from admin_api.storage.usage import divisions
 from admin_api.storage.usage import names as usage_names
-from admin_api.storage.usage.divisions import Part, can_divide
+from admin_api.storage.usage.divisions import Part
 from admin_api.storage.usage.queries import Order, UsageSums, weight_of
-from admin_api.storage.usage.rollup_tables import GroupedBy, Selection, tables_for
+from admin_api.storage.usage.rollup_tables import GroupedBy, Selection, tables_for_parts
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -77,8 +77,8 @@ class GroupReader:
         has them for all accounts."""
         selection = (await self._narrow(self.scope.selection)).selection
         part_by = grouped_by(then_by) or "model"
-        tables = tables_for(selection, part_by)
-        if tables is None or not can_divide(tables):
+        tables = tables_for_parts(selection, self._column, part_by)
+        if tables is None:
             raise invalid("then_by", f"By {self.by} and then by {then_by} also needs a team or a user.")
         # Models of a provider are added up here, and only then are parts large or small.
         is_merged = "provider" in (self.by, then_by)

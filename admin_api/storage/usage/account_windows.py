@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from admin_api.storage.usage.queries import PREPARE, fetch, select_ranges
-from admin_api.storage.usage.queries import Query as Statement
+from admin_api.storage.usage.queries import PREPARE, fetch
+from admin_api.storage.usage.range_selects import Query, select_ranges
 from admin_api.storage.usage.rollup_tables import EACH, Selection
 from gateway.domain.limits import LIMIT_KINDS, WINDOWED_KINDS, Kind
 from gateway.domain.rollup_ranges import Range, ceiling, cut
@@ -35,7 +35,8 @@ async def sum_account_windows(
     common is read once: all months of a time zone have one beginning."""
     if not windows:
         return []
-    parts = {(start, end): _cut(start, end, now) for _, start, end in windows}
+    spans = dict.fromkeys((start, end) for _, start, end in windows)
+    parts = {(start, end): _cut(start, end, now) for start, end in spans}
     ranges = list(dict.fromkeys(one._replace(sign=1) for some in parts.values() for one in some))
     numbers = {one: number for number, one in enumerate(ranges)}
     accounts = sorted({window.account_id for window in windows})
@@ -54,7 +55,7 @@ async def sum_account_windows(
     return sums
 
 
-def ask_account_windows(account_ids: Sequence[int], ranges: Sequence[Range]) -> Statement:
+def ask_account_windows(account_ids: Sequence[int], ranges: Sequence[Range]) -> Query:
     """Sums by account, and by the number of the range as `bucket`."""
     numbered = [one._replace(bucket=number) for number, one in enumerate(ranges)]
     selection = Selection(start=ranges[0].start, end=ranges[0].end, account_ids=account_ids)
@@ -62,7 +63,7 @@ def ask_account_windows(account_ids: Sequence[int], ranges: Sequence[Range]) -> 
         selection, EACH, numbered, "account", lambda _: {column: f"r.{column}" for column in _COUNTED.values()}
     )
     sql = f"SELECT bucket, grp, {_SUMS} FROM ({found.sql}) AS found GROUP BY bucket, grp"
-    return Statement(sql, found.arguments)
+    return Query(sql, found.arguments)
 
 
 def _cut(start: datetime, end: datetime, now: datetime) -> list[Range]:

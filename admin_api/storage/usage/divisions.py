@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from admin_api.storage.usage.queries import (
     ANY_SUM,
-    GROUP_COLUMNS,
     ORDERS_SQL,
     SUM_COLUMNS,
     SUM_NAMES,
     Order,
-    Query,
     UsageSums,
     cut_buckets,
     fetch,
-    select_ranges,
     sum_columns,
     sums_of,
     whole_of,
 )
+from admin_api.storage.usage.range_selects import Query, select_ranges
 from admin_api.storage.usage.rollup_tables import (
-    TOGETHER,
-    WITHIN,
     GroupedBy,
     RollupTables,
     Selection,
@@ -77,20 +73,12 @@ async def sum_groups_by_time(
     return series
 
 
-def can_divide(tables: RollupTables) -> bool:
-    """Whether the rollups have more than one thing to group by in each of their tables."""
-    return tables is WITHIN or tables is TOGETHER
-
-
 def ask_parts(
     selection: Selection, tables: RollupTables, by: GroupedBy, then_by: GroupedBy, order: Order, limit: int
 ) -> Query:
-    """The `limit` greatest parts of each group. Of tables that `can_divide`."""
-
-    def made(minus: str) -> dict[str, str]:
-        return sum_columns(minus) | {"part": f"r.{GROUP_COLUMNS[then_by]}"}
-
-    found = select_ranges(selection, tables, whole_of(selection, tables), by, made)
+    """The `limit` greatest parts of each group, of tables by `tables_for_parts`."""
+    ranges = whole_of(selection, tables)
+    found = select_ranges(selection, tables, ranges, by, sum_columns, then_by=then_by)
     arguments = [*found.arguments, limit]
     sql = (
         f"WITH parts AS MATERIALIZED (SELECT grp, part, {SUM_COLUMNS} FROM ({found.sql}) AS found GROUP BY grp, part "
@@ -123,9 +111,12 @@ def ask_week(selection: Selection, tables: RollupTables, zone: "ZoneInfo") -> Qu
     arguments: list[object] = [selection.start, selection.end, str(zone)]
     conditions = conditions_of(selection, table, None, arguments)
     local = f"r.{table.time} AT TIME ZONE $3"
+    columns = ", ".join(f"usage_sum(r.{name}) AS {name}" for name in SUM_NAMES)
+    # Of a large team a quarter has many rows: what hour it is, is asked once.
     sql = (
         f"SELECT extract(isodow FROM {local})::int AS weekday, extract(hour FROM {local})::int AS hour, {SUM_COLUMNS} "
-        f"FROM {table.name} AS r WHERE r.{table.time} >= $1 AND r.{table.time} < $2{conditions} GROUP BY 1, 2"
+        f"FROM (SELECT r.{table.time}, {columns} FROM {table.name} AS r "
+        f"WHERE r.{table.time} >= $1 AND r.{table.time} < $2{conditions} GROUP BY r.{table.time}) AS r GROUP BY 1, 2"
     )
     return Query(sql, arguments)
 

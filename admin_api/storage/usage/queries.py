@@ -5,14 +5,15 @@ A query is cut into ranges (gateway/domain/rollup_ranges.py) of the family of ta
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import date, datetime
-from itertools import chain, groupby, pairwise
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from admin_api.storage.usage.rollup_tables import GroupedBy, RollupTables, Selection, conditions_of
-from gateway.domain.rollup_ranges import Grain, Range, cut
+from admin_api.storage.usage.range_selects import Query, select_ranges
+from admin_api.storage.usage.rollup_tables import GroupedBy, RollupTables, Selection
+from gateway.domain.rollup_ranges import Range, cut
 from gateway.storage.ledger.rollups import COUNT_BITS, FIRST_BYTE
 
 if TYPE_CHECKING:
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 Order = Literal["cost", "calls", "tokens", "prompt_tokens", "completion_tokens", "errors"]
 
 
-# Ranges of a kind that have a SELECT each. A sum has no more, the steps of a series may have a thousand.
-MAX_SELECTS: Final = 4
-GROUP_COLUMNS: Final[dict[GroupedBy, str]] = {
-    "model": "model_id",
-    "key": "api_key_id",
-    "user": "user_id",
-    "account": "account_id",
-    "team": "account_id",
-    "ending": "ending",
-    "error_class": "error_class",
-}
 ORDERS_SQL: Final[dict[Order, str]] = {
     "cost": "cost_nano_usd",
     "calls": "calls",
@@ -121,69 +111,12 @@ class LatencyCounts(NamedTuple):
         return cls(Counter(), Counter())
 
 
-class Query(NamedTuple):
-    """A statement and its arguments."""
-
-    sql: str
-    arguments: list[Any]
-
-
 def sum_columns(minus: str) -> dict[str, str]:
     return {name: f"{minus}r.{name}" for name in SUM_NAMES}
 
 
 def _latencies(minus: str) -> dict[str, str]:
     return {"code": f"e >> {COUNT_BITS}", "calls": f"{minus}(e & {(1 << COUNT_BITS) - 1})"}
-
-
-def select_ranges(
-    selection: Selection,
-    tables: RollupTables,
-    ranges: Sequence[Range],
-    by: GroupedBy | None,
-    made: Callable[[str], dict[str, str]],
-    more: str = "",
-) -> Query:
-    """The rows of the ranges, with the columns that `made` gives, negative in ranges that are subtracted.
-
-    Each range is looked up by an index of its own. Where there are many, they are in one SELECT whose OFFSET 0 sees to
-    that: joined to them, all of a table may be read, for Postgres guesses that a bound holds for a third of its rows.
-    """
-    arguments: list[Any] = []
-    selects = []
-    for (grain, sign), some in groupby(sorted(ranges, key=_kind), key=_kind):
-        own, table = list(some), tables[grain]
-        columns = {**made("-" if sign < 0 else ""), **({"grp": f"r.{GROUP_COLUMNS[by]}"} if by else {})}
-        inner = ", ".join(f"{column} AS {name}" for name, column in columns.items())
-        conditions = conditions_of(selection, table, by, arguments)
-        kind, n = "timestamptz" if table.time == "started_at" else "date", len(arguments)
-        bounds = [_values(range_, kind) for range_ in own]
-        if len(own) <= MAX_SELECTS:
-            arguments += chain.from_iterable(bounds)
-            selects += [
-                f"SELECT ${at + 3}::int AS bucket, {inner} FROM {table.name} AS r{more} "
-                f"WHERE r.{table.time} >= ${at + 1}::{kind} AND r.{table.time} < ${at + 2}::{kind}{conditions}"
-                for at in range(n, len(arguments), 3)
-            ]
-            continue
-        arguments += map(list, zip(*bounds, strict=True))
-        selects.append(
-            f"SELECT p.bucket, {', '.join(f'part.{name}' for name in columns)} "
-            f"FROM unnest(${n + 1}::{kind}[], ${n + 2}::{kind}[], ${n + 3}::int[]) AS p (start, until, bucket) "
-            f"CROSS JOIN LATERAL (SELECT {inner} FROM {table.name} AS r{more} "
-            f"WHERE r.{table.time} >= p.start AND r.{table.time} < p.until{conditions} OFFSET 0) AS part"
-        )
-    return Query(" UNION ALL ".join(selects), arguments)
-
-
-def _values(range_: Range, kind: str) -> tuple[datetime | date, datetime | date, int]:
-    if kind == "date":
-        return range_.start.date(), range_.end.date(), range_.bucket
-    return range_.start, range_.end, range_.bucket
-
-
-def _kind(range_: Range) -> tuple[Grain, int]:
-    return range_.grain, range_.sign
 
 
 def ask_sums(selection: Selection, tables: RollupTables, ranges: Sequence[Range]) -> Query:
