@@ -1,4 +1,4 @@
-"""Pages of limits: all, those of an account, or those that a viewer may see."""
+"""Lists of limits: pages of all, of an account or of what a viewer may see; and those of members of teams."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -69,3 +69,37 @@ async def list_limits(
     their account and of teams they own; of teams they are in, the team's and their own."""
     rows = await executor.fetch(LIST_LIMITS, after_id, account_id, level, target_id, viewer_id, limit)
     return [LimitRow(**row) for row in rows]
+
+
+LIST_LIMITS_OF_MEMBERS: Final = f"""
+SELECT {LIMIT_COLUMNS}
+FROM limits l {NAMES_OF_LIMIT}
+WHERE l.user_id = ANY($2::bigint[]) AND l.account_id + 0 = $1 AND l.level || '' = 'user' ORDER BY l.id
+"""
+
+
+async def list_limits_of_members(executor: "Executor", account_id: int, user_ids: list[int]) -> list[LimitRow]:
+    """What of an account each of these users may use. By the index of users, for a team may have thousands of them."""
+    return [LimitRow(**row) for row in await executor.fetch(LIST_LIMITS_OF_MEMBERS, account_id, user_ids)]
+
+
+LIST_LIMITS_IN_TEAMS: Final = f"""
+SELECT {LIMIT_COLUMNS}
+FROM (
+    SELECT theirs.id FROM unnest($1::bigint[]) AS t (account_id) CROSS JOIN LATERAL (
+        SELECT o.id FROM limits o
+        WHERE o.account_id BETWEEN t.account_id AND t.account_id AND o.level = 'team'
+        ORDER BY o.account_id, o.level, o.id LIMIT $3) AS theirs
+    UNION ALL
+    SELECT o.id FROM limits o
+    WHERE o.user_id = $2 AND o.account_id = ANY($1::bigint[]) AND o.level || '' = 'user'
+) AS found JOIN limits l ON l.id = found.id {NAMES_OF_LIMIT}
+ORDER BY l.id
+"""
+
+
+async def list_limits_in_teams(
+    executor: "Executor", team_ids: list[int], *, user_id: int, limit: int
+) -> list[LimitRow]:
+    """What a member of these teams may use in them: limits of each team as a whole, `limit` at most, and their own."""
+    return [LimitRow(**row) for row in await executor.fetch(LIST_LIMITS_IN_TEAMS, team_ids, user_id, limit)]

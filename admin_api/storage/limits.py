@@ -215,9 +215,10 @@ async def delete_limit(executor: "Executor", limit_id: int) -> None:
 
 
 LIST_EPOCHS: Final = """
-SELECT l.id, l.epoch + runs.met AS epoch, a.epoch + runs.met AS account_epoch, a.time_zone
-FROM accounts a JOIN limits l ON l.account_id = a.id CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
-WHERE a.id = $1 AND l.id = ANY($2::bigint[])
+SELECT a.id AS account_id, a.time_zone, a.epoch + runs.met AS account_epoch,
+       array_agg(l.id) AS ids, array_agg(l.epoch + runs.met) AS epochs
+FROM limits l JOIN accounts a ON a.id = l.account_id CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
+WHERE l.id = ANY($1::bigint[]) GROUP BY a.id, runs.met
 """
 
 
@@ -230,12 +231,14 @@ class Epochs:
     limits: dict[int, int]
 
 
-async def list_epochs(executor: "Executor", account_id: int, limit_ids: list[int]) -> Epochs | None:
-    """None if there is none of these limits."""
-    rows = await executor.fetch(LIST_EPOCHS, account_id, limit_ids)
-    if not rows:
-        return None
-    return Epochs(rows[0]["time_zone"], rows[0]["account_epoch"], {row["id"]: row["epoch"] for row in rows})
+async def list_epochs(executor: "Executor", limit_ids: list[int]) -> dict[int, Epochs]:
+    """By account; without those that have none of these limits."""
+    return {
+        row["account_id"]: Epochs(
+            row["time_zone"], row["account_epoch"], dict(zip(row["ids"], row["epochs"], strict=True))
+        )
+        for row in await executor.fetch(LIST_EPOCHS, limit_ids)
+    }
 
 
 DELETE_LIMITS: Final = """

@@ -178,6 +178,16 @@ async def find_choices(executor: "Executor", *, everything: bool) -> CatalogueCh
     return CatalogueChoices(**row)
 
 
+LIST_NAMES: Final = """
+SELECT name FROM models WHERE $1::boolean OR (enabled AND listed AND NOT hidden) ORDER BY id LIMIT $2
+"""
+
+
+async def list_names(executor: "Executor", *, everything: bool, limit: int) -> list[str]:
+    """Of what `list_catalogue` has."""
+    return [row["name"] for row in await executor.fetch(LIST_NAMES, everything, limit)]
+
+
 COUNT_LISTED: Final = """
 SELECT count(*) FROM models WHERE listed
 """

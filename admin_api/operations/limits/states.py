@@ -1,8 +1,10 @@
 """The limits of an account with the remaining amounts. Reads Redis; reserves nothing."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.access import get_one_account
@@ -54,23 +56,28 @@ async def list_limit_states(
         account = await get_one_account(connection, actor, user=user, team=team)
     named = {"team": str(account.id)} if account.kind == "team" else {"user": str(account.owner_user_id)}
     found = await list_limits(pool, actor, limit=limit, cursor=cursor, **named)
-    return Page(await read_states(pool, counters, account.id, found.rows), found.next_cursor)
+    return Page(await read_states(pool, counters, found.rows), found.next_cursor)
 
 
-async def read_states(
-    pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow]
-) -> list[LimitWithState]:
-    """Of these limits of one account, which the actor may see. Raises RedisUnavailable."""
+async def read_states(pool: "Pool", counters: "Counters", rows: Sequence[LimitRow]) -> list[LimitWithState]:
+    """Of these limits, which the actor may see: one statement, and a Redis request an account, all at the same time.
+    Raises RedisUnavailable."""
+    if not rows:
+        return []
     async with pool.acquire() as connection:
-        epochs = await limit_rows.list_epochs(connection, account_id, [row.id for row in rows])
-    left = {} if epochs is None else await _read_states(pool, counters, account_id, rows, epochs)
+        accounts = await limit_rows.list_epochs(connection, [row.id for row in rows])
+    offset_ms = await counters.now_ms() - int(time.time() * 1000)
+    found = await asyncio.gather(
+        *(_look(pool, counters, account_id, rows, epochs, offset_ms) for account_id, epochs in accounts.items())
+    )
+    left = dict(chain.from_iterable(one.items() for one in found))
     return [LimitWithState(row, left.get(row.id)) for row in rows]
 
 
-async def _read_states(
-    pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow], epochs: Epochs
+async def _look(
+    pool: "Pool", counters: "Counters", account_id: int, rows: Sequence[LimitRow], epochs: Epochs, offset_ms: int
 ) -> dict[int, dict[str, Any]]:
-    """The states by limit id, read as if one call had to pass all these limits."""
+    """Those of one account by limit id, read as if one call had to pass them all."""
     limits = tuple(_limit(row, epochs.limits[row.id]) for row in rows if row.id in epochs.limits)
     grant = Grant(
         model_id=0,
@@ -97,7 +104,7 @@ async def _read_states(
         grants={},
     )
     ids = RequestIds()
-    ids.offset_ms = await counters.now_ms() - int(time.time() * 1000)
+    ids.offset_ms = offset_ms
     taken, now_ms = await LimitState(counters, Seeder(counters, pool)).look(record, grant, ids.new())
     return {one.limit.id: limit_json(one, now_ms) for one in taken}
 

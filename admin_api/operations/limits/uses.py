@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from admin_api.operations.access import get_seen_account
+from admin_api.operations.access import get_seen_account, viewer_of
 from admin_api.operations.actors import Actor
 from admin_api.operations.limits.states import MAX_STATES, read_states
+from admin_api.operations.people.memberships import find_team_access
 from admin_api.operations.people.users import own_id
 from admin_api.storage import accounts, limit_pages
 from admin_api.storage.limits import LimitRow
@@ -47,24 +47,26 @@ async def list_own_uses(pool: "Pool", counters: "Counters", actor: Actor) -> lis
         own = await get_seen_account(connection, actor, user=str(user_id), team=None)
         rows = await limit_pages.list_limits(connection, after_id=0, limit=MAX_STATES, account_id=own.id)
         teams = await accounts.list_teams(connection, after_id=0, limit=MAX_TEAMS, viewer_id=user_id)
-        for team in teams:
-            about: dict[str, Any] = {"after_id": 0, "limit": MAX_OF_TEAM, "account_id": team.id}
-            rows += await limit_pages.list_limits(connection, **about, level="team")
-            rows += await limit_pages.list_limits(connection, **about, level="user", target_id=user_id)
+        team_ids = [team.id for team in teams]
+        rows += await limit_pages.list_limits_in_teams(connection, team_ids, user_id=user_id, limit=MAX_OF_TEAM)
     return await list_uses(pool, counters, rows)
 
 
-async def list_uses(pool: "Pool", counters: "Counters", rows: Iterable[LimitRow]) -> list[LimitUse]:
-    """Of these limits, which the actor may see, those in force; one Redis request an account. The tightest first.
+async def list_member_limits(pool: "Pool", actor: Actor, team: str, user_ids: Sequence[int]) -> list[LimitRow]:
+    """What each of these members may use of the team; members who are no owners see their own. Raises GatewayError
+    `not_found`."""
+    access = await find_team_access(pool, actor, team)
+    shown = list(user_ids)
+    if viewer_of(actor) is not None and not access.is_owner:
+        shown = [user_id for user_id in user_ids if user_id == actor.user_id]
+    async with pool.acquire() as connection:
+        return await limit_pages.list_limits_of_members(connection, access.team.id, shown)
 
-    Raises RedisUnavailable.
-    """
-    found: list[LimitUse] = []
-    for account_id, some in groupby(sorted(rows, key=lambda row: row.account_id), key=lambda row: row.account_id):
-        for one in await read_states(pool, counters, account_id, list(some)):
-            if one.left is not None:
-                found.append(_use(one.row, one.left))
-    return tightest_first(found)
+
+async def list_uses(pool: "Pool", counters: "Counters", rows: Iterable[LimitRow]) -> list[LimitUse]:
+    """Of these limits, which the actor may see, those in force. The tightest first. Raises RedisUnavailable."""
+    found = await read_states(pool, counters, list(rows))
+    return tightest_first([_use(one.row, one.left) for one in found if one.left is not None])
 
 
 def tightest_first(uses: Sequence[LimitUse]) -> list[LimitUse]:

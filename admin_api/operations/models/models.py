@@ -67,6 +67,13 @@ async def find_choices(pool: "Pool", actor: Actor) -> CatalogueChoices:
         return await models.find_choices(connection, everything=actor.role in SEE_EVERYTHING)
 
 
+async def list_names(pool: "Pool", actor: Actor, *, limit: int) -> list[str]:
+    """Of the models that `list_models` has for the actor, and nothing else of them."""
+    check_limit(limit)
+    async with pool.acquire() as connection:
+        return await models.list_names(connection, everything=actor.role in SEE_EVERYTHING, limit=limit)
+
+
 async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:
     """By its exact name. Raises GatewayError `not_found`, also for a model that the actor may not see."""
     async with pool.acquire() as connection:

@@ -4,7 +4,7 @@ Reports include a call as soon as its row is in the ledger, some tenths of a sec
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, get_args
@@ -30,7 +30,7 @@ from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import names as usage_names
 from admin_api.storage.usage import queries
 from admin_api.storage.usage.queries import LatencyCounts, UsageSums
-from admin_api.storage.usage.rollup_tables import tables_with_latencies
+from admin_api.storage.usage.rollup_tables import tables_for, tables_with_latencies
 from gateway.domain.latencies import percentile
 from gateway.domain.rollup_ranges import Step, bounds_of_steps
 
@@ -140,6 +140,18 @@ async def break_down(
             others -= group.sums
         sums = {"groups": groups, "number_of_groups": number, "others": others, "total": total}
         return Breakdown(by=by, **sums, **report_fields(scope))  # type: ignore[arg-type]  # checked
+
+
+async def sum_users(pool: "Pool", actor: Actor, query: UsageFilter, user_ids: Sequence[int]) -> dict[int, UsageSums]:
+    """Of each of these users, within the filter, which names no user. Raises GatewayError as `break_down` does."""
+    async with open_scope(pool, actor, query, "user") as (executor, scope):
+        selection = replace(scope.selection, user_ids=list(user_ids))
+        tables = tables_for(selection, "user")
+        if tables is None or query.user is not None:
+            raise needs_account("user")
+        found = await queries.sum_by(executor, selection, tables, "user", order="cost", limit=len(user_ids))
+        sums = {int(user_id): one for user_id, one in found.rows}
+        return {user_id: sums.get(user_id, UsageSums()) for user_id in user_ids}
 
 
 async def measure_latencies(pool: "Pool", actor: Actor, query: UsageFilter, *, by: str | None = None) -> Percentiles:

@@ -9,13 +9,13 @@ from admin_api.portal.charts.scales import Mark
 HOURS: Final = 24
 ROW: Final = 22
 GAP: Final = 2
-# Classes of colours, from nothing on.
+# Classes of colours; 0 is nothing.
 LEVELS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One hour of one day; `level` is the number of a class, 0 for nothing."""
+    """One hour of one day; `level` is the number of a class."""
 
     x: float
     y: int
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """A row for each day. `description` is for those who cannot see it."""
+    """A row for each day; hours with nothing have no cell. `description` is for those who cannot see it."""
 
     title: str
     description: str
@@ -54,11 +54,12 @@ def draw(
             y=day * ROW,
             width=round(width * 0.92, 3),
             height=ROW - GAP,
-            level=0 if value <= 0 else 1 + (LEVELS - 1) * value // highest,
+            level=1 + (LEVELS - 1) * value // highest,
             label=f"{days[day]} {hours[hour]}: {write(value)}",
         )
         for day, row in enumerate(values)
         for hour, value in enumerate(row)
+        if value > 0
     ]
     marks = [Mark(round((hour + 0.5) * width, 3), hours[hour]) for hour in range(0, HOURS, 6)]
     rows = [Mark(day * ROW + ROW * 0.65, text) for day, text in enumerate(days)]

@@ -63,7 +63,8 @@ def stack(
     paths: Sequence[str | None] = (),
     write_axis: Callable[[int], str] | None = None,
 ) -> Chart:
-    """A bar for each of `texts`; every series has as many values. Values below 0 are shown as nothing."""
+    """A bar for each of `texts` that has something; every series has as many values as there are texts. Values below 0
+    are shown as nothing."""
     columns = list(zip(*(one.values for one in series), strict=True)) if series else [() for _ in texts]
     top = top_of(max((sum(max(value, 0) for value in column) for column in columns), default=0))
     slot = 100 / max(len(texts), 1)
@@ -76,6 +77,7 @@ def stack(
             segments=_segments(text, column, series, top, write),
         )
         for number, (text, column) in enumerate(zip(texts, columns, strict=True))
+        if any(value > 0 for value in column)
     ]
     legend = [(one.name, one.colour) for one in series if len(series) > 1]
     return Chart(title, description, bars, marks_up(top, write_axis or write), marks_across(texts), legend)
