@@ -16,5 +16,6 @@ LITEMAAS_ADMIN_TOKEN=$(openssl rand -hex 32)
 LITEMAAS_KEY_PEPPERS=1:$(openssl rand -hex 32)
 LITEMAAS_SECRET_KEYS=1:$(openssl rand -hex 32)
 LITEMAAS_LITELLM_API_KEY=sk-$(openssl rand -hex 32)
+GRAFANA_PASSWORD=$(openssl rand -hex 24)
 END
 echo "deploy/.env is written. Keep it: keys and sealed secrets do not open without it."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ NO_ENGINE: Final = (
     "which installs buildah and mmdebstrap."
 )
 RUN: Final = (sys.executable, "-I", "-S", str(Path(__file__).with_name("run.py")))
+ENGINES_OWN: Final = re.compile(r"(HOME|XDG_RUNTIME_DIR|LD_LIBRARY_PATH)$|(DOCKER|CONTAINERS?)_")
 # A registry that does not answer must not hold up a build for ever.
 PATIENCE_S: Final = 300.0
 
@@ -85,9 +87,9 @@ class Docker(Engine):
         self.run("import", str(archive), tag)
 
     def config(self, tag: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("image", "inspect", "--format", "{{json .}}", tag))
+        found: dict[str, Any] = json.loads(self.run("image", "inspect", tag))[0]
         # Podman keeps the health check beside the rest.
-        beside = {"Healthcheck": found["HealthCheck"]} if found.get("HealthCheck") else {}
+        beside = {"Healthcheck": found["Healthcheck"]} if "Healthcheck" in found else {}
         config: dict[str, Any] = found["Config"] | beside
         return config
 
@@ -98,7 +100,9 @@ class Docker(Engine):
 
     @contextmanager
     def prepared(self, tag: str) -> Iterator[list[str]]:
-        yield [*RUN, self.name, tag]
+        # Programs of the trial have an environment of their own, in which the engine would not be found.
+        kept = [f"{name}={value}" for name, value in os.environ.items() if ENGINES_OWN.match(name)]
+        yield ["env", *kept, *RUN, self.name, tag]
 
 
 class Buildah(Engine):

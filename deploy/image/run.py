@@ -17,19 +17,28 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 SIGTERM = 15
 # Of both: everything else in the image is read-only.
-WRITABLE = {"/tmp": "size=64m,mode=1777", "/var/lib/litemaas": f"size=256m,mode=0770,gid={GID}"}  # noqa: S108
+# The state is of group 0, as in the image.
+WRITABLE = {"/tmp": "size=64m,mode=1777", "/var/lib/litemaas": "size=256m,mode=0770"}  # noqa: S108
 
 
 def main() -> None:
     engine, image, *program = sys.argv[1:]
-    settings = {name: value for name, value in os.environ.items() if name.startswith("LITEMAAS_")}
-    settings.pop("LITEMAAS_STATE_DIR", None)
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("LITEMAAS_", "PROMETHEUS_"))}
     if engine == "buildah":
         mounted = json.loads(image)
         enter(mounted["root"])
         own = dict(line.split("=", 1) for line in mounted["env"])
         os.execvpe(program[0], program, own | settings)  # noqa: S606
-    arguments = ["run", "--rm", "--read-only", f"--user={UID}:{GID}", "--cap-drop=ALL", "--network=host"]
+    arguments = [
+        "run",
+        "--rm",
+        "--no-healthcheck",
+        "--interactive",
+        "--read-only",
+        f"--user={UID}:{GID}",
+        "--cap-drop=ALL",
+        "--network=host",
+    ]
     arguments += ["--security-opt=no-new-privileges", f"--entrypoint={program[0]}"]
     arguments += [f"--tmpfs={path}:{options}" for path, options in WRITABLE.items()]
     arguments += [f"--env={name}" for name in settings]

@@ -8,20 +8,25 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
 
-from deploy.embedded.demo import MODEL, Demo
-from deploy.embedded.processes import NotStarted, free_port
-from deploy.embedded.programs import ROOT
-from deploy.embedded.round_trip import stream_one, usage_row
+from deploy.embedded.processes import NotStarted
+from deploy.embedded.programs import ROOT, Program
+from deploy.image.composition import Composition
 from deploy.image.engines import Engine
 from deploy.image.run import GID, UID
 
 CONTENTS: Final = Path(__file__).with_name("contents.py")
+README: Final = ROOT / "README.md"
+COMPOSE: Final = "docker compose -f deploy/compose.yaml "
+# Of deploy/litellm/config.yaml.
+MODEL: Final = "gpt-4o-mini"
+PROGRAMS: Final = ("gateway-1", "gateway-2", "admin")
+DRAINED: Final = "gateway-1"
 LOCK: Final = ROOT / "deploy" / "requirements.lock"
 LABELS: Final = ("title", "description", "version", "licenses", "revision", "base.name")
 MIB: Final = 2**20
@@ -41,12 +46,11 @@ def try_image(engine: Engine, tag: str) -> None:
         command = Path(folder) / "litemaas"
         command.write_text(f'#!/bin/sh\nexec {shlex.join(prefix)} litemaas "$@"\n')
         command.chmod(0o755)
-        demo = Demo(Path(folder), free_port(), free_port(), command=command)
+        composition = Composition(Path(folder), command, prefix, engine.config(tag)["Healthcheck"]["Test"])
         try:
-            demo.start()
-            try_programs(demo, prefix, engine.config(tag)["Healthcheck"]["Test"])
+            try_programs(composition)
         finally:
-            demo.stop()
+            composition.discard()
 
 
 def say(what: str) -> None:
@@ -95,20 +99,78 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def try_programs(demo: Demo, prefix: Sequence[str], health: Sequence[str]) -> None:
-    require(demo.command_line.run("migrate").strip() == "Nothing to do.", "`litemaas migrate` left something to do.")
-    say("has migrated Postgres, and serves the gateway and the admin API")
-    require(health[0] == "CMD", f"The health check is no command: {health}.")
-    for program in (demo.gateway, demo.admin):
-        run([*prefix, *health[1:], "--port", str(program.port)])
-    say(f"its health check, `{' '.join(health[1:])}`, says healthy of both")
-    stream_one(demo)
-    row = usage_row(demo, demo.key["id"])
-    say(f"answered a call, and it is in the ledger: {row['prompt_tokens']} + {row['completion_tokens']} tokens")
-    say(f"serves the portal with {check_portal(demo.admin.url)} files of its page")
-    check_drain(demo)
-    require(fails([*prefix, *health[1:], "--port", str(demo.gateway.port)]), "A gateway that has ended is healthy.")
+def try_programs(composition: Composition) -> None:
+    key = follow_readme(composition)
+    for name in PROGRAMS:
+        require(composition.is_healthy(name), f"The health check says that {name} is not healthy.")
+    say(f"their health checks say healthy of {', '.join(PROGRAMS)}")
+    gateways = [composition.program(name) for name in PROGRAMS if name.startswith("gateway")]
+    for gateway in gateways:
+        for line in stream(gateway, key, "Hello [tokens=24]"):
+            require('"error"' not in line, f"The gateway streamed {line[:300]}")
+    rows = rows_of_key(composition, len(gateways))
+    tokens = {(row["prompt_tokens"], row["completion_tokens"]) for row in rows}
+    require(len(tokens) == 1 and tokens.pop()[1] == 24, f"The ledger has {[row['completion_tokens'] for row in rows]}.")
+    say(f"each gateway answered a call with the key, and the ledger has {len(rows)} rows of 24 tokens")
+    for name in PROGRAMS:
+        answer = httpx2.get(composition.program(name).metrics_url, trust_env=False, timeout=PATIENCE_S)
+        require("litemaas_" in answer.text, f"{name} has no metrics.")
+    say(f"serves the portal with {check_portal(composition.program('admin').url)} files of its page, and metrics")
+    check_drain(composition, key)
+    require(not composition.is_healthy(DRAINED), "A gateway that has ended is healthy.")
     say("its health check says so when the gateway has ended")
+
+
+def follow_readme(composition: Composition) -> str:
+    """Does what README.md says, command by command, and returns the key it ends with."""
+    text = README.read_text().split("### Run it in containers\n")[1].split("\n##")[0]
+    commands = re.findall(rf"^(deploy/make_env\.sh|{re.escape(COMPOSE)}.*?)(?: +#.*)?$", text, re.MULTILINE)
+    printed = ""
+    for line in commands:
+        words = shlex.split(line.removeprefix(COMPOSE))
+        match words:
+            case ["deploy/make_env.sh"]:
+                composition.make_env()
+            case ["up", *_]:
+                composition.up()
+                say(f"migrated and started in the order of deploy/compose.yaml: {', '.join(composition.components)}")
+            case ["restart", name]:
+                composition.restart(name)
+            case ["exec", name, "litemaas", *arguments]:
+                printed = composition.exec(name, *arguments, typed="sk-made-up-for-the-trial\n")
+            case _:
+                raise NotStarted(f"README.md has a command that cannot be tried here: {line}")
+    found = re.search(r"sk-lm-\S+", printed)
+    require(found is not None, f"The last command of README.md printed no key: {printed}")
+    say(f"the {len(commands)} commands of README.md lead to a key")
+    return found[0] if found else ""
+
+
+def stream(gateway: Program, key: str, prompt: str) -> Iterator[str]:
+    """The lines of a streamed answer. Raise NotStarted if it breaks off, or is none."""
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": prompt}]}
+    headers = {"authorization": f"Bearer {key}"}
+    url = f"{gateway.url}/v1/chat/completions"
+    last = ""
+    try:
+        with httpx2.stream("POST", url, json=body, headers=headers, timeout=PATIENCE_S, trust_env=False) as answer:
+            require(answer.status_code == 200, f"A call was answered {answer.status_code}.")
+            for last in filter(None, answer.iter_lines()):
+                yield last
+    except httpx2.TransportError as problem:
+        raise NotStarted(f"A stream was cut: {problem or type(problem).__name__}.") from problem
+    require(last == "data: [DONE]", f"A stream was cut: its last line is {last[:300]!r}.")
+
+
+def rows_of_key(composition: Composition, expected: int) -> list[dict[str, Any]]:
+    """The ledger's rows of the first key, once there are so many: they come after the answers."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        rows: list[dict[str, Any]] = composition.command_line("admin").read("usage", "show", "--key", "1")["rows"]
+        if len(rows) >= expected or time.monotonic() > deadline:
+            require(len(rows) == expected, f"The ledger has {len(rows)} rows of {expected} calls.")
+            return rows
+        time.sleep(0.2)
 
 
 def check_portal(url: str) -> int:
@@ -124,33 +186,24 @@ def check_portal(url: str) -> int:
     return len(files)
 
 
-def check_drain(demo: Demo) -> None:
+def check_drain(composition: Composition, key: str) -> None:
     """SIGTERM during a stream: it ends as it would have, its row is written, and the gateway ends with 0."""
-    child = demo.gateway.child
+    child = composition.program(DRAINED).child
     if child is None:
         raise NotStarted("The gateway does not run.")
-    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": LONG_PROMPT}]}
-    headers = {"authorization": f"Bearer {demo.key['key']}"}
-    url = f"{demo.gateway.url}/v1/chat/completions"
-    lines: list[str] = []
-    began = time.monotonic()
-    try:
-        with httpx2.stream("POST", url, json=body, headers=headers, timeout=PATIENCE_S, trust_env=False) as answer:
-            for line in answer.iter_lines():
-                if not lines and line:
-                    began = time.monotonic()
-                    os.kill(child.pid, signal.SIGTERM)
-                lines.append(line)
-    except httpx2.TransportError as problem:
-        raise NotStarted(f"SIGTERM cut an open stream: {problem or type(problem).__name__}.") from problem
-    took = time.monotonic() - began
-    require(any(line == "data: [DONE]" for line in lines), f"SIGTERM cut an open stream after {len(lines)} lines.")
-    deadline = began + PATIENCE_S
+    began = None
+    for _ in stream(composition.program(DRAINED), key, LONG_PROMPT):
+        if began is None:
+            began = time.monotonic()
+            os.kill(child.pid, signal.SIGTERM)
+    took = time.monotonic() - (began or 0)
+    deadline = time.monotonic() + PATIENCE_S
     while (code := child.exit_code) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     require(code == 0, f"The gateway ended with {code} after SIGTERM.")
-    shown = demo.command_line.read("usage", "show", "--key", str(demo.key["id"]))
-    require(len(shown["rows"]) == 2, f"After SIGTERM the ledger has {len(shown['rows'])} rows of two calls.")
+    # At its end: nothing comes later.
+    shown = composition.command_line("admin").read("usage", "show", "--key", "1")
+    require(len(shown["rows"]) == 3, f"After SIGTERM the ledger has {len(shown['rows'])} rows of three calls.")
     say(f"drained on SIGTERM: an open stream went on for {took:.1f} s to its end, its row is written, exit 0")
 
 

@@ -13,6 +13,7 @@ import yaml
 from admin_api.operations.models.provider_keys import NAME, PREFIX
 from admin_api.settings import ADMIN_METRICS_PORT, GATEWAY_METRICS_PORT, ProgramSettings, SecretSettings
 from admin_api.settings import Settings as AdminSettings
+from deploy.image.compose_file import mounted_file, needs, needs_in_all
 from deploy.image.engines import NO_ENGINE
 from gateway.settings import Settings as GatewaySettings
 from tests.contract.tables import ROOT
@@ -138,6 +139,33 @@ def test_prometheus_scrapes_all_programs() -> None:
 
     assert targets == {f"{name}:{port}" for name, port in METRICS_PORTS.items()}
     assert config["rule_files"] == ["alerts.yml"]
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_waits_for_the_stores_that_its_environment_names(name: str) -> None:
+    service = COMPOSE["services"][name]
+    named = set(re.findall(r"@(postgres|valkey):", " ".join(map(str, service.get("environment", {}).values()))))
+
+    assert named <= needs_in_all(name, COMPOSE["services"])
+    assert all(
+        condition == ("service_completed_successfully" if needed == "migrate" else "service_healthy")
+        for needed, condition in needs(service).items()
+        if needed in ("migrate", "postgres", "valkey")
+    )
+
+
+def test_grafana_finds_prometheus_and_the_dashboards() -> None:
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    grafana = COMPOSE["services"]["grafana"]
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"][0]
+    provider = yaml.safe_load((provisioning / "dashboards" / "litemaas.yaml").read_text())["providers"][0]
+    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["global"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert "127.0.0.1:9090:9090" in COMPOSE["services"]["prometheus"]["ports"]
+    assert source["jsonData"]["timeInterval"] == scrape["scrape_interval"]
+    assert mounted_file(grafana, provider["options"]["path"]) == DEPLOY / "grafana" / "dashboards"
+    assert mounted_file(grafana, "/etc/grafana/provisioning") == provisioning
 
 
 def test_s11_metrics_are_within_reach_of_prometheus_and_on_no_port_of_the_host() -> None:
