@@ -74,7 +74,7 @@ class SecretKeys:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         head = int.from_bytes(encrypted[:VERSION_BYTES])
-        version = head & ~DERIVED
+        version = self.version_of(encrypted)
         if version not in self.keys:
             raise EncryptionError(
                 f"The secret of {purpose} {row} was encrypted with version {version}, which LITEMAAS_SECRET_KEYS "
@@ -89,6 +89,10 @@ class SecretKeys:
                 f"The secret of {purpose} {row} cannot be decrypted with version {version} of LITEMAAS_SECRET_KEYS: "
                 "that version has another key than the one that encrypted it, or the row was changed."
             ) from None
+
+    def version_of(self, encrypted: bytes) -> int:
+        """Of the key that encrypted it."""
+        return int.from_bytes(encrypted[:VERSION_BYTES]) & ~DERIVED
 
     def is_newest(self, encrypted: bytes) -> bool:
         """Whether the newest key encrypted it; otherwise it should be encrypted again."""

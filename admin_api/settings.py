@@ -258,6 +258,13 @@ class ProgramSettings(_Settings):
         return value
 
 
+class PresentSettings(_Settings):
+    """What says for which programs an environment is: the admin API needs a token, a gateway a folder."""
+
+    admin_token: SecretStr | None = None
+    state_dir: Path | None = None
+
+
 def is_smtp_address(text: str) -> bool:
     """Whether an SMTP URL is unambiguous. A / or # in a password would end the host there, and the rest of the password
     would be read as a port and be shown in the error."""

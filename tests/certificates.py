@@ -12,9 +12,9 @@ from cryptography.x509.oid import NameOID
 
 
 class Certificate:
-    """A self-signed certificate for 127.0.0.1: a CA file and a server context."""
+    """A self-signed certificate for 127.0.0.1: a CA file and a server context. Less than nothing has expired."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, valid_for: timedelta = timedelta(hours=1)) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server of a test")])
         now = datetime.now(UTC)
@@ -24,8 +24,8 @@ class Certificate:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + valid_for)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())

@@ -1,4 +1,4 @@
-"""The commands that run a program, prepare its database or check its health: gateway, admin-api, migrate, health."""
+"""The commands that run a program, prepare its database or check it: gateway, admin-api, migrate, health, doctor."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from admin_api.cli.completion import SHELLS, completion_script
+from admin_api.cli.doctor import doctor
 from admin_api.cli.metrics_folder import new_metrics_folder
 from admin_api.cli.options import words_argument, words_option
 
@@ -33,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("gateway")(gateway)
     app.command("admin-api")(admin_api)
     app.command("health")(health)
+    app.command("doctor")(doctor)
     app.command("completion")(completion)
 
 

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from contract.table_rights import COLUMNS, NOT_TO_CHANGE, SET_BY_DATABASE, TABLES
+from admin_api.storage.table_rights import TABLES
+from contract.table_rights import COLUMNS, NOT_TO_CHANGE, SET_BY_DATABASE
 
 CASCADES: Final = """
 SELECT conrelid::regclass::text || ' to ' || confrelid::regclass::text FROM pg_constraint

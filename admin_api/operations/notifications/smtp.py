@@ -2,6 +2,7 @@
 
 import smtplib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import TYPE_CHECKING
@@ -39,6 +40,15 @@ class MailServer:
 
 def send_email(server: MailServer, email: EmailMessage, *, timeout_s: float) -> None:
     """Raises MailError. Blocking, as the standard library's client is enough for a few e-mails per minute."""
+    _with_connection(server, timeout_s, lambda connection: connection.send_message(email))
+
+
+def log_in_once(server: MailServer, *, timeout_s: float) -> None:
+    """Connects and logs in, and sends nothing. Raises MailError. Blocking."""
+    _with_connection(server, timeout_s, lambda connection: connection.noop())
+
+
+def _with_connection(server: MailServer, timeout_s: float, act: Callable[[smtplib.SMTP], object]) -> None:
     url = urlsplit(server.url.get_secret_value())
     try:
         context = trusted(server.ca_file)
@@ -48,7 +58,7 @@ def send_email(server: MailServer, email: EmailMessage, *, timeout_s: float) -> 
         with _connect(url, context, timeout_s) as connection:
             if url.username is not None:
                 _log_in(connection, unquote(url.username), unquote(url.password or ""))
-            connection.send_message(email)
+            act(connection)
     except (OSError, smtplib.SMTPException) as exc:
         code, answer = _said(exc)
         raise MailError(_explain(exc), is_permanent=_is_permanent(exc), status=code, answer=answer) from None

@@ -34,7 +34,7 @@ def connect(
     if parts.scheme.startswith("rediss") and ca_file:
         options |= {"ssl_ca_certs": str(ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     if parts.scheme in ("redis+cluster", "rediss+cluster"):
-        addresses, login = _read_netloc(parts.netloc, default_port=6379)
+        addresses, login = read_netloc(parts.netloc, default_port=6379)
         kind = SSLConnection if parts.scheme == "rediss+cluster" else Connection
 
         def new_link(address: Address, is_primary: bool) -> RedisLink:
@@ -57,7 +57,7 @@ def connect(
     return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect)
 
 
-def _read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict[str, Any]]:
+def read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict[str, Any]]:
     """`user:password@host:port,host:port`."""
     credentials, _, hosts = netloc.rpartition("@")
     username, _, password = map(unquote, credentials.partition(":"))
@@ -71,7 +71,7 @@ def _read_netloc(netloc: str, *, default_port: int) -> tuple[list[Address], dict
 def _through_sentinel(
     netloc: str, primary: str, options: dict[str, Any]
 ) -> Callable[[], Awaitable[AbstractConnection]]:
-    sentinels, login = _read_netloc(netloc, default_port=26379)
+    sentinels, login = read_netloc(netloc, default_port=26379)
     timeout_s = options["socket_connect_timeout"]
     sentinel = Sentinel(sentinels, socket_connect_timeout=timeout_s)  # type: ignore[no-untyped-call]  # untyped there
 

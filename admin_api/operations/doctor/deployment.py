@@ -1,0 +1,153 @@
+"""Which checks a deployment has, by what its settings name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from admin_api.encryption import SecretKeys
+from admin_api.operations.doctor.addresses import Logins, check_gateway, check_logins, check_metrics
+from admin_api.operations.doctor.certificates import TlsServer, check_certificates
+from admin_api.operations.doctor.database import (
+    Database,
+    check_connection,
+    check_migrations,
+    check_peppers,
+    check_roles,
+    check_secret_keys,
+    check_time_zones,
+)
+from admin_api.operations.doctor.findings import Check, Findings
+from admin_api.operations.doctor.machine import GatewayMachine, check_files, check_journal
+from admin_api.operations.doctor.notifications import check_mail, check_webhooks
+from admin_api.operations.doctor.redis import Redis, check_redis
+from admin_api.operations.doctor.upstream import check_litellm
+from admin_api.operations.models.sync import LiteLLM
+from admin_api.operations.notifications.smtp import MailServer
+from admin_api.operations.notifications.webhook_urls import WebhookURLRules
+
+if TYPE_CHECKING:
+    from gateway.domain.keys import Peppers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminProgram:
+    """What only the admin program's settings name. `gateway_url` is the address that it calls itself."""
+
+    secret_keys: SecretKeys
+    webhook_rules: WebhookURLRules
+    webhook_ca_file: Path | None
+    mail: MailServer | None
+    logins: Logins
+    admin_url: str | None
+    gateway_url: str | None
+    gateway_ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the settings name; None for what they do not. `unreadable` are the messages about settings; `metrics_urls`
+    has None for a program whose metrics are off."""
+
+    unreadable: Sequence[str]
+    database: Database | None
+    peppers: "Peppers | None"
+    redis: Redis | None
+    litellm: LiteLLM | None
+    admin: AdminProgram | None
+    machine: GatewayMachine | None
+    metrics_urls: Sequence[str | None]
+
+
+def checks_of(deployment: Deployment) -> dict[str, Check]:
+    """By name, in the order in which they are to be mended."""
+    checks: dict[str, Check] = {"settings": partial(check_settings, unreadable=deployment.unreadable)}
+    database, admin = deployment.database, deployment.admin
+    if database is not None:
+        checks |= {
+            "postgres": partial(check_connection, database=database),
+            "roles": partial(check_roles, database=database),
+            "migrations": partial(check_migrations, database=database),
+            "time zones": partial(check_time_zones, database=database),
+        }
+    if deployment.redis is not None:
+        checks["redis"] = partial(check_redis, redis=deployment.redis)
+    if deployment.litellm is not None and database is not None:
+        checks["litellm"] = partial(check_litellm, litellm=deployment.litellm, database=database)
+    checks["certificates"] = partial(check_certificates, servers=_tls_servers(deployment))
+    if database is not None and deployment.peppers is not None:
+        checks["peppers"] = partial(check_peppers, database=database, peppers=deployment.peppers)
+    if database is not None and admin is not None:
+        rules, ca_file = admin.webhook_rules, admin.webhook_ca_file
+        checks |= {
+            "secret keys": partial(check_secret_keys, database=database, keys=admin.secret_keys),
+            "webhooks": partial(check_webhooks, database=database, rules=rules, ca_file=ca_file),
+            "mail": partial(check_mail, mail=admin.mail),
+            "logins": partial(check_logins, logins=admin.logins),
+            "gateway": partial(check_gateway, url=admin.gateway_url, ca_file=admin.gateway_ca_file),
+        }
+    if deployment.machine is not None:
+        checks |= {
+            "journal": partial(check_journal, machine=deployment.machine),
+            "open files": partial(check_files, machine=deployment.machine),
+        }
+    checks["metrics"] = partial(check_metrics, urls=deployment.metrics_urls)
+    return checks
+
+
+async def check_settings(found: Findings, unreadable: Sequence[str]) -> None:
+    """Those of the programs that this environment is for."""
+    for message in unreadable:
+        found.problem(message, "Set them in the environment of the program; docs/settings.md has them all.")
+    if not unreadable:
+        found.ok("All settings can be read.")
+
+
+def _tls_servers(deployment: Deployment) -> Sequence[TlsServer]:
+    servers: list[TlsServer] = []
+    database, redis, admin = deployment.database, deployment.redis, deployment.admin
+    if database is not None and database.ca_file is not None:
+        servers += _of_postgres(database, database.ca_file)
+    if redis is not None and (parts := urlsplit(redis.url.get_secret_value())).scheme == "rediss":
+        servers.append(
+            TlsServer(
+                name="Redis",
+                host=parts.hostname or "localhost",
+                port=parts.port or 6379,
+                setting="LITEMAAS_REDIS_CA_FILE",
+                ca_file=redis.ca_file,
+            )
+        )
+    if (litellm := deployment.litellm) is not None:
+        for url in litellm.urls:
+            servers += TlsServer.of_url("LiteLLM", url, "LITEMAAS_LITELLM_CA_FILE", litellm.ca_file)
+    if admin is not None:
+        login_ca = ("LITEMAAS_LOGIN_CA_FILE", admin.logins.ca_file)
+        servers += TlsServer.of_url("the identity provider", admin.logins.issuer, *login_ca)
+        servers += TlsServer.of_url("OpenShift's API", admin.logins.openshift_api, *login_ca)
+        gateway_ca = ("LITEMAAS_GATEWAY_CA_FILE", admin.gateway_ca_file)
+        servers += TlsServer.of_url("the gateway", admin.gateway_url, *gateway_ca)
+        servers += TlsServer.of_url("the portal", admin.admin_url, *gateway_ca)
+    return servers
+
+
+def _of_postgres(database: Database, ca_file: Path) -> list[TlsServer]:
+    parts = urlsplit(database.app_url.get_secret_value())
+    # Several hosts stand in the query.
+    hosts = parse_qs(parts.query).get("host", [parts.netloc.rpartition("@")[2]])[0].split(",")
+    servers = []
+    for host in hosts:
+        one = urlsplit(f"//{host}")
+        servers.append(
+            TlsServer(
+                name="Postgres",
+                host=one.hostname or "localhost",
+                port=one.port or 5432,
+                setting="LITEMAAS_DATABASE_CA_FILE",
+                ca_file=ca_file,
+                is_postgres=True,
+            )
+        )
+    return servers
