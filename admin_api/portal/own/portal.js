@@ -211,5 +211,6 @@ setInterval(() => {
   const parts = document.querySelectorAll("[data-refresh]");
   if (document.visibilityState !== "visible" || parts.length === 0 || rounds === 0) return;
   rounds -= 1;
-  for (const part of parts) part.dispatchEvent(new Event("refresh"));
+  // Nothing is replaced under a person's hands.
+  for (const part of parts) if (!part.contains(document.activeElement)) part.dispatchEvent(new Event("refresh"));
 }, REFRESH_MS);

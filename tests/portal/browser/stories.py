@@ -1,5 +1,6 @@
 """A person with a window and a hand, who knows their language."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,9 @@ class Person:
         return self.page.locator("#main").get_by_role("link", name=self.text(text), exact=True)
 
     def field(self, text: str) -> Locator:
-        return self.page.locator("#main").get_by_label(self.text(text), exact=True)
+        """One that must be filled in has a star after its text."""
+        label = re.compile(rf"^{re.escape(self.text(text))}\s*\*?$")
+        return self.page.locator("#main").get_by_label(label)
 
     async def go_to(self, path: str, heading: str) -> None:
         """By the navigation."""
