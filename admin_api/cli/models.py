@@ -21,7 +21,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import MODEL_SORTS, MODEL_STATES, CatalogueFilter, ModelSort
+from admin_api.storage.offered_models import MODEL_SORTS, MODEL_STATES, CatalogueFilter, ModelSort
 
 app = typer.Typer(no_args_is_help=True, help="Models that LiteLLM serves.")
 MODELS: Final = columns("id", "name", "mode", "provider", "deployments", "restricted", "hidden", "enabled", "listed")

@@ -5,7 +5,8 @@ from typing import Final
 
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.models import Model, ModelState
+from admin_api.storage.models import Model
+from admin_api.storage.offered_models import ModelState
 
 STATES: Final[Mapping[ModelState, str]] = {
     "open": marked("open to all"),

@@ -18,7 +18,7 @@ from admin_api.schemas.models import (
     SyncReportView,
 )
 from admin_api.schemas.shapes import PageView
-from admin_api.storage.models import CatalogueFilter, ModelSort, ModelState
+from admin_api.storage.offered_models import CatalogueFilter, ModelSort, ModelState
 from admin_api.web.etags import tag
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=ERRORS)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from admin_api.storage.models import UNPRICED
+from admin_api.storage.offered_models import UNPRICED
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor

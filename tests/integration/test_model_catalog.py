@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from admin_api.operations.models import models
 from admin_api.operations.models.litellm_health import check_litellm
 from admin_api.operations.models.sync import LiteLLM, list_syncs, sync_models
-from admin_api.storage.models import MODEL_SORTS, CatalogueFilter
+from admin_api.storage.offered_models import MODEL_SORTS, CatalogueFilter
 from gateway.domain.breaker import FAILURES_TO_OPEN
 from gateway.domain.errors import GatewayError
 from gateway.storage.postgres import Pool

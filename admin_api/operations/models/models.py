@@ -8,8 +8,9 @@ from admin_api.operations.lookups import get_model
 from admin_api.operations.pagination import Page, check_limit, page, parse_id_cursor
 from admin_api.operations.preconditions import check_version, version_of
 from admin_api.operations.validation import check_text, check_word, invalid
-from admin_api.storage import models, prices
-from admin_api.storage.models import CatalogueChoices, CatalogueFilter, Model, ModelSort
+from admin_api.storage import models, offered_models, prices
+from admin_api.storage.models import Model
+from admin_api.storage.offered_models import CatalogueChoices, CatalogueFilter, ModelSort
 from admin_api.storage.prices import PriceVersion
 from gateway.domain.errors import GatewayError
 
@@ -41,15 +42,15 @@ async def list_models(
 ) -> Page[OfferedModel]:
     """By id, or as `sort` says. Admins and read-only admins also see hidden, disabled and unlisted models."""
     check_limit(limit)
-    check_word("sort", sort, models.MODEL_SORTS)
+    check_word("sort", sort, offered_models.MODEL_SORTS)
     for name in CatalogueFilter.__slots__:
         # Postgres accepts neither NUL nor lone surrogates, so no row has such a name.
         if not (getattr(only, name) or "").isprintable():
             raise invalid(name, f"{name} contains characters that cannot be displayed.")
     if only.state is not None:
-        check_word("state", only.state, models.MODEL_STATES)
+        check_word("state", only.state, offered_models.MODEL_STATES)
     async with pool.acquire() as connection:
-        rows = await models.list_catalogue(
+        rows = await offered_models.list_catalogue(
             connection,
             after_id=parse_id_cursor(cursor),
             limit=limit + 1,
@@ -64,14 +65,14 @@ async def list_models(
 async def find_choices(pool: "Pool", actor: Actor) -> CatalogueChoices:
     """Of the models that `list_models` has for the actor."""
     async with pool.acquire() as connection:
-        return await models.find_choices(connection, everything=actor.role in SEE_EVERYTHING)
+        return await offered_models.find_choices(connection, everything=actor.role in SEE_EVERYTHING)
 
 
 async def list_names(pool: "Pool", actor: Actor, *, limit: int) -> list[str]:
     """Of the models that `list_models` has for the actor, and nothing else of them."""
     check_limit(limit)
     async with pool.acquire() as connection:
-        return await models.list_names(connection, everything=actor.role in SEE_EVERYTHING, limit=limit)
+        return await offered_models.list_names(connection, everything=actor.role in SEE_EVERYTHING, limit=limit)
 
 
 async def find_model(pool: "Pool", actor: Actor, name: str) -> OfferedModel:

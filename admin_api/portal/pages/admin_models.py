@@ -15,7 +15,7 @@ from admin_api.portal.price_texts import SOURCES, known_prices
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.visits import Visit
 from admin_api.portal.word_texts import choices, text_of
-from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.offered_models import CatalogueFilter
 from gateway.domain.errors import GatewayError
 
 PAGE_ROWS: Final = 50

@@ -18,7 +18,8 @@ from admin_api.portal.snippets import CLIENTS, snippet_of
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.models import CatalogueFilter, Model, ModelSort
+from admin_api.storage.models import Model
+from admin_api.storage.offered_models import CatalogueFilter, ModelSort
 from admin_api.storage.subscriptions import Subscription
 
 # By the way in which they are shown: how many stand on a page.

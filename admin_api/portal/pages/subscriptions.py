@@ -15,7 +15,7 @@ from admin_api.portal.price_texts import usd_of
 from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.subscription_texts import colour_of, text_of
 from admin_api.portal.visits import Visit
-from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.offered_models import CatalogueFilter
 from admin_api.storage.subscriptions import Subscription
 from gateway.domain.prices import Price
 from gateway.domain.subscriptions import Action

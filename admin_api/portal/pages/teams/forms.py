@@ -14,7 +14,7 @@ from admin_api.portal.pages.teams.team import base_of, is_admin_page, may_manage
 from admin_api.portal.rendering import Page
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
-from admin_api.storage.models import CatalogueFilter
+from admin_api.storage.offered_models import CatalogueFilter
 from gateway.domain.errors import GatewayError
 
 MAX_MODELS: Final = 200
