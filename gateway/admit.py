@@ -29,6 +29,7 @@ from gateway.storage.counters.layout import pack_entries
 from gateway.storage.counters.scripts import Counters, ReserveReply
 from gateway.storage.redis.link import NotRun, RedisUnavailable, ScriptFailed
 from gateway.web.background import Background
+from gateway.without_redis import DENY, WithoutRedis
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +81,11 @@ class Admission:
         sweep_due: Callable[[int], None],
         free: Callable[[int, UUID], None],
         background: Background,
-        allows_without_redis: bool,
         token_counts_per_minute: int = 0,
         clock: Callable[[], float] = monotonic,
         turns: Turns | None = None,
         bounds: CostBounds = NO_BOUNDS,
+        without_redis: WithoutRedis = DENY,
     ) -> None:
         self._counters = counters
         self._ids = ids
@@ -93,10 +94,8 @@ class Admission:
         self._free = free
         self._background = background
         self._turns = turns or Turns()
-        # Accounts that were used while Redis was away: their counters have missed calls.
-        self.unmetered: set[int] = set()
         self._announced: dict[int, float] = {}
-        self._allows_without_redis = allows_without_redis
+        self._without_redis = without_redis
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PreparedPlan] = WeakKeyDictionary()
@@ -137,14 +136,8 @@ class Admission:
             if isinstance(exc, ScriptFailed):
                 # A full Redis, or another's value under our name.
                 log.error("limits_not_checked", account_id=record.account_id, cause=str(exc))
-            if self._allows_without_redis:
-                metrics.LIMITS_UNAVAILABLE.labels("allowed").inc()
-                self.unmetered.add(record.account_id)
-                reservation.is_leased = False
-                return reservation
-            metrics.LIMITS_UNAVAILABLE.labels("denied").inc()
-            message = "Limits cannot be checked at this moment, so the call is refused. Try again."
-            raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"}) from None
+            self._without_redis.admit(reservation)
+            return reservation
 
     async def _reserve(self, reservation: Reservation, call: Call) -> Reservation:
         record, grant = reservation.record, reservation.grant

@@ -50,8 +50,7 @@ class ForwardedCall:
         """It is under way from now on: its lease is renewed until `close`."""
         self.books.tallies.in_flight += 1
         begun = self.reservation
-        if begun.is_leased:
-            self.books.leases.add(begun)
+        self.books.leases.add(begun)
         # The last step before anything goes upstream: from here on, the call has a row whatever dies.
         self.books.begun.write(begun.request_id, begun.record.account_id, begun.estimate, begun.note)
 

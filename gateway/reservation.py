@@ -11,7 +11,8 @@ from gateway.storage.counters.scripts import Estimate
 
 class Reservation(msgspec.Struct, kw_only=True):
     """`expected` is what is charged where the answer reports nothing; `expected_is_estimate` says that it is not even
-    known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass."""
+    known from the request. `is_leased` is false where Redis was away and the deployment lets calls pass; once Redis is
+    back they get a lease too."""
 
     request_id: UUID
     # The caller's own.

@@ -28,9 +28,13 @@ BATCH: Final = 256
 class Settlements:
     """Closes calls. `close_call` returns at once and never fails; `run` is a task of the app."""
 
-    def __init__(self, counters: Counters, ledger: LedgerWriter) -> None:
+    def __init__(
+        self, counters: Counters, ledger: LedgerWriter, unmetered: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`unmetered` gets the account of each call that ended without a lease, once its row is journaled."""
         self._counters = counters
         self._ledger = ledger
+        self._unmetered = unmetered
         self._ended: list[tuple[UsageRow, bool]] = []
         # Not tried yet; how many are under way; and what Redis did not take, to be tried again.
         self._fresh: list[Settlement] = []
@@ -64,8 +68,12 @@ class Settlements:
                 reported = msgspec.structs.asdict(row)
                 log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=reported)
             return
+        for row, is_leased in ended:
+            if not is_leased:
+                self._unmetered(row.account_id)
         if is_safe:
-            self._settle_soon([Settlement.of(row) for row, is_leased in ended if is_leased])
+            # Also those without a lease: one may be taken at this moment.
+            self._settle_soon([Settlement.of(row) for row, _ in ended])
 
     def _settle_soon(self, settlements: Sequence[Settlement]) -> None:
         self._fresh.extend(settlements)

@@ -25,7 +25,7 @@ from gateway.refused_fields import RefusedFields
 from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
-from gateway.storage.counters.epochs import raise_epochs, record_redis_run
+from gateway.storage.counters.epochs import record_redis_run
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
@@ -46,11 +46,13 @@ from gateway.tasks.maintain_partitions import PartitionKeeper
 from gateway.tasks.measure import Measurement
 from gateway.tasks.reap_leases import Reaper
 from gateway.tasks.renew_leases import LeaseKeeper
+from gateway.unmetered import UnmeteredAccounts
 from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import parse_networks
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
+from gateway.without_redis import WithoutRedis
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +106,10 @@ class Worker:
             on_begun=lambda rows: self.reaper.close_begun(rows),
             on_event=metrics.count_ledger_event,
         )
-        self.settlements = Settlements(self.counters, self.ledger)
+        self.unmetered = UnmeteredAccounts(
+            self.pool, rows_wait_s=lambda: self.ledger.waiting_s, is_connected=lambda: self.counters.is_connected
+        )
+        self.settlements = Settlements(self.counters, self.ledger, self.unmetered.add)
         self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
         self.reaper = Reaper(self.counters, self.ledger)
         self.admission = Admission(
@@ -114,7 +119,7 @@ class Worker:
             sweep_due=self.reaper.sweep_due,
             free=self.settlements.free,
             background=self.background,
-            allows_without_redis=settings.when_limits_unavailable == "allow",
+            without_redis=WithoutRedis(settings.when_limits_unavailable, self.unmetered.add),
             token_counts_per_minute=settings.token_counts_per_minute,
             bounds=CostBounds(tool_uses=settings.paid_tool_uses, attachment_tokens=settings.attachment_tokens),
         )
@@ -148,15 +153,14 @@ class Worker:
         try:
             async with asyncio.timeout(2):
                 is_new = await record_redis_run(self.pool, run_id)
-                if unmetered := tuple(self.admission.unmetered):
-                    await raise_epochs(self.pool, unmetered)
-                    self.admission.unmetered.difference_update(unmetered)
+                await self.unmetered.raise_now()
         except POSTGRES_FAILED as exc:
             # Counters of an old snapshot may be trusted until Postgres is back.
             log.warning("redis_run_not_recorded", cause=str(exc))
             self.background.start(self._record_redis_run_later(run_id), "meet-redis")
             return
         self.keys.invalidate("*", ())
+        self.leases.redis_is_back()
         log.info("redis_connected", run_id=run_id, is_new_run=is_new)
         self.background.start(self._check_eviction(), "check-eviction")
 
@@ -209,6 +213,7 @@ class Worker:
             ("partitions", self.partitions.run),
             ("settlements", self.settlements.run),
             ("leases", self.leases.run),
+            ("unmetered", self.unmetered.run),
             ("reaper", self.reaper.run),
             ("drift", self.drift.run),
             ("refusals", self.refusals.run),

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -18,32 +19,43 @@ log = structlog.get_logger(__name__)
 
 # A third of a lease's 60 s: two renewals may fail.
 RENEW_S: Final = 20.0
+# When a call that was admitted without Redis was renewed last.
+NEVER: Final = float("-inf")
 
 
 class LeaseKeeper:
-    """Knows this worker's open leases. `take_again(reservation)` reserves unconditionally."""
+    """Knows this worker's open calls and keeps their leases. `take_again(reservation)` reserves unconditionally: also
+    for calls that were admitted without Redis, as soon as it is back."""
 
     def __init__(self, counters: Counters, take_again: Callable[[Reservation], Awaitable[None]]) -> None:
         self._counters = counters
         self._take_again = take_again
         # By the request id's number: hashing a UUID takes longer.
         self._open: dict[int, tuple[Reservation, float]] = {}
+        self._is_back = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
 
     def add(self, reservation: Reservation) -> None:
         """A call that is under way."""
-        self._open[reservation.request_id.int] = (reservation, monotonic())
+        self._open[reservation.request_id.int] = (reservation, monotonic() if reservation.is_leased else NEVER)
 
     def remove(self, request_id: UUID) -> None:
         """It has ended."""
         self._open.pop(request_id.int, None)
 
+    def redis_is_back(self) -> None:
+        """Calls that were admitted without it need a lease now."""
+        self._is_back.set()
+
     async def run(self) -> None:
         """Renews in batches, an account at a time, until cancelled."""
         while True:
-            await asyncio.sleep(RENEW_S / 4)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_S / 4):
+                    await self._is_back.wait()
+            self._is_back.clear()
             try:
                 await self.renew()
             except RedisUnavailable as exc:
@@ -70,7 +82,11 @@ class LeaseKeeper:
             # It may have ended while we asked.
             if reservation.request_id.int not in self._open:
                 continue
-            self._open[reservation.request_id.int] = (reservation, now)
             if reservation.request_id in lost:
-                metrics.LEASES_LOST.inc()
+                if reservation.is_leased:
+                    metrics.LEASES_LOST.inc()
                 await self._take_again(reservation)
+                # Only now: a call that ends before has its account's counters seeded again.
+                reservation.is_leased = True
+            if reservation.request_id.int in self._open:
+                self._open[reservation.request_id.int] = (reservation, now)

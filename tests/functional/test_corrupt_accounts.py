@@ -124,7 +124,8 @@ async def test_a_corrupt_account_does_not_block_renewal_of_others(site: Site) ->
     keeper = LeaseKeeper(site.counters, take_again)
     for account_id in site.accounts:
         record = SimpleNamespace(account_id=account_id)
-        keeper.add(SimpleNamespace(record=record, request_id=await site.lease(account_id)))  # type: ignore[arg-type]
+        reservation = SimpleNamespace(record=record, request_id=await site.lease(account_id), is_leased=True)
+        keeper.add(reservation)  # type: ignore[arg-type]
     await site.client.set(HASH_NAME % site.damaged, "x")
 
     await keeper.renew(older_than_s=0)

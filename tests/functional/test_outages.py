@@ -19,9 +19,11 @@ from admin_api.storage.migrate import migrate
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.valkey import Valkey
 from gateway.domain.keys import new_key
+from gateway.reservation import Reservation
 from gateway.storage.changes import Listening
 from gateway.storage.counters.scripts import HASH_NAME
 from gateway.storage.postgres import Pool, new_pool
+from gateway.storage.redis.link import RedisUnavailable
 
 
 @pytest.fixture
@@ -118,6 +120,50 @@ async def test_without_redis_calls_pass_if_so_configured_and_are_counted_afterwa
     await asyncio.to_thread(redis_server.start)
     await wait_until(lambda: is_ready(there), "Redis to be met again")
     assert [(await there.chat()).status for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("is_taken_again", [True, False])
+async def test_a_call_admitted_without_redis_that_ends_after_its_return_is_counted(
+    is_taken_again: bool, caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
+) -> None:
+    gateway = start_gateway(redis_url=redis_server.url(), when_limits_unavailable="allow")
+    there, worker = caller.at(gateway.url), gateway.apps[0].worker
+    await caller.limit("requests", 4, window="day")
+    if is_taken_again:
+        await caller.limit("concurrency", 1)
+    else:
+        worker.leases._take_again = no_answer
+    assert (await there.chat()).status == 200
+
+    redis_server.stop()
+    async with there.open_chat("[tokens=30] [rate=15]", stream=True) as answer:
+        await answer.content.readuntil(b"\n\n")
+        await asyncio.to_thread(redis_server.start)
+        await wait_until(lambda: is_ready(there), "Redis to be met again")
+        async with redis.asyncio.from_url(redis_server.url()) as client:
+            state = RedisState(client)
+
+            async def has_lease() -> bool:
+                return bool(await state.open_leases(caller.account_id))
+
+            if is_taken_again:
+                await wait_until(has_lease, "the call under way to have a lease", timeout_s=3)
+            # Counters are seeded while the call has no row.
+            assert (await there.chat()).status == (429 if is_taken_again else 200)
+            assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+            await ledger.rows(caller.account_id, 2 if is_taken_again else 3)
+            await state.wait_until_settled(caller.account_id)
+
+    async def is_metered() -> bool:
+        return not len(worker.unmetered)
+
+    await wait_until(is_metered, "the account's epoch to be raised")
+    await gateway.wait_for_changes(caller.pool)
+    assert [(await there.chat()).status for _ in range(3)] == ([200, 200, 429] if is_taken_again else [200, 429, 429])
+
+
+async def no_answer(_: Reservation) -> None:
+    raise RedisUnavailable("gone again")
 
 
 async def test_a_gateway_that_starts_without_redis_waits_for_it(

@@ -208,7 +208,6 @@ class Simulation:
             sweep_due=lambda account_id: None,
             free=lambda account_id, request_id: None,
             background=self._background,
-            allows_without_redis=False,
             clock=lambda: self.now_ms / 1000,
             turns=turns(spread=self._chance.uniform),
         )

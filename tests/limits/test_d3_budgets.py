@@ -109,7 +109,6 @@ class Budget:
             sweep_due=lambda _: None,
             free=lambda *_: None,
             background=self.background,
-            allows_without_redis=False,
             bounds=CostBounds(attachment_tokens=1000),
         )
 

@@ -35,7 +35,6 @@ async def test_an_account_missing_from_the_reaper_index_is_added_by_its_next_cal
         sweep_due=unused,
         free=unused,
         background=background,
-        allows_without_redis=False,
         clock=lambda: 1000.0,
     )
     for is_away in (True, False, False):
