@@ -16,7 +16,7 @@ from admin_api.operations.usage.pace import cost_at_this_rate
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.urls import connect
-from portal.conftest import OPEN, NewVisitor
+from portal.conftest import OPEN, RESTRICTED, NewVisitor
 
 NANO_USD = 10**9
 ANA = "ana@example.org"
@@ -40,6 +40,7 @@ async def test_home_shows_the_tightest_limit_first_as_the_state_and_sql_have_it(
     assert "No limit is set: your use is unlimited." in ana.text
     assert "Budget per month: unlimited" in ana.text
     assert "First steps" in ana.text
+    assert ana.page.xpath("//*[@id='new-models']//li/a/text()") == [RESTRICTED, OPEN]
     about = await pool.fetchrow(
         "SELECT u.id AS user_id, a.id AS account_id FROM users u JOIN accounts a ON a.owner_user_id = u.id"
     )

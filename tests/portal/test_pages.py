@@ -1,13 +1,19 @@
 """Every page keeps the house rules, in every language; errors are pages too."""
 
+import asyncpg
 import pytest
+from browsers import oidc, running_admin_api
+from conftest import Database
+from identity_providers import FakeProvider, log_in
 
-from admin_api.portal.languages import LANGUAGES
+from admin_api.portal.languages import LANGUAGES, translations
 from admin_api.portal.navigation import NAVIGATION
 from gateway.storage.postgres import Pool
 from portal.conftest import OPEN, NewVisitor
 from portal.examples import every_page
+from portal.visitors import Visitor
 
+END_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
 ENTRIES = [entry.path for section in NAVIGATION for entry in section.entries]
 
 
@@ -32,25 +38,60 @@ async def test_the_navigation_leads_to_pages_and_says_where_one_is(new_visitor: 
         assert page.xpath("//*[@id='sidebar']//a[@aria-current='page']/@href") == [path]
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "heading"),
-    [
-        ("/models/none", 404, "There is nothing here"),
-        ("/no/such/page", 404, "There is nothing here"),
-        ("/api-keys/4711", 404, "There is nothing here"),
-        ("/usage?period=someday", 422, "Something is not right yet"),
-        ("/api-keys?cursor=nonsense", 422, "Something is not right yet"),
-    ],
+ERRORS = (
+    ("/models/none", 404, "There is nothing here"),
+    ("/no/such/page", 404, "There is nothing here"),
+    ("/api-keys/4711", 404, "There is nothing here"),
+    ("/usage?period=someday", 422, "Something is not right yet"),
+    ("/api-keys?cursor=nonsense", 422, "Something is not right yet"),
+    ("/admin", 403, "You may not do this"),
 )
-async def test_errors_are_pages_with_the_id_of_the_request(
-    new_visitor: NewVisitor, path: str, status: int, heading: str
+
+
+def check_error_page(visitor: Visitor, heading: str) -> None:
+    """In the visitor's language, with the id of the request."""
+    page = visitor.page
+    assert page.findtext(".//h1") == translations(visitor.language).gettext(heading)
+    assert visitor.answer.headers["x-request-id"] in page.text_content()
+
+
+async def test_errors_are_pages_in_the_persons_language(
+    new_visitor: NewVisitor, database: Database, pool: Pool
 ) -> None:
+    """Also where the page cannot be begun, as Postgres is away."""
     visitor = await new_visitor()
+    for visitor.language in LANGUAGES:
+        for path, status, heading in ERRORS:
+            await visitor.open(path, status=status)
+            check_error_page(visitor, heading)
 
-    await visitor.open(path, status=status)
+    owner = await asyncpg.connect(database.owner_url.removesuffix(database.name) + "postgres")
+    await owner.execute(f"ALTER DATABASE {database.name} CONNECTION LIMIT 0")
+    await pool.execute(END_OTHERS, database.name)
+    for visitor.language in LANGUAGES:
+        await visitor.open("/models", status=503)
+        check_error_page(visitor, "Not available at this moment")
+        assert "asyncpg" not in visitor.answer.text
+    await owner.execute(f"ALTER DATABASE {database.name} CONNECTION LIMIT -1")
+    await owner.close()
+    await visitor.open("/models")
 
-    assert visitor.page.findtext(".//h1") == heading
-    assert visitor.answer.headers["x-request-id"] in visitor.text
+
+async def test_too_many_requests_are_a_page_that_says_when_to_come_back(
+    database: Database, two_models: None, provider: FakeProvider, redis_url: str
+) -> None:
+    settings = oidc(provider.url, redis_url=redis_url, admin_calls_per_minute=3)
+    async with running_admin_api(database, **settings) as new_browser, new_browser() as browser:
+        visitor = Visitor(browser, "fr", "UTC")
+        await log_in(browser, next="/home")
+        while (await browser.get("/home")).status_code != 429:
+            pass
+
+        await visitor.open("/home", status=429)
+
+        check_error_page(visitor, "Too many requests")
+        assert 0 < int(visitor.answer.headers["retry-after"]) <= 60
+        assert "3 appels" in visitor.page.text_content()
 
 
 async def test_texts_of_others_are_text(new_visitor: NewVisitor, pool: Pool) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from admin_api.operations import subscriptions
@@ -23,10 +23,13 @@ from admin_api.portal.rendering import Page, Redirect
 from admin_api.portal.snippets import CLIENTS, snippet_of
 from admin_api.portal.visits import Visit
 from admin_api.storage.alerts import Alert
+from admin_api.storage.models import Model
 
 # At a glance; the others are on a page of their own.
 GLANCE: Final = 6
 MAX_ALERTS: Final = 12
+MAX_NEW: Final = 5
+NEW_FOR: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ async def show(visit: Visit) -> Page:
         "asked": [request_line(visit, one) for one in asked.rows],
         "joining": joining.rows,
         "alerts": await _alerts(visit),
+        "new_models": await _new_models(visit),
     }
     return Page("home.html", visit.messages.gettext("Home"), context | await _spent(visit) | await _first_steps(visit))
 
@@ -74,6 +78,14 @@ async def acknowledge(visit: Visit) -> Redirect:
     for alert_id in (visit.request.path_params["id"], *ids_of(visit, "lower")[:MAX_ALERTS]):
         await alerts.acknowledge_alert(visit.pool, visit.actor, alert_id)
     return Redirect("/home")
+
+
+async def _new_models(visit: Visit) -> list[Model]:
+    """That are offered since a short time, the newest first."""
+    page = await models.list_models(visit.pool, visit.actor, sort="newest", limit=MAX_NEW)
+    since = datetime.now(UTC) - NEW_FOR
+    found = [one.model for one in page.rows if one.model.created_at > since]
+    return [model for model in found if model.status == "available" and not model.hidden]
 
 
 async def _spent(visit: Visit) -> dict[str, Any]:
