@@ -12,7 +12,7 @@ from deploy.embedded.litellm import LiteLLM
 from deploy.embedded.model_server.launch import ModelServer
 from deploy.embedded.postgres import APP, OWNER, Postgres
 from deploy.embedded.processes import NotStarted
-from deploy.embedded.programs import LITEMAAS, CommandLine, Program
+from deploy.embedded.programs import CommandLine, Program
 from deploy.embedded.valkey import Valkey
 
 USER = "demo@example.com"
@@ -21,10 +21,9 @@ MODEL = "demo-chat"
 
 
 class Demo:
-    """Everything `make demo` runs. `start()` also creates a user, a subscription and a key. `command` runs the programs
-    of another installation."""
+    """Everything `make demo` runs. `start()` also creates a user, a subscription and a key."""
 
-    def __init__(self, folder: Path, gateway_port: int, admin_port: int, *, command: Path = LITEMAAS) -> None:
+    def __init__(self, folder: Path, gateway_port: int, admin_port: int) -> None:
         self.folder = folder.absolute()
         self._began = time.monotonic()
         self.postgres = Postgres(self.folder / "postgres")
@@ -32,15 +31,15 @@ class Demo:
         # Slow enough to see the response stream.
         self.model_server = ModelServer(self.folder / "logs", delay_s=0.3, tokens_per_s=40)
         self.litellm = LiteLLM(self.folder / "litellm", self.model_server.url)
-        self.gateway = Program(self.folder / "logs", "gateway", gateway_port, "--workers", "2", command=command)
-        self.admin = Program(self.folder / "logs", "admin-api", admin_port, command=command)
+        self.gateway = Program(self.folder / "logs", "gateway", gateway_port, "--workers", "2")
+        self.admin = Program(self.folder / "logs", "admin-api", admin_port)
         # A development package, which `make demo` installs; without it the admin token is the only login.
         self.identity_provider: IdentityProvider | None = None
         if identity_provider.is_installed():
             self.identity_provider = IdentityProvider(self.folder / "logs", (ADMIN, USER))
         self.admin_token = secrets.token_urlsafe(32)
         self.env = self._settings()
-        self.command_line = CommandLine(self.folder, self.env, command=command)
+        self.command_line = CommandLine(self.folder, self.env)
         self.key: dict[str, Any] = {}
         self._seen_config = ""
 
