@@ -232,7 +232,6 @@ class Gateway:
         return JSONResponse({"status": "alive"})
 
     async def _ready(self, _: Request) -> Response:
-        parts = await self.worker.check()
-        is_ready = all(parts.values())
-        body = {"status": "ready" if is_ready else "not ready", "parts": parts}
-        return JSONResponse(body, 200 if is_ready else 503)
+        report = await self.worker.readiness.look()
+        body = {"status": report.status, "parts": report.parts}
+        return JSONResponse(body, 503 if report.status == "not ready" else 200)

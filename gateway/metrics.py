@@ -164,6 +164,18 @@ REDIS_FAILURES: Final = Counter(
 REDIS_CONNECTED: Final = Gauge(
     "litemaas_redis_connected", "Workers that are connected to Redis", multiprocess_mode="livesum", registry=REGISTRY
 )
+NOT_READY: Final = Gauge(
+    "litemaas_workers_not_ready",
+    "Workers that are not ready: their calls would be refused, or they are about to stop",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+DEGRADED: Final = Gauge(
+    "litemaas_workers_degraded",
+    "Workers that serve calls while Postgres, Redis, the journal or every LiteLLM is away",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
 IN_FLIGHT: Final = Gauge(
     "litemaas_calls_in_flight", "Calls being forwarded now", multiprocess_mode="livesum", registry=REGISTRY
 )

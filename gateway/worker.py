@@ -19,6 +19,7 @@ from gateway.exchange import Exchanges
 from gateway.forwarded_call import Bookkeeping
 from gateway.limit_report import LimitReport
 from gateway.proxy import Proxy
+from gateway.readiness import Readiness
 from gateway.realtime.serve import Realtime
 from gateway.realtime.session import Bounds
 from gateway.refused_fields import RefusedFields
@@ -199,6 +200,15 @@ class Worker:
                 for url in settings.litellm_urls
             ]
         )
+        self.readiness = Readiness(
+            pool=self.pool,
+            changes=self.changes,
+            scripts=self.scripts,
+            ledger=self.ledger,
+            upstream=self.upstream,
+            keys_grace_s=settings.keys_grace_s,
+            needs_redis=settings.when_limits_unavailable == "deny",
+        )
         measurement = Measurement(
             tallies=self.tallies,
             ledger=self.ledger,
@@ -222,6 +232,7 @@ class Worker:
             ("upstream", self.upstream.run),
             ("clock", partial(keep_clock, self.ids, self.counters)),
             ("metrics", measurement.run),
+            ("readiness", self.readiness.run),
         ):
             self.background.keep(work, name)
         return Proxy(
@@ -281,16 +292,3 @@ class Worker:
                 await self.pool.close()
         except TimeoutError:
             self.pool.terminate()
-
-    async def check(self) -> dict[str, bool]:
-        """What readiness looks at: a part that is away, by name."""
-        try:
-            await self.pool.fetchval("SELECT 1", timeout=1)
-            is_postgres_there = True
-        except POSTGRES_FAILED:
-            is_postgres_there = False
-        return {
-            "postgres": is_postgres_there,
-            "redis": self.scripts.is_connected,
-            "ledger": self.ledger.is_accepting,
-        }

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from admin_api.routes.dependencies import AppPool
@@ -18,9 +18,10 @@ class LiveView(BaseModel):
 
 
 class ReadyView(BaseModel):
-    """Whether requests can be served, and which dependency is not reachable."""
+    """Whether requests can be served, and which dependency is not reachable: `degraded` while they are served without
+    Redis, which limits their rate and has the state of limits."""
 
-    status: Literal["ready", "not ready"]
+    status: Literal["ready", "degraded", "not ready"]
     parts: dict[str, bool]
 
 
@@ -31,9 +32,12 @@ async def check_live() -> LiveView:
 
 
 @router.get("/ready", responses={503: {"model": ReadyView, "description": "A dependency is not reachable"}})
-async def check_ready(pool: AppPool, response: Response) -> ReadyView:
+async def check_ready(pool: AppPool, request: Request, response: Response) -> ReadyView:
     """Ready when Postgres answers and has the schema. LiteLLM is not needed."""
     parts = {"postgres": await does_answer(pool)}
-    is_ready = all(parts.values())
-    response.status_code = 200 if is_ready else 503
-    return ReadyView(status="ready" if is_ready else "not ready", parts=parts)
+    if (counters := request.app.state.counters) is not None:
+        parts["redis"] = counters.is_connected
+    if not parts["postgres"]:
+        response.status_code = 503
+        return ReadyView(status="not ready", parts=parts)
+    return ReadyView(status="ready" if all(parts.values()) else "degraded", parts=parts)

@@ -111,7 +111,8 @@ class Changes:
             await self._pool.execute(NOTIFY_HEARTBEAT, self._channel, timeout=DEAF_AFTER_S)
             self._answered_at = self.last_contact = monotonic()
         except POSTGRES_FAILED as exc:
-            log.warning("postgres_does_not_answer", cause=str(exc))
+            # Of an answer that does not come readiness says what to do.
+            log.info("postgres_did_not_answer", cause=str(exc))
 
     def _judge(self) -> None:
         now = monotonic()

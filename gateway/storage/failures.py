@@ -36,6 +36,15 @@ def cause_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def cure(error: BaseException) -> str:
+    """What an operator does about it."""
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return "correct the user and password in LITEMAAS_DATABASE_URL"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return "create the database, or correct its name in LITEMAAS_DATABASE_URL"
+    return "start Postgres, or correct LITEMAAS_DATABASE_URL; it is tried again until it answers"
+
+
 def explain(error: BaseException) -> str | None:
     """A message for people if Postgres is away or not ready; None: the error is something else."""
     if isinstance(error, asyncpg.UndefinedTableError):

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import asyncpg
@@ -43,13 +43,17 @@ async def postgres_server(memory_folder: Path) -> AsyncIterator[Postgres]:
         yield server
 
 
-async def ready(caller: Caller) -> tuple[int, dict[str, Any]]:
+ALL: Final = {"postgres": True, "redis": True, "ledger": True, "journal": True, "litellm": True}
+
+
+async def ready(caller: Caller) -> tuple[int, str, dict[str, Any]]:
     response = await caller.get("/health/ready")
-    return response.status, response.json["parts"]
+    return response.status, response.json["status"], response.json["parts"]
 
 
 async def is_ready(caller: Caller) -> bool:
-    return (await ready(caller))[0] == 200
+    """With all parts."""
+    return await ready(caller) == (200, "ready", ALL)
 
 
 async def assert_lives(caller: Caller) -> None:
@@ -76,7 +80,7 @@ async def test_without_redis_calls_are_refused_until_it_is_back(
         assert int(response.headers["retry-after"]) >= 1
     assert models.status == 200
     assert await upstream_log.count() == before
-    assert await ready(there) == (503, {"postgres": True, "redis": False, "ledger": True})
+    assert await ready(there) == (503, "not ready", ALL | {"redis": False})
     await assert_lives(there)
 
     await asyncio.to_thread(redis_server.start)
@@ -110,6 +114,7 @@ async def test_without_redis_calls_pass_if_so_configured_and_are_counted_afterwa
 
     redis_server.stop()
     passed = [await there.chat() for _ in range(3)]
+    assert await ready(there) == (200, "degraded", ALL | {"redis": False})
 
     assert [response.status for response in passed] == [200, 200, 200]
     assert "x-ratelimit-limit-requests" not in passed[0].headers
@@ -273,6 +278,9 @@ async def test_without_postgres_cached_keys_work_and_every_row_is_written_later(
     async def knows_it() -> bool:
         return gateway.apps[0].worker.changes.listening is Listening.AWAY
 
+    async def is_degraded() -> bool:
+        return "litemaas_workers_degraded 1.0" in scraped_metrics()
+
     try:
         await asyncio.to_thread(postgres_server.stop)
         answers = [await known.chat() for _ in range(20)]
@@ -282,6 +290,7 @@ async def test_without_postgres_cached_keys_work_and_every_row_is_written_later(
         await wait_until(knows_it, "the gateway to know that Postgres is away")
         answers += [await known.chat() for _ in range(5)]
         unknown += [await unseen.chat(), await chat_with(new_key(), gateway, http)]
+        await wait_until(is_degraded, "the metric")
     finally:
         await asyncio.to_thread(postgres_server.start)
 
@@ -289,7 +298,7 @@ async def test_without_postgres_cached_keys_work_and_every_row_is_written_later(
     for response in unknown:
         assert (response.status, response.code) == (503, "keys_unavailable")
         assert int(response.headers["retry-after"]) >= 1
-    assert readiness == (503, {"postgres": False, "redis": True, "ledger": True})
+    assert readiness == (200, "degraded", ALL | {"postgres": False})
     await wait_until(lambda: is_ready(known), "Postgres to be met again", timeout_s=20)
     rows = await Ledger(own_pool).rows(known.account_id, 26)
     assert {str(row["request_id"]) for row in rows} == {response.request_id for response in [first, *answers]}
@@ -353,7 +362,8 @@ async def test_a_full_journal_without_postgres_refuses_calls(
         await asyncio.to_thread(postgres_server.start)
 
     assert (answers[-1].status, answers[-1].code) == (503, "ledger_unavailable")
-    assert readiness[1]["ledger"] is False
+    assert readiness[0] == 503
+    assert readiness[2]["ledger"] is False
     await wait_until(lambda: is_ready(caller), "Postgres to be met again", timeout_s=20)
     # No call that got a response is missing.
     assert len(await Ledger(own_pool).rows(caller.account_id, len(answers))) == len(answers)
