@@ -20,15 +20,13 @@ class WithoutRedis:
     def admit(self, reservation: Reservation) -> None:
         """Marks it as one without a lease; raises GatewayError `limits_unavailable`."""
         if self._policy == "deny":
-            raise _refused("denied", "Limits cannot be checked at this moment, so the call is refused. Try again.")
+            metrics.LIMITS_UNAVAILABLE.labels("denied").inc()
+            # The sentence stands where it is raised: pages have it in other languages, and find it here.
+            message = "Limits cannot be checked at this moment, so the call is refused. Try again."
+            raise GatewayError("limits_unavailable", message, headers={"retry-after": "1"})
         metrics.LIMITS_UNAVAILABLE.labels("allowed").inc()
         self._unmetered(reservation.record.account_id)
         reservation.is_leased = False
 
 
 DENY: Final = WithoutRedis("deny", lambda _: None)
-
-
-def _refused(outcome: str, message: str) -> GatewayError:
-    metrics.LIMITS_UNAVAILABLE.labels(outcome).inc()
-    return GatewayError("limits_unavailable", message, headers={"retry-after": "1"})
