@@ -30,7 +30,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
-	endings usage-bench chaos ledger-cpu loadtest soak memory \
+	endings usage-bench chaos rolling ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -182,6 +182,10 @@ try-openapi: install
 # Breaks the scripts in one place at a time: a test must catch every break.
 mutants: install
 	$(BIN)/python tests/limits/mutants.py
+
+# All gateways are restarted one after the other under STREAMS=200 open streams.
+rolling: install
+	LITEMAAS_TEST_STREAMS=$(or $(STREAMS),200) $(BIN)/python -m pytest -q tests/functional/test_rolling_restart.py
 
 # Every fault of docs/ledger.md against real processes, and its table; SHORT=1 less of each, ONLY="disk kill" some.
 chaos: litellm

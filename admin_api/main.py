@@ -61,6 +61,7 @@ from gateway.storage.redis.link import Scripts
 from gateway.storage.redis.urls import connect
 from gateway.web.background import Background
 from gateway.web.logs import configure_logs
+from gateway.web.shutdown import Shutdown
 
 # After this time without a free connection to Postgres a request is answered with 503.
 POOL_WAIT_S: Final = 10.0
@@ -149,6 +150,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    app.state.shutdown = Shutdown(settings.shutdown_delay_s)
+    app.state.shutdown.listen()
     # Starts while Postgres is away; readiness reports it.
     pool = new_pool(
         settings.database_url.get_secret_value(),

@@ -210,6 +210,11 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
     gateway_ca_file: Path | None = Field(default=None, description="CA of the gateway's certificate")
     redis_url: RedisURL | None = Field(default=None, description="Redis, for the state of limits")
     redis_ca_file: Path | None = Field(default=None, description="CA of Redis's certificate")
+    shutdown_delay_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="how long a program that is to end still takes calls while it is not ready: longer than the "
+        "load balancer takes to notice; 0: where it knows before, as by Kubernetes' preStop",
+    )
     admin_pool_size: PositiveInt = Field(default=10, description="connections to Postgres of the admin API")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum level logged")
     model_sync_interval_s: NonNegativeFloat = Field(default=300.0, description="pause between model syncs; 0: none")
@@ -241,7 +246,7 @@ class Settings(KeySettings, LiteLLMSettings, SecretSettings, NotificationSetting
 class ProgramSettings(_Settings):
     """How `litemaas gateway` and `litemaas admin-api` run their server."""
 
-    shutdown_grace_s: PositiveInt = Field(default=30, description="maximum time for open answers at shutdown")
+    shutdown_grace_s: PositiveInt = Field(default=600, description="maximum time for open answers at shutdown")
     keep_alive_s: PositiveInt = Field(
         default=75, description="how long an idle connection stays open; more than the load balancer keeps it"
     )

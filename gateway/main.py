@@ -83,7 +83,7 @@ class Gateway:
         # Read by BoundedWebSocket.
         self.max_message = settings.max_message_bytes
         # Read by worker_processes: more than closing the worker takes, even where Postgres or Redis is away.
-        self.max_close_s = 2 * settings.drain_timeout_s + 10
+        self.max_close_s = settings.shutdown_delay_s + 2 * settings.drain_timeout_s + 10
         # Read by BoundedHttp, which adds it to every answer.
         self.cors = CorsPolicy.of(settings.gateway_cors_origins)
         self._own: dict[str, Own] = dict.fromkeys(MODEL_LISTS, self._list_models)

@@ -15,6 +15,7 @@ from gateway.storage.ledger.writer import LedgerWriter
 from gateway.storage.postgres import Pool
 from gateway.storage.redis.link import Scripts
 from gateway.upstream.pool import UpstreamPool
+from gateway.web.shutdown import Shutdown
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class Readiness:
     upstream: UpstreamPool
     keys_grace_s: float
     needs_redis: bool
-    is_stopping: bool = False
+    shutdown: Shutdown
     _was_there: bool = field(default=False, init=False)
 
     async def run(self) -> None:
@@ -74,7 +75,7 @@ class Readiness:
     def _judge(self, parts: dict[str, bool]) -> Status:
         knows_keys = self._was_there and monotonic() - self.changes.last_contact < self.keys_grace_s
         serves = (parts["postgres"] or knows_keys) and (parts["redis"] or not self.needs_redis) and parts["ledger"]
-        if self.is_stopping or not serves:
+        if self.shutdown.is_stopping or not serves:
             return "not ready"
         return "ready" if all(parts.values()) else "degraded"
 

@@ -108,6 +108,11 @@ class Settings(EnvSettings):
         512 * 1024 * 1024, description="bodies of all calls of a worker together; more: 503 overloaded"
     )
     upstream_connections: PositiveInt = Field(1000, description="connections to LiteLLM a worker")
+    shutdown_delay_s: NonNegativeFloat = Field(
+        0.0,
+        description="how long a program that is to end still takes calls while it is not ready: longer than the "
+        "load balancer takes to notice; 0: where it knows before, as by Kubernetes' preStop",
+    )
     drain_timeout_s: PositiveFloat = Field(10.0, description="how long settlements may take at shutdown")
     journal_max_bytes: PositiveInt = Field(
         1024**3, description="most bytes a worker keeps in its journal while Postgres is away"

@@ -53,6 +53,7 @@ from gateway.upstream.pool import UpstreamPool
 from gateway.web.addresses import parse_networks
 from gateway.web.background import Background
 from gateway.web.bodies import BodyBudget
+from gateway.web.shutdown import Shutdown
 from gateway.without_redis import WithoutRedis
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.background = Background()
+        self.shutdown = Shutdown(settings.shutdown_delay_s)
         self.ids = RequestIds()
         self.pool = _open_pool(settings)
         listen_url = settings.listen_database_url or settings.database_url
@@ -182,6 +184,7 @@ class Worker:
 
     async def open(self) -> Proxy:
         """Starts everything and returns what forwards calls."""
+        self.shutdown.listen()
         settings = self.settings
         await self.pool
         self.ledger.open()
@@ -208,6 +211,7 @@ class Worker:
             upstream=self.upstream,
             keys_grace_s=settings.keys_grace_s,
             needs_redis=settings.when_limits_unavailable == "deny",
+            shutdown=self.shutdown,
         )
         measurement = Measurement(
             tallies=self.tallies,

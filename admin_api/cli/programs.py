@@ -160,9 +160,11 @@ def _serve(factory: str, *, host: str, port: int, workers: int = 1) -> None:
     import uvicorn
 
     from admin_api.settings import ProgramSettings
+    from gateway.web.shutdown import end_with_zero
     from gateway.web.worker_processes import run_workers
 
     settings = ProgramSettings.from_env()
+    end_with_zero()
     options: dict[str, Any] = dict(
         host=host,
         port=port,

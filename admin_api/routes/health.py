@@ -37,7 +37,7 @@ async def check_ready(pool: AppPool, request: Request, response: Response) -> Re
     parts = {"postgres": await does_answer(pool)}
     if (counters := request.app.state.counters) is not None:
         parts["redis"] = counters.is_connected
-    if not parts["postgres"]:
+    if not parts["postgres"] or request.app.state.shutdown.is_stopping:
         response.status_code = 503
         return ReadyView(status="not ready", parts=parts)
     return ReadyView(status="ready" if all(parts.values()) else "degraded", parts=parts)

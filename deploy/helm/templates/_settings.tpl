@@ -72,7 +72,8 @@
 close (gateway.main: max_close_s), and 5 s for the process. */}}
 {{- define "litemaas.terminationGrace" -}}
 {{- $settings := (index . 0).Values.settings -}}
-{{- $grace := $settings.LITEMAAS_SHUTDOWN_GRACE_S | default 30 | float64 | ceil | int -}}
+{{- $grace := $settings.LITEMAAS_SHUTDOWN_GRACE_S | default 600 | float64 | ceil | int -}}
 {{- $close := addf (mulf 2 ($settings.LITEMAAS_DRAIN_TIMEOUT_S | default 10 | float64)) 10 | ceil | int -}}
-{{- add (index . 1 | int) $grace $close 5 -}}
+{{- $delay := $settings.LITEMAAS_SHUTDOWN_DELAY_S | default 0 | float64 | ceil | int -}}
+{{- add (index . 1 | int) $delay $grace $close 5 -}}
 {{- end }}
