@@ -59,7 +59,7 @@ class Formats:
         about = numbers.format_currency(
             Decimal(amount) * self.rate, self.currency, locale=locale(self.language), currency_digits=True
         )
-        return f"{exact} (≈ {about})"
+        return f"{exact} (~ {about})"
 
     def _exact_usd(self, amount: Decimal | str) -> str:
         pattern = locale(self.language).currency_formats["standard"].pattern.split(";")[0]

@@ -16,7 +16,7 @@ from playwright.async_api import ViewportSize
 
 from admin_api.portal.languages import LANGUAGES
 from gateway.storage.postgres import Pool
-from portal.browser.accessibility import violations
+from portal.browser.accessibility import END_TRANSITIONS, violations
 from portal.browser.openers import Opener, find_openers, stays_hidden
 from portal.browser.windows import DESKTOP, PHONE, Looks, Theme, Window
 from portal.conftest import NewVisitor, NewWindow
@@ -56,7 +56,7 @@ class Seen:
 
 
 # Each page in one of the languages, or in all.
-@pytest.mark.timeout(3600 if PICTURES else 300)
+@pytest.mark.timeout(3600 if PICTURES else 600)
 @pytest.mark.parametrize("languages", [[one] for one in LANGUAGES] if PICTURES else [list(LANGUAGES)], ids=str)
 async def test_every_page_is_whole_and_accessible(
     new_visitor: NewVisitor, new_window: NewWindow, pool: Pool, languages: Sequence[str]
@@ -121,5 +121,6 @@ async def _take_picture(window: Window, folder: Path) -> None:
         "() => { const m = document.getElementById('main'); return m ? m.scrollHeight + 100 : 0 }"
     )
     await window.page.set_viewport_size({**looks.size, "height": max(height, looks.size["height"])})
+    await window.page.evaluate(END_TRANSITIONS)
     await window.page.screenshot(path=folder / f"{name}.{device}.{looks.theme}.{looks.language}.png")
     await window.page.set_viewport_size(looks.size)

@@ -204,6 +204,9 @@ openRefused();
 searchLists();
 sayMessages();
 
+// What the browser kept whole may be of a session that has ended.
+window.addEventListener("pageshow", (event) => { if (event.persisted) window.location.reload(); });
+
 // Parts that change by themselves are read again while somebody looks at them, for an hour at most.
 const REFRESH_MS = 30000;
 let rounds = 120;
