@@ -95,7 +95,7 @@ class Admission:
         self._background = background
         self._turns = turns or Turns()
         self._announced: dict[int, float] = {}
-        self._without_redis = without_redis
+        self._without_redis, self._local = without_redis, without_redis.local
         self._token_counts_per_minute = token_counts_per_minute
         self._clock = clock
         self._plans: WeakKeyDictionary[Grant, _PreparedPlan] = WeakKeyDictionary()
@@ -136,7 +136,9 @@ class Admission:
             if isinstance(exc, ScriptFailed):
                 # A full Redis, or another's value under our name.
                 log.error("limits_not_checked", account_id=record.account_id, cause=str(exc))
-            self._without_redis.admit(reservation)
+            # Under another id: this one's reservation may have reached Redis, and is given back then.
+            reservation.request_id = self._ids.new()
+            self._without_redis.admit(reservation, plan.plan, milliseconds_of(reservation.request_id))
             return reservation
 
     async def _reserve(self, reservation: Reservation, call: Call) -> Reservation:
@@ -163,6 +165,8 @@ class Admission:
                 if not isinstance(exc, NotRun):
                     self._free(record.account_id, request_id)
                 raise
+            if self._local is not None and reply.takings:
+                self._local.saw(reservation, plan.plan, reply)
             if reply.is_sweep_due:
                 self._sweep_due(record.account_id)
             if reply.status in ("taken", "repeated"):

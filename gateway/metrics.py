@@ -183,7 +183,10 @@ SESSIONS: Final = Gauge(
     "litemaas_realtime_sessions_open", "Realtime sessions open now", multiprocess_mode="livesum", registry=REGISTRY
 )
 LIMITS_UNAVAILABLE: Final = Counter(
-    "litemaas_limits_unavailable", "Calls while Redis was unavailable, by outcome", ["outcome"], registry=REGISTRY
+    "litemaas_limits_unavailable",
+    "Calls while Redis was unavailable: denied, allowed, within the worker's share (local), or beyond it (share_used)",
+    ["outcome"],
+    registry=REGISTRY,
 )
 LEDGER_ROWS_WAITING: Final = Gauge(
     "litemaas_ledger_rows_waiting", "Usage rows not yet in Postgres", multiprocess_mode="livesum", registry=REGISTRY

@@ -49,8 +49,10 @@ class Settings(EnvSettings):
         description="1:<64 hex digits>; more versions after commas, the highest makes new keys"
     )
     state_dir: Path = Field(Path("./state"), description="folder of the workers' journals; keep it across restarts")
-    when_limits_unavailable: Literal["deny", "allow"] = Field(
-        "deny", description="with Redis away: refuse with 503, or forward and count in the ledger only"
+    when_limits_unavailable: Literal["deny", "allow", "local"] = Field(
+        "deny",
+        description="with Redis away: refuse with 503; or forward and count in the ledger only; or go on with each "
+        "worker's share of what is left of the limits",
     )
     keys_grace_s: PositiveFloat = Field(900.0, description="how long known keys work while Postgres is away")
     connect_timeout_s: PositiveFloat = Field(5.0, description="longest wait for a connection to LiteLLM")

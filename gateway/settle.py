@@ -29,9 +29,9 @@ class Settlements:
     """Closes calls. `close_call` returns at once and never fails; `run` is a task of the app."""
 
     def __init__(
-        self, counters: Counters, ledger: LedgerWriter, unmetered: Callable[[int], None] = lambda _: None
+        self, counters: Counters, ledger: LedgerWriter, unmetered: Callable[[UsageRow], None] = lambda _: None
     ) -> None:
-        """`unmetered` gets the account of each call that ended without a lease, once its row is journaled."""
+        """`unmetered` gets the row of each call that ended without a lease, once it is journaled."""
         self._counters = counters
         self._ledger = ledger
         self._unmetered = unmetered
@@ -70,7 +70,7 @@ class Settlements:
             return
         for row, is_leased in ended:
             if not is_leased:
-                self._unmetered(row.account_id)
+                self._unmetered(row)
         if is_safe:
             # Also those without a lease: one may be taken at this moment.
             self._settle_soon([Settlement.of(row) for row, _ in ended])

@@ -18,6 +18,7 @@ from gateway.endpoints.allowed_fields import AllowedFields, parse_opened
 from gateway.exchange import Exchanges
 from gateway.forwarded_call import Bookkeeping
 from gateway.limit_report import LimitReport
+from gateway.local_limits import LocalLimits
 from gateway.proxy import Proxy
 from gateway.readiness import Readiness
 from gateway.realtime.serve import Realtime
@@ -30,6 +31,7 @@ from gateway.storage.counters.epochs import record_redis_run
 from gateway.storage.counters.scripts import SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
+from gateway.storage.counters.worker_count import WorkerCount
 from gateway.storage.failures import POSTGRES_FAILED
 from gateway.storage.key_cache import KeyCache
 from gateway.storage.key_records import find_key_record
@@ -110,9 +112,18 @@ class Worker:
             on_event=metrics.count_ledger_event,
         )
         self.unmetered = UnmeteredAccounts(
-            self.pool, rows_wait_s=lambda: self.ledger.waiting_s, is_connected=lambda: self.counters.is_connected
+            self.pool,
+            rows_wait_s=lambda: self.ledger.waiting_s,
+            is_connected=lambda: self.counters.is_connected,
+            forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
-        self.settlements = Settlements(self.counters, self.ledger, self.unmetered.add)
+        self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
+        self.worker_count = WorkerCount(self.counters)
+        policy, local = settings.when_limits_unavailable, LocalLimits(lambda: self.worker_count.number, self.leases)
+        self.without_redis = WithoutRedis(
+            self.unmetered.add, allowed=policy == "allow", local=local if policy == "local" else None
+        )
+        self.settlements = Settlements(self.counters, self.ledger, self.without_redis.ended)
         self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
         self.reaper = Reaper(self.counters, self.ledger)
         self.admission = Admission(
@@ -122,7 +133,7 @@ class Worker:
             sweep_due=self.reaper.sweep_due,
             free=self.settlements.free,
             background=self.background,
-            without_redis=WithoutRedis(settings.when_limits_unavailable, self.unmetered.add),
+            without_redis=self.without_redis,
             token_counts_per_minute=settings.token_counts_per_minute,
             bounds=CostBounds(tool_uses=settings.paid_tool_uses, attachment_tokens=settings.attachment_tokens),
         )
@@ -134,7 +145,6 @@ class Worker:
             response_owners_days=settings.response_owners_days,
         )
         self.owners = ResponseOwners(self.pool, self.scripts, self.background.start, metrics.count_look_ups)
-        self.leases = LeaseKeeper(self.counters, self.admission.take_again)
         self.limit_state = LimitState(self.counters, self.seeder)
         self.limits = LimitReport(self.limit_state, self.ids)
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
@@ -239,6 +249,8 @@ class Worker:
             ("readiness", self.readiness.run),
         ):
             self.background.keep(work, name)
+        if self.without_redis.local is not None:
+            self.background.keep(self.worker_count.run, "worker-count")
         return Proxy(
             exchanges=self.exchanges,
             authenticator=Authenticator(Peppers.parse(settings.key_peppers.get_secret_value()), self.keys),

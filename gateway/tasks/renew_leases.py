@@ -37,6 +37,15 @@ class LeaseKeeper:
     def __len__(self) -> int:
         return len(self._open)
 
+    def count(self, account_id: int, scope: str, *, is_leased: bool | None = None) -> int:
+        """The account's open calls that a limit with this scope counts; of those with a lease only, or without."""
+        return sum(
+            one.record.account_id == account_id
+            and scope in one.scopes.split()
+            and (is_leased is None or one.is_leased == is_leased)
+            for one, _ in self._open.values()
+        )
+
     def add(self, reservation: Reservation) -> None:
         """A call that is under way."""
         self._open[reservation.request_id.int] = (reservation, monotonic() if reservation.is_leased else NEVER)

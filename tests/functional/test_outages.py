@@ -127,11 +127,13 @@ async def test_without_redis_calls_pass_if_so_configured_and_are_counted_afterwa
     assert [(await there.chat()).status for _ in range(2)] == [200, 429]
 
 
-@pytest.mark.parametrize("is_taken_again", [True, False])
+@pytest.mark.parametrize(("is_taken_again", "is_hung"), [(True, False), (True, True), (False, False)])
 async def test_a_call_admitted_without_redis_that_ends_after_its_return_is_counted(
-    is_taken_again: bool, caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger
-) -> None:
-    gateway = start_gateway(redis_url=redis_server.url(), when_limits_unavailable="allow")
+    is_taken_again: bool, is_hung: bool, caller: Caller, redis_server: Valkey, start_gateway: StartGateway,
+    ledger: Ledger,
+) -> None:  # fmt: skip
+    """Where Redis hung, it also runs the call's first reservation when it goes on."""
+    gateway = start_gateway(redis_url=redis_server.url(), when_limits_unavailable="allow", redis_timeout_s=0.3)
     there, worker = caller.at(gateway.url), gateway.apps[0].worker
     await caller.limit("requests", 4, window="day")
     if is_taken_again:
@@ -140,10 +142,10 @@ async def test_a_call_admitted_without_redis_that_ends_after_its_return_is_count
         worker.leases._take_again = no_answer
     assert (await there.chat()).status == 200
 
-    redis_server.stop()
+    await take_away(redis_server, is_hung)
     async with there.open_chat("[tokens=30] [rate=15]", stream=True) as answer:
         await answer.content.readuntil(b"\n\n")
-        await asyncio.to_thread(redis_server.start)
+        await bring_back(redis_server, is_hung)
         await wait_until(lambda: is_ready(there), "Redis to be met again")
         async with redis.asyncio.from_url(redis_server.url()) as client:
             state = RedisState(client)
@@ -167,8 +169,80 @@ async def test_a_call_admitted_without_redis_that_ends_after_its_return_is_count
     assert [(await there.chat()).status for _ in range(3)] == ([200, 200, 429] if is_taken_again else [200, 429, 429])
 
 
+async def take_away(redis_server: Valkey, is_hung: bool) -> None:
+    if is_hung:
+        os.kill(redis_server.pid, signal.SIGSTOP)
+    else:
+        await asyncio.to_thread(redis_server.stop)
+
+
+async def bring_back(redis_server: Valkey, is_hung: bool) -> None:
+    """With its memory if it hung, else empty."""
+    if is_hung:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    else:
+        await asyncio.to_thread(redis_server.start)
+
+
 async def no_answer(_: Reservation) -> None:
     raise RedisUnavailable("gone again")
+
+
+@pytest.mark.parametrize("keeps_its_memory", [True, False])
+async def test_without_redis_three_workers_share_what_is_left_and_all_of_it_is_counted_afterwards(
+    keeps_its_memory: bool, caller: Caller, redis_server: Valkey, start_gateway: StartGateway, ledger: Ledger,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    limit = 30
+    await caller.limit("requests", limit, window="day", reserve="maximum")
+    await caller.limit("concurrency", 20)
+    gateways = [
+        start_gateway(
+            redis_url=redis_server.url(), when_limits_unavailable="local", redis_timeout_s=0.3,
+            state_dir=tmp_path / f"state{n}",
+        )
+        for n in range(3)
+    ]  # fmt: skip
+    workers = [gateway.apps[0].worker for gateway in gateways]
+    callers = [caller.at(gateway.url) for gateway in gateways]
+    for worker, gateway in [*zip(workers, gateways, strict=True)] * 2:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(worker.worker_count.beat(), gateway.loop))
+    # What each has seen as used: 1, 2, 3.
+    assert [(await there.chat()).status for there in callers] == [200, 200, 200]
+
+    await take_away(redis_server, keeps_its_memory)
+    answers = [await asyncio.gather(*(there.chat() for _ in range(12))) for there in callers]
+    answers = [[*some, *[await there.chat() for _ in range(4)]] for there, some in zip(callers, answers, strict=True)]
+
+    shares = [(limit - seen) // 3 for seen in (1, 2, 3)]
+    for there, some, share in zip(callers, answers, shares, strict=True):
+        assert [answer.status for answer in some].count(200) == share
+        refused = [answer for answer in some if answer.status != 200]
+        assert {(answer.status, answer.code) for answer in refused} == {(503, "limits_unavailable")}
+        assert "share of the limit of 30 requests" in refused[-1].json["error"]["message"]
+        assert await ready(there) == (200, "degraded", ALL | {"redis": False})
+    assert 'litemaas_limits_unavailable_total{outcome="share_used"}' in scraped_metrics()
+    used = 3 + sum(shares)
+    assert used == limit
+    await ledger.rows(caller.account_id, used)
+
+    await bring_back(redis_server, keeps_its_memory)
+    for there in callers:
+        await wait_until(lambda there=there: is_ready(there), "Redis to be met again")  # type: ignore[misc]
+    assert [(await there.chat()).code for there in callers] == ["insufficient_quota"] * 3
+    async with redis.asyncio.from_url(redis_server.url()) as client:
+        state = RedisState(client)
+        await state.wait_until_settled(caller.account_id)
+        fields = [name.decode() for name in await state.everything(caller.account_id)]
+        counted = {
+            name[:1]: await state.counter(caller.account_id, name) for name in fields if name[:2] in ("R|", "T|")
+        }
+    rows = await ledger.rows(caller.account_id, limit)
+    # Used and reserved.
+    assert {code: counter[1:3] for code, counter in counted.items()} == {
+        "R": [limit, 0],
+        "T": [sum(row["counted_tokens"] for row in rows), 0],
+    }
 
 
 async def test_a_gateway_that_starts_without_redis_waits_for_it(

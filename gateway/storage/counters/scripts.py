@@ -29,6 +29,7 @@ SCRIPTS: Final = (RESERVE, SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED)
 HASH_NAME: Final = "lm2:{%d}"
 LEASED_ACCOUNTS: Final = "lm2-leased-accounts"
 ROUND: Final = "lm2-round-%s"
+WORKERS: Final = "lm2-workers"
 IDLE_MS: Final = 600_000
 LEASE_MS: Final = 60_000
 CLAIM_MS: Final = 60_000
@@ -243,6 +244,13 @@ class Counters:
     async def claim_round(self, name: str, for_ms: int) -> bool:
         """Whether this gateway makes the round of that name now; no other one does for so long."""
         return await self._scripts.command("SET", ROUND % name, "1", "NX", "PX", for_ms) is not None
+
+    async def count_workers(self, name: str, lives_ms: int) -> int:
+        """How many named themselves within `lives_ms`, with this one, which does so now; by Redis's clock."""
+        now_ms = await self.now_ms()
+        await self._scripts.command("ZADD", WORKERS, now_ms, name)
+        await self._scripts.command("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - lives_ms)
+        return int(await self._scripts.command("ZCARD", WORKERS))
 
     async def read_account(self, account_id: int) -> dict[str, bytes]:
         """Every field of the account's hash as it is stored."""
