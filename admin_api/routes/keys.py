@@ -137,13 +137,13 @@ async def create_key(actor: LoggedIn, pool: AppPool, settings: AppSettings, body
     return CreatedKeyView.of(await keys.create_key(pool, actor, settings.peppers, input_))
 
 
-@router.get("/{key_id}", responses=TAGGED)
+@router.get("/{key_id:int}", responses=TAGGED)
 async def show_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: ID) -> KeyView:
     """One key, without the secret."""
     return tagged(response, await keys.find_key(pool, actor, key_id))
 
 
-@router.patch("/{key_id}", responses=TAGGED | CHANGED)
+@router.patch("/{key_id:int}", responses=TAGGED | CHANGED)
 async def update_key(
     actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, body: KeyChange, as_of: AsOf
 ) -> KeyView:
@@ -180,7 +180,7 @@ async def unarchive_key(actor: LoggedIn, pool: AppPool, key_id: ID, as_of: AsOf)
     return KeyView.model_validate(await changes.archive_key(pool, actor, key_id, archived=False, as_of=as_of))
 
 
-@router.delete("/{key_id}", responses=TAGGED | CHANGED)
+@router.delete("/{key_id:int}", responses=TAGGED | CHANGED)
 async def revoke_key(actor: LoggedIn, pool: AppPool, response: Response, key_id: ID, as_of: AsOf) -> KeyView:
     """Ends a key for good, within a second. Doing it again changes nothing."""
     return tagged(response, await keys.revoke_key(pool, actor, key_id, as_of=as_of))
