@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from admin_api.operations.limits.uses import PER_MILLE
+from admin_api.operations.limits.shares import PER_MILLE
 from admin_api.portal.texts import marked
 from admin_api.portal.visits import Visit
 from admin_api.storage.alerts import Alert

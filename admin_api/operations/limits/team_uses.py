@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from admin_api.operations.actors import Actor, require_reader
-from admin_api.operations.limits.uses import share_of
+from admin_api.operations.limits.shares import share_of
 from admin_api.operations.notifications.alerts import in_force
 from admin_api.operations.pagination import Page, check_limit, parse_id_cursor
 from admin_api.storage import accounts, alerts

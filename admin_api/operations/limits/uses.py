@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from admin_api.operations.access import get_seen_account, viewer_of
 from admin_api.operations.actors import Actor
+from admin_api.operations.limits.shares import share_of
 from admin_api.operations.limits.states import MAX_STATES, read_states
 from admin_api.operations.people.memberships import find_team_access
 from admin_api.operations.people.users import own_id
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 # Of a person's teams and of the limits of one team, how many are looked at on their own pages.
 MAX_TEAMS: Final = 20
 MAX_OF_TEAM: Final = 50
-PER_MILLE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +72,6 @@ async def list_uses(pool: "Pool", counters: "Counters", rows: Iterable[LimitRow]
 def tightest_first(uses: Sequence[LimitUse]) -> list[LimitUse]:
     """By share; shadow limits, which refuse nothing, come last."""
     return sorted(uses, key=lambda use: (use.row.shadow, -use.share, use.row.id))
-
-
-def share_of(amount: int, left: int) -> int:
-    """How much of the amount is gone, in thousandths; all of a limit that allows nothing."""
-    return PER_MILLE if amount <= 0 else max(0, (amount - left) * PER_MILLE // amount)
 
 
 def _use(row: LimitRow, left: dict[str, Any]) -> LimitUse:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from admin_api.operations.limits.uses import PER_MILLE
+from admin_api.operations.limits.shares import PER_MILLE
 from admin_api.operations.maintenance.measurements import TeamUse
 from admin_api.operations.maintenance.system import SystemState, show_system
 from admin_api.portal.limit_texts import colour_of, name_of
