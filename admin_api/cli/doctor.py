@@ -21,7 +21,7 @@ ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def doctor(
-    timeout_s: Annotated[float, typer.Option(min=1, max=600, help="Maximum seconds for each check.")] = 15,
+    timeout_s: Annotated[int, typer.Option(min=1, max=600, help="Maximum seconds for each check.")] = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Compact JSON on stdout.")] = False,
 ) -> None:
     """Check the deployment that this environment is for, and say what to do. Changes nothing. Exit code 1 if there is a
