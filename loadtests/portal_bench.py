@@ -6,6 +6,7 @@ Exits with 1 if a page is slower than the aim.
 """
 
 import asyncio
+import os
 import re
 import sys
 import time
@@ -18,14 +19,13 @@ import asyncpg
 import httpx2
 
 from admin_api.portal.routes import PAGES
-from deploy.embedded.postgres import APP, Postgres
-from deploy.embedded.programs import Program
-from loadtests.admin_site import PEOPLE, counts_text, options, running_site, session_cookie, write_table
-from loadtests.processes import cpu_s
+from deploy.embedded.postgres import APP
+from loadtests.admin_site import PEOPLE, Site, counts_text, options, running_site, session_cookie, write_table
+from loadtests.processes import cpu_s, load_average
 
 AIM_MS: Final = 300
 WARM_UP: Final = 2
-CALLS: Final = 20
+CALLS: Final = 40
 # What stands in the address of a page: a query with the id of the user who opens it.
 A_MODEL: Final = "SELECT name FROM models ORDER BY id LIMIT 1"
 A_USER: Final = "SELECT id FROM users ORDER BY id LIMIT 1"
@@ -78,22 +78,24 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One line of the table; times in ms, `cpu_ms` that of the admin program."""
+    """One line of the table; times in ms. `cpu_ms` is the CPU time of the admin program per call, `postgres_ms` that of
+    Postgres."""
 
     who: str
     path: str
     p50_ms: float
     p95_ms: float
     cpu_ms: float
+    postgres_ms: float
     kilobytes: float
 
 
-async def open_page(http: httpx2.AsyncClient, program: Program, who: str, route: str, path: str) -> Opened | None:
+async def open_page(http: httpx2.AsyncClient, site: Site, who: str, route: str, path: str) -> Opened | None:
     """None for a page that they may not see. Raises WrongAnswer."""
-    took, size, cpu = list[float](), 0, 0.0
+    took, size, begun = list[float](), 0, (0.0, 0.0)
     for number in range(WARM_UP + CALLS):
         if number == WARM_UP:
-            cpu = cpu_s(program.pid)
+            begun = _cpu_s(site)
         sent = time.perf_counter()
         answer = await http.get(path, timeout=60)
         took.append((time.perf_counter() - sent) * 1000)
@@ -103,35 +105,36 @@ async def open_page(http: httpx2.AsyncClient, program: Program, who: str, route:
             raise WrongAnswer(f"{who} GET {path} was answered {answer.status_code}: {answer.text[-300:]}")
         size = len(answer.content)
     own = sorted(took[WARM_UP:])
-    return Opened(
-        who, route, own[CALLS // 2], own[CALLS * 95 // 100], (cpu_s(program.pid) - cpu) * 1000 / CALLS, size / 1000
-    )
+    cpu, postgres = ((after - before) * 1000 / CALLS for before, after in zip(begun, _cpu_s(site), strict=True))
+    return Opened(who, route, own[CALLS // 2], own[CALLS * 95 // 100], cpu, postgres, size / 1000)
 
 
-async def open_all(program: Program, postgres: Postgres, only: str) -> tuple[list[Opened], int]:
+def _cpu_s(site: Site) -> tuple[float, float]:
+    return cpu_s(site.program.pid), cpu_s(site.postgres.pid, with_ended=True)
+
+
+async def open_all(site: Site, only: str) -> tuple[list[Opened], int]:
     """Every page whose route has the pattern, as an admin and as a user; how many could not be measured."""
-    url = postgres.url(APP)
+    url = site.postgres.url(APP)
     connection = await asyncpg.connect(url)
     found, failed = [], 0
     for who, user_id in PEOPLE.items():
         headers = {"cookie": await session_cookie(url, user_id), "accept": "text/html"}
-        async with httpx2.AsyncClient(base_url=program.url, headers=headers) as http:
+        async with httpx2.AsyncClient(base_url=site.program.url, headers=headers) as http:
             for route, (get, _) in PAGES.items():
                 if get is None or not re.search(only, route):
                     continue
                 try:
                     path = await _address(connection, route, user_id)
-                    opened = await open_page(http, program, who, route, path)
+                    opened = await open_page(http, site, who, route, path)
                 except WrongAnswer as problem:
                     # The others are measured all the same.
                     sys.stderr.write(f"{problem}\n")
                     failed += 1
                     continue
                 if opened is not None:
-                    print(
-                        f"{opened.p50_ms:8.1f} {opened.p95_ms:8.1f} ms, cpu {opened.cpu_ms:6.1f} ms  {who} {route}",
-                        flush=True,
-                    )
+                    cpu = f"cpu {opened.cpu_ms:6.1f} ms, of Postgres {opened.postgres_ms:6.1f} ms"
+                    print(f"{opened.p50_ms:8.1f} {opened.p95_ms:8.1f} ms, {cpu}  {who} {route}", flush=True)
                     found.append(opened)
     await connection.close()
     return found, failed
@@ -153,16 +156,18 @@ def table(opened: Sequence[Opened], counts: Mapping[str, int]) -> str:
     """In Markdown, the slowest first; missed aims in bold."""
     late = sum(one.p95_ms > AIM_MS for one in opened)
     lines = [
-        f"{counts_text(counts)}. Each page {CALLS} times, one after another.",
+        f"{counts_text(counts)}. Each page {CALLS} times, one after another, on {os.cpu_count()} cores; load over the "
+        f"last 1, 5 and 15 minutes: {', '.join(f'{one:.1f}' for one in load_average())}.",
         f"{late} of {len(opened)} take longer than {AIM_MS} ms (**bold**).",
         "",
-        "| who | page | p50 ms | p95 ms | CPU of the admin program ms | kB |",
-        "|---|---|---|---|---|---|",
+        "| who | page | p50 ms | p95 ms | CPU of the admin program ms | of Postgres ms | kB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in sorted(opened, key=lambda one: -one.p95_ms):
         p95 = f"**{one.p95_ms:.0f}**" if one.p95_ms > AIM_MS else f"{one.p95_ms:.0f}"
         lines.append(
-            f"| {one.who} | `{one.path}` | {one.p50_ms:.0f} | {p95} | {one.cpu_ms:.0f} | {one.kilobytes:.0f} |"
+            f"| {one.who} | `{one.path}` | {one.p50_ms:.0f} | {p95} | {one.cpu_ms:.0f} | {one.postgres_ms:.0f} |"
+            f" {one.kilobytes:.0f} |"
         )
     return "\n".join(lines)
 
@@ -174,7 +179,7 @@ def main() -> int:
     if chosen.write and chosen.only:
         parser.error("--write is for all of them.")
     with running_site(chosen) as site:
-        opened, failed = asyncio.run(open_all(site.program, site.postgres, chosen.only))
+        opened, failed = asyncio.run(open_all(site, chosen.only))
     print(table(opened, site.counts))
     if failed:
         sys.stderr.write(f"{failed} pages could not be measured.\n")

@@ -38,13 +38,14 @@ def ask_refusal_sums(
     if code is not None:
         arguments.append(code)
         conditions += f" AND r.code = ${len(arguments)}"
+    # What step an hour is in is asked once, and not for each of its refusals.
     sql = (
-        f"WITH found AS MATERIALIZED (SELECT width_bucket(r.hour, $1::timestamptz[]) - 1 AS bucket, "
-        f"r.{COLUMNS[by]} AS grp, sum(r.count)::bigint AS count FROM refusals AS r "
-        f"WHERE r.hour >= $3 AND r.hour < $4{conditions} GROUP BY 1, 2), "
-        f"groups AS MATERIALIZED (SELECT grp, sum(count) AS count FROM found GROUP BY grp), "
+        f"WITH found AS MATERIALIZED (SELECT width_bucket(h.hour, $1::timestamptz[]) - 1 AS bucket, h.grp, "
+        f"usage_sum(h.count) AS count FROM (SELECT r.hour, r.{COLUMNS[by]} AS grp, usage_sum(r.count) AS count "
+        f"FROM refusals AS r WHERE r.hour >= $3 AND r.hour < $4{conditions} GROUP BY 1, 2) AS h GROUP BY 1, 2), "
+        f"groups AS MATERIALIZED (SELECT grp, usage_sum(count) AS count FROM found GROUP BY grp), "
         f"greatest AS MATERIALIZED (SELECT grp FROM groups ORDER BY count DESC, grp LIMIT $2) "
-        f"SELECT f.bucket, g.grp::text AS grp, sum(f.count)::bigint AS count, (SELECT count(*) FROM groups) AS number "
+        f"SELECT f.bucket, g.grp::text AS grp, usage_sum(f.count) AS count, (SELECT count(*) FROM groups) AS number "
         f"FROM found f LEFT JOIN greatest g ON g.grp = f.grp GROUP BY f.bucket, g.grp"
     )
     return sql, arguments
