@@ -49,12 +49,12 @@ help:
 demo: install
 	@$(BIN)/python -m deploy.embedded $(if $(CHECK),--check) $(if $(SAMPLE),--sample)
 
-# In three processes on two cores, a file in one of them (tests/xdist_scheduling.py): many tests wait for what real programs do.
+# In four processes on two cores, a file in one of them (tests/xdist_scheduling.py): many tests wait for what real programs do.
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install
 	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser compiled-tests
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder)
 
 # The processes collect all tests at the same time: in a new checkout each of them would compile all of them. What
 # fails here fails in the run itself.
