@@ -20,7 +20,7 @@ CREATE INDEX ledger_corrections_key ON ledger_corrections (api_key_id, id);
 -- A call comes late once, and its estimate is replaced once.
 CREATE UNIQUE INDEX ledger_corrections_once ON ledger_corrections (request_id, reason, sign) WHERE reason <> 'repriced';
 
--- Id and time are the database's: the role that adds the row cannot choose them.
+-- Id and time are the database's, whoever adds the row.
 CREATE FUNCTION stamp_correction() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     NEW.made_at := date_trunc('milliseconds', clock_timestamp());

@@ -146,8 +146,8 @@ async def read_migration_state(executor: "Executor", known: Sequence[Migration])
     for migration in known:
         if migration.name not in applied:
             missing[migration.phase].append(migration.name)
-    names = {migration.name: migration.sha256 for migration in known}
-    changed = [name for name, sha256 in applied.items() if name in names and names[name] != sha256]
+    names = {migration.name: migration for migration in known}
+    changed = [name for name, sha256 in applied.items() if name in names and not names[name].is_same_as(sha256)]
     return MigrationState(missing, sorted(changed), sorted(set(applied) - set(names)))
 
 

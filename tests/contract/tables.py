@@ -19,6 +19,8 @@ from gateway.endpoints.allowed_fields import LISTED_FIELDS, UNSAFE_FIELDS
 from gateway.settings import Settings as GatewaySettings
 from tests.contract.chart_settings import SCHEMA_FILE, SETTINGS_FILE, schema_text, settings_text
 from tests.contract.commands import commands_text
+from tests.contract.released_migrations import FILE as MIGRATIONS_FILE
+from tests.contract.released_migrations import released_text
 from tests.contract.vendor_paths import vendor_paths_table
 
 ROOT: Final = Path(__file__).parents[2]
@@ -123,6 +125,7 @@ TABLES: Final[tuple[tuple[Path, str, Callable[[], str]], ...]] = (
 FILES: Final[tuple[tuple[Path, Callable[[], str]], ...]] = (
     (SETTINGS_FILE, settings_text),
     (SCHEMA_FILE, schema_text),
+    (MIGRATIONS_FILE, released_text),
 )
 
 

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 from conftest import Database
 
-from admin_api.storage.migrate import MigrationError, migrate, migrations_folder, read_migrations
+from admin_api.storage.doctor import read_migration_state
+from admin_api.storage.migrate import EQUIVALENT, MigrationError, migrate, migrations_folder, read_migrations
 from deploy.embedded.postgres import APP
 
 
@@ -71,6 +72,16 @@ async def test_a_file_changed_after_it_was_applied_stops_the_run(database: Datab
 
     with pytest.raises(MigrationError, match="was changed after it was applied"):
         await run(database, folder)
+
+
+async def test_a_database_with_another_comment_in_a_migration_is_taken_for_what_it_is(database: Database) -> None:
+    for name, sha256 in EQUIVALENT.items():
+        await database.execute_as_owner("UPDATE schema_migrations SET sha256 = $2 WHERE name = $1", name, sha256)
+
+    assert await run(database) == []
+    connection = await asyncpg.connect(database.app_url)
+    assert (await read_migration_state(connection, read_migrations(migrations_folder()))).changed == []
+    await connection.close()
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind_and_can_be_run_again(
