@@ -24,6 +24,8 @@ MAKERS: Final[Mapping[str, int]] = {
 }
 # Of the gateway: sentences made of a limit's numbers, of which pages make their own.
 SAID_BY_NUMBERS: Final = (Path("domain/refusals.py"),)
+# More than any sentence has.
+MAX_VALUES: Final = 100
 FOLDERS: Final = ("operations", "web", "identity")
 # Functions that make refusals of what they are given.
 PASSED_ON: Final = ("invalid", "invalid_now", "rejected_login")
@@ -110,15 +112,35 @@ def _constants(module: str) -> Mapping[str, list[ast.expr]]:
     return _assigned(ast.Module([node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)], []))
 
 
+def _texts_within(
+    parts: Sequence[ast.expr], scopes: Sequence[Mapping[str, list[ast.expr]]]
+) -> Iterator[str | ast.expr]:
+    """Of an f-string: its texts, and those of constants among its values that are more than one word, which are to be
+    translated too."""
+    for part in parts:
+        match part:
+            case ast.Constant(value=text):
+                yield str(text)
+            case ast.FormattedValue(value=ast.Name(id=name)) if name.isupper():
+                match [value for scope in scopes for value in scope.get(name, [])]:
+                    case [ast.Constant(value=str() as text)] if " " in text:
+                        yield text
+                    case [ast.JoinedStr(values=inner)]:
+                        yield from _texts_within(inner, scopes)
+                    case _:
+                        yield part
+            case _:
+                yield part
+
+
 def _templates(sentence: ast.expr, scopes: Sequence[Mapping[str, list[ast.expr]]]) -> list[str]:
     match sentence:
         case ast.Constant(value=str() as text):
             return [text]
         case ast.JoinedStr(values=parts):
-            numbers = iter(range(1, len(parts) + 1))
-            return [
-                "".join(str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}" for part in parts)
-            ]
+            numbers = iter(range(1, MAX_VALUES))
+            texts = _texts_within(parts, scopes)
+            return ["".join(part if isinstance(part, str) else f"{{{next(numbers)}}}" for part in texts)]
         case ast.IfExp(body=one, orelse=other):
             return _templates(one, scopes) + _templates(other, scopes)
         case ast.Name(id=name):

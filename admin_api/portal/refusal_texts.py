@@ -42,11 +42,6 @@ PARTS: Final = (
     marked("what it takes is known only at its end."),
     marked("the answer may have any length. Set the maximum of its tokens."),
     marked("nobody knows the tokens of an attachment. An operator sets LITEMAAS_ATTACHMENT_TOKENS."),
-    marked("Send your API key as 'Authorization: Bearer sk-lm-…'."),
-    marked(
-        'Leave the tool out; Codex does with `web_search = "disabled"` in its config.toml, Claude Code if its '
-        "permissions deny WebSearch."
-    ),
 )
 
 

@@ -16,7 +16,6 @@ from admin_api.portal.pages.refusal_advice import OF_LIMIT
 from admin_api.portal.refusal_texts import PARTS, in_language
 from deploy.extract_refusals import SAID_BY_NUMBERS, all_templates, gateway_templates, templates_in
 from gateway.authenticate import HOW_TO_SEND
-from gateway.domain.cost_bounds import SWITCH_OFF
 from gateway.domain.model_status import SAYS
 
 FOLDER = Path(admin_api.portal.__file__).parent
@@ -109,13 +108,27 @@ def test_texts_within_a_refusal_of_the_gateway_are_said_in_the_language_too() ->
                 wordings |= {node.args[3].value} if isinstance(node.args[3], ast.Constant) else set()
 
     assert len(wordings) > 5
-    assert wordings | {*SAYS.values(), HOW_TO_SEND, SWITCH_OFF} <= set(PARTS)
+    assert wordings | set(SAYS.values()) <= set(PARTS)
     waits = "The subscription to 'a (b)' is suspended (Over (its) budget)."
     assert in_language("es", waits) == "La suscripción a «a (b)» está suspendida (Over (its) budget)."
     assert in_language("fr", "The model 'a' is disabled by an admin.") == (
         "Le modèle « a » est désactivé par un administrateur."
     )
     assert in_language("es", "'store' must be true or false.") == "«store» debe ser true o false."
+
+
+def test_a_constant_of_several_words_is_a_part_of_the_sentence() -> None:
+    code = """
+WORD = "word"
+NAMES = ", ".join(("a", "b"))
+WORDS = f"{NAMES} or the last of them"
+def check():
+    raise invalid("day", f"{WORD} must be {WORDS}.")
+"""
+    assert templates_in(code) == [(6, "{1} must be {2} or the last of them.")]
+    assert in_language("es", f"No API key was sent. {HOW_TO_SEND}").endswith(
+        "Envíe su clave de API como «Authorization: Bearer sk-lm-…»."
+    )
 
 
 def test_a_refusal_whose_sentence_cannot_be_found_is_an_error() -> None:
