@@ -3,7 +3,6 @@
 # .venv-* and .demo.
 
 VENV := .venv
-TOOLS := .venv-tools
 BIN := $(VENV)/bin
 LOCKS := deploy/embedded
 IMAGE_LOCKS := deploy/requirements.lock deploy/image/sbom-requirements.lock
@@ -29,7 +28,7 @@ NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
-	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules \
+	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools \
 	endings usage-bench chaos rolling ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
@@ -53,7 +52,7 @@ demo: install
 # In order, because the last ones are quick: by number of tests, files with a few long ones would come last and the
 # other processes would wait.
 test: install
-	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser compiled-tests
+	@$(MAKE) --no-print-directory -j 2 lint litellm client-packages browser monitoring-tools compiled-tests
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 4 --dist loadfile --no-loadscope-reorder)
 
 # The processes collect all tests at the same time: in a new checkout each of them would compile all of them. What
@@ -240,16 +239,13 @@ soak: litellm
 memory: install
 	@$(BIN)/python -m loadtests.memory_calls $(if $(CALLS),--calls $(CALLS)) $(if $(WRITE),--write)
 
-# The alert rules and their tests, by promtool of Debian's package, which is unpacked and not installed.
-check-rules: $(TOOLS)/usr/bin/promtool
-	cd deploy/prometheus && $(CURDIR)/$(TOOLS)/usr/bin/promtool check rules alerts.yml \
-		&& $(CURDIR)/$(TOOLS)/usr/bin/promtool test rules alerts_test.yml
+# The rules of Prometheus and their tests, by promtool.
+check-rules: monitoring-tools
+	$(BIN)/python -m pytest tests/monitoring/test_rules.py
 
-$(TOOLS)/usr/bin/promtool:
-	@mkdir -p $(TOOLS)
-	@cd $(TOOLS) && { apt-get download -q prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar x ./usr/bin/promtool; } \
-		|| { echo "promtool could not be unpacked: it needs Debian's apt and its package lists." >&2; exit 1; }
-	@rm -f $(TOOLS)/prometheus_*.deb
+# Prometheus and promtool of Debian's package, which is unpacked and not installed; the tests would do it too.
+monitoring-tools: install
+	@PYTHONPATH=tests:. $(BIN)/python -m tests.monitoring.prometheus_package
 
 # What our own Python takes of a call, step by step; BASE=v0.2.0 compares with a commit, ALSO="COMMAND" with another
 # Python that has our packages, WRITE=1 puts the table into docs/performance.md.

@@ -290,6 +290,10 @@ PROCESS_START: Final = Gauge(
 )  # fmt: skip
 
 OWN_CODES: Final = frozenset(CODES)
+# From 0 on: Prometheus sees no rise in a series that begins with its first error.
+for _code, (_status, _) in CODES.items():
+    if _status >= 500:
+        ERRORS.labels(_code)
 
 
 def count_look_ups(found_in: str, how_many: int) -> None:

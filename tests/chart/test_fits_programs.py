@@ -287,10 +287,11 @@ def test_monitors_choose_the_services_that_have_metrics(rendered: dict[str, list
             assert [port["name"] for port in service["spec"]["ports"]] == ["metrics"]
 
 
-def test_the_rules_are_those_of_the_one_file(rendered: dict[str, list[Object]]) -> None:
+def test_the_rules_are_those_of_prometheus_in_compose(rendered: dict[str, list[Object]]) -> None:
     rules = [one["spec"] for one in rendered["openshift"] if one["kind"] == "PrometheusRule"]
 
-    assert rules == [yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())]
+    files = (ROOT / "deploy" / "prometheus" / name for name in ("rules.yml", "alerts.yml"))
+    assert rules == [yaml.safe_load(path.read_text()) for path in files]
 
 
 def test_scripts_and_images_of_the_databases_are_those_of_compose(rendered: dict[str, list[Object]]) -> None:
