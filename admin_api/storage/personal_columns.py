@@ -134,6 +134,7 @@ COLUMNS: Final[Mapping[str, Rewritten | Erased | Kept]] = {
     "provider_keys.sealed": SECRET,
     "provider_keys.updated_by": Rewritten(),
     "redis_runs.run_id": DIGEST,
+    "refusal_hours.code": WORD,
     "refusals.code": WORD,
     "refused_calls.client_request_id": Erased("refused_calls"),
     "refused_calls.code": WORD,

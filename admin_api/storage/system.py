@@ -52,7 +52,7 @@ class RefusalsOfCode:
 
 
 COUNT_REFUSALS: Final = """
-SELECT code, sum(count)::bigint AS calls FROM refusals WHERE hour >= $1
+SELECT code, sum(count)::bigint AS calls FROM refusal_hours WHERE hour >= $1
 GROUP BY code ORDER BY calls DESC, code LIMIT $2
 """
 

@@ -30,6 +30,7 @@ TABLES: Final[dict[str, Class]] = {
     "personal_tokens": "state",
     "provider_keys": "state",
     "redis_runs": "state",
+    "refusal_hours": "owner",
     "refusals": "sums",
     "refused_calls": "state",
     "response_owners": "added",

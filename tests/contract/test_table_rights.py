@@ -81,6 +81,7 @@ async def test_s8_every_function_that_runs_as_the_owner_was_read(app: asyncpg.Co
     # None of them lets the app's role change or delete what it added, but for what the comments say.
     assert ours == [
         "add_dated_price",
+        "add_to_refusal_hours",
         "close_usage_day",
         "detach_usage_partition",  # of a whole month that is over
         "drop_detached_usage_partitions",

@@ -17,7 +17,9 @@ COLUMNS: Final[dict[RefusalsBy, str]] = {
     "user": "user_id",
     "account": "account_id",
 }
-_HOURS: Final = Table("refusals", "hour")
+_OF_KEYS: Final = Table("refusals", "hour")
+# Of all accounts: of each hour there is a row for each code and model, and not for each key.
+_OF_ALL: Final = Table("refusal_hours", "hour")
 
 
 class RefusalSums(NamedTuple):
@@ -34,7 +36,8 @@ def ask_refusal_sums(
 ) -> tuple[str, list[Any]]:
     """The statement and its arguments. An hour counts where it begins. `grp` is null for what is in no great group."""
     arguments: list[Any] = [list(bounds), limit, selection.start, selection.end]
-    conditions = conditions_of(selection, _HOURS, None, arguments)
+    table = _table_for(selection, by)
+    conditions = conditions_of(selection, table, None, arguments)
     if code is not None:
         arguments.append(code)
         conditions += f" AND r.code = ${len(arguments)}"
@@ -42,13 +45,18 @@ def ask_refusal_sums(
     sql = (
         f"WITH found AS MATERIALIZED (SELECT width_bucket(h.hour, $1::timestamptz[]) - 1 AS bucket, h.grp, "
         f"usage_sum(h.count) AS count FROM (SELECT r.hour, r.{COLUMNS[by]} AS grp, usage_sum(r.count) AS count "
-        f"FROM refusals AS r WHERE r.hour >= $3 AND r.hour < $4{conditions} GROUP BY 1, 2) AS h GROUP BY 1, 2), "
+        f"FROM {table.name} AS r WHERE r.hour >= $3 AND r.hour < $4{conditions} GROUP BY 1, 2) AS h GROUP BY 1, 2), "
         f"groups AS MATERIALIZED (SELECT grp, usage_sum(count) AS count FROM found GROUP BY grp), "
         f"greatest AS MATERIALIZED (SELECT grp FROM groups ORDER BY count DESC, grp LIMIT $2) "
         f"SELECT f.bucket, g.grp::text AS grp, usage_sum(f.count) AS count, (SELECT count(*) FROM groups) AS number "
         f"FROM found f LEFT JOIN greatest g ON g.grp = f.grp GROUP BY f.bucket, g.grp"
     )
     return sql, arguments
+
+
+def _table_for(selection: Selection, by: RefusalsBy) -> Table:
+    people = (selection.account_ids, selection.user_ids, selection.key_ids)
+    return _OF_ALL if by in ("code", "model") and all(ids is None for ids in people) else _OF_KEYS
 
 
 async def sum_refusals(
