@@ -64,7 +64,10 @@ def cut(
         return [Range(grain, start, end, sign, bucket)] if start < end else []
     first = _nearest(start, grain)
     last = ceiling(end, grain) if is_open else _nearest(end, grain)
-    if first >= last:
+    inside = min(end, last) - max(start, first)
+    read = (min(end, last) if is_open else last) - first
+    # As much would be subtracted as is left: a day is no month without 29 days.
+    if first >= last or 2 * inside <= read:
         return cut(start, end, finer, bucket=bucket, sign=sign, is_open=is_open)
     ranges = [Range(grain, first, last, sign, bucket)]
     if start < first:

@@ -57,6 +57,15 @@ def test_an_edge_of_a_range_has_at_most_half_a_coarser_grain_of_finer_ranges(sta
             assert len(edges) <= 2
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_day_is_read_alone_wherever_it_is_in_its_month(is_open: bool) -> None:
+    for n in range(365):
+        day = BEGIN + timedelta(days=n)
+        (range_,) = cut(day, day + timedelta(days=1), ALL_GRAINS, is_open=is_open)
+        assert len(units_of(range_)) == 1
+        assert range_.start == day
+
+
 @pytest.mark.parametrize("month", range(1, 13))
 def test_ten_day_ranges_begin_on_three_days_of_a_month(month: int) -> None:
     moment = datetime(2027, month, 1, 5, 15, tzinfo=UTC)

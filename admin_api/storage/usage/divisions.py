@@ -20,6 +20,7 @@ from admin_api.storage.usage.queries import (
 )
 from admin_api.storage.usage.range_selects import Query, select_ranges
 from admin_api.storage.usage.rollup_tables import (
+    ALL,
     GroupedBy,
     RollupTables,
     Selection,
@@ -111,12 +112,14 @@ def ask_week(selection: Selection, tables: RollupTables, zone: "ZoneInfo") -> Qu
     arguments: list[object] = [selection.start, selection.end, str(zone)]
     conditions = conditions_of(selection, table, None, arguments)
     local = f"r.{table.time} AT TIME ZONE $3"
-    columns = ", ".join(f"usage_sum(r.{name}) AS {name}" for name in SUM_NAMES)
-    # Of a large team a quarter has many rows: what hour it is, is asked once.
+    rows = f"{table.name} AS r WHERE r.{table.time} >= $1 AND r.{table.time} < $2{conditions}"
+    if table is not ALL["quarter"]:
+        # Of a large team a quarter has many rows: what hour it is, is asked once.
+        columns = ", ".join(f"usage_sum(r.{name}) AS {name}" for name in SUM_NAMES)
+        rows = f"(SELECT r.{table.time}, {columns} FROM {rows} GROUP BY r.{table.time}) AS r"
     sql = (
         f"SELECT extract(isodow FROM {local})::int AS weekday, extract(hour FROM {local})::int AS hour, {SUM_COLUMNS} "
-        f"FROM (SELECT r.{table.time}, {columns} FROM {table.name} AS r "
-        f"WHERE r.{table.time} >= $1 AND r.{table.time} < $2{conditions} GROUP BY r.{table.time}) AS r GROUP BY 1, 2"
+        f"FROM {rows} GROUP BY 1, 2"
     )
     return Query(sql, arguments)
 
@@ -127,9 +130,8 @@ async def sum_by_week_hour(
     """All 168 hours, from Monday's first on."""
     rows = await fetch(executor, ask_week(selection, tables, zone))
     sums = {(row["weekday"], row["hour"]): sums_of(row) for row in rows}
-    return [
-        WeekHour(weekday, hour, sums.get((weekday, hour), UsageSums())) for weekday in range(1, 8) for hour in range(24)
-    ]
+    none = UsageSums()
+    return [WeekHour(weekday, hour, sums.get((weekday, hour), none)) for weekday in range(1, 8) for hour in range(24)]
 
 
 LIST_ACCOUNTS_OF_USERS: Final = """
