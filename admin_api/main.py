@@ -1,6 +1,7 @@
 """The admin API's app: settings, routes, connections, periodic tasks."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -60,6 +61,7 @@ from gateway.storage.postgres import new_pool
 from gateway.storage.redis.link import Scripts
 from gateway.storage.redis.urls import connect
 from gateway.web.background import Background
+from gateway.web.collector import spare_the_collector
 from gateway.web.logs import configure_logs
 from gateway.web.shutdown import Shutdown
 
@@ -213,6 +215,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             background.start(
                 scheduler.repeat("model sync", sync, interval_s=settings.model_sync_interval_s), "model sync"
             )
+        # Once for all apps of a process.
+        if not gc.get_freeze_count():
+            spare_the_collector()
         try:
             yield
         finally:

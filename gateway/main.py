@@ -1,6 +1,5 @@
 """Puts the gateway together: `create_app` reads the settings, names the routes, opens and drains the parts."""
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ from gateway.proxy import Proxy
 from gateway.realtime.serve import Realtime
 from gateway.serve_stored import serve_stored
 from gateway.settings import Settings, SettingsError
+from gateway.web.collector import spare_the_collector
 from gateway.web.cors import CorsPolicy
 from gateway.web.errors import ErrorShape, identity, send_error
 from gateway.web.logs import configure_logs
@@ -50,8 +50,6 @@ Answer = Callable[[Exchange, Scope, Send], Awaitable[None]]
 # Answered to anybody, and says nothing: for those who look whether somebody is there.
 ROOT: Final = "/"
 READS: Final = ("GET", "HEAD")
-# So many containers are made before the collector looks at them; Python has 700, and a call makes about 200.
-YOUNG_OBJECTS: Final = 20_000
 STARTING_OR_STOPPING: Final = "The gateway is starting or stopping. Try again."
 
 
@@ -64,13 +62,6 @@ def create_app(settings: Settings | None = None) -> "Gateway":
             raise SystemExit(str(error)) from None
     configure_logs(settings.log_level)
     return Gateway(settings)
-
-
-def _spare_the_collector() -> None:
-    """What the worker is made of stays until its end: the garbage collector need not look at it again each time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
 
 
 class Gateway:
@@ -101,7 +92,7 @@ class Gateway:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._proxy = await self.worker.open()
         self._realtime = self.worker.new_realtime(self._proxy)
-        _spare_the_collector()
+        spare_the_collector()
         try:
             yield
         finally:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from admin_client import settings_for
 from callers import CHAT, Caller, chat_body
+from conftest import Database
 from gateways import Backends, GatewayThread, RedisState, wait_until
 from recording_upstream import RecordingUpstream
 from workers import Workers
 
-from gateway.main import YOUNG_OBJECTS
+from admin_api.main import create_app
+from gateway.web.collector import YOUNG_OBJECTS
 
 MIB = 1024 * 1024
 
@@ -133,3 +136,14 @@ async def test_what_a_worker_is_made_of_is_not_collected_again(gateway: GatewayT
     """It is in this process: modules, settings and parts are some 100,000 objects."""
     assert gc.get_freeze_count() > 10_000
     assert gc.get_threshold()[0] == YOUNG_OBJECTS
+
+
+async def test_what_the_admin_program_is_made_of_is_not_collected_again(database: Database) -> None:
+    """A full collection stopped one page in some for 50 ms."""
+    thresholds = gc.get_threshold()
+    gc.unfreeze()
+    app = create_app(settings_for(database.app_url))
+    async with app.router.lifespan_context(app):
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == YOUNG_OBJECTS
+    gc.set_threshold(*thresholds)
