@@ -4,20 +4,20 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from babel import dates, numbers, units
 from markupsafe import Markup
 
+from admin_api.portal.digits import write_nano_usd, write_number, write_usd
 from admin_api.portal.languages import locale
 from admin_api.schemas.value_texts import MOMENT
 from gateway.domain.money import NANO_USD
 from gateway.domain.rollup_ranges import Step
 
 CENTS: Final = 100
-# An amount is exact: two decimals at least, and what more it has down to one nano-USD.
-MONEY_DECIMALS: Final = "00#######"
 # As operations and the gateway write it in sentences.
 USD: Final = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?) USD\b")
 
@@ -33,6 +33,8 @@ class Formats:
 
     def number(self, value: int | Decimal | float) -> str:
         """With the separators of the language: `1,234`, `1.234`, `1 234`."""
+        if isinstance(value, int):
+            return write_number(self.language, value)
         return str(numbers.format_decimal(value, locale=locale(self.language)))
 
     def percent(self, share: float) -> str:
@@ -53,26 +55,24 @@ class Formats:
 
     def usd(self, amount: Decimal | str) -> str:
         """An amount of US dollars, exactly; beside it about what it is in the currency that is shown."""
-        exact = self._exact_usd(amount)
+        given = Decimal(amount)
+        nano_usd = given * NANO_USD
+        if nano_usd == nano_usd.to_integral_value():
+            return self.nano_usd(int(nano_usd))
+        return self._beside(given, write_usd(self.language, given))
+
+    def nano_usd(self, amount: int) -> str:
+        """Whole nano-USD as US dollars, exactly, and as `usd`."""
+        exact = write_nano_usd(self.language, amount)
+        return exact if self.currency is None else self._beside(Decimal(amount) / NANO_USD, exact)
+
+    def _beside(self, amount: Decimal, exact: str) -> str:
         if self.currency is None or self.rate is None:
             return exact
         about = numbers.format_currency(
-            Decimal(amount) * self.rate, self.currency, locale=locale(self.language), currency_digits=True
+            amount * self.rate, self.currency, locale=locale(self.language), currency_digits=True
         )
         return f"{exact} (~ {about})"
-
-    def _exact_usd(self, amount: Decimal | str) -> str:
-        pattern = locale(self.language).currency_formats["standard"].pattern.split(";")[0]
-        pattern = pattern.replace("0.00", f"0.{MONEY_DECIMALS}")
-        return str(
-            numbers.format_currency(
-                Decimal(amount), "USD", format=pattern, locale=locale(self.language), currency_digits=False
-            )
-        )
-
-    def nano_usd(self, amount: int) -> str:
-        """Whole nano-USD as US dollars, exactly."""
-        return self.usd(Decimal(amount) / NANO_USD)
 
     def estimated_usd(self, amount: int) -> str:
         """Whole nano-USD that are a forecast, as US dollars, rounded up to cents."""
@@ -109,7 +109,7 @@ class Formats:
 
     def hour(self, number: int) -> str:
         """An hour of the day: `14:00`."""
-        return str(dates.format_skeleton("Hm", time(number), locale=locale(self.language)))
+        return _hour(self.language, number)
 
     def weekday(self, number: int) -> str:
         """`Mon` for 1."""
@@ -138,3 +138,8 @@ class Formats:
     @property
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.zone)
+
+
+@cache
+def _hour(language: str, number: int) -> str:
+    return str(dates.format_skeleton("Hm", time(number), locale=locale(language)))

@@ -51,12 +51,14 @@ def environment(language: str) -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        # A page has a hundred imports, each of which would look at the file.
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
     made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # by the extension
-    made.globals |= {"address_of": address_of, "is_current": is_current, "languages": LANGUAGES}
+    made.globals |= {"zip": zip, "address_of": address_of, "is_current": is_current, "languages": LANGUAGES}
     return made
 
 

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from babel import numbers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from admin_api.portal.digits import write_usd
 from admin_api.portal.formatters import Formats
 from admin_api.portal.languages import LANGUAGES, choose_language
 
@@ -40,6 +42,17 @@ def test_money_is_exact_to_the_nano_usd(nano_usd: int, language: str) -> None:
     separator = "." if language == "en" else ","
     digits = "".join(one for one in shown if one.isdigit() or one == separator)
     assert Decimal(digits.replace(separator, ".")) * 10**9 == nano_usd
+
+
+@given(st.integers(-(10**19), 10**19), st.sampled_from(LANGUAGES))
+def test_digits_are_written_as_babel_writes_them(value: int, language: str) -> None:
+    """Of numbers, of whole nano-USD, and of amounts with a digit more."""
+    formats = Formats(language, "UTC")
+
+    assert formats.number(value) == numbers.format_decimal(value, locale=language)
+    assert formats.nano_usd(value) == write_usd(language, Decimal(value) / 10**9)
+    assert formats.usd(Decimal(value) / 10**9) == formats.nano_usd(value)
+    assert formats.usd(Decimal(value) / 10**10) == write_usd(language, Decimal(value) / 10**10)
 
 
 @pytest.mark.parametrize(

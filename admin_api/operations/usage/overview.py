@@ -1,7 +1,7 @@
 """One question about usage, answered as a whole: the largest groups over time, what each consists of, and the period
 before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -26,7 +26,7 @@ from admin_api.operations.usage.scope import Scope, UsageFilter
 from admin_api.operations.validation import check_word, invalid
 from admin_api.storage.usage import divisions, queries
 from admin_api.storage.usage.divisions import WeekHour
-from admin_api.storage.usage.queries import Order, UsageSums, weight_of
+from admin_api.storage.usage.queries import Order, UsageSums, add_up, weight_of
 from admin_api.storage.usage.rollup_tables import Selection
 from gateway.domain.rollup_ranges import Step, ceiling, floor
 
@@ -48,9 +48,15 @@ class Figures:
     before: UsageSums
     points: Sequence[UsageSums]
 
-    def __sub__(self, other: "Figures") -> "Figures":
-        points = [one - its for one, its in zip(self.points, other.points, strict=True)]
-        return Figures(sums=self.sums - other.sums, before=self.before - other.before, points=points)
+    def without(self, parts: Sequence["Figures"]) -> "Figures":
+        """What is in none of these parts of it."""
+        listed = [add_up(points) for points in zip(*(part.points for part in parts), strict=True)]
+        points = [one - its for one, its in zip(self.points, listed, strict=True)] if parts else self.points
+        return Figures(
+            sums=self.sums - add_up(part.sums for part in parts),
+            before=self.before - add_up(part.before for part in parts),
+            points=points,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class OverviewGroup:
     @property
     def other_parts(self) -> UsageSums:
         """What the parts that are not listed add up to."""
-        return self.figures.sums - _total(part.sums for part in self.parts)
+        return self.figures.sums - add_up(part.sums for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +156,6 @@ async def read_overview(pool: "Pool", actor: Actor, query: UsageFilter, question
         found, number, _ = await find_groups(executor, scope, tables, question.by, question.order, question.limit)
         reader = await GroupReader.of(executor, scope, question.by, question.order, found)
         groups = await _read_groups(reader, question, earlier, bounds)
-        others = total
-        for group in groups:
-            others -= group.figures
         return Overview(
             by=question.by,  # type: ignore[arg-type]  # checked
             then_by=question.then_by,  # type: ignore[arg-type]
@@ -163,7 +166,7 @@ async def read_overview(pool: "Pool", actor: Actor, query: UsageFilter, question
             previous_until=earlier.end,
             groups=groups,
             number_of_groups=number,
-            others=others,
+            others=total.without([group.figures for group in groups]),
             total=total,
             **report_fields(scope),
         )
@@ -198,7 +201,7 @@ async def _read_total(executor: "Executor", scope: Scope, earlier: Selection, bo
     tables = tables_of(scope)
     points = await queries.sum_by_time(executor, scope.selection, tables, bounds)
     before = await queries.sum_up(executor, earlier, tables)
-    return Figures(sums=_total(points), before=before, points=points)
+    return Figures(sums=add_up(points), before=before, points=points)
 
 
 async def _read_groups(
@@ -216,10 +219,3 @@ async def _read_groups(
         own, number = parts_of.get(one.id, ([], 0))
         groups.append(OverviewGroup(id=one.id, name=one.name, figures=figures, parts=own, number_of_parts=number))
     return groups
-
-
-def _total(sums: Iterable[UsageSums]) -> UsageSums:
-    total = UsageSums()
-    for one in sums:
-        total += one
-    return total

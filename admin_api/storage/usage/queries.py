@@ -5,10 +5,11 @@ A query is cut into ranges (gateway/domain/rollup_ranges.py) of the family of ta
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from admin_api.storage.usage.range_selects import Query, select_ranges
@@ -79,9 +80,16 @@ class UsageSums:
 
 
 SUM_NAMES: Final = tuple(field.name for field in fields(UsageSums))
+_VALUES: Final = attrgetter(*SUM_NAMES)
 SUM_COLUMNS: Final = ", ".join(f"usage_sum({name}) AS {name}" for name in SUM_NAMES)
 # Not only calls: where the price of a call is corrected, its cost changes and no number of calls does.
 ANY_SUM: Final = f"({', '.join(f'usage_sum({name})' for name in SUM_NAMES)}) <> ({', '.join('0' for _ in SUM_NAMES)})"
+
+
+def add_up(sums: Iterable[UsageSums]) -> UsageSums:
+    """What they add up to; of none it is 0."""
+    columns = zip(*map(_VALUES, sums), strict=True)
+    return UsageSums(**dict(zip(SUM_NAMES, map(sum, columns), strict=False)))
 
 
 def weight_of(sums: UsageSums, order: Order) -> int:

@@ -7,15 +7,18 @@ from admin_api.operations.usage.overview import Overview, Week
 from admin_api.portal.charts import heat_map, stacked
 from admin_api.portal.formatters import Formats
 from admin_api.portal.pages.usage.question import METRICS, Question
-from admin_api.portal.pages.usage.rows import calls_paths, has_others, name_of, write
+from admin_api.portal.pages.usage.rows import has_others, name_of, write
 from admin_api.portal.visits import Visit
 from admin_api.storage.usage.queries import Order, UsageSums, weight_of
 
 HOURS: Final = range(24)
 
 
-def trend(visit: Visit, question: Question, overview: Overview, order: Order) -> stacked.Chart:
-    """Bars of each step; stacked of the largest groups, but for durations, which do not add up."""
+def trend(
+    visit: Visit, question: Question, overview: Overview, order: Order, paths: Sequence[str | None]
+) -> stacked.Chart:
+    """Bars of each step, which lead to `paths`; stacked of the largest groups, but for durations, which do not add
+    up."""
     formats, metric = question.formats(visit), question.metric
     text = visit.messages.gettext(METRICS[metric])
     texts = [formats.short_step(start, overview.step) for start in overview.bounds[:-1]]
@@ -26,7 +29,7 @@ def trend(visit: Visit, question: Question, overview: Overview, order: Order) ->
         texts,
         series,
         _writer(formats, metric),
-        calls_paths(question, overview, formats),
+        paths,
         _axis(formats, metric),
     )
 
@@ -57,10 +60,9 @@ def _stacked(visit: Visit, overview: Overview, order: Order) -> list[stacked.Ser
         for colour, group in enumerate(shown)
     ]
     if hidden or has_others(overview):
-        rest = list(overview.total.points)
-        for group in shown:
-            rest = [one - its for one, its in zip(rest, group.figures.points, strict=True)]
-        series.append(stacked.Series(visit.messages.gettext("Other"), _values(rest, order), stacked.COLOURS))
+        columns = zip(_values(overview.total.points, order), *(one.values for one in series), strict=True)
+        rest = [total - sum(parts) for total, *parts in columns]
+        series.append(stacked.Series(visit.messages.gettext("Other"), rest, stacked.COLOURS))
     return series
 
 

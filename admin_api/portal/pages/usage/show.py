@@ -43,12 +43,12 @@ async def _answer(visit: Visit, audience: Audience, title: str) -> Page | Redire
     overview = await read_overview(visit.pool, visit.actor, question.filter, asked)
     latencies = await _latencies(visit, question)
     found = await _week(visit, question, overview)
+    paths = calls_paths(question, overview, question.formats(visit))
     context = await choices_of(visit, question, sees_people=overview.sees_people) | _texts(visit, question) | {
         "question": question,
         "overview": overview,
-        "chart": figures.trend(visit, question, overview, order),
-        "points": list(zip(overview.bounds, overview.total.points, strict=False)),
-        "calls_paths": calls_paths(question, overview, question.formats(visit)),
+        "chart": figures.trend(visit, question, overview, order, paths),
+        "points": list(zip(overview.bounds, overview.total.points, paths, strict=False)),
         "rows": rows_of(visit, question, overview, order),
         "total": total_row(visit, question, overview, order),
         "week": found,
