@@ -28,7 +28,7 @@ NO_PYTHON := No Python from 3.11 to 3.14 with venv was found: install one, or na
 NO_PACKAGES := The packages could not be installed: is the package registry reachable?
 
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
-	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools \
+	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
 	endings usage-bench chaos rolling ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
@@ -197,6 +197,10 @@ ledger-cpu: install
 # The tables of docs/ that are generated from the code.
 tables: install
 	$(BIN)/python -m tests.contract.tables
+
+# The dashboards of Grafana, from deploy/grafana/*.py.
+dashboards: install
+	$(BIN)/python -m deploy.grafana.build
 
 # What the examples of the Helm chart render to, in tests/chart/rendered: look at the difference before you commit it.
 chart: install

@@ -121,7 +121,7 @@ def test_a_packaged_chart_is_whole(helm: Helm, tmp_path: Path) -> None:
     files, names = helm.render_packaged(values, tmp_path)
 
     assert files == helm.render(values)
-    assert {"files/rules.yml", "files/alerts.yml"} <= set(names)
+    assert {"files/rules.yml", "files/alerts.yml", "files/dashboards/team.json"} <= set(names)
     assert [name for name in names if name.startswith("examples/")] == []
 
 

@@ -1,5 +1,6 @@
 """What the rendered objects say of the programs is what the programs are: settings, ports, paths, times, metrics."""
 
+import json
 import math
 import re
 from secrets import token_hex
@@ -292,6 +293,22 @@ def test_the_rules_are_those_of_prometheus_in_compose(rendered: dict[str, list[O
 
     files = (ROOT / "deploy" / "prometheus" / name for name in ("rules.yml", "alerts.yml"))
     assert rules == [yaml.safe_load(path.read_text()) for path in files]
+
+
+def test_the_dashboards_are_those_of_compose(helm: Helm) -> None:
+    """As the sidecar of Grafana's chart looks for them, with its default label."""
+    values = values_of("openshift") | {"metrics": {"dashboards": {"enabled": True}}}
+    found = [
+        (one["metadata"]["labels"]["grafana_dashboard"], name, json.loads(text))
+        for one in helm.objects(values)
+        if one["kind"] == "ConfigMap" and "-dashboard-" in one["metadata"]["name"]
+        for name, text in one["data"].items()
+    ]
+
+    files = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
+    assert sorted(found, key=lambda one: one[1]) == [
+        ("1", f"litemaas-{path.name}", json.loads(path.read_text())) for path in files
+    ]
 
 
 def test_scripts_and_images_of_the_databases_are_those_of_compose(rendered: dict[str, list[Object]]) -> None:

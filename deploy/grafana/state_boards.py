@@ -1,0 +1,411 @@
+"""The dashboards about what LiteMaaS keeps: limits, the ledger, teams, and the admin API."""
+
+from typing import Final
+
+from deploy.grafana.panels import Dashboard, Panel, Query, Row, Variable, quantiles, rate
+
+ADMIN_JOB: Final = '{job="litemaas-admin"}'
+TEAM_FILTER: Final = '{team=~"$team"}'
+NEVER: Final = "Empty until there was one."
+NO_TEAMS: Final = "Empty unless LITEMAAS_METRICS_TEAMS is set and a team has used something of a limit."
+
+REFUSALS: Final = Row(
+    "Refusals",
+    (
+        Panel(
+            title="Refused by limits",
+            unit="reqps",
+            stacked=True,
+            about="By the level and kind of the limit.",
+            empty=NEVER,
+            queries=(rate("litemaas_refusals_total", "level, kind"),),
+        ),
+        Panel(
+            title="Would be refused by shadow limits",
+            unit="reqps",
+            stacked=True,
+            about="Limits that only count: what would happen if they were enforced.",
+            empty=NEVER,
+            queries=(rate("litemaas_shadow_refusals_total", "level, kind"),),
+        ),
+        Panel(
+            title="Compared with the day before",
+            unit="none",
+            about="Refusals in ten minutes as a multiple of the day before. The alerts are at five.",
+            empty="Empty on the first day, and while nothing is refused.",
+            queries=(
+                Query(
+                    "litemaas:refusals:rate10m / avg_over_time(litemaas:refusals:rate10m[1d] offset 10m)", "by limits"
+                ),
+                Query(
+                    "litemaas:callers_refused:rate10m / avg_over_time(litemaas:callers_refused:rate10m[1d] offset 10m)",
+                    "by key, address, model or fields",
+                ),
+            ),
+        ),
+        Panel(
+            title="Refused before any limit",
+            unit="reqps",
+            stacked=True,
+            about="Keys, accounts, addresses, models and fields, by code.",
+            empty=NEVER,
+            queries=(
+                rate(
+                    "litemaas_errors_total",
+                    "code",
+                    '{code=~"missing_api_key|invalid_api_key|api_key_expired|account_suspended|ip_not_allowed'
+                    '|model_not_found|parameter_not_allowed"}',
+                ),
+            ),
+        ),
+        Panel(
+            title="Refused for a field",
+            unit="reqps",
+            about="Fields that no list allows, by endpoint.",
+            empty=NEVER,
+            queries=(rate("litemaas_parameters_refused_total", "endpoint"),),
+        ),
+        Panel(
+            title="Calls without Redis",
+            unit="reqps",
+            about="Denied, allowed, or within a worker's share of the limits.",
+            empty=NEVER,
+            queries=(rate("litemaas_limits_unavailable_total", "outcome"),),
+        ),
+    ),
+)
+
+REDIS: Final = Row(
+    "Redis",
+    (
+        Panel(
+            title="Time of a script",
+            unit="s",
+            about="The 95th percentile of each. Every call waits for `reserve`.",
+            queries=quantiles("litemaas_redis_seconds", "script"),
+        ),
+        Panel(
+            title="Scripts without an answer",
+            unit="reqps",
+            about="Not connected, no answer in time, or Redis cannot serve now.",
+            queries=(rate("litemaas_redis_failures_total", "script"),),
+        ),
+        Panel(
+            title="Workers connected",
+            about="It is that of all workers while Redis is there.",
+            queries=(
+                Query("sum(litemaas_redis_connected)", "connected"),
+                Query("sum(litemaas_workers)", "workers"),
+            ),
+        ),
+    ),
+)
+
+COUNTERS: Final = Row(
+    "Counters and leases",
+    (
+        Panel(
+            title="Counters against the ledger",
+            unit="percentunit",
+            about="The largest difference at the last look, by kind of limit. The alert is at 5 %.",
+            empty="Empty until counters were compared for the first time, after five minutes.",
+            queries=(Query("max by (kind) (litemaas_counter_drift)", "{{kind}}"),),
+        ),
+        Panel(
+            title="Counters seeded",
+            unit="cps",
+            about="Computed from the ledger, because Redis did not have them.",
+            queries=(rate("litemaas_counters_seeded_total"),),
+        ),
+        Panel(
+            title="Leases",
+            unit="cps",
+            about="Reaped: of gateways that died. Lost: by Redis, and taken again.",
+            queries=(
+                Query("sum(rate(litemaas_leases_reaped_total[$__rate_interval]))", "reaped"),
+                Query("sum(rate(litemaas_leases_lost_total[$__rate_interval]))", "lost"),
+            ),
+        ),
+        Panel(
+            title="Ended calls that are not settled yet",
+            about="Their leases still hold what they reserved.",
+            queries=(Query("sum(litemaas_settlements_waiting)", "calls"),),
+        ),
+        Panel(
+            title="Key records held",
+            about="In the caches of all workers.",
+            queries=(Query("sum(litemaas_cached_keys)", "keys"),),
+        ),
+        Panel(
+            title="Look-ups of stored responses",
+            unit="reqps",
+            about="By where their owner was found.",
+            empty=NEVER,
+            queries=(rate("litemaas_response_look_ups_total", "found_in"),),
+        ),
+    ),
+)
+
+LIMITS: Final = Dashboard(
+    "limits", "limits", "What limits refuse, and how well they count.", (REFUSALS, REDIS, COUNTERS)
+)
+
+ROWS: Final = Row(
+    "Rows on their way to Postgres",
+    (
+        Panel(
+            title="Rows that wait",
+            about="Usage rows that are not in Postgres yet, by gateway.",
+            queries=(Query("litemaas_ledger_rows_waiting", "{{instance}}"),),
+        ),
+        Panel(
+            title="How long the oldest waits",
+            unit="s",
+            about="The alert is at one minute.",
+            queries=(Query("litemaas_ledger_waiting_seconds", "{{instance}}"),),
+        ),
+        Panel(
+            title="Journals",
+            unit="bytes",
+            about="On the disks of the gateways: of their workers, and left by workers that are gone.",
+            queries=(
+                Query("litemaas_ledger_journal_bytes", "{{instance}}"),
+                Query("litemaas_ledger_left_bytes", "{{instance}}, left"),
+            ),
+        ),
+        Panel(
+            title="Rows by outcome",
+            unit="cps",
+            stacked=True,
+            about="Refused rows are in refused.log; direct ones went to Postgres, because no journal took them.",
+            queries=(rate("litemaas_ledger_rows_total", "outcome"),),
+        ),
+        Panel(
+            title="Batches",
+            unit="cps",
+            about="Written, or failed and tried again.",
+            queries=(rate("litemaas_ledger_batches_total", "outcome"),),
+        ),
+        Panel(
+            title="What the disk refused",
+            unit="cps",
+            about="Writes and syncs of journals, and workers that have no disk.",
+            queries=(
+                rate("litemaas_ledger_journal_errors_total", "action"),
+                Query("sum(litemaas_ledger_journals_without_disk)", "workers without a disk"),
+            ),
+        ),
+        Panel(
+            title="Calls that a dead worker had begun",
+            unit="cps",
+            about="Found beside its journal: each has a row.",
+            queries=(rate("litemaas_ledger_begun_calls_total"),),
+        ),
+    ),
+)
+
+CLOSED: Final = Row(
+    "Closed days",
+    (
+        Panel(
+            title="Since the end of the last sealed day",
+            unit="s",
+            about="The alert is at ten days.",
+            empty="Empty until a day was sealed.",
+            queries=(Query("time() - (max(litemaas_ledger_sealed_until_seconds) > 0)", "age"),),
+        ),
+        Panel(
+            title="Since the last check of a hash chain",
+            unit="s",
+            about="Of the audit log, and of closed days of the ledger.",
+            empty="Empty until the first check.",
+            queries=(Query("time() - max by (chain) (litemaas_verified_timestamp_seconds)", "{{chain}}"),),
+        ),
+        Panel(
+            title="Faults that the last check found",
+            about="Rows that are not those that were written. There must be none.",
+            empty="Empty until the first check.",
+            queries=(Query("max by (chain) (litemaas_verification_faults)", "{{chain}}"),),
+        ),
+    ),
+)
+
+LEDGER: Final = Dashboard(
+    "ledger", "ledger", "Whether every call has its row, and rows stay as they are.", (ROWS, CLOSED)
+)
+
+TEAMS: Final = Row(
+    "Teams nearest to their limits",
+    (
+        Panel(
+            title="Limits that are used up",
+            kind="stat",
+            width=12,
+            unit="none",
+            about="Limits of teams of which nothing is left.",
+            queries=(Query(f"count(litemaas_team_limit_used_ratio{TEAM_FILTER} >= 1) or vector(0)", "limits"),),
+        ),
+        Panel(
+            title="Limits with less than a fifth left",
+            kind="stat",
+            width=12,
+            unit="none",
+            about="Limits of teams that are used by more than 80 %.",
+            queries=(Query(f"count(litemaas_team_limit_used_ratio{TEAM_FILTER} > 0.8) or vector(0)", "limits"),),
+        ),
+        Panel(
+            title="Highest share used, by team",
+            unit="percentunit",
+            width=24,
+            about="Each team's limit that is used most. Names of teams are shown to everybody who sees this.",
+            empty=NO_TEAMS,
+            queries=(Query(f"max by (team) (litemaas_team_limit_used_ratio{TEAM_FILTER})", "{{team}}"),),
+        ),
+        Panel(
+            title="Every limit of the chosen teams",
+            unit="percentunit",
+            width=24,
+            about="What the team has used of each limit on all it uses; 100 % is the whole limit. "
+            "What it spent on what is on the usage pages of the portal: metrics have no team or user beside this.",
+            empty=NO_TEAMS,
+            queries=(
+                Query(
+                    f"max by (team, kind, window) (litemaas_team_limit_used_ratio{TEAM_FILTER})",
+                    "{{team}}: {{kind}}, {{window}}",
+                ),
+            ),
+        ),
+    ),
+)
+
+TEAM: Final = Dashboard(
+    "team",
+    "teams",
+    "How near teams are to their limits: of the LITEMAAS_METRICS_TEAMS teams that are nearest, off by default.",
+    (TEAMS,),
+    (Variable("team", "litemaas_team_limit_used_ratio"),),
+)
+
+REQUESTS: Final = Row(
+    "Requests",
+    (
+        Panel(
+            title="Requests by status",
+            unit="reqps",
+            stacked=True,
+            about="Of all replicas.",
+            queries=(rate("litemaas_admin_requests_total", "status"),),
+        ),
+        Panel(
+            title="The ten busiest routes",
+            unit="reqps",
+            about="Requests in a second.",
+            queries=(
+                Query(
+                    "topk(10, sum by (method, route) (rate(litemaas_admin_requests_total[$__rate_interval])))",
+                    "{{method}} {{route}}",
+                ),
+            ),
+        ),
+        Panel(
+            title="The ten slowest routes",
+            unit="s",
+            about="The 95th percentile of their answers.",
+            queries=(
+                Query(
+                    "topk(10, histogram_quantile(0.95, sum by (le, method, route) "
+                    "(rate(litemaas_admin_request_seconds_bucket[$__rate_interval]))))",
+                    "{{method}} {{route}}",
+                ),
+            ),
+        ),
+        Panel(
+            title="Logins refused",
+            unit="reqps",
+            about="At an identity provider, and JWTs, by cause.",
+            empty=NEVER,
+            queries=(rate("litemaas_admin_logins_refused_total", "login, cause"),),
+        ),
+        Panel(
+            title="Logins refused, compared with the day before",
+            unit="none",
+            about="As a multiple. The alert is at five.",
+            empty="Empty on the first day, and while none is refused.",
+            queries=(
+                Query(
+                    "litemaas:logins_refused:rate10m / avg_over_time(litemaas:logins_refused:rate10m[1d] offset 10m)"
+                ),
+            ),
+        ),
+        Panel(
+            title="Let through without a rate limit",
+            unit="reqps",
+            about="Because Redis did not answer.",
+            queries=(rate("litemaas_admin_rate_limit_unavailable_total"),),
+        ),
+    ),
+)
+
+TASKS: Final = Row(
+    "Periodic tasks and messages",
+    (
+        Panel(
+            title="Since the last good run of a task",
+            unit="s",
+            about="In whichever replica it ran.",
+            queries=(Query("time() - max by (task) (litemaas_admin_task_timestamp_seconds)", "{{task}}"),),
+        ),
+        Panel(
+            title="Runs that failed",
+            unit="cps",
+            about="By task.",
+            empty=NEVER,
+            queries=(rate("litemaas_admin_task_failures_total", "task"),),
+        ),
+        Panel(
+            title="Since the last model sync",
+            unit="s",
+            about="The alert is at one hour.",
+            empty="Empty while syncs are off.",
+            queries=(Query("time() - (max(litemaas_model_sync_timestamp_seconds) > 0)", "age"),),
+        ),
+        Panel(
+            title="Messages that wait",
+            about="By channel.",
+            queries=(Query("max by (channel) (litemaas_deliveries_waiting)", "{{channel}}"),),
+        ),
+        Panel(
+            title="Age of the oldest message",
+            unit="s",
+            about="The alert is at one hour.",
+            queries=(Query("max by (channel) (litemaas_deliveries_oldest_seconds)", "{{channel}}"),),
+        ),
+        Panel(
+            title="Messages given up in a month",
+            about="By channel.",
+            queries=(Query("max by (channel) (litemaas_deliveries_failed)", "{{channel}}"),),
+        ),
+    ),
+)
+
+REPLICAS: Final = Row(
+    "Processes",
+    (
+        Panel(
+            title="Processor",
+            unit="none",
+            width=12,
+            about="Processor cores that each replica uses.",
+            queries=(rate("process_cpu_seconds_total", "instance", ADMIN_JOB),),
+        ),
+        Panel(
+            title="Memory",
+            unit="bytes",
+            width=12,
+            about="Of each replica.",
+            queries=(Query(f"process_resident_memory_bytes{ADMIN_JOB}", "{{instance}}"),),
+        ),
+    ),
+)
+
+ADMIN: Final = Dashboard("admin", "admin API", "Requests, periodic tasks and messages.", (REQUESTS, TASKS, REPLICAS))
