@@ -1,19 +1,18 @@
 """All gateways are restarted one after the other under open streams: no stream is cut, and each is settled.
 
-The load balancer is one of TCP that asks for readiness, as those before containers do. `make rolling` runs it with 200
-streams.
+`make rolling` runs it with 200 streams.
 """
 
 import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import pytest
+from balancer import Balancer
 from callers import Caller, MakeCaller
 from gateways import Backends, Ledger, RedisState, wait_until
 
@@ -24,66 +23,8 @@ STREAMS: Final = int(os.environ.get("LITEMAAS_TEST_STREAMS", "20"))
 GATEWAYS: Final = 2
 # A stream lasts two seconds: longer than the delay, and some begin and end within each restart.
 PROMPT: Final = "Tell me [tokens=20] [rate=10]"
-LOOK_S: Final = 0.5
 DELAY_S: Final = 1
 RESTART_S: Final = 60.0
-
-
-class Balancer:
-    """Sends each connection to the next gateway that was ready at the last look."""
-
-    def __init__(self, gateways: list[Program]) -> None:
-        self._gateways = gateways
-        self._ready: list[Program] = []
-        self._turn = 0
-        self.without_gateway = 0
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Its address."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**16)
-        looking = asyncio.ensure_future(self._keep_looking())
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            looking.cancel()
-            server.close()
-
-    async def _keep_looking(self) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
-            while True:
-                answers = await asyncio.gather(*(_is_ready(http, one.url) for one in self._gateways))
-                self._ready = [one for one, is_ready in zip(self._gateways, answers, strict=True) if is_ready]
-                await asyncio.sleep(LOOK_S)
-
-    async def has_all(self) -> bool:
-        return len(self._ready) == len(self._gateways)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._ready:
-            self.without_gateway += 1
-            writer.close()
-            return
-        self._turn += 1
-        gateway = self._ready[self._turn % len(self._ready)]
-        there, back = await asyncio.open_connection("127.0.0.1", gateway.port)
-        await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
-
-
-async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with http.get(f"{url}/health/ready") as answer:
-            return answer.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(2**16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 async def _keep_streaming(caller: Caller, ended: list[str], stop: asyncio.Event) -> None:
@@ -145,7 +86,7 @@ async def test_a_rolling_restart_cuts_no_stream_and_leaves_none_unsettled(
         await asyncio.gather(*streams)
 
     assert codes == [0] * GATEWAYS
-    assert balancer.without_gateway == 0
+    assert balancer.without_program == 0
     assert [one for one in ended if one != "whole"] == []
     assert len(ended) > 2 * STREAMS
     rows = await ledger.rows(caller.account_id, len(ended))
