@@ -203,6 +203,12 @@ LEDGER_JOURNAL_BYTES: Final = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+LEDGER_KEPT_BYTES: Final = Gauge(
+    "litemaas_ledger_kept_bytes",
+    "Usage rows on disk that Postgres has: they are written again if it loses them",
+    multiprocess_mode="livemax",
+    registry=REGISTRY,
+)
 LEDGER_LEFT_BYTES: Final = Gauge(
     "litemaas_ledger_left_bytes",
     "Journals of workers that are gone, which could not be written yet",
@@ -224,7 +230,7 @@ LEDGER_CLOSED_UNTIL: Final = Gauge(
 LEDGER_ROWS: Final = Counter(
     "litemaas_ledger_rows",
     "Usage rows, by outcome: written, replaced (an estimate), known (there already), refused by Postgres "
-    "and set aside, direct (no journal took them)",
+    "and set aside, direct (no journal took them), restored (written again after Postgres had lost them)",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -302,7 +308,7 @@ def count_look_ups(found_in: str, how_many: int) -> None:
 
 
 _LEDGER_EVENTS: dict[Event, Counter] = {
-    **{what: LEDGER_ROWS.labels(what) for what in ("written", "replaced", "known", "refused", "direct")},
+    **{what: LEDGER_ROWS.labels(what) for what in ("written", "replaced", "known", "refused", "direct", "restored")},
     "begun": LEDGER_BEGUN_CALLS,
     "batch": LEDGER_BATCHES.labels("written"),
     "batch_failed": LEDGER_BATCHES.labels("failed"),

@@ -119,6 +119,11 @@ class Settings(EnvSettings):
     journal_max_bytes: PositiveInt = Field(
         1024**3, description="most bytes a worker keeps in its journal while Postgres is away"
     )
+    journal_keep_s: NonNegativeFloat = Field(
+        3600.0,
+        description="how long rows that Postgres has stay on disk, within LITEMAAS_JOURNAL_MAX_BYTES: they are written "
+        "again where a replica was promoted without them, or a backup restored; 0: not",
+    )
     usage_retention_months: NonNegativeInt = Field(
         0, description="whole months of usage rows kept besides the current one; 0: all. Sums are kept for ever"
     )

@@ -107,6 +107,7 @@ class Worker:
             self.pool,
             settings.state_dir / "journal",
             max_bytes=settings.journal_max_bytes,
+            keep_s=settings.journal_keep_s,
             on_late=lambda rows: self.settlements.settle_late(rows),
             on_begun=lambda rows: self.reaper.close_begun(rows),
             on_event=metrics.count_ledger_event,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from admin_api.storage.accounts import AccountKind
 from gateway.domain.limits import Kind, Level, ReserveMode, SetBy
 from gateway.domain.windows import WindowKind
+from gateway.storage.counters.epochs import SHARED_EPOCH
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Executor
@@ -214,10 +215,10 @@ async def delete_limit(executor: "Executor", limit_id: int) -> None:
     await executor.execute(DELETE_LIMIT, limit_id)
 
 
-LIST_EPOCHS: Final = """
+LIST_EPOCHS: Final = f"""
 SELECT a.id AS account_id, a.time_zone, a.epoch + runs.met AS account_epoch,
        array_agg(l.id) AS ids, array_agg(l.epoch + runs.met) AS epochs
-FROM limits l JOIN accounts a ON a.id = l.account_id CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
+FROM limits l JOIN accounts a ON a.id = l.account_id CROSS JOIN ({SHARED_EPOCH}) AS runs
 WHERE l.id = ANY($1::bigint[]) GROUP BY a.id, runs.met
 """
 

@@ -14,6 +14,7 @@ from gateway.domain.model_status import ModelStatus, model_status
 from gateway.domain.prices import PRICE_COLUMNS, PRICE_UNITS, price_of
 from gateway.domain.subscriptions import Status
 from gateway.domain.windows import WindowKind
+from gateway.storage.counters.epochs import SHARED_EPOCH
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 # As text, to be read as Decimal.
 _PRICE: Final = ", ".join(f"'{name}', p.{name}{'::text' if name in PRICE_UNITS else ''}" for name in PRICE_COLUMNS)
-# An epoch is the account's or the limit's own plus the number of Redis runs met: all only grow, so that each change of
-# one of them is a larger sum.
+# An epoch is the account's or the limit's own plus SHARED_EPOCH: both only grow, so that each change of one of them is
+# a larger sum.
 _RECORD: Final = f"""
 SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met AS epoch,
        a.status = 'active' AS is_account_active, a.status_reason AS account_reason,
@@ -56,7 +57,7 @@ SELECT k.id AS key_id, k.account_id, k.user_id, a.time_zone, a.epoch + runs.met 
         FROM limits l WHERE l.account_id = k.account_id AND (l.expires_at IS NULL OR l.expires_at > now())
         AND (l.api_key_id = k.id OR l.user_id = k.user_id OR l.level IN ('subscription', 'team')))::text AS limits
 FROM api_keys k JOIN accounts a ON a.id = k.account_id LEFT JOIN users u ON u.id = k.user_id
-CROSS JOIN (SELECT count(*) AS met FROM redis_runs) AS runs
+CROSS JOIN ({SHARED_EPOCH}) AS runs
 """
 # The key of a session ends with its own digest, and one that was rotated away with its grace, or with the key if that
 # is earlier (least() passes over NULL).

@@ -63,6 +63,7 @@ class Measurement:
         journal = self._ledger.journal
         metrics.LEDGER_JOURNAL_BYTES.set(journal.size_bytes)
         metrics.LEDGER_JOURNALS_WITHOUT_DISK.set(not (journal.is_writable and journal.begun.is_open))
+        metrics.LEDGER_KEPT_BYTES.set(journal.kept.size_bytes)
         metrics.LEDGER_LEFT_BYTES.set(self._ledger.bytes_left)
         metrics.LEDGER_ROWS_WAITING.set(self._ledger.rows_waiting)
         metrics.LEDGER_WAITING.set(self._ledger.waiting_s)

@@ -93,7 +93,7 @@ async def test_s8_a_row_has_the_time_of_its_id(pool: Pool, shift: timedelta) -> 
     row.started_at += shift
 
     with pytest.raises(asyncpg.CheckViolationError, match="usage_logs_time_of_id"):
-        await pool.fetchrow(WRITE_NEW_ROWS, msgspec.json.encode([row]))
+        await pool.fetchrow(WRITE_NEW_ROWS, msgspec.json.encode([row]), None, False)
 
     assert await find_rows(pool, [row.request_id]) == []
 

@@ -116,9 +116,9 @@ async def test_s8_no_row_is_added_to_a_closed_day(pool: Pool, rows: list[UsageRo
     late = make_usage_row((LAST if shift >= timedelta(0) else FIRST) + shift)
 
     with pytest.raises(asyncpg.exceptions.RestrictViolationError):
-        await pool.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(late))
+        await pool.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(late), None, False)
 
-    await pool.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(OPEN)))
+    await pool.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(OPEN)), None, False)
     assert await faults_of(pool) == set()
 
 
@@ -127,7 +127,7 @@ async def test_s8_a_temporary_table_does_not_open_a_closed_day(database: Databas
     await app.execute("CREATE TEMP TABLE usage_seals (LIKE public.usage_seals)")
 
     with pytest.raises(asyncpg.exceptions.RestrictViolationError):
-        await app.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(LAST)))
+        await app.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(LAST)), None, False)
     await app.close()
 
 
@@ -151,7 +151,7 @@ async def test_s8_a_day_is_closed_when_those_who_add_to_it_are_done(pool: Pool) 
     async with pool.acquire() as connection:
         adding = connection.transaction()
         await adding.start()
-        await connection.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(LAST)))
+        await connection.fetchrow(WRITE_NEW_ROWS, b"[%b]" % encode_row(make_usage_row(LAST)), None, False)
         with pytest.raises(asyncpg.LockNotAvailableError):
             await close_due_days(pool)
         await adding.commit()

@@ -27,10 +27,13 @@ from gateway.domain.ids import uuid7
 from gateway.domain.usage_rows import UsageRow
 from gateway.settle import Settlements
 from gateway.storage.ledger import writer as ledger_writer
+from gateway.storage.ledger.adoption import Adoption
 from gateway.storage.ledger.batches import write_batch
+from gateway.storage.ledger.chain import Chain
 from gateway.storage.ledger.journal import Journal, JournalFull
 from gateway.storage.ledger.journal_files import Chunk, Segment, lock_file
 from gateway.storage.ledger.journal_lines import encode_row, line_of
+from gateway.storage.ledger.kept_parts import KeptParts
 from gateway.storage.ledger.rejected_rows import REFUSED_FILE, set_aside
 from gateway.storage.ledger.rows import write_lines
 from gateway.storage.ledger.sums import WindowSum, sum_windows
@@ -222,7 +225,7 @@ async def test_rows_in_a_write_when_the_writer_restarts_do_not_wait_for_another_
     writer, rows = site.writer(), some(3)
     is_writing = asyncio.Event()
 
-    async def hang(_: object) -> None:
+    async def hang(*_: object) -> None:
         is_writing.set()
         await asyncio.Event().wait()
 
@@ -340,21 +343,21 @@ def test_a_segment_that_cannot_be_read_or_removed_stays_and_blocks_no_other(
     for segment in journal.segments[:-1]:
         journal.give_up(segment, segment.read())
     first, second, *others = journal.segments
-    read, remove = Segment.read, Segment.remove
+    read, finish = Segment.read, Segment.finish
 
     def fail_to_read(segment: Segment) -> Chunk:
         if segment is first:
             raise OSError("input/output error")
         return read(segment)
 
-    def fail_to_remove(segment: Segment) -> None:
+    def fail_to_remove(segment: Segment, kept: KeptParts) -> None:
         if segment is second:
             raise OSError("read-only file system")
-        remove(segment)
+        finish(segment, kept)
 
     with monkeypatch.context() as patch:
         patch.setattr(Segment, "read", fail_to_read)
-        patch.setattr(Segment, "remove", fail_to_remove)
+        patch.setattr(Segment, "finish", fail_to_remove)
         journal.drop_finished()
 
     assert journal.segments == [first, second, others[-1]]
@@ -581,9 +584,9 @@ async def test_a_journal_that_cannot_be_adopted_blocks_no_other(site: Site) -> N
     async def fail_first(adopted: Any) -> None:
         if adopted.name == first:
             raise TimeoutError
-        await LedgerWriter._write_adopted(last, adopted)
+        await Adoption._write_adopted(last.adoption, adopted)
 
-    last._write_adopted = fail_first  # type: ignore[method-assign]
+    last.adoption._write_adopted = fail_first  # type: ignore[method-assign]
     await last.adopt_all()
 
     assert len(await site.rows()) == 2
@@ -644,12 +647,12 @@ async def test_a_journal_is_adopted_in_steps_while_postgres_fails_repeatedly(sit
     adopter, left = site.writer(), []
     write, taken = adopter._write, 0
 
-    async def fail_every_third_time(piece: Sequence[bytes]) -> None:
+    async def fail_every_third_time(piece: Sequence[bytes], chain: Chain) -> list[bytes]:
         nonlocal taken
         taken += 1
         if taken % 3 == 0:
             raise ConnectionError
-        await write(piece)
+        return await write(piece, chain)
 
     adopter._write = fail_every_third_time  # type: ignore[method-assign]
     for _ in range(3):

@@ -1,4 +1,5 @@
-"""Epochs and runs of Redis: they show that a counter is older than what it should count."""
+"""Epochs and runs of Redis: they show that a counter is older than what it should count. So do the moments at which it
+was found that Postgres had lost commits, because epochs that were raised are lost with them."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -12,6 +13,19 @@ WITH met AS (INSERT INTO redis_runs (run_id) VALUES ($1) ON CONFLICT DO NOTHING 
 SELECT pg_notify('litemaas_changes', '*') FROM met
 """
 
+# Of now, in milliseconds, which is more than a database that lost its last commits can have had. One entry in a minute.
+INSERT_LOSS = """
+WITH lost AS (
+    INSERT INTO redis_runs (run_id, epochs)
+    SELECT 'postgres-' || n.ms, n.ms FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) AS n
+    WHERE NOT EXISTS (SELECT FROM redis_runs r WHERE r.epochs > n.ms - 60000)
+    ON CONFLICT DO NOTHING RETURNING run_id)
+SELECT pg_notify('litemaas_changes', '*') FROM lost
+"""
+
+# What all epochs have in common: the Redis runs that were met, and when the database last lost commits.
+SHARED_EPOCH = "SELECT count(*) + coalesce(max(epochs), 0) AS met FROM redis_runs"
+
 LIST_ACCOUNT_IDS = "SELECT id FROM accounts ORDER BY id"
 
 RAISE_EPOCHS = "UPDATE accounts SET epoch = epoch + 1 WHERE id = ANY($1::bigint[])"
@@ -20,6 +34,12 @@ RAISE_EPOCHS = "UPDATE accounts SET epoch = epoch + 1 WHERE id = ANY($1::bigint[
 async def record_redis_run(pool: "Pool", run_id: str) -> bool:
     """Whether this run of a Redis server was not known before; raises what Postgres raises."""
     return await pool.fetchrow(INSERT_RUN, run_id) is not None
+
+
+async def record_lost_commits(pool: "Pool") -> None:
+    """The database lost commits, and raised epochs among them: all counters are seeded again by the next calls that
+    need them. Raises what Postgres raises."""
+    await pool.execute(INSERT_LOSS)
 
 
 async def raise_epochs(executor: "Executor | Pool", account_ids: Collection[int]) -> None:

@@ -1,6 +1,7 @@
 """A batch that Postgres may refuse a part of: the rows at fault are found, and never keep the others back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -8,7 +9,7 @@ import asyncpg
 from gateway.storage.ledger.corrections import OtherCall, find_closed_estimates, write_late
 from gateway.storage.ledger.journal_lines import encode_row, read_row
 from gateway.storage.ledger.partitions import MonthIsGone, ensure_partition
-from gateway.storage.ledger.rows import Written, write_lines
+from gateway.storage.ledger.rows import Mark, Written, write_lines
 
 if TYPE_CHECKING:
     from gateway.storage.postgres import Pool
@@ -27,18 +28,19 @@ REFUSALS: Final = (
 NOTHING: Final = Written(inserted=0, replaced=0, kept=())
 
 
-async def write_batch(pool: "Pool", rows: Sequence[bytes]) -> tuple[Written, list[Refused]]:
+async def write_batch(pool: "Pool", rows: Sequence[bytes], after: Mark | None = None) -> tuple[Written, list[Refused]]:
     """What was written, and the rows Postgres will never take with its reason. Raises what else Postgres raises:
-    nothing of the part that failed is written then, and all of it may be tried again."""
+    nothing of the part that failed is written then, and all of it may be tried again. For `after` see write_lines: the
+    answer is false where every row was refused."""
     try:
-        return await _replace_closed(pool, rows, await write_lines(pool, rows)), []
+        return await _replace_closed(pool, rows, await write_lines(pool, rows, after)), []
     except REFUSALS as exc:
         if len(rows) == 1:
             return await _write_again(pool, rows[0], exc)
     # By halves: one bad row in a thousand costs twenty transactions more, not a thousand.
     middle = len(rows) // 2
-    first, refused_first = await write_batch(pool, rows[:middle])
-    second, refused_second = await write_batch(pool, rows[middle:])
+    first, refused_first = await write_batch(pool, rows[:middle], after)
+    second, refused_second = await write_batch(pool, rows[middle:], after)
     return _sum(first, second), refused_first + refused_second
 
 
@@ -70,7 +72,7 @@ async def _replace_closed(pool: "Pool", rows: Sequence[bytes], written: Written)
             closed.discard(row.request_id)
             if (await write_late(pool, row)).replaced:
                 kept = tuple(known for known in written.kept if known != row.request_id)
-                written = Written(inserted=written.inserted, replaced=written.replaced + 1, kept=kept)
+                written = replace(written, replaced=written.replaced + 1, kept=kept)
     return written
 
 
@@ -79,4 +81,5 @@ def _sum(one: Written, other: Written) -> Written:
         inserted=one.inserted + other.inserted,
         replaced=one.replaced + other.replaced,
         kept=one.kept + other.kept,
+        is_lost=one.is_lost or other.is_lost,
     )

@@ -5,6 +5,7 @@ either fsync or Postgres.
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from gateway.storage.ledger.journal_files import (
     write_state,
 )
 from gateway.storage.ledger.journal_lines import encode_row
+from gateway.storage.ledger.kept_parts import KeptParts
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +54,19 @@ class JournalFull(Exception):
 
 
 class Journal:
-    """This worker's part: open for writing, and read by the writer. `on_trouble` gets what the disk refused."""
+    """This worker's part: open for writing, and read by the writer. What Postgres has is kept for `keep_s` more.
+    `on_trouble` gets what the disk refused."""
 
-    def __init__(self, folder: Path, *, max_bytes: int, on_trouble: Callable[[Trouble], None] = lambda _: None) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        keep_s: float = 0.0,
+        on_trouble: Callable[[Trouble], None] = lambda _: None,
+    ) -> None:
+        self.folder = folder
+        self.kept = KeptParts(folder, keep_s=keep_s, max_bytes=max_bytes)
         self._max_bytes = max_bytes
         self._segment_bytes = max(SEGMENT_BYTES, max_bytes // MAX_SEGMENTS)
         self._on_trouble = on_trouble
@@ -95,8 +106,8 @@ class Journal:
     def open(self) -> bool:
         """Takes a lock and starts a segment; False: the folder cannot be written, and will be tried again."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if self._lock < 0 or not is_same(self._folder / f"{self.worker}.lock", self._lock):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self._lock < 0 or not is_same(self.folder / f"{self.worker}.lock", self._lock):
                 self._take_lock()
             self._open_begun()
             self._start_segment()
@@ -110,11 +121,11 @@ class Journal:
             os.close(self._lock)
             self._lock = -1
             self.worker, self._number = str(uuid4()), 0
-        self._lock = new_lock(self._folder, self.worker)
+        self._lock = new_lock(self.folder, self.worker)
         write_state(self._lock, self._state)
 
     def _open_begun(self) -> None:
-        path = self._folder / f"{self.worker}{BEGUN}"
+        path = self.folder / f"{self.worker}{BEGUN}"
         if not self.begun.is_at(path):
             try:
                 self.begun.open(path)
@@ -124,7 +135,7 @@ class Journal:
 
     def _fail_begun(self, cause: OSError) -> None:
         # Rows are safe without it, and calls are covered by their leases.
-        log.error("begun_calls_not_written", folder=str(self._folder), cause=str(cause))
+        log.error("begun_calls_not_written", folder=str(self.folder), cause=str(cause))
         self._begun_retry_at = monotonic() + RETRY_S
         self.record_error(f"begun calls: {cause}")
         self._on_trouble("write")
@@ -132,7 +143,7 @@ class Journal:
     def _start_segment(self) -> None:
         # No number twice: a disk that failed may keep the file.
         self._number += 1
-        path = self._folder / f"{self.worker}.{self._number:06d}.log"
+        path = self.folder / f"{self.worker}.{self._number:06d}.log"
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         segment = Segment(path, file)
         try:
@@ -150,10 +161,12 @@ class Journal:
 
     def _fail(self, what: Trouble, cause: OSError) -> None:
         if self._is_open or self._retry_at == 0:
-            log.error("journal_not_written", what=what, folder=str(self._folder), cause=str(cause))
+            log.error("journal_not_written", what=what, folder=str(self.folder), cause=str(cause))
         self._is_open = False
         self._retry_at = monotonic() + RETRY_S
         self.record_error(f"journal: {cause}")
+        if cause.errno in (None, errno.ENOSPC, errno.EDQUOT):
+            self.kept.make_room()
         self._on_trouble(what)
 
     def append(self, rows: Sequence[UsageRow]) -> None:
@@ -187,7 +200,7 @@ class Journal:
             try:
                 if segment.waiting or segment.read().end > segment.offset:
                     continue
-                segment.remove()
+                segment.finish(self.kept)
             except OSError as exc:
                 # A read-only folder, a disk that fails: later, or by its adopter. Its rows are in Postgres.
                 self.record_error(f"journal: {exc}")
@@ -215,13 +228,13 @@ class Journal:
             if not self._is_reported and monotonic() - self._reported_at >= OFFSETS_S:
                 self._write_offsets()
             if self._is_open and not self._is_where_it_was():
-                log.error("journal_removed", folder=str(self._folder))
+                log.error("journal_removed", folder=str(self.folder))
                 self.open()
             self.begun.clear()
             if self._is_open and not self.begun.is_open and monotonic() >= self._begun_retry_at:
                 self._open_begun()
             if not self._is_open and monotonic() >= self._retry_at and self.open():
-                log.warning("journal_written_again", folder=str(self._folder))
+                log.warning("journal_written_again", folder=str(self.folder))
                 self._retry_at = 0.0
 
     def _is_where_it_was(self) -> bool:
@@ -254,13 +267,13 @@ class Journal:
         if self._is_open and not self._are_names_synced:
             self._are_names_synced = True
             try:
-                await asyncio.to_thread(sync_names, self._folder)
+                await asyncio.to_thread(sync_names, self.folder)
             except OSError as exc:
                 self._fail("sync", exc)
 
     def adopt(self, *, but: frozenset[str] = frozenset()) -> Adopted | None:
         """The journal of a worker that is gone, if there is one; it is this worker's until it is closed."""
-        return adopt(self._folder, but=but | {self.worker})
+        return adopt(self.folder, self.kept, but=but | {self.worker})
 
     def close(self) -> None:
         """Removes what Postgres has; the rest waits for the worker that adopts it."""
@@ -276,7 +289,7 @@ class Journal:
         self._close_begun()
         if self._lock >= 0:
             if not self.segments and not len(self.begun):
-                (self._folder / f"{self.worker}.lock").unlink(missing_ok=True)
+                (self.folder / f"{self.worker}.lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = -1
 

@@ -21,6 +21,7 @@ import structlog
 from gateway.storage.counters.layout import Lease
 from gateway.storage.ledger.begun_calls import read_begun
 from gateway.storage.ledger.journal_lines import check_line, line_of, size_of
+from gateway.storage.ledger.kept_parts import KeptParts
 
 log = structlog.get_logger(__name__)
 
@@ -121,8 +122,13 @@ class Segment:
         self.waiting = max(0, self.waiting - len(chunk.rows))
 
     def remove(self) -> None:
-        """Every row of it is in Postgres."""
+        """No row of it is needed."""
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def finish(self, kept: KeptParts) -> None:
+        """Every row of it is in Postgres. Raises OSError."""
+        kept.take(self.path, is_empty=self.offset <= len(HEAD))
         self.close()
 
     def close(self) -> None:
@@ -135,9 +141,10 @@ class Segment:
 class Adopted:
     """A journal whose owner is gone; it is ours until `remove` or `leave`."""
 
-    def __init__(self, path: Path, lock: int, segments: Sequence[Path]) -> None:
+    def __init__(self, path: Path, lock: int, segments: Sequence[Path], kept: KeptParts) -> None:
         """Raises OSError for a segment that cannot be opened; the lock is released then."""
         self.name = path.stem
+        self.kept = kept
         self._path = path
         self._begun = path.with_suffix(BEGUN)
         self._lock = lock
@@ -160,7 +167,7 @@ class Adopted:
                 # Its process died while it wrote: the lease was not settled, so the reaper accounts for the call.
                 log.warning("journal_line_torn", segment=segment.path.name, bytes=torn)
             with suppress(OSError):
-                segment.remove()
+                segment.finish(self.kept)
 
     def begun(self) -> list[tuple[int, Lease]]:
         """The calls that were under way, with their accounts; also some that have rows. Raises OSError."""
@@ -174,7 +181,8 @@ class Adopted:
     def remove(self) -> None:
         """All of it is in Postgres."""
         for segment in self._segments:
-            segment.remove()
+            if segment.file >= 0:
+                segment.finish(self.kept)
         self._begun.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
         os.close(self._lock)
@@ -186,7 +194,7 @@ class Adopted:
         os.close(self._lock)
 
 
-def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
+def adopt(folder: Path, kept: KeptParts, *, but: frozenset[str] = frozenset()) -> Adopted | None:
     """A journal whose owner is gone, if there is one but those named; also where its lock was lost."""
     for worker in journals_in(folder):
         if worker in but:
@@ -202,7 +210,7 @@ def adopt(folder: Path, *, but: frozenset[str] = frozenset()) -> Adopted | None:
             os.close(lock)
             continue  # its owner has just removed it
         try:
-            return Adopted(path, lock, segments_of(folder, worker))
+            return Adopted(path, lock, segments_of(folder, worker), kept)
         except OSError as exc:
             # Too many open files, say: later, and the others now.
             log.error("journal_not_readable", worker=worker, cause=str(exc))

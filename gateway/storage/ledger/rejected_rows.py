@@ -44,6 +44,14 @@ def set_aside(folder: Path, line: bytes) -> None:
             os.close(file)
 
 
+def is_set_aside(folder: Path, line: bytes) -> bool:
+    """Whether the file has this line already."""
+    try:
+        return line in (folder / REFUSED_FILE).read_bytes()
+    except OSError:
+        return False
+
+
 def set_aside_or_log(folder: Path, line: bytes) -> None:
     """As `set_aside`, of a usage row; if the disk does not take it, the log does."""
     try:

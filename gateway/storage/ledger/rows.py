@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -35,7 +35,8 @@ CASE WHEN estimated_why IS DISTINCT FROM 'reaped'
 # A whole batch as it is in the journal, not decoded: new rows and what they add to the rollups, in one
 # statement. Returned: how many were new, and the ids that were there. Of an id twice in the batch, a real row goes
 # before an estimated one. Locks of rollups are taken in the order in which add_to_rollups takes them. The commit is
-# waited for also where the database's default is not to: the journal's part is removed because of it.
+# waited for also where the database's default is not to: the journal's part is removed because of it. And whether the
+# row $2 is missing that was committed before, or is an estimate again although $3: chain.py says why.
 WRITE_NEW_ROWS = f"""
 WITH given AS MATERIALIZED (
     SELECT DISTINCT ON (request_id) {_NAMES}, {_STORED}
@@ -59,7 +60,21 @@ durable AS MATERIALIZED (
     WHERE s.set = 'off'),
 {parts_of(ROLLUPS)}
 SELECT (SELECT count(*) FROM inserted) AS inserted, (SELECT count(*) FROM durable) AS made_durable,
-    ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known
+    ARRAY(SELECT request_id FROM given EXCEPT SELECT request_id FROM inserted) AS known,
+    $2::uuid IS NOT NULL
+        AND NOT EXISTS (SELECT FROM usage_logs WHERE request_id = $2
+            AND (NOT $3 OR estimated_why IS DISTINCT FROM 'reaped'))
+        AND NOT EXISTS (SELECT FROM ledger_corrections WHERE request_id = $2 AND sign = 1
+            AND (NOT $3 OR estimated_why IS DISTINCT FROM 'reaped')) AS is_lost
+"""
+
+# Of these rows those that the ledger does not have, or has as an estimate although it had the real one.
+FIND_MISSING = """
+SELECT m.id FROM unnest($1::uuid[], $2::boolean[]) AS m (id, is_real)
+WHERE NOT EXISTS (SELECT FROM usage_logs AS u WHERE u.request_id = m.id
+        AND (NOT m.is_real OR u.estimated_why IS DISTINCT FROM 'reaped'))
+    AND NOT EXISTS (SELECT FROM ledger_corrections AS c WHERE c.request_id = m.id AND c.sign = 1
+        AND (NOT m.is_real OR c.estimated_why IS DISTINCT FROM 'reaped'))
 """
 
 # As in WRITE_NEW_ROWS, which has it in itself.
@@ -75,35 +90,47 @@ FIND_ROWS = f"SELECT {_NAMES} FROM usage_logs WHERE request_id = ANY($1::uuid[])
 _encode = msgspec.json.Encoder().encode
 
 
+class Mark(NamedTuple):
+    """A row that is in the ledger; `is_real`: not as an estimate."""
+
+    request_id: UUID
+    is_real: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a batch did. `kept` are ids that a real row had already: nothing changed."""
+    """What a batch did. `kept` are ids that a real row had already: nothing changed. `is_lost`: the row that was named
+    is in the ledger no more."""
 
     inserted: int
     replaced: int
     kept: tuple[UUID, ...]
+    is_lost: bool = False
 
 
-async def write_lines(pool: "Pool", lines: Sequence[bytes]) -> Written:
-    """Rows as the journal has them, each as JSON: new ones in one transaction, replaced estimates in another.
+async def write_lines(pool: "Pool", lines: Sequence[bytes], after: Mark | None = None) -> Written:
+    """Rows as the journal has them, each as JSON: new ones in one transaction, replaced estimates in another. It is
+    looked whether `after`, a row of the batch before, is still there.
 
     Of an id twice in the batch, a real row goes before an estimated one. A row is read only where its id is there
     already."""
     # As bytes, which are sent as they are.
     batch = b"[%b]" % b",".join(lines)
+    mark = after or (None, False)
     async with pool.acquire() as connection:
         try:
-            record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+            record = await connection.fetchrow(WRITE_NEW_ROWS, batch, *mark)
         except asyncpg.SerializationError:
             # The database has a stricter default, under which batches that meet fail.
             async with connection.transaction(isolation="read_committed"):
-                record = await connection.fetchrow(WRITE_NEW_ROWS, batch)
+                record = await connection.fetchrow(WRITE_NEW_ROWS, batch, *mark)
         inserted, known = record["inserted"], set(record["known"])  # type: ignore[index]  # always one record
+        is_lost: bool = record["is_lost"]  # type: ignore[index]
         replaced: set[UUID] = set()
         if known:
             async with connection.transaction(isolation="read_committed"):
                 replaced = await _replace_estimates(connection, known, lines)
-    return Written(inserted=inserted, replaced=len(replaced), kept=tuple(known - replaced))
+    return Written(inserted=inserted, replaced=len(replaced), kept=tuple(known - replaced), is_lost=is_lost)
 
 
 async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Sequence[bytes]) -> set[UUID]:
@@ -119,6 +146,12 @@ async def _replace_estimates(connection: "Executor", known: set[UUID], lines: Se
         await connection.execute(WAIT_FOR_COMMIT)
         await add_to_rollups(connection, [late[row.request_id] for row in removed], removed)
     return {row.request_id for row in removed}
+
+
+async def find_missing(executor: "Executor | Pool", marks: Sequence[Mark]) -> set[UUID]:
+    """Which of these rows are not in the ledger."""
+    ids, are_real = [mark.request_id for mark in marks], [mark.is_real for mark in marks]
+    return {record["id"] for record in await executor.fetch(FIND_MISSING, ids, are_real)}
 
 
 async def find_rows(executor: "Executor | Pool", request_ids: Sequence[UUID]) -> list[UsageRow]:

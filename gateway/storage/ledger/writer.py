@@ -11,11 +11,12 @@ import structlog
 from gateway.domain.usage_rows import UsageRow
 from gateway.storage.failures import POSTGRES_FAILED, cause_of
 from gateway.storage.ledger import rejected_rows
-from gateway.storage.ledger.batches import write_batch
+from gateway.storage.ledger.adoption import Adoption
+from gateway.storage.ledger.chain import Chain
 from gateway.storage.ledger.journal import Journal, JournalFull, Trouble
-from gateway.storage.ledger.journal_files import READ_ROWS, Adopted, Chunk, Segment
+from gateway.storage.ledger.journal_files import Chunk, Segment
 from gateway.storage.ledger.journal_lines import encode_row, line_of, read_row
-from gateway.storage.ledger.reaped_rows import estimated_rows
+from gateway.storage.ledger.lost_rows import LostRows
 from gateway.storage.ledger.rows import Written, find_rows
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ MAX_PAUSE_S: Final = 5.0
 MAX_WAITING: Final = 10_000
 
 # What happened to rows, batches and the disk, as metrics name it.
-Event = Literal["written", "replaced", "known", "refused", "direct", "begun", "batch", "batch_failed", "write", "sync"]
+Event = Literal[
+    "written", "replaced", "known", "refused", "direct", "restored", "begun", "batch", "batch_failed", "write", "sync"
+]
 
 
 class LedgerUnavailable(Exception):
@@ -52,6 +55,7 @@ class LedgerWriter:
         folder: Path,
         *,
         max_bytes: int,
+        keep_s: float = 0.0,
         on_late: Callable[[Sequence[UsageRow]], Awaitable[None]],
         on_begun: Callable[[Sequence[UsageRow]], Awaitable[None]] | None = None,
         on_event: Callable[[Event, int], None] = lambda *_: None,
@@ -59,17 +63,27 @@ class LedgerWriter:
         self._pool = pool
         self._folder = folder
         self._on_late = on_late
-        self._on_begun = on_begun
         self._on_event = on_event
-        self.journal = Journal(folder, max_bytes=max_bytes, on_trouble=self._count_trouble)
+        self.journal = Journal(folder, max_bytes=max_bytes, keep_s=keep_s, on_trouble=self._count_trouble)
+        self.lost = LostRows(
+            pool, self.journal, write=self._restore, on_restored=lambda rows: self._on_event("restored", rows)
+        )
+        # Two tasks write batches at the same time.
+        self._own, self._adopting = self.lost.new_chain(), self.lost.new_chain()
+        self.adoption = Adoption(
+            self.journal,
+            write=lambda rows: self._write(rows, self._adopting),
+            set_aside=self._set_damaged_aside,
+            on_late=on_late,
+            on_begun=on_begun,
+            on_event=on_event,
+        )
         self._direct: list[UsageRow] = []
         self._has_rows = asyncio.Event()
         self._is_postgres_there = True
         self._oldest_at: float | None = None
         # Segments that the disk failed to read last.
         self._unread: set[Segment] = set()
-        # Journals of workers that are gone, which could not be written yet.
-        self.bytes_left = 0
 
     def _count_trouble(self, trouble: Trouble) -> None:
         self._on_event(trouble, 1)
@@ -117,7 +131,7 @@ class LedgerWriter:
             self.journal.append(rows)
         except JournalFull:
             try:
-                await self._write([encode_row(row) for row in rows])
+                await self._write([encode_row(row) for row in rows], self._own)
             except POSTGRES_FAILED as exc:
                 raise LedgerUnavailable from exc
         else:
@@ -163,7 +177,7 @@ class LedgerWriter:
             await self._write_direct()
         for segment in list(self.journal.segments):
             while (chunk := self._read(segment)) is not None:
-                await self._write(chunk.rows)
+                await self._write(chunk.rows, self._own)
                 self._set_damaged_aside(chunk.damaged)
                 self.journal.give_up(segment, chunk)
         self.journal.drop_finished()
@@ -191,23 +205,28 @@ class LedgerWriter:
         try:
             self.journal.append(rows)
         except JournalFull:
-            await self._write([encode_row(row) for row in rows])
+            await self._write([encode_row(row) for row in rows], self._own)
         del self._direct[: len(rows)]
         self.journal.begun.ended(rows)
         await self._on_late(rows)
 
-    async def _write(self, rows: Sequence[bytes]) -> None:
+    async def _write(self, rows: Sequence[bytes], chain: Chain, *, is_known_here: bool = False) -> list[bytes]:
+        """Returns what Postgres refused; it is set aside, but for what `is_known_here` and was set aside before."""
         if not rows:
-            return
-        written, refused = await write_batch(self._pool, rows)
+            return []
+        written, refused = await chain.write(rows)
         for data, cause in refused:
             log.error("usage_row_refused", row=data.decode("utf-8", "replace"), cause=cause)
-            rejected_rows.set_aside_or_log(self._folder, line_of(data))
+            if not (is_known_here and rejected_rows.is_set_aside(self._folder, line_of(data))):
+                rejected_rows.set_aside_or_log(self._folder, line_of(data))
         if refused:
             self.journal.record_error(f"Postgres refused a row: {refused[0][1]}")
         self._count(written, len(refused))
-        if not written.kept:
-            return
+        if written.kept:
+            await self._settle_known(rows, written)
+        return [data for data, _ in refused]
+
+    async def _settle_known(self, rows: Sequence[bytes], written: Written) -> None:
         # A reaper found the real row: that is what the lease is to be settled with.
         reaped = {row.request_id for row in map(read_row, rows) if row is not None and row.estimated_why == "reaped"}
         if known := [request_id for request_id in written.kept if request_id in reaped]:
@@ -234,57 +253,24 @@ class LedgerWriter:
             self._on_event("refused", 1)
             rejected_rows.set_aside_or_log(self._folder, line)
 
+    async def adopt_all(self) -> None:
+        """As Adoption.adopt_all."""
+        await self.adoption.adopt_all()
+
+    @property
+    def bytes_left(self) -> int:
+        """Journals of workers that are gone, which could not be written yet."""
+        return self.adoption.bytes_left
+
     async def _keep_adopting(self) -> None:
         while True:
             await self.adopt_all()
-            await asyncio.sleep(ADOPT_S)
+            await self.lost.round()
+            await self.lost.wait(ADOPT_S)
 
-    async def adopt_all(self) -> None:
-        """Writes the journals of all workers that are gone; one that cannot be written does not hold up others."""
-        tried: frozenset[str] = frozenset()
-        left = 0
-        while (adopted := self._adopt(tried)) is not None:
-            tried |= {adopted.name}
-            try:
-                await self._write_adopted(adopted)
-            except BaseException as exc:
-                left += adopted.size_bytes
-                adopted.leave()
-                if not isinstance(exc, POSTGRES_FAILED):
-                    raise
-                log.warning("journal_not_adopted", worker=adopted.name, cause=cause_of(exc))
-        self.bytes_left = left
-
-    def _adopt(self, tried: frozenset[str]) -> Adopted | None:
-        try:
-            return self.journal.adopt(but=tried)
-        except OSError as exc:
-            log.error("journal_not_readable", folder=str(self._folder), cause=str(exc))
-            return None
-
-    async def _write_adopted(self, adopted: Adopted) -> None:
-        rows = 0
-        for chunk in adopted.chunks():
-            await self._write(chunk.rows)
-            self._set_damaged_aside(chunk.damaged)
-            # Another reaper closes the leases of estimates: a real row may still come for them.
-            found = [row for row in map(read_row, chunk.rows) if row is not None]
-            await self._on_late([row for row in found if row.estimated_why != "reaped"])
-            rows += len(chunk.rows)
-        begun = await self._write_begun(adopted)
-        adopted.remove()
-        log.warning("journal_adopted", worker=adopted.name, rows=rows, begun=begun)
-
-    async def _write_begun(self, adopted: Adopted) -> int:
-        """An estimate of each call that was under way; those that have a row keep it."""
-        rows = estimated_rows(adopted.begun())
-        for start in range(0, len(rows), READ_ROWS):
-            batch = rows[start : start + READ_ROWS]
-            await self._write([encode_row(row) for row in batch])
-            self._on_event("begun", len(batch))
-            if self._on_begun is not None:
-                await self._on_begun(batch)
-        return len(rows)
+    async def _restore(self, rows: Sequence[bytes]) -> Sequence[bytes]:
+        """Writes rows that Postgres had and lost; those that it refused."""
+        return await self._write(rows, self._adopting, is_known_here=True)
 
     async def close(self, timeout_s: float) -> None:
         """Writes what waits, for as long as `timeout_s`; the journal keeps the rest."""
