@@ -119,7 +119,7 @@ class Postgres(Component):
     def _make_cluster(self, programs: Path) -> None:
         initdb = [str(programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER, "-E", "UTF8"]
         self._run([*initdb, "--no-locale", "--auth=trust", "--no-sync", "--no-instructions"])
-        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        (self._data / "pg_hba.conf").write_text("host all,replication all 127.0.0.1/32 scram-sha-256\n")
         password = self._passwords
         self._type(
             programs,

@@ -2,9 +2,11 @@
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
+
+from gateway.storage.postgres_hosts import PostgresHosts
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -15,6 +17,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # What a function that runs SQL takes: a connection of its own, or one lent by the pool.
 Executor: TypeAlias = "Connection | PoolConnectionProxy[asyncpg.Record]"
 
+CONNECT_S: Final = 5.0
+
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:
     """A context that trusts `ca_file` only, or None where the address's own settings decide."""
@@ -23,7 +27,11 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext | None:
 
 async def connect(url: str, *, ca_file: Path | None = None, name: str = "litemaas") -> "Connection":
     """One connection outside the pool."""
-    return await asyncpg.connect(url, timeout=5, ssl=tls_context(ca_file), server_settings={"application_name": name})
+    settings = {"application_name": name}
+    connection: Connection = await PostgresHosts().connect(
+        url, timeout=CONNECT_S, ssl=tls_context(ca_file), server_settings=settings
+    )
+    return connection
 
 
 async def _keep(_: object) -> None:
@@ -39,6 +47,7 @@ class BoundedPool(asyncpg.Pool):
         # Beside `settings`, what asyncpg.create_pool fills in.
         super().__init__(
             url,
+            connect=PostgresHosts().connect,  # type: ignore[arg-type]  # it names every argument of its own
             max_queries=50_000,
             max_inactive_connection_lifetime=300.0,
             loop=None,
@@ -78,7 +87,7 @@ def new_pool(
         wait_s=wait_s,
         min_size=0,
         max_size=size,
-        timeout=5,
+        timeout=CONNECT_S,
         command_timeout=30,
         ssl=tls_context(ca_file),
         reset=_keep,
