@@ -1,7 +1,7 @@
 """Accounts whose counters miss calls that were admitted without Redis. Raising their epochs has them seeded again."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from time import monotonic
 from typing import Final
 
@@ -19,20 +19,21 @@ MAX_WAIT_S: Final = 30.0
 
 
 class UnmeteredAccounts:
-    """Of one worker. `rows_wait_s` is for how long its rows have been waiting for Postgres; `forget` gets the accounts
-    whose epochs were raised."""
+    """Of one worker. `rows_wait_s` is for how long its rows have been waiting for Postgres; `answers` says whether
+    Redis serves an account, which a cluster may do of some only; `forget` gets the accounts that are served and whose
+    epochs were raised."""
 
     def __init__(
         self,
         pool: Pool,
         *,
         rows_wait_s: Callable[[], float],
-        is_connected: Callable[[], bool],
+        answers: Callable[[int], Awaitable[bool]],
         forget: Callable[[Collection[int]], None] = lambda _: None,
     ) -> None:
         self._pool = pool
         self._rows_wait_s = rows_wait_s
-        self._is_connected = is_connected
+        self._answers = answers
         self._forget = forget
         # When its last such call was admitted, or its row journaled.
         self._since: dict[int, float] = {}
@@ -48,25 +49,36 @@ class UnmeteredAccounts:
         """Raises epochs once the rows of calls that ended after Redis was back are in the ledger, until cancelled."""
         while True:
             await asyncio.sleep(RAISE_S)
-            if self._is_connected() and (written := self._written()):
-                try:
-                    await self._raise(written, written)
-                except POSTGRES_FAILED as exc:
-                    log.warning("epochs_not_raised", cause=str(exc), count=len(self._since))
+            await self.raise_written()
 
-    async def raise_now(self) -> None:
-        """Before a new connection is used: of all. Those whose rows may still be waiting stay, for `run`. Raises what
-        Postgres raises."""
+    async def raise_written(self) -> None:
+        """Of the accounts that Redis serves; the others wait, and go on with their shares."""
+        written = self._written()
+        served = await asyncio.gather(*map(self._answers, written))
+        found = {
+            account_id: at for (account_id, at), is_served in zip(written.items(), served, strict=True) if is_served
+        }
+        if found:
+            try:
+                await self._raise(found, found, found)
+            except POSTGRES_FAILED as exc:
+                log.warning("epochs_not_raised", cause=str(exc), count=len(self._since))
+
+    async def raise_now(self, serves: Callable[[int], bool] = lambda _: True) -> None:
+        """Before a new connection is used: of all. Those whose rows may still be waiting stay, for `run`, and those
+        that the connection does not serve. Raises what Postgres raises."""
         if self._since:
-            await self._raise(dict(self._since), self._written())
+            served = {account_id for account_id in self._since if serves(account_id)}
+            written = {account_id: at for account_id, at in self._written().items() if account_id in served}
+            await self._raise(dict(self._since), served, written)
 
     def _written(self) -> dict[int, float]:
         wait_s, now = min(self._rows_wait_s(), MAX_WAIT_S), monotonic()
         return {account_id: at for account_id, at in self._since.items() if not wait_s or now - at > wait_s}
 
-    async def _raise(self, accounts: dict[int, float], written: dict[int, float]) -> None:
+    async def _raise(self, accounts: Collection[int], served: Collection[int], written: dict[int, float]) -> None:
         await raise_epochs(self._pool, accounts)
-        self._forget(accounts)
+        self._forget(served)
         for account_id, at in written.items():
             # Another call of it may have ended meanwhile.
             if self._since.get(account_id) == at:

@@ -1,6 +1,7 @@
 """The parts of one worker: made, opened and drained in one place."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -28,7 +29,7 @@ from gateway.settings import Settings
 from gateway.settle import Settlements
 from gateway.storage.changes import Changes
 from gateway.storage.counters.epochs import record_redis_run
-from gateway.storage.counters.scripts import SCRIPTS, Counters
+from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
 from gateway.storage.counters.seeding import Seeder
 from gateway.storage.counters.state import LimitState
 from gateway.storage.counters.worker_count import WorkerCount
@@ -115,7 +116,7 @@ class Worker:
         self.unmetered = UnmeteredAccounts(
             self.pool,
             rows_wait_s=lambda: self.ledger.waiting_s,
-            is_connected=lambda: self.counters.is_connected,
+            answers=self.counters.answers_for,
             forget=lambda account_ids: self.without_redis.forget(account_ids),
         )
         self.leases = LeaseKeeper(self.counters, lambda reservation: self.admission.take_again(reservation))
@@ -163,15 +164,15 @@ class Worker:
         digests = [fingerprint[n : n + 32] for n in range(0, len(fingerprint), 32)]
         return await find_key_record(self.pool, digests)
 
-    async def _record_redis_run(self, run_id: str) -> None:
+    async def _record_redis_run(self, run_id: str, serves: Callable[[str], bool]) -> None:
         try:
             async with asyncio.timeout(2):
                 is_new = await record_redis_run(self.pool, run_id)
-                await self.unmetered.raise_now()
+                await self.unmetered.raise_now(lambda account_id: serves(HASH_NAME % account_id))
         except POSTGRES_FAILED as exc:
             # Counters of an old snapshot may be trusted until Postgres is back.
             log.warning("redis_run_not_recorded", cause=str(exc))
-            self.background.start(self._record_redis_run_later(run_id), "meet-redis")
+            self.background.start(self._record_redis_run_later(run_id, serves), "meet-redis")
             return
         self.keys.invalidate("*", ())
         self.leases.redis_is_back()
@@ -189,9 +190,9 @@ class Worker:
             # Also volatile-*: our keys have a time to live, and are needed until then.
             log.error("redis_may_drop_counters", maxmemory_policy=policy, set_it_to="noeviction")
 
-    async def _record_redis_run_later(self, run_id: str) -> None:
+    async def _record_redis_run_later(self, run_id: str, serves: Callable[[str], bool]) -> None:
         await asyncio.sleep(1)
-        await self._record_redis_run(run_id)
+        await self._record_redis_run(run_id, serves)
 
     async def open(self) -> Proxy:
         """Starts everything and returns what forwards calls."""

@@ -1,4 +1,4 @@
-"""A Valkey cluster on loopback: primaries that share the slots, without replicas."""
+"""A Valkey cluster on loopback: primaries that share the slots, with a replica each if so wanted."""
 
 import secrets
 import time
@@ -9,28 +9,40 @@ from types import TracebackType
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
 
 from deploy.embedded.processes import NotStarted, free_port
 from deploy.embedded.valkey import Valkey
 
 SLOTS = 16_384
 TIMEOUT_S = 30.0
+NO_RETRY = Retry(NoBackoff(), 0)
 
 
 class ValkeyCluster:
-    """Start it and wait; `with` discards it at the end. Nodes are `Valkey` components that can be stopped singly."""
+    """Start it and wait; `with` discards it at the end. Nodes are `Valkey` components that can be stopped singly.
 
-    def __init__(self, folder: Path, *, size: int = 3) -> None:
+    `nodes` are the primaries it starts with; a node takes over from the primary whose replica it is within some two
+    node timeouts. With `says_hosts` of False, nodes name each other to clients by port alone, so that a client may
+    reach each of them by an address of its own.
+    """
+
+    def __init__(self, folder: Path, *, size: int = 3, has_replicas: bool = False, says_hosts: bool = True) -> None:
         self._folder = folder
+        self._endpoints = "ip" if says_hosts else "unknown-endpoint"
         self._password = secrets.token_hex(16)
         # The ports of the cluster bus. The default is 10,000 above the other port, which may be in use by an outgoing
         # connection.
         self._bus_ports: dict[Valkey, int] = {}
         self.nodes = [self._node(str(n)) for n in range(size)]
+        self.replicas = [self._node(f"replica{n}") for n in range(size if has_replicas else 0)]
 
     def _node(self, name: str) -> Valkey:
         bus_port = free_port()
         settings = {"--cluster-enabled": "yes", "--cluster-node-timeout": "2000", "--cluster-port": str(bus_port)}
+        settings |= {"--cluster-preferred-endpoint-type": self._endpoints, "--repl-diskless-sync-delay": "0"}
         # Nodes authenticate to each other.
         arguments = [part for setting in settings.items() for part in setting]
         node = Valkey(self._folder / name, password=self._password, arguments=arguments)
@@ -42,11 +54,15 @@ class ValkeyCluster:
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, host: str) -> str:
+        """For a client that reaches every node at this host."""
+        hosts = ",".join(f"{host}:{node.port}" for node in (*self.nodes, *self.replicas))
         return f"redis+cluster://:{self._password}@{hosts}"
 
     def start(self) -> Self:
-        """Return when every node knows every slot's owner."""
+        """Return when every node knows every slot's owner, and replicas have what their primaries have."""
         for node in self.nodes:
             node.launch()
         for node in self.nodes:
@@ -62,19 +78,60 @@ class ValkeyCluster:
         finally:
             for client in clients:
                 client.close()
+        for primary, replica in zip(self.nodes, self.replicas, strict=False):
+            replica.start()
+            self._follow(replica, primary)
+        # Before all have heard of a replica, they do not vote for it.
+        for node in (*self.nodes, *self.replicas) if self.replicas else ():
+            self._wait(lambda node=node: self._knows_replicas(node))  # type: ignore[misc]
         return self
+
+    @staticmethod
+    def _knows_replicas(node: Valkey) -> bool:
+        with redis.Redis.from_url(node.url()) as client:
+            return all(len(owners) > 1 for _, _, *owners in _say(client, "SLOTS", NEVER_DECODE=True))
+
+    def owner_of(self, key: str) -> Valkey:
+        """The node that has the key now, as the first that answers knows."""
+        slot = key_slot(key.encode())
+        nodes = [*self.nodes, *self.replicas]
+        for asked in nodes:
+            try:
+                with redis.Redis.from_url(asked.url(), socket_timeout=1, retry=NO_RETRY) as client:
+                    ranges = _say(client, "SLOTS", NEVER_DECODE=True)
+            except redis.RedisError:
+                continue
+            port = next(primary[1] for first, last, primary, *_ in ranges if first <= slot <= last)
+            return next(node for node in nodes if node.port == port)
+        raise NotStarted("No node of the Valkey cluster answers.")
+
+    @staticmethod
+    def is_replica(node: Valkey, primary: Valkey) -> bool:
+        with redis.Redis.from_url(node.url(), retry=NO_RETRY) as client:
+            said = client.info("replication")
+        return bool(said["role"] == "slave" and said["master_port"] == primary.port)
+
+    def rejoin(self, node: Valkey) -> None:
+        """Start a node that was stopped again; return when it follows the primary that has taken its place."""
+        node.start()
+        with redis.Redis.from_url(node.url()) as client:
+            self._wait(lambda: client.info("replication").get("master_link_status") == "up")
 
     @contextmanager
     def replica_of(self, primary: Valkey) -> Iterator[Valkey]:
         """One more node, for a while; it has all that the primary has when this returns."""
         with self._node("replica") as node:
-            with redis.Redis.from_url(node.url()) as replica, redis.Redis.from_url(primary.url()) as client:
-                self._meet(replica, primary)
-                primary_id = _say(client, "MYID").decode()
-                self._wait(lambda: primary_id.encode() in _say(replica, "NODES", NEVER_DECODE=True))
-                self._wait(lambda: _does(lambda: _say(replica, "REPLICATE", primary_id)))
-                self._wait(lambda: client.wait(1, 100) == 1)
+            self._follow(node, primary)
             yield node
+
+    def _follow(self, node: Valkey, primary: Valkey) -> None:
+        """Make it a replica, and return when it has all that the primary has."""
+        with redis.Redis.from_url(node.url()) as replica, redis.Redis.from_url(primary.url()) as client:
+            self._meet(replica, primary)
+            primary_id = _say(client, "MYID").decode()
+            self._wait(lambda: primary_id.encode() in _say(replica, "NODES", NEVER_DECODE=True))
+            self._wait(lambda: _does(lambda: _say(replica, "REPLICATE", primary_id)))
+            self._wait(lambda: client.wait(1, 100) == 1)
 
     @staticmethod
     def _wait(is_done: Callable[[], bool]) -> None:
@@ -91,7 +148,7 @@ class ValkeyCluster:
 
     def stop(self) -> None:
         """End all nodes. May be called twice."""
-        for node in self.nodes:
+        for node in (*self.replicas, *self.nodes):
             node.stop()
 
     discard = stop

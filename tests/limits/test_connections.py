@@ -12,8 +12,12 @@ from typing import Any, TypeVar
 import pytest
 import redis
 from bench import RedisSetup, connected, limit_of
+from pydantic import SecretStr
 from redis.crc import key_slot
 
+from admin_api.operations.doctor.findings import Findings
+from admin_api.operations.doctor.redis import Redis as RedisSettings
+from admin_api.operations.doctor.redis import check_redis
 from deploy.embedded.valkey import Valkey
 from deploy.embedded.valkey_cluster import ValkeyCluster
 from gateway.storage.counters.scripts import HASH_NAME, SCRIPTS, Counters
@@ -164,7 +168,7 @@ async def test_flushed_scripts_are_loaded_again(server: Valkey) -> None:
 async def test_each_restart_of_a_server_is_reported(server: Valkey) -> None:
     runs: list[str] = []
 
-    async def reported(run_id: str) -> None:
+    async def reported(run_id: str, _: object) -> None:
         runs.append(run_id)
 
     scripts = connect(server.url(), SCRIPTS, timeout_s=1, on_connect=reported)
@@ -206,7 +210,7 @@ def test_a_cluster_starts_beside_outgoing_connections_on_high_ports(tmp_path: Pa
 async def test_each_restart_of_a_cluster_primary_is_reported(cluster: ValkeyCluster) -> None:
     runs: list[str] = []
 
-    async def reported(run_id: str) -> None:
+    async def reported(run_id: str, _: object) -> None:
         runs.append(run_id)
 
     scripts = connect(cluster.url, SCRIPTS, timeout_s=1, on_connect=reported)
@@ -225,6 +229,17 @@ async def test_accounts_are_spread_over_the_primaries(cluster: ValkeyCluster, in
 
     assert all(sizes)
     assert [await bench.left(limit) for bench in benches] == [9] * 30
+
+
+async def test_the_doctor_finds_the_primaries_of_a_cluster_and_those_without_a_replica(cluster: ValkeyCluster) -> None:
+    found = Findings("redis")
+    await check_redis(found, RedisSettings(url=SecretStr(cluster.url)))
+
+    said = {status: [one.text for one in found.all if one.status == status] for status in ("ok", "warning", "problem")}
+    assert "The cluster has 3 primaries." in said["ok"]
+    assert all(any(f"answers at 127.0.0.1:{node.port}." in text for text in said["ok"]) for node in cluster.nodes)
+    assert any(text.startswith("Primaries without a replica: ") for text in said["warning"])
+    assert said["problem"] == []
 
 
 async def test_one_reachable_node_is_enough_to_connect_to_a_cluster(cluster: ValkeyCluster) -> None:
@@ -368,7 +383,7 @@ async def test_a_hanging_primary_stops_only_its_own_accounts_and_no_script_runs_
 async def test_a_primary_that_restarts_empty_is_used_again_and_reported_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
-    async def reported(run_id: str) -> None:
+    async def reported(run_id: str, _: object) -> None:
         runs.append(run_id)
 
     with ValkeyCluster(tmp_path) as cluster:
@@ -393,7 +408,7 @@ async def test_a_primary_that_restarts_empty_is_used_again_and_reported_as_a_new
 async def test_a_promoted_replica_is_found_and_reported_as_a_new_run(tmp_path: Path) -> None:
     runs: list[str] = []
 
-    async def reported(run_id: str) -> None:
+    async def reported(run_id: str, _: object) -> None:
         runs.append(run_id)
 
     with ValkeyCluster(tmp_path) as cluster:

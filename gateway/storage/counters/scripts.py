@@ -18,7 +18,7 @@ from gateway.storage.counters.layout import (
     read_lease,
     read_numbers,
 )
-from gateway.storage.redis.link import Argument, RedisUnavailable, Script, Scripts
+from gateway.storage.redis.link import Argument, RedisUnavailable, Script, ScriptFailed, Scripts
 
 RESERVE: Final = Script.load("counters", "reserve")
 SETTLE, CHARGE, RENEW, SWEEP, REAP, SEED = (
@@ -143,6 +143,16 @@ class Counters:
     def is_connected(self) -> bool:
         """Whether Redis can be asked now."""
         return self._scripts.is_connected
+
+    async def answers_for(self, account_id: int) -> bool:
+        """Whether Redis serves this account now; of a cluster, some nodes may be away."""
+        if not self.is_connected:
+            return False
+        try:
+            await self._scripts.command("EXISTS", HASH_NAME % account_id)
+        except (RedisUnavailable, ScriptFailed):
+            return False
+        return True
 
     async def close(self) -> None:
         """Ends the connection."""

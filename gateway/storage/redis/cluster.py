@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,13 +18,15 @@ log = structlog.get_logger(__name__)
 LEARN_S: Final = 10.0
 LEARN_PAUSE_S: Final = 1.0
 MAX_REDIRECTS: Final = 5
+# To a primary, with the keys that it serves; to a node that is only asked for the map: None.
+NewLink = Callable[[Address, Callable[[str], bool] | None], RedisLink]
 
 
 class ClusterScripts:
     """Redis Cluster: a link to each primary. A call for a key that is elsewhere has not run, and is sent there; no
     other is sent twice."""
 
-    def __init__(self, addresses: Sequence[Address], new_link: Callable[[Address, bool], RedisLink]) -> None:
+    def __init__(self, addresses: Sequence[Address], new_link: NewLink) -> None:
         self._addresses = addresses
         self._new_link = new_link
         self._links: dict[Address, RedisLink] = {}
@@ -74,10 +77,13 @@ class ClusterScripts:
         self._is_outdated.set()
         raise NotRun("no node of the cluster answers for this key")
 
+    def _is_at(self, address: Address, key: str) -> bool:
+        return self._owners.get(key_slot(key.encode())) == address
+
     async def _link_to(self, address: Address) -> RedisLink:
         link = self._links.get(address)
         if link is None:
-            link = self._links[address] = self._new_link(address, True)
+            link = self._links[address] = self._new_link(address, partial(self._is_at, address))
         if not link.is_connected:
             await link.open()
         return link
@@ -93,7 +99,7 @@ class ClusterScripts:
     async def _learn(self) -> None:
         for address in [*self._links, *self._addresses]:
             known = self._links.get(address)
-            link = known or self._new_link(address, False)
+            link = known or self._new_link(address, None)
             try:
                 await link.open()
                 ranges = await link.command("CLUSTER", "SLOTS")

@@ -28,6 +28,9 @@ MAX_RECONNECT_S = 1.0
 MIN_CONNECT_S = 2.0
 CANCEL_AGAIN_S = 0.5
 
+# Gets the run id of a server, before the connection is used, and which keys that serves.
+OnConnect = Callable[[str, Callable[[str], bool]], Awaitable[None]]
+
 # What a script or command raises that the server refused.
 ScriptFailed = RedisError
 
@@ -90,8 +93,10 @@ class RedisLink:
         scripts: Sequence[Script],
         *,
         timeout_s: float,
-        on_connect: Callable[[str], Awaitable[None]] | None = None,
+        on_connect: OnConnect | None = None,
+        serves: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        self._serves = serves
         self._new_connection = new_connection
         self._scripts = scripts
         self._timeout_s = timeout_s
@@ -199,7 +204,7 @@ class RedisLink:
                 info = (await connection.read_response()).decode()
             if self._on_connect is not None:
                 run_id = next(line[7:].strip() for line in info.splitlines() if line.startswith("run_id:"))
-                await self._on_connect(run_id)
+                await self._on_connect(run_id, self._serves)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

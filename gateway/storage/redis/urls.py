@@ -1,5 +1,6 @@
 """From `LITEMAAS_REDIS_URL` to what runs scripts there: a single server, Sentinel's primary, or a cluster."""
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.storage.redis.cluster import ClusterScripts
-from gateway.storage.redis.link import Address, RedisLink, Script, Scripts
+from gateway.storage.redis.link import Address, OnConnect, RedisLink, Script, Scripts
 
 
 def connect(
@@ -21,7 +22,7 @@ def connect(
     *,
     timeout_s: float,
     ca_file: Path | None = None,
-    on_connect: Callable[[str], Awaitable[None]] | None = None,
+    on_connect: OnConnect | None = None,
 ) -> Scripts:
     """For `redis://`, `rediss://`, `redis+cluster://host:port` and `redis+sentinel://host:port,host:port/primary`."""
     parts = urlsplit(url)
@@ -37,12 +38,13 @@ def connect(
         addresses, login = read_netloc(parts.netloc, default_port=6379)
         kind = SSLConnection if parts.scheme == "rediss+cluster" else Connection
 
-        def new_link(address: Address, is_primary: bool) -> RedisLink:
+        def new_link(address: Address, serves: Callable[[str], bool] | None) -> RedisLink:
             async def new_connection() -> AbstractConnection:
                 return kind(host=address[0], port=address[1], **login, **options)
 
-            reported = on_connect if is_primary else None
-            return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=reported)
+            if serves is None:
+                return RedisLink(new_connection, scripts, timeout_s=timeout_s)
+            return RedisLink(new_connection, scripts, timeout_s=timeout_s, on_connect=on_connect, serves=serves)
 
         return ClusterScripts(addresses, new_link)
     if parts.scheme == "redis+sentinel":
@@ -73,10 +75,16 @@ def _through_sentinel(
 ) -> Callable[[], Awaitable[AbstractConnection]]:
     sentinels, login = read_netloc(netloc, default_port=26379)
     timeout_s = options["socket_connect_timeout"]
-    sentinel = Sentinel(sentinels, socket_connect_timeout=timeout_s)  # type: ignore[no-untyped-call]  # untyped there
+    # One that hangs or is away is passed over for the next.
+    about = {"socket_connect_timeout": timeout_s, "socket_timeout": timeout_s, "retry": options["retry"]}
+    sentinel = Sentinel(sentinels, **about)  # type: ignore[no-untyped-call]  # untyped there
 
     async def new_connection() -> AbstractConnection:
-        host, port = await sentinel.discover_master(primary)
+        try:
+            host, port = await sentinel.discover_master(primary)
+        finally:
+            # Needed again at the next failover only. Left open, they would keep the event loop from closing.
+            await asyncio.gather(*(client.aclose() for client in sentinel.sentinels))
         return Connection(host=host, port=port, **login, **options)
 
     return new_connection
