@@ -29,7 +29,7 @@ NO_PACKAGES := The packages could not be installed: is the package registry reac
 
 .PHONY: help demo test compiled-tests test-python lint format lock check-wheels litellm install clean litellm-parameters allowed-fields bench \
 	tables test-long mutants closed-loop admin-bench capacity messages compare-limits script-cost estimates fuzz metrics-cost own-cost portal-bench check-rules monitoring-tools dashboards \
-	endings usage-bench chaos rolling ledger-cpu loadtest soak memory \
+	endings usage-bench chaos distributed rolling ledger-cpu loadtest soak memory \
 	chart try-openapi explain-states record-clients clients client-packages browser portal pictures portal-speed image image-test
 
 help:
@@ -189,6 +189,11 @@ rolling: install
 # Every fault of docs/ledger.md against real processes, and its table; SHORT=1 less of each, ONLY="disk kill" some.
 chaos: litellm
 	PYTHONPATH=tests:. $(BIN)/python -m chaos $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
+# Every part more than once, and each fails in turn: the table of docs/failures.md. ONLY="Postgres Redis" some, WRITE=1
+# writes it.
+distributed: litellm
+	PYTHONPATH=tests:. $(BIN)/python -m distributed $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 
 # The processor time a call's usage row costs; WRITE=1 puts it into docs/ledger.md.
 ledger-cpu: install

@@ -64,14 +64,20 @@ class Balancer:
             self.without_program += 1
             writer.close()
             return
-        self._turn += 1
-        program = self._ready[self._turn % len(self._ready)]
-        self._open[program] += 1
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", program.port)
-            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
-        finally:
-            self._open[program] -= 1
+        for _ in range(len(self._ready)):
+            self._turn += 1
+            program = self._ready[self._turn % len(self._ready)]
+            try:
+                there, back = await asyncio.open_connection("127.0.0.1", program.port)
+            except OSError:
+                continue  # it has ended since; nothing was sent, so the next one may have the connection
+            self._open[program] += 1
+            try:
+                await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+            finally:
+                self._open[program] -= 1
+            return
+        writer.close()
 
 
 async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
+from time import monotonic
 from typing import Final, Literal
 
 import aiohttp
@@ -20,17 +21,22 @@ KINDS: Final = (
     ("[tokens=60] [rate=40]", True, False),
 )
 Outcome = Literal["whole", "left", "cut"]
+DONE: Final = b"data: [DONE]\n\n"
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One call as its caller saw it: `status` 0 is a connection that broke before a response."""
+    """One call as its caller saw it: `status` 0 is a connection that broke before a response; `error` is what a stream
+    ended with instead of its last event."""
 
     mark: str
     status: int = 0
     code: str = ""
     request_id: str | None = None
     outcome: Outcome = "cut"
+    error: str = ""
+    began_s: float = field(default_factory=monotonic)
+    ended_s: float = 0.0
 
 
 class Load:
@@ -52,6 +58,7 @@ class Load:
             attempt = Attempt(f"{self._prefix}.{next(self._numbers)}")
             self.attempts.append(attempt)
             await self._call(attempt, f"Hello {prompt} [mark={attempt.mark}]", is_streamed, hangs_up)
+            attempt.ended_s = monotonic()
             if attempt.status != 200:
                 await asyncio.sleep(0.1)
 
@@ -67,7 +74,9 @@ class Load:
                     attempt.outcome = "left"
                     return
                 else:
-                    await answer.read()
+                    body = await answer.read()
+                    if is_streamed and not body.endswith(DONE):
+                        attempt.error = body[-200:].decode(errors="replace")
                 attempt.outcome = "whole"
         except (aiohttp.ClientError, TimeoutError):
             attempt.outcome = "cut"
