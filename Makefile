@@ -131,7 +131,7 @@ lock: $(VENV)/installed-uv
 	@# uv keeps the hashes of a version that stays: those of wheels for a Python that came later would be missing.
 	sed -i -e '/^    --hash=/d' -e 's/ \\$$//' $(IMAGE_LOCKS) $(LOCKS)/*.lock requirements.lock $(CLIENT_LOCKS)
 	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
-	$(COMPILE) -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	$(COMPILE) -c requirements.lock --extra otel pyproject.toml -o deploy/requirements.lock
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) - -o $(LOCKS)/uv-requirements.lock
 	printf 'hatchling>=1.27\neditables\nbabel>=2.18\nbrotli>=1.2\nnodejs-wheel-binaries\n' | $(COMPILE) -c requirements.lock - -o $(LOCKS)/build-requirements.lock
 	echo 'cyclonedx-bom' | $(COMPILE) -c requirements.lock - -o deploy/image/sbom-requirements.lock

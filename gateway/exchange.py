@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
 
 from gateway import metrics
-from gateway.access_log import AccessLog, Line
+from gateway.access_log import METHODS, OTHER, AccessLog, Line
 from gateway.admit import LimitExceeded
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import KeyRecord
@@ -23,6 +23,9 @@ from gateway.storage.refused_calls import RefusedCalls
 from gateway.web.addresses import Address, Network, address_text, client_address
 from gateway.web.bodies import ClientLeft
 from gateway.web.responses import RawHeaders, Scope
+
+if TYPE_CHECKING:
+    from gateway.tracing import CallTrace, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -102,10 +105,23 @@ class Exchange:
     has_begun: bool = False
     # Seconds that it waited for the caller to send.
     waited_s: float = 0.0
+    # None where traces are off.
+    trace: "CallTrace | None" = None
+
+    def step(self, name: str) -> None:
+        """The next step of the call begins, for its trace."""
+        if self.trace is not None:
+            self.trace.step(name)
 
     def admitted(self, reservation: Reservation) -> None:
         """From here on the call has a row, and goes by the id of its reservation."""
         self.request_id, self.headers, self.has_begun = reservation.request_id, reservation.headers, True
+
+    def answered(self, status: int) -> None:
+        """With an answer of our own."""
+        self.line.status = status
+        if self.trace is not None:
+            self.trace.answered(status)
 
     @property
     def total_ms(self) -> int:
@@ -123,7 +139,9 @@ class Exchanges:
         refusals: RefusalCounts,
         refused_calls: RefusedCalls,
         trusted_proxies: tuple[Network, ...],
+        tracing: "Tracing | None" = None,
     ) -> None:
+        self._tracing = tracing
         self._ids = ids
         self._access_log = access_log
         self._refusals = refusals
@@ -137,7 +155,10 @@ class Exchanges:
         """`path` is the route's own constant, as the access log shows it."""
         head = Head.read(scope, self._trusted_proxies)
         line = self._access_log.begin(method, path, address_text(head.client) or UNKNOWN, head.client_request_id)
-        return Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
+        exchange = Exchange(head, line, monotonic(), self._ids.new(), endpoint, send_refusal)
+        if self._tracing is not None:
+            exchange.trace = self._tracing.begin(method if method in METHODS else OTHER, path, head.passed)
+        return exchange
 
     async def run(self, exchange: Exchange, work: Awaitable[None]) -> None:
         """Awaits `work`; whatever it raises is counted, noted on the line and answered, here and nowhere else."""
@@ -159,10 +180,14 @@ class Exchanges:
         except Exception:
             if exchange.has_begun:
                 # The server logs it and closes the connection.
+                if exchange.trace is not None:
+                    exchange.trace.answered(500, "internal_error")
                 raise
             log.exception("call_failed", request_id=str(exchange.request_id), endpoint=exchange.endpoint)
             await self._fail(exchange, GatewayError("internal_error", INTERNAL_ERROR))
         finally:
+            if exchange.trace is not None:
+                exchange.trace.end(str(exchange.request_id))
             line = exchange.line
             if line.request_id is None:
                 line.request_id, line.endpoint = str(exchange.request_id), exchange.endpoint
@@ -182,6 +207,8 @@ class Exchanges:
         if error.code != "upgrade_required":
             metrics.ERRORS.labels(error.code if error.code in metrics.OWN_CODES else "upstream_error").inc()
         exchange.line.refused(error.status, error.code)
+        if exchange.trace is not None:
+            exchange.trace.answered(error.status, error.code)
         if exchange.record is not None and not exchange.has_begun and error.code != "upgrade_required":
             self._note_refusal(exchange, exchange.record, error)
         await exchange.send_refusal(error, str(exchange.request_id), exchange.headers)
@@ -189,6 +216,8 @@ class Exchanges:
     def _count_limit(self, refused: LimitExceeded, exchange: Exchange) -> None:
         """In metrics, in the access log, and as every refusal."""
         limit, reservation = refused.by.limit, refused.reservation
+        if exchange.trace is not None:
+            exchange.trace.answered(refused.error.status, refused.error.code)
         exchange.line.refused(refused.error.status, refused.error.code)
         exchange.line.model = exchange.model = reservation.grant.model_name
         metrics.REFUSALS.labels(limit.level, limit.name, refused.error.code).inc()

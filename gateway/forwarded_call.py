@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,6 +19,9 @@ from gateway.storage.model_prices import ModelPrices
 from gateway.storage.response_owners import ResponseOwners
 from gateway.tallies import OTHER, Tallies
 from gateway.tasks.renew_leases import LeaseKeeper
+
+if TYPE_CHECKING:
+    from gateway.tracing import CallTrace
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +48,8 @@ class ForwardedCall:
     line: Line
     started_at: float
     books: Bookkeeping
+    # None where traces are off.
+    trace: "CallTrace | None" = None
     _is_closed: bool = field(default=False, init=False)
 
     def open(self) -> None:
@@ -72,6 +78,8 @@ class ForwardedCall:
             ended_at=ended_at,
             served_price=price,
         )
+        if self.trace is not None:
+            self.trace.records(row, self.reservation.grant.owned_by)
         self.books.settlements.close_call(row, is_leased=self.reservation.is_leased)
         if row.stored_as is not None or row.stored_items is not None:
             self.books.owners.ended(row)

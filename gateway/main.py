@@ -156,7 +156,7 @@ class Gateway:
         head = [*identity(str(exchange.request_id), "openai"), *headers]
         await send({"type": "http.response.start", "status": 204, "headers": head})
         await send({"type": "http.response.body"})
-        exchange.line.status = 204
+        exchange.answered(204)
 
     async def _answer_own(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         """The gateway's own answers, and errors for all that is not on the list."""
@@ -190,7 +190,7 @@ class Gateway:
     async def _send_own(self, exchange: Exchange, send: Send, answer: object, shape: ErrorShape) -> None:
         exchange.has_begun = True
         await send_json(send, 200, answer, identity(str(exchange.request_id), shape))
-        exchange.line.status = 200
+        exchange.answered(200)
 
     def _methods_of(self, path: str) -> tuple[str, ...]:
         """Of a path that is forwarded."""

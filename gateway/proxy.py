@@ -79,8 +79,10 @@ class Proxy:
     async def _forward(self, exchange: Exchange, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate, read, admit, forward, relay; then settle and record, after the answer."""
         endpoint = route.endpoint
+        exchange.step("authenticate")
         refuse_model_in_query(scope["query_string"])
         record = await self.authenticate(exchange)
+        exchange.step("read")
         with self.bodies.hold() as held:
             if isinstance(endpoint.parse, FormParser):
                 await self._forward_upload(exchange, route, endpoint.parse, held, record, receive, send)
@@ -144,6 +146,7 @@ class Proxy:
         send: Send,
     ) -> None:
         """Reserves, forwards and relays; raises GatewayError, LimitExceeded."""
+        exchange.step("admit")
         reservation = await self.admission.admit(
             exchange.request_id,
             record,
@@ -161,6 +164,7 @@ class Proxy:
             started_at=exchange.started_at,
             waited_s=exchange.waited_s,
             books=self.books,
+            trace=exchange.trace,
             proxy=self,
             declaration=declaration,
         )
@@ -201,6 +205,8 @@ class ForwardedRequest(ForwardedCall):
         answers = [*reservation.headers, *identity(request_id, self.declaration.error_shape)]
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
         self.line.request_id, self.line.endpoint = request_id, self.endpoint
+        if self.trace is not None:
+            to_upstream |= self.trace.forwards()
         on_id = self._begin_response if self.call.is_stored else None
         relay = Relay(self._pinged(send), self.declaration, request_id, on_id)
         status, answer_headers, refusal = 499, None, None
@@ -214,6 +220,8 @@ class ForwardedRequest(ForwardedCall):
                 relay.waits()
                 async with self.proxy.upstream.open(path, to_upstream, self.call.body, method=method) as answer:
                     relay.goes_on()
+                    if self.trace is not None:
+                        self.trace.step("relay")
                     status = status if relay.watch.happened else answer.status
                     if answer.status >= 300:
                         relay.ending = "refused_upstream"

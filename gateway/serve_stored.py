@@ -36,7 +36,9 @@ async def _serve(
     method: Method = scope["method"]
     query: bytes = scope["query_string"]
     refuse_model_in_query(query)
+    exchange.step("authenticate")
     record = await proxy.authenticate(exchange)
+    exchange.step("read")
     with proxy.bodies.hold() as held:
         await read_body(receive, exchange.head.content_length, MAX_BODY, held)
     found = await find_response(proxy.books.owners, record, response_id, PARAM)

@@ -1,7 +1,8 @@
 """The gateway's settings: the only reader of its environment. docs/settings.md is generated from it."""
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,6 +22,9 @@ from gateway.storage.urls import check_redis_url, postgres_url
 from gateway.web.addresses import parse_networks
 from gateway.web.cors import ANY, parse_origins
 from gateway.web.env_settings import EnvSettings
+
+# Of the extra `otel`.
+TRACE_PACKAGES: Final = ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")
 
 
 class SettingsError(Exception):
@@ -133,6 +137,14 @@ class Settings(EnvSettings):
     metrics_models: int = Field(
         100, ge=0, le=1000, description="models that metrics name, the oldest first; all others are `other`"
     )
+    traces_url: str | None = Field(
+        None,
+        description="where OpenTelemetry traces go by OTLP over HTTP, as http://collector:4318/v1/traces; needs the "
+        "extra `otel`, which the image has",
+    )
+    traces_share: float = Field(
+        1.0, ge=0, le=1, description="share of calls that are traced; with a `traceparent`, the caller says whether"
+    )
     access_log: bool = Field(True, description="a line of JSON for each answered call on standard output; or off")
     prometheus_multiproc_dir: str | None = Field(
         None, validation_alias="PROMETHEUS_MULTIPROC_DIR", description="set by `litemaas gateway` for several workers"
@@ -184,6 +196,17 @@ class Settings(EnvSettings):
     @classmethod
     def _check_allowed_fields(cls, value: str) -> str:
         parse_opened(value)
+        return value
+
+    @field_validator("traces_url")
+    @classmethod
+    def _check_traces_url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if not value.startswith(("http://", "https://")) or "@" in urlsplit(value).netloc:
+            raise ValueError("an http:// or https:// address without a user and password (OTEL_EXPORTER_OTLP_HEADERS)")
+        if any(find_spec(name) is None for name in TRACE_PACKAGES):
+            raise ValueError("needs the packages of OpenTelemetry: pip install 'litemaas[otel]'")
         return value
 
     @classmethod

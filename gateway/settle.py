@@ -5,7 +5,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,9 @@ from gateway.domain.usage_rows import UsageRow
 from gateway.storage.counters.scripts import Counters, Settlement
 from gateway.storage.ledger.writer import LedgerUnavailable, LedgerWriter
 from gateway.storage.redis.link import RedisUnavailable
+
+if TYPE_CHECKING:
+    from gateway.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +32,17 @@ class Settlements:
     """Closes calls. `close_call` returns at once and never fails; `run` is a task of the app."""
 
     def __init__(
-        self, counters: Counters, ledger: LedgerWriter, unmetered: Callable[[UsageRow], None] = lambda _: None
+        self,
+        counters: Counters,
+        ledger: LedgerWriter,
+        unmetered: Callable[[UsageRow], None] = lambda _: None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """`unmetered` gets the row of each call that ended without a lease, once it is journaled."""
         self._counters = counters
         self._ledger = ledger
         self._unmetered = unmetered
+        self._tracing = tracing
         self._ended: list[tuple[UsageRow, bool]] = []
         # Not tried yet; how many are under way; and what Redis did not take, to be tried again.
         self._fresh: list[Settlement] = []
@@ -67,7 +75,11 @@ class Settlements:
             for row, is_leased in ended:
                 reported = msgspec.structs.asdict(row)
                 log.error("usage_row_left_to_the_reaper" if is_leased else "usage_row_lost", row=reported)
+            if self._tracing is not None:
+                self._tracing.journaled([row for row, _ in ended], is_safe=False)
             return
+        if self._tracing is not None:
+            self._tracing.journaled([row for row, _ in ended], is_safe=True)
         for row, is_leased in ended:
             if not is_leased:
                 self._unmetered(row)
@@ -119,6 +131,8 @@ class Settlements:
         self._under_way -= 1
         if task.cancelled():
             self._put_back([settlement])
+        elif self._tracing is not None and task.result():
+            self._tracing.settled(settlement.request_id)
 
     async def _try(self, settlement: Settlement) -> bool:
         """Whether Redis answered. What has no answer is tried again: by its id it counts once."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -59,6 +59,9 @@ from gateway.web.bodies import BodyBudget
 from gateway.web.shutdown import Shutdown
 from gateway.without_redis import WithoutRedis
 
+if TYPE_CHECKING:
+    from gateway.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 # How long calls that the server cancelled may take to say so; longer than a caller who does not read is waited for.
@@ -75,6 +78,15 @@ def _open_pool(settings: Settings) -> Pool:
     )
 
 
+def _new_tracing(settings: Settings) -> "Tracing | None":
+    if settings.traces_url is None:
+        return None
+    # Its packages are an extra, and take half a second and some megabytes.
+    from gateway.tracing import Tracing
+
+    return Tracing(settings.traces_url, settings.traces_share)
+
+
 class Worker:
     """Everything a worker holds. `open` also returns while Postgres or Redis is unavailable; readiness reports it."""
 
@@ -83,6 +95,7 @@ class Worker:
         self.background = Background()
         self.shutdown = Shutdown(settings.shutdown_delay_s)
         self.ids = RequestIds()
+        self.tracing = _new_tracing(settings)
         self.pool = _open_pool(settings)
         listen_url = settings.listen_database_url or settings.database_url
         self.changes = Changes(
@@ -125,7 +138,7 @@ class Worker:
         self.without_redis = WithoutRedis(
             self.unmetered.add, allowed=policy == "allow", local=local if policy == "local" else None
         )
-        self.settlements = Settlements(self.counters, self.ledger, self.without_redis.ended)
+        self.settlements = Settlements(self.counters, self.ledger, self.without_redis.ended, self.tracing)
         self.seeder = Seeder(self.counters, self.pool, metrics.SEEDS.inc, lambda: self.ledger.waiting_s)
         self.reaper = Reaper(self.counters, self.ledger)
         self.admission = Admission(
@@ -152,7 +165,7 @@ class Worker:
         self.bodies = BodyBudget(settings.max_body_bytes_in_flight)
         self.access_log = AccessLog(is_on=settings.access_log)
         proxies = parse_networks(settings.trusted_proxies)
-        self.exchanges = Exchanges(self.ids, self.access_log, self.refusals, self.refused_calls, proxies)
+        self.exchanges = Exchanges(self.ids, self.access_log, self.refusals, self.refused_calls, proxies, self.tracing)
         self.drift = DriftCheck(self.counters, self.pool)
 
     def _invalidate(self, code: str, ids: tuple[int, ...]) -> None:
@@ -303,6 +316,8 @@ class Worker:
         # The calls of the last moment; where workers share a folder, their counts outlive them.
         self.tallies.write()
         await self.upstream.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         await asyncio.to_thread(self.access_log.close)
         await self.scripts.close()
         try:

@@ -56,9 +56,11 @@ class Realtime:
             (b"sec-websocket-protocol", key.encode("latin-1", "replace")) for key in subprotocols.keys
         ]
         model = read_query(scope["query_string"])
+        exchange.step("authenticate")
         record, grant = await self._find_access(exchange, model)
         self.proxy.check_ledger()
         call = new_call(model)
+        exchange.step("admit")
         reservation = await self.proxy.admission.admit(
             exchange.request_id, record, grant, call, NAME, client_request_id=exchange.head.client_request_id
         )
@@ -70,6 +72,7 @@ class Realtime:
             line=exchange.line,
             started_at=exchange.started_at,
             books=self.proxy.books,
+            trace=exchange.trace,
             realtime=self,
             current_access=partial(self._find_access, exchange, model),
         )
@@ -101,12 +104,16 @@ class ForwardedSession(ForwardedCall):
         if subprotocols.is_beta:
             passed = {**passed, "openai-beta": "realtime=v1"}
         to_upstream = upstream_headers(passed, request_id, f"account-{reservation.record.account_id}")
+        if self.trace is not None:
+            to_upstream |= self.trace.forwards()
         query = upstream_query(reservation.grant.model_name)
         connecting = self.realtime.proxy.upstream.converse(PATH, query, to_upstream, max_bytes=MAX_UPSTREAM_MESSAGE)
         self.open()
         metrics.SESSIONS.inc()
         try:
             async with connecting as upstream:
+                if self.trace is not None:
+                    self.trace.step("relay")
                 await accept(send, subprotocols.chosen, [*reservation.headers, (b"x-request-id", request_id.encode())])
                 await self._talk(self._new_session(scope, receive, send, upstream))
         except UPSTREAM_FAILURES as failure:

@@ -31,7 +31,7 @@ NEEDED: Final = {
 STRANGER: Final = Peer({"app": "stranger"}, {"kubernetes.io/metadata.name": "strangers"})
 NEIGHBOUR: Final = Peer({"app": "neighbour"})
 INTERNET: Final = Peer(address="203.0.113.7")
-PORTS: Final = (53, 80, 443, 587, 4000, 5432, 6379, 6432, 6443, 8081, 9464, 9465)
+PORTS: Final = (53, 80, 443, 587, 4000, 4318, 5432, 6379, 6432, 6443, 8081, 9464, 9465)
 
 
 def ports_to(objects: list[Object], source: Peer, target: Peer) -> set[int]:
@@ -56,6 +56,17 @@ def test_others_reach_only_what_is_public(rendered: dict[str, list[Object]]) -> 
     for other in (STRANGER, NEIGHBOUR, INTERNET):
         reached = {name: ports_to(objects, other, pod) for name, pod in components(objects).items()}
         assert {name: ports for name, ports in reached.items() if ports} == {"gateway": {4000}, "admin": {8081}}
+
+
+def test_gateways_reach_a_collector_only_where_traces_are_on(helm: Helm) -> None:
+    values = values_of("one-team")
+    traced = values | {
+        "settings": values.get("settings", {}) | {"LITEMAAS_TRACES_URL": "http://collector:4318/v1/traces"}
+    }
+    for chosen, reached in ((values, {}), (traced, {"gateway": {4318}})):
+        objects = helm.objects(chosen)
+        found = {name: ports_to(objects, pod, NEIGHBOUR) & {4318} for name, pod in components(objects).items()}
+        assert {name: ports for name, ports in found.items() if ports} == reached
 
 
 def test_only_what_needs_the_outside_reaches_it(rendered: dict[str, list[Object]]) -> None:
